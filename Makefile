@@ -1,0 +1,45 @@
+# Everything runs from .venv, which `make setup` builds from locked parts. PYTHON names the interpreter it is built with.
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup check format bench chaos lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: setup ## start everything on this machine and watch messages move (Ctrl-C ends it; ARGS="--messages 500 --exit")
+	@$(BIN)/outbox demo $(ARGS)
+
+test: setup ## run every test against the real parts (ARGS="tests/unit -k window" for some, WORKERS=4 for more at once)
+	@if [ -z "$$(find tests -name 'test_*.py' -print -quit)" ]; then echo "no tests yet"; else \
+	$(BIN)/pytest $(if $(ARGS),$(ARGS),--numprocesses $(WORKERS) --dist loadgroup); fi
+
+setup: ## build .venv from the lock files, which takes no time when nothing changed
+	@.ci/setup
+
+check: setup ## format, lint, types, who may import whom, and the house rules
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python .ci/house.py
+
+format: setup ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+bench: setup ## measure: messages and callbacks a second, claims at size
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: setup ## kill and cut things while messages go out, then count what arrived
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+lock: ## take newer versions into the lock files (needs the package registries)
+	@.ci/lock
+
+clean: ## remove .venv, node_modules and caches; the next make builds them again
+	rm -rf .venv sandbox/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
