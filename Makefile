@@ -1,8 +1,6 @@
-# Everything runs from .venv, which `make setup` builds from locked parts. PYTHON names the interpreter it is built with.
-PYTHON ?= python3
+# Everything runs from .venv, which `make setup` builds from locked parts. PYTHON=python3.13 chooses what it is built with.
 WORKERS ?= 2
 BIN := .venv/bin
-export PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup check format bench chaos lock clean
@@ -23,8 +21,8 @@ setup: ## build .venv from the lock files, which takes no time when nothing chan
 check: setup ## format, lint, types, who may import whom, and the house rules
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy --no-error-summary
+	@report=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$report"; exit 1; }
 	@$(BIN)/python .ci/house.py
 
 format: setup ## let ruff rewrite what it can

@@ -1,0 +1,1 @@
+"""Measurements: what one machine does, and how it was found out."""
