@@ -20,7 +20,7 @@ setup: ## build .venv from the lock files, which takes no time when nothing chan
 
 check: setup ## format, lint, types, who may import whom, and the house rules
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy --no-error-summary
 	@report=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$report"; exit 1; }
 	@$(BIN)/python .ci/house.py

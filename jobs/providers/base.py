@@ -1,0 +1,205 @@
+"""What a provider is to the rest of the house.
+
+A provider is one folder beside this file that fulfils :class:`Provider`. The jobs know only the values defined here; how a
+request looks on the wire, which status code means what and how a callback is signed stay inside the folder.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request to send one text to up to :attr:`Provider.max_recipients` numbers.
+
+    ``recipients`` are E.164 with ``+``, no number twice. ``body`` is the text exactly as it must arrive. Where ``parameters``
+    is given, ``body`` holds ``{{key}}`` placeholders and ``parameters[key][recipient]`` the values. ``expire_at`` is the
+    instant after which the provider must not deliver, or None for the provider's own default.
+    """
+
+    reference: str
+    sender: str | None
+    body: str
+    recipients: Sequence[str]
+    expire_at: datetime | None = None
+    parameters: Mapping[str, Mapping[str, str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider said yes, and its answer was read: ``batch_id`` is a fact."""
+
+    batch_id: str
+
+
+class Refusal(StrEnum):
+    """Why the provider certainly did not take a request, by what has to happen next."""
+
+    RECIPIENT = "recipient"
+    """It names a number: halve until the number is alone."""
+    SHARED = "shared"
+    """The part all recipients share may be wrong: split once to find out."""
+    SETTING = "setting"
+    """One of our own settings is wrong: pause the plan, fail nobody."""
+    NO_CALLBACK = "no_callback"
+    """Callbacks were asked for but there is no URL to send them to: send again without, and poll."""
+    THROTTLED = "throttled"
+    """Too fast: everyone on the plan waits."""
+    ACCOUNT = "account"
+    """The account or its credential: sending stops, a probe now and then."""
+    UNREACHABLE = "unreachable"
+    """No connection was ever established: nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The provider certainly did not take the request. ``retry_after`` is in seconds."""
+
+    why: Refusal
+    error: str
+    http_status: int | None = None
+    code: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Nobody knows whether the provider took the request. It must be looked up, never resent."""
+
+    error: str
+    http_status: int | None = None
+
+
+Outcome = Accepted | Refused | Ambiguous
+
+
+class ProviderError(Exception):
+    """A question to the provider (not a submission) was not answered. Nothing is known; ask again later."""
+
+    def __init__(
+        self, error: str, *, why: Refusal | None = None, http_status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(error)
+        self.error = error
+        self.why = why
+        self.http_status = http_status
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A request the provider remembers. ``recipients`` are E.164 with ``+``."""
+
+    batch_id: str
+    reference: str | None
+    recipients: tuple[str, ...]
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the provider says became of one recipient of one batch.
+
+    ``status`` is one of the outbox's own words (``sent`` ``dispatched`` ``delivered`` ``failed`` ``rejected`` ``aborted``
+    ``expired`` ``cancelled`` ``deleted`` ``unknown``). ``raw`` is the JSON text it was read from.
+    """
+
+    batch_id: str
+    recipient: str
+    status: str
+    code: int | None
+    at: datetime | None
+    reference: str | None
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A report on a whole batch that does not say which recipients: the full report has to be asked for."""
+
+    batch_id: str
+    reference: str | None
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A message from a phone. ``sender`` is the phone, ``recipient`` our number; ``body`` is text or None."""
+
+    inbound_id: str
+    kind: str
+    sender: str
+    recipient: str
+    body: str | None
+    received_at: datetime
+    reference: str | None
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Something arrived that this version cannot read. It is kept as bytes and alarmed, never thrown away."""
+
+    why: str
+    raw: bytes
+
+
+CallbackItem = Report | Summary | Inbound | Unusable
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing. ``last`` says that no more pages follow."""
+
+    items: tuple[T, ...]
+    last: bool
+    unusable: tuple[Unusable, ...] = field(default=())
+
+
+class Provider(Protocol):
+    """One account (service plan) at one provider.
+
+    Every method makes at most the requests its docstring names, never retries, and gives up ``deadline`` seconds after it was
+    called, in total, aborting the connection. Methods that ask (all but :meth:`submit`) raise :class:`ProviderError`.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def plan(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def credential(self) -> str:
+        """A fingerprint that changes when the credential does and does not reveal it."""
+        ...
+
+    @property
+    def max_recipients(self) -> int: ...
+
+    async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
+        """Exactly one request. Never raises for anything the network or the provider did."""
+        ...
+
+    async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
+        """One page (0-based) of the batches that carry ``reference``, created at or after ``since``."""
+        ...
+
+    async def batch_reports(self, batch_id: str, *, deadline: float) -> tuple[Report, ...] | None:
+        """Every recipient's report of one batch, or None where the provider does not know the batch."""
+        ...
+
+    async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:
+        """One page (0-based) of final reports in ``[start, end)``, newest first."""
+        ...
+
+    async def inbounds(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Inbound]:
+        """One page (0-based) of inbound messages in ``[start, end)``, newest first."""
+        ...
+
+    async def aclose(self) -> None: ...

@@ -1,0 +1,214 @@
+"""Settings from the environment, read once and checked at the edge.
+
+Each process reads only the group it needs: :class:`SupabaseSettings`, :class:`SinchSettings`, :class:`EngineSettings`,
+:class:`WebhookSettings`, :class:`TelemetrySettings`. :func:`load` turns whatever is wrong into one :class:`SettingsError`
+whose text names the setting and never shows a secret's value. A ``.env`` file in the working directory is read too; the
+environment wins over it.
+"""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = IPv4Network | IPv6Network
+_SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
+Group = TypeVar("Group", bound=BaseSettings)
+
+_CONFIG = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", case_sensitive=False)
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The text is one line and names it."""
+
+
+def load(group: type[Group]) -> Group:
+    """Read one group of settings, raising :class:`SettingsError` for the first that is wrong."""
+    try:
+        return group()
+    except ValidationError as error:
+        raise SettingsError(_one_line(group, error)) from None
+
+
+def _one_line(group: type[BaseSettings], error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    name = _env_name(group, str(first["loc"][0])) if first["loc"] else ""
+    if first["type"] == "missing":
+        return f"{name} is not set: {_description(group, name)}"
+    reason = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else first["msg"]
+    return f"{name}: {reason}" if name else reason
+
+
+def _env_name(group: type[BaseSettings], location: str) -> str:
+    field = group.model_fields.get(location)
+    return location.upper() if field is None or field.alias is None else field.alias.upper()
+
+
+def _description(group: type[BaseSettings], name: str) -> str:
+    field = group.model_fields.get(name.lower())
+    return (field.description if field else None) or "it is required"
+
+
+def _commas(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _networks(value: Any) -> Any:
+    parts = _commas(value)
+    try:
+        return [ip_network(part, strict=False) for part in parts]
+    except ValueError as error:
+        raise ValueError(f"not a network: {error}") from None
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("must be an origin only, without a path")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class SupabaseSettings(BaseSettings):
+    """The project whose outbox is worked off."""
+
+    model_config = _CONFIG
+
+    supabase_url: str = Field(description="the project's URL, such as https://your-project.supabase.co")
+    supabase_secret_key: SecretStr = Field(
+        description="a secret key of the project (sb_secret_…), from Project Settings → API Keys",
+        validation_alias=AliasChoices("supabase_secret_key", "supabase_service_role_key"),
+    )
+    outbox_db_url: SecretStr | None = None
+
+    @field_validator("supabase_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        return _origin(value)
+
+
+class SinchSettings(BaseSettings):
+    """One service plan at Sinch."""
+
+    model_config = _CONFIG
+
+    sinch_service_plan_id: str = Field(min_length=1, description="the service plan's id, from the Sinch dashboard")
+    sinch_api_token: SecretStr = Field(min_length=1, description="the service plan's API token, from the Sinch dashboard")
+    sinch_region: Literal["us", "eu", "ca", "au", "br"] | None = None
+    sinch_from_number: str | None = None
+    sinch_base_url: str | None = None
+    sinch_callback_url: str | None = None
+    sinch_messages_per_second: float | None = Field(default=None, gt=0)
+    sinch_requests_per_minute: int = Field(default=600, ge=5)
+
+    @field_validator("sinch_from_number")
+    @classmethod
+    def _sender(cls, value: str | None) -> str | None:
+        if value is not None and not _SENDER.fullmatch(value):
+            raise ValueError("must be a number, a short code, or at most 11 letters and digits with a letter among them")
+        return value
+
+    @field_validator("sinch_base_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        return None if value is None else _origin(value)
+
+    @field_validator("sinch_callback_url")
+    @classmethod
+    def _callback_url(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or len(value) > 2048):
+            raise ValueError("must be an http or https URL of at most 2048 characters")
+        return value
+
+    @model_validator(mode="after")
+    def _region_or_host(self) -> "SinchSettings":
+        if self.sinch_region is None and self.sinch_base_url is None:
+            raise ValueError("SINCH_REGION is not set: us, eu, ca, au or br, the region of the service plan")
+        return self
+
+    @property
+    def host(self) -> str:
+        """The origin that serves this plan."""
+        return self.sinch_base_url or f"https://{self.sinch_region}.sms.api.sinch.com"
+
+
+class EngineSettings(BaseSettings):
+    """How the scheduler works. Durations are in seconds, retention in days."""
+
+    model_config = _CONFIG
+
+    allowed_countries: Annotated[list[str], NoDecode] | None = None
+    dispatch_interval_seconds: float = Field(default=1.0, ge=0.05, le=60)
+    lease_seconds: float = Field(default=30.0, ge=1, le=600)
+    settle_seconds: float = Field(default=20.0, ge=0.2, le=600)
+    reconcile_after_seconds: float = Field(default=300.0, ge=0)
+    reconcile_interval_seconds: float = Field(default=60.0, ge=0.2)
+    retention_days: float = Field(default=90.0, ge=15)
+    body_retention_days: float | None = Field(default=None, ge=0)
+
+    @field_validator("allowed_countries", mode="before")
+    @classmethod
+    def _countries(cls, value: Any) -> Any:
+        codes = [code.upper() for code in _commas(value)] if value is not None else None
+        for code in codes or []:
+            if len(code) != 2 or not code.isalpha():
+                raise ValueError(f"{code!r} is not a two-letter ISO country code")
+        return codes
+
+
+class WebhookSettings(BaseSettings):
+    """Who may call the webhook app."""
+
+    model_config = _CONFIG
+
+    sinch_webhook_secrets: Annotated[list[SecretStr], NoDecode] = Field(default_factory=list)
+    webhook_basic_auth: SecretStr | None = None
+    webhook_tokens: Annotated[list[SecretStr], NoDecode] = Field(default_factory=list)
+    webhook_allowed_ips: Annotated[list[Network], NoDecode] = Field(default_factory=list)
+    webhook_trusted_proxies: Annotated[list[Network], NoDecode] = Field(default_factory=list)
+    webhook_allow_unauthenticated: bool = False
+
+    @field_validator("sinch_webhook_secrets", "webhook_tokens", mode="before")
+    @classmethod
+    def _secrets(cls, value: Any) -> Any:
+        return _commas(value)
+
+    @field_validator("webhook_allowed_ips", "webhook_trusted_proxies", mode="before")
+    @classmethod
+    def _ips(cls, value: Any) -> Any:
+        return _networks(value)
+
+    @field_validator("webhook_basic_auth")
+    @classmethod
+    def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and ":" not in value.get_secret_value():
+            raise ValueError("must have the form user:password")
+        return value
+
+    @model_validator(mode="after")
+    def _somebody_can_be_told_apart(self) -> "WebhookSettings":
+        if self.sinch_webhook_secrets or self.webhook_basic_auth or self.webhook_tokens or self.webhook_allow_unauthenticated:
+            return self
+        raise ValueError(
+            "SINCH_WEBHOOK_SECRETS is not set: give it, WEBHOOK_BASIC_AUTH or WEBHOOK_TOKENS, so that callbacks can be "
+            "authenticated (or WEBHOOK_ALLOW_UNAUTHENTICATED=1 to take them from anybody)"
+        )
+
+
+class TelemetrySettings(BaseSettings):
+    """Logs and errors."""
+
+    model_config = _CONFIG
+
+    sentry_dsn: SecretStr | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value

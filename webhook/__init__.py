@@ -1,0 +1,1 @@
+"""The app that takes a provider's callbacks."""
