@@ -1,0 +1,28 @@
+"""What the scheduler knows of a job."""
+
+from typing import Protocol
+
+
+class Job(Protocol):
+    """Work that is due again and again.
+
+    ``interval`` is in seconds. :meth:`tick` works off what is due and returns; it must be safe to call beside other processes
+    that run the same job, and raises :class:`jobs.recording.GatewayUnavailable` when Supabase is away: the scheduler then backs
+    off. Any other exception is a fault of ours: it is reported, and the next tick comes as usual.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def interval(self) -> float: ...
+
+    async def tick(self) -> None: ...
+
+
+class Draining(Protocol):
+    """A job that holds claims between its awaits and has to be told to stop taking more."""
+
+    async def drain(self) -> None:
+        """Take nothing new, give back what was not started, and return when open requests are done."""
+        ...

@@ -1,0 +1,194 @@
+-- What an application may do to the outbox, and what it is told when it may not.
+
+-- A refusal an app can read: one message that names the column, with a hint. 22023 reaches the client whole everywhere.
+create function outbox_engine.refuse(p_message text, p_hint text default null) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  raise exception using errcode = '22023', message = p_message, hint = coalesce(p_hint, '');
+end
+$$;
+
+-- Checks what a row says and fills in what it leaves out. Null means the default in every app column, because bulk inserts
+-- send nulls for keys that only some rows have.
+create function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if r.recipient is null or r.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+    perform outbox_engine.refuse(
+      format('recipient %s is not an E.164 number', coalesce(quote_literal(r.recipient), 'null')),
+      'Write it with + and the country code, digits only, such as +14155550123.');
+  end if;
+
+  if r.template is null then
+    if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
+      perform outbox_engine.refuse('body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
+    end if;
+    if r.parameters is not null then
+      perform outbox_engine.refuse('parameters without a template', 'Name the template that the parameters belong to.');
+    end if;
+  elsif r.body is not null then
+    perform outbox_engine.refuse('body and template are both given', 'Give one of them.');
+  end if;
+  if char_length(r.body) > 2000 then
+    perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
+  end if;
+
+  if r.sender is not null
+    and r.sender !~ '^\+?[1-9][0-9]{2,14}$'
+    and not (r.sender ~ '^[A-Za-z0-9 ]{1,11}$' and r.sender ~ '[A-Za-z]') then
+    perform outbox_engine.refuse(
+      format('sender %L is not a sender', r.sender),
+      'A number, a short code, or at most 11 letters and digits with a letter among them.');
+  end if;
+
+  if r.expires_at <= greatest(r.send_at, p_now) then
+    perform outbox_engine.refuse(
+      format('expires_at %s is not after %s', r.expires_at,
+        case when r.send_at > p_now then 'send_at ' || r.send_at else 'now' end),
+      'Leave expires_at out for three days after send_at.');
+  end if;
+end
+$$;
+
+-- Runs before every insert, whoever inserts.
+create function outbox_engine.before_insert() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+begin
+  new.created_at := v_now;
+  new.send_at := greatest(coalesce(new.send_at, v_now), v_now);
+  new.expires_at := coalesce(new.expires_at, new.send_at + interval '3 days');
+  new.priority := coalesce(new.priority, 100);
+  perform outbox_engine.check_message(new, v_now);
+  if new.template is not null then
+    perform outbox_engine.check_template_use(new.template, new.parameters);
+  end if;
+
+  new.attempts := 0;
+  new.due_at := new.send_at;
+  if new.send_at > v_now then
+    new.status := 'scheduled';
+    new.queue := 'w';
+  else
+    new.status := 'pending';
+    new.queue := 'r';
+  end if;
+  return new;
+end
+$$;
+
+-- Stands in front of the trigger above for the API's roles. It runs as the caller, so that `current_user` is the caller;
+-- column grants say the same, this holds where a server widens them.
+create function outbox_engine.before_app_insert() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  if num_nonnulls(new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts, new.created_at,
+    new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank, new.reported_at,
+    new.cancel_requested_at) > 0 or new.owner_id is distinct from null then
+    raise exception using errcode = '42501',
+      message = 'a column that only the engine writes was given a value',
+      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata.';
+  end if;
+  if current_user = 'authenticated' then
+    new.owner_id := outbox_engine.caller_id();
+  end if;
+  return new;
+end
+$$;
+
+-- The only change an app may make is to cancel. What that does depends on how far the row is.
+create function outbox_engine.before_app_update() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  if new.status is distinct from 'cancelled' or (to_jsonb(new) - 'status') <> (to_jsonb(old) - 'status') then
+    raise exception using errcode = '42501',
+      message = 'the outbox is written by the engine',
+      hint = 'The only change an app may make is to set status to cancelled.';
+  end if;
+  new.cancel_requested_at := outbox_engine.now();
+  if old.status in ('scheduled', 'pending') then
+    new.finalized_at := new.cancel_requested_at;
+    new.queue := null;
+  else
+    new.status := old.status;
+  end if;
+  return new;
+end
+$$;
+
+-- Writes an app's wish to cancel into the trail.
+create function outbox_engine.after_cancel_request() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into public.outbox_events (outbox_id, at, source, event, status)
+  values (
+    new.id,
+    new.cancel_requested_at,
+    'app',
+    case
+      when new.status = 'cancelled' and old.status <> 'cancelled' then 'cancelled'
+      when new.status = 'sending' then 'cancel_requested'
+      else 'cancel_too_late'
+    end,
+    new.status
+  );
+  return null;
+end
+$$;
+
+-- Wakes listening processes: once a statement, and PostgreSQL folds equal notices of a transaction.
+create function outbox_engine.after_insert() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform pg_notify('outbox', '');
+  return null;
+end
+$$;
+
+create trigger outbox_1_app_insert before insert on public.outbox for each row
+  when (current_user in ('anon', 'authenticated', 'service_role'))
+  execute function outbox_engine.before_app_insert();
+create trigger outbox_2_insert before insert on public.outbox for each row
+  execute function outbox_engine.before_insert();
+create trigger outbox_3_app_update before update on public.outbox for each row
+  when (current_user in ('anon', 'authenticated', 'service_role'))
+  execute function outbox_engine.before_app_update();
+create trigger outbox_4_cancel_request after update on public.outbox for each row
+  when (new.cancel_requested_at is distinct from old.cancel_requested_at)
+  execute function outbox_engine.after_cancel_request();
+create trigger outbox_5_wake after insert on public.outbox for each statement
+  execute function outbox_engine.after_insert();
+
+-- Grants: nothing for anyone, then by name. Older projects still grant everything on new tables by default.
+revoke all on public.outbox, public.outbox_events from anon, authenticated, service_role;
+grant usage on schema outbox_engine to authenticated, service_role;
+revoke all on all tables in schema outbox_engine from anon, authenticated, service_role;
+revoke all on all functions in schema outbox_engine from public, anon, authenticated, service_role;
+grant execute on function outbox_engine.now(), outbox_engine.caller_id() to authenticated, service_role;
+
+grant select on public.outbox, public.outbox_events to authenticated, service_role;
+grant insert (recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata)
+  on public.outbox to service_role;
+grant update (status) on public.outbox to service_role;
+
+-- service_role bypasses row level security on Supabase; the policy says the same for servers where it does not.
+create policy outbox_server on public.outbox for all to service_role using (true) with check (true);
+create policy outbox_own on public.outbox for select to authenticated
+  using (owner_id = (select outbox_engine.caller_id()));
+create policy outbox_own_insert on public.outbox for insert to authenticated
+  with check (owner_id = (select outbox_engine.caller_id()));
+create policy outbox_events_server on public.outbox_events for select to service_role using (true);
+create policy outbox_events_own on public.outbox_events for select to authenticated
+  using (exists (
+    select from public.outbox o where o.id = outbox_id and o.owner_id = (select outbox_engine.caller_id())
+  ));
+
+notify pgrst, 'reload schema';

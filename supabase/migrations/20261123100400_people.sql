@@ -1,0 +1,149 @@
+-- People: who wants no messages, what they wrote to us, and the campaigns that remind them.
+
+create table public.suppressions (
+  recipient text primary key,
+  reason text not null default 'operator',
+  created_at timestamptz not null default outbox_engine.now(),
+  by_engine boolean not null default false,
+  constraint suppressions_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$')
+);
+alter table public.suppressions enable row level security;
+comment on table public.suppressions is 'Numbers that get no messages. Deleting a row lifts it.';
+
+create table public.inbound_messages (
+  id text primary key,
+  provider text not null,
+  kind text not null,
+  sender text not null,
+  recipient text not null,
+  body text,
+  received_at timestamptz not null,
+  recorded_at timestamptz not null default outbox_engine.now(),
+  reference text,
+  raw jsonb not null
+);
+alter table public.inbound_messages enable row level security;
+create index inbound_messages_sender on public.inbound_messages (sender, received_at);
+create index inbound_messages_recorded on public.inbound_messages (recorded_at);
+comment on table public.inbound_messages is 'What recipients sent us.';
+
+-- The latest word of each number about messages as such. Outlives the messages themselves, so that an old STOP that a poll
+-- brings up again neither undoes a newer START nor an operator's decision.
+create table outbox_engine.consents (
+  recipient text primary key,
+  opted_out boolean not null,
+  decided_at timestamptz not null,
+  inbound_id text
+);
+alter table outbox_engine.consents enable row level security;
+
+-- Every inbound id that has had its effect, kept when the message itself is pruned.
+create table outbox_engine.inbounds_seen (
+  id text primary key,
+  seen_at timestamptz not null
+);
+alter table outbox_engine.inbounds_seen enable row level security;
+
+-- Words that stop and start messages. An empty sender is for every sender.
+create table public.opt_out_words (
+  word text not null,
+  sender text not null default '',
+  effect text not null check (effect in ('stop', 'start', 'help')),
+  primary key (word, sender),
+  constraint opt_out_words_are_normal check (word = upper(word) and word ~ '^[[:alnum:]]+$')
+);
+alter table public.opt_out_words enable row level security;
+insert into public.opt_out_words (word, effect) values
+  ('STOP', 'stop'), ('STOPALL', 'stop'), ('UNSUBSCRIBE', 'stop'), ('CANCEL', 'stop'), ('END', 'stop'), ('QUIT', 'stop'),
+  ('REVOKE', 'stop'), ('OPTOUT', 'stop'), ('ARRET', 'stop'),
+  ('START', 'start'), ('UNSTOP', 'start'), ('NONARRET', 'start'), ('HELP', 'help');
+comment on table public.opt_out_words is 'Words in a reply that stop or start messages, upper case, letters and digits only.';
+
+create table public.campaigns (
+  name text primary key,
+  template text not null references public.templates (name) on update cascade,
+  sender text,
+  priority smallint not null default 200,
+  schedule text not null check (schedule in ('once', 'cron', 'reminder')),
+  starts_at timestamptz,
+  cron_expression text,
+  timezone text,
+  offsets interval[],
+  window_start time,
+  window_end time,
+  window_days smallint[],
+  late_policy text not null default 'send' check (late_policy in ('send', 'skip')),
+  late_limit interval not null default '1 hour',
+  daily_cap integer check (daily_cap > 0),
+  weekly_cap integer check (weekly_cap > 0),
+  budget_parts integer check (budget_parts >= 0),
+  daily_budget_parts integer check (daily_budget_parts >= 0),
+  status text not null default 'draft' check (status in ('draft', 'active', 'paused', 'ended')),
+  next_at timestamptz,
+  member_count integer not null default 0,
+  message_count integer not null default 0,
+  created_at timestamptz not null default outbox_engine.now(),
+  constraint campaigns_schedule_is_complete check (case schedule
+    when 'once' then starts_at is not null
+    when 'cron' then cron_expression is not null
+    else cardinality(offsets) > 0
+  end),
+  constraint campaigns_window_is_complete check ((window_start is null) = (window_end is null))
+);
+alter table public.campaigns enable row level security;
+create index campaigns_template on public.campaigns (template);
+create index campaigns_due on public.campaigns (next_at) where status = 'active';
+
+create table public.campaign_members (
+  campaign text not null references public.campaigns (name) on update cascade on delete cascade,
+  external_id text not null,
+  recipient text not null,
+  timezone text,
+  event_at timestamptz,
+  parameters jsonb not null default '{}',
+  changed_at timestamptz not null default outbox_engine.now(),
+  next_at timestamptz,
+  primary key (campaign, external_id),
+  constraint campaign_members_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$'),
+  constraint campaign_members_parameters_are_an_object check (jsonb_typeof(parameters) = 'object')
+);
+alter table public.campaign_members enable row level security;
+create index campaign_members_due on public.campaign_members (campaign, next_at) where next_at is not null;
+create index campaign_members_recipient on public.campaign_members (recipient);
+
+-- The permanent proof: one row for each (campaign, member, time it stands for). It outlives the member, hence no foreign key.
+create table public.campaign_occurrences (
+  campaign text not null,
+  external_id text not null,
+  occurs_at timestamptz not null,
+  outbox_id bigint,
+  reason text,
+  created_at timestamptz not null default outbox_engine.now(),
+  primary key (campaign, external_id, occurs_at)
+);
+alter table public.campaign_occurrences enable row level security;
+create index campaign_occurrences_message on public.campaign_occurrences (outbox_id) where outbox_id is not null;
+comment on table public.campaign_occurrences is
+  'What became of each time a campaign stood for: the outbox row it made, or the reason it made none.';
+
+revoke all on public.suppressions, public.inbound_messages, public.opt_out_words, public.campaigns, public.campaign_members,
+  public.campaign_occurrences from anon, authenticated, service_role;
+revoke all on all tables in schema outbox_engine from anon, authenticated, service_role;
+grant select, insert, update, delete on public.opt_out_words, public.campaign_members to service_role;
+grant select, insert (recipient, reason), update (recipient, reason), delete on public.suppressions to service_role;
+grant select on public.inbound_messages, public.campaign_occurrences, public.campaigns to service_role;
+grant insert (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
+  window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status),
+  update (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
+  window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status)
+  on public.campaigns to service_role;
+grant delete on public.campaigns to service_role;
+
+create policy suppressions_server on public.suppressions for all to service_role using (true) with check (true);
+create policy inbound_messages_server on public.inbound_messages for select to service_role using (true);
+create policy opt_out_words_server on public.opt_out_words for all to service_role using (true) with check (true);
+create policy campaigns_server on public.campaigns for all to service_role using (true) with check (true);
+create policy campaign_members_server on public.campaign_members for all to service_role using (true) with check (true);
+create policy campaign_occurrences_server on public.campaign_occurrences for select to service_role using (true);
+
+notify pgrst, 'reload schema';

@@ -1,0 +1,20 @@
+-- The country a number belongs to, by its longest known prefix. The prefixes come from the next migration.
+
+create table outbox_engine.number_regions (
+  prefix text primary key,
+  region text not null
+);
+alter table outbox_engine.number_regions enable row level security;
+
+-- ISO 3166 code of an E.164 number's country, or null where the prefix is not known. `+1` alone is not a country.
+create function outbox_engine.country_of(p_recipient text) returns text
+language sql stable set search_path = ''
+as $$
+  select r.region
+  from outbox_engine.number_regions r
+  where r.prefix = any (array(select substr(p_recipient, 2, n) from generate_series(1, 7) n))
+  order by length(r.prefix) desc
+  limit 1
+$$;
+
+notify pgrst, 'reload schema';

@@ -1,0 +1,159 @@
+-- Limits shared by all processes of a plan: messages per second, requests per minute, and pauses. Whoever draws holds the
+-- plan's row, so two processes can never both take the last token.
+
+-- Makes the plan known, writes down its present limits, and holds its row until the end of the transaction.
+create function outbox_engine.hold_plan(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision, p_requests_per_minute integer
+) returns outbox_engine.plans
+language plpgsql set search_path = ''
+as $$
+declare
+  v_plan outbox_engine.plans;
+begin
+  insert into outbox_engine.plans (provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at)
+  values (p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
+    greatest(p_messages_per_second, 1), outbox_engine.now())
+  on conflict do nothing;
+
+  select * into v_plan from outbox_engine.plans where provider = p_provider and plan = p_plan for update;
+
+  if (v_plan.host, v_plan.messages_per_second, v_plan.requests_per_minute)
+    is distinct from (p_host, p_messages_per_second, p_requests_per_minute) then
+    update outbox_engine.plans
+    set
+      host = p_host,
+      messages_per_second = p_messages_per_second,
+      requests_per_minute = p_requests_per_minute,
+      tokens = least(coalesce(tokens, 0), greatest(p_messages_per_second, 1))
+    where provider = p_provider and plan = p_plan
+    returning * into v_plan;
+  end if;
+  return v_plan;
+end
+$$;
+
+-- Messages the plan may send right now: a token bucket that holds one second's worth, at least one. Null is no limit.
+create function outbox_engine.tokens_now(p_plan outbox_engine.plans, p_now timestamptz) returns double precision
+language sql immutable set search_path = ''
+as $$
+  select case when p_plan.messages_per_second is not null then
+    least(
+      greatest(p_plan.messages_per_second, 1),
+      coalesce(p_plan.tokens, 0) + greatest(extract(epoch from p_now - p_plan.refilled_at), 0) * p_plan.messages_per_second
+    )
+  end
+$$;
+
+-- Requests the plan may still make. Sixty-one seconds are counted, so that a request that starts late within its second
+-- still stays within any sixty.
+create function outbox_engine.requests_left(p_plan outbox_engine.plans, p_now timestamptz) returns integer
+language sql stable set search_path = ''
+as $$
+  select greatest(0, p_plan.requests_per_minute - coalesce(sum(r.requests), 0))::integer
+  from outbox_engine.plan_requests r
+  where r.provider = p_plan.provider and r.plan = p_plan.plan and r.second > date_trunc('second', p_now) - interval '61 seconds'
+$$;
+
+create function outbox_engine.count_requests(
+  p_provider text, p_plan text, p_kind text, p_requests integer, p_at timestamptz
+) returns void
+language sql set search_path = ''
+as $$
+  insert into outbox_engine.plan_requests as r (provider, plan, second, kind, requests)
+  select p_provider, p_plan, date_trunc('second', p_at), p_kind, p_requests
+  where p_requests > 0
+  on conflict (provider, plan, second, kind) do update set requests = r.requests + excluded.requests
+$$;
+
+-- Seconds until one more request is allowed, counting those already promised for later. The caller holds the plan.
+create function outbox_engine.reserve_request(p_plan outbox_engine.plans, p_now timestamptz) returns double precision
+language plpgsql set search_path = ''
+as $$
+declare
+  v_at timestamptz := p_now;
+begin
+  while outbox_engine.requests_left(p_plan, v_at) = 0 loop
+    v_at := date_trunc('second', v_at) + interval '1 second';
+  end loop;
+  perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', 1, v_at);
+  return extract(epoch from v_at - p_now);
+end
+$$;
+
+-- Called by the jobs that ask (looks, reports, inbounds) before each further request. Answers how many are allowed now, at
+-- most `p_wanted`. Polling gets a fifth of the plan's requests; looks for lost requests all that is left.
+create function public.outbox_draw_requests(p_provider text, p_plan text, p_kind text, p_wanted smallint) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_plan outbox_engine.plans;
+  v_allowed integer;
+begin
+  select * into v_plan from outbox_engine.plans where provider = p_provider and plan = p_plan for update;
+  if not found then
+    return 0;
+  end if;
+  v_allowed := least(p_wanted, outbox_engine.requests_left(v_plan, v_now));
+  if p_kind = 'poll' then
+    v_allowed := least(v_allowed, greatest(0, v_plan.requests_per_minute / 5 - (
+      select coalesce(sum(requests), 0)
+      from outbox_engine.plan_requests
+      where provider = p_provider and plan = p_plan and kind = 'poll'
+        and second > date_trunc('second', v_now) - interval '61 seconds'
+    )::integer));
+  end if;
+  perform outbox_engine.count_requests(p_provider, p_plan, p_kind, v_allowed, v_now);
+  return v_allowed;
+end
+$$;
+
+-- Stops a plan, or stops it longer. Each further try of the same kind doubles the wait where the provider names none:
+-- throttling from one second to a minute, an unreachable provider from one to thirty seconds, account trouble from ten
+-- seconds to five minutes, all jittered.
+create function outbox_engine.pause_plan(
+  p_provider text, p_plan text, p_kind text, p_credential text, p_reason text, p_seconds double precision default null
+) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_tries smallint;
+  v_first double precision := case p_kind when 'account' then 10 when 'setting' then 10 else 1 end;
+  v_most double precision := case p_kind when 'account' then 300 when 'setting' then 300 when 'unreachable' then 30 else 60 end;
+  v_seconds double precision;
+begin
+  select tries into v_tries
+  from outbox_engine.plan_pauses
+  where provider = p_provider and plan = p_plan and kind = p_kind and credential = p_credential;
+  v_tries := coalesce(v_tries, 0);
+  v_seconds := coalesce(p_seconds, least(v_most, v_first * 2 ^ least(v_tries, 10)) * (0.75 + random() * 0.25));
+
+  insert into outbox_engine.plan_pauses as p (provider, plan, kind, credential, reason, since, until, tries)
+  values (p_provider, p_plan, p_kind, p_credential, left(p_reason, 500), v_now, v_now + make_interval(secs => v_seconds), 1)
+  on conflict (provider, plan, kind, credential) do update
+  set
+    reason = excluded.reason,
+    until = greatest(p.until, excluded.until),
+    -- Several requests in flight that fail together are one piece of news.
+    tries = p.tries + case when p.until <= v_now then 1 else 0 end;
+
+  if v_tries = 0 and p_kind in ('account', 'setting') then
+    perform outbox_engine.alarm('plan.paused', jsonb_build_object(
+      'provider', p_provider, 'plan', p_plan, 'kind', p_kind, 'reason', left(p_reason, 500)));
+  end if;
+end
+$$;
+
+-- An accepted request proves that the account, the settings and the way there are in order.
+create function outbox_engine.plan_works(p_provider text, p_plan text, p_credential text) returns void
+language sql set search_path = ''
+as $$
+  delete from outbox_engine.plan_pauses
+  where provider = p_provider and plan = p_plan
+    and (kind in ('throttled', 'unreachable') and until <= outbox_engine.now()
+      or kind = 'setting'
+      or kind = 'account' and credential = p_credential)
+$$;
+
+notify pgrst, 'reload schema';

@@ -1,0 +1,237 @@
+-- What became of a dispatch's one request: accepted, refused, doubtful, or never made.
+
+-- Rows of these dispatches that are still attached to them go back to waiting as a new attempt, or end if they must.
+-- `p_recipients` restricts it to some of the numbers. `p_counts`: a refused attempt counts, "not found" and throttling do not.
+create function outbox_engine.put_back(
+  p_dispatches uuid[], p_event text, p_detail text, p_counts boolean, p_delay interval default '0', p_recipients text[] default null
+) returns integer
+language sql set search_path = ''
+as $$
+  with rows_back as materialized (
+    select o.id, o.attempts + p_counts::integer as attempts, outbox_engine.now() as now,
+      o.cancel_requested_at is not null as wished
+    from outbox_engine.dispatch_members m
+    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+    where m.dispatch_id = any (p_dispatches) and o.status = 'sending' and (p_recipients is null or m.recipient = any (p_recipients))
+    order by o.id
+    for update of o
+  ),
+  changed as (
+    update public.outbox o
+    set
+      attempts = r.attempts,
+      status = case when r.wished then 'cancelled' when o.expires_at <= r.now then 'expired'
+        when r.attempts >= 5 then 'failed' else 'pending' end,
+      error = case when r.wished then null when o.expires_at <= r.now then 'expired before it could be sent' else p_detail end,
+      finalized_at = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then r.now end,
+      queue = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then null
+        when p_delay > '0' then 'w' else 'r' end::"char",
+      due_at = r.now + p_delay
+    from rows_back r
+    where o.id = r.id
+    returning o.id, o.status, r.now, o.dispatch_id
+  ),
+  trail as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
+    select id, now, 'engine', p_event, status, dispatch_id, p_detail from changed
+    where p_event is not null or status <> 'pending'
+  )
+  select count(*)::integer from changed
+$$;
+
+-- Records that the provider has these batches, whoever found out and however late: a fact that no lease can undo. Rows still
+-- attached become sent. Rows that meanwhile went out in another dispatch are doubles. `p_recipients` is what the provider says
+-- the batch holds, one array a dispatch as text, null for all.
+create function outbox_engine.adopt(p_dispatches uuid[], p_batches text[], p_source text, p_ask_after interval) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_new uuid[];
+begin
+  perform from outbox_engine.dispatches where id = any (p_dispatches) order by id for update;
+
+  with facts as (
+    select distinct on (f.dispatch_id) f.dispatch_id, f.batch_id
+    from unnest(p_dispatches, p_batches) with ordinality f (dispatch_id, batch_id, place)
+    order by f.dispatch_id, f.place
+  ),
+  adopted as (
+    update outbox_engine.dispatches d
+    set
+      batch_id = f.batch_id, state = 'accepted', accepted_at = v_now, closed_at = coalesce(d.closed_at, v_now), body = null,
+      look_at = null, ask_at = v_now + p_ask_after, error = null
+    from facts f
+    where d.id = f.dispatch_id and d.batch_id is null
+    returning d.id
+  )
+  select array_agg(id) into v_new from adopted;
+
+  -- A second batch under the same reference: somebody repeated our request on the way.
+  insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  select m.outbox_id, d.id, f.batch_id, v_now, v_now
+  from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
+  join outbox_engine.dispatches d on d.id = f.dispatch_id and d.batch_id <> f.batch_id
+  join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+  on conflict do nothing;
+  if found then
+    perform outbox_engine.tell_doubles(v_now);
+  end if;
+
+  if v_new is null then
+    return;
+  end if;
+  perform outbox_engine.adopt_rows(v_new, p_source, v_now);
+  perform outbox_engine.plan_works(d.provider, d.plan, d.credential)
+  from (select distinct provider, plan, credential from outbox_engine.dispatches where id = any (v_new)) d
+  where exists (select from outbox_engine.plan_pauses);
+  update outbox_engine.plans p
+  set shared_refusals = 0, throttles = 0
+  from outbox_engine.dispatches d
+  where d.id = any (v_new) and p.provider = d.provider and p.plan = d.plan and (p.shared_refusals, p.throttles) <> (0, 0);
+  perform outbox_engine.match_waiting_reports(v_new);
+end
+$$;
+
+-- The rows of newly accepted dispatches.
+create function outbox_engine.adopt_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  with members as materialized (
+    select m.outbox_id, m.recipient, d.id, d.batch_id
+    from outbox_engine.dispatches d
+    join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+    where d.id = any (p_dispatches)
+  ),
+  sent as (
+    update public.outbox o
+    set
+      status = 'sent', batch_id = m.batch_id, sent_at = p_now, attempts = o.attempts + 1, queue = null, error = null
+    from members m
+    where o.id = m.outbox_id and o.dispatch_id = m.id and o.status in ('sending', 'pending', 'scheduled')
+    returning o.id, m.batch_id, m.id as dispatch_id
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
+  select id, p_now, p_source, 'accepted', 'sent', batch_id, dispatch_id from sent;
+
+  -- Rows that are elsewhere by now. Whether it is a double depends on what becomes of the other dispatch.
+  insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  select m.outbox_id, d.id, d.batch_id, p_now, case when other.batch_id is not null then p_now end
+  from outbox_engine.dispatches d
+  join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+  join public.outbox o on o.id = m.outbox_id and o.dispatch_id <> d.id
+  join outbox_engine.dispatches other on other.id = o.dispatch_id
+  where d.id = any (p_dispatches)
+  union all
+  -- An earlier attempt proved delivered while this one was on its way.
+  select m.outbox_id, d.id, d.batch_id, p_now, p_now
+  from outbox_engine.dispatches d
+  join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+  join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and o.status = 'delivered' and o.batch_id <> d.batch_id
+  where d.id = any (p_dispatches)
+  on conflict do nothing;
+
+  if exists (select from outbox_engine.doubles) then
+    update outbox_engine.doubles x
+    set confirmed_at = p_now
+    from outbox_engine.dispatch_members m
+    where m.dispatch_id = any (p_dispatches) and x.outbox_id = m.outbox_id and x.dispatch_id <> m.dispatch_id
+      and x.confirmed_at is null;
+    perform outbox_engine.tell_doubles(p_now);
+  end if;
+end
+$$;
+
+-- Trail and alarm for doubles confirmed at this moment.
+create function outbox_engine.tell_doubles(p_now timestamptz) returns void
+language sql set search_path = ''
+as $$
+  with told as (
+    insert into public.outbox_events (outbox_id, at, source, event, batch_id, dispatch_id, detail)
+    select x.outbox_id, p_now, 'engine', 'double', x.batch_id, x.dispatch_id, 'the provider accepted this message twice'
+    from outbox_engine.doubles x
+    join public.outbox o on o.id = x.outbox_id
+    where x.confirmed_at = p_now
+      and not exists (
+        select from public.outbox_events e
+        where e.outbox_id = x.outbox_id and e.event = 'double' and e.dispatch_id = x.dispatch_id and e.batch_id = x.batch_id
+      )
+    returning outbox_id
+  )
+  select outbox_engine.alarm('message.double', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
+  from told
+  having count(*) > 0
+$$;
+
+-- Called by the dispatch job after 201s that were read. Safe to repeat; needs no valid lease. Answers dispatches that became
+-- the caller's to send because the halves of a refused one are now decided.
+create function public.outbox_accept(
+  p_dispatch_ids uuid[], p_batch_ids text[], p_worker text, p_lease_seconds double precision, p_ask_after_seconds double precision
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform outbox_engine.adopt(p_dispatch_ids, p_batch_ids, 'engine', make_interval(secs => p_ask_after_seconds));
+  return jsonb_build_object('dispatches', outbox_engine.settle_siblings(p_dispatch_ids, p_worker, p_lease_seconds));
+end
+$$;
+
+-- Dispatches among these that the caller still holds by their lease tokens, locked.
+create function outbox_engine.held(p_dispatch_ids uuid[], p_lease_tokens text[]) returns setof outbox_engine.dispatches
+language sql set search_path = ''
+as $$
+  select d.*
+  from unnest(p_dispatch_ids, p_lease_tokens) f (id, token)
+  join outbox_engine.dispatches d on d.id = f.id and d.lease_token = f.token::bigint and d.state = 'claimed'
+  order by d.id
+  for update of d
+$$;
+
+-- Called by the dispatch job while requests are open. Answers the ids that are still the caller's.
+create function public.outbox_renew(p_dispatch_ids uuid[], p_lease_tokens text[], p_lease_seconds double precision) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with renewed as (
+    update outbox_engine.dispatches d
+    set lease_until = outbox_engine.now() + make_interval(secs => p_lease_seconds)
+    from outbox_engine.held(p_dispatch_ids, p_lease_tokens) h
+    where d.id = h.id
+    returning d.id
+  )
+  select coalesce(jsonb_agg(id), '[]') from renewed
+$$;
+
+-- Called by the dispatch job for dispatches whose request was never started: shutting down, or too little of the lease left.
+create function public.outbox_release(p_dispatch_ids uuid[], p_lease_tokens text[]) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+begin
+  select array_agg(id) into v_ids from outbox_engine.held(p_dispatch_ids, p_lease_tokens);
+  update outbox_engine.dispatches set state = 'released', closed_at = outbox_engine.now(), body = null where id = any (v_ids);
+  perform outbox_engine.put_back(v_ids, null, null, false);
+  return to_jsonb(coalesce(v_ids, '{}'));
+end
+$$;
+
+-- Called by the dispatch job when nobody knows whether the provider took a request. The first look comes a moment later.
+create function public.outbox_doubt(
+  p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_look_after_seconds double precision
+) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with doubted as (
+    update outbox_engine.dispatches d
+    set
+      state = 'doubtful', error = f.error, lease_token = nextval('outbox_engine.lease_tokens'),
+      look_at = outbox_engine.now() + make_interval(secs => p_look_after_seconds)
+    from unnest(p_dispatch_ids, p_errors) f (id, error)
+    where d.id = f.id and d.id in (select h.id from outbox_engine.held(p_dispatch_ids, p_lease_tokens) h)
+    returning d.id
+  )
+  select coalesce(jsonb_agg(id), '[]') from doubted
+$$;
+
+notify pgrst, 'reload schema';

@@ -1,0 +1,208 @@
+-- A request the provider certainly did not take. Who is to blame decides what happens: the plan waits, a number fails alone,
+-- or the dispatch is halved to find out.
+
+-- The rows of a dispatch end as failed.
+create function outbox_engine.fail_rows(p_dispatch uuid, p_error text) returns void
+language sql set search_path = ''
+as $$
+  with failed as (
+    update public.outbox o
+    set
+      attempts = o.attempts + 1,
+      status = case when o.cancel_requested_at is null then 'failed' else 'cancelled' end,
+      error = p_error, finalized_at = outbox_engine.now(), queue = null
+    from outbox_engine.dispatch_members m
+    where m.dispatch_id = p_dispatch and o.id = m.outbox_id and o.dispatch_id = p_dispatch and o.status = 'sending'
+    returning o.id, o.status
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
+  select id, outbox_engine.now(), 'engine', 'refused', status, p_dispatch, p_error from failed
+$$;
+
+create function outbox_engine.close_refused(p_dispatch uuid) returns void
+language sql set search_path = ''
+as $$
+  update outbox_engine.dispatches
+  set state = 'refused', closed_at = outbox_engine.now(), body = null
+  where id = p_dispatch
+$$;
+
+-- New dispatches for slices of a closed one, in the same transaction and leased to the same worker. Each waits until the plan
+-- allows one more request.
+create function outbox_engine.cut_dispatch(
+  p_dispatch outbox_engine.dispatches, p_slices integer, p_split text, p_error text, p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_plan outbox_engine.plans;
+  v_child outbox_engine.dispatches := p_dispatch;
+  v_wait double precision;
+  v_made jsonb := '[]';
+begin
+  select * into v_plan from outbox_engine.plans
+  where provider = p_dispatch.provider and plan = p_dispatch.plan for update;
+
+  for v_slice in 1 .. p_slices loop
+    v_child.id := gen_random_uuid();
+    insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+    select v_child.id, m.recipient, m.outbox_id
+    from (
+      select recipient, outbox_id, ntile(p_slices) over (order by outbox_id) as slice
+      from outbox_engine.dispatch_members
+      where dispatch_id = p_dispatch.id
+    ) m
+    where m.slice = v_slice;
+    get diagnostics v_child.recipients = row_count;
+
+    update public.outbox o
+    set dispatch_id = v_child.id
+    from outbox_engine.dispatch_members m
+    where m.dispatch_id = v_child.id and o.id = m.outbox_id and o.dispatch_id = p_dispatch.id and o.status = 'sending';
+
+    v_wait := outbox_engine.reserve_request(v_plan, v_now);
+    v_child.worker := p_worker;
+    v_child.state := 'claimed';
+    v_child.lease_token := nextval('outbox_engine.lease_tokens');
+    v_child.lease_until := v_now + make_interval(secs => p_lease_seconds);
+    v_child.claimed_at := v_now;
+    v_child.parent_id := p_dispatch.id;
+    v_child.split := p_split;
+    v_child.split_error := p_error;
+    v_child.http_status := null;
+    v_child.error := null;
+    insert into outbox_engine.dispatches select v_child.*;
+    v_made := v_made || outbox_engine.dispatch_json(v_child, v_wait);
+  end loop;
+
+  perform outbox_engine.close_refused(p_dispatch.id);
+  return v_made;
+end
+$$;
+
+-- The shared part of a dispatch is wrong, so its rows fail. But three in a row are more likely a setting than three bad texts:
+-- then the plan pauses and the rows wait. A refused probe waits longer, so that the next probe is another row.
+create function outbox_engine.blame_shared(p_dispatches outbox_engine.dispatches[]) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_first outbox_engine.dispatches := p_dispatches[1];
+  v_in_a_row smallint;
+  v_dispatch outbox_engine.dispatches;
+begin
+  update outbox_engine.plans
+  set shared_refusals = least(shared_refusals + 1, 100)
+  where provider = v_first.provider and plan = v_first.plan
+  returning shared_refusals into v_in_a_row;
+
+  if v_in_a_row >= 3 then
+    perform outbox_engine.pause_plan(v_first.provider, v_first.plan, 'setting', '',
+      'three requests in a row were refused: ' || v_first.error);
+  end if;
+  foreach v_dispatch in array p_dispatches loop
+    if v_in_a_row >= 3 then
+      perform outbox_engine.put_back(array[v_dispatch.id], 'refused', v_dispatch.error, false,
+        case when v_dispatch.is_probe then interval '5 minutes' else interval '0' end);
+    else
+      perform outbox_engine.fail_rows(v_dispatch.id, v_dispatch.error);
+    end if;
+    perform outbox_engine.close_refused(v_dispatch.id);
+  end loop;
+end
+$$;
+
+-- One of two halves may know more now that the other is decided. Refused alike: the shared part is wrong. Otherwise the fault
+-- is within the refused half, which is halved on, or fails when it is one number. Without a worker its rows go back instead.
+create function outbox_engine.settle_siblings(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_parent uuid;
+  v_parked outbox_engine.dispatches[];
+  v_open boolean;
+  v_half outbox_engine.dispatches;
+  v_made jsonb := '[]';
+begin
+  for v_parent in
+    select distinct d.parent_id from outbox_engine.dispatches d
+    where d.id = any (p_dispatches) and d.split = 'shared'
+    order by d.parent_id
+  loop
+    perform from outbox_engine.dispatches where parent_id = v_parent order by id for update;
+    select array_agg(d order by d.lease_token) filter (where d.state = 'parked'), bool_or(d.state in ('claimed', 'doubtful'))
+    into v_parked, v_open
+    from outbox_engine.dispatches d
+    where d.parent_id = v_parent;
+    continue when v_open or v_parked is null;
+
+    if cardinality(v_parked) = 2 and v_parked[1].error = v_parked[2].error then
+      perform outbox_engine.blame_shared(v_parked);
+      continue;
+    end if;
+    foreach v_half in array v_parked loop
+      if v_half.recipients = 1 then
+        perform outbox_engine.fail_rows(v_half.id, v_half.error);
+        perform outbox_engine.close_refused(v_half.id);
+      elsif p_worker is null then
+        perform outbox_engine.put_back(array[v_half.id], 'refused', v_half.error, false);
+        perform outbox_engine.close_refused(v_half.id);
+      else
+        v_made := v_made || outbox_engine.cut_dispatch(v_half, 2, 'shared', v_half.error, p_worker, p_lease_seconds);
+      end if;
+    end loop;
+  end loop;
+  return v_made;
+end
+$$;
+
+-- Called by the dispatch job after a certain refusal. Answers the dispatches that replace it and are the caller's to send,
+-- after `wait_seconds` each.
+create function public.outbox_refuse(
+  p_dispatch_id uuid, p_lease_token text, p_why text, p_error text, p_http_status smallint,
+  p_retry_after_seconds double precision, p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+  v_made jsonb := '[]';
+begin
+  update outbox_engine.dispatches d
+  set error = left(p_error, 500), http_status = p_http_status
+  from outbox_engine.held(array[p_dispatch_id], array[p_lease_token]) h
+  where d.id = h.id
+  returning d.* into v_dispatch;
+  if not found then
+    return jsonb_build_object('dispatches', v_made);
+  end if;
+
+  if p_why in ('throttled', 'unreachable', 'account', 'setting') then
+    perform outbox_engine.pause_plan(v_dispatch.provider, v_dispatch.plan, p_why,
+      case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds);
+    perform outbox_engine.put_back(array[v_dispatch.id], null, p_error, false,
+      case when v_dispatch.is_probe then interval '5 minutes' else interval '0' end);
+    perform outbox_engine.close_refused(v_dispatch.id);
+    return jsonb_build_object('dispatches', outbox_engine.settle_siblings(array[v_dispatch.id], null, null));
+  end if;
+
+  if p_why = 'no_callback' then
+    v_made := outbox_engine.cut_dispatch(v_dispatch, 1, null, null, p_worker, p_lease_seconds);
+  elsif p_why = 'recipient' and v_dispatch.recipients = 1 then
+    perform outbox_engine.fail_rows(v_dispatch.id, v_dispatch.error);
+    perform outbox_engine.close_refused(v_dispatch.id);
+  elsif p_why = 'recipient' then
+    v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'recipient', v_dispatch.error, p_worker, p_lease_seconds);
+  elsif v_dispatch.split = 'shared' then
+    update outbox_engine.dispatches set state = 'parked' where id = v_dispatch.id;
+  elsif v_dispatch.recipients > 1 then
+    v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'shared', v_dispatch.error, p_worker, p_lease_seconds);
+  else
+    perform outbox_engine.blame_shared(array[v_dispatch]);
+  end if;
+  return jsonb_build_object('dispatches',
+    v_made || outbox_engine.settle_siblings(array[v_dispatch.id], p_worker, p_lease_seconds));
+end
+$$;
+
+notify pgrst, 'reload schema';

@@ -1,0 +1,171 @@
+-- Looking for requests whose outcome nobody knows. Never resent on a guess: only after two complete looks, a settling time
+-- apart, that found nothing.
+
+-- How many looks are waiting to be made; they go before sending.
+create function outbox_engine.looks_due(p_provider text, p_plan text, p_now timestamptz) returns integer
+language sql stable set search_path = ''
+as $$
+  select (
+    select count(*) from (
+      select from outbox_engine.dispatches
+      where provider = p_provider and plan = p_plan and look_at <= p_now
+      limit 100
+    ) doubtful
+  )::integer + (
+    select count(*) from (
+      select from outbox_engine.dispatches
+      where provider = p_provider and plan = p_plan and state = 'claimed' and lease_until <= p_now - deadline
+      limit 100
+    ) silent
+  )::integer
+$$;
+
+-- The provider's list reaches back fourteen days. A dispatch it no longer reaches stays unknown and is never resent.
+create function outbox_engine.give_up_old_doubts(p_provider text, p_plan text, p_now timestamptz) returns void
+language sql set search_path = ''
+as $$
+  with lost as (
+    update outbox_engine.dispatches
+    set state = case state when 'doubtful' then 'lost' else state end, closed_at = p_now, look_at = null, body = null
+    where provider = p_provider and plan = p_plan and look_at is not null and claimed_at < p_now - interval '13 days'
+    returning id, state
+  ),
+  ended as (
+    update public.outbox o
+    set status = 'unknown', error = 'the outcome of the request could not be found out', finalized_at = p_now
+    from lost l
+    join outbox_engine.dispatch_members m on m.dispatch_id = l.id
+    where l.state = 'lost' and o.id = m.outbox_id and o.dispatch_id = l.id and o.status = 'sending'
+    returning o.id, o.error
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+  select id, p_now, 'engine', 'unknown', 'unknown', error from ended
+$$;
+
+-- Called by the recover job. A claim whose worker has been silent beyond its lease and the longest request is doubtful from
+-- now on. Answers the dispatches to look for, leased to the caller by a new token; requests are drawn from the plan.
+create function public.outbox_claim_looks(
+  p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_allowed integer;
+  v_taken jsonb;
+begin
+  update outbox_engine.dispatches
+  set state = 'doubtful', error = 'its worker fell silent', look_at = v_now, lease_token = nextval('outbox_engine.lease_tokens')
+  where id in (
+    select id from outbox_engine.dispatches
+    where provider = p_provider and plan = p_plan and state = 'claimed' and lease_until <= v_now - deadline
+    order by id
+    for update skip locked
+  );
+  perform outbox_engine.give_up_old_doubts(p_provider, p_plan, v_now);
+
+  v_allowed := public.outbox_draw_requests(p_provider, p_plan, 'look',
+    least(p_limit, outbox_engine.looks_due(p_provider, p_plan, v_now))::smallint);
+  with taken as (
+    update outbox_engine.dispatches
+    set look_at = v_now + make_interval(secs => p_lease_seconds), lease_token = nextval('outbox_engine.lease_tokens')
+    where id in (
+      select id from outbox_engine.dispatches
+      where provider = p_provider and plan = p_plan and host = p_host and look_at <= v_now
+      order by look_at
+      limit v_allowed
+      for update skip locked
+    )
+    returning id, lease_token, claimed_at
+  )
+  select jsonb_agg(jsonb_build_object(
+    'dispatch_id', id, 'lease_token', lease_token::text, 'since', claimed_at - interval '1 hour'
+  )) into v_taken
+  from taken;
+  return coalesce(v_taken, '[]');
+end
+$$;
+
+-- Called by the recover job after one complete look. `p_batch_ids` are the batches found that carry the dispatch's id,
+-- `p_recipients` the numbers each holds, separated by spaces. An overtaken look that found nothing decides nothing; one that
+-- found a batch is a fact.
+create function public.outbox_record_look(
+  p_dispatch_id uuid, p_lease_token text, p_batch_ids text[], p_recipients text[],
+  p_settle_seconds double precision, p_ask_after_seconds double precision
+) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_dispatch outbox_engine.dispatches;
+  v_missing text[];
+begin
+  select * into v_dispatch from outbox_engine.dispatches where id = p_dispatch_id for update;
+  if not found then
+    return 'gone';
+  end if;
+
+  if cardinality(p_batch_ids) > 0 then
+    -- Numbers that no batch holds were certainly not sent to.
+    select array_agg(m.recipient) into v_missing
+    from outbox_engine.dispatch_members m
+    where m.dispatch_id = p_dispatch_id
+      and m.recipient <> all (string_to_array(array_to_string(p_recipients, ' '), ' '));
+    if v_missing is not null then
+      perform outbox_engine.put_back(array[p_dispatch_id], 'returned', 'the provider''s batch lacks this number', false,
+        p_recipients => v_missing);
+      -- They are no longer this dispatch's, so that adopting it leaves them alone.
+      delete from outbox_engine.dispatch_members where dispatch_id = p_dispatch_id and recipient = any (v_missing);
+      update public.outbox set dispatch_id = null where dispatch_id = p_dispatch_id and recipient = any (v_missing)
+        and queue is not null;
+    end if;
+    perform outbox_engine.adopt(array_fill(p_dispatch_id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile',
+      make_interval(secs => p_ask_after_seconds));
+    perform outbox_engine.settle_siblings(array[p_dispatch_id], null, null);
+    return 'found';
+  end if;
+
+  if v_dispatch.lease_token <> p_lease_token::bigint or v_dispatch.state not in ('doubtful', 'returned') then
+    return 'overtaken';
+  end if;
+  update outbox_engine.dispatches
+  set
+    misses = misses + 1,
+    missed_at = coalesce(missed_at, v_now),
+    look_at = v_now + make_interval(secs => p_settle_seconds)
+  where id = p_dispatch_id
+  returning * into v_dispatch;
+
+  if v_dispatch.state = 'returned' then
+    -- Watched for a while, in case it turns up after all.
+    update outbox_engine.dispatches
+    set look_at = case when misses < 6 then v_now + (interval '1 minute') * 5 ^ (misses - 2) end
+    where id = p_dispatch_id;
+    return 'watched';
+  end if;
+  if v_dispatch.misses >= 2 and v_now >= v_dispatch.missed_at + make_interval(secs => p_settle_seconds) then
+    update outbox_engine.dispatches
+    set state = 'returned', closed_at = v_now, look_at = v_now + interval '1 minute', body = null
+    where id = p_dispatch_id;
+    perform outbox_engine.put_back(array[p_dispatch_id], 'returned', 'the provider never got the request', false);
+    perform outbox_engine.settle_siblings(array[p_dispatch_id], null, null);
+    return 'returned';
+  end if;
+  return 'missed';
+end
+$$;
+
+-- Called by the recover job when a look could not be completed: nothing is known, look again in a while.
+create function public.outbox_postpone_look(p_dispatch_id uuid, p_lease_token text, p_seconds double precision) returns boolean
+language sql security definer set search_path = ''
+as $$
+  with postponed as (
+    update outbox_engine.dispatches
+    set look_at = outbox_engine.now() + make_interval(secs => p_seconds)
+    where id = p_dispatch_id and lease_token = p_lease_token::bigint and look_at is not null
+    returning id
+  )
+  select exists (select from postponed)
+$$;
+
+notify pgrst, 'reload schema';

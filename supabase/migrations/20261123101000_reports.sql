@@ -1,0 +1,301 @@
+-- Delivery reports, from callbacks and from polling alike. Any order and any repetition of the same reports ends in the same row.
+
+create type outbox_engine.report as (
+  batch_id text,
+  recipient text,
+  status text,
+  code integer,
+  at timestamptz,
+  reference uuid,
+  raw jsonb,
+  key uuid
+);
+
+-- Reports for batches that are not known yet, kept fourteen days.
+create table outbox_engine.waiting_reports (
+  key uuid primary key,
+  batch_id text not null,
+  reference uuid,
+  report outbox_engine.report not null,
+  source text not null,
+  received_at timestamptz not null
+);
+alter table outbox_engine.waiting_reports enable row level security;
+create index waiting_reports_batch on outbox_engine.waiting_reports (batch_id);
+create index waiting_reports_reference on outbox_engine.waiting_reports (reference) where reference is not null;
+create index waiting_reports_received on outbox_engine.waiting_reports (received_at);
+
+-- What arrived and could not be read or stored, byte for byte.
+create table outbox_engine.kept_callbacks (
+  id bigint generated always as identity primary key,
+  received_at timestamptz not null,
+  why text not null,
+  raw bytea not null,
+  digest uuid not null unique
+);
+alter table outbox_engine.kept_callbacks enable row level security;
+
+-- What a status that is not good news means in words.
+create function outbox_engine.report_error(p_provider text, p_status text, p_code integer) returns text
+language sql stable set search_path = ''
+as $$
+  select case when p_status not in ('sent', 'dispatched', 'delivered') then concat_ws(': ',
+    format('reported %s', p_status) || coalesce(format(' with code %s', p_code), ''),
+    (select meaning from outbox_engine.report_codes c where c.provider = p_provider and c.code = p_code)
+  ) end
+$$;
+
+-- Finds the message each report is about, by batch and number, else by the reference it carries. Writes it into the trail,
+-- where its key stops repeats, and answers what was news. What belongs to no known batch waits.
+create function outbox_engine.file_reports(p_reports outbox_engine.report[], p_source text, p_now timestamptz)
+returns table (outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz)
+language sql set search_path = ''
+as $$
+  with located as materialized (
+    select r.*, coalesce(b.outbox_id, f.outbox_id) as outbox_id, coalesce(b.dispatch_id, f.dispatch_id) as dispatch_id,
+      coalesce(b.provider, f.provider) as provider
+    from unnest(p_reports) r
+    left join lateral (
+      select m.outbox_id, m.dispatch_id, d.provider
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = r.recipient
+      where d.batch_id = r.batch_id
+      limit 1
+    ) b on true
+    left join lateral (
+      select m.outbox_id, m.dispatch_id, d.provider
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = r.recipient
+      where b.outbox_id is null and d.id = r.reference
+    ) f on true
+  ),
+  waiting as (
+    insert into outbox_engine.waiting_reports (key, batch_id, reference, report, source, received_at)
+    select l.key, l.batch_id, l.reference,
+      row(l.batch_id, l.recipient, l.status, l.code, l.at, l.reference, l.raw, l.key)::outbox_engine.report, p_source, p_now
+    from located l
+    where l.outbox_id is null
+    order by l.key
+    on conflict do nothing
+  ),
+  filed as (
+    insert into public.outbox_events
+      (outbox_id, at, source, event, status, status_code, batch_id, dispatch_id, occurred_at, report, report_key)
+    select l.outbox_id, p_now, p_source, 'report', l.status, l.code, l.batch_id, l.dispatch_id, l.at, l.raw, l.key
+    from located l
+    where l.outbox_id is not null
+    order by l.key
+    on conflict (report_key) do nothing
+    returning outbox_id, dispatch_id, status, status_code, occurred_at
+  )
+  select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at
+  from filed f
+  join outbox_engine.dispatches d on d.id = f.dispatch_id
+$$;
+
+-- Applies news to the rows. Within the current attempt the higher rank wins, between equals the earliest, then the lowest code;
+-- a final of ours yields to `delivered` alone. Of an earlier attempt, only `delivered` counts.
+create function outbox_engine.apply_news(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[], p_ats timestamptz[],
+  p_now timestamptz
+) returns void
+language sql set search_path = ''
+as $$
+  with news as (
+    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at, outbox_engine.rank_of(n.status) as rank,
+      o.dispatch_id = n.dispatch_id as is_current, c.effect
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats) n (outbox_id, dispatch_id, provider, status, code, at)
+    join public.outbox o on o.id = n.outbox_id and (o.dispatch_id = n.dispatch_id or n.status = 'delivered')
+    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
+    order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
+  ),
+  winning as (
+    select n.*, o.attempts, o.expires_at, o.cancel_requested_at is not null as wished,
+      n.status = 'aborted' and n.effect = 'retry' and o.attempts < 5 as again
+    from news n
+    join public.outbox o on o.id = n.outbox_id
+    where case
+      when n.status = 'delivered' then o.status <> 'delivered' or (n.is_current and o.reported_at > n.at)
+      when o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then false
+      when n.rank = o.reported_rank then
+        n.at < coalesce(o.reported_at, 'infinity')
+        or n.at is not distinct from o.reported_at and n.code < coalesce(o.status_code, 2147483647)
+      else n.rank > coalesce(o.reported_rank, 0)
+    end
+  )
+  update public.outbox o
+  set
+    status = case
+      when not w.again then w.status
+      when w.wished then 'cancelled'
+      when w.expires_at <= p_now then 'expired'
+      else 'pending' end,
+    status_code = w.code,
+    error = outbox_engine.report_error(w.provider, w.status, w.code),
+    reported_rank = w.rank,
+    reported_at = w.at,
+    finalized_at = case
+      when w.rank <= 2 or w.again and not w.wished and w.expires_at > p_now then null
+      else coalesce(w.at, p_now) end,
+    queue = case when w.again and not w.wished and w.expires_at > p_now then 'w'::"char" end,
+    -- One to sixteen minutes, growing with each attempt, jittered so that a wave does not come back as one.
+    due_at = case when w.again
+      then p_now + interval '1 minute' * 2 ^ (w.attempts - 1) * (0.75 + random() * 0.5) else o.due_at end
+  from winning w
+  where o.id = w.outbox_id
+$$;
+
+-- What some codes ask for beyond the row: the account is blocked, or the recipient has opted out at the provider.
+create function outbox_engine.heed_codes(p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[]) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_blocked record;
+begin
+  for v_blocked in
+    select distinct d.provider, d.plan, d.credential, c.meaning
+    from unnest(p_dispatches, p_codes) n (dispatch_id, code)
+    join outbox_engine.dispatches d on d.id = n.dispatch_id
+    join outbox_engine.report_codes c on c.provider = d.provider and c.code = n.code and c.effect = 'account'
+    where d.accepted_at > outbox_engine.now() - interval '1 hour'
+  loop
+    perform outbox_engine.pause_plan(v_blocked.provider, v_blocked.plan, 'account', v_blocked.credential, v_blocked.meaning);
+  end loop;
+
+  insert into public.suppressions (recipient, reason, by_engine)
+  select distinct o.recipient, format('%s code %s', d.provider, n.code), true
+  from unnest(p_dispatches, p_outbox_ids, p_codes) n (dispatch_id, outbox_id, code)
+  join outbox_engine.dispatches d on d.id = n.dispatch_id
+  join outbox_engine.report_codes c on c.provider = d.provider and c.code = n.code and c.effect = 'opt_out'
+  join public.outbox o on o.id = n.outbox_id
+  on conflict do nothing;
+end
+$$;
+
+-- Takes reports that were read: adopts batches that prove a lost request arrived, files them, and applies what is news.
+create function outbox_engine.apply_reports(p_reports outbox_engine.report[], p_source text) returns integer
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_ids uuid[];
+  v_batches text[];
+  v_rows bigint[];
+  v_dispatches uuid[];
+  v_providers text[];
+  v_statuses text[];
+  v_codes integer[];
+  v_ats timestamptz[];
+begin
+  select array_agg(x.id order by x.id), array_agg(x.batch_id order by x.id)
+  into v_ids, v_batches
+  from (
+    select distinct d.id, r.batch_id
+    from unnest(p_reports) r
+    join outbox_engine.dispatches d on d.id = r.reference and d.batch_id is distinct from r.batch_id
+  ) x;
+  if v_ids is not null then
+    perform outbox_engine.adopt(v_ids, v_batches, p_source, interval '5 minutes');
+  end if;
+
+  select array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status), array_agg(n.code),
+    array_agg(n.at)
+  into v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats
+  from outbox_engine.file_reports(p_reports, p_source, v_now) n;
+  if v_rows is null then
+    return 0;
+  end if;
+
+  -- Everybody locks rows in one order.
+  perform from public.outbox where id = any (v_rows) order by id for update;
+  perform outbox_engine.apply_news(v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
+  perform outbox_engine.note_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
+  if exists (select from outbox_engine.report_codes c where c.effect in ('account', 'opt_out') and c.code = any (v_codes)) then
+    perform outbox_engine.heed_codes(v_dispatches, v_rows, v_codes);
+  end if;
+  return cardinality(v_rows);
+end
+$$;
+
+-- An earlier attempt proved delivered. If a newer one was accepted too, the recipient has or will have the text twice.
+create function outbox_engine.note_late_deliveries(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[], p_now timestamptz
+) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  select o.id, d.id, d.batch_id, p_now, p_now
+  from unnest(p_outbox_ids, p_dispatches, p_statuses) n (outbox_id, dispatch_id, status)
+  join public.outbox o on o.id = n.outbox_id and o.dispatch_id <> n.dispatch_id
+  join outbox_engine.dispatches newer on newer.id = o.dispatch_id and newer.batch_id is not null
+  join outbox_engine.dispatches d on d.id = n.dispatch_id and d.batch_id is not null
+  where n.status = 'delivered'
+  on conflict do nothing;
+  if found then
+    perform outbox_engine.tell_doubles(p_now);
+  end if;
+end
+$$;
+
+-- Reports that came before their batch was known.
+create function outbox_engine.match_waiting_reports(p_dispatches uuid[]) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_source text;
+  v_reports outbox_engine.report[];
+begin
+  for v_source, v_reports in
+    with matched as (
+      delete from outbox_engine.waiting_reports w
+      using outbox_engine.dispatches d
+      where d.id = any (p_dispatches) and (w.batch_id = d.batch_id or w.reference = d.id)
+      returning w.source, w.report
+    )
+    select source, array_agg(report) from matched group by source
+  loop
+    perform outbox_engine.apply_reports(v_reports, v_source);
+  end loop;
+end
+$$;
+
+-- Called by the webhook app for a group of callbacks and by the reconcile job for a page. Arrays of one length, '' for what is
+-- missing. `p_raws` is each report's JSON text. Answers how many were news. All or nothing; repeating it changes nothing.
+create function public.outbox_record_reports(
+  p_source text, p_batch_ids text[], p_recipients text[], p_statuses text[], p_codes text[], p_ats text[], p_references text[],
+  p_raws text[]
+) returns integer
+language sql security definer set search_path = ''
+as $$
+  select outbox_engine.apply_reports(array_agg(
+    row(r.batch_id, r.recipient, r.status, r.code, r.at, r.reference, r.raw, r.key)::outbox_engine.report
+  ), p_source)
+  from (
+    select distinct on (key) x.batch_id, x.recipient, x.status, nullif(x.code, '')::integer as code,
+      nullif(x.at, '')::timestamptz as at,
+      case when x.reference ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then x.reference::uuid end as reference,
+      x.raw::jsonb as raw,
+      md5(concat_ws('|', x.batch_id, x.recipient, x.status, x.code, extract(epoch from nullif(x.at, '')::timestamptz)))::uuid as key
+    from unnest(p_batch_ids, p_recipients, p_statuses, p_codes, p_ats, p_references, p_raws)
+      x (batch_id, recipient, status, code, at, reference, raw)
+  ) r
+$$;
+
+-- Called by the webhook app for what it could not read or the database refused. `p_raws` is base64.
+create function public.outbox_keep_callbacks(p_whys text[], p_raws text[]) returns void
+language sql security definer set search_path = ''
+as $$
+  with kept as (
+    insert into outbox_engine.kept_callbacks (received_at, why, raw, digest)
+    select outbox_engine.now(), x.why, decode(x.raw, 'base64'), md5(x.raw)::uuid
+    from unnest(p_whys, p_raws) x (why, raw)
+    on conflict do nothing
+    returning why
+  )
+  select outbox_engine.alarm('callback.unusable', jsonb_build_object('count', count(*), 'why', min(why)))
+  from kept
+  having count(*) > 0
+$$;
+
+notify pgrst, 'reload schema';

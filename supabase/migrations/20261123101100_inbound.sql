@@ -1,0 +1,115 @@
+-- What recipients write to us. The latest word of a number decides, whatever the order of arrival.
+
+-- Waiting messages to a number that opted out end at once; the claim checks again.
+create function outbox_engine.after_suppression() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  with stopped as (
+    update public.outbox
+    set status = 'suppressed', error = 'the recipient opted out: ' || new.reason, queue = null, finalized_at = outbox_engine.now()
+    where recipient = new.recipient and queue is not null
+    returning id, status, error
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+  select id, outbox_engine.now(), 'engine', 'suppressed', status, error from stopped;
+  return null;
+end
+$$;
+create trigger suppressions_stop_waiting after insert or update on public.suppressions for each row
+  execute function outbox_engine.after_suppression();
+
+-- An operator who lifts a suppression has the latest word, so that polling an old STOP does not bring it back.
+create function outbox_engine.after_suppression_lifted() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
+  values (old.recipient, false, outbox_engine.now())
+  on conflict (recipient) do update
+  set opted_out = false, decided_at = excluded.decided_at, inbound_id = null
+  where c.decided_at < excluded.decided_at;
+  return null;
+end
+$$;
+create trigger suppressions_lifted after delete on public.suppressions for each row
+  when (current_user in ('anon', 'authenticated', 'service_role'))
+  execute function outbox_engine.after_suppression_lifted();
+
+-- What a reply asks for: `stop`, `start`, `help`, or null for an ordinary message. Case, spaces and punctuation are forgiven.
+create function outbox_engine.word_effect(p_body text, p_to text) returns text
+language sql stable set search_path = ''
+as $$
+  select w.effect
+  from public.opt_out_words w
+  where w.word = upper(regexp_replace(coalesce(p_body, ''), '[^[:alnum:]]', '', 'g')) and w.sender in ('', p_to)
+  order by w.sender = '', w.effect
+  limit 1
+$$;
+
+-- The latest word of each number among these, if it is newer than what is known, becomes its consent.
+create function outbox_engine.heed_replies(p_ids text[]) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_reply record;
+begin
+  for v_reply in
+    select distinct on (i.sender) i.sender, i.id, i.received_at, w.effect
+    from public.inbound_messages i
+    cross join lateral (select outbox_engine.word_effect(i.body, i.recipient) as effect) w
+    where i.id = any (p_ids) and w.effect in ('stop', 'start') and i.sender ~ '^\+[1-9][0-9]{6,14}$'
+    order by i.sender, i.received_at desc, i.id desc
+  loop
+    insert into outbox_engine.consents as c (recipient, opted_out, decided_at, inbound_id)
+    values (v_reply.sender, v_reply.effect = 'stop', v_reply.received_at, v_reply.id)
+    on conflict (recipient) do update
+    set opted_out = excluded.opted_out, decided_at = excluded.decided_at, inbound_id = excluded.inbound_id
+    where c.decided_at < excluded.decided_at;
+    continue when not found;
+
+    if v_reply.effect = 'stop' then
+      insert into public.suppressions (recipient, reason, by_engine)
+      values (v_reply.sender, 'replied STOP', true)
+      on conflict do nothing;
+    else
+      delete from public.suppressions where recipient = v_reply.sender and by_engine;
+    end if;
+  end loop;
+end
+$$;
+
+-- Called by the webhook app for a group of callbacks and by the inbound job for a page. Arrays of one length, '' for what is
+-- missing. Each id acts once, also after retention. Answers how many were new.
+create function public.outbox_record_inbounds(
+  p_source text, p_provider text, p_ids text[], p_kinds text[], p_senders text[], p_recipients text[], p_bodies text[],
+  p_received_ats text[], p_references text[], p_raws text[]
+) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_new text[];
+begin
+  with seen as (
+    insert into outbox_engine.inbounds_seen (id, seen_at)
+    select distinct x.id, outbox_engine.now() from unnest(p_ids) x (id)
+    order by x.id
+    on conflict do nothing
+    returning id
+  ),
+  kept as (
+    insert into public.inbound_messages (id, provider, kind, sender, recipient, body, received_at, reference, raw)
+    select distinct on (x.id) x.id, p_provider, x.kind, x.sender, x.recipient, nullif(x.body, ''), x.received_at::timestamptz,
+      nullif(x.reference, ''), x.raw::jsonb
+    from unnest(p_ids, p_kinds, p_senders, p_recipients, p_bodies, p_received_ats, p_references, p_raws)
+      x (id, kind, sender, recipient, body, received_at, reference, raw)
+    join seen using (id)
+    returning id
+  )
+  select array_agg(id) into v_new from kept;
+  perform outbox_engine.heed_replies(v_new);
+  return coalesce(cardinality(v_new), 0);
+end
+$$;
+
+notify pgrst, 'reload schema';

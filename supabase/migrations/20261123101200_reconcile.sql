@@ -1,0 +1,149 @@
+-- Asking for what callbacks did not bring: reports that are missing, and inbound messages.
+
+-- How far each listing of a plan has been read.
+create table outbox_engine.feeds (
+  provider text not null,
+  plan text not null,
+  feed text not null check (feed in ('reports', 'inbounds')),
+  read_until timestamptz,
+  next_at timestamptz not null,
+  primary key (provider, plan, feed)
+);
+alter table outbox_engine.feeds enable row level security;
+
+-- When a dispatch is asked about again: after 1, 5 and 30 minutes, then every 6 hours.
+create function outbox_engine.ask_again_after(p_asks integer) returns interval
+language sql immutable set search_path = ''
+as $$
+  select case p_asks when 0 then interval '1 minute' when 1 then '5 minutes' when 2 then '30 minutes' else '6 hours' end
+$$;
+
+-- Rows of these dispatches for which no report came until a day after their expiry.
+create function outbox_engine.give_up_reports(p_dispatches uuid[], p_now timestamptz) returns void
+language sql set search_path = ''
+as $$
+  with ended as (
+    update public.outbox o
+    set status = 'unknown', error = 'no report', reported_rank = outbox_engine.rank_of('unknown'), reported_at = null,
+      status_code = null, finalized_at = p_now
+    from outbox_engine.dispatch_members m
+    where m.dispatch_id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+      and o.status in ('sent', 'dispatched') and o.expires_at < p_now - interval '1 day'
+    returning o.id
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+  select id, p_now, 'reconcile', 'unknown', 'unknown', 'no report' from ended
+$$;
+
+-- Called by the reconcile job. Answers which batches to ask for one by one, and the window of the finished-reports feed that
+-- covers the rest (`feed` is null where nothing is missing). What is answered here is not answered again for a while.
+create function public.outbox_claim_asks(p_provider text, p_plan text, p_limit smallint) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_due uuid[];
+  v_batches jsonb;
+  v_since timestamptz;
+begin
+  select array_agg(id) into v_due
+  from (
+    select id from outbox_engine.dispatches
+    where provider = p_provider and plan = p_plan and ask_at <= v_now
+    order by ask_at
+    limit p_limit
+    for update skip locked
+  ) due;
+  if v_due is null then
+    return jsonb_build_object('batches', '[]'::jsonb, 'feed', null);
+  end if;
+  perform outbox_engine.give_up_reports(v_due, v_now);
+
+  with missing as materialized (
+    select d.id, count(o.id) as rows_open
+    from outbox_engine.dispatches d
+    left join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+    left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and o.status in ('sent', 'dispatched')
+    where d.id = any (v_due)
+    group by d.id
+  ),
+  bumped as (
+    update outbox_engine.dispatches d
+    set
+      asks = least(d.asks + 1, 100),
+      ask_at = case when m.rows_open > 0 then v_now + outbox_engine.ask_again_after(d.asks) end
+    from missing m
+    where d.id = m.id
+    returning d.batch_id, d.accepted_at, d.asks, m.rows_open
+  )
+  select
+    coalesce(jsonb_agg(batch_id) filter (where rows_open >= 50 or asks > 1), '[]'),
+    min(accepted_at) filter (where rows_open < 50 and asks <= 1)
+  into v_batches, v_since
+  from bumped
+  where rows_open > 0;
+  return jsonb_build_object(
+    'batches', v_batches,
+    'feed', case when v_since is not null then jsonb_build_object('start', v_since - interval '10 minutes', 'end', v_now) end
+  );
+end
+$$;
+
+-- Called by the webhook app for summaries that name no recipients: the full report is asked for at the next tick.
+create function public.outbox_ask_soon(p_batch_ids text[]) returns void
+language sql security definer set search_path = ''
+as $$
+  update outbox_engine.dispatches
+  set ask_at = outbox_engine.now(), asks = greatest(asks, 1)
+  where batch_id = any (p_batch_ids)
+$$;
+
+-- Called by the inbound job. Answers the window to read, overlapping the last one, or null where another process read it
+-- less than `p_interval_seconds` ago.
+create function public.outbox_claim_inbound_window(p_provider text, p_plan text, p_interval_seconds double precision) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_read_until timestamptz;
+begin
+  insert into outbox_engine.feeds (provider, plan, feed, next_at) values (p_provider, p_plan, 'inbounds', v_now)
+  on conflict do nothing;
+  update outbox_engine.feeds
+  set next_at = v_now + make_interval(secs => p_interval_seconds)
+  where provider = p_provider and plan = p_plan and feed = 'inbounds' and next_at <= v_now
+  returning read_until into v_read_until;
+  if not found then
+    return null;
+  end if;
+  return jsonb_build_object(
+    'start', coalesce(v_read_until - interval '10 minutes', v_now - interval '1 day'),
+    'end', v_now
+  );
+end
+$$;
+
+-- Called by the inbound job when every page up to `p_until` was recorded.
+create function public.outbox_finish_inbound_window(p_provider text, p_plan text, p_until timestamptz) returns void
+language sql security definer set search_path = ''
+as $$
+  update outbox_engine.feeds
+  set read_until = greatest(read_until, p_until)
+  where provider = p_provider and plan = p_plan and feed = 'inbounds'
+$$;
+
+-- Called by the webhook app, now and then, when callbacks that carry a provider's signature headers were turned away: what
+-- they said is fetched instead.
+create function public.outbox_note_rejected_callbacks(p_count integer) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update outbox_engine.dispatches
+  set ask_at = outbox_engine.now()
+  where ask_at is not null and accepted_at > outbox_engine.now() - interval '1 day';
+  update outbox_engine.feeds set next_at = outbox_engine.now() where feed = 'inbounds';
+  perform outbox_engine.alarm('callback.rejected', jsonb_build_object('count', p_count));
+end
+$$;
+
+notify pgrst, 'reload schema';
