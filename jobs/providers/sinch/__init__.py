@@ -1,0 +1,1 @@
+"""Sinch SMS (the XMS REST API)."""

@@ -1,0 +1,195 @@
+"""Sinch's SMS API as a :class:`jobs.providers.base.Provider`, for one service plan.
+
+Nothing is repeated here: no retries, no redirects, no proxies from the environment (a proxy could repeat a request, and would
+answer in Sinch's name). A request that runs out of time has its socket reset, so that what was not sent by then never is.
+"""
+
+import asyncio
+import hashlib
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from urllib.parse import quote
+
+import httpx
+import structlog
+
+from jobs.providers.base import (
+    Ambiguous,
+    Batch,
+    Inbound,
+    Outcome,
+    Page,
+    ProviderError,
+    Refusal,
+    Refused,
+    Report,
+    Submission,
+    Unusable,
+)
+from jobs.providers.sinch import listings, refusals
+from jobs.providers.sinch.listings import Item
+from jobs.providers.sinch.refusals import Answer, Sent
+from jobs.providers.sinch.wire import (
+    MAX_RECIPIENTS,
+    PAGE_SIZE,
+    submission_body,
+    timestamp,
+)
+
+log = structlog.get_logger()
+
+# httpx looks at every connection it has for every request, so a few are faster than many; the rates are low anyway.
+_CONNECTIONS = 8
+# Idle for longer, the other side may close a connection just as we write to it, and the outcome would be ambiguous.
+_KEEP_IDLE_SECONDS = 3.0
+# Lingering for zero seconds makes close() a reset: data that the peer did not take yet is dropped, not delivered late.
+_SOCKET_OPTIONS: list[tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]] = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
+]
+_NEVER_ESTABLISHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class SinchClient:
+    """One service plan. Close it with :meth:`aclose`."""
+
+    name = "sinch"
+    max_recipients = MAX_RECIPIENTS
+
+    def __init__(
+        self,
+        *,
+        plan: str,
+        token: str,
+        host: str,
+        sender: str | None = None,
+        callback_url: str | None = None,
+    ) -> None:
+        self.plan = plan
+        self.host = host
+        self.credential = hashlib.sha256(token.encode()).hexdigest()[:16]
+        self.callbacks_refused = False
+        """Sinch said that it has no URL for callbacks: from then on none are asked for, and reports come by polling."""
+        self._sender = sender
+        self._callback_url = callback_url
+        self._http = _http_client(f"{host}/xms/v1/{quote(plan, safe='')}/", token)
+
+    async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
+        sent = Sent(
+            default_sender=submission.sender is None and self._sender is not None,
+            callback_url=self._callback_url is not None,
+            reports=not self.callbacks_refused,
+        )
+        body = submission_body(submission, sender=self._sender, callback_url=self._callback_url, reports=sent.reports)
+
+        try:
+            answer = await self._exchange("POST", "batches", content=body, deadline=deadline)
+        except _NEVER_ESTABLISHED as error:
+            return Refused(Refusal.UNREACHABLE, f"no connection: {_describe(error)}")
+        except Exception as error:  # noqa: BLE001  # whatever went wrong went wrong after we may have been heard
+            return Ambiguous(f"no answer: {_describe(error)}")
+
+        outcome = refusals.outcome(answer, sent)
+        if isinstance(outcome, Refused) and outcome.why is Refusal.NO_CALLBACK:
+            self._do_without_callbacks()
+        return outcome
+
+    async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
+        params = {"client_reference": reference, "start_date": timestamp(since)}
+        return await self._list("batches", params, page, deadline, listings.batch)
+
+    async def batch_reports(self, batch_id: str, *, deadline: float) -> tuple[Report, ...] | None:
+        path = f"batches/{quote(batch_id, safe='')}/delivery_report"
+        answer = await self._ask(path, {"type": "full"}, deadline)
+        if answer.status == 404:
+            return None
+        items = listings.batch_reports(answer, path)
+        for item in items:
+            if isinstance(item, Unusable):
+                log.warning("report.unusable", batch=batch_id, why=item.why)
+        return tuple(item for item in items if isinstance(item, Report))
+
+    async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:
+        return await self._list("delivery_reports", _window(start, end), page, deadline, listings.report)
+
+    async def inbounds(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Inbound]:
+        return await self._list("inbounds", _window(start, end), page, deadline, listings.inbound)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    def _do_without_callbacks(self) -> None:
+        if not self.callbacks_refused:
+            self.callbacks_refused = True
+            log.warning("callbacks.unavailable", plan=self.plan, hint="set SINCH_CALLBACK_URL, or a URL on the service plan")
+
+    async def _list(
+        self, what: str, params: Mapping[str, str], page: int, deadline: float, read: Callable[[bytes], Item]
+    ) -> Page[Item]:
+        answer = await self._ask(what, {**params, "page": str(page), "page_size": str(PAGE_SIZE)}, deadline)
+        return listings.page_of(answer, what, number=page, read=read)
+
+    async def _ask(self, path: str, params: Mapping[str, str], deadline: float) -> Answer:
+        try:
+            return await self._exchange("GET", path, params=params, deadline=deadline)
+        except _NEVER_ESTABLISHED as error:
+            raise ProviderError(f"{path}: no connection: {_describe(error)}", why=Refusal.UNREACHABLE) from error
+        except Exception as error:
+            raise ProviderError(f"{path}: no answer: {_describe(error)}") from error
+
+    async def _exchange(
+        self, method: str, path: str, *, deadline: float, content: bytes | None = None, params: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request, ``deadline`` seconds in all. Once the status is known its answer counts, even if the body breaks off."""
+        if deadline <= 0:
+            raise httpx.PoolTimeout("no time left to begin")
+        # Waiting for a connection, connecting and the TLS handshake end well before the deadline does. So a deadline that
+        # passes always means that a request was under way, and the three errors for the others that none was.
+        phases = httpx.Timeout(None, pool=deadline / 4, connect=deadline / 4)
+        request = self._http.build_request(method, path, content=content, params=params, timeout=phases)
+
+        answer: Answer | None = None
+        try:
+            async with asyncio.timeout(deadline):
+                response = await self._http.send(request, stream=True)
+                answer = Answer(response.status_code, response.headers, None)
+                answer = Answer(answer.status, answer.headers, await _read(response))
+        except Exception:
+            if answer is None:
+                raise
+        return answer
+
+
+def _http_client(base_url: str, token: str) -> httpx.AsyncClient:
+    limits = httpx.Limits(
+        max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_KEEP_IDLE_SECONDS
+    )
+    return httpx.AsyncClient(
+        base_url=base_url,
+        headers={
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": "supabase-outbox",
+        },
+        transport=httpx.AsyncHTTPTransport(limits=limits, retries=0, trust_env=False, socket_options=_SOCKET_OPTIONS),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+async def _read(response: httpx.Response) -> bytes:
+    try:
+        return await response.aread()
+    finally:
+        await response.aclose()
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__} {error}".strip()[:200]
+
+
+def _window(start: datetime, end: datetime) -> dict[str, str]:
+    return {"start_date": timestamp(start), "end_date": timestamp(end)}

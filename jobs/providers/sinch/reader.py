@@ -1,0 +1,27 @@
+"""Sinch's side of :class:`jobs.providers.callbacks.CallbackReader`."""
+
+from collections.abc import Mapping, Sequence
+
+from jobs.providers.base import CallbackItem
+from jobs.providers.callbacks import Verdict
+from jobs.providers.sinch import callbacks, signature
+
+
+class SinchCallbacks:
+    """Reads callbacks signed with any of ``secrets``; several while one replaces another."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = tuple(secrets)
+
+    def claims_origin(self, headers: Mapping[str, str]) -> bool:
+        return signature.SIGNATURE in headers
+
+    def authenticate(self, headers: Mapping[str, str], raw: bytes) -> Verdict:
+        if signature.SIGNATURE not in headers:
+            return Verdict.ABSENT
+        if not self._secrets:
+            return Verdict.UNVERIFIABLE
+        return Verdict.VERIFIED if signature.verifies(self._secrets, headers, raw) else Verdict.FORGED
+
+    def parse(self, raw: bytes) -> list[CallbackItem]:
+        return callbacks.parse(raw)

@@ -1,0 +1,171 @@
+"""Logs and errors that never carry a phone number, a text or a secret.
+
+:func:`configure` is called once by each process. Everything said through structlog or the standard library goes to stderr
+through :func:`scrub_event`; an event at level ``error`` is an alarm and goes to Sentry too, scrubbed again on its way out.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
+
+import sentry_sdk
+import structlog
+from sentry_sdk.integrations.logging import LoggingIntegration
+from sentry_sdk.types import Breadcrumb, Event, Hint
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from jobs.settings import TelemetrySettings
+
+_HIDDEN = "•••"
+
+# With `+` (or its URL form) anything long enough is a number. Without, ten digits are needed, standing alone: shorter runs are
+# ids and counts, and digits joined to letters or dashes belong to a UUID or a timestamp.
+_NUMBER = re.compile(r"(?:\+|%2[Bb])[1-9][0-9]{6,14}(?![0-9])|(?<![\w.:+-])(?:00)?[1-9][0-9]{9,14}(?![\w-])")
+_USERINFO = re.compile(r"(?<=://)[^\s/@:]+(?::[^\s/@]*)?@")
+_SECRET = re.compile(
+    r"(?i:\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}"  # Authorization headers
+    r"|\bsb_secret_\w+"  # a Supabase secret key
+    r"|\beyJ[\w-]+\.[\w-]+\.[\w-]*"  # a JWT, such as a legacy service role key
+)
+
+_TEXTS = frozenset({"body", "text", "message_body", "raw", "payload", "parameters", "content"})
+_SECRETS = frozenset({"authorization", "password", "secret", "api_token", "apikey", "secret_key", "dsn", "cookie", "cookies"})
+_NOT_FIELDS = frozenset({"event", "exc_info", "level", "timestamp", "_record", "_from_structlog"})
+_CHATTY = ("httpx", "httpcore", "hpack", "urllib3", "apscheduler", "websockets")
+
+
+def mask(number: str) -> str:
+    """A phone number that can be recognised but not dialled: ``+14155551234`` becomes ``+1415•••1234``."""
+    head, tail = (5, 4) if len(number) >= 12 else (3, 2)
+    return f"{number[:head]}{_HIDDEN}{number[-tail:]}"
+
+
+def mask_url(url: str) -> str:
+    """The URL without the user and password in it."""
+    return _USERINFO.sub(f"{_HIDDEN}@", url)
+
+
+def scrub(text: str) -> str:
+    """``text`` with every phone number, password in a URL, token and key in it masked."""
+    text = _SECRET.sub(_HIDDEN, mask_url(text))
+    return _NUMBER.sub(lambda match: mask(match.group()), text)
+
+
+def scrub_value(value: Any) -> Any:
+    """The same for whatever an event may hold; message texts and secrets are dropped by their field's name."""
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, Mapping):
+        return {_scrub_key(key): scrub_value(item) for key, item in value.items() if not _is_private(key)}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [scrub_value(item) for item in value]
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return value if value is None or isinstance(value, (bool, int, float)) else scrub(str(value))
+
+
+def _scrub_key(key: Any) -> Any:
+    return scrub(key) if isinstance(key, str) else key
+
+
+def _is_private(key: Any) -> bool:
+    return isinstance(key, str) and key.lower() in _TEXTS | _SECRETS
+
+
+def scrub_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The structlog processor that runs last before an event is written, when tracebacks are text already."""
+    return cast(EventDict, scrub_value(event))
+
+
+def configure(settings: TelemetrySettings, *, component: str) -> None:
+    """Set up logging to stderr and, where there is a DSN, Sentry. ``component`` is the process: ``scheduler``, ``webhook``."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Processor] = [structlog.processors.format_exc_info, scrub_event, _renderer(settings)]
+
+    structlog.configure(
+        processors=[*shared, _alarm, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    _capture_standard_logging(level, shared, last)
+    if settings.sentry_dsn is not None:
+        sentry_sdk.init(dsn=settings.sentry_dsn.get_secret_value(), **sentry_options())
+        sentry_sdk.set_tag("component", component)
+
+
+def _renderer(settings: TelemetrySettings) -> Processor:
+    if settings.log_format == "json":
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
+    # Tracebacks arrive as text, since they have to be scrubbed; the pretty formatter would warn about that.
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+    )
+
+
+def _capture_standard_logging(level: int, shared: list[Processor], last: list[Processor]) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _alarm],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _CHATTY:
+        # At INFO they log a line a request; at DEBUG httpcore logs headers, and the token with them.
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _alarm(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Hand events of level ``error`` and above to Sentry, grouped by the event's name."""
+    if method in ("error", "exception", "critical") and sentry_sdk.is_initialized():
+        fields = {key: value for key, value in event.items() if key not in _NOT_FIELDS}
+        with sentry_sdk.new_scope() as scope:
+            scope.set_context("log", fields)
+            _capture(str(event.get("event")), event.get("exc_info"), scope)
+    return event
+
+
+def _capture(name: str, exc_info: Any, scope: sentry_sdk.Scope) -> None:
+    error = sys.exc_info()[1] if exc_info is True else exc_info
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        scope.set_tag("event", name)
+        scope.capture_exception(error)
+    else:
+        scope.capture_message(name, level="error")
+
+
+def sentry_options() -> dict[str, Any]:
+    """What is sent to Sentry: errors and cron monitors, without personal data, request bodies or local variables."""
+    return {
+        "send_default_pii": False,
+        "max_request_body_size": "never",
+        "include_local_variables": False,
+        "auto_enabling_integrations": False,
+        "disabled_integrations": [LoggingIntegration()],
+        "before_send": _before_send,
+        "before_breadcrumb": _before_breadcrumb,
+    }
+
+
+def _before_send(event: Event, _hint: Hint) -> Event | None:
+    for part in ("request", "user", "breadcrumbs"):
+        event.pop(part, None)  # type: ignore[misc]  # the keys are literal, the loop variable is not
+    return cast(Event, scrub_value(event))
+
+
+def _before_breadcrumb(_crumb: Breadcrumb, _hint: Hint) -> Breadcrumb | None:
+    """Breadcrumbs are requests to Supabase and Sinch, with numbers in their URLs. The log tells the same story, scrubbed."""
+    return None
