@@ -35,8 +35,8 @@ bench: setup ## measure: messages and callbacks a second, claims at size
 chaos: setup ## kill and cut things while messages go out, then count what arrived
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
-lock: ## take newer versions into the lock files (needs the package registries)
-	@.ci/lock
+lock: ## renew the lock files from the package registries (ARGS=--upgrade takes newer versions)
+	@.ci/lock $(ARGS)
 
 clean: ## remove .venv, node_modules and caches; the next make builds them again
 	rm -rf .venv sandbox/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist
