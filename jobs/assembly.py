@@ -1,0 +1,60 @@
+"""Puts the jobs of one service plan together."""
+
+import os
+import socket
+from dataclasses import dataclass
+from uuid import uuid4
+
+from jobs.dispatch import Dispatcher
+from jobs.gateway import Gateway, Plan
+from jobs.inbound import InboundPolling
+from jobs.job import Job
+from jobs.providers import registry
+from jobs.providers.base import Provider
+from jobs.reconcile import Reconciliation
+from jobs.recover import Recovery
+from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.upkeep import Upkeep
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The jobs and what they share. :meth:`aclose` when all have drained."""
+
+    jobs: tuple[Job, ...]
+    gateway: Gateway
+    provider: Provider
+
+    async def aclose(self) -> None:
+        await self.provider.aclose()
+        await self.gateway.aclose()
+
+
+async def build_engine(
+    supabase: SupabaseSettings, sinch: SinchSettings, settings: EngineSettings, *, waits_for_rates: bool = True
+) -> Engine:
+    """Make everything; nothing is asked of Supabase or the provider yet, so both may be away.
+
+    Without ``waits_for_rates`` a tick of the dispatch job ends where the plan's messages per second do.
+    """
+    gateway = await Gateway.connect(supabase)
+    provider = registry.build(sinch)
+    plan = Plan(
+        provider=provider.name,
+        plan=provider.plan,
+        host=provider.host,
+        credential=provider.credential,
+        messages_per_second=sinch.sinch_messages_per_second,
+        requests_per_minute=sinch.sinch_requests_per_minute,
+    )
+    worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+    jobs: tuple[Job, ...] = (
+        Dispatcher(
+            gateway=gateway, provider=provider, plan=plan, worker=worker, settings=settings, waits_for_rates=waits_for_rates
+        ),
+        Recovery(gateway=gateway, provider=provider, plan=plan, settings=settings),
+        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings),
+        InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings),
+        Upkeep(gateway=gateway, settings=settings),
+    )
+    return Engine(jobs=jobs, gateway=gateway, provider=provider)

@@ -1,0 +1,214 @@
+"""Sends what is due: claim rows as dispatches, make each one's single request, write down what became of it."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from time import monotonic
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from jobs.acceptances import Acceptances
+from jobs.gateway import Claim, Dispatch, Gateway, Plan
+from jobs.leases import Leases
+from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refusal, Refused, Submission
+from jobs.retry import until_answered
+from jobs.settings import EngineSettings
+
+log = structlog.get_logger()
+
+_IN_FLIGHT: Final = 8
+"""Requests open at once. Batches do the work; more connections only cost more."""
+_MOST_ROWS: Final = 4000
+"""Rows a claim looks at: well below Supabase's statement timeout, and a call for several thousand messages."""
+_LOOK_AFTER_SECONDS: Final = 1.0
+"""A request that went wrong may have arrived a moment ago; the list of batches follows after."""
+
+
+class Dispatcher:
+    """The dispatch job of one plan."""
+
+    name = "dispatch"
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        provider: Provider,
+        plan: Plan,
+        worker: str,
+        settings: EngineSettings,
+        waits_for_rates: bool = True,
+    ) -> None:
+        self.interval = settings.dispatch_interval_seconds
+        self._gateway = gateway
+        self._provider = provider
+        self._plan = plan
+        self._worker = worker
+        self._settings = settings
+        self._lease = settings.lease_seconds
+        self._deadline = settings.lease_seconds / 3
+        self._leases = Leases(renew=lambda held: gateway.renew(held, lease=self._lease), lease=self._lease)
+        self._acceptances = Acceptances(self._record_accepted)
+        self._open: set[asyncio.Task[None]] = set()
+        self._waits_for_rates = waits_for_rates
+        self._drained = asyncio.Event()
+        self._ticking = asyncio.Lock()
+        self._claim_id: str | None = None
+        self._claim_began = 0.0
+        self._rows = _MOST_ROWS
+        self._said: str | None = None
+
+    async def tick(self) -> None:
+        """Claim and send until nothing more may go out now. Requests may still be open when this returns."""
+        async with self._ticking:
+            while not self._drained.is_set():
+                await self._room()
+                claim = await self._claim()
+                self._say(claim)
+                self._start(claim.dispatches, since=self._claim_began)
+                if self._waits_for_rates and claim.limited == "messages_per_second" and claim.wait_seconds < self.interval:
+                    await asyncio.sleep(claim.wait_seconds)
+                elif not claim.dispatches or not claim.more:
+                    return
+
+    async def drain(self) -> None:
+        """Claim nothing more, give back what was not started, and return when open requests are written down."""
+        self._drained.set()
+        try:
+            async with self._ticking:
+                while self._open:
+                    await asyncio.wait(self._open)
+        finally:
+            for task in self._open:
+                task.cancel()
+            await self._acceptances.stop()
+            await self._leases.stop()
+
+    async def _room(self) -> None:
+        while len(self._open) >= _IN_FLIGHT:
+            await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _claim(self) -> Claim:
+        """A claim whose answer was lost is asked for again under its own id, and its lease counted from the first time."""
+        if self._claim_id is None:
+            self._claim_id = str(uuid4())
+            self._claim_began = monotonic()
+        dispatches = _IN_FLIGHT - len(self._open)
+        claim = await self._gateway.claim(
+            self._plan,
+            claim_id=self._claim_id,
+            worker=self._worker,
+            lease=self._lease,
+            deadline=self._deadline,
+            max_dispatches=dispatches,
+            max_recipients=self._provider.max_recipients,
+            max_rows=self._rows,
+            allowed_countries=self._settings.allowed_countries,
+        )
+        self._claim_id = None
+        self._rows = _rows_for_next(claim, dispatches, self._rows)
+        return claim
+
+    def _start(self, dispatches: Iterable[Dispatch], *, since: float) -> None:
+        taken = tuple(dispatches)
+        self._leases.hold(taken, since=since)
+        for dispatch in taken:
+            task = asyncio.create_task(self._carry(dispatch), name=f"dispatch {dispatch.dispatch_id}")
+            self._open.add(task)
+            task.add_done_callback(self._open.discard)
+
+    async def _carry(self, dispatch: Dispatch) -> None:
+        """One dispatch from its claim to its outcome in the database."""
+        try:
+            if await self._may_start(dispatch):
+                outcome = await self._provider.submit(_submission(dispatch), deadline=self._deadline)
+                await self._settle(dispatch, outcome)
+            else:
+                await until_answered(lambda: self._gateway.release([dispatch]), "release")
+        except Exception:
+            # Whatever went wrong here is ours. The dispatch stays written down, and recovery looks for it.
+            log.exception("dispatch.left_to_recovery", dispatch=dispatch.dispatch_id)
+        finally:
+            self._leases.drop(dispatch)
+
+    async def _may_start(self, dispatch: Dispatch) -> bool:
+        """Wait until the plan allows the request; then there must be more left of the lease than the request may take."""
+        if dispatch.wait_seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), timeout=dispatch.wait_seconds)
+        if self._drained.is_set():
+            return False
+        return self._leases.left(dispatch) > self._deadline
+
+    async def _settle(self, dispatch: Dispatch, outcome: Outcome) -> None:
+        before = monotonic()
+        more: tuple[Dispatch, ...] = ()
+        match outcome:
+            case Accepted(batch_id):
+                log.info(
+                    "dispatch.accepted", dispatch=dispatch.dispatch_id, batch=batch_id, recipients=len(dispatch.recipients)
+                )
+                more = await self._acceptances.add(dispatch.dispatch_id, batch_id)
+            case Refused():
+                self._log_refused(dispatch, outcome)
+                more = await until_answered(
+                    lambda: self._gateway.refuse(dispatch, outcome, worker=self._worker, lease=self._lease), "refusal"
+                )
+            case Ambiguous(error):
+                log.warning(
+                    "dispatch.doubtful", dispatch=dispatch.dispatch_id, error=error, recipients=len(dispatch.recipients)
+                )
+                await until_answered(lambda: self._gateway.doubt(dispatch, error, look_after=_LOOK_AFTER_SECONDS), "doubt")
+        self._start(more, since=before)
+
+    async def _record_accepted(self, facts: Iterable[tuple[str, str]]) -> tuple[Dispatch, ...]:
+        accepted = list(facts)
+        return await until_answered(
+            lambda: self._gateway.accept(
+                accepted, worker=self._worker, lease=self._lease, ask_after=self._settings.reconcile_after_seconds
+            ),
+            "acceptance",
+        )
+
+    def _log_refused(self, dispatch: Dispatch, refused: Refused) -> None:
+        level = log.error if refused.why in (Refusal.ACCOUNT, Refusal.SETTING) else log.warning
+        level(
+            "dispatch.refused",
+            dispatch=dispatch.dispatch_id,
+            why=refused.why.value,
+            http_status=refused.http_status,
+            error=refused.error,
+            recipients=len(dispatch.recipients),
+        )
+
+    def _say(self, claim: Claim) -> None:
+        """A pause is said once when it begins and once when it ends."""
+        if claim.paused == self._said:
+            return
+        if claim.paused is not None:
+            log.warning("plan.paused", plan=self._plan.plan, kind=claim.paused, reason=claim.reason, seconds=claim.wait_seconds)
+        elif claim.dispatches:
+            log.info("plan.resumed", plan=self._plan.plan)
+        else:
+            return
+        self._said = claim.paused
+
+
+def _submission(dispatch: Dispatch) -> Submission:
+    return Submission(
+        reference=dispatch.dispatch_id,
+        sender=dispatch.sender,
+        body=dispatch.body,
+        recipients=dispatch.recipients,
+        expire_at=dispatch.expire_at,
+    )
+
+
+def _rows_for_next(claim: Claim, asked: int, rows: int) -> int:
+    """Look at fewer rows where texts differ and few fit into the dispatches asked for; at more again where they agree."""
+    taken = sum(len(dispatch.recipients) for dispatch in claim.dispatches)
+    if len(claim.dispatches) == asked:
+        return min(_MOST_ROWS, max(2 * taken, 2 * _IN_FLIGHT))
+    return min(_MOST_ROWS, 2 * rows)

@@ -1,0 +1,273 @@
+"""Every call the processes make, in the words of the jobs. The rules are in `supabase/migrations`."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from jobs.gateway import values
+from jobs.gateway.rpc import Rpc
+from jobs.gateway.values import Alarm, Asks, Claim, Dispatch, Look, Plan, Window
+from jobs.providers.base import Inbound, Refused, Report, Summary, Unusable
+from jobs.settings import SupabaseSettings
+
+_INBOUND_PROVIDER: Final = "sinch"
+
+
+class Gateway:
+    """The outbox's database functions.
+
+    Every method is one call, may be made again with the same arguments, and raises
+    :class:`jobs.recording.GatewayUnavailable` or :class:`jobs.recording.GatewayRefused`. Durations are in seconds.
+    """
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+    @classmethod
+    async def connect(cls, settings: SupabaseSettings) -> "Gateway":
+        """Make the client. No request is made yet."""
+        return cls(await Rpc.connect(settings))
+
+    async def aclose(self) -> None:
+        await self._rpc.aclose()
+
+    async def ping(self) -> None:
+        """Return if the database answers and its functions are there."""
+        await self._rpc.call("outbox_ping", {})
+
+    # Sending
+
+    async def claim(
+        self,
+        plan: Plan,
+        *,
+        claim_id: str,
+        worker: str,
+        lease: float,
+        deadline: float,
+        max_dispatches: int,
+        max_recipients: int,
+        max_rows: int,
+        allowed_countries: Sequence[str] | None,
+    ) -> Claim:
+        """Take due rows as dispatches. Asked again with the same ``claim_id``, answers the same dispatches."""
+        answer = await self._rpc.call(
+            "outbox_claim",
+            {
+                "p_claim_id": claim_id,
+                "p_worker": worker,
+                "p_provider": plan.provider,
+                "p_plan": plan.plan,
+                "p_host": plan.host,
+                "p_credential": plan.credential,
+                "p_lease_seconds": lease,
+                "p_deadline_seconds": deadline,
+                "p_max_dispatches": max_dispatches,
+                "p_max_recipients": max_recipients,
+                "p_max_rows": max_rows,
+                "p_messages_per_second": plan.messages_per_second,
+                "p_requests_per_minute": plan.requests_per_minute,
+                "p_allowed_countries": None if allowed_countries is None else list(allowed_countries),
+            },
+        )
+        return Claim.parse(answer)
+
+    async def accept(
+        self, accepted: Sequence[tuple[str, str]], *, worker: str, lease: float, ask_after: float
+    ) -> tuple[Dispatch, ...]:
+        """Record (dispatch id, batch id) facts. Answers dispatches that thereby became the caller's."""
+        answer = await self._rpc.call(
+            "outbox_accept",
+            {
+                "p_dispatch_ids": [dispatch_id for dispatch_id, _ in accepted],
+                "p_batch_ids": [batch_id for _, batch_id in accepted],
+                "p_worker": worker,
+                "p_lease_seconds": lease,
+                "p_ask_after_seconds": ask_after,
+            },
+        )
+        return values.dispatches(answer)
+
+    async def refuse(self, dispatch: Dispatch, refused: Refused, *, worker: str, lease: float) -> tuple[Dispatch, ...]:
+        """Close a dispatch that was certainly not taken. Answers the dispatches that replace it."""
+        answer = await self._rpc.call(
+            "outbox_refuse",
+            {
+                "p_dispatch_id": dispatch.dispatch_id,
+                "p_lease_token": dispatch.lease_token,
+                "p_why": refused.why.value,
+                "p_error": refused.error,
+                "p_http_status": refused.http_status,
+                "p_retry_after_seconds": refused.retry_after,
+                "p_worker": worker,
+                "p_lease_seconds": lease,
+            },
+        )
+        return values.dispatches(answer)
+
+    async def doubt(self, dispatch: Dispatch, error: str, *, look_after: float) -> None:
+        """Have a dispatch looked for, whose outcome nobody knows."""
+        await self._rpc.call(
+            "outbox_doubt",
+            {**_held([dispatch]), "p_errors": [error], "p_look_after_seconds": look_after},
+        )
+
+    async def release(self, dispatches: Sequence[Dispatch]) -> None:
+        """Give back dispatches whose request was never started."""
+        await self._rpc.call("outbox_release", _held(dispatches))
+
+    async def renew(self, dispatches: Sequence[Dispatch], *, lease: float) -> frozenset[str]:
+        """Keep dispatches for another lease. Answers the ids that are still the caller's."""
+        answer = await self._rpc.call("outbox_renew", {**_held(dispatches), "p_lease_seconds": lease})
+        return frozenset(answer)
+
+    # Looking for lost requests
+
+    async def claim_looks(self, plan: Plan, *, lease: float, limit: int) -> tuple[Look, ...]:
+        """Take dispatches of unknown outcome to look for; one request each is drawn from the plan."""
+        answer = await self._rpc.call(
+            "outbox_claim_looks",
+            {
+                "p_provider": plan.provider,
+                "p_plan": plan.plan,
+                "p_host": plan.host,
+                "p_lease_seconds": lease,
+                "p_limit": limit,
+            },
+        )
+        return tuple(Look.parse(row) for row in answer)
+
+    async def record_look(self, look: Look, found: Mapping[str, Sequence[str]], *, settle: float, ask_after: float) -> str:
+        """Say what one complete look found: batch ids and the numbers each holds. Answers what that decided."""
+        answer: str = await self._rpc.call(
+            "outbox_record_look",
+            {
+                "p_dispatch_id": look.dispatch_id,
+                "p_lease_token": look.lease_token,
+                "p_batch_ids": list(found),
+                "p_recipients": [" ".join(recipients) for recipients in found.values()],
+                "p_settle_seconds": settle,
+                "p_ask_after_seconds": ask_after,
+            },
+        )
+        return answer
+
+    async def postpone_look(self, look: Look, *, seconds: float) -> None:
+        """A look could not be completed: look again in a while."""
+        await self._rpc.call(
+            "outbox_postpone_look",
+            {"p_dispatch_id": look.dispatch_id, "p_lease_token": look.lease_token, "p_seconds": seconds},
+        )
+
+    async def draw_requests(self, plan: Plan, kind: str, wanted: int = 1) -> int:
+        """How many more requests of this kind (``look`` or ``poll``) the plan allows now, at most ``wanted``."""
+        answer: int = await self._rpc.call(
+            "outbox_draw_requests",
+            {"p_provider": plan.provider, "p_plan": plan.plan, "p_kind": kind, "p_wanted": wanted},
+        )
+        return answer
+
+    # Recording what the provider says
+
+    async def record_reports(self, reports: Sequence[Report], *, source: str) -> None:
+        """Take reports on recipients. ``source`` is ``webhook`` or ``reconcile``."""
+        await self._rpc.call(
+            "outbox_record_reports",
+            {
+                "p_source": source,
+                "p_batch_ids": [report.batch_id for report in reports],
+                "p_recipients": [report.recipient for report in reports],
+                "p_statuses": [report.status for report in reports],
+                "p_codes": ["" if report.code is None else str(report.code) for report in reports],
+                "p_ats": [_text(report.at) for report in reports],
+                "p_references": [report.reference or "" for report in reports],
+                "p_raws": [report.raw for report in reports],
+            },
+        )
+
+    async def record_inbounds(self, inbounds: Sequence[Inbound], *, source: str) -> None:
+        """Take messages from phones. ``source`` is ``webhook`` or ``reconcile``."""
+        await self._rpc.call(
+            "outbox_record_inbounds",
+            {
+                "p_source": source,
+                "p_provider": _INBOUND_PROVIDER,
+                "p_ids": [inbound.inbound_id for inbound in inbounds],
+                "p_kinds": [inbound.kind for inbound in inbounds],
+                "p_senders": [inbound.sender for inbound in inbounds],
+                "p_recipients": [inbound.recipient for inbound in inbounds],
+                "p_bodies": [inbound.body or "" for inbound in inbounds],
+                "p_received_ats": [_text(inbound.received_at) for inbound in inbounds],
+                "p_references": [inbound.reference or "" for inbound in inbounds],
+                "p_raws": [inbound.raw for inbound in inbounds],
+            },
+        )
+
+    async def keep_callbacks(self, items: Sequence[Unusable]) -> None:
+        """Keep what could not be read or stored, byte for byte, and raise an alarm."""
+        await self._rpc.call(
+            "outbox_keep_callbacks",
+            {
+                "p_whys": [item.why for item in items],
+                "p_raws": [base64.b64encode(item.raw).decode() for item in items],
+            },
+        )
+
+    async def request_full_report(self, summaries: Sequence[Summary]) -> None:
+        """Have the full report of these batches asked for soon."""
+        await self._rpc.call("outbox_ask_soon", {"p_batch_ids": [summary.batch_id for summary in summaries]})
+
+    async def note_rejected_callback(self, count: int) -> None:
+        """Callbacks that carried a provider's signature were turned away: reconcile now."""
+        await self._rpc.call("outbox_note_rejected_callbacks", {"p_count": count})
+
+    # Asking
+
+    async def claim_asks(self, plan: Plan, *, limit: int) -> Asks:
+        """Which reports are missing and due to be asked for. Not answered again for a while."""
+        answer = await self._rpc.call("outbox_claim_asks", {"p_provider": plan.provider, "p_plan": plan.plan, "p_limit": limit})
+        feed = answer["feed"]
+        return Asks(batches=tuple(answer["batches"]), feed=None if feed is None else Window.parse(feed))
+
+    async def claim_inbound_window(self, plan: Plan, *, interval: float) -> Window | None:
+        """The stretch of inbound messages to read, or None where another process read it just now."""
+        answer = await self._rpc.call(
+            "outbox_claim_inbound_window",
+            {"p_provider": plan.provider, "p_plan": plan.plan, "p_interval_seconds": interval},
+        )
+        return None if answer is None else Window.parse(answer)
+
+    async def finish_inbound_window(self, plan: Plan, window: Window) -> None:
+        """Every page of the window was recorded."""
+        await self._rpc.call(
+            "outbox_finish_inbound_window",
+            {"p_provider": plan.provider, "p_plan": plan.plan, "p_until": window.end.isoformat()},
+        )
+
+    # Upkeep
+
+    async def upkeep(self, *, retention_days: float, body_retention_days: float | None, most: int) -> bool:
+        """One small step of expiry and retention. Answers whether another is worth making at once."""
+        answer = await self._rpc.call(
+            "outbox_upkeep",
+            {"p_retention_days": retention_days, "p_body_retention_days": body_retention_days, "p_most": most},
+        )
+        more: bool = answer["more"]
+        return more
+
+    async def take_alarms(self, *, limit: int) -> tuple[Alarm, ...]:
+        """Alarms that nobody has passed on yet. Each is answered once."""
+        answer = await self._rpc.call("outbox_take_alarms", {"p_limit": limit})
+        return tuple(Alarm(at=values.instant(row["at"]), kind=row["kind"], detail=row["detail"]) for row in answer)
+
+
+def _held(dispatches: Sequence[Dispatch]) -> dict[str, Any]:
+    return {
+        "p_dispatch_ids": [dispatch.dispatch_id for dispatch in dispatches],
+        "p_lease_tokens": [dispatch.lease_token for dispatch in dispatches],
+    }
+
+
+def _text(at: datetime | None) -> str:
+    return "" if at is None else at.isoformat()

@@ -1,0 +1,129 @@
+"""What the database answers, as values. Parsed here, once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A service plan as a process knows it: who it is, and the limits all processes share."""
+
+    provider: str
+    plan: str
+    host: str
+    credential: str
+    messages_per_second: float | None
+    requests_per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """One request that is the caller's to make, at most once, ``wait_seconds`` from now.
+
+    ``lease_token`` proves the claim to the database; ``recipients`` are E.164.
+    """
+
+    dispatch_id: str
+    lease_token: str
+    sender: str | None
+    body: str
+    expire_at: datetime | None
+    wait_seconds: float
+    recipients: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> "Dispatch":
+        return cls(
+            dispatch_id=row["dispatch_id"],
+            lease_token=row["lease_token"],
+            sender=row["sender"],
+            body=row["body"],
+            expire_at=moment(row["expire_at"]),
+            wait_seconds=float(row["wait_seconds"]),
+            recipients=tuple(row["recipients"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim brought. ``more``: rows are ready that it did not take, for the reason in ``paused`` or ``limited``, if any,
+    which lasts ``wait_seconds``. ``looks_due`` lost requests should be looked for first.
+    """
+
+    dispatches: tuple[Dispatch, ...]
+    more: bool
+    looks_due: int
+    paused: str | None
+    limited: str | None
+    reason: str | None
+    wait_seconds: float
+
+    @classmethod
+    def parse(cls, answer: Mapping[str, Any]) -> "Claim":
+        return cls(
+            dispatches=dispatches(answer),
+            more=answer["more"],
+            looks_due=answer.get("looks_due", 0),
+            paused=answer.get("paused"),
+            limited=answer.get("limited"),
+            reason=answer.get("reason"),
+            wait_seconds=float(answer.get("wait_seconds", 0.0)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A dispatch to look for at the provider, in everything created since ``since``."""
+
+    dispatch_id: str
+    lease_token: str
+    since: datetime
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> "Look":
+        return cls(dispatch_id=row["dispatch_id"], lease_token=row["lease_token"], since=instant(row["since"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a provider's listing: ``[start, end)``."""
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def parse(cls, answer: Mapping[str, Any]) -> "Window":
+        return cls(start=instant(answer["start"]), end=instant(answer["end"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What reports are missing: whole batches to ask for, and the window of the feed that covers the rest."""
+
+    batches: tuple[str, ...]
+    feed: Window | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something a person should be told."""
+
+    at: datetime
+    kind: str
+    detail: Mapping[str, Any]
+
+
+def dispatches(answer: Mapping[str, Any]) -> tuple[Dispatch, ...]:
+    rows: Sequence[Mapping[str, Any]] = answer["dispatches"]
+    return tuple(Dispatch.parse(row) for row in rows)
+
+
+def instant(text: str) -> datetime:
+    """PostgreSQL's JSON timestamp; Python 3.11 reads every form of it."""
+    return datetime.fromisoformat(text)
+
+
+def moment(text: str | None) -> datetime | None:
+    return None if text is None else instant(text)

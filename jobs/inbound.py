@@ -1,0 +1,48 @@
+"""Fetches messages from phones that no callback brought: a STOP must not depend on one callback."""
+
+import structlog
+
+from jobs.gateway import Gateway, Plan, Window
+from jobs.providers.base import Provider, ProviderError
+from jobs.settings import EngineSettings
+
+log = structlog.get_logger()
+
+
+class InboundPolling:
+    """The inbound job of one plan: reads the provider's list in overlapping windows, one process at a time."""
+
+    name = "inbound"
+
+    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings) -> None:
+        self.interval = settings.reconcile_interval_seconds
+        self._gateway = gateway
+        self._provider = provider
+        self._plan = plan
+        self._deadline = settings.lease_seconds / 3
+
+    async def tick(self) -> None:
+        window = await self._gateway.claim_inbound_window(self._plan, interval=self.interval)
+        if window is None:
+            return
+        try:
+            finished = await self._read(window)
+        except ProviderError as error:
+            log.warning("inbound.interrupted", error=error.error)
+            return
+        if finished:
+            await self._gateway.finish_inbound_window(self._plan, window)
+
+    async def _read(self, window: Window) -> bool:
+        """Record every page. False where the plan's share for polling ran out; the next window starts where this one did."""
+        page = 0
+        while await self._gateway.draw_requests(self._plan, "poll"):
+            listing = await self._provider.inbounds(start=window.start, end=window.end, page=page, deadline=self._deadline)
+            if listing.items:
+                await self._gateway.record_inbounds(listing.items, source="reconcile")
+            if listing.unusable:
+                await self._gateway.keep_callbacks(listing.unusable)
+            if listing.last:
+                return True
+            page += 1
+        return False

@@ -1,0 +1,79 @@
+"""Asks for the delivery reports that no callback brought."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from jobs.gateway import Gateway, Plan, Window
+from jobs.providers.base import Provider, ProviderError, Report
+from jobs.settings import EngineSettings
+
+log = structlog.get_logger()
+
+_DISPATCHES_AT_ONCE: Final = 200
+_REPORTS_A_CALL: Final = 1000
+
+
+class Reconciliation:
+    """The reconcile job of one plan.
+
+    The feed of finished reports covers many small batches in one listing; big batches, and those the feed did not help with,
+    are asked for one by one.
+    """
+
+    name = "reconcile"
+
+    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings) -> None:
+        self.interval = settings.reconcile_interval_seconds
+        self._gateway = gateway
+        self._provider = provider
+        self._plan = plan
+        self._deadline = settings.lease_seconds / 3
+
+    async def tick(self) -> None:
+        asks = await self._gateway.claim_asks(self._plan, limit=_DISPATCHES_AT_ONCE)
+        try:
+            if asks.feed is not None:
+                await self._read_feed(asks.feed)
+            for batch_id in asks.batches:
+                await self._ask_for(batch_id)
+        except ProviderError as error:
+            # What was not read now is asked for again later.
+            log.warning("reconcile.interrupted", error=error.error)
+        except _OutOfRequests:
+            log.info("reconcile.out_of_requests", batches=len(asks.batches))
+
+    async def _read_feed(self, window: Window) -> None:
+        page = 0
+        while True:
+            await self._draw()
+            listing = await self._provider.finished_reports(
+                start=window.start, end=window.end, page=page, deadline=self._deadline
+            )
+            await self._record(listing.items)
+            if listing.unusable:
+                await self._gateway.keep_callbacks(listing.unusable)
+            if listing.last:
+                return
+            page += 1
+
+    async def _ask_for(self, batch_id: str) -> None:
+        await self._draw()
+        reports = await self._provider.batch_reports(batch_id, deadline=self._deadline)
+        if reports is None:
+            log.warning("reconcile.batch_unknown", batch=batch_id)
+            return
+        await self._record(reports)
+
+    async def _record(self, reports: Sequence[Report]) -> None:
+        for start in range(0, len(reports), _REPORTS_A_CALL):
+            await self._gateway.record_reports(reports[start : start + _REPORTS_A_CALL], source="reconcile")
+
+    async def _draw(self) -> None:
+        if not await self._gateway.draw_requests(self._plan, "poll"):
+            raise _OutOfRequests
+
+
+class _OutOfRequests(Exception):
+    """The plan's share for polling is used up for now."""

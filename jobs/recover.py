@@ -1,0 +1,73 @@
+"""Finds out what became of requests nobody knows about, by reading the provider's own list."""
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from jobs.gateway import Gateway, Look, Plan
+from jobs.providers.base import Provider, ProviderError
+from jobs.retry import until_answered
+from jobs.settings import EngineSettings
+
+log = structlog.get_logger()
+
+_LOOKS_AT_ONCE = 20
+
+
+class Recovery:
+    """The recover job of one plan: a look is one complete reading of the provider's list for one dispatch."""
+
+    name = "recover"
+
+    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings) -> None:
+        self.interval = min(5.0, settings.settle_seconds / 4)
+        self._gateway = gateway
+        self._provider = provider
+        self._plan = plan
+        self._settings = settings
+        self._deadline = settings.lease_seconds / 3
+
+    async def tick(self) -> None:
+        while True:
+            looks = await self._gateway.claim_looks(self._plan, lease=self._settings.lease_seconds, limit=_LOOKS_AT_ONCE)
+            for look in looks:
+                await self._look(look)
+            if len(looks) < _LOOKS_AT_ONCE:
+                return
+
+    async def _look(self, look: Look) -> None:
+        try:
+            found = await self._read(look)
+        except ProviderError as error:
+            # An error is no look. Nothing is known, nothing is decided.
+            log.warning("look.failed", dispatch=look.dispatch_id, error=error.error)
+            await self._gateway.postpone_look(look, seconds=error.retry_after or self._settings.settle_seconds / 4)
+            return
+        if found is None:
+            await self._gateway.postpone_look(look, seconds=1.0)
+            return
+        decided = await until_answered(
+            lambda: self._gateway.record_look(
+                look,
+                found,
+                settle=self._settings.settle_seconds,
+                ask_after=self._settings.reconcile_after_seconds,
+            ),
+            "look",
+        )
+        log.info("look.done", dispatch=look.dispatch_id, decided=decided, batches=list(found))
+
+    async def _read(self, look: Look) -> Mapping[str, Sequence[str]] | None:
+        """Every page, or None where the plan allows no further request. The first is already paid for."""
+        found: dict[str, Sequence[str]] = {}
+        page = 0
+        while True:
+            listing = await self._provider.find(look.dispatch_id, since=look.since, page=page, deadline=self._deadline)
+            if listing.unusable:
+                raise ProviderError(f"a batch in the list could not be read: {listing.unusable[0].why}")
+            found.update({batch.batch_id: batch.recipients for batch in listing.items if batch.reference == look.dispatch_id})
+            if listing.last:
+                return found
+            page += 1
+            if not await self._gateway.draw_requests(self._plan, "look"):
+                return None
