@@ -15,7 +15,7 @@ MAX_FUNCTION_LINES = 60
 HOSTS = re.compile(
     r"pypi[.]org|pythonhosted[.]org|npmjs[.](?:org|com)|(?:deb|security|packages|snapshot)[.]debian[.]org|crates[.]io|yarnpkg[.]com"
 )
-MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:work|root|opt/pypi|home/\w+|Users/\w+)(?=[/\s\"'`,;:)]|$)")
+MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:work|root/[\w.]+|opt/pypi|home/\w+|Users/\w+)(?=[/\s\"'`,;:)]|$)")
 
 
 def main() -> int:
