@@ -1,0 +1,41 @@
+"""The answers, ready to be sent: ASGI messages made once.
+
+What a status does at the provider decides which one is given: 2xx is done, 5xx is repeated for hours, 429 is repeated more
+slowly, and any other 4xx is never repeated.
+"""
+
+from dataclasses import dataclass
+
+from starlette.types import Message, Send
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, complete."""
+
+    start: Message
+    body: Message
+
+    async def send(self, send: Send) -> None:
+        await send(self.start)
+        await send(self.body)
+
+
+def _answer(status: int, text: str = "", **headers: str) -> Answer:
+    body = f"{text}\n".encode() if text else b""
+    fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    if body:
+        fields += [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    return Answer(
+        {"type": "http.response.start", "status": status, "headers": fields},
+        {"type": "http.response.body", "body": body},
+    )
+
+
+COMMITTED = _answer(204)
+NOT_JSON = _answer(400, "the body is not JSON")
+UNAUTHENTICATED = _answer(401, "this callback could not be authenticated", www_authenticate='Basic realm="callbacks"')
+TOO_LARGE = _answer(413, "the body is larger than 1 MiB", connection="close")
+TOO_MANY_FAILURES = _answer(429, "too many requests that could not be authenticated", retry_after="60")
+OVERLOADED = _answer(429, "more callbacks than can be committed, slow down", retry_after="2")
+UNAVAILABLE = _answer(503, "not committed, try again", retry_after="10")

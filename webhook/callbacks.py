@@ -1,0 +1,87 @@
+"""One callback: authenticate, read, commit, answer. In that order, and the answer never before the commit.
+
+Plain ASGI: at thousands of callbacks a second, request and response objects would cost more than the work itself.
+"""
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from jobs.providers.callbacks import CallbackReader, NotJson
+from jobs.recording import GatewayUnavailable
+from webhook import answers
+from webhook.access import Access, Headers
+from webhook.answers import Answer
+from webhook.bodies import Gone, TooLarge, read_body
+from webhook.groups import Overloaded
+from webhook.intake import Intake
+from webhook.rejections import Rejections
+from webhook.sources import Address, FailureLimit, source_of
+
+log = structlog.get_logger()
+
+
+class CallbackEndpoint:
+    """Takes every type of callback of one provider."""
+
+    def __init__(
+        self, reader: CallbackReader, *, access: Access, intake: Intake, limit: FailureLimit, rejections: Rejections
+    ) -> None:
+        self._reader = reader
+        self._access = access
+        self._intake = intake
+        self._limit = limit
+        self._rejections = rejections
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self._answer(scope, receive)
+        except Gone:
+            return
+        except (GatewayUnavailable, TimeoutError):
+            answer = answers.UNAVAILABLE
+        except Exception:
+            log.exception("callback.failed")
+            answer = answers.UNAVAILABLE
+        await answer.send(send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            raw = await self._authenticated_body(scope, headers, receive)
+        except TooLarge:
+            return answers.TOO_LARGE
+        if raw is None:
+            return self._turn_away(scope, headers)
+
+        try:
+            await self._intake.take(self._reader.parse(raw))
+        except NotJson:
+            log.warning("callback.not_json", bytes=len(raw))
+            return answers.NOT_JSON
+        except Overloaded:
+            return answers.OVERLOADED
+        return answers.COMMITTED
+
+    async def _authenticated_body(self, scope: Scope, headers: Headers, receive: Receive) -> bytes | None:
+        """The body, or None where the request is not to be believed; that is decided without the body where it can be."""
+        if self._access.asks_for_source and not self._access.admits_source(self._source(scope)):
+            return None
+        signed = self._reader.claims_origin(headers)
+        if not signed and not self._access.admits_credentials(headers):
+            return None
+
+        raw = await read_body(receive, declared=headers.get("content-length"))
+        return raw if not signed or self._access.admits_signature(self._reader, headers, raw) else None
+
+    def _turn_away(self, scope: Scope, headers: Headers) -> Answer:
+        if self._reader.claims_origin(headers):
+            self._rejections.note()
+        failures = self._limit.count(source := self._source(scope))
+        if failures == 1:
+            log.warning("callback.unauthenticated", source=str(source), signed=self._reader.claims_origin(headers))
+        return answers.TOO_MANY_FAILURES if self._limit.exceeded(failures) else answers.UNAUTHENTICATED
+
+    def _source(self, scope: Scope) -> Address | None:
+        peer = scope.get("client")
+        forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        return source_of(peer[0] if peer else None, forwarded, self._access.trusted_proxies)

@@ -1,0 +1,100 @@
+"""`outbox webhook`: the webhook app as a process of its own."""
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+from typing import Annotated
+
+import structlog
+import typer
+import uvicorn
+
+from jobs import settings, telemetry
+from jobs.gateway import Gateway
+from jobs.settings import SettingsError, SupabaseSettings, TelemetrySettings, WebhookSettings
+from webhook.app import create_app
+
+log = structlog.get_logger()
+_STOP_SECONDS = 8
+_BACKLOG = 2048
+
+
+def webhook(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8080,
+) -> None:
+    """Take the provider's callbacks: delivery reports and replies."""
+    try:
+        access = settings.load(WebhookSettings)
+        project = settings.load(SupabaseSettings)
+        telemetry.configure(settings.load(TelemetrySettings), component="webhook")
+    except SettingsError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+    try:
+        listener = _listen(host, port)
+    except OSError as error:
+        typer.echo(f"cannot listen on {host} port {port}: {error.strerror or error}", err=True)
+        raise typer.Exit(1) from None
+    serve(access, project, listener)
+
+
+def serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT: then take no more, finish what was begun, and return within ten seconds."""
+    with asyncio.Runner(loop_factory=_server_config(None).get_loop_factory()) as runner:
+        runner.run(_serve(access, project, listener))
+
+
+async def _serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
+    gateway = await Gateway.connect(project)
+    try:
+        server = uvicorn.Server(_server_config(create_app(access, gateway)))
+        _stop_on_signals(server)
+        host, port = listener.getsockname()[:2]
+        log.info("webhook.listening", host=host, port=port)
+        await server.serve(sockets=[listener])
+    finally:
+        await gateway.aclose()
+
+
+def _server_config(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]  # None where only the choice of the event loop is asked for
+        log_config=None,
+        log_level="warning",
+        access_log=False,  # a line a callback, with numbers in none of them and nothing that our own log lacks
+        proxy_headers=False,  # who is believed about that is WEBHOOK_TRUSTED_PROXIES
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _stop_on_signals(server: uvicorn.Server) -> None:
+    """The server catches signals itself while it serves, then raises them again for whoever was there before.
+
+    That must not kill us, for stopping was a success; and one that comes before it serves must not be lost.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

@@ -1,0 +1,145 @@
+"""Group commit: what arrives together is committed together, and everyone hears back after the commit.
+
+While one group is on its way to the database the next one gathers, so under load groups grow instead of calls. A group that
+the database refuses is halved until what it refuses stands alone; the rest of it commits.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from jobs.recording import GatewayRefused, GatewayUnavailable
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class Overloaded(Exception):
+    """More is waiting than may wait."""
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """One request, waiting for all it brought. Its future may be cancelled by then: the client went away."""
+
+    future: asyncio.Future[None]
+    left: int
+
+    def committed(self) -> None:
+        self.left -= 1
+        if self.left == 0 and not self.future.done():
+            self.future.set_result(None)
+
+    def failed(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+_Entries = Sequence[tuple[T, _Ticket]]
+
+
+class GroupCommit(Generic[T]):
+    """Takes items of one kind from many requests to one call of the database.
+
+    ``commit`` stores all items or none, in the order given, which is that of ``order``: two processes that store the same rows
+    must not wait for each other crosswise. ``set_aside`` gets the single item that the database refuses. At most ``waiting``
+    items wait, ``size`` go at once, and a call that takes longer than ``seconds`` counts as failed.
+    """
+
+    def __init__(
+        self,
+        *,
+        commit: Callable[[Sequence[T]], Awaitable[None]],
+        order: Callable[[T], Any],
+        set_aside: Callable[[T, GatewayRefused], Awaitable[None]],
+        waiting: int = 10_000,
+        size: int = 1_000,
+        seconds: float = 10.0,
+    ) -> None:
+        self._commit = commit
+        self._order = order
+        self._set_aside = set_aside
+        self._most_waiting = waiting
+        self._size = size
+        self._seconds = seconds
+        self._waiting: deque[tuple[T, _Ticket]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def add(self, items: Sequence[T]) -> None:
+        """Return when all of ``items`` are committed.
+
+        Raises :class:`Overloaded` at once, or later what the call raised. If the caller is cancelled meanwhile, the items are
+        committed all the same. One request with more items than may wait is let in alone.
+        """
+        if self._waiting and len(self._waiting) + len(items) > self._most_waiting:
+            raise Overloaded
+        ticket = _Ticket(asyncio.get_running_loop().create_future(), len(items))
+        self._waiting.extend((item, ticket) for item in items)
+        if self._worker is None:
+            # It starts one turn of the loop later, so whatever is ready in this turn joins the first group.
+            self._worker = asyncio.create_task(self._work())
+        await ticket.future
+
+    async def aclose(self) -> None:
+        """Wait for what is still waiting."""
+        if self._worker is not None:
+            await asyncio.wait([self._worker])
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                group = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
+                await self._settle_or_fail(group)
+        finally:
+            self._worker = None
+
+    async def _settle_or_fail(self, group: _Entries[T]) -> None:
+        """Whatever happens, nobody waits for ever."""
+        try:
+            await self._settle(group)
+        except BaseException as error:
+            for _, ticket in group:
+                ticket.failed(GatewayUnavailable("stopped while committing") if not isinstance(error, Exception) else error)
+            if not isinstance(error, Exception):
+                raise
+
+    async def _settle(self, group: _Entries[T]) -> None:
+        error = await self._try(sorted((item for item, _ in group), key=self._order))
+        if error is None:
+            for _, ticket in group:
+                ticket.committed()
+        elif isinstance(error, GatewayUnavailable):
+            for _, ticket in group:
+                ticket.failed(error)
+        elif len(group) > 1:
+            half = len(group) // 2
+            await self._settle(group[:half])
+            await self._settle(group[half:])
+        else:
+            await self._settle_alone(*group[0], error)
+
+    async def _try(self, items: Sequence[T]) -> Exception | None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._commit(items)
+        except TimeoutError:
+            return GatewayUnavailable(f"the database did not answer within {self._seconds:g} s")
+        except Exception as error:  # noqa: BLE001  # an error that one item causes must not reach the others' requests
+            return error
+        return None
+
+    async def _settle_alone(self, item: T, ticket: _Ticket, error: Exception) -> None:
+        if not isinstance(error, GatewayRefused):
+            log.error("commit.failed", exc_info=error)
+            ticket.failed(error)
+            return
+        try:
+            await self._set_aside(item, error)
+        except Exception as second:  # noqa: BLE001  # it could not even be kept: this request alone is told so
+            ticket.failed(second)
+        else:
+            ticket.committed()

@@ -1,0 +1,41 @@
+"""Whether the app is alive, and whether it can do its work."""
+
+import asyncio
+import time
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from jobs.recording import Recorder
+
+
+async def healthz(_request: Request) -> Response:
+    """The process answers."""
+    return PlainTextResponse("alive\n")
+
+
+class Readiness:
+    """The database answers. Anybody may ask, so it is asked at most once a second whoever asks, and within two seconds."""
+
+    def __init__(self, recorder: Recorder, *, fresh: float = 1.0, timeout: float = 2.0) -> None:
+        self._recorder = recorder
+        self._fresh = fresh
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._ready = False
+
+    async def readyz(self, _request: Request) -> Response:
+        async with self._lock:
+            if time.monotonic() - self._asked_at > self._fresh:
+                self._ready = await self._ask()
+                self._asked_at = time.monotonic()
+        return PlainTextResponse("ready\n") if self._ready else PlainTextResponse("the database does not answer\n", 503)
+
+    async def _ask(self) -> bool:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._recorder.ping()
+        except Exception:  # noqa: BLE001  # whatever it is, callbacks would meet it too
+            return False
+        return True

@@ -1,0 +1,100 @@
+"""What callbacks say, on its way to the database."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import structlog
+
+from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
+from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
+from webhook.groups import GroupCommit
+
+log = structlog.get_logger()
+Kind = TypeVar("Kind", Report, Inbound, Summary, Unusable)
+_SOURCE = "webhook"
+
+
+class Intake:
+    """Sorts items by kind; each kind has its own group commit."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._is_away = False
+        self._reports = GroupCommit[Report](
+            commit=self._record_reports, order=lambda report: (report.batch_id, report.recipient), set_aside=self._keep_refused
+        )
+        self._inbounds = GroupCommit[Inbound](
+            commit=self._record_inbounds,
+            order=lambda inbound: (inbound.sender, inbound.inbound_id),
+            set_aside=self._keep_refused,
+        )
+        self._summaries = GroupCommit[Summary](
+            commit=recorder.request_full_report, order=lambda summary: summary.batch_id, set_aside=self._keep_refused
+        )
+        self._unusables = GroupCommit[Unusable](
+            commit=self._keep_unusables, order=lambda unusable: unusable.raw, set_aside=_give_up
+        )
+
+    async def take(self, items: Sequence[CallbackItem]) -> None:
+        """Return when all of it is committed.
+
+        Raises :class:`webhook.groups.Overloaded` or whatever the database call raised. Then some of it may be committed;
+        taking it again does no harm.
+        """
+        try:
+            if reports := _of(Report, items):
+                await self._reports.add(reports)
+            if len(reports) < len(items):
+                await self._take_rest(items)
+        except GatewayUnavailable as error:
+            self._note_away(error)
+            raise
+        self._note_back()
+
+    async def _take_rest(self, items: Sequence[CallbackItem]) -> None:
+        if inbounds := _of(Inbound, items):
+            await self._inbounds.add(inbounds)
+        if summaries := _of(Summary, items):
+            await self._summaries.add(summaries)
+        if unusables := _of(Unusable, items):
+            await self._unusables.add(unusables)
+
+    async def aclose(self) -> None:
+        """Wait for what is still waiting to be committed."""
+        await self._reports.aclose()
+        await self._inbounds.aclose()
+        await self._summaries.aclose()
+        await self._unusables.aclose()
+
+    async def _record_reports(self, reports: Sequence[Report]) -> None:
+        await self._recorder.record_reports(reports, source=_SOURCE)
+
+    async def _record_inbounds(self, inbounds: Sequence[Inbound]) -> None:
+        await self._recorder.record_inbounds(inbounds, source=_SOURCE)
+
+    async def _keep_unusables(self, unusables: Sequence[Unusable]) -> None:
+        await self._recorder.keep_callbacks(unusables)
+        log.error("callback.unusable", items=len(unusables), why=unusables[0].why)
+
+    async def _keep_refused(self, item: Report | Inbound | Summary, error: GatewayRefused) -> None:
+        await self._recorder.keep_callbacks([Unusable(f"the database refuses it: {error}", item.raw.encode())])
+        log.error("callback.refused", kind=type(item).__name__.lower(), code=error.code, error=str(error))
+
+    def _note_away(self, error: GatewayUnavailable) -> None:
+        if not self._is_away:
+            self._is_away = True
+            log.warning("database.away", error=str(error))
+
+    def _note_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            log.info("database.back")
+
+
+def _of(kind: type[Kind], items: Sequence[CallbackItem]) -> list[Kind]:
+    return [item for item in items if isinstance(item, kind)]
+
+
+async def _give_up(_unusable: Unusable, error: GatewayRefused) -> None:
+    """Bytes that the database does not even take as bytes: the provider is asked to try again later."""
+    raise error

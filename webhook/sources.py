@@ -1,0 +1,80 @@
+"""Who a request comes from, and how often that source failed to prove who it is."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from jobs.settings import Network
+
+Address = IPv4Address | IPv6Address
+
+
+def source_of(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]) -> Address | None:
+    """The address a request came from; None where the peer has none (a Unix socket) or it is unreadable.
+
+    ``forwarded`` are the values of ``X-Forwarded-For``, believed only from ``trusted`` proxies: read from the right, the first
+    hop that is no such proxy is the source. Whatever stands further left was written by that source and proves nothing.
+    """
+    source = _address(peer or "")
+    hops = [hop for value in forwarded for hop in value.split(",")]
+    while hops and source is not None and is_within(source, trusted):
+        before = _address(hops.pop().strip())
+        if before is None:
+            break
+        source = before
+    return source
+
+
+def is_within(address: Address, networks: Sequence[Network]) -> bool:
+    """Whether any of the networks holds the address."""
+    return any(address in network for network in networks)
+
+
+def _address(text: str) -> Address | None:
+    """An address as proxies write it: bare, with a port, in brackets; an IPv4 address in IPv6 clothing is IPv4."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class FailureLimit:
+    """Counts requests that failed to authenticate, by source. Those that succeed are never counted and never limited."""
+
+    def __init__(
+        self, *, failures: int = 60, seconds: float = 60.0, sources: int = 10_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._failures = failures
+        self._seconds = seconds
+        self._sources = sources
+        self._clock = clock
+        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def count(self, source: Address | None) -> int:
+        """Note one more failure and say how many there were in the current window."""
+        key = _key(source)
+        now = self._clock()
+        since, count = self._seen.pop(key, (now, 0))
+        if now - since >= self._seconds:
+            since, count = now, 0
+
+        self._seen[key] = (since, count + 1)
+        if len(self._seen) > self._sources:
+            self._seen.popitem(last=False)
+        return count + 1
+
+    def exceeded(self, count: int) -> bool:
+        """Whether so many are too many."""
+        return count > self._failures
+
+
+def _key(source: Address | None) -> str:
+    """One source: an IPv4 address, or the /64 that an IPv6 host may choose its address from."""
+    return str(ip_network((source, 64), strict=False)) if isinstance(source, IPv6Address) else str(source)
