@@ -33,7 +33,8 @@ class Engine:
 async def build_engine(
     supabase: SupabaseSettings, sinch: SinchSettings, settings: EngineSettings, *, waits_for_rates: bool = True
 ) -> Engine:
-    """Make everything; nothing is asked of Supabase or the provider yet, so both may be away.
+    """Make everything; nothing is asked of Supabase or the provider yet, so both may be
+    away.
 
     Without ``waits_for_rates`` a tick of the dispatch job ends where the plan's messages per second do.
     """

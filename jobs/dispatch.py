@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from time import monotonic
 from typing import Final
 from uuid import uuid4
 
@@ -11,7 +10,7 @@ import structlog
 
 from jobs.acceptances import Acceptances
 from jobs.gateway import Claim, Dispatch, Gateway, Plan
-from jobs.leases import Leases
+from jobs.leases import Leases, clock
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refusal, Refused, Submission
 from jobs.retry import until_answered
 from jobs.settings import EngineSettings
@@ -87,14 +86,15 @@ class Dispatcher:
             await self._leases.stop()
 
     async def _room(self) -> None:
-        while len(self._open) >= _IN_FLIGHT:
+        """Wait until half the places are free: a claim for one place would cost a call for each request."""
+        while len(self._open) > _IN_FLIGHT // 2:
             await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
 
     async def _claim(self) -> Claim:
         """A claim whose answer was lost is asked for again under its own id, and its lease counted from the first time."""
         if self._claim_id is None:
             self._claim_id = str(uuid4())
-            self._claim_began = monotonic()
+            self._claim_began = clock()
         dispatches = _IN_FLIGHT - len(self._open)
         claim = await self._gateway.claim(
             self._plan,
@@ -143,7 +143,7 @@ class Dispatcher:
         return self._leases.left(dispatch) > self._deadline
 
     async def _settle(self, dispatch: Dispatch, outcome: Outcome) -> None:
-        before = monotonic()
+        before = clock()
         more: tuple[Dispatch, ...] = ()
         match outcome:
             case Accepted(batch_id):
