@@ -1,0 +1,181 @@
+"""The ASGI app: XMS under ``/xms/v1``, the simulator's own controls under ``/_sim``.
+
+A request to XMS goes through here by itself, without routing or middleware of a framework: load tests send thousands a second.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from sandbox.simulator.behaviour import Behaviour, Fault, milliseconds
+from sandbox.simulator.controls import control_routes
+from sandbox.simulator.errors import Refuse
+from sandbox.simulator.http import Answer, Call, json_answer, refusal
+from sandbox.simulator.lines import Lines
+from sandbox.simulator.plans import PlanSettings
+from sandbox.simulator.routes import Route, find
+from sandbox.simulator.world import World, authorised
+
+_PREFIX = "/xms/v1/"
+_PAGE = b"<html><head><title>Service Unavailable</title></head><body><h1>Service Unavailable</h1></body></html>"
+_NOTHING = Answer(0)
+
+
+class Simulator:
+    """The whole simulator as one ASGI app. Its world begins with the server's lifespan."""
+
+    def __init__(self, behaviour: Behaviour, plans: Sequence[PlanSettings], lines: Lines) -> None:
+        self._behaviour = behaviour
+        self._plans = list(plans)
+        self._lines = lines
+        self._controls = Starlette(routes=control_routes(), lifespan=self._live)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(_PREFIX):
+            await self._xms(scope, receive, send)
+        else:
+            await self._controls(scope, receive, send)
+
+    @asynccontextmanager
+    async def _live(self, app: Starlette) -> AsyncIterator[None]:
+        self.world = app.state.world = World(self._behaviour, self._plans)
+        running = asyncio.create_task(self.world.run())
+        yield
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    async def _xms(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _read(receive)
+        found = _call(scope, body)
+        if isinstance(found, int):
+            await _write(send, Answer(found))
+            return
+        call, route = found
+        world, books = self.world, self.world.books
+        place = books.begin(world.clock.now(), call.kind)
+        world.outstanding += 1
+        try:
+            exchange = Exchange(world, call, route, self._lines, scope["client"])
+            answer = await exchange.run(receive, send)
+        finally:
+            world.outstanding -= 1
+        books.end(place, answer.status, answer.accepted)
+        world.changed()
+
+
+class Exchange:
+    """One request on its way through latency and faults to its answer."""
+
+    def __init__(self, world: World, call: Call, route: Route, lines: Lines, client: tuple[str, int]) -> None:
+        self._world = world
+        self._call = call
+        self._route = route
+        self._lines = lines
+        self._client = client
+
+    async def run(self, receive: Receive, send: Send) -> Answer:
+        """Gives the answer as it was sent; status 0 where it was withheld."""
+        world = self._world
+        latency = milliseconds(world.behaviour.latency, world.random)
+        if latency:
+            await asyncio.sleep(latency / 1000)
+        if world.behaviour.max_outstanding is not None and world.outstanding > world.behaviour.max_outstanding:
+            answer = Answer(429)
+        else:
+            fault = world.faults.choose(self._call)
+            if fault is not None:
+                return await self._suffer(fault, receive, send)
+            answer = self._take_effect()
+        await _write(send, answer)
+        return answer
+
+    async def _suffer(self, fault: Fault, receive: Receive, send: Send) -> Answer:
+        if fault.effect == "delay":
+            return await self._delay(fault, send)
+        real = self._take_effect() if fault.accept or fault.effect == "cut" else _NOTHING
+        if fault.effect == "answer":
+            answer = _faulty_answer(fault, real)
+            await _write(send, answer)
+            return answer
+        if fault.effect == "hang":
+            await _until_gone(receive, milliseconds(fault.seconds, self._world.random) / 1000)
+        elif fault.effect == "cut":
+            await _write(send, real, only=len(real.body) // 2)
+        self._lines.hang_up(self._client, reset=fault.effect != "cut")
+        return replace(real, status=0)
+
+    async def _delay(self, fault: Fault, send: Send) -> Answer:
+        """Without ``accept`` the request itself is late: it takes effect although its sender may have gone."""
+        seconds = milliseconds(fault.seconds, self._world.random) / 1000
+        real = self._take_effect() if fault.accept else None
+        await asyncio.sleep(seconds)
+        answer = self._take_effect() if real is None else real
+        await _write(send, answer)
+        return answer
+
+    def _take_effect(self) -> Answer:
+        try:
+            plan = authorised(self._world, self._call.plan, self._call.authorization)
+            return self._route.handler(self._world, plan, self._call)
+        except Refuse as refuse:
+            return refusal(refuse)
+
+
+def _call(scope: Scope, body: bytes) -> tuple[Call, Route] | int:
+    plan, *segments = scope["path"].removeprefix(_PREFIX).split("/")
+    found = find(scope["method"], segments)
+    if isinstance(found, int):
+        return found
+    route, ids = found
+    headers = dict(scope["headers"])
+    call = Call(
+        kind=route.kind,
+        plan=plan,
+        parts=ids,
+        authorization=headers.get(b"authorization", b"").decode("latin-1"),
+        content_type=headers.get(b"content-type", b"").decode("latin-1"),
+        raw_query=scope["query_string"].decode("latin-1"),
+        body=body,
+    )
+    return call, route
+
+
+def _faulty_answer(fault: Fault, real: Answer) -> Answer:
+    headers = tuple((name.lower().encode(), value.encode()) for name, value in fault.headers.items())
+    if fault.page == "html":
+        return Answer(fault.status, _PAGE, ((b"content-type", b"text/html"), *headers), real.accepted)
+    if fault.page == "truncated":
+        return Answer(fault.status, real.body[: len(real.body) // 2] or b'{"id": "01', (*real.headers, *headers), real.accepted)
+    if fault.page == "empty" or fault.code is None:
+        return Answer(fault.status, b"", headers, real.accepted)
+    answer = json_answer(fault.status, {"code": fault.code, "text": fault.text}, accepted=real.accepted)
+    return replace(answer, headers=(*answer.headers, *headers))
+
+
+async def _read(receive: Receive) -> bytes:
+    chunks = []
+    while True:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+async def _write(send: Send, answer: Answer, *, only: int | None = None) -> None:
+    """Send an answer, or of its body no more than the first ``only`` bytes."""
+    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body[:only], "more_body": only is not None})
+
+
+async def _until_gone(receive: Receive, seconds: float) -> None:
+    """Wait until the client hangs up, at most so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass

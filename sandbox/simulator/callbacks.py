@@ -1,0 +1,184 @@
+"""Sends callbacks and tries again as the provider does.
+
+An answer of 2xx ends it, 5xx and no answer are tried again after 5, 10, 20 … 81,920 seconds, 429 likewise and slows everything
+down, any other answer is final and the event is lost. A bounded number is in flight at once, a bounded number waits.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+
+import msgspec
+from msgspec import Struct
+
+from sandbox.simulator.behaviour import Behaviour
+from sandbox.simulator.clock import NEVER, Clock
+from sandbox.simulator.identifiers import ulid
+from sandbox.simulator.plans import Plan
+from sandbox.simulator.posting import Poster
+from sandbox.simulator.signing import signature_headers
+
+FIRST_DELAY = 5.0
+MOST_RETRIES = 15
+_WAITING_LIMIT = 2000
+
+
+@dataclass(slots=True)
+class Notice:
+    """One callback. ``make`` gives its body, the same at every try. ``failed`` counts tries."""
+
+    url: str
+    plan: Plan
+    make: Callable[[], Struct]
+    failed: int = 0
+
+
+class Figures(Struct, kw_only=True):
+    """What became of callbacks so far, in tries, and how many are under way now."""
+
+    tries: int = 0
+    acknowledged: int = 0
+    refused: int = 0
+    throttled: int = 0
+    failed: int = 0
+    unreachable: int = 0
+    given_up: int = 0
+    waiting: int = 0
+    in_flight: int = 0
+    to_be_retried: int = 0
+
+
+class Tried(Struct, kw_only=True):
+    """One try, where they are recorded. ``status`` 0 means that there was no answer."""
+
+    at: int
+    url: str
+    status: int
+    body: msgspec.Raw
+
+
+class Callbacks:
+    """The queue of callbacks, those in flight and those to be tried again."""
+
+    def __init__(self, clock: Clock, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.figures = Figures()
+        self.tried: list[Tried] = []
+        self.on_change: Callable[[], None] = lambda: None
+        self._clock = clock
+        self._random = Random()
+        self._poster = Poster()
+        self._waiting: deque[Notice] = deque()
+        self._retries: list[tuple[int, int, Notice]] = []
+        self._numbers = count()
+        self._senders: set[asyncio.Task[None]] = set()
+        self._allowed = float(behaviour.callback_connections)
+
+    def put(self, notices: list[Notice]) -> None:
+        self._waiting.extend(notices)
+        for _ in range(min(len(self._waiting), int(self._allowed) - len(self._senders))):
+            sender = asyncio.create_task(self._send())
+            self._senders.add(sender)
+            sender.add_done_callback(self._sender_done)
+
+    def full(self) -> bool:
+        return len(self._waiting) >= _WAITING_LIMIT
+
+    def idle(self) -> bool:
+        return not self._waiting and not self._senders
+
+    def next_retry(self) -> int:
+        return self._retries[0][0] if self._retries else NEVER
+
+    def retry_due(self, now: int) -> None:
+        """Put callbacks whose time has come back into the queue."""
+        due: list[Notice] = []
+        while self._retries and self._retries[0][0] <= now and len(self._waiting) + len(due) < _WAITING_LIMIT:
+            due.append(heapq.heappop(self._retries)[2])
+        if due:
+            self.put(due)
+
+    def retry_now(self) -> None:
+        """Let every callback that waits for a retry be due."""
+        self._retries = [(0, number, notice) for _, number, notice in self._retries]
+        heapq.heapify(self._retries)
+        self.on_change()
+
+    def report(self) -> Figures:
+        return msgspec.structs.replace(
+            self.figures, waiting=len(self._waiting), in_flight=len(self._senders), to_be_retried=len(self._retries)
+        )
+
+    async def clear(self) -> None:
+        """Forget everything, breaking off what is in flight."""
+        self._waiting.clear()
+        self._retries.clear()
+        self.tried.clear()
+        self.figures = Figures()
+        for sender in list(self._senders):
+            sender.cancel()
+        await asyncio.gather(*self._senders, return_exceptions=True)
+        self._allowed = float(self.behaviour.callback_connections)
+
+    async def aclose(self) -> None:
+        await self.clear()
+        self._poster.close()
+
+    def _sender_done(self, sender: asyncio.Task[None]) -> None:
+        self._senders.discard(sender)
+        if not self._senders:
+            self.on_change()
+
+    async def _send(self) -> None:
+        while self._waiting and len(self._senders) <= max(1, int(self._allowed)):
+            notice = self._waiting.popleft()
+            if len(self._waiting) == _WAITING_LIMIT // 2:
+                self.on_change()
+            self._judge(notice, await self._try(notice))
+
+    async def _try(self, notice: Notice) -> int:
+        """One try; 0 where there was no answer."""
+        body = msgspec.json.encode(notice.make())
+        settings, now = notice.plan.settings, self._clock.now()
+        headers = dict(settings.callback_headers)
+        if settings.webhook_secret:
+            headers |= signature_headers(settings.webhook_secret, body, ulid(now, self._random), now // 1000)
+        self.figures.tries += 1
+        try:
+            status = await self._poster.post(notice.url, headers, body, self.behaviour.callback_timeout)
+        except OSError:
+            status = 0
+        if self.behaviour.record_callbacks:
+            self.tried.append(Tried(at=now, url=notice.url, status=status, body=msgspec.Raw(body)))
+        return status
+
+    def _judge(self, notice: Notice, status: int) -> None:
+        figures = self.figures
+        if 200 <= status < 300:
+            figures.acknowledged += 1
+            self._allowed = min(self._allowed + 0.1, float(self.behaviour.callback_connections))
+        elif status == 429:
+            figures.throttled += 1
+            self._allowed = max(self._allowed / 2, 1.0)
+            self._again(notice)
+        elif status >= 500:
+            figures.failed += 1
+            self._again(notice)
+        elif status == 0:
+            figures.unreachable += 1
+            self._again(notice)
+        else:
+            figures.refused += 1
+
+    def _again(self, notice: Notice) -> None:
+        if notice.failed == MOST_RETRIES:
+            self.figures.given_up += 1
+            return
+        delay = FIRST_DELAY * 2**notice.failed * self.behaviour.retry_scale
+        notice.failed += 1
+        heapq.heappush(self._retries, (self._clock.now() + int(delay * 1000), next(self._numbers), notice))
+        self.on_change()

@@ -1,0 +1,37 @@
+"""The simulator's time: whole milliseconds since the epoch, in UTC. It never goes back, and a test may push it forward."""
+
+import time
+from datetime import UTC, datetime
+
+NEVER = 2**62
+DAY = 24 * 3600 * 1000
+
+
+class Clock:
+    """Wall-clock time at the start, plus what the monotonic clock has counted since, plus what was pushed."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def now(self) -> int:
+        return int((time.monotonic() + self._offset) * 1000)
+
+    def advance(self, seconds: float) -> None:
+        self._offset += seconds
+
+
+def iso(moment: int) -> str:
+    """The provider's form of a time: UTC, milliseconds, ``Z``."""
+    text = datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds")
+    return text[:-6] + "Z"
+
+
+def parse(text: str) -> int:
+    """Read ISO-8601; without an offset it is UTC. Raises ValueError.
+
+    A ``+`` that went through a query string unescaped arrives as a blank, which is forgiven here as it is at the provider.
+    """
+    if len(text) > 6 and text[-6] == " ":
+        text = f"{text[:-6]}+{text[-5:]}"
+    moment = datetime.fromisoformat(text)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,0 +1,55 @@
+"""``outbox simulator``: the Sinch simulator alone."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from sandbox.simulator.behaviour import Behaviour, Span
+from sandbox.simulator.plans import PlanSettings
+from sandbox.simulator.server import listen, make_server, serve
+
+
+def simulator(
+    *,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    plan: Annotated[str, typer.Option(help="Service plan id.", envvar="SINCH_SERVICE_PLAN_ID")] = "demo-plan",
+    token: Annotated[str, typer.Option(help="The plan's API token.", envvar="SINCH_API_TOKEN")] = "demo-token",
+    callback_url: Annotated[str | None, typer.Option(help="The plan's callback URL.", envvar="SINCH_CALLBACK_URL")] = None,
+    inbound_url: Annotated[str | None, typer.Option(help="Where inbounds go, if not to the callback URL.")] = None,
+    webhook_secret: Annotated[
+        str | None, typer.Option(help="Signs callbacks; of several, the first.", envvar="SINCH_WEBHOOK_SECRETS")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Messages a second that leave the plan's queue.", min=0.001)] = None,
+    latency: Annotated[str, typer.Option(help="Seconds before each answer: 0.05, or 0.02-0.2.")] = "0",
+    seed: Annotated[int, typer.Option(help="Where chance starts.")] = 1,
+) -> None:
+    """Speak Sinch's SMS API on this machine. Its controls are under /_sim."""
+    settings = PlanSettings(
+        id=plan,
+        token=token,
+        callback_url=callback_url,
+        inbound_url=inbound_url,
+        webhook_secret=webhook_secret.split(",")[0].strip() if webhook_secret else None,
+        rate=rate,
+    )
+    behaviour = Behaviour(seed=seed, latency=_span(latency))
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        typer.echo(f"--port: cannot listen on {host}:{port}: {error.strerror}", err=True)
+        raise typer.Exit(2) from None
+    address = f"[{host}]" if ":" in host else host
+    typer.echo(f"SINCH_BASE_URL=http://{address}:{listener.getsockname()[1]}")
+    sys.stdout.flush()
+    serve(make_server(behaviour, [settings]), listener)
+
+
+def _span(text: str) -> Span:
+    low, _, high = text.partition("-")
+    try:
+        return (float(low), float(high)) if high else float(low)
+    except ValueError:
+        typer.echo(f"--latency: {text!r} is neither a number of seconds nor a range like 0.02-0.2", err=True)
+        raise typer.Exit(2) from None

@@ -1,0 +1,187 @@
+"""Client for the simulator's controls, for tests and the demo. Blocking; from async code call it in a thread."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from sandbox.simulator.behaviour import Behaviour, Fault, Kind, Span
+from sandbox.simulator.books import Accepted, Asked, Summary, Tally
+from sandbox.simulator.callbacks import Figures, Tried
+from sandbox.simulator.controls import Settled, Struck
+from sandbox.simulator.plans import InboundView, PlanSettings
+
+Shape = TypeVar("Shape")
+
+
+class Control:
+    """The controls of the simulator at ``url``. Raises httpx errors; 400 means the control was used wrongly."""
+
+    def __init__(self, url: str) -> None:
+        # No proxy of the environment may stand between a test and its simulator.
+        self._http = httpx.Client(base_url=f"{url}/_sim", timeout=120, trust_env=False)
+
+    def __enter__(self) -> "Control":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def health(self) -> None:
+        self._ask("GET", "/health")
+
+    def behaviour(self) -> Struck:
+        """The behaviour in force, and how often each request fault has struck."""
+        return self._get("/faults", Struck)
+
+    def behave(self, behaviour: Behaviour) -> None:
+        """Replace the behaviour as a whole. Chances and counts start again."""
+        self._ask("PUT", "/faults", behaviour)
+
+    def change(self, **fields: Any) -> None:
+        """Replace single fields of the behaviour."""
+        self._ask("PATCH", "/faults", fields)
+
+    def add(self, *faults: Fault) -> None:
+        """Add request faults to those in force. The first that applies strikes."""
+        for fault in faults:
+            self._ask("POST", "/faults", fault)
+
+    def heal(self) -> None:
+        """End all request faults."""
+        self.change(requests=())
+
+    def plans(self) -> list[PlanSettings]:
+        return self._get("/plans", list[PlanSettings])
+
+    def agree(self, settings: PlanSettings) -> None:
+        """Add a service plan or change one."""
+        self._ask("PUT", "/plans", settings)
+
+    def text_in(self, *, sender: str, to: str, body: str, **fields: Any) -> InboundView:
+        """A phone sends a text. ``fields`` as in :class:`~sandbox.simulator.controls.Inject`."""
+        answer = self._ask("POST", "/inbounds", {"sender": sender, "to": to, "body": body, **fields})
+        return msgspec.json.decode(answer.content, type=InboundView)
+
+    def reset(self) -> None:
+        """Forget everything but plans and behaviour."""
+        self._ask("POST", "/reset")
+
+    def advance(self, seconds: float) -> None:
+        """Push the simulator's clock forward. Its reports then carry times ahead of everybody else's."""
+        self._ask("POST", "/advance", {"seconds": seconds})
+
+    def settle(self, *, seconds: float = 30, retries: bool = False) -> bool:
+        """Let every message end and every callback be tried, now; ``retries`` tries those that failed before once more.
+
+        False where that took longer than ``seconds``. Must not be called on the event loop that answers the callbacks.
+        """
+        answer = self._ask("POST", "/settle", {"seconds": seconds, "retries": retries})
+        return msgspec.json.decode(answer.content, type=Settled).settled
+
+    def wait(
+        self, *, messages: int = 0, kind: Kind = "any", requests: int = 0, acknowledged: int = 0, seconds: float = 30
+    ) -> bool:
+        """Wait until so many messages were accepted, requests of a kind dealt with and callbacks acknowledged."""
+        wanted = {"messages": messages, "kind": kind, "requests": requests, "acknowledged": acknowledged, "seconds": seconds}
+        return msgspec.json.decode(self._ask("POST", "/wait", wanted).content, type=Settled).settled
+
+    def summary(self) -> Summary:
+        return self._get("/books", Summary)
+
+    def accepted(self, *, after: int = 0) -> Iterator[Accepted]:
+        """Every accepted message, leaving out the first ``after`` batches."""
+        return self._lines(f"/books/accepted?after={after}", Accepted)
+
+    def tallies(self, *, least: int = 0) -> Iterator[Tally]:
+        """How often each text was accepted for each number; with ``least=2`` only those sent twice."""
+        return self._lines(f"/books/tallies?least={least}", Tally)
+
+    def asked(self, *, after: int = 0) -> Iterator[Asked]:
+        """Every request, leaving out the first ``after``."""
+        return self._lines(f"/books/requests?after={after}", Asked)
+
+    def callbacks(self) -> Figures:
+        return self._get("/callbacks", Figures)
+
+    def tried(self, *, after: int = 0) -> Iterator[Tried]:
+        """Every try of a callback, where ``record_callbacks`` is on."""
+        return self._lines(f"/callbacks/tried?after={after}", Tried)
+
+    def _ask(self, method: str, path: str, body: object = None) -> httpx.Response:
+        answer = self._http.request(method, path, content=None if body is None else msgspec.json.encode(body))
+        if answer.status_code == 400:
+            raise ValueError(answer.text.strip())
+        return answer.raise_for_status()
+
+    def _get(self, path: str, shape: type[Shape]) -> Shape:
+        return msgspec.json.decode(self._ask("GET", path).content, type=shape)
+
+    def _lines(self, path: str, shape: type[Shape]) -> Iterator[Shape]:
+        decoder = msgspec.json.Decoder(shape)
+        with self._http.stream("GET", path) as answer:
+            answer.raise_for_status()
+            for line in answer.iter_lines():
+                if line:
+                    yield decoder.decode(line)
+
+
+def timeout_after_accepting(*, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
+    """The request takes effect, and no answer ever comes."""
+    return Fault(effect="hang", accept=True, on=on, times=times, probability=probability)
+
+
+def timeout_before_accepting(*, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
+    return Fault(effect="hang", on=on, times=times, probability=probability)
+
+
+def reset_before_accepting(*, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
+    return Fault(effect="reset", on=on, times=times, probability=probability)
+
+
+def reset_after_accepting(*, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
+    return Fault(effect="reset", accept=True, on=on, times=times, probability=probability)
+
+
+def error_after_accepting(status: int = 500, *, times: int | None = 1, probability: float = 1.0) -> Fault:
+    """The request takes effect, and the answer denies it."""
+    return Fault(effect="answer", accept=True, status=status, times=times, probability=probability)
+
+
+def unreadable_after_accepting(*, times: int | None = 1, probability: float = 1.0) -> Fault:
+    """A 201 whose body breaks off in the middle."""
+    return Fault(effect="answer", accept=True, status=201, page="truncated", times=times, probability=probability)
+
+
+def throttle(*, retry_after: str | None = None, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    return Fault(effect="answer", status=429, headers=headers, on=on, times=times, probability=probability)
+
+
+def unavailable_page(*, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
+    """503 from a gateway, as a page of HTML."""
+    return Fault(effect="answer", status=503, page="html", on=on, times=times, probability=probability)
+
+
+def redirect(location: str, *, times: int | None = 1, on: Kind = "send") -> Fault:
+    return Fault(effect="answer", status=307, page="empty", headers={"location": location}, on=on, times=times)
+
+
+def account_error(status: int, *, times: int | None = None, on: Kind = "any") -> Fault:
+    """401, 402, 403, 404 … for everything the account asks."""
+    return Fault(effect="answer", status=status, page="empty", on=on, times=times)
+
+
+def missing_callback_url(*, times: int | None = None) -> Fault:
+    text = "A delivery report was requested, but there is no callback URL"
+    return Fault(effect="answer", status=403, code="missing_callback_url", text=text, times=times, contains="per_recipient")
+
+
+def late_request(seconds: Span, *, times: int | None = 1) -> Fault:
+    """The request takes effect only after so many seconds, whether its sender still waits or not."""
+    return Fault(effect="delay", seconds=seconds, times=times)

@@ -1,0 +1,135 @@
+"""What becomes of each message of a batch: Queued, Dispatched, final.
+
+The whole life of a batch follows from its seed, so nothing is stored or scheduled per message until somebody asks.
+"""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from sandbox.simulator.behaviour import (
+    CANCELLED,
+    DELIVERED,
+    DISPATCHED,
+    EXPIRED,
+    EXPIRED_EARLY,
+    QUEUED,
+    STOPPED,
+    STUCK,
+    TOO_LONG,
+    UNMATCHED,
+    Behaviour,
+    Outcome,
+    milliseconds,
+)
+from sandbox.simulator.clock import NEVER
+from sandbox.simulator.parts import measure
+from sandbox.simulator.rules import RuleBook
+from sandbox.simulator.texts import Texts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """Everything a batch's life follows from."""
+
+    recipients: Sequence[str]
+    texts: Texts
+    behaviour: Behaviour
+    rules: RuleBook
+    ordinal: int
+    queue_start: int
+    expire: int
+    rate: float | None
+    most_parts: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a message is at one instant, and since when."""
+
+    outcome: Outcome
+    at: int
+
+
+class Life:
+    """The states of all messages of one batch, by index."""
+
+    def __init__(self, queued: int, size: int) -> None:
+        self.queued = queued
+        self.dispatched = array("q", [NEVER]) * size
+        self.final = array("q", [NEVER]) * size
+        self.outcomes: list[Outcome] = [DELIVERED] * size
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def state(self, index: int, now: int) -> State:
+        if self.final[index] <= now:
+            return State(self.outcomes[index], self.final[index])
+        if self.dispatched[index] <= now:
+            return State(DISPATCHED, self.dispatched[index])
+        return State(QUEUED, self.queued)
+
+    def first_change(self) -> int:
+        return min(*self.dispatched, *self.final)
+
+    def last_change(self) -> int:
+        """When the last message becomes final; NEVER where one does not."""
+        return max(self.final)
+
+    def cancel(self, now: int) -> None:
+        """Take back what has not left the queue."""
+        for index in range(len(self)):
+            if min(self.dispatched[index], self.final[index]) > now:
+                self.dispatched[index], self.final[index], self.outcomes[index] = NEVER, now, CANCELLED
+
+    def hurry(self, now: int) -> None:
+        """Let everything still to come have come; what is stuck stays stuck."""
+        for index in range(len(self)):
+            if self.dispatched[index] != NEVER:
+                self.dispatched[index] = min(self.dispatched[index], now)
+            if self.final[index] != NEVER:
+                self.final[index] = min(self.final[index], now)
+
+    def in_order(self) -> list[int]:
+        """Indexes of the messages that become final, in the order they do."""
+        return sorted((index for index in range(len(self)) if self.final[index] != NEVER), key=self.final.__getitem__)
+
+
+def live(course: Course) -> Life:
+    """Work out a batch's life."""
+    random = Random(f"{course.behaviour.seed}/{course.ordinal}")
+    life = Life(course.queue_start, len(course.recipients))
+    for index, recipient in enumerate(course.recipients):
+        outcome = _defect(course, recipient) or course.rules.outcome(recipient, random)
+        _live_one(life, index, outcome, course, random)
+    return life
+
+
+def _live_one(life: Life, index: int, outcome: Outcome, course: Course, random: Random) -> None:
+    waited = int(index * 1000 / course.rate) if course.rate else 0
+    dispatched = course.queue_start + waited + milliseconds(course.behaviour.dispatch_delay, random)
+    final = dispatched + milliseconds(course.behaviour.final_delay, random)
+    if course.expire <= dispatched:
+        life.final[index], life.outcomes[index] = course.expire, EXPIRED_EARLY
+    elif outcome.status in STOPPED:
+        life.final[index], life.outcomes[index] = dispatched, outcome
+    elif outcome == STUCK:
+        life.dispatched[index] = dispatched
+    elif course.expire <= final:
+        life.dispatched[index], life.final[index], life.outcomes[index] = dispatched, course.expire, EXPIRED
+    else:
+        life.dispatched[index], life.final[index], life.outcomes[index] = dispatched, final, outcome
+
+
+def _defect(course: Course, recipient: str) -> Outcome | None:
+    """What is wrong with the message itself."""
+    if not course.texts.personal and course.most_parts is None:
+        return None
+    text = course.texts.of(recipient)
+    if text is None:
+        return UNMATCHED
+    if course.most_parts is not None and measure(text).parts > course.most_parts:
+        return TOO_LONG
+    return None

@@ -1,0 +1,182 @@
+"""Tells customers what becomes of their messages: one loop driven by the clock, one entry per batch and none per message."""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from itertools import count
+from random import Random
+
+from sandbox.simulator.batches import Batch
+from sandbox.simulator.behaviour import CANCELLED, DISPATCHED, QUEUED
+from sandbox.simulator.callbacks import Callbacks, Notice
+from sandbox.simulator.clock import NEVER, Clock
+from sandbox.simulator.life import State
+from sandbox.simulator.mischief import Told, spoil
+from sandbox.simulator.plans import Plan
+from sandbox.simulator.reports import batch_report, recipient_report
+
+WHOLE_BATCH = -1
+_AT_ONCE = 500
+_SHORTEST_WAIT = 0.01
+
+
+class Timeline:
+    """The callbacks one batch still has to make, worked out when the first is due."""
+
+    def __init__(self, batch: Batch, url: str, plan: Plan) -> None:
+        self.batch = batch
+        self._url = url
+        self._plan = plan
+        self._left: list[Told] | None = None
+
+    def next_at(self) -> int:
+        if self._left is None:
+            return self.batch.queue_start
+        return self._left[-1].when if self._left else NEVER
+
+    def take(self, now: int, most: int) -> list[Notice]:
+        """The callbacks due by ``now``, at most ``most``."""
+        left = self._upcoming()
+        notices: list[Notice] = []
+        while left and left[-1].when <= now and len(notices) < most:
+            notices.append(self._notice(left.pop()))
+        return notices
+
+    def hurry(self, now: int) -> None:
+        """Let everything be due."""
+        for told in self._upcoming():
+            told.when, told.at = min(told.when, now), min(told.at, now)
+
+    def cancel(self, now: int) -> None:
+        """Messages that were taken back report that, and nothing else."""
+        if self._left is None:
+            return
+        if self.batch.reporting in ("summary", "full"):
+            self._left = None
+            return
+        life = self.batch.life
+        taken_back = [index for index in range(len(life)) if life.outcomes[index] == CANCELLED and life.final[index] == now]
+        gone = frozenset(taken_back)
+        kept = [told for told in self._left if told.index not in gone]
+        self._left = _latest_first([*kept, *(Told(now, index, CANCELLED, now) for index in taken_back)])
+
+    def _upcoming(self) -> list[Told]:
+        if self._left is None:
+            self._left = [] if self.batch.empty else _latest_first(_planned(self.batch))
+        return self._left
+
+    def _notice(self, told: Told) -> Notice:
+        batch = self.batch
+        if told.index == WHOLE_BATCH:
+            return Notice(self._url, self._plan, lambda: batch_report(batch, told.at, full=batch.reporting == "full"))
+        return Notice(self._url, self._plan, lambda: recipient_report(batch, told.index, State(told.outcome, told.at)))
+
+
+def _latest_first(reports: list[Told]) -> list[Told]:
+    return sorted(reports, key=lambda told: told.when, reverse=True)
+
+
+def _planned(batch: Batch) -> list[Told]:
+    """Every report a batch will make, in the mode it asked for."""
+    life = batch.life
+    if batch.reporting in ("summary", "full"):
+        last = life.last_change()
+        return [] if last == NEVER else [Told(last, WHOLE_BATCH, QUEUED, last)]
+    faults, random = batch.behaviour.reports, Random(f"{batch.behaviour.seed}/{batch.ordinal}/reports")
+    honest = not faults.any()
+    planned: list[Told] = []
+    for index in range(len(life)):
+        reports = _reports_on(batch, index)
+        planned += reports if honest else spoil(reports, faults, random)
+    return planned
+
+
+def _reports_on(batch: Batch, index: int) -> list[Told]:
+    life, reports = batch.life, []
+    if batch.reporting == "per_recipient":
+        if batch.behaviour.queued_callbacks:
+            reports.append(Told(life.queued, index, QUEUED, life.queued))
+        if life.dispatched[index] != NEVER:
+            reports.append(Told(life.dispatched[index], index, DISPATCHED, life.dispatched[index]))
+    if life.final[index] != NEVER:
+        reports.append(Told(life.final[index], index, life.outcomes[index], life.final[index]))
+    return reports
+
+
+class Reporter:
+    """Hands callbacks over when they are due, no faster than they can be sent."""
+
+    def __init__(self, clock: Clock, callbacks: Callbacks) -> None:
+        self._clock = clock
+        self._callbacks = callbacks
+        self._due: list[tuple[int, int, Timeline]] = []
+        self._entries = count()
+        self._timelines: dict[int, Timeline] = {}
+        self._wake = asyncio.Event()
+        self.on_change: Callable[[], None] = lambda: None
+        callbacks.on_change = self._wake.set
+
+    def watch(self, batch: Batch, url: str, plan: Plan) -> None:
+        timeline = self._timelines[batch.ordinal] = Timeline(batch, url, plan)
+        self._schedule(timeline)
+        self._wake.set()
+
+    def cancel(self, batch: Batch, now: int) -> None:
+        timeline = self._timelines.get(batch.ordinal)
+        if timeline is not None:
+            timeline.cancel(now)
+            self._schedule(timeline)
+            self._wake.set()
+
+    def forget(self, batch: Batch) -> None:
+        self._timelines.pop(batch.ordinal, None)
+
+    def hurry(self, now: int) -> None:
+        for timeline in list(self._timelines.values()):
+            if timeline.batch.start <= now:
+                timeline.hurry(now)
+                self._schedule(timeline)
+        self._wake.set()
+
+    def clear(self) -> None:
+        self._due.clear()
+        self._timelines.clear()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def idle(self) -> bool:
+        """Whether nothing is due now and nothing is being sent. Callbacks that wait for a retry do not count."""
+        return (not self._due or self._due[0][0] > self._clock.now()) and self._callbacks.idle()
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            wait = self._hand_over()
+            self.on_change()
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _hand_over(self) -> float | None:
+        """Pass on what is due; gives the seconds until there is more, or None where only a change can bring more."""
+        now = self._clock.now()
+        self._callbacks.retry_due(now)
+        while self._due and self._due[0][0] <= now:
+            if self._callbacks.full():
+                return None
+            _, _, timeline = heapq.heappop(self._due)
+            if self._timelines.get(timeline.batch.ordinal) is timeline and timeline.next_at() <= now:
+                self._callbacks.put(timeline.take(now, _AT_ONCE))
+                self._schedule(timeline)
+        upcoming = min(self._due[0][0] if self._due else NEVER, self._callbacks.next_retry())
+        return None if upcoming == NEVER else max((upcoming - now) / 1000, _SHORTEST_WAIT)
+
+    def _schedule(self, timeline: Timeline) -> None:
+        upcoming = timeline.next_at()
+        if upcoming == NEVER:
+            self._timelines.pop(timeline.batch.ordinal, None)
+        else:
+            heapq.heappush(self._due, (upcoming, next(self._entries), timeline))

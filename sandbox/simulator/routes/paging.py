@@ -1,0 +1,51 @@
+"""Pages and windows of time, as every listing takes them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sandbox.simulator.behaviour import Outcome
+from sandbox.simulator.clock import DAY, NEVER
+from sandbox.simulator.errors import bad_format
+from sandbox.simulator.http import whole_number
+from sandbox.simulator.wanted import moment
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``[start, end)`` in milliseconds; page ``page`` (0-based) of ``size`` entries."""
+
+    start: int
+    end: int
+    page: int
+    size: int
+
+    def newest_first(self, count: int) -> range:
+        """The places of this page's entries in a list kept oldest first."""
+        newest = count - 1 - self.page * self.size
+        return range(newest, max(-1, newest - self.size), -1)
+
+
+def window(query: Mapping[str, str], now: int) -> Window:
+    """Read a listing's query. Without ``start_date`` it reaches back 24 hours."""
+    start, end = moment(query.get("start_date"), "start_date"), moment(query.get("end_date"), "end_date")
+    return Window(
+        start=now - DAY if start is None else start,
+        end=NEVER if end is None else end,
+        page=whole_number(query, "page", default=0, lowest=0, highest=10**9),
+        size=whole_number(query, "page_size", default=30, lowest=1, highest=100),
+    )
+
+
+def commas(query: Mapping[str, str], name: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in query.get(name, "").split(",") if part.strip())
+
+
+def wanted_outcomes(query: Mapping[str, str]) -> Callable[[Outcome], bool] | None:
+    """The filter that ``status`` and ``code`` ask for, or None where neither is given."""
+    statuses = frozenset(status.title() for status in commas(query, "status"))
+    codes = commas(query, "code")
+    if not statuses and not codes:
+        return None
+    if not all(code.isdecimal() for code in codes):
+        raise bad_format("code", "must be a comma-separated list of numbers")
+    return lambda outcome: (not statuses or outcome.status in statuses) and (not codes or str(outcome.code) in codes)

@@ -1,0 +1,127 @@
+"""Running the simulator: inside this process for tests, or as a process of its own."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from sandbox.simulator.app import Simulator
+from sandbox.simulator.behaviour import Behaviour
+from sandbox.simulator.control import Control
+from sandbox.simulator.lines import Lines, protocol
+from sandbox.simulator.plans import PlanSettings
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handling: whoever runs the simulator says when to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A simulator that answers. ``url`` is what ``SINCH_BASE_URL`` takes."""
+
+    url: str
+    plan: PlanSettings
+    control: Control
+
+
+def make_server(behaviour: Behaviour, plans: Sequence[PlanSettings]) -> Server:
+    lines = Lines()
+    config = uvicorn.Config(
+        Simulator(behaviour, plans, lines),
+        http=protocol(lines),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+    )
+    return Server(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises OSError where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(2048)
+    return listener
+
+
+@contextmanager
+def running(behaviour: Behaviour | None = None, plan: PlanSettings | None = None) -> Iterator[Running]:
+    """A simulator in a thread of this process, on a free port of the loopback interface."""
+    settings = plan or PlanSettings()
+    listener = listen("127.0.0.1", 0)
+    server = make_server(behaviour or Behaviour(), [settings])
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="simulator")
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        with Control(url) as control:
+            control.health()
+            yield Running(url, settings, control)
+    finally:
+        server.stop()
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def process(*options: str) -> Iterator[Running]:
+    """A simulator as a process of its own, on a free port. ``options`` are those of ``outbox simulator``."""
+    command = [sys.executable, "-m", "sandbox.simulator", "--port", "0", *options]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy())
+    try:
+        url = _announced(child)
+        with Control(url) as control:
+            yield Running(url, control.plans()[0], control)
+    finally:
+        child.terminate()
+        child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+def _announced(child: "subprocess.Popen[str]") -> str:
+    for line in child.stdout or ():
+        name, _, value = line.strip().partition("=")
+        if name == "SINCH_BASE_URL":
+            return value
+    raise RuntimeError(f"the simulator ended with exit code {child.wait()} before it was ready")
+
+
+def serve(server: Server, listener: socket.socket) -> None:
+    """Run until SIGINT or SIGTERM."""
+    import signal
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, server.stop)
+        await server.serve(sockets=[listener])
+
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(main())
