@@ -1,0 +1,9 @@
+"""What can go wrong with the local stack, in one line that says what to do."""
+
+
+class StackError(Exception):
+    """The local stack cannot do what was asked. The text is one line and says what to do about it."""
+
+
+class WrongUsage(StackError):
+    """What was asked for cannot be had: another option is needed."""

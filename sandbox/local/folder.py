@@ -1,0 +1,136 @@
+"""The data folder of one local stack: what lies where, and who holds it."""
+
+import fcntl
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from json import loads
+from pathlib import Path
+
+from sandbox.local import privileges, processes
+from sandbox.local.errors import StackError, WrongUsage
+from sandbox.local.processes import Identity
+from sandbox.local.settings import Settings, read_settings, write_private, write_settings
+
+_OURS = frozenset(
+    {
+        "lock",
+        "settings.json",
+        "state.json",
+        "postgres",
+        "postgres.unfinished",
+        "lite",
+        "postgres.log",
+        "api.log",
+        "supervisor.log",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What runs: written at each start of a server, so that a killed supervisor's servers can be found and ended."""
+
+    ready: bool
+    postgres: Identity | None
+    api: Identity | None
+
+
+class DataFolder:
+    """Paths, the kept settings, and the lock that a supervisor holds for as long as it lives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.postgres = self.path / "postgres"
+        self.lite = self.path / "lite"
+        self.postgres_log = self.path / "postgres.log"
+        self.api_log = self.path / "api.log"
+        self.supervisor_log = self.path / "supervisor.log"
+        self._lock = self.path / "lock"
+        self._settings = self.path / "settings.json"
+        self._state = self.path / "state.json"
+
+    def make(self) -> None:
+        """Create the folder. It holds secrets; where PostgreSQL runs as another user, that one must get through to its own."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            strangers = sorted({entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")} - _OURS)
+        except OSError as error:
+            raise WrongUsage(f"--data-dir {self.path}: {error.strerror}") from None
+        if strangers:
+            raise WrongUsage(f"--data-dir {self.path} holds something else ({strangers[0]}): choose an empty or a new folder")
+        self.path.chmod(0o711 if privileges.needed() else 0o700)
+        for log in (self.postgres_log, self.api_log, self.supervisor_log):
+            log.touch(mode=0o600)
+
+    def empty(self) -> None:
+        """Remove everything but the lock, which the caller holds, and the settings: keys that are written down stay right."""
+        for entry in self.path.iterdir():
+            if entry not in (self._lock, self._settings):
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold the lock, or say that somebody else does. It ends with the process, whatever ends the process."""
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+            yield True
+            os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    def holder(self) -> int | None:
+        """The process that holds the lock. As long as it does, nobody else can have its number."""
+        with suppress(OSError), self._lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with suppress(ValueError):
+                    return int(file.read() or b"0") or None
+        return None
+
+    def read_settings(self) -> Settings | None:
+        """What was kept. Raises :class:`StackError` where a cluster is, but not the password it was made with."""
+        kept = read_settings(self._settings)
+        if kept is None and self.postgres.exists():
+            raise StackError(f"{self._settings} is missing or broken, and the database needs it: --fresh starts empty")
+        return kept
+
+    def write_settings(self, settings: Settings) -> None:
+        write_settings(self._settings, settings)
+
+    def write_state(self, state: State) -> None:
+        write_private(self._state, asdict(state))
+
+    def read_state(self) -> State | None:
+        try:
+            kept = loads(self._state.read_text(encoding="utf-8"))
+            servers = {name: Identity(**kept[name]) if kept[name] else None for name in ("postgres", "api")}
+            return State(ready=bool(kept["ready"]), **servers)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def forget_state(self) -> None:
+        self._state.unlink(missing_ok=True)
+
+    def end_orphans(self) -> None:
+        """End what a killed supervisor left running. The caller holds the lock, so nobody else looks after them."""
+        state = self.read_state()
+        if state is not None and state.api is not None:
+            processes.end_orphan(state.api)
+        if state is not None and state.postgres is not None:
+            processes.end_orphan(state.postgres, (signal.SIGINT, 8.0), (signal.SIGQUIT, 4.0))
+        self.forget_state()

@@ -1,0 +1,286 @@
+"""The local stack as Python sees it.
+
+:class:`LocalStack` is one that ends with the process that started it, for tests and the demo. :func:`up`, :func:`running` and
+:func:`down` are about one that stays in the background, found again by its data folder.
+"""
+
+import asyncio
+import os
+import signal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import jwt
+
+from sandbox.local import binaries, ports, processes
+from sandbox.local.client import Progress, SupervisorClient
+from sandbox.local.errors import StackError, WrongUsage
+from sandbox.local.folder import DataFolder
+from sandbox.local.postgres import SUPERUSER
+from sandbox.local.settings import Settings
+from sandbox.local.supervisor import Options
+
+DEFAULT_DATA_DIR = Path(".outbox")
+MIGRATIONS = binaries.SUPABASE / "migrations"
+_SOMEBODY_ELSE_STARTS_SECONDS = 120.0
+_STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a running stack."""
+
+    settings: Settings
+
+    @property
+    def url(self) -> str:
+        """The API's address, and in a browser the table browser's."""
+        return f"http://{ports.HOST}:{self.settings.api_port}"
+
+    @property
+    def db_url(self) -> str:
+        """The database as ``postgres``, who owns everything and is no superuser, as on a hosted project."""
+        return self._db_url("postgres")
+
+    @property
+    def admin_url(self) -> str:
+        """The database as superuser: for tests, which may look at and change anything."""
+        return self._db_url(SUPERUSER)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The settings an app and the engine need, by their names in the environment."""
+        return {
+            "SUPABASE_URL": self.url,
+            "SUPABASE_SECRET_KEY": self.settings.secrets.secret_key,
+            "SUPABASE_PUBLISHABLE_KEY": self.settings.secrets.publishable_key,
+            "OUTBOX_DB_URL": self.db_url,
+        }
+
+    def sign_user_token(self, user_id: UUID, *, valid_for: timedelta = timedelta(hours=1)) -> str:
+        """An access token as signing in gives one. It goes into ``Authorization: Bearer``, beside the publishable key."""
+        now = datetime.now(UTC)
+        claims = {"sub": str(user_id), "role": "authenticated", "aud": "authenticated", "iat": now, "exp": now + valid_for}
+        return jwt.encode(claims, self.settings.secrets.jwt_secret, algorithm="HS256")
+
+    def _db_url(self, user: str) -> str:
+        password = self.settings.secrets.db_password
+        return f"postgresql://{user}:{password}@{ports.HOST}:{self.settings.db_port}/postgres?sslmode=disable"
+
+
+class LocalStack:
+    """A local Supabase that ends with this process, also when the process is killed.
+
+    Without ``data_dir`` it works in a temporary folder that goes with it, on free ports, and without making anything durable,
+    which is several times faster. Use it as a context manager, plain or async::
+
+        with LocalStack() as stack:
+            client = create_client(stack.url, stack.secret_key)
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        port: int = 0,
+        migrations: Path = MIGRATIONS,
+        durable: bool | None = None,
+        table_browser: bool = False,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        self._options = Options(
+            data_dir=str((data_dir or Path(mkdtemp(prefix="outbox-local-"))).absolute()),
+            migrations=str(migrations.absolute()),
+            port=port,
+            durable=data_dir is not None if durable is None else durable,
+            table_browser=table_browser,
+            temporary=data_dir is None,
+        )
+        self._progress = progress
+        self._client: SupervisorClient | None = None
+        self._access: Access | None = None
+
+    def start(self) -> None:
+        """Return once the API answers. Raises :class:`~sandbox.local.errors.StackError`; then nothing is left running."""
+        self._client = SupervisorClient(self._options)
+        self._access = Access(self._client.wait_until_ready(self._progress))
+
+    def stop(self) -> None:
+        if self._client is not None:
+            self._client.stop()
+            self._client = None
+
+    @property
+    def access(self) -> Access:
+        if self._access is None:
+            raise StackError("the local stack has not been started")
+        return self._access
+
+    @property
+    def url(self) -> str:
+        return self.access.url
+
+    @property
+    def secret_key(self) -> str:
+        return self.access.settings.secrets.secret_key
+
+    @property
+    def publishable_key(self) -> str:
+        return self.access.settings.secrets.publishable_key
+
+    @property
+    def jwt_secret(self) -> str:
+        return self.access.settings.secrets.jwt_secret
+
+    @property
+    def db_url(self) -> str:
+        return self.access.db_url
+
+    @property
+    def admin_url(self) -> str:
+        return self.access.admin_url
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self.access.env
+
+    def sign_user_token(self, user_id: UUID) -> str:
+        return self.access.sign_user_token(user_id)
+
+    def migrate(self) -> None:
+        """Apply the migrations that have appeared since, and have the API read the schema again."""
+        self._tell("migrate")
+
+    def restart_api(self) -> None:
+        """Return once the new one has read the schema and answers."""
+        self._tell("restart_api")
+
+    def stop_api(self) -> None:
+        """Stop it and leave it so, until :meth:`restart_api`."""
+        self._tell("stop_api")
+
+    def kill_api(self) -> None:
+        """Kill it. The supervisor starts another at once."""
+        self._tell("kill_api")
+
+    def stop_postgres(self) -> None:
+        """Stop it and leave it so, until :meth:`start_postgres`. What runs in it is broken off."""
+        self._tell("stop_postgres")
+
+    def start_postgres(self) -> None:
+        """Return once it answers, and the API through it."""
+        self._tell("start_postgres")
+
+    def kill_postgres(self) -> None:
+        """Kill it, with whatever runs in it. The supervisor starts it again at once."""
+        self._tell("kill_postgres")
+
+    def _tell(self, command: str) -> None:
+        if self._client is None:
+            raise StackError("the local stack has not been started")
+        self._client.tell(command)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        starting = asyncio.create_task(asyncio.to_thread(self.start))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The thread cannot be interrupted, but what it waits for can be ended.
+            await asyncio.to_thread(self.stop)
+            await asyncio.gather(starting, return_exceptions=True)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)
+
+
+def up(
+    data_dir: Path,
+    *,
+    progress: Progress,
+    port: int | None = None,
+    fresh: bool = False,
+    table_browser: bool = False,
+    migrations: Path = MIGRATIONS,
+) -> Access:
+    """Start a stack that stays in the background, or find the one that runs there. Returns once it answers."""
+    options = Options(
+        data_dir=str(data_dir.absolute()),
+        migrations=str(migrations.absolute()),
+        port=port,
+        fresh=fresh,
+        table_browser=table_browser,
+    )
+    if fresh:
+        down(data_dir)
+    found = running(data_dir)
+    if found is not None:
+        _same_port(found, port, data_dir)
+        progress("already running")
+        return found
+    client = SupervisorClient(options)
+    access = Access(client.wait_until_ready(progress))
+    client.detach()
+    return access
+
+
+def running(data_dir: Path) -> Access | None:
+    """The stack that runs with this data folder, or None. One that is being started is waited for."""
+    folder = DataFolder(data_dir)
+    processes.wait_until(lambda: folder.holder() is None or _is_ready(folder), _SOMEBODY_ELSE_STARTS_SECONDS)
+    if folder.holder() is None:
+        return None
+    settings = folder.read_settings()
+    return None if settings is None else Access(settings)
+
+
+def down(data_dir: Path) -> bool:
+    """Stop what runs with this data folder, and whatever a killed one left. Returns whether anything ran."""
+    folder = DataFolder(data_dir)
+    if not folder.path.is_dir():
+        return False
+    supervisor = folder.holder()
+    if supervisor is None:
+        return _end_orphans(folder)
+    os.kill(supervisor, signal.SIGTERM)
+    if not processes.wait_until(lambda: folder.holder() != supervisor, _STOP_SECONDS):
+        raise StackError(f"process {supervisor} does not stop: kill it and start again")
+    return True
+
+
+def _end_orphans(folder: DataFolder) -> bool:
+    state = folder.read_state()
+    if state is None:
+        return False
+    with folder.held() as mine:
+        if mine:
+            folder.end_orphans()
+    return True
+
+
+def _is_ready(folder: DataFolder) -> bool:
+    state = folder.read_state()
+    return state is not None and state.ready
+
+
+def _same_port(found: Access, port: int | None, data_dir: Path) -> None:
+    if port not in (None, 0, found.settings.api_port):
+        raise WrongUsage(
+            f"--port {port}: the stack in {data_dir} already runs on port {found.settings.api_port}, "
+            "outbox local down stops it first"
+        )
