@@ -180,6 +180,10 @@ class LocalStack:
         """Kill it, with whatever runs in it. The supervisor starts it again at once."""
         self._tell("kill_postgres")
 
+    def heal(self) -> None:
+        """Start whichever server does not run. Returns once both answer, at once where they did not end."""
+        self._tell("heal")
+
     def _tell(self, command: str) -> None:
         if self._client is None:
             raise StackError("the local stack has not been started")

@@ -111,6 +111,7 @@ class Supervisor:
             "stop_api": self.stop_api,
             "stop_postgres": self.stop_postgres,
             "start_postgres": self.start_postgres,
+            "heal": self.heal,
             "kill_api": self._api.kill,
             "kill_postgres": self._postgres.kill,
         }
@@ -140,6 +141,14 @@ class Supervisor:
     def start_postgres(self) -> None:
         self._keep_postgres = True
         self._restart_both()
+
+    def heal(self) -> None:
+        """Have both servers running, whatever was done to them."""
+        self._keep_postgres = self._keep_api = True
+        if not self._postgres.runs:
+            self._restart_both()
+        elif not self._api.runs:
+            self._start_api()
 
     def _restart_both(self) -> None:
         self._start_postgres()

@@ -1,0 +1,116 @@
+"""Fixtures for tests against the real parts: one local stack for each pytest worker, emptied before each test that uses it.
+
+``stack`` is a running :class:`~sandbox.local.stack.LocalStack` whose tables are as the migrations left them, ``db`` a
+connection to its database as superuser. Both empty the tables before the test, so what a failed test leaves behind can be looked at.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from sandbox.local.stack import LocalStack
+
+Connection = psycopg.Connection[tuple[object, ...]]
+_SCHEMAS = ["public", "outbox_engine", "auth"]
+_LOCK_TIMEOUT = "10s"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """By schema and name."""
+
+    schema: str
+    name: str
+
+    @property
+    def sql(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the migrations left: ``empty`` tables, and ``filled`` ones with a copy of what is in them."""
+
+    empty: tuple[Table, ...]
+    filled: tuple[tuple[Table, Table], ...]
+
+
+@pytest.fixture(scope="session")
+def local_stack() -> Iterator[LocalStack]:
+    """The worker's own stack, with whatever earlier tests left in it."""
+    with LocalStack() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def baseline(local_stack: LocalStack) -> Baseline:
+    with closing(_connect(local_stack)) as connection:
+        return _take_baseline(connection)
+
+
+@pytest.fixture
+def stack(local_stack: LocalStack, baseline: Baseline) -> LocalStack:
+    """The worker's stack with fresh tables and both servers running, whatever an earlier test did to them."""
+    local_stack.heal()
+    with closing(_connect(local_stack)) as connection:
+        reset(connection, baseline)
+    return local_stack
+
+
+@pytest.fixture
+def db(stack: LocalStack) -> Iterator[Connection]:
+    """The database of ``stack`` as superuser, committing each statement."""
+    with closing(_connect(stack)) as connection:
+        yield connection
+
+
+def _connect(stack: LocalStack) -> Connection:
+    return psycopg.connect(stack.admin_url, autocommit=True)
+
+
+def _take_baseline(connection: Connection) -> Baseline:
+    found = connection.execute(
+        "select schemaname, tablename from pg_tables where schemaname = any(%s) order by 1, 2", [_SCHEMAS]
+    ).fetchall()
+    tables = [Table(str(schema), str(name)) for schema, name in found]
+    connection.execute("create schema test_baseline")
+    filled: list[tuple[Table, Table]] = []
+    for table in tables:
+        if _has_rows(connection, table):
+            copy = Table("test_baseline", f"{table.schema}_{table.name}")
+            connection.execute(sql.SQL("create table {} as table {}").format(copy.sql, table.sql))
+            filled.append((table, copy))
+    originals = {table for table, _ in filled}
+    return Baseline(empty=tuple(table for table in tables if table not in originals), filled=tuple(filled))
+
+
+def reset(connection: Connection, baseline: Baseline) -> None:
+    """Make the tables what they were after the migrations. Triggers and foreign keys stand aside."""
+    used = [table.sql for table in baseline.empty if _has_rows(connection, table)]
+    with connection.transaction():
+        connection.execute("set local session_replication_role = replica")
+        connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCK_TIMEOUT))
+        if used:
+            connection.execute(sql.SQL("truncate {} restart identity cascade").format(sql.SQL(", ").join(used)))
+        for table, copy in baseline.filled:
+            if _differ(connection, table, copy):
+                connection.execute(sql.SQL("delete from {}").format(table.sql))
+                connection.execute(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
+
+
+def _has_rows(connection: Connection, table: Table) -> bool:
+    return _is_true(connection, sql.SQL("select exists (table {})").format(table.sql))
+
+
+def _differ(connection: Connection, one: Table, other: Table) -> bool:
+    question = sql.SQL("select exists ((table {0} except all table {1}) union all (table {1} except all table {0}))")
+    return _is_true(connection, question.format(one.sql, other.sql))
+
+
+def _is_true(connection: Connection, question: sql.Composed) -> bool:
+    row = connection.execute(question).fetchone()
+    return row is not None and bool(row[0])
