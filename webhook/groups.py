@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import structlog
 
@@ -47,7 +47,8 @@ class GroupCommit(Generic[T]):
 
     ``commit`` stores all items or none, in the order given, which is that of ``order``: two processes that store the same rows
     must not wait for each other crosswise. ``set_aside`` gets the single item that the database refuses. At most ``waiting``
-    items wait, ``size`` go at once, and a call that takes longer than ``seconds`` counts as failed.
+    items wait, ``size`` go in one call, and a call that takes longer than ``seconds`` counts as failed. One call is under way
+    at a time, and up to ``calls`` while at least ``crowd`` items wait.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class GroupCommit(Generic[T]):
         set_aside: Callable[[T, GatewayRefused], Awaitable[None]],
         waiting: int = 10_000,
         size: int = 1_000,
+        calls: int = 2,
+        crowd: int = 32,
         seconds: float = 10.0,
     ) -> None:
         self._commit = commit
@@ -65,9 +68,11 @@ class GroupCommit(Generic[T]):
         self._set_aside = set_aside
         self._most_waiting = waiting
         self._size = size
+        self._calls = calls
+        self._crowd = crowd
         self._seconds = seconds
         self._waiting: deque[tuple[T, _Ticket]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._workers: set[asyncio.Task[None]] = set()
 
     async def add(self, items: Sequence[T]) -> None:
         """Return when all of ``items`` are committed.
@@ -79,15 +84,19 @@ class GroupCommit(Generic[T]):
             raise Overloaded
         ticket = _Ticket(asyncio.get_running_loop().create_future(), len(items))
         self._waiting.extend((item, ticket) for item in items)
-        if self._worker is None:
-            # It starts one turn of the loop later, so whatever is ready in this turn joins the first group.
-            self._worker = asyncio.create_task(self._work())
+        self._wake_worker()
         await ticket.future
 
     async def aclose(self) -> None:
         """Wait for what is still waiting."""
-        if self._worker is not None:
-            await asyncio.wait([self._worker])
+        if self._workers:
+            await asyncio.wait(self._workers)
+
+    def _wake_worker(self) -> None:
+        if self._workers and (len(self._workers) >= self._calls or len(self._waiting) < self._crowd):
+            return
+        # It starts one turn of the loop later, so whatever is ready in this turn joins its first group.
+        self._workers.add(asyncio.create_task(self._work()))
 
     async def _work(self) -> None:
         try:
@@ -95,7 +104,9 @@ class GroupCommit(Generic[T]):
                 group = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
                 await self._settle_or_fail(group)
         finally:
-            self._worker = None
+            # Here and not in a callback of the task, which would run a turn later: until then an item could arrive, find a
+            # worker that has finished, and wait for ever.
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _settle_or_fail(self, group: _Entries[T]) -> None:
         """Whatever happens, nobody waits for ever."""
