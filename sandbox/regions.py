@@ -1,8 +1,8 @@
 """Number prefixes and the countries they mean, written as a migration: ``python -m sandbox.regions [FILE]``.
 
 The database decides which country a number is in, and has no phone library; so what the ``phonenumbers`` package knows about
-shared calling codes is boiled down to a table of prefixes, of which the longest that fits decides. For every valid number the
-answer is the one of ``phonenumbers.region_code_for_number``, and that has consequences:
+shared calling codes is boiled down to a table of prefixes, of which the longest that fits decides. For every valid number but
+Canada's seven-digit ones the answer is the one of ``phonenumbers.region_code_for_number``, and that has consequences:
 
 * Toll-free, premium and personal numbers of ``+1`` (800, 900, 5xx) belong to no one country. They count as the US.
 * Satellite and other numbers of no country (``+800``, ``+881`` …) have the region ``001``, which no list of countries can hold.
