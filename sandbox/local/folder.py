@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from json import loads
+from json import dumps, loads
 from pathlib import Path
 
 from sandbox.local import privileges, processes
@@ -15,6 +15,7 @@ from sandbox.local.errors import StackError, WrongUsage
 from sandbox.local.processes import Identity
 from sandbox.local.settings import Settings, read_settings, write_private, write_settings
 
+_WRITING_SECONDS = 2.0
 _OURS = frozenset(
     {
         "lock",
@@ -56,10 +57,13 @@ class DataFolder:
     def make(self) -> None:
         """Create the folder. It holds secrets; where PostgreSQL runs as another user, that one must get through to its own."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            strangers = sorted({entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")} - _OURS)
+            self._make()
         except OSError as error:
             raise WrongUsage(f"--data-dir {self.path}: {error.strerror}") from None
+
+    def _make(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        strangers = sorted({entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")} - _OURS)
         if strangers:
             raise WrongUsage(f"--data-dir {self.path} holds something else ({strangers[0]}): choose an empty or a new folder")
         self.path.chmod(0o711 if privileges.needed() else 0o700)
@@ -86,21 +90,34 @@ class DataFolder:
                 yield False
                 return
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
+            os.write(descriptor, dumps(asdict(processes.myself())).encode())
             yield True
-            os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
 
     def holder(self) -> int | None:
-        """The process that holds the lock. As long as it does, nobody else can have its number."""
-        with suppress(OSError), self._lock.open("rb") as file:
-            try:
+        """The process that holds the lock, or None where nobody does."""
+        found: list[Identity] = []
+        processes.wait_until(lambda: not self._is_held() or self._read_holder(found), _WRITING_SECONDS)
+        return found[0].pid if found else None
+
+    def _is_held(self) -> bool:
+        try:
+            with self._lock.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                with suppress(ValueError):
-                    return int(file.read() or b"0") or None
-        return None
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def _read_holder(self, found: list[Identity]) -> bool:
+        """Whether the name in the lock is that of a living process: until its holder has written it, an older one is there."""
+        with suppress(OSError, ValueError, TypeError):
+            named = Identity(**loads(self._lock.read_text(encoding="utf-8")))
+            if processes.identify(named.pid) == named:
+                found.append(named)
+        return bool(found)
 
     def read_settings(self) -> Settings | None:
         """What was kept. Raises :class:`StackError` where a cluster is, but not the password it was made with."""

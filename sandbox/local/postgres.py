@@ -192,4 +192,4 @@ def _password_file(password: str) -> Iterator[Path]:
 
 def _first_complaint(said: str) -> str:
     lines = [line for line in said.splitlines() if "FATAL" in line or "PANIC" in line or "error:" in line]
-    return re.sub(r"^.*?(FATAL|PANIC):\s*", "", lines[0]) if lines else (said.strip().splitlines() or ["it said nothing"])[-1]
+    return re.sub(r"^.*?(FATAL|PANIC):\s*", "", lines[0]) if lines else (said.strip().splitlines() or ["it said nothing"])[0]

@@ -36,6 +36,10 @@ def identify(pid: int) -> Identity | None:
     return Identity(pid, began) if began else None
 
 
+def myself() -> Identity:
+    return identify(os.getpid()) or Identity(os.getpid(), "")
+
+
 def command_line(pid: int) -> str:
     """What the process was started with, or nothing."""
     if _HAS_PROC:
