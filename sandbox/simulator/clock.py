@@ -1,4 +1,4 @@
-"""The simulator's time: whole milliseconds since the epoch, in UTC. It never goes back, and a test may push it forward."""
+"""The simulator's time: whole milliseconds since the epoch, in UTC. A test may push it forward."""
 
 import time
 from datetime import UTC, datetime
@@ -11,6 +11,10 @@ class Clock:
     """Wall-clock time at the start, plus what the monotonic clock has counted since, plus what was pushed."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Show the time of day again. Only for a world that has forgotten everything."""
         self._offset = time.time() - time.monotonic()
 
     def now(self) -> int:

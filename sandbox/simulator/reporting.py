@@ -146,8 +146,8 @@ class Reporter:
         self._wake.set()
 
     def idle(self) -> bool:
-        """Whether nothing is due now and nothing is being sent. Callbacks that wait for a retry do not count."""
-        return (not self._due or self._due[0][0] > self._clock.now()) and self._callbacks.idle()
+        """Whether nothing is due now and nothing is being sent. Callbacks that wait for a later retry do not count."""
+        return self._upcoming() > self._clock.now() and self._callbacks.idle()
 
     async def run(self) -> None:
         while True:
@@ -171,8 +171,11 @@ class Reporter:
             if self._timelines.get(timeline.batch.ordinal) is timeline and timeline.next_at() <= now:
                 self._callbacks.put(timeline.take(now, _AT_ONCE))
                 self._schedule(timeline)
-        upcoming = min(self._due[0][0] if self._due else NEVER, self._callbacks.next_retry())
+        upcoming = self._upcoming()
         return None if upcoming == NEVER else max((upcoming - now) / 1000, _SHORTEST_WAIT)
+
+    def _upcoming(self) -> int:
+        return min(self._due[0][0] if self._due else NEVER, self._callbacks.next_retry())
 
     def _schedule(self, timeline: Timeline) -> None:
         upcoming = timeline.next_at()

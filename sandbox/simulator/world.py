@@ -51,9 +51,10 @@ class World:
             self.plans[settings.id] = Plan(settings)
 
     async def reset(self) -> None:
-        """Forget everything but the plans and the behaviour, and start the seed again."""
+        """Forget everything but the plans and the behaviour; clock and seed start again."""
         self.reporter.clear()
         await self.callbacks.clear()
+        self.clock.reset()
         self.books = Books()
         self.plans = {name: Plan(plan.settings) for name, plan in self.plans.items()}
         self._ordinals = 0
