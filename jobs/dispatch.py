@@ -72,18 +72,27 @@ class Dispatcher:
                 elif not claim.dispatches or not claim.more:
                     return
 
+    async def finish(self) -> None:
+        """Return when every dispatch taken so far is written down, those not started yet included."""
+        while self._open:
+            await asyncio.wait(self._open)
+
     async def drain(self) -> None:
         """Claim nothing more, give back what was not started, and return when open requests are written down."""
         self._drained.set()
         try:
             async with self._ticking:
-                while self._open:
-                    await asyncio.wait(self._open)
+                await self.settled()
         finally:
             for task in self._open:
                 task.cancel()
             await self._acceptances.stop()
             await self._leases.stop()
+
+    async def settled(self) -> None:
+        """Return when no request is open and every outcome is written down."""
+        while self._open:
+            await asyncio.wait(self._open)
 
     async def _room(self) -> None:
         """Wait until half the places are free: a claim for one place would cost a call for each request."""

@@ -1,0 +1,161 @@
+"""Fixtures that put the real jobs between a real database and a simulator on a real socket."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from jobs.assembly import Engine, build_engine
+from jobs.dispatch import Dispatcher
+from jobs.gateway import Gateway, Plan
+from jobs.providers import registry
+from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings
+from sandbox.local.stack import LocalStack
+from sandbox.simulator import server
+from sandbox.simulator.control import Control
+from sandbox.simulator.plans import PlanSettings
+from sandbox.simulator.server import Running
+from tests.stack import Connection
+
+SENDER = "+12025550100"
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """The jobs of one process, and what stands around them."""
+
+    engine: Engine
+    dispatcher: Dispatcher
+    simulator: Control
+
+    async def tick(self, *names: str) -> None:
+        """One tick of each named job, or of all; the dispatch job's requests are settled when this returns."""
+        for job in self.engine.jobs:
+            if not names or job.name in names:
+                await job.tick()
+                if job is self.dispatcher:
+                    await self.dispatcher.settled()
+
+
+MakeRig = Callable[..., Any]
+
+
+def supabase_settings(stack: LocalStack) -> SupabaseSettings:
+    return SupabaseSettings(_env_file=None, supabase_url=stack.url, supabase_secret_key=stack.secret_key)
+
+
+@pytest.fixture(scope="session")
+def simulators() -> Iterator[Running]:
+    with server.running(plan=PlanSettings(callback_url="http://127.0.0.1:9/webhooks/sinch/delivery")) as running:
+        yield running
+
+
+@pytest.fixture
+def sinch(simulators: Running) -> Iterator[Running]:
+    """A simulator in good health that knows of nothing. Its callbacks go nowhere: reports come by polling."""
+    simulators.control.reset()
+    simulators.control.heal()
+    yield simulators
+    simulators.control.heal()
+
+
+@pytest.fixture
+async def gateway(stack: LocalStack) -> AsyncIterator[Gateway]:
+    gateway = await Gateway.connect(supabase_settings(stack))
+    yield gateway
+    await gateway.aclose()
+
+
+@pytest.fixture
+async def make_rig(stack: LocalStack, sinch: Running) -> AsyncIterator[MakeRig]:
+    """Makes processes that share a database and a service plan: ``await make_rig(lease_seconds=3)``."""
+    made: list[Rig] = []
+
+    async def make(*, sinch_settings: dict[str, Any] | None = None, **settings: Any) -> Rig:
+        engine = await build_engine(
+            supabase_settings(stack),
+            sinch_account(sinch, **(sinch_settings or {})),
+            EngineSettings(_env_file=None, **settings),
+            waits_for_rates=False,
+        )
+        dispatcher = next(job for job in engine.jobs if isinstance(job, Dispatcher))
+        made.append(Rig(engine=engine, dispatcher=dispatcher, simulator=sinch.control))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        await rig.dispatcher.drain()
+        await rig.engine.aclose()
+
+
+@pytest.fixture
+async def rig(make_rig: MakeRig) -> Rig:
+    made: Rig = await make_rig()
+    return made
+
+
+def sinch_account(sinch: Running, **settings: Any) -> SinchSettings:
+    return SinchSettings(
+        _env_file=None,
+        sinch_service_plan_id=sinch.plan.id,
+        sinch_api_token=sinch.plan.token,
+        sinch_base_url=sinch.url,
+        sinch_from_number=SENDER,
+        **settings,
+    )
+
+
+def plan_of(sinch: Running, **limits: Any) -> Plan:
+    provider = registry.build(sinch_account(sinch))
+    return Plan(
+        provider=provider.name,
+        plan=provider.plan,
+        host=provider.host,
+        credential=provider.credential,
+        messages_per_second=limits.get("messages_per_second"),
+        requests_per_minute=limits.get("requests_per_minute", 600),
+    )
+
+
+def number(n: int) -> str:
+    """The nth test number; all lie in the block that North America reserves for fiction."""
+    return f"+1{200 + n // 100:03d}55501{n % 100:02d}"
+
+
+def insert(db: Connection, count: int = 1, *, body: str = "hello", first: int = 0, **columns: Any) -> list[int]:
+    """Insert rows with one text as an app would, by number. Answers their ids."""
+    names = ["recipient", "body", *columns]
+    rows = [[number(first + n), body, *columns.values()] for n in range(count)]
+    ids: list[int] = []
+    with db.cursor() as cursor:
+        sql = f"insert into public.outbox ({', '.join(names)}) values ({', '.join(['%s'] * len(names))}) returning id"
+        cursor.executemany(sql, rows, returning=True)
+        while True:
+            row = cursor.fetchone()
+            assert row is not None
+            ids.append(int(str(row[0])))
+            if not cursor.nextset():
+                return ids
+
+
+def statuses(db: Connection) -> dict[str, int]:
+    return {
+        str(status): int(str(count)) for status, count in db.execute("select status, count(*) from public.outbox group by 1")
+    }
+
+
+def column(db: Connection, name: str, outbox_id: int) -> Any:
+    row = db.execute(f"select {name} from public.outbox where id = %s", [outbox_id]).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def later(db: Connection, interval: str) -> None:
+    """Move the database's clock forward."""
+    db.execute("update outbox_engine.clock set shift = shift + %s::interval", [interval])
+
+
+def trail(db: Connection, outbox_id: int) -> list[str]:
+    rows = db.execute("select event from public.outbox_events where outbox_id = %s order by id", [outbox_id])
+    return [str(event) for (event,) in rows]

@@ -1,0 +1,270 @@
+"""What an app may do to the outbox through the API, and what it is told when it may not."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from postgrest.exceptions import APIError
+from supabase import Client, create_client
+from supabase.lib.client_options import SyncClientOptions
+
+from sandbox.local.stack import LocalStack
+from tests.stack import Connection
+
+NUMBER = "+14155550123"
+
+
+Connect = Callable[..., Client]
+SignIn = Callable[[UUID], Client]
+
+
+@pytest.fixture
+def connect(stack: LocalStack) -> Iterator[Connect]:
+    with ExitStack() as open_clients:
+
+        def make(key: str, **headers: str) -> Client:
+            # The library warns about its own default client, so it gets one.
+            options = SyncClientOptions(headers=headers, httpx_client=open_clients.enter_context(httpx.Client()))
+            return create_client(stack.url, key, options)
+
+        yield make
+
+
+@pytest.fixture
+def server_app(stack: LocalStack, connect: Connect) -> Client:
+    """An app's server, with the project's secret key."""
+    return connect(stack.secret_key)
+
+
+@pytest.fixture
+def anybody(stack: LocalStack, connect: Connect) -> Client:
+    return connect(stack.publishable_key)
+
+
+@pytest.fixture
+def sign_in(stack: LocalStack, connect: Connect) -> SignIn:
+    return lambda user: connect(stack.publishable_key, Authorization=f"Bearer {stack.sign_user_token(user)}")
+
+
+def insert(client: Client, **columns: Any) -> dict[str, Any]:
+    row: Any = client.table("outbox").insert({"recipient": NUMBER, "body": "Your table is ready", **columns}).execute().data[0]
+    return dict(row)
+
+
+def refusal(client: Client, **columns: Any) -> APIError:
+    with pytest.raises(APIError) as refused:
+        insert(client, **columns)
+    return refused.value
+
+
+def test_a_row_with_a_number_and_a_text_is_due_now_for_three_days(server_app: Client) -> None:
+    row = insert(server_app)
+
+    assert row["status"] == "pending"
+    assert row["priority"] == 100
+    assert row["owner_id"] is None
+    assert instant(row["expires_at"]) - instant(row["send_at"]) == timedelta(days=3)
+
+
+def test_null_means_the_default_in_every_app_column(server_app: Client) -> None:
+    names = ["template", "parameters", "sender", "send_at", "expires_at", "priority", "idempotency_key", "metadata"]
+
+    row = insert(server_app, **dict.fromkeys(names))
+
+    assert (row["status"], row["priority"]) == ("pending", 100)
+
+
+def test_a_row_for_later_is_scheduled(server_app: Client) -> None:
+    send_at = datetime.now(UTC) + timedelta(hours=2)
+
+    row = insert(server_app, send_at=send_at.isoformat())
+
+    assert row["status"] == "scheduled"
+    assert instant(row["expires_at"]) == send_at + timedelta(days=3)
+
+
+def test_a_send_time_in_the_past_means_now(server_app: Client) -> None:
+    row = insert(server_app, send_at="2020-01-01T00:00:00Z")
+
+    assert row["status"] == "pending"
+    assert instant(row["send_at"]) == instant(row["created_at"])
+
+
+@pytest.mark.parametrize(
+    "recipient", ["14155550123", "+0155501234", "+141555", "+1 415 555 0123", "", "phone", None, "+123456789012345678"]
+)
+def test_a_number_that_is_not_e164_is_refused_with_the_number(server_app: Client, recipient: str | None) -> None:
+    refused = refusal(server_app, recipient=recipient)
+
+    assert refused.code == "22023"
+    assert refused.message is not None
+    assert "E.164" in refused.message
+    assert str(recipient or ("''" if recipient == "" else "null")) in refused.message
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"body": ""}, "body is empty"),
+        ({"body": " \n\t"}, "body is empty"),
+        ({"body": None}, "body is empty"),
+        ({"body": "x" * 2001}, "2001 characters"),
+        ({"sender": "way too long sender"}, "is not a sender"),
+        ({"sender": "Caf\u00e9"}, "is not a sender"),
+        ({"sender": "12"}, "is not a sender"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+        ({"template": "greeting"}, "body and template"),
+        ({"body": None, "template": "nowhere"}, "template 'nowhere' does not exist"),
+        ({"parameters": {"name": "Ada"}}, "parameters without a template"),
+    ],
+)
+def test_bad_input_is_refused_with_a_reason(server_app: Client, columns: dict[str, Any], says: str) -> None:
+    refused = refusal(server_app, **columns)
+
+    assert refused.code == "22023"
+    assert refused.message is not None
+    assert says in refused.message
+
+
+@pytest.mark.parametrize("body", ["x", "x" * 2000, "\N{SNOWMAN}" * 2000])
+def test_a_text_of_up_to_2000_characters_is_taken_as_it_is(server_app: Client, body: str) -> None:
+    assert insert(server_app, body=body)["body"] == body
+
+
+@pytest.mark.parametrize("sender", ["+12025550100", "12025550100", "74111", "Bistro 7", "A"])
+def test_a_sender_may_be_a_number_a_short_code_or_a_name(server_app: Client, sender: str) -> None:
+    assert insert(server_app, sender=sender)["sender"] == sender
+
+
+def test_a_second_row_with_the_same_idempotency_key_is_a_conflict(server_app: Client) -> None:
+    insert(server_app, idempotency_key="order-7")
+
+    assert refusal(server_app, idempotency_key="order-7").code in ("23505", "409")
+
+
+def test_an_upsert_that_ignores_duplicates_is_one_message(server_app: Client, db: Connection) -> None:
+    for _ in range(2):
+        server_app.table("outbox").upsert(
+            {"recipient": NUMBER, "body": "Order 7 is on its way", "idempotency_key": "order-7"},
+            on_conflict="idempotency_key",
+            ignore_duplicates=True,
+        ).execute()
+
+    assert db.execute("select count(*) from public.outbox").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("status", "sent"),
+        ("status", "pending"),
+        ("attempts", 0),
+        ("batch_id", "01"),
+        ("campaign", "spring"),
+        ("owner_id", str(uuid4())),
+        ("created_at", "2020-01-01T00:00:00Z"),
+        ("finalized_at", "2020-01-01T00:00:00Z"),
+        ("queue", "r"),
+        ("dispatch_id", str(uuid4())),
+    ],
+)
+def test_an_engine_column_cannot_be_inserted_even_by_a_server(server_app: Client, name: str, value: Any) -> None:
+    assert refusal(server_app, **{name: value}).code == "42501"
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": "delivered"}, {"body": "other"}, {"attempts": 9}, {"status": "cancelled", "error": "x"}]
+)
+def test_the_only_change_an_app_may_make_is_to_cancel(server_app: Client, change: dict[str, Any]) -> None:
+    row = insert(server_app)
+
+    with pytest.raises(APIError) as refused:
+        server_app.table("outbox").update(change).eq("id", row["id"]).execute()
+
+    assert refused.value.code == "42501"
+
+
+def test_an_app_may_cancel_what_waits(server_app: Client) -> None:
+    row = insert(server_app)
+
+    server_app.table("outbox").update({"status": "cancelled"}).eq("id", row["id"]).execute()
+
+    after: Any = server_app.table("outbox").select("status, finalized_at").eq("id", row["id"]).single().execute().data
+    assert after["status"] == "cancelled"
+    assert after["finalized_at"] is not None
+
+
+def test_an_app_cannot_delete(server_app: Client) -> None:
+    row = insert(server_app)
+
+    with pytest.raises(APIError):
+        server_app.table("outbox").delete().eq("id", row["id"]).execute()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "outbox",
+        "outbox_events",
+        "templates",
+        "campaigns",
+        "campaign_members",
+        "campaign_occurrences",
+        "suppressions",
+        "inbound_messages",
+    ],
+)
+def test_anon_gets_nothing_anywhere(anybody: Client, server_app: Client, table: str) -> None:
+    insert(server_app)
+
+    with pytest.raises(APIError):
+        anybody.table(table).select("*").execute()
+
+
+def test_anon_and_users_cannot_call_the_engine(anybody: Client, sign_in: SignIn) -> None:
+    for client in (anybody, sign_in(uuid4())):
+        with pytest.raises(APIError):
+            client.rpc("outbox_take_alarms", {"p_limit": 1}).execute()
+
+
+def test_a_user_cannot_insert_until_the_project_says_so(sign_in: SignIn) -> None:
+    assert refusal(sign_in(uuid4())).code == "42501"
+
+
+def test_a_user_who_may_insert_sees_their_own_rows_and_nobody_elses(
+    sign_in: SignIn, db: Connection, server_app: Client
+) -> None:
+    ada, grace = uuid4(), uuid4()
+    insert(server_app)
+    db.execute("grant insert (recipient, body) on public.outbox to authenticated")
+    try:
+        own = insert(sign_in(ada))
+        insert(sign_in(grace))
+    finally:
+        db.execute("revoke insert (recipient, body) on public.outbox from authenticated")
+
+    seen: Any = sign_in(ada).table("outbox").select("id, owner_id").execute().data
+
+    assert seen == [{"id": own["id"], "owner_id": str(ada)}]
+
+
+def test_a_user_sees_the_trail_of_their_own_rows_only(sign_in: SignIn, db: Connection) -> None:
+    ada, grace = uuid4(), uuid4()
+    for owner in (ada, grace):
+        db.execute("insert into public.outbox (recipient, body, owner_id) values (%s, 'hello', %s)", [NUMBER, owner])
+    db.execute(
+        "insert into public.outbox_events (outbox_id, at, source, event) "
+        "select id, now(), 'engine', 'accepted' from public.outbox"
+    )
+
+    seen: Any = sign_in(grace).table("outbox_events").select("outbox_id").execute().data
+
+    assert seen == [{"outbox_id": 2}]
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
