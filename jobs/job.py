@@ -1,6 +1,6 @@
 """What the scheduler knows of a job."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Job(Protocol):
@@ -20,9 +20,19 @@ class Job(Protocol):
     async def tick(self) -> None: ...
 
 
+@runtime_checkable
 class Draining(Protocol):
     """A job that holds claims between its awaits and has to be told to stop taking more."""
 
     async def drain(self) -> None:
         """Take nothing new, give back what was not started, and return when open requests are done."""
+        ...
+
+
+@runtime_checkable
+class Finishing(Protocol):
+    """A job whose tick may return while requests it began are still open."""
+
+    async def finish(self) -> None:
+        """Return when everything begun so far is done, what is claimed but not started included."""
         ...

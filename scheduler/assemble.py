@@ -1,0 +1,52 @@
+"""The one place where the process gets its real jobs."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from jobs import settings
+from jobs.job import Job
+from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings
+from scheduler.process import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """Everything `outbox run` reads from the environment."""
+
+    telemetry: TelemetrySettings
+    supabase: SupabaseSettings
+    sinch: SinchSettings
+    engine: EngineSettings
+
+    @classmethod
+    def load(cls) -> "RunSettings":
+        """Raises SettingsError for the first that is missing or wrong."""
+        return cls(
+            telemetry=settings.load(TelemetrySettings),
+            supabase=settings.load(SupabaseSettings),
+            sinch=settings.load(SinchSettings),
+            engine=settings.load(EngineSettings),
+        )
+
+
+@asynccontextmanager
+async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator[Sequence[Job]]:
+    """The jobs of this process, open until the block ends. Nothing is asked of Supabase or the provider here."""
+    # Here and not above: importing the Supabase client takes longer than all else, and wrong settings should be told at once.
+    from jobs.assembly import build_engine
+
+    engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, waits_for_rates=not once)
+    try:
+        yield engine.jobs
+    finally:
+        await engine.aclose()
+
+
+def listener(chosen: RunSettings) -> Listener | None:
+    """What wakes the process at once, if ``OUTBOX_DB_URL`` is set. Raises SettingsError where that is no connection string."""
+    if chosen.supabase.outbox_db_url is None:
+        return None
+    from scheduler.wakeup import Wakeup
+
+    return Wakeup(chosen.supabase.outbox_db_url)

@@ -1,0 +1,158 @@
+"""The `outbox` command.
+
+Nothing is imported before the subcommand that needs it runs: production carries neither the sandbox's parts nor the time it
+takes to load them. What a subcommand of this package does is in `scheduler.commands`; those of other rooms are mounted here,
+and parse their own arguments.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+app = typer.Typer(
+    name="outbox",
+    help="Send the texts in a Supabase table, once each and on time, and write back what became of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+MOUNTED = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+class DevelopmentPartsMissing(typer.TyperException):
+    """A subcommand for development was asked for where only what production needs is installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"this is for development and needs {package}: clone the repository and run make setup")
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
+    sys.exit(run_command_line(sys.argv[1:]))
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Run one command and return its exit code. What went wrong is one line on stderr."""
+    try:
+        return _code(get_command(app)(arguments, prog_name="outbox", standalone_mode=False))
+    except typer.TyperException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except Exception as error:  # noqa: BLE001  # a command ends with one line and an exit code, whatever went wrong
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    # Here and not above: `outbox --help` needs neither settings nor logs.
+    import structlog
+
+    from jobs.settings import SettingsError
+    from jobs.telemetry import scrub
+
+    if isinstance(error, SettingsError):
+        return _fail(str(error), 2)
+    structlog.get_logger().exception("command.failed")
+    return _fail(f"failed: {type(error).__name__}: {scrub(str(error))}", 1)
+
+
+def _fail(message: str, exit_code: int) -> int:
+    typer.echo(f"outbox: {' '.join(message.split())}", err=True)
+    return exit_code
+
+
+def _code(answer: object) -> int:
+    return answer if isinstance(answer, int) else 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"outbox {version('supabase-outbox')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _outbox(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Work off what is due and exit, for cron-style hosting. Overlapping runs are safe."),
+    ] = False,
+) -> int:
+    """Run the scheduler: send what is due, look for lost requests, fetch missing reports.
+
+    SIGTERM and Ctrl-C let open requests finish and end it within 10 seconds. Any number may run side by side.
+    """
+    from scheduler.commands.run import run
+
+    return run(once=once)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def webhook(context: typer.Context) -> int:
+    """Run the webhook app, which takes the provider's callbacks."""
+    from webhook.commands import webhook
+
+    return _hand_over(context, _alone(webhook))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def local(context: typer.Context) -> int:
+    """Start and stop a local Supabase for development: up, env, down."""
+    with _development_parts():
+        from sandbox.local.commands import app as local_app
+
+    return _hand_over(context, local_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def simulator(context: typer.Context) -> int:
+    """Run a Sinch simulator for development."""
+    with _development_parts():
+        from sandbox.simulator.commands import simulator
+
+    return _hand_over(context, _alone(simulator))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def demo(context: typer.Context) -> int:
+    """Start everything on this machine and watch messages move."""
+    with _development_parts():
+        from sandbox.demo.commands import demo
+
+    return _hand_over(context, _alone(demo))
+
+
+def _alone(command: Callable[..., object]) -> typer.Typer:
+    """The function as a command line of its own."""
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    single.command()(command)
+    return single
+
+
+def _hand_over(context: typer.Context, commands: typer.Typer) -> int:
+    return _code(get_command(commands).main(context.args, prog_name=context.command_path, standalone_mode=False))
+
+
+@contextmanager
+def _development_parts() -> Iterator[None]:
+    """The sandbox leans on packages that production goes without."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise DevelopmentPartsMissing(str(error.name)) from None

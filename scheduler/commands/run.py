@@ -1,0 +1,36 @@
+"""`outbox run`: settings, then telemetry, then the jobs, then the process."""
+
+import asyncio
+
+import structlog
+
+from jobs import telemetry
+from scheduler.assemble import RunSettings, assembled, listener
+from scheduler.process import Process
+from scheduler.signals import on_stop
+
+log = structlog.get_logger()
+
+
+def run(*, once: bool) -> int:
+    """Run the scheduler and return the exit code. Raises SettingsError before anything has begun."""
+    chosen = RunSettings.load()
+    telemetry.configure(chosen.telemetry, component="scheduler")
+    return asyncio.run(_run(chosen, once=once))
+
+
+async def _run(chosen: RunSettings, *, once: bool) -> int:
+    wakeup = None if once else listener(chosen)
+    _say_what_is_allowed(chosen)
+    async with assembled(chosen, once=once) as jobs:
+        process = Process(jobs, listener=wakeup)
+        on_stop(process.stop, exit_code=1 if once else 0)
+        if once:
+            return 0 if await process.run_once() else 1
+        await process.run()
+    return 0
+
+
+def _say_what_is_allowed(chosen: RunSettings) -> None:
+    if chosen.engine.allowed_countries is None:
+        log.warning("countries.unrestricted", setting="ALLOWED_COUNTRIES", meaning="texts may go to any country")

@@ -1,0 +1,138 @@
+"""The process: jobs ticking until it is told to stop, then draining within its bounds."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
+
+import structlog
+
+from jobs.job import Draining, Finishing, Job
+from scheduler.availability import Availability
+from scheduler.clock import Clock
+from scheduler.ticker import Ticker
+
+log = structlog.get_logger()
+
+DRAIN_SECONDS: Final = 9.0
+"""From the signal until what is still open is left to recovery; the contract's 10 s keep a second for closing."""
+FINISH_SECONDS: Final = 60.0
+"""How long a single run waits for requests it began. Their own deadline is a third of a lease."""
+_WIND_DOWN_SECONDS: Final = 0.3
+
+WOKEN: Final = "dispatch"
+"""The job that a notice of new rows wakes."""
+
+
+class Listener(Protocol):
+    """Something that notices new rows sooner than the next tick does."""
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` whenever there may be something to do. Runs until cancelled, or until it cannot help."""
+        ...
+
+
+class Process:
+    """Runs jobs, either until :meth:`stop` or once each. Durations are in seconds."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        *,
+        listener: Listener | None = None,
+        drain_seconds: float = DRAIN_SECONDS,
+        finish_seconds: float = FINISH_SECONDS,
+    ) -> None:
+        self._clock = Clock()
+        availability = Availability()
+        self._tickers = [Ticker(job, clock=self._clock, availability=availability) for job in jobs]
+        self._listener = listener
+        self._drain_seconds = drain_seconds
+        self._finish_seconds = finish_seconds
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin no more ticks, drain, and let :meth:`run` or :meth:`run_once` return."""
+        self._stopping.set()
+
+    def wake(self, name: str = WOKEN) -> None:
+        """Have this job tick at once."""
+        for ticker in self._tickers:
+            if ticker.job.name == name:
+                ticker.wake()
+
+    async def run(self) -> None:
+        """Tick until stopped."""
+        for ticker in self._tickers:
+            ticker.start()
+        self._clock.start()
+        log.info("scheduler.started", jobs=[ticker.job.name for ticker in self._tickers])
+        listening = None if self._listener is None else asyncio.create_task(self._listen(self._listener), name="listener")
+
+        await self._stopping.wait()
+
+        log.info("scheduler.stopping")
+        if listening is not None:
+            listening.cancel()
+        self._clock.pause()
+        await self._drain()
+        await self._clock.stop()
+        log.info("scheduler.stopped")
+
+    async def run_once(self) -> bool:
+        """One tick of each job, and everything they began. Answers whether all of it succeeded.
+
+        A stop in between is no success: what was due was not worked off.
+        """
+        working = asyncio.create_task(self._tick_each(), name="single run")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+
+        drained = await self._drain(*() if working.done() else (working,))
+        succeeded = working.done() and not working.cancelled() and working.result()
+        log.info("scheduler.ran_once", succeeded=succeeded and drained)
+        return succeeded and drained
+
+    async def _tick_each(self) -> bool:
+        succeeded = await asyncio.gather(*(ticker.tick() for ticker in self._tickers))
+        jobs = [ticker.job for ticker in self._tickers]
+        finished = await _within(
+            self._finish_seconds, {f"finish {job.name}": job.finish() for job in jobs if isinstance(job, Finishing)}
+        )
+        return all(succeeded) and finished and not self._stopping.is_set()
+
+    async def _drain(self, *others: "asyncio.Task[Any]") -> bool:
+        """Wait for whatever is open, then cut it off. Answers whether everything ended by itself."""
+        for ticker in self._tickers:
+            ticker.stop()
+        open_ticks = [ticker.open for ticker in self._tickers if ticker.open is not None]
+        drains = {
+            f"drain {ticker.job.name}": ticker.job.drain() for ticker in self._tickers if isinstance(ticker.job, Draining)
+        }
+        return await _within(self._drain_seconds, drains, *open_ticks, *others)
+
+    async def _listen(self, listener: Listener) -> None:
+        try:
+            await listener.listen(self.wake)
+        except Exception:
+            # Being woken is a convenience: every row is found by the next tick anyway.
+            log.exception("wakeup.failed")
+
+
+async def _within(seconds: float, work: dict[str, Coroutine[Any, Any, None]], *tasks: "asyncio.Task[Any]") -> bool:
+    """Run all of it at once for at most ``seconds``; cancel what is still open then. Answers whether all ended well."""
+    everything = {*tasks, *(asyncio.create_task(coroutine, name=name) for name, coroutine in work.items())}
+    if not everything:
+        return True
+    done, cut = await asyncio.wait(everything, timeout=seconds)
+
+    for task in cut:
+        task.cancel()
+    if cut:
+        log.warning("work.cut_off", open=sorted(task.get_name() for task in cut), seconds=seconds)
+        await asyncio.wait(cut, timeout=_WIND_DOWN_SECONDS)
+
+    failed = [task for task in done if not task.cancelled() and task.exception() is not None]
+    for task in failed:
+        log.error("work.failed", what=task.get_name(), exc_info=task.exception())
+    return not cut and not failed
