@@ -13,7 +13,7 @@ from typing import Any
 
 from sandbox.local import processes
 from sandbox.local.binaries import REPOSITORY
-from sandbox.local.errors import StackError, WrongUsage
+from sandbox.local.errors import StackError, by_name
 from sandbox.local.folder import DataFolder
 from sandbox.local.settings import Secrets, Settings
 from sandbox.local.supervisor import Options
@@ -82,7 +82,7 @@ class SupervisorClient:
             raise StackError(f"the local stack has ended: see {self._log}")
         message: dict[str, Any] = json.loads(line)
         if "failed" in message:
-            raise (WrongUsage if message["usage"] else StackError)(message["failed"])
+            raise by_name(message["kind"])(message["failed"])
         return message
 
     def _close(self) -> None:

@@ -7,3 +7,12 @@ class StackError(Exception):
 
 class WrongUsage(StackError):
     """What was asked for cannot be had: another option is needed."""
+
+
+class AlreadyRuns(StackError):
+    """A local stack works with this data folder already."""
+
+
+def by_name(name: str) -> type[StackError]:
+    """The class a supervisor named in its answer."""
+    return {kind.__name__: kind for kind in (WrongUsage, AlreadyRuns)}.get(name, StackError)

@@ -7,6 +7,7 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ import jwt
 
 from sandbox.local import binaries, ports, processes
 from sandbox.local.client import Progress, SupervisorClient
-from sandbox.local.errors import StackError, WrongUsage
+from sandbox.local.errors import AlreadyRuns, StackError, WrongUsage
 from sandbox.local.folder import DataFolder
 from sandbox.local.postgres import SUPERUSER
 from sandbox.local.settings import Settings
@@ -122,7 +123,12 @@ class LocalStack:
         return self._access
 
     @property
+    def data_dir(self) -> Path:
+        return Path(self._options.data_dir)
+
+    @property
     def url(self) -> str:
+        """The API's address, and in a browser the table browser's."""
         return self.access.url
 
     @property
@@ -232,11 +238,16 @@ def up(
     )
     if fresh:
         down(data_dir)
-    found = running(data_dir)
-    if found is not None:
-        _same_port(found, port, data_dir)
-        progress("already running")
-        return found
+    while (found := running(data_dir)) is None:
+        # Between the look and the start somebody else may have started one; then that one is it.
+        with suppress(AlreadyRuns):
+            return _start_in_background(options, progress)
+    _same_port(found, port, data_dir)
+    progress("already running")
+    return found
+
+
+def _start_in_background(options: Options, progress: Progress) -> Access:
     client = SupervisorClient(options)
     access = Access(client.wait_until_ready(progress))
     client.detach()

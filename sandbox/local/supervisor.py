@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from sandbox.local import bootstrap, ports, processes
-from sandbox.local.errors import StackError, WrongUsage
+from sandbox.local.errors import AlreadyRuns, StackError, WrongUsage
 from sandbox.local.folder import DataFolder, State
 from sandbox.local.lite import LiteOptions, LiteServer
 from sandbox.local.postgres import SUPERUSER, PostgresServer
@@ -184,10 +184,10 @@ def main() -> int:
         folder.make()
         with folder.held() as mine:
             if not mine:
-                raise StackError("somebody else just started a local stack here")
+                raise AlreadyRuns(f"a local stack already runs in {folder.path}: outbox local down stops it")
             return _supervise(options, folder)
     except StackError as error:
-        _tell(failed=str(error), usage=isinstance(error, WrongUsage))
+        _tell(failed=str(error), kind=type(error).__name__)
         return 1
 
 
@@ -234,7 +234,7 @@ def _handle(supervisor: Supervisor, command: str) -> bool:
         if command != "detach":
             supervisor.obey(command)
     except StackError as error:
-        _tell(failed=str(error), usage=False)
+        _tell(failed=str(error), kind=type(error).__name__)
     else:
         _tell(done=command)
     return command != "detach"

@@ -1,0 +1,316 @@
+"""``outbox local`` as a developer runs it, and the stack that ends with the process that started it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from sandbox.local import judge
+from sandbox.local.binaries import postgres_bin
+from sandbox.local.errors import StackError
+from sandbox.local.folder import DataFolder, State
+from sandbox.local.processes import identify, wait_until
+from sandbox.local.stack import LocalStack, down
+
+LOCAL = [sys.executable, "-m", "sandbox.local"]
+NAMES = ["SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_PUBLISHABLE_KEY", "OUTBOX_DB_URL"]
+NOTES = """
+create table public.notes (id bigint generated always as identity primary key, owner uuid, text text not null);
+alter table public.notes enable row level security;
+revoke all on public.notes from anon, authenticated, service_role;
+grant select, insert on public.notes to service_role;
+grant select on public.notes to authenticated;
+create policy own on public.notes for select to authenticated using (owner = (select auth.uid()));
+"""
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "stack"
+    yield path
+    down(path)
+
+
+@pytest.fixture
+def migrations(tmp_path: Path) -> Path:
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    (folder / "20260101000000_notes.sql").write_text(NOTES)
+    return folder
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        yield int(server.getsockname()[1])
+
+
+def outbox_local(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*LOCAL, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+
+
+def start(data_dir: Path, *words: str) -> dict[str, str]:
+    done = outbox_local("up", "--data-dir", data_dir, "--port", "0", *words)
+    assert done.returncode == 0, done.stderr
+    return dotenv(done.stdout)
+
+
+def dotenv(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line on stderr; nothing may stand on stdout."""
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def state_of(data_dir: Path) -> State:
+    state = DataFolder(data_dir).read_state()
+    assert state is not None
+    return state
+
+
+def has_ended(state: State) -> bool:
+    return all(server is None or identify(server.pid) != server for server in (state.postgres, state.api))
+
+
+def get(env: dict[str, str], path: str, key: str = "SUPABASE_SECRET_KEY") -> httpx.Response:
+    return httpx.get(f"{env['SUPABASE_URL']}{path}", headers={"apikey": env[key]})
+
+
+def test_up_prints_the_settings_and_nothing_else_once_the_api_answers(data_dir: Path) -> None:
+    env = start(data_dir)
+
+    assert list(env) == NAMES
+    assert get(env, "/rest/v1/outbox").json() == []
+    with psycopg.connect(env["OUTBOX_DB_URL"]) as connection:
+        answer = connection.execute("select current_setting('is_superuser'), count(*) from public.outbox").fetchone()
+    assert answer == ("off", 0)
+
+
+def test_up_a_second_time_finds_the_one_that_runs(data_dir: Path) -> None:
+    env = start(data_dir)
+    before = state_of(data_dir)
+
+    again = outbox_local("up", "--data-dir", data_dir)
+
+    assert again.returncode == 0
+    assert dotenv(again.stdout) == env
+    assert dotenv(outbox_local("env", "--data-dir", data_dir).stdout) == env
+    assert state_of(data_dir) == before
+
+
+def test_two_that_are_started_at_once_are_one(data_dir: Path) -> None:
+    both = [
+        subprocess.Popen([*LOCAL, "up", "--data-dir", str(data_dir), "--port", "0"], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in both]
+
+    assert [process.returncode for process in both] == [0, 0]
+    assert printed[0] == printed[1]
+
+
+def test_down_stops_everything_and_the_data_stays(data_dir: Path) -> None:
+    env = start(data_dir)
+    with psycopg.connect(env["OUTBOX_DB_URL"]) as connection:
+        connection.execute("create table public.kept ()")
+    before = state_of(data_dir)
+
+    assert outbox_local("down", "--data-dir", data_dir).returncode == 0
+    assert has_ended(before)
+    assert outbox_local("down", "--data-dir", data_dir).returncode == 0
+    refused = outbox_local("env", "--data-dir", data_dir)
+    assert refused.returncode == 1
+    assert "outbox local up" in complaint(refused)
+
+    assert dotenv(outbox_local("up", "--data-dir", data_dir).stdout) == env
+    with psycopg.connect(env["OUTBOX_DB_URL"]) as connection:
+        connection.execute("select from public.kept")
+
+
+def test_a_taken_port_is_answered_with_the_option_that_chooses_another(data_dir: Path, taken_port: int) -> None:
+    refused = outbox_local("up", "--data-dir", data_dir, "--port", str(taken_port))
+
+    assert refused.returncode == 2
+    assert complaint(refused) == f"outbox local: port {taken_port} is taken: choose another with --port"
+    assert DataFolder(data_dir).holder() is None
+
+
+def test_a_running_one_does_not_change_its_port(data_dir: Path, taken_port: int) -> None:
+    start(data_dir)
+
+    refused = outbox_local("up", "--data-dir", data_dir, "--port", str(taken_port))
+
+    assert refused.returncode == 2
+    assert "outbox local down" in complaint(refused)
+
+
+def test_a_killed_supervisor_takes_its_servers_along_and_the_next_up_works(data_dir: Path) -> None:
+    env = start(data_dir)
+    before = state_of(data_dir)
+    supervisor = DataFolder(data_dir).holder()
+    assert supervisor is not None
+
+    os.kill(supervisor, signal.SIGKILL)
+
+    assert start(data_dir) | {"SUPABASE_URL": ""} == env | {"SUPABASE_URL": ""}
+    assert has_ended(before)
+
+
+def test_after_a_power_cut_the_next_up_works(data_dir: Path) -> None:
+    env = start(data_dir)
+    with psycopg.connect(env["OUTBOX_DB_URL"]) as connection:
+        connection.execute("create table public.kept ()")
+    before = state_of(data_dir)
+    supervisor = DataFolder(data_dir).holder()
+    assert supervisor is not None
+    assert before.postgres is not None
+    assert before.api is not None
+
+    # Stopped first, so that it cannot tidy up.
+    os.kill(supervisor, signal.SIGSTOP)
+    for pid in (before.postgres.pid, before.api.pid, supervisor):
+        os.kill(pid, signal.SIGKILL)
+
+    env = start(data_dir)
+    with psycopg.connect(env["OUTBOX_DB_URL"]) as connection:
+        connection.execute("select from public.kept")
+
+
+def test_a_folder_of_another_version_says_so_and_fresh_empties_it(data_dir: Path) -> None:
+    env = start(data_dir)
+    with psycopg.connect(env["OUTBOX_DB_URL"]) as connection:
+        connection.execute("create table public.lost ()")
+    outbox_local("down", "--data-dir", data_dir)
+    (data_dir / "postgres" / "PG_VERSION").write_text("9\n")
+
+    refused = outbox_local("up", "--data-dir", data_dir)
+    assert refused.returncode == 1
+    assert "--fresh" in complaint(refused)
+
+    fresh = start(data_dir, "--fresh")
+    assert fresh["SUPABASE_SECRET_KEY"] == env["SUPABASE_SECRET_KEY"]
+    with psycopg.connect(fresh["OUTBOX_DB_URL"]) as connection:
+        assert connection.execute("select to_regclass('public.lost')").fetchone() == (None,)
+
+
+def test_fresh_never_empties_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+
+    refused = outbox_local("up", "--data-dir", tmp_path, "--fresh")
+
+    assert refused.returncode == 2
+    assert "--data-dir" in complaint(refused)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_up_that_is_broken_off_leaves_nothing_running(data_dir: Path, how: signal.Signals) -> None:
+    if signal.getsignal(how) is signal.SIG_IGN:
+        pytest.skip(f"whoever started this ignores {how.name}, and so does what it starts")
+    with subprocess.Popen(
+        [*LOCAL, "up", "--data-dir", str(data_dir), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert any("migrations" in line for line in process.stderr)
+        before = state_of(data_dir)
+        process.send_signal(how)
+        process.communicate(timeout=60)
+
+    folder = DataFolder(data_dir)
+    assert wait_until(lambda: folder.holder() is None, 60)
+    assert folder.read_state() is None
+    assert has_ended(before)
+
+
+def test_a_stack_ends_with_the_process_that_started_it_even_when_that_is_killed(tmp_path: Path) -> None:
+    program = (
+        "from sandbox.local.stack import LocalStack\nwith LocalStack() as stack: print(stack.data_dir, flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        data_dir = Path(process.stdout.readline().strip())
+        before = state_of(data_dir)
+        process.kill()
+
+    assert wait_until(lambda: has_ended(before), 60)
+    assert wait_until(lambda: not data_dir.exists(), 60)
+
+
+def test_a_migration_that_fails_is_named_in_one_line(migrations: Path) -> None:
+    (migrations / "20260102000000_wrong.sql").write_text("create table public.notes ();")
+
+    with pytest.raises(StackError, match=r'could not be applied.*"notes" already exists'):
+        LocalStack(migrations=migrations).start()
+
+
+def test_what_the_migrations_grant_is_all_that_is_granted(migrations: Path) -> None:
+    mine = uuid4()
+    with LocalStack(migrations=migrations) as stack:
+        with psycopg.connect(stack.db_url) as connection:
+            connection.execute("insert into public.notes (owner, text) values (%s, 'mine'), (null, 'theirs')", [mine])
+        notes = f"{stack.url}/rest/v1/notes"
+
+        def ask(key: str | None, token: str | None = None) -> httpx.Response:
+            headers = {"apikey": key} if key else {}
+            return httpx.get(f"{notes}?select=text", headers=headers | ({"Authorization": f"Bearer {token}"} if token else {}))
+
+        assert len(ask(stack.secret_key).json()) == 2
+        assert ask(stack.publishable_key).json()["code"] == "42501"
+        assert ask(stack.publishable_key, stack.sign_user_token(mine)).json() == [{"text": "mine"}]
+        assert ask(None).status_code == 401
+        assert httpx.delete(f"{notes}?id=gt.0", headers={"apikey": stack.secret_key}).json()["code"] == "42501"
+
+
+def test_the_table_browser_is_there_and_sees_the_tables_only_where_that_was_asked_for(migrations: Path) -> None:
+    with LocalStack(migrations=migrations, table_browser=True) as stack:
+        assert "<title>" in httpx.get(f"{stack.url}/").text
+        assert httpx.get(f"{stack.url}/rest/v1/notes").json() == []
+        elsewhere = httpx.get(f"{stack.url}/rest/v1/notes", headers={"Origin": "https://elsewhere.example"})
+        assert elsewhere.status_code == 401
+
+
+def test_servers_that_are_killed_or_stopped_come_back_with_new_migrations_on_request(migrations: Path) -> None:
+    with LocalStack(migrations=migrations) as stack:
+        headers = {"apikey": stack.secret_key}
+
+        stack.kill_api()
+        stack.kill_postgres()
+        stack.heal()
+        assert httpx.get(f"{stack.url}/rest/v1/notes", headers=headers).json() == []
+
+        stack.stop_postgres()
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(stack.db_url)
+        stack.start_postgres()
+        (migrations / "20260102000000_more.sql").write_text(NOTES.replace("notes", "more"))
+        stack.migrate()
+        assert httpx.get(f"{stack.url}/rest/v1/more", headers=headers).json() == []
+
+
+async def test_a_stack_is_an_async_context_too(migrations: Path) -> None:
+    async with LocalStack(migrations=migrations) as stack, httpx.AsyncClient() as client:
+        answer = await client.get(f"{stack.url}/rest/v1/notes", headers={"apikey": stack.secret_key})
+        assert answer.json() == []
+
+
+def test_the_judge_refuses_what_the_advisors_warn_about(tmp_path: Path) -> None:
+    (tmp_path / "migrations").mkdir()
+    careless = "create table public.open (id bigint primary key); grant all on public.open to anon;"
+    (tmp_path / "migrations" / "20260101000000_careless.sql").write_text(careless)
+    (tmp_path / "config.toml").write_text('project_id = "careless"\n')
+
+    with pytest.raises(judge.Verdict, match=r"public\.open"):
+        judge.judge(judge.Installation("embedded", postgres_bin()), lambda _: None, tmp_path)
