@@ -30,12 +30,11 @@ class Rig:
     simulator: Control
 
     async def tick(self, *names: str) -> None:
-        """One tick of each named job, or of all; the dispatch job's requests are settled when this returns."""
-        for job in self.engine.jobs:
-            if not names or job.name in names:
-                await job.tick()
-                if job is self.dispatcher:
-                    await self.dispatcher.settled()
+        """One tick of each named job, in that order; the dispatch job's requests are settled when this returns."""
+        jobs = {job.name: job for job in self.engine.jobs}
+        for name in names:
+            await jobs[name].tick()
+            await self.dispatcher.settled()
 
 
 MakeRig = Callable[..., Any]
