@@ -1,7 +1,7 @@
 """Fixtures for tests against the real parts: one local stack for each pytest worker, emptied before each test that uses it.
 
 ``stack`` is a running :class:`~sandbox.local.stack.LocalStack` whose tables are as the migrations left them, ``db`` a
-connection to its database as superuser. Both empty the tables before the test, so what a failed test leaves behind can be looked at.
+connection to its database as superuser. Both empty the tables before the test.
 """
 
 from collections.abc import Iterator

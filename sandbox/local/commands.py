@@ -10,7 +10,9 @@ import typer
 from sandbox.local.errors import StackError, WrongUsage
 from sandbox.local.stack import DEFAULT_DATA_DIR, Access, down, running, up
 
-app = typer.Typer(no_args_is_help=True, help="A local Supabase: PostgreSQL and its API, with the migrations applied.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="A local Supabase: PostgreSQL and its API, with the migrations applied."
+)
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", help="Where its data and keys are kept. Each folder is a stack of its own.")

@@ -182,11 +182,12 @@ class PostgresServer:
 @contextmanager
 def _password_file(password: str) -> Iterator[Path]:
     with TemporaryDirectory(prefix="outbox-initdb-") as folder:
-        # Only the owner may look inside, and initdb is that owner.
         path = Path(folder) / "password"
+        path.touch(mode=0o600)
         path.write_text(password)
         privileges.give_away(path)
-        privileges.give_away(Path(folder))
+        # initdb may pass through; what it reads is its own.
+        Path(folder).chmod(0o711)
         yield path
 
 

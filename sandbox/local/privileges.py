@@ -40,6 +40,8 @@ def unprivileged(command: Sequence[str | Path], *, reaches: Sequence[Path]) -> l
     as_user = [setpriv, "--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
     closed = next((folder for path in reaches for folder in _closed(path)), None)
     if closed is not None:
+        # Without the securebit the capability would not count in access(2), by which initdb looks for its postgres.
+        as_user += ["--securebits", "+no_setuid_fixup"]
         as_user += ["--inh-caps", "-all,+dac_override", "--ambient-caps", "-all,+dac_override"]
         _check(as_user, words[0], closed)
     return [*as_user, "--", *words]

@@ -188,7 +188,10 @@ def main() -> int:
             return _supervise(options, folder)
     except StackError as error:
         _tell(failed=str(error), kind=type(error).__name__)
-        return 1
+    except OSError as error:
+        _tell(failed=f"{error.filename or folder.path}: {error.strerror or error}", kind="")
+        raise
+    return 1
 
 
 def _supervise(options: Options, folder: DataFolder) -> int:

@@ -21,7 +21,7 @@ from sandbox.local.folder import DataFolder, State
 from sandbox.local.processes import identify, wait_until
 from sandbox.local.stack import LocalStack, down
 
-LOCAL = [sys.executable, "-m", "sandbox.local"]
+LOCAL = [sys.executable, "-m", "scheduler", "local"]
 NAMES = ["SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_PUBLISHABLE_KEY", "OUTBOX_DB_URL"]
 NOTES = """
 create table public.notes (id bigint generated always as identity primary key, owner uuid, text text not null);
