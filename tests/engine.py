@@ -34,7 +34,7 @@ class Rig:
         jobs = {job.name: job for job in self.engine.jobs}
         for name in names:
             await jobs[name].tick()
-            await self.dispatcher.settled()
+            await self.dispatcher.finish()
 
 
 MakeRig = Callable[..., Any]
