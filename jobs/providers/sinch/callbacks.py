@@ -30,8 +30,8 @@ STATUSES = {
 """Sinch's word, in lower case, to the outbox's."""
 
 _EVENT = msgspec.json.Decoder(Event)
-_MEDIA = msgspec.json.Decoder(Media)
-_TEXT = msgspec.json.Decoder(str)
+_MEDIA: msgspec.json.Decoder[Media | None] = msgspec.json.Decoder(Media | None)
+_TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 
 
 def parse(raw: bytes) -> list[CallbackItem]:
@@ -116,14 +116,14 @@ def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
     )
 
 
-def _inbound_text(kind: str, body: msgspec.Raw | None) -> str | None:
+def _inbound_text(kind: str, body: msgspec.Raw) -> str | None:
     """What a person wrote. A STOP may come in a multimedia message; binary messages have no words."""
-    if body is None or kind == "mo_binary":
+    if kind == "mo_binary":
         return None
     if kind == "mo_text":
         return _TEXT.decode(body)
     media = _MEDIA.decode(body)
-    return media.message or media.subject
+    return None if media is None else media.message or media.subject
 
 
 _Reader = Callable[[Event, str], Iterator[CallbackItem]]

@@ -80,7 +80,7 @@ class Event(msgspec.Struct):
     id: str | None = None
     sender: str | None = msgspec.field(default=None, name="from")
     to: str | None = None
-    body: msgspec.Raw | None = None
+    body: msgspec.Raw = msgspec.Raw(b"null")
     received_at: str | None = None
 
 

@@ -1,0 +1,264 @@
+"""Callbacks as Sinch documents them, and as they may come instead."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
+from jobs.providers.callbacks import NotJson
+from jobs.providers.sinch.callbacks import STATUSES, parse
+
+REPORT = {
+    "type": "recipient_delivery_report_sms",
+    "at": "2025-01-13T09:22:40.914Z",
+    "batch_id": "01JHFFHQ0P99JPPNQPJDV7JTBP",
+    "client_reference": "a client reference",
+    "code": 0,
+    "operator_status_at": "2025-01-13T09:22Z",
+    "recipient": "33662162466",
+    "status": "Delivered",
+}
+FULL: dict[str, Any] = {
+    "type": "delivery_report_sms",
+    "batch_id": "01FC66621XXXXX119Z8PMV1QPQ",
+    "client_reference": "ref",
+    "total_message_count": "3",
+    "statuses": [
+        {"code": 0, "status": "Delivered", "count": 2, "recipients": ["44231235674", "44231235675"]},
+        {"code": "402", "status": "Aborted", "count": 1, "recipients": ["44231235676"]},
+    ],
+}
+INBOUND = {
+    "type": "mo_text",
+    "id": "01XXXXX21XXXXX119Z8P1XXXXX",
+    "from": "16051234567",
+    "to": "13185551234",
+    "body": "STOP",
+    "received_at": "2024-01-01T10:00:00.000Z",
+    "operator_id": "310260",
+}
+AT = datetime(2025, 1, 13, 9, 22, 40, 914000, tzinfo=UTC)
+
+
+def read(callback: object) -> list[CallbackItem]:
+    return parse(json.dumps(callback).encode())
+
+
+def one(callback: object) -> CallbackItem:
+    (item,) = read(callback)
+    return item
+
+
+@pytest.mark.parametrize("kind", ["recipient_delivery_report_sms", "recipient_delivery_report_mms"])
+def test_a_report_on_one_recipient(kind: str) -> None:
+    raw = json.dumps(REPORT | {"type": kind})
+
+    assert parse(raw.encode()) == [
+        Report(
+            batch_id="01JHFFHQ0P99JPPNQPJDV7JTBP",
+            recipient="+33662162466",
+            status="delivered",
+            code=0,
+            at=AT,
+            reference="a client reference",
+            raw=raw,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [*STATUSES.items(), ("Queued", "sent"), ("DISPATCHED", "dispatched"), ("Cancelled", "cancelled"), ("Unknown", "unknown")],
+)
+def test_every_status_has_a_word_of_ours(word: str, status: str) -> None:
+    report = one(REPORT | {"status": word})
+
+    assert isinstance(report, Report)
+    assert report.status == status
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "attribute", "expected"),
+    [
+        ("recipient", "+33662162466", "recipient", "+33662162466"),
+        ("code", "401", "code", 401),
+        ("code", 7001, "code", 7001),  # a code of tomorrow
+        ("code", None, "code", None),
+        ("client_reference", None, "reference", None),
+        ("at", None, "at", None),
+        ("at", "2025-01-13T09:22:40.914", "at", AT),  # no offset means UTC
+        ("at", "2025-01-13T10:22:40.914+01:00", "at", AT),
+        ("number_of_message_parts", {"tomorrow": "another shape"}, "status", "delivered"),
+    ],
+)
+def test_details_may_differ(field: str, value: object, attribute: str, expected: object) -> None:
+    assert getattr(one(REPORT | {field: value}), attribute) == expected
+
+
+@pytest.mark.parametrize("kind", ["delivery_report_sms", "delivery_report_mms"])
+def test_a_full_report_is_one_report_a_recipient(kind: str) -> None:
+    reports = read(FULL | {"type": kind})
+
+    assert [(r.recipient, r.status, r.code, r.at, r.reference) for r in reports if isinstance(r, Report)] == [
+        ("+44231235674", "delivered", 0, None, "ref"),
+        ("+44231235675", "delivered", 0, None, "ref"),
+        ("+44231235676", "aborted", 402, None, "ref"),
+    ]
+    assert len(reports) == 3
+
+
+def test_what_is_kept_of_a_full_report_reads_back_as_the_same_report() -> None:
+    for report in read(FULL):
+        assert isinstance(report, Report)
+        assert parse(report.raw.encode()) == [report]
+
+
+def test_one_bad_number_in_a_full_report_costs_that_number_alone() -> None:
+    callback = FULL | {"statuses": [{"code": 0, "status": "Delivered", "recipients": ["44231235674", "?"]}]}
+
+    assert [type(item) for item in read(callback)] == [Report, Unusable]
+
+
+def test_a_report_without_recipients_is_a_summary() -> None:
+    callback = FULL | {"statuses": [{"code": 0, "status": "Delivered", "count": 3}]}
+
+    assert one(callback) == Summary(batch_id="01FC66621XXXXX119Z8PMV1QPQ", reference="ref", raw=json.dumps(callback))
+
+
+def test_a_report_that_names_only_some_recipients_is_both() -> None:
+    callback = FULL | {"statuses": [*FULL["statuses"], {"code": 401, "status": "Dispatched", "count": 7}]}
+
+    assert [type(item) for item in read(callback)] == [Report, Report, Report, Summary]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "body"),
+    [
+        ({}, "text", "STOP"),
+        ({"body": ""}, "text", ""),
+        ({"type": "mo_binary", "body": "AAEC", "udh": "10010203040506070809000a0b0c0d0e0f"}, "binary", None),
+        (
+            {"type": "mo_media", "body": {"subject": "Hi", "message": "STOP", "media": [{"status": "Uploaded"}]}},
+            "media",
+            "STOP",
+        ),
+        ({"type": "mo_media", "body": {"subject": "STOP", "media": []}}, "media", "STOP"),
+        ({"type": "mo_media", "body": {"media": []}}, "media", None),
+    ],
+)
+def test_a_message_from_a_phone(changes: dict[str, object], kind: str, body: str | None) -> None:
+    callback = INBOUND | changes
+
+    assert one(callback) == Inbound(
+        inbound_id="01XXXXX21XXXXX119Z8P1XXXXX",
+        kind=kind,
+        sender="+16051234567",
+        recipient="+13185551234",
+        body=body,
+        received_at=datetime(2024, 1, 1, 10, tzinfo=UTC),
+        reference=None,
+        raw=json.dumps(callback),
+    )
+
+
+def test_a_message_to_a_short_code_names_it_as_it_is() -> None:
+    inbound = one(INBOUND | {"to": "12345"})
+
+    assert isinstance(inbound, Inbound)
+    assert inbound.recipient == "12345"
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        {},
+        [],
+        "text",
+        17,
+        None,
+        [REPORT],
+        {"type": "delivery_report_of_tomorrow"},
+        {"type": ["recipient_delivery_report_sms"]},
+        REPORT | {"type": None},
+        REPORT | {"status": "Teleported"},
+        REPORT | {"status": None},
+        REPORT | {"batch_id": ""},
+        REPORT | {"batch_id": 7},
+        REPORT | {"recipient": "the neighbour"},
+        REPORT | {"recipient": None},
+        REPORT | {"code": "none"},
+        REPORT | {"code": 0.5},
+        REPORT | {"at": "yesterday"},
+        REPORT | {"at": "2025-02-30T00:00:00Z"},
+        REPORT | {"at": "0001-01-01T00:00:00+05:00"},
+        FULL | {"batch_id": None},
+        FULL | {"statuses": {"code": 0}},
+        INBOUND | {"id": None},
+        INBOUND | {"from": None},
+        INBOUND | {"received_at": None},
+        INBOUND | {"received_at": "soon"},
+        INBOUND | {"body": {"no": "text"}},
+        INBOUND | {"type": "mo_media", "body": "no object"},
+    ],
+)
+def test_what_cannot_be_used_is_kept_byte_for_byte(callback: object) -> None:
+    raw = json.dumps(callback).encode()
+    (item,) = parse(raw)
+
+    assert isinstance(item, Unusable)
+    assert item.raw == raw
+    assert item.why
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        rb'{"type":"mo_text","body":"\ud83d"}',  # half an emoji: JSON by its grammar, though no text
+        b'{"type":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"type":"mo_text","id":' + b"9" * 10_000 + b"}",
+    ],
+    ids=["half an emoji", "deep nesting", "a huge number"],
+)
+def test_odd_json_is_json(raw: bytes) -> None:
+    (item,) = parse(raw)
+
+    assert isinstance(item, Unusable)
+    assert item.raw == raw
+
+
+@pytest.mark.parametrize("raw", [b"", b" ", b"<html>", b"{", b'{"type": 5, nonsense', b"\xff\xfe\xfd", b"type=mo_text"])
+def test_what_is_no_json_is_refused(raw: bytes) -> None:
+    with pytest.raises(NotJson):
+        parse(raw)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.binary())
+def test_bytes_are_refused_or_read_but_never_crash(raw: bytes) -> None:
+    try:
+        items = parse(raw)
+    except NotJson:
+        return
+    assert items
+
+
+@given(base=st.sampled_from([REPORT, FULL, INBOUND]), field=st.data(), value=JSON)
+def test_any_value_in_any_field_is_read_or_kept(base: dict[str, Any], field: st.DataObject, value: object) -> None:
+    callback = base | {field.draw(st.sampled_from(sorted(base))): value}
+
+    assert read(callback)
+
+
+@given(JSON)
+def test_json_is_never_taken_for_none(value: object) -> None:
+    assert read(value)

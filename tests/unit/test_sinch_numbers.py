@@ -1,0 +1,56 @@
+"""Phone numbers as they cross the edges."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.phone import address, e164, region
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("14155551234", "+14155551234"),
+        ("+14155551234", "+14155551234"),
+        ("0014155551234", "+14155551234"),
+        ("+1 (415) 555-12.34", "+14155551234"),
+        ("33662162466", "+33662162466"),
+        ("12345", None),  # a short code
+        ("Restaurant", None),
+        ("", None),
+        ("+", None),
+        ("+0123456789", None),
+        ("1234567890123456", None),  # longer than any number
+        ("+1415555\u0661234", None),  # digits, but not ours
+    ],
+)
+def test_a_number_is_read_however_it_is_written(written: str, number: str | None) -> None:
+    assert e164(written) == number
+
+
+@pytest.mark.parametrize("sender", ["12345", "Restaurant"])
+def test_what_is_no_number_stays_as_it_is(sender: str) -> None:
+    assert address(sender) == sender
+
+
+@given(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True))
+def test_a_number_survives_the_way_through_sinch(number: str) -> None:
+    assert e164(number) == number
+    assert e164(number.removeprefix("+")) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "country"),
+    [
+        ("+14155551234", "US"),
+        ("+12045551234", "CA"),
+        ("+18765551234", "JM"),
+        ("+33662162466", "FR"),
+        ("+447700900123", "GB"),  # a range kept for films, in nobody's plan
+        ("+10005551234", None),  # no area code of anybody's, and +1 is more than the US
+        ("+80012345678", None),  # belongs to no country
+        ("not a number", None),
+    ],
+)
+def test_the_country_is_that_of_the_number_not_of_its_calling_code(number: str, country: str | None) -> None:
+    assert region(number) == country

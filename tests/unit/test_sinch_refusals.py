@@ -1,0 +1,195 @@
+"""What an answer to a submission means: the table that decides between sending again, failing and looking up."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.providers.base import Accepted, Ambiguous, Refusal, Refused
+from jobs.providers.sinch.refusals import Answer, Sent, outcome, retry_after, unanswered
+
+OURS = Sent(default_sender=True, callback_url=True, reports=True)
+THEIRS = Sent(default_sender=False, callback_url=False, reports=True)
+
+
+def problem(code: str, text: str, field: str = "text") -> bytes:
+    return json.dumps({"code": code, field: text}).encode()
+
+
+def refused(status: int, body: bytes | None = b"", sent: Sent = OURS, **headers: str) -> Refused:
+    result = outcome(Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body), sent)
+    assert isinstance(result, Refused)
+    return result
+
+
+def test_a_201_with_an_id_is_accepted() -> None:
+    answer = Answer(201, {}, b'{"id":"01FC66621XXXXX119Z8PMV1QPQ","to":["14155551234"],"new":1}')
+
+    assert outcome(answer, OURS) == Accepted("01FC66621XXXXX119Z8PMV1QPQ")
+
+
+@pytest.mark.parametrize("body", [None, b"", b"{", b"<html>OK</html>", b"[]", b"{}", b'{"id":null}', b'{"id":""}', b'{"id":7}'])
+def test_a_201_that_cannot_be_read_is_ambiguous(body: bytes | None) -> None:
+    result = outcome(Answer(201, {}, body), OURS)
+
+    assert isinstance(result, Ambiguous)
+    assert result.http_status == 201
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 301, 302, 304, 307, 308, 408, 500, 502, 503, 504, 599])
+def test_what_does_not_say_whether_it_was_taken_is_ambiguous(status: int) -> None:
+    result = outcome(Answer(status, {"retry-after": "5"}, b'{"id":"01FC","code":"x","text":"y"}'), OURS)
+
+    assert isinstance(result, Ambiguous)
+    assert result.http_status == status
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 415])
+@pytest.mark.parametrize("body", [b"", b"<html>no</html>", problem("something_new", "no")])
+def test_the_account_is_meant(status: int, body: bytes) -> None:
+    assert refused(status, body).why is Refusal.ACCOUNT
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The value of to[0] must be a valid MSISDN or group id", "to[17] is not a valid MSISDN", "Invalid: to [3]"],
+)
+def test_a_number_is_meant(text: str) -> None:
+    result = refused(400, problem("syntax_invalid_parameter_format", text))
+
+    assert result.why is Refusal.RECIPIENT
+    assert result.code == "syntax_invalid_parameter_format"
+    assert result.error == f"HTTP 400 syntax_invalid_parameter_format: {text}"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text"),
+    [
+        (400, "syntax_invalid_json", "Unexpected character"),
+        (400, "syntax_constraint_violation", "body must have at most 2000 characters"),
+        (400, "syntax_constraint_violation", "to must hold at most 1000 recipients"),
+        (400, "syntax_constraint_violation", "A value from outside the alphabet"),
+        (400, "syntax_constraint_violation", "expire_at must differ from send_at"),
+        (403, "unknown_group", "no such group"),
+        (403, "unknown_campaign", "no such campaign"),
+        (403, "conflict_group_name", "taken"),
+        (409, "", ""),
+        (413, "", ""),
+        (422, "", ""),
+    ],
+)
+def test_what_all_recipients_share_is_meant(status: int, code: str, text: str) -> None:
+    assert refused(status, problem(code, text)).why is Refusal.SHARED
+
+
+def test_a_400_whose_body_never_ended_still_is_a_refusal() -> None:
+    result = refused(400, None)
+
+    assert result.why is Refusal.SHARED
+    assert result.error == "HTTP 400"
+
+
+SENDER_TEXTS = [
+    "The value of from must be a number",
+    "from is not a valid originator",
+    "from: invalid",
+    "Invalid 'from'",
+    "The field from cannot be empty",
+]
+
+
+@pytest.mark.parametrize("text", SENDER_TEXTS)
+@pytest.mark.parametrize("field", ["text", "description"])
+def test_the_sender_of_our_setting_is_our_setting(text: str, field: str) -> None:
+    assert refused(400, problem("syntax_invalid_parameter_format", text, field)).why is Refusal.SETTING
+
+
+@pytest.mark.parametrize("text", SENDER_TEXTS)
+def test_the_sender_of_a_row_is_the_rows(text: str) -> None:
+    assert refused(400, problem("syntax_invalid_parameter_format", text), THEIRS).why is Refusal.SHARED
+
+
+def test_the_callback_url_is_our_setting() -> None:
+    body = problem("syntax_invalid_parameter_format", "The value of callback_url must be a URL")
+
+    assert refused(400, body).why is Refusal.SETTING
+
+
+def test_a_missing_callback_url_is_said_once() -> None:
+    body = problem("missing_callback_url", "no callback URL")
+    without_reports = Sent(default_sender=True, callback_url=False, reports=False)
+
+    assert refused(403, body).why is Refusal.NO_CALLBACK
+    assert refused(403, body, without_reports).why is Refusal.ACCOUNT
+
+
+def test_throttling_says_how_long() -> None:
+    result = refused(429, retry_after="7")
+
+    assert result.why is Refusal.THROTTLED
+    assert result.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": " 30 "}, 30.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "999999999"}, 3600.0),
+        ({"retry-after": "9" * 5000}, None),
+        ({"retry-after": "Mon, 13 Jan 2025 09:22:50 GMT", "date": "Mon, 13 Jan 2025 09:22:40 GMT"}, 10.0),
+        ({"retry-after": "Mon, 13 Jan 2025 09:22:30 GMT", "date": "Mon, 13 Jan 2025 09:22:40 GMT"}, 0.0),
+        ({"retry-after": "Mon, 13 Jan 2025 09:22:30 GMT"}, 0.0),  # long past by our own clock
+        ({"retry-after": "Fri, 13 Jan 2125 09:22:30 GMT", "date": "rubbish"}, 3600.0),
+        ({"retry-after": "Mon, 99 Jan 2025 09:22:30 GMT"}, None),
+    ],
+)
+def test_retry_after_in_seconds_or_as_a_date(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds
+
+
+@given(st.text())
+def test_any_retry_after_is_a_sensible_wait_or_none(value: str) -> None:
+    seconds = retry_after({"retry-after": value})
+
+    assert seconds is None or 0 <= seconds <= 3600
+
+
+@given(code=st.text(), text=st.text(max_size=2000))
+def test_an_error_is_one_short_printable_line(code: str, text: str) -> None:
+    result = refused(400, problem(code, text))
+
+    assert len(result.error) < 700
+    assert result.error.isprintable()
+
+
+@given(status=st.integers(100, 599), body=st.none() | st.binary())
+def test_every_answer_has_one_of_three_meanings(status: int, body: bytes | None) -> None:
+    result = outcome(Answer(status, {}, body), OURS)
+
+    assert isinstance(result, Refused) == (400 <= status < 500 and status != 408)
+    assert not isinstance(result, Accepted) or status == 201
+
+
+@pytest.mark.parametrize(
+    ("status", "why", "wait"),
+    [
+        (429, Refusal.THROTTLED, 4.0),
+        (401, Refusal.ACCOUNT, None),
+        (403, Refusal.ACCOUNT, None),
+        (503, None, 4.0),
+        (500, None, None),
+    ],
+)
+def test_an_unanswered_question_says_why(status: int, why: Refusal | None, wait: float | None) -> None:
+    error = unanswered(Answer(status, {"retry-after": "4"}, b"<html>"), "batches")
+
+    assert (error.why, error.http_status, error.retry_after) == (why, status, wait)
+    assert error.error == f"batches: HTTP {status}"
