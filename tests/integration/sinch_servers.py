@@ -1,0 +1,96 @@
+"""Servers that answer, break off, stall and hang up, on real sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs.providers.base import Submission
+from jobs.providers.sinch.client import SinchClient
+
+SUBMISSION = Submission("reference-1", None, "Your table is ready", ["+14155551234"])
+SINCE = datetime(2026, 11, 24, 12, tzinfo=UTC)
+Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def answer(status: int, body: object = None, *, length: int | None = None, **headers: str) -> bytes:
+    raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    fields = {"content-length": str(len(raw) if length is None else length), **headers}
+    lines = [f"HTTP/1.1 {status} X", *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + raw
+
+
+class Server:
+    """Says the same to every request and keeps what it heard."""
+
+    def __init__(self, speak: Speak | bytes) -> None:
+        self.connections = 0
+        self.requests: list[tuple[str, bytes]] = []
+        self.heard = asyncio.Event()
+        self.reset = asyncio.Event()
+        self._speak = speak
+        self.origin = ""
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = next(
+                    (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+                )
+                self.requests.append((head.decode(), await reader.readexactly(length)))
+                self.heard.set()
+                if isinstance(self._speak, bytes):
+                    writer.write(self._speak)
+                else:
+                    await self._speak(reader, writer)
+        except ConnectionResetError:
+            self.reset.set()
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+    @property
+    def line(self) -> str:
+        return self.requests[-1][0].partition("\r\n")[0]
+
+
+@asynccontextmanager
+async def serving(speak: Speak | bytes) -> AsyncIterator[Server]:
+    server = Server(speak)
+    async with await asyncio.start_server(server.handle, "127.0.0.1", 0) as listener:
+        server.origin = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        yield server
+        listener.close()
+
+
+@asynccontextmanager
+async def talking_to(origin: str, **options: Any) -> AsyncIterator[SinchClient]:
+    client = SinchClient(plan="plan-1", token="secret-token", host=origin, **options)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def stall(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+
+
+async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 201 X\r\ncontent-length: 1000000\r\n\r\n")
+    while True:
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def abort(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()

@@ -1,0 +1,181 @@
+"""Reports from callbacks and polling: whatever their order and repetition, one truth."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.gateway import Gateway
+from jobs.providers.base import Inbound, Report, Summary, Unusable
+from jobs.recording import GatewayRefused
+from sandbox.simulator.server import Running
+from tests.engine import MakeRig, Rig, column, insert, later, number, plan_of, statuses, trail
+from tests.stack import Connection
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+RANKS = ["sent", "dispatched", "unknown", "expired", "cancelled", "deleted", "aborted", "rejected", "failed", "delivered"]
+
+
+def report(
+    batch_id: str, status: str, code: int | None = None, *, at: datetime | None = NOON, n: int = 0, **more: str
+) -> Report:
+    return Report(batch_id, number(n), status, code, at, more.get("reference"), more.get("raw", "{}"))
+
+
+async def sent_row(rig: Rig, db: Connection) -> tuple[int, str]:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    return row, str(column(db, "batch_id", row))
+
+
+@pytest.mark.parametrize("code", [402, 403, 405, 406, 408, 411])
+async def test_an_abort_that_cannot_pass_is_final_and_says_why(rig: Rig, gateway: Gateway, db: Connection, code: int) -> None:
+    row, batch = await sent_row(rig, db)
+
+    await gateway.record_reports([report(batch, "aborted", code)], source="webhook")
+
+    assert column(db, "status", row) == "aborted"
+    assert column(db, "status_code", row) == code
+    assert f"code {code}" in column(db, "error", row)
+    assert column(db, "finalized_at", row) == NOON
+
+
+async def test_a_temporary_failure_is_a_new_attempt_up_to_five(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    row, batch = await sent_row(rig, db)
+
+    for attempt in range(1, 5):
+        await gateway.record_reports([report(batch, "aborted", 404)], source="webhook")
+        assert (column(db, "status", row), column(db, "attempts", row)) == ("pending", attempt)
+        later(db, "30 minutes")
+        await rig.tick("dispatch")
+        batch = str(column(db, "batch_id", row))
+    await gateway.record_reports([report(batch, "aborted", 404)], source="webhook")
+
+    assert (column(db, "status", row), column(db, "attempts", row)) == ("aborted", 5)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_any_order_of_the_same_reports_gives_the_same_row(
+    data: st.DataObject, rig: Rig, gateway: Gateway, db: Connection
+) -> None:
+    statement = st.tuples(st.sampled_from(RANKS), st.sampled_from([0, 15, 401, 402]), st.integers(0, 2))
+    said = data.draw(st.lists(statement, min_size=1, max_size=6))
+    order = data.draw(st.permutations(said + data.draw(st.lists(st.sampled_from(said), max_size=3))))
+    row, batch = await sent_row(rig, db)
+
+    for status, code, minutes in order:
+        await gateway.record_reports([report(batch, status, code, at=NOON + timedelta(minutes=minutes))], source="webhook")
+
+    status, minutes, code = min(((s, m, c) for s, c, m in said), key=lambda r: (-RANKS.index(r[0]), r[1], r[2]))
+    assert (column(db, "status", row), column(db, "status_code", row)) == (status, code)
+    assert column(db, "reported_at", row) == NOON + timedelta(minutes=minutes)
+
+
+async def test_a_repeated_report_changes_nothing(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    row, batch = await sent_row(rig, db)
+
+    for _ in range(3):
+        await gateway.record_reports([report(batch, "delivered", 0)] * 2, source="webhook")
+
+    assert trail(db, row) == ["accepted", "report"]
+
+
+async def test_a_report_that_overtakes_the_acceptance_is_matched_when_the_batch_is_known(
+    make_rig: MakeRig, gateway: Gateway, db: Connection
+) -> None:
+    rig = await make_rig()
+    (row,) = insert(db)
+    (dispatch,) = (await rig.dispatcher._claim()).dispatches
+
+    await gateway.record_reports([report("B1", "delivered", 0)], source="webhook")
+    assert column(db, "status", row) == "sending"
+    await gateway.accept([(dispatch.dispatch_id, "B1")], worker="w", lease=30, ask_after=300)
+
+    assert column(db, "status", row) == "delivered"
+
+
+async def test_a_report_that_carries_the_reference_proves_the_request_arrived(
+    make_rig: MakeRig, gateway: Gateway, db: Connection
+) -> None:
+    rig = await make_rig()
+    (row,) = insert(db)
+    (dispatch,) = (await rig.dispatcher._claim()).dispatches
+
+    await gateway.record_reports([report("B1", "dispatched", 401, reference=dispatch.dispatch_id)], source="webhook")
+
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("dispatched", "B1")
+
+
+async def test_reports_of_unknown_batches_wait_fourteen_days(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    await gateway.record_reports([report("elsewhere", "delivered", 0)], source="webhook")
+    await rig.tick("upkeep")
+    assert db.execute("select count(*) from outbox_engine.waiting_reports").fetchone() == (1,)
+
+    later(db, "15 days")
+    await rig.tick("upkeep")
+
+    assert db.execute("select count(*) from outbox_engine.waiting_reports").fetchone() == (0,)
+
+
+async def test_missing_reports_are_asked_for(rig: Rig, db: Connection) -> None:
+    insert(db, 3)
+    insert(db, 60, first=10, body="many")
+    await rig.tick("dispatch")
+    rig.simulator.settle()
+
+    later(db, "6 minutes")
+    await rig.tick("reconcile")
+
+    assert statuses(db) == {"delivered": 63}
+
+
+async def test_a_day_after_expiry_without_a_report_the_row_is_unknown(rig: Rig, db: Connection) -> None:
+    rig.simulator.change(dispatch_delay=10_000_000, final_delay=10_000_000)
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+
+    later(db, "4 days 1 hour")
+    await rig.tick("reconcile")
+
+    assert (column(db, "status", row), column(db, "error", row)) == ("unknown", "no report")
+
+
+async def test_a_missed_stop_is_fetched_and_ends_what_waits(rig: Rig, db: Connection) -> None:
+    (row,) = insert(db, send_at=datetime.now(UTC) + timedelta(hours=1))
+    rig.simulator.text_in(sender=number(0), to="+12025550100", body=" Stop! ")
+
+    await rig.tick("inbound")
+
+    assert column(db, "status", row) == "suppressed"
+
+
+async def test_a_late_start_does_not_undo_a_newer_stop(gateway: Gateway, db: Connection) -> None:
+    def said(body: str, minute: int) -> Inbound:
+        at = NOON + timedelta(minutes=minute)
+        return Inbound(f"i{minute}", "mo_text", number(0), "+12025550100", body, at, None, "{}")
+
+    await gateway.record_inbounds([said("STOP", 5)], source="webhook")
+    await gateway.record_inbounds([said("START", 1)], source="reconcile")
+    assert db.execute("select count(*) from public.suppressions").fetchone() == (1,)
+    await gateway.record_inbounds([said("start", 9), said("STOP", 7)], source="reconcile")
+
+    assert db.execute("select count(*) from public.suppressions").fetchone() == (0,)
+
+
+async def test_what_the_database_cannot_store_is_refused_and_can_be_kept(gateway: Gateway, db: Connection) -> None:
+    with pytest.raises(GatewayRefused):
+        await gateway.record_reports([report("B1", "delivered", 0, raw='{"x": "\\u0000"}')], source="webhook")
+
+    await gateway.keep_callbacks([Unusable("a NUL character", b'{"x": "\x00"}')])
+
+    assert db.execute("select raw from outbox_engine.kept_callbacks").fetchone() == (b'{"x": "\x00"}',)
+
+
+async def test_a_summary_has_the_full_report_asked_for(rig: Rig, gateway: Gateway, sinch: Running, db: Connection) -> None:
+    _, batch = await sent_row(rig, db)
+
+    await gateway.request_full_report([Summary(batch, None, "{}")])
+
+    assert (await gateway.claim_asks(plan_of(sinch), limit=10)).batches == (batch,)
