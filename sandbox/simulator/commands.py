@@ -1,6 +1,5 @@
 """``outbox simulator``: the Sinch simulator alone."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -41,9 +40,8 @@ def simulator(
         typer.echo(f"--port: cannot listen on {host}:{port}: {error.strerror}", err=True)
         raise typer.Exit(2) from None
     address = f"[{host}]" if ":" in host else host
-    typer.echo(f"SINCH_BASE_URL=http://{address}:{listener.getsockname()[1]}")
-    sys.stdout.flush()
-    serve(make_server(behaviour, [settings]), listener)
+    line = f"SINCH_BASE_URL=http://{address}:{listener.getsockname()[1]}"
+    serve(make_server(behaviour, [settings]), listener, lambda: print(line, flush=True))  # noqa: T201  the only output
 
 
 def _span(text: str) -> Span:

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,11 +21,17 @@ from sandbox.simulator.plans import PlanSettings
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its signal handling: whoever runs the simulator says when to stop."""
+    """uvicorn without its signal handling: whoever runs the simulator says when to stop, and is told when it answers."""
+
+    on_start: Callable[[], None] = staticmethod(lambda: None)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_start()
 
     def stop(self) -> None:
         self.should_exit = True
@@ -113,9 +120,9 @@ def _announced(child: "subprocess.Popen[str]") -> str:
     raise RuntimeError(f"the simulator ended with exit code {child.wait()} before it was ready")
 
 
-def serve(server: Server, listener: socket.socket) -> None:
-    """Run until SIGINT or SIGTERM."""
-    import signal
+def serve(server: Server, listener: socket.socket, on_start: Callable[[], None]) -> None:
+    """Run until SIGINT or SIGTERM, calling ``on_start`` once both the port and the signals are attended to."""
+    server.on_start = on_start
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -187,6 +187,16 @@ class TestTheCommand:
             assert sim.control.behaviour().behaviour.seed == 3
             assert sim.control.behaviour().behaviour.latency == (0.001, 0.002)
 
+    def test_it_ends_in_peace_when_told_to(self) -> None:
+        command = [sys.executable, "-m", "sandbox.simulator", "--port", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline().startswith("SINCH_BASE_URL=http://127.0.0.1:")
+            child.terminate()
+            _, errors = child.communicate(timeout=20)
+
+        assert (child.returncode, errors) == (0, "")
+
     def test_a_taken_port_is_one_line_and_exit_code_2(self) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
