@@ -44,19 +44,11 @@ def supabase_settings(stack: LocalStack) -> SupabaseSettings:
     return SupabaseSettings(_env_file=None, supabase_url=stack.url, supabase_secret_key=stack.secret_key)
 
 
-@pytest.fixture(scope="session")
-def simulators() -> Iterator[Running]:
+@pytest.fixture
+def sinch() -> Iterator[Running]:
+    """A simulator in good health that knows of nothing. Its callbacks go nowhere: reports come by polling."""
     with server.running(plan=PlanSettings(callback_url="http://127.0.0.1:9/webhooks/sinch/delivery")) as running:
         yield running
-
-
-@pytest.fixture
-def sinch(simulators: Running) -> Iterator[Running]:
-    """A simulator in good health that knows of nothing. Its callbacks go nowhere: reports come by polling."""
-    simulators.control.reset()
-    simulators.control.heal()
-    yield simulators
-    simulators.control.heal()
 
 
 @pytest.fixture
