@@ -1,0 +1,144 @@
+-- Local time: what a wall clock shows somewhere, and the instant that is. Pure functions; campaigns are built on them.
+--
+-- A local time that a clock change skips moves forward by as much as was skipped. Of two instants that show the same local
+-- time, the first counts. (PostgreSQL alone takes the second.)
+
+-- The zones that may be named. `at time zone` also takes abbreviations and any made-up name with a number behind it, as fixed
+-- offsets; those are refused, because a typing error would become a guess.
+create table outbox_engine.zones (
+  name text primary key
+);
+alter table outbox_engine.zones enable row level security;
+insert into outbox_engine.zones (name)
+select name from pg_catalog.pg_timezone_names
+where name !~ '^(posix|right)/' and name not in ('Factory', 'localtime', 'posixrules');
+
+-- Called by the checks of campaigns and members. Zones that a newer tz database brought are learned when first named; the
+-- server's own list takes a tenth of a second to read, so it is asked only then.
+create function outbox_engine.is_zone(p_name text) returns boolean
+language plpgsql set search_path = ''
+as $$
+begin
+  if exists (select from outbox_engine.zones where name = p_name) then
+    return true;
+  end if;
+  if p_name !~ '^[A-Z][A-Za-z0-9_+/-]+$' or p_name in ('Factory') then
+    return false;
+  end if;
+  insert into outbox_engine.zones (name)
+  select name from pg_catalog.pg_timezone_names where name = p_name
+  on conflict do nothing;
+  return exists (select from outbox_engine.zones where name = p_name);
+end
+$$;
+
+-- How far the wall clock of a zone is ahead of UTC at an instant.
+create function outbox_engine.utc_offset(p_at timestamptz, p_zone text) returns interval
+language sql stable set search_path = ''
+as $$
+  select (p_at at time zone p_zone) - (p_at at time zone 'UTC')
+$$;
+
+-- The instant at which a zone's wall clock shows this time: the first of two; in a gap, as long after the gap's start as the
+-- time is. A zone's offset is below a day, so a day before and a day after lie on either side of whatever change there is.
+-- Where two changes fall within those two days, the offset in between is tried as well.
+create function outbox_engine.instant_of(p_local timestamp, p_zone text) returns timestamptz
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_as_utc timestamptz := p_local at time zone 'UTC';
+  v_before interval := outbox_engine.utc_offset(v_as_utc - interval '24 hours', p_zone);
+  v_after interval := outbox_engine.utc_offset(v_as_utc + interval '24 hours', p_zone);
+  v_candidate timestamptz;
+begin
+  if v_before = v_after and outbox_engine.utc_offset(v_as_utc - v_before, p_zone) = v_before then
+    return v_as_utc - v_before;
+  end if;
+  select min(c.at) into v_candidate
+  from (
+    select v_as_utc - outbox_engine.utc_offset(v_as_utc + h * interval '4 hours', p_zone) as at
+    from generate_series(-6, 6) h
+  ) c
+  where c.at at time zone p_zone = p_local;
+  if v_candidate is not null then
+    return v_candidate;
+  end if;
+  -- In a gap: the offset that held before it. It is the one whose result the change has carried past the time asked for.
+  select min(c.at) into v_candidate
+  from (
+    select v_as_utc - outbox_engine.utc_offset(v_as_utc + h * interval '4 hours', p_zone) as at
+    from generate_series(-6, 6) h
+  ) c
+  where c.at at time zone p_zone > p_local;
+  return coalesce(v_candidate, v_as_utc - v_before);
+end
+$$;
+
+-- An instant moved by an offset: months, weeks and days on the wall clock of the zone, hours and less in real time. The day
+-- of a month that is too short becomes its last. Without a zone only the latter kind is possible.
+create function outbox_engine.moved_by(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
+language sql stable set search_path = ''
+as $$
+  select case
+    when d.days = '0' then p_at + t.time
+    else outbox_engine.instant_of((p_at at time zone p_zone) + d.days, p_zone) + t.time
+  end
+  from
+    (select make_interval(months => (extract(year from p_offset) * 12 + extract(month from p_offset))::integer,
+      days => extract(day from p_offset)::integer) as days) d,
+    (select make_interval(hours => extract(hour from p_offset)::integer, mins => extract(minute from p_offset)::integer,
+      secs => extract(second from p_offset)::double precision) as time) t
+$$;
+
+-- The first opening of a daily window that is not over at an instant: when it opens (the instant itself, where it is open
+-- already) and the first instant after it. The end is exclusive. A window whose end is not after its start crosses midnight
+-- and belongs to the day it opens, and so do its `p_days` (ISO, 1 Monday to 7 Sunday; null is every day). A window without
+-- times is the whole day. Nulls where it never opens. Without any window, open for ever.
+create function outbox_engine.opening(
+  p_from timestamptz, p_start time, p_end time, p_days smallint[], p_zone text,
+  out opens_at timestamptz, out closes_at timestamptz
+)
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_start time := coalesce(p_start, '00:00');
+  v_end time := coalesce(p_end, '24:00');
+  v_day date;
+begin
+  if p_start is null and p_days is null then
+    opens_at := p_from;
+    closes_at := 'infinity';
+    return;
+  end if;
+  v_day := (p_from at time zone p_zone)::date - 1;
+  for v_tries in 0 .. 9 loop
+    if p_days is null or extract(isodow from v_day) = any (p_days) then
+      opens_at := outbox_engine.instant_of(v_day + v_start, p_zone);
+      closes_at := outbox_engine.instant_of(v_day + (v_end <= v_start)::integer + v_end, p_zone);
+      if closes_at > p_from and closes_at > opens_at then
+        opens_at := greatest(opens_at, p_from);
+        return;
+      end if;
+    end if;
+    v_day := v_day + 1;
+  end loop;
+  opens_at := null;
+  closes_at := null;
+end
+$$;
+
+-- The first instant of the local day an instant lies in, for caps and budgets by the day.
+create function outbox_engine.day_start(p_at timestamptz, p_zone text) returns timestamptz
+language sql stable set search_path = ''
+as $$
+  select outbox_engine.instant_of(date_trunc('day', p_at at time zone p_zone), p_zone)
+$$;
+
+-- The first instant of the local ISO week (Monday) an instant lies in.
+create function outbox_engine.week_start(p_at timestamptz, p_zone text) returns timestamptz
+language sql stable set search_path = ''
+as $$
+  select outbox_engine.instant_of(date_trunc('week', p_at at time zone p_zone), p_zone)
+$$;
+
+notify pgrst, 'reload schema';

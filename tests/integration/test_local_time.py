@@ -1,0 +1,258 @@
+"""Local time in SQL against Python's zoneinfo: every zone of the tz database, on the days its clocks change."""
+
+# Wall-clock times have no zone.
+# ruff: noqa: DTZ001
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from functools import cache
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.stack import Connection
+
+YEARS = (2012, 2038)
+CHANGES_A_ZONE = 4
+ZONES = sorted(available_timezones() - {"Factory", "localtime"})
+AROUND = [timedelta(minutes=m) for m in (-61, -60, -31, -30, -1, 0, 1, 15, 29, 30, 31, 59, 60, 61, 90, 119, 120, 121)]
+relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_every_zone_of_the_tz_database_is_known(db: Connection) -> None:
+    known = {name for (name,) in db.execute("select name from outbox_engine.zones")}
+    missing = set(ZONES) - known
+
+    assert len(missing) <= len(ZONES) // 50, f"the server's tz database lacks {sorted(missing)}"
+
+
+def test_what_is_no_zone_is_no_zone(db: Connection) -> None:
+    for name in ("Europe/Atlantis", "FOO+3", "europe/berlin", "CEST", "+02:00", "", "Factory", "posixrules", "Europe/Berlin "):
+        assert not one(db, "select outbox_engine.is_zone(%s)", [name]), name
+    assert one(db, "select outbox_engine.is_zone('Asia/Kathmandu')")
+
+
+def test_around_every_clock_change_of_every_zone_a_local_time_is_the_instant_that_zoneinfo_says(db: Connection) -> None:
+    asked = [(zone, local) for zone in shared_zones(db) for local in islice(wall_times_near_changes(zone), 200)]
+    answers = instants(db, asked)
+
+    assert len(asked) > 10_000
+    wrong = [(zone, local, is_, answer) for (zone, local), answer in answers.items() if (is_ := instant(zone, local)) != answer]
+    assert wrong == []
+
+
+@relaxed
+@given(data=st.data())
+def test_any_local_time_anywhere_is_the_instant_that_zoneinfo_says(db: Connection, data: st.DataObject) -> None:
+    zones = shared_zones(db)
+    moments = st.datetimes(min_value=datetime(1975, 1, 1), max_value=datetime(2037, 12, 1)).map(
+        lambda t: t.replace(microsecond=0)
+    )
+    asked = data.draw(st.lists(st.tuples(st.sampled_from(zones), moments), min_size=1, max_size=20))
+    for (zone, local), answer in instants(db, asked).items():
+        assert answer == instant(zone, local), (zone, local)
+
+
+@relaxed
+@given(
+    zone=st.sampled_from(
+        ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/St_Johns", "UTC"]
+    ),
+    at=st.datetimes(min_value=datetime(2024, 1, 1), max_value=datetime(2027, 12, 1)),
+    days=st.integers(-40, 40),
+    minutes=st.integers(-3000, 3000),
+)
+def test_days_move_on_the_wall_clock_and_minutes_in_real_time(
+    db: Connection, zone: str, at: datetime, days: int, minutes: int
+) -> None:
+    start = at.replace(microsecond=0, tzinfo=UTC)
+    moved = one(
+        db,
+        "select outbox_engine.moved_by(%s, make_interval(days => %s, mins => %s), %s)",
+        [start, days, minutes, zone],
+    )
+
+    wall = start.astimezone(ZoneInfo(zone)).replace(tzinfo=None) + timedelta(days=days)
+    day_moved = instant(zone, wall) if days else start
+    assert moved == day_moved + timedelta(minutes=minutes)
+
+
+def test_a_day_before_is_the_same_wall_time_on_both_days_of_a_clock_change(db: Connection) -> None:
+    cases = {
+        ("2026-03-29T12:00:00+02:00", "-1 day"): "2026-03-28T12:00:00+01:00",
+        ("2026-10-25T12:00:00+01:00", "-1 day"): "2026-10-24T12:00:00+02:00",
+        ("2026-03-29T12:00:00+02:00", "-24 hours"): "2026-03-28T11:00:00+01:00",
+        ("2026-03-31T09:00:00+02:00", "-1 month"): "2026-02-28T09:00:00+01:00",
+        ("2026-04-05T09:00:00+02:00", "-1 week -2 hours"): "2026-03-29T07:00:00+02:00",
+        ("2026-03-30T02:30:00+02:00", "-1 day"): "2026-03-29T03:30:00+02:00",
+        ("2026-10-26T02:30:00+01:00", "-1 day"): "2026-10-25T02:30:00+02:00",
+    }
+    for (at, offset), expected in cases.items():
+        moved = one(
+            db, "select outbox_engine.moved_by(%s, %s::interval, 'Europe/Berlin')", [datetime.fromisoformat(at), offset]
+        )
+        assert moved == datetime.fromisoformat(expected), (at, offset)
+
+
+@relaxed
+@given(
+    zone=st.sampled_from(
+        [
+            "Europe/Berlin",
+            "America/New_York",
+            "Australia/Lord_Howe",
+            "Asia/Kathmandu",
+            "Africa/Cairo",
+            "America/Nuuk",
+            "Asia/Beirut",
+        ]
+    ),
+    at=st.one_of(
+        st.datetimes(min_value=datetime(2024, 1, 1), max_value=datetime(2027, 12, 1)),
+        st.integers(-3000, 3000).map(lambda m: datetime(2026, 3, 29, 1) + timedelta(minutes=m)),
+        st.integers(-3000, 3000).map(lambda m: datetime(2026, 10, 25, 1) + timedelta(minutes=m)),
+    ),
+    start=st.one_of(st.none(), st.integers(0, 1439)),
+    length=st.integers(1, 1439),
+    days=st.one_of(st.none(), st.sets(st.integers(1, 7), min_size=1)),
+)
+def test_a_window_opens_when_its_definition_says(
+    db: Connection, zone: str, at: datetime, start: int | None, length: int, days: set[int] | None
+) -> None:
+    now = at.replace(microsecond=0, tzinfo=UTC)
+    begins = None if start is None else clock_time(start)
+    ends = None if start is None else clock_time((start + length) % 1440)
+    row = db.execute(
+        "select opens_at, nullif(closes_at, 'infinity') from outbox_engine.opening(%s, %s, %s, %s::smallint[], %s)",
+        [now, begins, ends, None if days is None else sorted(days), zone],
+    ).fetchone()
+
+    assert row == opening(now, begins, ends, days, zone)
+
+
+def test_a_window_holds_its_ends_across_midnight_and_clock_changes(db: Connection) -> None:
+    def ask(at: str, begins: str, ends: str, days: list[int] | None = None) -> tuple[Any, ...]:
+        row = db.execute(
+            "select opens_at, closes_at from outbox_engine.opening(%s, %s, %s, %s::smallint[], 'Europe/Berlin')",
+            [datetime.fromisoformat(at), begins, ends, days],
+        ).fetchone()
+        assert row is not None
+        return row
+
+    berlin = datetime.fromisoformat
+    assert ask("2026-11-24T08:59:59+01:00", "09:00", "17:00")[0] == berlin("2026-11-24T09:00:00+01:00")
+    assert ask("2026-11-24T16:59:59+01:00", "09:00", "17:00")[0] == berlin("2026-11-24T16:59:59+01:00")
+    assert ask("2026-11-24T17:00:00+01:00", "09:00", "17:00")[0] == berlin("2026-11-25T09:00:00+01:00")
+    # A window that opens on Friday night still holds early on Saturday, and one of Saturdays alone does not.
+    assert ask("2026-11-28T01:00:00+01:00", "22:00", "06:00", [5])[0] == berlin("2026-11-28T01:00:00+01:00")
+    assert ask("2026-11-28T01:00:00+01:00", "22:00", "06:00", [6])[0] == berlin("2026-11-28T22:00:00+01:00")
+    # In the night that lacks 02:00 to 03:00, and in the one that has it twice.
+    assert ask("2026-03-29T00:30:00+01:00", "02:30", "02:45") == (
+        berlin("2026-03-29T03:30:00+02:00"),
+        berlin("2026-03-29T03:45:00+02:00"),
+    )
+    assert ask("2026-10-25T00:30:00+02:00", "02:30", "04:00") == (
+        berlin("2026-10-25T02:30:00+02:00"),
+        berlin("2026-10-25T04:00:00+01:00"),
+    )
+
+
+# What the functions must answer, said a second time in Python.
+
+
+def instant(zone: str, local: datetime) -> datetime:
+    """PEP 495: fold=0 is the first of two, and in a gap goes by the offset before it, which is forward by the gap."""
+    return local.replace(tzinfo=ZoneInfo(zone), fold=0).astimezone(UTC)
+
+
+def opening(
+    now: datetime, begins: time | None, ends: time | None, days: set[int] | None, zone: str
+) -> tuple[datetime, datetime | None]:
+    if begins is None and days is None:
+        return now, None
+    here = now.astimezone(ZoneInfo(zone)).date()
+    for day in (here + timedelta(days=n) for n in range(-1, 10)):
+        if days is not None and day.isoweekday() not in days:
+            continue
+        first = datetime.combine(day, begins or time())
+        last = datetime.combine(day, ends) if ends is not None else first + timedelta(days=1)
+        if last <= first:
+            last += timedelta(days=1)
+        opens, closes = instant(zone, first), instant(zone, last)
+        if closes > now and closes > opens:
+            return max(opens, now), closes
+    raise AssertionError("a window that never opens")
+
+
+def clock_time(minutes: int) -> time:
+    return time(minutes // 60, minutes % 60)
+
+
+def wall_times_near_changes(zone: str) -> Iterator[datetime]:
+    """Wall times on both sides of a zone's latest changes, read off the clock before and after each."""
+    for change in changes(zone)[-CHANGES_A_ZONE:]:
+        for side in (change - timedelta(seconds=1), change):
+            offset = side.astimezone(ZoneInfo(zone)).utcoffset()
+            assert offset is not None
+            wall = (change + offset).replace(tzinfo=None)
+            yield from (wall + by for by in AROUND)
+
+
+@cache
+def changes(zone: str) -> list[datetime]:
+    """The instants at which a zone's offset changes, to the second."""
+    found = []
+    info = ZoneInfo(zone)
+    at, end = datetime(YEARS[0], 1, 1, tzinfo=UTC), datetime(YEARS[1], 1, 1, tzinfo=UTC)
+    while at < end:
+        after = at + timedelta(days=7)
+        if at.astimezone(info).utcoffset() != after.astimezone(info).utcoffset():
+            low, high = at, after
+            while high - low > timedelta(seconds=1):
+                middle = low + (high - low) // 2
+                same = middle.astimezone(info).utcoffset() == low.astimezone(info).utcoffset()
+                low, high = (middle, high) if same else (low, middle)
+            found.append(high.replace(microsecond=0))
+        at = after
+    return found
+
+
+_shared: list[str] = []
+
+
+def shared_zones(db: Connection) -> list[str]:
+    """Zones in which the server's tz database and Python's say the same; their versions differ now and then."""
+    if not _shared:
+        known = {str(name) for (name,) in db.execute("select name from outbox_engine.zones")}
+        days = [datetime(1975, 1, 1, tzinfo=UTC) + timedelta(days=n) for n in range(0, 365 * 63, 12)]
+        _shared.extend(
+            zone
+            for zone in ZONES
+            if zone in known and offsets(db, zone, days) == [d.astimezone(ZoneInfo(zone)).utcoffset() for d in days]
+        )
+        assert len(_shared) > len(ZONES) * 0.9
+    return _shared
+
+
+def offsets(db: Connection, zone: str, at: list[datetime]) -> list[timedelta]:
+    rows = db.execute(
+        "select outbox_engine.utc_offset(t, %s) from unnest(%s::timestamptz[]) with ordinality u (t, n) order by n", [zone, at]
+    )
+    return [row[0] for row in rows]  # type: ignore[misc]
+
+
+def instants(db: Connection, asked: list[tuple[str, datetime]]) -> dict[tuple[str, datetime], datetime]:
+    rows = db.execute(
+        "select z, t, outbox_engine.instant_of(t, z) from unnest(%s::text[], %s::timestamp[]) u (z, t)",
+        [[zone for zone, _ in asked], [local for _, local in asked]],
+    ).fetchall()
+    return {(zone, local): answer for zone, local, answer in rows}  # type: ignore[misc]
+
+
+def one(db: Connection, question: str, values: list[Any] | None = None) -> Any:
+    row = db.execute(question, values).fetchone()
+    assert row is not None
+    return row[0]
