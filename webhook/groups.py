@@ -149,7 +149,8 @@ class GroupCommit(Generic[T]):
             ticket.failed(error)
             return
         try:
-            await self._set_aside(item, error)
+            async with asyncio.timeout(self._seconds):
+                await self._set_aside(item, error)
         except Exception as second:  # noqa: BLE001  # it could not even be kept: this request alone is told so
             ticket.failed(second)
         else:
