@@ -148,9 +148,11 @@ def _capture(name: str, exc_info: Any, scope: sentry_sdk.Scope) -> None:
 
 
 def sentry_options() -> dict[str, Any]:
-    """What is sent to Sentry: errors and cron monitors, without personal data, request bodies or local variables."""
+    """What is sent to Sentry: errors and cron monitors, without personal data, request bodies or local variables.
+
+    Personal data is off unless it is asked for; newer clients warn about the option that said so.
+    """
     return {
-        "send_default_pii": False,
         "max_request_body_size": "never",
         "include_local_variables": False,
         "auto_enabling_integrations": False,

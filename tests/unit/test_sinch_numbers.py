@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.phone import address, e164, region
+from jobs.phone import address, e164
 
 
 @pytest.mark.parametrize(
@@ -37,20 +37,3 @@ def test_what_is_no_number_stays_as_it_is(sender: str) -> None:
 def test_a_number_survives_the_way_through_sinch(number: str) -> None:
     assert e164(number) == number
     assert e164(number.removeprefix("+")) == number
-
-
-@pytest.mark.parametrize(
-    ("number", "country"),
-    [
-        ("+14155551234", "US"),
-        ("+12045551234", "CA"),
-        ("+18765551234", "JM"),
-        ("+33662162466", "FR"),
-        ("+447700900123", "GB"),  # a range kept for films, in nobody's plan
-        ("+10005551234", None),  # no area code of anybody's, and +1 is more than the US
-        ("+80012345678", None),  # belongs to no country
-        ("not a number", None),
-    ],
-)
-def test_the_country_is_that_of_the_number_not_of_its_calling_code(number: str, country: str | None) -> None:
-    assert region(number) == country
