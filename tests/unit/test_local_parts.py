@@ -74,10 +74,15 @@ def test_the_database_url_is_one_that_the_supabase_cli_takes_too() -> None:
 
 
 def test_a_process_is_itself_until_it_ends() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    # Until the child has said something it may still be between fork and exec, where it has no command line of its own.
+    speaks = "print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", speaks], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         one = processes.identify(process.pid)
         assert one == processes.identify(process.pid)
         assert "input()" in processes.command_line(process.pid)
+        process.communicate(b"\n")
     assert processes.identify(process.pid) != one
 
 
