@@ -34,7 +34,7 @@ def webhook(
         raise typer.Exit(2) from None
 
     try:
-        listener = _listen(host, port)
+        listener = listen(host, port)
     except OSError as error:
         typer.echo(f"cannot listen on {host} port {port}: {error.strerror or error}", err=True)
         raise typer.Exit(1) from None
@@ -43,14 +43,14 @@ def webhook(
 
 def serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT: then take no more, finish what was begun, and return within ten seconds."""
-    with asyncio.Runner(loop_factory=_server_config(None).get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=server_config(None).get_loop_factory()) as runner:
         runner.run(_serve(access, project, listener))
 
 
 async def _serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
     gateway = await Gateway.connect(project)
     try:
-        server = uvicorn.Server(_server_config(create_app(access, gateway)))
+        server = uvicorn.Server(server_config(create_app(access, gateway)))
         _stop_on_signals(server)
         host, port = listener.getsockname()[:2]
         log.info("webhook.listening", host=host, port=port)
@@ -59,7 +59,8 @@ async def _serve(access: WebhookSettings, project: SupabaseSettings, listener: s
         await gateway.aclose()
 
 
-def _server_config(app: object) -> uvicorn.Config:
+def server_config(app: object) -> uvicorn.Config:
+    """How the app is served."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # None where only the choice of the event loop is asked for
         log_config=None,
@@ -74,11 +75,14 @@ def _server_config(app: object) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError where the name is unknown or the port is taken."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Headers and body are two writes; without this the second would wait for the other side's delayed acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError:

@@ -88,9 +88,11 @@ class GroupCommit(Generic[T]):
         await ticket.future
 
     async def aclose(self) -> None:
-        """Wait for what is still waiting."""
+        """Wait a second for what is still waiting, then leave it: it was not acknowledged, so it comes again."""
         if self._workers:
-            await asyncio.wait(self._workers)
+            _, late = await asyncio.wait(self._workers, timeout=1.0)
+            for worker in late:
+                worker.cancel()
 
     def _wake_worker(self) -> None:
         if self._workers and (len(self._workers) >= self._calls or len(self._waiting) < self._crowd):

@@ -281,6 +281,19 @@ async def test_an_item_that_comes_the_moment_a_worker_ends_is_not_forgotten() ->
     assert len(database.committed) == 150
 
 
+async def test_closing_does_not_wait_for_a_database_that_hangs() -> None:
+    database = Database()
+    database.open.clear()
+    groups = grouped(database)
+    requests = adding(groups, [1])
+    await database.called.wait()
+
+    await groups.aclose()
+    results = await asyncio.gather(*requests, return_exceptions=True)
+
+    assert [type(result) for result in results] == [GatewayUnavailable]
+
+
 async def test_stopping_in_the_middle_tells_everyone_who_waits() -> None:
     database = Database()
     database.open.clear()

@@ -1,0 +1,132 @@
+"""The webhook app and the real database behind it."""
+
+import asyncio
+from typing import Any
+
+from jobs.gateway import Gateway
+from jobs.settings import SupabaseSettings
+from sandbox.local.stack import LocalStack
+from tests.engine import Rig, column, gateway, insert, make_rig, number, rig, sinch
+from tests.integration.webhook_app import DELIVERY, INBOUND, SUMMARY, inbound, report, serving, signed
+from tests.stack import Connection
+
+__all__ = ["gateway", "make_rig", "rig", "sinch"]
+
+
+def count(db: Connection, table: str) -> int:
+    row = db.execute(f"select count(*) from {table}").fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+async def sent(rig: Rig, db: Connection, rows: int = 1) -> tuple[list[int], str]:
+    """Rows that went out together, and the id of their batch."""
+    ids = insert(db, rows)
+    await rig.tick("dispatch")
+    return ids, str(column(db, "batch_id", ids[0]))
+
+
+def final(batch_id: str, n: int, **changes: Any) -> dict[str, Any]:
+    return report(batch_id=batch_id, recipient=number(n).removeprefix("+"), **changes)
+
+
+async def test_a_report_reaches_its_row_and_a_repeat_changes_nothing(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    (row,), batch_id = await sent(rig, db)
+
+    async with serving(gateway) as client:
+        assert (await client.post(DELIVERY, **signed(final(batch_id, 0)))).status_code == 204
+        assert column(db, "status", row) == "delivered"
+        events = count(db, "public.outbox_events")
+        assert (await client.post(DELIVERY, **signed(final(batch_id, 0)))).status_code == 204
+
+    assert count(db, "public.outbox_events") == events
+
+
+async def test_a_crowd_of_reports_reaches_its_rows(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    _, batch_id = await sent(rig, db, 100)
+
+    async with serving(gateway) as client:
+        answers = await asyncio.gather(
+            *(
+                client.post(DELIVERY, **signed(final(batch_id, n, status=s)))
+                for n in range(100)
+                for s in ("Dispatched", "Delivered")
+            )
+        )
+
+    assert {answer.status_code for answer in answers} == {204}
+    assert db.execute("select distinct status from public.outbox").fetchall() == [("delivered",)]
+
+
+async def test_an_item_that_the_database_refuses_is_kept_and_the_others_commit(
+    rig: Rig, gateway: Gateway, db: Connection
+) -> None:
+    ids, batch_id = await sent(rig, db, 20)
+    poisoned = final(batch_id, 7, client_reference="nul \u0000 character")
+
+    async with serving(gateway) as client:
+        answers = await asyncio.gather(
+            *(client.post(DELIVERY, **signed(poisoned if n == 7 else final(batch_id, n))) for n in range(20))
+        )
+
+    assert {answer.status_code for answer in answers} == {204}
+    assert [column(db, "status", row) for row in ids] == ["sent" if n == 7 else "delivered" for n in range(20)]
+    assert count(db, "outbox_engine.kept_callbacks") == 1
+
+
+async def test_a_code_no_number_can_hold_is_kept_too(gateway: Gateway, db: Connection) -> None:
+    async with serving(gateway) as client:
+        assert (await client.post(DELIVERY, **signed(report(code=10**30)))).status_code == 204
+
+    assert count(db, "outbox_engine.kept_callbacks") == 1
+
+
+async def test_what_this_version_cannot_read_is_kept_byte_for_byte(gateway: Gateway, db: Connection) -> None:
+    request = signed(b'{"type": "mo_of_tomorrow", "text": "\\ud83d \\u0000"}')
+    async with serving(gateway) as client:
+        assert (await client.post(INBOUND, **request)).status_code == 204
+
+    assert db.execute("select raw from outbox_engine.kept_callbacks").fetchall() == [(request["content"],)]
+
+
+async def test_a_report_on_a_batch_nobody_knows_is_taken(gateway: Gateway, db: Connection) -> None:
+    async with serving(gateway) as client:
+        assert (await client.post(DELIVERY, **signed(report(batch_id="unheard of")))).status_code == 204
+
+
+async def test_a_stop_ends_what_waits_for_that_number(gateway: Gateway, db: Connection) -> None:
+    async with serving(gateway) as client:
+        for _ in range(2):
+            callback = inbound(**{"from": number(0).removeprefix("+")})
+            assert (await client.post(INBOUND, **signed(callback))).status_code == 204
+
+    assert db.execute("select recipient from public.suppressions").fetchall() == [(number(0),)]
+    assert count(db, "public.inbound_messages") == 1
+
+
+async def test_a_summary_is_taken_and_a_rejected_signature_noted(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    _, batch_id = await sent(rig, db)
+
+    async with serving(gateway) as client:
+        assert (await client.post(DELIVERY, **signed(SUMMARY | {"batch_id": batch_id}))).status_code == 204
+        assert (await client.post(DELIVERY, **signed(report(), "another secret"))).status_code == 401
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_without_the_database_it_is_503_until_it_is_back(db: Connection, gateway: Gateway, stack: LocalStack) -> None:
+    nowhere = SupabaseSettings(_env_file=None, supabase_url="http://127.0.0.1:9", supabase_secret_key=stack.secret_key)
+    away = await Gateway.connect(nowhere)
+
+    async with serving(away) as client:
+        assert (await client.post(DELIVERY, **signed(report()))).status_code == 503
+        assert (await client.get("/readyz")).status_code == 503
+    await away.aclose()
+
+
+async def test_before_the_migrations_it_is_503(db: Connection, gateway: Gateway) -> None:
+    db.execute("alter function public.outbox_record_reports rename to outbox_record_reports_later")
+    try:
+        async with serving(gateway) as client:
+            assert (await client.post(DELIVERY, **signed(report()))).status_code == 503
+    finally:
+        db.execute("alter function public.outbox_record_reports_later rename to outbox_record_reports")
