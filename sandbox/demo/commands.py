@@ -1,105 +1,148 @@
 """``outbox demo``: everything on this machine, with real work."""
 
 import json
+import math
 import sys
-import tempfile
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from time import monotonic, sleep
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Annotated
 
-import httpx
-import psycopg
 import typer
 from rich.console import Console
-from rich.live import Live
-from supabase import create_client
-from supabase.lib.client_options import SyncClientOptions
 
-from sandbox.demo.parts import PartFailed, Parts, running, tail
-from sandbox.demo.verdict import Verdict, judge
-from sandbox.demo.view import FINAL, Connection, Snapshot, line, look, screen
-from sandbox.demo.work import STOPPER, Work, plan_work, put
-from sandbox.local.errors import StackError
+from sandbox.demo import words
+from sandbox.demo.interrupts import Interrupted, Interrupts, heeded
+from sandbox.demo.parts import PartFailed, Parts, running
+from sandbox.demo.show import Show
+from sandbox.demo.verdict import Verdict
+from sandbox.demo.work import MOST_MESSAGES, plan_work
+from sandbox.local.errors import StackError, WrongUsage
+from sandbox.local.stack import LocalStack
 
-_LOOK_SECONDS = 0.5
-_PLAIN_EVERY = 10
+_SECONDS_FOR_WHAT_IS_DUE = 10
+_LEAST_RATE = 5
 
 
 def demo(
-    messages: Annotated[int, typer.Option(help="How many messages to send.", min=1, max=100_000)] = 200,
-    leave: Annotated[bool, typer.Option("--exit", help="Stop when all are final, instead of staying open.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one summary object on stdout, the rest on stderr.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the Supabase API and table browser; 0 takes a free one.", min=0)] = 0,
+    *,
+    messages: Annotated[int, typer.Option(help="How many messages to send.", min=1, max=MOST_MESSAGES)] = 200,
+    leave: Annotated[bool, typer.Option("--exit", help="End when all are final, instead of staying open.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one summary object on stdout, all else on stderr. Ends like --exit.")
+    ] = False,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Keep logs and database in this folder; an earlier demo's are replaced.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option(help="Port of the Supabase API and table browser; 0 takes a free one.", min=0, max=65535)
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Where chance starts: the same seed sends the same messages.")] = 1,
 ) -> None:
     """Start a local Supabase, a Sinch simulator, the scheduler and the webhook app, and watch messages move.
 
     Exit code 0 only if nothing was lost or sent twice, by the simulator's own books.
     """
-    console = Console(stderr=as_json)
-    folder = Path(tempfile.mkdtemp(prefix="outbox-demo-"))
+    console = Console(stderr=as_json, highlight=False, emoji=False, markup=False)
+    demonstration = Demonstration(console, messages=messages, seed=seed, live=console.is_terminal and not as_json)
     try:
-        console.print("Starting a local Supabase, a Sinch simulator, the scheduler and the webhook app …")
-        with running(folder, port=port) as parts:
-            verdict = _show(parts, plan_work(messages), console, stay=not leave and not as_json)
-    except KeyboardInterrupt:
+        with heeded() as interrupts:
+            verdict = demonstration.run(interrupts, data_dir, port, stay=not (leave or as_json))
+    except Interrupted as interrupted:
         console.print("Stopped. Nothing is left running.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + interrupted.number) from None
     except (PartFailed, StackError) as error:
         typer.echo(f"outbox demo: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2 if isinstance(error, WrongUsage) else 1) from None
 
     if as_json:
         sys.stdout.write(json.dumps(verdict.as_dict()) + "\n")
-    else:
-        console.print(_in_words(verdict))
-    if not verdict.good:
-        typer.echo(f"the end of the scheduler's log, all of it in {folder}:\n{tail(folder / 'scheduler.log')}", err=True)
-        raise typer.Exit(1)
+    raise typer.Exit(0 if verdict.good else 1)
 
 
-def _show(parts: Parts, work: Work, console: Console, *, stay: bool) -> Verdict:
-    where = {"table browser": f"{parts.stack.url}/", "logs": str(parts.logs), "psql": parts.stack.db_url}
-    with closing(psycopg.connect(parts.stack.admin_url, autocommit=True)) as db, httpx.Client(timeout=30) as http:
-        began = monotonic()
-        put(create_client(parts.stack.url, parts.stack.secret_key, SyncClientOptions(httpx_client=http)), work)
-        parts.simulator.text_in(sender=STOPPER, to="+12025550100", body="Stop!")
-        limit = began + 90 + len(work.rows) / 50
-        last = _watch(db, console, where, until=lambda now: now.final >= now.total or monotonic() > limit, note="")
-        seconds = monotonic() - began
-        verdict = judge(work, parts.simulator, statuses=last.statuses, stuck=_stuck(db), seconds=seconds)
+class Demonstration:
+    """One demo from the first process started to the last one ended."""
+
+    def __init__(self, console: Console, *, messages: int, seed: int, live: bool) -> None:
+        self._console = console
+        self._messages = messages
+        self._seed = seed
+        self._live = live
+
+    def run(self, interrupts: Interrupts, data_dir: Path | None, port: int, *, stay: bool) -> Verdict:
+        """Returns with nothing left running. A folder of our own making stays only where there is something to find in it."""
+        folder = _folder(data_dir)
+        try:
+            verdict = self._run(interrupts, folder, port, keep=data_dir is not None, stay=stay)
+        except PartFailed:
+            raise
+        except BaseException:
+            _forget(folder, data_dir)
+            raise
+        if verdict.good:
+            _forget(folder, data_dir)
+        else:
+            self._say(f"The logs are in {folder}.")
         if stay:
-            _watch(db, console, where, until=lambda _: False, note=f"{_in_words(verdict)} Ctrl-C ends the demo.")
-    return verdict
+            self._say("Stopped. Nothing is left running.")
+        return verdict
+
+    def _run(self, interrupts: Interrupts, folder: Path, port: int, *, keep: bool, stay: bool) -> Verdict:
+        stack = LocalStack(
+            folder / "supabase" if keep else None,
+            port=port,
+            fresh=True,
+            durable=False,
+            table_browser=True,
+            progress=lambda step: self._say(f"{step} …"),
+        )
+        # Slow enough that messages are seen to wait, and to overtake one another.
+        rate = max(_LEAST_RATE, self._messages / 2 / _SECONDS_FOR_WHAT_IS_DUE)
+        with running(
+            stack,
+            folder,
+            messages_per_second=rate,
+            seed=self._seed,
+            interrupts=interrupts,
+            progress=lambda s: self._say(f"{s} …"),
+        ) as parts:
+            work = plan_work(self._messages, seed=self._seed)
+            with Show(parts, work, self._console, live=self._live) as show:
+                verdict = show.watch()
+                self._say(words.result(verdict))
+                if verdict.stuck:
+                    self._say(words.still_open(show.stuck(), verdict.stuck))
+                if not verdict.good:
+                    self._say(parts.last_words("scheduler"))
+                if stay:
+                    self._stay(show, parts)
+        return verdict
+
+    def _stay(self, show: Show, parts: Parts) -> None:
+        """Let the user try it, until interrupted."""
+        invitation = ["", *words.invitation(parts.stack, str(parts.folder)), ""]
+        for text in invitation:
+            self._say(text)
+        width = self._console.width
+        try:
+            show.stay(lines_taken=sum(math.ceil(max(len(text), 1) / width) for text in invitation))
+        except Interrupted:
+            return
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
 
 
-def _watch(
-    db: Connection, console: Console, where: dict[str, str], *, until: Callable[[Snapshot], bool], note: str
-) -> Snapshot:
-    """Show the outbox until told otherwise, live where there is a terminal, a line now and then where there is none."""
-    before = now = look(db)
-    looks = 0
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        while True:
-            if console.is_terminal:
-                live.update(screen(now, before, where=where, note=note), refresh=True)
-            elif looks % _PLAIN_EVERY == 0:
-                console.print(line(now))
-            if until(now):
-                return now
-            sleep(_LOOK_SECONDS)
-            before, now, looks = now, look(db), looks + 1
+def _folder(data_dir: Path | None) -> Path:
+    if data_dir is None:
+        return Path(mkdtemp(prefix="outbox-demo-"))
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongUsage(f"--data-dir {data_dir}: {error.strerror}") from None
+    return data_dir.absolute()
 
 
-def _stuck(db: Connection) -> int:
-    row = db.execute("select count(*) from public.outbox where status <> all (%s)", [list(FINAL)]).fetchone()
-    return int(str(row[0])) if row else 0
-
-
-def _in_words(verdict: Verdict) -> str:
-    counts = ", ".join(f"{count} {status}" for status, count in verdict.statuses.items())
-    return (
-        f"{verdict.messages} messages in {verdict.seconds} s with {verdict.requests} requests: {counts}. "
-        f"By the provider's books {verdict.lost} lost, {verdict.sent_twice} sent twice, {verdict.sent_wrongly} sent wrongly."
-    )
+def _forget(folder: Path, data_dir: Path | None) -> None:
+    if data_dir is None:
+        rmtree(folder, ignore_errors=True)

@@ -1,100 +1,174 @@
-"""The processes of the demo, as a user would run them, and their end."""
+"""The processes of the demo, each as a user would run it, and their end."""
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from pydantic_settings import BaseSettings
 
+from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
+from sandbox.demo.interrupts import Interrupts
 from sandbox.local import ports, processes
+from sandbox.local.binaries import REPOSITORY
 from sandbox.local.stack import LocalStack
-from sandbox.simulator import server
 from sandbox.simulator.control import Control
-from sandbox.simulator.plans import PlanSettings
 
+SENDER = "+12025550100"
 READY_SECONDS = 30.0
+_STOP_SECONDS = 11.0
+_LINES_SHOWN = 15
+_SETTINGS: tuple[type[BaseSettings], ...] = (
+    SupabaseSettings,
+    SinchSettings,
+    EngineSettings,
+    WebhookSettings,
+    TelemetrySettings,
+)
 
 
 class PartFailed(Exception):
-    """A process of the demo did not start. The text says which and shows the end of its log."""
+    """A process of the demo did not start, or ended. The text says which and shows the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One process, and the file that takes its log."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def check(self) -> None:
+        """Raises :class:`PartFailed` where it has ended."""
+        if self.process.poll() is not None:
+            raise self.failed(f"the {self.name} ended with exit code {self.process.returncode}")
+
+    def failed(self, why: str) -> PartFailed:
+        return PartFailed(f"{why}; the end of {self.log}:\n{tail(self.log)}")
+
+    def stop(self) -> None:
+        processes.stop(self.process, (signal.SIGTERM, _STOP_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What runs, and where its logs are."""
+    """What runs, and the folder with its logs."""
 
     stack: LocalStack
     simulator: Control
-    logs: Path
+    children: Sequence[Child]
+    folder: Path
+
+    def check(self) -> None:
+        """Raises :class:`PartFailed` for the first process that has ended."""
+        for child in self.children:
+            child.check()
+
+    def last_words(self, name: str) -> str:
+        """The end of a process's log, and where it is."""
+        log = self.folder / f"{name}.log"
+        return f"the end of {log}:\n{tail(log)}"
 
 
 @contextmanager
-def running(folder: Path, *, port: int) -> Iterator[Parts]:
-    """Start everything; stop everything at the end, however that comes. Children also die with this process."""
+def running(
+    stack: LocalStack,
+    folder: Path,
+    *,
+    messages_per_second: float,
+    seed: int,
+    interrupts: Interrupts,
+    progress: Callable[[str], None],
+) -> Iterator[Parts]:
+    """Start everything; stop everything at the end, however that comes. Children also die with this process (Linux)."""
+    children: list[Child] = []
     with ExitStack() as open_parts:
-        webhook_port = ports.free_port()
-        plan = PlanSettings(
-            callback_url=f"http://127.0.0.1:{webhook_port}/webhooks/sinch/delivery", webhook_secret=secrets.token_urlsafe(24)
-        )
-        stack = open_parts.enter_context(LocalStack(port=port, table_browser=True))
-        simulator = open_parts.enter_context(server.running(plan=plan))
-        environment = {
-            **os.environ,
-            **stack.env,
-            "SINCH_SERVICE_PLAN_ID": plan.id,
-            "SINCH_API_TOKEN": plan.token,
-            "SINCH_BASE_URL": simulator.url,
-            "SINCH_FROM_NUMBER": "+12025550100",
-            "SINCH_CALLBACK_URL": plan.callback_url or "",
-            "SINCH_WEBHOOK_SECRETS": plan.webhook_secret or "",
-            "SINCH_REQUESTS_PER_MINUTE": "60000",
-            "RECONCILE_AFTER_SECONDS": "5",
-            "RECONCILE_INTERVAL_SECONDS": "2",
-        }
-        webhook = open_parts.enter_context(
-            _child(folder / "webhook.log", environment, "webhook", "--host", "127.0.0.1", "--port", str(webhook_port))
-        )
-        _wait_for(f"http://127.0.0.1:{webhook_port}/readyz", webhook, folder / "webhook.log")
-        open_parts.enter_context(_child(folder / "scheduler.log", environment, "run"))
-        yield Parts(stack, simulator.control, folder)
+        open_parts.callback(stack.stop)
+        open_parts.callback(_stop, children)
+        open_parts.callback(interrupts.end, lambda: _kill(children))
+        stack.start()
+
+        progress("starting the Sinch simulator, the scheduler and the webhook app")
+        sinch_port, webhook_port = ports.free_port(), ports.free_port()
+        environment = _environment(stack, sinch_port, webhook_port, messages_per_second)
+        for name, arguments in (
+            ("simulator", ["simulator", "--port", str(sinch_port), "--seed", str(seed)]),
+            ("webhook", ["webhook", "--port", str(webhook_port)]),
+            ("scheduler", ["run"]),
+        ):
+            children.append(_start(name, arguments, folder, environment))
+        simulator, webhook, _ = children
+        _wait_for(f"{environment['SINCH_BASE_URL']}/_sim/health", simulator)
+        _wait_for(f"http://{ports.HOST}:{webhook_port}/readyz", webhook)
+
+        control = open_parts.enter_context(Control(environment["SINCH_BASE_URL"]))
+        yield Parts(stack, control, tuple(children), folder)
 
 
-@contextmanager
-def _child(log: Path, environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = processes.with_death_signal([sys.executable, "-m", "scheduler", *arguments], "KILL")
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            yield child
-        finally:
-            child.terminate()
-            try:
-                child.wait(timeout=11)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+def _environment(stack: LocalStack, sinch_port: int, webhook_port: int, messages_per_second: float) -> dict[str, str]:
+    """The settings of all three processes; nothing of the user's own settings or ``.env`` gets in between."""
+    own = {name.upper() for group in _SETTINGS for name in group.model_fields} - {"LOG_LEVEL"} | {"SUPABASE_SERVICE_ROLE_KEY"}
+    return {
+        **{name: value for name, value in os.environ.items() if name.upper() not in own},
+        # Where this checkout is not the installed one, it is the one that is meant.
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "NO_PROXY": ports.HOST,
+        "no_proxy": ports.HOST,
+        **stack.env,
+        "SINCH_SERVICE_PLAN_ID": "demo-plan",
+        "SINCH_API_TOKEN": secrets.token_urlsafe(24),
+        "SINCH_BASE_URL": f"http://{ports.HOST}:{sinch_port}",
+        "SINCH_FROM_NUMBER": SENDER,
+        "SINCH_CALLBACK_URL": f"http://{ports.HOST}:{webhook_port}/webhooks/sinch/delivery",
+        "SINCH_WEBHOOK_SECRETS": secrets.token_urlsafe(24),
+        "SINCH_MESSAGES_PER_SECOND": str(messages_per_second),
+        # Quicker than anybody wants in production, so that what takes minutes there can be watched here.
+        "SETTLE_SECONDS": "3",
+        "RECONCILE_AFTER_SECONDS": "5",
+        "RECONCILE_INTERVAL_SECONDS": "2",
+    }
 
 
-def _wait_for(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
+def _start(name: str, arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> Child:
+    log = folder / f"{name}.log"
+    log.write_bytes(b"")
+    # In the folder, where no .env lies. Killed with us: what they drain would have nowhere to go.
+    command = [sys.executable, "-m", "scheduler", *arguments]
+    return Child(name, processes.start(command, log=log, cwd=folder, dies_by="KILL", env=environment), log)
+
+
+def _wait_for(url: str, child: Child) -> None:
     def answers() -> bool:
-        if child.poll() is not None:
-            return True
+        child.check()
         try:
-            return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
+            return httpx.get(url, timeout=2, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 
-    if not processes.wait_until(answers, READY_SECONDS) or child.poll() is not None:
-        raise PartFailed(f"{log.stem} did not start:\n{tail(log)}")
+    if not processes.wait_until(answers, READY_SECONDS):
+        raise child.failed(f"the {child.name} did not answer within {READY_SECONDS:.0f} s")
 
 
-def tail(log: Path, lines: int = 15) -> str:
+def _stop(children: Sequence[Child]) -> None:
+    """All at once, so that the slowest decides how long it takes; the simulator last, for what the others still ask it."""
+    for child in children[1:]:
+        child.process.terminate()
+    for child in reversed(children):
+        child.stop()
+
+
+def _kill(children: Sequence[Child]) -> None:
+    for child in children:
+        child.process.kill()
+
+
+def tail(log: Path) -> str:
     """The end of a log."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:])

@@ -1,14 +1,19 @@
 """Lost, sent twice, sent though it must not be: by the provider's books alone."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from sandbox.demo.work import Work
-from sandbox.simulator.control import Control
+from sandbox.demo.work import Message
+from sandbox.simulator.books import Tally
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the demo came to. ``seconds`` are from the first insert to the last final state."""
+    """What the demo came to. ``seconds`` are from the first insert to the last final state.
+
+    ``lost`` were never accepted by the provider, ``sent_twice`` more often than once, ``sent_wrongly`` though they must not be.
+    ``stuck`` rows had no final status when the demo gave up, and ``statuses`` are ours: neither says anything about the others.
+    """
 
     messages: int
     statuses: dict[str, int]
@@ -18,6 +23,7 @@ class Verdict:
     stuck: int
     requests: int
     seconds: float
+    version: str
 
     @property
     def good(self) -> bool:
@@ -27,19 +33,21 @@ class Verdict:
         return asdict(self)
 
 
-def judge(work: Work, simulator: Control, *, statuses: dict[str, int], stuck: int, seconds: float) -> Verdict:
-    accepted = {(_plus(tally.recipient), tally.body): tally.accepted - tally.excused for tally in simulator.tallies(least=1)}
-    return Verdict(
-        messages=len(work.rows),
-        statuses=dict(sorted(statuses.items())),
-        lost=sum(1 for message in work.once if message not in accepted),
-        sent_twice=sum(1 for times in accepted.values() if times > 1),
-        sent_wrongly=sum(1 for message in accepted if message not in work.once),
-        stuck=stuck,
-        requests=simulator.summary().requests.get("send", 0),
-        seconds=round(seconds, 1),
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Messages, by (number, text)."""
+
+    lost: int
+    sent_twice: int
+    sent_wrongly: int
+
+
+def compare(messages: Iterable[Message], books: Iterable[Tally]) -> Count:
+    """Hold what was inserted against what the provider accepted."""
+    wanted = {(message.recipient.removeprefix("+"), message.text) for message in messages if message.sent}
+    accepted = {(tally.recipient.removeprefix("+"), tally.body): tally for tally in books}
+    return Count(
+        lost=len(wanted - accepted.keys()),
+        sent_twice=sum(tally.accepted - tally.excused > 1 for tally in accepted.values()),
+        sent_wrongly=len(accepted.keys() - wanted),
     )
-
-
-def _plus(number: str) -> str:
-    return number if number.startswith("+") else f"+{number}"

@@ -1,80 +1,158 @@
-"""What the demo shows: counts, the last events, and where to look further."""
+"""What the demo shows: counts, the last events, what was not delivered and why, and where to look further."""
 
-from dataclasses import dataclass
-from time import monotonic
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-import psycopg
-from rich.console import Group
-from rich.panel import Panel
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jobs.telemetry import mask
+from sandbox.demo.snapshot import FINAL, OPEN, UNDELIVERED, Happened, Rate, Snapshot
 
-FINAL = ("delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown", "suppressed")
-_ORDER = ("scheduled", "pending", "sending", "sent", "dispatched", *FINAL)
 _COLOURS = {"delivered": "green", "suppressed": "yellow", "cancelled": "yellow"}
-_EVENTS_SHOWN = 8
-
-Connection = psycopg.Connection[tuple[object, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The outbox at one moment."""
-
-    statuses: dict[str, int]
-    events: tuple[tuple[str, str, str, str], ...]
-    at: float
-
-    @property
-    def total(self) -> int:
-        return sum(self.statuses.values())
-
-    @property
-    def final(self) -> int:
-        return sum(count for status, count in self.statuses.items() if status in FINAL)
+_FIXED_LINES = 11
+"""Title, bar, caption, a blank line, five lines of counts, a blank line, the footer."""
+_ROOM_FOR_LINKS = 8
+_MOST_UNDELIVERED = 14
+_COLUMN_LINES = len(OPEN)
 
 
-def look(db: Connection) -> Snapshot:
-    counts = db.execute("select status, count(*) from public.outbox group by status").fetchall()
-    events = db.execute(
-        "select to_char(e.at, 'HH24:MI:SS'), o.recipient, e.event, coalesce(o.error, e.status, '')"
-        " from (select * from public.outbox_events order by id desc limit %s) e"
-        " join public.outbox o on o.id = e.outbox_id order by e.id",
-        [_EVENTS_SHOWN],
-    ).fetchall()
-    return Snapshot(
-        statuses={str(status): int(str(count)) for status, count in counts},
-        events=tuple((str(at), mask(str(who)), str(what), str(why)) for at, who, what, why in events),
-        at=monotonic(),
+@dataclass(slots=True)
+class Picture:
+    """Everything one screen is drawn from. ``elapsed`` is in seconds."""
+
+    now: Snapshot
+    expected: int
+    elapsed: float = 0.0
+    messages: Rate = field(default_factory=Rate)
+    callbacks: Rate = field(default_factory=Rate)
+    requests: int = 0
+    caption: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    footer: str = ""
+
+    def see(self, now: Snapshot, *, callbacks: int) -> None:
+        """Bring in the latest counts."""
+        self.now = now
+        self.messages.see(now.at, now.sent)
+        self.callbacks.see(now.at, callbacks)
+
+
+def screen(picture: Picture, *, height: int) -> RenderableType:
+    """One picture of at most ``height`` lines, from 14 on. Nothing in it moves about while the numbers change."""
+    left = height - _FIXED_LINES
+    links = picture.links if left >= _ROOM_FOR_LINKS else {}
+    lists = max(2, left - len(links))
+    below = min(lists // 2, _MOST_UNDELIVERED) if left >= _ROOM_FOR_LINKS else 0
+    return Padding(
+        Group(
+            _title(picture),
+            ProgressBar(max(picture.expected, picture.now.total, 1), picture.now.final, complete_style="cyan"),
+            _one_line(picture.caption, style="magenta"),
+            Text(),
+            _counts(picture),
+            Text(),
+            *_list("last events", picture.now.events, lists - below, sources=True),
+            *(_list("not delivered, and why", picture.now.undelivered, below, sources=False) if below else []),
+            _links(links),
+            _one_line(picture.footer, style="bold"),
+        ),
+        (0, 1),
     )
 
 
-def screen(now: Snapshot, before: Snapshot, *, where: dict[str, str], note: str) -> Panel:
-    """One picture of the outbox, 24 lines at the most."""
-    per_second = (now.final - before.final) / max(now.at - before.at, 0.001)
-    counts = Table.grid(padding=(0, 2))
-    for status in _ORDER:
-        if now.statuses.get(status):
-            colour = _COLOURS.get(status, "red" if status in FINAL else "cyan")
-            counts.add_row(Text(status, style=colour), f"{now.statuses[status]:>7}")
-    events = Table.grid(padding=(0, 2))
-    for at, who, what, why in now.events:
-        events.add_row(Text(at, style="dim"), who, what, Text(why, overflow="ellipsis", no_wrap=True))
-
-    top = Table.grid(padding=(0, 4))
-    top.add_row(counts, events)
-    links = Table.grid(padding=(0, 2))
-    for name, value in where.items():
-        links.add_row(Text(name, style="dim"), Text(value, overflow="fold"))
-    done = f"{now.final} of {now.total} final, {per_second:.0f} a second"
-    return Panel(
-        Group(ProgressBar(max(now.total, 1), now.final), Text(done), top, links, Text(note, style="bold")), title="outbox"
+def line(picture: Picture) -> str:
+    """The same where there is no terminal."""
+    now = picture.now
+    counts = ", ".join(f"{now.statuses[status]} {status}" for status in (*OPEN, *FINAL) if now.statuses.get(status))
+    return (
+        f"{_clock(picture.elapsed)}  {picture.messages.now:.0f} messages/s, {picture.callbacks.now:.0f} callbacks/s: {counts}"
     )
 
 
-def line(now: Snapshot) -> str:
-    """The same for a terminal that is none."""
-    return " ".join(f"{status}={now.statuses[status]}" for status in _ORDER if now.statuses.get(status))
+def _title(picture: Picture) -> RenderableType:
+    title = Table.grid(expand=True)
+    title.add_column()
+    title.add_column(justify="right")
+    done = f"{picture.now.final} of {max(picture.expected, picture.now.total)} messages final"
+    title.add_row(Text("outbox demo", style="bold"), f"{done}   {_clock(picture.elapsed)}")
+    return title
+
+
+def _counts(picture: Picture) -> RenderableType:
+    """Three columns: what is under way, what has ended, and how fast."""
+    statuses = picture.now.statuses
+    ended = ["delivered", *(status for status in UNDELIVERED if statuses.get(status))]
+    shown, folded = (ended, []) if len(ended) <= 2 * _COLUMN_LINES else (ended[: 2 * _COLUMN_LINES - 1], ended[9:])
+    cells = [(status, statuses.get(status, 0)) for status in shown]
+    if folded:
+        cells.append(("others", sum(statuses[status] for status in folded)))
+
+    columns = Table.grid(padding=(0, 3))
+    columns.add_row(
+        _column([(status, statuses.get(status, 0)) for status in OPEN], 10),
+        _column(cells[:_COLUMN_LINES], 10),
+        _column(cells[_COLUMN_LINES:], 10) if cells[_COLUMN_LINES:] else Text(),
+        _rates(picture),
+    )
+    return columns
+
+
+def _column(cells: Sequence[tuple[str, int]], width: int) -> RenderableType:
+    column = Table.grid(padding=(0, 1))
+    column.add_column(min_width=width)
+    column.add_column(justify="right", min_width=5)
+    for status, count in cells:
+        style = ("cyan" if status in OPEN else _COLOURS.get(status, "red")) if count else "dim"
+        column.add_row(Text(status, style=style), Text(str(count), style="bold" if count else "dim"))
+    for _ in range(_COLUMN_LINES - len(cells)):
+        column.add_row("", "")
+    return column
+
+
+def _rates(picture: Picture) -> RenderableType:
+    rates = Table.grid(padding=(0, 1))
+    rates.add_column()
+    rates.add_column(justify="right", min_width=4)
+    for name, value in (
+        ("messages/s", f"{picture.messages.now:.0f}"),
+        ("  at most", f"{picture.messages.peak:.0f}"),
+        ("callbacks/s", f"{picture.callbacks.now:.0f}"),
+        ("  at most", f"{picture.callbacks.peak:.0f}"),
+        ("requests", str(picture.requests)),
+    ):
+        rates.add_row(Text(name, style="dim"), value)
+    return rates
+
+
+def _list(heading: str, entries: Sequence[Happened], lines: int, *, sources: bool) -> list[RenderableType]:
+    """The newest entries first, and blank lines where there are fewer."""
+    table = Table.grid(padding=(0, 2), expand=True)
+    for width in (8, 12, 10, *([9] if sources else [])):
+        table.add_column(width=width, no_wrap=True)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    for entry in entries[: lines - 1]:
+        style = _COLOURS.get(entry.what, "red" if entry.what in FINAL else "cyan")
+        source = [Text(entry.source, style="dim")] if sources else []
+        why = entry.why.removeprefix(f"reported {entry.what} with ")
+        table.add_row(Text(f"{entry.at:%H:%M:%S}", style="dim"), entry.recipient, Text(entry.what, style=style), *source, why)
+    for _ in range(lines - 1 - len(entries)):
+        table.add_row("")
+    return [Text(heading, style="dim underline"), table]
+
+
+def _links(links: Mapping[str, str]) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for name, value in links.items():
+        table.add_row(Text(name, style="dim"), Text(value, no_wrap=True))
+    return table if links else Group()
+
+
+def _one_line(text: str, *, style: str) -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,91 +1,118 @@
 """What the demo puts into the outbox, and what has to become of it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
-from supabase import Client
+TEMPLATE = "order_ready"
+TEMPLATE_BODY = "Hi {{name}}, order {{order}} is ready to pick up."
+MOST_MESSAGES = 50_000
+TROUBLE_FROM = 20
+"""With fewer messages than this everything goes well."""
 
-READY = "order_ready"
-STOPPER = "+15555550199"
-"""Replies STOP while a message to it still waits."""
-_ROWS_A_CALL = 500
-_SPREAD_SECONDS = 30
-_FAILING = ("9990402", "9990411", "9990034", "9990062")
-"""Numbers with these suffixes end at the simulator with the code in the last three digits. Area code 555 is nobody's."""
-_REFUSED = "9990001"
+SPREAD_SECONDS = 30
+_CODES = 10
+_TEMPLATED = 60
+_NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia")
+_NOW = ("Your table is ready.", "Your parcel has been handed in at the front desk.")
+_LATER = "Your appointment is tomorrow at 9:00."
+
+# The simulator goes by the last seven digits of a number, so these cannot end in 01xx as numbers for fiction do. No area code
+# 555 exists, so they are nobody's.
+_FAILING = tuple(f"+1555{ending}" for ending in ("9990402", "9990411", "9990034", "9990062", "9990152", "9990257"))
+_REFUSED = "+15559990001"
+_STOPPER = "+15555550199"
+_CANCELLED = "+15555550198"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A row to insert. ``text`` is what its recipient must get once, or never where it must not be ``sent``."""
+
+    recipient: str
+    text: str
+    sent: bool = True
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As an app inserts it."""
+        return {"recipient": self.recipient, **({} if "template" in self.columns else {"body": self.text}), **self.columns}
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
-    """Rows to insert, and by (number, text) what the provider's books must say: accepted once, or never."""
+    """``first`` is inserted at once, ``codes`` while much of it still waits.
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    once: set[tuple[str, str]] = field(default_factory=set)
-    never: set[tuple[str, str]] = field(default_factory=set)
+    One key is inserted ``again``. ``stopper`` replies STOP, and ``cancelled`` is the key of a row: None where all goes well.
+    """
 
-    def add(self, recipient: str, text: str, *, sent: bool = True, **columns: Any) -> None:
-        body = {} if "template" in columns else {"body": text}
-        self.rows.append({"recipient": recipient, **body, **columns})
-        (self.once if sent else self.never).add((recipient, text))
+    first: tuple[Message, ...]
+    codes: tuple[Message, ...] = ()
+    stopper: str | None = None
+    cancelled: str | None = None
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return self.first + self.codes
 
-def plan_work(messages: int, *, now: datetime | None = None) -> Work:
-    """Work for ``messages`` rows: texts many share, names, one-time codes, later ones, and from 20 on a few that go wrong."""
-    began = now or datetime.now(UTC)
-    work = Work()
-    for place in range(max(0, messages - 7) if messages >= 20 else messages):
-        _add_ordinary(work, place, began)
-    if len(work.rows) < messages:
-        _add_trouble(work, began)
-    return work
+    @property
+    def again(self) -> Message:
+        return self.first[0]
 
 
-def _add_ordinary(work: Work, place: int, began: datetime) -> None:
-    recipient = number(place)
-    if place % 10 == 1:
-        work.add(recipient, f"Your code is {100000 + place}.", priority=0)
-    elif place % 10 in (2, 3):
-        values = {"name": ("Ada", "Grace", "Edsger", "Barbara")[place % 4], "order": str(place)}
-        text = f"Hi {values['name']}, order {values['order']} is ready to pick up."
-        work.add(recipient, text, template=READY, parameters=values)
-    elif place % 10 >= 6:
-        send_at = began + timedelta(seconds=1 + place % _SPREAD_SECONDS)
-        work.add(recipient, "Your appointment is tomorrow at 9:00.", send_at=send_at.isoformat(), priority=200)
-    else:
-        work.add(recipient, "Your table is ready.")
+def plan_work(messages: int, *, seed: int = 1, began: datetime | None = None) -> Work:
+    """Work for so many rows: half of it due now, half within the next half minute. One seed gives the same work again."""
+    random, start = Random(seed), began or datetime.now(UTC)
+    codes = min(_CODES, messages // TROUBLE_FROM)
+    trouble = _trouble(start) if messages >= TROUBLE_FROM else []
+    ordinary = messages - codes - len(trouble)
+    places = random.sample(range(ordinary + codes), ordinary + codes)
 
-
-def _add_trouble(work: Work, began: datetime) -> None:
-    for suffix in _FAILING:
-        work.add(f"+1555{suffix}", "Your table is ready.")
-    work.add(f"+1555{_REFUSED}", "Your table is ready.", sent=False)
-    in_a_while = (began + timedelta(seconds=25)).isoformat()
-    work.add(STOPPER, "Your appointment is tomorrow at 9:00.", sent=False, send_at=in_a_while)
-    work.add("+15555550198", "To be cancelled.", sent=False, send_at=in_a_while, idempotency_key="demo-cancelled")
+    first = [_ordinary(place, random, start, at_once=n < (ordinary + 1) // 2, n=n) for n, place in enumerate(places[:ordinary])]
+    first[0] = replace(first[0], columns={**first[0].columns, "idempotency_key": "demo-repeated"})
+    return Work(
+        # Early in the queue, or the reply would come before the text that it answers.
+        first=(first[0], *trouble, *first[1:]),
+        codes=tuple(
+            Message(number(place), f"Your code is {random.randrange(100_000, 1_000_000)}.", columns={"priority": 0})
+            for place in places[ordinary:]
+        ),
+        stopper=_STOPPER if trouble else None,
+        cancelled="demo-cancelled" if trouble else None,
+    )
 
 
 def number(place: int) -> str:
-    """Numbers that the North American plan reserves for fiction: 555-01xx in every area; beyond those, area 555, nobody's."""
+    """The nth number; North America reserves 555-01xx for fiction in every area."""
     area, line = divmod(place, 100)
-    fictional_areas = 700
-    return f"+1{201 + area}55501{line:02d}" if area < fictional_areas else f"+1555{place:07d}"
+    return f"+1{201 + area}55501{line:02d}"
 
 
-def put(client: Client, work: Work) -> None:
-    """Insert everything as an app would, in bulk, once too often where an idempotency key guards."""
-    client.table("templates").upsert({"name": READY, "body": "Hi {{name}}, order {{order}} is ready to pick up."}).execute()
-    for rows in _calls(work.rows):
-        client.table("outbox").insert(rows).execute()
-    for row in work.rows:
-        if "idempotency_key" in row:
-            client.table("outbox").upsert(row, on_conflict="idempotency_key", ignore_duplicates=True).execute()
-            client.table("outbox").update({"status": "cancelled"}).eq("idempotency_key", row["idempotency_key"]).execute()
+def _ordinary(place: int, random: Random, start: datetime, *, at_once: bool, n: int) -> Message:
+    if not at_once:
+        later = start + timedelta(seconds=random.uniform(1, SPREAD_SECONDS))
+        return Message(number(place), _LATER, columns={"send_at": later.isoformat(), "priority": 200})
+    if n % 3 == 1 and n < 3 * _TEMPLATED:
+        name, order = random.choice(_NAMES), str(random.randrange(1000, 10_000))
+        text = TEMPLATE_BODY.replace("{{name}}", name).replace("{{order}}", order)
+        return Message(number(place), text, columns={"template": TEMPLATE, "parameters": {"name": name, "order": order}})
+    return Message(number(place), random.choice(_NOW))
 
 
-def _calls(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    # PostgREST wants the same keys in every row of a call; null means the default.
-    keys = {key for row in rows for key in row}
-    for start in range(0, len(rows), _ROWS_A_CALL):
-        yield [{key: row.get(key) for key in keys} for row in rows[start : start + _ROWS_A_CALL]]
+def _trouble(start: datetime) -> list[Message]:
+    in_a_while = (start + timedelta(seconds=SPREAD_SECONDS - 5)).isoformat()
+    return [
+        Message(_STOPPER, _NOW[0]),
+        *(Message(number, _NOW[0]) for number in _FAILING),
+        Message(_REFUSED, _NOW[0], sent=False),
+        Message(_STOPPER, _LATER, sent=False, columns={"send_at": in_a_while}),
+        Message(
+            _CANCELLED,
+            _LATER,
+            sent=False,
+            columns={"send_at": in_a_while, "idempotency_key": "demo-cancelled", "priority": 200},
+        ),
+    ]

@@ -49,15 +49,21 @@ as $$
   limit 1
 $$;
 
--- Rows whose expiry falls in the same hour (minute, when under two hours ahead) may share a request. Null from three days on:
--- that is as far as Sinch lets a message live, and its default.
+-- The instant after which the provider must not deliver a row. Three days after it was sent is as far as Sinch lets a message
+-- live and no request may ask for more: two hours less, so that clocks which differ never make one refuse the other's request.
+create function outbox_engine.provider_expiry(p_expires_at timestamptz, p_now timestamptz) returns timestamptz
+language sql immutable set search_path = ''
+as $$
+  select least(p_expires_at, p_now + interval '2 days 22 hours')
+$$;
+
+-- Rows whose expiry falls in the same hour (minute, when under two hours ahead) may share a request.
 create function outbox_engine.expiry_hour(p_expires_at timestamptz, p_now timestamptz) returns timestamptz
 language sql immutable set search_path = ''
 as $$
-  select case
-    when p_expires_at < p_now + interval '2 hours' then date_trunc('minute', p_expires_at, 'UTC')
-    when p_expires_at < p_now + interval '3 days' - interval '1 hour' then date_trunc('hour', p_expires_at, 'UTC')
-  end
+  select date_trunc(
+    case when p_expires_at < p_now + interval '2 hours' then 'minute' else 'hour' end,
+    outbox_engine.provider_expiry(p_expires_at, p_now), 'UTC')
 $$;
 
 -- A row's text from its template as it is now, or what is wrong with it.
@@ -176,7 +182,7 @@ as $$
     from copies c
   ),
   planned as materialized (
-    select gen_random_uuid() as dispatch_id, kind, copy, slice, min(sender) as sender, min(text) as text, min(hour) as hour,
+    select gen_random_uuid() as dispatch_id, kind, copy, slice, min(sender) as sender, min(text) as text,
       min(expires_at) as earliest, max(expires_at) as latest, count(*) as recipients, outbox_engine.parts_of(min(text)) as parts
     from cut
     group by kind, copy, slice
@@ -205,7 +211,7 @@ as $$
   )
   select
     dispatch_id, p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential, sender, text,
-    case when hour is not null then earliest end, latest, recipients, 'claimed',
+    outbox_engine.provider_expiry(earliest, p_now), latest, recipients, 'claimed',
     nextval('outbox_engine.lease_tokens'), p_now + p_lease, p_deadline, p_is_probe, p_now
   from planned
   returning *

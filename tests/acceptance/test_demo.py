@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
-from sandbox.demo.work import plan_work
+from sandbox.demo.verdict import Count, compare
+from sandbox.demo.work import Message, plan_work
+from sandbox.simulator.books import Tally
 
 
 def test_the_demo_ends_by_itself_with_nothing_lost_or_sent_twice() -> None:
@@ -27,9 +30,28 @@ def test_the_demo_ends_by_itself_with_nothing_lost_or_sent_twice() -> None:
     assert summary["statuses"]["cancelled"] == 1
 
 
-@pytest.mark.parametrize("messages", [1, 19, 20, 500])
+@pytest.mark.parametrize("messages", [1, 19, 20, 500, 5000])
 def test_the_work_is_as_many_rows_as_asked_for_and_no_text_goes_to_a_number_twice(messages: int) -> None:
-    work = plan_work(messages)
+    rows = plan_work(messages).messages
 
-    assert len(work.rows) == messages
-    assert len(work.once) + len(work.never) == messages
+    assert len(rows) == messages
+    assert len({(message.recipient, message.text) for message in rows}) == messages
+
+
+def test_one_seed_plans_the_same_work_again() -> None:
+    began = datetime(2026, 3, 2, tzinfo=UTC)
+
+    assert plan_work(300, seed=7, began=began) == plan_work(300, seed=7, began=began)
+    assert plan_work(300, seed=7, began=began) != plan_work(300, seed=8, began=began)
+
+
+def test_the_verdict_counts_by_the_providers_books_what_was_lost_doubled_or_wrong() -> None:
+    due = Message("+12025550101", "once")
+    lost = Message("+12025550102", "never came")
+    held = Message("+12025550103", "opted out", sent=False)
+    books = [
+        Tally(recipient="12025550101", body="once", accepted=2, excused=0, batch_ids=["A", "B"]),
+        Tally(recipient="12025550103", body="opted out", accepted=1, excused=0, batch_ids=["A"]),
+    ]
+
+    assert compare([due, lost, held], books) == Count(lost=1, sent_twice=1, sent_wrongly=1)

@@ -1,0 +1,140 @@
+"""Tells the story and shows what becomes of it: live in a terminal, a line now and then where there is none."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+import psycopg
+from postgrest.exceptions import APIError
+from rich.console import Console
+from rich.live import Live
+from supabase import create_client
+from supabase.lib.client_options import SyncClientOptions
+
+from jobs.telemetry import scrub
+from sandbox.demo.parts import PartFailed, Parts
+from sandbox.demo.snapshot import Happened, Snapshot, look, stuck
+from sandbox.demo.story import Story
+from sandbox.demo.verdict import Verdict, compare
+from sandbox.demo.view import Picture, line, screen
+from sandbox.demo.work import Work
+
+_LOOK_SECONDS: Final = 0.4
+_LINE_SECONDS: Final = 2.0
+_LIMIT_SECONDS: Final = 120.0
+_SLOWEST_RATE: Final = 50.0
+"""Messages a second, a fraction of what a slow machine does: who needs longer is stuck."""
+
+
+class Show:
+    """The outbox of ``parts`` from the first insert on. Showing it ``live`` needs a terminal."""
+
+    def __init__(self, parts: Parts, work: Work, console: Console, *, live: bool) -> None:
+        self._parts = parts
+        self._work = work
+        self._console = console
+        self._live = live
+        self._open = ExitStack()
+        self._began = monotonic()
+        self._next_line = 0.0
+        self._said = ""
+        self._requests = 0
+
+    def __enter__(self) -> Self:
+        stack = self._parts.stack
+        self._db = self._open.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
+        http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
+        client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
+        self._story = Story(client, self._parts.simulator, self._work)
+        links = {"table browser": f"{stack.url}/", "logs": str(self._parts.folder)}
+        self._picture = Picture(Snapshot({}, 0), expected=len(self._work.messages), links=links)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._open.close()
+
+    def watch(self) -> Verdict:
+        """Tell the story until every message is final or has had its time, and judge. Raises :class:`PartFailed`."""
+        self._began = monotonic()
+        limit = _LIMIT_SECONDS + len(self._work.messages) / _SLOWEST_RATE
+        self._picture.footer = "Ctrl-C ends it and leaves nothing running."
+        with self._drawing(lines_taken=0) as draw, self._blaming():
+            while True:
+                acted = self._story.advance(monotonic() - self._began)
+                self._look()
+                draw()
+                now = self._picture.now
+                if (self._story.told and now.final >= now.total) or self._picture.elapsed > limit:
+                    break
+                if not acted:
+                    sleep(_LOOK_SECONDS)
+            self._story.end()
+            return self._judge()
+
+    def stay(self, *, lines_taken: int) -> None:
+        """Go on showing, below so many lines, until interrupted."""
+        self._picture.caption, self._picture.footer = "", "Ctrl-C ends the demo."
+        with self._drawing(lines_taken=lines_taken) as draw, self._blaming():
+            while True:
+                self._look()
+                draw()
+                sleep(_LOOK_SECONDS)
+
+    def stuck(self) -> tuple[Happened, ...]:
+        """Some of the rows without a final status."""
+        return stuck(self._db)
+
+    def _look(self) -> None:
+        self._parts.check()
+        simulator, picture = self._parts.simulator, self._picture
+        # Each request is a line of the books, read once.
+        self._requests += sum(1 for _ in simulator.asked(after=self._requests))
+        picture.requests, picture.caption = self._requests, self._story.caption
+        picture.elapsed = monotonic() - self._began
+        picture.see(look(self._db), callbacks=simulator.callbacks().acknowledged)
+
+    def _judge(self) -> Verdict:
+        simulator, now = self._parts.simulator, self._picture.now
+        count = compare(self._work.messages, simulator.tallies())
+        return Verdict(
+            messages=len(self._work.messages),
+            statuses=dict(sorted(now.statuses.items())),
+            lost=count.lost,
+            sent_twice=count.sent_twice,
+            sent_wrongly=count.sent_wrongly,
+            stuck=now.total - now.final,
+            requests=sum(simulator.summary().requests.values()),
+            seconds=round(self._picture.elapsed, 1),
+            version=version("supabase-outbox"),
+        )
+
+    @contextmanager
+    def _drawing(self, *, lines_taken: int) -> Iterator[Callable[[], None]]:
+        if not self._live:
+            yield self._print_line
+            return
+        with Live(console=self._console, auto_refresh=False) as live:
+            # The last line of the terminal stays free, or it would scroll.
+            yield lambda: live.update(screen(self._picture, height=self._console.height - lines_taken - 1), refresh=True)
+
+    def _print_line(self) -> None:
+        picture = self._picture
+        if picture.caption != self._said:
+            self._said = picture.caption
+            self._console.print(f"demo: {picture.caption}", soft_wrap=True)
+        if picture.elapsed >= self._next_line:
+            self._next_line = picture.elapsed + _LINE_SECONDS
+            self._console.print(line(picture), soft_wrap=True)
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Where something could not be asked, say which process has ended, if one has."""
+        try:
+            yield
+        except (httpx.HTTPError, APIError, psycopg.Error) as error:
+            self._parts.check()
+            raise PartFailed(f"{type(error).__name__}: {scrub(str(error))}; logs are in {self._parts.folder}") from error

@@ -1,0 +1,103 @@
+"""The outbox at one moment, read with SQL as anybody could."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import monotonic
+
+import psycopg
+
+from jobs.telemetry import mask
+
+OPEN = ("scheduled", "pending", "sending", "sent", "dispatched")
+UNDELIVERED = ("failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown", "suppressed")
+FINAL = ("delivered", *UNDELIVERED)
+
+Connection = psycopg.Connection[tuple[object, ...]]
+_WINDOW_SECONDS = 3.0
+_NEWEST = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One line of the trail, or of the rows that were not delivered. The number is masked."""
+
+    at: datetime
+    recipient: str
+    what: str
+    source: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """``sent`` counts rows the provider accepted. ``at`` is monotonic, in seconds."""
+
+    statuses: dict[str, int]
+    sent: int
+    events: tuple[Happened, ...] = ()
+    undelivered: tuple[Happened, ...] = ()
+    at: float = field(default_factory=monotonic)
+
+    @property
+    def total(self) -> int:
+        return sum(self.statuses.values())
+
+    @property
+    def final(self) -> int:
+        return sum(self.statuses.get(status, 0) for status in FINAL)
+
+
+def look(db: Connection) -> Snapshot:
+    """Take one."""
+    counts = db.execute("select status, count(*), count(sent_at) from public.outbox group by status").fetchall()
+    return Snapshot(
+        statuses={str(status): int(str(count)) for status, count, _ in counts},
+        sent=sum(int(str(sent)) for *_, sent in counts),
+        events=_read(
+            db,
+            "select e.at, o.recipient, case e.event when 'report' then e.status else e.event end, e.source,"
+            " coalesce(e.detail, case when e.status = o.status and o.status <> 'delivered' then o.error end, '')"
+            " from (select * from public.outbox_events order by id desc limit %s) e"
+            " join public.outbox o on o.id = e.outbox_id order by e.id desc",
+        ),
+        undelivered=_read(
+            db,
+            "select finalized_at, recipient, status, '', coalesce(error, '') from public.outbox"
+            " where finalized_at is not null and status <> 'delivered' order by finalized_at desc limit %s",
+        ),
+    )
+
+
+def stuck(db: Connection) -> tuple[Happened, ...]:
+    """Some of the rows that have no final status."""
+    return _read(
+        db,
+        "select coalesce(sent_at, created_at), recipient, status, '', coalesce(error, '') from public.outbox"
+        " where finalized_at is null order by id limit %s",
+    )
+
+
+def _read(db: Connection, query: str) -> tuple[Happened, ...]:
+    found = db.execute(query.encode(), [_NEWEST]).fetchall()
+    return tuple(
+        Happened(datetime.fromisoformat(str(at)).astimezone(), mask(str(number)), str(what), str(source), str(why))
+        for at, number, what, source, why in found
+    )
+
+
+class Rate:
+    """How fast a counter grows, in units a second over the last few seconds, and the fastest it ever did."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+        self.now = 0.0
+        self.peak = 0.0
+
+    def see(self, at: float, count: int) -> None:
+        self._seen.append((at, count))
+        while at - self._seen[0][0] > _WINDOW_SECONDS:
+            self._seen.popleft()
+        began, before = self._seen[0]
+        self.now = (count - before) / (at - began) if at - began >= 1 else 0.0
+        self.peak = max(self.peak, self.now)

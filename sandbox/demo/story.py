@@ -1,0 +1,95 @@
+"""What happens in the demo, one thing after the other, each through the door a user would take."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from postgrest.types import ReturnMethod
+from supabase import Client
+
+from jobs.telemetry import mask
+from sandbox.demo.parts import SENDER
+from sandbox.demo.work import TEMPLATE, TEMPLATE_BODY, Message, Work
+from sandbox.simulator.behaviour import ReportFaults
+from sandbox.simulator.control import Control, reset_after_accepting
+
+_ROWS_A_CALL = 500
+_LOST_REPORTS = 0.02
+
+Act = Callable[[], str]
+"""Does something and says what."""
+
+
+class Story:
+    """The acts that bring ``work`` into the outbox and trouble into the world. Times are in seconds from the first insert."""
+
+    def __init__(self, client: Client, simulator: Control, work: Work) -> None:
+        self._client = client
+        self._simulator = simulator
+        self._work = work
+        self._acts = deque(self._tell())
+        self.caption = ""
+
+    @property
+    def told(self) -> bool:
+        return not self._acts
+
+    def advance(self, elapsed: float) -> bool:
+        """Perform the next act where its time has come. Answers whether there was one."""
+        if self.told or self._acts[0][0] > elapsed:
+            return False
+        self.caption = self._acts.popleft()[1]()
+        return True
+
+    def end(self) -> None:
+        """From now on nothing goes wrong any more."""
+        self._simulator.change(requests=(), reports=ReportFaults())
+
+    def _tell(self) -> Iterator[tuple[float, Act]]:
+        work = self._work
+        yield 0, self._template
+        for start in range(0, len(work.first), _ROWS_A_CALL):
+            yield 0, lambda rows=work.first[start : start + _ROWS_A_CALL]: self._insert(rows)  # type: ignore[misc]
+        yield 0, self._insert_again
+        if work.stopper is not None:
+            yield 1, self._lose
+        if work.codes:
+            yield 4, self._codes
+        if work.stopper is not None:
+            yield 8, lambda: self._stop(work.stopper or "")
+        if work.cancelled is not None:
+            yield 12, lambda: self._cancel(work.cancelled or "")
+
+    def _template(self) -> str:
+        self._client.table("templates").insert({"name": TEMPLATE, "body": TEMPLATE_BODY}).execute()
+        return f"a template {TEMPLATE!r} is stored"
+
+    def _insert(self, messages: Sequence[Message]) -> str:
+        # PostgREST wants the same keys in every row of a call; null means the default.
+        keys = {key for message in messages for key in message.row}
+        rows: list[dict[str, Any]] = [{key: message.row.get(key) for key in keys} for message in messages]
+        self._client.table("outbox").insert(rows, returning=ReturnMethod.minimal).execute()
+        return f"an app inserts {len(rows)} rows with one call" if len(rows) > 1 else "an app inserts a row"
+
+    def _insert_again(self) -> str:
+        self._client.table("outbox").upsert(
+            self._work.again.row, on_conflict="idempotency_key", ignore_duplicates=True, returning=ReturnMethod.minimal
+        ).execute()
+        return "the app inserts one of them again with the same idempotency key: it stays one message"
+
+    def _lose(self) -> str:
+        self._simulator.add(reset_after_accepting())
+        self._simulator.change(reports=ReportFaults(lost=_LOST_REPORTS))
+        return "the answer to a request gets lost, and one report in fifty: both are looked up, nothing is sent again"
+
+    def _codes(self) -> str:
+        self._insert(self._work.codes)
+        return "one-time codes come in with priority 0: they overtake everything that waits"
+
+    def _stop(self, stopper: str) -> str:
+        self._simulator.text_in(sender=stopper, to=SENDER, body="Stop!")
+        return f"{mask(stopper)} replies STOP: what still waits for that number will not be sent"
+
+    def _cancel(self, key: str) -> str:
+        self._client.table("outbox").update({"status": "cancelled"}).eq("idempotency_key", key).execute()
+        return "the app cancels a row that still waits"

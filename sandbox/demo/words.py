@@ -1,0 +1,51 @@
+"""What the demo says beside the picture."""
+
+import shlex
+from collections.abc import Sequence
+from shutil import which
+
+from sandbox.demo.snapshot import Happened
+from sandbox.demo.verdict import Verdict
+from sandbox.local import binaries
+from sandbox.local.stack import LocalStack
+
+_STUCK_SHOWN = 10
+_ROW = '{"recipient": "+12025550123", "body": "Hello"}'
+_INSERT = "insert into outbox (recipient, body) values ($$+12025550123$$, $$Hello$$)"
+
+
+def result(verdict: Verdict) -> str:
+    """The verdict in two sentences."""
+    counts = ", ".join(f"{count} {status}" for status, count in verdict.statuses.items())
+    wrong = [
+        f"{count} {what}"
+        for what, count in (
+            ("lost", verdict.lost),
+            ("sent twice", verdict.sent_twice),
+            ("sent though they must not be", verdict.sent_wrongly),
+        )
+        if count
+    ]
+    return (
+        f"{verdict.messages} messages in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
+        f"By the provider's own books {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
+    )
+
+
+def still_open(rows: Sequence[Happened], count: int) -> str:
+    """Which rows came to no end."""
+    lines = [f"{count} rows have no final status after all this time:"]
+    lines += [f"  since {row.at:%H:%M:%S}  {row.recipient}  {row.what}  {row.why}".rstrip() for row in rows[:_STUCK_SHOWN]]
+    return "\n".join([*lines, f"  and {count - _STUCK_SHOWN} more"] if count > _STUCK_SHOWN else lines)
+
+
+def invitation(stack: LocalStack, folder: str) -> list[str]:
+    """How to insert a row of one's own. Lines to copy: the terminal may wrap them, nobody else may."""
+    psql = "psql" if which("psql") else shlex.quote(str(binaries.postgres_bin() / "psql"))
+    api = f"curl {stack.url}/rest/v1/outbox -H 'apikey: {stack.secret_key}' -H 'content-type: application/json'"
+    return [
+        "Now yours. Insert a row, as an app or with SQL, and watch it go:",
+        f"{api} -d {shlex.quote(_ROW)}",
+        f"{psql} {shlex.quote(stack.db_url)} -c {shlex.quote(_INSERT)}",
+        f"Table browser: {stack.url}/   Logs: {folder}",
+    ]
