@@ -8,7 +8,7 @@ LIMIT = 1024 * 1024
 """The most bytes a callback may have."""
 
 # A client that is still sending would lose the answer when we hang up, so some of what is too much is read and dropped.
-_DRAIN = 16 * LIMIT
+DRAIN = 16 * LIMIT
 _SECONDS = 10.0
 
 
@@ -51,7 +51,7 @@ async def _read_on(receive: Receive, message: Message, *, too_large: bool) -> by
         too_large = too_large or size > LIMIT
         if not too_large:
             parts.append(part)
-        if size > _DRAIN or (too_large and _is_all(message)):
+        if size > DRAIN or (too_large and _is_all(message)):
             raise TooLarge
         if _is_all(message):
             return b"".join(parts)
