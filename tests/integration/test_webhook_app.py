@@ -154,7 +154,7 @@ async def test_a_body_without_end_is_cut_off() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         headers = "".join(f"{name}: {value}\r\n" for name, value in signed(report())["headers"].items())
         writer.write(f"POST {DELIVERY} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n{headers}\r\n".encode())
-        # One byte more than is read and dropped, and then silence: with more underway, the connection would be reset before the answer is read.
+        # One byte more than is read and dropped, then silence: with more underway, a reset could overtake the answer.
         writer.writelines([b"10000\r\n" + b" " * 0x10000 + b"\r\n"] * (DRAIN // 0x10000) + [b"1\r\n \r\n"])
 
         status = await asyncio.wait_for(reader.readline(), 10)
