@@ -1,0 +1,72 @@
+"""`python -m benchmarks`: asks some or all of the questions and writes down the answers."""
+
+import argparse
+import importlib
+import shlex
+import sys
+from typing import Protocol, cast
+
+from benchmarks import machine, report
+from benchmarks.result import Options, Result
+
+QUESTIONS = {
+    "draining": "how fast is a backlog sent, and what does it cost?",
+    "peers": "how does that compare with general job queues, a plain loop, and bare SQL?",
+    "callbacks": "how many delivery reports a second are taken in?",
+    "latency": "how long does a new row wait for its request?",
+    "size": "what does a claim cost in a small table, and in a big one?",
+    "footprint": "how much memory do the processes take, and how soon are they ready?",
+}
+
+
+class Script(Protocol):
+    """What each module of this package named after a question offers."""
+
+    TITLE: str
+
+    def run(self, options: Options) -> Result: ...
+
+
+def main() -> int:
+    given = _parser().parse_args()
+    options = Options(quick=given.quick, full=given.full, repeats=1 if given.quick else given.repeats)
+    command = shlex.join(["make", "bench"] + ([f"ARGS={' '.join(sys.argv[1:])}"] if sys.argv[1:] else []))
+    for question in given.questions or QUESTIONS:
+        _ask(question, options, command, writes=not given.quick and not given.dry)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    listing = "\n".join(f"  {name:<12}{what}" for name, what in QUESTIONS.items())
+    parser = argparse.ArgumentParser(
+        prog="make bench",
+        description="Measures on this machine, against a local Supabase and a simulator of Sinch.",
+        epilog=f"questions (all of them where none is named):\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("questions", nargs="*", metavar="question", choices=[*QUESTIONS, []])
+    parser.add_argument("--quick", action="store_true", help="small, once, and write nothing: does the script work?")
+    parser.add_argument("--full", action="store_true", help="the sizes that need long as well (10 million rows)")
+    parser.add_argument("--repeats", type=int, default=3, help="how often each case is measured (3)")
+    parser.add_argument("--dry", action="store_true", help="print the tables, and leave docs/ as it is")
+    return parser
+
+
+def _ask(question: str, options: Options, command: str, *, writes: bool) -> None:
+    try:
+        script = cast(Script, importlib.import_module(f"benchmarks.{question}"))
+    except ModuleNotFoundError as error:
+        if error.name != f"benchmarks.{question}":
+            raise
+        print(f"{question}: not measured yet", file=sys.stderr)
+        return
+    print(f"{question}: {script.TITLE}", file=sys.stderr)
+    where = machine.describe()
+    result = script.run(options)
+    print(report.table(result.figures))
+    if writes:
+        report.write(question, script.TITLE, result, where, command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

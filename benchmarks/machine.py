@@ -1,0 +1,69 @@
+"""Where a measurement was made: without that, its numbers say nothing."""
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from sandbox.local import binaries
+
+_PACKAGES = ("supabase", "httpx", "psycopg", "aiohttp", "pgqueuer", "procrastinate")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """``versions`` by name; ``load`` is the load average of the minute before: far from 0, and others were at work too."""
+
+    when: str
+    processor: str
+    cores: int
+    memory_gib: int
+    system: str
+    load: float
+    versions: dict[str, str]
+    commit: str
+
+
+def describe() -> Machine:
+    return Machine(
+        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_gib=round(psutil.virtual_memory().total / 2**30),
+        system=f"{platform.system()} {platform.machine()}",
+        load=round(os.getloadavg()[0], 1),
+        versions=dict(_versions()),
+        commit=_first_line(["git", "rev-parse", "--short", "HEAD"], cwd=binaries.REPOSITORY),
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = [
+        ("Python", platform.python_version()),
+        ("PostgreSQL", _first_line([str(binaries.postgres_bin() / "postgres"), "--version"]).split()[-1]),
+    ]
+    for name in _PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _first_line(command: list[str], cwd: Path | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    return (done.stdout.splitlines() or ["unknown"])[0]

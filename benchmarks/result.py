@@ -1,0 +1,65 @@
+"""What a measurement found: plain values that go into JSON and come back from it.
+
+A script offers ``TITLE`` and ``run(options)``, which returns a :class:`Result`. Its figures are what was measured, once for
+each repetition; ratios are taken within one repetition, where both sides met the same machine.
+"""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How much of a measurement is wanted. ``quick`` is for trying a script: smaller, once, and nothing is written down.
+
+    ``full`` takes the sizes that need long; ``repeats`` is how often each case is measured.
+    """
+
+    quick: bool = False
+    full: bool = False
+    repeats: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One column of one case: ``values`` holds one number for each repetition.
+
+    ``goal`` is what was to be reached, at least or (``at_most``) at most.
+    """
+
+    case: str
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    goal: float | None = None
+    at_most: bool = False
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the median meets the goal; None where there is none."""
+        if self.goal is None:
+            return None
+        return self.median <= self.goal if self.at_most else self.median >= self.goal
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Which figure the picture shows: bars for cases, or a line where the cases are numbers (``x`` says of what)."""
+
+    figure: str
+    kind: Literal["bars", "line"] = "bars"
+    x: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything one script found. ``notes`` are sentences that belong under the table."""
+
+    figures: tuple[Figure, ...]
+    plots: tuple[Plot, ...] = ()
+    notes: tuple[str, ...] = ()
