@@ -5,6 +5,7 @@ import socket
 from dataclasses import dataclass
 from uuid import uuid4
 
+from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
 from jobs.gateway import Gateway, Plan
 from jobs.inbound import InboundPolling
@@ -56,6 +57,7 @@ async def build_engine(
         Recovery(gateway=gateway, provider=provider, plan=plan, settings=settings),
         Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings),
         InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings),
+        Campaigns(gateway=gateway),
         Upkeep(gateway=gateway, settings=settings),
     )
     return Engine(jobs=jobs, gateway=gateway, provider=provider)

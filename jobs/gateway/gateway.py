@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from jobs.gateway import values
 from jobs.gateway.rpc import Rpc
-from jobs.gateway.values import Alarm, Asks, Claim, Dispatch, Look, Plan, Window
+from jobs.gateway.values import Alarm, Asks, Claim, Dispatch, Expansion, Look, Plan, Window
 from jobs.providers.base import Inbound, Refused, Report, Summary, Unusable
 from jobs.settings import SupabaseSettings
 
@@ -244,6 +244,13 @@ class Gateway:
             "outbox_finish_inbound_window",
             {"p_provider": plan.provider, "p_plan": plan.plan, "p_until": window.end.isoformat()},
         )
+
+    # Campaigns
+
+    async def expand_campaigns(self, *, most: int) -> Expansion:
+        """Make outbox rows for at most ``most`` members that are due."""
+        answer = await self._rpc.call("outbox_expand_campaigns", {"p_most": most})
+        return Expansion(campaign=answer["campaign"], members=answer["members"], more=answer["more"])
 
     # Upkeep
 

@@ -107,6 +107,15 @@ class Asks:
 
 
 @dataclass(frozen=True, slots=True)
+class Expansion:
+    """One chunk of a campaign: how many members were handled, and whether another call is worth making at once."""
+
+    campaign: str | None
+    members: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Something a person should be told."""
 

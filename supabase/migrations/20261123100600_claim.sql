@@ -134,7 +134,8 @@ create function outbox_engine.claim_rows(
 language sql set search_path = ''
 as $$
   with picked as materialized (
-    select o.id, o.recipient, o.body, o.template, o.parameters, o.sender, o.expires_at, o.priority, o.due_at, o.cancel_requested_at
+    select o.id, o.recipient, o.body, o.template, o.parameters, o.sender, o.expires_at, o.priority, o.due_at, o.cancel_requested_at,
+      o.campaign, o.batch_id
     from public.outbox o
     where o.queue = 'r'
     order by o.priority, o.due_at, o.id
@@ -142,16 +143,44 @@ as $$
     for update skip locked
   ),
   written as materialized (
-    select p.*, coalesce(p.body, r.body) as text, r.problem
+    -- A text of an earlier attempt is made anew; it stays where its template is gone.
+    select p.*, coalesce(r.body, p.body) as text, case when p.body is null then r.problem end as problem
     from picked p
     left join lateral outbox_engine.render_row(p.template, p.parameters) r on p.template is not null
   ),
-  judged as materialized (
+  ruled as materialized (
     select w.*, v.status as verdict, v.error
     from written w
     left join public.suppressions s on s.recipient = w.recipient
     cross join lateral outbox_engine.verdict(
       w.recipient, w.cancel_requested_at, w.expires_at, s.reason, w.problem, p_allowed_countries, p_now) v
+  ),
+  held as materialized (
+    select h.*
+    from (
+      select array_agg(r.id order by r.id) as ids, array_agg(outbox_engine.parts_of(r.text) order by r.id) as parts
+      from ruled r
+      where r.verdict is null and r.campaign is not null
+    ) c
+    cross join lateral outbox_engine.hold_back(c.ids, c.parts, p_now) h
+  ),
+  judged as materialized (
+    select r.id, r.recipient, r.sender, r.text, r.priority, r.due_at, r.campaign, r.batch_id,
+      coalesce(h.expires_at, r.expires_at) as expires_at, coalesce(r.verdict, h.status) as verdict, coalesce(h.error, r.error) as error,
+      h.due_at as held_until
+    from ruled r
+    left join held h on h.outbox_id = r.id
+  ),
+  put_off as (
+    update public.outbox o
+    set status = 'scheduled', queue = 'w', due_at = j.held_until
+    from judged j
+    where j.verdict is null and j.held_until is not null and o.id = j.id
+    returning o.id, j.error
+  ),
+  put_off_trail as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+    select id, p_now, 'engine', 'held', 'scheduled', error from put_off
   ),
   closed as (
     update public.outbox o
@@ -170,7 +199,7 @@ as $$
       h.hour
     from judged j
     cross join lateral (select outbox_engine.expiry_hour(j.expires_at, p_now) as hour) h
-    where j.verdict is null
+    where j.verdict is null and j.held_until is null
   ),
   copies as (
     select k.*, row_number() over (partition by k.kind, k.recipient order by k.priority, k.due_at, k.id) as copy
@@ -195,6 +224,26 @@ as $$
     from planned p
     join cut c using (kind, copy, slice)
     order by p.dispatch_id, c.recipient
+  ),
+  counted as (
+    insert into outbox_engine.campaign_sends as s (outbox_id, campaign, recipient, parts, at, batch_id)
+    select c.id, c.campaign, c.recipient, p.parts, p_now, c.batch_id
+    from cut c
+    join planned p using (kind, copy, slice)
+    where c.campaign is not null
+    on conflict (outbox_id) do update
+    set parts = excluded.parts, at = excluded.at, batch_id = excluded.batch_id
+    where s.batch_id is distinct from excluded.batch_id
+    returning campaign, parts
+  ),
+  spent as (
+    insert into outbox_engine.campaign_spend as s (campaign, day, parts)
+    select x.campaign, (p_now at time zone coalesce(k.timezone, 'UTC'))::date, sum(x.parts)
+    from counted x
+    join public.campaigns k on k.name = x.campaign
+    group by 1, 2
+    order by 1
+    on conflict (campaign, day) do update set parts = s.parts + excluded.parts
   ),
   sending as (
     update public.outbox o

@@ -1,0 +1,26 @@
+"""Makes campaigns outbox rows: what the database finds due, a chunk at a time."""
+
+from typing import Final
+
+import structlog
+
+from jobs.gateway import Gateway
+
+log = structlog.get_logger()
+
+_MEMBERS_A_CHUNK: Final = 2000
+"""Each chunk is one short transaction, so that the claims of other rows never wait for a campaign."""
+
+
+class Campaigns:
+    """The campaigns job. Any number of processes may run it; a unique row decides which of two was first."""
+
+    name = "campaigns"
+    interval = 5.0
+
+    def __init__(self, *, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def tick(self) -> None:
+        while (expansion := await self._gateway.expand_campaigns(most=_MEMBERS_A_CHUNK)).more:
+            log.info("campaign.expanded", campaign=expansion.campaign, members=expansion.members)

@@ -1,0 +1,188 @@
+"""Campaigns from their members to the outbox: once each, at the right local time, and not when somebody changed their mind."""
+
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.engine import Rig, later, number, statuses
+from tests.stack import Connection
+
+NOW = "2026-11-24 12:00+00"
+
+
+@pytest.fixture(autouse=True)
+def clock(db: Connection) -> None:
+    """Tuesday noon in Greenwich, standing still."""
+    db.execute("update outbox_engine.clock set frozen_at = %s, shift = '0'", [NOW])
+    db.execute("insert into public.templates (name, body) values ('hi', 'Hello {{name}}')")
+
+
+def campaign(db: Connection, name: str = "c", **columns: Any) -> None:
+    values = {"name": name, "template": "hi", "schedule": "reminder", "status": "active", **columns}
+    if values["schedule"] == "reminder":
+        values.setdefault("offsets", ["-1 day", "-1 hour"])
+    casts = {"offsets": "::interval[]", "window_days": "::smallint[]"}
+    marks = ", ".join("%s" + casts.get(key, "") for key in values)
+    db.execute(f"insert into public.campaigns ({', '.join(values)}) values ({marks})", list(values.values()))
+
+
+def member(
+    db: Connection, external_id: str = "m", *, n: int = 1, event_at: str | None = None, zone: str = "UTC", to: str = "c"
+) -> None:
+    db.execute(
+        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        ' values (%s, %s, %s, %s, %s, \'{"name": "Ada"}\')',
+        [to, external_id, number(n), zone, event_at],
+    )
+
+
+def rows(db: Connection, columns: str = "status") -> list[tuple[Any, ...]]:
+    return db.execute(f"select {columns} from public.outbox order by id").fetchall()
+
+
+def reasons(db: Connection) -> list[str | None]:
+    return [row[0] for row in db.execute("select reason from public.campaign_occurrences order by occurs_at").fetchall()]  # type: ignore[misc]
+
+
+async def test_a_reminder_goes_out_once_for_each_offset(db: Connection, rig: Rig) -> None:
+    campaign(db)
+    member(db, event_at="2026-11-25 18:00+00")
+
+    for _ in range(32):
+        await rig.tick("campaigns", "campaigns", "dispatch")
+        later(db, "1 hour")
+
+    assert rows(db, "status, body, campaign") == [("sent", "Hello Ada", "c")] * 2
+    assert [row[0] for row in db.execute("select occurs_at from public.campaign_occurrences order by 1")] == [
+        datetime.fromisoformat("2026-11-24T18:00+00:00"),
+        datetime.fromisoformat("2026-11-25T17:00+00:00"),
+    ]
+
+
+async def test_an_offset_that_was_past_when_the_member_came_is_skipped_and_said(db: Connection, rig: Rig) -> None:
+    campaign(db)
+    member(db, event_at="2026-11-24 20:00+00")
+    await rig.tick("campaigns")
+
+    assert rows(db) == []
+    assert [str(reason)[:8] for reason in reasons(db)] == ["too late"]
+
+
+async def test_a_closed_window_holds_a_message_to_its_opening_and_again_at_the_claim(db: Connection, rig: Rig) -> None:
+    campaign(db, schedule="once", starts_at=NOW, window_start="13:00", window_end="14:00", late_limit="2 days")
+    member(db)
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db, "status, send_at") == [("scheduled", datetime.fromisoformat("2026-11-24T13:00+00:00"))]
+
+    later(db, "3 hours")
+    await rig.tick("dispatch")
+    assert rows(db, "status, due_at") == [("scheduled", datetime.fromisoformat("2026-11-25T13:00+00:00"))]
+
+    later(db, "22 hours 30 minutes")
+    await rig.tick("dispatch")
+    assert rows(db) == [("sent",)]
+    expiry = db.execute("select expire_at from outbox_engine.dispatches").fetchone()
+    assert expiry == (datetime.fromisoformat("2026-11-25T14:00+00:00"),)
+
+
+async def test_moved_and_removed_members_lose_what_waits_and_a_time_taken_back_may_return(db: Connection, rig: Rig) -> None:
+    campaign(db, offsets=["-1 hour"], window_start="12:30", window_end="20:00", late_limit="1 day")
+    member(db, event_at="2026-11-24 13:15+00")
+    later(db, "15 minutes")
+    await rig.tick("campaigns")
+    assert rows(db) == [("scheduled",)]
+
+    db.execute("update public.campaign_members set event_at = '2026-11-24 15:00+00'")
+    assert rows(db, "status, error") == [("cancelled", "the member was moved to another time")]
+    later(db, "2 hours")
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db) == [("cancelled",), ("sent",)]
+    db.execute("delete from public.campaign_members")
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db) == [("cancelled",), ("sent",)]
+
+
+async def test_a_paused_campaign_holds_its_rows_and_an_ended_one_cancels_them(db: Connection, rig: Rig) -> None:
+    campaign(db, schedule="once", starts_at=NOW)
+    member(db, "a", n=1)
+    member(db, "b", n=2)
+    await rig.tick("campaigns")
+    db.execute("update public.campaigns set status = 'paused'")
+    await rig.tick("dispatch", "campaigns", "dispatch")
+    assert statuses(db) == {"scheduled": 2}
+
+    db.execute("update public.campaigns set status = 'active'")
+    db.execute("delete from public.campaign_members where external_id = 'a'")
+    await rig.tick("campaigns", "dispatch")
+    assert statuses(db) == {"cancelled": 1, "sent": 1}
+
+    member(db, "d", n=4)
+    await rig.tick("campaigns")
+    db.execute("update public.campaigns set status = 'ended'")
+    await rig.tick("dispatch")
+    assert statuses(db) == {"cancelled": 2, "sent": 1}
+
+
+async def test_caps_and_budgets_stop_what_goes_beyond_them(db: Connection, rig: Rig) -> None:
+    campaign(db, "capped", schedule="once", starts_at=NOW, daily_cap=1)
+    campaign(db, "poor", schedule="once", starts_at=NOW, budget_parts=2)
+    for external_id in ("a", "b"):
+        member(db, external_id, n=1, to="capped")
+    for n in (2, 3, 4):
+        member(db, str(n), n=n, to="poor")
+    await rig.tick("campaigns", "dispatch")
+
+    assert statuses(db) == {"sent": 3, "suppressed": 2}
+    assert sorted(error for (error,) in rows(db, "error") if error) == [
+        "budget_parts 2 of the campaign reached",
+        "daily_cap 1 reached for this recipient",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "expected"), [("send", "30 minutes", 0), ("send", "1 hour", 1), ("skip", "1 hour", 0)]
+)
+async def test_after_downtime_late_policy_decides(db: Connection, rig: Rig, policy: str, limit: str, expected: int) -> None:
+    campaign(db, offsets=["-1 hour"], late_limit=limit, late_policy=policy)
+    member(db, event_at="2026-11-24 20:00+00")
+    await rig.tick("campaigns")
+    later(db, "7 hours 45 minutes")
+    await rig.tick("campaigns", "dispatch")
+    assert len(rows(db)) == expected
+    assert len(reasons(db)) == 1
+
+
+async def test_a_daily_cron_goes_by_each_members_wall_clock_and_survives_a_change_of_zone(db: Connection, rig: Rig) -> None:
+    campaign(db, schedule="cron", cron_expression="0 14 * * *")
+    member(db, "berlin", n=1, zone="Europe/Berlin")
+    member(db, "london", n=2, zone="Europe/London")
+    for _ in range(6):
+        await rig.tick("campaigns", "dispatch")
+        later(db, "30 minutes")
+        db.execute(
+            "update public.campaign_members set timezone = 'Europe/London'"
+            " where external_id = 'berlin' and exists (select from public.outbox)"
+        )
+    await rig.tick("campaigns", "dispatch")
+
+    assert len(rows(db)) == 2
+
+
+def test_what_is_wrong_is_refused_in_words(db: Connection) -> None:
+    campaign(db)
+    bad = {
+        "update public.templates set body = 'Hi {{first}}'": "placeholder {{first}}",
+        "insert into public.campaign_members (campaign, external_id, recipient, timezone)"
+        " values ('c', 'x', '+14155550123', 'UTC')": "'x' of campaign 'c': placeholder {{name}}",
+        "update public.campaign_members set timezone = 'Mars/Base'": "Mars/Base",
+        'update public.campaign_members set parameters = \'{"name": "A", "more": 1}\'': "{{more}}",
+        "update public.campaigns set timezone = 'FOO+3'": "FOO+3",
+        "update public.campaigns set schedule = 'cron', cron_expression = '61 * * * *'": "minute '61'",
+    }
+    member(db, event_at="2026-11-30 12:00+00")
+    for statement, says in bad.items():
+        with pytest.raises(psycopg.DataError) as refused:
+            db.execute(statement)
+        assert says in str(refused.value), statement
