@@ -1,6 +1,6 @@
 """Fixtures every test may ask for."""
 
-from tests.engine import gateway, make_rig, rig, sinch
+from tests.engine import clocks, gateway, make_rig, rig, sinch
 from tests.stack import baseline, db, local_stack, stack
 
-__all__ = ["baseline", "db", "gateway", "local_stack", "make_rig", "rig", "sinch", "stack"]
+__all__ = ["baseline", "clocks", "db", "gateway", "local_stack", "make_rig", "rig", "sinch", "stack"]

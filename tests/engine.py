@@ -1,7 +1,9 @@
 """Fixtures that put the real jobs between a real database and a simulator on a real socket."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -37,6 +39,38 @@ class Rig:
             await self.dispatcher.finish()
 
 
+@dataclass(slots=True)
+class Clocks:
+    """The database's clock and the simulator's, moved together: the provider refuses what expires days after its own now.
+
+    The database's stands still between moves; the simulator's runs on from the same instant.
+    """
+
+    db: Connection
+    simulator: Control
+    _pushed: float = 0.0
+
+    def set(self, at: str | datetime) -> None:
+        self.db.execute("update outbox_engine.clock set frozen_at = %s, shift = '0'", [at])
+        self._follow()
+
+    def move(self, interval: str) -> None:
+        """Any interval PostgreSQL reads."""
+        later(self.db, interval)
+        self._follow()
+
+    def now(self) -> datetime:
+        row = self.db.execute("select outbox_engine.now()").fetchone()
+        assert row is not None
+        assert isinstance(row[0], datetime)
+        return row[0]
+
+    def _follow(self) -> None:
+        behind = self.now().timestamp() - (time.time() + self._pushed)
+        self.simulator.advance(behind)
+        self._pushed += behind
+
+
 MakeRig = Callable[..., Any]
 
 
@@ -49,6 +83,11 @@ def sinch() -> Iterator[Running]:
     """A simulator in good health that knows of nothing. Its callbacks go nowhere: reports come by polling."""
     with server.running(plan=PlanSettings(callback_url="http://127.0.0.1:9/webhooks/sinch/delivery")) as running:
         yield running
+
+
+@pytest.fixture
+def clocks(db: Connection, sinch: Running) -> Clocks:
+    return Clocks(db, sinch.control)
 
 
 @pytest.fixture

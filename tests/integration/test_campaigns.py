@@ -6,16 +6,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.engine import Rig, later, number, statuses
+from tests.engine import Clocks, Rig, number, statuses
 from tests.stack import Connection
 
 NOW = "2026-11-24 12:00+00"
 
 
 @pytest.fixture(autouse=True)
-def clock(db: Connection) -> None:
+def noon(db: Connection, clocks: Clocks) -> None:
     """Tuesday noon in Greenwich, standing still."""
-    db.execute("update outbox_engine.clock set frozen_at = %s, shift = '0'", [NOW])
+    clocks.set(NOW)
     db.execute("insert into public.templates (name, body) values ('hi', 'Hello {{name}}')")
 
 
@@ -46,13 +46,13 @@ def reasons(db: Connection) -> list[str | None]:
     return [row[0] for row in db.execute("select reason from public.campaign_occurrences order by occurs_at").fetchall()]  # type: ignore[misc]
 
 
-async def test_a_reminder_goes_out_once_for_each_offset(db: Connection, rig: Rig) -> None:
+async def test_a_reminder_goes_out_once_for_each_offset(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db)
     member(db, event_at="2026-11-25 18:00+00")
 
     for _ in range(32):
         await rig.tick("campaigns", "campaigns", "dispatch")
-        later(db, "1 hour")
+        clocks.move("1 hour")
 
     assert rows(db, "status, body, campaign") == [("sent", "Hello Ada", "c")] * 2
     assert [row[0] for row in db.execute("select occurs_at from public.campaign_occurrences order by 1")] == [
@@ -70,33 +70,37 @@ async def test_an_offset_that_was_past_when_the_member_came_is_skipped_and_said(
     assert [str(reason)[:8] for reason in reasons(db)] == ["too late"]
 
 
-async def test_a_closed_window_holds_a_message_to_its_opening_and_again_at_the_claim(db: Connection, rig: Rig) -> None:
+async def test_a_closed_window_holds_a_message_to_its_opening_and_again_at_the_claim(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
     campaign(db, schedule="once", starts_at=NOW, window_start="13:00", window_end="14:00", late_limit="2 days")
     member(db)
     await rig.tick("campaigns", "dispatch")
     assert rows(db, "status, send_at") == [("scheduled", datetime.fromisoformat("2026-11-24T13:00+00:00"))]
 
-    later(db, "3 hours")
+    clocks.move("3 hours")
     await rig.tick("dispatch")
     assert rows(db, "status, due_at") == [("scheduled", datetime.fromisoformat("2026-11-25T13:00+00:00"))]
 
-    later(db, "22 hours 30 minutes")
+    clocks.move("22 hours 30 minutes")
     await rig.tick("dispatch")
     assert rows(db) == [("sent",)]
     expiry = db.execute("select expire_at from outbox_engine.dispatches").fetchone()
     assert expiry == (datetime.fromisoformat("2026-11-25T14:00+00:00"),)
 
 
-async def test_moved_and_removed_members_lose_what_waits_and_a_time_taken_back_may_return(db: Connection, rig: Rig) -> None:
+async def test_moved_and_removed_members_lose_what_waits_and_a_time_taken_back_may_return(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
     campaign(db, offsets=["-1 hour"], window_start="12:30", window_end="20:00", late_limit="1 day")
     member(db, event_at="2026-11-24 13:15+00")
-    later(db, "15 minutes")
+    clocks.move("15 minutes")
     await rig.tick("campaigns")
     assert rows(db) == [("scheduled",)]
 
     db.execute("update public.campaign_members set event_at = '2026-11-24 15:00+00'")
     assert rows(db, "status, error") == [("cancelled", "the member was moved to another time")]
-    later(db, "2 hours")
+    clocks.move("2 hours")
     await rig.tick("campaigns", "dispatch")
     assert rows(db) == [("cancelled",), ("sent",)]
     db.execute("delete from public.campaign_members")
@@ -144,23 +148,27 @@ async def test_caps_and_budgets_stop_what_goes_beyond_them(db: Connection, rig: 
 @pytest.mark.parametrize(
     ("policy", "limit", "expected"), [("send", "30 minutes", 0), ("send", "1 hour", 1), ("skip", "1 hour", 0)]
 )
-async def test_after_downtime_late_policy_decides(db: Connection, rig: Rig, policy: str, limit: str, expected: int) -> None:
+async def test_after_downtime_late_policy_decides(
+    db: Connection, rig: Rig, clocks: Clocks, policy: str, limit: str, expected: int
+) -> None:
     campaign(db, offsets=["-1 hour"], late_limit=limit, late_policy=policy)
     member(db, event_at="2026-11-24 20:00+00")
     await rig.tick("campaigns")
-    later(db, "7 hours 45 minutes")
+    clocks.move("7 hours 45 minutes")
     await rig.tick("campaigns", "dispatch")
     assert len(rows(db)) == expected
     assert len(reasons(db)) == 1
 
 
-async def test_a_daily_cron_goes_by_each_members_wall_clock_and_survives_a_change_of_zone(db: Connection, rig: Rig) -> None:
+async def test_a_daily_cron_goes_by_each_members_wall_clock_and_survives_a_change_of_zone(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
     campaign(db, schedule="cron", cron_expression="0 14 * * *")
     member(db, "berlin", n=1, zone="Europe/Berlin")
     member(db, "london", n=2, zone="Europe/London")
     for _ in range(6):
         await rig.tick("campaigns", "dispatch")
-        later(db, "30 minutes")
+        clocks.move("30 minutes")
         db.execute(
             "update public.campaign_members set timezone = 'Europe/London'"
             " where external_id = 'berlin' and exists (select from public.outbox)"
