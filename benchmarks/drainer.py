@@ -1,0 +1,68 @@
+"""The dispatch job in a process of its own: it says when it is ready, drains when told to, and says how that went."""
+
+import asyncio
+import json
+import os
+import resource
+import sys
+from collections import Counter
+from time import monotonic, process_time
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from jobs.dispatch import Dispatcher
+from jobs.gateway import Gateway, Plan
+from jobs.gateway.rpc import Rpc
+from jobs.providers import registry
+from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, load
+from jobs.telemetry import configure
+
+
+class CountingRpc(Rpc):
+    """Counts calls by function."""
+
+    calls: ClassVar[Counter[str]] = Counter()
+
+    async def call(self, function: str, arguments: dict[str, Any]) -> Any:
+        self.calls[function] += 1
+        return await super().call(function, arguments)
+
+
+async def drain() -> dict[str, Any]:
+    sinch = load(SinchSettings)
+    gateway = Gateway(await CountingRpc.connect(load(SupabaseSettings)))
+    provider = registry.build(sinch)
+    plan = Plan(
+        provider=provider.name,
+        plan=provider.plan,
+        host=provider.host,
+        credential=provider.credential,
+        messages_per_second=sinch.sinch_messages_per_second,
+        requests_per_minute=sinch.sinch_requests_per_minute,
+    )
+    job = Dispatcher(gateway=gateway, provider=provider, plan=plan, worker=str(uuid4()), settings=load(EngineSettings))
+    await gateway.ping()
+    _say({"ready": os.getpid()})
+    await asyncio.to_thread(sys.stdin.readline)
+
+    CountingRpc.calls.clear()
+    cpu, began = process_time(), monotonic()
+    await job.tick()
+    await job.finish()
+    took, cpu = monotonic() - began, process_time() - cpu
+
+    await job.drain()
+    await provider.aclose()
+    await gateway.aclose()
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": took, "cpu": cpu, "calls": dict(CountingRpc.calls), "peak_mib": peak_kib / 1024}
+
+
+def _say(what: dict[str, Any]) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    configure(load(TelemetrySettings), component="benchmark")
+    _say(asyncio.run(drain()))
+    sys.stdin.readline()

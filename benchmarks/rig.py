@@ -1,0 +1,118 @@
+"""What the measurements run against: a local Supabase that writes through to the disk, and the simulator as a process."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import psutil
+import psycopg
+
+from sandbox.local.stack import LocalStack
+from sandbox.simulator import server
+from sandbox.simulator.control import Control
+from sandbox.simulator.plans import PlanSettings
+
+SENDER = "+12025550100"
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_EMPTIED = (
+    "public.outbox",
+    "public.outbox_events",
+    "outbox_engine.dispatches",
+    "outbox_engine.dispatch_members",
+    "outbox_engine.plans",
+    "outbox_engine.plan_requests",
+    "outbox_engine.plan_pauses",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """``db`` is the database as superuser, committing each statement."""
+
+    stack: LocalStack
+    db: Connection
+    simulator: Control
+    sinch_url: str
+    plan: PlanSettings
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings of a process of ours. The plan's limits are out of the way: they are not what is measured."""
+        return {
+            "SUPABASE_URL": self.stack.url,
+            "SUPABASE_SECRET_KEY": self.stack.secret_key,
+            "SINCH_SERVICE_PLAN_ID": self.plan.id,
+            "SINCH_API_TOKEN": self.plan.token,
+            "SINCH_BASE_URL": self.sinch_url,
+            "SINCH_FROM_NUMBER": SENDER,
+            "SINCH_REQUESTS_PER_MINUTE": "1000000",
+            "LOG_LEVEL": "warning",
+        }
+
+    def empty(self) -> None:
+        """Forget all messages, here and at the simulator. Starts from a checkpoint, so that none falls into half of a ratio."""
+        self.db.execute(f"truncate {', '.join(_EMPTIED)} restart identity")
+        self.simulator.reset()
+        self.db.execute("checkpoint")
+
+    def insert(self, messages: int, *, body: str = "null", template: str = "null", parameters: str = "null") -> None:
+        """Due rows, all at once. The columns are SQL over ``n``, which counts from 0."""
+        self.db.execute(
+            "insert into public.outbox (recipient, body, template, parameters) "
+            f"select '+1' || (2020000000 + n), {body}, {template}, {parameters}::jsonb "
+            f"from generate_series(0, {messages - 1}) n"
+        )
+        self.db.execute("vacuum analyze public.outbox")
+        self.db.execute("checkpoint")
+
+    def value(self, question: str) -> float:
+        [row] = self.db.execute(question.encode()).fetchall()
+        return float(str(row[0]))
+
+
+@contextmanager
+def running(*, durable: bool = True) -> Iterator[Rig]:
+    """Start everything; stop everything at the end. Nobody listens for callbacks, so the simulator makes none."""
+    with ExitStack() as parts:
+        stack = parts.enter_context(LocalStack(durable=durable))
+        simulator = parts.enter_context(server.process("--callback-url", "http://127.0.0.1:9/webhooks/sinch/delivery"))
+        simulator.control.change(callbacks=False)
+        db = parts.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
+        yield Rig(stack=stack, db=db, simulator=simulator.control, sinch_url=simulator.url, plan=simulator.plan)
+
+
+class Gauge:
+    """CPU seconds of everything this process started, by kind of program, and WAL bytes, between enter and exit.
+
+    A process must live until the exit to be counted, except those of PostgreSQL, which its postmaster remembers.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self.cpu: dict[str, float] = {}
+        self.wal = 0.0
+
+    def __enter__(self) -> Self:
+        self._cpu = _cpu_by_program()
+        self._lsn = self._rig.value("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.wal = self._rig.value("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn") - self._lsn
+        self.cpu = {name: seconds - self._cpu.get(name, 0.0) for name, seconds in _cpu_by_program().items()}
+
+
+def _cpu_by_program() -> dict[str, float]:
+    used: dict[str, float] = {}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            name, times = process.name(), process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        if name.startswith("postgres"):
+            name = "postgres"
+        used[name] = used.get(name, 0.0) + times.user + times.system + times.children_user + times.children_system
+    return used
