@@ -9,14 +9,19 @@ environment wins over it.
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sentry_sdk.utils import BadDsn, Dsn
 
 Network = IPv4Network | IPv6Network
 _SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 Group = TypeVar("Group", bound=BaseSettings)
+
+_DAY = 86_400
+_WEEK = 7 * _DAY
+_CENTURY_DAYS = 36_500
 
 _CONFIG = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", case_sensitive=False)
 
@@ -64,13 +69,30 @@ def _networks(value: Any) -> Any:
         raise ValueError(f"not a network: {error}") from None
 
 
+def _http_url(value: str) -> SplitResult:
+    try:
+        parts = urlsplit(value)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", value):
+            return parts
+    except ValueError:
+        # What it says repeats the value, and a password may be in it.
+        pass
+    raise ValueError("must be an http or https URL")
+
+
 def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL")
+    parts = _http_url(value)
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("must be an origin only, without a path")
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _header_safe(value: SecretStr) -> SecretStr:
+    """A key that travels in a header; a space or a letter beyond ASCII slipped in when it was copied."""
+    key = value.get_secret_value()
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ValueError("must be letters, digits and signs of ASCII without spaces, as the dashboard shows it")
+    return value
 
 
 class SupabaseSettings(BaseSettings):
@@ -90,6 +112,11 @@ class SupabaseSettings(BaseSettings):
     def _url(cls, value: str) -> str:
         return _origin(value)
 
+    @field_validator("supabase_secret_key")
+    @classmethod
+    def _key(cls, value: SecretStr) -> SecretStr:
+        return _header_safe(value)
+
 
 class SinchSettings(BaseSettings):
     """One service plan at Sinch."""
@@ -102,8 +129,20 @@ class SinchSettings(BaseSettings):
     sinch_from_number: str | None = None
     sinch_base_url: str | None = None
     sinch_callback_url: str | None = None
-    sinch_messages_per_second: float | None = Field(default=None, gt=0)
-    sinch_requests_per_minute: int = Field(default=600, ge=5)
+    sinch_messages_per_second: float | None = Field(default=None, gt=0, le=1_000_000)
+    sinch_requests_per_minute: int = Field(default=600, ge=5, le=1_000_000)
+
+    @field_validator("sinch_service_plan_id")
+    @classmethod
+    def _plan(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w.~-]+", value, re.ASCII):
+            raise ValueError("must be letters and digits, as the dashboard shows it")
+        return value
+
+    @field_validator("sinch_api_token")
+    @classmethod
+    def _token(cls, value: SecretStr) -> SecretStr:
+        return _header_safe(value)
 
     @field_validator("sinch_from_number")
     @classmethod
@@ -120,8 +159,10 @@ class SinchSettings(BaseSettings):
     @field_validator("sinch_callback_url")
     @classmethod
     def _callback_url(cls, value: str | None) -> str | None:
-        if value is not None and (urlsplit(value).scheme not in ("http", "https") or len(value) > 2048):
-            raise ValueError("must be an http or https URL of at most 2048 characters")
+        if value is not None:
+            _http_url(value)
+            if len(value) > 2048:
+                raise ValueError("has more than the 2048 characters that Sinch takes")
         return value
 
     @model_validator(mode="after")
@@ -145,18 +186,25 @@ class EngineSettings(BaseSettings):
     dispatch_interval_seconds: float = Field(default=1.0, ge=0.05, le=60)
     lease_seconds: float = Field(default=30.0, ge=1, le=600)
     settle_seconds: float = Field(default=20.0, ge=0.2, le=600)
-    reconcile_after_seconds: float = Field(default=300.0, ge=0)
-    reconcile_interval_seconds: float = Field(default=60.0, ge=0.2)
-    retention_days: float = Field(default=90.0, ge=15)
-    body_retention_days: float | None = Field(default=None, ge=0)
+    reconcile_after_seconds: float = Field(default=300.0, ge=0, le=_WEEK)
+    reconcile_interval_seconds: float = Field(default=60.0, ge=0.2, le=_DAY)
+    retention_days: float = Field(default=90.0, ge=15, le=_CENTURY_DAYS)
+    body_retention_days: float | None = Field(default=None, ge=0, le=_CENTURY_DAYS)
 
     @field_validator("allowed_countries", mode="before")
     @classmethod
     def _countries(cls, value: Any) -> Any:
-        codes = [code.upper() for code in _commas(value)] if value is not None else None
-        for code in codes or []:
-            if len(code) != 2 or not code.isalpha():
-                raise ValueError(f"{code!r} is not a two-letter ISO country code")
+        if value is None:
+            return None
+        # Here and not above: only who sets it waits for the tables of every country's numbers.
+        from phonenumbers import SUPPORTED_REGIONS
+
+        codes = [str(code).upper() for code in _commas(value)]
+        for code in codes:
+            if code not in SUPPORTED_REGIONS:
+                raise ValueError(f"{code!r} is not an ISO country code of two letters, such as US or GB")
+        if not codes:
+            raise ValueError("names no country, so nothing could be sent; leave it out to allow all")
         return codes
 
 
@@ -207,6 +255,17 @@ class TelemetrySettings(BaseSettings):
     sentry_dsn: SecretStr | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _dsn(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            Dsn(value.get_secret_value())
+        except BadDsn:
+            raise ValueError("is not a Sentry DSN, such as https://key@o1.ingest.sentry.io/2") from None
+        return value
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod

@@ -20,10 +20,10 @@ def run(*, once: bool) -> int:
 
 
 async def _run(chosen: RunSettings, *, once: bool) -> int:
-    wakeup = None if once else listener(chosen)
+    wakeup = listener(chosen)
     _say_what_is_allowed(chosen)
     async with assembled(chosen, once=once) as jobs:
-        process = Process(jobs, listener=wakeup)
+        process = Process(jobs, listener=None if once else wakeup)
         on_stop(process.stop, exit_code=1 if once else 0)
         if once:
             return 0 if await process.run_once() else 1

@@ -52,7 +52,10 @@ def once(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
         ("SINCH_SERVICE_PLAN_ID", ""),
         ("SINCH_BASE_URL", "http://127.0.0.1/path"),
         ("LEASE_SECONDS", "soon"),
-        ("ALLOWED_COUNTRIES", "USA"),
+        ("ALLOWED_COUNTRIES", "UK"),
+        ("OUTBOX_DB_URL", "somewhere"),
+        ("SENTRY_DSN", "nonsense"),
+        ("LOG_LEVEL", "loud"),
     ],
 )
 def test_a_wrong_setting_ends_it_with_two_and_one_line_that_names_it(

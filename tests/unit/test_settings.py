@@ -1,0 +1,221 @@
+"""What the environment may say, and that the README says the same."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from jobs import settings
+from jobs.settings import (
+    EngineSettings,
+    SettingsError,
+    SinchSettings,
+    SupabaseSettings,
+    TelemetrySettings,
+    WebhookSettings,
+)
+
+GROUPS: list[type[BaseSettings]] = [SupabaseSettings, SinchSettings, EngineSettings, WebhookSettings, TelemetrySettings]
+COMPLETE = {
+    "SUPABASE_URL": "https://ref.supabase.co",
+    "SUPABASE_SECRET_KEY": "sb_secret_x",
+    "SINCH_SERVICE_PLAN_ID": "plan",
+    "SINCH_API_TOKEN": "token",
+    "SINCH_REGION": "us",
+    "SINCH_WEBHOOK_SECRETS": "secret",
+}
+README = Path(__file__).parents[2] / "README.md"
+ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<default>[^|]+) \| [^|]+ \|$", re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Nothing is set but what is needed, and no file is read."""
+    monkeypatch.chdir(tmp_path)
+    for group in GROUPS:
+        for field in group.model_fields:
+            monkeypatch.delenv(field.upper(), raising=False)
+    monkeypatch.delenv("SUPABASE_SERVICE_ROLE_KEY", raising=False)
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def load_all() -> None:
+    for group in GROUPS:
+        settings.load(group)
+
+
+def group_of(name: str) -> type[BaseSettings]:
+    return next(group for group in GROUPS if name.lower() in group.model_fields)
+
+
+def documented() -> dict[str, str]:
+    return {row["name"]: row["default"] for row in ROW.finditer(README.read_text(encoding="utf-8"))}
+
+
+def test_the_readme_has_a_row_for_every_setting_and_no_other() -> None:
+    assert set(documented()) == {field.upper() for group in GROUPS for field in group.model_fields}
+
+
+@pytest.mark.parametrize("name", documented())
+def test_the_default_is_the_one_in_the_readme(name: str, environment: pytest.MonkeyPatch) -> None:
+    default = documented()[name]
+    if default == "required":
+        environment.delenv(name)
+        with pytest.raises(SettingsError, match=name):
+            settings.load(group_of(name))
+        return
+
+    environment.delenv(name, raising=False)
+    if name == "SINCH_WEBHOOK_SECRETS":
+        environment.setenv("WEBHOOK_TOKENS", "token")
+    value = getattr(settings.load(group_of(name)), name.lower())
+    if default in ("none", "all", "the region's", "as the row"):
+        assert value in (None, [])
+    elif isinstance(value, str):
+        assert value == default
+    else:
+        assert value == float(default)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SUPABASE_URL", "ref.supabase.co"),
+        ("SUPABASE_URL", "https://ref.supabase.co/rest/v1"),
+        ("SUPABASE_URL", "https://"),
+        ("SUPABASE_URL", "http://127.0.0.1:99999"),
+        ("SUPABASE_URL", "http://127.0.0.1:port"),
+        ("SUPABASE_URL", "http://two words"),
+        ("SUPABASE_URL", "https://[::1"),
+        ("SUPABASE_SECRET_KEY", "sb_secret_ two words"),
+        ("SUPABASE_SECRET_KEY", "sb_secret_\N{CYRILLIC SMALL LETTER A}"),
+        ("SINCH_SERVICE_PLAN_ID", "plan/batches"),
+        ("SINCH_API_TOKEN", "token\n"),
+        ("SINCH_REGION", "asia"),
+        ("SINCH_FROM_NUMBER", "a name that is too long"),
+        ("SINCH_BASE_URL", "http://127.0.0.1:port"),
+        ("SINCH_BASE_URL", "http://127.0.0.1/xms/v1"),
+        ("SINCH_CALLBACK_URL", "sms.example.com/webhooks"),
+        ("SINCH_CALLBACK_URL", "https://"),
+        ("SINCH_CALLBACK_URL", "https://example.com/" + "x" * 2048),
+        ("SINCH_MESSAGES_PER_SECOND", "0"),
+        ("SINCH_MESSAGES_PER_SECOND", "inf"),
+        ("SINCH_MESSAGES_PER_SECOND", "nan"),
+        ("SINCH_REQUESTS_PER_MINUTE", "1.5"),
+        ("SINCH_REQUESTS_PER_MINUTE", "4"),
+        ("SINCH_REQUESTS_PER_MINUTE", "99999999999"),
+        ("SINCH_WEBHOOK_SECRETS", " , "),
+        ("WEBHOOK_BASIC_AUTH", "user"),
+        ("WEBHOOK_ALLOWED_IPS", "example.com"),
+        ("WEBHOOK_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("WEBHOOK_ALLOW_UNAUTHENTICATED", "perhaps"),
+        ("ALLOWED_COUNTRIES", "USA"),
+        ("ALLOWED_COUNTRIES", "US,UK"),
+        ("ALLOWED_COUNTRIES", "US;CA"),
+        ("ALLOWED_COUNTRIES", ","),
+        ("DISPATCH_INTERVAL_SECONDS", "0"),
+        ("LEASE_SECONDS", "soon"),
+        ("LEASE_SECONDS", "nan"),
+        ("SETTLE_SECONDS", "-1"),
+        ("RECONCILE_AFTER_SECONDS", "inf"),
+        ("RECONCILE_INTERVAL_SECONDS", "inf"),
+        ("RETENTION_DAYS", "14"),
+        ("RETENTION_DAYS", "inf"),
+        ("BODY_RETENTION_DAYS", "-1"),
+        ("BODY_RETENTION_DAYS", "1e12"),
+        ("SENTRY_DSN", "nonsense"),
+        ("SENTRY_DSN", "https://sentry.example.com"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_setting(name: str, value: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(name, value)
+
+    with pytest.raises(SettingsError) as refused:
+        load_all()
+
+    assert str(refused.value).startswith(name)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SUPABASE_SECRET_KEY", "hunter2 hunter2"),
+        ("SINCH_API_TOKEN", "hunter2 hunter2"),
+        ("SINCH_BASE_URL", "http://user:hunter2@127.0.0.1:port"),
+        ("SINCH_CALLBACK_URL", "ftp://user:hunter2@example.com"),
+        ("WEBHOOK_BASIC_AUTH", "hunter2"),
+        ("SENTRY_DSN", "https://:hunter2@/"),
+    ],
+)
+def test_a_wrong_secret_is_not_repeated(name: str, value: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(name, value)
+
+    with pytest.raises(SettingsError) as refused:
+        load_all()
+
+    assert "hunter2" not in str(refused.value)
+
+
+def test_an_empty_setting_counts_as_unset(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("LEASE_SECONDS", "")
+    environment.setenv("SINCH_API_TOKEN", "")
+
+    assert settings.load(EngineSettings).lease_seconds == 30
+    with pytest.raises(SettingsError, match="SINCH_API_TOKEN is not set: the service plan's API token"):
+        settings.load(SinchSettings)
+
+
+def test_a_legacy_service_role_key_stands_in_for_the_secret_key(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SUPABASE_SERVICE_ROLE_KEY", "legacy")
+    assert settings.load(SupabaseSettings).supabase_secret_key.get_secret_value() == "sb_secret_x"
+
+    environment.delenv("SUPABASE_SECRET_KEY")
+    assert settings.load(SupabaseSettings).supabase_secret_key.get_secret_value() == "legacy"
+
+
+def test_one_way_to_tell_callbacks_apart_is_enough(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("SINCH_WEBHOOK_SECRETS")
+    for name, value in [("WEBHOOK_BASIC_AUTH", "u:p"), ("WEBHOOK_TOKENS", "t"), ("WEBHOOK_ALLOW_UNAUTHENTICATED", "1")]:
+        with pytest.raises(SettingsError, match="SINCH_WEBHOOK_SECRETS is not set"):
+            settings.load(WebhookSettings)
+        environment.setenv(name, value)
+        settings.load(WebhookSettings)
+        environment.delenv(name)
+
+    environment.setenv("WEBHOOK_ALLOWED_IPS", "203.0.113.0/24")
+    with pytest.raises(SettingsError, match="SINCH_WEBHOOK_SECRETS is not set"):
+        settings.load(WebhookSettings)
+
+
+def test_the_region_names_the_host_unless_another_origin_is_given(environment: pytest.MonkeyPatch) -> None:
+    assert settings.load(SinchSettings).host == "https://us.sms.api.sinch.com"
+
+    environment.setenv("SINCH_BASE_URL", "http://127.0.0.1:8081/")
+    environment.delenv("SINCH_REGION")
+    assert settings.load(SinchSettings).host == "http://127.0.0.1:8081"
+
+
+def test_lists_are_split_at_commas(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ALLOWED_COUNTRIES", "us, CA ,")
+    environment.setenv("SINCH_WEBHOOK_SECRETS", "new, old")
+    environment.setenv("WEBHOOK_ALLOWED_IPS", "203.0.113.7, 2001:db8::/32")
+
+    assert settings.load(EngineSettings).allowed_countries == ["US", "CA"]
+    webhook = settings.load(WebhookSettings)
+    assert [secret.get_secret_value() for secret in webhook.sinch_webhook_secrets] == ["new", "old"]
+    assert [str(network) for network in webhook.webhook_allowed_ips] == ["203.0.113.7/32", "2001:db8::/32"]
+
+
+def test_a_file_is_read_and_the_environment_wins(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LEASE_SECONDS=7\nSETTLE_SECONDS=8\n", encoding="utf-8")
+    environment.setenv("SETTLE_SECONDS", "9")
+
+    engine = settings.load(EngineSettings)
+
+    assert (engine.lease_seconds, engine.settle_seconds) == (7, 9)
