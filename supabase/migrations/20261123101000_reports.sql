@@ -39,10 +39,10 @@ alter table outbox_engine.kept_callbacks enable row level security;
 create function outbox_engine.report_error(p_provider text, p_status text, p_code integer) returns text
 language sql stable set search_path = ''
 as $$
-  select case when p_status not in ('sent', 'dispatched', 'delivered') then concat_ws(': ',
+  select concat_ws(': ',
     format('reported %s', p_status) || coalesce(format(' with code %s', p_code), ''),
     (select meaning from outbox_engine.report_codes c where c.provider = p_provider and c.code = p_code)
-  ) end
+  )
 $$;
 
 -- Finds the message each report is about, by batch and number, else by the reference it carries. Writes it into the trail,
@@ -115,7 +115,8 @@ as $$
     from news n
     join public.outbox o on o.id = n.outbox_id
     where case
-      when n.status = 'delivered' then o.status <> 'delivered' or (n.is_current and o.reported_at > n.at)
+      when n.status = 'delivered' and o.status <> 'delivered' then true
+      when n.is_current is not true then false
       when o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then false
       when n.rank = o.reported_rank then
         n.at < coalesce(o.reported_at, 'infinity')
@@ -131,7 +132,9 @@ as $$
       when w.expires_at <= p_now then 'expired'
       else 'pending' end,
     status_code = w.code,
-    error = outbox_engine.report_error(w.provider, w.status, w.code),
+    -- Nearly every report is good news: no call for each of those.
+    error = case when w.status not in ('sent', 'dispatched', 'delivered') then
+      outbox_engine.report_error(w.provider, w.status, w.code) end,
     reported_rank = w.rank,
     reported_at = w.at,
     finalized_at = case

@@ -73,6 +73,18 @@ async def test_any_order_of_the_same_reports_gives_the_same_row(
     assert column(db, "reported_at", row) == NOON + timedelta(minutes=minutes)
 
 
+@pytest.mark.parametrize("codes", [(15, 0), (0, 15)])
+async def test_of_two_deliveries_at_one_instant_the_lower_code_wins(
+    rig: Rig, gateway: Gateway, db: Connection, codes: tuple[int, int]
+) -> None:
+    row, batch = await sent_row(rig, db)
+
+    for code in codes:
+        await gateway.record_reports([report(batch, "delivered", code)], source="webhook")
+
+    assert column(db, "status_code", row) == 0
+
+
 async def test_a_repeated_report_changes_nothing(rig: Rig, gateway: Gateway, db: Connection) -> None:
     row, batch = await sent_row(rig, db)
 

@@ -1,0 +1,270 @@
+"""How many callbacks a second the webhook app commits, and how long the provider waits for its answer.
+
+Load generator, receiver, API and database share this machine. Bodies are signed, every report is news about a row that was
+sent, and an answer means that it is committed to disk. After each run the database is asked whether it holds everything that
+was acknowledged. The receivers it is compared with are in `benchmarks/receivers.py`.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import IO, Any, Final
+
+import msgspec
+import psycopg
+
+from benchmarks.load import Order, Outcome
+from benchmarks.result import Figure, Options, Plot, Result
+from benchmarks.sent import Batch, make_batches
+from sandbox.local.stack import LocalStack
+
+TITLE = "Callbacks a second, each committed before its answer"
+SECRET: Final = "a secret of the benchmark"
+DELIVERY: Final = "/webhooks/sinch/delivery"
+OURS, DIRECT, API = "outbox webhook", "one SQL update each", "one update each through the API"
+_RECIPIENTS: Final = 500
+_MOST_PER_SECOND: Final = {OURS: 12_000, DIRECT: 12_000, API: 1_500}
+_PEERS_TABLE = """
+create table if not exists public.bench_messages (
+  key text primary key, status text not null default 'sent', status_code integer, reported_at timestamptz
+) with (fillfactor = 70);
+grant select, update on public.bench_messages to service_role;
+"""
+_tags = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One run. Times are in milliseconds; ``calls`` are calls of the database per 1000 callbacks."""
+
+    receiver: str
+    connections: int
+    per_second: float
+    p50: float
+    p99: float
+    calls: float
+    refused: int
+    missing: int
+
+    @property
+    def case(self) -> str:
+        return f"{self.receiver}, {self.connections} connections"
+
+
+def run(options: Options) -> Result:
+    """Every receiver at every number of connections, one after the other, on one database that syncs each commit."""
+    connections = (50,) if options.quick else (50, 200, 500)
+    seconds = 1.0 if options.quick else 5.0
+    with LocalStack(durable=True) as stack, closing(psycopg.connect(stack.admin_url, autocommit=True)) as db, ExitStack() as up:
+        db.execute(_PEERS_TABLE)
+        stack.restart_api()
+        ports = {
+            OURS: up.enter_context(outbox_webhook(stack)),
+            DIRECT: up.enter_context(peer(stack, "direct")),
+            API: up.enter_context(peer(stack, "api")),
+        }
+        rounds = [
+            {rate.case: rate for number in connections for rate in _round(db, ports, number, seconds)}
+            for _ in range(options.repeats)
+        ]
+        flood = _flood(db, ports[OURS], batches=60 if options.quick else 200)
+    notes = (_said_about_losses(rounds), _said_about_flood(flood))
+    return Result(figures=tuple(_figures(rounds)), plots=(Plot("callbacks"),), notes=notes)
+
+
+def _round(db: psycopg.Connection[Any], ports: Mapping[str, int], connections: int, seconds: float) -> Iterator[Rate]:
+    yield ours(db, ports[OURS], connections, seconds)
+    for name in (DIRECT, API):
+        yield theirs(db, name, ports[name], connections, seconds)
+
+
+def _figures(rounds: Sequence[Mapping[str, Rate]]) -> Iterator[Figure]:
+    for case, first in rounds[0].items():
+        runs = [rates[case] for rates in rounds]
+        goals = {"callbacks": 6000.0, "p99": 250.0, "direct": 1.0, "API": 15.0}
+        if first.receiver != OURS or first.connections != 200:
+            goals = {}
+        yield Figure(case, "callbacks", "1/s", tuple(run.per_second for run in runs), goals.get("callbacks"))
+        yield Figure(case, "p50", "ms", tuple(run.p50 for run in runs))
+        yield Figure(case, "p99", "ms", tuple(run.p99 for run in runs), goals.get("p99"), at_most=True)
+        yield Figure(case, "database calls per 1000", "", tuple(run.calls for run in runs))
+        if first.receiver == OURS:
+            yield _times(case, DIRECT, rounds, goals.get("direct"))
+            yield _times(case, API, rounds, goals.get("API"))
+
+
+def _times(case: str, other: str, rounds: Sequence[Mapping[str, Rate]], goal: float | None) -> Figure:
+    """How many times faster ours was than the other, each time in one and the same repetition."""
+    rival = case.replace(OURS, other)
+    values = tuple(rates[case].per_second / rates[rival].per_second for rates in rounds)
+    return Figure(case, f"times {other}", "", values, goal)
+
+
+def _said_about_losses(rounds: Sequence[Mapping[str, Rate]]) -> str:
+    rates = [rate for round_ in rounds for rate in round_.values()]
+    missing, refused = sum(rate.missing for rate in rates), sum(rate.refused for rate in rates)
+    return (
+        f"After each run the database was asked for everything that had been acknowledged: {missing} reports were missing. "
+        f"{refused} callbacks were answered with anything but 204."
+    )
+
+
+def _said_about_flood(flood: "Flood") -> str:
+    return (
+        f"Over capacity: {flood.callbacks} callbacks about {_RECIPIENTS} recipients each, all at once over 100 connections. "
+        f"{flood.taken} were committed and answered with 204, {flood.slowed} with 429, {flood.other} otherwise; of the "
+        f"{flood.taken * _RECIPIENTS:,} reports acknowledged {flood.missing} were missing, and the app went on answering."
+    )
+
+
+def ours(db: psycopg.Connection[Any], port: int, connections: int, seconds: float) -> Rate:
+    """The webhook app, one callback a recipient."""
+    batches = _batches(db, int(_MOST_PER_SECOND[OURS] * seconds) // _RECIPIENTS)
+    outcome = fire(
+        Order(port, DELIVERY, SECRET, [body for batch in batches for body in batch.callbacks()], connections, seconds)
+    )
+    keys = [(batch.batch_id, f"+{number}") for batch in batches for number in batch.recipients]
+    missing = count_missing(db, [keys[place] for place in outcome.acknowledged])
+    ids = [batch.batch_id for batch in batches]
+    # All reports of one call were recorded in the same instant.
+    calls = _one(
+        db, "select count(distinct at) from public.outbox_events where event = 'report' and batch_id = any (%s)", [ids]
+    )
+    return rate(OURS, connections, outcome, missing, calls)
+
+
+def theirs(db: psycopg.Connection[Any], name: str, port: int, connections: int, seconds: float) -> Rate:
+    """A receiver that makes an update of each callback."""
+    numbers = tuple(str(14152000000 + n) for n in range(_RECIPIENTS))
+    tag = next(_tags)
+    batches = [Batch(f"01FC66621-{tag}-{n}", "", numbers) for n in range(int(_MOST_PER_SECOND[name] * seconds) // _RECIPIENTS)]
+    keys = [f"{batch.batch_id}/{number}" for batch in batches for number in batch.recipients]
+    db.execute("insert into public.bench_messages (key) select unnest(%s::text[])", [keys])
+    db.execute("vacuum analyze public.bench_messages")
+    outcome = fire(Order(port, "/", SECRET, [body for batch in batches for body in batch.callbacks()], connections, seconds))
+    acknowledged = [keys[place] for place in outcome.acknowledged]
+    stored = _one(db, "select count(*) from public.bench_messages where key = any (%s) and status <> 'sent'", [acknowledged])
+    return rate(name, connections, outcome, len(acknowledged) - stored, len(acknowledged))
+
+
+def _calls(db: psycopg.Connection[Any], batches: Sequence[Batch]) -> int:
+    """How many calls brought reports on these: all reports of one were recorded in the same instant."""
+    query = "select count(distinct at) from public.outbox_events where event = 'report' and batch_id = any (%s)"
+    return _one(db, query, [[batch.batch_id for batch in batches]])
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """What became of more than can be committed: callbacks by answer, and reports acknowledged and not stored."""
+
+    callbacks: int
+    taken: int
+    slowed: int
+    other: int
+    missing: int
+
+
+def _flood(db: psycopg.Connection[Any], port: int, *, batches: int) -> Flood:
+    made = _batches(db, batches)
+    outcome = fire(Order(port, DELIVERY, SECRET, [batch.full_report() for batch in made], 100, 60.0))
+    taken = [made[place] for place in outcome.acknowledged]
+    missing = count_missing(db, [(batch.batch_id, f"+{number}") for batch in taken for number in batch.recipients])
+    slowed = outcome.statuses.get(429, 0)
+    return Flood(batches, len(taken), slowed, batches - len(taken) - slowed, missing)
+
+
+def rate(receiver: str, connections: int, outcome: Outcome, missing: int, calls: int) -> Rate:
+    callbacks = len(outcome.acknowledged)
+    took = outcome.milliseconds
+    return Rate(
+        receiver=receiver,
+        connections=connections,
+        per_second=round(callbacks / outcome.seconds, 1),
+        p50=took[len(took) // 2],
+        p99=took[len(took) * 99 // 100],
+        calls=round(1000 * calls / max(callbacks, 1), 1),
+        refused=sum(number for status, number in outcome.statuses.items() if status != 204) + outcome.broken,
+        missing=missing,
+    )
+
+
+def count_missing(db: psycopg.Connection[Any], keys: Sequence[tuple[str, str]]) -> int:
+    """How many of these (batch, recipient) the database does not know as delivered."""
+    stored = _one(
+        db,
+        """
+        select count(*) from unnest(%s::text[], %s::text[]) k (batch_id, recipient)
+        join public.outbox o on o.batch_id = k.batch_id and o.recipient = k.recipient
+        where o.status = 'delivered'
+        """,
+        [[batch for batch, _ in keys], [recipient for _, recipient in keys]],
+    )
+    return len(keys) - stored
+
+
+def fire(order: Order) -> Outcome:
+    """Have the load generator, in a process of its own, carry this out."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load"], input=msgspec.json.encode(order), stdout=subprocess.PIPE, check=True
+    )
+    return msgspec.json.decode(done.stdout, type=Outcome)
+
+
+@contextmanager
+def outbox_webhook(stack: LocalStack) -> Iterator[int]:
+    """The app as an operator runs it. Gives its port."""
+    environment = {
+        "SUPABASE_URL": stack.url,
+        "SUPABASE_SECRET_KEY": stack.secret_key,
+        "SINCH_WEBHOOK_SECRETS": SECRET,
+        "LOG_FORMAT": "json",
+    }
+    with _running(["-m", "scheduler", "webhook", "--port", "0"], environment, stderr=subprocess.PIPE) as process:
+        yield _port_in_log(process.stderr)
+
+
+@contextmanager
+def peer(stack: LocalStack, kind: str) -> Iterator[int]:
+    """One of `benchmarks/receivers.py`. Gives its port."""
+    environment = {
+        "SUPABASE_URL": stack.url,
+        "SUPABASE_SECRET_KEY": stack.secret_key,
+        "BENCH_DB_URL": stack.admin_url,
+        "BENCH_SECRET": SECRET,
+    }
+    with _running(["-m", "benchmarks.receivers", kind], environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None  # noqa: S101  # for the type checker
+        yield int(process.stdout.readline())
+
+
+@contextmanager
+def _running(arguments: list[str], environment: dict[str, str], **pipes: int) -> Iterator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment, **pipes)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def _port_in_log(log: IO[bytes] | None) -> int:
+    for line in log or ():
+        event = msgspec.json.decode(line)
+        if event["event"] == "webhook.listening":
+            return int(event["port"])
+    raise RuntimeError("outbox webhook ended before it listened")
+
+
+def _batches(db: psycopg.Connection[Any], number: int) -> list[Batch]:
+    made = make_batches(db, tag=f"callbacks {next(_tags)}", batches=number, recipients=_RECIPIENTS)
+    db.execute("vacuum analyze public.outbox, outbox_engine.dispatches, outbox_engine.dispatch_members")
+    return made
+
+
+def _one(db: psycopg.Connection[Any], query: str, arguments: Sequence[Any]) -> int:
+    row = db.execute(query, arguments).fetchone()
+    return int(row[0]) if row else 0
