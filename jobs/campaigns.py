@@ -23,4 +23,5 @@ class Campaigns:
 
     async def tick(self) -> None:
         while (expansion := await self._gateway.expand_campaigns(most=_MEMBERS_A_CHUNK)).more:
-            log.info("campaign.expanded", campaign=expansion.campaign, members=expansion.members)
+            if expansion.members:
+                log.info("campaign.expanded", campaign=expansion.campaign, members=expansion.members)

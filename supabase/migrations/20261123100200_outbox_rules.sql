@@ -9,6 +9,13 @@ begin
 end
 $$;
 
+-- A number, a short code, or at most 11 letters and digits with a letter among them. Null is the default sender.
+create function outbox_engine.is_sender(p_sender text) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select p_sender is null or p_sender ~ '^\+?[1-9][0-9]{2,14}$' or (p_sender ~ '^[A-Za-z0-9 ]{1,11}$' and p_sender ~ '[A-Za-z]')
+$$;
+
 -- Checks what a row says and fills in what it leaves out. Null means the default in every app column, because bulk inserts
 -- send nulls for keys that only some rows have.
 create function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
@@ -35,9 +42,7 @@ begin
     perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
   end if;
 
-  if r.sender is not null
-    and r.sender !~ '^\+?[1-9][0-9]{2,14}$'
-    and not (r.sender ~ '^[A-Za-z0-9 ]{1,11}$' and r.sender ~ '[A-Za-z]') then
+  if not outbox_engine.is_sender(r.sender) then
     perform outbox_engine.refuse(
       format('sender %L is not a sender', r.sender),
       'A number, a short code, or at most 11 letters and digits with a letter among them.');
@@ -67,6 +72,7 @@ begin
   -- A campaign's member was checked when it was written, and the text is made at the claim; checking again would make a campaign
   -- of 100,000 take three times as long.
   if new.template is not null and new.campaign is null then
+    new.parameters := jsonb_strip_nulls(new.parameters);
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
 

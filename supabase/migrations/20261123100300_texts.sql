@@ -4,6 +4,8 @@ create table public.templates (
   name text primary key,
   body text not null,
   defaults jsonb not null default '{}',
+  plain boolean not null default false,
+  warning text,
   version integer not null default 1,
   updated_at timestamptz not null default outbox_engine.now(),
   constraint templates_body_length check (char_length(body) between 1 and 2000),
@@ -11,6 +13,9 @@ create table public.templates (
 );
 alter table public.templates enable row level security;
 comment on table public.templates is 'Texts with {{placeholder}}s, rendered when a row is claimed.';
+comment on column public.templates.plain is 'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
+comment on column public.templates.warning is 'Engine: the character that makes texts of this template take more than twice the parts';
+comment on column public.templates.version is 'Engine: a new one whenever body, defaults or plain change';
 
 -- The names of a text's placeholders, each once.
 create function outbox_engine.placeholders(p_body text) returns text[]
@@ -51,66 +56,172 @@ begin
 end
 $$;
 
+-- What a template is filled with: a row's values before the template's defaults. Null means the default, as in every column.
+create function outbox_engine.values_of(p_defaults jsonb, p_parameters jsonb) returns jsonb
+language sql immutable set search_path = ''
+as $$
+  select p_defaults || jsonb_strip_nulls(coalesce(p_parameters, '{}'))
+$$;
+
+-- Characters outside GSM-7, as a pattern: the default alphabet and its extension table (3GPP TS 23.038) are what is excluded.
+create function outbox_engine.beyond_gsm7() returns text
+language sql immutable set search_path = ''
+as $$
+  select '[^' || E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà' || '|^€{}~\\\[\]\f-' || ']'
+$$;
+
+-- The text with typographic look-alikes replaced by what GSM-7 has: quotes, dashes, blanks, dots. Letters stay what they are, but
+-- accents that stand apart join their letter. For texts that should not cost double for the sake of a curly quote.
+create function outbox_engine.plain_text(p_text text) returns text
+language sql immutable set search_path = ''
+as $$
+  select replace(
+    translate(
+      normalize(p_text, nfc),
+      E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
+        || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t\u200b\u200c\u200d\u2060\ufeff\u00ad',
+      E'\'\'\'\'\'\'\'\'\'"""""""---------' || '        '
+    ),
+    E'\u2026', '...')
+$$;
+
+-- A template's text for one row.
+create function outbox_engine.text_of(t public.templates, p_parameters jsonb) returns text
+language sql immutable set search_path = ''
+as $$
+  select case when t.plain then outbox_engine.plain_text(x.text) else x.text end
+  from (select outbox_engine.render(t.body, outbox_engine.values_of(t.defaults, p_parameters)) as text) x
+$$;
+
+-- Why these values do not make a text of this template, or null where they do. `p_strict`: values without a place are wrong as
+-- well, which they are when they are written, but not once a placeholder was taken out of the template.
+create function outbox_engine.text_problem(t public.templates, p_parameters jsonb, p_strict boolean) returns text
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_names text[] := outbox_engine.placeholders(t.body);
+  v_values jsonb;
+  v_name text;
+  v_text text;
+begin
+  if jsonb_typeof(p_parameters) <> 'object' then
+    return 'parameters must be an object, such as {"name": "Ada"}';
+  end if;
+  v_values := outbox_engine.values_of(t.defaults, p_parameters);
+  foreach v_name in array v_names loop
+    if v_values ->> v_name is null then
+      return format('placeholder {{%s}} of template %L has no value', v_name, t.name);
+    elsif jsonb_typeof(v_values -> v_name) in ('object', 'array') then
+      return format('placeholder {{%s}} of template %L must be a text or a number', v_name, t.name);
+    end if;
+  end loop;
+  if p_strict then
+    select key into v_name
+    from jsonb_object_keys(jsonb_strip_nulls(coalesce(p_parameters, '{}'))) key
+    where key <> all (v_names)
+    limit 1;
+    if found then
+      return format('template %L has no placeholder {{%s}}', t.name, v_name);
+    end if;
+  end if;
+  v_text := outbox_engine.text_of(t, p_parameters);
+  if char_length(v_text) > 2000 or btrim(v_text, E' \t\r\n') = '' then
+    return format('template %L becomes a text of %s characters, 1 to 2000 that are not all blank are allowed', t.name, char_length(v_text));
+  end if;
+  return null;
+end
+$$;
+
+-- For checks of many rows at once: placeholders that a row must bring, how long the text is without values, and how much a row's
+-- values can add per character at most (they may stand in the text several times; a look-alike may become three dots).
+create function outbox_engine.text_bounds(t public.templates, out required text[], out literal integer, out most integer)
+language sql immutable set search_path = ''
+as $$
+  select
+    array(select n from unnest(outbox_engine.placeholders(t.body)) n where t.defaults ->> n is null),
+    (char_length(t.body) + u.uses * char_length(t.defaults::text)) * f.factor,
+    u.uses * f.factor
+  from
+    (select count(*)::integer as uses from regexp_matches(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', 'g')) u,
+    (select case when t.plain then 3 else 1 end as factor) f
+$$;
+
 -- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too long.
 create function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_template public.templates;
-  v_name text;
-  v_length integer;
+  v_problem text;
 begin
   select * into v_template from public.templates where name = p_template;
   if not found then
     perform outbox_engine.refuse(format('template %L does not exist', p_template));
   end if;
-  if jsonb_typeof(p_parameters) is distinct from 'object' and p_parameters is not null then
-    perform outbox_engine.refuse('parameters must be an object', 'Such as {"name": "Ada"}.');
-  end if;
-
-  v_name := outbox_engine.missing_placeholder(v_template.body, v_template.defaults || coalesce(p_parameters, '{}'));
-  if v_name is not null then
-    perform outbox_engine.refuse(
-      format('placeholder {{%s}} of template %L has no value', v_name, p_template),
-      'Give it in parameters, or a default in the template.');
-  end if;
-
-  select key into v_name
-  from jsonb_object_keys(coalesce(p_parameters, '{}')) key
-  where key <> all (outbox_engine.placeholders(v_template.body))
-  limit 1;
-  if found then
-    perform outbox_engine.refuse(format('template %L has no placeholder {{%s}}', p_template, v_name));
-  end if;
-
-  v_length := char_length(outbox_engine.render(v_template.body, v_template.defaults || coalesce(p_parameters, '{}')));
-  if v_length not between 1 and 2000 then
-    perform outbox_engine.refuse(
-      format('template %L becomes a text of %s characters, 1 to 2000 are allowed', p_template, v_length));
+  v_problem := outbox_engine.text_problem(v_template, p_parameters, true);
+  if v_problem is not null then
+    perform outbox_engine.refuse(v_problem, 'Values are given in parameters; the template may have defaults.');
   end if;
 end
 $$;
 
-create function outbox_engine.before_template_change() returns trigger
-language plpgsql set search_path = ''
+-- What is wrong with a template itself, or null.
+create function outbox_engine.template_problem(t public.templates) returns text
+language sql immutable set search_path = ''
 as $$
+  select case
+    when btrim(coalesce(t.name, '')) = '' or btrim(coalesce(t.body, ''), E' \t\r\n') = '' then 'a template needs a name and a body'
+    when char_length(t.body) > 2000 then format('body has %s characters, 2000 are allowed', char_length(t.body))
+    when stray.piece is not null
+    then format('%L in the body is not a placeholder; write {{name}} with letters, digits and _', stray.piece)
+    when jsonb_typeof(t.defaults) <> 'object' then 'defaults must be an object, such as {"name": "there"}'
+    when surplus.name is not null then format('defaults name {{%s}}, which the body has no place for', surplus.name)
+  end
+  from (
+    select substring(
+      regexp_replace(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', '', 'g') from '\{\{[^{}]{0,40}\}{0,2}|\}\}') as piece
+  ) stray
+  left join lateral (
+    select key as name
+    from jsonb_object_keys(case when jsonb_typeof(t.defaults) = 'object' then t.defaults else '{}' end) key
+    where key <> all (outbox_engine.placeholders(t.body))
+    limit 1
+  ) surplus on true
+$$;
+
+-- What a reader of a template should know: that one character makes every part of its texts less than half as long.
+create function outbox_engine.alphabet_warning(p_text text, p_plain boolean) returns text
+language sql immutable set search_path = ''
+as $$
+  select format('%L at character %s is not in GSM-7, so a part holds 70 characters instead of 160%s', x.character,
+    strpos(x.text, x.character),
+    case when outbox_engine.plain_text(x.text) !~ outbox_engine.beyond_gsm7() then '; plain = true replaces look-alikes' else '' end)
+  from (
+    select y.text, substring(y.text from outbox_engine.beyond_gsm7()) as character
+    from (select case when p_plain then outbox_engine.plain_text(p_text) else p_text end as text) y
+  ) x
+  where x.character is not null
+$$;
+
+create function outbox_engine.before_template_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_problem text;
 begin
-  new.defaults := coalesce(new.defaults, '{}');
+  new.defaults := jsonb_strip_nulls(coalesce(new.defaults, '{}'));
+  new.plain := coalesce(new.plain, false);
   new.updated_at := outbox_engine.now();
   if tg_op = 'INSERT' then
     new.version := 1;
   else
-    new.version := old.version + case when (new.body, new.defaults) is distinct from (old.body, old.defaults) then 1 else 0 end;
+    new.version := old.version + case when (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then 1 else 0 end;
   end if;
-  if btrim(coalesce(new.name, '')) = '' or btrim(coalesce(new.body, '')) = '' then
-    perform outbox_engine.refuse('a template needs a name and a body');
+  v_problem := outbox_engine.template_problem(new);
+  if v_problem is not null then
+    perform outbox_engine.refuse(v_problem);
   end if;
-  if char_length(new.body) > 2000 then
-    perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(new.body)));
-  end if;
-  if jsonb_typeof(new.defaults) <> 'object' then
-    perform outbox_engine.refuse('defaults must be an object', 'Such as {"name": "there"}.');
-  end if;
+  new.warning := outbox_engine.alphabet_warning(new.body || array_to_string(array(select value from jsonb_each_text(new.defaults)), ''), new.plain);
   return new;
 end
 $$;
@@ -123,7 +234,7 @@ create function outbox_engine.parts_of(p_text text) returns smallint
 language sql immutable set search_path = ''
 as $$
   select (case
-    when p_text ~ ('^[' || E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà' || '|^€{}~\\\[\]\f-' || ']*$')
+    when p_text !~ outbox_engine.beyond_gsm7()
     then case when g.units <= 160 then 1 else ceil(g.units / 153.0) end
     else case when u.units <= 70 then 1 else ceil(u.units / 67.0) end
   end)::smallint
@@ -132,9 +243,23 @@ as $$
     (select char_length(p_text) + char_length(regexp_replace(p_text, E'[\\u0001-\\uffff]', '', 'g')) as units) u
 $$;
 
+-- Called by whoever writes a text and wants to know what it costs before it is sent: parts, alphabet, the characters to blame,
+-- and what look-alikes replaced would make of it.
+create function public.outbox_text(p_body text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'characters', char_length(p_body),
+    'parts', outbox_engine.parts_of(p_body),
+    'alphabet', case when p_body ~ outbox_engine.beyond_gsm7() then 'UCS-2' else 'GSM-7' end,
+    'beyond_gsm7', (select coalesce(jsonb_agg(distinct m[1]), '[]') from regexp_matches(p_body, outbox_engine.beyond_gsm7(), 'g') m),
+    'plain', outbox_engine.plain_text(p_body),
+    'plain_parts', outbox_engine.parts_of(outbox_engine.plain_text(p_body)))
+$$;
+
 revoke all on public.templates from anon, authenticated, service_role;
 grant select, delete on public.templates to service_role;
-grant insert (name, body, defaults), update (name, body, defaults) on public.templates to service_role;
+grant insert (name, body, defaults, plain), update (name, body, defaults, plain) on public.templates to service_role;
 create policy templates_server on public.templates for all to service_role using (true) with check (true);
 revoke all on all functions in schema outbox_engine from public, anon, authenticated, service_role;
 grant execute on function outbox_engine.now(), outbox_engine.caller_id(), outbox_engine.refuse(text, text)

@@ -44,20 +44,82 @@ create table outbox_engine.inbounds_seen (
 );
 alter table outbox_engine.inbounds_seen enable row level security;
 
--- Words that stop and start messages. An empty sender is for every sender.
+-- When each number was last answered to HELP: once a day at most, whatever it asks for.
+create table outbox_engine.help_answers (
+  recipient text primary key,
+  answered_at timestamptz not null
+);
+alter table outbox_engine.help_answers enable row level security;
+
+-- Words that stop and start messages. An empty sender is for every sender; a row for one sender goes before, and may say that the
+-- word means nothing there. The language is for people who read the list: a sender heeds the words of all.
 create table public.opt_out_words (
   word text not null,
   sender text not null default '',
-  effect text not null check (effect in ('stop', 'start', 'help')),
-  primary key (word, sender),
-  constraint opt_out_words_are_normal check (word = upper(word) and word ~ '^[[:alnum:]]+$')
+  language text not null default '',
+  effect text not null,
+  reply text,
+  primary key (word, sender)
 );
 alter table public.opt_out_words enable row level security;
-insert into public.opt_out_words (word, effect) values
-  ('STOP', 'stop'), ('STOPALL', 'stop'), ('UNSUBSCRIBE', 'stop'), ('CANCEL', 'stop'), ('END', 'stop'), ('QUIT', 'stop'),
-  ('REVOKE', 'stop'), ('OPTOUT', 'stop'), ('ARRET', 'stop'),
-  ('START', 'start'), ('UNSTOP', 'start'), ('NONARRET', 'start'), ('HELP', 'help');
-comment on table public.opt_out_words is 'Words in a reply that stop or start messages, upper case, letters and digits only.';
+
+-- A word as it is compared: upper case and without accents, whatever stands between, before and after its letters and digits. A
+-- database's locale may know no letters but English ones, so the others are named here.
+create function outbox_engine.bare_word(p_text text) returns text
+language sql immutable set search_path = ''
+as $$
+  select upper(translate(
+    regexp_replace(
+      normalize(coalesce(p_text, ''), nfkc),
+      '[\u0001-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00bf\u00d7\u00f7\u0300-\u036f\u2000-\u2bff\u3000-\u3004\u3008-\u3020\ufe00-\ufe6f\ufeff\U0001f000-\U0001faff]', '', 'g'),
+    'àâäåçéèêëîïíôöóùûüúñабвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґαβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώ' || 'ÀÂÄÅÇÉÈÊËÎÏÍÔÖÓÙÛÜÚÑЁΆΈΉΊΌΎΏ',
+    'AAAACEEEEIIIOOOUUUUNАБВГДЕЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯІЇЄҐΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΣΤΥΦΧΨΩΑΕΗΙΟΥΩ' || 'AAAACEEEEIIIOOOUUUUNЕΑΕΗΙΟΥΩ'))
+$$;
+
+-- Words are kept the way they are compared, so nobody needs to know how that is.
+create function outbox_engine.before_word_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  new.word := outbox_engine.bare_word(new.word);
+  new.sender := coalesce(new.sender, '');
+  new.language := coalesce(new.language, '');
+  if new.word = '' then
+    perform outbox_engine.refuse('word has no letter or digit');
+  elsif new.effect is null or new.effect not in ('stop', 'start', 'help', 'none') then
+    perform outbox_engine.refuse(format('effect %L is not stop, start, help or none', new.effect));
+  elsif new.reply is not null and (new.effect <> 'help' or btrim(new.reply) = '' or char_length(new.reply) > 2000) then
+    perform outbox_engine.refuse('only a help word has a reply, of 1 to 2000 characters');
+  end if;
+  return new;
+end
+$$;
+create trigger opt_out_words_change before insert or update on public.opt_out_words for each row
+  execute function outbox_engine.before_word_change();
+
+insert into public.opt_out_words (word, language, effect) values
+  ('STOP', '', 'stop'), ('STOPALL', 'en', 'stop'), ('UNSUBSCRIBE', 'en', 'stop'), ('CANCEL', 'en', 'stop'), ('END', 'en', 'stop'),
+  ('QUIT', 'en', 'stop'), ('REVOKE', 'en', 'stop'), ('OPTOUT', 'en', 'stop'), ('ARRET', 'fr', 'stop'),
+  ('START', 'en', 'start'), ('UNSTOP', 'en', 'start'), ('NONARRET', 'fr', 'start'), ('HELP', 'en', 'help'), ('AIDE', 'fr', 'help');
+comment on table public.opt_out_words is 'Words in a reply that stop messages, start them again or ask for help, by sender.';
+comment on column public.opt_out_words.sender is 'The number or code they were sent to; empty for all';
+comment on column public.opt_out_words.reply is 'For help words: the text to answer with, null for none';
+
+-- A list of suppressions that somebody brings along is told in words what is wrong with it.
+create function outbox_engine.before_suppression() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  new.reason := coalesce(new.reason, 'operator');
+  if new.recipient is null or new.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+    perform outbox_engine.refuse(format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
+      'Write it with + and the country code, digits only, such as +14155550123.');
+  end if;
+  return new;
+end
+$$;
+create trigger suppressions_change before insert or update on public.suppressions for each row
+  execute function outbox_engine.before_suppression();
 
 create table public.campaigns (
   name text primary key,

@@ -32,19 +32,20 @@ begin
   if p_ids is null then
     return;
   end if;
-  -- Claims of several plans take turns here, so that none of them spends what another has just spent.
-  perform from outbox_engine.campaign_spend s
-  where s.campaign in (select o.campaign from public.outbox o where o.id = any (p_ids))
-  order by s.campaign, s.day for update;
+  -- Claims of several plans take turns here, so that none of them spends what another is just spending.
+  perform pg_advisory_xact_lock(hashtext('outbox campaign claims'));
 
   return query
   with picked as materialized (
-    select o.id, o.recipient, o.campaign, o.priority, o.due_at, o.expires_at, p.parts, oc.occurs_at,
-      c.status as campaign_status, c.late_limit, c.window_start, c.window_end, c.window_days, c.daily_cap, c.weekly_cap,
+    select o.id, o.recipient, o.campaign, o.priority, o.due_at, o.send_at, o.expires_at, oc.occurs_at,
+      -- Parts of an attempt that was never accepted were counted when it was claimed.
+      case when mine.outbox_id is null or mine.batch_id is distinct from o.batch_id then p.parts else 0 end as parts,
+      c.status as campaign_status, c.late_policy, c.late_limit, c.window_start, c.window_end, c.window_days, c.daily_cap, c.weekly_cap,
       c.budget_parts, c.daily_budget_parts, coalesce(c.timezone, 'UTC') as campaign_zone, m.external_id,
       coalesce(m.timezone, c.timezone, 'UTC') as zone
     from unnest(p_ids, p_parts) p (id, parts)
     join public.outbox o on o.id = p.id
+    left join outbox_engine.campaign_sends mine on mine.outbox_id = o.id
     left join public.campaigns c on c.name = o.campaign
     left join public.campaign_occurrences oc on oc.outbox_id = o.id
     left join public.campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
@@ -57,7 +58,8 @@ begin
   ),
   judged as materialized (
     select p.*, w.opens_at, w.closes_at, w.day_start, w.week_start,
-      p.campaign_status = 'active' and p.external_id is not null and w.opens_at <= p_now as open,
+      coalesce(p.campaign_status = 'active' and p.external_id is not null and w.opens_at <= p_now, false) as open,
+      coalesce(p.late_policy = 'skip' and greatest(p.send_at, p.occurs_at) + p.late_limit < p_now, false) as missed,
       case
         when p.campaign_status is null or p.campaign_status in ('ended', 'draft') then 'the campaign was ended'
         when p.external_id is null then 'the member was removed from the campaign'
@@ -89,7 +91,7 @@ begin
       when c.gone is not null then 'cancelled'
       when c.campaign_status = 'paused' then null
       when not c.open and c.opens_at < c.expires_at and c.opens_at <= c.occurs_at + c.late_limit then null
-      when not c.open then 'expired'
+      when not c.open or c.missed then 'expired'
       when c.today + c.earlier >= c.daily_cap or c.this_week + c.earlier >= c.weekly_cap
         or coalesce(c.spent, 0) + c.running > c.budget_parts or coalesce(c.spent_today, 0) + c.running > c.daily_budget_parts
       then 'suppressed'
@@ -99,6 +101,7 @@ begin
       when c.campaign_status = 'paused' then 'held: the campaign is paused'
       when not c.open and c.opens_at < c.expires_at and c.opens_at <= c.occurs_at + c.late_limit then 'held: outside its window'
       when not c.open then format('its window opens at %s, after its expiry or later than late_limit %s', c.opens_at, c.late_limit)
+      when c.missed then format('later than late_limit %s, and late_policy is skip', c.late_limit)
       when c.today + c.earlier >= c.daily_cap then format('daily_cap %s reached for this recipient', c.daily_cap)
       when c.this_week + c.earlier >= c.weekly_cap then format('weekly_cap %s reached for this recipient', c.weekly_cap)
       when coalesce(c.spent, 0) + c.running > c.budget_parts then format('budget_parts %s of the campaign reached', c.budget_parts)

@@ -80,13 +80,16 @@ begin
     problem := format('template %L does not exist any more', p_template);
     return;
   end if;
-  v_values := v_template.defaults || coalesce(p_parameters, '{}');
+  v_values := outbox_engine.values_of(v_template.defaults, p_parameters);
   v_missing := outbox_engine.missing_placeholder(v_template.body, v_values);
   if v_missing is not null then
     problem := format('placeholder {{%s}} of template %L has no value', v_missing, p_template);
     return;
   end if;
   body := outbox_engine.render(v_template.body, v_values);
+  if v_template.plain then
+    body := outbox_engine.plain_text(body);
+  end if;
   if char_length(body) not between 1 and 2000 then
     problem := format('template %L became a text of %s characters, 1 to 2000 are allowed', p_template, char_length(body));
     body := null;

@@ -36,18 +36,19 @@ create trigger suppressions_lifted after delete on public.suppressions for each 
   when (current_user in ('anon', 'authenticated', 'service_role'))
   execute function outbox_engine.after_suppression_lifted();
 
--- What a reply asks for: `stop`, `start`, `help`, or null for an ordinary message. Case, spaces and punctuation are forgiven.
-create function outbox_engine.word_effect(p_body text, p_to text) returns text
+-- What a reply asks for: `stop`, `start`, `help`, or null for an ordinary message, and the answer to it where there is one. Case,
+-- spaces and punctuation are forgiven. Numbers are compared without their plus.
+create function outbox_engine.word_effect(p_body text, p_to text, out effect text, out reply text)
 language sql stable set search_path = ''
 as $$
-  select w.effect
+  select nullif(w.effect, 'none'), w.reply
   from public.opt_out_words w
-  where w.word = upper(regexp_replace(coalesce(p_body, ''), '[^[:alnum:]]', '', 'g')) and w.sender in ('', p_to)
-  order by w.sender = '', w.effect
+  where w.word = outbox_engine.bare_word(left(p_body, 200)) and (w.sender = '' or ltrim(w.sender, '+') = ltrim(p_to, '+'))
+  order by w.sender = ''
   limit 1
 $$;
 
--- The latest word of each number among these, if it is newer than what is known, becomes its consent.
+-- The latest word of each number among these (of two at one instant, the one that stops), if it is newer than what is known, becomes its consent.
 create function outbox_engine.heed_replies(p_ids text[]) returns void
 language plpgsql set search_path = ''
 as $$
@@ -57,15 +58,15 @@ begin
   for v_reply in
     select distinct on (i.sender) i.sender, i.id, i.received_at, w.effect
     from public.inbound_messages i
-    cross join lateral (select outbox_engine.word_effect(i.body, i.recipient) as effect) w
+    cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
     where i.id = any (p_ids) and w.effect in ('stop', 'start') and i.sender ~ '^\+[1-9][0-9]{6,14}$'
-    order by i.sender, i.received_at desc, i.id desc
+    order by i.sender, i.received_at desc, w.effect desc, i.id desc
   loop
     insert into outbox_engine.consents as c (recipient, opted_out, decided_at, inbound_id)
     values (v_reply.sender, v_reply.effect = 'stop', v_reply.received_at, v_reply.id)
     on conflict (recipient) do update
     set opted_out = excluded.opted_out, decided_at = excluded.decided_at, inbound_id = excluded.inbound_id
-    where c.decided_at < excluded.decided_at;
+    where c.decided_at < excluded.decided_at or (c.decided_at = excluded.decided_at and excluded.opted_out and not c.opted_out);
     continue when not found;
 
     if v_reply.effect = 'stop' then
@@ -77,6 +78,37 @@ begin
     end if;
   end loop;
 end
+$$;
+
+-- Answers those of these messages that ask for help, where a text is set: each number once a day, and none that opted out. A
+-- question that was found a day late is left alone. The answer is a row like any other: it goes out from the number that was
+-- written to, and the claim checks it.
+create function outbox_engine.answer_help(p_ids text[]) returns void
+language sql set search_path = ''
+as $$
+  with asked as (
+    select distinct on (i.sender) i.sender, i.recipient, w.reply
+    from public.inbound_messages i
+    cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
+    where i.id = any (p_ids) and w.effect = 'help' and w.reply is not null and i.sender ~ '^\+[1-9][0-9]{6,14}$'
+      and i.received_at > outbox_engine.now() - interval '1 day'
+      and not exists (select from public.suppressions s where s.recipient = i.sender)
+    order by i.sender, i.received_at, i.id
+  ),
+  first_today as (
+    insert into outbox_engine.help_answers as h (recipient, answered_at)
+    select sender, outbox_engine.now() from asked
+    order by sender
+    on conflict (recipient) do update
+    set answered_at = excluded.answered_at
+    where h.answered_at <= excluded.answered_at - interval '1 day'
+    returning recipient
+  )
+  insert into public.outbox (recipient, body, sender, priority, expires_at)
+  select a.sender, a.reply, case when outbox_engine.is_sender(a.recipient) then a.recipient end, 50,
+    outbox_engine.now() + interval '1 day'
+  from asked a
+  join first_today f on f.recipient = a.sender
 $$;
 
 -- Called by the webhook app for a group of callbacks and by the inbound job for a page. Arrays of one length, '' for what is
@@ -108,6 +140,7 @@ begin
   )
   select array_agg(id) into v_new from kept;
   perform outbox_engine.heed_replies(v_new);
+  perform outbox_engine.answer_help(v_new);
   return coalesce(cardinality(v_new), 0);
 end
 $$;

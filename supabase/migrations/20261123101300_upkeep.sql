@@ -85,6 +85,7 @@ begin
   where dispatch_id is not null;
   delete from outbox_engine.dispatch_members where dispatch_id = any (v_dispatches) and outbox_id = any (v_ids);
   delete from outbox_engine.doubles where outbox_id = any (v_ids);
+  delete from outbox_engine.campaign_sends where outbox_id = any (v_ids);
   delete from outbox_engine.dispatches d
   where d.id = any (v_dispatches) and not exists (select from outbox_engine.dispatch_members m where m.dispatch_id = d.id);
 
@@ -118,6 +119,7 @@ begin
   delete from public.inbound_messages where id in (
     select id from public.inbound_messages
     where recorded_at < v_now - make_interval(secs => p_retention_days * 86400) limit p_most);
+  delete from outbox_engine.help_answers where answered_at < v_now - interval '1 day';
   delete from outbox_engine.alarms where taken_at < v_now - interval '30 days';
   return jsonb_build_object('expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
 end

@@ -1,97 +1,75 @@
--- What a campaign and its members must be before anything is sent, and what a change of either does to what already waits.
+-- What a campaign must be before anything is sent, and what a change of it does to what already waits.
 
-alter table public.campaigns add column activated_at timestamptz, add column recheck boolean not null default false;
+-- `recheck_after`, `replan_after`: how far the rows and the members of an edited campaign were looked at again; null is all.
+alter table public.campaigns
+  add column activated_at timestamptz, add column recheck_after bigint, add column replan_after text;
 alter table public.campaign_members add column handled_until timestamptz;
 -- `stands_for` is the key: for cron the local time, for the others the instant in UTC. `taken_back`: withdrawn before it was
 -- sent, so the same time may be used again.
 alter table public.campaign_occurrences add column stands_for timestamp not null, add column taken_back boolean not null default false;
 alter table public.campaign_occurrences drop constraint campaign_occurrences_pkey;
 alter table public.campaign_occurrences add primary key (campaign, external_id, stands_for);
-create index outbox_waiting_campaign on public.outbox (campaign) where queue is not null and campaign is not null;
+create index outbox_waiting_campaign on public.outbox (campaign, id) where queue is not null and campaign is not null;
 create index outbox_waiting_template on public.outbox (template) where queue is not null and template is not null;
 
--- Called for each campaign that is written. Says in words what is wrong.
-create function outbox_engine.check_campaign(c public.campaigns, p_now timestamptz) returns void
+-- What is wrong with when a campaign sends, or null.
+create function outbox_engine.schedule_problem(c public.campaigns) returns text
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_cron outbox_engine.cron;
+begin
+  if c.schedule is null or c.schedule not in ('once', 'cron', 'reminder') then
+    return format('schedule %L is not once, cron or reminder', c.schedule);
+  elsif c.schedule = 'once' then
+    return case when c.starts_at is null or not isfinite(c.starts_at) then 'schedule once needs starts_at, an instant' end;
+  elsif c.schedule = 'reminder' then
+    return case
+      when coalesce(cardinality(c.offsets), 0) = 0 then 'schedule reminder needs offsets, such as {-1 day,-1 hour}'
+      when exists (select from unnest(c.offsets) o where o is null or o not between interval '-2 years' and interval '2 years')
+      then 'each of the offsets must lie within two years of the event'
+    end;
+  end if;
+  v_cron := outbox_engine.read_cron(c.cron_expression);
+  return coalesce(v_cron.problem, case
+    when outbox_engine.cron_next(v_cron, timestamp '2000-01-01') is null
+    then format('cron_expression %L names a day that never comes', c.cron_expression) end);
+end
+$$;
+
+-- What is wrong with a campaign apart from its schedule, or null.
+create function outbox_engine.campaign_problem(c public.campaigns) returns text
+language sql stable set search_path = ''
+as $$
+  select case
+    when btrim(coalesce(c.name, '')) = '' then 'a campaign needs a name'
+    when c.status not in ('draft', 'active', 'paused', 'ended') then format('status %L is not draft, active, paused or ended', c.status)
+    when c.late_policy not in ('send', 'skip') then format('late_policy %L is not send or skip', c.late_policy)
+    when c.late_limit < '0' then 'late_limit must not be negative'
+    when not exists (select from public.templates t where t.name = c.template) then format('template %L does not exist', c.template)
+    when not outbox_engine.is_sender(c.sender) then format('sender %L is not a sender', c.sender)
+    when (c.window_start is null) <> (c.window_end is null) or c.window_start = c.window_end
+    then 'window_start and window_end must both be given, and differ'
+    when cardinality(c.window_days) = 0 or c.window_days && array[null]::smallint[]
+      or not c.window_days <@ array[1, 2, 3, 4, 5, 6, 7]::smallint[]
+    then 'window_days must be ISO days, 1 (Monday) to 7 (Sunday)'
+    when least(c.daily_cap, c.weekly_cap) < 1 then 'daily_cap and weekly_cap must be at least 1'
+    when least(c.budget_parts, c.daily_budget_parts) < 0 then 'budget_parts and daily_budget_parts must not be negative'
+  end
+$$;
+
+-- Called for each campaign that is written. Says in words what is wrong, with a hint where one helps.
+create function outbox_engine.check_campaign(c public.campaigns) returns void
 language plpgsql set search_path = ''
 as $$
 declare
-  v_problem text;
+  v_problem text := coalesce(outbox_engine.campaign_problem(c), outbox_engine.schedule_problem(c));
 begin
   if c.timezone is not null and not outbox_engine.is_zone(c.timezone) then
     perform outbox_engine.refuse(format('timezone %L of campaign %L is not in the tz database', c.timezone, c.name), 'Such as Europe/Berlin.');
   end if;
-  if c.schedule = 'cron' then
-    v_problem := (outbox_engine.read_cron(c.cron_expression)).problem;
-    if v_problem is not null then
-      perform outbox_engine.refuse(v_problem, 'Five fields: minute, hour, day of month, month, day of week.');
-    end if;
-  end if;
-  if (c.window_start is null) <> (c.window_end is null) or c.window_start = c.window_end then
-    perform outbox_engine.refuse('window_start and window_end must both be given, and differ');
-  end if;
-  if cardinality(c.window_days) = 0 or not coalesce(c.window_days <@ array[1, 2, 3, 4, 5, 6, 7]::smallint[], true) then
-    perform outbox_engine.refuse('window_days must be ISO days, 1 (Monday) to 7 (Sunday)');
-  end if;
-  if c.late_limit < '0' then
-    perform outbox_engine.refuse('late_limit must not be negative');
-  end if;
-end
-$$;
-
-create function outbox_engine.before_campaign_change() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_now timestamptz := outbox_engine.now();
-begin
-  if tg_op = 'UPDATE' then
-    if new.name <> old.name then
-      perform outbox_engine.refuse('a campaign keeps its name', 'Make a new campaign.');
-    end if;
-    if new.schedule = 'once' and new.starts_at is distinct from old.starts_at and exists (
-      select from public.campaign_occurrences where campaign = old.name and outbox_id is not null and not taken_back) then
-      perform outbox_engine.refuse('starts_at of a campaign that has begun cannot change', 'Make a new campaign.');
-    end if;
-  end if;
-  perform outbox_engine.check_campaign(new, v_now);
-  if new.status = 'active' and (tg_op = 'INSERT' or old.status in ('draft', 'ended')) then
-    new.activated_at := v_now;
-    if new.schedule = 'once' and new.starts_at + new.late_limit < v_now then
-      perform outbox_engine.refuse(format('starts_at %s is past by more than late_limit %s', new.starts_at, new.late_limit), 'Set it anew.');
-    end if;
-  end if;
-  if tg_op = 'UPDATE' and (to_jsonb(new) - '{next_at,member_count,message_count,recheck}'::text[])
-    <> (to_jsonb(old) - '{next_at,member_count,message_count,recheck}'::text[]) then
-    new.recheck := true;
-  end if;
-  return new;
-end
-$$;
-create trigger campaigns_change before insert or update on public.campaigns for each row
-  execute function outbox_engine.before_campaign_change();
-
--- A member that lacks a value, names a placeholder that is not there, or makes the text too long.
-create function outbox_engine.check_member_text(m public.campaign_members, t public.templates) returns void
-language plpgsql set search_path = ''
-as $$
-declare
-  v_values jsonb := t.defaults || m.parameters;
-  v_name text := outbox_engine.missing_placeholder(t.body, v_values);
-  v_length integer;
-begin
-  if v_name is not null then
-    perform outbox_engine.refuse(format('member %L of campaign %L: placeholder {{%s}} of template %L has no value',
-      m.external_id, m.campaign, v_name, t.name), 'Give it in parameters, or a default in the template.');
-  end if;
-  select key into v_name from jsonb_object_keys(m.parameters) key where key <> all (outbox_engine.placeholders(t.body)) limit 1;
-  if found then
-    perform outbox_engine.refuse(format('member %L of campaign %L: template %L has no placeholder {{%s}}',
-      m.external_id, m.campaign, t.name, v_name));
-  end if;
-  v_length := char_length(outbox_engine.render(t.body, v_values));
-  if v_length not between 1 and 2000 then
-    perform outbox_engine.refuse(format('member %L of campaign %L: template %L becomes a text of %s characters, 1 to 2000 are allowed',
-      m.external_id, m.campaign, t.name, v_length));
+  if v_problem is not null then
+    perform outbox_engine.refuse(format('campaign %L: %s', c.name, v_problem));
   end if;
 end
 $$;
@@ -104,184 +82,138 @@ as $$
     or exists (select from unnest(c.offsets) o where extract(day from o) <> 0 or extract(month from o) <> 0 or extract(year from o) <> 0)
 $$;
 
-create function outbox_engine.before_member_change() returns trigger
+-- Runs for whatever an app or an operator writes into a campaign. Null means the default, as everywhere.
+create function outbox_engine.before_campaign_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
-  v_campaign public.campaigns;
-  v_template public.templates;
+  v_rescheduled boolean := tg_op = 'UPDATE' and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
+    is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
 begin
-  new.parameters := coalesce(new.parameters, '{}');
-  if tg_op = 'UPDATE' and (new.recipient, new.timezone, new.event_at, new.parameters, new.campaign, new.external_id)
-    is not distinct from (old.recipient, old.timezone, old.event_at, old.parameters, old.campaign, old.external_id) then
-    return new;
+  new.priority := coalesce(new.priority, 200);
+  new.late_policy := coalesce(new.late_policy, 'send');
+  new.late_limit := coalesce(new.late_limit, '1 hour');
+  new.status := coalesce(new.status, 'draft');
+  perform outbox_engine.check_campaign(new);
+
+  if tg_op = 'UPDATE' then
+    if new.name <> old.name then
+      perform outbox_engine.refuse('a campaign keeps its name', 'Make a new campaign.');
+    end if;
+    if v_rescheduled and 'once' in (old.schedule, new.schedule) and exists (
+      select from public.campaign_occurrences where campaign = old.name and outbox_id is not null and not taken_back) then
+      perform outbox_engine.refuse(format('campaign %L has begun: its schedule and starts_at cannot change', old.name), 'Make a new campaign.');
+    end if;
+    new.recheck_after := 0;
   end if;
-  select * into v_campaign from public.campaigns where name = new.campaign;
-  if not found then
-    perform outbox_engine.refuse(format('campaign %L does not exist', new.campaign));
+
+  -- What was past when a campaign began, or came by its times, is not sent after all.
+  if new.status = 'active' and (tg_op = 'INSERT' or v_rescheduled or old.status in ('draft', 'ended')) then
+    new.activated_at := v_now;
+    if new.schedule = 'once' and new.starts_at + new.late_limit < v_now then
+      perform outbox_engine.refuse(format('starts_at %s is past by more than late_limit %s', new.starts_at, new.late_limit), 'Set it anew.');
+    end if;
+  elsif v_rescheduled then
+    new.activated_at := v_now;
   end if;
-  if new.recipient is null or new.recipient !~ '^\+[1-9][0-9]{6,14}$' then
-    perform outbox_engine.refuse(format('member %L: recipient %s is not an E.164 number', new.external_id, coalesce(quote_literal(new.recipient), 'null')));
-  end if;
-  if new.timezone is not null and not outbox_engine.is_zone(new.timezone) then
-    perform outbox_engine.refuse(format('member %L: timezone %L is not in the tz database', new.external_id, new.timezone), 'Such as Europe/Berlin.');
-  end if;
-  if new.timezone is null and v_campaign.timezone is null and outbox_engine.needs_zone(v_campaign) then
-    perform outbox_engine.refuse(format('member %L has no timezone, and campaign %L has none either', new.external_id, new.campaign));
-  end if;
-  if tg_op = 'INSERT' or new.parameters is distinct from old.parameters then
-    select * into v_template from public.templates where name = v_campaign.template;
-    perform outbox_engine.check_member_text(new, v_template);
-  end if;
-  if tg_op = 'INSERT' or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
-    new.changed_at := v_now;
-    new.next_at := v_now;
-    new.handled_until := null;
+  if v_rescheduled then
+    new.replan_after := '';
   end if;
   return new;
 end
 $$;
-create trigger campaign_members_change before insert or update on public.campaign_members for each row
-  execute function outbox_engine.before_member_change();
+create trigger campaigns_change before insert or update of name, template, sender, priority, schedule, starts_at, cron_expression,
+    timezone, offsets, window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
+    daily_budget_parts, status
+  on public.campaigns for each row execute function outbox_engine.before_campaign_change();
 
--- Ends what waits for these occurrences, and leaves a wish where a request is under way. Their times may be used again.
-create function outbox_engine.withdraw(p_outbox_ids bigint[], p_why text) returns void
-language sql set search_path = ''
+-- The first member of a campaign (or, with null, of any active campaign of the template) for which the template makes no text, and
+-- why. Members were checked one by one when they were written, so only what a change can break is looked for, and the texts
+-- themselves are made only where they might be too long.
+create function outbox_engine.member_problem(t public.templates, p_campaign text) returns text
+language sql stable set search_path = ''
 as $$
-  with stopped as (
-    update public.outbox
-    set status = 'cancelled', error = p_why, queue = null, finalized_at = outbox_engine.now()
-    where id = any (p_outbox_ids) and queue is not null
-    returning id
-  ),
-  wished as (
-    update public.outbox
-    set cancel_requested_at = outbox_engine.now()
-    where id = any (p_outbox_ids) and status = 'sending' and cancel_requested_at is null
-  ),
-  trail as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_why from stopped
-  )
-  update public.campaign_occurrences o
-  set taken_back = true, reason = p_why
-  from stopped
-  where o.outbox_id = stopped.id
-$$;
-
--- Runs after a member changed: a moved one loses what waits for a time it no longer has; a new number or new values go into what
--- waits. By row, because the expansion updates thousands at once and changes none of this.
-create function outbox_engine.after_member_change() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  if (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
-    perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was moved to another time')
-    from public.campaigns k
-    join public.campaign_occurrences o on o.campaign = k.name and o.external_id = new.external_id
-    where k.name = new.campaign and k.schedule = 'reminder' and o.outbox_id is not null and not o.taken_back
-      and (new.event_at is null or o.occurs_at <> all (array(
-        select outbox_engine.moved_by(new.event_at, d, coalesce(new.timezone, k.timezone, 'UTC')) from unnest(k.offsets) d)))
-    having count(*) > 0;
-  end if;
-  if (new.recipient, new.parameters) is distinct from (old.recipient, old.parameters) then
-    update public.outbox x
-    set recipient = new.recipient, parameters = new.parameters
-    from public.campaign_occurrences o
-    where o.campaign = new.campaign and o.external_id = new.external_id and not o.taken_back and x.id = o.outbox_id
-      and x.queue is not null;
-  end if;
-  return null;
-end
-$$;
-create trigger campaign_members_changed after update on public.campaign_members for each row
-  when ((old.event_at, old.timezone, old.recipient, old.parameters)
-    is distinct from (new.event_at, new.timezone, new.recipient, new.parameters))
-  execute function outbox_engine.after_member_change();
-
--- Runs after members were deleted, also with their campaign.
-create function outbox_engine.after_members_gone() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was removed from the campaign')
-  from gone g
-  join public.campaign_occurrences o
-    on o.campaign = g.campaign and o.external_id = g.external_id and o.outbox_id is not null and not o.taken_back
-  having count(*) > 0;
-  return null;
-end
-$$;
-create trigger campaign_members_gone after delete on public.campaign_members
-  referencing old table as gone for each statement execute function outbox_engine.after_members_gone();
-
--- An edit of a template that would leave a waiting row or a member of an active campaign without a value is refused.
-create function outbox_engine.before_template_edit() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_name text;
-  v_who text;
-begin
-  if tg_op = 'DELETE' or new.name <> old.name then
-    select id::text into v_who from public.outbox where template = old.name and queue is not null limit 1;
-    if found then
-      perform outbox_engine.refuse(format('template %L is used by waiting message %s', old.name, v_who));
-    end if;
-    return case when tg_op = 'DELETE' then old else new end;
-  end if;
-  foreach v_name in array outbox_engine.placeholders(new.body) loop
-    continue when new.defaults ->> v_name is not null;
-    select id::text into v_who from public.outbox
-    where template = new.name and queue is not null and coalesce(parameters, '{}') ->> v_name is null limit 1;
-    if found then
-      perform outbox_engine.refuse(format('placeholder {{%s}} of template %L would have no value in waiting message %s', v_name, new.name, v_who), 'Give it a default.');
-    end if;
-    select format('%L of campaign %L', m.external_id, m.campaign) into v_who
-    from public.campaigns c
+  select format('member %L of campaign %L: %s', x.external_id, x.campaign, x.problem)
+  from (
+    select m.external_id, m.campaign, outbox_engine.text_problem(t, m.parameters, false) as problem
+    from outbox_engine.text_bounds(t) b
+    cross join public.campaigns c
     join public.campaign_members m on m.campaign = c.name
-    where c.template = new.name and c.status = 'active' and m.parameters ->> v_name is null limit 1;
-    if found then
-      perform outbox_engine.refuse(format('placeholder {{%s}} of template %L would have no value for member %s', v_name, new.name, v_who), 'Give it a default.');
-    end if;
-  end loop;
-  return new;
-end
+    where (c.name = p_campaign or (p_campaign is null and c.template = t.name and c.status = 'active'))
+      and (not m.parameters ?& b.required or b.literal + b.most * char_length(m.parameters::text) > 2000)
+  ) x
+  where x.problem is not null
+  limit 1
 $$;
-create trigger templates_edit before update or delete on public.templates for each row
-  execute function outbox_engine.before_template_edit();
+
+-- Likewise for the messages that wait with this template.
+create function outbox_engine.waiting_problem(t public.templates) returns text
+language sql stable set search_path = ''
+as $$
+  select format('waiting message %s: %s', x.id, x.problem)
+  from (
+    select o.id, outbox_engine.text_problem(t, o.parameters, false) as problem
+    from outbox_engine.text_bounds(t) b
+    join public.outbox o on o.template = t.name and o.queue is not null
+    where o.parameters is null or not o.parameters ?& b.required or b.literal + b.most * char_length(o.parameters::text) > 2000
+  ) x
+  where x.problem is not null
+  limit 1
+$$;
 
 -- Members become known one by one, but a campaign starts with all of them: none may lack a value or a zone then.
 create function outbox_engine.after_campaign_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_name text;
-  v_who text;
-  v_template public.templates;
+  v_problem text;
 begin
   if new.status <> 'active' then
     return null;
   end if;
-  select * into v_template from public.templates where name = new.template;
-  foreach v_name in array outbox_engine.placeholders(v_template.body) loop
-    continue when v_template.defaults ->> v_name is not null;
-    select external_id into v_who from public.campaign_members where campaign = new.name and parameters ->> v_name is null limit 1;
-    if found then
-      perform outbox_engine.refuse(format('member %L of campaign %L: placeholder {{%s}} of template %L has no value', v_who, new.name, v_name, v_template.name));
-    end if;
-  end loop;
-  if new.timezone is null and outbox_engine.needs_zone(new) then
-    select external_id into v_who from public.campaign_members where campaign = new.name and timezone is null limit 1;
-    if found then
-      perform outbox_engine.refuse(format('member %L has no timezone, and campaign %L has none either', v_who, new.name));
-    end if;
+  select outbox_engine.member_problem(t, new.name) into v_problem from public.templates t where t.name = new.template;
+  if v_problem is null and new.timezone is null and outbox_engine.needs_zone(new) then
+    select format('member %L has no timezone, and campaign %L has none either', external_id, new.name) into v_problem
+    from public.campaign_members
+    where campaign = new.name and timezone is null
+    limit 1;
+  end if;
+  if v_problem is not null then
+    perform outbox_engine.refuse(v_problem);
   end if;
   return null;
 end
 $$;
-create trigger campaigns_changed after insert or update of status, template, timezone, window_start, window_days, offsets, schedule
+create trigger campaigns_changed after insert or update of status, template, timezone, window_start, window_days, daily_cap,
+    weekly_cap, offsets, schedule
   on public.campaigns for each row execute function outbox_engine.after_campaign_change();
+
+-- An edit of a template that would leave a waiting message or a member of an active campaign without a text is refused.
+create function outbox_engine.before_template_edit() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_problem text;
+begin
+  if tg_op = 'DELETE' or new.name <> old.name then
+    select format('waiting message %s', id) into v_problem from public.outbox where template = old.name and queue is not null limit 1;
+    if tg_op = 'DELETE' and v_problem is null then
+      select format('campaign %L', name) into v_problem from public.campaigns where template = old.name limit 1;
+    end if;
+    if v_problem is not null then
+      perform outbox_engine.refuse(format('template %L is used by %s', old.name, v_problem));
+    end if;
+  elsif (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then
+    v_problem := coalesce(outbox_engine.waiting_problem(new), outbox_engine.member_problem(new, null));
+    if v_problem is not null then
+      perform outbox_engine.refuse(v_problem, 'A new placeholder needs a default as long as somebody is without a value.');
+    end if;
+  end if;
+  return case when tg_op = 'DELETE' then old else new end;
+end
+$$;
+create trigger templates_edit before update or delete on public.templates for each row
+  execute function outbox_engine.before_template_edit();
 
 notify pgrst, 'reload schema';

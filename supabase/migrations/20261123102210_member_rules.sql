@@ -1,0 +1,167 @@
+-- What a member of a campaign must be, and what becomes of waiting messages when one is moved, changed or removed.
+
+-- What is wrong with a member, or null.
+create function outbox_engine.member_fault(m public.campaign_members, c public.campaigns) returns text
+language sql volatile set search_path = ''
+as $$
+  select case
+    when c.name is null then format('campaign %L does not exist', m.campaign)
+    when btrim(coalesce(m.external_id, '')) = '' then format('a member of campaign %L has no external_id', m.campaign)
+    when m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$'
+    then format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'))
+    when m.timezone is not null and not outbox_engine.is_zone(m.timezone)
+    then format('timezone %L is not in the tz database', m.timezone)
+    when m.timezone is null and c.timezone is null and outbox_engine.needs_zone(c)
+    then 'no timezone, and the campaign has none either'
+    when not isfinite(m.event_at) then 'event_at must be an instant'
+  end
+$$;
+
+create function outbox_engine.before_member_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_campaign public.campaigns;
+  v_template public.templates;
+  v_problem text;
+begin
+  new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
+  if tg_op = 'UPDATE' then
+    if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
+      perform outbox_engine.refuse(
+        format('member %L keeps its campaign and its external_id', old.external_id), 'Delete it and insert it anew.');
+    elsif (new.recipient, new.timezone, new.event_at, new.parameters)
+      is not distinct from (old.recipient, old.timezone, old.event_at, old.parameters) then
+      return new;
+    end if;
+  end if;
+
+  select * into v_campaign from public.campaigns where name = new.campaign;
+  v_problem := outbox_engine.member_fault(new, v_campaign);
+  if v_problem is null and (tg_op = 'INSERT' or new.parameters is distinct from old.parameters) then
+    select * into v_template from public.templates where name = v_campaign.template;
+    v_problem := outbox_engine.text_problem(v_template, new.parameters, true);
+  end if;
+  if v_problem is not null then
+    perform outbox_engine.refuse(format('member %L of campaign %L: %s', new.external_id, new.campaign, v_problem));
+  end if;
+
+  if tg_op = 'INSERT' or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
+    new.changed_at := v_now;
+    new.next_at := v_now;
+    new.handled_until := null;
+  end if;
+  return new;
+end
+$$;
+create trigger campaign_members_change before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
+  on public.campaign_members for each row execute function outbox_engine.before_member_change();
+
+-- How many members came and went, for the counts of their campaign; added up when there is nothing better to do, because a
+-- count kept in the campaign itself would make everyone who adds members wait for each other.
+create table outbox_engine.campaign_changes (
+  campaign text not null,
+  members integer not null,
+  messages integer not null
+);
+alter table outbox_engine.campaign_changes enable row level security;
+
+create function outbox_engine.after_members_came() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into outbox_engine.campaign_changes (campaign, members, messages)
+  select campaign, count(*), 0 from came group by campaign;
+  return null;
+end
+$$;
+create trigger campaign_members_came after insert on public.campaign_members
+  referencing new table as came for each statement execute function outbox_engine.after_members_came();
+
+-- Ends what waits for these occurrences, and leaves a wish where a request is under way. Their times may be used again.
+create function outbox_engine.withdraw(p_outbox_ids bigint[], p_why text) returns void
+language sql set search_path = ''
+as $$
+  with stopped as (
+    update public.outbox
+    set status = 'cancelled', error = p_why, queue = null, finalized_at = outbox_engine.now()
+    where id = any (p_outbox_ids) and queue is not null
+    returning id
+  ),
+  wished as (
+    update public.outbox
+    set cancel_requested_at = outbox_engine.now()
+    where id = any (p_outbox_ids) and status = 'sending' and cancel_requested_at is null
+  ),
+  trail as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_why from stopped
+  )
+  update public.campaign_occurrences o
+  set taken_back = true, reason = p_why
+  from stopped
+  where o.outbox_id = stopped.id
+$$;
+
+-- The instant after which a message is worth nothing: its event, where it announces one, and in any case three days.
+create function outbox_engine.expiry_of(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
+language sql immutable set search_path = ''
+as $$
+  select least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end)
+$$;
+
+-- Runs after a member changed: a moved one loses what waits for a time it no longer has; a new number or new values go into what
+-- waits. By row, because the expansion updates thousands at once and changes none of this.
+create function outbox_engine.after_member_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
+    perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was moved to another time')
+    from public.campaigns k
+    join public.campaign_occurrences o on o.campaign = k.name and o.external_id = new.external_id
+    where k.name = new.campaign and k.schedule = 'reminder' and o.outbox_id is not null and not o.taken_back
+      and not coalesce(outbox_engine.is_time_of(k, new.event_at, coalesce(new.timezone, k.timezone), o.occurs_at), false)
+    having count(*) > 0;
+    -- What stands for a time that the new event has as well ends with the new event, not with the old one.
+    update public.outbox x
+    set expires_at = outbox_engine.expiry_of(x.send_at, o.occurs_at, new.event_at)
+    from public.campaign_occurrences o
+    where o.campaign = new.campaign and o.external_id = new.external_id and not o.taken_back and x.id = o.outbox_id
+      and x.queue is not null;
+  end if;
+  if (new.recipient, new.parameters) is distinct from (old.recipient, old.parameters) then
+    update public.outbox x
+    set recipient = new.recipient, parameters = new.parameters
+    from public.campaign_occurrences o
+    where o.campaign = new.campaign and o.external_id = new.external_id and not o.taken_back and x.id = o.outbox_id
+      and x.queue is not null;
+  end if;
+  return null;
+end
+$$;
+create trigger campaign_members_changed after update on public.campaign_members for each row
+  when ((old.event_at, old.timezone, old.recipient, old.parameters)
+    is distinct from (new.event_at, new.timezone, new.recipient, new.parameters))
+  execute function outbox_engine.after_member_change();
+
+-- Runs after members were deleted, also with their campaign.
+create function outbox_engine.after_members_gone() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was removed from the campaign')
+  from gone g
+  join public.campaign_occurrences o
+    on o.campaign = g.campaign and o.external_id = g.external_id and o.outbox_id is not null and not o.taken_back
+  having count(*) > 0;
+  insert into outbox_engine.campaign_changes (campaign, members, messages)
+  select campaign, -count(*), 0 from gone group by campaign;
+  return null;
+end
+$$;
+create trigger campaign_members_gone after delete on public.campaign_members
+  referencing old table as gone for each statement execute function outbox_engine.after_members_gone();
+
+notify pgrst, 'reload schema';

@@ -1,0 +1,148 @@
+-- When a campaign has something to say to a member, and when that may be said. Nothing here writes.
+
+-- The wall-clock times of a cron expression in a zone after `p_after`, up to and including `p_until`, as instants in order, each
+-- once. A time that a clock change skips becomes a later one, which may come after its successors and may be one of them.
+create function outbox_engine.cron_times(
+  p_cron outbox_engine.cron, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
+) returns setof timestamptz
+language plpgsql stable set search_path = ''
+as $$
+declare
+  -- A clock that was just set shows times again that came before, or has left out some that count only now.
+  v_local timestamp := (p_after at time zone p_zone) - case
+    when outbox_engine.utc_offset(p_after - interval '26 hours', p_zone) <> outbox_engine.utc_offset(p_after, p_zone)
+    then interval '26 hours' else '0' end;
+  v_skipped timestamptz[] := '{}';
+  v_at timestamptz;
+  v_found integer := 0;
+begin
+  loop
+    v_local := outbox_engine.cron_next(p_cron, v_local);
+    v_at := coalesce(outbox_engine.instant_of(v_local, p_zone), 'infinity');
+    if v_at at time zone p_zone <> v_local then
+      v_skipped := v_skipped || v_at;
+      continue;
+    end if;
+    while v_skipped[1] <= v_at and v_skipped[1] <= p_until and v_found < p_most loop
+      if v_skipped[1] > p_after and v_skipped[1] < v_at then
+        return next v_skipped[1];
+        v_found := v_found + 1;
+      end if;
+      v_skipped := v_skipped[2:];
+    end loop;
+    exit when v_at > p_until or v_at = 'infinity' or v_found >= p_most;
+    if v_at > p_after then
+      return next v_at;
+      v_found := v_found + 1;
+    end if;
+  end loop;
+end
+$$;
+
+-- The times a campaign has for one member after `p_after`, up to and including `p_until`, in order. `p_zone` is the member's, or
+-- else the campaign's; cron goes by the campaign's where that has one. `p_most` bounds cron, which has no end.
+create function outbox_engine.times_of(
+  c public.campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
+) returns setof timestamptz
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if c.schedule = 'once' then
+    return query select c.starts_at where c.starts_at > p_after and c.starts_at <= p_until;
+  elsif c.schedule = 'reminder' then
+    return query
+      select distinct t.at
+      from unnest(c.offsets) o
+      cross join lateral (select outbox_engine.moved_by(p_event_at, o, coalesce(p_zone, 'UTC')) as at) t
+      where t.at > p_after and t.at <= p_until
+      order by 1;
+  else
+    return query
+      select t from outbox_engine.cron_times(
+        outbox_engine.read_cron(c.cron_expression), coalesce(c.timezone, p_zone), p_after, p_until, p_most) t;
+  end if;
+end
+$$;
+
+-- Whether a campaign still has this time for a member.
+create function outbox_engine.is_time_of(c public.campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz) returns boolean
+language sql stable set search_path = ''
+as $$
+  select exists (select from outbox_engine.times_of(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t where t = p_at)
+$$;
+
+-- What the permanent proof knows a time by: cron's local time, so that it stays the same time when a member moves to another zone.
+create function outbox_engine.stands_for(c public.campaigns, p_at timestamptz, p_zone text) returns timestamp
+language sql stable set search_path = ''
+as $$
+  select p_at at time zone case when c.schedule = 'cron' then coalesce(c.timezone, p_zone) else 'UTC' end
+$$;
+
+-- When a message that stands for `p_at` goes out, or why it does not: the first opening from now on, unless that is at or after
+-- the event it announces, or later than the campaign's limit.
+create function outbox_engine.plan_message(
+  c public.campaigns, p_at timestamptz, p_event_at timestamptz, p_zone text, p_now timestamptz,
+  out send_at timestamptz, out expires_at timestamptz, out problem text
+)
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_own timestamptz;
+begin
+  select o.opens_at into send_at
+  from outbox_engine.opening(greatest(p_at, p_now), c.window_start, c.window_end, c.window_days, p_zone) o;
+  expires_at := outbox_engine.expiry_of(send_at, p_at, case when c.schedule = 'reminder' then p_event_at end);
+  if send_at is null then
+    problem := 'its window never opens';
+  elsif expires_at <= send_at then
+    problem := format('its window opens at %s, after the event', send_at);
+  elsif send_at > p_at + c.late_limit then
+    problem := format('too late: at %s, more than late_limit %s after its time', send_at, c.late_limit);
+  elsif c.late_policy = 'skip' then
+    select o.opens_at into v_own from outbox_engine.opening(p_at, c.window_start, c.window_end, c.window_days, p_zone) o;
+    if greatest(v_own, c.activated_at) + interval '1 minute' < p_now then
+      problem := 'missed, and late_policy is skip';
+    end if;
+  end if;
+end
+$$;
+
+-- The coming messages of one member in order, at most `p_most`: the time each stands for, when it would go out if nothing came
+-- between, its expiry, and why it will not go (null where it will). For previews: a draft is taken to begin now, and nothing
+-- is written. What already became a message, or was decided against, is not among them.
+create function outbox_engine.coming_messages(
+  c public.campaigns, m public.campaign_members, p_now timestamptz, p_until timestamptz, p_most integer
+) returns table (at timestamptz, send_at timestamptz, expires_at timestamptz, problem text)
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_zone text := coalesce(m.timezone, c.timezone);
+  v_came_at timestamptz := greatest(m.changed_at, case when c.status in ('draft', 'ended') then p_now else c.activated_at end);
+begin
+  return query
+    select t.at, p.send_at, p.expires_at,
+      case when outbox_engine.came_too_late(c, t.at, v_came_at)
+        then 'too late: it was past when the member came, moved or the campaign began' else p.problem end
+    from outbox_engine.times_of(c, m.event_at, v_zone,
+      case when c.schedule = 'cron' then greatest(m.handled_until, v_came_at, p_now - c.late_limit)
+        else coalesce(m.handled_until, '-infinity') end,
+      p_until, p_most) t (at)
+    cross join lateral outbox_engine.plan_message(c, t.at, m.event_at, v_zone, p_now) p
+    where not exists (
+      select from public.campaign_occurrences o
+      where o.campaign = c.name and o.external_id = m.external_id
+        and o.stands_for = outbox_engine.stands_for(c, t.at, v_zone) and not o.taken_back)
+    order by t.at
+    limit p_most;
+end
+$$;
+
+-- Whether a time was past when the member or the campaign came by it. Who joins a campaign that goes out once may still be
+-- within its limit.
+create function outbox_engine.came_too_late(c public.campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select p_at <= p_came_at - case c.schedule when 'once' then c.late_limit else '0' end
+$$;
+
+notify pgrst, 'reload schema';
