@@ -22,7 +22,7 @@ from benchmarks.result import Figure, Options, Plot, Result
 from benchmarks.sent import Batch, make_batches
 from sandbox.local.stack import LocalStack
 
-TITLE = "Callbacks a second, each committed before its answer"
+TITLE = "how many callbacks a second are committed, and how soon are they answered?"
 SECRET: Final = "a secret of the benchmark"
 DELIVERY: Final = "/webhooks/sinch/delivery"
 OURS, DIRECT, API = "outbox webhook", "one SQL update each", "one update each through the API"

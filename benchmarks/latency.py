@@ -1,0 +1,133 @@
+"""From the insert to the provider's request: woken by the database, polling, beside a campaign, and with a time of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic, sleep, time
+from typing import Final
+
+from benchmarks.result import Figure, Options, Plot, Result
+from benchmarks.rig import Rig, running
+
+TITLE = "how long does a new row wait for its request?"
+
+PER_SECOND: Final = 20
+_INTERVAL: Final = 1000.0
+"""`DISPATCH_INTERVAL_SECONDS` of 1, in milliseconds."""
+_CAMPAIGN: Final = 100_000
+_READY_SECONDS: Final = 20.0
+
+_NOTE = (
+    f"{PER_SECOND} inserts a second, one row each, at an even pace, counted from before the insert until the simulator took "
+    "the request; with a time of its own from that time. Urgent rows have priority 0, the {campaign:,} rows of the campaign "
+    "200 and one text, sent as fast as this machine can. Only rows inserted while rows of the campaign were waiting count."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``ahead`` is how far in the future rows are due, in seconds. Goals are in milliseconds."""
+
+    name: str
+    woken: bool = True
+    campaign: bool = False
+    ahead: float = 0.0
+    median: float | None = None
+    p99: float | None = None
+
+
+CASES = (
+    Case("woken", median=25.0, p99=100.0),
+    Case("polling", woken=False, p99=_INTERVAL + 100),
+    Case("urgent, woken, while a campaign drains", campaign=True, median=25.0, p99=100.0),
+    Case("urgent, polling, while a campaign drains", woken=False, campaign=True, p99=_INTERVAL + 100),
+    Case("due in 3 seconds, woken", ahead=3.0, p99=_INTERVAL + 100),
+    Case("due in 3 seconds, polling", woken=False, ahead=3.0, p99=_INTERVAL + 100),
+)
+
+
+def run(options: Options) -> Result:
+    seconds = 2.0 if options.quick else 10.0
+    campaign = 10_000 if options.quick else _CAMPAIGN
+    measured: dict[str, list[list[float]]] = {case.name: [] for case in CASES}
+    with running() as rig:
+        for _ in range(options.repeats):
+            for case in CASES:
+                measured[case.name].append(_wait(rig, case, seconds=seconds, campaign=campaign))
+    return Result(tuple(_figures(measured)), plots=(Plot("p99"),), notes=(_NOTE.format(campaign=campaign),))
+
+
+def _figures(measured: Mapping[str, Sequence[Sequence[float]]]) -> Iterator[Figure]:
+    for case in CASES:
+        runs = [sorted(waits) for waits in measured[case.name]]
+        yield Figure(case.name, "rows", "", tuple(float(len(waits)) for waits in runs))
+        yield Figure(case.name, "median", "ms", tuple(waits[len(waits) // 2] for waits in runs), case.median, at_most=True)
+        yield Figure(case.name, "p99", "ms", tuple(waits[len(waits) * 99 // 100] for waits in runs), case.p99, at_most=True)
+        yield Figure(case.name, "longest", "ms", tuple(waits[-1] for waits in runs))
+
+
+def _wait(rig: Rig, case: Case, *, seconds: float, campaign: int) -> list[float]:
+    """How long each row waited, in milliseconds."""
+    rig.empty()
+    with scheduler(rig, woken=case.woken):
+        if case.campaign:
+            _insert_campaign(rig, campaign)
+        inserted = _insert_evenly(rig, case, seconds)
+        _until(lambda: rig.value("select count(*) from public.outbox where priority = 0 and sent_at is null") == 0)
+    taken = {message.body: datetime.fromisoformat(message.at).timestamp() for message in rig.simulator.accepted()}
+    return [(taken[body] - due) * 1000 for body, due in inserted.items()]
+
+
+def _insert_campaign(rig: Rig, rows: int) -> None:
+    rig.db.execute(
+        "insert into public.outbox (recipient, body, priority) "
+        f"select '+1' || (2020000000 + n), 'Doors open at eight.', 200 from generate_series(1, {rows}) n"
+    )
+
+
+def _insert_evenly(rig: Rig, case: Case, seconds: float) -> dict[str, float]:
+    """Insert a row every so often. Gives for each text when it was due, as seconds since the epoch."""
+    due: dict[str, float] = {}
+    began = monotonic()
+    for n in range(int(seconds * PER_SECOND)):
+        sleep(max(0.0, began + n / PER_SECOND - monotonic()))
+        if case.campaign and not rig.value(
+            "select count(*) from (select from public.outbox where queue = 'r' limit 1) waiting"
+        ):
+            break
+        body, now = f"Your code is {n:06}", time()
+        rig.db.execute(
+            "insert into public.outbox (recipient, body, priority, send_at) values (%s, %s, 0, to_timestamp(%s))",
+            [f"+1{2030000000 + n}", body, now + case.ahead],
+        )
+        due[body] = now + case.ahead
+    return due
+
+
+@contextmanager
+def scheduler(rig: Rig, *, woken: bool) -> Iterator["subprocess.Popen[bytes]"]:
+    """`outbox run`, at work and, where it is to be woken, listening."""
+    wakeup = {"OUTBOX_DB_URL": rig.stack.db_url} if woken else {}
+    environment = {name: value for name, value in os.environ.items() if name != "OUTBOX_DB_URL"} | rig.environment | wakeup
+    process = subprocess.Popen([sys.executable, "-m", "scheduler", "run"], env=environment)
+    try:
+        rig.db.execute("insert into public.outbox (recipient, body) values ('+12029999999', 'The first of all')")
+        _until(lambda: rig.value("select count(*) from public.outbox where sent_at is null") == 0)
+        if woken:
+            _until(lambda: rig.value("select count(*) from pg_stat_activity where query ~ '^unlisten'") == 1)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    ends = monotonic() + _READY_SECONDS
+    while not is_so():
+        if monotonic() > ends:
+            raise SystemExit(f"waited {_READY_SECONDS:g} seconds in vain")
+        sleep(0.05)
