@@ -1,12 +1,12 @@
 """Campaigns from their members to the outbox: once each, at the right local time, and not when somebody changed their mind."""
 
 from datetime import datetime
-from typing import Any
 
 import psycopg
 import pytest
 
-from tests.engine import Clocks, Rig, number, statuses
+from tests.campaigns import campaign, member, reasons, rows, template
+from tests.engine import Clocks, Rig, statuses
 from tests.stack import Connection
 
 NOW = "2026-11-24 12:00+00"
@@ -16,34 +16,7 @@ NOW = "2026-11-24 12:00+00"
 def noon(db: Connection, clocks: Clocks) -> None:
     """Tuesday noon in Greenwich, standing still."""
     clocks.set(NOW)
-    db.execute("insert into public.templates (name, body) values ('hi', 'Hello {{name}}')")
-
-
-def campaign(db: Connection, name: str = "c", **columns: Any) -> None:
-    values = {"name": name, "template": "hi", "schedule": "reminder", "status": "active", **columns}
-    if values["schedule"] == "reminder":
-        values.setdefault("offsets", ["-1 day", "-1 hour"])
-    casts = {"offsets": "::interval[]", "window_days": "::smallint[]"}
-    marks = ", ".join("%s" + casts.get(key, "") for key in values)
-    db.execute(f"insert into public.campaigns ({', '.join(values)}) values ({marks})", list(values.values()))
-
-
-def member(
-    db: Connection, external_id: str = "m", *, n: int = 1, event_at: str | None = None, zone: str = "UTC", to: str = "c"
-) -> None:
-    db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
-        ' values (%s, %s, %s, %s, %s, \'{"name": "Ada"}\')',
-        [to, external_id, number(n), zone, event_at],
-    )
-
-
-def rows(db: Connection, columns: str = "status") -> list[tuple[Any, ...]]:
-    return db.execute(f"select {columns} from public.outbox order by id").fetchall()
-
-
-def reasons(db: Connection) -> list[str | None]:
-    return [row[0] for row in db.execute("select reason from public.campaign_occurrences order by occurs_at").fetchall()]  # type: ignore[misc]
+    template(db)
 
 
 async def test_a_reminder_goes_out_once_for_each_offset(db: Connection, rig: Rig, clocks: Clocks) -> None:

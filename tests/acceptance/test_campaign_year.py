@@ -1,0 +1,121 @@
+"""A whole year of campaigns in zones with odd offsets, every instant worked out again with Python's zoneinfo."""
+
+# Wall-clock times have no zone.
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from tests.campaigns import campaign, member, template
+from tests.engine import Clocks, Rig, statuses
+from tests.stack import Connection
+
+ZONES = (
+    "Europe/Berlin",
+    "America/St_Johns",  # half an hour off, and another continent's days
+    "Australia/Lord_Howe",  # the clock changes by half an hour
+    "Asia/Kathmandu",  # three quarters of an hour off, no change
+    "Pacific/Chatham",  # both: three quarters, and changes in the south
+)
+BEGIN = datetime(2027, 1, 1, 12, tzinfo=UTC)
+END = datetime(2028, 1, 1, 12, tzinfo=UTC)
+SUNDAYS_AT = time(2, 30)
+SUNDAY_MONTHS = (3, 4, 9, 10, 11)  # those in which a clock changes somewhere
+FORTNIGHT_AT = time(6, 15)
+OPENS_AT = time(9)
+EVENTS_AT = time(2, 15)
+Sent = tuple[str, str, datetime]
+
+
+async def test_a_year_of_campaigns_reaches_everybody_at_the_instants_that_zoneinfo_says(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    clocks.set(BEGIN)
+    template(db)
+    campaign(db, "sundays", schedule="cron", cron_expression="30 2 * 3,4,9-11 0")
+    campaign(db, "fortnights", schedule="cron", cron_expression="15 6 1,15 * *", late_limit="4 days",
+             window_start=OPENS_AT, window_end="20:00", window_days=[1, 2, 3, 4, 5])  # fmt: skip
+    campaign(db, "visits", offsets=["-1 day", "-2 hours"])
+    for n, zone in enumerate(ZONES):
+        member(db, zone, n=n, zone=zone, to="sundays")
+        member(db, zone, n=n, zone=zone, to="fortnights")
+        for day in clock_changes(zone):
+            member(db, f"{zone} {day}", n=n, zone=zone, to="visits", event_at=instant(day, EVENTS_AT, zone))
+
+    while (moment := next_moment(db)) is not None and moment < END:
+        clocks.set(max(moment, clocks.now()))
+        await rig.tick("campaigns", "dispatch")
+
+    assert Counter(sent(db)) == Counter(expected())
+    assert statuses(db).keys() <= {"sent", "scheduled"}
+    assert rig.simulator.summary().messages == len(list(expected()))
+
+
+def next_moment(db: Connection) -> datetime | None:
+    """When the engine itself believes that something is due next. Where it is wrong, messages are late, and that is seen."""
+    row = db.execute(
+        "select least((select min(next_at) from public.campaign_members),"
+        " (select min(due_at) from public.outbox where queue is not null))"
+    ).fetchone()
+    assert row is not None
+    assert row[0] is None or isinstance(row[0], datetime)
+    return row[0]
+
+
+def sent(db: Connection) -> list[Sent]:
+    found = db.execute(
+        "select o.campaign, split_part(o.external_id, ' ', 1), x.sent_at"
+        " from public.campaign_occurrences o join public.outbox x on x.id = o.outbox_id"
+    ).fetchall()
+    return [(str(name), str(zone), at) for name, zone, at in found if isinstance(at, datetime)]
+
+
+def expected() -> Iterator[Sent]:
+    for zone in ZONES:
+        for day in days():
+            if day.isoweekday() == 7 and day.month in SUNDAY_MONTHS:
+                yield from within("sundays", zone, instant(day, SUNDAYS_AT, zone))
+            if day.day in (1, 15):
+                yield from within(
+                    "fortnights", zone, instant(next_working_day(day), OPENS_AT, zone), instant(day, FORTNIGHT_AT, zone)
+                )
+        for day in clock_changes(zone):
+            event = instant(day, EVENTS_AT, zone)
+            shown = event.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+            yield from within("visits", zone, instant(shown.date() - timedelta(days=1), shown.time(), zone))
+            yield from within("visits", zone, event - timedelta(hours=2))
+
+
+def within(name: str, zone: str, at: datetime, stands_for: datetime | None = None) -> Iterator[Sent]:
+    if (stands_for or at) > BEGIN and at < END:
+        yield name, zone, at
+
+
+def instant(day: date, at: time, zone: str) -> datetime:
+    """What zoneinfo makes of a wall-clock time: the first of two, and past a gap by as much as the gap is wide."""
+    return datetime.combine(day, at, ZoneInfo(zone)).astimezone(UTC)
+
+
+def days() -> Iterator[date]:
+    day = BEGIN.date() - timedelta(days=1)
+    while day <= END.date() + timedelta(days=1):
+        yield day
+        day += timedelta(days=1)
+
+
+def clock_changes(zone: str) -> list[date]:
+    """The days of the year on which a zone's clocks change, and two days on which nothing happens anywhere."""
+    changes = [
+        day
+        for day in days()
+        if datetime.combine(day, time(0), ZoneInfo(zone)).utcoffset()
+        != datetime.combine(day, time(23), ZoneInfo(zone)).utcoffset()
+    ]
+    return [*changes, date(2027, 2, 10), date(2027, 7, 20)]
+
+
+def next_working_day(day: date) -> date:
+    while day.isoweekday() > 5:
+        day += timedelta(days=1)
+    return day
