@@ -1,0 +1,166 @@
+"""What the processes take: memory at work, time until they are ready, and what an idle one asks of the API."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Final
+
+import httpx
+import psutil
+
+from benchmarks.callbacks import DELIVERY, SECRET, fire
+from benchmarks.load import Order
+from benchmarks.result import Figure, Options, Result
+from benchmarks.rig import Rig, running
+from benchmarks.sent import make_batches
+from webhook.commands import listen
+
+TITLE = "how much memory do the processes take, and how soon are they ready?"
+
+_MOST_MIB: Final = 120.0
+_READY_SECONDS: Final = 2.0
+_PATIENCE_SECONDS: Final = 30.0
+RUN, WEBHOOK, IDLE = "outbox run, {rows:,} rows waiting", "outbox webhook, 200 connections", "outbox run, idle"
+
+_NOTE = (
+    "`outbox run` is ready when its first request reaches the simulator, `outbox webhook` when `/readyz` answers 200, both "
+    "counted from the start of the process. Memory is the most that was resident in {seconds:g} seconds of work. Idle calls "
+    "are those of all jobs: {calls}."
+)
+_CALLS = "select funcname, calls from pg_stat_user_functions where schemaname = 'public' and funcname like 'outbox\\_%'"
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Seconds until ready, and MiB resident."""
+
+    ready: float
+    started_mib: float
+    peak_mib: float
+
+
+def run(options: Options) -> Result:
+    rows, seconds, idle = (20_000, 2.0, 10.0) if options.quick else (1_000_000, 10.0, 60.0)
+    with running() as rig:
+        runs, webhooks = [], []
+        for _ in range(options.repeats):
+            rig.empty()
+            _insert_backlog(rig, rows)
+            runs.append(_scheduler_at_work(rig, seconds))
+            webhooks.append(_webhook_at_work(rig, seconds))
+        calls = _idle_calls(rig, idle)
+    figures = [*_figures(RUN.format(rows=rows), runs), *_figures(WEBHOOK, webhooks)]
+    figures.append(Figure(IDLE, "calls", "1/s", (sum(calls.values()) / idle,), 1.0, at_most=True))
+    by_name = ", ".join(f"`{name}` {number}" for name, number in sorted(calls.items(), key=lambda call: -call[1]))
+    return Result(tuple(figures), notes=(_NOTE.format(seconds=seconds, calls=f"in {idle:g} seconds {by_name}"),))
+
+
+def _figures(case: str, used: Sequence[Used]) -> Iterator[Figure]:
+    yield Figure(case, "ready", "s", tuple(one.ready for one in used), _READY_SECONDS, at_most=True)
+    yield Figure(case, "memory when ready", "MiB", tuple(one.started_mib for one in used))
+    yield Figure(case, "memory at most", "MiB", tuple(one.peak_mib for one in used), _MOST_MIB, at_most=True)
+
+
+def _insert_backlog(rig: Rig, rows: int) -> None:
+    """A million due rows, as the triggers would have made them."""
+    with rig.db.transaction():
+        rig.db.execute("set local session_replication_role = replica")
+        rig.db.execute(
+            "insert into public.outbox "
+            "(recipient, body, send_at, expires_at, priority, status, attempts, created_at, queue, due_at) "
+            "select '+1' || (2020000000 + n), 'Your order ' || n % 500 || ' is on its way.', now(), now() + interval '3 days', "
+            f"100, 'pending', 0, now(), 'r', now() from generate_series(1, {rows}) n"
+        )
+    rig.db.execute("vacuum analyze public.outbox")
+
+
+def _scheduler_at_work(rig: Rig, seconds: float) -> Used:
+    began = monotonic()
+    with _started(["run"], rig.environment) as process:
+        _until(lambda: rig.simulator.summary().requests.get("send", 0) > 0)
+        ready = monotonic() - began
+        started = process.memory_info().rss / 2**20
+        with _peak(process) as peak:
+            sleep(seconds)
+    return Used(ready, started, peak())
+
+
+def _webhook_at_work(rig: Rig, seconds: float) -> Used:
+    batches = make_batches(rig.db, tag=f"footprint {monotonic()}", batches=int(seconds * 20), recipients=500)
+    bodies = [body for batch in batches for body in batch.callbacks()]
+    with listen("127.0.0.1", 0) as listener:
+        port: int = listener.getsockname()[1]
+    began = monotonic()
+    with _started(["webhook", "--port", str(port)], {**rig.environment, "SINCH_WEBHOOK_SECRETS": SECRET}) as process:
+        _until(lambda: _is_ready(port))
+        ready = monotonic() - began
+        started = process.memory_info().rss / 2**20
+        with _peak(process) as peak:
+            fire(Order(port, DELIVERY, SECRET, bodies, 200, seconds))
+    return Used(ready, started, peak())
+
+
+def _idle_calls(rig: Rig, seconds: float) -> dict[str, int]:
+    """Calls by function in so many seconds in which there was nothing to do, once the process had settled."""
+    rig.empty()
+    rig.db.execute("alter system set track_functions = 'all'")
+    rig.db.execute("select pg_reload_conf()")
+    with _started(["run"], rig.environment):
+        _until(lambda: bool(_calls(rig)))
+        sleep(3)
+        before = _calls(rig)
+        sleep(seconds)
+        after = _calls(rig)
+    return {name: calls - before.get(name, 0) for name, calls in after.items() if calls > before.get(name, 0)}
+
+
+def _calls(rig: Rig) -> dict[str, int]:
+    return {str(name): int(str(calls)) for name, calls in rig.db.execute(_CALLS)}
+
+
+@contextmanager
+def _started(arguments: Sequence[str], environment: dict[str, str]) -> Iterator[psutil.Popen]:
+    process = psutil.Popen([sys.executable, "-m", "scheduler", *arguments], env={**os.environ, **environment})
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+@contextmanager
+def _peak(process: psutil.Popen) -> Iterator[Callable[[], float]]:
+    """Look at the process's memory often. Gives a function that says, in MiB, what the most was."""
+    most, done = 0.0, threading.Event()
+
+    def look() -> None:
+        nonlocal most
+        while not done.wait(0.05):
+            most = max(most, process.memory_info().rss / 2**20)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield lambda: most
+    finally:
+        done.set()
+        looking.join()
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    ends = monotonic() + _PATIENCE_SECONDS
+    while not is_so():
+        if monotonic() > ends:
+            raise SystemExit(f"waited {_PATIENCE_SECONDS:g} seconds in vain")
+        sleep(0.01)
