@@ -63,9 +63,9 @@ class Clock:
         ahead = _wall_ahead()
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
-            if _wall_ahead() < ahead - _STEP_SECONDS:
+            before, ahead = ahead, _wall_ahead()
+            if ahead < before - _STEP_SECONDS:
                 self._all_due()
-            ahead = _wall_ahead()
 
     def _all_due(self) -> None:
         for job in self._scheduler.get_jobs():

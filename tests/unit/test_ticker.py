@@ -1,0 +1,136 @@
+"""One job under the real clock: failures, pauses, and being woken."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from jobs.recording import GatewayUnavailable
+from scheduler import ticker as ticker_module
+from scheduler.availability import Availability
+from scheduler.clock import Clock
+from scheduler.ticker import Ticker
+from tests.unit.jobs_in_memory import Work
+
+AWAY = GatewayUnavailable("no connection")
+
+
+@pytest.fixture
+async def clock() -> AsyncIterator[Clock]:
+    clock = Clock()
+    clock.start()
+    yield clock
+    clock.pause()
+    await clock.stop()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticker_module, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+def started(work: Work, clock: Clock) -> Ticker:
+    ticker = Ticker(work, clock=clock, availability=Availability())
+    ticker.start()
+    return ticker
+
+
+async def ended(ticker: Ticker) -> None:
+    if ticker.open is not None:
+        await ticker.open
+
+
+async def test_while_supabase_is_away_it_is_tried_again_sooner_than_the_next_tick_and_said_once(clock: Clock) -> None:
+    work = Work(answers=[AWAY, AWAY, AWAY])
+
+    with capture_logs() as logs:
+        ticker = started(work, clock)
+        await work.begins(4)
+        await ended(ticker)
+
+    assert [entry["event"] for entry in logs] == ["supabase.away", "supabase.back"]
+
+
+async def test_another_failure_is_an_alarm_and_the_next_tick_comes_as_usual(clock: Clock) -> None:
+    work = Work(answers=[KeyError("ours")])
+    work.interval = 0.01
+
+    with capture_logs() as logs:
+        ticker = started(work, clock)
+        await work.begins(2)
+        await ended(ticker)
+
+    assert [(entry["event"], entry["log_level"], entry["job"]) for entry in logs] == [("tick.failed", "error", "dispatch")]
+
+
+async def test_a_wake_has_it_tick_at_once(clock: Clock) -> None:
+    work = Work()
+    ticker = started(work, clock)
+    await work.begins()
+    await ended(ticker)
+
+    ticker.wake()
+
+    await work.begins()
+
+
+async def test_any_number_of_wakes_during_a_tick_are_one_more_tick(clock: Clock) -> None:
+    work = Work()
+    work.may_end.clear()
+    ticker = started(work, clock)
+    await work.begins()
+
+    for _ in range(5):
+        ticker.wake()
+    work.may_end.set()
+
+    await work.begins()
+    await ended(ticker)
+    assert work.ticks == 2
+
+
+async def test_a_wake_does_not_shorten_the_pause_while_supabase_is_away(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticker_module, "FIRST_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(ticker_module, "LONGEST_PAUSE_SECONDS", 3600.0)
+    work = Work(answers=[AWAY])
+    ticker = started(work, clock)
+    await work.begins()
+    while ticker._running:  # noqa: ASYNC110  # no event of its own is worth having for this
+        await asyncio.sleep(0)
+
+    ticker.wake()
+
+    assert not ticker._hastened
+    assert work.ticks == 1
+
+
+async def test_after_a_stop_no_tick_follows(clock: Clock) -> None:
+    work = Work()
+    work.may_end.clear()
+    ticker = started(work, clock)
+    await work.begins()
+    ticker.wake()
+
+    ticker.stop()
+    ticker.wake()
+    work.may_end.set()
+    await ended(ticker)
+
+    assert ticker.open is None
+    assert work.ticks == 1
+
+
+def test_supabase_is_back_when_every_job_that_missed_it_has_reached_it() -> None:
+    supabase = Availability()
+
+    with capture_logs() as logs:
+        supabase.away("dispatch", AWAY)
+        supabase.away("recover", AWAY)
+        supabase.away("dispatch", AWAY)
+        supabase.reached("upkeep")
+        supabase.reached("dispatch")
+        assert len(logs) == 1
+        supabase.reached("recover")
+
+    assert [(entry["event"], entry["job"]) for entry in logs] == [("supabase.away", "dispatch"), ("supabase.back", "recover")]
