@@ -1,0 +1,154 @@
+"""STOP, START and HELP: what counts as one, for how long, and whom it is heeded for."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.engine import SENDER, Clocks, Rig, insert, number, statuses
+from tests.stack import Connection
+
+NOW = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
+PHONE = number(1)
+
+
+@pytest.fixture(autouse=True)
+def noon(clocks: Clocks) -> None:
+    clocks.set(NOW)
+
+
+def text_in(
+    db: Connection, body: str, *, phone: str = PHONE, to: str = SENDER, ago: float = 0, name: str | None = None
+) -> None:
+    """A phone's message as the webhook hands it in, ``ago`` seconds old."""
+    at = (NOW - timedelta(seconds=ago)).isoformat()
+    db.execute(
+        "select public.outbox_record_inbounds('webhook', 'sinch', array[%s], '{mo_text}', array[%s], array[%s], array[%s],"
+        " array[%s], '{\"\"}', '{\"{}\"}')",
+        [name or f"{body}{ago}{to}", phone, to, body, at],
+    )
+
+
+def suppressed(db: Connection) -> list[tuple[Any, ...]]:
+    return db.execute("select recipient, reason from public.suppressions order by 1").fetchall()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "STOP", "stop", " Stop. ", "S T O P", "“Stop!”", "stop-all", "STOP ALL", "unsubscribe", "Cancel", "end", "QUIT",
+        "Revoke", "opt out", "Opt-Out", "arret", "ARRÊT", "Arrêt !", "arre\u0302t", "ＳＴＯＰ", "stop 🛑", "STOP\n", "stop\u200b",
+    ],
+)  # fmt: skip
+def test_stop_and_its_kin_are_heard_however_they_are_typed(db: Connection, body: str) -> None:
+    text_in(db, body)
+    assert suppressed(db) == [(PHONE, "replied STOP")]
+
+
+@pytest.mark.parametrize("body", ["please stop by at 5", "don't stop", "stopp", "the end", "", "🛑", "!!!", "start stop", "0"])
+def test_what_is_said_in_a_sentence_is_no_order(db: Connection, body: str) -> None:
+    text_in(db, body)
+    assert suppressed(db) == []
+
+
+async def test_an_opt_out_is_for_everything_waiting_or_new_one_time_codes_included(db: Connection, rig: Rig) -> None:
+    insert(db, first=1)
+    insert(db, first=1, send_at=NOW + timedelta(days=1))
+    text_in(db, "Stop")
+    assert statuses(db) == {"suppressed": 2}
+
+    insert(db, first=1, body="Your code is 1234", priority=0)
+    await rig.tick("dispatch")
+    assert statuses(db) == {"suppressed": 3}
+    assert rig.simulator.summary().messages == 0
+
+
+@pytest.mark.parametrize("order", [["STOP", "START"], ["START", "STOP"]])
+def test_the_latest_word_decides_whatever_arrives_first(db: Connection, order: list[str]) -> None:
+    ages = {"STOP": 60, "START": 30}
+    for word in order:
+        text_in(db, word, ago=ages[word])
+    assert suppressed(db) == []
+
+
+@pytest.mark.parametrize("order", [["STOP", "START"], ["START", "STOP"]])
+def test_of_two_words_at_one_instant_the_one_that_stops_counts(db: Connection, order: list[str]) -> None:
+    for word in order:
+        text_in(db, word)
+    assert len(suppressed(db)) == 1
+
+
+def test_start_lifts_what_stop_did_and_not_what_an_operator_decided(db: Connection) -> None:
+    db.execute("insert into public.suppressions (recipient) values (%s)", [number(2)])
+    text_in(db, "STOP", ago=60)
+    text_in(db, "start")
+    text_in(db, "start", phone=number(2), name="other")
+    assert suppressed(db) == [(number(2), "operator")]
+
+
+def test_words_are_configured_by_language_and_by_sender(db: Connection) -> None:
+    db.execute(
+        "insert into public.opt_out_words (word, language, effect) values ('Baja!', 'es', 'stop'), ('стоп', 'ru', 'stop')"
+    )
+    db.execute("insert into public.opt_out_words (word, sender, effect) values ('end', '+12025550111', 'none')")
+    db.execute("insert into public.opt_out_words (word, sender, effect) values ('bye', '12025550111', 'stop')")
+
+    for n, (body, to) in enumerate(
+        [("baja", SENDER), ("СТОП", SENDER), ("END", "+12025550111"), ("Bye", SENDER), ("bye", "+12025550111"), ("END", SENDER)]
+    ):
+        text_in(db, body, phone=number(n), to=to)
+    assert [recipient for recipient, _ in suppressed(db)] == [number(n) for n in (0, 1, 4, 5)]
+
+
+def test_what_makes_no_word_is_refused_in_words(db: Connection) -> None:
+    for values, says in {
+        "('!', 'stop', null)": "word has no letter",
+        "('x', 'pause', null)": "effect 'pause' is not",
+        "('x', 'stop', 'Bye')": "only a help word has a reply",
+    }.items():
+        with pytest.raises(psycopg.DataError, match=says):
+            db.execute(f"insert into public.opt_out_words (word, effect, reply) values {values}")
+    with pytest.raises(psycopg.DataError, match=r"recipient '0151' is not an E.164 number"):
+        db.execute("insert into public.suppressions (recipient) values ('0151')")
+
+
+async def test_help_is_answered_once_a_day_from_the_number_that_was_asked(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    text_in(db, "HELP", ago=5)
+    assert statuses(db) == {}
+
+    db.execute("update public.opt_out_words set reply = 'Acme. STOP ends this.' where effect = 'help'")
+    for n in range(3):
+        text_in(db, "help?", name=f"again {n}")
+    text_in(db, "Aide", to="+12025550111", phone=number(2))
+    text_in(db, "HELP", phone=number(3), ago=90_000)
+    await rig.tick("dispatch")
+    asked = db.execute("select recipient, sender, body, status from public.outbox order by id").fetchall()
+    assert asked == [
+        (PHONE, SENDER, "Acme. STOP ends this.", "sent"),
+        (number(2), "+12025550111", "Acme. STOP ends this.", "sent"),
+    ]
+
+    clocks.move("25 hours")
+    text_in(db, "HELP", name="tomorrow", ago=-25 * 3600)
+    assert statuses(db) == {"sent": 2, "pending": 1}
+
+
+def test_help_from_somebody_who_opted_out_is_not_answered(db: Connection) -> None:
+    db.execute("update public.opt_out_words set reply = 'Acme' where effect = 'help'")
+    text_in(db, "STOP", ago=60)
+    text_in(db, "HELP")
+    assert statuses(db) == {}
+
+
+async def test_the_carriers_own_opt_out_counts(db: Connection, rig: Rig) -> None:
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    batch = db.execute("select batch_id from public.outbox").fetchone()
+    assert batch is not None
+    db.execute(
+        "select public.outbox_record_reports('webhook', array[%s], array[%s], '{failed}', '{257}', array[%s], '{\"\"}',"
+        " '{\"{}\"}')",
+        [batch[0], PHONE, NOW.isoformat()],
+    )
+    assert [recipient for recipient, _ in suppressed(db)] == [PHONE]

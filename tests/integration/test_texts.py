@@ -1,0 +1,186 @@
+"""Templates and texts: what is refused and in what words, what a text costs, and which character makes it cost more."""
+
+import math
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
+
+from tests.campaigns import campaign, member, template
+from tests.engine import number
+from tests.stack import Connection
+
+relaxed = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+# Typed off the tables of 3GPP TS 23.038, row by row.
+ALPHABET = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+EXTENSION = "\f^{}\\[~]|€"
+TYPOGRAPHIC = "‘’‚“”„–—…•\u00a0\u2009\u200b"
+
+texts = st.one_of(
+    st.text(st.sampled_from(ALPHABET + EXTENSION), min_size=1, max_size=500),
+    st.text(st.sampled_from(ALPHABET + "ąЖ語😀👍🏽"), min_size=1, max_size=300),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=100),
+)
+
+
+@relaxed
+@given(text=texts)
+def test_parts_are_counted_as_the_standard_says(db: Connection, text: str) -> None:
+    answer = one(db, "select public.outbox_text(%s)", [text])
+
+    assert (answer["parts"], answer["alphabet"]) == count(text)
+    assert set(answer["beyond_gsm7"]) == set(text) - set(ALPHABET + EXTENSION)
+
+
+def count(text: str) -> tuple[int, str]:
+    if set(text) <= set(ALPHABET + EXTENSION):
+        septets = sum(2 if character in EXTENSION else 1 for character in text)
+        return (1 if septets <= 160 else math.ceil(septets / 153)), "GSM-7"
+    units = len(text.encode("utf-16-le")) // 2
+    return (1 if units <= 70 else math.ceil(units / 67)), "UCS-2"
+
+
+@relaxed
+@given(text=st.text(st.sampled_from(ALPHABET + EXTENSION + TYPOGRAPHIC), min_size=1, max_size=100))
+def test_look_alikes_replaced_leave_a_text_of_gsm_7(db: Connection, text: str) -> None:
+    plain = one(db, "select public.outbox_text(%s)", [text])["plain"]
+
+    assert set(plain) <= set(ALPHABET + EXTENSION)
+    assert [c for c in plain if c.isalnum()] == [c for c in text if c.isalnum()]
+
+
+def test_a_template_says_which_character_costs_and_may_have_it_replaced(db: Connection) -> None:
+    template(db, body="It’s time, {{name}} …")
+    assert one(db, "select warning from public.templates").startswith("'’' at character 3 is not in GSM-7")
+
+    db.execute("update public.templates set plain = true")
+    assert db.execute("select warning, version from public.templates").fetchone() == (None, 2)
+    assert one(db, "select (outbox_engine.render_row('hi', '{\"name\": \"“Ada”\"}')).body") == 'It\'s time, "Ada" ...'
+
+    db.execute("update public.templates set body = 'Жизнь {{name}}'")
+    assert "Ж" in one(db, "select warning from public.templates")
+
+
+def test_each_change_of_what_a_template_says_is_a_new_version(db: Connection) -> None:
+    template(db, defaults={"name": "you"})
+    for change in ("body = 'Hi {{name}}'", 'defaults = \'{"name": "there"}\'', "defaults = '{}'", "body = body"):
+        db.execute(f"update public.templates set {change}")
+    assert one(db, "select version from public.templates") == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "defaults", "says"),
+    [
+        ("Hi {{first-name}}", {}, "'{{first-name}}' in the body is not a placeholder"),
+        ("Hi {{name", {}, "'{{name' in the body is not a placeholder"),
+        ("Hi name}}", {}, "'}}' in the body is not a placeholder"),
+        ("Hi {{name}}", {"nmae": "you"}, "defaults name {{nmae}}"),
+        ("Hi {{name}}", ["you"], "defaults must be an object"),
+        (" \n", {}, "a template needs a name and a body"),
+        ("x" * 2001, {}, "body has 2001 characters"),
+    ],
+)
+def test_a_template_that_cannot_be_meant_is_refused(db: Connection, body: str, defaults: Any, says: str) -> None:
+    with pytest.raises(psycopg.DataError, match=_literally(says)):
+        db.execute("insert into public.templates (name, body, defaults) values ('t', %s, %s)", [body, Jsonb(defaults)])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({}, "placeholder {{name}} of template 'hi' has no value"),
+        ({"name": None}, "placeholder {{name}} of template 'hi' has no value"),
+        ({"name": "Ada", "day": "Monday"}, "template 'hi' has no placeholder {{day}}"),
+        ({"name": ["Ada"]}, "placeholder {{name}} of template 'hi' must be a text or a number"),
+        ({"name": "x" * 2000}, "template 'hi' becomes a text of 2006 characters"),
+        ("Ada", "parameters must be an object"),
+    ],
+)
+def test_rows_and_members_are_refused_alike_in_words_that_name_the_placeholder(
+    db: Connection, parameters: Any, says: str
+) -> None:
+    template(db)
+    campaign(db)
+    with pytest.raises(psycopg.DataError, match=_literally(says)):
+        db.execute(
+            "insert into public.outbox (recipient, template, parameters) values (%s, 'hi', %s)", [number(1), Jsonb(parameters)]
+        )
+    with pytest.raises(psycopg.DataError, match=_literally(says)) as refused:
+        db.execute(
+            "insert into public.campaign_members (campaign, external_id, recipient, timezone, parameters)"
+            " values ('c', 'ada', %s, 'UTC', %s)",
+            [number(1), Jsonb(parameters)],
+        )
+    assert "member 'ada' of campaign 'c'" in str(refused.value)
+
+
+def test_null_takes_the_default_and_values_are_not_rendered_again(db: Connection) -> None:
+    template(db, body="{{a}} {{b}}", defaults={"a": "A", "b": "B"})
+    row = one(db, 'select (outbox_engine.render_row(\'hi\', \'{"a": null, "b": "{{a}}"}\')).body')
+    assert row == "A {{a}}"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("update public.templates set body = 'Hi {{first}}'", "placeholder {{first}} of template 'hi' has no value"),
+        ("update public.templates set body = repeat('{{name}}', 100)", "becomes a text of 3000 characters"),
+        ("delete from public.templates", "template 'hi' is used by"),
+    ],
+)
+@pytest.mark.parametrize("user", ["member", "row"])
+def test_an_edit_that_would_leave_somebody_without_a_text_is_refused(db: Connection, change: str, says: str, user: str) -> None:
+    template(db)
+    name = "x" * 30
+    if user == "member":
+        campaign(db)
+        member(db, event_at="2030-01-01 12:00+00", parameters={"name": name})
+    else:
+        db.execute(
+            "insert into public.outbox (recipient, template, parameters) values (%s, 'hi', %s)",
+            [number(1), Jsonb({"name": name})],
+        )
+    with pytest.raises(psycopg.DataError, match=_literally(says)) as refused:
+        db.execute(change)
+    assert ("'m' of campaign 'c'" if user == "member" else "waiting message") in str(refused.value) or change[:6] == "delete"
+
+
+def test_an_edit_is_free_where_nobody_waits_and_activation_looks_again(db: Connection) -> None:
+    template(db)
+    campaign(db, status="draft")
+    member(db, event_at="2030-01-01 12:00+00")
+    db.execute("update public.templates set body = 'Hi {{name}}, {{day}}'")
+
+    with pytest.raises(psycopg.DataError, match=_literally("member 'm' of campaign 'c': placeholder {{day}}")):
+        db.execute("update public.campaigns set status = 'active'")
+    db.execute('update public.templates set defaults = \'{"day": "soon"}\'')
+    db.execute("update public.campaigns set status = 'active'")
+
+
+def test_what_turns_out_wrong_at_the_claim_fails_that_row_by_name(db: Connection) -> None:
+    template(db, body="Hello {{name}}")
+    db.execute("alter table public.templates disable trigger user")
+    try:
+        db.execute("update public.templates set body = 'Hello {{first}}'")
+        assert one(db, "select (outbox_engine.render_row('hi', '{\"name\": \"Ada\"}')).problem").startswith(
+            "placeholder {{first}}"
+        )
+    finally:
+        db.execute("alter table public.templates enable trigger user")
+
+
+def one(db: Connection, query: str, values: list[Any] | None = None) -> Any:
+    row = db.execute(query, values or []).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _literally(text: str) -> str:
+    return "".join(f"[{c}]" if c in "{}[]()" else c for c in text)
