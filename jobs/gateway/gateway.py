@@ -3,15 +3,13 @@
 import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from jobs.gateway import values
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.values import Alarm, Asks, Claim, Dispatch, Expansion, Look, Plan, Window
 from jobs.providers.base import Inbound, Refused, Report, Summary, Unusable
 from jobs.settings import SupabaseSettings
-
-_INBOUND_PROVIDER: Final = "sinch"
 
 
 class Gateway:
@@ -192,7 +190,7 @@ class Gateway:
             "outbox_record_inbounds",
             {
                 "p_source": source,
-                "p_provider": _INBOUND_PROVIDER,
+                "p_providers": [inbound.provider for inbound in inbounds],
                 "p_ids": [inbound.inbound_id for inbound in inbounds],
                 "p_kinds": [inbound.kind for inbound in inbounds],
                 "p_senders": [inbound.sender for inbound in inbounds],

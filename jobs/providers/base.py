@@ -129,7 +129,10 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """A message from a phone. ``sender`` is the phone, ``recipient`` our number; ``body`` is text or None."""
+    """A message from a phone. ``sender`` is the phone, ``recipient`` our number; ``body`` is text or None.
+
+    ``provider`` is the name of whom it came through.
+    """
 
     inbound_id: str
     kind: str
@@ -139,6 +142,7 @@ class Inbound:
     received_at: datetime
     reference: str | None
     raw: str
+    provider: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,7 @@ create table outbox_engine.dispatch_members (
   primary key (dispatch_id, recipient)
 );
 alter table outbox_engine.dispatch_members enable row level security;
+create index dispatch_members_message on outbox_engine.dispatch_members (outbox_id);
 
 -- An accepted request whose rows had meanwhile been sent again. Confirmed once both are known to have been accepted.
 create table outbox_engine.doubles (

@@ -130,7 +130,7 @@ begin
 end
 $$;
 
--- Writes an app's wish to cancel into the trail.
+-- Writes an app's wish to cancel into the trail. What the engine and operators cancel they write down themselves.
 create function outbox_engine.after_cancel_request() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -170,7 +170,8 @@ create trigger outbox_3_app_update before update on public.outbox for each row
   when (current_user in ('anon', 'authenticated', 'service_role'))
   execute function outbox_engine.before_app_update();
 create trigger outbox_4_cancel_request after update on public.outbox for each row
-  when (new.cancel_requested_at is distinct from old.cancel_requested_at)
+  when (new.cancel_requested_at is distinct from old.cancel_requested_at
+    and current_user in ('anon', 'authenticated', 'service_role'))
   execute function outbox_engine.after_cancel_request();
 create trigger outbox_5_wake after insert on public.outbox for each statement
   execute function outbox_engine.after_insert();

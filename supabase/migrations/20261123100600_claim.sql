@@ -301,6 +301,7 @@ declare
   v_count integer;
   v_recipients integer;
 begin
+  perform outbox_engine.note_tick('dispatch', p_provider, p_plan, p_worker);
   v_made := outbox_engine.claimed_before(p_claim_id);
   if v_made is not null then
     return jsonb_build_object('dispatches', v_made, 'more', true);

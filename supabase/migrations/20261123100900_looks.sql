@@ -54,6 +54,7 @@ declare
   v_allowed integer;
   v_taken jsonb;
 begin
+  perform outbox_engine.note_tick('recover', p_provider, p_plan, '');
   update outbox_engine.dispatches
   set state = 'doubtful', error = 'its worker fell silent', look_at = v_now, lease_token = nextval('outbox_engine.lease_tokens')
   where id in (

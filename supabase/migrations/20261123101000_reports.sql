@@ -190,6 +190,9 @@ declare
   v_codes integer[];
   v_ats timestamptz[];
 begin
+  if p_source = 'webhook' then
+    perform outbox_engine.note_tick('webhook', '', '', '');
+  end if;
   select array_agg(x.id order by x.id), array_agg(x.batch_id order by x.id)
   into v_ids, v_batches
   from (

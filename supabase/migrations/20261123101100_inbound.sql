@@ -114,7 +114,7 @@ $$;
 -- Called by the webhook app for a group of callbacks and by the inbound job for a page. Arrays of one length, '' for what is
 -- missing. Each id acts once, also after retention. Answers how many were new.
 create function public.outbox_record_inbounds(
-  p_source text, p_provider text, p_ids text[], p_kinds text[], p_senders text[], p_recipients text[], p_bodies text[],
+  p_source text, p_providers text[], p_ids text[], p_kinds text[], p_senders text[], p_recipients text[], p_bodies text[],
   p_received_ats text[], p_references text[], p_raws text[]
 ) returns integer
 language plpgsql security definer set search_path = ''
@@ -131,10 +131,10 @@ begin
   ),
   kept as (
     insert into public.inbound_messages (id, provider, kind, sender, recipient, body, received_at, reference, raw)
-    select distinct on (x.id) x.id, p_provider, x.kind, x.sender, x.recipient, nullif(x.body, ''), x.received_at::timestamptz,
+    select distinct on (x.id) x.id, x.provider, x.kind, x.sender, x.recipient, nullif(x.body, ''), x.received_at::timestamptz,
       nullif(x.reference, ''), x.raw::jsonb
-    from unnest(p_ids, p_kinds, p_senders, p_recipients, p_bodies, p_received_ats, p_references, p_raws)
-      x (id, kind, sender, recipient, body, received_at, reference, raw)
+    from unnest(p_providers, p_ids, p_kinds, p_senders, p_recipients, p_bodies, p_received_ats, p_references, p_raws)
+      x (provider, id, kind, sender, recipient, body, received_at, reference, raw)
     join seen using (id)
     returning id
   )

@@ -46,6 +46,7 @@ declare
   v_batches jsonb;
   v_since timestamptz;
 begin
+  perform outbox_engine.note_tick('reconcile', p_provider, p_plan, '');
   select array_agg(id) into v_due
   from (
     select id from outbox_engine.dispatches
@@ -107,6 +108,7 @@ declare
   v_now timestamptz := outbox_engine.now();
   v_read_until timestamptz;
 begin
+  perform outbox_engine.note_tick('inbound', p_provider, p_plan, '');
   insert into outbox_engine.feeds (provider, plan, feed, next_at) values (p_provider, p_plan, 'inbounds', v_now)
   on conflict do nothing;
   update outbox_engine.feeds

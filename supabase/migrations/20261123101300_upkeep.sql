@@ -74,16 +74,19 @@ begin
   where o.id > (select pruned_to from outbox_engine.upkeep) and o.id <= v_last
     and o.finalized_at < p_blank_before and (o.body is not null or o.parameters is not null) and o.id <> all (coalesce(v_ids, '{}'));
 
-  with trail as (
+  -- By message, because a request that was throttled or given back left no entry in the trail.
+  with members as (
+    delete from outbox_engine.dispatch_members where outbox_id = any (v_ids) returning dispatch_id
+  ),
+  trail as (
     delete from public.outbox_events where outbox_id = any (v_ids) returning dispatch_id
   ),
   messages as (
     delete from public.outbox where id = any (v_ids) returning dispatch_id
   )
   select array_agg(distinct dispatch_id) into v_dispatches
-  from (select dispatch_id from trail union select dispatch_id from messages) x
+  from (select dispatch_id from members union select dispatch_id from trail union select dispatch_id from messages) x
   where dispatch_id is not null;
-  delete from outbox_engine.dispatch_members where dispatch_id = any (v_dispatches) and outbox_id = any (v_ids);
   delete from outbox_engine.doubles where outbox_id = any (v_ids);
   delete from outbox_engine.campaign_sends where outbox_id = any (v_ids);
   delete from outbox_engine.dispatches d
@@ -106,6 +109,7 @@ declare
   v_expired integer;
   v_pruned integer;
 begin
+  perform outbox_engine.note_tick('upkeep', '', '', '');
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
   v_pruned := outbox_engine.prune_messages(
@@ -120,6 +124,7 @@ begin
     select id from public.inbound_messages
     where recorded_at < v_now - make_interval(secs => p_retention_days * 86400) limit p_most);
   delete from outbox_engine.help_answers where answered_at < v_now - interval '1 day';
+  delete from outbox_engine.ticks where at < v_now - interval '1 day';
   delete from outbox_engine.alarms where taken_at < v_now - interval '30 days';
   return jsonb_build_object('expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
 end

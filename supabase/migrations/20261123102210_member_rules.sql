@@ -93,10 +93,13 @@ as $$
     update public.outbox
     set cancel_requested_at = outbox_engine.now()
     where id = any (p_outbox_ids) and status = 'sending' and cancel_requested_at is null
+    returning id
   ),
   trail as (
     insert into public.outbox_events (outbox_id, at, source, event, status, detail)
     select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_why from stopped
+    union all
+    select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_why from wished
   )
   update public.campaign_occurrences o
   set taken_back = true, reason = p_why

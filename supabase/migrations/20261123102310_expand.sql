@@ -202,6 +202,7 @@ declare
   v_campaign public.campaigns;
   v_count integer;
 begin
+  perform outbox_engine.note_tick('campaigns', '', '', '');
   for v_campaign in
     select * from public.campaigns
     where recheck_after is not null or replan_after is not null

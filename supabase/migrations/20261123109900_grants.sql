@@ -4,6 +4,8 @@
 revoke all on all tables in schema outbox_engine from public, anon, authenticated, service_role;
 revoke all on all sequences in schema outbox_engine from public, anon, authenticated, service_role;
 revoke all on all functions in schema outbox_engine from public, anon, authenticated, service_role;
+-- What the view of delivery figures reads with its reader's rights.
+grant select on outbox_engine.number_regions to service_role;
 grant execute on function outbox_engine.now(), outbox_engine.caller_id(), outbox_engine.refuse(text, text)
   to authenticated, service_role;
 

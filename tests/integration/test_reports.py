@@ -166,7 +166,7 @@ async def test_a_missed_stop_is_fetched_and_ends_what_waits(rig: Rig, db: Connec
 async def test_a_late_start_does_not_undo_a_newer_stop(gateway: Gateway, db: Connection) -> None:
     def said(body: str, minute: int) -> Inbound:
         at = NOON + timedelta(minutes=minute)
-        return Inbound(f"i{minute}", "mo_text", number(0), "+12025550100", body, at, None, "{}")
+        return Inbound(f"i{minute}", "mo_text", number(0), "+12025550100", body, at, None, "{}", provider="sinch")
 
     await gateway.record_inbounds([said("STOP", 5)], source="webhook")
     await gateway.record_inbounds([said("START", 1)], source="reconcile")

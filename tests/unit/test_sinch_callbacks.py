@@ -162,6 +162,7 @@ def test_a_message_from_a_phone(changes: dict[str, object], kind: str, body: str
         received_at=datetime(2024, 1, 1, 10, tzinfo=UTC),
         reference=None,
         raw=json.dumps(callback),
+        provider="sinch",
     )
 
 

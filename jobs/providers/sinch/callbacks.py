@@ -14,6 +14,9 @@ from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
 from jobs.providers.callbacks import NotJson
 from jobs.providers.sinch.wire import Event, Media, StatusCount, Unreadable, code, instant, number
 
+NAME = "sinch"
+"""The provider's name, as it is written into the database."""
+
 STATUSES = {
     "queued": "sent",
     "dispatched": "dispatched",
@@ -113,6 +116,7 @@ def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
         received_at=instant(_required(event.received_at, "received_at")),
         reference=event.client_reference,
         raw=raw,
+        provider=NAME,
     )
 
 

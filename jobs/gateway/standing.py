@@ -1,0 +1,202 @@
+"""What an operator sees of the whole outbox, as values. Durations are in seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from jobs.gateway.values import instant, moment
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number of rows: counted, or estimated where counting would have been slow."""
+
+    count: int
+    exact: bool
+
+    def __str__(self) -> str:
+        return f"{self.count:,}" if self.exact else f"about {self.count:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits: due now (and how long the oldest has been), and for a time to come."""
+
+    due: Count
+    oldest_due_seconds: float | None
+    scheduled: Count
+    next_due_at: datetime | None
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> "Backlog":
+        return cls(
+            due=Count(row["due"], row["due_exact"]),
+            oldest_due_seconds=row["oldest_due_seconds"] if row["oldest_due_at"] is not None else None,
+            scheduled=Count(**row["scheduled"]),
+            next_due_at=moment(row["next_due_at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests to the provider and what is open about them, in requests (``…_messages``: in messages).
+
+    ``silent`` ones in flight belong to a process that has stopped renewing them. ``doubles`` are confirmed.
+    """
+
+    in_flight: int
+    in_flight_messages: int
+    silent: int
+    ambiguous: int
+    ambiguous_messages: int
+    watched: int
+    doubles: int
+    suspected_doubles: int
+    batches_without_all_reports: int
+    unmatched_reports: int
+    kept_callbacks: int
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> "Requests":
+        return cls(
+            in_flight=row["in_flight"]["requests"],
+            in_flight_messages=row["in_flight"]["messages"],
+            silent=row["in_flight"]["silent"],
+            ambiguous=row["ambiguous"]["requests"],
+            ambiguous_messages=row["ambiguous"]["messages"],
+            watched=row["watched"],
+            doubles=row["doubles"]["confirmed"],
+            suspected_doubles=row["doubles"]["suspected"],
+            batches_without_all_reports=row["batches_without_all_reports"],
+            unmatched_reports=row["unmatched_reports"],
+            kept_callbacks=row["kept_callbacks"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why a plan is not sending. ``until`` is None where it lasts until somebody ends it; ``probing``: its time has run, and
+    one message at a time finds out whether it is over.
+    """
+
+    provider: str
+    plan: str
+    kind: str
+    reason: str
+    since: datetime
+    until: datetime | None
+    probing: bool
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> "Pause":
+        return cls(
+            provider=row["provider"],
+            plan=row["plan"],
+            kind=row["kind"],
+            reason=row["reason"],
+            since=instant(row["since"]),
+            until=moment(row["until"]),
+            probing=row["probing"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """A service plan that a process has worked for, its limits, and the requests it may still make this minute."""
+
+    provider: str
+    plan: str
+    messages_per_second: float | None
+    requests_per_minute: int
+    requests_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """When a job, in any process, last looked for work. Noted at most once in ten seconds."""
+
+    job: str
+    plan: str
+    at: datetime
+    seconds_ago: float
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that claimed within ten minutes."""
+
+    worker: str
+    plan: str
+    since: datetime
+    seconds_ago: float
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedAlarm:
+    """An alarm, and whether a process has passed it on."""
+
+    at: datetime
+    kind: str
+    detail: Mapping[str, Any]
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything `outbox status` says but the figures."""
+
+    at: datetime
+    backlog: Backlog
+    requests: Requests
+    pauses: tuple[Pause, ...]
+    plans: tuple[PlanLimits, ...]
+    jobs: tuple[Tick, ...]
+    processes: tuple[Worker, ...]
+    alarms_waiting: int
+    alarms: tuple[RaisedAlarm, ...]
+
+    @classmethod
+    def parse(cls, answer: Mapping[str, Any]) -> "Standing":
+        return cls(
+            at=instant(answer["at"]),
+            backlog=Backlog.parse(answer["backlog"]),
+            requests=Requests.parse(answer["requests"]),
+            pauses=tuple(Pause.parse(row) for row in answer["pauses"]),
+            plans=tuple(PlanLimits(**row) for row in answer["plans"]),
+            jobs=tuple(Tick(row["job"], row["plan"], instant(row["at"]), row["seconds_ago"]) for row in answer["jobs"]),
+            processes=tuple(
+                Worker(row["worker"], row["plan"], instant(row["since"]), row["seconds_ago"]) for row in answer["processes"]
+            ),
+            alarms_waiting=answer["alarms_waiting"],
+            alarms=tuple(
+                RaisedAlarm(instant(row["at"]), row["kind"], row["detail"], row["taken_at"] is not None)
+                for row in answer["alarms"]
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Messages that were to go out on one day (UTC) to one country and stand alike."""
+
+    day: date
+    country: str | None
+    status: str
+    status_code: int | None
+    messages: int
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The last ``days`` days; fewer than ``asked`` for where counting them all would have taken too long."""
+
+    days: int
+    asked: int
+    figures: tuple[Figure, ...]
+
+    @classmethod
+    def parse(cls, answer: Mapping[str, Any]) -> "Figures":
+        rows = ({**row, "day": date.fromisoformat(row["day"])} for row in answer["figures"])
+        return cls(days=answer["days"], asked=answer["asked"], figures=tuple(Figure(**row) for row in rows))

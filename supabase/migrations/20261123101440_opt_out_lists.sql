@@ -1,0 +1,29 @@
+-- The list of numbers that get no messages, in and out, for `outbox suppressions`.
+
+-- Arrays of one length; '' for a reason takes 'imported'. What is on the list already stays as it is, so that saying it again
+-- changes nothing. `p_replied`: the recipient asked for it, so a START of theirs lifts it. Messages that wait for these numbers
+-- end at once. Answers how many were new.
+create function public.outbox_import_suppressions(p_recipients text[], p_reasons text[], p_replied boolean[]) returns integer
+language sql security definer set search_path = ''
+as $$
+  with added as (
+    insert into public.suppressions (recipient, reason, by_engine)
+    select distinct on (x.recipient) x.recipient, coalesce(nullif(x.reason, ''), 'imported'), x.replied
+    from unnest(p_recipients, p_reasons, p_replied) x (recipient, reason, replied)
+    order by x.recipient
+    on conflict do nothing
+    returning recipient
+  )
+  select count(*)::integer from added
+$$;
+
+-- One page of the list, by number, after `p_after` ('' for the first).
+create function public.outbox_export_suppressions(p_after text, p_most integer) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'recipient', s.recipient, 'reason', s.reason, 'replied', s.by_engine, 'created_at', s.created_at) order by s.recipient), '[]')
+  from (select * from public.suppressions where recipient > p_after order by recipient limit p_most) s
+$$;
+
+notify pgrst, 'reload schema';

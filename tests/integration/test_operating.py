@@ -1,0 +1,357 @@
+"""What operators ask of the database: seeing, sending again, cancelling, pausing."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jobs.gateway import Gateway
+from jobs.gateway.operating import Operating, Outcome
+from jobs.providers.base import Report
+from jobs.recording import GatewayRefused
+from sandbox.local.stack import LocalStack
+from sandbox.simulator import control as faults
+from sandbox.simulator.server import Running
+from tests.engine import MakeRig, Rig, column, insert, later, number, plan_of, statuses, supabase_settings, trail
+from tests.stack import Connection
+
+
+@pytest.fixture
+async def operating(stack: LocalStack) -> AsyncIterator[Operating]:
+    operating = await Operating.connect(supabase_settings(stack))
+    yield operating
+    await operating.aclose()
+
+
+async def report(gateway: Gateway, db: Connection, row: int, status: str, code: int = 0, *, minute: int = 1) -> None:
+    at = datetime(2026, 1, 1, 10, minute, tzinfo=UTC)
+    batch = column(db, "batch_id", row)
+    await gateway.record_reports([Report(batch, column(db, "recipient", row), status, code, at, None, "{}")], source="webhook")
+
+
+async def retry(operating: Operating, *ids: int, force: bool = False, expires_in: float | None = None) -> list[Outcome]:
+    return list(await operating.retry(ids, force=force, expires_in=expires_in))
+
+
+# Sending again
+
+
+@pytest.mark.parametrize("status", ["failed", "rejected", "aborted", "cancelled", "deleted"])
+async def test_what_the_provider_ended_goes_out_again_as_a_new_attempt(
+    rig: Rig, gateway: Gateway, operating: Operating, db: Connection, status: str
+) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    await report(gateway, db, row, status, 402)
+
+    (outcome,) = await retry(operating, row)
+    waiting = statuses(db)
+    await rig.tick("dispatch")
+
+    assert outcome == Outcome(row, status, True, "waits to be sent again")
+    assert waiting == {"pending": 1}
+    assert statuses(db) == {"sent": 1}
+    assert rig.simulator.summary().batches == 2
+    assert "retried" in trail(db, row)
+    assert db.execute("select source from public.outbox_events where event = 'retried'").fetchall() == [("operator",)]
+
+
+@pytest.mark.parametrize("status", ["delivered", "unknown", "expired"])
+async def test_what_may_have_arrived_is_sent_again_by_force_alone(
+    rig: Rig, gateway: Gateway, operating: Operating, db: Connection, status: str
+) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    await report(gateway, db, row, status)
+
+    (refused,) = await retry(operating, row)
+    untouched = statuses(db)
+    (forced,) = await retry(operating, row, force=True)
+    await rig.tick("dispatch")
+
+    assert (refused.done, forced.done) == (False, True)
+    assert "force" in refused.outcome
+    assert untouched == {status: 1}
+    assert statuses(db) == {"sent": 1}
+
+
+async def test_what_outlived_its_expiry_needs_a_new_one(rig: Rig, operating: Operating, db: Connection) -> None:
+    (row,) = insert(db)
+    later(db, "4 days")
+    await rig.tick("upkeep")
+
+    (unforced,) = await retry(operating, row, expires_in=600)
+    (without,) = await retry(operating, row, force=True)
+    (done,) = await retry(operating, row, force=True, expires_in=600)
+
+    assert [unforced.done, without.done, done.done] == [False, False, True]
+    assert "expiry" in without.outcome
+    assert db.execute("select expires_at = due_at + interval '600 seconds' from public.outbox").fetchone() == (True,)
+
+
+async def test_what_is_on_its_way_or_unknown_is_not_sent_again(rig: Rig, operating: Operating, db: Connection) -> None:
+    waiting, sent = insert(db, 2, send_at=None)
+    db.execute(
+        "update public.outbox set queue = 'w', status = 'scheduled', due_at = due_at + interval '1 day' where id = %s",
+        [waiting],
+    )
+    await rig.tick("dispatch")
+
+    outcomes = await retry(operating, waiting, sent, 999, force=True)
+
+    assert [(outcome.id, outcome.was, outcome.done) for outcome in outcomes] == [
+        (waiting, "scheduled", False),
+        (sent, "sent", False),
+        (999, None, False),
+    ]
+    assert trail(db, sent).count("retried") == 0
+
+
+async def test_a_message_that_was_cancelled_on_request_is_not_brought_back_by_accident(
+    operating: Operating, db: Connection
+) -> None:
+    (row,) = insert(db)
+    await operating.cancel([row])
+
+    (refused,) = await retry(operating, row)
+    (forced,) = await retry(operating, row, force=True)
+
+    assert (refused.done, forced.done) == (False, True)
+    assert column(db, "cancel_requested_at", row) is None
+    assert statuses(db) == {"pending": 1}
+
+
+async def test_a_message_whose_text_was_blanked_cannot_be_sent_again(operating: Operating, db: Connection) -> None:
+    (row,) = insert(db)
+    db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null, body = null")
+
+    (outcome,) = await retry(operating, row, force=True)
+
+    assert not outcome.done
+    assert "BODY_RETENTION_DAYS" in outcome.outcome
+
+
+async def test_a_recipient_who_opted_out_meanwhile_gets_nothing(
+    rig: Rig, gateway: Gateway, operating: Operating, db: Connection
+) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    await report(gateway, db, row, "failed")
+    db.execute("insert into public.suppressions (recipient) values (%s)", [number(0)])
+
+    await retry(operating, row)
+    await rig.tick("dispatch")
+
+    assert statuses(db) == {"suppressed": 1}
+    assert rig.simulator.summary().messages == 1
+
+
+async def test_reports_of_the_attempt_before_a_retry_go_to_the_trail_alone(
+    rig: Rig, gateway: Gateway, operating: Operating, db: Connection
+) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    await report(gateway, db, row, "rejected", minute=1)
+
+    await retry(operating, row)
+    await report(gateway, db, row, "failed", minute=2)
+
+    assert statuses(db) == {"pending": 1}
+    assert trail(db, row)[-1] == "report"
+
+
+async def test_a_late_delivery_of_the_attempt_before_ends_what_waits_to_be_sent_again(
+    rig: Rig, gateway: Gateway, operating: Operating, db: Connection
+) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    await report(gateway, db, row, "rejected", minute=1)
+    await retry(operating, row)
+
+    await report(gateway, db, row, "delivered", minute=2)
+    await rig.tick("dispatch")
+
+    assert statuses(db) == {"delivered": 1}
+    assert rig.simulator.summary().messages == 1
+
+
+async def test_a_retry_counts_attempts_from_none(operating: Operating, db: Connection) -> None:
+    (row,) = insert(db)
+    db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null, attempts = 5")
+
+    await retry(operating, row)
+
+    assert column(db, "attempts", row) == 0
+
+
+async def test_a_trial_run_of_a_retry_changes_nothing(operating: Operating, db: Connection) -> None:
+    (row,) = insert(db)
+    db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null")
+
+    (outcome,) = await operating.retry([row], force=False, expires_in=None, dry_run=True)
+
+    assert outcome.done
+    assert statuses(db) == {"failed": 1}
+    assert trail(db, row) == []
+
+
+# Cancelling
+
+
+async def test_what_waits_is_cancelled_at_once(rig: Rig, operating: Operating, db: Connection) -> None:
+    (due,) = insert(db)
+    (scheduled,) = insert(db, first=1, send_at=datetime.now(UTC) + timedelta(hours=1))
+
+    outcomes = await operating.cancel([due, scheduled])
+    await rig.tick("dispatch")
+
+    assert all(outcome.done for outcome in outcomes)
+    assert statuses(db) == {"cancelled": 2}
+    assert trail(db, due) == ["cancelled"]
+    assert rig.simulator.summary().messages == 0
+
+
+async def test_a_message_in_a_request_is_cancelled_should_it_come_back(
+    make_rig: MakeRig, operating: Operating, db: Connection
+) -> None:
+    rig = await make_rig(lease_seconds=1)
+    (row,) = insert(db)
+    rig.simulator.add(faults.reset_before_accepting())
+    await rig.tick("dispatch")
+
+    (outcome,) = await operating.cancel([row])
+    wished = statuses(db)
+    for _ in range(3):
+        later(db, "21 seconds")
+        await rig.tick("recover")
+
+    assert outcome.done
+    assert "should it come back" in outcome.outcome
+    assert wished == {"sending": 1}
+    assert statuses(db) == {"cancelled": 1}
+
+
+async def test_a_message_that_was_sent_is_too_late_to_cancel(rig: Rig, operating: Operating, db: Connection) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+
+    first, missing = await operating.cancel([row, 999])
+
+    assert (first.done, first.outcome) == (False, "too late: it is sent")
+    assert (missing.done, missing.was) == (False, None)
+    assert statuses(db) == {"sent": 1}
+    assert trail(db, row)[-1] == "cancel_too_late"
+
+
+async def test_messages_are_selected_in_stretches_until_the_table_ends(operating: Operating, db: Connection) -> None:
+    ids = insert(db, 10)
+    db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null where id % 2 = 0")
+    found: list[int] = []
+    after: int | None = 0
+    while after is not None:
+        chosen = await operating.select(statuses=["failed"], campaign=None, since=None, after=after, stretch=3, most=1)
+        found += chosen.ids
+        after = chosen.after
+
+    assert found == [row for row in ids if row % 2 == 0]
+
+
+async def test_messages_are_selected_by_when_they_became_final(operating: Operating, db: Connection) -> None:
+    old, new = insert(db, 2)
+    db.execute(
+        "update public.outbox set status = 'failed', queue = null, finalized_at = now() - interval '2 hours' where id = %s",
+        [old],
+    )
+    db.execute("update public.outbox set status = 'failed', queue = null, finalized_at = now() where id = %s", [new])
+
+    since = datetime.now(UTC) - timedelta(hours=1)
+    chosen = await operating.select(statuses=["failed"], campaign=None, since=since, after=0, stretch=100, most=100)
+
+    assert chosen.ids == (new,)
+
+
+# Pausing
+
+
+async def test_nobody_sends_while_an_operator_pauses_the_plan(
+    rig: Rig, operating: Operating, db: Connection, sinch: Running
+) -> None:
+    insert(db)
+    plan = plan_of(sinch)
+
+    (pause,) = await operating.pause(provider=plan.provider, plan=plan.plan, until=None, seconds=None, reason="wrong prices")
+    await rig.tick("dispatch")
+    held = statuses(db)
+    resumed = await operating.resume(provider=None, plan=plan.plan, force=False)
+    await rig.tick("dispatch")
+
+    assert (pause.kind, pause.reason, pause.until) == ("operator", "wrong prices", None)
+    assert held == {"pending": 1}
+    assert [ended.reason for ended in resumed.ended] == ["wrong prices"]
+    assert resumed.remaining == ()
+    assert statuses(db) == {"sent": 1}
+
+
+async def test_a_pause_until_a_time_ends_by_itself(rig: Rig, operating: Operating, db: Connection, sinch: Running) -> None:
+    insert(db)
+    plan = plan_of(sinch)
+    await operating.pause(provider=plan.provider, plan=plan.plan, until=None, seconds=1800, reason=None)
+
+    later(db, "29 minutes")
+    await rig.tick("dispatch")
+    held = statuses(db)
+    later(db, "2 minutes")
+    await rig.tick("dispatch")
+
+    assert held == {"pending": 1}
+    assert statuses(db) == {"sent": 1}
+    assert (await operating.status()).pauses == ()
+
+
+async def test_a_pause_said_again_takes_the_new_time(operating: Operating) -> None:
+    at = datetime.now(UTC)
+    await operating.pause(provider="sinch", plan="p", until=None, seconds=None, reason="long")
+
+    (pause,) = await operating.pause(provider="sinch", plan="p", until=at + timedelta(minutes=5), seconds=None, reason="short")
+
+    assert pause.until == at + timedelta(minutes=5)
+    assert [kept.reason for kept in (await operating.status()).pauses] == ["short"]
+
+
+async def test_a_pause_that_would_be_over_already_is_refused(operating: Operating) -> None:
+    with pytest.raises(GatewayRefused, match="has passed"):
+        await operating.pause(provider="sinch", plan="p", until=datetime(2020, 1, 1, tzinfo=UTC), seconds=None, reason=None)
+
+
+async def test_without_a_name_every_known_plan_is_paused(rig: Rig, operating: Operating, db: Connection) -> None:
+    insert(db)
+    await rig.tick("dispatch")
+    db.execute(
+        "insert into outbox_engine.plans (provider, plan, host, requests_per_minute, tokens, refilled_at)"
+        " values ('vonage', 'other', 'h', 600, 1, now())"
+    )
+
+    paused = await operating.pause(provider=None, plan=None, until=None, seconds=None, reason=None)
+
+    assert {pause.provider for pause in paused} == {"sinch", "vonage"}
+
+
+async def test_resuming_says_that_the_account_still_pauses_the_plan_and_force_probes(
+    rig: Rig, operating: Operating, db: Connection
+) -> None:
+    insert(db, 3)
+    rig.simulator.add(faults.account_error(402, times=1))
+    await rig.tick("dispatch")
+    await operating.pause(provider=None, plan=None, until=None, seconds=None, reason=None)
+
+    mild = await operating.resume(provider=None, plan=None, force=False)
+    await rig.tick("dispatch")
+    still = statuses(db)
+    forced = await operating.resume(provider=None, plan=None, force=True)
+    await rig.tick("dispatch")
+
+    assert [pause.kind for pause in mild.remaining] == ["account"]
+    assert still == {"pending": 3}
+    assert [pause.probing for pause in forced.remaining] == [True]
+    assert statuses(db)["sent"] >= 1
+    assert (await operating.status()).pauses == ()

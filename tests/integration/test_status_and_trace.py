@@ -1,0 +1,306 @@
+"""What operators see: the standing of the whole outbox, its figures, and the story of one message."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from jobs.gateway import Gateway
+from jobs.gateway.history import Trace
+from jobs.gateway.operating import Operating, Suppression
+from jobs.providers.base import Inbound, Report
+from sandbox.local.stack import LocalStack
+from sandbox.simulator import control as faults
+from tests.engine import MakeRig, Rig, column, insert, later, number, statuses, supabase_settings
+from tests.stack import Connection
+
+
+@pytest.fixture
+async def operating(stack: LocalStack) -> AsyncIterator[Operating]:
+    operating = await Operating.connect(supabase_settings(stack))
+    yield operating
+    await operating.aclose()
+
+
+def events(trace: Trace | None) -> list[str]:
+    assert trace is not None
+    return [happening.event for happening in trace.timeline]
+
+
+# Status
+
+
+async def test_an_empty_outbox_has_nothing_to_say(operating: Operating) -> None:
+    standing = await operating.status()
+
+    assert (standing.backlog.due.count, standing.backlog.scheduled.count) == (0, 0)
+    assert standing.backlog.oldest_due_seconds is None
+    assert standing.requests.in_flight == standing.requests.doubles == standing.alarms_waiting == 0
+    assert standing.pauses == standing.jobs == standing.plans == ()
+
+
+async def test_the_backlog_counts_what_is_due_and_what_waits_and_says_how_long_the_oldest_has(
+    operating: Operating, db: Connection
+) -> None:
+    start = datetime(2027, 1, 1, 10, tzinfo=UTC)
+    db.execute("update outbox_engine.clock set frozen_at = %s", [start])
+    insert(db, 2, priority=100)
+    later(db, "60 seconds")
+    insert(db, 1, priority=0)
+    insert(db, 1, send_at=start + timedelta(minutes=2))
+    insert(db, 3, send_at=start + timedelta(days=1))
+    later(db, "120 seconds")
+
+    backlog = (await operating.status()).backlog
+
+    assert (backlog.due.count, backlog.due.exact) == (4, True)
+    assert backlog.scheduled.count == 3
+    assert backlog.oldest_due_seconds == 180
+    assert backlog.next_due_at == start + timedelta(days=1)
+
+
+async def test_a_count_that_would_be_slow_is_an_estimate_and_says_so(db: Connection) -> None:
+    insert(db, 200)
+    db.execute("analyze public.outbox")
+
+    row = db.execute("select outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 10)").fetchone()
+
+    assert row is not None
+    answer: Any = row[0]
+    assert answer["exact"] is False
+    assert 100 <= answer["count"] <= 400
+
+
+async def test_a_request_of_unknown_outcome_is_counted_as_ambiguous(
+    make_rig: MakeRig, operating: Operating, db: Connection
+) -> None:
+    rig = await make_rig(lease_seconds=1)
+    insert(db, 5)
+    rig.simulator.add(faults.reset_after_accepting())
+
+    await rig.tick("dispatch")
+
+    requests = (await operating.status()).requests
+    assert (requests.ambiguous, requests.ambiguous_messages, requests.in_flight) == (1, 5, 0)
+
+
+async def test_pauses_and_untaken_alarms_are_shown_with_their_reasons(rig: Rig, operating: Operating, db: Connection) -> None:
+    insert(db, 2)
+    rig.simulator.add(faults.account_error(402))
+    await rig.tick("dispatch")
+
+    standing = await operating.status()
+
+    assert [(pause.kind, pause.probing) for pause in standing.pauses] == [("account", False)]
+    assert "402" in standing.pauses[0].reason
+    assert standing.alarms_waiting == 1
+    assert [(alarm.kind, alarm.taken) for alarm in standing.alarms] == [("plan.paused", False)]
+
+
+async def test_every_job_leaves_a_tick_and_at_most_one_in_ten_seconds(rig: Rig, operating: Operating, db: Connection) -> None:
+    at = datetime(2027, 1, 1, 10, tzinfo=UTC)
+    db.execute("update outbox_engine.clock set frozen_at = %s", [at])
+    jobs = [job.name for job in rig.engine.jobs]
+    await rig.tick(*jobs)
+    later(db, "9 seconds")
+    await rig.tick(*jobs)
+    early = {tick.job: tick.at for tick in (await operating.status()).jobs}
+    later(db, "2 seconds")
+    await rig.tick(*jobs)
+
+    standing = await operating.status()
+
+    assert early == dict.fromkeys(jobs, at)
+    assert {tick.job: tick.at for tick in standing.jobs} == dict.fromkeys(jobs, at + timedelta(seconds=11))
+    assert len(standing.processes) == 1
+
+
+async def test_callbacks_leave_a_tick_of_the_webhook_app(rig: Rig, gateway: Gateway, operating: Operating) -> None:
+    await gateway.record_reports([Report("b", number(0), "delivered", 0, None, None, "{}")], source="webhook")
+
+    standing = await operating.status()
+
+    assert [tick.job for tick in standing.jobs] == ["webhook"]
+    assert standing.requests.unmatched_reports == 1
+
+
+async def test_idle_ticks_write_nothing_between_two_notes(rig: Rig, db: Connection) -> None:
+    db.execute("update outbox_engine.clock set frozen_at = now()")
+    await rig.tick("dispatch")
+
+    before = db.execute("select xmin::text, at from outbox_engine.ticks").fetchall()
+    await rig.tick("dispatch", "dispatch")
+
+    assert db.execute("select xmin::text, at from outbox_engine.ticks").fetchall() == before
+
+
+# Figures
+
+
+async def test_figures_are_by_day_country_and_code(operating: Operating, db: Connection) -> None:
+    db.execute("update outbox_engine.clock set frozen_at = '2027-01-02 10:00Z'")
+    for recipient, code in (("+12025550100", 0), ("+12025550101", 0), ("+14165550100", 0), ("+4915112345678", 402)):
+        insert(db, 1)
+        db.execute(
+            "update public.outbox set recipient = %s, status = 'delivered', status_code = %s, parts = 2, queue = null,"
+            " finalized_at = now() where id = (select max(id) from public.outbox)",
+            [recipient, code],
+        )
+
+    answer = await operating.figures(days=7)
+
+    assert answer.days == 7
+    assert {(str(f.day), f.country, f.status_code, f.messages, f.parts) for f in answer.figures} == {
+        ("2027-01-02", "US", 0, 2, 4),
+        ("2027-01-02", "CA", 0, 1, 2),
+        ("2027-01-02", "DE", 402, 1, 2),
+    }
+
+
+async def test_the_view_and_the_claim_agree_on_every_countrys_prefix(db: Connection) -> None:
+    prefixes = db.execute("select distinct rpad(prefix, 11, '5') from outbox_engine.number_regions").fetchall()
+    with db.cursor() as cursor:
+        cursor.executemany("insert into public.outbox (recipient, body) values ('+' || %s, 'x')", prefixes)
+
+    differing = db.execute(
+        "select count(*) from (select outbox_engine.country_of(recipient) as country, count(*) from public.outbox group by 1"
+        " except select country, sum(messages) from public.outbox_figures group by 1) x"
+    ).fetchone()
+
+    assert differing == (0,)
+
+
+def test_the_servers_key_reads_the_figures_and_the_publishable_one_does_not(stack: LocalStack, db: Connection) -> None:
+    insert(db, 3)
+
+    def read(key: str) -> httpx.Response:
+        headers = {"apikey": key, "Authorization": f"Bearer {key}"}
+        return httpx.get(f"{stack.url}/rest/v1/outbox_figures?select=country,messages", headers=headers, timeout=20)
+
+    assert read(stack.secret_key).json() == [{"country": "US", "messages": 3}]
+    assert read(stack.publishable_key).status_code >= 400
+
+
+# Trace
+
+
+async def test_a_trace_tells_a_message_from_its_insert_to_its_end(
+    make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
+) -> None:
+    rig = await make_rig(lease_seconds=1)
+    (row,) = insert(db)
+    rig.simulator.add(faults.reset_before_accepting())
+    await rig.tick("dispatch")
+    for _ in range(3):
+        later(db, "21 seconds")
+        await rig.tick("recover", "dispatch")
+    later(db, "1 second")
+    batch = column(db, "batch_id", row)
+    await gateway.record_reports(
+        [Report(batch, number(0), "rejected", 402, None, None, '{"type": "report"}')], source="webhook"
+    )
+    later(db, "1 second")
+    await operating.retry([row], force=False, expires_in=None)
+    later(db, "1 second")
+    await rig.tick("dispatch")
+
+    trace = await operating.trace(row, show_body=False)
+
+    assert trace is not None
+    assert events(trace) == [
+        "inserted", "claimed", "not_found", "closed", "returned", "claimed", "accepted", "report", "retried", "claimed", "accepted",
+    ]  # fmt: skip
+    assert [dispatch["state"] for dispatch in trace.dispatches] == ["returned", "accepted", "accepted"]
+    assert [dict(happening.report) for happening in trace.timeline if happening.report] == [{"type": "report"}]
+    assert "body" not in trace.message
+    assert (await operating.trace(row, show_body=True)).message["body"] == "hello"  # type: ignore[union-attr]
+
+
+async def test_a_trace_shows_requests_that_left_no_other_entry(rig: Rig, operating: Operating, db: Connection) -> None:
+    (row,) = insert(db)
+    rig.simulator.add(faults.throttle(retry_after="1"))
+    await rig.tick("dispatch")
+    later(db, "2 seconds")
+    await rig.tick("dispatch")
+
+    trace = await operating.trace(row, show_body=False)
+
+    assert events(trace) == ["inserted", "claimed", "closed", "claimed", "accepted"]
+
+
+async def test_replies_of_the_recipient_stand_in_the_trace_without_their_text(
+    gateway: Gateway, operating: Operating, db: Connection
+) -> None:
+    (row,) = insert(db)
+    at = datetime.now(UTC)
+    await gateway.record_inbounds(
+        [Inbound("i1", "mo_text", number(0), "+12025550100", "private words", at, None, "{}", provider="sinch")],
+        source="webhook",
+    )
+
+    hidden = await operating.trace(row, show_body=False)
+    shown = await operating.trace(row, show_body=True)
+
+    assert events(hidden)[-1] == "inbound"
+    assert "private words" not in repr(hidden)
+    assert "private words" in repr(shown)
+
+
+async def test_a_message_is_found_by_id_dispatch_batch_and_key(rig: Rig, operating: Operating, db: Connection) -> None:
+    first, second = insert(db, 2)
+    (keyed,) = insert(db, 1, idempotency_key="0123")
+    db.execute("update public.outbox set body = 'another' where id = %s", [keyed])
+    await rig.tick("dispatch")
+    dispatch = str(column(db, "dispatch_id", first))
+    batch = column(db, "batch_id", first)
+
+    by_id = await operating.find(str(first))
+    by_dispatch = await operating.find(dispatch)
+    by_batch = await operating.find(batch)
+    by_key = await operating.find("0123")
+    nothing = await operating.find("no such thing")
+
+    assert (by_id.read_as, [found.id for found in by_id.messages]) == ("id", [first])
+    assert (by_dispatch.read_as, [found.id for found in by_dispatch.messages]) == ("dispatch", [first, second])
+    assert (by_batch.read_as, [found.id for found in by_batch.messages]) == ("batch", [first, second])
+    assert (by_key.read_as, [found.id for found in by_key.messages]) == ("idempotency_key", [keyed])
+    assert nothing.messages == ()
+    assert await operating.trace(999999, show_body=False) is None
+
+
+# Opt-outs
+
+
+async def test_an_imported_number_gets_nothing_and_a_second_import_changes_nothing(
+    operating: Operating, db: Connection
+) -> None:
+    insert(db, 2)
+    listed = [Suppression(number(0), "", replied=False), Suppression(number(5), "moved", replied=True)]
+
+    first = await operating.import_suppressions(listed)
+    again = await operating.import_suppressions([Suppression(number(5), "other", replied=False)])
+
+    page = await operating.export_suppressions(after="", most=1)
+    rest = await operating.export_suppressions(after=page[0].recipient, most=10)
+    assert (first, again) == (2, 0)
+    assert statuses(db) == {"suppressed": 1, "pending": 1}
+    assert [(s.recipient, s.reason, s.replied) for s in (*page, *rest)] == [
+        (number(0), "imported", False),
+        (number(5), "moved", True),
+    ]
+
+
+async def test_pruning_takes_along_requests_that_left_no_entry_in_the_trail(rig: Rig, db: Connection) -> None:
+    insert(db)
+    rig.simulator.add(faults.throttle(retry_after="1"))
+    await rig.tick("dispatch")
+    later(db, "2 seconds")
+    await rig.tick("dispatch")
+    db.execute("update public.outbox set status = 'delivered', finalized_at = now() - interval '200 days'")
+
+    await rig.tick("upkeep")
+
+    for table in ("public.outbox", "outbox_engine.dispatch_members", "outbox_engine.dispatches"):
+        assert db.execute(f"select count(*) from {table}").fetchone() == (0,)
