@@ -157,7 +157,7 @@ class Operating:
             {
                 "p_recipients": [suppression.recipient for suppression in suppressions],
                 "p_reasons": [suppression.reason for suppression in suppressions],
-                "p_replied": [suppression.replied for suppression in suppressions],
+                "p_sources": ["reply" if suppression.replied else "operator" for suppression in suppressions],
             },
         )
         return answer

@@ -1,15 +1,15 @@
 -- The list of numbers that get no messages, in and out, for `outbox suppressions`.
 
 -- Arrays of one length; '' for a reason takes 'imported'. What is on the list already stays as it is, so that saying it again
--- changes nothing. `p_replied`: the recipient asked for it, so a START of theirs lifts it. Messages that wait for these numbers
--- end at once. Answers how many were new.
-create function public.outbox_import_suppressions(p_recipients text[], p_reasons text[], p_replied boolean[]) returns integer
+-- changes nothing. A source of 'reply' says that the recipient asked for it, so that a START of theirs lifts it. Messages that
+-- wait for these numbers end at once. Answers how many were new.
+create function public.outbox_import_suppressions(p_recipients text[], p_reasons text[], p_sources text[]) returns integer
 language sql security definer set search_path = ''
 as $$
   with added as (
     insert into public.suppressions (recipient, reason, by_engine)
-    select distinct on (x.recipient) x.recipient, coalesce(nullif(x.reason, ''), 'imported'), x.replied
-    from unnest(p_recipients, p_reasons, p_replied) x (recipient, reason, replied)
+    select distinct on (x.recipient) x.recipient, coalesce(nullif(x.reason, ''), 'imported'), x.source = 'reply'
+    from unnest(p_recipients, p_reasons, p_sources) x (recipient, reason, source)
     order by x.recipient
     on conflict do nothing
     returning recipient

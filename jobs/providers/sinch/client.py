@@ -29,6 +29,7 @@ from jobs.providers.base import (
     Unusable,
 )
 from jobs.providers.sinch import listings, refusals
+from jobs.providers.sinch.callbacks import NAME
 from jobs.providers.sinch.listings import Item
 from jobs.providers.sinch.refusals import Answer, Sent
 from jobs.providers.sinch.wire import (
@@ -55,7 +56,7 @@ _NEVER_ESTABLISHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeou
 class SinchClient:
     """One service plan. Close it with :meth:`aclose`."""
 
-    name = "sinch"
+    name = NAME
     max_recipients = MAX_RECIPIENTS
 
     def __init__(
