@@ -24,7 +24,7 @@ def text_in(
     """A phone's message as the webhook hands it in, ``ago`` seconds old."""
     at = (NOW - timedelta(seconds=ago)).isoformat()
     db.execute(
-        "select public.outbox_record_inbounds('webhook', 'sinch', array[%s], '{mo_text}', array[%s], array[%s], array[%s],"
+        "select public.outbox_record_inbounds('webhook', '{sinch}', array[%s], '{mo_text}', array[%s], array[%s], array[%s],"
         " array[%s], '{\"\"}', '{\"{}\"}')",
         [name or f"{body}{ago}{to}", phone, to, body, at],
     )
@@ -38,7 +38,8 @@ def suppressed(db: Connection) -> list[tuple[Any, ...]]:
     "body",
     [
         "STOP", "stop", " Stop. ", "S T O P", "“Stop!”", "stop-all", "STOP ALL", "unsubscribe", "Cancel", "end", "QUIT",
-        "Revoke", "opt out", "Opt-Out", "arret", "ARRÊT", "Arrêt !", "arre\u0302t", "ＳＴＯＰ", "stop 🛑", "STOP\n", "stop\u200b",
+        "Revoke", "opt out", "Opt-Out", "arret", "ARRÊT", "Arrêt !", "arre\u0302t", "ＳＴＯＰ", "stop 🛑", "STOP\n",
+        "stop\u200b",
     ],
 )  # fmt: skip
 def test_stop_and_its_kin_are_heard_however_they_are_typed(db: Connection, body: str) -> None:
