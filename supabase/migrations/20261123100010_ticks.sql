@@ -13,7 +13,8 @@ create table outbox_engine.ticks (
 ) with (fillfactor = 50);
 alter table outbox_engine.ticks enable row level security;
 
--- Called first thing by the functions that the jobs call at each tick. Waits for nobody: who finds the row locked leaves it.
+-- Called first thing by the functions that the jobs call at each tick. Waits for nobody: while another transaction is writing this
+-- tick down, however long that takes to commit, it is left to that one.
 create function outbox_engine.note_tick(p_job text, p_provider text, p_plan text, p_worker text) returns void
 language plpgsql set search_path = ''
 as $$
@@ -23,22 +24,13 @@ begin
   if exists (
     select from outbox_engine.ticks
     where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker and at > v_now - interval '10 seconds'
-  ) then
+  ) or not pg_try_advisory_xact_lock(hashtext(format('outbox tick %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
     return;
   end if;
 
-  perform from outbox_engine.ticks
-  where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker
-  for update skip locked;
-  if found then
-    update outbox_engine.ticks
-    set at = v_now
-    where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker;
-  else
-    insert into outbox_engine.ticks (job, provider, plan, worker, since, at)
-    values (p_job, p_provider, p_plan, p_worker, v_now, v_now)
-    on conflict do nothing;
-  end if;
+  insert into outbox_engine.ticks (job, provider, plan, worker, since, at)
+  values (p_job, p_provider, p_plan, p_worker, v_now, v_now)
+  on conflict (job, provider, plan, worker) do update set at = excluded.at;
 end
 $$;
 

@@ -172,25 +172,37 @@ exception
 end
 $$;
 
--- Brings the counts of campaigns, and when each is next due, up to date.
+-- Brings the counts of campaigns, and when each is next due, up to date. A campaign that somebody else holds has it done at a
+-- later call: nobody waits for a number.
 create function outbox_engine.count_campaigns() returns void
 language sql set search_path = ''
 as $$
-  with changes as (
-    delete from outbox_engine.campaign_changes returning *
+  with planned as materialized (
+    select c.name, n.next_at
+    from public.campaigns c
+    cross join lateral (
+      select min(m.next_at) as next_at from public.campaign_members m where m.campaign = c.name and c.status = 'active'
+    ) n
+    where c.next_at is distinct from n.next_at or exists (select from outbox_engine.campaign_changes x where x.campaign = c.name)
+  ),
+  free as materialized (
+    select name from public.campaigns where name in (select name from planned) order by name for no key update skip locked
+  ),
+  changes as (
+    delete from outbox_engine.campaign_changes x
+    where x.campaign in (select name from free) or not exists (select from public.campaigns c where c.name = x.campaign)
+    returning *
   ),
   sums as (
     select campaign, sum(members) as members, sum(messages) as messages from changes group by campaign
   )
   update public.campaigns c
   set member_count = c.member_count + coalesce(s.members, 0), message_count = c.message_count + coalesce(s.messages, 0),
-    next_at = n.next_at
-  from public.campaigns k
-  left join sums s on s.campaign = k.name
-  left join lateral (
-    select min(m.next_at) as next_at from public.campaign_members m where m.campaign = k.name and k.status = 'active'
-  ) n on true
-  where c.name = k.name and (s.campaign is not null or c.next_at is distinct from n.next_at)
+    next_at = p.next_at
+  from free f
+  join planned p using (name)
+  left join sums s on s.campaign = f.name
+  where c.name = f.name
 $$;
 
 -- Called by the campaigns job until `more` is false: at most one chunk of members, so that nobody else waits for long.

@@ -1,0 +1,198 @@
+"""When campaigns have something to say: the SQL against plain models in Python, and one message a time however many expand."""
+
+# Wall-clock times have no zone.
+# ruff: noqa: DTZ001
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import psycopg
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from sandbox.local.stack import LocalStack
+from tests.campaigns import campaign, member, rows, template
+from tests.engine import Clocks, number
+from tests.stack import Connection
+
+relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ZONES = [
+    "UTC",
+    "Europe/Berlin",
+    "Australia/Lord_Howe",
+    "Pacific/Chatham",
+    "America/St_Johns",
+    "Europe/Dublin",
+    "Asia/Kathmandu",
+]
+moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(
+    lambda t: t.replace(second=0, microsecond=0, tzinfo=UTC)
+)
+near_changes = st.sampled_from(
+    [
+        datetime(2027, 3, 28, 1, tzinfo=UTC),  # Berlin forward
+        datetime(2027, 10, 31, 1, tzinfo=UTC),  # Berlin back
+        datetime(2027, 10, 2, 15, 30, tzinfo=UTC),  # Lord Howe forward by half an hour
+        datetime(2027, 4, 3, 15, tzinfo=UTC),  # and back
+        datetime(2027, 9, 25, 14, tzinfo=UTC),  # Chatham forward
+    ]
+).flatmap(lambda t: st.integers(-200, 200).map(lambda minutes: t + timedelta(minutes=minutes)))
+
+
+@relaxed
+@given(
+    zone=st.sampled_from(ZONES),
+    after=st.one_of(moments, near_changes),
+    minutes=st.sets(st.sampled_from([0, 5, 15, 30, 35, 45]), min_size=1),
+    hours=st.sets(st.integers(0, 4), min_size=1),
+)
+@example(zone="Australia/Lord_Howe", after=datetime(2027, 10, 2, 15, 0, tzinfo=UTC), minutes={15, 35}, hours={2})
+@example(zone="Europe/Berlin", after=datetime(2027, 3, 28, 0, 30, tzinfo=UTC), minutes={30}, hours={2, 3})
+def test_the_times_of_a_cron_are_each_wall_clock_time_once_and_in_order(
+    db: Connection, zone: str, after: datetime, minutes: set[int], hours: set[int]
+) -> None:
+    until = after + timedelta(days=3)
+    answered = db.execute(
+        "select t from outbox_engine.cron_times(outbox_engine.read_cron(%s), %s, %s, %s, 1000)"
+        " with ordinality x (t, n) order by n",
+        [f"{','.join(map(str, sorted(minutes)))} {','.join(map(str, sorted(hours)))} * * *", zone, after, until],
+    ).fetchall()
+
+    first = after.astimezone(ZoneInfo(zone)).date() - timedelta(days=2)
+    wanted = {
+        datetime.combine(first + timedelta(days=n), time(hour, minute), ZoneInfo(zone)).astimezone(UTC)
+        for n in range(8)
+        for hour in hours
+        for minute in minutes
+    }
+    assert [at for (at,) in answered] == sorted(at for at in wanted if after < at <= until)
+
+
+@relaxed
+@given(
+    zone=st.sampled_from(ZONES),
+    event=st.one_of(moments, near_changes),
+    offsets=st.lists(st.tuples(st.integers(-40, 40), st.integers(-30, 30)), min_size=1, max_size=5),
+)
+def test_offsets_move_days_on_the_wall_clock_and_hours_in_real_time(
+    db: Connection, zone: str, event: datetime, offsets: list[tuple[int, int]]
+) -> None:
+    answered = db.execute(
+        "select t from outbox_engine.times_of(row(null, null, null, null, 'reminder', null, null, null, %s::interval[], null,"
+        " null, null, null, null, null, null, null, null, null, null, 0, 0, null, null, null, null)::public.campaigns,"
+        " %s, %s, '-infinity', 'infinity', 100) with ordinality x (t, n) order by n",
+        [[f"{days} days {hours} hours" for days, hours in offsets], event, zone],
+    ).fetchall()
+
+    def moved(days: int, hours: int) -> datetime:
+        if days == 0:
+            return event + timedelta(hours=hours)
+        shown = event.astimezone(ZoneInfo(zone)).replace(tzinfo=None) + timedelta(days=days)
+        return shown.replace(tzinfo=ZoneInfo(zone), fold=0).astimezone(UTC) + timedelta(hours=hours)
+
+    assert [at for (at,) in answered] == sorted({moved(days, hours) for days, hours in offsets})
+
+
+@relaxed
+@given(
+    zone=st.sampled_from(ZONES),
+    at=st.one_of(moments, near_changes),
+    opens=st.times().map(lambda t: t.replace(second=0, microsecond=0)),
+    closes=st.times().map(lambda t: t.replace(second=0, microsecond=0)),
+    weekdays=st.sets(st.integers(1, 7), min_size=1),
+)
+def test_a_message_goes_out_in_the_first_opening_and_never_outside_one(
+    db: Connection, zone: str, at: datetime, opens: time, closes: time, weekdays: set[int]
+) -> None:
+    if opens == closes:
+        return
+    row = db.execute(
+        "select opens_at, closes_at from outbox_engine.opening(%s, %s, %s, %s::smallint[], %s)",
+        [at, opens, closes, sorted(weekdays), zone],
+    ).fetchone()
+
+    openings = [o for n in range(-2, 16) if (o := opening(at, n, zone, opens, closes, weekdays)) is not None and o[1] > at]
+    first = min(openings)
+    assert row == (max(first[0], at), first[1])
+
+
+def opening(at: datetime, n: int, zone: str, opens: time, closes: time, weekdays: set[int]) -> tuple[datetime, datetime] | None:
+    day: date = at.astimezone(ZoneInfo(zone)).date() + timedelta(days=n)
+    if day.isoweekday() not in weekdays:
+        return None
+    start = datetime.combine(day, opens, ZoneInfo(zone)).astimezone(UTC)
+    end = datetime.combine(day + timedelta(days=closes <= opens), closes, ZoneInfo(zone)).astimezone(UTC)
+    return (start, end) if end > start else None
+
+
+def test_many_schedulers_at_once_make_each_message_once(stack: LocalStack, db: Connection, clocks: Clocks) -> None:
+    clocks.set("2026-11-24 12:00+00")
+    template(db)
+    campaign(db, "once", schedule="once", starts_at="2026-11-24 12:00+00")
+    campaign(db, "daily", schedule="cron", cron_expression="0 12 * * *", late_limit="3 days")
+    db.execute(
+        "insert into public.campaign_members (campaign, external_id, recipient, timezone, parameters)"
+        " select c, n::text, '+1202555' || (1000 + n), 'UTC', '{\"name\": \"Ada\"}'"
+        " from unnest(array['once', 'daily']) c, generate_series(1, 600) n"
+    )
+    clocks.move("50 hours")
+
+    with ThreadPoolExecutor(4) as threads:
+        for worker in [threads.submit(expand, stack.admin_url, 37) for _ in range(4)]:
+            worker.result()
+
+    per_campaign = db.execute(
+        "select campaign, count(*), count(distinct (external_id, stands_for)) from public.campaign_occurrences group by 1"
+    )
+    assert {name: (n, d) for name, n, d in per_campaign} == {"once": (600, 600), "daily": (1200, 1200)}
+    assert db.execute("select count(*), count(distinct id) from public.outbox").fetchone() == (1200, 1200)
+    counts = db.execute("select name, member_count, message_count from public.campaigns order by 1").fetchall()
+    assert counts == [("daily", 600, 1200), ("once", 600, 0)]
+
+
+def expand(url: str, most: int) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        while True:
+            row = connection.execute("select public.outbox_expand_campaigns(%s)", [most]).fetchone()
+            assert row is not None
+            if not row[0]["more"]:
+                return
+
+
+def test_a_scheduler_that_dies_in_the_middle_leaves_nothing_twice_and_nothing_out(
+    stack: LocalStack, db: Connection, clocks: Clocks
+) -> None:
+    clocks.set("2026-11-24 12:00+00")
+    template(db)
+    campaign(db, schedule="once", starts_at="2026-11-24 12:00+00")
+    for n in range(20):
+        member(db, str(n), n=n)
+
+    with psycopg.connect(stack.admin_url) as dying:
+        dying.execute("select public.outbox_expand_campaigns(15)")
+        expand(stack.admin_url, 3)
+        assert len(rows(db)) == 5
+        dying.rollback()
+    expand(stack.admin_url, 7)
+
+    assert sorted(recipient for (recipient,) in rows(db, "recipient")) == sorted(number(n) for n in range(20))
+
+
+def test_a_campaign_that_cannot_be_expanded_is_told_of_and_keeps_nobody_waiting(db: Connection, clocks: Clocks) -> None:
+    clocks.set("2026-11-24 12:00+00")
+    template(db)
+    for name in ("a", "b"):
+        campaign(db, name, schedule="once", starts_at="2026-11-24 12:00+00")
+        member(db, to=name)
+    db.execute("update public.campaigns set sender = '+12025550100' where name = 'a'")
+    db.execute("select public.outbox_expand_campaigns(10)")
+    db.execute("alter table public.campaigns disable trigger campaigns_change")
+    db.execute("update public.campaigns set sender = '???' where name = 'a'")
+    db.execute("alter table public.campaigns enable trigger campaigns_change")
+
+    for _ in range(3):
+        db.execute("select public.outbox_expand_campaigns(10)")
+    assert rows(db, "campaign") == [("b",)]
+    alarms = db.execute("select kind, detail ->> 'campaign', detail ->> 'problem' from outbox_engine.alarms").fetchall()
+    assert alarms == [("campaign.stuck", "a", "sender '???' is not a sender")]
