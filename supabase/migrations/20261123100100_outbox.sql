@@ -31,6 +31,8 @@ create table public.outbox (
   reported_rank smallint,
   reported_at timestamptz,
   cancel_requested_at timestamptz,
+  -- A request that it shared with other texts was refused: it goes without them.
+  sends_alone boolean,
   constraint outbox_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$'),
   constraint outbox_has_a_text check (body is not null or template is not null or finalized_at is not null),
   constraint outbox_body_length check (char_length(body) between 1 and 2000),
@@ -92,7 +94,9 @@ create table outbox_engine.dispatches (
   host text not null,
   credential text not null,
   sender text,
+  -- Null where the texts of its rows differ, and once it is closed.
   body text,
+  texts_differ boolean not null default false,
   expire_at timestamptz,
   expires_at timestamptz not null,
   recipients smallint not null,

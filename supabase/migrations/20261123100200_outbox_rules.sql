@@ -97,7 +97,7 @@ as $$
 begin
   if num_nonnulls(new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts, new.created_at,
     new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank, new.reported_at,
-    new.cancel_requested_at) > 0 or new.owner_id is distinct from null then
+    new.cancel_requested_at, new.sends_alone) > 0 or new.owner_id is distinct from null then
     raise exception using errcode = '42501',
       message = 'a column that only the engine writes was given a value',
       hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata.';

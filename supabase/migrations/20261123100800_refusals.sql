@@ -73,7 +73,7 @@ begin
     v_child.http_status := null;
     v_child.error := null;
     insert into outbox_engine.dispatches select v_child.*;
-    v_made := v_made || outbox_engine.dispatch_json(v_child, v_wait);
+    v_made := v_made || outbox_engine.dispatch_again(v_child, v_wait);
   end loop;
 
   perform outbox_engine.close_refused(p_dispatch.id);
@@ -112,6 +112,25 @@ begin
 end
 $$;
 
+-- Both halves of a request with differing texts were refused alike. What they share may be wrong, or that they share a request at
+-- all, which blames no row: they go back, each to be sent with its own text only.
+create function outbox_engine.part_texts(p_dispatches outbox_engine.dispatches[]) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+begin
+  foreach v_dispatch in array p_dispatches loop
+    update public.outbox o
+    set sends_alone = true
+    from outbox_engine.dispatch_members m
+    where m.dispatch_id = v_dispatch.id and o.id = m.outbox_id and o.dispatch_id = v_dispatch.id;
+    perform outbox_engine.put_back(array[v_dispatch.id], 'refused', v_dispatch.error, false);
+    perform outbox_engine.close_refused(v_dispatch.id);
+  end loop;
+end
+$$;
+
 -- One of two halves may know more now that the other is decided. Refused alike: the shared part is wrong. Otherwise the fault
 -- is within the refused half, which is halved on, or fails when it is one number. Without a worker its rows go back instead.
 create function outbox_engine.settle_siblings(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
@@ -137,7 +156,11 @@ begin
     continue when v_open or v_parked is null;
 
     if cardinality(v_parked) = 2 and v_parked[1].error = v_parked[2].error then
-      perform outbox_engine.blame_shared(v_parked);
+      if v_parked[1].texts_differ then
+        perform outbox_engine.part_texts(v_parked);
+      else
+        perform outbox_engine.blame_shared(v_parked);
+      end if;
       continue;
     end if;
     foreach v_half in array v_parked loop

@@ -1,0 +1,294 @@
+-- Claiming rows: which may go, what each text is, and which share a request. Written down before anything is sent.
+
+-- A dispatch as the scheduler sees it. `lease_seconds` is what was left of its lease when this was said. `texts` are given, one
+-- for each recipient, where they differ; then there is no `body`.
+create function outbox_engine.dispatch_json(
+  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_expire_at timestamptz, p_wait_seconds double precision,
+  p_recipients text[], p_texts text[]
+) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'dispatch_id', p_dispatch_id,
+    'lease_token', p_lease_token::text,
+    'sender', p_sender,
+    'body', p_body,
+    'expire_at', p_expire_at,
+    'wait_seconds', p_wait_seconds,
+    'recipients', p_recipients,
+    'texts', p_texts
+  )
+$$;
+
+-- The same for a dispatch that is in the tables already.
+create function outbox_engine.dispatch_again(p_dispatch outbox_engine.dispatches, p_wait_seconds double precision) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select outbox_engine.dispatch_json(
+    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.expire_at, p_wait_seconds,
+    array_agg(m.recipient order by m.outbox_id),
+    case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
+  )
+  from outbox_engine.dispatch_members m
+  left join public.outbox o on p_dispatch.texts_differ and o.id = m.outbox_id
+  where m.dispatch_id = p_dispatch.id
+$$;
+
+-- The instant after which the provider must not deliver a row. Three days after it was sent is as far as Sinch lets a message
+-- live and no request may ask for more: two hours less, so that clocks which differ never make one refuse the other's request.
+create function outbox_engine.provider_expiry(p_expires_at timestamptz, p_now timestamptz) returns timestamptz
+language sql immutable set search_path = ''
+as $$
+  select least(p_expires_at, p_now + interval '2 days 22 hours')
+$$;
+
+-- Why a row's template gives no text that may be sent.
+create function outbox_engine.row_problem(p_template text, p_parameters jsonb) returns text
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_template public.templates;
+begin
+  select * into v_template from public.templates where name = p_template;
+  if not found then
+    return format('template %L does not exist any more', p_template);
+  end if;
+  return coalesce(
+    outbox_engine.text_problem(v_template, p_parameters, false),
+    format('template %L gives no text', p_template));
+end
+$$;
+
+-- A text from a template taken apart: what stands around its placeholders, and their names. Null where a name has no value.
+create function outbox_engine.fill(p_pieces text[], p_names text[], p_values jsonb, p_plain boolean) returns text
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_text text := p_pieces[1];
+begin
+  for v_place in 1 .. cardinality(p_names) loop
+    v_text := v_text || (p_values ->> p_names[v_place]) || p_pieces[v_place + 1];
+  end loop;
+  return case when p_plain then outbox_engine.plain_text(v_text) else v_text end;
+end
+$$;
+
+-- Takes up to `p_rows` ready rows, closes or puts off those that must not go out, and makes dispatches of the rest, at most
+-- `p_recipients` numbers each and no number twice: one for each sender, text and hour of expiry (minute, when under two hours
+-- ahead). With `p_shares`, texts that differ share a dispatch where there are more of them than dispatches; not a text that fills
+-- a quarter of one by itself, nor one that holds `${`, nor rows that a refusal left alone; only texts of one priority, and of
+-- about one length. Answers the dispatches, most urgent
+-- first. One statement, so a claim is one moment; small functions stand written out in it, since a call for each row costs more
+-- than all the rest.
+create function outbox_engine.claim_rows(
+  p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
+  p_lease interval, p_deadline interval, p_dispatches integer, p_recipients integer, p_rows integer,
+  p_allowed_countries text[], p_shares boolean, p_is_probe boolean, p_now timestamptz
+) returns table (dispatch jsonb, recipients integer)
+language sql set search_path = ''
+as $$
+  with picked as materialized (
+    select o.id, o.recipient, o.body, o.template, o.parameters, o.sender, o.expires_at, o.priority, o.due_at, o.cancel_requested_at,
+      o.campaign, o.batch_id, o.sends_alone
+    from public.outbox o
+    where o.queue = 'r'
+    order by o.priority, o.due_at, o.id
+    limit p_rows
+    for update skip locked
+  ),
+  forms as materialized (
+    select t.name, t.defaults, t.plain,
+      regexp_split_to_array(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}') as pieces,
+      array(select m[1] from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m) as names
+    from public.templates t
+    where t.name in (select p.template from picked p)
+  ),
+  filled as materialized (
+    select p.*,
+      case when f.name is not null
+        then outbox_engine.fill(f.pieces, f.names, f.defaults || jsonb_strip_nulls(coalesce(p.parameters, '{}')), f.plain)
+      end as made
+    from picked p
+    left join forms f on f.name = p.template
+  ),
+  written as materialized (
+    -- A text of an earlier attempt is made anew; it stays where its template is gone.
+    select f.*, case when char_length(f.made) between 1 and 2000 then f.made else f.body end as text
+    from filled f
+  ),
+  ruled as materialized (
+    select w.*, x.*
+    from written w
+    left join lateral (select s.reason from public.suppressions s where s.recipient = w.recipient limit 1) s on true
+    left join lateral (
+      select r.region from outbox_engine.number_regions r
+      where r.prefix = any (array(select substr(w.recipient, 2, n) from generate_series(1, 8) n))
+      order by r.prefix desc
+      limit 1
+    ) c on p_allowed_countries is not null
+    cross join lateral (
+      select
+        case
+          when w.cancel_requested_at is not null then 'cancelled'
+          when w.expires_at <= p_now then 'expired'
+          when s.reason is not null then 'suppressed'
+          when w.text is null then 'failed'
+          when p_allowed_countries is not null and (c.region = any (p_allowed_countries)) is not true then 'failed'
+        end as verdict,
+        case
+          when w.cancel_requested_at is not null then null
+          when w.expires_at <= p_now then 'expired before it could be sent'
+          when s.reason is not null then 'the recipient opted out: ' || s.reason
+          when w.text is null then outbox_engine.row_problem(w.template, w.parameters)
+          when p_allowed_countries is not null and (c.region = any (p_allowed_countries)) is not true
+          then format('country %s is not in ALLOWED_COUNTRIES', coalesce(c.region, 'unknown'))
+        end as error
+    ) x
+  ),
+  held as materialized (
+    select h.*
+    from (
+      select array_agg(r.id order by r.id) as ids, array_agg(outbox_engine.parts_of(r.text) order by r.id) as parts
+      from ruled r
+      where r.verdict is null and r.campaign is not null
+    ) c
+    cross join lateral outbox_engine.hold_back(c.ids, c.parts, p_now) h
+  ),
+  judged as materialized (
+    select r.id, r.recipient, r.sender, r.text, r.priority, r.due_at, r.campaign, r.batch_id, r.sends_alone,
+      coalesce(h.expires_at, r.expires_at) as expires_at, coalesce(r.verdict, h.status) as verdict, coalesce(h.error, r.error) as error,
+      h.due_at as held_until, coalesce(r.verdict, h.status) is null and h.due_at is null as goes
+    from ruled r
+    left join held h on h.outbox_id = r.id
+  ),
+  put_off as (
+    update public.outbox o
+    set status = 'scheduled', queue = 'w', due_at = j.held_until
+    from judged j
+    where j.verdict is null and j.held_until is not null and o.id = j.id
+    returning o.id, j.error
+  ),
+  put_off_trail as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+    select id, p_now, 'engine', 'held', 'scheduled', error from put_off
+  ),
+  closed as (
+    update public.outbox o
+    set status = j.verdict, error = j.error, queue = null, finalized_at = p_now
+    from judged j
+    where j.verdict is not null and o.id = j.id
+    returning o.id, o.status, o.error
+  ),
+  closed_trail as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+    select id, p_now, 'engine', status, status, error from closed
+  ),
+  -- Texts are compared byte by byte: a collation would be slower, and some call different texts equal.
+  kinds as materialized (
+    select j.*,
+      rank() over (order by j.sender collate "C", h.hour) as family,
+      dense_rank() over (order by j.sender collate "C", h.hour, j.text collate "C") as kind,
+      count(*) over (partition by j.sender collate "C", h.hour, j.text collate "C") as alike
+    from judged j
+    cross join lateral (
+      select date_bin(
+        case when j.expires_at < p_now + interval '2 hours' then interval '1 minute' else interval '1 hour' end,
+        least(j.expires_at, p_now + interval '2 days 22 hours'), timestamptz 'epoch') as hour
+    ) h
+    where j.goes
+  ),
+  pools as (
+    select k.*,
+      case when k.shares then -k.family else k.kind end as pool,
+      case when k.shares then k.priority end as level,
+      case when k.shares then (octet_length(k.text) + 159) / 160 end as size
+    from (
+      select *,
+        p_shares and alike * 4 < p_recipients and sends_alone is not true and strpos(text, '${') = 0
+          and (select max(kind) from kinds) > p_dispatches as shares
+      from kinds
+    ) k
+  ),
+  copies as (
+    select p.*, row_number() over (partition by p.pool, p.level, p.size, p.recipient order by p.priority, p.due_at, p.id) as copy
+    from pools p
+  ),
+  cut as (
+    select c.*,
+      (row_number() over (partition by c.pool, c.level, c.size, c.copy order by c.priority, c.due_at, c.id) - 1) / p_recipients as slice
+    from copies c
+  ),
+  planned as materialized (
+    select gen_random_uuid() as dispatch_id, t.*, case when not t.texts_differ then outbox_engine.parts_of(t.first_text) end as parts
+    from (
+      select min(c.sender) as sender, min(c.text collate "C") as first_text, min(c.text collate "C") <> max(c.text collate "C") as texts_differ,
+        min(c.expires_at) as earliest, max(c.expires_at) as latest,
+        array_agg(c.id) as ids, array_agg(c.recipient) as recipients, array_agg(case when c.shares then c.text end) as texts
+      from cut c
+      group by c.pool, c.level, c.size, c.copy, c.slice
+      order by min(c.priority), min(c.due_at), min(c.id)
+      limit p_dispatches
+    ) t
+  ),
+  taken as materialized (
+    select p.dispatch_id, u.id, u.recipient, coalesce(u.text, p.first_text) as text,
+      coalesce(p.parts, outbox_engine.parts_of(u.text)) as parts
+    from planned p
+    cross join lateral unnest(p.ids, p.recipients, p.texts) u (id, recipient, text)
+  ),
+  members as (
+    insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+    select t.dispatch_id, t.recipient, t.id
+    from taken t
+    order by t.dispatch_id, t.recipient collate "C"
+  ),
+  counted as (
+    insert into outbox_engine.campaign_sends as s (outbox_id, campaign, recipient, parts, at, batch_id)
+    select j.id, j.campaign, j.recipient, t.parts, p_now, j.batch_id
+    from judged j
+    join taken t on t.id = j.id
+    where j.campaign is not null
+    on conflict (outbox_id) do update
+    set parts = excluded.parts, at = excluded.at, batch_id = excluded.batch_id
+    where s.batch_id is distinct from excluded.batch_id
+    returning campaign, parts
+  ),
+  spent as (
+    insert into outbox_engine.campaign_spend as s (campaign, day, parts)
+    select x.campaign, (p_now at time zone coalesce(k.timezone, 'UTC'))::date, sum(x.parts)
+    from counted x
+    join public.campaigns k on k.name = x.campaign
+    group by 1, 2
+    order by 1
+    on conflict (campaign, day) do update set parts = s.parts + excluded.parts
+  ),
+  sending as (
+    update public.outbox o
+    set
+      status = 'sending', queue = null, dispatch_id = t.dispatch_id, body = t.text, parts = t.parts,
+      reported_rank = null, reported_at = null, status_code = null, error = null
+    from taken t
+    where o.id = t.id
+  ),
+  made as (
+    insert into outbox_engine.dispatches (
+      id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at, expires_at, recipients, state,
+      lease_token, lease_until, deadline, is_probe, claimed_at
+    )
+    select
+      dispatch_id, p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential, sender,
+      case when not texts_differ then first_text end, texts_differ, outbox_engine.provider_expiry(earliest, p_now), latest,
+      cardinality(ids), 'claimed', nextval('outbox_engine.lease_tokens'), p_now + p_lease, p_deadline, p_is_probe, p_now
+    from planned
+    returning id, lease_token, sender, body, expire_at, recipients
+  )
+  select
+    outbox_engine.dispatch_json(m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, p.recipients,
+      case when p.texts_differ then p.texts end),
+    m.recipients
+  from made m
+  join planned p on p.dispatch_id = m.id
+  order by m.lease_token
+$$;
+
+notify pgrst, 'reload schema';
