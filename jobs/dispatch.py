@@ -14,6 +14,7 @@ from jobs.leases import Leases, clock
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refusal, Refused, Submission
 from jobs.retry import until_answered
 from jobs.settings import EngineSettings
+from jobs.sharing import share
 
 log = structlog.get_logger()
 
@@ -115,6 +116,7 @@ class Dispatcher:
             max_recipients=self._provider.max_recipients,
             max_rows=self._rows,
             allowed_countries=self._settings.allowed_countries,
+            share_texts=self._provider.longest_value > 0,
         )
         self._claim_id = None
         self._rows = _rows_for_next(claim, dispatches, self._rows)
@@ -132,7 +134,7 @@ class Dispatcher:
         """One dispatch from its claim to its outcome in the database."""
         try:
             if await self._may_start(dispatch):
-                outcome = await self._provider.submit(_submission(dispatch), deadline=self._deadline)
+                outcome = await self._provider.submit(self._submission(dispatch), deadline=self._deadline)
                 await self._settle(dispatch, outcome)
             else:
                 await until_answered(lambda: self._gateway.release([dispatch]), "release")
@@ -141,6 +143,19 @@ class Dispatcher:
             log.exception("dispatch.left_to_recovery", dispatch=dispatch.dispatch_id)
         finally:
             self._leases.drop(dispatch)
+
+    def _submission(self, dispatch: Dispatch) -> Submission:
+        body, parameters = dispatch.body or "", None
+        if dispatch.texts is not None:
+            body, parameters = share(dispatch.texts, dispatch.recipients, longest=self._provider.longest_value)
+        return Submission(
+            reference=dispatch.dispatch_id,
+            sender=dispatch.sender,
+            body=body,
+            recipients=dispatch.recipients,
+            expire_at=dispatch.expire_at,
+            parameters=parameters,
+        )
 
     async def _may_start(self, dispatch: Dispatch) -> bool:
         """Wait until the plan allows the request; then there must be more left of the lease than the request may take."""
@@ -203,16 +218,6 @@ class Dispatcher:
         else:
             return
         self._said = claim.paused
-
-
-def _submission(dispatch: Dispatch) -> Submission:
-    return Submission(
-        reference=dispatch.dispatch_id,
-        sender=dispatch.sender,
-        body=dispatch.body,
-        recipients=dispatch.recipients,
-        expire_at=dispatch.expire_at,
-    )
 
 
 def _rows_for_next(claim: Claim, asked: int, rows: int) -> int:

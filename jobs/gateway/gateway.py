@@ -48,8 +48,12 @@ class Gateway:
         max_recipients: int,
         max_rows: int,
         allowed_countries: Sequence[str] | None,
+        share_texts: bool,
     ) -> Claim:
-        """Take due rows as dispatches. Asked again with the same ``claim_id``, answers the same dispatches."""
+        """Take due rows as dispatches, with ``share_texts`` also such whose texts differ.
+
+        Asked again with the same ``claim_id``, answers the same dispatches.
+        """
         answer = await self._rpc.call(
             "outbox_claim",
             {
@@ -67,6 +71,7 @@ class Gateway:
                 "p_messages_per_second": plan.messages_per_second,
                 "p_requests_per_minute": plan.requests_per_minute,
                 "p_allowed_countries": None if allowed_countries is None else list(allowed_countries),
+                "p_share_texts": share_texts,
             },
         )
         return Claim.parse(answer)

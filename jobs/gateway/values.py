@@ -22,16 +22,18 @@ class Plan:
 class Dispatch:
     """One request that is the caller's to make, at most once, ``wait_seconds`` from now.
 
-    ``lease_token`` proves the claim to the database; ``recipients`` are E.164.
+    ``lease_token`` proves the claim to the database; ``recipients`` are E.164. Where texts differ, ``texts`` holds one for each
+    recipient, and ``body`` is None.
     """
 
     dispatch_id: str
     lease_token: str
     sender: str | None
-    body: str
+    body: str | None
     expire_at: datetime | None
     wait_seconds: float
     recipients: tuple[str, ...]
+    texts: tuple[str, ...] | None = None
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Dispatch":
@@ -43,6 +45,7 @@ class Dispatch:
             expire_at=moment(row["expire_at"]),
             wait_seconds=float(row["wait_seconds"]),
             recipients=tuple(row["recipients"]),
+            texts=None if row["texts"] is None else tuple(row["texts"]),
         )
 
 

@@ -185,6 +185,10 @@ class Provider(Protocol):
 
     @property
     def max_recipients(self) -> int: ...
+    @property
+    def longest_value(self) -> int:
+        """UTF-16 units that a value of :attr:`Submission.parameters` may have; 0 where a request cannot carry any."""
+        ...
 
     async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
         """Exactly one request. Never raises for anything the network or the provider did."""

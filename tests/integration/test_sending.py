@@ -233,7 +233,7 @@ async def test_a_refused_shared_part_fails_its_rows_after_one_split(rig: Rig, db
 
 async def test_three_refusals_in_a_row_pause_the_plan_and_fail_nobody_else(rig: Rig, db: Connection) -> None:
     for text in range(8):
-        insert(db, first=text, body=f"text {text}")
+        insert(db, first=text, body=f"text {text}", sender=f"Shop {text}")
     rig.simulator.add(Fault(effect="answer", status=403, code="unknown_campaign", text="no such campaign"))
 
     await rig.tick("dispatch")
@@ -304,7 +304,7 @@ async def test_requests_per_minute_are_shared_by_all_processes(make_rig: MakeRig
     limits = {"sinch_requests_per_minute": 10}
     rigs = [await make_rig(sinch_settings=limits) for _ in range(4)]
     for text in range(30):
-        insert(db, first=text, body=f"text {text}")
+        insert(db, first=text, body=f"text {text}", sender=f"Shop {text}")
 
     for rig in rigs:
         await rig.tick("dispatch")

@@ -62,7 +62,7 @@ def test_a_template_says_which_character_costs_and_may_have_it_replaced(db: Conn
 
     db.execute("update public.templates set plain = true")
     assert db.execute("select warning, version from public.templates").fetchone() == (None, 2)
-    assert one(db, "select (outbox_engine.render_row('hi', '{\"name\": \"“Ada”\"}')).body") == 'It\'s time, "Ada" ...'
+    assert one(db, 'select outbox_engine.text_of(t, \'{"name": "“Ada”"}\') from public.templates t') == 'It\'s time, "Ada" ...'
 
     db.execute("update public.templates set body = 'Жизнь {{name}}'")
     assert "Ж" in one(db, "select warning from public.templates")
@@ -123,7 +123,7 @@ def test_rows_and_members_are_refused_alike_in_words_that_name_the_placeholder(
 
 def test_null_takes_the_default_and_values_are_not_rendered_again(db: Connection) -> None:
     template(db, body="{{a}} {{b}}", defaults={"a": "A", "b": "B"})
-    row = one(db, 'select (outbox_engine.render_row(\'hi\', \'{"a": null, "b": "{{a}}"}\')).body')
+    row = one(db, 'select outbox_engine.text_of(t, \'{"a": null, "b": "{{a}}"}\') from public.templates t')
     assert row == "A {{a}}"
 
 
@@ -169,9 +169,7 @@ def test_what_turns_out_wrong_at_the_claim_fails_that_row_by_name(db: Connection
     db.execute("alter table public.templates disable trigger user")
     try:
         db.execute("update public.templates set body = 'Hello {{first}}'")
-        assert one(db, "select (outbox_engine.render_row('hi', '{\"name\": \"Ada\"}')).problem").startswith(
-            "placeholder {{first}}"
-        )
+        assert one(db, "select outbox_engine.row_problem('hi', '{\"name\": \"Ada\"}')").startswith("placeholder {{first}}")
     finally:
         db.execute("alter table public.templates enable trigger user")
 

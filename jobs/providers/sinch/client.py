@@ -33,6 +33,7 @@ from jobs.providers.sinch.callbacks import NAME
 from jobs.providers.sinch.listings import Item
 from jobs.providers.sinch.refusals import Answer, Sent
 from jobs.providers.sinch.wire import (
+    LONGEST_VALUE,
     MAX_RECIPIENTS,
     PAGE_SIZE,
     submission_body,
@@ -58,6 +59,7 @@ class SinchClient:
 
     name = NAME
     max_recipients = MAX_RECIPIENTS
+    longest_value = LONGEST_VALUE
 
     def __init__(
         self,

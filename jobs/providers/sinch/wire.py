@@ -20,6 +20,9 @@ PAGE_SIZE = 100
 MAX_RECIPIENTS = 1000
 """The most recipients one batch takes."""
 
+LONGEST_VALUE = 160
+"""The longest value of a parameter that Sinch ever documented; today's pages name no limit."""
+
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 _LITERAL_DOLLAR = re.compile(r"\$(?=\$*\{)")
 _DOLLAR_KEY = "d"
