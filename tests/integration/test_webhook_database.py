@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from jobs.gateway import Gateway
 from jobs.settings import SupabaseSettings
 from sandbox.local.stack import LocalStack
@@ -104,13 +106,36 @@ async def test_a_stop_ends_what_waits_for_that_number(gateway: Gateway, db: Conn
     assert count(db, "public.inbound_messages") == 1
 
 
-async def test_a_summary_is_taken_and_a_rejected_signature_noted(rig: Rig, gateway: Gateway, db: Connection) -> None:
-    _, batch_id = await sent(rig, db)
+async def test_a_summary_is_taken_and_a_rejected_signature_has_reconciliation_run(
+    rig: Rig, gateway: Gateway, db: Connection
+) -> None:
+    (row,), batch_id = await sent(rig, db)
+    rig.simulator.settle()
+    await rig.tick("reconcile")
+    assert column(db, "status", row) == "sent"
+
+    async with serving(gateway) as client:
+        assert (await client.post(DELIVERY, **signed(report(), "another secret"))).status_code == 401
+        assert (await client.get("/readyz")).status_code == 200
+    await rig.tick("reconcile")
+    assert column(db, "status", row) == "delivered"
 
     async with serving(gateway) as client:
         assert (await client.post(DELIVERY, **signed(SUMMARY | {"batch_id": batch_id}))).status_code == 204
-        assert (await client.post(DELIVERY, **signed(report(), "another secret"))).status_code == 401
-        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_what_somebody_should_be_told_is_an_alarm_once(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    async with serving(gateway) as client:
+        await client.post(DELIVERY, **signed(report(), "another secret"))
+        await client.post(DELIVERY, **signed(report(type="delivery_report_pigeon")))
+
+    with capture_logs() as logs:
+        await rig.tick("upkeep", "upkeep")
+
+    assert sorted((entry["event"], entry["log_level"]) for entry in logs) == [
+        ("callback.rejected", "error"),
+        ("callback.unusable", "error"),
+    ]
 
 
 async def test_without_the_database_it_is_503_until_it_is_back(db: Connection, gateway: Gateway, stack: LocalStack) -> None:
