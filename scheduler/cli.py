@@ -112,6 +112,62 @@ def webhook(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def status(context: typer.Context) -> int:
+    """Show the backlog, what stands still and why, the last tick of each job, and delivery figures."""
+    from scheduler.commands.status import status
+
+    return _hand_over(context, _alone(status))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def trace(context: typer.Context) -> int:
+    """Tell what happened to one message from start to end."""
+    from scheduler.commands.trace import trace
+
+    return _hand_over(context, _alone(trace))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def retry(context: typer.Context) -> int:
+    """Send messages again that ended without being delivered."""
+    from scheduler.commands.retry import retry
+
+    return _hand_over(context, _alone(retry))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def cancel(context: typer.Context) -> int:
+    """Cancel messages that were not sent yet."""
+    from scheduler.commands.cancel import cancel
+
+    return _hand_over(context, _alone(cancel))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def pause(context: typer.Context) -> int:
+    """Stop sending, in all processes, until a time or until resumed."""
+    from scheduler.commands.pausing import pause
+
+    return _hand_over(context, _alone(pause))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def resume(context: typer.Context) -> int:
+    """Go on sending."""
+    from scheduler.commands.pausing import resume
+
+    return _hand_over(context, _alone(resume))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def suppressions(context: typer.Context) -> int:
+    """The list of numbers that get no messages: import, export."""
+    from scheduler.commands.suppressions import app as suppressions_app
+
+    return _hand_over(context, suppressions_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def local(context: typer.Context) -> int:
     """Start and stop a local Supabase for development: up, env, down."""
     with _development_parts():

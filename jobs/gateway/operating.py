@@ -72,9 +72,9 @@ class Operating:
         """What became of the messages of the last days."""
         return Figures.parse(await self._rpc.call("outbox_daily_figures", {"p_days": days}))
 
-    async def find(self, text: str) -> Meant:
-        """The messages meant by an id, a dispatch's id, a batch id or an idempotency key."""
-        return Meant.parse(await self._rpc.call("outbox_find", {"p_text": text}))
+    async def find(self, text: str, *, read_as: str | None = None) -> Meant:
+        """The messages meant by an ``id``, a ``dispatch``, a ``batch`` or an ``idempotency_key``, or by one of these only."""
+        return Meant.parse(await self._rpc.call("outbox_find", {"p_text": text, "p_as": read_as}))
 
     async def trace(self, message: int, *, show_body: bool) -> Trace | None:
         """Everything about one message, or None where there is none."""

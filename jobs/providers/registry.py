@@ -20,6 +20,11 @@ def build(settings: SinchSettings) -> Provider:
     )
 
 
+def identity(settings: SinchSettings) -> tuple[str, str]:
+    """The provider's name and the account's, as they are written into the database."""
+    return SinchClient.name, settings.sinch_service_plan_id
+
+
 def callback_readers(settings: WebhookSettings) -> Mapping[str, CallbackReader]:
     """Who reads the callbacks that arrive under ``/webhooks/<name>/``, by that name."""
     secrets = [secret.get_secret_value() for secret in settings.sinch_webhook_secrets]

@@ -177,7 +177,8 @@ as $$
   where p_provider is not null and p_plan is not null
 $$;
 
--- Called by `outbox pause`. No process claims for these plans until that time, a hundred years from now where none is given.
+-- Called by `outbox pause`. No process claims for these plans until that time, for good (the end of the year 9998) where none is
+-- given: an infinite time has no number of seconds left.
 -- Said again, the new time and reason hold. What is in a request already is not called back.
 create function public.outbox_pause(p_provider text, p_plan text, p_until timestamptz, p_seconds double precision, p_reason text)
 returns jsonb
@@ -185,7 +186,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
-  v_until timestamptz := coalesce(p_until, v_now + make_interval(secs => p_seconds), v_now + interval '100 years');
+  v_until timestamptz := coalesce(p_until, v_now + make_interval(secs => p_seconds), '9999-01-01 00:00Z');
   v_answer jsonb;
 begin
   if v_until <= v_now then
@@ -218,7 +219,7 @@ language sql immutable set search_path = ''
 as $$
   select jsonb_build_object(
     'provider', p_provider, 'plan', p_plan, 'kind', p_kind, 'reason', p_reason, 'since', p_since,
-    'until', case when p_until < p_now + interval '50 years' then p_until end,
+    'until', case when p_until < '9999-01-01 00:00Z' then p_until end,
     -- An account or setting pause that has run its time still lets only one probe through.
     'probing', p_until <= p_now
   )

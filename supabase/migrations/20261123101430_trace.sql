@@ -1,35 +1,33 @@
 -- What happened to one message, from its insert to its end.
 
--- Called by `outbox trace`. The messages that a text means: a message's id, a dispatch's id, a batch of the provider, or an
--- idempotency key, in that order. At most a thousand, as many as a batch holds.
-create function public.outbox_find(p_text text) returns jsonb
+-- Called by `outbox trace` and `outbox cancel`. The messages that a text means: a message's id, a dispatch's id, a batch of the
+-- provider, or an idempotency key, in that order, or only what `p_as` says. At most a thousand, as many as a batch holds.
+create function public.outbox_find(p_text text, p_as text) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  v_as text := 'id';
-  v_ids bigint[];
+  v_as text;
+  v_ids bigint[] := '{}';
 begin
-  if p_text ~ '^[0-9]{1,18}$' then
-    v_ids := array(select id from public.outbox where id = p_text::bigint);
-  elsif p_text ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
-    v_as := 'dispatch';
-    v_ids := array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = p_text::uuid order by outbox_id);
-  end if;
-  if coalesce(cardinality(v_ids), 0) = 0 then
-    v_as := 'batch';
-    v_ids := array(
-      select m.outbox_id
-      from outbox_engine.dispatches d
-      join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-      where d.batch_id = p_text
-      order by m.outbox_id
-      limit 1000
-    );
-  end if;
-  if coalesce(cardinality(v_ids), 0) = 0 then
-    v_as := 'idempotency_key';
-    v_ids := array(select id from public.outbox where idempotency_key = p_text);
-  end if;
+  foreach v_as in array case when p_as is not null then array[p_as] else array['id', 'dispatch', 'batch', 'idempotency_key'] end loop
+    if v_as = 'id' and p_text ~ '^[0-9]{1,18}$' then
+      v_ids := array(select id from public.outbox where id = p_text::bigint);
+    elsif v_as = 'dispatch' and p_text ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+      v_ids := array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = p_text::uuid order by outbox_id);
+    elsif v_as = 'batch' then
+      v_ids := array(
+        select m.outbox_id
+        from outbox_engine.dispatches d
+        join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+        where d.batch_id = p_text
+        order by m.outbox_id
+        limit 1000
+      );
+    elsif v_as = 'idempotency_key' then
+      v_ids := array(select id from public.outbox where idempotency_key = p_text);
+    end if;
+    exit when cardinality(v_ids) > 0;
+  end loop;
 
   return jsonb_build_object('as', v_as, 'messages', (
     select coalesce(jsonb_agg(jsonb_build_object('id', o.id, 'recipient', o.recipient, 'status', o.status, 'error', o.error)

@@ -1,0 +1,106 @@
+"""Lists of numbers that opted out, as files: CSV in and out."""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jobs.gateway.operating import Suppression
+from jobs.phone import e164
+
+COLUMNS: Final = ("recipient", "reason", "source", "created_at")
+_NUMBER_COLUMNS: Final = ("recipient", "number", "phone", "phone_number", "msisdn")
+_SOURCES: Final = ("reply", "operator")
+_LONGEST_REASON: Final = 200
+
+
+class NotAList(ValueError):
+    """The file as a whole is not such a list. The words say why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A line (counted from 1) that names no number to suppress, and why."""
+
+    line: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a file says: each number once, and every line that was refused."""
+
+    suppressions: tuple[Suppression, ...]
+    repeated: int
+    refused: tuple[RefusedLine, ...]
+
+
+def read(lines: Iterable[str], *, reason: str = "") -> Reading:
+    """Read a list, with a header that names ``recipient`` (and ``reason``, ``source``) or with numbers in its first column.
+
+    ``reason`` is for lines that give none. A number has its ``+`` or ``00``: without it nobody could tell a country code from
+    the beginning of a national number. Raises :class:`NotAList` where a header names no column of numbers.
+    """
+    taken: dict[str, Suppression] = {}
+    refused: list[RefusedLine] = []
+    repeated = 0
+    for line, row in _rows(lines):
+        try:
+            one = _suppression(row, reason)
+        except ValueError as error:
+            refused.append(RefusedLine(line, str(error)))
+            continue
+        repeated += one.recipient in taken
+        taken.setdefault(one.recipient, one)
+    return Reading(suppressions=tuple(taken.values()), repeated=repeated, refused=tuple(refused))
+
+
+def line_of(one: Suppression) -> Sequence[str]:
+    """The fields of :data:`COLUMNS`, as :func:`read` takes them back."""
+    source = "reply" if one.replied else "operator"
+    return (one.recipient, one.reason, source, one.created_at.isoformat() if one.created_at else "")
+
+
+def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Each line that holds anything, by the names of its columns."""
+    reader = csv.reader(lines)
+    names: Sequence[str] | None = None
+    for row in reader:
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        if names is None:
+            names = _header(cells)
+            if names is not None:
+                continue
+            names = ("recipient", "reason")
+        yield reader.line_num, dict(zip(names, cells, strict=False))
+
+
+def _header(cells: Sequence[str]) -> Sequence[str] | None:
+    """The columns' names, or None where the first line is a number already."""
+    if any(character.isdigit() for character in cells[0]):
+        return None
+    names = [cell.lower().lstrip("\ufeff") for cell in cells]
+    for name in _NUMBER_COLUMNS:
+        if name in names:
+            return ["recipient" if column == name else column for column in names]
+    raise NotAList(f"the header names none of {', '.join(_NUMBER_COLUMNS)}: {', '.join(names)}")
+
+
+def _suppression(row: Mapping[str, str], reason: str) -> Suppression:
+    written = row.get("recipient", "").lstrip("\ufeff")
+    source = row.get("source", "").lower() or "operator"
+    given = row.get("reason", "") or reason
+    if not written:
+        raise ValueError("no number")
+    if not written.startswith(("+", "00")):
+        raise ValueError(f"{written!r} has neither + nor 00 before its country code")
+    recipient = e164(written)
+    if recipient is None:
+        raise ValueError(f"{written!r} is not an E.164 number such as +14155550123")
+    if source not in _SOURCES:
+        raise ValueError(f"source {source!r} is neither reply nor operator")
+    if len(given) > _LONGEST_REASON:
+        raise ValueError(f"a reason of {len(given)} characters, {_LONGEST_REASON} are allowed")
+    return Suppression(recipient=recipient, reason=given, replied=source == "reply")

@@ -1,0 +1,57 @@
+"""`outbox cancel`: what waits ends, what is in a request ends should it come back."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from jobs.gateway.operating import Operating, Outcome
+from scheduler.commands import selecting
+from scheduler.commands.operator import Failed, agreed, console, operate
+
+
+def cancel(
+    ids: Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Messages by their id.", show_default=False)] = None,
+    *,
+    campaign: Annotated[
+        str | None, typer.Option("--campaign", help="All of this campaign's messages that were not sent yet.")
+    ] = None,
+    idempotency_key: Annotated[
+        list[str] | None, typer.Option("--idempotency-key", help="A message by its key. May be given several times.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --campaign: do not ask first.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> int:
+    """Cancel messages. What became of each is said; exit code 1 if it was too late for any.
+
+    A message in a request is cancelled should it come back. A campaign goes on making messages: end or pause it first.
+    """
+    if sum(map(bool, (ids, campaign, idempotency_key))) != 1:
+        raise typer.BadParameter("name messages by id, or give --campaign or --idempotency-key")
+
+    async def act(operating: Operating, some: Sequence[int]) -> Sequence[Outcome]:
+        return await operating.cancel(some, dry_run=dry_run)
+
+    async def work(operating: Operating) -> int:
+        chosen = ids or await _chosen(operating, campaign, idempotency_key or [])
+        if campaign and chosen and not dry_run and not agreed(f"Cancel {len(chosen)} messages of {campaign}?", yes=yes):
+            console().print("nothing was changed")
+            return 1
+        outcomes = await selecting.in_chunks("cancelling", chosen, lambda some: act(operating, some))
+        return selecting.say(outcomes, as_json=as_json, trial=dry_run)
+
+    return operate(work)
+
+
+async def _chosen(operating: Operating, campaign: str | None, keys: Sequence[str]) -> list[int]:
+    if campaign is not None:
+        waiting = ("scheduled", "pending", "sending")
+        return await selecting.select(operating, statuses=waiting, campaign=campaign, since=None)
+    found: list[int] = []
+    for key in keys:
+        meant = await operating.find(key, read_as="idempotency_key")
+        if not meant.messages:
+            raise Failed(f"no message has the idempotency key {key!r}; nothing was changed")
+        found += [message.id for message in meant.messages]
+    return found

@@ -1,0 +1,102 @@
+"""What every operator's command has in common: its settings, its connection, and how it says what it found."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from datetime import date
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from jobs import settings, telemetry
+from jobs.gateway.operating import Operating
+from jobs.recording import GatewayError, GatewayRefused
+from jobs.settings import SupabaseSettings, TelemetrySettings
+
+_PIPED_WIDTH: Final = 160
+
+
+class Failed(typer.TyperException):
+    """The command could not do what it was asked to. Its words are one line on stderr, and the exit code is 1."""
+
+
+def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
+    """Do ``work`` with a connection to the project and return its exit code.
+
+    Raises SettingsError where a setting is missing and :class:`Failed` where Supabase is away or refuses.
+    """
+    supabase = settings.load(SupabaseSettings)
+    telemetry.configure(settings.load(TelemetrySettings), component="operator")
+    try:
+        return asyncio.run(_operate(supabase, work))
+    except GatewayRefused as error:
+        raise Failed(str(error).partition(": ")[2]) from None
+    except GatewayError as error:
+        raise Failed(away(supabase, error)) from None
+
+
+def away(supabase: SupabaseSettings, error: GatewayError) -> str:
+    """In words, that Supabase did not do what it was asked to."""
+    return f"Supabase at {telemetry.mask_url(supabase.supabase_url)} does not answer: {error}"
+
+
+async def _operate(supabase: SupabaseSettings, work: Callable[[Operating], Awaitable[int]]) -> int:
+    operating = await Operating.connect(supabase)
+    try:
+        return await work(operating)
+    finally:
+        await operating.aclose()
+
+
+def console() -> Console:
+    """Where results go. Lines that go to a file or a pipe are not folded at 80 characters."""
+    piped = not sys.stdout.isatty()
+    return Console(highlight=False, width=_PIPED_WIDTH if piped else None)
+
+
+def say_json(value: object, *, texts: Mapping[str, Any] | None = None) -> None:
+    """One object on stdout, times in ISO 8601, phone numbers masked.
+
+    Texts are dropped by their names wherever values are masked; ``texts`` are those of ``message`` that somebody asked for.
+    """
+    plain = telemetry.scrub_value(_plain(value))
+    if texts:
+        plain["message"].update(texts)
+    typer.echo(json.dumps(plain, ensure_ascii=False))
+
+
+def _plain(value: object) -> Any:
+    match value:
+        case date():
+            return value.isoformat()
+        case Mapping():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _ if is_dataclass(value):
+            return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            return value
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Whether to go on. Where nobody can be asked, only ``--yes`` agrees."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"{question} Nobody is there to ask: add --yes.")
+    return typer.confirm(question, err=True)
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr for long work, where somebody looks. Call what it gives with how much is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,73 @@
+"""Which messages a command is about, and saying what became of each."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from rich.text import Text
+
+from jobs.gateway.operating import Operating, Outcome
+from scheduler.commands.operator import console, progress, say_json
+
+_STRETCH: Final = 50_000
+"""Rows read in one call: well under a second, whatever they are."""
+_AT_ONCE: Final = 1000
+_CHUNK: Final = 500
+_SAID_SINGLY: Final = 20
+
+
+async def select(
+    operating: Operating, *, statuses: Sequence[str] | None, campaign: str | None, since: datetime | None
+) -> list[int]:
+    """The ids of all messages that match, oldest first. Reads the table in stretches, so it may take a while."""
+    ids: list[int] = []
+    after: int | None = 0
+    with progress("looking through the outbox", None) as show:
+        while after is not None:
+            chosen = await operating.select(
+                statuses=statuses, campaign=campaign, since=since, after=after, stretch=_STRETCH, most=_AT_ONCE
+            )
+            ids += chosen.ids
+            after = chosen.after
+            show(after or chosen.last or 0)
+    return ids
+
+
+async def in_chunks(
+    what: str, ids: Sequence[int], act: Callable[[Sequence[int]], Awaitable[Sequence[Outcome]]]
+) -> list[Outcome]:
+    """Act on all of them, some hundred a call."""
+    outcomes: list[Outcome] = []
+    with progress(what, len(ids)) as show:
+        for first in range(0, len(ids), _CHUNK):
+            outcomes += await act(ids[first : first + _CHUNK])
+            show(len(outcomes))
+    return outcomes
+
+
+def say(outcomes: Sequence[Outcome], *, as_json: bool, trial: bool) -> int:
+    """Say what became of each (of many, how many and which first). Answers the exit code: 1 if anything was refused."""
+    refused = sum(not outcome.done for outcome in outcomes)
+    if as_json:
+        say_json({"done": len(outcomes) - refused, "refused": refused, "dry_run": trial, "messages": _rows(outcomes)})
+    elif len(outcomes) <= _SAID_SINGLY:
+        for outcome in outcomes:
+            _line(f"{outcome.id}", outcome)
+    else:
+        for (done, words), count in Counter((outcome.done, outcome.outcome) for outcome in outcomes).most_common():
+            these = [outcome for outcome in outcomes if (outcome.done, outcome.outcome) == (done, words)]
+            first = ", ".join(str(outcome.id) for outcome in these[:5])
+            _line(f"{count} messages ({first}{', …' if count > 5 else ''})", these[0])
+    if trial and not as_json:
+        console().print("nothing was changed: this was a dry run")
+    return 1 if refused else 0
+
+
+def _rows(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
+    return [{"id": o.id, "was": o.was, "done": o.done, "outcome": o.outcome} for o in outcomes]
+
+
+def _line(who: str, outcome: Outcome) -> None:
+    was = f" ({outcome.was})" if outcome.was else ""
+    console().print(Text.assemble(f"{who}{was}: ", (outcome.outcome, "green" if outcome.done else "yellow")))

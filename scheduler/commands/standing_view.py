@@ -1,0 +1,148 @@
+"""How `outbox status` looks."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jobs.gateway.standing import Backlog, Figures, Pause, RaisedAlarm, Requests, Standing, Tick
+from jobs.telemetry import scrub
+from scheduler.commands.times import ago, utc
+
+_LATE_SECONDS: Final = 180.0
+"""No job's usual interval is longer than a minute."""
+_WAITING_LONG_SECONDS: Final = 60.0
+_FIGURE_ROWS: Final = 40
+
+
+def screen(standing: Standing, figures: Figures | None, *, asked: int) -> RenderableType:
+    """Everything, the urgent things first."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("backlog", _backlog(standing.backlog))
+    facts.add_row("requests", _requests(standing.requests))
+    facts.add_row("doubles", _doubles(standing.requests))
+    facts.add_row("reports", _reports(standing.requests))
+    facts.add_row("paused", _pauses(standing.pauses))
+    facts.add_row("alarms", _alarms(standing.alarms_waiting, standing.alarms))
+    facts.add_row("jobs", _jobs(standing.jobs))
+    facts.add_row("processes", _processes(standing))
+    return Group(Text(f"outbox at {utc(standing.at)}", style="bold"), facts, *_figures(figures, asked))
+
+
+def _backlog(backlog: Backlog) -> Text:
+    text = Text(f"{backlog.due} due")
+    if backlog.oldest_due_seconds is not None:
+        style = "red" if backlog.oldest_due_seconds > _WAITING_LONG_SECONDS else ""
+        text.append(f", the oldest for {ago(backlog.oldest_due_seconds)}", style)
+    text.append(f" · {backlog.scheduled} scheduled")
+    if backlog.next_due_at is not None:
+        text.append(f", the next at {utc(backlog.next_due_at)}")
+    return text
+
+
+def _requests(requests: Requests) -> Text:
+    text = Text(f"{requests.in_flight:,} in flight ({requests.in_flight_messages:,} messages)")
+    if requests.silent:
+        text.append(f", {requests.silent:,} of a process that fell silent", "yellow")
+    text.append(
+        f" · {requests.ambiguous:,} ambiguous ({requests.ambiguous_messages:,} messages), being looked up",
+        "yellow" if requests.ambiguous else "",
+    )
+    return text.append(f" · {requests.watched:,} watched in case they turn up") if requests.watched else text
+
+
+def _doubles(requests: Requests) -> Text:
+    text = Text(f"{requests.doubles:,} found", "red" if requests.doubles else "")
+    return text.append(f" · {requests.suspected_doubles:,} suspected", "yellow") if requests.suspected_doubles else text
+
+
+def _reports(requests: Requests) -> Text:
+    text = Text(
+        f"{requests.batches_without_all_reports:,} batches lack some · {requests.unmatched_reports:,} match no batch yet"
+    )
+    return (
+        text.append(f" · {requests.kept_callbacks:,} unreadable callbacks kept", "yellow") if requests.kept_callbacks else text
+    )
+
+
+def _pauses(pauses: Sequence[Pause]) -> Text:
+    if not pauses:
+        return Text("no plan")
+    return Text("\n").join(
+        Text.assemble((f"{pause.provider} {pause.plan}, {pause.kind}: {scrub(pause.reason)}", "red"), ", ", until(pause))
+        for pause in pauses
+    )
+
+
+def until(pause: Pause) -> str:
+    """Since when and how long, in words."""
+    if pause.probing:
+        end = "now finding out with one message at a time whether it is over"
+    elif pause.until is None:
+        end = "until resumed"
+    else:
+        end = f"until {utc(pause.until)}"
+    return f"since {utc(pause.since)}, {end}"
+
+
+def _alarms(waiting: int, alarms: Sequence[RaisedAlarm]) -> Text:
+    lines = [Text(f"{waiting:,} not passed on yet", "yellow" if waiting else "")]
+    lines += [
+        Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(_words(alarm)), "dim"), "" if alarm.taken else "  (waiting)")
+        for alarm in alarms[:5]
+    ]
+    return Text("\n").join(lines)
+
+
+def _words(alarm: RaisedAlarm) -> str:
+    return " ".join(f"{key}={value}" for key, value in alarm.detail.items())
+
+
+def _jobs(jobs: Sequence[Tick]) -> Text:
+    if not jobs:
+        return Text("none ticked within a day: is `outbox run` up?", "red")
+    return Text(" · ").join(
+        Text(f"{tick.job}{f' ({tick.plan})' if tick.plan else ''} {ago(tick.seconds_ago)} ago", _late(tick)) for tick in jobs
+    )
+
+
+def _late(tick: Tick) -> str:
+    # Callbacks come when they come; the others tick whether there is work or not.
+    return "red" if tick.seconds_ago > _LATE_SECONDS and tick.job != "webhook" else ""
+
+
+def _processes(standing: Standing) -> Text:
+    if not standing.processes:
+        return Text("none claimed within 10 minutes: is `outbox run` up?", "red")
+    return Text("\n").join(
+        Text(f"{process.worker} for {process.plan}, {ago(process.seconds_ago)} ago, up since {utc(process.since)}")
+        for process in standing.processes
+    )
+
+
+def _figures(figures: Figures | None, asked: int) -> list[RenderableType]:
+    if asked == 0:
+        return []
+    if figures is None:
+        return [
+            Text("figures: the database could not count them in time; ask the view outbox_figures for single days", "yellow")
+        ]
+    table = Table(
+        box=box.SIMPLE_HEAD, title="messages by the day they were to go out (UTC)", title_justify="left", pad_edge=False
+    )
+    for name in ("day", "country", "status", "code"):
+        table.add_column(name)
+    for name in ("messages", "parts"):
+        table.add_column(name, justify="right")
+    for row in figures.figures[:_FIGURE_ROWS]:
+        code = "" if row.status_code is None else str(row.status_code)
+        table.add_row(str(row.day), row.country or "?", row.status, code, f"{row.messages:,}", f"{row.parts:,}")
+    notes: list[RenderableType] = []
+    if len(figures.figures) > _FIGURE_ROWS:
+        notes.append(Text(f"… and {len(figures.figures) - _FIGURE_ROWS} lines more: --json has them all", "dim"))
+    if figures.days < asked:
+        notes.append(Text(f"{figures.days} days instead of {asked}: more are too many messages to count at once", "yellow"))
+    return [table, *notes] if figures.figures else [Text("no messages in these days", "dim"), *notes]

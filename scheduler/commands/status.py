@@ -1,0 +1,75 @@
+"""`outbox status`: how the outbox stands."""
+
+import asyncio
+import time
+from typing import Annotated, Final
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from jobs.gateway.operating import Operating
+from jobs.gateway.standing import Figures, Standing
+from jobs.recording import GatewayError
+from scheduler.commands import standing_view
+from scheduler.commands.operator import console, operate, say_json
+
+_FIGURES_SECONDS: Final = 30.0
+"""While watching: how long counted figures are shown before they are counted again."""
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object (with --watch, one a line each time).")] = False,
+    watch: Annotated[
+        float | None, typer.Option("--watch", min=0.5, help="Show it anew every so many seconds, until Ctrl-C.")
+    ] = None,
+    days: Annotated[int, typer.Option("--days", min=0, max=90, help="Delivery figures of so many days; 0 for none.")] = 1,
+) -> int:
+    """Show the backlog, open requests, pauses and why, the last tick of each job, alarms, and delivery figures."""
+
+    async def once(operating: Operating) -> int:
+        standing, figures = await operating.status(), await _figures(operating, days)
+        if as_json:
+            _say(standing, figures)
+        else:
+            console().print(standing_view.screen(standing, figures, asked=days))
+        return 0
+
+    async def again(operating: Operating) -> int:
+        await _watch(operating, every=watch or 2.0, days=days, as_json=as_json)
+        return 0
+
+    return operate(once if watch is None else again)
+
+
+async def _figures(operating: Operating, days: int) -> Figures | None:
+    """None where none are wanted or a busy database did not count them in time: the rest is worth showing all the same."""
+    if days == 0:
+        return None
+    try:
+        return await operating.figures(days=days)
+    except GatewayError:
+        return None
+
+
+async def _watch(operating: Operating, *, every: float, days: int, as_json: bool) -> None:
+    counted_at, figures = -_FIGURES_SECONDS, None
+    with Live(console=console(), screen=False, auto_refresh=False) as live:
+        while True:
+            try:
+                standing = await operating.status()
+            except GatewayError as error:
+                live.update(Text(f"Supabase does not answer: {error}", style="red"), refresh=True)
+                await asyncio.sleep(every)
+                continue
+            if time.monotonic() - counted_at >= _FIGURES_SECONDS:
+                counted_at, figures = time.monotonic(), await _figures(operating, days)
+            if as_json:
+                _say(standing, figures)
+            else:
+                live.update(standing_view.screen(standing, figures, asked=days), refresh=True)
+            await asyncio.sleep(every)
+
+
+def _say(standing: Standing, figures: Figures | None) -> None:
+    say_json({"standing": standing, "figures": figures})

@@ -1,0 +1,52 @@
+"""Times and durations as operators write them."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import typer
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_SECONDS: Final = 3650 * 86400
+
+
+def seconds(text: str) -> float:
+    """``90s``, ``30m``, ``2h`` or ``1d`` in seconds, more than none and at most ten years. Raises BadParameter."""
+    read = _DURATION.fullmatch(text.strip())
+    amount = float(read[1]) * _UNITS[read[2]] if read else 0.0
+    if not 0 < amount <= _LONGEST_SECONDS:
+        raise typer.BadParameter(f"{text!r} is not a duration: write it as 90s, 30m, 2h or 1d")
+    return amount
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 time with its offset, such as ``2027-01-31T09:00Z``. Raises BadParameter: a zone is never guessed."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise typer.BadParameter(
+            f"{text!r} is not a time with an offset: write it as 2027-01-31T09:00Z or 2027-01-31T09:00+01:00"
+        )
+    return at
+
+
+def past(text: str) -> datetime:
+    """A time, or how long ago it was."""
+    return datetime.now(UTC) - timedelta(seconds=seconds(text)) if _DURATION.fullmatch(text.strip()) else moment(text)
+
+
+def ago(duration: float) -> str:
+    """A duration in seconds for people: ``3 s``, ``4 min``, ``2.5 h``, ``3 days``."""
+    if duration < 120:
+        return f"{duration:.0f} s"
+    if duration < 7200:
+        return f"{duration / 60:.0f} min"
+    return f"{duration / 3600:.1f} h" if duration < 172800 else f"{duration / 86400:.0f} days"
+
+
+def utc(at: datetime) -> str:
+    """For people, in UTC to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -1,0 +1,214 @@
+"""The operator's commands as they are typed: words, JSON, exit codes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.local.stack import LocalStack
+from sandbox.simulator.server import Running
+from tests.engine import Rig, column, insert, number, statuses
+from tests.stack import Connection
+
+Ran = subprocess.CompletedProcess[str]
+
+
+class Operator:
+    """Types commands against one stack."""
+
+    def __init__(self, stack: LocalStack, **settings: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SINCH_", "SUPABASE_"))}
+        self._environment = {**kept, **stack.env, **settings}
+
+    def __call__(self, *arguments: object, **settings: str) -> Ran:
+        return subprocess.run(
+            [sys.executable, "-m", "scheduler", *map(str, arguments)],
+            env={**self._environment, **settings},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def json(self, *arguments: object) -> Any:
+        ran = self(*arguments, "--json")
+        assert ran.stderr == ""
+        return json.loads(ran.stdout)
+
+
+@pytest.fixture
+def outbox(stack: LocalStack) -> Operator:
+    return Operator(stack)
+
+
+@pytest.fixture
+async def failed(rig: Rig, db: Connection) -> list[int]:
+    """Three messages that failed at the provider."""
+    ids = insert(db, 3)
+    await rig.tick("dispatch")
+    db.execute("update public.outbox set status = 'failed', status_code = 402, finalized_at = now()")
+    return ids
+
+
+@pytest.mark.parametrize("command", [("status",), ("retry", "1")], ids=lambda command: command[0])
+def test_a_supabase_that_is_away_ends_a_command_with_one_and_clear_words(outbox: Operator, command: tuple[str, ...]) -> None:
+    ran = outbox(*command, SUPABASE_URL="http://127.0.0.1:9")
+
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("outbox: Supabase at http://127.0.0.1:9 does not answer")
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_the_status_of_an_idle_outbox_asks_whether_anything_runs(outbox: Operator) -> None:
+    ran = outbox("status")
+
+    assert ran.returncode == 0, ran.stderr
+    assert "0 due" in ran.stdout
+    assert "is `outbox run` up?" in ran.stdout
+
+
+async def test_the_status_shows_the_backlog_pauses_and_figures(outbox: Operator, failed: list[int], db: Connection) -> None:
+    insert(db, 2)
+    outbox("pause", "--reason", "wrong prices", "--for", "30m")
+
+    words = outbox("status").stdout
+    status = outbox.json("status")
+
+    assert "2 due" in words
+    assert "wrong prices" in words
+    assert "402" in words
+    assert status["standing"]["backlog"]["due"] == {"count": 2, "exact": True}
+    assert [pause["kind"] for pause in status["standing"]["pauses"]] == ["operator"]
+    assert {figure["status"]: figure["messages"] for figure in status["figures"]["figures"]} == {"failed": 3, "pending": 2}
+    assert {tick["job"] for tick in status["standing"]["jobs"]} == {"dispatch"}
+
+
+async def test_retry_says_what_became_of_each_and_fails_if_any_was_refused(
+    outbox: Operator, failed: list[int], db: Connection
+) -> None:
+    db.execute("update public.outbox set status = 'delivered' where id = %s", [failed[1]])
+
+    ran = outbox("retry", *failed)
+
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines() == [
+        f"{failed[0]} (failed): waits to be sent again",
+        f"{failed[1]} (delivered): it was delivered; force sends it a second time",
+        f"{failed[2]} (failed): waits to be sent again",
+    ]
+    assert statuses(db) == {"pending": 2, "delivered": 1}
+
+
+async def test_many_are_retried_only_with_consent(outbox: Operator, failed: list[int], db: Connection) -> None:
+    trial = outbox("retry", "--status", "failed", "--dry-run")
+    unasked = outbox("retry", "--status", "failed", "--since", "1h")
+    untouched = statuses(db)
+    agreed = outbox.json("retry", "--status", "failed", "--since", "1h", "--yes")
+
+    assert (trial.returncode, unasked.returncode) == (0, 2)
+    assert "dry run" in trial.stdout
+    assert "--yes" in unasked.stderr
+    assert untouched == {"failed": 3}
+    assert (agreed["done"], agreed["refused"]) == (3, 0)
+    assert statuses(db) == {"pending": 3}
+
+
+def test_cancel_takes_ids_keys_and_campaigns(outbox: Operator, db: Connection) -> None:
+    (one,) = insert(db)
+    insert(db, 1, first=1, idempotency_key="7")
+    insert(db, 2, first=2)
+    db.execute("update public.outbox set campaign = 'spring' where id > 2")
+
+    by_id = outbox("cancel", one)
+    by_key = outbox("cancel", "--idempotency-key", "7")
+    by_campaign = outbox("cancel", "--campaign", "spring", "--yes")
+    unknown = outbox("cancel", "--idempotency-key", "8")
+
+    assert [by_id.returncode, by_key.returncode, by_campaign.returncode, unknown.returncode] == [0, 0, 0, 1]
+    assert statuses(db) == {"cancelled": 4}
+    assert unknown.stderr == "outbox: no message has the idempotency key '8'; nothing was changed\n"
+
+
+def test_pause_without_a_name_takes_the_configured_plan_and_resume_ends_it(stack: LocalStack, sinch: Running) -> None:
+    outbox = Operator(stack, SINCH_SERVICE_PLAN_ID=sinch.plan.id, SINCH_API_TOKEN="t", SINCH_REGION="us")
+
+    paused = outbox("pause")
+    resumed = outbox("resume")
+    again = outbox("resume")
+
+    assert [paused.returncode, resumed.returncode, again.returncode] == [0, 0, 0]
+    assert paused.stdout.startswith(f"paused: sinch {sinch.plan.id}, operator: an operator paused it")
+    assert "until resumed" in paused.stdout
+    assert resumed.stdout.startswith("resumed: ")
+    assert again.stdout == "nothing was paused\n"
+
+
+def test_pausing_a_plan_nobody_knows_is_an_error_unless_the_provider_is_named(outbox: Operator) -> None:
+    unknown = outbox("pause", "--plan", "typo")
+    named = outbox("pause", "--plan", "new", "--provider", "sinch", "--until", "2099-01-01T00:00Z")
+
+    assert (unknown.returncode, named.returncode) == (1, 0)
+    assert "typo" in unknown.stderr
+    assert "2099-01-01" in named.stdout
+
+
+async def test_a_trace_masks_the_number_and_shows_the_text_only_when_asked(
+    outbox: Operator, failed: list[int], db: Connection
+) -> None:
+    words = outbox("trace", failed[0])
+    shown = outbox("trace", failed[0], "--show-body")
+    told = outbox.json("trace", failed[0])
+    batch = outbox("trace", column(db, "batch_id", failed[0]))
+    nothing = outbox("trace", "nothing")
+
+    assert words.returncode == 0, words.stderr
+    for event in ("inserted", "claimed", "accepted"):
+        assert event in words.stdout
+    for ran in (words, shown, batch):
+        assert number(0) not in ran.stdout
+        assert number(0)[1:] not in ran.stdout
+    assert ("hello" in words.stdout, "hello" in shown.stdout) == (False, True)
+    assert [happening["event"] for happening in told["timeline"]] == ["inserted", "claimed", "accepted"]
+    assert "3 messages" in batch.stdout
+    assert nothing.returncode == 1
+
+
+def test_nothing_of_a_list_with_a_bad_line_is_imported_unless_asked(outbox: Operator, db: Connection, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text(f"recipient,reason\n{number(0)},replied\n12025550100,\n{number(1)},\n", encoding="utf-8")
+
+    refused = outbox("suppressions", "import", file)
+    untouched = db.execute("select count(*) from public.suppressions").fetchone()
+    partial = outbox("suppressions", "import", file, "--partial")
+
+    assert refused.returncode == 1
+    assert "line 3: '12025550100' has neither + nor 00 before its country code" in refused.stderr
+    assert "nothing was imported" in refused.stderr
+    assert untouched == (0,)
+    assert partial.returncode == 0
+    assert partial.stdout == "2 added, 0 on the list before, 0 repeated in the file, 1 refused\n"
+
+
+def test_what_is_exported_can_be_imported(outbox: Operator, db: Connection, tmp_path: Path) -> None:
+    db.execute("insert into public.suppressions (recipient, reason, by_engine) values (%s, 'a \"b\", c', true)", [number(0)])
+    db.execute("insert into public.suppressions (recipient) values (%s)", [number(1)])
+    file = tmp_path / "list.csv"
+
+    exported = outbox("suppressions", "export", file)
+    streamed = outbox("suppressions", "export")
+    db.execute("delete from public.suppressions")
+    imported = outbox("suppressions", "import", file)
+
+    assert [exported.returncode, streamed.returncode, imported.returncode] == [0, 0, 0]
+    assert streamed.stdout == file.read_text(encoding="utf-8")
+    assert [row[0] for row in csv.reader(streamed.stdout.splitlines())] == ["recipient", number(0), number(1)]
+    assert db.execute("select recipient, reason, by_engine from public.suppressions order by 1").fetchall() == [
+        (number(0), 'a "b", c', True),
+        (number(1), "operator", False),
+    ]

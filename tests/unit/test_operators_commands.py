@@ -1,0 +1,150 @@
+"""What the operator's commands say before they ask anybody: usage, settings, times, files."""
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import opt_outs
+from jobs.gateway.operating import Suppression
+from jobs.opt_outs import NotAList
+from scheduler.cli import run_command_line
+from scheduler.commands import times
+
+COMMANDS = [["status"], ["retry", "1"], ["cancel", "1"], ["pause", "--plan", "p"], ["resume"], ["trace", "1"]]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, ["suppressions", "export"]], ids=" ".join)
+def test_a_missing_setting_ends_a_command_with_two_and_one_line(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "")
+
+    code = run_command_line(command)
+
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert "SUPABASE_SECRET_KEY" in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "retry",
+        "retry 1 --status failed",
+        "retry --status sent",
+        "retry 1 --campaign spring",
+        "retry --status failed --since yesterday",
+        "retry 1 --expires-in soon",
+        "retry 1 --expires-in 0s",
+        "retry one",
+        "cancel",
+        "cancel 1 --campaign spring",
+        "pause --for 1h --until 2030-01-01T00:00Z",
+        "pause --until 2030-01-01T00:00",
+        "trace",
+        "suppressions import no-such-file.csv",
+    ],
+)
+def test_wrong_usage_ends_a_command_with_two_and_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run_command_line(command.split())
+
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("2d", 172800), (" 1m ", 60)])
+def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
+    assert times.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "-1h", "0m", "1w", "1h30m", "99999d", "١h" * 9])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="is not a duration"):
+        times.seconds(text)
+
+
+def test_a_time_keeps_its_offset_and_one_without_is_refused() -> None:
+    assert times.moment("2027-01-31T09:00+01:00") == datetime(2027, 1, 31, 8, tzinfo=UTC)
+    with pytest.raises(typer.BadParameter, match="offset"):
+        times.moment("2027-01-31T09:00")
+
+
+def test_a_past_time_may_be_how_long_ago_it_was() -> None:
+    assert abs(times.past("2h") - (datetime.now(UTC) - timedelta(hours=2))) < timedelta(minutes=1)
+
+
+# Opt-out lists
+
+
+def test_a_list_may_have_a_header_in_any_order_or_none() -> None:
+    plain = opt_outs.read(["+14155550100", "+14155550101,moved"])
+    headed = opt_outs.read(
+        ["source,Phone,reason", "reply,+1 (415) 555-0100,", "operator,0014155550101,moved"], reason="from the CRM"
+    )
+
+    assert plain.suppressions == (
+        Suppression("+14155550100", "", replied=False),
+        Suppression("+14155550101", "moved", replied=False),
+    )
+    assert headed.suppressions == (
+        Suppression("+14155550100", "from the CRM", replied=True),
+        Suppression("+14155550101", "moved", replied=False),
+    )
+
+
+def test_every_refused_line_is_told_with_its_number_and_reason() -> None:
+    lines = [
+        "recipient,reason,source",
+        "+14155550100",
+        "",
+        "4155550100",
+        ",x",
+        "+1415",
+        "+14155550102,,twitter",
+        f"+14155550103,{'x' * 201}",
+    ]
+
+    reading = opt_outs.read(lines)
+
+    assert [one.line for one in reading.refused] == [4, 5, 6, 7, 8]
+    assert all(one.why for one in reading.refused)
+    assert len(reading.suppressions) == 1
+
+
+def test_a_number_that_is_repeated_counts_once() -> None:
+    reading = opt_outs.read(["+14155550100,first", "+1 415 555 0100,second"])
+
+    assert (reading.repeated, [one.reason for one in reading.suppressions]) == (1, ["first"])
+
+
+def test_a_header_without_numbers_is_no_list() -> None:
+    with pytest.raises(NotAList, match="name, mail"):
+        opt_outs.read(["name,mail", "a,b"])
+
+
+@given(
+    st.from_regex(r"\A\+[1-9][0-9]{6,14}\Z"),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=200).map(str.strip),
+    st.booleans(),
+)
+def test_what_is_written_is_read_back(recipient: str, reason: str, replied: bool) -> None:
+    one = Suppression(recipient, reason, replied=replied)
+
+    reading = opt_outs.read(_csv([opt_outs.COLUMNS, opt_outs.line_of(one)]))
+
+    assert (reading.suppressions, reading.refused) == ((one,), ())
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> list[str]:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue().splitlines(keepends=True)
