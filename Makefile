@@ -32,8 +32,8 @@ format: setup ## let ruff rewrite what it can
 bench: setup ## measure: messages and callbacks a second, claims at size
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-chaos: setup ## kill and cut things while messages go out, then count what arrived
-	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+chaos: setup ## kill and cut things while messages go out, then count what arrived (ARGS="--messages 2000 --seconds 15 --seed 7")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: ## renew the lock files from the package registries (ARGS=--upgrade takes newer versions)
 	@.ci/lock $(ARGS)

@@ -47,7 +47,8 @@ class Rpc:
             answer = await self._client.rpc(function, arguments).execute()
         except APIError as error:
             raise _failure(function, error) from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, AttributeError) as error:
+            # anyio asks a socket that was reset while it connected for its peer, and finds no socket any more.
             raise GatewayUnavailable(f"{function}: {type(error).__name__} {error}".rstrip()) from error
         return answer.data
 

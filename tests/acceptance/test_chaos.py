@@ -1,0 +1,98 @@
+"""A short run of ``make chaos``: real processes, really killed, judged by the simulator's books."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from sandbox.simulator.callbacks import Tried
+from tests.chaos.judge import Verdict, callbacks
+
+COMMAND = [sys.executable, "-m", "tests.chaos"]
+QUICK = ["--messages", "1200", "--seconds", "8", "--pace", "0.8", "--lease", "3", "--settle", "1.5"]
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_sent_twice_while_processes_are_killed_and_connections_hang(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [*COMMAND, *QUICK, "--json", "--folder", str(tmp_path)], capture_output=True, text=True, timeout=240, check=False
+    )
+
+    verdict = json.loads(ran.stdout)
+    wrong = ("lost", "sent_twice", "sent_wrongly", "open_rows", "callbacks_missing")
+    assert [verdict[name] for name in wrong] == [0] * len(wrong), ran.stderr
+    assert sum(verdict["statuses"].values()) == 1200
+    assert sum(verdict["disturbances"].values()) > 3
+    assert verdict["callbacks"] > 1200
+
+
+def test_an_interrupted_run_leaves_nothing_running_and_nothing_on_disk(tmp_path: Path) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([*COMMAND, *QUICK], stdout=subprocess.PIPE, text=True, env=environment) as running:
+        assert running.stdout is not None
+        assert any(" rows: " in line for line in running.stdout)
+        started = psutil.Process(running.pid).children(recursive=True)
+        assert len(started) > 6
+
+        running.send_signal(signal.SIGINT)
+        running.stdout.read()
+
+    assert running.returncode == 128 + signal.SIGINT
+    assert not [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_broken_promise_is_named() -> None:
+    kept = Verdict(
+        seed=1,
+        messages=10,
+        lost=0,
+        sent_twice=0,
+        sent_wrongly=0,
+        open_rows=0,
+        callbacks=20,
+        callbacks_missing=0,
+        recovery=8.9,
+        recovery_limit=9.0,
+        statuses={"delivered": 10},
+        disturbances={},
+        requests={},
+        batches=1,
+        found=0,
+        resent=0,
+        seconds=1.0,
+    )
+
+    assert kept.broken == []
+    broken = {**kept.as_dict(), "lost": 1, "sent_twice": 2, "open_rows": 3, "callbacks_missing": 4, "recovery": 9.1}
+    del broken["broken"]
+    assert msgspec.convert(broken, Verdict).broken == [
+        "1 lost",
+        "2 sent twice",
+        "3 without a final status",
+        "4 callbacks acknowledged and not kept",
+        "recovered after 9.1 s, later than 9.0 s",
+    ]
+
+
+def test_a_callback_that_was_acknowledged_and_is_in_no_table_is_counted() -> None:
+    def tried(status: int, recipient: str) -> Tried:
+        body = {
+            "type": "recipient_delivery_report_sms",
+            "batch_id": "A",
+            "recipient": recipient,
+            "status": "Delivered",
+            "code": 0,
+            "at": "2026-01-01T00:00:00.000Z",
+        }
+        return Tried(at=0, url="", status=status, body=msgspec.Raw(msgspec.json.encode(body)))
+
+    kept = [("A", "1", "Delivered", "0", "2026-01-01T00:00:00.000Z")]
+
+    assert callbacks([tried(204, "1"), tried(204, "1"), tried(503, "2")], kept) == (1, 0)
+    assert callbacks([tried(204, "1"), tried(204, "2")], kept) == (2, 1)

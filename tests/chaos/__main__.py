@@ -1,0 +1,94 @@
+"""``make chaos``: kills and cuts things while messages go out, then counts what arrived."""
+
+import json
+import sys
+from pathlib import Path
+from random import Random
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Annotated
+
+import typer
+
+from sandbox.demo.interrupts import Interrupted, heeded
+from sandbox.demo.parts import PartFailed
+from sandbox.local.errors import StackError
+from tests.chaos.drill import Drill
+from tests.chaos.fleet import Times, running
+from tests.chaos.judge import Verdict
+from tests.chaos.load import MOST_MESSAGES, plan_load
+
+
+def chaos(
+    *,
+    messages: Annotated[int, typer.Option(help="How many messages to send.", min=100, max=MOST_MESSAGES)] = 20_000,
+    seconds: Annotated[float, typer.Option(help="How long sending them takes where nothing disturbs.", min=5)] = 120.0,
+    seed: Annotated[int, typer.Option(help="The same seed does the same in the same order.")] = 1,
+    lease: Annotated[float, typer.Option(help="LEASE_SECONDS of the processes.", min=2)] = 10.0,
+    settle: Annotated[float, typer.Option(help="SETTLE_SECONDS of the processes.", min=1)] = 5.0,
+    pace: Annotated[float, typer.Option(help="Seconds between two disturbances, on the average.", min=0.1)] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout, all else on stderr.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Keep logs, database and story in this folder.")] = None,
+) -> None:
+    """Kill schedulers, webhook apps, PostgreSQL and the Supabase API, cut and freeze the network, while messages go out.
+
+    Judged by the simulator's books: exit code 0 only if nothing was lost or sent twice, every row came to an end, every
+    acknowledged callback was kept, and the outbox had recovered within two leases and two settling times.
+    """
+    place = _make(folder)
+    times = Times(lease=lease, settle=settle, rate=messages / seconds)
+    with (place / "story.txt").open("a", buffering=1, encoding="utf-8") as story:
+
+        def say(text: str) -> None:
+            story.write(text + "\n")
+            typer.echo(text, err=as_json)
+
+        say(f"seed {seed}, {messages} messages, lease {lease:g} s, settle {settle:g} s; logs are in {place}")
+        try:
+            with heeded() as interrupts, running(place, times, seed, interrupts, say) as fleet:
+                drill = Drill(fleet, plan_load(messages, Random(seed)), times, seconds=seconds, pace=pace, seed=seed, say=say)
+                verdict = drill.run()
+                if verdict.broken:
+                    say(drill.stories())
+        except Interrupted as interrupted:
+            typer.echo("Stopped. Nothing is left running.", err=True)
+            _forget(place, folder)
+            raise typer.Exit(128 + interrupted.number) from None
+        except (PartFailed, StackError) as error:
+            typer.echo(f"make chaos: {error}", err=True)
+            raise typer.Exit(1) from None
+        say(_words(verdict))
+    if as_json:
+        sys.stdout.write(json.dumps(verdict.as_dict()) + "\n")
+    if verdict.broken:
+        typer.echo(f"The story and all logs are in {place}.", err=True)
+        raise typer.Exit(1)
+    _forget(place, folder)
+
+
+def _words(verdict: Verdict) -> str:
+    return (
+        f"{verdict.messages} messages in {verdict.seconds} s through {sum(verdict.disturbances.values())} disturbances, "
+        f"{verdict.batches} batches: {', '.join(f'{count} {status}' for status, count in verdict.statuses.items())}.\n"
+        f"{verdict.found} requests of unknown outcome were found at the provider, {verdict.resent} were not and went again. "
+        f"{verdict.callbacks} callbacks were acknowledged. "
+        f"Recovered {verdict.recovery} s after the last disturbance, of {verdict.recovery_limit:g} s promised.\n"
+        f"By the provider's own books {', '.join(verdict.broken) or 'nothing was lost and nothing sent twice'}."
+    )
+
+
+def _make(folder: Path | None) -> Path:
+    if folder is None:
+        return Path(mkdtemp(prefix="outbox-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.absolute()
+
+
+def _forget(place: Path, folder: Path | None) -> None:
+    """A folder of our own making stays only where there is something to find in it."""
+    if folder is None:
+        rmtree(place, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    typer.run(chaos)

@@ -1,0 +1,184 @@
+"""What is done to the processes while messages go out. One seed gives the same disturbances in the same order."""
+
+import signal
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from time import monotonic
+from typing import Final
+
+from tests.chaos.database import Database
+from tests.chaos.fleet import SCHEDULERS, WEBHOOKS, Fleet, Times
+
+_TERMINATE: Final = (
+    "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+)
+_DECK: Final = (
+    *("kill a scheduler",) * 3,
+    "stop a scheduler politely",
+    "suspend a scheduler",
+    "kill PostgreSQL",
+    "restart PostgreSQL",
+    "terminate backends",
+    "kill the Supabase API",
+    "kill a webhook app",
+    *("cut a scheduler off from Supabase", "scheduler to Supabase half-open", "webhook to Supabase half-open"),
+    *("cut Sinch", "Sinch half-open", "some flows to Sinch half-open"),
+    *("cut callbacks", "callbacks half-open"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What puts an end to a disturbance, and when, in monotonic seconds."""
+
+    at: float
+    what: str
+    undo: Callable[[], None]
+
+
+class Disturbances:
+    """Deals them from a shuffled deck, so that none is left out and each comes about as often as it stands there.
+
+    ``pace`` is the mean of the seconds between two. Nobody is suspended or half-open for as long as a dispatch is leased and
+    looked for, together: how a request could then arrive too late is written in docs/promise.md.
+    """
+
+    def __init__(self, fleet: Fleet, db: Database, times: Times, *, pace: float, random: Random) -> None:
+        self._fleet = fleet
+        self._db = db
+        self._times = times
+        self._pace = pace
+        self._random = random
+        self._deck: list[str] = []
+        self._next_at = monotonic() + pace
+        self._later: list[Later] = []
+        self._absent: dict[str, float] = {}
+        self._suspended: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self.last_ended = monotonic()
+
+    def advance(self, say: Callable[[str], None], *, more: bool) -> None:
+        """Do what is due: replace what ended, end what has lasted, and disturb anew if there is to be ``more``."""
+        for name in [name for name, at in self._absent.items() if at <= monotonic() and self._fleet.ended(name)]:
+            del self._absent[name]
+            self._fleet.start_again(name)
+            say(f"another {name} started")
+        for later in [later for later in self._later if later.at <= monotonic()]:
+            self._end(later, say)
+        if more and monotonic() >= self._next_at:
+            self._next_at = monotonic() + self._pace * self._random.uniform(0.3, 1.7)
+            self._disturb(say)
+
+    def note_end(self) -> None:
+        """Something else that disturbed has ended just now."""
+        self.last_ended = monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing disturbs any more."""
+        return not self._later and not self._absent
+
+    def _disturb(self, say: Callable[[str], None]) -> None:
+        if not self._deck:
+            self._deck = self._random.sample(_DECK, len(_DECK))
+        kind = self._deck.pop()
+        self.counts[kind] += 1
+        say(f"{kind}: {self._do(kind)}")
+        self.last_ended = monotonic()
+
+    def _end(self, later: Later, say: Callable[[str], None]) -> None:
+        self._later.remove(later)
+        later.undo()
+        say(later.what)
+        self.last_ended = monotonic()
+
+    def _do(self, kind: str) -> str:
+        """Do it and say to whom and for how long."""
+        if "half-open" in kind:
+            return self._half_open(kind)
+        if kind.startswith("cut"):
+            return self._cut(kind)
+        match kind:
+            case "kill a scheduler":
+                return self._end_one(SCHEDULERS, signal.SIGKILL)
+            case "kill a webhook app":
+                return self._end_one(WEBHOOKS, signal.SIGKILL)
+            case "stop a scheduler politely":
+                return self._end_one(SCHEDULERS, signal.SIGTERM)
+            case "suspend a scheduler":
+                return self._suspend()
+            case "terminate backends":
+                return f"{len(self._db.ask(_TERMINATE) or ())} of them"
+        return self._to_supabase(kind)
+
+    def _to_supabase(self, kind: str) -> str:
+        stack = self._fleet.stack
+        if kind == "kill PostgreSQL":
+            stack.kill_postgres()
+        elif kind == "kill the Supabase API":
+            stack.kill_api()
+        else:
+            stack.stop_postgres()
+            stack.start_postgres()
+        return "it comes back by itself" if kind != "restart PostgreSQL" else "it is back"
+
+    def _end_one(self, names: tuple[str, ...], how: signal.Signals) -> str:
+        """Another takes its place a moment after it has ended."""
+        present = self._present(names)
+        if not present:
+            return "none is there"
+        name = self._random.choice(present)
+        self._fleet.signal(name, how)
+        self._absent[name] = monotonic() + self._random.uniform(0.0, 2.0)
+        return name
+
+    def _suspend(self) -> str:
+        present = self._present(SCHEDULERS)
+        if not present:
+            return "none is there"
+        name = self._random.choice(present)
+        seconds = self._times.lease * self._random.uniform(0.8, 1.2)
+        self._fleet.signal(name, signal.SIGSTOP)
+        self._suspended.add(name)
+        self._after(seconds, f"{name} goes on", lambda: self._resume(name))
+        return f"{name} for {seconds:.1f} s"
+
+    def _resume(self, name: str) -> None:
+        self._suspended.discard(name)
+        self._fleet.signal(name, signal.SIGCONT)
+
+    def _present(self, names: tuple[str, ...]) -> list[str]:
+        return [name for name in names if name not in self._absent and name not in self._suspended]
+
+    def _cut(self, kind: str) -> str:
+        link = (
+            f"{self._random.choice(SCHEDULERS)} to Supabase"
+            if "scheduler" in kind
+            else "sinch"
+            if "Sinch" in kind
+            else "callbacks"
+        )
+        self._fleet.network.cut(link)
+        return link
+
+    def _half_open(self, kind: str) -> str:
+        network, times = self._fleet.network, self._times
+        if kind == "some flows to Sinch half-open":
+            link, most = "sinch", 1.2 * times.lease
+            network.forget_some(link, self._random)
+        else:
+            link, most = {
+                "scheduler to Supabase half-open": (f"{self._random.choice(SCHEDULERS)} to Supabase", 1.2 * times.lease),
+                "webhook to Supabase half-open": (f"{self._random.choice(WEBHOOKS)} to Supabase", times.lease),
+                "Sinch half-open": ("sinch", 2 * times.deadline),
+                "callbacks half-open": ("callbacks", times.deadline),
+            }[kind]
+            network.freeze(link)
+        seconds = most * self._random.uniform(0.2, 1.0)
+        self._after(seconds, f"{link} carries again", lambda: network.thaw(link))
+        return f"{link} for {seconds:.1f} s"
+
+    def _after(self, seconds: float, what: str, undo: Callable[[], None]) -> None:
+        self._later.append(Later(monotonic() + seconds, what, undo))

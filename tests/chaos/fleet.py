@@ -1,0 +1,201 @@
+"""What is under trial: a local Supabase, a misbehaving Sinch, three schedulers, two webhook apps and the network in between."""
+
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from sandbox.demo.interrupts import Interrupts
+from sandbox.demo.parts import READY_SECONDS, SENDER, Child, PartFailed
+from sandbox.local import ports, processes
+from sandbox.local.binaries import REPOSITORY
+from sandbox.local.stack import LocalStack
+from sandbox.simulator import control
+from sandbox.simulator.behaviour import Fault, ReportFaults
+from sandbox.simulator.control import Control
+from tests.chaos.network import Network
+
+SCHEDULERS: Final = ("scheduler-1", "scheduler-2", "scheduler-3")
+WEBHOOKS: Final = ("webhook-1", "webhook-2")
+_POLITE_SECONDS: Final = 11.0
+_OURS: Final = ("SUPABASE_", "SINCH_", "OUTBOX_", "WEBHOOK_", "SENTRY_", "LOG_", "ALLOWED_", "RECONCILE_")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How patient the processes are, in seconds, and how many messages a second they may send."""
+
+    lease: float
+    settle: float
+    rate: float
+
+    @property
+    def deadline(self) -> float:
+        """How long one request may take."""
+        return self.lease / 3
+
+    @property
+    def recovery(self) -> float:
+        """What is promised: after so long nothing is left of a disturbance."""
+        return 2 * self.lease + 2 * self.settle
+
+
+class Fleet:
+    """What runs. Only processes that were started here are ever killed, each by its own number."""
+
+    def __init__(self, stack: LocalStack, network: Network, simulator: Control, folder: Path) -> None:
+        self.stack = stack
+        self.network = network
+        self.simulator = simulator
+        self.folder = folder
+        self._children: dict[str, Child] = {}
+        self._commands: dict[str, tuple[list[str], Mapping[str, str]]] = {}
+
+    def start(self, name: str, arguments: list[str], environment: Mapping[str, str]) -> Child:
+        self._commands[name] = (arguments, environment)
+        return self.start_again(name)
+
+    def start_again(self, name: str) -> Child:
+        """A new process in the place of one that has ended, with its settings. It writes on in the same log."""
+        arguments, environment = self._commands[name]
+        log = self.folder / f"{name}.log"
+        command = [sys.executable, "-m", "scheduler", *arguments]
+        process = processes.start(command, log=log, cwd=self.folder, dies_by="KILL", env=environment)
+        self._children[name] = Child(name, process, log)
+        return self._children[name]
+
+    def kill(self, name: str) -> None:
+        self._children[name].process.kill()
+        self._children[name].process.wait()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        self._children[name].process.send_signal(number)
+
+    def ended(self, name: str) -> bool:
+        return self._children[name].process.poll() is not None
+
+    def stop(self) -> None:
+        """All at once, so that the slowest decides how long it takes. A stopped process must go on in order to end."""
+        for child in self._children.values():
+            if child.name in SCHEDULERS:
+                child.process.send_signal(signal.SIGCONT)
+            child.process.terminate()
+        for child in self._children.values():
+            processes.stop(child.process, (signal.SIGTERM, _POLITE_SECONDS))
+
+    def kill_all(self) -> None:
+        for child in self._children.values():
+            child.process.kill()
+
+
+@contextmanager
+def running(folder: Path, times: Times, seed: int, interrupts: Interrupts, say: Callable[[str], None]) -> Iterator[Fleet]:
+    """Start everything; stop everything at the end, however that comes. Children also die with this process (Linux)."""
+    with ExitStack() as parts:
+        # Durable, so that what was committed outlives the kill: without fsync it would too, but not with commits that do not
+        # even wait until the operating system has them.
+        stack = LocalStack(folder / "supabase", port=0, fresh=True, durable=True, progress=lambda step: say(f"{step} …"))
+        parts.callback(stack.stop)
+        network = parts.enter_context(Network())
+        sinch_port = ports.free_port()
+        simulator = parts.enter_context(Control(f"http://{ports.HOST}:{sinch_port}"))
+        fleet = Fleet(stack, network, simulator, folder)
+        parts.callback(fleet.stop)
+        parts.callback(interrupts.end, fleet.kill_all)
+        stack.start()
+        say("starting the Sinch simulator, three schedulers and two webhook apps")
+        _start_all(fleet, sinch_port, times, seed)
+        yield fleet
+
+
+def _start_all(fleet: Fleet, sinch_port: int, times: Times, seed: int) -> None:
+    network = fleet.network
+    webhook_ports = {name: ports.free_port() for name in WEBHOOKS}
+    callbacks = network.connect("callbacks", *webhook_ports.values())
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "NO_PROXY": ports.HOST,
+        "no_proxy": ports.HOST,
+        **fleet.stack.env,
+        "SINCH_SERVICE_PLAN_ID": "chaos-plan",
+        "SINCH_API_TOKEN": secrets.token_urlsafe(24),
+        "SINCH_FROM_NUMBER": SENDER,
+        "SINCH_BASE_URL": f"http://{ports.HOST}:{network.connect('sinch', sinch_port)}",
+        "SINCH_CALLBACK_URL": f"http://{ports.HOST}:{callbacks}/webhooks/sinch/delivery",
+        "SINCH_WEBHOOK_SECRETS": secrets.token_urlsafe(24),
+        "SINCH_MESSAGES_PER_SECOND": str(times.rate),
+        "SINCH_REQUESTS_PER_MINUTE": "6000",
+        "LEASE_SECONDS": str(times.lease),
+        "SETTLE_SECONDS": str(times.settle),
+        "RECONCILE_AFTER_SECONDS": "5",
+        "RECONCILE_INTERVAL_SECONDS": "2",
+        "LOG_FORMAT": "json",
+    }
+    started = [fleet.start("simulator", ["simulator", "--port", str(sinch_port), "--seed", str(seed)], environment)]
+    for name, port in webhook_ports.items():
+        started.append(fleet.start(name, ["webhook", "--port", str(port)], _linked(fleet, name, environment)))
+    _wait_for(f"http://{ports.HOST}:{sinch_port}/_sim/health", started[0])
+    _misbehave(fleet.simulator, times)
+    for child, port in zip(started[1:], webhook_ports.values(), strict=True):
+        _wait_for(f"http://{ports.HOST}:{port}/readyz", child)
+    for name in SCHEDULERS:
+        fleet.start(name, ["run"], _linked(fleet, name, environment))
+
+
+def _linked(fleet: Fleet, name: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Each process reaches Supabase by a way of its own, so that one alone can lose it."""
+    api = fleet.network.connect(f"{name} to Supabase", _port(environment["SUPABASE_URL"]))
+    database = fleet.network.connect(f"{name} to PostgreSQL", _port(environment["OUTBOX_DB_URL"]))
+    url = environment["OUTBOX_DB_URL"].replace(f":{_port(environment['OUTBOX_DB_URL'])}/", f":{database}/")
+    return {**environment, "SUPABASE_URL": f"http://{ports.HOST}:{api}", "OUTBOX_DB_URL": url}
+
+
+def _port(url: str) -> int:
+    port = urlsplit(url).port
+    if port is None:
+        raise ValueError(f"{url} names no port")
+    return port
+
+
+def _misbehave(simulator: Control, times: Times) -> None:
+    """Everything that a provider does to its customers, now and then. Nothing is late by more than the engine waits for."""
+    simulator.change(
+        latency=(0.0, 0.15),
+        list_lag=times.settle / 2,
+        reports=ReportFaults(late=0.02, late_by=(0.5, 3.0), repeated=0.05, reordered=0.05, lost=0.01, contradictory=0.01),
+        retry_scale=0.1,
+        record_callbacks=True,
+        requests=(
+            control.timeout_after_accepting(times=None, probability=0.01),
+            control.timeout_before_accepting(times=None, probability=0.005),
+            control.reset_after_accepting(times=None, probability=0.02),
+            control.reset_before_accepting(times=None, probability=0.01),
+            control.error_after_accepting(500, times=None, probability=0.01),
+            control.unreadable_after_accepting(times=None, probability=0.01),
+            control.throttle(retry_after="1", times=None, probability=0.01),
+            control.unavailable_page(times=None, probability=0.01),
+            control.unavailable_page(times=None, probability=0.03, on="list"),
+            Fault(effect="delay", seconds=(0.1, times.deadline + times.settle / 2), probability=0.01),
+        ),
+    )
+
+
+def _wait_for(url: str, child: Child) -> None:
+    def answers() -> bool:
+        child.check()
+        try:
+            return httpx.get(url, timeout=2, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    if not processes.wait_until(answers, READY_SECONDS):
+        raise PartFailed(f"the {child.name} did not answer within {READY_SECONDS:.0f} s: see {child.log}")

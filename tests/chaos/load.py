@@ -1,0 +1,82 @@
+"""The messages that are sent through all the trouble, and the app that inserts them."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from sandbox.demo.work import Message, number
+from tests.chaos.database import Database
+
+MOST_MESSAGES: Final = 70_000
+"""So many different numbers there are for fiction."""
+_TEXTS: Final = ("Your table is ready.", "Your parcel is here.", "Doors open at eight.", "We moved your appointment.")
+_CODES: Final = 0.03
+_AT_ONCE: Final = 0.1
+_CHUNK: Final = 0.02
+_INSERTED_BY: Final = 0.6
+
+# Numbers that the simulator treats badly go by their last seven digits; no area code 555 exists, so they are nobody's.
+_ENDING_BADLY: Final = ("9990402", "9990411", "9990034", "9990062", "9990152")
+_TEMPORARY: Final = "9991404"
+_REFUSED: Final = "9990001"
+
+
+def plan_load(count: int, random: Random) -> list[Message]:
+    """So many messages: most share a few texts, some are one-time codes, a few numbers come to a bad end."""
+    trouble = _trouble()[: count // 20]
+    ordinary = [_ordinary(place, random) for place in random.sample(range(count), count - len(trouble))]
+    messages = [*ordinary, *trouble]
+    random.shuffle(messages)
+    return messages
+
+
+def _ordinary(place: int, random: Random) -> Message:
+    if random.random() < _CODES:
+        return Message(number(place), f"Your code is {random.randrange(100_000, 1_000_000)}.", columns={"priority": 0})
+    return Message(number(place), random.choice(_TEXTS))
+
+
+def _trouble() -> list[Message]:
+    return [
+        Message(f"+1555{_REFUSED}", _TEXTS[0], sent=False),
+        *(Message(f"+1555{ending}", _TEXTS[0]) for ending in _ENDING_BADLY),
+        Message(f"+1555{_TEMPORARY}", _TEXTS[1]),
+    ]
+
+
+class Inserter:
+    """An app that inserts its rows bit by bit, and once more where it does not know whether they were taken.
+
+    Its idempotency keys make that harmless. ``seconds`` is how long the whole drain is meant to take.
+    """
+
+    def __init__(self, messages: Sequence[Message], seconds: float) -> None:
+        self._messages = messages
+        self._seconds = seconds
+        self.inserted = 0
+
+    @property
+    def done(self) -> bool:
+        return self.inserted == len(self._messages)
+
+    def advance(self, db: Database, elapsed: float) -> None:
+        """Insert what should have been inserted by now."""
+        total = len(self._messages)
+        share = _AT_ONCE + (1 - _AT_ONCE) * elapsed / (self._seconds * _INSERTED_BY)
+        while not self.done and self.inserted < share * total:
+            upto = min(total, self.inserted + max(1, int(total * _CHUNK)))
+            if not self._insert(db, range(self.inserted, upto)):
+                return
+            self.inserted = upto
+
+    def _insert(self, db: Database, places: range) -> bool:
+        rows = [self._messages[place] for place in places]
+        return db.does(
+            "insert into public.outbox (idempotency_key, recipient, body, priority)"
+            " select * from unnest(%s::text[], %s::text[], %s::text[], %s::smallint[])"
+            " on conflict (idempotency_key) do nothing",
+            [f"chaos-{place}" for place in places],
+            [message.recipient for message in rows],
+            [message.text for message in rows],
+            [message.columns.get("priority") for message in rows],
+        )

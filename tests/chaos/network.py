@@ -1,0 +1,187 @@
+"""The network between the processes, as TCP proxies that can be told to fail: half-open, or cut.
+
+A frozen flow carries nothing and closes nothing, as when a firewall has forgotten it. What its sender wrote meanwhile is
+delivered at the thaw, late, unless the sender has reset the connection: then it never arrives, as on a real wire.
+"""
+
+import asyncio
+import random
+import socket
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, TypeVar
+
+from sandbox.local.ports import HOST
+
+T = TypeVar("T")
+_CHUNK = 65536
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Network:
+    """Links by name, all in one thread of their own. Every method may be called from any other thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="network")
+        self._links: dict[str, Link] = {}
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def connect(self, name: str, *targets: int) -> int:
+        """Make a link to these ports of the loopback interface, used in turn. Answers the port that leads there."""
+        link = self._links[name] = Link(targets)
+        return asyncio.run_coroutine_threadsafe(link.listen(), self._loop).result()
+
+    def freeze(self, name: str) -> None:
+        """Carry nothing more over this link, and close nothing."""
+        self._do(self._links[name].freeze)
+
+    def forget_some(self, name: str, chance: random.Random) -> None:
+        """Freeze about half of the flows that are open now. New ones get through."""
+        self._do(lambda: self._links[name].forget_some(chance))
+
+    def thaw(self, name: str) -> None:
+        """Deliver what was held back, and go on."""
+        self._do(self._links[name].thaw)
+
+    def cut(self, name: str) -> None:
+        """Reset every connection of this link."""
+        self._do(self._links[name].cut)
+
+    def _do(self, work: Callable[[], T]) -> T:
+        async def inside() -> T:
+            return work()
+
+        return asyncio.run_coroutine_threadsafe(inside(), self._loop).result()
+
+    async def _close(self) -> None:
+        for link in self._links.values():
+            await link.close()
+
+
+class Link:
+    """One listening port and the flows that came through it."""
+
+    def __init__(self, targets: Sequence[int]) -> None:
+        self._targets = list(targets)
+        self._server: asyncio.Server | None = None
+        self._frozen = False
+        self._flows: dict[Flow, asyncio.Task[None]] = {}
+
+    async def listen(self) -> int:
+        self._server = await asyncio.start_server(self._accept, HOST, 0, backlog=512)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def freeze(self) -> None:
+        self._frozen = True
+        for flow in self._flows:
+            flow.gate.clear()
+
+    def forget_some(self, chance: random.Random) -> None:
+        for flow in self._flows:
+            if chance.random() < 0.5:
+                flow.gate.clear()
+
+    def thaw(self) -> None:
+        self._frozen = False
+        for flow in self._flows:
+            flow.gate.set()
+
+    def cut(self) -> None:
+        for task in self._flows.values():
+            task.cancel()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+        await asyncio.gather(*self._flows.values(), return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # In turn, so that each of several targets gets its share; one that is down is passed over.
+        self._targets.append(self._targets.pop(0))
+        flow = Flow(End(reader, writer), tuple(self._targets))
+        if not self._frozen:
+            flow.gate.set()
+        task = self._flows[flow] = asyncio.create_task(flow.run())
+        task.add_done_callback(lambda _: self._flows.pop(flow, None))
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+class End:
+    """One side of a flow."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._held: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def listen(self) -> None:
+        """Take what comes, until this side has said all. A reset ends it with an error, and then nothing held is delivered."""
+        while chunk := await self._reader.read(_CHUNK):
+            self._held.put_nowait(chunk)
+        self._held.put_nowait(b"")
+
+    async def deliver_to(self, other: "End", gate: asyncio.Event) -> None:
+        while True:
+            chunk = await self._held.get()
+            await gate.wait()
+            if not chunk:
+                other._writer.write_eof()
+                return
+            other._writer.write(chunk)
+            await other._writer.drain()
+
+    def reset(self) -> None:
+        """Close without a farewell."""
+        with suppress(OSError):
+            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._writer.transport.abort()
+
+
+class Flow:
+    """One connection through a link. Its far end is opened once the gate is open."""
+
+    def __init__(self, near: End, targets: Sequence[int]) -> None:
+        self.gate = asyncio.Event()
+        self._near = near
+        self._targets = targets
+        self._far: End | None = None
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._near.listen())
+                tasks.create_task(self._join(tasks))
+        except* OSError:
+            pass  # a side reset it, or nobody listens: the other side learns of it below
+        finally:
+            for end in filter(None, (self._near, self._far)):
+                end.reset()
+
+    async def _join(self, tasks: asyncio.TaskGroup) -> None:
+        await self.gate.wait()
+        self._far = far = await self._open()
+        tasks.create_task(far.listen())
+        tasks.create_task(self._near.deliver_to(far, self.gate))
+        tasks.create_task(far.deliver_to(self._near, self.gate))
+
+    async def _open(self) -> End:
+        for target in self._targets:
+            with suppress(OSError):
+                return End(*await asyncio.open_connection(HOST, target))
+        raise ConnectionRefusedError

@@ -1,0 +1,59 @@
+"""Processes of two versions run side by side during a rollout, and call the database's functions by name and argument."""
+
+from pathlib import Path
+
+from jobs.gateway import Claim, Dispatch, Look
+from tests.stack import Connection
+
+KNOWN = Path(__file__).with_name("functions.txt")
+
+SIGNATURES = """
+    select format('%s(%s) returns %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid))
+    from pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname like 'outbox\\_%'
+      and pg_get_function_result(p.oid) <> 'trigger'
+    order by 1
+"""
+
+
+def signatures(db: Connection) -> list[str]:
+    return [str(signature) for (signature,) in db.execute(SIGNATURES.encode()).fetchall()]
+
+
+def test_the_functions_that_processes_call_stay_as_they_are(db: Connection) -> None:
+    known, present = KNOWN.read_text(encoding="utf-8").splitlines(), signatures(db)
+
+    gone, new = sorted(set(known) - set(present)), sorted(set(present) - set(known))
+    assert not gone, (
+        "an older process still calls\n  "
+        + "\n  ".join(gone)
+        + "\nA function whose arguments or answer change gets a new name, "
+        "and the old one stays for one release (docs/decisions/0001-rooms.md). Only what no released version calls may be "
+        f"changed here, in {KNOWN.name}. New in the database:\n  " + "\n  ".join(new)
+    )
+
+
+def test_no_function_has_a_second_form_that_a_call_by_names_could_mean(db: Connection) -> None:
+    names = [signature.partition("(")[0] for signature in signatures(db)]
+
+    assert sorted(set(names)) == names
+
+
+def test_an_older_process_reads_answers_that_say_more_than_it_knows() -> None:
+    dispatch = {
+        "dispatch_id": "d",
+        "lease_token": "1",
+        "sender": None,
+        "body": "hello",
+        "expire_at": None,
+        "wait_seconds": 0,
+        "recipients": ["+12025550100"],
+        "texts": None,
+        "of_a_later_version": True,
+    }
+    look = {"dispatch_id": "d", "lease_token": "1", "since": "2026-01-01T00:00:00+00:00", "of_a_later_version": [1]}
+
+    claim = Claim.parse({"dispatches": [dispatch], "more": False, "of_a_later_version": {}})
+
+    assert claim.dispatches == (Dispatch.parse(dispatch),)
+    assert Look.parse(look).dispatch_id == "d"

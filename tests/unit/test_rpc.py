@@ -1,0 +1,31 @@
+"""What a call to the database makes of the ways in which a connection fails."""
+
+import httpx
+import pytest
+from supabase import AsyncClientOptions, create_async_client
+
+from jobs.gateway.rpc import Rpc
+from jobs.recording import GatewayUnavailable
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("silence"),
+        httpx.RemoteProtocolError("it hung up"),
+        # What anyio raises for a connection that was reset the moment it was made.
+        AttributeError("'NoneType' object has no attribute 'getpeername'"),
+    ],
+    ids=["refused", "silence", "hung up", "reset while connecting"],
+)
+async def test_a_connection_that_fails_in_any_way_is_passing_trouble(error: Exception) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as http:
+        options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)
+        rpc = Rpc(await create_async_client("http://supabase.test", "sb_secret_key", options), http)
+
+        with pytest.raises(GatewayUnavailable, match="outbox_ping"):
+            await rpc.call("outbox_ping", {})
