@@ -134,16 +134,18 @@ create trigger campaigns_change before insert or update of name, template, sende
 create function outbox_engine.member_problem(t public.templates, p_campaign text) returns text
 language sql stable set search_path = ''
 as $$
-  select format('member %L of campaign %L: %s', x.external_id, x.campaign, x.problem)
-  from (
-    select m.external_id, m.campaign, outbox_engine.text_problem(t, m.parameters, false) as problem
+  with suspects as materialized (
+    select m.external_id, m.campaign, m.parameters
     from outbox_engine.text_bounds(t) b
     cross join public.campaigns c
     join public.campaign_members m on m.campaign = c.name
     where (c.name = p_campaign or (p_campaign is null and c.template = t.name and c.status = 'active'))
       and (not m.parameters ?& b.required or b.literal + b.most * char_length(m.parameters::text) > 2000)
-  ) x
-  where x.problem is not null
+  )
+  select format('member %L of campaign %L: %s', s.external_id, s.campaign, p.problem)
+  from suspects s
+  cross join lateral (select outbox_engine.text_problem(t, s.parameters, false) as problem) p
+  where p.problem is not null
   limit 1
 $$;
 
@@ -151,14 +153,16 @@ $$;
 create function outbox_engine.waiting_problem(t public.templates) returns text
 language sql stable set search_path = ''
 as $$
-  select format('waiting message %s: %s', x.id, x.problem)
-  from (
-    select o.id, outbox_engine.text_problem(t, o.parameters, false) as problem
+  with suspects as materialized (
+    select o.id, o.parameters
     from outbox_engine.text_bounds(t) b
     join public.outbox o on o.template = t.name and o.queue is not null
     where o.parameters is null or not o.parameters ?& b.required or b.literal + b.most * char_length(o.parameters::text) > 2000
-  ) x
-  where x.problem is not null
+  )
+  select format('waiting message %s: %s', s.id, p.problem)
+  from suspects s
+  cross join lateral (select outbox_engine.text_problem(t, s.parameters, false) as problem) p
+  where p.problem is not null
   limit 1
 $$;
 
