@@ -12,6 +12,7 @@ from jobs.inbound import InboundPolling
 from jobs.job import Job
 from jobs.providers import registry
 from jobs.providers.base import Provider
+from jobs.reach import Reach
 from jobs.reconcile import Reconciliation
 from jobs.recover import Recovery
 from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings
@@ -49,14 +50,15 @@ async def build_engine(
         messages_per_second=sinch.sinch_messages_per_second,
         requests_per_minute=sinch.sinch_requests_per_minute,
     )
+    reach = Reach()
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     jobs: tuple[Job, ...] = (
         Dispatcher(
             gateway=gateway, provider=provider, plan=plan, worker=worker, settings=settings, waits_for_rates=waits_for_rates
         ),
-        Recovery(gateway=gateway, provider=provider, plan=plan, settings=settings),
-        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings),
-        InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings),
+        Recovery(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
+        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
+        InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
         Campaigns(gateway=gateway),
         Upkeep(gateway=gateway, settings=settings),
     )

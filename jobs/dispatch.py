@@ -11,7 +11,7 @@ import structlog
 from jobs.acceptances import Acceptances
 from jobs.gateway import Claim, Dispatch, Gateway, Plan
 from jobs.leases import Leases, clock
-from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refusal, Refused, Submission
+from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refused, Submission
 from jobs.retry import until_answered
 from jobs.settings import EngineSettings
 from jobs.sharing import share
@@ -171,6 +171,7 @@ class Dispatcher:
         more: tuple[Dispatch, ...] = ()
         match outcome:
             case Accepted(batch_id):
+                self._say_it_works()
                 log.info(
                     "dispatch.accepted", dispatch=dispatch.dispatch_id, batch=batch_id, recipients=len(dispatch.recipients)
                 )
@@ -197,8 +198,9 @@ class Dispatcher:
         )
 
     def _log_refused(self, dispatch: Dispatch, refused: Refused) -> None:
-        level = log.error if refused.why in (Refusal.ACCOUNT, Refusal.SETTING) else log.warning
-        level(
+        # A probe that finds the plan as it was is no news. What somebody has to mend becomes an alarm in the database.
+        say = log.debug if refused.why == self._said else log.warning
+        say(
             "dispatch.refused",
             dispatch=dispatch.dispatch_id,
             why=refused.why.value,
@@ -208,16 +210,15 @@ class Dispatcher:
         )
 
     def _say(self, claim: Claim) -> None:
-        """A pause is said once when it begins and once when it ends."""
-        if claim.paused == self._said:
-            return
-        if claim.paused is not None:
+        """A pause is said once when it begins. Where it lets a request through, that is a probe and not yet its end."""
+        if claim.paused is not None and claim.paused != self._said:
             log.warning("plan.paused", plan=self._plan.plan, kind=claim.paused, reason=claim.reason, seconds=claim.wait_seconds)
-        elif claim.dispatches:
+            self._said = claim.paused
+
+    def _say_it_works(self) -> None:
+        if self._said is not None:
             log.info("plan.resumed", plan=self._plan.plan)
-        else:
-            return
-        self._said = claim.paused
+            self._said = None
 
 
 def _rows_for_next(claim: Claim, asked: int, rows: int) -> int:

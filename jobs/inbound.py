@@ -1,12 +1,9 @@
 """Fetches messages from phones that no callback brought: a STOP must not depend on one callback."""
 
-import structlog
-
 from jobs.gateway import Gateway, Plan, Window
 from jobs.providers.base import Provider, ProviderError
+from jobs.reach import Reach
 from jobs.settings import EngineSettings
-
-log = structlog.get_logger()
 
 
 class InboundPolling:
@@ -14,11 +11,12 @@ class InboundPolling:
 
     name = "inbound"
 
-    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings) -> None:
+    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
         self.interval = settings.reconcile_interval_seconds
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
+        self._reach = reach
         self._deadline = settings.lease_seconds / 3
 
     async def tick(self) -> None:
@@ -28,7 +26,7 @@ class InboundPolling:
         try:
             finished = await self._read(window)
         except ProviderError as error:
-            log.warning("inbound.interrupted", error=error.error)
+            self._reach.unanswered(self.name, error)
             return
         if finished:
             await self._gateway.finish_inbound_window(self._plan, window)
@@ -38,6 +36,7 @@ class InboundPolling:
         page = 0
         while await self._gateway.draw_requests(self._plan, "poll"):
             listing = await self._provider.inbounds(start=window.start, end=window.end, page=page, deadline=self._deadline)
+            self._reach.answered(self.name)
             if listing.items:
                 await self._gateway.record_inbounds(listing.items, source="reconcile")
             if listing.unusable:

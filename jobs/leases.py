@@ -34,6 +34,7 @@ class Leases:
         self._held: dict[str, Dispatch] = {}
         self._ends: dict[str, float] = {}
         self._heart: asyncio.Task[None] | None = None
+        self._unrenewed = False
 
     def hold(self, dispatches: Sequence[Dispatch], *, since: float) -> None:
         """Hold these from now on. ``since`` is the monotonic time before their claim was sent."""
@@ -73,8 +74,11 @@ class Leases:
         try:
             kept = await self._renew(held)
         except GatewayError as error:
-            log.warning("lease.not_renewed", dispatches=len(held), error=str(error))
+            if not self._unrenewed:
+                log.warning("lease.not_renewed", dispatches=len(held), error=str(error))
+            self._unrenewed = True
             return
+        self._unrenewed = False
         for dispatch in held:
             if dispatch.dispatch_id not in self._held:
                 continue

@@ -7,6 +7,7 @@ import structlog
 
 from jobs.gateway import Gateway, Plan, Window
 from jobs.providers.base import Provider, ProviderError, Report
+from jobs.reach import Reach
 from jobs.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -24,11 +25,12 @@ class Reconciliation:
 
     name = "reconcile"
 
-    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings) -> None:
+    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
         self.interval = settings.reconcile_interval_seconds
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
+        self._reach = reach
         self._deadline = settings.lease_seconds / 3
 
     async def tick(self) -> None:
@@ -40,7 +42,7 @@ class Reconciliation:
                 await self._ask_for(batch_id)
         except ProviderError as error:
             # What was not read now is asked for again later.
-            log.warning("reconcile.interrupted", error=error.error)
+            self._reach.unanswered(self.name, error)
         except _OutOfRequests:
             log.info("reconcile.out_of_requests", batches=len(asks.batches))
 
@@ -51,6 +53,7 @@ class Reconciliation:
             listing = await self._provider.finished_reports(
                 start=window.start, end=window.end, page=page, deadline=self._deadline
             )
+            self._reach.answered(self.name)
             await self._record(listing.items)
             if listing.unusable:
                 await self._gateway.keep_callbacks(listing.unusable)
@@ -61,6 +64,7 @@ class Reconciliation:
     async def _ask_for(self, batch_id: str) -> None:
         await self._draw()
         reports = await self._provider.batch_reports(batch_id, deadline=self._deadline)
+        self._reach.answered(self.name)
         if reports is None:
             log.warning("reconcile.batch_unknown", batch=batch_id)
             return

@@ -6,6 +6,7 @@ import structlog
 
 from jobs.gateway import Gateway, Look, Plan
 from jobs.providers.base import Provider, ProviderError
+from jobs.reach import Reach
 from jobs.retry import until_answered
 from jobs.settings import EngineSettings
 
@@ -19,11 +20,12 @@ class Recovery:
 
     name = "recover"
 
-    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings) -> None:
+    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
         self.interval = min(5.0, settings.settle_seconds / 4)
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
+        self._reach = reach
         self._settings = settings
         self._deadline = settings.lease_seconds / 3
 
@@ -40,9 +42,10 @@ class Recovery:
             found = await self._read(look)
         except ProviderError as error:
             # An error is no look. Nothing is known, nothing is decided.
-            log.warning("look.failed", dispatch=look.dispatch_id, error=error.error)
+            self._reach.unanswered(self.name, error)
             await self._gateway.postpone_look(look, seconds=error.retry_after or self._settings.settle_seconds / 4)
             return
+        self._reach.answered(self.name)
         if found is None:
             await self._gateway.postpone_look(look, seconds=1.0)
             return

@@ -1,18 +1,22 @@
 """`outbox run` as an operator meets it: wrong settings, one pass, a polite end, a database that goes away."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 
 from sandbox.local import processes
 from sandbox.local.stack import LocalStack
-from sandbox.simulator.server import Running
-from tests.engine import insert, statuses
+from sandbox.simulator.server import Running, process
+from tests.engine import insert, later, statuses
 from tests.stack import Connection
 
 WAIT_SECONDS = 30.0
@@ -29,14 +33,40 @@ def environment(stack: LocalStack, sinch: Running) -> dict[str, str]:
     }
 
 
+class Log:
+    """What a process says, by the names of the events."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def events(self) -> list[str]:
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line)["event"] for line in lines if line.endswith("\n")]
+
+    def count(self, *names: str) -> list[int]:
+        events = self.events()
+        return [events.count(name) for name in names]
+
+    def has(self, name: str) -> bool:
+        return name in self.events()
+
+
+Scheduler = tuple["subprocess.Popen[bytes]", Log]
+
+
 @contextmanager
-def scheduler(settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    child = subprocess.Popen([sys.executable, "-m", "scheduler", "run"], env=settings, stderr=subprocess.PIPE, text=True)
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.communicate()
+def scheduler(settings: dict[str, str]) -> Iterator[Scheduler]:
+    """`outbox run` as a process, from when it began to tick."""
+    with NamedTemporaryFile() as said:
+        command = [sys.executable, "-m", "scheduler", "run"]
+        child = subprocess.Popen(command, env=settings | {"LOG_FORMAT": "json"}, stderr=said)
+        log = Log(Path(said.name))
+        try:
+            assert processes.wait_until(lambda: log.has("scheduler.started"), WAIT_SECONDS)
+            yield child, log
+        finally:
+            child.kill()
+            child.wait()
 
 
 def once(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -88,31 +118,119 @@ def test_secrets_and_numbers_stay_out_of_the_log(stack: LocalStack, sinch: Runni
 
 
 def test_it_sends_what_comes_and_ends_politely_on_sigterm(stack: LocalStack, sinch: Running, db: Connection) -> None:
-    with scheduler(environment(stack, sinch)) as child:
+    with scheduler(environment(stack, sinch)) as (child, _):
         insert(db, 5)
         assert processes.wait_until(lambda: statuses(db) == {"sent": 5}, WAIT_SECONDS)
 
         child.send_signal(signal.SIGTERM)
 
-        assert child.wait(timeout=10) == 0
+        assert child.wait(timeout=WAIT_SECONDS) == 0
 
 
-def test_it_recovers_by_itself_when_supabase_was_away(stack: LocalStack, sinch: Running, db: Connection) -> None:
+def test_on_sigterm_open_requests_finish_and_nothing_new_is_begun(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    sinch.control.change(latency=1.5)
+    with scheduler(environment(stack, sinch)) as (child, log):
+        insert(db, 5)
+        assert processes.wait_until(lambda: statuses(db) == {"sending": 5}, WAIT_SECONDS)
+
+        child.send_signal(signal.SIGTERM)
+        assert processes.wait_until(lambda: log.has("scheduler.stopping"), WAIT_SECONDS)
+        insert(db, 3, first=10)
+
+        assert child.wait(timeout=WAIT_SECONDS) == 0
+        assert log.count("dispatch.accepted", "scheduler.stopped", "work.cut_off") == [1, 1, 0]
+    assert statuses(db) == {"sent": 5, "pending": 3}
+
+
+@pytest.mark.slow
+def test_a_request_still_open_after_nine_seconds_is_left_to_recovery(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    settings = {**environment(stack, sinch), "LEASE_SECONDS": "60", "SETTLE_SECONDS": "0.2"}
+    sinch.control.change(latency=15)
+    insert(db, 5)
+    with scheduler(settings) as (child, log):
+        assert processes.wait_until(lambda: statuses(db) == {"sending": 5}, WAIT_SECONDS)
+        child.send_signal(signal.SIGTERM)
+
+        assert child.wait(timeout=WAIT_SECONDS) == 0
+        assert log.count("work.cut_off", "scheduler.stopped") == [1, 1]
+    assert statuses(db) == {"sending": 5}
+
+    sinch.control.change(latency=0)
+    later(db, "2 minutes")
+    with scheduler(settings):
+        assert processes.wait_until(lambda: statuses(db) == {"sent": 5}, 2 * WAIT_SECONDS)
+    assert sinch.control.summary().sent_twice == 0
+    assert sinch.control.summary().messages == 5
+
+
+def test_a_second_ctrl_c_ends_it_at_once(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    sinch.control.change(latency=15)
+    insert(db)
+    with scheduler(environment(stack, sinch)) as (child, log):
+        assert processes.wait_until(lambda: statuses(db) == {"sending": 1}, WAIT_SECONDS)
+
+        child.send_signal(signal.SIGINT)
+        assert processes.wait_until(lambda: log.has("scheduler.stopping"), WAIT_SECONDS)
+        child.send_signal(signal.SIGINT)
+
+        assert child.wait(timeout=WAIT_SECONDS) == 130
+        assert log.count("work.cut_off", "scheduler.stopped") == [0, 0]
+
+
+def test_supabase_away_at_the_start_and_later_is_said_once_each_time_and_got_over(
+    stack: LocalStack, sinch: Running, db: Connection
+) -> None:
     insert(db, 5)
     stack.stop_api()
-    with scheduler(environment(stack, sinch)) as child:
-        assert child.stderr is not None
-        assert any("supabase.away" in line for line in child.stderr)
+    with scheduler(environment(stack, sinch)) as (_, log):
+        assert processes.wait_until(lambda: log.has("supabase.away"), WAIT_SECONDS)
         stack.restart_api()
+        assert processes.wait_until(lambda: log.has("supabase.back"), 2 * WAIT_SECONDS)
+        assert processes.wait_until(lambda: statuses(db) == {"sent": 5}, WAIT_SECONDS)
 
-        assert processes.wait_until(lambda: statuses(db) == {"sent": 5}, 2 * WAIT_SECONDS)
+        stack.stop_api()
+        insert(db, 5, first=10)
+        assert processes.wait_until(lambda: log.count("supabase.away") == [2], WAIT_SECONDS)
+        stack.restart_api()
+        assert processes.wait_until(lambda: statuses(db) == {"sent": 10}, 2 * WAIT_SECONDS)
+        assert processes.wait_until(lambda: log.count("supabase.away", "supabase.back") == [2, 2], 2 * WAIT_SECONDS)
+    assert sinch.control.summary().sent_twice == 0
+
+
+def test_sinch_away_at_the_start_is_said_once_and_got_over(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as reserved:
+        port = str(reserved.getsockname()[1])
+    insert(db, 5)
+    with scheduler({**environment(stack, sinch), "SINCH_BASE_URL": f"http://127.0.0.1:{port}"}) as (_, log):
+        assert processes.wait_until(lambda: tries(db) >= 3, WAIT_SECONDS)
+        assert log.count("dispatch.refused", "plan.paused", "provider.away", "plan.resumed") == [1, 1, 1, 0]
+
+        with process("--port", port, "--plan", sinch.plan.id, "--token", sinch.plan.token) as back:
+            assert processes.wait_until(lambda: statuses(db) == {"sent": 5}, WAIT_SECONDS)
+            assert processes.wait_until(lambda: log.count("plan.resumed") == [1], WAIT_SECONDS)
+            assert back.control.summary().messages == 5
+    assert db.execute("select max(attempts) from public.outbox").fetchone() == (1,)
+
+
+def tries(db: Connection) -> int:
+    """How often sending was tried since the plan is paused."""
+    row = db.execute("select tries from outbox_engine.plan_pauses").fetchone()
+    return 0 if row is None else int(str(row[0]))
+
+
+def test_a_single_run_without_supabase_ends_with_one(stack: LocalStack, sinch: Running) -> None:
+    ran = once({**environment(stack, sinch), "SUPABASE_URL": "http://127.0.0.1:9"})
+
+    assert ran.returncode == 1
+    assert ran.stderr.count("supabase.away") == 1
+    assert "Traceback" not in ran.stderr
 
 
 def test_rows_of_a_killed_process_are_sent_once_by_the_next(stack: LocalStack, sinch: Running, db: Connection) -> None:
     settings = {**environment(stack, sinch), "LEASE_SECONDS": "3", "SETTLE_SECONDS": "1"}
     sinch.control.change(latency=0.5)
     insert(db, 50)
-    with scheduler(settings) as killed:
+    with scheduler(settings) as (killed, _):
         assert processes.wait_until(lambda: statuses(db) == {"sending": 50}, WAIT_SECONDS)
         killed.kill()
     with scheduler(settings):

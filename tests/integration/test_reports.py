@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from jobs.gateway import Gateway
 from jobs.providers.base import Inbound, Report, Summary, Unusable
 from jobs.recording import GatewayRefused
+from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
 from tests.engine import MakeRig, Rig, column, insert, later, number, plan_of, statuses, trail
 from tests.stack import Connection
@@ -161,6 +163,21 @@ async def test_a_missed_stop_is_fetched_and_ends_what_waits(rig: Rig, db: Connec
     await rig.tick("inbound")
 
     assert column(db, "status", row) == "suppressed"
+
+
+async def test_a_provider_that_answers_no_questions_is_said_once_and_asked_again(rig: Rig, db: Connection) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    rig.simulator.settle()
+    rig.simulator.add(faults.unavailable_page(times=4, on="any"))
+
+    with capture_logs() as logs:
+        for _ in range(4):
+            later(db, "10 minutes")
+            await rig.tick("reconcile", "inbound")
+
+    assert column(db, "status", row) == "delivered"
+    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["provider.away", "provider.back"]
 
 
 async def test_a_late_start_does_not_undo_a_newer_stop(gateway: Gateway, db: Connection) -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from jobs.settings import EngineSettings
 from sandbox.simulator import control as faults
@@ -142,11 +143,13 @@ async def test_an_error_while_looking_is_no_look(make_rig: MakeRig, db: Connecti
     rig.simulator.add(faults.reset_before_accepting(), faults.unavailable_page(times=5, on="list"))
 
     await rig.tick("dispatch")
-    for _ in range(5):
-        later(db, SETTLED)
-        await rig.tick("recover", "dispatch")
+    with capture_logs() as logs:
+        for _ in range(5):
+            later(db, SETTLED)
+            await rig.tick("recover", "dispatch")
 
     assert statuses(db) == {"sending": 1}
+    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["provider.away"]
 
 
 async def test_a_batch_that_shows_up_between_the_looks_is_adopted(make_rig: MakeRig, db: Connection) -> None:
@@ -340,4 +343,5 @@ async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: Make
     await rig.dispatcher.drain()
 
     assert statuses(db) == {"pending": 3}
+    assert db.execute("select sum(attempts) from public.outbox").fetchone() == (0,)
     assert "send" not in rig.simulator.summary().requests
