@@ -75,6 +75,8 @@ create table outbox_engine.plans (
   requests_per_minute integer not null,
   tokens double precision not null,
   refilled_at timestamptz not null,
+  -- Null is all. The processes are told by their settings; this is remembered for previews alone.
+  allowed_countries text[],
   throttles smallint not null default 0,
   shared_refusals smallint not null default 0,
   primary key (provider, plan)

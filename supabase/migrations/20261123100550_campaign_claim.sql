@@ -67,10 +67,9 @@ begin
     from picked p
     join windows w using (campaign, zone)
   ),
-  counted as (
+  ranked as (
     select j.*,
       row_number() over (partition by j.recipient, j.open order by j.priority, j.due_at, j.id) - 1 as earlier,
-      sum(j.parts) over (partition by j.campaign, j.open order by j.priority, j.due_at, j.id) as running,
       h.today, h.this_week, b.spent, b.spent_today
     from judged j
     left join lateral (
@@ -85,6 +84,13 @@ begin
       join outbox_engine.campaign_spend s using (campaign)
       group by s.campaign
     ) b on b.campaign = j.campaign
+  ),
+  -- What a cap holds back takes no money from what comes after it.
+  counted as (
+    select r.*,
+      sum(r.parts) filter (where coalesce(r.today + r.earlier < r.daily_cap, true) and coalesce(r.this_week + r.earlier < r.weekly_cap, true))
+        over (partition by r.campaign, r.open order by r.priority, r.due_at, r.id) as running
+    from ranked r
   )
   select c.id,
     case

@@ -74,6 +74,9 @@ begin
   end if;
 
   v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+  if v_plan.allowed_countries is distinct from p_allowed_countries then
+    update outbox_engine.plans set allowed_countries = p_allowed_countries where provider = p_provider and plan = p_plan;
+  end if;
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
   v_pause := outbox_engine.pause_of(p_provider, p_plan, p_credential, v_now);

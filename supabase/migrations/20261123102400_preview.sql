@@ -1,0 +1,281 @@
+-- Look before you send: the coming messages of a campaign as the expansion and the claim would decide about them if nothing
+-- changed from now on, and what they cost. Nothing here writes.
+
+-- A campaign as it would be if it were started or resumed now. Refuses a name nobody knows.
+create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz) returns public.campaigns
+language plpgsql stable set search_path = ''
+as $$
+declare
+  c public.campaigns;
+begin
+  select * into c from public.campaigns where name = p_campaign;
+  if not found then
+    perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
+  end if;
+  if c.status in ('draft', 'ended') then
+    c.activated_at := p_now;
+  end if;
+  c.status := 'active';
+  return c;
+end
+$$;
+
+-- The countries the running processes may send to, as their claims last said; null is all of them. A row may be claimed by any
+-- plan, so what one of them allows is allowed.
+create function outbox_engine.countries_allowed() returns text[]
+language sql stable set search_path = ''
+as $$
+  select case when bool_and(p.allowed_countries is not null) then array_agg(a.country) end
+  from outbox_engine.plans p
+  left join lateral unnest(p.allowed_countries) a (country) on true
+$$;
+
+-- What a campaign still has to say to these members: what waits already, then each member's next times, at most `p_times`. Members
+-- that will hear nothing have one line that says why.
+create function outbox_engine.coming(c public.campaigns, p_members text[], p_times integer, p_now timestamptz)
+returns table (
+  external_id text, recipient text, parameters jsonb, zone text, at timestamptz, send_at timestamptz, problem text
+)
+language sql stable set search_path = ''
+as $$
+  with members as materialized (
+    select m as member, m.external_id, m.recipient, m.parameters, coalesce(m.timezone, c.timezone) as zone,
+      case
+        when c.schedule = 'reminder' and m.event_at is null then 'it has no event_at'
+        when coalesce(m.timezone, c.timezone) is null and outbox_engine.needs_zone(c)
+        then 'it has no timezone, and the campaign has none either'
+      end as missing
+    from public.campaign_members m
+    where m.campaign = c.name and m.external_id = any (p_members)
+  )
+  select m.external_id, x.recipient, x.parameters, m.zone, o.occurs_at, w.opens_at,
+    case
+      when w.opens_at is null then 'its window never opens'
+      when w.opens_at >= x.expires_at or w.opens_at > o.occurs_at + c.late_limit
+      then format('its window opens at %s, after its expiry or later than late_limit %s', w.opens_at, c.late_limit)
+    end
+  from members m
+  join public.campaign_occurrences o on o.campaign = c.name and o.external_id = m.external_id and not o.taken_back
+  join public.outbox x on x.id = o.outbox_id and x.queue is not null
+  cross join lateral outbox_engine.opening(
+    greatest(o.occurs_at, p_now), c.window_start, c.window_end, c.window_days, coalesce(m.zone, 'UTC')) w
+  union all
+  select m.external_id, m.recipient, m.parameters, m.zone, t.at, t.send_at, t.problem
+  from members m
+  cross join lateral outbox_engine.coming_messages(c, m.member, p_now, 'infinity', p_times) t
+  where m.missing is null
+  union all
+  select m.external_id, m.recipient, m.parameters, m.zone, null, null, m.missing
+  from members m
+  where m.missing is not null
+$$;
+
+-- The same with text, parts and country, and everything the claim would find wrong with one message alone.
+create function outbox_engine.coming_texts(c public.campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
+returns table (
+  external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint, country text, problem text
+)
+language sql stable set search_path = ''
+as $$
+  with form as materialized (
+    select f.defaults, f.plain,
+      regexp_split_to_array(f.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}') as pieces,
+      array(select m[1] from regexp_matches(f.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m) as names
+    from public.templates f
+    where f.name = c.template
+  ),
+  filled as materialized (
+    select t.*, outbox_engine.fill(f.pieces, f.names, outbox_engine.values_of(f.defaults, t.parameters), f.plain) as made,
+      outbox_engine.country_of(t.recipient) as country, (select outbox_engine.countries_allowed()) as allowed
+    from (
+      select * from outbox_engine.coming(c, p_members, p_times, p_now) order by send_at, at, external_id limit p_most
+    ) t
+    cross join form f
+  ),
+  written as materialized (
+    select *, case when char_length(made) between 1 and 2000 then made end as text from filled
+  )
+  select w.external_id, w.recipient, w.zone, w.at, w.send_at, w.text, outbox_engine.parts_of(w.text), w.country,
+    coalesce(w.problem, case
+      when s.reason is not null then 'the recipient opted out: ' || s.reason
+      when w.text is null then outbox_engine.row_problem(c.template, w.parameters)
+      when w.allowed is not null and (w.country = any (w.allowed)) is not true
+      then format('country %s is not in ALLOWED_COUNTRIES', coalesce(w.country, 'unknown'))
+    end)
+  from written w
+  left join public.suppressions s on s.recipient = w.recipient
+$$;
+
+-- Members among whom the first `p_most` messages are. A few thousand are looked at whole; of more, those with the earliest events,
+-- or the first of each zone where all share their times.
+create function outbox_engine.first_members(c public.campaigns, p_most integer) returns text[]
+language sql stable set search_path = ''
+as $$
+  with ranked as (
+    select m.external_id,
+      case when c.schedule = 'reminder'
+        then row_number() over (order by case when m.handled_until is null
+          then m.event_at + (select min(o) from unnest(c.offsets) o) else m.next_at end, m.external_id)
+        else row_number() over (partition by m.timezone, m.handled_until is null order by m.external_id)
+      end as place,
+      count(*) over () as members
+    from public.campaign_members m
+    where m.campaign = c.name
+  )
+  select coalesce(array_agg(external_id), '{}')
+  from ranked
+  where members <= 2000 or place <= case c.schedule when 'reminder' then greatest(2000, p_most) else p_most end
+$$;
+
+-- What a campaign's caps and budgets say to messages in the order they go out: null, or which limit is reached. `p_today` and
+-- `p_this_week` were sent to the recipient before; `p_before` is the place of the recipient's message before this one.
+create function outbox_engine.limits_reached(
+  c public.campaigns, p_send_at timestamptz[], p_day timestamptz[], p_week timestamptz[], p_before integer[], p_today bigint[],
+  p_this_week bigint[], p_parts smallint[], p_spend_day date[]
+) returns text[]
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_reached text[] := array_fill(null::text, array[coalesce(cardinality(p_send_at), 0)]);
+  v_spent bigint;
+  v_spent_today bigint;
+  v_today bigint;
+  v_week bigint;
+  v_other integer;
+begin
+  select coalesce(sum(parts), 0) into v_spent from outbox_engine.campaign_spend where campaign = c.name;
+  for i in 1 .. coalesce(cardinality(p_send_at), 0) loop
+    if i = 1 or p_spend_day[i] <> p_spend_day[i - 1] then
+      select coalesce(sum(parts), 0) into v_spent_today
+      from outbox_engine.campaign_spend
+      where campaign = c.name and day = p_spend_day[i];
+    end if;
+    v_today := p_today[i];
+    v_week := p_this_week[i];
+    v_other := p_before[i];
+    while v_other is not null and p_send_at[v_other] >= p_week[i] loop
+      if v_reached[v_other] is null then
+        v_week := v_week + 1;
+        v_today := v_today + (p_send_at[v_other] >= p_day[i])::integer;
+      end if;
+      v_other := p_before[v_other];
+    end loop;
+    v_reached[i] := case
+      when v_today >= c.daily_cap then format('daily_cap %s reached for this recipient', c.daily_cap)
+      when v_week >= c.weekly_cap then format('weekly_cap %s reached for this recipient', c.weekly_cap)
+      when v_spent + p_parts[i] > c.budget_parts then format('budget_parts %s of the campaign reached', c.budget_parts)
+      when v_spent_today + p_parts[i] > c.daily_budget_parts
+      then format('daily_budget_parts %s of the campaign reached', c.daily_budget_parts)
+    end;
+    if v_reached[i] is null then
+      v_spent := v_spent + p_parts[i];
+      v_spent_today := v_spent_today + p_parts[i];
+    end if;
+  end loop;
+  return v_reached;
+end
+$$;
+
+-- Caps and budgets, which depend on what goes out before: by order of going out, beside what was sent already. The rows of other
+-- campaigns that wait for the same people are not foreseen.
+create function outbox_engine.with_limits(c public.campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
+returns table (
+  external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint, country text, problem text
+)
+language sql stable set search_path = ''
+as $$
+  with texts as materialized (
+    select t.*, row_number() over (partition by t.problem is null order by t.send_at, t.at, t.external_id)::integer as place
+    from outbox_engine.coming_texts(c, p_members, p_times, p_most, p_now) t
+  ),
+  dated as materialized (
+    select t.*, d.day, d.week, d.spend_day, h.today, h.this_week,
+      lag(t.place) over (partition by t.recipient order by t.place) as before
+    from texts t
+    cross join lateral (
+      select outbox_engine.day_start(t.send_at, coalesce(t.zone, 'UTC')) as day,
+        outbox_engine.week_start(t.send_at, coalesce(t.zone, 'UTC')) as week,
+        (t.send_at at time zone coalesce(c.timezone, 'UTC'))::date as spend_day
+    ) d
+    cross join lateral (
+      select count(*) filter (where s.at >= d.day) as today, count(*) as this_week
+      from outbox_engine.campaign_sends s
+      join public.outbox x on x.id = s.outbox_id and (x.sent_at is not null or x.status = 'sending')
+      where num_nonnulls(c.daily_cap, c.weekly_cap) > 0 and s.recipient = t.recipient and s.at >= d.week
+    ) h
+    where t.problem is null
+  ),
+  reached as (
+    select outbox_engine.limits_reached(c, array_agg(d.send_at order by d.place), array_agg(d.day order by d.place),
+      array_agg(d.week order by d.place), array_agg(d.before order by d.place), array_agg(d.today order by d.place),
+      array_agg(d.this_week order by d.place), array_agg(d.parts order by d.place), array_agg(d.spend_day order by d.place)) as problems
+    from dated d
+    where num_nonnulls(c.daily_cap, c.weekly_cap, c.budget_parts, c.daily_budget_parts) > 0
+  )
+  select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country, coalesce(t.problem, r.problems[t.place])
+  from texts t
+  cross join reached r
+$$;
+
+-- The first `max_rows` messages that are to come, by the time they go out: `external_id, recipient, send_at, local_time` (what the
+-- recipient's wall clock shows then), `body, parts, country, problem` (null, or why it will not go). Called by operators and apps.
+create function public.preview_campaign(campaign text, max_rows integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_campaign public.campaigns := outbox_engine.as_if_started(preview_campaign.campaign, v_now);
+  v_most integer := least(greatest(coalesce(max_rows, 100), 0), 10000);
+  v_members text[] := outbox_engine.first_members(v_campaign, v_most);
+  v_times integer := case when v_campaign.schedule = 'cron' then ceil(v_most::numeric / greatest(cardinality(v_members), 1)) else 100 end;
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'external_id', t.external_id, 'recipient', t.recipient, 'send_at', t.send_at,
+      'local_time', t.send_at at time zone coalesce(t.zone, 'UTC'),
+      'body', t.body, 'parts', t.parts, 'country', t.country, 'problem', t.problem
+    ) order by t.send_at, t.at, t.external_id), '[]')
+    from outbox_engine.with_limits(v_campaign, v_members, v_times, v_most, v_now) t);
+end
+$$;
+
+-- Called by `outbox campaign preview` and `start`, a stretch of members at a time, until `next` is null: what is to come by
+-- country, and by problem. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages
+-- they stop depends on what else goes out.
+create function public.outbox_campaign_costs(p_campaign text, p_after text, p_most integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_campaign public.campaigns := outbox_engine.as_if_started(p_campaign, v_now);
+  v_members text[] := array(
+    select m.external_id
+    from public.campaign_members m
+    where m.campaign = v_campaign.name and m.external_id > p_after
+    order by m.external_id
+    limit p_most);
+begin
+  return (
+    with texts as materialized (
+      select t.country, t.parts, regexp_replace(t.problem, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g') as problem
+      from outbox_engine.coming_texts(
+        v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
+    ),
+    countries as (
+      select country, count(*) as messages, sum(parts) as parts from texts where problem is null group by country
+    ),
+    problems as (
+      select problem, count(*) as messages from texts where problem is not null group by problem
+    )
+    select jsonb_build_object(
+      'members', cardinality(v_members),
+      'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
+      'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
+      'next', case when cardinality(v_members) = p_most then v_members[p_most] end));
+end
+$$;
+
+revoke all on function public.preview_campaign(text, integer) from public, anon, authenticated;
+grant execute on function public.preview_campaign(text, integer) to service_role;
+
+notify pgrst, 'reload schema';
