@@ -122,7 +122,9 @@ as $$
     left join lateral (select s.reason from public.suppressions s where s.recipient = w.recipient limit 1) s on true
     left join lateral (
       select r.region from outbox_engine.number_regions r
-      where r.prefix = any (array(select substr(w.recipient, 2, n) from generate_series(1, 8) n))
+      where r.prefix = any (array[
+        substr(w.recipient, 2, 1), substr(w.recipient, 2, 2), substr(w.recipient, 2, 3), substr(w.recipient, 2, 4),
+        substr(w.recipient, 2, 5), substr(w.recipient, 2, 6), substr(w.recipient, 2, 7), substr(w.recipient, 2, 8)])
       order by r.prefix desc
       limit 1
     ) c on p_allowed_countries is not null

@@ -40,14 +40,14 @@ $$;
 
 -- Called by the dispatch job at every tick. Answers the dispatches that are now the caller's to send, each at most once; why
 -- there are none where a limit or a pause is the reason; and whether more rows are ready. Asked again with the same
--- `p_claim_id`, it answers the same dispatches and takes nothing more.
+-- `p_claim_id`, it answers the same dispatches and takes nothing more. Compiling the claim's plan would take twice its running.
 create function public.outbox_claim(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[], p_share_texts boolean
 ) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set jit = off
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
