@@ -1,0 +1,226 @@
+"""What people change their mind about reaches what waits, and nobody is texted more, or for more money, than was allowed."""
+
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from sandbox.simulator.control import throttle
+from tests.campaigns import campaign, member, reasons, rows, template
+from tests.engine import Clocks, Rig, insert, number, statuses
+from tests.stack import Connection
+
+NOW = "2026-11-24 12:00+00"
+
+
+@pytest.fixture(autouse=True)
+def noon(db: Connection, clocks: Clocks) -> None:
+    """Tuesday noon in Greenwich, standing still."""
+    clocks.set(NOW)
+    template(db)
+
+
+def once(db: Connection, name: str = "c", **columns: Any) -> None:
+    campaign(db, name, **{"schedule": "once", "starts_at": NOW, **columns})
+
+
+async def test_a_new_number_new_values_and_a_new_text_reach_what_waits(db: Connection, rig: Rig) -> None:
+    once(db)
+    member(db)
+    await rig.tick("campaigns")
+    db.execute('update public.campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
+    db.execute("update public.templates set body = 'Bye {{name}}'")
+    await rig.tick("dispatch")
+    assert rows(db, "recipient, body, status") == [(number(7), "Bye Grace", "sent")]
+
+
+async def test_a_campaigns_new_template_sender_and_priority_reach_what_waits(db: Connection, rig: Rig) -> None:
+    template(db, "other", body="Other {{name}}")
+    once(db)
+    member(db)
+    await rig.tick("campaigns")
+    db.execute("update public.campaigns set template = 'other', sender = '+12025550111', priority = 150")
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db, "body, sender, priority, status") == [("Other Ada", "+12025550111", 150, "sent")]
+
+
+async def test_a_wider_window_lets_out_what_waited_for_the_old_one(db: Connection, rig: Rig) -> None:
+    once(db, window_start="18:00", window_end="20:00", late_limit="1 day")
+    member(db)
+    await rig.tick("campaigns", "dispatch")
+    assert statuses(db) == {"scheduled": 1}
+    db.execute("update public.campaigns set window_start = '11:00'")
+    await rig.tick("campaigns", "dispatch")
+    assert statuses(db) == {"sent": 1}
+
+
+async def test_another_schedule_withdraws_times_it_does_not_have_and_makes_up_for_none(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    campaign(db, schedule="cron", cron_expression="0 12 * * *", window_start="18:00", window_end="20:00", late_limit="8 hours")
+    member(db)
+    clocks.set("2026-11-25 12:00+00")
+    await rig.tick("campaigns")
+    assert rows(db) == [("scheduled",)]
+
+    db.execute("update public.campaigns set cron_expression = '30 8,17 * * *'")
+    await rig.tick("campaigns")
+    assert rows(db, "status, error") == [("cancelled", "the campaign was given another schedule")]
+    clocks.set("2026-11-25 18:30+00")
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db, "status, send_at")[1:] == [("sent", datetime.fromisoformat("2026-11-25T18:30+00:00"))]
+
+
+async def test_a_member_moved_away_and_back_gets_the_reminder_once(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, offsets=["-1 hour"], window_start="12:00", window_end="20:00", late_limit="1 day")
+    member(db, event_at="2026-11-24 13:01+00")
+    await rig.tick("campaigns")
+    for event in ("2026-11-27 09:00+00", "2026-11-24 13:01+00"):
+        db.execute("update public.campaign_members set event_at = %s", [event])
+        await rig.tick("campaigns")
+    clocks.move("1 minute")
+    for _ in range(2):
+        await rig.tick("campaigns", "dispatch")
+        db.execute("update public.campaign_members set event_at = event_at + interval '1 day'")
+        db.execute("update public.campaign_members set event_at = event_at - interval '1 day'")
+    assert rows(db) == [("cancelled",), ("sent",)]
+    assert rig.simulator.summary().messages == 1
+
+
+async def test_a_member_removed_and_added_again_may_still_be_told_but_never_twice(db: Connection, rig: Rig) -> None:
+    once(db)
+    for _ in range(3):
+        member(db)
+        await rig.tick("campaigns")
+        db.execute("delete from public.campaign_members")
+    member(db)
+    await rig.tick("campaigns", "dispatch")
+    db.execute("delete from public.campaigns")
+    once(db)
+    member(db)
+    await rig.tick("campaigns", "dispatch")
+    assert statuses(db) == {"cancelled": 3, "sent": 1}
+
+
+async def test_an_ended_campaign_is_cleared_of_all_that_waits(db: Connection, rig: Rig) -> None:
+    once(db, window_start="18:00", window_end="20:00", late_limit="1 day")
+    for n in range(5):
+        member(db, str(n), n=n)
+    await rig.tick("campaigns")
+    db.execute("update public.campaigns set status = 'ended'")
+    await rig.tick("campaigns")
+    assert rows(db, "status, error") == [("cancelled", "the campaign was ended")] * 5
+
+
+async def test_what_came_due_in_a_pause_is_made_up_for_within_the_limit(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, schedule="cron", cron_expression="0 13,15 * * *", late_limit="30 minutes")
+    member(db)
+    db.execute("update public.campaigns set status = 'paused'")
+    clocks.set("2026-11-24 15:20+00")
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db) == []
+    db.execute("update public.campaigns set status = 'active'")
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db) == [("sent",)]
+    assert [reason is None for reason in reasons(db)] == [False, True]
+
+
+async def test_rows_made_before_a_downtime_go_by_late_policy_too(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    for policy in ("send", "skip"):
+        once(db, policy, late_policy=policy)
+        member(db, to=policy)
+    await rig.tick("campaigns")
+    clocks.move("5 hours")
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db, "campaign, status, error") == [
+        ("send", "sent", None),
+        ("skip", "expired", "later than late_limit 01:00:00, and late_policy is skip"),
+    ]
+
+
+async def test_caps_go_by_the_recipients_calendar_and_leave_transactional_rows_alone(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    campaign(db, schedule="cron", cron_expression="0 10,14,23 * * *", daily_cap=2, weekly_cap=3)
+    member(db, zone="Pacific/Auckland")
+    insert(db, 2, first=1)
+    clocks.set("2026-11-28 09:00+00")  # Saturday 22:00 in Auckland
+    for _ in range(66):
+        await rig.tick("campaigns", "dispatch")
+        clocks.move("1 hour")
+    told = rows(db, "sent_at at time zone 'Pacific/Auckland', error")
+    assert [(f"{sent_at:%a %H}" if sent_at else error) for sent_at, error in told if (sent_at or error)][2:] == [
+        "Sat 23",
+        "Sun 10",
+        "Sun 14",
+        "daily_cap 2 reached for this recipient",
+        "Mon 10",
+        "Mon 14",
+        "daily_cap 2 reached for this recipient",
+        "Tue 10",
+        "weekly_cap 3 reached for this recipient",
+    ]
+
+
+async def test_a_budget_is_not_spent_twice_by_an_attempt_that_was_turned_away(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    once(db, budget_parts=2)
+    member(db, "a", n=1)
+    member(db, "b", n=2)
+    rig.simulator.add(throttle(retry_after="1"))
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db, "sent_at") == [(None,), (None,)]
+    clocks.move("2 minutes")
+    await rig.tick("dispatch")
+    assert statuses(db) == {"sent": 2}
+
+
+async def test_a_daily_budget_begins_anew_with_the_campaigns_day(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, schedule="cron", cron_expression="0 18,19,23 * * *", daily_budget_parts=1, timezone="Asia/Kathmandu")
+    member(db, zone=None)
+    for at in ("2026-11-24 12:15+00", "2026-11-24 13:15+00", "2026-11-24 17:15+00", "2026-11-25 12:15+00"):
+        clocks.set(at)  # 18:00, 19:00, 23:00 and 18:00 in Kathmandu
+        await rig.tick("campaigns", "dispatch")
+    assert rows(db) == [("sent",), ("suppressed",), ("suppressed",), ("sent",)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"timezone": "Europe/Atlantis"}, "timezone 'Europe/Atlantis' of campaign 'c' is not in the tz database"),
+        ({"schedule": "weekly"}, "schedule 'weekly' is not once, cron or reminder"),
+        ({"schedule": "once"}, "schedule once needs starts_at"),
+        ({"schedule": "cron", "cron_expression": "0 0 31 2 *"}, "names a day that never comes"),
+        ({"offsets": []}, "schedule reminder needs offsets"),
+        ({"offsets": ["-9 years"]}, "within two years"),
+        ({"window_start": "09:00"}, "window_start and window_end must both be given"),
+        ({"window_days": [0]}, "window_days must be ISO days"),
+        ({"daily_cap": 0}, "daily_cap and weekly_cap must be at least 1"),
+        ({"budget_parts": -1}, "must not be negative"),
+        ({"late_limit": "-1 hour"}, "late_limit must not be negative"),
+        ({"late_policy": "later"}, "late_policy 'later' is not send or skip"),
+        ({"status": "running"}, "status 'running' is not draft"),
+        ({"sender": "???"}, r"sender '\?\?\?' is not a sender"),
+        ({"template": "nowhere"}, "template 'nowhere' does not exist"),
+        ({"schedule": "once", "starts_at": "2026-11-24 10:00+00"}, "is past by more than late_limit"),
+    ],
+)
+def test_a_campaign_that_cannot_be_meant_is_refused(db: Connection, columns: dict[str, Any], says: str) -> None:
+    with pytest.raises(psycopg.DataError, match=says):
+        campaign(db, **columns)
+
+
+def test_a_campaign_that_goes_by_local_time_needs_a_zone_from_somebody(db: Connection) -> None:
+    campaign(db)
+    with pytest.raises(psycopg.DataError, match="member 'm' of campaign 'c': no timezone, and the campaign has none either"):
+        member(db, zone=None, event_at="2026-11-30 12:00+00")
+    with pytest.raises(psycopg.DataError, match="timezone 'Mars/Base' is not in the tz database"):
+        member(db, zone="Mars/Base", event_at="2026-11-30 12:00+00")
+    campaign(db, "hours", offsets=["-90 minutes"])
+    member(db, zone=None, to="hours", event_at="2026-11-30 12:00+00")
+
+
+def test_nulls_mean_the_defaults(db: Connection) -> None:
+    campaign(db, priority=None, late_policy=None, late_limit=None, status=None)
+    found = db.execute("select priority, late_policy, late_limit = '1 hour', status from public.campaigns").fetchone()
+    assert found == (200, "send", True, "draft")
