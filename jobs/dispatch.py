@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 from uuid import uuid4
 
@@ -22,6 +22,8 @@ _IN_FLIGHT: Final = 8
 """Requests open at once. Batches do the work; more connections only cost more."""
 _MOST_ROWS: Final = 4000
 """Rows a claim looks at: well below Supabase's statement timeout, and a call for several thousand messages."""
+_LOOKING_JOB: Final = "recover"
+_LONGEST_LOOK_PAUSE_SECONDS: Final = 5.0
 _LOOK_AFTER_SECONDS: Final = 1.0
 """A request that went wrong may have arrived a moment ago; the list of batches follows after."""
 
@@ -59,6 +61,12 @@ class Dispatcher:
         self._claim_began = 0.0
         self._rows = _MOST_ROWS
         self._said: str | None = None
+        self._wake: Callable[[str], None] = lambda _: None
+        self._told_at = float("-inf")
+
+    def wakes(self, wake: Callable[[str], None]) -> None:
+        """Have ``wake`` told the name of the job that looks for lost requests, whenever a claim says that some are due."""
+        self._wake = wake
 
     async def tick(self) -> None:
         """Claim and send until nothing more may go out now. Requests may still be open when this returns."""
@@ -67,6 +75,7 @@ class Dispatcher:
                 await self._room()
                 claim = await self._claim()
                 self._say(claim)
+                self._tell_of_looks(claim)
                 self._start(claim.dispatches, since=self._claim_began)
                 if self._waits_for_rates and claim.limited == "messages_per_second" and claim.wait_seconds < self.interval:
                     await asyncio.sleep(claim.wait_seconds)
@@ -208,6 +217,13 @@ class Dispatcher:
             error=refused.error,
             recipients=len(dispatch.recipients),
         )
+
+    def _tell_of_looks(self, claim: Claim) -> None:
+        """Not at every claim of a backlog: a look that may not be made yet stays due."""
+        pause = min(_LONGEST_LOOK_PAUSE_SECONDS, self._settings.settle_seconds / 4)
+        if claim.looks_due and clock() - self._told_at >= pause:
+            self._told_at = clock()
+            self._wake(_LOOKING_JOB)
 
     def _say(self, claim: Claim) -> None:
         """A pause is said once when it begins. Where it lets a request through, that is a probe and not yet its end."""

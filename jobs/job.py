@@ -1,5 +1,6 @@
 """What the scheduler knows of a job."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 
@@ -35,4 +36,13 @@ class Finishing(Protocol):
 
     async def finish(self) -> None:
         """Return when everything begun so far is done, what is claimed but not started included."""
+        ...
+
+
+@runtime_checkable
+class Waking(Protocol):
+    """A job that learns on its way that another one has something to do, and spares that one from asking."""
+
+    def wakes(self, wake: Callable[[str], None]) -> None:
+        """Call ``wake`` with the other job's name from now on."""
         ...

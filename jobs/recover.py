@@ -19,9 +19,10 @@ class Recovery:
     """The recover job of one plan: a look is one complete reading of the provider's list for one dispatch."""
 
     name = "recover"
+    interval = 30.0
+    """The dispatch job tells when there is something to look for; this is for what nobody tells."""
 
     def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
-        self.interval = min(5.0, settings.settle_seconds / 4)
         self._gateway = gateway
         self._provider = provider
         self._plan = plan

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from jobs.job import Draining, Finishing, Job
+from jobs.job import Draining, Finishing, Job, Waking
 from scheduler.availability import Availability
 from scheduler.clock import Clock
 from scheduler.ticker import Ticker
@@ -64,6 +64,8 @@ class Process:
         """Tick until stopped."""
         for ticker in self._tickers:
             ticker.start()
+            if isinstance(ticker.job, Waking):
+                ticker.job.wakes(self.wake)
         self._clock.start()
         log.info("scheduler.started", jobs=[ticker.job.name for ticker in self._tickers])
         listening = None if self._listener is None else asyncio.create_task(self._listen(self._listener), name="listener")
