@@ -81,7 +81,9 @@ class Process:
         log.info("scheduler.stopped")
 
     async def run_once(self) -> bool:
-        """One tick of each job, and everything they began. Answers whether all of it succeeded.
+        """One tick of each job, a second one to send what the others made due, and everything they began.
+
+        Answers whether all of it succeeded.
 
         A stop in between is no success: what was due was not worked off.
         """
@@ -97,6 +99,7 @@ class Process:
 
     async def _tick_each(self) -> bool:
         succeeded = await asyncio.gather(*(ticker.tick() for ticker in self._tickers))
+        succeeded += [await ticker.tick() for ticker in self._tickers if ticker.job.name == WOKEN and all(succeeded)]
         jobs = [ticker.job for ticker in self._tickers]
         finished = await _within(
             self._finish_seconds, {f"finish {job.name}": job.finish() for job in jobs if isinstance(job, Finishing)}

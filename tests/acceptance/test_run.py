@@ -16,6 +16,7 @@ import pytest
 from sandbox.local import processes
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running, process
+from tests.campaigns import campaign, member, template
 from tests.engine import insert, later, statuses
 from tests.stack import Connection
 
@@ -105,6 +106,17 @@ def test_a_single_run_works_off_what_is_due(stack: LocalStack, sinch: Running, d
 
     assert ran.returncode == 0, ran.stderr
     assert statuses(db) == {"sent": 30}
+
+
+def test_a_single_run_sends_what_a_campaign_makes_due(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    template(db)
+    campaign(db, schedule="once", starts_at="2026-01-01T00:00:00Z", late_limit="100 years")
+    member(db)
+
+    ran = once(environment(stack, sinch))
+
+    assert ran.returncode == 0, ran.stderr
+    assert statuses(db) == {"sent": 1}
 
 
 def test_secrets_and_numbers_stay_out_of_the_log(stack: LocalStack, sinch: Running, db: Connection) -> None:

@@ -110,6 +110,19 @@ async def test_a_single_run_ticks_each_job_once_and_says_whether_all_succeeded(
     assert [job.ticks for job in jobs if isinstance(job, Work)] == [1, 1]
 
 
+async def test_a_single_run_also_sends_what_its_other_jobs_made_due() -> None:
+    dispatch, campaigns = Work("dispatch"), Work("campaigns")
+    campaigns.may_end.clear()
+    running = asyncio.create_task(Process([dispatch, campaigns]).run_once())
+    await campaigns.begins()
+    await dispatch.begins()
+
+    campaigns.may_end.set()
+
+    assert await asyncio.wait_for(running, A_WHILE)
+    assert (dispatch.ticks, campaigns.ticks) == (2, 1)
+
+
 async def test_a_single_run_waits_for_the_requests_it_began() -> None:
     work = DrainingWork()
     running = asyncio.create_task(Process([work]).run_once())
