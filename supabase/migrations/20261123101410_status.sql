@@ -45,9 +45,9 @@ language plpgsql set search_path = ''
 as $$
 declare
   v_oldest timestamptz := outbox_engine.oldest_due(p_now);
-  v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 100000);
+  v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 20000);
   v_woken jsonb := outbox_engine.count_or_estimate(
-    format('select from public.outbox where queue = ''w'' and due_at <= %L', p_now), 100000);
+    format('select from public.outbox where queue = ''w'' and due_at <= %L', p_now), 20000);
 begin
   return jsonb_build_object(
     'due', (v_ready ->> 'count')::bigint + (v_woken ->> 'count')::bigint,
@@ -55,7 +55,7 @@ begin
     'oldest_due_at', v_oldest,
     'oldest_due_seconds', greatest(0, extract(epoch from p_now - v_oldest)),
     'scheduled', outbox_engine.count_or_estimate(
-      format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 100000),
+      format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000),
     'next_due_at', (
       select due_at from public.outbox where queue = 'w' and due_at > p_now order by due_at, priority, id limit 1
     )

@@ -1,5 +1,6 @@
-"""What operators ask of the database: seeing, sending again, cancelling, pausing."""
+"""What operators ask for messages: sending again, cancelling."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -8,11 +9,9 @@ import pytest
 from jobs.gateway import Gateway
 from jobs.gateway.operating import Operating, Outcome
 from jobs.providers.base import Report
-from jobs.recording import GatewayRefused
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
-from sandbox.simulator.server import Running
-from tests.engine import MakeRig, Rig, column, insert, later, number, plan_of, statuses, supabase_settings, trail
+from tests.engine import MakeRig, Rig, column, insert, later, number, statuses, supabase_settings, trail
 from tests.stack import Connection
 
 
@@ -270,88 +269,62 @@ async def test_messages_are_selected_by_when_they_became_final(operating: Operat
     assert chosen.ids == (new,)
 
 
-# Pausing
+# Sending again, where two things happen at once
 
 
-async def test_nobody_sends_while_an_operator_pauses_the_plan(
-    rig: Rig, operating: Operating, db: Connection, sinch: Running
+async def test_a_lost_request_that_turns_up_before_its_forced_retry_is_adopted_instead(
+    make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
-    insert(db)
-    plan = plan_of(sinch)
-
-    (pause,) = await operating.pause(provider=plan.provider, plan=plan.plan, until=None, seconds=None, reason="wrong prices")
+    rig = await make_rig(lease_seconds=1)
+    (row,) = insert(db, expires_at=datetime.now(UTC) + timedelta(days=30))
+    rig.simulator.add(faults.reset_before_accepting())
     await rig.tick("dispatch")
-    held = statuses(db)
-    resumed = await operating.resume(provider=None, plan=plan.plan, force=False)
-    await rig.tick("dispatch")
+    later(db, "14 days")
+    await rig.tick("recover")
+    given_up = column(db, "status", row)
+    await operating.retry([row], force=True, expires_in=None)
 
-    assert (pause.kind, pause.reason, pause.until) == ("operator", "wrong prices", None)
-    assert held == {"pending": 1}
-    assert [ended.reason for ended in resumed.ended] == ["wrong prices"]
-    assert resumed.remaining == ()
-    assert statuses(db) == {"sent": 1}
-
-
-async def test_a_pause_until_a_time_ends_by_itself(rig: Rig, operating: Operating, db: Connection, sinch: Running) -> None:
-    insert(db)
-    plan = plan_of(sinch)
-    await operating.pause(provider=plan.provider, plan=plan.plan, until=None, seconds=1800, reason=None)
-
-    later(db, "29 minutes")
-    await rig.tick("dispatch")
-    held = statuses(db)
-    later(db, "2 minutes")
+    reference = str(column(db, "dispatch_id", row))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    await gateway.record_reports([Report("late", number(0), "dispatched", 401, at, reference, "{}")], source="webhook")
     await rig.tick("dispatch")
 
-    assert held == {"pending": 1}
-    assert statuses(db) == {"sent": 1}
-    assert (await operating.status()).pauses == ()
+    assert given_up == "unknown"
+    assert statuses(db) == {"dispatched": 1}
+    assert column(db, "batch_id", row) == "late"
+    assert rig.simulator.summary().messages == 0
 
 
-async def test_a_pause_said_again_takes_the_new_time(operating: Operating) -> None:
-    at = datetime.now(UTC)
-    await operating.pause(provider="sinch", plan="p", until=None, seconds=None, reason="long")
-
-    (pause,) = await operating.pause(provider="sinch", plan="p", until=at + timedelta(minutes=5), seconds=None, reason="short")
-
-    assert pause.until == at + timedelta(minutes=5)
-    assert [kept.reason for kept in (await operating.status()).pauses] == ["short"]
-
-
-async def test_a_pause_that_would_be_over_already_is_refused(operating: Operating) -> None:
-    with pytest.raises(GatewayRefused, match="has passed"):
-        await operating.pause(provider="sinch", plan="p", until=datetime(2020, 1, 1, tzinfo=UTC), seconds=None, reason=None)
-
-
-async def test_without_a_name_every_known_plan_is_paused(rig: Rig, operating: Operating, db: Connection) -> None:
-    insert(db)
-    await rig.tick("dispatch")
-    db.execute(
-        "insert into outbox_engine.plans (provider, plan, host, requests_per_minute, tokens, refilled_at)"
-        " values ('vonage', 'other', 'h', 600, 1, now())"
-    )
-
-    paused = await operating.pause(provider=None, plan=None, until=None, seconds=None, reason=None)
-
-    assert {pause.provider for pause in paused} == {"sinch", "vonage"}
-
-
-async def test_resuming_says_that_the_account_still_pauses_the_plan_and_force_probes(
-    rig: Rig, operating: Operating, db: Connection
+async def test_two_operators_who_retry_at_once_make_one_new_attempt(
+    rig: Rig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
-    insert(db, 3)
-    rig.simulator.add(faults.account_error(402, times=1))
+    ids = insert(db, 50)
     await rig.tick("dispatch")
-    await operating.pause(provider=None, plan=None, until=None, seconds=None, reason=None)
+    db.execute("update public.outbox set status = 'failed', finalized_at = now()")
 
-    mild = await operating.resume(provider=None, plan=None, force=False)
-    await rig.tick("dispatch")
-    still = statuses(db)
-    forced = await operating.resume(provider=None, plan=None, force=True)
+    one, other = await asyncio.gather(retry(operating, *ids), retry(operating, *reversed(ids)))
     await rig.tick("dispatch")
 
-    assert [pause.kind for pause in mild.remaining] == ["account"]
-    assert still == {"pending": 3}
-    assert [pause.probing for pause in forced.remaining] == [True]
-    assert statuses(db)["sent"] >= 1
-    assert (await operating.status()).pauses == ()
+    assert sum(outcome.done for outcome in (*one, *other)) == 50
+    assert rig.simulator.summary().messages == 100
+
+
+async def test_a_message_whose_new_request_is_open_is_not_sent_again_though_the_old_one_arrived(
+    make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
+) -> None:
+    rig = await make_rig(lease_seconds=1)
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    first = column(db, "batch_id", row)
+    db.execute("update public.outbox set status = 'failed', finalized_at = now()")
+    await retry(operating, row)
+    rig.simulator.add(faults.reset_after_accepting())
+    await rig.tick("dispatch")
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    await gateway.record_reports([Report(first, number(0), "delivered", 0, at, None, "{}")], source="webhook")
+
+    (outcome,) = await retry(operating, row, force=True)
+
+    assert statuses(db) == {"delivered": 1}
+    assert not outcome.done
+    assert "request for it is open" in outcome.outcome

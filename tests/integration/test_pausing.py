@@ -1,0 +1,105 @@
+"""An operator's pauses, and what else may hold a plan back."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jobs.gateway.operating import Operating
+from jobs.recording import GatewayRefused
+from sandbox.local.stack import LocalStack
+from sandbox.simulator import control as faults
+from sandbox.simulator.server import Running
+from tests.engine import Rig, insert, later, plan_of, statuses, supabase_settings
+from tests.stack import Connection
+
+
+@pytest.fixture
+async def operating(stack: LocalStack) -> AsyncIterator[Operating]:
+    operating = await Operating.connect(supabase_settings(stack))
+    yield operating
+    await operating.aclose()
+
+
+async def test_nobody_sends_while_an_operator_pauses_the_plan(
+    rig: Rig, operating: Operating, db: Connection, sinch: Running
+) -> None:
+    insert(db)
+    plan = plan_of(sinch)
+
+    (pause,) = await operating.pause(provider=plan.provider, plan=plan.plan, until=None, seconds=None, reason="wrong prices")
+    await rig.tick("dispatch")
+    held = statuses(db)
+    resumed = await operating.resume(provider=None, plan=plan.plan, force=False)
+    await rig.tick("dispatch")
+
+    assert (pause.kind, pause.reason, pause.until) == ("operator", "wrong prices", None)
+    assert held == {"pending": 1}
+    assert [ended.reason for ended in resumed.ended] == ["wrong prices"]
+    assert resumed.remaining == ()
+    assert statuses(db) == {"sent": 1}
+
+
+async def test_a_pause_until_a_time_ends_by_itself(rig: Rig, operating: Operating, db: Connection, sinch: Running) -> None:
+    insert(db)
+    plan = plan_of(sinch)
+    await operating.pause(provider=plan.provider, plan=plan.plan, until=None, seconds=1800, reason=None)
+
+    later(db, "29 minutes")
+    await rig.tick("dispatch")
+    held = statuses(db)
+    later(db, "2 minutes")
+    await rig.tick("dispatch")
+
+    assert held == {"pending": 1}
+    assert statuses(db) == {"sent": 1}
+    assert (await operating.status()).pauses == ()
+
+
+async def test_a_pause_said_again_takes_the_new_time(operating: Operating) -> None:
+    at = datetime.now(UTC)
+    await operating.pause(provider="sinch", plan="p", until=None, seconds=None, reason="long")
+
+    (pause,) = await operating.pause(provider="sinch", plan="p", until=at + timedelta(minutes=5), seconds=None, reason="short")
+
+    assert pause.until == at + timedelta(minutes=5)
+    assert [kept.reason for kept in (await operating.status()).pauses] == ["short"]
+
+
+async def test_a_pause_that_would_be_over_already_is_refused(operating: Operating) -> None:
+    with pytest.raises(GatewayRefused, match="has passed"):
+        await operating.pause(provider="sinch", plan="p", until=datetime(2020, 1, 1, tzinfo=UTC), seconds=None, reason=None)
+
+
+async def test_without_a_name_every_known_plan_is_paused(rig: Rig, operating: Operating, db: Connection) -> None:
+    insert(db)
+    await rig.tick("dispatch")
+    db.execute(
+        "insert into outbox_engine.plans (provider, plan, host, requests_per_minute, tokens, refilled_at)"
+        " values ('vonage', 'other', 'h', 600, 1, now())"
+    )
+
+    paused = await operating.pause(provider=None, plan=None, until=None, seconds=None, reason=None)
+
+    assert {pause.provider for pause in paused} == {"sinch", "vonage"}
+
+
+async def test_resuming_says_that_the_account_still_pauses_the_plan_and_force_probes(
+    rig: Rig, operating: Operating, db: Connection
+) -> None:
+    insert(db, 3)
+    rig.simulator.add(faults.account_error(402, times=1))
+    await rig.tick("dispatch")
+    await operating.pause(provider=None, plan=None, until=None, seconds=None, reason=None)
+
+    mild = await operating.resume(provider=None, plan=None, force=False)
+    await rig.tick("dispatch")
+    still = statuses(db)
+    forced = await operating.resume(provider=None, plan=None, force=True)
+    await rig.tick("dispatch")
+
+    assert [pause.kind for pause in mild.remaining] == ["account"]
+    assert still == {"pending": 3}
+    assert [pause.probing for pause in forced.remaining] == [True]
+    assert statuses(db)["sent"] >= 1
+    assert (await operating.status()).pauses == ()
