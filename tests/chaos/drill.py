@@ -129,10 +129,12 @@ class Drill:
     def _line(self) -> None:
         if monotonic() >= self._line_at:
             self._line_at = monotonic() + _LINE_SECONDS
-            seen = self._seen
+            seen, callbacks = self._seen, self._fleet.simulator.callbacks()
             self._say(
                 f"{self._clock()}  {seen.rows} rows: {seen.waiting} wait, {seen.sending} in flight or looked for, "
-                f"{seen.rows - seen.unsent} sent or ended, {seen.final} final"
+                f"{seen.rows - seen.unsent} sent or ended, {seen.final} final; "
+                f"callbacks: {callbacks.acknowledged} acknowledged, {callbacks.waiting} wait, {callbacks.in_flight} under way, "
+                f"{callbacks.to_be_retried} to be tried again, {callbacks.throttled} throttled"
             )
 
     def _note(self, what: str) -> None:

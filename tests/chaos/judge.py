@@ -85,7 +85,9 @@ def judge(
     """Count. The database must be there, and everything at rest."""
     count = compare(messages, simulator.tallies())
     summary = simulator.summary()
-    told, missing = callbacks(simulator.tried(), _certain(db, _KEPT))
+    # First what was acknowledged, then what was kept: others may still be on their way.
+    tried = list(simulator.tried())
+    told, missing = callbacks(tried, _certain(db, _KEPT))
     statuses = {str(status): int(number) for status, number in _certain(db, _STATUSES)}
     decided = {str(event): int(number) for event, number in _certain(db, _LOOKED_UP)}
     return Verdict(
