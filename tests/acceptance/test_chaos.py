@@ -14,7 +14,7 @@ from sandbox.simulator.callbacks import Tried
 from tests.chaos.judge import Verdict, callbacks
 
 COMMAND = [sys.executable, "-m", "tests.chaos"]
-QUICK = ["--messages", "1200", "--seconds", "8", "--pace", "0.8", "--lease", "3", "--settle", "1.5"]
+QUICK = ["--messages", "1200", "--seconds", "8", "--pace", "0.8", "--lease", "3", "--settle", "2.5"]
 
 
 @pytest.mark.slow

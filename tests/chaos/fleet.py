@@ -167,10 +167,13 @@ def _port(url: str) -> int:
 
 
 def _misbehave(simulator: Control, times: Times) -> None:
-    """Everything that a provider does to its customers, now and then. Nothing is late by more than the engine waits for."""
+    """Everything that a provider does to its customers, now and then.
+
+    The list lags by more than the first look takes to come, and together with a delayed request by less than the second.
+    """
     simulator.change(
         latency=(0.0, 0.15),
-        list_lag=times.settle / 2,
+        list_lag=(0.0, 0.6 * times.settle),
         reports=ReportFaults(late=0.02, late_by=(0.5, 3.0), repeated=0.05, reordered=0.05, lost=0.01, contradictory=0.01),
         retry_scale=0.1,
         record_callbacks=True,
@@ -184,7 +187,7 @@ def _misbehave(simulator: Control, times: Times) -> None:
             control.throttle(retry_after="1", times=None, probability=0.01),
             control.unavailable_page(times=None, probability=0.01),
             control.unavailable_page(times=None, probability=0.03, on="list"),
-            Fault(effect="delay", seconds=(0.1, times.deadline + times.settle / 2), probability=0.01),
+            Fault(effect="delay", seconds=(0.1, times.deadline + 0.3 * times.settle), probability=0.01),
         ),
     )
 
