@@ -24,7 +24,7 @@ def test_a_rolling_restart_loses_nothing_and_leaves_nothing_to_recovery(
     with ExitStack() as open_processes:
         old = [open_processes.enter_context(scheduler(settings)) for _ in range(2)]
         assert processes.wait_until(lambda: statuses(db).get("sent", 0) > 0, WAIT_SECONDS)
-        for process in old:
+        for process, _ in old:
             open_processes.enter_context(scheduler(settings))
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=10) == 0
