@@ -19,7 +19,8 @@ _LINE_SECONDS: Final = 2.0
 _LEFT_ALONE: Final = 0.05
 """Share of the messages that may still be unsent when the last disturbance comes, so that there is something to recover."""
 _GIVE_UP: Final = 6.0
-_FINAL_SECONDS: Final = 120.0
+_FINAL_SECONDS: Final = 300.0
+_HASTEN_SECONDS: Final = 15.0
 
 _COUNTS: Final = (
     "select count(*), count(*) filter (where status in ('scheduled', 'pending') and sent_at is null),"
@@ -112,9 +113,12 @@ class Drill:
 
     def _wait_for_finals(self) -> None:
         limit = monotonic() + _FINAL_SECONDS + self._times.recovery
+        hasten_at = monotonic()
         while monotonic() < limit and not (self._look() and self._seen.final == self._seen.rows):
-            self._db.does(_HASTEN)
-            self._db.does(_RETRY_NOW)
+            if monotonic() >= hasten_at:
+                hasten_at = monotonic() + _HASTEN_SECONDS
+                self._db.does(_HASTEN)
+                self._db.does(_RETRY_NOW)
             self._line()
             sleep(1.0)
         # Callbacks that are still on their way come to nothing new, but whoever acknowledges them must keep them.
