@@ -168,6 +168,14 @@ def suppressions(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def campaign(context: typer.Context) -> int:
+    """Campaigns: import members, preview, start, pause, stop, report, list."""
+    from scheduler.commands.campaign.commands import app as campaign_app
+
+    return _hand_over(context, campaign_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def local(context: typer.Context) -> int:
     """Start and stop a local Supabase for development: up, env, down."""
     with _development_parts():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.gateway import values
+from jobs.gateway.campaigning import Campaigning
 from jobs.gateway.history import Meant, Trace
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.standing import Figures, Pause, Standing
@@ -61,6 +62,11 @@ class Operating:
 
     async def aclose(self) -> None:
         await self._rpc.aclose()
+
+    @property
+    def campaigns(self) -> Campaigning:
+        """The calls about campaigns, over the same connection."""
+        return Campaigning(self._rpc)
 
     # Seeing
 

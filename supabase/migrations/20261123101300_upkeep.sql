@@ -126,6 +126,8 @@ begin
   delete from outbox_engine.help_answers where answered_at < v_now - interval '1 day';
   delete from outbox_engine.ticks where at < v_now - interval '1 day';
   delete from outbox_engine.alarms where taken_at < v_now - interval '30 days';
+  delete from outbox_engine.campaign_imports where id in (
+    select id from outbox_engine.campaign_imports where started_at < v_now - interval '1 day' limit 1);
   return jsonb_build_object('expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
 end
 $$;

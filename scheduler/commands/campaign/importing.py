@@ -1,0 +1,128 @@
+"""`outbox campaign import`: a CSV file becomes members, all of it or nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import IO, Annotated, Final
+from uuid import uuid4
+
+import typer
+
+from jobs import members
+from jobs.gateway.campaigning import Campaigning, Imported, Line, RefusedLine
+from jobs.gateway.operating import Operating
+from jobs.recording import GatewayUnavailable
+from jobs.telemetry import scrub
+from scheduler.commands.operator import Failed, operate, progress, say_json
+
+_AT_ONCE: Final = 2000
+"""Lines a call: a fraction of the time the database allows it, and of memory."""
+_TRIES: Final = 4
+
+
+def import_members(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.csv",
+            exists=True,
+            dir_okay=False,
+            help="Columns external_id, recipient, timezone, event_at; all others are parameters of the template.",
+        ),
+    ],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every line, and import nothing.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Import the good lines although others are refused.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> int:
+    """Put the lines of a file into a campaign, by external_id: new members are added, known ones changed, others stay.
+
+    Every refused line is said with its number and why; then nothing is imported, unless --partial. All lines become members in
+    one moment. An event_at without an offset is the member's wall clock.
+    """
+    size = file.stat().st_size
+
+    async def work(operating: Operating) -> int:
+        with _opened(file) as lines:
+            refused, imported = await _import(operating.campaigns, name, lines, size, dry_run=dry_run, partial=partial)
+        if imported is None:
+            raise Failed(f"nothing was imported: {refused} lines were refused (--partial imports the others)")
+        if as_json:
+            say_json({"imported": imported, "refused": refused, "dry_run": dry_run})
+        else:
+            typer.echo(_words(imported, refused, dry_run=dry_run))
+        return 1 if refused and dry_run else 0
+
+    return operate(work)
+
+
+async def _import(
+    campaigns: Campaigning, name: str, lines: IO[str], size: int, *, dry_run: bool, partial: bool
+) -> tuple[int, Imported | None]:
+    """How many lines were refused, and what the others came to, if anything."""
+    import_id, refused = str(uuid4()), 0
+    finished = False
+    try:
+        # So that the name of a campaign that does not exist is told before the file is read.
+        await campaigns.stage(import_id, name, [])
+        with progress("bytes checked", size) as show:
+            for chunk in _chunks(lines, show):
+                wrong = [line for line in chunk if isinstance(line, RefusedLine)]
+                right = [line for line in chunk if isinstance(line, Line)]
+                wrong += await campaigns.stage(import_id, name, right)
+                refused += _say(wrong)
+        if refused and not partial and not dry_run:
+            return refused, None
+        imported = await _commit(campaigns, import_id, dry_run=dry_run)
+        finished = not dry_run
+        return refused, imported
+    finally:
+        if not finished:
+            await campaigns.discard_import(import_id)
+
+
+async def _commit(campaigns: Campaigning, import_id: str, *, dry_run: bool) -> Imported:
+    """The one call that may take long. Asked again it waits for the first, if that goes on, and answers the same."""
+    for _ in range(_TRIES - 1):
+        with suppress(GatewayUnavailable):
+            return await campaigns.commit_import(import_id, dry_run=dry_run)
+    return await campaigns.commit_import(import_id, dry_run=dry_run)
+
+
+def _chunks(lines: IO[str], show: Callable[[int], None]) -> Iterator[list[Line | RefusedLine]]:
+    reading = members.read(_counted(lines, show))
+    while chunk := list(islice(reading, _AT_ONCE)):
+        yield chunk
+
+
+def _counted(lines: IO[str], show: Callable[[int], None]) -> Iterator[str]:
+    done = 0
+    for line in lines:
+        done += len(line.encode())
+        show(done)
+        yield line
+
+
+def _say(refused: list[RefusedLine]) -> int:
+    for line in sorted(refused, key=lambda one: one.number):
+        typer.echo(f"line {line.number}: {scrub(line.problem)}", err=True)
+    return len(refused)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[str]]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            yield lines
+    except UnicodeDecodeError as error:
+        raise Failed(f"{file} is not UTF-8 text ({error.reason})") from None
+    except members.NotMembers as error:
+        raise Failed(f"{file}: {error}") from None
+
+
+def _words(imported: Imported, refused: int, *, dry_run: bool) -> str:
+    would = "would be " if dry_run else ""
+    counts = f"{imported.added} {would}added, {imported.changed} {would}changed, {imported.unchanged} unchanged"
+    return f"{counts}, {refused} refused{'; nothing was imported' if dry_run else ''}"

@@ -1,0 +1,34 @@
+"""`outbox campaign list`."""
+
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from jobs.gateway.operating import Operating
+from scheduler.commands.operator import console, operate, say_json
+from scheduler.commands.times import utc
+
+
+def list_campaigns(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> int:
+    """Show every campaign with its status, members, waiting messages and the parts it has taken."""
+
+    async def work(operating: Operating) -> int:
+        campaigns = await operating.campaigns.list()
+        if as_json:
+            say_json({"campaigns": campaigns})
+            return 0
+        table = Table(box=box.SIMPLE)
+        for heading in ("campaign", "status", "schedule", "template", "next"):
+            table.add_column(heading)
+        for heading in ("members", "waiting", "parts"):
+            table.add_column(heading, justify="right")
+        for one in campaigns:
+            soon = "" if one.next_at is None else utc(one.next_at)
+            counts = (f"{one.members:,}", f"{one.waiting:,}", f"{one.spent_parts:,}")
+            table.add_row(one.name, one.status, one.schedule, one.template, soon, *counts)
+        console().print(table if campaigns else "there are no campaigns")
+        return 0
+
+    return operate(work)

@@ -1,0 +1,60 @@
+"""`outbox campaign preview`: what would go out, to whom, when by their own clock, and what it takes."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jobs.gateway.campaigning import Coming
+from jobs.gateway.operating import Operating
+from jobs.telemetry import mask, scrub
+from scheduler.commands.campaign import costs
+from scheduler.commands.operator import console, operate, say_json
+
+
+def preview(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")],
+    *,
+    max_rows: Annotated[int, typer.Option("--max-rows", help="How many messages to show.", min=0, max=10_000)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> int:
+    """Show the first messages to come as if the campaign ran from now on, and what all of them cost by country.
+
+    Nothing is written. The rows take caps and budgets into account; the costs are before caps and budgets, and of a cron
+    campaign those of one time of each member.
+    """
+
+    async def work(operating: Operating) -> int:
+        rows = await operating.campaigns.preview(name, most=max_rows)
+        total = await costs.count(operating.campaigns, name)
+        if as_json:
+            say_json({"campaign": name, "rows": rows, "costs": total, "messages": total.messages, "parts": total.parts})
+            return 0
+        out = console()
+        if rows:
+            out.print(_rows(rows))
+        out.print(f"{total.members:,} members, {total.messages:,} messages to come, {total.parts:,} parts")
+        if total.countries:
+            out.print(costs.table_of(total.countries))
+        for problem in total.problems:
+            out.print(Text(f"{problem.messages:,} will not go: {scrub(problem.name or '')}", "yellow"))
+        return 0
+
+    return operate(work)
+
+
+def _rows(rows: Sequence[Coming]) -> RenderableType:
+    table = Table(box=box.SIMPLE)
+    for heading in ("member", "recipient", "local time", "country"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("parts", justify="right")
+    table.add_column("text, or why not")
+    for row in rows:
+        local = "" if row.local_time is None else f"{row.local_time:%a %Y-%m-%d %H:%M}"
+        said = Text(row.body or "") if row.problem is None else Text(scrub(row.problem), "yellow")
+        table.add_row(row.external_id, mask(row.recipient), local, row.country or "", str(row.parts or ""), said)
+    return table

@@ -1,0 +1,82 @@
+"""`outbox campaign start`, `pause` and `stop`."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.gateway.campaigning import Switched
+from jobs.gateway.operating import Operating
+from jobs.telemetry import scrub
+from scheduler.commands.campaign import costs
+from scheduler.commands.operator import agreed, console, operate, say_json
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+def start(
+    name: Name,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Start a campaign, or go on with a paused one, after showing how many messages and parts that is.
+
+    Refused, with the member and the reason, where somebody would get no text or is without a time zone that is needed.
+    """
+
+    async def work(operating: Operating) -> int:
+        total = await costs.count(operating.campaigns, name)
+        if not as_json:
+            for problem in total.problems:
+                console().print(f"{problem.messages:,} will not go: {scrub(problem.name or '')}")
+        question = f"Start {name}: {total.messages:,} messages of {total.parts:,} parts to {total.members:,} members?"
+        if not agreed(question, yes=yes):
+            console().print("nothing was changed")
+            return 1
+        switched = await operating.campaigns.switch(name, "active")
+        _say(name, switched, as_json=as_json, messages=total.messages, parts=total.parts)
+        return 0
+
+    return operate(work)
+
+
+def pause(name: Name, *, as_json: AsJson = False) -> int:
+    """Hold a campaign: what waits stays until it is started again, or expires."""
+
+    async def work(operating: Operating) -> int:
+        _say(name, await operating.campaigns.switch(name, "paused"), as_json=as_json)
+        return 0
+
+    return operate(work)
+
+
+def stop(name: Name, *, as_json: AsJson = False) -> int:
+    """End a campaign: what waits is cancelled. What is in a request already is not called back."""
+
+    async def work(operating: Operating) -> int:
+        switched = first = await operating.campaigns.switch(name, "ended")
+        cancelled = first.cancelled
+        while switched.waiting and switched.cancelled:
+            switched = await operating.campaigns.switch(name, "ended")
+            cancelled += switched.cancelled
+        done = Switched(first.was, switched.status, cancelled, switched.waiting, switched.sending)
+        _say(name, done, as_json=as_json)
+        return 0
+
+    return operate(work)
+
+
+def _say(name: str, switched: Switched, *, as_json: bool, **more: int) -> None:
+    if as_json:
+        say_json({"campaign": name, "switched": switched, **more})
+        return
+    was = "it was already" if switched.was == switched.status else f"it was {switched.was}"
+    parts = [f"{name} is {switched.status} ({was})"]
+    if switched.status == "ended":
+        parts.append(f"{switched.cancelled:,} waiting messages cancelled")
+    elif switched.status == "paused":
+        parts.append(f"{switched.waiting:,} waiting messages held")
+    if switched.sending:
+        parts.append(f"{switched.sending:,} in a request already")
+    typer.echo("; ".join(parts))

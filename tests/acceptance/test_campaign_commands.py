@@ -1,0 +1,203 @@
+"""`outbox campaign` as an operator runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.local.stack import LocalStack
+from tests.engine import Clocks, Rig, statuses
+from tests.stack import Connection
+
+NOW = "2026-10-23 12:00+00"
+HEADER = "external_id,recipient,timezone,event_at,name\n"
+
+
+@pytest.fixture(autouse=True)
+def campaign(db: Connection, clocks: Clocks) -> None:
+    clocks.set(NOW)
+    db.execute("insert into public.templates (name, body) values ('hi', 'Hello {{name}}')")
+    db.execute(
+        "insert into public.campaigns (name, template, schedule, offsets) values ('c', 'hi', 'reminder', '{-1 day,-1 hour}')"
+    )
+
+
+@pytest.fixture
+def outbox(stack: LocalStack, tmp_path: Path) -> Any:
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "scheduler", "campaign", *arguments],
+            env={**stack.env, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def members(db: Connection) -> list[Any]:
+    return db.execute(
+        "select external_id, recipient, to_char(event_at at time zone 'utc', 'MM-DD HH24:MI'), parameters"
+        " from public.campaign_members order by 1"
+    ).fetchall()
+
+
+def test_a_file_becomes_members_by_their_own_wall_clocks_and_again_only_what_moved(
+    outbox: Any, db: Connection, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.csv"
+    file.write_text(
+        "\ufeff" + HEADER + "a,+4915112345678,Europe/Berlin,2026-10-25T02:30,Ada\n"
+        "b,+12015550101,UTC,2026-10-27T09:00Z,\u00c9va\n",
+        encoding="utf-8",
+    )
+    ran = outbox("import", "c", "m.csv")
+    assert (ran.returncode, ran.stdout) == (0, "2 added, 0 changed, 0 unchanged, 0 refused\n"), ran.stderr
+    assert members(db) == [
+        ("a", "+4915112345678", "10-25 00:30", {"name": "Ada"}),
+        ("b", "+12015550101", "10-27 09:00", {"name": "\u00c9va"}),
+    ]
+
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("T09:00Z", "T10:00Z") + "d,+12015550102,UTC,2026-10-28 12:00,Dan\n"
+    )
+    assert "1 would be added, 1 would be changed, 1 unchanged" in outbox("import", "c", "m.csv", "--dry-run").stdout
+    assert len(members(db)) == 2
+    ran = outbox("import", "c", "m.csv", "--json")
+    assert json.loads(ran.stdout)["imported"] == {"added": 1, "changed": 1, "unchanged": 1}
+    assert [row[2] for row in members(db)] == ["10-25 00:30", "10-27 10:00", "10-28 12:00"]
+
+
+def test_every_refused_line_is_said_and_nothing_is_half_imported_unless_asked(
+    outbox: Any, db: Connection, tmp_path: Path
+) -> None:
+    (tmp_path / "m.csv").write_text(
+        HEADER
+        + "ok,+12015550101,UTC,2026-10-27T09:00Z,Ada\n"
+        + "x,0151,UTC,2026-10-27T09:00Z,Ada\n"
+        + "x,+12015550102,Mars/Base,2026-10-27T09:00Z,Ada\n"
+        + "x,+12015550102,UTC,tomorrow,Ada\n"
+        + "x,+12015550102,UTC,2026-10-27T09:00Z,\n"
+        + "ok,+12015550103,UTC,2026-10-27T09:00Z,Ada\n"
+        + "x,+12015550102,UTC\n"
+        + "x,+12015550102,UTC,,Ada\n"
+        + "x,+12015550102,,2026-10-27T09:00,Ada\n"
+    )
+    ran = outbox("import", "c", "m.csv")
+
+    assert ran.returncode == 1
+    said = ran.stderr.splitlines()
+    for line, why in {
+        3: "not an E.164 number",
+        4: "timezone 'Mars/Base'",
+        5: "event_at 'tomorrow' is not a time",
+        6: "placeholder {{name}}",
+        7: "external_id 'ok' is on line 2 already",
+        8: "3 fields where the first line names 5",
+        9: "no event_at",
+        10: "no timezone",
+    }.items():
+        assert any(text.startswith(f"line {line}: ") and why in text for text in said), (line, ran.stderr)
+    assert "8 lines were refused" in said[-1]
+    assert members(db) == []
+
+    assert outbox("import", "c", "m.csv", "--partial").returncode == 0
+    assert [row[0] for row in members(db)] == ["ok"]
+    assert db.execute("select count(*) from outbox_engine.campaign_import_lines").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"number,name\n1,2\n", "external_id and recipient not found in: number, name"),
+        (b"", "the first line must name the columns"),
+        (b"external_id,recipient,name,name\n", "column name is there twice"),
+        (b"external_id,recipient\n\xff,1\n", "is not UTF-8"),
+        (b'external_id,recipient,name\na,"+12015550101\n', "line 2: unexpected end of data"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_as_a_whole(
+    outbox: Any, db: Connection, tmp_path: Path, content: bytes, says: str
+) -> None:
+    (tmp_path / "m.csv").write_bytes(content)
+    ran = outbox("import", "c", "m.csv")
+    assert ran.returncode == 1
+    assert says in ran.stderr
+    assert members(db) == []
+    assert db.execute("select count(*) from outbox_engine.campaign_imports").fetchone() == (0,)
+
+
+async def test_preview_start_pause_report_and_stop(
+    outbox: Any, db: Connection, tmp_path: Path, rig: Rig, clocks: Clocks
+) -> None:
+    (tmp_path / "m.csv").write_text(
+        HEADER
+        + "ada,+4915112345678,Europe/Berlin,2026-10-24T15:00,Ada\n"
+        + "bob,+12015550101,America/New_York,2026-10-24T09:30,Bob\n"
+        + "eve,+12015550102,UTC,2026-10-24T13:30,Eve\n"
+    )
+    outbox("import", "c", "m.csv")
+    db.execute("insert into public.suppressions (recipient, reason) values ('+12015550102', 'STOP')")
+    shown = outbox("preview", "c")
+    assert shown.returncode == 0, shown.stderr
+    assert "3 members, 4 messages to come, 4 parts" in shown.stdout
+    assert "Fri 2026-10-23 09:30" in shown.stdout
+    assert "2 will not go: the recipient opted out: STOP" in shown.stdout
+    assert "+12015550101" not in shown.stdout
+    told = json.loads(outbox("preview", "c", "--json", "--max-rows", "1").stdout)
+    assert [row["external_id"] for row in told["rows"]] == ["ada"]
+    assert {country["name"]: country["parts"] for country in told["costs"]["countries"]} == {"DE": 2, "US": 2}
+
+    asked = outbox("start", "c")
+    assert asked.returncode == 2
+    assert "4 messages of 4 parts to 3 members" in asked.stderr
+    assert "c is active (it was draft)" in outbox("start", "c", "--yes").stdout
+    clocks.move("2 hours")
+    await rig.tick("campaigns", "dispatch")
+    clocks.move("20 hours 30 minutes")
+    assert "c is paused (it was active)" in outbox("pause", "c").stdout
+    assert json.loads(outbox("list", "--json").stdout)["campaigns"][0]["status"] == "paused"
+    outbox("start", "c", "--yes")
+    db.execute("update public.campaigns set window_start = '17:00', window_end = '18:00', late_limit = '3 days'")
+    db.execute("update public.campaign_members set event_at = event_at + interval '1 day' where external_id = 'ada'")
+    await rig.tick("campaigns", "dispatch")
+    waiting = statuses(db).get("scheduled", 0)
+    assert f"{waiting} waiting messages cancelled" in outbox("stop", "c").stdout
+    assert "scheduled" not in statuses(db)
+
+    report = outbox("report", "c", "--svg", "r.svg")
+    assert report.returncode == 0, report.stderr
+    assert "the recipient opted out: STOP" in report.stdout
+    assert "sent over time" in report.stdout
+    assert (tmp_path / "r.svg").read_text().startswith("<svg")
+    figures = json.loads(outbox("report", "c", "--json").stdout)
+    assert figures["sent"] == 2
+    assert sum(step["sent"] for step in figures["timeline"]) == 2
+
+
+def test_a_campaign_that_somebody_could_get_no_text_from_does_not_start(outbox: Any, db: Connection) -> None:
+    db.execute(
+        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        " values ('c', 'ada', '+12015550101', 'UTC', '2026-10-27', '{\"name\": \"Ada\"}')"
+    )
+    db.execute("update public.templates set body = 'Hello {{name}} at {{place}}'")
+    ran = outbox("start", "c", "--yes")
+    assert ran.returncode == 1
+    assert "{{place}}" in ran.stderr
+    assert "'ada'" in ran.stderr
+    assert "does not exist" in outbox("pause", "nobody").stderr
+
+
+def test_imports_that_nobody_finished_are_forgotten_after_a_day(db: Connection, clocks: Clocks) -> None:
+    stage = "select public.outbox_stage_members(gen_random_uuid(), 'c', '{2}', '{a}', '{+12015550101}', '{UTC}', '{%s}', %s)"
+    db.execute(stage % ("2026-10-27T09:00:00", 'array[\'{"name": "Ada"}\']'))
+    assert db.execute("select count(*) from outbox_engine.campaign_import_lines").fetchone() == (1,)
+    clocks.move("25 hours")
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+    assert db.execute("select count(*) from outbox_engine.campaign_import_lines").fetchone() == (0,)
