@@ -2,9 +2,11 @@
 
 import os
 import re
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +17,7 @@ from supabase import create_client
 from supabase.lib.client_options import SyncClientOptions
 
 from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
+from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
 from scheduler.cli import app
 from tests.stack import Connection
@@ -123,13 +126,47 @@ def test_the_statement_that_publishes_changes(db: Connection) -> None:
         assert db.execute("select tablename from pg_publication_tables").fetchall() == [("outbox",)]
 
 
-def test_every_setting_in_the_example_exists() -> None:
-    (example,) = [block for block in blocks("sh") if "SUPABASE_URL" in block]
-    names = {line.partition("=")[0].lower() for line in example.splitlines() if "=" in line}
-    groups = (SupabaseSettings, SinchSettings, EngineSettings, WebhookSettings, TelemetrySettings)
+@contextmanager
+def started(*words: str, env: dict[str, str], cwd: Path) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-m", "scheduler", *words], env=env, cwd=cwd) as child:
+        try:
+            yield
+        finally:
+            child.terminate()
 
-    assert names <= {field for group in groups for field in group.model_fields}
-    assert {name for name in names if SinchSettings.model_fields.get(name)} >= {"sinch_service_plan_id", "sinch_api_token"}
+
+def free_port() -> str:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return str(server.getsockname()[1])
+
+
+def test_the_four_terminals_bring_a_row_to_its_end(stack: LocalStack, db: Connection, tmp_path: Path) -> None:
+    db.execute("update outbox_engine.clock set frozen_at = null")
+    sinch, webhook = free_port(), free_port()
+    (example,) = [block for block in blocks("sh") if "SINCH_BASE_URL" in block]
+    dotenv = "".join(f"{name}={value}\n" for name, value in stack.env.items()) + example
+    (tmp_path / ".env").write_text(dotenv.replace("8081", sinch).replace("8080", webhook), encoding="utf-8")
+    (command,) = re.findall(r"^\$ outbox (simulator .*)$", README, re.MULTILINE)
+    clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    with (
+        started(*command.replace("8081", sinch).split(), env=clean, cwd=tmp_path),
+        started("run", env=clean, cwd=tmp_path),
+        started("webhook", "--port", webhook, env=clean, cwd=tmp_path),
+    ):
+        db.execute("insert into outbox (recipient, body) values ('+12025550123', 'Hello')")
+        reported = "select true from outbox_events where source = 'webhook' and status = 'delivered'"
+        assert wait_until(lambda: db.execute(reported).fetchone() is not None, 60)
+
+
+def test_every_setting_in_the_examples_exists() -> None:
+    groups = (SupabaseSettings, SinchSettings, EngineSettings, WebhookSettings, TelemetrySettings)
+    known = {field for group in groups for field in group.model_fields}
+
+    for block in blocks("sh"):
+        names = [line.partition("=")[0].lower() for line in block.splitlines()]
+        assert names
+        assert set(names) <= known
 
 
 def test_every_command_that_is_named_exists() -> None:
