@@ -1,0 +1,81 @@
+"""The example from life, as it stands in the repository, for a week of the clock."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine import SENDER, Clocks, Rig
+from tests.stack import Connection
+
+EXAMPLE = Path(__file__).parents[2] / "supabase" / "examples" / "appointments.sql"
+BERLIN, NEW_YORK, TOKYO = "+4915112345678", "+12125550101", "+819012345678"
+MOVED, CANCELLED, STOPPED, DELETED = "+12125550102", "+12125550103", "+12125550104", "+12125550105"
+
+
+@pytest.fixture(autouse=True)
+def example(db: Connection, clocks: Clocks) -> Iterator[None]:
+    """On the Friday before the clocks of Europe go back."""
+    clocks.set("2026-10-23 12:00+00")
+    db.execute(EXAMPLE.read_bytes())
+    yield
+    db.execute("drop table public.appointments")
+    db.execute("drop function public.remind_of_appointment")
+
+
+def book(db: Connection, patient: str, phone: str, zone: str, local_time: str) -> None:
+    db.execute(
+        "insert into public.appointments (patient, phone, timezone, starts_at)"
+        " values (%s, %s, %s, %s::timestamp at time zone %s)",
+        [patient, phone, zone, local_time, zone],
+    )
+
+
+async def test_patients_are_reminded_a_day_and_an_hour_before_by_their_own_clocks(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    book(db, "Ada", BERLIN, "Europe/Berlin", "2026-10-25 09:00")
+    book(db, "Grace", NEW_YORK, "America/New_York", "2026-10-25 09:00")
+    book(db, "Edsger", TOKYO, "Asia/Tokyo", "2026-10-25 09:00")
+    book(db, "Barbara", MOVED, "America/New_York", "2026-10-25 09:00")
+    book(db, "Tony", CANCELLED, "America/New_York", "2026-10-25 09:00")
+    book(db, "Radia", STOPPED, "America/New_York", "2026-10-25 09:00")
+    book(db, "Alan", DELETED, "America/New_York", "2026-10-25 09:00")
+
+    for hour in range(74):
+        if hour == 26:
+            db.execute("update public.appointments set starts_at = starts_at + interval '1 day' where patient = 'Barbara'")
+            db.execute("update public.appointments set status = 'cancelled' where patient = 'Tony'")
+            db.execute("delete from public.appointments where patient = 'Alan'")
+            rig.simulator.text_in(sender=STOPPED.removeprefix("+"), to=SENDER.removeprefix("+"), body="Stop!")
+        await rig.tick("campaigns", "dispatch", "inbound")
+        clocks.move("1 hour")
+
+    sent = db.execute(
+        "select recipient, to_char(sent_at at time zone 'utc', 'DD HH24:MI') from public.outbox"
+        " where sent_at is not null order by 1, 2"
+    ).fetchall()
+    day_before_of_the_new_yorkers = "24 13:00"
+    assert sent == sorted(
+        [
+            # The night between has 25 hours in Berlin; a day is a day on the wall clock all the same.
+            (BERLIN, "24 07:00"), (BERLIN, "25 07:00"),
+            (NEW_YORK, day_before_of_the_new_yorkers), (NEW_YORK, "25 12:00"),
+            (TOKYO, "24 00:00"), (TOKYO, "24 23:00"),
+            (MOVED, day_before_of_the_new_yorkers), (MOVED, "25 13:00"), (MOVED, "26 12:00"),
+            (CANCELLED, day_before_of_the_new_yorkers),
+            (STOPPED, day_before_of_the_new_yorkers),
+            (DELETED, day_before_of_the_new_yorkers),
+        ]
+    )  # fmt: skip
+    accepted = [(f"+{tally.recipient}", tally.body, tally.accepted) for tally in rig.simulator.tallies()]
+    assert sum(times for *_, times in accepted) == len(sent)
+    hi = "To get no more texts, reply STOP."
+    assert {text for to, text, _ in accepted if to == MOVED} == {
+        f"Hi Barbara, we see you Sun 25 Oct at 09:00. {hi}",
+        f"Hi Barbara, we see you Mon 26 Oct at 09:00. {hi}",
+    }
+    skipped = db.execute(
+        "select reason from public.campaign_occurrences where external_id = '6' and reason is not null"
+    ).fetchone()
+    assert "the recipient opted out" in str(skipped)
