@@ -3,7 +3,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check format bench chaos lock clean
+.PHONY: help demo test setup check format bench chaos simulate lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -31,6 +31,9 @@ format: setup ## let ruff rewrite what it can
 
 bench: setup ## measure: messages and callbacks a second, claims at size
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+simulate: setup ## tell random histories of faults in virtual time; SEED=n tells one again, RUNS=n so many
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
 chaos: setup ## kill and cut things while messages go out, then count what arrived (ARGS="--messages 2000 --seconds 15 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -1,0 +1,212 @@
+"""Who acts in a history beside the provider: applications, people with phones, operators, and whoever starts and kills us."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Final
+
+from jobs.campaigns import Campaigns
+from jobs.dispatch import Dispatcher
+from jobs.gateway import Gateway, Plan
+from jobs.inbound import InboundPolling
+from jobs.job import Job
+from jobs.providers.base import Refusal
+from jobs.reach import Reach
+from jobs.reconcile import Reconciliation
+from jobs.recording import GatewayUnavailable
+from jobs.recover import Recovery
+from jobs.settings import EngineSettings
+from jobs.upkeep import Upkeep
+from tests.simulation.chaos import Chaos, Profile
+from tests.simulation.clockwork import calendar
+from tests.simulation.database import Database
+from tests.simulation.mail import Mail
+from tests.simulation.process import Process
+from tests.simulation.provider import Line
+from tests.simulation.witness import Witness
+
+_DRAIN_SECONDS: Final = 9.0
+
+
+def settings(profile: Profile) -> EngineSettings:
+    return EngineSettings(
+        _env_file=None,
+        lease_seconds=profile.lease,
+        settle_seconds=profile.settle,
+        reconcile_after_seconds=profile.reconcile_after,
+        dispatch_interval_seconds=2,
+    )
+
+
+class Worker:
+    """One ``outbox run``: the real jobs, each ticking by itself."""
+
+    def __init__(self, process: Process, gateway: Gateway, line: Line, profile: Profile, witness: Witness) -> None:
+        self.process = process
+        self._witness = witness
+        plan = Plan(line.name, line.plan, line.host, line.credential, profile.messages_per_second, profile.requests_per_minute)
+        engine = settings(profile)
+        self.dispatcher = Dispatcher(gateway=gateway, provider=line, plan=plan, worker=process.name, settings=engine)
+        reach = Reach()
+        recovery = Recovery(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach)
+        self._looks = asyncio.Event()
+        self.dispatcher.wakes(lambda _: self._looks.set())
+        self.jobs: Sequence[Job] = (
+            self.dispatcher,
+            recovery,
+            Reconciliation(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach),
+            InboundPolling(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach),
+            Campaigns(gateway=gateway),
+            Upkeep(gateway=gateway, settings=engine),
+        )
+
+    def start(self) -> None:
+        self._witness.say(self.process.name, "starts")
+        for job in self.jobs:
+            self.process.start(self._run(job))
+
+    async def tick_all(self) -> None:
+        """Each job once, in turn, until all that it began is done."""
+        for job in self.jobs:
+            await self._tick(job)
+        await self.dispatcher.finish()
+
+    async def drain(self) -> None:
+        """SIGTERM, and after nine seconds the end whatever is still open."""
+        self._witness.say(self.process.name, "drains")
+        await asyncio.wait([self.process.start(self.dispatcher.drain())], timeout=_DRAIN_SECONDS)
+        self.process.die()
+
+    async def _run(self, job: Job) -> None:
+        while True:
+            await self._tick(job)
+            await self._pause(job)
+
+    async def _pause(self, job: Job) -> None:
+        """Until the next tick. The dispatch job wakes the one that looks for lost requests, as the scheduler lets it."""
+        if job.name != Recovery.name:
+            await asyncio.sleep(job.interval)
+            return
+        self._looks.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._looks.wait(), timeout=job.interval)
+
+    async def _tick(self, job: Job) -> None:
+        try:
+            await job.tick()
+        except GatewayUnavailable:
+            await asyncio.sleep(1)
+        except Exception as error:
+            self._witness.complain(f"the {job.name} job raised {error!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What actors act on."""
+
+    database: Database
+    chaos: Chaos
+    mail: Mail
+    witness: Witness
+    random: Random
+    numbers: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def rest(self) -> float:
+        return self.random.uniform(0, self.chaos.profile.trouble)
+
+    def act(self, statement: str, *arguments: object) -> list[tuple[object, ...]]:
+        """A statement of an application, as ``service_role``, now."""
+        self.database.set_clock(calendar(asyncio.get_running_loop().time()))
+        return self.database.app(statement, arguments)
+
+
+async def insert_messages(stage: Stage) -> None:
+    """Applications insert messages, some for later, some in a hurry, and cancel some."""
+    times = sorted(stage.random.uniform(0, stage.chaos.profile.trouble * 0.6) for _ in range(stage.chaos.profile.messages))
+    loop = asyncio.get_running_loop()
+    for when in times:
+        await asyncio.sleep(max(0.0, when - loop.time()))
+        _insert(stage)
+
+
+def _insert(stage: Stage) -> None:
+    random, chaos = stage.random, stage.chaos
+    now = calendar(asyncio.get_running_loop().time())
+    send_at = now + timedelta(seconds=random.uniform(0, 60)) if chaos.happens("app.schedules") else None
+    least = 1.0 if chaos.happens("app.hurries") else 300.0
+    longest = random.choice((90.0, 4 * 3600.0, 60 * 3600.0)) if least < 300 else random.choice((4 * 3600.0, 60 * 3600.0))
+    expires_at = None
+    if random.random() < 0.7:
+        expires_at = (send_at or now) + timedelta(seconds=chaos.most_jump + random.uniform(least, longest))
+    recipient, body = random.choice(stage.numbers), random.choice(stage.texts)
+    ((number,),) = stage.act(
+        "insert into public.outbox (recipient, body, send_at, expires_at, priority) values (%s, %s, %s, %s, %s) returning id",
+        recipient, body, send_at, expires_at, random.choice((None, 0, 200)),
+    )  # fmt: skip
+    stage.witness.say("app", f"inserts message {number} to {recipient}: {body!r}, due {send_at}, expires {expires_at}")
+    if chaos.happens("app.cancels"):
+        delay = random.choice((random.uniform(0, 3), random.uniform(0, 120)))
+        asyncio.get_running_loop().call_later(delay, _cancel, stage, number)
+
+
+def _cancel(stage: Stage, number: object) -> None:
+    stage.act("update public.outbox set status = 'cancelled' where id = %s", number)
+    stage.witness.say("app", f"cancels message {number}")
+
+
+async def opt_out(stage: Stage) -> None:
+    """People write STOP and START, operators suppress and lift."""
+    for number in stage.numbers:
+        if stage.chaos.happens("phone.stops"):
+            for word in stage.random.choice((("STOP",), ("STOP", "START"), ("START", "stop."), ("Hello?",))):
+                _later(stage, stage.mail.write, number, word)
+        if stage.chaos.happens("operator.suppresses"):
+            _later(stage, _suppress, stage, number)
+
+
+def _suppress(stage: Stage, number: str) -> None:
+    stage.act("insert into public.suppressions (recipient, reason) values (%s, 'asked by phone') on conflict do nothing", number)
+    stage.witness.say("operator", f"suppresses {number}")
+
+
+async def jump_clocks(stage: Stage) -> None:
+    """The database server's clock is set, now and then, forward and back."""
+    most = stage.chaos.most_jump
+    while stage.chaos.happens("clock.jumps") and most > 0.1:
+        await asyncio.sleep(stage.rest() / 2)
+        forward = stage.chaos.between(0, most)
+        most -= forward
+        by = forward if stage.random.random() < 0.7 else -forward
+        stage.database.jump(timedelta(seconds=by))
+        stage.witness.say("clock", f"jumps by {by:+.3f} s")
+
+
+async def cut_lines(stage: Stage) -> None:
+    """The Supabase API is away for a while."""
+    while stage.chaos.happens("call.outage"):
+        await asyncio.sleep(stage.rest())
+        if stage.chaos.ended:
+            return
+        stage.chaos.outage = True
+        stage.witness.say("network", "the database is away")
+        await asyncio.sleep(stage.chaos.between(1, 3 * stage.chaos.profile.settle))
+        stage.chaos.outage = False
+        stage.witness.say("network", "the database is back")
+
+
+def troubles(stage: Stage) -> list[tuple[float, float, Refusal]]:
+    """When the account is in trouble or a setting of ours is wrong."""
+    found = []
+    for fault, why in (("answer.account", Refusal.ACCOUNT), ("answer.setting", Refusal.SETTING)):
+        while stage.chaos.happens(fault):
+            start = stage.rest()
+            found.append((start, start + stage.chaos.between(1, 60), why))
+    return found
+
+
+def _later(stage: Stage, act: object, *arguments: object) -> None:
+    asyncio.get_running_loop().call_later(stage.rest(), act, *arguments)  # type: ignore[arg-type]

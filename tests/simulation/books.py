@@ -1,0 +1,152 @@
+"""The provider's own truth: what arrived, what it took, what became of it, and what phones sent."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from jobs.providers.base import Accepted, Batch, Inbound, Refusal, Refused, Report, Submission
+from tests.simulation.chaos import Chaos
+from tests.simulation.clockwork import calendar
+from tests.simulation.witness import Witness
+
+FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown"})
+_LONGEST_LIFE_SECONDS: Final = 3 * 86400.0
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One submission as its sender started it. ``outcome`` is what the provider decided, once it arrived."""
+
+    reference: str
+    submission: Submission
+    started: float
+    sender: str
+    given_up: float = 0.0
+    arrived: float | None = None
+    outcome: Accepted | Refused | None = None
+    is_corner: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Taken:
+    """A batch the provider accepted. ``reports`` are each recipient's, oldest first, as (when, report)."""
+
+    batch: Batch
+    request: Request
+    accepted: float
+    listed: float
+    expires: float
+    reports: dict[str, list[tuple[float, Report]]] = field(default_factory=dict)
+
+
+class Books:
+    """What the provider knows. Its clock is the loop's, whatever ours says."""
+
+    def __init__(self, chaos: Chaos, witness: Witness) -> None:
+        self.requests: list[Request] = []
+        self.asked: list[float] = []
+        self.taken: dict[str, Taken] = {}
+        self.inbounds: list[tuple[float, Inbound]] = []
+        self.poisoned_numbers: frozenset[str] = frozenset()
+        self.poisoned_texts: frozenset[str] = frozenset()
+        self.troubles: list[tuple[float, float, Refusal]] = []
+        self._chaos = chaos
+        self._witness = witness
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def judge(self, request: Request, *, listed: float, partial: bool) -> Taken | None:
+        """A request arrives: take it or refuse it. Answers the batch where one was made."""
+        request.arrived = self.now
+        refused = self._refusal(request.submission)
+        if refused is not None:
+            request.outcome = refused
+            self._witness.say("provider", f"refuses {request.reference}: {refused.why} {refused.error}")
+            return None
+        recipients = tuple(request.submission.recipients)
+        if partial and len(recipients) > 1:
+            recipients = recipients[: len(recipients) // 2]
+        batch = Batch(f"b{len(self.taken) + 1}", request.reference, recipients, calendar(self.now))
+        expire_at = request.submission.expire_at
+        expires = self.now + _LONGEST_LIFE_SECONDS
+        if expire_at is not None:
+            expires = min(expires, self.now + (expire_at - calendar(self.now)).total_seconds())
+        taken = Taken(batch, request, self.now, max(self.now, listed), expires)
+        self.taken[batch.batch_id] = taken
+        if request.outcome is None:
+            request.outcome = Accepted(batch.batch_id)
+        self._witness.say(
+            "provider",
+            f"accepts {request.reference} as {batch.batch_id}: {' '.join(recipients)}, in its list from {taken.listed:.1f}",
+        )
+        return taken
+
+    def _refusal(self, submission: Submission) -> Refused | None:
+        for start, end, why in self.troubles:
+            if start <= self.now < end:
+                return Refused(Refusal.SHARED if why is Refusal.SETTING else why, f"{why.value} trouble", http_status=401)
+        if self._chaos.happens("answer.throttled"):
+            wait = self._chaos.pick((None, 1.0, 7.0))
+            return Refused(Refusal.THROTTLED, "too many requests", http_status=429, retry_after=wait)
+        if self._chaos.happens("answer.no_callback"):
+            return Refused(Refusal.NO_CALLBACK, "missing_callback_url", http_status=403)
+        if submission.expire_at is not None and submission.expire_at <= calendar(self.now):
+            return Refused(Refusal.SHARED, "expire_at lies in the past", http_status=400)
+        if submission.body in self.poisoned_texts:
+            return Refused(Refusal.SHARED, "this text is not allowed", http_status=400)
+        if self.poisoned_numbers.intersection(submission.recipients):
+            return Refused(self._chaos.pick((Refusal.RECIPIENT, Refusal.SHARED)), "no such number", http_status=400)
+        return None
+
+    # What can be asked
+
+    def listed(self, since: datetime) -> Iterator[Batch]:
+        """Batches that the list shows by now, newest first."""
+        for taken in reversed(self.taken.values()):
+            if taken.listed <= self.now and taken.batch.created_at is not None and taken.batch.created_at >= since:
+                yield taken.batch
+
+    def reports_of(self, batch_id: str) -> tuple[Report, ...] | None:
+        """Each recipient's latest report, or None where the batch is not known yet."""
+        taken = self.taken.get(batch_id)
+        if taken is None or taken.listed > self.now:
+            return None
+        return tuple(self.latest(taken, recipient) for recipient in taken.batch.recipients)
+
+    def latest(self, taken: Taken, recipient: str) -> Report:
+        known = [report for when, report in taken.reports.get(recipient, ()) if when <= self.now]
+        if known:
+            return known[-1]
+        return Report(
+            taken.batch.batch_id, recipient, "sent", 400, calendar(taken.accepted), taken.request.reference, '{"queued": true}'
+        )
+
+    def finished(self, start: datetime, end: datetime) -> list[Report]:
+        """Final reports made in the window by now, newest first."""
+        found = [
+            report
+            for taken in self.taken.values()
+            for story in taken.reports.values()
+            for when, report in story
+            if when <= self.now and report.status in FINAL and report.at is not None and start <= report.at < end
+        ]
+        return sorted(found, key=_made_at, reverse=True)
+
+    def received(self, start: datetime, end: datetime) -> list[Inbound]:
+        found = [inbound for when, inbound in self.inbounds if when <= self.now and start <= inbound.received_at < end]
+        return sorted(found, key=_received_at, reverse=True)
+
+    def acceptances(self) -> Sequence[Taken]:
+        return tuple(self.taken.values())
+
+
+def _made_at(report: Report) -> tuple[datetime, str, str]:
+    return (report.at or calendar(0), report.batch_id, report.recipient)
+
+
+def _received_at(inbound: Inbound) -> tuple[datetime, str]:
+    return (inbound.received_at, inbound.inbound_id)

@@ -1,0 +1,166 @@
+"""What goes wrong in a history, and how badly, drawn from its seed.
+
+Each history suffers from some faults and not from others: one that has them all hides what each alone can do.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+FAULTS: Final[Mapping[str, float]] = {
+    # A call to the database
+    "call.lost": 0.2,
+    "call.unanswered": 0.2,
+    "call.late": 0.1,
+    "call.slow": 0.2,
+    "call.outage": 0.5,
+    # A process
+    "process.crash": 0.05,
+    "process.stall": 0.04,
+    "process.drain": 0.3,
+    # A request to the provider
+    "request.lost": 0.15,
+    "request.unanswered": 0.3,
+    "request.overdue": 0.15,
+    "request.unreachable": 0.1,
+    "request.partial": 0.2,
+    "request.crash": 0.15,
+    # What the provider answers
+    "answer.throttled": 0.2,
+    "answer.account": 0.5,
+    "answer.setting": 0.4,
+    "answer.no_callback": 0.1,
+    "answer.poisoned_number": 0.15,
+    "answer.poisoned_text": 0.3,
+    # What its lists say
+    "list.error": 0.25,
+    "list.lag": 0.6,
+    "list.paged": 0.5,
+    # What becomes of the messages
+    "report.lost": 0.5,
+    "report.repeated": 0.3,
+    "report.late": 0.3,
+    "report.early": 0.3,
+    "report.contradicts": 0.1,
+    "report.temporary": 0.4,
+    "report.failed": 0.3,
+    "report.blocked": 0.05,
+    "report.opted_out": 0.05,
+    "report.never": 0.15,
+    # People
+    "app.cancels": 0.3,
+    "app.schedules": 0.4,
+    "app.hurries": 0.3,
+    "phone.stops": 0.4,
+    "operator.suppresses": 0.2,
+    "clock.jumps": 0.5,
+}
+"""The worst probability of each fault."""
+
+CORNERS: Final[Mapping[str, float]] = {
+    # A request that the network delivers after everybody gave it up and looked twice
+    "corner.late": 0.2,
+    # A request that the network delivers twice
+    "corner.repeated": 0.1,
+    # An attempt reported as stopped before the carrier and delivered all the same
+    "corner.contradicts": 0.2,
+}
+"""What the promise does not cover. One history in eight has one of these, and is checked for finding and saying so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One history's setting. Times are in seconds."""
+
+    trouble: float
+    messages: int
+    numbers: int
+    texts: int
+    workers: int
+    max_recipients: int
+    messages_per_second: float | None
+    requests_per_minute: int
+    lease: float
+    settle: float
+    reconcile_after: float
+    latency: float
+    rates: Mapping[str, float]
+
+    @property
+    def has_corners(self) -> bool:
+        return any(self.rates[name] for name in CORNERS)
+
+    @property
+    def jumps(self) -> bool:
+        return self.rates["clock.jumps"] > 0
+
+
+def profile(seed: int) -> Profile:
+    random = Random(f"profile {seed}")
+    share = random.choice((0.1, 0.3, 0.5, 0.8))
+    rates = {name: worst * random.random() if random.random() < share else 0.0 for name, worst in FAULTS.items()}
+    corner = random.choice(tuple(CORNERS)) if random.random() < 0.125 else None
+    rates.update({name: worst if name == corner else 0.0 for name, worst in CORNERS.items()})
+    return Profile(
+        trouble=random.uniform(40, 200),
+        messages=random.choice((1, 3, 8, 15, 25, 40)),
+        numbers=random.choice((1, 4, 12, 30)),
+        texts=random.choice((1, 1, 2, 5)),
+        workers=random.choice((1, 2, 2, 3, 4)),
+        max_recipients=random.choice((1, 2, 4, 10, 1000)),
+        messages_per_second=random.choice((None, None, 0.5, 1.0, 3.0, 10.0)),
+        requests_per_minute=random.choice((10, 30, 120, 600, 600)),
+        lease=random.choice((6.0, 30.0)),
+        settle=random.choice((5.0, 20.0)),
+        reconcile_after=random.choice((5.0, 60.0, 300.0)),
+        latency=random.choice((0.01, 0.1, 0.5)),
+        rates=rates,
+    )
+
+
+class Chaos:
+    """Decides, from the seed, what happens next. After :meth:`end` nothing goes wrong any more."""
+
+    def __init__(self, seed: int) -> None:
+        self.profile = profile(seed)
+        self.random = Random(f"chaos {seed}")
+        self.ended = False
+        self.outage = False
+
+    def end(self) -> None:
+        self.ended = True
+        self.outage = False
+
+    def happens(self, fault: str) -> bool:
+        rate = self.profile.rates[fault]
+        return rate > 0 and not self.ended and self.random.random() < rate
+
+    def latency(self) -> float:
+        """One way through a network that works."""
+        return 0.001 + self.random.expovariate(1 / self.profile.latency) % (10 * self.profile.latency)
+
+    def between(self, least: float, most: float) -> float:
+        return self.random.uniform(least, most)
+
+    def pick(self, choices: Sequence[T]) -> T:
+        return self.random.choice(choices)
+
+    @property
+    def deadline(self) -> float:
+        return self.profile.lease / 3
+
+    @property
+    def grace(self) -> float:
+        """How long after its sender gave up a request may still show up in the list: within what the promise covers.
+
+        The second look is a settling time after the first. Where the server's clock jumps, it is so much sooner.
+        """
+        return self.profile.settle * 0.9 - self.most_jump
+
+    @property
+    def most_jump(self) -> float:
+        """The furthest all jumps of a history together may go forward."""
+        return min(self.profile.settle * 0.4, self.deadline * 0.9) if self.profile.jumps else 0.0

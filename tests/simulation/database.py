@@ -1,0 +1,150 @@
+"""A scratch database with the real migrations, its clock in our hands."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from postgrest.exceptions import APIError
+from psycopg.rows import dict_row
+from psycopg.sql import SQL, Identifier
+
+from jobs.gateway import rpc
+from jobs.recording import GatewayUnavailable
+
+MIGRATIONS: Final = Path(__file__).parents[2] / "supabase" / "migrations"
+_ROLES: Final = ("anon nologin", "authenticated nologin", "service_role nologin bypassrls")
+_EVERYTHING: Final = """
+    select format('%I.%I', n.nspname, c.relname) as name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind = 'r' and n.nspname in ('public', 'outbox_engine')
+      and c.relname not in ('clock', 'report_codes', 'number_regions', 'opt_out_words', 'upkeep')
+    order by 1
+"""
+_SEQUENCES: Final = """
+    select format('%I.%I', schemaname, sequencename) as name from pg_sequences where schemaname in ('public', 'outbox_engine')
+"""
+_SIGNATURES: Final = """
+    select p.proname as name, p.proargnames as names,
+      array(select format_type(t, null) from unnest(p.proargtypes) with ordinality u (t, n) order by n) as types
+    from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname like 'outbox\\_%'
+"""
+# Ids made in the database come from its random numbers, which have a seed, so that a history can be told again.
+_SEEDED_IDS: Final = """
+    create or replace function pg_catalog.gen_random_uuid() returns uuid language sql volatile parallel unsafe
+    as $$ select md5(random()::text || random()::text)::uuid $$
+"""
+
+
+def create(server: str, name: str) -> str:
+    """Make the database ``name`` afresh on the server at the URL ``server``, apply the migrations, and return its URL."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        for role in _ROLES:
+            with contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+                admin.execute(SQL("create role " + role))  # type: ignore[arg-type]
+        admin.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
+        admin.execute(SQL("create database {}").format(Identifier(name)))
+        # Nothing here has to survive the machine.
+        admin.execute(SQL("alter database {} set synchronous_commit = off").format(Identifier(name)))
+    url = psycopg.conninfo.make_conninfo(server, dbname=name)
+    with psycopg.connect(url) as connection:
+        for migration in sorted(MIGRATIONS.glob("*.sql")):
+            connection.execute(migration.read_text(encoding="utf-8").encode())
+        connection.execute(_SEEDED_IDS)
+    return url
+
+
+def drop(server: str, name: str) -> None:
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
+
+
+class Database:
+    """Two connections to one database: what the processes may do, as ``service_role``, and what only we may."""
+
+    def __init__(self, url: str) -> None:
+        self._owner = psycopg.connect(url, autocommit=True, row_factory=dict_row)
+        self._service = psycopg.connect(url, autocommit=True)
+        self._service.execute("set role service_role")
+        self._service.execute("set plan_cache_mode = force_generic_plan")
+        self._service.execute("set jit = off")
+        self._calls: dict[str, tuple[bytes, frozenset[str]]] = {}
+        for row in self.query(_SIGNATURES):
+            self._calls[row["name"]] = _call(row["name"], row["names"] or [], row["types"])
+        tables = ", ".join(row["name"] for row in self.query(_EVERYTHING))
+        self._empty = f"truncate {tables}".encode()
+        self._deletes = "; ".join(f"delete from {row['name']}" for row in self.query(_EVERYTHING)).encode()
+        self._restart = "; ".join(f"alter sequence {row['name']} restart" for row in self.query(_SEQUENCES)).encode()
+        self._histories = 0
+        self._now: datetime | None = None
+        self._shift = timedelta()
+
+    @property
+    def now(self) -> datetime | None:
+        """What the clock says for the engine."""
+        return None if self._now is None else self._now + self._shift
+
+    def close(self) -> None:
+        self._service.close()
+        self._owner.close()
+
+    def begin(self, seed: int) -> None:
+        """Forget everything, and make what the database draws at random depend on ``seed``."""
+        with self._owner.transaction():
+            # Deleting a few rows is quicker than truncating thirty tables, until the dead ones pile up.
+            self._owner.execute(self._empty if self._histories % 25 == 0 else self._deletes)
+            self._owner.execute(self._restart)
+            self._owner.execute("update outbox_engine.upkeep set pruned_to = 0")
+        self._histories += 1
+        self._service.execute("select setseed(%s)", [(seed % 1_000_003) / 1_000_003])
+        self._now = None
+        self._shift = timedelta()
+
+    def set_clock(self, at: datetime) -> None:
+        """What time it is for the engine."""
+        if at != self._now:
+            self._owner.execute(
+                "update outbox_engine.clock set frozen_at = %s, shift = %s", [at + self._shift, timedelta()], prepare=True
+            )
+            self._now = at
+
+    def jump(self, by: timedelta) -> None:
+        """The server's clock is set: from now on it is off by ``by`` more."""
+        self._shift += by
+        self._now = None
+
+    def call(self, function: str, arguments: dict[str, Any]) -> Any:
+        """Call a function by name as the API would. Raises what :class:`jobs.gateway.rpc.Rpc` would."""
+        statement, names = self._calls.get(function, (b"", frozenset()))
+        if not statement or names != arguments.keys():
+            raise GatewayUnavailable(f"{function}({', '.join(arguments)}) is not in the database")
+        try:
+            row = self._service.execute(statement, arguments).fetchone()
+        except psycopg.Error as error:
+            raise rpc._failure(function, APIError({"code": error.sqlstate, "message": str(error)})) from error
+        return None if row is None else row[0]
+
+    def app(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """A statement of an application: as ``service_role``, as the API lets it through."""
+        cursor = self._service.execute(statement.encode(), arguments)
+        return cursor.fetchall() if cursor.description else []
+
+    def query(self, statement: str, arguments: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Look at anything, as the owner of it all."""
+        cursor = self._owner.execute(statement.encode(), arguments or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def execute(self, statement: str) -> None:
+        self._owner.execute(statement.encode())
+
+    def definition(self, function: str) -> str:
+        """The statement that makes ``function`` (``schema.name``) as it is now."""
+        return str(self.query("select pg_get_functiondef(%s::regproc) as text", [function])[0]["text"])
+
+
+def _call(name: str, names: Sequence[str], types: Sequence[str]) -> tuple[bytes, frozenset[str]]:
+    taken = list(zip(names, types, strict=False))
+    arguments = ", ".join(f"{argument} => %({argument})s::{kind}" for argument, kind in taken)
+    return f"select public.{name}({arguments})".encode(), frozenset(argument for argument, _ in taken)

@@ -1,0 +1,223 @@
+"""One history: everything that happens between the first message and the last quiet moment, told by a seed."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, cast
+from unittest import mock
+from uuid import UUID
+
+import structlog
+
+from jobs.gateway import Gateway
+from jobs.gateway.rpc import Rpc
+from tests.simulation import actors, invariants
+from tests.simulation.actors import Stage, Worker
+from tests.simulation.books import Books, Taken
+from tests.simulation.chaos import Chaos
+from tests.simulation.clockwork import Hang, calendar, run
+from tests.simulation.database import Database
+from tests.simulation.mail import Mail
+from tests.simulation.process import Process, Wire
+from tests.simulation.provider import Line
+from tests.simulation.watch import Watch
+from tests.simulation.witness import Witness
+
+_HORIZON_SECONDS: Final = 8 * 86400.0
+_MOST_ROUNDS: Final = 3000
+_LONGEST_SLEEP: Final = 6 * 3600.0
+
+# What the engine still means to do, and when: the next thing worth waking up for.
+_NEXT: Final = """
+    select extract(epoch from min(x.at) - outbox_engine.now()) as wait from (
+      select case when o.queue = 'r' then outbox_engine.now() else o.due_at end as at from public.outbox o where o.queue is not null
+      union all select o.expires_at from public.outbox o where o.queue is not null
+      union all select least(d.look_at, d.ask_at) from outbox_engine.dispatches d
+      union all select d.lease_until + d.deadline from outbox_engine.dispatches d where d.state = 'claimed'
+      union all select p.until from outbox_engine.plan_pauses p
+        where exists (select from public.outbox where queue is not null) and p.until > outbox_engine.now()
+    ) x
+"""
+_OPEN: Final = "select count(*) as rows from public.outbox where finalized_at is null"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a history ended. ``complaints`` is empty where every invariant held."""
+
+    seed: int
+    complaints: tuple[str, ...]
+    story: str
+    messages: int
+    requests: int
+    doubles: int
+
+
+def tell(seed: int, database: Database, *, wire: type[Wire] = Wire) -> Result:
+    """Play the history of ``seed``. The same seed, code and migrations give the same history."""
+    history = _History(seed, database, wire)
+    with _seeded(seed), _logs_to(history.witness):
+        database.begin(seed)
+        try:
+            run(history.play())
+        except Hang as hang:
+            history.witness.complain(str(hang))
+    return history.result()
+
+
+class _History:
+    def __init__(self, seed: int, database: Database, wire: type[Wire]) -> None:
+        self.witness = Witness()
+        self._seed = seed
+        self._database = database
+        self._wire = wire
+        self._chaos = Chaos(seed)
+        self._books = Books(self._chaos, self.witness)
+        self._watch = Watch(database, self._books, self._chaos, self.witness)
+        self._random = Random(f"history {seed}")
+        self._workers: list[Worker] = []
+        self._started = 0
+        self._doubles = 0
+
+    def result(self) -> Result:
+        return Result(
+            self._seed,
+            tuple(self.witness.complaints),
+            self.witness.story(),
+            self._chaos.profile.messages,
+            len(self._books.requests),
+            self._doubles,
+        )
+
+    async def play(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.witness.now = loop.time
+        self.witness.say("seed", f"{self._seed}: {self._chaos.profile}")
+        self._mail = Mail(self._books, self._chaos, self.witness, self._gateway(Process("webhook", _Calm(self._chaos), self.witness)), self._seed)
+        stage = self._stage()
+        self._books.troubles = actors.troubles(stage)
+        stories = [
+            asyncio.create_task(story)
+            for story in (
+                actors.insert_messages(stage),
+                actors.opt_out(stage),
+                actors.jump_clocks(stage),
+                actors.cut_lines(stage),
+                self._keep_workers(),
+            )
+        ]
+        await asyncio.sleep(self._chaos.profile.trouble)
+        self._chaos.end()
+        self._books.troubles = []
+        for story in stories:
+            story.cancel()
+        await asyncio.gather(*stories, return_exceptions=True)
+        await self._quieten()
+        invariants.check(self._database, self._books, self._watch, self._chaos, self.witness)
+        self._doubles = self._database.query("select count(*) as n from outbox_engine.doubles")[0]["n"]
+
+    async def _quieten(self) -> None:
+        """Nothing goes wrong any more. One process works on until all is settled."""
+        self.witness.say("quiet", "no more faults")
+        for worker in self._workers:
+            worker.process.die()
+        await asyncio.sleep(0)
+        survivor = self._worker()
+        for _ in range(_MOST_ROUNDS):
+            await survivor.tick_all()
+            wait = self._next_wait()
+            if wait is None:
+                break
+            await asyncio.sleep(wait)
+        else:
+            self.witness.complain("it never comes to rest")
+        await survivor.drain()
+
+    def _next_wait(self) -> float | None:
+        """Seconds until something is due, or None where all is settled or the horizon is reached."""
+        now = asyncio.get_running_loop().time()
+        self._database.set_clock(calendar(now))
+        wait = self._database.query(_NEXT)[0]["wait"]
+        open_rows = self._database.query(_OPEN)[0]["rows"]
+        if now > _HORIZON_SECONDS or (wait is None and not open_rows):
+            return None
+        return min(_LONGEST_SLEEP, max(0.5, float(wait) + 0.001)) if wait is not None else _LONGEST_SLEEP
+
+    # Processes
+
+    async def _keep_workers(self) -> None:
+        """Start processes, drain some, and start others for those that died."""
+        while True:
+            self._workers = [worker for worker in self._workers if worker.process.alive]
+            while len(self._workers) < self._chaos.profile.workers:
+                self._workers.append(self._worker())
+                self._workers[-1].start()
+            await asyncio.sleep(self._chaos.between(1, 10))
+            if self._chaos.happens("process.drain"):
+                worker = self._chaos.pick(self._workers)
+                if worker.process.alive:
+                    await worker.drain()
+
+    def _worker(self) -> Worker:
+        self._started += 1
+        process = Process(f"w{self._started}", self._chaos, self.witness)
+        line = Line(
+            process, self._books, self._chaos, self.witness, on_start=self._watch.request_starts, on_taken=self._taken
+        )
+        return Worker(process, self._gateway(process), line, self._chaos.profile, self.witness)
+
+    def _taken(self, taken: Taken) -> None:
+        self._watch.batch_taken(taken)
+        self._mail.taken(taken)
+
+    def _gateway(self, process: Process) -> Gateway:
+        return Gateway(cast(Rpc, self._wire(process, self._database, self._chaos, self.witness, self._watch)))
+
+    def _stage(self) -> Stage:
+        profile, chaos = self._chaos.profile, self._chaos
+        numbers = tuple(f"+1202555{n:04d}" for n in range(100, 100 + profile.numbers))
+        texts = tuple(f"text {n}" for n in range(profile.texts))
+        self._books.poisoned_numbers = frozenset(n for n in numbers if chaos.happens("answer.poisoned_number"))
+        self._books.poisoned_texts = frozenset(text for text in texts if chaos.happens("answer.poisoned_text"))
+        return Stage(self._database, chaos, self._mail, self.witness, self._random, numbers, texts)
+
+
+class _Calm(Chaos):
+    """For a process that neither dies nor stalls: the webhook app answers each call alone, a death is a call that fails."""
+
+    def __init__(self, chaos: Chaos) -> None:
+        self._chaos = chaos
+        self.profile = chaos.profile
+
+    def happens(self, fault: str) -> bool:
+        return not fault.startswith("process.") and self._chaos.happens(fault)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The code under test draws its jitter and its ids from the seed."""
+    ids = Random(f"ids {seed}")
+    random.seed(seed)
+    with mock.patch("jobs.dispatch.uuid4", lambda: UUID(int=ids.getrandbits(128), version=4)):
+        yield
+
+
+@contextmanager
+def _logs_to(witness: Witness) -> Iterator[None]:
+    before = structlog.get_config()
+
+    def keep(_logger: Any, _level: str, event: Any) -> Any:
+        witness.log(event)
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[keep])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+Teller = Callable[[int, Database], Result]

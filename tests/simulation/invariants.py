@@ -1,0 +1,216 @@
+"""What must be true of the database and the provider's books once everything has settled."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobs.providers.base import Refused, Report
+from tests.simulation.books import FINAL, Books, Taken
+from tests.simulation.chaos import Chaos
+from tests.simulation.database import Database
+from tests.simulation.watch import Watch
+from tests.simulation.witness import Witness
+
+_RANKS: Final = (
+    "sent", "dispatched", "unknown", "expired", "cancelled", "deleted", "aborted", "rejected", "failed", "delivered",
+)  # fmt: skip
+_UNSENT: Final = frozenset({"cancelled", "expired", "failed", "suppressed"})
+_LATE: Final = 4102444800.0
+_NO_CODE: Final = 2**31
+
+
+def check(database: Database, books: Books, watch: Watch, chaos: Chaos, witness: Witness) -> None:
+    """Complain of everything that does not hold."""
+    ledger = Ledger(database, books, watch, witness)
+    for row in ledger.rows.values():
+        for complaint in ledger.wrong_with(row):
+            witness.complain(f"message {row['id']} ({row['status']}): {complaint}")
+    for complaint in (*ledger.wrong_with_dispatches(), *_wrong_with_limits(database, books, chaos)):
+        witness.complain(complaint)
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The provider took a message."""
+
+    taken: Taken
+    reference: str
+    recipient: str
+
+
+class Ledger:
+    """The database on one side, the provider's books on the other."""
+
+    def __init__(self, database: Database, books: Books, watch: Watch, witness: Witness) -> None:
+        self.rows = {row["id"]: row for row in database.query("select *, dispatch_id::text as attached from public.outbox")}
+        self._dispatches = {row["id"]: row for row in database.query("select *, id::text as id from outbox_engine.dispatches")}
+        self._doubles = database.query("select *, dispatch_id::text as dispatch from outbox_engine.doubles where confirmed_at is not null")
+        self._events: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        for event in database.query("select *, dispatch_id::text as dispatch from public.outbox_events order by id"):
+            self._events[event["outbox_id"]].append(event)
+        self._alarmed = {
+            number
+            for alarm in database.query("select detail from outbox_engine.alarms where kind = 'message.double'")
+            for number in alarm["detail"]["outbox_ids"]
+        }
+        self._members: dict[int, list[tuple[str, str]]] = defaultdict(list)
+        for (reference, recipient), number in watch.rows_of.items():
+            self._members[number].append((reference, recipient))
+        self._accepted: dict[int, list[Acceptance]] = defaultdict(list)
+        for taken in books.acceptances():
+            for recipient in taken.batch.recipients:
+                number = watch.rows_of.get((taken.request.reference, recipient))
+                if number is None:
+                    witness.complain(f"{taken.batch.batch_id} went to {recipient} for no message")
+                else:
+                    self._accepted[number].append(Acceptance(taken, taken.request.reference, recipient))
+        self._refusals = [request for request in books.requests if isinstance(request.outcome, Refused)]
+        self._reports: dict[tuple[str, str], list[Report]] = defaultdict(list)
+        for committed in witness.reports:
+            self._reports[committed.report.batch_id, committed.report.recipient].append(committed.report)
+
+    def wrong_with(self, row: Mapping[str, Any]) -> Iterator[str]:
+        accepted = self._accepted[row["id"]]
+        if row["finalized_at"] is None or row["status"] not in FINAL | _UNSENT:
+            yield "never came to an end"
+            return
+        if row["queue"] is not None:
+            yield f"is final and still in queue {row['queue']}"
+        if not 0 <= row["attempts"] <= 5:
+            yield f"had {row['attempts']} attempts"
+        if accepted:
+            yield from self._wrong_with_sent(row, accepted)
+        else:
+            yield from self._wrong_with_unsent(row)
+
+    # Never sent
+
+    def _wrong_with_unsent(self, row: Mapping[str, Any]) -> Iterator[str]:
+        if row["status"] not in _UNSENT:
+            yield "was never accepted by the provider"
+        elif row["status"] == "cancelled" and row["cancel_requested_at"] is None:
+            yield "was never cancelled by anybody"
+        elif row["status"] == "expired" and row["expires_at"] > row["finalized_at"]:
+            yield f"ended at {row['finalized_at']}, its time was {row['expires_at']}"
+        elif row["status"] == "suppressed" and not row["error"]:
+            yield "does not say why"
+        elif row["status"] == "failed":
+            yield from self._wrong_with_refused(row)
+
+    def _wrong_with_refused(self, row: Mapping[str, Any]) -> Iterator[str]:
+        said = {
+            request.outcome.error
+            for request in self._refusals
+            if isinstance(request.outcome, Refused) and (request.reference, row["recipient"]) in self._members[row["id"]]
+        }
+        if row["error"] not in said:
+            yield f"failed with {row['error']!r}, the provider said {said or 'nothing'}"
+
+    # Sent
+
+    def _wrong_with_sent(self, row: Mapping[str, Any], accepted: Sequence[Acceptance]) -> Iterator[str]:
+        known = [a for a in accepted if self._knows(a)]
+        for acceptance in accepted:
+            if acceptance not in known and not acceptance.taken.request.is_corner:
+                yield f"{acceptance.taken.batch.batch_id} was accepted and nobody here knows"
+        extra = [a for a in known if not self._came_back(a)]
+        if len(extra) > 1:
+            yield from self._wrong_with_double(row, accepted, extra)
+        if not known:
+            return
+        if row["batch_id"] not in {a.taken.batch.batch_id for a in known}:
+            yield f"names batch {row['batch_id']}, it was accepted as {[a.taken.batch.batch_id for a in known]}"
+        yield from self._wrong_with_status(row, known)
+
+    def _knows(self, acceptance: Acceptance) -> bool:
+        dispatch = self._dispatches.get(acceptance.reference)
+        batch_id = acceptance.taken.batch.batch_id
+        return dispatch is not None and (
+            dispatch["batch_id"] == batch_id or any(double["batch_id"] == batch_id for double in self._doubles)
+        )
+
+    def _came_back(self, acceptance: Acceptance) -> bool:
+        """The provider said that this attempt went nowhere and may be made again."""
+        said = self._said(acceptance)
+        return any(report.status == "aborted" and report.code == 404 for report in said) and not any(
+            report.status == "delivered" for report in said
+        )
+
+    def _said(self, acceptance: Acceptance) -> list[Report]:
+        return self._reports[acceptance.taken.batch.batch_id, acceptance.recipient]
+
+    def _wrong_with_double(
+        self, row: Mapping[str, Any], accepted: Sequence[Acceptance], extra: Sequence[Acceptance]
+    ) -> Iterator[str]:
+        names = [a.taken.batch.batch_id for a in extra]
+        if not any(a.taken.request.is_corner for a in accepted):
+            yield f"was accepted more than once: {names}"
+            return
+        confirmed = {double["batch_id"] for double in self._doubles if double["outbox_id"] == row["id"]}
+        if not confirmed.intersection(names):
+            yield f"was accepted as {names}, and outbox_engine.doubles does not say so"
+        if not any(event["event"] == "double" for event in self._events[row["id"]]):
+            yield f"was accepted as {names}, and the trail does not say so"
+        if row["id"] not in self._alarmed:
+            yield f"was accepted as {names}, and no alarm was raised"
+
+    def _wrong_with_status(self, row: Mapping[str, Any], known: Sequence[Acceptance]) -> Iterator[str]:
+        delivered = [report for a in known for report in self._said(a) if report.status == "delivered"]
+        current = [a for a in known if a.reference == row["attached"]]
+        said = delivered or [report for a in current for report in self._said(a)]
+        best = max(said, key=_worth, default=None)
+        if best is None or best.status in ("sent", "dispatched"):
+            if row["status"] != "unknown" or row["error"] != "no report":
+                yield f"the last word was {best and best.status}, the row says {row['error']!r}"
+        elif best.status == "aborted" and best.code == 404 and row["attempts"] < 5:
+            if row["status"] not in _UNSENT:
+                yield "came back and was neither sent again nor ended"
+        elif (row["status"], row["status_code"]) != (best.status, best.code):
+            yield f"the provider said {best.status} {best.code}, the row says {row['status_code']}: {row['error']}"
+
+    # All
+
+    def wrong_with_dispatches(self) -> Iterator[str]:
+        for dispatch in self._dispatches.values():
+            if (dispatch["state"] == "accepted") != (dispatch["batch_id"] is not None):
+                yield f"dispatch {dispatch['id']} is {dispatch['state']} and has batch {dispatch['batch_id']}"
+            if dispatch["state"] in ("claimed", "parked", "doubtful"):
+                yield f"dispatch {dispatch['id']} is {dispatch['state']} for ever"
+
+
+def _worth(report: Report) -> tuple[int, float, int]:
+    at = _LATE if report.at is None else report.at.timestamp()
+    return _RANKS.index(report.status), -at, -(_NO_CODE if report.code is None else report.code)
+
+
+def _wrong_with_limits(database: Database, books: Books, chaos: Chaos) -> Iterator[str]:
+    yield from _wrong_with_rate(database, chaos)
+    profile = chaos.profile
+    times = sorted(books.asked)
+    # A request starts a little after it was drawn, later where calls are slow: so much shorter is the time that counts.
+    shift = chaos.most_jump + (profile.lease if any(rate for name, rate in profile.rates.items() if name.startswith(("call.", "process."))) else 0)
+    span = 60.0 - min(shift, 55.0) - 12 * profile.latency
+    for first, started in enumerate(times):
+        within = first + profile.requests_per_minute
+        if within < len(times) and times[within] < started + span:
+            yield f"{profile.requests_per_minute + 1} requests within {times[within] - started:.1f} s from {started:.1f}"
+            return
+
+
+def _wrong_with_rate(database: Database, chaos: Chaos) -> Iterator[str]:
+    """The bucket, by when messages were claimed: it holds a second's worth."""
+    rate = chaos.profile.messages_per_second
+    if rate is None:
+        return
+    claims = database.query(
+        "select extract(epoch from claimed_at)::float8 as at, sum(recipients)::integer as messages "
+        "from outbox_engine.dispatches where parent_id is null group by 1 order by 1"
+    )
+    for first, start in enumerate(claims):
+        total = 0
+        for claim in claims[first:]:
+            total += claim["messages"]
+            if total > max(rate, 1) + rate * (claim["at"] - start["at"]) + 0.01:
+                yield f"{total} messages claimed within {claim['at'] - start['at']:.2f} s at {rate} a second"
+                return

@@ -1,0 +1,156 @@
+"""What becomes of accepted messages and what phones send back: written into the provider's books, and called back about."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from jobs.gateway import Gateway
+from jobs.providers.base import Inbound, Report
+from jobs.recording import GatewayUnavailable
+from tests.simulation.books import Books, Taken
+from tests.simulation.chaos import Chaos
+from tests.simulation.clockwork import calendar
+from tests.simulation.witness import Witness
+
+_TRIES: Final = 12
+_FAILURES: Final = (("failed", 99), ("failed", None), ("rejected", 62), ("deleted", 5), ("unknown", 3), ("aborted", 402), ("expired", 406))
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One thing the provider says about a recipient: so long after accepting, this status and code."""
+
+    after: float
+    status: str
+    code: int | None
+
+
+class Mail:
+    """The provider's side of callbacks. ``gateway`` is the webhook app's."""
+
+    def __init__(self, books: Books, chaos: Chaos, witness: Witness, gateway: Gateway, seed: int) -> None:
+        self._books = books
+        self._chaos = chaos
+        self._witness = witness
+        self._gateway = gateway
+        self._random = Random(f"mail {seed}")
+        self._group: list[Report] = []
+        self._flush: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def taken(self, taken: Taken) -> None:
+        """A batch was accepted: decide what becomes of each recipient, and call back about it."""
+        loop = asyncio.get_running_loop()
+        for recipient in taken.batch.recipients:
+            story = [(taken.accepted + word.after, self._report(taken, recipient, word)) for word in self._life(taken)]
+            taken.reports[recipient] = story
+            for when, report in story:
+                for delay in self._deliveries(taken, report, when):
+                    loop.call_later(delay, self._post, report)
+
+    def _life(self, taken: Taken) -> Iterator[Word]:
+        chaos, random = self._chaos, self._random
+        after = 0.0 if chaos.happens("report.early") else random.uniform(0.2, 5)
+        if random.random() < 0.7:
+            yield Word(after, "dispatched", 401)
+        if chaos.happens("report.never"):
+            return
+        after += random.choice((0.0, random.uniform(0.1, 60), random.uniform(0.1, 2000)))
+        if taken.accepted + after >= taken.expires:
+            yield Word(taken.expires - taken.accepted, "expired", 406)
+            return
+        final = self._final(after)
+        yield final
+        corner = final.code == 404 and chaos.happens("corner.contradicts")
+        if corner:
+            taken.request.is_corner = True
+            yield Word(after + random.uniform(0, 400), "delivered", 0)
+        elif final.code != 404 and chaos.happens("report.contradicts"):
+            status, code = random.choice((*_FAILURES, ("delivered", 0)))
+            yield Word(after + random.choice((0.0, random.uniform(0, 100))), status, code)
+
+    def _final(self, after: float) -> Word:
+        chaos = self._chaos
+        if chaos.happens("report.temporary"):
+            return Word(after, "aborted", 404)
+        if chaos.happens("report.blocked"):
+            return Word(after, "aborted", 413)
+        if chaos.happens("report.opted_out"):
+            return Word(after, "failed", 257)
+        if chaos.happens("report.failed"):
+            return Word(after, *self._random.choice(_FAILURES))
+        return Word(after, "delivered", 0)
+
+    def _report(self, taken: Taken, recipient: str, word: Word) -> Report:
+        at = calendar(round(taken.accepted + word.after, 3))
+        reference = taken.request.reference if self._random.random() < 0.8 else None
+        raw = f'{{"status": "{word.status}", "code": {"null" if word.code is None else word.code}}}'
+        return Report(taken.batch.batch_id, recipient, word.status, word.code, at, reference, raw)
+
+    def _deliveries(self, taken: Taken, report: Report, when: float) -> Iterator[float]:
+        """How long from now each callback about this report sets out."""
+        chaos, random = self._chaos, self._random
+        due = when - self._books.now
+        if chaos.happens("report.lost"):
+            self._witness.say("provider", f"will not call back about {report.recipient} {report.status} of {report.batch_id}")
+            return
+        yield due + (random.uniform(0, 600) if chaos.happens("report.late") else 0.0)
+        while chaos.happens("report.repeated"):
+            yield due + random.uniform(0, 600)
+
+    def _post(self, report: Report) -> None:
+        """Callbacks that come together are committed together."""
+        self._group.append(report)
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_later(self._random.choice((0.0, 0.0, 0.5)), self._send_group)
+
+    def _send_group(self) -> None:
+        group, self._group, self._flush = self._group, [], None
+        self._random.shuffle(group)
+        self._spawn(self._call_back(group))
+
+    async def _call_back(self, group: Sequence[Report]) -> None:
+        pause = 5.0
+        for _ in range(_TRIES):
+            try:
+                await self._gateway.record_reports(group, source="webhook")
+            except GatewayUnavailable:
+                await asyncio.sleep(pause)
+                pause *= 2
+            else:
+                return
+        self._witness.say("provider", f"gives up calling back about {len(group)} reports")
+
+    # Phones
+
+    def write(self, sender: str, body: str) -> None:
+        """A person sends us a message."""
+        now = self._books.now
+        number = len(self._books.inbounds) + 1
+        inbound = Inbound(f"i{number}", "mo_text", sender, "+15550100", body, calendar(round(now, 3)), None, "{}", "sinch")
+        self._books.inbounds.append((now, inbound))
+        self._witness.say("phone", f"{sender} writes {body}")
+        if not self._chaos.happens("report.lost"):
+            delay = self._random.uniform(0, 300) if self._chaos.happens("report.late") else 0.0
+            asyncio.get_running_loop().call_later(delay, self._call_about, inbound)
+
+    def _call_about(self, inbound: Inbound) -> None:
+        self._spawn(self._call_in(inbound))
+
+    async def _call_in(self, inbound: Inbound) -> None:
+        pause = 5.0
+        for _ in range(_TRIES):
+            try:
+                await self._gateway.record_inbounds([inbound], source="webhook")
+            except GatewayUnavailable:
+                await asyncio.sleep(pause)
+                pause *= 2
+            else:
+                return
+
+    def _spawn(self, story: object) -> None:
+        task = asyncio.ensure_future(story)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,191 @@
+"""The provider as one process of ours sees it: through a network that loses, delays and repeats requests."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar
+
+from jobs.providers.base import (
+    Ambiguous,
+    Batch,
+    Inbound,
+    Outcome,
+    Page,
+    ProviderError,
+    Refusal,
+    Refused,
+    Report,
+    Submission,
+    Unusable,
+)
+from tests.simulation.books import Books, Request, Taken
+from tests.simulation.chaos import Chaos
+from tests.simulation.process import Process
+from tests.simulation.witness import Witness
+
+T = TypeVar("T")
+
+_MOST_LATE: Final = 1200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What the network does to one request. Times are in seconds from its start; ``arrives`` None is never."""
+
+    arrives: float | None
+    answered: float
+    is_answered: bool
+    error: str = ""
+    again: float | None = None
+    is_corner: bool = False
+
+
+class Line:
+    """One process's way to the provider. Fulfils :class:`jobs.providers.base.Provider`.
+
+    ``on_start`` is told of each request before it leaves, ``on_taken`` of each batch that the provider makes.
+    """
+
+    name = "sinch"
+    plan = "plan"
+    host = "https://provider.test"
+    credential = "credential"
+    longest_value = 0
+
+    def __init__(
+        self,
+        process: Process,
+        books: Books,
+        chaos: Chaos,
+        witness: Witness,
+        *,
+        on_start: Callable[[Request, float], None],
+        on_taken: Callable[[Taken], None],
+    ) -> None:
+        self.max_recipients = chaos.profile.max_recipients
+        self._process = process
+        self._books = books
+        self._chaos = chaos
+        self._witness = witness
+        self._on_start = on_start
+        self._on_taken = on_taken
+
+    async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
+        self._process.check()
+        request = Request(submission.reference, submission, self._now(), self._process.name)
+        self._on_start(request, deadline)
+        self._books.requests.append(request)
+        self._books.asked.append(self._now())
+        self._witness.say(self._process.name, f"requests {submission.reference}: {' '.join(submission.recipients)}")
+        if self._chaos.happens("request.unreachable"):
+            await asyncio.sleep(self._chaos.between(0, deadline))
+            return Refused(Refusal.UNREACHABLE, "no connection")
+        fate = self._fate(deadline)
+        request.is_corner = fate.is_corner
+        request.given_up = self._now() + fate.answered
+        outcome = await self._carry(request, fate)
+        await self._process.breathe()
+        return outcome
+
+    async def _carry(self, request: Request, fate: Fate) -> Outcome:
+        timers = [
+            # In a context of its own: what follows from it belongs to nobody's process and outlives them all.
+            asyncio.get_running_loop().call_later(delay, self._arrive, request, fate, context=contextvars.Context())
+            for delay in (fate.arrives, fate.again)
+            if delay is not None
+        ]
+        try:
+            if self._chaos.happens("request.crash"):
+                await asyncio.sleep(self._chaos.between(0, fate.answered))
+                self._process.die()
+            await asyncio.sleep(max(0.0, request.given_up - self._now()))
+            self._process.check()
+        except asyncio.CancelledError:
+            if request.arrived is None and self._chaos.pick((True, False)):
+                for timer in timers:
+                    timer.cancel()
+            raise
+        if fate.is_answered and request.outcome is not None:
+            return request.outcome
+        self._witness.say(self._process.name, f"does not know what became of {request.reference}: {fate.error}")
+        return Ambiguous(fate.error or "timed out")
+
+    def _fate(self, deadline: float) -> Fate:
+        chaos = self._chaos
+        there, back = chaos.latency(), chaos.latency()
+        if chaos.happens("corner.late"):
+            given_up = chaos.between(0, deadline)
+            return Fate(given_up + chaos.between(chaos.profile.settle, _MOST_LATE), given_up, False, "timed out", is_corner=True)
+        if chaos.happens("corner.repeated"):
+            return Fate(there, min(deadline, there + back), True, again=there + chaos.between(0, _MOST_LATE), is_corner=True)
+        if chaos.happens("request.lost"):
+            return Fate(None, chaos.between(0, deadline), False, "reset, and the request was lost")
+        if chaos.happens("request.unanswered"):
+            answered = chaos.between(min(there, deadline), deadline)
+            return Fate(min(there, answered), answered, False, "reset, and the answer was lost")
+        if chaos.happens("request.overdue"):
+            given_up = chaos.between(0, deadline)
+            return Fate(given_up + chaos.between(0, chaos.grace / 2), given_up, False, "reset, to arrive a little later")
+        if there + back > deadline:
+            return Fate(there if there <= deadline else None, deadline, False, "timed out")
+        return Fate(there, there + back, True)
+
+    def _arrive(self, request: Request, fate: Fate) -> None:
+        listed = self._now()
+        if self._chaos.happens("list.lag"):
+            listed = self._chaos.between(listed, max(listed, request.given_up + self._chaos.grace))
+        partial = not fate.is_answered and self._chaos.happens("request.partial")
+        taken = self._books.judge(request, listed=listed, partial=partial)
+        if taken is not None:
+            self._on_taken(taken)
+
+    # Questions
+
+    async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
+        listed = await self._ask(lambda: tuple(self._books.listed(since)), "list", deadline)
+        # A list may hold what nobody asked for.
+        noisy = [batch for batch in listed if batch.reference == reference or self._chaos.pick((True, False))]
+        if self._chaos.profile.rates["list.paged"]:
+            noisy = list(listed)
+        return self._page(noisy, page, _unusable)
+
+    async def batch_reports(self, batch_id: str, *, deadline: float) -> tuple[Report, ...] | None:
+        return await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)
+
+    async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:
+        return self._page(await self._ask(lambda: self._books.finished(start, end), "finished reports", deadline), page)
+
+    async def inbounds(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Inbound]:
+        return self._page(await self._ask(lambda: self._books.received(start, end), "inbounds", deadline), page)
+
+    async def aclose(self) -> None:
+        pass
+
+    async def _ask(self, read: Callable[[], T], what: str, deadline: float) -> T:
+        await self._process.breathe()
+        self._books.asked.append(self._now())
+        await asyncio.sleep(self._chaos.latency())
+        self._process.check()
+        if self._chaos.happens("list.error"):
+            await asyncio.sleep(self._chaos.between(0, deadline))
+            raise ProviderError(f"{what}: not answered", retry_after=self._chaos.pick((None, 2.0)))
+        answer = read()
+        await asyncio.sleep(self._chaos.latency())
+        await self._process.breathe()
+        return answer
+
+    def _page(self, items: Sequence[T], page: int, unusable: "Callable[[], Unusable] | None" = None) -> Page[T]:
+        size = 2 if self._chaos.profile.rates["list.paged"] else 100
+        spoilt = (unusable(),) if unusable is not None and self._chaos.happens("list.error") else ()
+        return Page(tuple(items[page * size : (page + 1) * size]), last=(page + 1) * size >= len(items), unusable=spoilt)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _unusable() -> Unusable:
+    return Unusable("a batch of a new kind", b"{}")
+
+

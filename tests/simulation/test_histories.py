@@ -1,0 +1,35 @@
+"""Random histories with every fault there is: whatever breaks, each message is accepted once or says why not."""
+
+import pytest
+
+from tests.simulation.database import Database
+from tests.simulation.history import Result, tell
+
+_HISTORIES = 120
+_AT_ONCE = 10
+
+
+@pytest.mark.parametrize("first", range(0, _HISTORIES, _AT_ONCE))
+def test_every_invariant_holds_at_the_end_of_every_history(first: int, database: Database) -> None:
+    broken = [result for seed in range(first, first + _AT_ONCE) if (result := tell(seed, database)).complaints]
+
+    assert not broken, "\n".join(_how_to_see(result) for result in broken)
+
+
+def test_a_seed_tells_the_same_history_again(database: Database) -> None:
+    first, other, again = tell(7, database), tell(8, database), tell(7, database)
+
+    assert first.story == again.story
+    assert first.story != other.story
+
+
+def test_a_request_that_arrives_after_everybody_gave_it_up_is_found_and_reported_as_a_double(database: Database) -> None:
+    """The corner that the promise names: it cannot be prevented, so it has to be seen."""
+    found = (tell(seed, database) for seed in range(1000, 1400))
+
+    result = next(result for result in found if result.doubles)
+    assert not result.complaints
+
+
+def _how_to_see(result: Result) -> str:
+    return f"make simulate SEED={result.seed}   # {'; '.join(result.complaints)}"

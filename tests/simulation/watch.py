@@ -1,0 +1,139 @@
+"""Invariants that must hold at every moment of a history, checked where something happens."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from tests.simulation.books import Books, Request, Taken
+from tests.simulation.chaos import Chaos
+from tests.simulation.clockwork import calendar
+from tests.simulation.database import Database
+from tests.simulation.witness import Witness
+
+_TOLERANCE: Final = timedelta(milliseconds=1)
+_QUIET: Final = frozenset({"outbox_renew", "outbox_upkeep", "outbox_take_alarms", "outbox_claim_inbound_window", "outbox_draw_requests"})
+
+_CLAIMED: Final = """
+    select d.id::text as dispatch, d.claimed_at, o.id, o.status, o.expires_at, o.send_at, o.cancel_requested_at, o.finalized_at,
+      s.recipient is not null as suppressed
+    from outbox_engine.dispatches d
+    join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+    join public.outbox o on o.id = m.outbox_id
+    left join public.suppressions s on s.recipient = m.recipient
+    where d.claim_id = %s and d.state = 'claimed' and d.parent_id is null
+"""
+_STARTED: Final = """
+    select d.state, d.lease_until, d.worker, m.recipient, m.outbox_id, o.status, o.dispatch_id::text as attached, o.expires_at
+    from outbox_engine.dispatches d
+    join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+    join public.outbox o on o.id = m.outbox_id
+    where d.id = %s
+"""
+_FACTS: Final = """
+    select f.id::text as dispatch from unnest(%s::uuid[], %s::text[]) f (id, batch)
+    left join outbox_engine.dispatches d on d.id = f.id
+    where d.batch_id is null or d.state <> 'accepted'
+"""
+
+
+class Watch:
+    """Looks over everybody's shoulder."""
+
+    def __init__(self, database: Database, books: Books, chaos: Chaos, witness: Witness) -> None:
+        self.rows_of: dict[tuple[str, str], int] = {}
+        """Which row each (reference, number) stands for, noted when the request left: pruning and looks may forget it."""
+        self.expiries: dict[str, list[Any]] = {}
+        self._database = database
+        self._books = books
+        self._chaos = chaos
+        self._witness = witness
+        self._started: set[str] = set()
+        self._open_claims: dict[str, str] = {}
+
+    # Calls
+
+    def carried_out(self, process: str, function: str, arguments: dict[str, Any], answer: Any, *, late: bool) -> None:
+        if function not in _QUIET:
+            self._witness.say(process, f"{function}{_brief(arguments)} → {answer}")
+        match function:
+            case "outbox_claim":
+                self._claimed(process, arguments, answer, late=late)
+            case "outbox_accept":
+                self._accepted(arguments)
+            case "outbox_record_reports":
+                self._witness.took_reports(arguments)
+
+    def unanswered(self, process: str, function: str, arguments: dict[str, Any]) -> None:
+        if function == "outbox_claim":
+            self._open_claims[process] = arguments["p_claim_id"]
+
+    def _claimed(self, process: str, arguments: Mapping[str, Any], answer: Mapping[str, Any], *, late: bool) -> None:
+        claim_id = arguments["p_claim_id"]
+        if not late and self._open_claims.pop(process, claim_id) != claim_id:
+            self._witness.complain(f"{process} claims anew although an earlier claim of its was never answered")
+        if not answer["dispatches"]:
+            return
+        rows = self._database.query(_CLAIMED, [claim_id])
+        if len({row["claimed_at"] for row in rows}) > 1:
+            self._witness.complain("a claim that was asked again took more")
+        if {row["dispatch"] for row in rows} != {dispatch["dispatch_id"] for dispatch in answer["dispatches"]}:
+            self._witness.complain("a claim was answered with other dispatches than it made")
+        for row in rows:
+            self._check_claimed(row)
+
+    def _check_claimed(self, row: Mapping[str, Any]) -> None:
+        if row["claimed_at"] != self._database.now:
+            return
+        for wrong, what in (
+            (row["status"] != "sending" or row["finalized_at"] is not None, f"although it is {row['status']}"),
+            (row["cancel_requested_at"] is not None, "although it was cancelled"),
+            (row["expires_at"] <= row["claimed_at"], "although it has expired"),
+            (row["send_at"] > row["claimed_at"], "before its time"),
+            (row["suppressed"], "although its recipient opted out"),
+        ):
+            if wrong:
+                self._witness.complain(f"message {row['id']} was claimed {what}")
+
+    def _accepted(self, arguments: Mapping[str, Any]) -> None:
+        for row in self._database.query(_FACTS, [arguments["p_dispatch_ids"], arguments["p_batch_ids"]]):
+            self._witness.complain(f"the acceptance of {row['dispatch']} was not recorded")
+
+    # Requests
+
+    def request_starts(self, request: Request, deadline: float) -> None:
+        if request.reference in self._started:
+            self._witness.complain(f"a second request is made for {request.reference}")
+        self._started.add(request.reference)
+        now = asyncio.get_running_loop().time()
+        self._database.set_clock(calendar(now))
+        rows = self._database.query(_STARTED, [request.reference])
+        if not rows:
+            self._witness.complain(f"a request is made for {request.reference}, which is not written down")
+            return
+        if sorted(row["recipient"] for row in rows) != sorted(request.submission.recipients):
+            self._witness.complain(f"the numbers of {request.reference} are not those written down")
+        dispatch = rows[0]
+        if dispatch["state"] != "claimed":
+            self._witness.complain(f"a request is made for {request.reference}, which is {dispatch['state']}")
+        needed = calendar(now) + timedelta(seconds=deadline)
+        if not self._chaos.profile.jumps and dispatch["lease_until"] < needed - _TOLERANCE:
+            self._witness.complain(f"a request is made for {request.reference} with too little of its lease left")
+        self.expiries[request.reference] = [row["expires_at"] for row in rows]
+        for row in rows:
+            self.rows_of[request.reference, row["recipient"]] = row["outbox_id"]
+            if row["attached"] != request.reference or row["status"] not in ("sending", "delivered"):
+                self._witness.complain(
+                    f"a request is made for message {row['outbox_id']}, which is {row['status']} by {row['attached']}"
+                )
+
+    def batch_taken(self, taken: Taken) -> None:
+        """Nothing may be delivered after the earliest expiry among its rows."""
+        earliest = min(self.expiries.get(taken.request.reference, [calendar(taken.expires)]))
+        if calendar(taken.expires) > earliest + timedelta(seconds=self._chaos.most_jump) + _TOLERANCE:
+            self._witness.complain(f"{taken.batch.batch_id} may be delivered until {calendar(taken.expires)}, after {earliest}")
+
+
+def _brief(arguments: Mapping[str, Any]) -> str:
+    shown = ("p_dispatch_id", "p_dispatch_ids", "p_batch_ids", "p_why", "p_statuses", "p_recipients", "p_ids", "p_bodies", "p_claim_id")
+    return "(" + ", ".join(str(arguments[name]) for name in shown if name in arguments) + ")"
