@@ -15,6 +15,7 @@ QUESTIONS = {
     "callbacks": "how many delivery reports a second are taken in?",
     "latency": "how long does a new row wait for its request?",
     "size": "what does a claim cost in a small table, and in a big one?",
+    "campaigns": "how fast does a campaign become messages, and who waits for it?",
     "footprint": "how much memory do the processes take, and how soon are they ready?",
 }
 
