@@ -54,9 +54,9 @@ async def _operate(supabase: SupabaseSettings, work: Callable[[Operating], Await
 
 
 def console() -> Console:
-    """Where results go. Lines that go to a file or a pipe are not folded at 80 characters."""
+    """Where results go. Lines that go to a file or a pipe are not folded at 80 characters, and brackets stay what they are."""
     piped = not sys.stdout.isatty()
-    return Console(highlight=False, width=_PIPED_WIDTH if piped else None)
+    return Console(highlight=False, markup=False, width=_PIPED_WIDTH if piped else None)
 
 
 def say_json(value: object, *, texts: Mapping[str, Any] | None = None) -> None:

@@ -55,13 +55,17 @@ def say(outcomes: Sequence[Outcome], *, as_json: bool, trial: bool) -> int:
         for outcome in outcomes:
             _line(f"{outcome.id}", outcome)
     else:
-        for (done, words), count in Counter((outcome.done, outcome.outcome) for outcome in outcomes).most_common():
-            these = [outcome for outcome in outcomes if (outcome.done, outcome.outcome) == (done, words)]
+        for kind, count in Counter(map(_kind, outcomes)).most_common():
+            these = [outcome for outcome in outcomes if _kind(outcome) == kind]
             first = ", ".join(str(outcome.id) for outcome in these[:5])
             _line(f"{count} messages ({first}{', …' if count > 5 else ''})", these[0])
     if trial and not as_json:
         console().print("nothing was changed: this was a dry run")
     return 1 if refused else 0
+
+
+def _kind(outcome: Outcome) -> tuple[bool, str, str | None]:
+    return outcome.done, outcome.outcome, outcome.was
 
 
 def _rows(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:

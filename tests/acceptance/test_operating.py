@@ -212,3 +212,18 @@ def test_what_is_exported_can_be_imported(outbox: Operator, db: Connection, tmp_
         (number(0), 'a "b", c', True),
         (number(1), "operator", False),
     ]
+
+
+def test_many_outcomes_are_told_by_what_they_have_in_common_and_brackets_stay(outbox: Operator, db: Connection) -> None:
+    ids = insert(db, 30)
+    db.execute("update public.outbox set status = 'failed', error = 'refused [to]: no', finalized_at = now(), queue = null")
+    db.execute("update public.outbox set status = 'delivered' where id <= %s", [ids[3]])
+
+    ran = outbox("retry", *ids)
+    trace = outbox("trace", ids[0])
+
+    assert ran.stdout.splitlines() == [
+        f"26 messages ({', '.join(map(str, ids[4:9]))}, …) (failed): waits to be sent again",
+        f"4 messages ({', '.join(map(str, ids[:4]))}) (delivered): it was delivered; force sends it a second time",
+    ]
+    assert "refused [to]: no" in trace.stdout
