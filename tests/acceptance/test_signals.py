@@ -1,0 +1,50 @@
+"""A process that is told to stop ends, whatever holds it."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+A_WHILE = 30.0
+STUCK = """
+import asyncio, threading
+from scheduler.signals import on_stop
+
+async def main():
+    on_stop(lambda: print("stopping", flush=True), exit_code=3, exit_seconds={seconds})
+    print("ready", flush=True)
+    await asyncio.to_thread(threading.Event().wait)
+
+asyncio.run(main())
+"""
+
+
+def stuck(seconds: float) -> "subprocess.Popen[str]":
+    """A process with a thread that nothing ends, once it heeds signals."""
+    child = subprocess.Popen([sys.executable, "-c", STUCK.format(seconds=seconds)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stuck_thread_does_not_keep_it_beyond_its_time(number: signal.Signals) -> None:
+    with stuck(0.1) as child:
+        child.send_signal(number)
+
+        assert child.wait(A_WHILE) == 3
+
+
+def test_a_second_sigterm_is_patient_and_a_second_ctrl_c_is_not() -> None:
+    with stuck(600) as child:
+        assert child.stdout is not None
+        for number in (signal.SIGTERM, signal.SIGTERM):
+            child.send_signal(number)
+        assert child.stdout.readline() == "stopping\n"
+        assert child.poll() is None
+
+        child.send_signal(signal.SIGINT)
+
+        assert child.wait(A_WHILE) == 128 + signal.SIGINT
+        assert child.stdout.read() == ""
