@@ -29,7 +29,8 @@ format: setup ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 
-bench: setup ## measure: messages and callbacks a second, claims at size
+bench: ## measure: messages and callbacks a second, claims at size (ARGS=--help lists the questions)
+	@.ci/setup bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 simulate: setup ## tell random histories of faults in virtual time; SEED=n tells one again, RUNS=n so many

@@ -1,15 +1,13 @@
 """The dispatch job in a process of its own: it says when it is ready, drains when told to, and says how that went."""
 
 import asyncio
-import json
-import os
 import resource
-import sys
 from collections import Counter
 from time import monotonic, process_time
 from typing import Any, ClassVar
 from uuid import uuid4
 
+from benchmarks import worker
 from jobs.dispatch import Dispatcher
 from jobs.gateway import Gateway, Plan
 from jobs.gateway.rpc import Rpc
@@ -42,8 +40,8 @@ async def drain() -> dict[str, Any]:
     )
     job = Dispatcher(gateway=gateway, provider=provider, plan=plan, worker=str(uuid4()), settings=load(EngineSettings))
     await gateway.ping()
-    _say({"ready": os.getpid()})
-    await asyncio.to_thread(sys.stdin.readline)
+    worker.say(ready=True)
+    await asyncio.to_thread(worker.wait)
 
     CountingRpc.calls.clear()
     cpu, began = process_time(), monotonic()
@@ -58,11 +56,7 @@ async def drain() -> dict[str, Any]:
     return {"seconds": took, "cpu": cpu, "calls": dict(CountingRpc.calls), "peak_mib": peak_kib / 1024}
 
 
-def _say(what: dict[str, Any]) -> None:
-    print(json.dumps(what), flush=True)
-
-
 if __name__ == "__main__":
     configure(load(TelemetrySettings), component="benchmark")
-    _say(asyncio.run(drain()))
-    sys.stdin.readline()
+    worker.say(**asyncio.run(drain()))
+    worker.wait()

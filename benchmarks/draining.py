@@ -1,14 +1,9 @@
 """A backlog is drained by one process: how fast, with how many requests, and at what cost."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
+from benchmarks import worker
 from benchmarks.result import Figure, Options, Plot, Result
 from benchmarks.rig import Gauge, Rig, running
 
@@ -70,8 +65,8 @@ def _drain(rig: Rig, case: Case, messages: int) -> dict[str, float]:
     rig.simulator.change(latency=case.latency)
     rig.insert(messages, **case.columns)
     countries = {} if case.countries is None else {"ALLOWED_COUNTRIES": case.countries}
-    with drainer(rig.environment | countries) as process, Gauge(rig) as gauge:
-        said = process.drain()
+    with worker.ready("benchmarks.drainer", environment=rig.environment | countries) as drainer, Gauge(rig) as gauge:
+        said = drainer.work()
     sent = rig.value("select count(*) from public.outbox where status = 'sent'")
     if sent != messages:
         raise SystemExit(f"{case.name}: {sent:.0f} of {messages} messages were sent")
@@ -114,46 +109,3 @@ def _figures(measured: dict[str, list[dict[str, float]]]) -> Iterator[Figure]:
         if case.of is not None:
             shares = tuple(one["messages"] / other["messages"] for one, other in zip(runs, measured[case.of], strict=True))
             yield Figure(case.name, "share of no latency", "", shares, goal=2 / 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Drainer:
-    """A process that waits for the word, and lives on after it drained until it is let go."""
-
-    process: "subprocess.Popen[str]"
-
-    def drain(self) -> dict[str, Any]:
-        self._write()
-        return self.read()
-
-    def read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None  # noqa: S101  # for the type checker: it is a pipe
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the drainer ended with exit code {self.process.wait()}")
-        said: dict[str, Any] = json.loads(line)
-        return said
-
-    def _write(self) -> None:
-        assert self.process.stdin is not None  # noqa: S101
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-
-@contextmanager
-def drainer(environment: dict[str, str]) -> Iterator[Drainer]:
-    """The dispatch job in a process of its own, ready to begin."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.drainer"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    with process:
-        waiting = Drainer(process)
-        waiting.read()
-        try:
-            yield waiting
-        finally:
-            process.terminate()
