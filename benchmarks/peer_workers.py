@@ -88,7 +88,7 @@ async def bare(sender: Sender, go: Go) -> None:
 async def pgqueuer(sender: Sender, go: Go) -> None:
     queue = PgQueuer(AsyncpgPoolDriver(sender.pool))
 
-    @queue.entrypoint("send")
+    @queue.entrypoint("send")  # type: ignore[untyped-decorator]
     async def send(job: Job) -> None:
         message = json.loads(job.payload or b"")
         await sender.send([message["id"]], [message["recipient"]], message["body"])
@@ -100,7 +100,7 @@ async def pgqueuer(sender: Sender, go: Go) -> None:
 async def procrastinating(sender: Sender, go: Go) -> None:
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=DATABASE, min_size=10, max_size=10))
 
-    @app.task(name="send")
+    @app.task(name="send")  # type: ignore[untyped-decorator]
     async def send(id: int, recipient: str, body: str) -> None:  # noqa: A002  # arguments of a task have the payload's names
         await sender.send([id], [recipient], body)
 

@@ -40,8 +40,8 @@ _NOTE = (
     "Each sends the same messages to the same simulator and keeps the batch id in the message's row; getting the messages into "
     "a queue is not counted. All use the same PostgreSQL: ours through Supabase Lite, with every promise kept, the others "
     "directly with asyncpg (Procrastinate: psycopg, its own driver), aiohttp and uvloop. The libraries send one message a "
-    "request and work on 50 at once. The bare SQL claims 1000 rows, posts them and marks them, two such at a time: no attempt is "
-    "written down, so it sends twice or never after any interruption."
+    "request and work on 50 at once. The bare SQL claims 1000 rows, posts them and marks them, two such at a time: no attempt "
+    "is written down, so it sends twice or never after any interruption."
 )
 
 
@@ -61,13 +61,12 @@ def run(options: Options) -> Result:
 
 def _install(rig: Rig) -> None:
     # Here, for only those who measure have them.
-    from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
-    from procrastinate import PsycopgConnector
-    from procrastinate.schema import SchemaManager
+    import pgqueuer.adapters.persistence.qb as pgqueuer
+    import procrastinate.schema
 
     rig.db.execute(_MESSAGES.encode())
-    rig.db.execute(SchemaManager(PsycopgConnector()).get_schema().encode())
-    rig.db.execute(QueryBuilderEnvironment().build_install_query().encode())
+    rig.db.execute(procrastinate.schema.SchemaManager.get_schema().encode())
+    rig.db.execute(str(pgqueuer.QueryBuilderEnvironment().build_install_query()).encode())
 
 
 def _measure(rig: Rig, name: str, messages: int) -> tuple[float, float]:
@@ -82,7 +81,8 @@ def _measure(rig: Rig, name: str, messages: int) -> tuple[float, float]:
         environment: Mapping[str, str] = rig.environment
     else:
         rig.db.execute(_FILL.format(last=messages - 1).encode())
-        _QUEUES.get(PEERS[name], lambda _: None)(rig)
+        if PEERS[name] in _QUEUES:
+            _QUEUES[PEERS[name]](rig)
         rig.db.execute("vacuum analyze")
         rig.db.execute("checkpoint")
         module = ("benchmarks.peer_workers", PEERS[name])

@@ -38,7 +38,7 @@ async def build_engine(
     """Make everything; nothing is asked of Supabase or the provider yet, so both may be
     away.
 
-    Without ``waits_for_rates`` a tick of the dispatch job ends where the plan's messages per second do.
+    Without ``waits_for_rates`` a tick ends where the plan's limits do.
     """
     gateway = await Gateway.connect(supabase)
     provider = registry.build(sinch)
@@ -56,7 +56,9 @@ async def build_engine(
         Dispatcher(
             gateway=gateway, provider=provider, plan=plan, worker=worker, settings=settings, waits_for_rates=waits_for_rates
         ),
-        Recovery(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
+        Recovery(
+            gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach, waits_for_rates=waits_for_rates
+        ),
         Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
         InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
         Campaigns(gateway=gateway),

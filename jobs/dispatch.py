@@ -11,7 +11,7 @@ import structlog
 from jobs.acceptances import Acceptances
 from jobs.gateway import Claim, Dispatch, Gateway, Plan
 from jobs.leases import Leases, clock
-from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refused, Submission
+from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refusal, Refused, Submission
 from jobs.retry import until_answered
 from jobs.settings import EngineSettings
 from jobs.sharing import share
@@ -24,6 +24,7 @@ _MOST_ROWS: Final = 4000
 """Rows a claim looks at: well below Supabase's statement timeout, and a call for several thousand messages."""
 _LOOKING_JOB: Final = "recover"
 _LONGEST_LOOK_PAUSE_SECONDS: Final = 5.0
+_STOPS_THE_PLAN: Final = {Refusal.SETTING, Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE}
 _LOOK_AFTER_SECONDS: Final = 1.0
 """A request that went wrong may have arrived a moment ago; the list of batches follows after."""
 
@@ -61,6 +62,7 @@ class Dispatcher:
         self._claim_began = 0.0
         self._rows = _MOST_ROWS
         self._said: str | None = None
+        self._told: set[Refusal] = set()
         self._wake: Callable[[str], None] = lambda _: None
         self._told_at = float("-inf")
 
@@ -207,8 +209,10 @@ class Dispatcher:
         )
 
     def _log_refused(self, dispatch: Dispatch, refused: Refused) -> None:
-        # A probe that finds the plan as it was is no news. What somebody has to mend becomes an alarm in the database.
-        say = log.debug if refused.why == self._said else log.warning
+        # What stops the whole plan is news once, until something gets through. What somebody has to mend is an alarm as well.
+        say = log.debug if refused.why in self._told else log.warning
+        if refused.why in _STOPS_THE_PLAN:
+            self._told.add(refused.why)
         say(
             "dispatch.refused",
             dispatch=dispatch.dispatch_id,
@@ -232,6 +236,7 @@ class Dispatcher:
             self._said = claim.paused
 
     def _say_it_works(self) -> None:
+        self._told.clear()
         if self._said is not None:
             log.info("plan.resumed", plan=self._plan.plan)
             self._said = None

@@ -1,5 +1,6 @@
 """Finds out what became of requests nobody knows about, by reading the provider's own list."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -22,13 +23,23 @@ class Recovery:
     interval = 30.0
     """The dispatch job tells when there is something to look for; this is for what nobody tells."""
 
-    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        provider: Provider,
+        plan: Plan,
+        settings: EngineSettings,
+        reach: Reach,
+        waits_for_rates: bool = True,
+    ) -> None:
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
         self._reach = reach
         self._settings = settings
         self._deadline = settings.lease_seconds / 3
+        self._waits_for_rates = waits_for_rates
 
     async def tick(self) -> None:
         while True:
@@ -62,7 +73,7 @@ class Recovery:
         log.info("look.done", dispatch=look.dispatch_id, decided=decided, batches=list(found))
 
     async def _read(self, look: Look) -> Mapping[str, Sequence[str]] | None:
-        """Every page, or None where the plan allows no further request. The first is already paid for."""
+        """Every page, or None where that was not possible now. The first is already paid for."""
         found: dict[str, Sequence[str]] = {}
         page = 0
         while True:
@@ -73,5 +84,15 @@ class Recovery:
             if listing.last:
                 return found
             page += 1
-            if not await self._gateway.draw_requests(self._plan, "look"):
+            if not await self._may_go_on(look):
                 return None
+
+    async def _may_go_on(self, look: Look) -> bool:
+        """Wait until the plan allows one more: to begin again would cost all of them again. False where it cannot be."""
+        while await self._gateway.postpone_look(look, seconds=self._settings.lease_seconds):
+            if await self._gateway.draw_requests(self._plan, "look"):
+                return True
+            if not self._waits_for_rates:
+                return False
+            await asyncio.sleep(1)
+        return False

@@ -156,12 +156,13 @@ class Gateway:
         )
         return answer
 
-    async def postpone_look(self, look: Look, *, seconds: float) -> None:
-        """A look could not be completed: look again in a while."""
-        await self._rpc.call(
+    async def postpone_look(self, look: Look, *, seconds: float) -> bool:
+        """Look in a while, or again. True as long as nobody else has taken the look over."""
+        held: bool = await self._rpc.call(
             "outbox_postpone_look",
             {"p_dispatch_id": look.dispatch_id, "p_lease_token": look.lease_token, "p_seconds": seconds},
         )
+        return held
 
     async def draw_requests(self, plan: Plan, kind: str, wanted: int = 1) -> int:
         """How many more requests of this kind (``look`` or ``poll``) the plan allows now, at most ``wanted``."""

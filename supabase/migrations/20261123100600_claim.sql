@@ -1,18 +1,19 @@
 -- Claiming: due rows become dispatches, as far as the plan's limits and pauses let them.
 
--- Moves rows whose time has come from waiting to ready.
+-- Moves rows whose time has come from waiting to ready. The ids go through an array, or the planner, who cannot know that few are
+-- due, walks over the whole table at every tick.
 create function outbox_engine.wake_due(p_now timestamptz, p_most integer) returns void
 language sql set search_path = ''
 as $$
   update public.outbox
   set queue = 'r', status = 'pending'
-  where id in (
+  where id = any (array(
     select id from public.outbox
     where queue = 'w' and due_at <= p_now
     order by due_at, priority, id
     limit p_most
     for update skip locked
-  )
+  ))
 $$;
 
 -- Which pause holds this plan, if any. An account or setting pause that has run its time lets one probe through.
@@ -40,14 +41,15 @@ $$;
 
 -- Called by the dispatch job at every tick. Answers the dispatches that are now the caller's to send, each at most once; why
 -- there are none where a limit or a pause is the reason; and whether more rows are ready. Asked again with the same
--- `p_claim_id`, it answers the same dispatches and takes nothing more. Compiling the claim's plan would take twice its running.
+-- `p_claim_id`, it answers the same dispatches and takes nothing more. Compiling the claim's plan would take twice its running,
+-- and no call of the processes may ever walk over a table, whatever its statistics say: so for the other calls as well.
 create function public.outbox_claim(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[], p_share_texts boolean
 ) returns jsonb
-language plpgsql security definer set search_path = '' set jit = off
+language plpgsql security definer set search_path = '' set jit = off set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
@@ -70,7 +72,7 @@ begin
   perform outbox_engine.wake_due(v_now, 5000);
   if not exists (select from public.outbox where queue = 'r') then
     return jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
-      'looks_due', outbox_engine.looks_due(p_provider, p_plan, v_now));
+      'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
@@ -83,12 +85,12 @@ begin
   if v_pause.until > v_now then
     return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
       'paused', v_pause.kind, 'reason', v_pause.reason, 'wait_seconds', extract(epoch from v_pause.until - v_now),
-      'looks_due', outbox_engine.looks_due(p_provider, p_plan, v_now));
+      'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   v_tokens := outbox_engine.tokens_now(v_plan, v_now);
   v_requests := greatest(0,
-    outbox_engine.requests_left(v_plan, v_now) - outbox_engine.looks_due(p_provider, p_plan, v_now));
+    outbox_engine.requests_left(v_plan, v_now) - outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
   v_rows := least(v_rows, coalesce(floor(v_tokens)::integer, v_rows));
   v_dispatches := least(v_dispatches, v_requests);
   if v_pause.kind is not null then
@@ -98,7 +100,7 @@ begin
     return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
       'limited', case when v_rows = 0 then 'messages_per_second' else 'requests_per_minute' end,
       'wait_seconds', case when v_rows = 0 then (1 - v_tokens) / v_plan.messages_per_second else 1 end,
-      'looks_due', outbox_engine.looks_due(p_provider, p_plan, v_now));
+      'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
@@ -125,7 +127,7 @@ begin
   return jsonb_build_object(
     'dispatches', coalesce(v_made, '[]'),
     'more', exists (select from public.outbox where queue = 'r'),
-    'looks_due', outbox_engine.looks_due(p_provider, p_plan, v_now)
+    'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now)
   );
 end
 $$;

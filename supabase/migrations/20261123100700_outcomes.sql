@@ -173,12 +173,12 @@ as $$
   having count(*) > 0
 $$;
 
--- Called by the dispatch job after 201s that were read. Safe to repeat; needs no valid lease. Answers dispatches that became
--- the caller's to send because the halves of a refused one are now decided.
+-- Called by the dispatch job after 201s that were read. Safe to repeat; needs no valid lease; looks its rows up one by one.
+-- Answers dispatches that became the caller's to send because the halves of a refused one are now decided.
 create function public.outbox_accept(
   p_dispatch_ids uuid[], p_batch_ids text[], p_worker text, p_lease_seconds double precision, p_ask_after_seconds double precision
 ) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set jit = off set enable_seqscan = off set enable_mergejoin = off
 as $$
 begin
   perform outbox_engine.adopt(p_dispatch_ids, p_batch_ids, 'engine', make_interval(secs => p_ask_after_seconds));
@@ -213,7 +213,7 @@ $$;
 
 -- Called by the dispatch job for dispatches whose request was never started: shutting down, or too little of the lease left.
 create function public.outbox_release(p_dispatch_ids uuid[], p_lease_tokens text[]) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set jit = off set enable_seqscan = off
 as $$
 declare
   v_ids uuid[];

@@ -185,7 +185,7 @@ create function public.outbox_refuse(
   p_dispatch_id uuid, p_lease_token text, p_why text, p_error text, p_http_status smallint,
   p_retry_after_seconds double precision, p_worker text, p_lease_seconds double precision
 ) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set jit = off set enable_seqscan = off
 as $$
 declare
   v_dispatch outbox_engine.dispatches;

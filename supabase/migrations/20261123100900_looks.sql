@@ -1,20 +1,21 @@
 -- Looking for requests whose outcome nobody knows. Never resent on a guess: only after two complete looks, a settling time
 -- apart, that found nothing.
 
--- How many looks are waiting to be made; they go before sending.
-create function outbox_engine.looks_due(p_provider text, p_plan text, p_now timestamptz) returns integer
+-- How many looks are waiting to be made at this host; they go before sending. A batch is looked for where it may be: under another
+-- host of the provider it can never be found.
+create function outbox_engine.looks_due(p_provider text, p_plan text, p_host text, p_now timestamptz) returns integer
 language sql stable set search_path = ''
 as $$
   select (
     select count(*) from (
       select from outbox_engine.dispatches
-      where provider = p_provider and plan = p_plan and look_at <= p_now
+      where provider = p_provider and plan = p_plan and host = p_host and look_at <= p_now
       limit 100
     ) doubtful
   )::integer + (
     select count(*) from (
       select from outbox_engine.dispatches
-      where provider = p_provider and plan = p_plan and state = 'claimed' and lease_until <= p_now - deadline
+      where provider = p_provider and plan = p_plan and host = p_host and state = 'claimed' and lease_until <= p_now - deadline
       limit 100
     ) silent
   )::integer
@@ -66,7 +67,7 @@ begin
   perform outbox_engine.give_up_old_doubts(p_provider, p_plan, v_now);
 
   v_allowed := public.outbox_draw_requests(p_provider, p_plan, 'look',
-    least(p_limit, outbox_engine.looks_due(p_provider, p_plan, v_now))::smallint);
+    least(p_limit, outbox_engine.looks_due(p_provider, p_plan, p_host, v_now))::smallint);
   with taken as (
     update outbox_engine.dispatches
     set look_at = v_now + make_interval(secs => p_lease_seconds), lease_token = nextval('outbox_engine.lease_tokens')

@@ -272,7 +272,7 @@ create function public.outbox_record_reports(
   p_source text, p_batch_ids text[], p_recipients text[], p_statuses text[], p_codes text[], p_ats text[], p_references text[],
   p_raws text[]
 ) returns integer
-language sql security definer set search_path = ''
+language sql security definer set search_path = '' set jit = off set enable_seqscan = off
 as $$
   select outbox_engine.apply_reports(array_agg(
     row(r.batch_id, r.recipient, r.status, r.code, r.at, r.reference, r.raw, r.key)::outbox_engine.report

@@ -87,7 +87,7 @@ def test_the_example_in_python_is_one_message_however_often_it_runs(stack: Local
 
 
 def test_the_example_in_sql(db: Connection) -> None:
-    db.execute(statement("insert into"))
+    db.execute(statement("insert into outbox "))
 
     assert inserted(db) == [("Your code is 123456", "pending", 0, None)]
 

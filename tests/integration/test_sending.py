@@ -152,6 +152,26 @@ async def test_an_error_while_looking_is_no_look(make_rig: MakeRig, db: Connecti
     assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["provider.away"]
 
 
+async def test_a_request_to_another_host_takes_nothing_from_this_ones_requests(make_rig: MakeRig, db: Connection) -> None:
+    """It is looked for by whoever sends there. Here it could never be found, and would be due for ever."""
+    rig = await make_rig(sinch_settings={"sinch_requests_per_minute": 5})
+    (row,) = insert(db)
+    rig.simulator.add(faults.reset_before_accepting())
+    await rig.tick("dispatch")
+    assert column(db, "status", row) == "sending"
+    rig.simulator.heal()
+    db.execute("update outbox_engine.dispatches set host = 'https://eu.sms.api.sinch.com'")
+
+    for _ in range(3):
+        later(db, "1 minute")
+        await rig.tick("recover")
+    insert(db, 1)
+    await rig.tick("dispatch")
+
+    assert column(db, "status", row) == "sending"
+    assert statuses(db) == {"sending": 1, "sent": 1}
+
+
 async def test_a_batch_that_shows_up_between_the_looks_is_adopted(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig(lease_seconds=1)
     insert(db)
@@ -269,6 +289,30 @@ async def test_account_trouble_pauses_sending_until_a_probe_gets_through(rig: Ri
 
     assert statuses(db) == {"sent": 50}
     assert db.execute("select count(*) from outbox_engine.alarms where kind = 'plan.paused'").fetchone() == (1,)
+
+
+async def test_what_stops_the_plan_is_news_once_until_something_gets_through(rig: Rig, db: Connection) -> None:
+    """However short the pauses are."""
+    insert(db, 50)
+    rig.simulator.add(faults.account_error(401))
+
+    with capture_logs() as log:
+        for _ in range(3):
+            await rig.tick("dispatch")
+            later(db, "10 minutes")
+        assert rig.simulator.summary().requests["send"] == 3
+        rig.simulator.heal()
+        await rig.tick("dispatch")
+        rig.simulator.add(faults.account_error(401))
+        insert(db, 1)
+        await rig.tick("dispatch")
+
+    assert [line["log_level"] for line in log if line["event"] == "dispatch.refused"] == [
+        "warning",
+        "debug",
+        "debug",
+        "warning",
+    ]
 
 
 async def test_a_429_stops_every_process_and_costs_no_attempt(make_rig: MakeRig, db: Connection) -> None:

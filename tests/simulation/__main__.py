@@ -56,10 +56,10 @@ def _tell_many(seeds: Iterable[int], database: Database, console: Console) -> in
             if told[-1].complaints:
                 broken.append(seed)
                 _complain(told[-1], console)
-    console.print(
-        f"{len(told)} histories, {sum(result.messages for result in told)} messages, "
-        f"{sum(result.requests for result in told)} requests, {sum(result.doubles for result in told)} doubles found and reported."
+    messages, requests, doubles = (
+        sum(getattr(result, what) for result in told) for what in ("messages", "requests", "doubles")
     )
+    console.print(f"{len(told)} histories, {messages} messages, {requests} requests, {doubles} doubles found and reported.")
     console.print(f"{len(broken)} went wrong: {broken}" if broken else "Every invariant held at the end of each.")
     return 1 if broken else 0
 

@@ -53,6 +53,7 @@ class Worker:
         reach = Reach()
         recovery = Recovery(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach)
         self._looks = asyncio.Event()
+        self._ticking: list[asyncio.Task[None]] = []
         self.dispatcher.wakes(lambda _: self._looks.set())
         self.jobs: Sequence[Job] = (
             self.dispatcher,
@@ -66,7 +67,7 @@ class Worker:
     def start(self) -> None:
         self._witness.say(self.process.name, "starts")
         for job in self.jobs:
-            self.process.start(self._run(job))
+            self._ticking.append(self.process.start(self._run(job)))
 
     async def tick_all(self) -> None:
         """Each job once, in turn, until all that it began is done."""
@@ -99,7 +100,7 @@ class Worker:
             await job.tick()
         except GatewayUnavailable:
             await asyncio.sleep(1)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever a job raises belongs to the story
             self._witness.complain(f"the {job.name} job raised {error!r}")
 
 
@@ -169,7 +170,9 @@ async def opt_out(stage: Stage) -> None:
 
 
 def _suppress(stage: Stage, number: str) -> None:
-    stage.act("insert into public.suppressions (recipient, reason) values (%s, 'asked by phone') on conflict do nothing", number)
+    stage.act(
+        "insert into public.suppressions (recipient, reason) values (%s, 'asked by phone') on conflict do nothing", number
+    )
     stage.witness.say("operator", f"suppresses {number}")
 
 

@@ -43,7 +43,7 @@ def create(server: str, name: str) -> str:
     with psycopg.connect(server, autocommit=True) as admin:
         for role in _ROLES:
             with contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-                admin.execute(SQL("create role " + role))  # type: ignore[arg-type]
+                admin.execute(SQL("create role " + role))
         admin.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
         admin.execute(SQL("create database {}").format(Identifier(name)))
         # Nothing here has to survive the machine.

@@ -33,7 +33,8 @@ _LONGEST_SLEEP: Final = 6 * 3600.0
 # What the engine still means to do, and when: the next thing worth waking up for.
 _NEXT: Final = """
     select extract(epoch from min(x.at) - outbox_engine.now()) as wait from (
-      select case when o.queue = 'r' then outbox_engine.now() else o.due_at end as at from public.outbox o where o.queue is not null
+      select case when o.queue = 'r' then outbox_engine.now() else o.due_at end as at
+        from public.outbox o where o.queue is not null
       union all select o.expires_at from public.outbox o where o.queue is not null
       union all select least(d.look_at, d.ask_at) from outbox_engine.dispatches d
       union all select d.lease_until + d.deadline from outbox_engine.dispatches d where d.state = 'claimed'
@@ -96,7 +97,13 @@ class _History:
         loop = asyncio.get_running_loop()
         self.witness.now = loop.time
         self.witness.say("seed", f"{self._seed}: {self._chaos.profile}")
-        self._mail = Mail(self._books, self._chaos, self.witness, self._gateway(Process("webhook", _Calm(self._chaos), self.witness)), self._seed)
+        self._mail = Mail(
+            self._books,
+            self._chaos,
+            self.witness,
+            self._gateway(Process("webhook", _Calm(self._chaos), self.witness)),
+            self._seed,
+        )
         stage = self._stage()
         self._books.troubles = actors.troubles(stage)
         stories = [
@@ -164,9 +171,7 @@ class _History:
     def _worker(self) -> Worker:
         self._started += 1
         process = Process(f"w{self._started}", self._chaos, self.witness)
-        line = Line(
-            process, self._books, self._chaos, self.witness, on_start=self._watch.request_starts, on_taken=self._taken
-        )
+        line = Line(process, self._books, self._chaos, self.witness, on_start=self._watch.request_starts, on_taken=self._taken)
         return Worker(process, self._gateway(process), line, self._chaos.profile, self.witness)
 
     def _taken(self, taken: Taken) -> None:
@@ -201,7 +206,11 @@ def _seeded(seed: int) -> Iterator[None]:
     """The code under test draws its jitter and its ids from the seed."""
     ids = Random(f"ids {seed}")
     random.seed(seed)
-    with mock.patch("jobs.dispatch.uuid4", lambda: UUID(int=ids.getrandbits(128), version=4)):
+
+    def uuid4() -> UUID:
+        return UUID(int=ids.getrandbits(128), version=4)
+
+    with mock.patch("jobs.dispatch.uuid4", uuid4):
         yield
 
 

@@ -45,7 +45,9 @@ class Ledger:
     def __init__(self, database: Database, books: Books, watch: Watch, witness: Witness) -> None:
         self.rows = {row["id"]: row for row in database.query("select *, dispatch_id::text as attached from public.outbox")}
         self._dispatches = {row["id"]: row for row in database.query("select *, id::text as id from outbox_engine.dispatches")}
-        self._doubles = database.query("select *, dispatch_id::text as dispatch from outbox_engine.doubles where confirmed_at is not null")
+        self._doubles = database.query(
+            "select *, dispatch_id::text as dispatch from outbox_engine.doubles where confirmed_at is not null"
+        )
         self._events: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
         for event in database.query("select *, dispatch_id::text as dispatch from public.outbox_events order by id"):
             self._events[event["outbox_id"]].append(event)
@@ -60,11 +62,11 @@ class Ledger:
         self._accepted: dict[int, list[Acceptance]] = defaultdict(list)
         for taken in books.acceptances():
             for recipient in taken.batch.recipients:
-                number = watch.rows_of.get((taken.request.reference, recipient))
-                if number is None:
+                row = watch.rows_of.get((taken.request.reference, recipient))
+                if row is None:
                     witness.complain(f"{taken.batch.batch_id} went to {recipient} for no message")
                 else:
-                    self._accepted[number].append(Acceptance(taken, taken.request.reference, recipient))
+                    self._accepted[row].append(Acceptance(taken, taken.request.reference, recipient))
         self._refusals = [request for request in books.requests if isinstance(request.outcome, Refused)]
         self._reports: dict[tuple[str, str], list[Report]] = defaultdict(list)
         for committed in witness.reports:
@@ -189,7 +191,9 @@ def _wrong_with_limits(database: Database, books: Books, chaos: Chaos) -> Iterat
     profile = chaos.profile
     times = sorted(books.asked)
     # A request starts a little after it was drawn, later where calls are slow: so much shorter is the time that counts.
-    shift = chaos.most_jump + (profile.lease if any(rate for name, rate in profile.rates.items() if name.startswith(("call.", "process."))) else 0)
+    shift = chaos.most_jump + (
+        profile.lease if any(rate for name, rate in profile.rates.items() if name.startswith(("call.", "process."))) else 0
+    )
     span = 60.0 - min(shift, 55.0) - 12 * profile.latency
     for first, started in enumerate(times):
         within = first + profile.requests_per_minute

@@ -15,7 +15,15 @@ from tests.simulation.clockwork import calendar
 from tests.simulation.witness import Witness
 
 _TRIES: Final = 12
-_FAILURES: Final = (("failed", 99), ("failed", None), ("rejected", 62), ("deleted", 5), ("unknown", 3), ("aborted", 402), ("expired", 406))
+_FAILURES: Final = (
+    ("failed", 99),
+    ("failed", None),
+    ("rejected", 62),
+    ("deleted", 5),
+    ("unknown", 3),
+    ("aborted", 402),
+    ("expired", 406),
+)
 
 
 @dataclass(frozen=True, slots=True)

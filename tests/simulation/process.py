@@ -124,7 +124,7 @@ class Wire:
         def arrive() -> None:
             try:
                 self._execute(function, arguments, late=True)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # nobody waits for it any more
                 self._witness.say(self._process.name, f"{function}, late: {error}")
 
         delay = self._chaos.latency() + self._chaos.between(0, 3 * _CALL_TIMEOUT)

@@ -117,7 +117,9 @@ class Line:
         there, back = chaos.latency(), chaos.latency()
         if chaos.happens("corner.late"):
             given_up = chaos.between(0, deadline)
-            return Fate(given_up + chaos.between(chaos.profile.settle, _MOST_LATE), given_up, False, "timed out", is_corner=True)
+            return Fate(
+                given_up + chaos.between(chaos.profile.settle, _MOST_LATE), given_up, False, "timed out", is_corner=True
+            )
         if chaos.happens("corner.repeated"):
             return Fate(there, min(deadline, there + back), True, again=there + chaos.between(0, _MOST_LATE), is_corner=True)
         if chaos.happens("request.lost"):
@@ -187,5 +189,3 @@ class Line:
 
 def _unusable() -> Unusable:
     return Unusable("a batch of a new kind", b"{}")
-
-

@@ -12,7 +12,9 @@ from tests.simulation.database import Database
 from tests.simulation.witness import Witness
 
 _TOLERANCE: Final = timedelta(milliseconds=1)
-_QUIET: Final = frozenset({"outbox_renew", "outbox_upkeep", "outbox_take_alarms", "outbox_claim_inbound_window", "outbox_draw_requests"})
+_QUIET: Final = frozenset(
+    {"outbox_renew", "outbox_upkeep", "outbox_take_alarms", "outbox_claim_inbound_window", "outbox_draw_requests"}
+)
 
 _CLAIMED: Final = """
     select d.id::text as dispatch, d.claimed_at, o.id, o.status, o.expires_at, o.send_at, o.cancel_requested_at, o.finalized_at,
@@ -135,5 +137,15 @@ class Watch:
 
 
 def _brief(arguments: Mapping[str, Any]) -> str:
-    shown = ("p_dispatch_id", "p_dispatch_ids", "p_batch_ids", "p_why", "p_statuses", "p_recipients", "p_ids", "p_bodies", "p_claim_id")
+    shown = (
+        "p_dispatch_id",
+        "p_dispatch_ids",
+        "p_batch_ids",
+        "p_why",
+        "p_statuses",
+        "p_recipients",
+        "p_ids",
+        "p_bodies",
+        "p_claim_id",
+    )
     return "(" + ", ".join(str(arguments[name]) for name in shown if name in arguments) + ")"

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ class Witness:
         self.lines: deque[tuple[float, str, str]] = deque(maxlen=20_000)
         self.complaints: list[str] = []
         self.reports: list[Committed] = []
-        self.now = lambda: 0.0
+        self.now: Callable[[], float] = lambda: 0.0
         self._names: dict[str, str] = {}
 
     def say(self, who: str, what: str) -> None:

@@ -1,0 +1,162 @@
+"""What claiming, accepting and recording cost while the tables around them grow, and after churn under a long reader."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import psutil
+import psycopg
+
+from benchmarks.result import Figure, Options, Plot, Result
+from benchmarks.rig import Connection, Rig, running
+
+TITLE = "what does a claim cost in a small table, and in a big one?"
+
+DUE = 4_000
+ROUNDS = 5
+CHURN = "after churn, a reader open"
+
+# As if sent and delivered long ago. A tenth as many wait for their time. The engine's triggers stand aside.
+_HISTORY = """
+    insert into public.outbox (recipient, body, send_at, expires_at, priority, status, batch_id, attempts, parts, created_at,
+      sent_at, finalized_at, due_at, dispatch_id, reported_rank, reported_at)
+    select '+1' || (2020000000 + n), 'Your table is ready. See you soon!', t.at, t.at + interval '3 days', 100, 'delivered',
+      'old' || n / 1000, 1, 1, t.at, t.at, t.at, t.at, md5('dispatch' || n / 1000)::uuid, 10, t.at
+    from generate_series(%(first)s::bigint, %(last)s::bigint) n
+    cross join lateral (select now() - interval '80 days' * random() as at) t
+"""
+_MEMBERS = """
+    insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+    select dispatch_id, recipient, id from public.outbox
+    where id > %(after)s and status = 'delivered'
+    order by 1, 2
+"""
+_TRAIL = """
+    insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
+    select id, sent_at, 'engine', 'accepted', 'sent', batch_id, dispatch_id from public.outbox
+    where id > %(after)s and status = 'delivered'
+"""
+_SCHEDULED = """
+    insert into public.outbox (recipient, body, send_at, expires_at, priority, status, attempts, created_at, queue, due_at)
+    select '+1' || (4020000000 + n), 'Your table is ready. See you soon!', t.at, t.at + interval '3 days', 100, 'scheduled', 0,
+      now(), 'w', t.at
+    from generate_series(%(first)s::bigint, %(last)s::bigint) n
+    cross join lateral (select now() + interval '1 day' + interval '80 days' * random() as at) t
+"""
+_CLAIM = (
+    "select public.outbox_claim(%s, 'bench', 'sinch', 'bench', 'bench', 'bench', 30, 10, 8::smallint, 1000::smallint, %s, null,"
+    " 1000000, null, true)"
+)
+_ACCEPT = "select public.outbox_accept(%s::uuid[], %s, 'bench', 30, 300)"
+_RECORD = (
+    "select public.outbox_record_reports('webhook', %(batches)s, %(recipients)s, array_fill('delivered'::text, %(n)s),"
+    " array_fill('0'::text, %(n)s), array_fill(now()::text, %(n)s), array_fill(''::text, %(n)s), array_fill('{}'::text, %(n)s))"
+)
+
+_STEPS = ("claim", "accept", "record")
+_NOTE = (
+    f"CPU of the database backend and 8 kB pages it touched, per row, for {DUE} due rows at a time, {ROUNDS} times, in tables "
+    "with so many finished rows, their trail and their dispatches, and a tenth as many that are scheduled. From the smallest "
+    "table to the biggest a claim costs {growth:.2f} times as much."
+)
+
+
+def run(options: Options) -> Result:
+    sizes = [10_000, 100_000] if options.quick else [10_000, 100_000, 1_000_000] + [10_000_000] * options.full
+    figures: list[Figure] = []
+    with running() as rig:
+        rows = 0
+        for size in sizes:
+            _grow(rig.db, rows, size)
+            rows = size
+            figures += _measured(f"{size:,}", rig)
+        with _churned(rig, rounds=2 if options.quick else 20):
+            figures += _measured(CHURN, rig)
+    claims = [figure.median for figure in figures if figure.name == "claim" and figure.case != CHURN]
+    return Result(
+        figures=tuple(figures),
+        plots=(Plot("claim", kind="line", x="rows in the outbox, a tenth as many again scheduled for later"),),
+        notes=(_NOTE.format(growth=claims[-1] / claims[0]),),
+    )
+
+
+def _grow(db: Connection, rows: int, size: int) -> None:
+    with db.transaction():
+        db.execute("set local session_replication_role = replica")
+        [[after]] = db.execute("select coalesce(max(id), 0) from public.outbox").fetchall()
+        db.execute(_HISTORY, {"first": rows, "last": size - 1})
+        db.execute(_MEMBERS, {"after": after})
+        db.execute(_TRAIL, {"after": after})
+        db.execute(_SCHEDULED, {"first": rows // 10, "last": size // 10 - 1})
+    db.execute("vacuum analyze")
+    db.execute("checkpoint")
+
+
+@contextmanager
+def _churned(rig: Rig, *, rounds: int) -> Iterator[None]:
+    """Messages came and went, and nothing that died could be cleaned up, because somebody reads all the while."""
+    with psycopg.connect(rig.stack.admin_url) as reader:
+        reader.execute("set transaction isolation level repeatable read")
+        reader.execute("select count(*) from public.outbox_events where id < 0")
+        for _ in range(rounds):
+            for _ in _round(rig.db):
+                pass
+        rig.db.execute("vacuum analyze")
+        yield
+
+
+def _measured(case: str, rig: Rig) -> Iterator[Figure]:
+    rounds = [dict(_round(rig.db)) for _ in range(ROUNDS)]
+    for step in _STEPS:
+        yield Figure(case, step, "µs", tuple(each[step][0] for each in rounds))
+    for step in _STEPS:
+        yield Figure(case, f"{step}, pages", "", tuple(each[step][1] for each in rounds))
+    size = rig.value("select pg_total_relation_size('public.outbox')")
+    dead = rig.value("select n_dead_tup from pg_stat_user_tables where relid = 'public.outbox'::regclass")
+    yield Figure(case, "outbox with indexes", "MB", (size / 1e6,))
+    yield Figure(case, "dead rows", "", (dead,))
+
+
+def _round(db: Connection) -> Iterator[tuple[str, tuple[float, float]]]:
+    """One claim, its acceptance and all its reports: CPU in microseconds and pages, per row, of each step."""
+    db.execute(
+        "insert into public.outbox (recipient, body) "
+        f"select '+1' || (6020000000 + n), 'Your table is ready. See you soon!' from generate_series(1, {DUE}) n"
+    )
+    meter = _Meter(db)
+    [[claim]] = db.execute(_CLAIM, [str(uuid4()), DUE]).fetchall()
+    yield "claim", meter.lap()
+
+    dispatches: list[dict[str, list[str]]] = claim["dispatches"]  # type: ignore[index]
+    ids = [str(dispatch["dispatch_id"]) for dispatch in dispatches]
+    db.execute(_ACCEPT, [ids, [f"batch {one}" for one in ids]])
+    yield "accept", meter.lap()
+
+    for one, dispatch in zip(ids, dispatches, strict=True):
+        recipients = dispatch["recipients"]
+        batches = [f"batch {one}"] * len(recipients)
+        db.execute(_RECORD, {"batches": batches, "recipients": recipients, "n": [len(recipients)]})
+    yield "record", meter.lap()
+
+
+class _Meter:
+    """What the backend of a connection used since the last lap."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+        self._backend = psutil.Process(db.info.backend_pid)
+        self._last = self._now()
+
+    def lap(self) -> tuple[float, float]:
+        now = self._now()
+        cpu, pages = (new - old for new, old in zip(now, self._last, strict=True))
+        self._last = now
+        return cpu / DUE * 1e6, pages / DUE
+
+    def _now(self) -> tuple[float, float]:
+        self._db.execute("select pg_stat_force_next_flush()")
+        [[pages]] = self._db.execute(
+            "select blks_hit + blks_read from pg_stat_database where datname = current_database()"
+        ).fetchall()
+        times = self._backend.cpu_times()
+        return times.user + times.system, float(str(pages))
