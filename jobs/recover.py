@@ -44,8 +44,10 @@ class Recovery:
     async def tick(self) -> None:
         while True:
             looks = await self._gateway.claim_looks(self._plan, lease=self._settings.lease_seconds, limit=_LOOKS_AT_ONCE)
-            for look in looks:
-                await self._look(look)
+            # Together, for their first requests are drawn: one that waits for the plan must not make the others late.
+            for done in await asyncio.gather(*(self._look(look) for look in looks), return_exceptions=True):
+                if done is not None:
+                    raise done
             if len(looks) < _LOOKS_AT_ONCE:
                 return
 

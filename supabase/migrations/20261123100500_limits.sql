@@ -92,7 +92,8 @@ declare
 begin
   select * into v_plan from outbox_engine.plans where provider = p_provider and plan = p_plan for update;
   if not found then
-    -- No process has claimed for this plan yet, so nothing is known of its limits and nothing was drawn.
+    -- No process has claimed for this plan yet, so nothing is known of its limits.
+    perform outbox_engine.count_requests(p_provider, p_plan, p_kind, p_wanted, v_now);
     return p_wanted;
   end if;
   v_allowed := least(p_wanted, outbox_engine.requests_left(v_plan, v_now));

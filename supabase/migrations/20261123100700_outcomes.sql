@@ -33,7 +33,7 @@ as $$
   ),
   trail as (
     insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
-    select id, now, 'engine', p_event, status, dispatch_id, p_detail from changed
+    select id, now, 'engine', coalesce(p_event, status), status, dispatch_id, p_detail from changed
     where p_event is not null or status <> 'pending'
   )
   select count(*)::integer from changed
@@ -114,9 +114,19 @@ begin
     where o.id = m.outbox_id and o.dispatch_id = m.id and o.status in ('sending', 'pending', 'scheduled')
     returning o.id, m.batch_id, m.id as dispatch_id
   ),
+  -- It had ended before the provider turned out to have it. Its reports tell how.
+  late as (
+    update public.outbox o
+    set batch_id = m.batch_id, sent_at = p_now
+    from members m
+    where o.id = m.outbox_id and o.dispatch_id = m.id and o.batch_id is null and o.finalized_at is not null
+    returning o.id, m.batch_id, m.id as dispatch_id, o.status
+  ),
   trail as (
     insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
     select id, p_now, p_source, 'accepted', 'sent', batch_id, dispatch_id from sent
+    union all
+    select id, p_now, p_source, 'accepted', status, batch_id, dispatch_id from late
   )
   select (select count(*) from sent) = (select count(*) from members) into v_all_sent;
   -- As nearly always: then no row is elsewhere, and nothing below can find one.

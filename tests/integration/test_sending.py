@@ -389,3 +389,20 @@ async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: Make
     assert statuses(db) == {"pending": 3}
     assert db.execute("select sum(attempts) from public.outbox").fetchone() == (0,)
     assert "send" not in rig.simulator.summary().requests
+
+
+async def test_a_row_cancelled_while_its_dispatch_waited_is_cancelled_when_given_back(rig: Rig, db: Connection) -> None:
+    """By a process that drained, or that had too little of its lease left."""
+    kept, cancelled = insert(db, 2)
+    claim = db.execute(
+        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 10::smallint, 10,"
+        " null, 600, null, true)"
+    ).fetchone()
+    assert claim is not None
+    dispatch = claim[0]["dispatches"][0]
+    db.execute("update public.outbox set status = 'cancelled' where id = %s", (cancelled,))
+
+    db.execute("select public.outbox_release(%s, %s)", ([dispatch["dispatch_id"]], [dispatch["lease_token"]]))
+
+    assert (column(db, "status", kept), column(db, "status", cancelled)) == ("pending", "cancelled")
+    assert trail(db, cancelled)[-1] == "cancelled"

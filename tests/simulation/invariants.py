@@ -194,6 +194,8 @@ def _wrong_with_limits(database: Database, books: Books, chaos: Chaos) -> Iterat
     shift = chaos.most_jump + (
         profile.lease if any(rate for name, rate in profile.rates.items() if name.startswith(("call.", "process."))) else 0
     )
+    if profile.rates["process.stall"]:
+        shift += chaos.longest_stall
     span = 60.0 - min(shift, 55.0) - 12 * profile.latency
     for first, started in enumerate(times):
         within = first + profile.requests_per_minute

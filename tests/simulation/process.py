@@ -58,8 +58,7 @@ class Process(Owner):
             self.die()
             self.check()
         if self._chaos.happens("process.stall"):
-            lease = self._chaos.profile.lease
-            self.stalled_until = self._now() + self._chaos.between(0.2 * lease, 4 * lease + 2 * self._chaos.profile.settle)
+            self.stalled_until = self._now() + self._chaos.between(0.2 * self._chaos.profile.lease, self._chaos.longest_stall)
             self._witness.say(self.name, f"stalls for {self.stalled_until - self._now():.1f} s")
         while self.stalled_until > self._now():
             await asyncio.sleep(self.stalled_until - self._now())
