@@ -99,6 +99,51 @@ begin
 end
 $$;
 
+-- A row whose last attempt came to nothing, while an earlier one, given up after two looks, turned out to have been accepted: it
+-- was sent after all, by that one.
+create function outbox_engine.sent_after_all(p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_rows bigint[];
+  v_dispatches uuid[];
+begin
+  with theirs as (
+    delete from outbox_engine.doubles x
+    using public.outbox o
+    where x.confirmed_at is null and o.id = x.outbox_id and o.batch_id is null and o.finalized_at is not null
+    returning x.*
+  ),
+  changed as (
+    update public.outbox o
+    set
+      dispatch_id = t.dispatch_id, batch_id = t.batch_id, sent_at = t.found_at,
+      status = case o.status when 'delivered' then o.status else 'sent' end,
+      finalized_at = case o.status when 'delivered' then o.finalized_at end,
+      reported_rank = case o.status when 'delivered' then o.reported_rank end,
+      error = null
+    from theirs t
+    where o.id = t.outbox_id
+    returning o.id, o.status, o.batch_id, o.dispatch_id
+  ),
+  trail as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
+    select id, p_now, 'engine', 'accepted', status, batch_id, dispatch_id from changed
+  )
+  select array_agg(id), array_agg(dispatch_id) into v_rows, v_dispatches from changed;
+  if v_rows is null then
+    return;
+  end if;
+  update outbox_engine.dispatches set ask_at = p_now where id = any (v_dispatches);
+  -- What was reported of it before.
+  perform outbox_engine.apply_news(array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
+    array_agg(e.status_code), array_agg(e.occurred_at), p_now)
+  from unnest(v_rows, v_dispatches) c (outbox_id, dispatch_id)
+  join public.outbox_events e on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'
+  join outbox_engine.dispatches d on d.id = c.dispatch_id;
+end
+$$;
+
 -- Called by the upkeep job. Small steps; `more` says that another is worth making at once.
 create function public.outbox_upkeep(p_retention_days double precision, p_body_retention_days double precision, p_most integer)
 returns jsonb
@@ -112,6 +157,7 @@ begin
   perform outbox_engine.note_tick('upkeep', '', '', '');
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
+  perform outbox_engine.sent_after_all(v_now);
   v_pruned := outbox_engine.prune_messages(
     v_now - make_interval(secs => p_retention_days * 86400),
     v_now - make_interval(secs => coalesce(p_body_retention_days, p_retention_days) * 86400),

@@ -307,12 +307,9 @@ async def test_what_stops_the_plan_is_news_once_until_something_gets_through(rig
         insert(db, 1)
         await rig.tick("dispatch")
 
-    assert [line["log_level"] for line in log if line["event"] == "dispatch.refused"] == [
-        "warning",
-        "debug",
-        "debug",
-        "warning",
-    ]
+    levels = [line["log_level"] for line in log if line["event"] == "dispatch.refused"]
+    assert levels[:4] == ["warning", "debug", "debug", "warning"]
+    assert levels.count("warning") == 2
 
 
 async def test_a_429_stops_every_process_and_costs_no_attempt(make_rig: MakeRig, db: Connection) -> None:
@@ -375,34 +372,3 @@ async def test_a_row_outside_the_allowed_countries_fails_and_says_so(make_rig: M
     assert column(db, "status", int(str(foreign))) == "failed"
     assert column(db, "error", int(str(foreign))) == "country FR is not in ALLOWED_COUNTRIES"
     assert column(db, "status", int(str(home))) == "sent"
-
-
-async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: MakeRig, db: Connection) -> None:
-    rig = await make_rig()
-    insert(db, 3)
-    claim = await rig.dispatcher._claim()
-
-    rig.dispatcher._drained.set()
-    rig.dispatcher._start(claim.dispatches, since=rig.dispatcher._claim_began)
-    await rig.dispatcher.drain()
-
-    assert statuses(db) == {"pending": 3}
-    assert db.execute("select sum(attempts) from public.outbox").fetchone() == (0,)
-    assert "send" not in rig.simulator.summary().requests
-
-
-async def test_a_row_cancelled_while_its_dispatch_waited_is_cancelled_when_given_back(rig: Rig, db: Connection) -> None:
-    """By a process that drained, or that had too little of its lease left."""
-    kept, cancelled = insert(db, 2)
-    claim = db.execute(
-        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 10::smallint, 10,"
-        " null, 600, null, true)"
-    ).fetchone()
-    assert claim is not None
-    dispatch = claim[0]["dispatches"][0]
-    db.execute("update public.outbox set status = 'cancelled' where id = %s", (cancelled,))
-
-    db.execute("select public.outbox_release(%s, %s)", ([dispatch["dispatch_id"]], [dispatch["lease_token"]]))
-
-    assert (column(db, "status", kept), column(db, "status", cancelled)) == ("pending", "cancelled")
-    assert trail(db, cancelled)[-1] == "cancelled"

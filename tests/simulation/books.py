@@ -27,6 +27,7 @@ class Request:
     arrived: float | None = None
     outcome: Accepted | Refused | None = None
     is_corner: bool = False
+    errors: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +66,7 @@ class Books:
         refused = self._refusal(request.submission)
         if refused is not None:
             request.outcome = refused
+            request.errors.append(refused.error)
             self._witness.say("provider", f"refuses {request.reference}: {refused.why} {refused.error}")
             return None
         recipients = tuple(request.submission.recipients)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobs.providers.base import Refused, Report
+from jobs.providers.base import Report
 from tests.simulation.books import FINAL, Books, Taken
 from tests.simulation.chaos import Chaos
 from tests.simulation.database import Database
@@ -67,7 +67,7 @@ class Ledger:
                     witness.complain(f"{taken.batch.batch_id} went to {recipient} for no message")
                 else:
                     self._accepted[row].append(Acceptance(taken, taken.request.reference, recipient))
-        self._refusals = [request for request in books.requests if isinstance(request.outcome, Refused)]
+        self._books = books
         self._reports: dict[tuple[str, str], list[Report]] = defaultdict(list)
         for committed in witness.reports:
             self._reports[committed.report.batch_id, committed.report.recipient].append(committed.report)
@@ -89,6 +89,9 @@ class Ledger:
     # Never sent
 
     def _wrong_with_unsent(self, row: Mapping[str, Any]) -> Iterator[str]:
+        taken = self._books.taken.get(row["batch_id"])
+        if row["status"] == "unknown" and taken is not None and row["recipient"] not in taken.batch.recipients:
+            return  # The provider took the request and dropped this number, without a word.
         if row["status"] not in _UNSENT:
             yield "was never accepted by the provider"
         elif row["status"] == "cancelled" and row["cancel_requested_at"] is None:
@@ -102,9 +105,10 @@ class Ledger:
 
     def _wrong_with_refused(self, row: Mapping[str, Any]) -> Iterator[str]:
         said = {
-            request.outcome.error
-            for request in self._refusals
-            if isinstance(request.outcome, Refused) and (request.reference, row["recipient"]) in self._members[row["id"]]
+            error
+            for request in self._books.requests
+            if (request.reference, row["recipient"]) in self._members[row["id"]]
+            for error in request.errors
         }
         if row["error"] not in said:
             yield f"failed with {row['error']!r}, the provider said {said or 'nothing'}"
@@ -163,6 +167,8 @@ class Ledger:
         said = delivered or [report for a in current for report in self._said(a)]
         best = max(said, key=_worth, default=None)
         if best is None or best.status in ("sent", "dispatched"):
+            if not current and row["status"] == "failed" and all(self._came_back(a) for a in known):
+                return  # The provider sent the earlier ones back and refused the last.
             if row["status"] != "unknown" or row["error"] != "no report":
                 yield f"the last word was {best and best.status}, the row says {row['error']!r}"
         elif best.status == "aborted" and best.code == 404 and row["attempts"] < 5:

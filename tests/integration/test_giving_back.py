@@ -1,0 +1,62 @@
+"""What was claimed and not sent goes back."""
+
+from sandbox.simulator import control as faults
+from tests.engine import MakeRig, Rig, column, insert, later, statuses, trail
+from tests.stack import Connection
+
+SETTLED = "21 seconds"
+
+
+async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    insert(db, 3)
+    claim = await rig.dispatcher._claim()
+
+    rig.dispatcher._drained.set()
+    rig.dispatcher._start(claim.dispatches, since=rig.dispatcher._claim_began)
+    await rig.dispatcher.drain()
+
+    assert statuses(db) == {"pending": 3}
+    assert db.execute("select sum(attempts) from public.outbox").fetchone() == (0,)
+    assert "send" not in rig.simulator.summary().requests
+
+
+async def test_a_row_cancelled_while_its_dispatch_waited_is_cancelled_when_given_back(rig: Rig, db: Connection) -> None:
+    """By a process that drained, or that had too little of its lease left."""
+    kept, cancelled = insert(db, 2)
+    db.execute(
+        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 10::smallint, 10,"
+        " null, 600, null, true)"
+    )
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", (cancelled,))
+
+    db.execute("select public.outbox_release(array[id], array[lease_token::text]) from outbox_engine.dispatches")
+
+    assert (column(db, "status", kept), column(db, "status", cancelled)) == ("pending", "cancelled")
+    assert trail(db, cancelled)[-1] == "cancelled"
+
+
+async def test_a_row_refused_at_last_was_sent_after_all_when_an_earlier_attempt_turns_up(
+    make_rig: MakeRig, db: Connection
+) -> None:
+    """Else it would say failed, and whoever sends it again sends it twice."""
+    rig = await make_rig(lease_seconds=1)
+    (row,) = insert(db)
+    rig.simulator.change(list_lag=3600)
+    rig.simulator.add(faults.reset_after_accepting())
+    await rig.tick("dispatch")
+    later(db, "2 seconds")
+    await rig.tick("recover")
+    later(db, SETTLED)
+    rig.simulator.change(rules=[{"suffix": str(column(db, "recipient", row))[-7:], "refused": True}], requests=[])
+    await rig.tick("recover", "dispatch")
+    assert column(db, "status", row) == "failed"
+
+    rig.simulator.advance(3601)
+    later(db, "2 minutes")
+    await rig.tick("recover", "upkeep")
+
+    assert column(db, "status", row) == "sent"
+    assert column(db, "batch_id", row) == next(rig.simulator.accepted()).batch_id
+    assert trail(db, row) == ["returned", "refused", "accepted"]
+    assert db.execute("select count(*) from outbox_engine.doubles").fetchone() == (0,)
