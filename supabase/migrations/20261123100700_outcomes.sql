@@ -231,6 +231,7 @@ begin
   select array_agg(id) into v_ids from outbox_engine.held(p_dispatch_ids, p_lease_tokens);
   update outbox_engine.dispatches set state = 'released', closed_at = outbox_engine.now(), body = null where id = any (v_ids);
   perform outbox_engine.put_back(v_ids, null, null, false);
+  perform outbox_engine.settle_siblings(v_ids, null, null);
   return to_jsonb(coalesce(v_ids, '{}'));
 end
 $$;

@@ -132,7 +132,8 @@ end
 $$;
 
 -- One of two halves may know more now that the other is decided. Refused alike: the shared part is wrong. Otherwise the fault
--- is within the refused half, which is halved on, or fails when it is one number. Without a worker its rows go back instead.
+-- is within the refused half, which is halved on, or fails when it is one number. Without a worker, or where the other half was
+-- never tried, its rows go back instead.
 create function outbox_engine.settle_siblings(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql set search_path = ''
 as $$
@@ -140,6 +141,7 @@ declare
   v_parent uuid;
   v_parked outbox_engine.dispatches[];
   v_open boolean;
+  v_untried boolean;
   v_half outbox_engine.dispatches;
   v_made jsonb := '[]';
 begin
@@ -149,8 +151,9 @@ begin
     order by d.parent_id
   loop
     perform from outbox_engine.dispatches where parent_id = v_parent order by id for update;
-    select array_agg(d order by d.lease_token) filter (where d.state = 'parked'), bool_or(d.state in ('claimed', 'doubtful'))
-    into v_parked, v_open
+    select array_agg(d order by d.lease_token) filter (where d.state = 'parked'), bool_or(d.state in ('claimed', 'doubtful')),
+      bool_or(d.state in ('released', 'returned', 'lost'))
+    into v_parked, v_open, v_untried
     from outbox_engine.dispatches d
     where d.parent_id = v_parent;
     continue when v_open or v_parked is null;
@@ -164,10 +167,10 @@ begin
       continue;
     end if;
     foreach v_half in array v_parked loop
-      if v_half.recipients = 1 then
+      if v_half.recipients = 1 and not v_untried then
         perform outbox_engine.fail_rows(v_half.id, v_half.error);
         perform outbox_engine.close_refused(v_half.id);
-      elsif p_worker is null then
+      elsif p_worker is null or v_untried then
         perform outbox_engine.put_back(array[v_half.id], 'refused', v_half.error, false);
         perform outbox_engine.close_refused(v_half.id);
       else

@@ -5,6 +5,10 @@ from tests.engine import MakeRig, Rig, column, insert, later, statuses, trail
 from tests.stack import Connection
 
 SETTLED = "21 seconds"
+CLAIM = """
+    select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 10::smallint, 10, null, 600,
+      null, true)
+"""
 
 
 async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: MakeRig, db: Connection) -> None:
@@ -24,10 +28,7 @@ async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: Make
 async def test_a_row_cancelled_while_its_dispatch_waited_is_cancelled_when_given_back(rig: Rig, db: Connection) -> None:
     """By a process that drained, or that had too little of its lease left."""
     kept, cancelled = insert(db, 2)
-    db.execute(
-        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 10::smallint, 10,"
-        " null, 600, null, true)"
-    )
+    db.execute(CLAIM)
     db.execute("select public.outbox_cancel(array[%s::bigint], false)", (cancelled,))
 
     db.execute("select public.outbox_release(array[id], array[lease_token::text]) from outbox_engine.dispatches")
@@ -60,3 +61,37 @@ async def test_a_row_refused_at_last_was_sent_after_all_when_an_earlier_attempt_
     assert column(db, "batch_id", row) == next(rig.simulator.accepted()).batch_id
     assert trail(db, row) == ["returned", "refused", "accepted"]
     assert db.execute("select count(*) from outbox_engine.doubles").fetchone() == (0,)
+
+
+async def test_a_refused_half_goes_back_when_the_other_half_was_never_tried(rig: Rig, db: Connection) -> None:
+    """Nobody knows then whether its number or what both share was refused."""
+    insert(db, 2)
+    db.execute(CLAIM)
+    (parent,) = dispatches(db, "claimed")
+    halves = refuse(db, parent)
+
+    refuse(db, halves[0])
+    db.execute(
+        "select public.outbox_release(array[id], array[lease_token::text]) from outbox_engine.dispatches where id = %s",
+        halves[1:],
+    )
+
+    assert dispatches(db, "parked") == []
+    assert statuses(db) == {"pending": 2}
+    assert db.execute("select count(*) from public.outbox where queue = 'r'").fetchone() == (2,)
+
+
+def dispatches(db: Connection, state: str) -> list[object]:
+    return [
+        row for (row,) in db.execute("select id from outbox_engine.dispatches where state = %s order by lease_token", (state,))
+    ]
+
+
+def refuse(db: Connection, dispatch: object) -> list[object]:
+    """Answers the dispatches that replace it."""
+    db.execute(
+        "select public.outbox_refuse(id, lease_token::text, 'shared', 'not allowed', 400::smallint, null, 'w', 60)"
+        " from outbox_engine.dispatches where id = %s",
+        (dispatch,),
+    )
+    return dispatches(db, "claimed")
