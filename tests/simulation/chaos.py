@@ -3,8 +3,8 @@
 Each history suffers from some faults and not from others: one that has them all hides what each alone can do.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, TypeVar
 
@@ -122,10 +122,14 @@ def profile(seed: int) -> Profile:
 
 
 class Chaos:
-    """Decides, from the seed, what happens next. After :meth:`end` nothing goes wrong any more."""
+    """Decides, from the seed, what happens next. After :meth:`end` nothing goes wrong any more.
 
-    def __init__(self, seed: int) -> None:
-        self.profile = profile(seed)
+    ``certain`` names faults that this history suffers from at their worst, whatever the seed says.
+    """
+
+    def __init__(self, seed: int, *, certain: Collection[str] = ()) -> None:
+        drawn = profile(seed)
+        self.profile = replace(drawn, rates={**drawn.rates, **{name: FAULTS[name] for name in certain}})
         self.random = Random(f"chaos {seed}")
         self.ended = False
         self.outage = False
