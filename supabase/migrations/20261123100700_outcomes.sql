@@ -114,25 +114,27 @@ begin
     where o.id = m.outbox_id and o.dispatch_id = m.id and o.status in ('sending', 'pending', 'scheduled')
     returning o.id, m.batch_id, m.id as dispatch_id
   ),
-  -- It had ended before the provider turned out to have it. Its reports tell how.
-  late as (
-    update public.outbox o
-    set batch_id = m.batch_id, sent_at = p_now
-    from members m
-    where o.id = m.outbox_id and o.dispatch_id = m.id and o.batch_id is null and o.finalized_at is not null
-    returning o.id, m.batch_id, m.id as dispatch_id, o.status
-  ),
   trail as (
     insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
     select id, p_now, p_source, 'accepted', 'sent', batch_id, dispatch_id from sent
-    union all
-    select id, p_now, p_source, 'accepted', status, batch_id, dispatch_id from late
   )
   select (select count(*) from sent) = (select count(*) from members) into v_all_sent;
   -- As nearly always: then no row is elsewhere, and nothing below can find one.
   if v_all_sent and not exists (select from outbox_engine.doubles) then
     return;
   end if;
+
+  -- It had ended before the provider turned out to have it. Its reports tell how.
+  with late as (
+    update public.outbox o
+    set batch_id = d.batch_id, sent_at = p_now
+    from outbox_engine.dispatches d
+    join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+    where d.id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = d.id and o.batch_id is null and o.finalized_at is not null
+    returning o.id, d.batch_id, d.id as dispatch_id, o.status
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
+  select id, p_now, p_source, 'accepted', status, batch_id, dispatch_id from late;
 
   -- Rows that are elsewhere by now. Whether it is a double depends on what becomes of the other dispatch.
   insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)

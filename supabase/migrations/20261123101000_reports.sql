@@ -85,7 +85,7 @@ as $$
     from located l
     where l.outbox_id is not null
     order by l.key
-    on conflict (report_key) do nothing
+    on conflict (report_key) where report_key is not null do nothing
     returning outbox_id, dispatch_id, status, status_code, occurred_at
   )
   select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at
