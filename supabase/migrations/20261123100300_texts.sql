@@ -125,8 +125,10 @@ begin
     end if;
   end if;
   v_text := outbox_engine.text_of(t, p_parameters);
-  if char_length(v_text) > 2000 or btrim(v_text, E' \t\r\n') = '' then
-    return format('template %L becomes a text of %s characters, 1 to 2000 that are not all blank are allowed', t.name, char_length(v_text));
+  if char_length(v_text) > 2000 then
+    return format('template %L becomes a text of %s characters, 2000 are allowed', t.name, char_length(v_text));
+  elsif btrim(v_text, E' \t\r\n') = '' then
+    return format('template %L becomes a text that is all blank', t.name);
   end if;
   return null;
 end
@@ -176,6 +178,8 @@ as $$
     then format('%L in the body is not a placeholder; write {{name}} with letters, digits and _', stray.piece)
     when jsonb_typeof(t.defaults) <> 'object' then 'defaults must be an object, such as {"name": "there"}'
     when surplus.name is not null then format('defaults name {{%s}}, which the body has no place for', surplus.name)
+    when odd.name is not null then format('the default of {{%s}} must be a text or a number', odd.name)
+    when btrim(outbox_engine.text_of(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
   end
   from (
     select substring(
@@ -187,6 +191,12 @@ as $$
     where key <> all (outbox_engine.placeholders(t.body))
     limit 1
   ) surplus on true
+  left join lateral (
+    select key as name
+    from jsonb_each(case when jsonb_typeof(t.defaults) = 'object' then t.defaults else '{}' end)
+    where jsonb_typeof(value) in ('object', 'array')
+    limit 1
+  ) odd on true
 $$;
 
 -- What a reader of a template should know: that one character makes every part of its texts less than half as long.

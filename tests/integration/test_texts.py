@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from tests.campaigns import campaign, member, template
-from tests.engine import number
+from tests.campaigns import campaign, member, rows, template
+from tests.engine import Rig, number
 from tests.stack import Connection
 
 relaxed = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -83,6 +83,9 @@ def test_each_change_of_what_a_template_says_is_a_new_version(db: Connection) ->
         ("Hi name}}", {}, "'}}' in the body is not a placeholder"),
         ("Hi {{name}}", {"nmae": "you"}, "defaults name {{nmae}}"),
         ("Hi {{name}}", ["you"], "defaults must be an object"),
+        ("Hi {{name}}", {"name": {"first": "x"}}, "the default of {{name}} must be a text or a number"),
+        ("Hi {{name}}", {"name": ["x"]}, "the default of {{name}} must be a text or a number"),
+        ("{{a}}{{b}}", {"a": " ", "b": "\n"}, "the defaults make a text of the template that is all blank"),
         (" \n", {}, "a template needs a name and a body"),
         ("x" * 2001, {}, "body has 2001 characters"),
     ],
@@ -164,14 +167,49 @@ def test_an_edit_is_free_where_nobody_waits_and_activation_looks_again(db: Conne
     db.execute("update public.campaigns set status = 'active'")
 
 
-def test_what_turns_out_wrong_at_the_claim_fails_that_row_by_name(db: Connection) -> None:
-    template(db, body="Hello {{name}}")
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ("body = 'Hello {{first}}'", "placeholder {{first}} of template 'hi' has no value"),
+        ("body = '{{blank}}', defaults = '{\"blank\": \" \"}'", "template 'hi' becomes a text that is all blank"),
+        ('defaults = \'{"blank": {"a": 1}}\'', "placeholder {{blank}} of template 'hi' must be a text or a number"),
+        ("body = repeat('{{name}}', 200)", "template 'hi' becomes a text of 6000 characters"),
+    ],
+)
+async def test_what_turns_out_wrong_at_the_claim_fails_that_row_by_name(db: Connection, rig: Rig, edit: str, says: str) -> None:
+    template(db, body="Hello {{name}}{{blank}}", defaults={"blank": "!"})
+    use(db, {"name": "x" * 30})
     db.execute("alter table public.templates disable trigger user")
     try:
-        db.execute("update public.templates set body = 'Hello {{first}}'")
-        assert one(db, "select outbox_engine.row_problem('hi', '{\"name\": \"Ada\"}')").startswith("placeholder {{first}}")
+        db.execute(f"update public.templates set {edit}")
     finally:
         db.execute("alter table public.templates enable trigger user")
+
+    await rig.tick("dispatch")
+    [(status, error, body)] = rows(db, "status, error, body")
+    assert (status, body) == ("failed", None)
+    assert str(error).startswith(says)
+    assert rig.simulator.summary().messages == 0
+
+
+async def test_an_edit_that_leaves_a_waiting_row_nothing_but_blanks_fails_it_at_the_claim(db: Connection, rig: Rig) -> None:
+    template(db)
+    use(db, {"name": " "})
+    use(db, {"name": "Ada"}, n=2)
+    db.execute("update public.templates set body = '{{name}}'")
+
+    await rig.tick("dispatch")
+    assert rows(db, "status, error, body") == [
+        ("failed", "template 'hi' becomes a text that is all blank", None),
+        ("sent", None, "Ada"),
+    ]
+
+
+def use(db: Connection, parameters: dict[str, Any], n: int = 1) -> None:
+    """A row that is made of the template ``hi``, to the nth test number."""
+    db.execute(
+        "insert into public.outbox (recipient, template, parameters) values (%s, 'hi', %s)", [number(n), Jsonb(parameters)]
+    )
 
 
 def one(db: Connection, query: str, values: list[Any] | None = None) -> Any:
