@@ -111,7 +111,7 @@ as $$
     where t.name in (select p.template from picked p)
   ),
   filled as materialized (
-    select p.*,
+    select p.*, f.name as form,
       case when f.name is not null
         then outbox_engine.fill(f.pieces, f.names, f.defaults || jsonb_strip_nulls(coalesce(p.parameters, '{}')), f.plain)
       end as made
@@ -120,7 +120,7 @@ as $$
   ),
   written as materialized (
     -- A text of an earlier attempt is made anew; it stays where its template is gone.
-    select f.*, case when char_length(f.made) between 1 and 2000 then f.made else f.body end as text
+    select f.*, case when f.form is null then f.body else f.made end as text
     from filled f
   ),
   ruled as materialized (

@@ -2,6 +2,7 @@
 
 import math
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
+from jobs.gateway import Gateway
+from sandbox.simulator.server import Running
 from tests.campaigns import campaign, member, rows, template
-from tests.engine import Rig, number
+from tests.engine import Rig, number, plan_of
 from tests.stack import Connection
 
 relaxed = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -203,6 +206,34 @@ async def test_an_edit_that_leaves_a_waiting_row_nothing_but_blanks_fails_it_at_
         ("failed", "template 'hi' becomes a text that is all blank", None),
         ("sent", None, "Ada"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "becomes"),
+    [
+        ("update public.templates set body = 'Bye {{name}}'", ("sent", None, "Bye Ada")),
+        (
+            "update public.templates set body = 'Bye {{first}}'",
+            ("failed", "placeholder {{first}} of template 'hi' has no value", "Hello Ada"),
+        ),
+        ("delete from public.templates", ("sent", None, "Hello Ada")),
+    ],
+)
+async def test_a_row_that_comes_back_from_a_request_goes_by_the_template_as_it_is_by_then(
+    db: Connection, rig: Rig, gateway: Gateway, sinch: Running, change: str, becomes: tuple[Any, ...]
+) -> None:
+    """No edit is checked against what is in a request."""
+    template(db)
+    use(db, {"name": "Ada"})
+    claim = await gateway.claim(
+        plan_of(sinch), claim_id=str(uuid4()), worker="w", lease=30, deadline=10, max_dispatches=1, max_recipients=1,
+        max_rows=1, allowed_countries=None, share_texts=True,
+    )  # fmt: skip
+    db.execute(change)
+    await gateway.release(claim.dispatches)
+
+    await rig.tick("dispatch")
+    assert rows(db, "status, error, body") == [becomes]
 
 
 def use(db: Connection, parameters: dict[str, Any], n: int = 1) -> None:
