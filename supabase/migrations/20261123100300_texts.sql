@@ -148,15 +148,16 @@ as $$
     (select case when t.plain then 3 else 1 end as factor) f
 $$;
 
--- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too long.
+-- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too long. An edit of the
+-- template waits until the row is committed and can be seen, and the row for an edit, so that neither misses the other.
 create function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
-language plpgsql stable security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
 declare
   v_template public.templates;
   v_problem text;
 begin
-  select * into v_template from public.templates where name = p_template;
+  select * into v_template from public.templates where name = p_template for share;
   if not found then
     perform outbox_engine.refuse(format('template %L does not exist', p_template));
   end if;

@@ -1,6 +1,7 @@
 """Templates and texts: what is refused and in what words, what a text costs, and which character makes it cost more."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from jobs.gateway import Gateway
+from sandbox.local.processes import wait_until
+from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
 from tests.campaigns import campaign, member, rows, template
 from tests.engine import Rig, number, plan_of
@@ -170,6 +173,41 @@ def test_an_edit_is_free_where_nobody_waits_and_activation_looks_again(db: Conne
     db.execute("update public.campaigns set status = 'active'")
 
 
+@pytest.mark.parametrize("user", ["member", "row", "campaign"])
+def test_an_edit_waits_for_whoever_is_being_written_and_then_finds_it_without_a_value(
+    db: Connection, stack: LocalStack, user: str
+) -> None:
+    template(db)
+    campaign(db, status="draft" if user == "campaign" else "active")
+    if user == "campaign":
+        member(db, event_at="2030-01-01 12:00+00")
+    with psycopg.connect(stack.admin_url) as writer, ThreadPoolExecutor(1) as pool:
+        if user == "member":
+            member(writer, event_at="2030-01-01 12:00+00")
+        elif user == "row":
+            use(writer, {"name": "Ada"})
+        else:
+            writer.execute("update public.campaigns set status = 'active'")
+        edit = pool.submit(db.execute, "update public.templates set body = 'Hi {{first}}'")
+        assert wait_until(lambda: edit.done() or waits_for_a_lock(stack), 10)
+        writer.commit()
+        with pytest.raises(psycopg.DataError, match=_literally("placeholder {{first}} of template 'hi' has no value")):
+            edit.result(timeout=10)
+
+
+@pytest.mark.parametrize("user", ["member", "row"])
+def test_who_is_written_during_an_edit_is_held_to_the_new_text(db: Connection, stack: LocalStack, user: str) -> None:
+    template(db)
+    campaign(db)
+    with psycopg.connect(stack.admin_url) as editor, ThreadPoolExecutor(1) as pool:
+        editor.execute("update public.templates set body = 'Hi {{first}}'")
+        written = pool.submit(use, db, {"name": "Ada"}) if user == "row" else pool.submit(member, db)
+        assert wait_until(lambda: written.done() or waits_for_a_lock(stack), 10)
+        editor.commit()
+        with pytest.raises(psycopg.DataError, match=_literally("placeholder {{first}} of template 'hi' has no value")):
+            written.result(timeout=10)
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -234,6 +272,11 @@ async def test_a_row_that_comes_back_from_a_request_goes_by_the_template_as_it_i
 
     await rig.tick("dispatch")
     assert rows(db, "status, error, body") == [becomes]
+
+
+def waits_for_a_lock(stack: LocalStack) -> bool:
+    with psycopg.connect(stack.admin_url) as db:
+        return bool(one(db, "select exists (select from pg_stat_activity where wait_event_type = 'Lock')"))
 
 
 def use(db: Connection, parameters: dict[str, Any], n: int = 1) -> None:
