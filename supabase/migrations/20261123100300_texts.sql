@@ -125,8 +125,10 @@ begin
     end if;
   end if;
   v_text := outbox_engine.text_of(t, p_parameters);
-  if char_length(v_text) > 2000 or btrim(v_text, E' \t\r\n') = '' then
-    return format('template %L becomes a text of %s characters, 1 to 2000 that are not all blank are allowed', t.name, char_length(v_text));
+  if char_length(v_text) > 2000 then
+    return format('template %L becomes a text of %s characters, 2000 are allowed', t.name, char_length(v_text));
+  elsif btrim(v_text, E' \t\r\n') = '' then
+    return format('template %L becomes a text that is all blank', t.name);
   end if;
   return null;
 end
@@ -146,15 +148,16 @@ as $$
     (select case when t.plain then 3 else 1 end as factor) f
 $$;
 
--- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too long.
+-- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too long. An edit of the
+-- template waits until the row is committed and can be seen, and the row for an edit, so that neither misses the other.
 create function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
-language plpgsql stable security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
 declare
   v_template public.templates;
   v_problem text;
 begin
-  select * into v_template from public.templates where name = p_template;
+  select * into v_template from public.templates where name = p_template for share;
   if not found then
     perform outbox_engine.refuse(format('template %L does not exist', p_template));
   end if;
@@ -176,6 +179,8 @@ as $$
     then format('%L in the body is not a placeholder; write {{name}} with letters, digits and _', stray.piece)
     when jsonb_typeof(t.defaults) <> 'object' then 'defaults must be an object, such as {"name": "there"}'
     when surplus.name is not null then format('defaults name {{%s}}, which the body has no place for', surplus.name)
+    when odd.name is not null then format('the default of {{%s}} must be a text or a number', odd.name)
+    when btrim(outbox_engine.text_of(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
   end
   from (
     select substring(
@@ -187,6 +192,12 @@ as $$
     where key <> all (outbox_engine.placeholders(t.body))
     limit 1
   ) surplus on true
+  left join lateral (
+    select key as name
+    from jsonb_each(case when jsonb_typeof(t.defaults) = 'object' then t.defaults else '{}' end)
+    where jsonb_typeof(value) in ('object', 'array')
+    limit 1
+  ) odd on true
 $$;
 
 -- What a reader of a template should know: that one character makes every part of its texts less than half as long.

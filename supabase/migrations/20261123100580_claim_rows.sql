@@ -59,7 +59,8 @@ begin
 end
 $$;
 
--- A text from a template taken apart: what stands around its placeholders, and their names. Null where a name has no value.
+-- A text from a template taken apart: what stands around its placeholders, and their names. Null where a name has no value, or one
+-- that is no text, and where the whole is blank or too long: `row_problem` then says what is wrong.
 create function outbox_engine.fill(p_pieces text[], p_names text[], p_values jsonb, p_plain boolean) returns text
 language plpgsql immutable set search_path = ''
 as $$
@@ -67,9 +68,15 @@ declare
   v_text text := p_pieces[1];
 begin
   for v_place in 1 .. cardinality(p_names) loop
+    if jsonb_typeof(p_values -> p_names[v_place]) in ('object', 'array') then
+      return null;
+    end if;
     v_text := v_text || (p_values ->> p_names[v_place]) || p_pieces[v_place + 1];
   end loop;
-  return case when p_plain then outbox_engine.plain_text(v_text) else v_text end;
+  if p_plain then
+    v_text := outbox_engine.plain_text(v_text);
+  end if;
+  return case when char_length(v_text) <= 2000 and btrim(v_text, E' \t\r\n') <> '' then v_text end;
 end
 $$;
 
@@ -113,7 +120,7 @@ as $$
     select w.id, w.recipient, w.sender, w.text, w.priority, w.due_at, w.campaign, w.batch_id, w.sends_alone, w.expires_at, x.*
     from (
       -- A text of an earlier attempt is made anew; it stays where its template is gone.
-      select p.*, case when char_length(f.made) between 1 and 2000 then f.made else p.body end as text
+      select p.*, case when f.id is null then p.body else f.made end as text
       from picked p
       left join filled f on f.id = p.id
     ) w

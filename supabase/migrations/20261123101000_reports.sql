@@ -149,7 +149,8 @@ as $$
 $$;
 
 -- What some codes ask for beyond the row: the account is blocked, or the recipient has opted out at the provider.
-create function outbox_engine.heed_codes(p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[]) returns void
+create function outbox_engine.heed_codes(p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[])
+returns void
 language plpgsql set search_path = ''
 as $$
 declare
@@ -165,13 +166,18 @@ begin
     perform outbox_engine.pause_plan(v_blocked.provider, v_blocked.plan, 'account', v_blocked.credential, v_blocked.meaning);
   end loop;
 
-  insert into public.suppressions (recipient, reason, by_engine)
-  select distinct o.recipient, format('%s code %s', d.provider, n.code), true
-  from unnest(p_dispatches, p_outbox_ids, p_codes) n (dispatch_id, outbox_id, code)
-  join outbox_engine.dispatches d on d.id = n.dispatch_id
-  join outbox_engine.report_codes c on c.provider = d.provider and c.code = n.code and c.effect = 'opt_out'
-  join public.outbox o on o.id = n.outbox_id
-  on conflict do nothing;
+  -- The number is the one the request went to: a waiting row may have been given another since.
+  perform outbox_engine.heed_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
+  from (
+    select distinct on (m.recipient) m.recipient, format('%s code %s', d.provider, n.code) as reason,
+      coalesce(n.at, outbox_engine.now()) as at
+    from unnest(p_dispatches, p_outbox_ids, p_codes, p_ats) n (dispatch_id, outbox_id, code, at)
+    join outbox_engine.dispatches d on d.id = n.dispatch_id
+    join outbox_engine.report_codes c on c.provider = d.provider and c.code = n.code and c.effect = 'opt_out'
+    join outbox_engine.dispatch_members m on m.dispatch_id = n.dispatch_id and m.outbox_id = n.outbox_id
+    order by m.recipient, at desc
+  ) x
+  having count(*) > 0;
 end
 $$;
 
@@ -217,7 +223,7 @@ begin
   perform outbox_engine.apply_news(v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
   perform outbox_engine.note_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
   if exists (select from outbox_engine.report_codes c where c.effect in ('account', 'opt_out') and c.code = any (v_codes)) then
-    perform outbox_engine.heed_codes(v_dispatches, v_rows, v_codes);
+    perform outbox_engine.heed_codes(v_dispatches, v_rows, v_codes, v_ats);
   end if;
   return cardinality(v_rows);
 end

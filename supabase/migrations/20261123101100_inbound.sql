@@ -80,6 +80,32 @@ begin
 end
 $$;
 
+-- Opt-outs that somebody else tells of, each number once, with the instant it was said: suppressed where nothing newer is known of
+-- the number, which may be a START or an operator's decision. Answers how many are new on the list.
+create function outbox_engine.heed_opt_outs(p_recipients text[], p_reasons text[], p_ats timestamptz[]) returns integer
+language sql set search_path = ''
+as $$
+  with decided as (
+    insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
+    select x.recipient, true, x.at
+    from unnest(p_recipients, p_ats) x (recipient, at)
+    order by x.recipient
+    on conflict (recipient) do update
+    set opted_out = true, decided_at = excluded.decided_at, inbound_id = null
+    where c.decided_at < excluded.decided_at or (c.decided_at = excluded.decided_at and not c.opted_out)
+    returning recipient
+  ),
+  added as (
+    insert into public.suppressions (recipient, reason, by_engine)
+    select d.recipient, x.reason, true
+    from decided d
+    join unnest(p_recipients, p_reasons) x (recipient, reason) using (recipient)
+    on conflict do nothing
+    returning recipient
+  )
+  select count(*)::integer from added
+$$;
+
 -- Answers those of these messages that ask for help, where a text is set: each number once a day, and none that opted out. A
 -- question that was found a day late is left alone. The answer is a row like any other: it goes out from the number that was
 -- written to, and the claim checks it.

@@ -176,7 +176,10 @@ begin
   if new.status <> 'active' then
     return null;
   end if;
-  select outbox_engine.member_problem(t, new.name) into v_problem from public.templates t where t.name = new.template;
+  select outbox_engine.member_problem(t, new.name) into v_problem
+  from public.templates t
+  where t.name = new.template
+  for share;
   if v_problem is null and new.timezone is null and outbox_engine.needs_zone(new) then
     select format('member %L has no timezone, and campaign %L has none either', external_id, new.name) into v_problem
     from public.campaign_members

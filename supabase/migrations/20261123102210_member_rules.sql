@@ -42,7 +42,7 @@ begin
     select * into v_campaign from public.campaigns where name = new.campaign;
     v_problem := outbox_engine.member_fault(new, v_campaign);
     if v_problem is null and (tg_op = 'INSERT' or new.parameters is distinct from old.parameters) then
-      select * into v_template from public.templates where name = v_campaign.template;
+      select * into v_template from public.templates where name = v_campaign.template for share;
       v_problem := outbox_engine.text_problem(v_template, new.parameters, true);
     end if;
     if v_problem is not null then

@@ -142,14 +142,72 @@ def test_help_from_somebody_who_opted_out_is_not_answered(db: Connection) -> Non
     assert statuses(db) == {}
 
 
+def carrier_blocks(db: Connection, *, ago: float = 0, n: int = 1) -> None:
+    """A report, ``ago`` seconds old, that says the number opted out at the provider."""
+    at = (NOW - timedelta(seconds=ago)).isoformat()
+    db.execute(
+        "select public.outbox_record_reports('webhook', array[batch_id], array[recipient], '{failed}', '{257}', array[%s],"
+        " '{\"\"}', '{\"{}\"}') from public.outbox where recipient = %s",
+        [at, number(n)],
+    )
+
+
 async def test_the_carriers_own_opt_out_counts(db: Connection, rig: Rig) -> None:
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    carrier_blocks(db)
+    assert [recipient for recipient, _ in suppressed(db)] == [PHONE]
+
+
+@pytest.mark.parametrize("start_first", [True, False])
+@pytest.mark.parametrize(("start_ago", "stays"), [(60, True), (30, True), (10, False)])
+async def test_of_the_carriers_opt_out_and_a_start_the_later_decides_whatever_arrives_first(
+    db: Connection, rig: Rig, start_first: bool, start_ago: int, stays: bool
+) -> None:
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    if start_first:
+        text_in(db, "START", ago=start_ago)
+    carrier_blocks(db, ago=30)
+    if not start_first:
+        text_in(db, "START", ago=start_ago)
+    assert [recipient for recipient, _ in suppressed(db)] == ([PHONE] if stays else [])
+
+
+async def test_a_late_report_does_not_bring_back_what_an_operator_lifted(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    db.execute("insert into public.suppressions (recipient) values (%s)", [PHONE])
+    db.execute("set role service_role")
+    db.execute("delete from public.suppressions")
+    db.execute("reset role")
+
+    clocks.move("1 hour")
+    carrier_blocks(db, ago=30)
+    assert suppressed(db) == []
+
+
+async def test_the_carriers_opt_out_is_for_the_number_it_speaks_of(db: Connection, rig: Rig) -> None:
     insert(db, first=1)
     await rig.tick("dispatch")
     batch = db.execute("select batch_id from public.outbox").fetchone()
     assert batch is not None
+    db.execute("update public.outbox set recipient = %s", [number(2)])
     db.execute(
         "select public.outbox_record_reports('webhook', array[%s], array[%s], '{failed}', '{257}', array[%s], '{\"\"}',"
         " '{\"{}\"}')",
         [batch[0], PHONE, NOW.isoformat()],
     )
     assert [recipient for recipient, _ in suppressed(db)] == [PHONE]
+
+
+@pytest.mark.parametrize(("start_ago", "stays"), [(60, True), (-60, False)])
+def test_an_imported_opt_out_is_lifted_by_a_later_start_alone(db: Connection, start_ago: int, stays: bool) -> None:
+    imported = 'select public.outbox_import_suppressions(array[%s, %s], \'{"",""}\', \'{reply,""}\')'
+    row = db.execute(imported, [PHONE, number(2)]).fetchone()
+    assert row == (2,)
+    assert db.execute(imported, [PHONE, number(2)]).fetchone() == (0,)
+
+    text_in(db, "START", ago=start_ago)
+    text_in(db, "START", ago=start_ago, phone=number(2), name="other")
+    assert [recipient for recipient, _ in suppressed(db)] == ([PHONE] if stays else []) + [number(2)]

@@ -1,7 +1,9 @@
 """Templates and texts: what is refused and in what words, what a text costs, and which character makes it cost more."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -9,8 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from tests.campaigns import campaign, member, template
-from tests.engine import number
+from jobs.gateway import Gateway
+from sandbox.local.processes import wait_until
+from sandbox.local.stack import LocalStack
+from sandbox.simulator.server import Running
+from tests.campaigns import campaign, member, rows, template
+from tests.engine import Rig, number, plan_of
 from tests.stack import Connection
 
 relaxed = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -83,6 +89,9 @@ def test_each_change_of_what_a_template_says_is_a_new_version(db: Connection) ->
         ("Hi name}}", {}, "'}}' in the body is not a placeholder"),
         ("Hi {{name}}", {"nmae": "you"}, "defaults name {{nmae}}"),
         ("Hi {{name}}", ["you"], "defaults must be an object"),
+        ("Hi {{name}}", {"name": {"first": "x"}}, "the default of {{name}} must be a text or a number"),
+        ("Hi {{name}}", {"name": ["x"]}, "the default of {{name}} must be a text or a number"),
+        ("{{a}}{{b}}", {"a": " ", "b": "\n"}, "the defaults make a text of the template that is all blank"),
         (" \n", {}, "a template needs a name and a body"),
         ("x" * 2001, {}, "body has 2001 characters"),
     ],
@@ -164,14 +173,117 @@ def test_an_edit_is_free_where_nobody_waits_and_activation_looks_again(db: Conne
     db.execute("update public.campaigns set status = 'active'")
 
 
-def test_what_turns_out_wrong_at_the_claim_fails_that_row_by_name(db: Connection) -> None:
-    template(db, body="Hello {{name}}")
+@pytest.mark.parametrize("user", ["member", "row", "campaign"])
+def test_an_edit_waits_for_whoever_is_being_written_and_then_finds_it_without_a_value(
+    db: Connection, stack: LocalStack, user: str
+) -> None:
+    template(db)
+    campaign(db, status="draft" if user == "campaign" else "active")
+    if user == "campaign":
+        member(db, event_at="2030-01-01 12:00+00")
+    with psycopg.connect(stack.admin_url) as writer, ThreadPoolExecutor(1) as pool:
+        if user == "member":
+            member(writer, event_at="2030-01-01 12:00+00")
+        elif user == "row":
+            use(writer, {"name": "Ada"})
+        else:
+            writer.execute("update public.campaigns set status = 'active'")
+        edit = pool.submit(db.execute, "update public.templates set body = 'Hi {{first}}'")
+        assert wait_until(lambda: edit.done() or waits_for_a_lock(stack), 10)
+        writer.commit()
+        with pytest.raises(psycopg.DataError, match=_literally("placeholder {{first}} of template 'hi' has no value")):
+            edit.result(timeout=10)
+
+
+@pytest.mark.parametrize("user", ["member", "row"])
+def test_who_is_written_during_an_edit_is_held_to_the_new_text(db: Connection, stack: LocalStack, user: str) -> None:
+    template(db)
+    campaign(db)
+    with psycopg.connect(stack.admin_url) as editor, ThreadPoolExecutor(1) as pool:
+        editor.execute("update public.templates set body = 'Hi {{first}}'")
+        written = pool.submit(use, db, {"name": "Ada"}) if user == "row" else pool.submit(member, db)
+        assert wait_until(lambda: written.done() or waits_for_a_lock(stack), 10)
+        editor.commit()
+        with pytest.raises(psycopg.DataError, match=_literally("placeholder {{first}} of template 'hi' has no value")):
+            written.result(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ("body = 'Hello {{first}}'", "placeholder {{first}} of template 'hi' has no value"),
+        ("body = '{{blank}}', defaults = '{\"blank\": \" \"}'", "template 'hi' becomes a text that is all blank"),
+        ('defaults = \'{"blank": {"a": 1}}\'', "placeholder {{blank}} of template 'hi' must be a text or a number"),
+        ("body = repeat('{{name}}', 200)", "template 'hi' becomes a text of 6000 characters"),
+    ],
+)
+async def test_what_turns_out_wrong_at_the_claim_fails_that_row_by_name(db: Connection, rig: Rig, edit: str, says: str) -> None:
+    template(db, body="Hello {{name}}{{blank}}", defaults={"blank": "!"})
+    use(db, {"name": "x" * 30})
     db.execute("alter table public.templates disable trigger user")
     try:
-        db.execute("update public.templates set body = 'Hello {{first}}'")
-        assert one(db, "select outbox_engine.row_problem('hi', '{\"name\": \"Ada\"}')").startswith("placeholder {{first}}")
+        db.execute(f"update public.templates set {edit}")
     finally:
         db.execute("alter table public.templates enable trigger user")
+
+    await rig.tick("dispatch")
+    [(status, error, body)] = rows(db, "status, error, body")
+    assert (status, body) == ("failed", None)
+    assert str(error).startswith(says)
+    assert rig.simulator.summary().messages == 0
+
+
+async def test_an_edit_that_leaves_a_waiting_row_nothing_but_blanks_fails_it_at_the_claim(db: Connection, rig: Rig) -> None:
+    template(db)
+    use(db, {"name": " "})
+    use(db, {"name": "Ada"}, n=2)
+    db.execute("update public.templates set body = '{{name}}'")
+
+    await rig.tick("dispatch")
+    assert rows(db, "status, error, body") == [
+        ("failed", "template 'hi' becomes a text that is all blank", None),
+        ("sent", None, "Ada"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "becomes"),
+    [
+        ("update public.templates set body = 'Bye {{name}}'", ("sent", None, "Bye Ada")),
+        (
+            "update public.templates set body = 'Bye {{first}}'",
+            ("failed", "placeholder {{first}} of template 'hi' has no value", "Hello Ada"),
+        ),
+        ("delete from public.templates", ("sent", None, "Hello Ada")),
+    ],
+)
+async def test_a_row_that_comes_back_from_a_request_goes_by_the_template_as_it_is_by_then(
+    db: Connection, rig: Rig, gateway: Gateway, sinch: Running, change: str, becomes: tuple[Any, ...]
+) -> None:
+    """No edit is checked against what is in a request."""
+    template(db)
+    use(db, {"name": "Ada"})
+    claim = await gateway.claim(
+        plan_of(sinch), claim_id=str(uuid4()), worker="w", lease=30, deadline=10, max_dispatches=1, max_recipients=1,
+        max_rows=1, allowed_countries=None, share_texts=True,
+    )  # fmt: skip
+    db.execute(change)
+    await gateway.release(claim.dispatches)
+
+    await rig.tick("dispatch")
+    assert rows(db, "status, error, body") == [becomes]
+
+
+def waits_for_a_lock(stack: LocalStack) -> bool:
+    with psycopg.connect(stack.admin_url) as db:
+        return bool(one(db, "select exists (select from pg_stat_activity where wait_event_type = 'Lock')"))
+
+
+def use(db: Connection, parameters: dict[str, Any], n: int = 1) -> None:
+    """A row that is made of the template ``hi``, to the nth test number."""
+    db.execute(
+        "insert into public.outbox (recipient, template, parameters) values (%s, 'hi', %s)", [number(n), Jsonb(parameters)]
+    )
 
 
 def one(db: Connection, query: str, values: list[Any] | None = None) -> Any:
