@@ -50,7 +50,7 @@ async def build_engine(
         messages_per_second=sinch.sinch_messages_per_second,
         requests_per_minute=sinch.sinch_requests_per_minute,
     )
-    reach = Reach()
+    reach = Reach(gateway=gateway, plan=plan)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     jobs: tuple[Job, ...] = (
         Dispatcher(

@@ -26,7 +26,7 @@ class InboundPolling:
         try:
             finished = await self._read(window)
         except ProviderError as error:
-            self._reach.unanswered(self.name, error)
+            await self._reach.unanswered(self.name, error)
             return
         if finished:
             await self._gateway.finish_inbound_window(self._plan, window)

@@ -42,7 +42,7 @@ class Reconciliation:
                 await self._ask_for(batch_id)
         except ProviderError as error:
             # What was not read now is asked for again later.
-            self._reach.unanswered(self.name, error)
+            await self._reach.unanswered(self.name, error)
         except _OutOfRequests:
             log.info("reconcile.out_of_requests", batches=len(asks.batches))
 

@@ -1,12 +1,12 @@
 """Finds out what became of requests nobody knows about, by reading the provider's own list."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
 from jobs.gateway import Gateway, Look, Plan
-from jobs.providers.base import Provider, ProviderError
+from jobs.providers.base import Batch, Provider, ProviderError
 from jobs.reach import Reach
 from jobs.retry import until_answered
 from jobs.settings import EngineSettings
@@ -56,7 +56,7 @@ class Recovery:
             found = await self._read(look)
         except ProviderError as error:
             # An error is no look. Nothing is known, nothing is decided.
-            self._reach.unanswered(self.name, error)
+            await self._reach.unanswered(self.name, error)
             await self._gateway.postpone_look(look, seconds=error.retry_after or self._settings.settle_seconds / 4)
             return
         self._reach.answered(self.name)
@@ -77,14 +77,17 @@ class Recovery:
     async def _read(self, look: Look) -> Mapping[str, Sequence[str]] | None:
         """Every page, or None where that was not possible now. The first is already paid for."""
         found: dict[str, Sequence[str]] = {}
-        page = 0
+        seen: set[str] = set()
+        total = page = 0
         while True:
             listing = await self._provider.find(look.dispatch_id, since=look.since, page=page, deadline=self._deadline)
             if listing.unusable:
                 raise ProviderError(f"a batch in the list could not be read: {listing.unusable[0].why}")
-            found.update({batch.batch_id: batch.recipients for batch in listing.items if batch.reference == look.dispatch_id})
+            seen.update(batch.batch_id for batch in listing.items)
+            found.update(_ours(listing.items, look))
+            total = max(total, listing.total or 0)
             if listing.last:
-                return found
+                return _complete(found, seen, total)
             page += 1
             if not await self._may_go_on(look):
                 return None
@@ -98,3 +101,19 @@ class Recovery:
                 return False
             await asyncio.sleep(1)
         return False
+
+
+def _ours(batches: Iterable[Batch], look: Look) -> Iterator[tuple[str, Sequence[str]]]:
+    for batch in batches:
+        if batch.reference != look.dispatch_id:
+            continue
+        if not batch.is_whole:
+            raise ProviderError(f"not all recipients of batch {batch.batch_id} could be read")
+        yield batch.batch_id, batch.recipients
+
+
+def _complete(found: Mapping[str, Sequence[str]], seen: Collection[str], total: int) -> Mapping[str, Sequence[str]]:
+    """A list that holds less than it says proves nothing of what it does not show."""
+    if len(seen) < total:
+        raise ProviderError(f"the list says that it holds {total} batches and shows {len(seen)}")
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 from jobs.gateway import values
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.values import Alarm, Asks, Claim, Dispatch, Expansion, Look, Plan, Window
-from jobs.providers.base import Inbound, Refused, Report, Summary, Unusable
+from jobs.providers.base import Inbound, Refusal, Refused, Report, Summary, Unusable
 from jobs.settings import SupabaseSettings
 
 
@@ -171,6 +171,20 @@ class Gateway:
             {"p_provider": plan.provider, "p_plan": plan.plan, "p_kind": kind, "p_wanted": wanted},
         )
         return answer
+
+    async def pause_plan(self, plan: Plan, why: Refusal, *, reason: str, seconds: float | None) -> None:
+        """Stop the plan for every process, because a question was answered with ``why`` (throttled or account)."""
+        await self._rpc.call(
+            "outbox_pause_plan",
+            {
+                "p_provider": plan.provider,
+                "p_plan": plan.plan,
+                "p_kind": why.value,
+                "p_credential": plan.credential,
+                "p_reason": reason,
+                "p_seconds": seconds,
+            },
+        )
 
     # Recording what the provider says
 

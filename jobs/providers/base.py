@@ -93,12 +93,13 @@ class ProviderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A request the provider remembers. ``recipients`` are E.164 with ``+``."""
+    """A request the provider remembers. ``recipients`` are E.164 with ``+``; ``is_whole``: all of them could be read."""
 
     batch_id: str
     reference: str | None
     recipients: tuple[str, ...]
     created_at: datetime | None
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +159,12 @@ CallbackItem = Report | Summary | Inbound | Unusable
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing. ``last`` says that no more pages follow."""
+    """One page of a listing. ``last`` says that no more pages follow, ``total`` how many items all of them hold, if known."""
 
     items: tuple[T, ...]
     last: bool
     unusable: tuple[Unusable, ...] = field(default=())
+    total: int | None = None
 
 
 class Provider(Protocol):

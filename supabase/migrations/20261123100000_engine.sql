@@ -104,6 +104,8 @@ create table outbox_engine.plan_pauses (
   since timestamptz not null,
   until timestamptz not null,
   tries smallint not null default 0,
+  -- Requests are accepted all the while, and what became of them says that the account is blocked.
+  by_report boolean not null default false,
   primary key (provider, plan, kind, credential)
 );
 alter table outbox_engine.plan_pauses enable row level security;

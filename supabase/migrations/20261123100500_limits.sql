@@ -81,7 +81,8 @@ end
 $$;
 
 -- Called by the jobs that ask (looks, reports, inbounds) before each further request. Answers how many are allowed now, at
--- most `p_wanted`. Polling gets a fifth of the plan's requests; looks for lost requests all that is left.
+-- most `p_wanted`. Polling gets a fifth of the plan's requests; looks for lost requests all that is left; nobody any while the
+-- provider throttles the plan.
 create function public.outbox_draw_requests(p_provider text, p_plan text, p_kind text, p_wanted smallint) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -97,6 +98,12 @@ begin
     return p_wanted;
   end if;
   v_allowed := least(p_wanted, outbox_engine.requests_left(v_plan, v_now));
+  if exists (
+    select from outbox_engine.plan_pauses
+    where provider = p_provider and plan = p_plan and kind = 'throttled' and until > v_now
+  ) then
+    v_allowed := 0;
+  end if;
   if p_kind = 'poll' then
     v_allowed := least(v_allowed, greatest(0, v_plan.requests_per_minute / 5 - (
       select coalesce(sum(requests), 0)
@@ -129,7 +136,9 @@ begin
   from outbox_engine.plan_pauses
   where provider = p_provider and plan = p_plan and kind = p_kind and credential = p_credential;
   v_tries := coalesce(v_tries, 0);
-  v_seconds := coalesce(p_seconds, least(v_most, v_first * 2 ^ least(v_tries, 10)) * (0.75 + random() * 0.25));
+  -- A wait of nothing, or until a time that has passed, would never back off.
+  v_seconds := case when p_seconds >= 1 then p_seconds
+    else least(v_most, v_first * 2 ^ least(v_tries, 10)) * (0.75 + random() * 0.25) end;
 
   insert into outbox_engine.plan_pauses as p (provider, plan, kind, credential, reason, since, until, tries)
   values (p_provider, p_plan, p_kind, p_credential, left(p_reason, 500), v_now, v_now + make_interval(secs => v_seconds), 1)
@@ -147,15 +156,30 @@ begin
 end
 $$;
 
--- An accepted request proves that the account, the settings and the way there are in order.
-create function outbox_engine.plan_works(p_provider text, p_plan text, p_credential text) returns void
+-- An accepted request proves that the account, the settings and the way there are in order, if it was claimed after they were
+-- found not to be: what was under way then proves nothing. Where reports said that the account is blocked, only a report proves
+-- that it no longer is. A pause of a credential that is no longer used goes once it has run its time.
+create function outbox_engine.plan_works(p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz) returns void
 language sql set search_path = ''
 as $$
   delete from outbox_engine.plan_pauses
   where provider = p_provider and plan = p_plan
     and (kind in ('throttled', 'unreachable') and until <= outbox_engine.now()
-      or kind = 'setting'
-      or kind = 'account' and credential = p_credential)
+      or kind = 'setting' and since <= p_claimed_at
+      or kind = 'account' and credential = p_credential and since <= p_claimed_at and not by_report
+      or kind = 'account' and credential <> p_credential and until <= outbox_engine.now())
+$$;
+
+-- Called by the jobs that ask, where the provider answered a question with a 429 or with trouble of the account: that speaks for
+-- the plan, so sending stops as well.
+create function public.outbox_pause_plan(
+  p_provider text, p_plan text, p_kind text, p_credential text, p_reason text, p_seconds double precision
+) returns void
+language sql security definer set search_path = ''
+as $$
+  select outbox_engine.pause_plan(p_provider, p_plan, p_kind, case when p_kind = 'account' then p_credential else '' end,
+    p_reason, p_seconds)
+  where p_kind in ('throttled', 'account')
 $$;
 
 notify pgrst, 'reload schema';

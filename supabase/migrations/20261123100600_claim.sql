@@ -1,18 +1,31 @@
 -- Claiming: due rows become dispatches, as far as the plan's limits and pauses let them.
 
--- Moves rows whose time has come from waiting to ready. The ids go through an array, or the planner, who cannot know that few are
--- due, walks over the whole table at every tick.
+-- Moves rows whose time has come from waiting to ready, the most urgent first: a campaign that came due a moment before a one-time
+-- code is not woken before it. The ids go through an array, or the planner, who cannot know that few are due, walks over the
+-- whole table at every tick.
 create function outbox_engine.wake_due(p_now timestamptz, p_most integer) returns void
 language sql set search_path = ''
 as $$
+  with recursive priorities as (
+    (select priority from public.outbox where queue = 'w' order by priority limit 1)
+    union all
+    select (select o.priority from public.outbox o where o.queue = 'w' and o.priority > p.priority order by o.priority limit 1)
+    from priorities p
+    where p.priority is not null
+  )
   update public.outbox
   set queue = 'r', status = 'pending'
   where id = any (array(
-    select id from public.outbox
-    where queue = 'w' and due_at <= p_now
-    order by due_at, priority, id
+    select due.id
+    from priorities p
+    cross join lateral (
+      select o.id from public.outbox o
+      where o.queue = 'w' and o.priority = p.priority and o.due_at <= p_now
+      order by o.due_at, o.id
+      limit p_most
+      for update skip locked
+    ) due
     limit p_most
-    for update skip locked
   ))
 $$;
 
@@ -103,6 +116,10 @@ begin
       'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
   end if;
 
+  -- What turned out to have been accepted while a later attempt was under way, and came back from that one, is not sent again.
+  if exists (select from outbox_engine.doubles where confirmed_at is null) then
+    perform outbox_engine.sent_after_all(v_now);
+  end if;
   select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
   into v_made, v_count, v_recipients
   from outbox_engine.claim_rows(

@@ -82,8 +82,13 @@ begin
     return;
   end if;
   perform outbox_engine.adopt_rows(v_new, p_source, v_now);
-  perform outbox_engine.plan_works(d.provider, d.plan, d.credential)
-  from (select distinct provider, plan, credential from outbox_engine.dispatches where id = any (v_new)) d
+  perform outbox_engine.plan_works(d.provider, d.plan, d.credential, d.claimed_at)
+  from (
+    select provider, plan, credential, max(claimed_at) as claimed_at
+    from outbox_engine.dispatches
+    where id = any (v_new)
+    group by provider, plan, credential
+  ) d
   where exists (select from outbox_engine.plan_pauses);
   update outbox_engine.plans p
   set shared_refusals = 0, throttles = 0

@@ -74,15 +74,16 @@ begin
     where id in (
       select id from outbox_engine.dispatches
       where provider = p_provider and plan = p_plan and host = p_host and look_at <= v_now
-      order by look_at
+      order by look_at, claimed_at, id
       limit v_allowed
       for update skip locked
     )
     returning id, lease_token, claimed_at
   )
+  -- In an order of their own, and not in that of the table's pages: a history that is told again must go the same way.
   select jsonb_agg(jsonb_build_object(
     'dispatch_id', id, 'lease_token', lease_token::text, 'since', claimed_at - interval '1 hour'
-  )) into v_taken
+  ) order by claimed_at, id) into v_taken
   from taken;
   return coalesce(v_taken, '[]');
 end
@@ -113,7 +114,8 @@ begin
     from outbox_engine.dispatch_members m
     where m.dispatch_id = p_dispatch_id
       and m.recipient <> all (string_to_array(array_to_string(p_recipients, ' '), ' '));
-    if v_missing is not null then
+    -- What a report proved meanwhile is no longer in question.
+    if v_missing is not null and v_dispatch.batch_id is null then
       perform outbox_engine.put_back(array[p_dispatch_id], 'returned', 'the provider''s batch lacks this number', false,
         p_recipients => v_missing);
       -- They are no longer this dispatch's, so that adopting it leaves them alone.

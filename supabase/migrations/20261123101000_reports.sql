@@ -164,6 +164,9 @@ begin
     where d.accepted_at > outbox_engine.now() - interval '1 hour'
   loop
     perform outbox_engine.pause_plan(v_blocked.provider, v_blocked.plan, 'account', v_blocked.credential, v_blocked.meaning);
+    update outbox_engine.plan_pauses
+    set by_report = true
+    where provider = v_blocked.provider and plan = v_blocked.plan and kind = 'account' and credential = v_blocked.credential;
   end loop;
 
   -- The number is the one the request went to: a waiting row may have been given another since.
@@ -179,6 +182,19 @@ begin
   ) x
   having count(*) > 0;
 end
+$$;
+
+-- Where reports said that the account is blocked, sending stops until one of them, about a request made since, says something else.
+create function outbox_engine.heed_recovery(p_dispatches uuid[], p_statuses text[], p_codes integer[]) returns void
+language sql set search_path = ''
+as $$
+  delete from outbox_engine.plan_pauses p
+  using unnest(p_dispatches, p_statuses, p_codes) n (dispatch_id, status, code), outbox_engine.dispatches d
+  where p.by_report and d.id = n.dispatch_id and n.status <> 'sent' and d.claimed_at > p.since
+    and (d.provider, d.plan, d.credential) = (p.provider, p.plan, p.credential)
+    and not exists (
+      select from outbox_engine.report_codes c where c.provider = d.provider and c.code = n.code and c.effect = 'account'
+    )
 $$;
 
 -- Takes reports that were read: adopts batches that prove a lost request arrived, files them, and applies what is news.
@@ -224,6 +240,9 @@ begin
   perform outbox_engine.note_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
   if exists (select from outbox_engine.report_codes c where c.effect in ('account', 'opt_out') and c.code = any (v_codes)) then
     perform outbox_engine.heed_codes(v_dispatches, v_rows, v_codes, v_ats);
+  end if;
+  if exists (select from outbox_engine.plan_pauses where by_report) then
+    perform outbox_engine.heed_recovery(v_dispatches, v_statuses, v_codes);
   end if;
   return cardinality(v_rows);
 end

@@ -99,8 +99,8 @@ begin
 end
 $$;
 
--- A row whose last attempt came to nothing, while an earlier one, given up after two looks, turned out to have been accepted: it
--- was sent after all, by that one.
+-- A row whose last attempt came to nothing, so that it ended or waits again, while an earlier one, given up after two looks, turned
+-- out to have been accepted: it was sent after all, by that one. The claim asks this before it takes rows.
 create function outbox_engine.sent_after_all(p_now timestamptz) returns void
 language plpgsql set search_path = ''
 as $$
@@ -111,7 +111,8 @@ begin
   with theirs as (
     delete from outbox_engine.doubles x
     using public.outbox o
-    where x.confirmed_at is null and o.id = x.outbox_id and o.batch_id is null and o.finalized_at is not null
+    where x.confirmed_at is null and o.id = x.outbox_id and (o.finalized_at is not null or o.queue is not null)
+      and not exists (select from outbox_engine.dispatches d where d.id = o.dispatch_id and d.batch_id is not null)
     returning x.*
   ),
   changed as (
@@ -121,7 +122,7 @@ begin
       status = case o.status when 'delivered' then o.status else 'sent' end,
       finalized_at = case o.status when 'delivered' then o.finalized_at end,
       reported_rank = case o.status when 'delivered' then o.reported_rank end,
-      error = null
+      queue = null, error = null
     from theirs t
     where o.id = t.outbox_id
     returning o.id, o.status, o.batch_id, o.dispatch_id
@@ -144,6 +145,30 @@ begin
 end
 $$;
 
+-- Ends what nobody asks about any more, because no process is configured for its plan: neither end needs the provider.
+create function outbox_engine.give_up_everywhere(p_now timestamptz, p_most integer) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_silent uuid[];
+begin
+  perform outbox_engine.give_up_old_doubts(p.provider, p.plan, p_now) from outbox_engine.plans p;
+
+  select array_agg(id) into v_silent
+  from (
+    select id from outbox_engine.dispatches
+    where ask_at < p_now - interval '1 day'
+    order by ask_at
+    limit p_most
+    for update skip locked
+  ) late;
+  if v_silent is not null then
+    perform outbox_engine.give_up_reports(v_silent, p_now);
+    update outbox_engine.dispatches set ask_at = p_now where id = any (v_silent);
+  end if;
+end
+$$;
+
 -- Called by the upkeep job. Small steps; `more` says that another is worth making at once.
 create function public.outbox_upkeep(p_retention_days double precision, p_body_retention_days double precision, p_most integer)
 returns jsonb
@@ -158,6 +183,7 @@ begin
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
   perform outbox_engine.sent_after_all(v_now);
+  perform outbox_engine.give_up_everywhere(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(
     v_now - make_interval(secs => p_retention_days * 86400),
     v_now - make_interval(secs => coalesce(p_body_retention_days, p_retention_days) * 86400),

@@ -50,7 +50,7 @@ class Worker:
         plan = Plan(line.name, line.plan, line.host, line.credential, profile.messages_per_second, profile.requests_per_minute)
         engine = settings(profile)
         self.dispatcher = Dispatcher(gateway=gateway, provider=line, plan=plan, worker=process.name, settings=engine)
-        reach = Reach()
+        reach = Reach(gateway=gateway, plan=plan)
         recovery = Recovery(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach)
         self._looks = asyncio.Event()
         self._ticking: list[asyncio.Task[None]] = []

@@ -30,7 +30,7 @@ def page_of(answer: Answer, what: str, *, number: int, read: Callable[[bytes], I
         except (ValueError, RecursionError) as error:
             unusable.append(Unusable(str(error)[:200], bytes(raw)))
     last = not raws or (number == 0 and count is not None and len(raws) >= count)
-    return Page(tuple(items), last, tuple(unusable))
+    return Page(tuple(items), last, tuple(unusable), count)
 
 
 def batch_reports(answer: Answer, what: str) -> list[CallbackItem]:
@@ -47,15 +47,17 @@ def batch_reports(answer: Answer, what: str) -> list[CallbackItem]:
 
 
 def batch(raw: bytes) -> Batch:
-    """One batch of a listing. Recipients that are groups are left out."""
+    """One batch of a listing. Only numbers are ever sent to, so a batch of ours that names anything else was not read whole."""
     item = msgspec.json.decode(raw, type=BatchItem)
     if not item.id:
         raise Unreadable("id is missing")
+    numbers = [e164(one) for one in item.to]
     return Batch(
         batch_id=item.id,
         reference=item.client_reference,
-        recipients=tuple(number for number in map(e164, item.to) if number is not None),
+        recipients=tuple(number for number in numbers if number is not None),
         created_at=None if item.created_at is None else instant(item.created_at),
+        is_whole=bool(numbers) and None not in numbers,
     )
 
 

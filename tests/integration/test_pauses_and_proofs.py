@@ -1,0 +1,149 @@
+"""What stops a plan, and what proves that it may go on."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from sandbox.simulator import control as faults
+from tests.engine import MakeRig, Rig, insert, later, statuses
+from tests.stack import Connection
+
+CLAIM = """
+    select public.outbox_claim(
+      %s, 'w', 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint, %s, null, 6000, null, false)
+"""
+BLOCKED, DELIVERED, FAILED = ("aborted", "413"), ("delivered", "0"), ("failed", "15")
+
+
+def claim(db: Connection, rows: int = 100) -> list[dict[str, Any]]:
+    row = db.execute(CLAIM, [uuid4(), rows]).fetchone()
+    assert row is not None
+    answer = row[0] if isinstance(row[0], dict) else json.loads(str(row[0]))
+    return list(answer["dispatches"])
+
+
+def accept(db: Connection, dispatch: dict[str, Any]) -> None:
+    """By a batch named after the dispatch."""
+    number = dispatch["dispatch_id"]
+    db.execute("select public.outbox_accept(array[%s::uuid], array[%s::text], 'w', 60, 300)", [number, f"batch {number}"])
+
+
+def report(db: Connection, dispatch: dict[str, Any], said: tuple[str, str]) -> None:
+    """Of each of its recipients."""
+    status, code = said
+    for number in dispatch["recipients"]:
+        db.execute(
+            "select public.outbox_record_reports('webhook', array[%s], array[%s], array[%s], array[%s], array[''], array[''],"
+            " array['{}'])",
+            [f"batch {dispatch['dispatch_id']}", number, status, code],
+        )
+
+
+def pauses(db: Connection) -> list[object]:
+    return [kind for (kind,) in db.execute("select kind from outbox_engine.plan_pauses order by 1")]
+
+
+def test_an_account_that_reports_say_is_blocked_stays_stopped_while_requests_are_accepted(db: Connection) -> None:
+    insert(db, 30)
+    first, before = claim(db, 1), claim(db, 1)
+    accept(db, first[0])
+    report(db, first[0], BLOCKED)
+    accept(db, before[0])  # it was under way when the trouble began
+
+    assert pauses(db) == ["account"]
+    assert claim(db) == []
+    for _ in range(3):
+        later(db, "5 minutes")
+        (probe,) = claim(db)
+        assert len(probe["recipients"]) == 1
+        accept(db, probe)
+        assert claim(db) == []
+        report(db, probe, BLOCKED)
+
+
+@pytest.mark.parametrize("said", [DELIVERED, FAILED])
+def test_it_goes_on_once_a_report_about_a_probe_says_anything_else(db: Connection, said: tuple[str, str]) -> None:
+    insert(db, 30)
+    (first,) = claim(db, 1)
+    accept(db, first)
+    report(db, first, BLOCKED)
+    later(db, "5 minutes")
+    (probe,) = claim(db)
+    accept(db, probe)
+
+    report(db, probe, said)
+
+    assert pauses(db) == []
+    assert sum(len(dispatch["recipients"]) for dispatch in claim(db)) == 28
+
+
+def test_what_was_under_way_when_the_account_was_refused_does_not_prove_that_it_works(db: Connection) -> None:
+    insert(db, 10)
+    (older,), (refused,) = claim(db, 1), claim(db, 1)
+    db.execute(
+        "select public.outbox_refuse(%s::uuid, %s, 'account', 'HTTP 403', 403::smallint, null, 'w', 60)",
+        [refused["dispatch_id"], refused["lease_token"]],
+    )
+
+    accept(db, older)
+
+    assert pauses(db) == ["account"]
+    later(db, "1 minute")
+    (probe,) = claim(db)
+    accept(db, probe)
+    assert pauses(db) == []
+
+
+def test_a_wait_of_no_seconds_grows_all_the_same(db: Connection) -> None:
+    """``Retry-After: 0``, or a date that has passed."""
+    insert(db, 1)
+    db.execute("update outbox_engine.clock set frozen_at = now()")
+    waits = []
+    for _ in range(4):
+        (refused,) = claim(db)
+        db.execute(
+            "select public.outbox_refuse(%s::uuid, %s, 'throttled', 'HTTP 429', 429::smallint, 0, 'w', 60)",
+            [refused["dispatch_id"], refused["lease_token"]],
+        )
+        assert claim(db) == []
+        row = db.execute(
+            "select extract(epoch from until - outbox_engine.now())::float8 from outbox_engine.plan_pauses"
+        ).fetchone()
+        assert row is not None
+        waits.append(float(str(row[0])))
+        later(db, f"{waits[-1]} seconds")
+
+    assert waits == sorted(waits)
+    assert waits[-1] >= 6 * 0.75
+
+
+def test_a_pause_of_a_token_that_was_replaced_is_forgotten_when_the_new_one_works(db: Connection) -> None:
+    insert(db, 2)
+    db.execute(
+        "insert into outbox_engine.plan_pauses (provider, plan, kind, credential, reason, since, until)"
+        " values ('sinch', 'p', 'account', 'old', 'HTTP 401', outbox_engine.now() - interval '1 day', outbox_engine.now())"
+    )
+
+    accept(db, claim(db, 1)[0])
+
+    assert pauses(db) == []
+
+
+async def test_a_429_to_a_question_stops_sending_and_asking_alike(make_rig: MakeRig, db: Connection) -> None:
+    rig: Rig = await make_rig(reconcile_after_seconds=1)
+    insert(db, 1)
+    await rig.tick("dispatch")
+    later(db, "1 minute")
+    rig.simulator.change(requests=[])
+    rig.simulator.add(faults.throttle(retry_after="60", on="any"))
+
+    await rig.tick("inbound")
+    asked = sum(rig.simulator.summary().requests.values())
+    insert(db, 1, first=1)
+    await rig.tick("dispatch", "reconcile", "inbound", "recover")
+
+    assert sum(rig.simulator.summary().requests.values()) == asked
+    assert pauses(db) == ["throttled"]
+    assert statuses(db) == {"sent": 1, "pending": 1}

@@ -1,0 +1,179 @@
+"""What is taken for proof that a request never arrived, and what happens to a row that it had reached after all."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from jobs.providers.sinch.client import SinchClient
+from jobs.providers.sinch.refusals import Answer
+from sandbox.simulator import control as faults
+from tests.engine import MakeRig, column, insert, later, statuses
+from tests.stack import Connection
+
+SETTLED = "21 seconds"
+CLAIM = """
+    select public.outbox_claim(%s, 'w', 'sinch', %s, 'h', 'c', 6, 2, 8::smallint, 1000::smallint, 100, null, 6000, null, false)
+"""
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        {"count": 1, "batches": []},
+        {"count": 1, "batches": [{"id": "b", "client_reference": "OURS"}]},
+        {"count": 1, "batches": [{"id": "b", "client_reference": "OURS", "to": ["?"]}]},
+        {"count": 2, "batches": [{"id": "c", "client_reference": "other", "to": ["14155550123"]}]},
+    ],
+)
+async def test_a_list_that_was_not_read_whole_is_no_look(
+    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch, listing: Mapping[str, Any]
+) -> None:
+    rig = await make_rig()
+    insert(db)
+    rig.simulator.add(faults.reset_after_accepting())
+    await rig.tick("dispatch")
+
+    async def ask(_client: SinchClient, path: str, params: Mapping[str, str], _deadline: float) -> Answer:
+        empty = {**listing, "batches": []} if params["page"] != "0" else listing
+        return Answer(200, {}, json.dumps(empty).replace("OURS", params["client_reference"]).encode())
+
+    monkeypatch.setattr(SinchClient, "_ask", ask)
+    for _ in range(3):
+        later(db, SETTLED)
+        await rig.tick("recover", "dispatch")
+    assert statuses(db) == {"sending": 1}
+
+    monkeypatch.undo()
+    later(db, SETTLED)
+    await rig.tick("recover")
+    assert statuses(db) == {"sent": 1}
+    assert rig.simulator.summary().sent_twice == 0
+
+
+def test_a_row_that_came_back_is_not_sent_again_once_an_earlier_attempt_turned_up(db: Connection) -> None:
+    (row,) = insert(db)
+    first = claim(db)
+    for _ in range(2):
+        later(db, "30 seconds")
+        look(db, first, [])
+    second = claim(db)
+
+    look(db, first, ["B1"])
+    db.execute("select public.outbox_release(array[%s::uuid], array[%s])", [second["dispatch_id"], second["lease_token"]])
+
+    assert claims(db) == []
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", "B1")
+    assert db.execute("select count(*) from outbox_engine.doubles").fetchone() == (0,)
+
+
+def test_a_row_that_was_refused_at_last_is_known_by_the_earlier_attempt_that_turned_up(db: Connection) -> None:
+    """Also where the one before had a batch of its own, which the provider sent back."""
+    (row,) = insert(db)
+    sent_back = claim(db)
+    db.execute("select public.outbox_accept(array[%s::uuid], array['B1'], 'w', 6, 300)", [sent_back["dispatch_id"]])
+    db.execute(
+        "select public.outbox_record_reports('webhook', array['B1'], %s::text[], array['aborted'], array['404'], array[''],"
+        " array[''], array['{}'])",
+        [sent_back["recipients"]],
+    )
+    later(db, "10 minutes")
+    lost = claim(db)
+    for _ in range(2):
+        later(db, "30 seconds")
+        look(db, lost, [])
+    refused = claim(db)
+    db.execute(
+        "select public.outbox_refuse(%s::uuid, %s, 'recipient', 'HTTP 400', 400::smallint, null, 'w', 6)",
+        [refused["dispatch_id"], refused["lease_token"]],
+    )
+    assert column(db, "status", row) == "failed"
+
+    look(db, lost, ["B2"])
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", "B2")
+
+
+def test_a_look_that_finds_part_of_a_batch_takes_no_row_that_a_report_already_proved(db: Connection) -> None:
+    insert(db, 2)
+    dispatch = claim(db)
+    later(db, "30 seconds")
+    (looked,) = take_looks(db)
+    db.execute("select public.outbox_accept(array[%s::uuid], array['B1'], 'w', 6, 300)", [dispatch["dispatch_id"]])
+
+    record_look(db, looked, ["B1"], dispatch["recipients"][:1])
+
+    assert db.execute("select count(*) from outbox_engine.dispatch_members").fetchone() == (2,)
+    later(db, "10 days")
+    db.execute("select public.outbox_claim_asks('sinch', 'p', 100::smallint)")
+    assert statuses(db) == {"unknown": 2}
+
+
+def test_rows_of_a_plan_that_nobody_works_for_any_more_end_all_the_same(db: Connection) -> None:
+    doubtful, sent = insert(db, 1, body="one"), insert(db, 1, body="two", first=1)
+    dispatches = {dispatch["body"]: dispatch for dispatch in claims(db, plan="gone")}
+    db.execute("select public.outbox_accept(array[%s::uuid], array['B1'], 'w', 6, 300)", [dispatches["two"]["dispatch_id"]])
+    db.execute(
+        "select public.outbox_doubt(array[%s::uuid], array[%s], array['timeout'], 1)",
+        [dispatches["one"]["dispatch_id"], dispatches["one"]["lease_token"]],
+    )
+
+    later(db, "12 days 23 hours")
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+    assert column(db, "status", doubtful[0]) == "sending"
+    later(db, "2 hours")
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert {column(db, "status", row) for row in doubtful + sent} == {"unknown"}
+
+
+def test_an_urgent_row_is_woken_before_a_campaign_that_came_due_before_it(db: Connection) -> None:
+    db.execute("update outbox_engine.clock set frozen_at = now()")
+    db.execute(
+        "insert into public.outbox (recipient, body, priority, send_at)"
+        " select '+1555' || lpad(n::text, 7, '0'), 'campaign', 200, outbox_engine.now() + interval '1 minute'"
+        " from generate_series(1, 12000) n"
+    )
+    (code,) = insert(db, 1, body="Your code is 1234", priority=0, send_at="2100-01-01", expires_at="2100-01-02")
+    db.execute("update public.outbox set due_at = outbox_engine.now() + interval '61 seconds' where id = %s", [code])
+
+    later(db, "62 seconds")
+    dispatches = claims(db)
+
+    assert dispatches[0]["body"] == "Your code is 1234"
+
+
+def claims(db: Connection, *, plan: str = "p") -> list[dict[str, Any]]:
+    row = db.execute(CLAIM, [uuid4(), plan]).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return list(row[0]["dispatches"])
+
+
+def claim(db: Connection) -> dict[str, Any]:
+    (dispatch,) = claims(db)
+    return dispatch
+
+
+def take_looks(db: Connection) -> list[dict[str, Any]]:
+    row = db.execute("select public.outbox_claim_looks('sinch', 'p', 'h', 6, 100::smallint)").fetchone()
+    assert row is not None
+    assert isinstance(row[0], list)
+    return row[0]
+
+
+def record_look(db: Connection, looked: dict[str, Any], batches: list[str], recipients: list[str]) -> None:
+    db.execute(
+        "select public.outbox_record_look(%s::uuid, %s, %s::text[], %s::text[], 20, 300)",
+        [looked["dispatch_id"], looked["lease_token"], batches, [" ".join(recipients)] * len(batches)],
+    )
+
+
+def look(db: Connection, dispatch: dict[str, Any], batches: list[str]) -> None:
+    """As if the list had shown these batches for the dispatch, or none."""
+    taken = {looked["dispatch_id"]: looked for looked in take_looks(db)}
+    looked = taken.get(dispatch["dispatch_id"], {**dispatch, "lease_token": "0"})
+    record_look(db, looked, batches, dispatch["recipients"])
