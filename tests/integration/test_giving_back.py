@@ -134,6 +134,20 @@ async def test_both_halves_refused_alike_blame_what_they_share_also_without_a_ca
     assert db.execute("select shared_refusals from outbox_engine.plans").fetchone() == (1,)
 
 
+async def test_a_refused_half_ends_when_the_other_half_can_never_be_found_again(rig: Rig, db: Connection) -> None:
+    """The provider's list reaches no further back, so no look decides it any more."""
+    rows = insert(db, 2)
+    halves = split_claim(db)
+    refuse(db, halves[0])
+    doubt(db, halves[1])
+
+    later(db, "14 days")
+    db.execute("select public.outbox_claim_looks('sinch', 'p', 'h', 30, 10::smallint)")
+
+    assert dispatches(db, "parked") == []
+    assert sorted(column(db, "status", row) for row in rows) == ["expired", "unknown"]
+
+
 def dispatches(db: Connection, state: str) -> list[object]:
     return [
         row for (row,) in db.execute("select id from outbox_engine.dispatches where state = %s order by lease_token", (state,))
@@ -155,3 +169,11 @@ def refuse(db: Connection, dispatch: object, why: str = "shared") -> list[object
         (why, dispatch),
     )
     return dispatches(db, "claimed")
+
+
+def doubt(db: Connection, dispatch: object) -> None:
+    db.execute(
+        "select public.outbox_doubt(array[id], array[lease_token::text], array['no answer'], 1)"
+        " from outbox_engine.dispatches where id = %s",
+        (dispatch,),
+    )
