@@ -2,6 +2,8 @@
 
 import pytest
 
+from jobs.gateway import Gateway
+from jobs.providers.base import Report
 from sandbox.simulator import control as faults
 from tests.engine import MakeRig, Rig, column, insert, later, statuses, trail
 from tests.stack import Connection
@@ -146,6 +148,22 @@ async def test_a_refused_half_ends_when_the_other_half_can_never_be_found_again(
 
     assert dispatches(db, "parked") == []
     assert sorted(column(db, "status", row) for row in rows) == ["expired", "unknown"]
+
+
+async def test_a_refused_half_is_decided_when_a_report_proves_that_the_other_half_arrived(
+    rig: Rig, gateway: Gateway, db: Connection
+) -> None:
+    """Whoever sent that half may be dead by then, and nobody looks for what was found."""
+    refused, arrived = insert(db, 2)
+    halves = split_claim(db)
+    refuse(db, halves[0])
+    doubt(db, halves[1])
+
+    report = Report("B1", column(db, "recipient", arrived), "dispatched", 401, None, str(halves[1]), "{}")
+    await gateway.record_reports([report], source="webhook")
+
+    assert dispatches(db, "parked") == []
+    assert (column(db, "status", refused), column(db, "status", arrived)) == ("failed", "dispatched")
 
 
 def dispatches(db: Connection, state: str) -> list[object]:
