@@ -119,6 +119,8 @@ create table outbox_engine.dispatches (
   parent_id uuid,
   split text check (split in ('recipient', 'shared')),
   split_error text,
+  -- Refused for what is not about it: the plan was stopped, and what the provider makes of this request nobody knows.
+  unjudged boolean not null default false,
   -- When to look for it at the provider, how often that found nothing, and the first time it did.
   look_at timestamptz,
   misses smallint not null default 0,

@@ -109,7 +109,7 @@ begin
 end
 $$;
 
--- The only change an app may make is to cancel. What that does depends on how far the row is.
+-- The only change an app may make is to cancel. What that does depends on how far the row is: too late, it does nothing.
 create function outbox_engine.before_app_update() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -119,7 +119,9 @@ begin
       message = 'the outbox is written by the engine',
       hint = 'The only change an app may make is to set status to cancelled.';
   end if;
-  new.cancel_requested_at := outbox_engine.now();
+  if old.status in ('scheduled', 'pending', 'sending') then
+    new.cancel_requested_at := outbox_engine.now();
+  end if;
   if old.status in ('scheduled', 'pending') then
     new.finalized_at := new.cancel_requested_at;
     new.queue := null;
@@ -130,7 +132,8 @@ begin
 end
 $$;
 
--- Writes an app's wish to cancel into the trail. What the engine and operators cancel they write down themselves.
+-- Writes an app's wish to cancel into the trail, also the one that came too late: whatever an app updates, it is that. What the
+-- engine and operators cancel they write down themselves.
 create function outbox_engine.after_cancel_request() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -138,7 +141,8 @@ begin
   insert into public.outbox_events (outbox_id, at, source, event, status)
   values (
     new.id,
-    new.cancel_requested_at,
+    case when new.cancel_requested_at is distinct from old.cancel_requested_at
+      then new.cancel_requested_at else outbox_engine.now() end,
     'app',
     case
       when new.status = 'cancelled' and old.status <> 'cancelled' then 'cancelled'
@@ -170,8 +174,7 @@ create trigger outbox_3_app_update before update on public.outbox for each row
   when (current_user in ('anon', 'authenticated', 'service_role'))
   execute function outbox_engine.before_app_update();
 create trigger outbox_4_cancel_request after update on public.outbox for each row
-  when (new.cancel_requested_at is distinct from old.cancel_requested_at
-    and current_user in ('anon', 'authenticated', 'service_role'))
+  when (current_user in ('anon', 'authenticated', 'service_role'))
   execute function outbox_engine.after_cancel_request();
 create trigger outbox_5_wake after insert on public.outbox for each statement
   execute function outbox_engine.after_insert();

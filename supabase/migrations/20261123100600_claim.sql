@@ -77,18 +77,20 @@ declare
   v_recipients integer;
 begin
   perform outbox_engine.note_tick('dispatch', p_provider, p_plan, p_worker);
+  perform outbox_engine.wake_due(v_now, 5000);
+  if exists (select from public.outbox where queue = 'r') then
+    v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+  end if;
+  -- Not asked before: the first call with this id may have been running still, and whoever holds the plan has waited for its end.
   v_made := outbox_engine.claimed_before(p_claim_id);
   if v_made is not null then
     return jsonb_build_object('dispatches', v_made, 'more', true);
   end if;
-
-  perform outbox_engine.wake_due(v_now, 5000);
-  if not exists (select from public.outbox where queue = 'r') then
+  if v_plan.plan is null then
     return jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
       'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
   end if;
 
-  v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   if v_plan.allowed_countries is distinct from p_allowed_countries then
     update outbox_engine.plans set allowed_countries = p_allowed_countries where provider = p_provider and plan = p_plan;
   end if;

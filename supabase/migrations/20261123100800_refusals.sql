@@ -28,7 +28,7 @@ as $$
 $$;
 
 -- New dispatches for slices of a closed one, in the same transaction and leased to the same worker. Each waits until the plan
--- allows one more request.
+-- allows one more request. A single slice stands where the closed one stood, beside its other half if it has one.
 create function outbox_engine.cut_dispatch(
   p_dispatch outbox_engine.dispatches, p_slices integer, p_split text, p_error text, p_worker text, p_lease_seconds double precision
 ) returns jsonb
@@ -67,7 +67,7 @@ begin
     v_child.lease_token := nextval('outbox_engine.lease_tokens');
     v_child.lease_until := v_now + make_interval(secs => p_lease_seconds);
     v_child.claimed_at := v_now;
-    v_child.parent_id := p_dispatch.id;
+    v_child.parent_id := case when p_slices = 1 then coalesce(p_dispatch.parent_id, p_dispatch.id) else p_dispatch.id end;
     v_child.split := p_split;
     v_child.split_error := p_error;
     v_child.http_status := null;
@@ -133,7 +133,7 @@ $$;
 
 -- One of two halves may know more now that the other is decided. Refused alike: the shared part is wrong. Otherwise the fault
 -- is within the refused half, which is halved on, or fails when it is one number. Without a worker, or where the other half was
--- never tried, its rows go back instead.
+-- never tried or never judged, its rows go back instead.
 create function outbox_engine.settle_siblings(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql set search_path = ''
 as $$
@@ -152,7 +152,7 @@ begin
   loop
     perform from outbox_engine.dispatches where parent_id = v_parent order by id for update;
     select array_agg(d order by d.lease_token) filter (where d.state = 'parked'), bool_or(d.state in ('claimed', 'doubtful')),
-      bool_or(d.state in ('released', 'returned', 'lost'))
+      bool_or(d.state in ('released', 'returned', 'lost') or d.unjudged)
     into v_parked, v_open, v_untried
     from outbox_engine.dispatches d
     where d.parent_id = v_parent;
@@ -195,7 +195,9 @@ declare
   v_made jsonb := '[]';
 begin
   update outbox_engine.dispatches d
-  set error = left(p_error, 500), http_status = p_http_status
+  set
+    error = left(p_error, 500), http_status = p_http_status,
+    unjudged = p_why in ('throttled', 'unreachable', 'account', 'setting')
   from outbox_engine.held(array[p_dispatch_id], array[p_lease_token]) h
   where d.id = h.id
   returning d.* into v_dispatch;
@@ -203,7 +205,7 @@ begin
     return jsonb_build_object('dispatches', v_made);
   end if;
 
-  if p_why in ('throttled', 'unreachable', 'account', 'setting') then
+  if v_dispatch.unjudged then
     perform outbox_engine.pause_plan(v_dispatch.provider, v_dispatch.plan, p_why,
       case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds);
     perform outbox_engine.put_back(array[v_dispatch.id], null, p_error, false,
@@ -213,7 +215,7 @@ begin
   end if;
 
   if p_why = 'no_callback' then
-    v_made := outbox_engine.cut_dispatch(v_dispatch, 1, null, null, p_worker, p_lease_seconds);
+    v_made := outbox_engine.cut_dispatch(v_dispatch, 1, v_dispatch.split, v_dispatch.split_error, p_worker, p_lease_seconds);
   elsif p_why = 'recipient' and v_dispatch.recipients = 1 then
     perform outbox_engine.fail_rows(v_dispatch.id, v_dispatch.error);
     perform outbox_engine.close_refused(v_dispatch.id);

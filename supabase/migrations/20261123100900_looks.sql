@@ -23,24 +23,33 @@ $$;
 
 -- The provider's list reaches back fourteen days. A dispatch it no longer reaches stays unknown and is never resent.
 create function outbox_engine.give_up_old_doubts(p_provider text, p_plan text, p_now timestamptz) returns void
-language sql set search_path = ''
+language plpgsql set search_path = ''
 as $$
-  with lost as (
+declare
+  v_lost uuid[];
+begin
+  with old as (
     update outbox_engine.dispatches
     set state = case state when 'doubtful' then 'lost' else state end, closed_at = p_now, look_at = null, body = null
     where provider = p_provider and plan = p_plan and look_at is not null and claimed_at < p_now - interval '13 days'
     returning id, state
-  ),
-  ended as (
+  )
+  select array_agg(id) into v_lost from old where state = 'lost';
+  if v_lost is null then
+    return;
+  end if;
+
+  with ended as (
     update public.outbox o
     set status = 'unknown', error = 'the outcome of the request could not be found out', finalized_at = p_now
-    from lost l
-    join outbox_engine.dispatch_members m on m.dispatch_id = l.id
-    where l.state = 'lost' and o.id = m.outbox_id and o.dispatch_id = l.id and o.status = 'sending'
+    from outbox_engine.dispatch_members m
+    where m.dispatch_id = any (v_lost) and o.id = m.outbox_id and o.dispatch_id = m.dispatch_id and o.status = 'sending'
     returning o.id, o.error
   )
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, p_now, 'engine', 'unknown', 'unknown', error from ended
+  select id, p_now, 'engine', 'unknown', 'unknown', error from ended;
+  perform outbox_engine.settle_siblings(v_lost, null, null);
+end
 $$;
 
 -- Called by the recover job. A claim whose worker has been silent beyond its lease and the longest request is doubtful from

@@ -224,6 +224,7 @@ begin
   ) x;
   if v_ids is not null then
     perform outbox_engine.adopt(v_ids, v_batches, p_source, interval '5 minutes');
+    perform outbox_engine.settle_siblings(v_ids, null, null);
   end if;
 
   select array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status), array_agg(n.code),

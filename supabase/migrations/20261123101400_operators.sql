@@ -139,14 +139,15 @@ begin
       queue = case when j.effect = 'cancelled' then null else o.queue end,
       finalized_at = case when j.effect = 'cancelled' then v_now else o.finalized_at end
     from judged j
-    where not p_dry_run and j.effect in ('cancelled', 'wished', 'too_late') and o.id = j.id
-    returning o.id, o.status, j.effect
+    where not p_dry_run and j.effect in ('cancelled', 'wished') and o.id = j.id
   ),
   trail as (
     insert into public.outbox_events (outbox_id, at, source, event, status)
     select id, v_now, 'operator',
-      case effect when 'cancelled' then 'cancelled' when 'wished' then 'cancel_requested' else 'cancel_too_late' end, status
-    from changed
+      case effect when 'cancelled' then 'cancelled' when 'wished' then 'cancel_requested' else 'cancel_too_late' end,
+      case effect when 'cancelled' then 'cancelled' else was end
+    from judged
+    where not p_dry_run and effect in ('cancelled', 'wished', 'too_late')
     order by id
   )
   select coalesce(jsonb_agg(

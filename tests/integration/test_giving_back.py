@@ -1,5 +1,9 @@
 """What was claimed and not sent goes back."""
 
+import pytest
+
+from jobs.gateway import Gateway
+from jobs.providers.base import Report
 from sandbox.simulator import control as faults
 from tests.engine import MakeRig, Rig, column, insert, later, statuses, trail
 from tests.stack import Connection
@@ -66,9 +70,7 @@ async def test_a_row_refused_at_last_was_sent_after_all_when_an_earlier_attempt_
 async def test_a_refused_half_goes_back_when_the_other_half_was_never_tried(rig: Rig, db: Connection) -> None:
     """Nobody knows then whether its number or what both share was refused."""
     insert(db, 2)
-    db.execute(CLAIM)
-    (parent,) = dispatches(db, "claimed")
-    halves = refuse(db, parent)
+    halves = split_claim(db)
 
     refuse(db, halves[0])
     db.execute(
@@ -81,17 +83,115 @@ async def test_a_refused_half_goes_back_when_the_other_half_was_never_tried(rig:
     assert db.execute("select count(*) from public.outbox where queue = 'r'").fetchone() == (2,)
 
 
+@pytest.mark.parametrize("why", ["throttled", "account", "unreachable", "setting"])
+@pytest.mark.parametrize("judged", [0, 1], ids=["the judged half first", "the judged half last"])
+async def test_a_refused_half_goes_back_when_the_other_half_was_refused_for_what_is_not_about_it(
+    rig: Rig, db: Connection, why: str, judged: int
+) -> None:
+    """The plan was stopped, and nobody has said yet what is wrong with either."""
+    insert(db, 2)
+    halves = split_claim(db)
+
+    refuse(db, halves[0], "shared" if judged == 0 else why)
+    refuse(db, halves[1], "shared" if judged == 1 else why)
+
+    assert dispatches(db, "parked") == []
+    assert statuses(db) == {"pending": 2}
+    assert db.execute("select sum(attempts) from public.outbox").fetchone() == (0,)
+
+
+async def test_a_half_that_is_sent_again_without_a_callback_goes_on_with_the_trial(rig: Rig, db: Connection) -> None:
+    insert(db, 2)
+    halves = split_claim(db)
+
+    refuse(db, halves[0])
+    (again,) = refuse(db, halves[1], "no_callback")
+    assert statuses(db) == {"sending": 2}, "the other half is not known to go through"
+    db.execute("select public.outbox_accept(array[%s::uuid], array['B1'], 'w', 60, 300)", (again,))
+
+    assert statuses(db) == {"failed": 1, "sent": 1}
+
+
+async def test_a_half_that_could_not_be_sent_again_without_a_callback_was_never_tried(rig: Rig, db: Connection) -> None:
+    insert(db, 2)
+    halves = split_claim(db)
+
+    refuse(db, halves[0])
+    (again,) = refuse(db, halves[1], "no_callback")
+    refuse(db, again, "throttled")
+
+    assert dispatches(db, "parked") == []
+    assert statuses(db) == {"pending": 2}
+
+
+async def test_both_halves_refused_alike_blame_what_they_share_also_without_a_callback(rig: Rig, db: Connection) -> None:
+    insert(db, 2)
+    halves = split_claim(db)
+
+    refuse(db, halves[0])
+    (again,) = refuse(db, halves[1], "no_callback")
+    refuse(db, again)
+
+    assert statuses(db) == {"failed": 2}
+    assert db.execute("select shared_refusals from outbox_engine.plans").fetchone() == (1,)
+
+
+async def test_a_refused_half_ends_when_the_other_half_can_never_be_found_again(rig: Rig, db: Connection) -> None:
+    """The provider's list reaches no further back, so no look decides it any more."""
+    rows = insert(db, 2)
+    halves = split_claim(db)
+    refuse(db, halves[0])
+    doubt(db, halves[1])
+
+    later(db, "14 days")
+    db.execute("select public.outbox_claim_looks('sinch', 'p', 'h', 30, 10::smallint)")
+
+    assert dispatches(db, "parked") == []
+    assert sorted(column(db, "status", row) for row in rows) == ["expired", "unknown"]
+
+
+async def test_a_refused_half_is_decided_when_a_report_proves_that_the_other_half_arrived(
+    rig: Rig, gateway: Gateway, db: Connection
+) -> None:
+    """Whoever sent that half may be dead by then, and nobody looks for what was found."""
+    refused, arrived = insert(db, 2)
+    halves = split_claim(db)
+    refuse(db, halves[0])
+    doubt(db, halves[1])
+
+    report = Report("B1", column(db, "recipient", arrived), "dispatched", 401, None, str(halves[1]), "{}")
+    await gateway.record_reports([report], source="webhook")
+
+    assert dispatches(db, "parked") == []
+    assert (column(db, "status", refused), column(db, "status", arrived)) == ("failed", "dispatched")
+
+
 def dispatches(db: Connection, state: str) -> list[object]:
     return [
         row for (row,) in db.execute("select id from outbox_engine.dispatches where state = %s order by lease_token", (state,))
     ]
 
 
-def refuse(db: Connection, dispatch: object) -> list[object]:
-    """Answers the dispatches that replace it."""
+def split_claim(db: Connection) -> list[object]:
+    """Claims what is due, has it refused once, and answers the two halves."""
+    db.execute(CLAIM)
+    (parent,) = dispatches(db, "claimed")
+    return refuse(db, parent)
+
+
+def refuse(db: Connection, dispatch: object, why: str = "shared") -> list[object]:
+    """Answers the dispatches that are the worker's to send after that."""
     db.execute(
-        "select public.outbox_refuse(id, lease_token::text, 'shared', 'not allowed', 400::smallint, null, 'w', 60)"
+        "select public.outbox_refuse(id, lease_token::text, %s, 'not allowed', 400::smallint, null, 'w', 60)"
+        " from outbox_engine.dispatches where id = %s",
+        (why, dispatch),
+    )
+    return dispatches(db, "claimed")
+
+
+def doubt(db: Connection, dispatch: object) -> None:
+    db.execute(
+        "select public.outbox_doubt(array[id], array[lease_token::text], array['no answer'], 1)"
         " from outbox_engine.dispatches where id = %s",
         (dispatch,),
     )
-    return dispatches(db, "claimed")

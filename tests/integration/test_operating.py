@@ -242,6 +242,38 @@ async def test_a_message_that_was_sent_is_too_late_to_cancel(rig: Rig, operating
     assert trail(db, row)[-1] == "cancel_too_late"
 
 
+@pytest.mark.parametrize("by", ["operator", "app"])
+async def test_a_cancel_that_came_too_late_changes_nothing_of_what_follows(
+    rig: Rig, gateway: Gateway, operating: Operating, db: Connection, by: str
+) -> None:
+    """Neither the new attempt after a temporary failure nor that an operator sends it again."""
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+
+    await cancel(operating, db, row, by=by)
+    await report(gateway, db, row, "aborted", 404)
+    came_back = statuses(db)
+    later(db, "30 minutes")
+    await rig.tick("dispatch")
+    await report(gateway, db, row, "failed", 1)
+    await cancel(operating, db, row, by=by)
+    (again,) = await retry(operating, row)
+
+    assert came_back == {"pending": 1}
+    assert again.done
+    late = db.execute("select source, status from public.outbox_events where event = 'cancel_too_late' order by id").fetchall()
+    assert late == [(by, "sent"), (by, "failed")]
+
+
+async def cancel(operating: Operating, db: Connection, row: int, *, by: str) -> None:
+    if by == "operator":
+        await operating.cancel([row])
+        return
+    with db.transaction():
+        db.execute("set local role service_role")
+        db.execute("update public.outbox set status = 'cancelled' where id = %s", [row])
+
+
 async def test_messages_are_selected_in_stretches_until_the_table_ends(operating: Operating, db: Connection) -> None:
     ids = insert(db, 10)
     db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null where id % 2 = 0")

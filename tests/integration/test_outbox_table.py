@@ -198,6 +198,21 @@ def test_an_app_may_cancel_what_waits(server_app: Client) -> None:
     assert after["finalized_at"] is not None
 
 
+@pytest.mark.parametrize(
+    ("status", "event"),
+    [("pending", "cancelled"), ("sending", "cancel_requested"), ("sent", "cancel_too_late"), ("failed", "cancel_too_late")],
+)
+def test_the_trail_says_what_an_apps_cancel_did(server_app: Client, db: Connection, status: str, event: str) -> None:
+    row = insert(server_app)
+    db.execute("update public.outbox set status = %s", [status])
+
+    server_app.table("outbox").update({"status": "cancelled"}).eq("id", row["id"]).execute()
+
+    assert db.execute("select source, event from public.outbox_events").fetchall() == [("app", event)]
+    (left,) = db.execute("select status, cancel_requested_at is not null from public.outbox").fetchall()
+    assert left == ("cancelled" if event == "cancelled" else status, event != "cancel_too_late")
+
+
 def test_an_app_cannot_delete(server_app: Client) -> None:
     row = insert(server_app)
 

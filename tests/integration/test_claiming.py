@@ -1,0 +1,64 @@
+"""A claim whose answer was lost is made once more, and takes nothing more."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from sandbox.local.processes import wait_until
+from sandbox.local.stack import LocalStack
+from tests.engine import insert, statuses
+from tests.stack import Connection
+
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture
+def other(stack: LocalStack) -> Iterator[Connection]:
+    with closing(psycopg.connect(stack.admin_url, autocommit=True)) as connection:
+        yield connection
+
+
+def claim(db: Connection, claim_id: UUID) -> dict[str, Any]:
+    row = db.execute(
+        "select public.outbox_claim(%s, 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 5::smallint, 5, null, 600, null,"
+        " true)",
+        (claim_id,),
+    ).fetchone()
+    assert row is not None
+    answer: Any = row[0]
+    return dict(answer)
+
+
+def test_a_claim_asked_again_answers_the_same_dispatches(db: Connection) -> None:
+    insert(db, 20)
+    claim_id = uuid4()
+
+    assert claim(db, claim_id)["dispatches"] == claim(db, claim_id)["dispatches"]
+    assert statuses(db) == {"sending": 5, "pending": 15}
+
+
+def test_a_claim_asked_again_while_the_first_still_runs_waits_for_it_and_takes_nothing_more(
+    stack: LocalStack, db: Connection, other: Connection
+) -> None:
+    insert(db, 20)
+    claim_id = uuid4()
+
+    def waits() -> bool:
+        with closing(psycopg.connect(stack.admin_url)) as looking:
+            blocked = looking.execute("select pg_blocking_pids(%s)", (other.info.backend_pid,)).fetchone()
+            return blocked == ([db.info.backend_pid],)
+
+    with ThreadPoolExecutor() as threads:
+        with db.transaction():
+            first = claim(db, claim_id)
+            answer = threads.submit(claim, other, claim_id)
+            assert wait_until(waits, PATIENCE_SECONDS)
+        again = answer.result(PATIENCE_SECONDS)
+
+    assert again["dispatches"] == first["dispatches"]
+    assert statuses(db) == {"sending": 5, "pending": 15}
