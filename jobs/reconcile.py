@@ -34,17 +34,25 @@ class Reconciliation:
         self._deadline = settings.lease_seconds / 3
 
     async def tick(self) -> None:
-        asks = await self._gateway.claim_asks(self._plan, limit=_DISPATCHES_AT_ONCE)
         try:
-            if asks.feed is not None:
-                await self._read_feed(asks.feed)
-            for batch_id in asks.batches:
-                await self._ask_for(batch_id)
+            while await self._ask():
+                pass
         except ProviderError as error:
-            # What was not read now is asked for again later.
+            # What was not read now is asked for again soon.
             await self._reach.unanswered(self.name, error)
         except _OutOfRequests:
-            log.info("reconcile.out_of_requests", batches=len(asks.batches))
+            log.info("reconcile.out_of_requests", plan=self._plan.plan)
+
+    async def _ask(self) -> bool:
+        """Ask for some of what is missing. True where more is due."""
+        asks = await self._gateway.claim_asks(self._plan, limit=_DISPATCHES_AT_ONCE)
+        if asks.feed is not None:
+            await self._read_feed(asks.feed)
+            await self._gateway.finish_asks(self._plan, asks.by_feed)
+        for batch_id in asks.batches:
+            await self._ask_for(batch_id)
+            await self._gateway.finish_asks(self._plan, [batch_id])
+        return asks.more
 
     async def _read_feed(self, window: Window) -> None:
         page = 0

@@ -243,10 +243,21 @@ class Gateway:
     # Asking
 
     async def claim_asks(self, plan: Plan, *, limit: int) -> Asks:
-        """Which reports are missing and due to be asked for. Not answered again for a while."""
+        """Which reports are missing and due to be asked for. Not answered again for two minutes."""
         answer = await self._rpc.call("outbox_claim_asks", {"p_provider": plan.provider, "p_plan": plan.plan, "p_limit": limit})
         feed = answer["feed"]
-        return Asks(batches=tuple(answer["batches"]), feed=None if feed is None else Window.parse(feed))
+        return Asks(
+            batches=tuple(answer["batches"]),
+            feed=None if feed is None else Window.parse(feed),
+            by_feed=() if feed is None else tuple(feed["batches"]),
+            more=answer["more"],
+        )
+
+    async def finish_asks(self, plan: Plan, batches: Sequence[str]) -> None:
+        """The provider answered what these batches were asked for: the next time comes later."""
+        await self._rpc.call(
+            "outbox_finish_asks", {"p_provider": plan.provider, "p_plan": plan.plan, "p_batch_ids": list(batches)}
+        )
 
     async def claim_inbound_window(self, plan: Plan, *, interval: float) -> Window | None:
         """The stretch of inbound messages to read, or None where another process read it just now."""

@@ -103,10 +103,15 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What reports are missing: whole batches to ask for, and the window of the feed that covers the rest."""
+    """What reports are missing: batches to ask for one by one, and the window of the feed that covers ``by_feed``.
+
+    ``more`` says that others are due as well.
+    """
 
     batches: tuple[str, ...]
     feed: Window | None
+    by_feed: tuple[str, ...]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,8 +125,9 @@ create table outbox_engine.dispatches (
   look_at timestamptz,
   misses smallint not null default 0,
   missed_at timestamptz,
-  -- When to ask for its missing reports, and how often that was done.
+  -- When to ask for its missing reports, when a process last set out to, and how often it was done.
   ask_at timestamptz,
+  asked_at timestamptz,
   asks smallint not null default 0
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 alter table outbox_engine.dispatches enable row level security;

@@ -36,14 +36,16 @@ as $$
 $$;
 
 -- Called by the reconcile job. Answers which batches to ask for one by one, and the window of the finished-reports feed that
--- covers the rest (`feed` is null where nothing is missing). What is answered here is not answered again for a while.
+-- covers the rest, with their ids (`feed` is null where nothing is missing); `more` says that others are due. What is answered here
+-- is not answered again for two minutes. Only `outbox_finish_asks` counts it as asked: who comes to nothing loses no time.
 create function public.outbox_claim_asks(p_provider text, p_plan text, p_limit smallint) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
   v_due uuid[];
-  v_batches jsonb;
+  v_one_by_one jsonb;
+  v_by_feed jsonb;
   v_since timestamptz;
 begin
   perform outbox_engine.note_tick('reconcile', p_provider, p_plan, '');
@@ -56,7 +58,7 @@ begin
     for update skip locked
   ) due;
   if v_due is null then
-    return jsonb_build_object('batches', '[]'::jsonb, 'feed', null);
+    return jsonb_build_object('batches', '[]'::jsonb, 'feed', null, 'more', false);
   end if;
   perform outbox_engine.give_up_reports(v_due, v_now);
 
@@ -68,26 +70,38 @@ begin
     where d.id = any (v_due)
     group by d.id
   ),
-  bumped as (
+  set_out as (
     update outbox_engine.dispatches d
     set
-      asks = least(d.asks + 1, 100),
-      ask_at = case when m.rows_open > 0 then v_now + outbox_engine.ask_again_after(d.asks) end
+      asked_at = v_now,
+      ask_at = case when m.rows_open > 0 then v_now + interval '2 minutes' end
     from missing m
     where d.id = m.id
     returning d.batch_id, d.accepted_at, d.asks, m.rows_open
   )
   select
-    coalesce(jsonb_agg(batch_id) filter (where rows_open >= 50 or asks > 1), '[]'),
-    min(accepted_at) filter (where rows_open < 50 and asks <= 1)
-  into v_batches, v_since
-  from bumped
+    coalesce(jsonb_agg(batch_id order by accepted_at, batch_id) filter (where rows_open >= 50 or asks > 0), '[]'),
+    jsonb_agg(batch_id) filter (where rows_open < 50 and asks = 0),
+    min(accepted_at) filter (where rows_open < 50 and asks = 0)
+  into v_one_by_one, v_by_feed, v_since
+  from set_out
   where rows_open > 0;
   return jsonb_build_object(
-    'batches', v_batches,
-    'feed', case when v_since is not null then jsonb_build_object('start', v_since - interval '10 minutes', 'end', v_now) end
+    'batches', v_one_by_one,
+    'feed', case when v_since is not null then
+      jsonb_build_object('start', v_since - interval '10 minutes', 'end', v_now, 'batches', v_by_feed) end,
+    'more', cardinality(v_due) = p_limit
   );
 end
+$$;
+
+-- Called by the reconcile job once the provider answered what these batches were asked for. The next time is further off.
+create function public.outbox_finish_asks(p_provider text, p_plan text, p_batch_ids text[]) returns void
+language sql security definer set search_path = '' set enable_seqscan = off
+as $$
+  update outbox_engine.dispatches d
+  set asks = least(d.asks + 1, 100), ask_at = outbox_engine.now() + outbox_engine.ask_again_after(d.asks)
+  where d.batch_id = any (p_batch_ids) and d.provider = p_provider and d.plan = p_plan and d.ask_at is not null
 $$;
 
 -- Called by the webhook app for summaries that name no recipients: the full report is asked for at the next tick.
@@ -135,14 +149,28 @@ as $$
 $$;
 
 -- Called by the webhook app, now and then, when callbacks that carry a provider's signature headers were turned away: what
--- they said is fetched instead.
+-- they said is fetched instead. Anybody can send such a callback, so this brings forward only what was not asked for just now, some
+-- of it, and leaves the pace of asking as it was.
 create function public.outbox_note_rejected_callbacks(p_count integer) returns void
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_now timestamptz := outbox_engine.now();
 begin
   update outbox_engine.dispatches
-  set ask_at = outbox_engine.now()
-  where ask_at is not null and accepted_at > outbox_engine.now() - interval '1 day';
+  set ask_at = v_now, asks = greatest(asks - 1, 0)
+  where id in (
+    select d.id
+    from outbox_engine.plans p
+    cross join lateral (
+      select x.id from outbox_engine.dispatches x
+      where x.provider = p.provider and x.plan = p.plan and x.ask_at > v_now
+        and x.accepted_at > v_now - interval '1 day' and coalesce(x.asked_at < v_now - interval '5 minutes', true)
+      order by x.ask_at
+      limit 1000
+      for update skip locked
+    ) d
+  );
   update outbox_engine.feeds set next_at = outbox_engine.now() where feed = 'inbounds';
   perform outbox_engine.alarm('callback.rejected', jsonb_build_object('count', p_count));
 end

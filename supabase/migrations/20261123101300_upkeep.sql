@@ -155,10 +155,11 @@ begin
   perform outbox_engine.give_up_old_doubts(p.provider, p.plan, p_now) from outbox_engine.plans p;
 
   select array_agg(id) into v_silent
-  from (
-    select id from outbox_engine.dispatches
-    where ask_at < p_now - interval '1 day'
-    order by ask_at
+  from outbox_engine.plans p
+  cross join lateral (
+    select d.id from outbox_engine.dispatches d
+    where d.provider = p.provider and d.plan = p.plan and d.ask_at < p_now - interval '1 day'
+    order by d.ask_at
     limit p_most
     for update skip locked
   ) late;

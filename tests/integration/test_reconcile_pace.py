@@ -1,0 +1,93 @@
+"""What is asked for when, and what counts as asked."""
+
+from collections.abc import Sequence
+
+from sandbox.simulator import control as faults
+from tests.engine import MakeRig, Rig, insert, later, statuses
+from tests.stack import Connection
+
+ACCEPTED = """
+    insert into outbox_engine.dispatches (id, claim_id, worker, provider, plan, host, credential, expires_at, recipients,
+      state, lease_token, lease_until, deadline, claimed_at, accepted_at, closed_at, batch_id, ask_at, asks)
+    select gen_random_uuid(), gen_random_uuid(), 'w', 'sinch', p.plan, p.host, 'c', outbox_engine.now() + interval '1 day', 1,
+      'accepted', 1, outbox_engine.now(), '10 seconds', outbox_engine.now(), outbox_engine.now(), outbox_engine.now(),
+      'B' || n, outbox_engine.now(), %s
+    from generate_series(1, %s) n
+    cross join outbox_engine.plans p
+"""
+
+
+def asked(db: Connection) -> Sequence[object]:
+    """How often the dispatches with open rows were asked for, and how many minutes from now they are again."""
+    return db.execute(
+        "select asks, round(extract(epoch from ask_at - outbox_engine.now()) / 60)::integer from outbox_engine.dispatches"
+        " where ask_at is not null group by 1, 2 order by 1, 2"
+    ).fetchall()
+
+
+async def sent(make_rig: MakeRig, db: Connection, rows: int, *, asks: int = 0) -> Rig:
+    """Each row in a request of its own, accepted ten minutes ago, no report as yet."""
+    rig: Rig = await make_rig(reconcile_after_seconds=60)
+    db.execute("update outbox_engine.clock set frozen_at = now()")
+    for row in range(rows):
+        insert(db, 1, body=f"text {row} ${{}}", first=row)
+    await rig.tick("dispatch")
+    assert statuses(db) == {"sent": rows}
+    db.execute("update outbox_engine.dispatches set asks = %s", [asks])
+    later(db, "10 minutes")
+    return rig
+
+
+async def test_a_thousand_dispatches_whose_reports_all_came_are_worked_off_in_one_tick(
+    make_rig: MakeRig, db: Connection
+) -> None:
+    rig = await sent(make_rig, db, 1)
+    db.execute(ACCEPTED, [0, 1000])
+
+    await rig.tick("reconcile")
+
+    assert asked(db) == [(1, 1)]
+    assert rig.simulator.summary().requests == {"send": 1, "feed": 1}
+
+
+async def test_an_ask_that_was_not_answered_is_made_again_soon(make_rig: MakeRig, db: Connection) -> None:
+    rig = await sent(make_rig, db, 5, asks=3)
+    rig.simulator.add(faults.unavailable_page(times=None, on="any"))
+
+    await rig.tick("reconcile")
+    assert asked(db) == [(3, 2)]
+
+    rig.simulator.change(requests=[])
+    later(db, "2 minutes")
+    await rig.tick("reconcile")
+    assert asked(db) == [(4, 360)]
+
+
+async def test_what_the_share_for_polling_did_not_reach_is_asked_for_as_soon_as_it_does(
+    make_rig: MakeRig, db: Connection
+) -> None:
+    rig = await sent(make_rig, db, 5, asks=1)
+    db.execute("update outbox_engine.plans set requests_per_minute = 15")
+
+    await rig.tick("reconcile")
+
+    assert asked(db) == [(1, 2), (2, 5)]
+    assert rig.simulator.summary().requests["batch_report"] == 3
+
+
+async def test_callbacks_turned_away_bring_asking_forward_once_and_do_not_slow_it_down(
+    make_rig: MakeRig, db: Connection
+) -> None:
+    """Anybody can send them."""
+    rig = await sent(make_rig, db, 3, asks=2)
+    await rig.tick("reconcile")
+    assert asked(db) == [(3, 30)]
+    later(db, "6 minutes")
+
+    for _ in range(5):
+        db.execute("select public.outbox_note_rejected_callbacks(1)")
+        await rig.tick("reconcile")
+        later(db, "30 seconds")
+
+    assert rig.simulator.summary().requests["batch_report"] == 6
+    assert asked(db) == [(3, 28)]
