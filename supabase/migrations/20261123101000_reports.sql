@@ -211,7 +211,7 @@ begin
     join outbox_engine.dispatches d on d.id = r.reference and d.batch_id is distinct from r.batch_id
   ) x;
   if v_ids is not null then
-    perform outbox_engine.adopt(v_ids, v_batches, p_source, interval '5 minutes');
+    perform outbox_engine.adopt(v_ids, v_batches, p_source, null);
     perform outbox_engine.settle_siblings(v_ids, null, null);
   end if;
 

@@ -173,6 +173,22 @@ async def test_a_report_that_carries_the_reference_proves_the_request_arrived(
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("dispatched", "B1")
 
 
+@pytest.mark.parametrize("told", [None, 40])
+async def test_a_batch_that_a_report_made_known_is_asked_about_when_the_setting_says(
+    make_rig: MakeRig, gateway: Gateway, db: Connection, told: int | None
+) -> None:
+    rig = await make_rig(**({"reconcile_after_seconds": told} if told else {}))
+    if told:
+        await sent_row(rig, db)
+    insert(db, first=1)
+    (dispatch,) = (await rig.dispatcher._claim()).dispatches
+
+    await gateway.record_reports([report("B1", "dispatched", 401, n=1, reference=dispatch.dispatch_id)], source="webhook")
+
+    waits = db.execute("select ask_at - accepted_at from outbox_engine.dispatches where batch_id = 'B1'").fetchone()
+    assert waits == (timedelta(seconds=told or 300),)
+
+
 async def test_reports_of_unknown_batches_wait_fourteen_days(rig: Rig, gateway: Gateway, db: Connection) -> None:
     await gateway.record_reports([report("elsewhere", "delivered", 0)], source="webhook")
     await rig.tick("upkeep")
