@@ -48,6 +48,14 @@ begin
       'A number, a short code, or at most 11 letters and digits with a letter among them.');
   end if;
 
+  if not isfinite(r.send_at) then
+    perform outbox_engine.refuse(format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
+  end if;
+  if not isfinite(r.expires_at) then
+    perform outbox_engine.refuse(
+      format('expires_at %s is not an instant', r.expires_at),
+      'Leave expires_at out for three days after send_at.');
+  end if;
   if r.expires_at <= greatest(r.send_at, p_now) then
     perform outbox_engine.refuse(
       format('expires_at %s is not after %s', r.expires_at,
@@ -65,10 +73,11 @@ declare
   v_now timestamptz := outbox_engine.now();
 begin
   new.created_at := v_now;
-  new.send_at := greatest(coalesce(new.send_at, v_now), v_now);
-  new.expires_at := coalesce(new.expires_at, new.send_at + interval '3 days');
+  new.send_at := coalesce(new.send_at, v_now);
+  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now) + interval '3 days');
   new.priority := coalesce(new.priority, 100);
   perform outbox_engine.check_message(new, v_now);
+  new.send_at := greatest(new.send_at, v_now);
   -- A campaign's member was checked when it was written, and the text is made at the claim; checking again would make a campaign
   -- of 100,000 take three times as long.
   if new.template is not null and new.campaign is null then

@@ -40,8 +40,8 @@ as $$
 $$;
 
 -- Records that the provider has these batches, whoever found out and however late: a fact that no lease can undo. Rows still
--- attached become sent. Rows that meanwhile went out in another dispatch are doubles. `p_recipients` is what the provider says
--- the batch holds, one array a dispatch as text, null for all.
+-- attached become sent. Rows that meanwhile went out in another dispatch are doubles. `p_ask_after` is kept with the plan; null is
+-- what was told last.
 create function outbox_engine.adopt(p_dispatches uuid[], p_batches text[], p_source text, p_ask_after interval) returns void
 language plpgsql set search_path = ''
 as $$
@@ -60,7 +60,9 @@ begin
     update outbox_engine.dispatches d
     set
       batch_id = f.batch_id, state = 'accepted', accepted_at = v_now, closed_at = coalesce(d.closed_at, v_now), body = null,
-      look_at = null, ask_at = v_now + p_ask_after, error = null
+      look_at = null, error = null,
+      ask_at = v_now + coalesce(
+        p_ask_after, (select p.ask_after from outbox_engine.plans p where p.provider = d.provider and p.plan = d.plan))
     from facts f
     where d.id = f.dispatch_id and d.batch_id is null
     returning d.id
@@ -91,9 +93,10 @@ begin
   ) d
   where exists (select from outbox_engine.plan_pauses);
   update outbox_engine.plans p
-  set shared_refusals = 0, throttles = 0
+  set shared_refusals = 0, throttles = 0, ask_after = coalesce(p_ask_after, p.ask_after)
   from outbox_engine.dispatches d
-  where d.id = any (v_new) and p.provider = d.provider and p.plan = d.plan and (p.shared_refusals, p.throttles) <> (0, 0);
+  where d.id = any (v_new) and p.provider = d.provider and p.plan = d.plan
+    and (p.shared_refusals, p.throttles, p.ask_after) <> (0, 0, coalesce(p_ask_after, p.ask_after));
   perform outbox_engine.match_waiting_reports(v_new);
 end
 $$;

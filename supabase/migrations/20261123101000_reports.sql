@@ -93,8 +93,9 @@ as $$
   join outbox_engine.dispatches d on d.id = f.dispatch_id
 $$;
 
--- Applies news to the rows. Within the current attempt the higher rank wins, between equals the earliest, then the lowest code;
--- a final of ours yields to `delivered` alone. Of an earlier attempt, only `delivered` counts.
+-- Applies news to the rows. Within the current attempt the higher rank wins, between equals the earliest, then the lowest code.
+-- A final of ours yields to `delivered` alone, but where a report had said before that the attempt may be made again, that report
+-- is compared as any other; only it never brings such a row back. Of an earlier attempt, only `delivered` counts.
 create function outbox_engine.apply_news(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[], p_ats timestamptz[],
   p_now timestamptz
@@ -110,14 +111,19 @@ as $$
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),
   winning as (
-    select n.*, o.attempts, o.expires_at, o.cancel_requested_at is not null as wished,
-      n.status = 'aborted' and coalesce(n.effect = 'retry', false) and o.attempts < 5 as again
+    select n.*, o.attempts, o.cancel_requested_at is not null as wished, s.again, s.ended,
+      s.again and not s.ended and o.cancel_requested_at is null and o.expires_at > p_now as returns
     from news n
     join public.outbox o on o.id = n.outbox_id
+    cross join lateral (
+      select
+        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and o.attempts < 5 as again,
+        o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) as ended
+    ) s
     where case
       when n.status = 'delivered' and o.status <> 'delivered' then true
       when n.is_current is not true then false
-      when o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then false
+      when o.finalized_at is not null and o.reported_rank is null then false
       when n.rank = o.reported_rank then
         n.at < coalesce(o.reported_at, 'infinity')
         or n.at is not distinct from o.reported_at and n.code < coalesce(o.status_code, 2147483647)
@@ -128,21 +134,25 @@ as $$
   set
     status = case
       when not w.again then w.status
+      when w.ended then o.status
       when w.wished then 'cancelled'
-      when w.expires_at <= p_now then 'expired'
-      else 'pending' end,
+      when w.returns then 'pending'
+      else 'expired' end,
     status_code = w.code,
-    -- Nearly every report is good news: no call for each of those.
-    error = case when w.status not in ('sent', 'dispatched', 'delivered') then
-      outbox_engine.report_error(w.provider, w.status, w.code) end,
+    error = case
+      when w.again and w.ended then o.error
+      -- Nearly every report is good news: no call for each of those.
+      when w.status not in ('sent', 'dispatched', 'delivered') then outbox_engine.report_error(w.provider, w.status, w.code) end,
     reported_rank = w.rank,
     reported_at = w.at,
     finalized_at = case
-      when w.rank <= 2 or w.again and not w.wished and w.expires_at > p_now then null
+      when w.rank <= 2 or w.returns then null
+      -- Something else ended it after that report.
+      when w.again and w.ended and o.finalized_at <> o.reported_at then o.finalized_at
       else coalesce(w.at, p_now) end,
-    queue = case when w.again and not w.wished and w.expires_at > p_now then 'w'::"char" end,
+    queue = case when w.returns then 'w'::"char" end,
     -- One to sixteen minutes, growing with each attempt, jittered so that a wave does not come back as one.
-    due_at = case when w.again
+    due_at = case when w.returns
       then p_now + interval '1 minute' * 2 ^ (w.attempts - 1) * (0.75 + random() * 0.5) else o.due_at end
   from winning w
   where o.id = w.outbox_id
@@ -223,7 +233,7 @@ begin
     join outbox_engine.dispatches d on d.id = r.reference and d.batch_id is distinct from r.batch_id
   ) x;
   if v_ids is not null then
-    perform outbox_engine.adopt(v_ids, v_batches, p_source, interval '5 minutes');
+    perform outbox_engine.adopt(v_ids, v_batches, p_source, null);
     perform outbox_engine.settle_siblings(v_ids, null, null);
   end if;
 

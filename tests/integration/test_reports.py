@@ -57,22 +57,73 @@ async def test_a_temporary_failure_is_a_new_attempt_up_to_five(rig: Rig, gateway
     assert (column(db, "status", row), column(db, "attempts", row)) == ("aborted", 5)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# What may stand in the way of a new attempt, and how a row ends that comes back then.
+RETURNS = {
+    None: "pending",
+    "expires_at = outbox_engine.now()": "expired",
+    "cancel_requested_at = outbox_engine.now()": "cancelled",
+}
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 async def test_any_order_of_the_same_reports_gives_the_same_row(
     data: st.DataObject, rig: Rig, gateway: Gateway, db: Connection
 ) -> None:
-    statement = st.tuples(st.sampled_from(RANKS), st.sampled_from([0, 15, 401, 402]), st.integers(0, 2))
+    """Also where the row expired since, or a cancel was wished for while it was being sent."""
+    any_code = st.tuples(st.sampled_from(RANKS), st.sampled_from([0, 15, 401, 402]), st.integers(0, 2))
+    statement = any_code | st.tuples(st.just("aborted"), st.just(404), st.integers(0, 2))
     said = data.draw(st.lists(statement, min_size=1, max_size=6))
     order = data.draw(st.permutations(said + data.draw(st.lists(st.sampled_from(said), max_size=3))))
+    hindrance = data.draw(st.sampled_from(list(RETURNS)))
     row, batch = await sent_row(rig, db)
+    if hindrance:
+        db.execute(f"update public.outbox set {hindrance} where id = %s", [row])
 
     for status, code, minutes in order:
         await gateway.record_reports([report(batch, status, code, at=NOON + timedelta(minutes=minutes))], source="webhook")
 
     status, minutes, code = min(((s, m, c) for s, c, m in said), key=lambda r: (-RANKS.index(r[0]), r[1], r[2]))
-    assert (column(db, "status", row), column(db, "status_code", row)) == (status, code)
-    assert column(db, "reported_at", row) == NOON + timedelta(minutes=minutes)
+    at = NOON + timedelta(minutes=minutes)
+    ends = RETURNS[hindrance] if (status, code) == ("aborted", 404) else status
+    assert (column(db, "status", row), column(db, "status_code", row)) == (ends, code)
+    assert column(db, "reported_at", row) == at
+    assert column(db, "finalized_at", row) == (None if ends in ("sent", "dispatched", "pending") else at)
+
+
+@pytest.mark.parametrize("hindrance", RETURNS)
+@pytest.mark.parametrize("final", [("rejected", 408), ("failed", 1), ("delivered", 0)])
+async def test_a_temporary_failure_yields_to_what_outranks_it_before_and_after(
+    rig: Rig, gateway: Gateway, db: Connection, hindrance: str | None, final: tuple[str, int]
+) -> None:
+    said = [("aborted", 404), final]
+    ends: list[object] = []
+
+    for order in (said, said[::-1]):
+        row, batch = await sent_row(rig, db)
+        if hindrance:
+            db.execute(f"update public.outbox set {hindrance} where id = %s", [row])
+        for status, code in order:
+            await gateway.record_reports([report(batch, status, code)], source="webhook")
+        ends.append([column(db, name, row) for name in ("status", "status_code", "finalized_at")])
+
+    assert ends == [[*final, NOON]] * 2
+
+
+async def test_a_row_that_ended_while_it_waited_for_its_next_attempt_is_not_brought_back(
+    rig: Rig, gateway: Gateway, db: Connection
+) -> None:
+    row, batch = await sent_row(rig, db)
+    await gateway.record_reports([report(batch, "aborted", 404)], source="webhook")
+    rig.simulator.text_in(sender=number(0), to="+12025550100", body="STOP")
+    await rig.tick("inbound")
+    ended = [column(db, name, row) for name in ("status", "error", "finalized_at")]
+
+    await gateway.record_reports([report(batch, "aborted", 404, at=NOON - timedelta(minutes=1))], source="reconcile")
+
+    assert ended[0] == "suppressed"
+    assert [column(db, name, row) for name in ("status", "error", "finalized_at")] == ended
+    assert column(db, "queue", row) is None
 
 
 @pytest.mark.parametrize("codes", [(15, 0), (0, 15)])
@@ -120,6 +171,22 @@ async def test_a_report_that_carries_the_reference_proves_the_request_arrived(
     await gateway.record_reports([report("B1", "dispatched", 401, reference=dispatch.dispatch_id)], source="webhook")
 
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("dispatched", "B1")
+
+
+@pytest.mark.parametrize("told", [None, 40])
+async def test_a_batch_that_a_report_made_known_is_asked_about_when_the_setting_says(
+    make_rig: MakeRig, gateway: Gateway, db: Connection, told: int | None
+) -> None:
+    rig = await make_rig(**({"reconcile_after_seconds": told} if told else {}))
+    if told:
+        await sent_row(rig, db)
+    insert(db, first=1)
+    (dispatch,) = (await rig.dispatcher._claim()).dispatches
+
+    await gateway.record_reports([report("B1", "dispatched", 401, n=1, reference=dispatch.dispatch_id)], source="webhook")
+
+    waits = db.execute("select ask_at - accepted_at from outbox_engine.dispatches where batch_id = 'B1'").fetchone()
+    assert waits == (timedelta(seconds=told or 300),)
 
 
 async def test_reports_of_unknown_batches_wait_fourteen_days(rig: Rig, gateway: Gateway, db: Connection) -> None:
