@@ -27,8 +27,47 @@ as $$
   where id = p_dispatch
 $$;
 
--- New dispatches for slices of a closed one, in the same transaction and leased to the same worker. Each waits until the plan
--- allows one more request. A single slice stands where the closed one stood, beside its other half if it has one.
+-- A refused dispatch's rows came back, and what the claim checks is checked again: those that must not go out any more end here,
+-- or wait for the claim to say why. Halves may have to wait for minutes. Answers how many rows are left.
+create function outbox_engine.let_go(p_dispatch uuid, p_error text) returns integer
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_gone text[];
+  v_left integer;
+begin
+  with attached as materialized (
+    select m.recipient, o.id, o.campaign, o.parts, o.cancel_requested_at is not null or o.expires_at <= v_now as over
+    from outbox_engine.dispatch_members m
+    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = p_dispatch and o.status = 'sending'
+    where m.dispatch_id = p_dispatch
+  ),
+  held as materialized (
+    select h.outbox_id
+    from (
+      select array_agg(a.id order by a.id) as ids, array_agg(a.parts order by a.id) as parts from attached a where a.campaign is not null
+    ) c
+    cross join lateral outbox_engine.hold_back(c.ids, c.parts, v_now) h
+    where h.status is not null or h.due_at is not null
+  )
+  select array_agg(x.recipient) filter (where x.gone), count(*) filter (where not x.gone)
+  into v_gone, v_left
+  from (
+    select a.recipient,
+      a.over or exists (select from public.suppressions s where s.recipient = a.recipient)
+        or exists (select from held h where h.outbox_id = a.id) as gone
+    from attached a
+  ) x;
+  if v_gone is not null then
+    perform outbox_engine.put_back(array[p_dispatch], null, p_error, false, p_recipients => v_gone);
+  end if;
+  return v_left;
+end
+$$;
+
+-- New dispatches for slices of a closed one, in the same transaction and leased to the same worker, of the rows that are still its
+-- own; none while the plan stands still, then they go back. Each waits until the plan allows one more request. A single slice stands where the closed one stood, beside its other half if it has one.
 create function outbox_engine.cut_dispatch(
   p_dispatch outbox_engine.dispatches, p_slices integer, p_split text, p_error text, p_worker text, p_lease_seconds double precision
 ) returns jsonb
@@ -37,29 +76,39 @@ as $$
 declare
   v_now timestamptz := outbox_engine.now();
   v_plan outbox_engine.plans;
+  v_pause outbox_engine.plan_pauses;
   v_child outbox_engine.dispatches := p_dispatch;
   v_wait double precision;
   v_made jsonb := '[]';
 begin
   select * into v_plan from outbox_engine.plans
   where provider = p_dispatch.provider and plan = p_dispatch.plan for update;
+  v_pause := outbox_engine.pause_of(p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, v_now);
+  if v_pause.until > v_now then
+    perform outbox_engine.put_back(array[p_dispatch.id], 'refused', p_error, false);
+    perform outbox_engine.close_refused(p_dispatch.id);
+    return v_made;
+  end if;
 
   for v_slice in 1 .. p_slices loop
     v_child.id := gen_random_uuid();
     insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
     select v_child.id, m.recipient, m.outbox_id
     from (
-      select recipient, outbox_id, ntile(p_slices) over (order by outbox_id) as slice
-      from outbox_engine.dispatch_members
-      where dispatch_id = p_dispatch.id
+      -- The slices before this one have taken theirs along.
+      select a.recipient, a.outbox_id, ntile(p_slices - v_slice + 1) over (order by a.outbox_id) as slice
+      from outbox_engine.dispatch_members a
+      join public.outbox o on o.id = a.outbox_id and o.dispatch_id = p_dispatch.id and o.status = 'sending'
+      where a.dispatch_id = p_dispatch.id
     ) m
-    where m.slice = v_slice;
+    where m.slice = 1;
     get diagnostics v_child.recipients = row_count;
+    continue when v_child.recipients = 0;
 
     update public.outbox o
     set dispatch_id = v_child.id
     from outbox_engine.dispatch_members m
-    where m.dispatch_id = v_child.id and o.id = m.outbox_id and o.dispatch_id = p_dispatch.id and o.status = 'sending';
+    where m.dispatch_id = v_child.id and o.id = m.outbox_id;
 
     v_wait := outbox_engine.reserve_request(v_plan, v_now);
     v_child.worker := p_worker;
@@ -131,6 +180,13 @@ begin
 end
 $$;
 
+-- What two refusals have to have in common to be called alike: all but what names the request.
+create function outbox_engine.refusal_of(p_dispatch outbox_engine.dispatches) returns text
+language sql immutable set search_path = ''
+as $$
+  select p_dispatch.http_status || ' ' || regexp_replace(p_dispatch.error, '[0-9A-Za-z-]{20,}', '', 'g')
+$$;
+
 -- One of two halves may know more now that the other is decided. Refused alike: the shared part is wrong. Otherwise the fault
 -- is within the refused half, which is halved on, or fails when it is one number. Without a worker, or where the other half was
 -- never tried or never judged, its rows go back instead.
@@ -143,6 +199,7 @@ declare
   v_open boolean;
   v_untried boolean;
   v_half outbox_engine.dispatches;
+  v_left integer;
   v_made jsonb := '[]';
 begin
   for v_parent in
@@ -158,7 +215,7 @@ begin
     where d.parent_id = v_parent;
     continue when v_open or v_parked is null;
 
-    if cardinality(v_parked) = 2 and v_parked[1].error = v_parked[2].error then
+    if cardinality(v_parked) = 2 and outbox_engine.refusal_of(v_parked[1]) = outbox_engine.refusal_of(v_parked[2]) then
       if v_parked[1].texts_differ then
         perform outbox_engine.part_texts(v_parked);
       else
@@ -167,10 +224,11 @@ begin
       continue;
     end if;
     foreach v_half in array v_parked loop
-      if v_half.recipients = 1 and not v_untried then
+      v_left := outbox_engine.let_go(v_half.id, v_half.error);
+      if v_left = 1 and not v_untried then
         perform outbox_engine.fail_rows(v_half.id, v_half.error);
         perform outbox_engine.close_refused(v_half.id);
-      elsif p_worker is null or v_untried then
+      elsif p_worker is null or v_untried or v_left = 0 then
         perform outbox_engine.put_back(array[v_half.id], 'refused', v_half.error, false);
         perform outbox_engine.close_refused(v_half.id);
       else
@@ -192,6 +250,7 @@ language plpgsql security definer set search_path = '' set jit = off set enable_
 as $$
 declare
   v_dispatch outbox_engine.dispatches;
+  v_left integer;
   v_made jsonb := '[]';
 begin
   update outbox_engine.dispatches d
@@ -214,16 +273,20 @@ begin
     return jsonb_build_object('dispatches', outbox_engine.settle_siblings(array[v_dispatch.id], null, null));
   end if;
 
-  if p_why = 'no_callback' then
+  v_left := outbox_engine.let_go(v_dispatch.id, v_dispatch.error);
+  if v_left = 0 then
+    update outbox_engine.dispatches set unjudged = true where id = v_dispatch.id;
+    perform outbox_engine.close_refused(v_dispatch.id);
+  elsif p_why = 'no_callback' then
     v_made := outbox_engine.cut_dispatch(v_dispatch, 1, v_dispatch.split, v_dispatch.split_error, p_worker, p_lease_seconds);
-  elsif p_why = 'recipient' and v_dispatch.recipients = 1 then
+  elsif p_why = 'recipient' and v_left = 1 then
     perform outbox_engine.fail_rows(v_dispatch.id, v_dispatch.error);
     perform outbox_engine.close_refused(v_dispatch.id);
   elsif p_why = 'recipient' then
     v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'recipient', v_dispatch.error, p_worker, p_lease_seconds);
   elsif v_dispatch.split = 'shared' then
     update outbox_engine.dispatches set state = 'parked' where id = v_dispatch.id;
-  elsif v_dispatch.recipients > 1 then
+  elsif v_left > 1 then
     v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'shared', v_dispatch.error, p_worker, p_lease_seconds);
   else
     perform outbox_engine.blame_shared(array[v_dispatch]);

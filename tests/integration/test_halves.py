@@ -1,0 +1,154 @@
+"""A refused request is halved: who may still be in a half, when halves go out, and what two refusals say together."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.engine import column, insert, later, statuses
+from tests.stack import Connection
+
+CLAIM = """
+    select public.outbox_claim(
+      %s, 'w', 'sinch', 'p', 'h', 'c', 600, 20, 8::smallint, 1000::smallint, 1000, null, 6000, null, false)
+"""
+
+
+def claim(db: Connection) -> list[dict[str, Any]]:
+    row = db.execute(CLAIM, [uuid4()]).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return list(row[0]["dispatches"])
+
+
+def refuse(
+    db: Connection, dispatch: dict[str, Any], why: str = "recipient", error: str = "HTTP 400 no"
+) -> list[dict[str, Any]]:
+    """Answers the dispatches that take its place."""
+    row = db.execute(
+        "select public.outbox_refuse(%s::uuid, %s, %s, %s, 400::smallint, null, 'w', 600)",
+        [dispatch["dispatch_id"], dispatch["lease_token"], why, error],
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return list(row[0]["dispatches"])
+
+
+def recipients(dispatches: list[dict[str, Any]]) -> set[str]:
+    return {recipient for dispatch in dispatches for recipient in dispatch["recipients"]}
+
+
+def cancel(db: Connection, row: int) -> None:
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
+
+
+def suppress(db: Connection, row: int) -> None:
+    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'asked')", [column(db, "recipient", row)])
+
+
+def expire(db: Connection, row: int) -> None:
+    db.execute("update public.outbox set expires_at = outbox_engine.now() where id = %s", [row])
+
+
+def prove_delivered(db: Connection, row: int) -> None:
+    db.execute(
+        "update public.outbox set status = 'delivered', finalized_at = outbox_engine.now(), reported_rank = 10 where id = %s",
+        [row],
+    )
+
+
+@pytest.mark.parametrize(
+    ("happens", "ends"), [(cancel, "cancelled"), (suppress, "suppressed"), (expire, "expired"), (prove_delivered, "delivered")]
+)
+@pytest.mark.parametrize("why", ["recipient", "shared"])
+def test_what_must_not_go_out_any_more_is_in_no_half(db: Connection, happens: Any, ends: str, why: str) -> None:
+    rows = insert(db, 4)
+    (dispatch,) = claim(db)
+    happens(db, rows[1])
+
+    halves = refuse(db, dispatch, why)
+
+    assert recipients(halves) == {column(db, "recipient", row) for row in rows if row != rows[1]}
+    assert claim(db) == []
+    assert column(db, "status", rows[1]) == ends
+
+
+def test_a_half_of_which_nothing_is_left_blames_nobody(db: Connection) -> None:
+    kept, gone = insert(db, 2)
+    (dispatch,) = claim(db)
+    one, other = refuse(db, dispatch, "shared")
+    cancel(db, gone)
+
+    refuse(db, one, "shared")
+    refuse(db, other, "shared")
+
+    assert (column(db, "status", kept), column(db, "attempts", kept)) == ("pending", 0)
+    assert column(db, "status", gone) == "cancelled"
+
+
+def test_rows_that_expire_on_the_way_are_expired_and_speak_against_no_setting(db: Connection) -> None:
+    for number in range(3):
+        insert(db, 1, first=number, body=f"text {number}")
+    dispatches = claim(db)
+    later(db, "4 days")
+
+    for dispatch in dispatches:
+        refuse(db, dispatch, "shared")
+
+    assert statuses(db) == {"expired": 3}
+    assert db.execute("select count(*) from outbox_engine.plan_pauses").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("why", ["recipient", "shared", "no_callback"])
+def test_no_half_goes_out_while_the_plan_stands_still(db: Connection, why: str) -> None:
+    insert(db, 4, body="one")
+    insert(db, 1, body="another", first=4)
+    throttled, refused = sorted(claim(db), key=lambda dispatch: len(dispatch["recipients"]))
+    db.execute(
+        "select public.outbox_refuse(%s::uuid, %s, 'throttled', 'HTTP 429', 429::smallint, 60, 'w', 60)",
+        [throttled["dispatch_id"], throttled["lease_token"]],
+    )
+
+    assert refuse(db, refused, why) == []
+    assert statuses(db) == {"pending": 5}
+    assert claim(db) == []
+    later(db, "61 seconds")
+    assert len(recipients(claim(db))) == 5
+
+
+def test_refusals_that_differ_by_the_request_they_name_are_alike(db: Connection) -> None:
+    insert(db, 64)
+    (dispatch,) = claim(db)
+    requests = 1
+    waiting = refuse(db, dispatch, "shared", f"HTTP 400 syntax_constraint_violation: request {uuid4()} names no such sender")
+    while waiting:
+        requests += 1
+        waiting += refuse(
+            db, waiting.pop(), "shared", f"HTTP 400 syntax_constraint_violation: request {uuid4()} names no such sender"
+        )
+
+    assert requests == 3
+    assert statuses(db) == {"failed": 64}
+
+
+def test_refusals_that_name_two_numbers_are_not_alike(db: Connection) -> None:
+    """Else one bad number in each half would fail them both."""
+    rows = insert(db, 8)
+    bad = {column(db, "recipient", rows[0]), column(db, "recipient", rows[7])}
+    waiting = claim(db)
+    while waiting:
+        dispatch = waiting.pop()
+        named = sorted(bad.intersection(dispatch["recipients"]))
+        if named:
+            waiting += refuse(db, dispatch, "shared", f"HTTP 400 not allowed: {named[0]}")
+        else:
+            number = dispatch["dispatch_id"]
+            answer = db.execute(
+                "select public.outbox_accept(array[%s::uuid], array[%s], 'w', 600, 300)", [number, f"B {number}"]
+            )
+            row = answer.fetchone()
+            assert row is not None
+            assert isinstance(row[0], dict)
+            waiting += row[0]["dispatches"]
+
+    assert statuses(db) == {"failed": 2, "sent": 6}
