@@ -55,9 +55,10 @@ class Reconciliation:
         return asks.more
 
     async def _read_feed(self, window: Window) -> None:
+        """To its end, or as far as the share for polling goes: a feed too long for that would else be begun for ever."""
+        await self._draw()
         page = 0
         while True:
-            await self._draw()
             listing = await self._provider.finished_reports(
                 start=window.start, end=window.end, page=page, deadline=self._deadline
             )
@@ -65,7 +66,7 @@ class Reconciliation:
             await self._record(listing.items)
             if listing.unusable:
                 await self._gateway.keep_callbacks(listing.unusable)
-            if listing.last:
+            if listing.last or not await self._gateway.draw_requests(self._plan, "poll"):
                 return
             page += 1
 

@@ -91,3 +91,17 @@ async def test_callbacks_turned_away_bring_asking_forward_once_and_do_not_slow_i
 
     assert rig.simulator.summary().requests["batch_report"] == 6
     assert asked(db) == [(3, 28)]
+
+
+async def test_a_feed_too_long_for_the_share_for_polling_is_not_begun_for_ever(make_rig: MakeRig, db: Connection) -> None:
+    """The one dispatch that it should have covered is asked for by itself the next time."""
+    rig = await sent(make_rig, db, 1)
+    insert(db, 150, body="big", first=1)
+    await rig.tick("dispatch")
+    db.execute("update outbox_engine.plans set requests_per_minute = 5")
+    later(db, "10 minutes")
+
+    await rig.tick("reconcile")
+
+    assert rig.simulator.summary().requests == {"send": 2, "feed": 1}
+    assert asked(db) == [(0, 2), (1, 1)]
