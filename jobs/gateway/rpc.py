@@ -61,7 +61,7 @@ def _failure(function: str, error: APIError) -> GatewayRefused | GatewayUnavaila
     if len(code) == _SQLSTATE_LENGTH and code[:2] in _REFUSED_CLASSES:
         return GatewayRefused(f"{function}: {error.message}", code=code)
     if code in _NOT_ALLOWED:
-        return GatewayUnavailable(f"SUPABASE_SECRET_KEY was not accepted: {error.message}")
+        return GatewayUnavailable(f"SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY) was not accepted: {error.message}")
     if code in _NO_FUNCTION:
         return GatewayUnavailable(f"{function} is not in the database: have the migrations been applied?")
     return GatewayUnavailable(f"{function}: {code} {error.message}".rstrip())

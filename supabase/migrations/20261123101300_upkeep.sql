@@ -196,6 +196,11 @@ begin
   delete from public.inbound_messages where id in (
     select id from public.inbound_messages
     where recorded_at < v_now - make_interval(secs => p_retention_days * 86400) limit p_most);
+  delete from outbox_engine.kept_callbacks where id in (
+    select id from outbox_engine.kept_callbacks
+    where received_at < v_now - make_interval(secs => p_retention_days * 86400)
+    order by id
+    limit p_most);
   delete from outbox_engine.help_answers where answered_at < v_now - interval '1 day';
   delete from outbox_engine.ticks where at < v_now - interval '1 day';
   delete from outbox_engine.alarms where taken_at < v_now - interval '30 days';

@@ -130,6 +130,27 @@ async def test_urgent_rows_overtake_a_waiting_campaign_of_100000_within_one_tick
     assert statuses(db)["sent"] == 100
 
 
+def test_polling_gets_a_fifth_of_the_requests_and_looks_what_is_left(db: Connection) -> None:
+    db.execute(
+        "insert into outbox_engine.plans (provider, plan, host, requests_per_minute, tokens, refilled_at)"
+        " values ('sinch', 'p', 'h', 50, 1, now())"
+    )
+    stand_still(db)
+
+    assert [draw(db, "poll", 7), draw(db, "poll", 7)] == [7, 3]
+    assert [draw(db, "look", 30), draw(db, "look", 30)] == [30, 10]
+    later(db, "59 seconds")
+    assert [draw(db, "poll", 1), draw(db, "look", 1)] == [0, 0]
+    later(db, "3 seconds")
+    assert draw(db, "poll", 50) == 10
+
+
+def draw(db: Connection, kind: str, wanted: int) -> int:
+    row = db.execute("select public.outbox_draw_requests('sinch', 'p', %s, %s::smallint)", [kind, wanted]).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
 def bodies(simulator: Control, *, after: int) -> list[str]:
     """The texts that were accepted, in order, leaving out the first batches."""
     return [accepted.body for accepted in islice(simulator.accepted(after=after), 100)]

@@ -200,3 +200,24 @@ async def test_after_a_missing_callback_url_reports_are_not_asked_for_any_more()
     assert isinstance(second, Refused)
     assert second.why is Refusal.ACCOUNT
     assert json.loads(server.requests[1][1])["delivery_report"] == "none"
+
+
+async def test_questions_that_are_answered_slowly_keep_no_message_waiting() -> None:
+    release = asyncio.Event()
+
+    async def slow_to_answer_questions(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server.line.startswith("GET"):
+            await release.wait()
+            writer.write(answer(200, {"count": 0}))
+        else:
+            writer.write(answer(201, {"id": "batch-1"}))
+
+    async with serving(slow_to_answer_questions) as server, talking_to(server.origin) as client:
+        looks = [asyncio.create_task(client.find("r", since=SINCE, page=0, deadline=20)) for _ in range(20)]
+        await server.heard.wait()
+
+        outcomes = await asyncio.gather(*(client.submit(SUBMISSION, deadline=4) for _ in range(8)))
+
+        release.set()
+        await asyncio.gather(*looks)
+    assert outcomes == [Accepted("batch-1")] * 8

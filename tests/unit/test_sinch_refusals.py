@@ -193,3 +193,10 @@ def test_an_unanswered_question_says_why(status: int, why: Refusal | None, wait:
 
     assert (error.why, error.http_status, error.retry_after) == (why, status, wait)
     assert error.error == f"batches: HTTP {status}"
+
+
+def test_a_password_that_the_provider_echoes_is_not_kept() -> None:
+    said = problem("syntax_constraint_violation", "callback_url https://user:s3cret@sms.example.com/x is not reachable")
+
+    assert "s3cret" not in refused(400, said).error
+    assert "s3cret" not in str(unanswered(Answer(400, {}, said), "batches"))

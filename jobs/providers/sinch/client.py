@@ -77,7 +77,10 @@ class SinchClient:
         """Sinch said that it has no URL for callbacks: from then on none are asked for, and reports come by polling."""
         self._sender = sender
         self._callback_url = callback_url
-        self._http = _http_client(f"{host}/xms/v1/{quote(plan, safe='')}/", token)
+        base_url = f"{host}/xms/v1/{quote(plan, safe='')}/"
+        self._http = _http_client(base_url, token)
+        # Connections of their own: questions that are answered slowly must keep no message waiting.
+        self._questions = _http_client(base_url, token)
 
     async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
         sent = Sent(
@@ -88,7 +91,7 @@ class SinchClient:
         body = submission_body(submission, sender=self._sender, callback_url=self._callback_url, reports=sent.reports)
 
         try:
-            answer = await self._exchange("POST", "batches", content=body, deadline=deadline)
+            answer = await self._exchange(self._http, "POST", "batches", content=body, deadline=deadline)
         except _NEVER_ESTABLISHED as error:
             return Refused(Refusal.UNREACHABLE, f"no connection: {_describe(error)}")
         except Exception as error:  # noqa: BLE001  # whatever went wrong went wrong after we may have been heard
@@ -122,6 +125,7 @@ class SinchClient:
 
     async def aclose(self) -> None:
         await self._http.aclose()
+        await self._questions.aclose()
 
     def _do_without_callbacks(self) -> None:
         if not self.callbacks_refused:
@@ -136,14 +140,21 @@ class SinchClient:
 
     async def _ask(self, path: str, params: Mapping[str, str], deadline: float) -> Answer:
         try:
-            return await self._exchange("GET", path, params=params, deadline=deadline)
+            return await self._exchange(self._questions, "GET", path, params=params, deadline=deadline)
         except _NEVER_ESTABLISHED as error:
             raise ProviderError(f"{path}: no connection: {_describe(error)}", why=Refusal.UNREACHABLE) from error
         except Exception as error:
             raise ProviderError(f"{path}: no answer: {_describe(error)}") from error
 
     async def _exchange(
-        self, method: str, path: str, *, deadline: float, content: bytes | None = None, params: Mapping[str, str] | None = None
+        self,
+        http: httpx.AsyncClient,
+        method: str,
+        path: str,
+        *,
+        deadline: float,
+        content: bytes | None = None,
+        params: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request, ``deadline`` seconds in all. Once the status is known its answer counts, even if the body breaks off."""
         if deadline <= 0:
@@ -151,12 +162,12 @@ class SinchClient:
         # Waiting for a connection, connecting and the TLS handshake end well before the deadline does. So a deadline that
         # passes always means that a request was under way, and the three errors for the others that none was.
         phases = httpx.Timeout(None, pool=deadline / 4, connect=deadline / 4)
-        request = self._http.build_request(method, path, content=content, params=params, timeout=phases)
+        request = http.build_request(method, path, content=content, params=params, timeout=phases)
 
         answer: Answer | None = None
         try:
             async with asyncio.timeout(deadline):
-                response = await self._http.send(request, stream=True)
+                response = await http.send(request, stream=True)
                 answer = Answer(response.status_code, response.headers, None)
                 answer = Answer(answer.status, answer.headers, await _read(response))
         except Exception:

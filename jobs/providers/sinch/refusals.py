@@ -14,6 +14,7 @@ import msgspec
 
 from jobs.providers.base import Accepted, Ambiguous, Outcome, ProviderError, Refusal, Refused
 from jobs.providers.sinch.wire import Created, Problem
+from jobs.telemetry import mask_url
 
 ACCOUNT_STATUSES = frozenset({401, 402, 404, 405, 415})
 """About the plan, its credential or its address; 403 joins them unless its code says otherwise."""
@@ -151,8 +152,8 @@ def _error(status: int, problem: Problem) -> str:
 
 
 def _clean(text: str | None) -> str | None:
-    """One printable line of bounded length: it is stored, and the database takes no NUL."""
+    """One printable line of bounded length: it is stored, and the database takes no NUL. A URL of ours may hold a password."""
     if text is None:
         return None
     line = " ".join("".join(char if char.isprintable() else " " for char in text[: 2 * _LONGEST_ERROR]).split())
-    return line[:_LONGEST_ERROR]
+    return mask_url(line)[:_LONGEST_ERROR]

@@ -1,0 +1,71 @@
+"""What is kept, for how long, and what goes with what."""
+
+import pytest
+
+from tests.engine import Clocks, Rig, column, insert, later
+from tests.stack import Connection
+
+UPKEEP = "select public.outbox_upkeep(%s, %s, 1000)"
+
+
+async def finish(rig: Rig, db: Connection, row: int) -> None:
+    """Send it, and say that it was delivered."""
+    await rig.tick("dispatch")
+    db.execute(
+        "select public.outbox_record_reports('webhook', array[batch_id], array[recipient], array['delivered'], array['0'],"
+        " array[''], array[''], array['{}']) from public.outbox where id = %s",
+        [row],
+    )
+    assert column(db, "status", row) == "delivered"
+
+
+def left(db: Connection) -> dict[str, int]:
+    tables = ("public.outbox", "public.outbox_events", "outbox_engine.dispatches", "outbox_engine.dispatch_members")
+    counts = {}
+    for table in tables:
+        row = db.execute(f"select count(*) from {table}".encode()).fetchone()
+        assert row is not None
+        counts[table] = int(str(row[0]))
+    return counts
+
+
+async def test_an_old_finished_row_goes_with_its_trail_and_its_dispatch_and_a_younger_one_stays(
+    rig: Rig, db: Connection, clocks: Clocks
+) -> None:
+    (old,) = insert(db, 1)
+    await finish(rig, db, old)
+    clocks.move("60 days")
+    (young,) = insert(db, 1, first=1)
+    await finish(rig, db, young)
+    clocks.move("31 days")
+
+    db.execute(UPKEEP, [90, None])
+
+    assert db.execute("select id from public.outbox").fetchall() == [(young,)]
+    assert left(db) == {
+        "public.outbox": 1,
+        "public.outbox_events": 2,
+        "outbox_engine.dispatches": 1,
+        "outbox_engine.dispatch_members": 1,
+    }
+
+
+@pytest.mark.parametrize(("days", "blank"), [(6, False), (8, True)])
+async def test_a_text_is_blanked_before_its_row_goes(rig: Rig, db: Connection, days: int, blank: bool) -> None:
+    (row,) = insert(db, 1)
+    await finish(rig, db, row)
+    later(db, f"{days} days")
+
+    db.execute(UPKEEP, [90, 7])
+
+    assert (column(db, "status", row), column(db, "body", row) is None) == ("delivered", blank)
+
+
+@pytest.mark.parametrize(("days", "kept"), [(89, 1), (91, 0)])
+def test_callbacks_that_could_not_be_read_are_kept_as_long_as_rows(db: Connection, days: int, kept: int) -> None:
+    db.execute("select public.outbox_keep_callbacks(array['new type'], array['e30='])")
+    later(db, f"{days} days")
+
+    db.execute(UPKEEP, [90, None])
+
+    assert db.execute("select count(*) from outbox_engine.kept_callbacks").fetchone() == (kept,)
