@@ -145,6 +145,11 @@ MUTATIONS: Final = (
 )
 
 
+def named(name: str) -> Mutation:
+    """The mutation of that name."""
+    return next(mutation for mutation in MUTATIONS if mutation.name == name)
+
+
 @contextmanager
 def made_worse(database: Database, mutation: Mutation) -> Iterator[None]:
     """The code and the database as ``mutation`` has them, and at the end as they were."""

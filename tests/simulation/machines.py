@@ -1,0 +1,20 @@
+"""Plays hypothesis state machines on a database."""
+
+from collections.abc import Collection
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from tests.simulation.database import Database
+
+
+def play(
+    machine: type[RuleBasedStateMachine], database: Database, *, steps: int, phases: Collection[Phase] = tuple(Phase)
+) -> None:
+    """Sixty plays of so many steps. ``machine`` finds ``database`` among its attributes. Raises what an invariant raises."""
+    run_state_machine_as_test(
+        type(machine.__name__, (machine,), {"database": database}),
+        settings=settings(
+            max_examples=60, stateful_step_count=steps, deadline=None, phases=phases, suppress_health_check=list(HealthCheck)
+        ),
+    )
