@@ -9,12 +9,21 @@ from tests.simulation.database import Database
 
 
 def play(
-    machine: type[RuleBasedStateMachine], database: Database, *, steps: int, phases: Collection[Phase] = tuple(Phase)
+    machine: type[RuleBasedStateMachine],
+    database: Database,
+    *,
+    steps: int,
+    examples: int = 60,
+    phases: Collection[Phase] = tuple(Phase),
 ) -> None:
-    """Sixty plays of so many steps. ``machine`` finds ``database`` among its attributes. Raises what an invariant raises."""
+    """So many plays of so many steps. ``machine`` finds ``database`` among its attributes. Raises what an invariant raises."""
     run_state_machine_as_test(
         type(machine.__name__, (machine,), {"database": database}),
         settings=settings(
-            max_examples=60, stateful_step_count=steps, deadline=None, phases=phases, suppress_health_check=list(HealthCheck)
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            phases=phases,
+            suppress_health_check=list(HealthCheck),
         ),
     )

@@ -46,6 +46,7 @@ class Claiming(RuleBasedStateMachine):
         self._database.set_clock(EPOCH)
         self._holder: dict[int, Dispatch | None] = {}
         self._sent: dict[int, Dispatch] = {}
+        self._turned_up: dict[int, list[Dispatch]] = {}
         self._urgency: dict[int, tuple[int, datetime, int]] = {}
         self._all: dict[str, Dispatch] = {}
 
@@ -73,6 +74,8 @@ class Claiming(RuleBasedStateMachine):
         ready = sorted(
             (self._urgency[row] for row, holder in self._holder.items() if self._is_ready(row, holder)),
         )
+        if ready:
+            ready = [one for one in ready if not self._is_sent_after_all(one[-1])]
         highest = max((int(token) for one in self._all.values() for token in one.tokens), default=0)
 
         made = [self._made(one, arguments["p_claim_id"]) for one in answer]
@@ -208,9 +211,23 @@ class Claiming(RuleBasedStateMachine):
             return
         dispatch.state = "accepted"
         for row in dispatch.rows:
+            if row in self._sent:
+                continue
             if self._holder[row] in (dispatch, None) and self._last_in(row) is dispatch:
                 self._holder[row] = dispatch
                 self._sent[row] = dispatch
+            else:
+                self._turned_up.setdefault(row, []).append(dispatch)
+
+    def _is_sent_after_all(self, row: int) -> bool:
+        """A row that waits again though an earlier request turned up is that one's once somebody claims."""
+        if row not in self._turned_up:
+            return False
+        [[batch]] = [
+            found.values() for found in self._database.query("select batch_id from public.outbox where id = %s", [row])
+        ]
+        self._sent[row] = next(one for one in self._turned_up[row] if batch == f"b {one.id}")
+        return True
 
     def _last_in(self, row: int) -> Dispatch:
         return [one for one in self._all.values() if row in one.rows][-1]
@@ -235,4 +252,4 @@ LOOKS_WITHOUT_A_FENCE = Mutation(
 )
 def test_it_notices_a_missing_rule(mutation: Mutation, database: Database) -> None:
     with made_worse(database, mutation), pytest.raises(AssertionError):
-        play(Claiming, database, steps=30, phases=[Phase.generate])
+        play(Claiming, database, steps=30, examples=400, phases=[Phase.generate])

@@ -139,4 +139,4 @@ def test_any_order_and_repetition_of_reports_about_any_attempt_gives_the_same_ro
 
 def test_it_notices_when_the_last_report_wins(database: Database) -> None:
     with made_worse(database, named("the last report wins")), pytest.raises(AssertionError):
-        play(Rank, database, steps=25, phases=[Phase.generate])
+        play(Rank, database, steps=25, examples=400, phases=[Phase.generate])
