@@ -2,17 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from jobs.gateway import Dispatch
+
+_LINGER_SECONDS: Final = 0.01
+"""Far less than a lease: should we die meanwhile, recovery finds what was accepted at the provider."""
 
 Record = Callable[[Sequence[tuple[str, str]]], Awaitable[tuple[Dispatch, ...]]]
 
 
 class Acceptances:
-    """Groups (dispatch id, batch id) facts so that several finished requests cost one call."""
+    """Groups (dispatch id, batch id) facts so that several finished requests cost one call.
 
-    def __init__(self, record: Record) -> None:
+    ``expected`` says how many requests are open, those waiting here included: a fact waits a moment for others to come.
+    """
+
+    def __init__(self, record: Record, *, expected: Callable[[], int]) -> None:
         self._record = record
+        self._expected = expected
         self._waiting: list[tuple[tuple[str, str], asyncio.Future[tuple[Dispatch, ...]]]] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -33,6 +41,8 @@ class Acceptances:
     async def _write(self) -> None:
         try:
             while self._waiting:
+                if self._expected() > len(self._waiting):
+                    await asyncio.sleep(_LINGER_SECONDS)
                 group, self._waiting = self._waiting, []
                 await self._write_group(group)
         finally:

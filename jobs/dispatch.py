@@ -20,8 +20,8 @@ log = structlog.get_logger()
 
 _IN_FLIGHT: Final = 8
 """Requests open at once. Batches do the work; more connections only cost more."""
-_MOST_ROWS: Final = 4000
-"""Rows a claim looks at: well below Supabase's statement timeout, and a call for several thousand messages."""
+_MOST_ROWS: Final = 2000
+"""Rows a claim looks at: a call for two full requests, and an urgent row that comes meanwhile waits for a moment only."""
 _LOOKING_JOB: Final = "recover"
 _LONGEST_LOOK_PAUSE_SECONDS: Final = 5.0
 _STOPS_THE_PLAN: Final = {Refusal.SETTING, Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE}
@@ -53,8 +53,8 @@ class Dispatcher:
         self._lease = settings.lease_seconds
         self._deadline = settings.lease_seconds / 3
         self._leases = Leases(renew=lambda held: gateway.renew(held, lease=self._lease), lease=self._lease)
-        self._acceptances = Acceptances(self._record_accepted)
         self._open: set[asyncio.Task[None]] = set()
+        self._acceptances = Acceptances(self._record_accepted, expected=lambda: len(self._open))
         self._waits_for_rates = waits_for_rates
         self._drained = asyncio.Event()
         self._ticking = asyncio.Lock()

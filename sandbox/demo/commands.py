@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -12,11 +13,12 @@ import typer
 from rich.console import Console
 
 from sandbox.demo import words
+from sandbox.demo.appointments import plan_appointments
 from sandbox.demo.interrupts import Interrupted, Interrupts, heeded
 from sandbox.demo.parts import PartFailed, Parts, running
 from sandbox.demo.show import Show
 from sandbox.demo.verdict import Verdict
-from sandbox.demo.work import MOST_MESSAGES, plan_work
+from sandbox.demo.work import MOST_MESSAGES, TROUBLE_FROM, plan_work
 from sandbox.local.errors import StackError, WrongUsage
 from sandbox.local.stack import LocalStack
 
@@ -106,8 +108,10 @@ class Demonstration:
             interrupts=interrupts,
             progress=lambda s: self._say(f"{s} …"),
         ) as parts:
-            work = plan_work(self._messages, seed=self._seed)
-            with Show(parts, work, self._console, live=self._live) as show:
+            began = datetime.now(UTC)
+            work = plan_work(self._messages, seed=self._seed, began=began)
+            appointments = plan_appointments(began) if self._messages >= TROUBLE_FROM else None
+            with Show(parts, work, appointments, self._console, live=self._live) as show:
                 verdict = show.watch()
                 self._say(words.result(verdict))
                 if verdict.stuck:

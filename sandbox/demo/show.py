@@ -16,8 +16,9 @@ from supabase import create_client
 from supabase.lib.client_options import SyncClientOptions
 
 from jobs.telemetry import scrub
+from sandbox.demo.appointments import Appointments
 from sandbox.demo.parts import PartFailed, Parts
-from sandbox.demo.snapshot import Happened, Snapshot, look, stuck
+from sandbox.demo.snapshot import Happened, Snapshot, look, reminders, stuck
 from sandbox.demo.story import Story
 from sandbox.demo.verdict import Verdict, compare
 from sandbox.demo.view import Picture, line, screen
@@ -33,8 +34,10 @@ _SLOWEST_RATE: Final = 50.0
 class Show:
     """The outbox of ``parts`` from the first insert on. Showing it ``live`` needs a terminal."""
 
-    def __init__(self, parts: Parts, work: Work, console: Console, *, live: bool) -> None:
+    def __init__(self, parts: Parts, work: Work, appointments: Appointments | None, console: Console, *, live: bool) -> None:
         self._parts = parts
+        self._appointments = appointments
+        self._messages = (*work.messages, *(appointments.reminders if appointments else ()))
         self._work = work
         self._console = console
         self._live = live
@@ -49,9 +52,9 @@ class Show:
         self._db = self._open.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
         http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
-        self._story = Story(client, self._parts.simulator, self._work)
+        self._story = Story(client, self._parts.simulator, self._work, self._appointments, self._db)
         links = {"table browser": f"{stack.url}/", "logs": str(self._parts.folder)}
-        self._picture = Picture(Snapshot({}, 0), expected=len(self._work.messages), links=links)
+        self._picture = Picture(Snapshot({}, 0), expected=len(self._messages), links=links)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -60,7 +63,7 @@ class Show:
     def watch(self) -> Verdict:
         """Tell the story until every message is final or has had its time, and judge. Raises :class:`PartFailed`."""
         self._began = monotonic()
-        limit = _LIMIT_SECONDS + len(self._work.messages) / _SLOWEST_RATE
+        limit = _LIMIT_SECONDS + len(self._messages) / _SLOWEST_RATE
         self._picture.footer = "Ctrl-C ends it and leaves nothing running."
         with self._drawing(lines_taken=0) as draw, self._blaming():
             while True:
@@ -99,10 +102,11 @@ class Show:
 
     def _judge(self) -> Verdict:
         simulator, now = self._parts.simulator, self._picture.now
-        count = compare(self._work.messages, simulator.tallies())
+        count = compare(self._messages, simulator.tallies())
         return Verdict(
             messages=len(self._work.messages),
             statuses=dict(sorted(now.statuses.items())),
+            reminders=reminders(self._db),
             lost=count.lost,
             sent_twice=count.sent_twice,
             sent_wrongly=count.sent_wrongly,

@@ -69,6 +69,14 @@ def look(db: Connection) -> Snapshot:
     )
 
 
+def reminders(db: Connection) -> dict[str, int]:
+    """What became of the messages that campaigns made, by status."""
+    counts = db.execute(
+        "select status, count(*) from public.outbox where campaign is not null group by 1 order by 1"
+    ).fetchall()
+    return {str(status): int(str(count)) for status, count in counts}
+
+
 def stuck(db: Connection) -> tuple[Happened, ...]:
     """Some of the rows that have no final status."""
     return _read(

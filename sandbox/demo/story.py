@@ -8,6 +8,7 @@ from postgrest.types import ReturnMethod
 from supabase import Client
 
 from jobs.telemetry import mask
+from sandbox.demo.appointments import Appointments, Book, Connection
 from sandbox.demo.parts import SENDER
 from sandbox.demo.work import TEMPLATE, TEMPLATE_BODY, Message, Work
 from sandbox.simulator.behaviour import ReportFaults
@@ -23,8 +24,12 @@ Act = Callable[[], str]
 class Story:
     """The acts that bring ``work`` into the outbox and trouble into the world. Times are in seconds from the first insert."""
 
-    def __init__(self, client: Client, simulator: Control, work: Work) -> None:
+    def __init__(
+        self, client: Client, simulator: Control, work: Work, appointments: Appointments | None, db: Connection
+    ) -> None:
         self._client = client
+        self._appointments = appointments
+        self._db = db
         self._simulator = simulator
         self._work = work
         self._acts = deque(self._tell())
@@ -48,6 +53,9 @@ class Story:
     def _tell(self) -> Iterator[tuple[float, Act]]:
         work = self._work
         yield 0, self._template
+        book = None if self._appointments is None else Book(self._db, self._appointments)
+        if book is not None:
+            yield 0, book.open
         for start in range(0, len(work.first), _ROWS_A_CALL):
             yield 0, lambda rows=work.first[start : start + _ROWS_A_CALL]: self._insert(rows)  # type: ignore[misc]
         yield 0, self._insert_again
@@ -59,6 +67,11 @@ class Story:
             yield 8, lambda: self._stop(work.stopper or "")
         if work.cancelled is not None:
             yield 12, lambda: self._cancel(work.cancelled or "")
+        if book is not None and self._appointments is not None:
+            stopped = self._appointments.stopped.phone
+            yield 14, book.move
+            yield 15, book.cancel
+            yield 16, lambda: self._stop(stopped)
 
     def _template(self) -> str:
         self._client.table("templates").insert({"name": TEMPLATE, "body": TEMPLATE_BODY}).execute()

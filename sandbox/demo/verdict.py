@@ -12,11 +12,13 @@ class Verdict:
     """What the demo came to. ``seconds`` are from the first insert to the last final state.
 
     ``lost`` were never accepted by the provider, ``sent_twice`` more often than once, ``sent_wrongly`` though they must not be.
-    ``stuck`` rows had no final status when the demo gave up, and ``statuses`` are ours: neither says anything about the others.
+    ``stuck`` rows had no final status when the demo gave up; ``statuses``, and those of the ``reminders`` among them, are ours:
+    none of these says anything about the others. ``messages`` counts what was inserted, without the reminders.
     """
 
     messages: int
     statuses: dict[str, int]
+    reminders: dict[str, int]
     lost: int
     sent_twice: int
     sent_wrongly: int

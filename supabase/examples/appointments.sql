@@ -43,3 +43,5 @@ $$;
 revoke all on function public.remind_of_appointment() from public;
 create trigger appointments_reminders after insert or update or delete on public.appointments for each row
   execute function public.remind_of_appointment();
+
+notify pgrst, 'reload schema';

@@ -80,7 +80,7 @@ begin
 end
 $$;
 
--- Takes up to `p_rows` ready rows, closes or puts off those that must not go out, and makes dispatches of the rest, at most
+-- Takes up to `p_rows` ready rows of a priority below `p_priority_below`, closes or puts off those that must not go out, and makes dispatches of the rest, at most
 -- `p_recipients` numbers each and no number twice: one for each sender, text and hour of expiry (minute, when under two hours
 -- ahead). With `p_shares`, texts that differ share a dispatch where there are more of them than dispatches; not a text that fills
 -- a quarter of one by itself, nor one that holds `${`, nor rows that a refusal left alone; only texts of one priority, and of
@@ -89,7 +89,7 @@ $$;
 -- than all the rest.
 create function outbox_engine.claim_rows(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
-  p_lease interval, p_deadline interval, p_dispatches integer, p_recipients integer, p_rows integer,
+  p_lease interval, p_deadline interval, p_dispatches integer, p_recipients integer, p_rows integer, p_priority_below integer,
   p_allowed_countries text[], p_shares boolean, p_is_probe boolean, p_now timestamptz
 ) returns table (dispatch jsonb, recipients integer)
 language sql set search_path = ''
@@ -98,7 +98,7 @@ as $$
     select o.id, o.recipient, o.body, o.template, o.parameters, o.sender, o.expires_at, o.priority, o.due_at, o.cancel_requested_at,
       o.campaign, o.batch_id, o.sends_alone
     from public.outbox o
-    where o.queue = 'r'
+    where o.queue = 'r' and o.priority < p_priority_below
     order by o.priority, o.due_at, o.id
     limit p_rows
     for update skip locked

@@ -62,3 +62,22 @@ def test_a_claim_asked_again_while_the_first_still_runs_waits_for_it_and_takes_n
 
     assert again["dispatches"] == first["dispatches"]
     assert statuses(db) == {"sending": 5, "pending": 15}
+
+
+def test_what_is_urgent_is_claimed_without_what_is_not(db: Connection) -> None:
+    """Else a one-time code would wait until thousands of others are made ready to go along with it."""
+    insert(db, 50, body="campaign", priority=200)
+    insert(db, 10, body="ordinary", first=50)
+    insert(db, 3, body="Your code is 1234", first=60, priority=0)
+
+    bodies = []
+    for _ in range(2):
+        row = db.execute(
+            "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint,"
+            " 1000, null, 600, null, true)"
+        ).fetchone()
+        assert row is not None
+        assert isinstance(row[0], dict)
+        bodies.append([dispatch["body"] for dispatch in row[0]["dispatches"]])
+
+    assert bodies == [["Your code is 1234"], ["ordinary", "campaign"]]

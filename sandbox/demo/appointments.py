@@ -1,0 +1,102 @@
+"""The example from life: an app books, moves and cancels appointments, and reminders follow by themselves."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import psycopg
+
+from jobs.telemetry import mask
+from sandbox.demo.work import SPREAD_SECONDS, Message, number
+from sandbox.local.binaries import REPOSITORY
+
+_EXAMPLE: Final = REPOSITORY / "supabase" / "examples" / "appointments.sql"
+_NUMBERS_FROM: Final = 50_000
+"""Ordinary messages go to the numbers before these."""
+_BOOK: Final = "insert into public.appointments (patient, phone, timezone, starts_at) values (%s, %s, %s, %s)"
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """As the app's table holds it."""
+
+    patient: str
+    phone: str
+    timezone: str
+    starts_at: datetime
+
+    @property
+    def reminder(self) -> Message:
+        """The text that the example's template and trigger make of it."""
+        when = self.starts_at.astimezone(ZoneInfo(self.timezone)).strftime("%a %d %b at %H:%M")
+        return Message(self.phone, f"Hi {self.patient}, we see you {when}. To get no more texts, reply STOP.")
+
+
+@dataclass(frozen=True, slots=True)
+class Appointments:
+    """One hour from now and a little: each hour's reminder falls into the demo, each day's is too late.
+
+    ``kept`` stay as they are, ``moved`` is moved to what ``moved_to`` says, ``cancelled`` is called off, and the patient of
+    ``stopped`` replies STOP.
+    """
+
+    kept: tuple[Appointment, ...]
+    moved: Appointment
+    moved_to: Appointment
+    cancelled: Appointment
+    stopped: Appointment
+
+    @property
+    def reminders(self) -> tuple[Message, ...]:
+        """What has to be sent, and nothing else of these."""
+        return tuple(appointment.reminder for appointment in (*self.kept, self.moved_to))
+
+    @property
+    def booked(self) -> tuple[Appointment, ...]:
+        return (*self.kept, self.moved, self.cancelled, self.stopped)
+
+
+def plan_appointments(start: datetime) -> Appointments:
+    """Six patients in three time zones."""
+    people = (
+        ("Ada", "Europe/Berlin"),
+        ("Grace", "America/New_York"),
+        ("Edsger", "Asia/Tokyo"),
+        ("Barbara", "Europe/Berlin"),
+        ("Tony", "America/New_York"),
+        ("Radia", "Asia/Tokyo"),
+    )
+    soon = start + timedelta(hours=1, seconds=SPREAD_SECONDS - 10)
+    *kept, moved, cancelled, stopped = (
+        Appointment(patient, number(_NUMBERS_FROM + place), timezone, soon + timedelta(seconds=place))
+        for place, (patient, timezone) in enumerate(people)
+    )
+    moved_to = replace(moved, starts_at=moved.starts_at + timedelta(seconds=6))
+    return Appointments(tuple(kept), moved, moved_to, cancelled, stopped)
+
+
+class Book:
+    """The app's side, with SQL. ``db`` may create tables."""
+
+    def __init__(self, db: Connection, appointments: Appointments) -> None:
+        self._db = db
+        self._appointments = appointments
+
+    def open(self) -> str:
+        self._db.execute(_EXAMPLE.read_text(encoding="utf-8").encode())
+        for one in self._appointments.booked:
+            self._db.execute(_BOOK, [one.patient, one.phone, one.timezone, one.starts_at])
+        return "an app books six appointments in three time zones: reminders follow by a trigger, none was asked for"
+
+    def move(self) -> str:
+        moved = self._appointments.moved_to
+        self._db.execute("update public.appointments set starts_at = %s where phone = %s", [moved.starts_at, moved.phone])
+        return f"the appointment of {mask(moved.phone)} is moved: the reminder moves along"
+
+    def cancel(self) -> str:
+        phone = self._appointments.cancelled.phone
+        self._db.execute("update public.appointments set status = 'cancelled' where phone = %s", [phone])
+        return f"the appointment of {mask(phone)} is cancelled: no reminder"
