@@ -42,7 +42,10 @@ begin
       case when mine.outbox_id is null or mine.batch_id is distinct from o.batch_id then p.parts else 0 end as parts,
       c.status as campaign_status, c.late_policy, c.late_limit, c.window_start, c.window_end, c.window_days, c.daily_cap, c.weekly_cap,
       c.budget_parts, c.daily_budget_parts, coalesce(c.timezone, 'UTC') as campaign_zone, m.external_id,
-      coalesce(m.timezone, c.timezone, 'UTC') as zone
+      coalesce(m.timezone, c.timezone, 'UTC') as zone,
+      -- Only who changed since can have lost the time.
+      m.changed_at > oc.created_at and c.schedule = 'reminder'
+        and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as moved
     from unnest(p_ids, p_parts) p (id, parts)
     join public.outbox o on o.id = p.id
     left join outbox_engine.campaign_sends mine on mine.outbox_id = o.id
@@ -63,13 +66,14 @@ begin
       case
         when p.campaign_status is null or p.campaign_status in ('ended', 'draft') then 'the campaign was ended'
         when p.external_id is null then 'the member was removed from the campaign'
+        when p.moved then 'the member was moved to another time'
       end as gone
     from picked p
     join windows w using (campaign, zone)
   ),
   ranked as (
     select j.*,
-      row_number() over (partition by j.recipient, j.open order by j.priority, j.due_at, j.id) - 1 as earlier,
+      row_number() over (partition by j.recipient, j.open and not j.missed and j.gone is null order by j.priority, j.due_at, j.id) - 1 as earlier,
       h.today, h.this_week, b.spent, b.spent_today
     from judged j
     left join lateral (

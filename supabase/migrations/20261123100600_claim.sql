@@ -71,7 +71,8 @@ declare
   v_tokens double precision;
   v_requests integer;
   v_rows integer := p_max_rows;
-  v_below integer := 32768;
+  v_urgent boolean;
+  v_below integer;
   v_dispatches integer := p_max_dispatches;
   v_made jsonb;
   v_count integer;
@@ -124,16 +125,17 @@ begin
     perform outbox_engine.sent_after_all(v_now);
   end if;
   -- What is more urgent than the default does not wait until thousands of others are made ready to go along with it.
-  if exists (select from public.outbox where queue = 'r' and priority < 100) then
-    v_below := 100;
-  end if;
-  select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
-  into v_made, v_count, v_recipients
-  from outbox_engine.claim_rows(
-    p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
-    make_interval(secs => p_lease_seconds), make_interval(secs => p_deadline_seconds),
-    v_dispatches, p_max_recipients, v_rows, v_below, p_allowed_countries, p_share_texts, v_pause.kind is not null, v_now
-  ) d;
+  v_urgent := exists (select from public.outbox where queue = 'r' and priority < 100);
+  foreach v_below in array case when v_urgent then array[100, 32768] else array[32768] end loop
+    select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
+    into v_made, v_count, v_recipients
+    from outbox_engine.claim_rows(
+      p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
+      make_interval(secs => p_lease_seconds), make_interval(secs => p_deadline_seconds),
+      v_dispatches, p_max_recipients, v_rows, v_below, p_allowed_countries, p_share_texts, v_pause.kind is not null, v_now
+    ) d;
+    exit when v_count > 0;
+  end loop;
 
   if v_plan.messages_per_second is not null then
     update outbox_engine.plans

@@ -9,9 +9,12 @@ language sql set search_path = ''
 as $$
   with rows_back as materialized (
     select o.id, o.attempts + p_counts::integer as attempts, outbox_engine.now() as now,
-      o.cancel_requested_at is not null as wished
+      o.cancel_requested_at is not null as wished, oc.reason, k.recipient, k.parameters
     from outbox_engine.dispatch_members m
     join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+    -- What a campaign's member changed meanwhile holds for the next attempt.
+    left join public.campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+    left join public.campaign_members k on k.campaign = oc.campaign and k.external_id = oc.external_id
     where m.dispatch_id = any (p_dispatches) and o.status = 'sending' and (p_recipients is null or m.recipient = any (p_recipients))
     order by o.id
     for update of o
@@ -20,9 +23,11 @@ as $$
     update public.outbox o
     set
       attempts = r.attempts,
+      recipient = coalesce(r.recipient, o.recipient),
+      parameters = coalesce(r.parameters, o.parameters),
       status = case when r.wished then 'cancelled' when o.expires_at <= r.now then 'expired'
         when r.attempts >= 5 then 'failed' else 'pending' end,
-      error = case when r.wished then null when o.expires_at <= r.now then 'expired before it could be sent' else p_detail end,
+      error = case when r.wished then r.reason when o.expires_at <= r.now then 'expired before it could be sent' else p_detail end,
       finalized_at = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then r.now end,
       queue = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then null
         when p_delay > '0' then 'w' else 'r' end::"char",

@@ -105,11 +105,14 @@ begin
       select from public.campaign_occurrences where campaign = old.name and outbox_id is not null and not taken_back) then
       perform outbox_engine.refuse(format('campaign %L has begun: its schedule and starts_at cannot change', old.name), 'Make a new campaign.');
     end if;
+    if old.status = 'ended' and new.status <> 'ended' then
+      perform outbox_engine.refuse(format('campaign %L was ended', old.name), 'Make a new campaign; what is paused can go on.');
+    end if;
     new.recheck_after := 0;
   end if;
 
   -- What was past when a campaign began, or came by its times, is not sent after all.
-  if new.status = 'active' and (tg_op = 'INSERT' or v_rescheduled or old.status in ('draft', 'ended')) then
+  if new.status = 'active' and (tg_op = 'INSERT' or v_rescheduled or old.status = 'draft' or old.activated_at is null) then
     new.activated_at := v_now;
     if new.schedule = 'once' and new.starts_at + new.late_limit < v_now then
       perform outbox_engine.refuse(format('starts_at %s is past by more than late_limit %s', new.starts_at, new.late_limit), 'Set it anew.');

@@ -84,8 +84,12 @@ create trigger campaign_members_came after insert on public.campaign_members
 
 -- Ends what waits for these occurrences, and leaves a wish where a request is under way. Their times may be used again.
 create function outbox_engine.withdraw(p_outbox_ids bigint[], p_why text) returns void
-language sql set search_path = ''
+language plpgsql set search_path = ''
 as $$
+begin
+  -- Whoever is just claiming them is waited for, so that what they are by now decides.
+  perform from public.outbox where id = any (p_outbox_ids) order by id for update;
+
   with stopped as (
     update public.outbox
     set status = 'cancelled', error = p_why, queue = null, finalized_at = outbox_engine.now()
@@ -105,10 +109,34 @@ as $$
     select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_why from wished
   )
   update public.campaign_occurrences o
-  set taken_back = true, reason = p_why
-  from stopped
-  where o.outbox_id = stopped.id
+  set taken_back = s.is_over, reason = p_why
+  from (select id, true as is_over from stopped union all select id, false from wished) s
+  where o.outbox_id = s.id;
+end
 $$;
+
+-- A message that the engine wanted back came back unsent: its time may be used again, and its member is looked at anew, who may have
+-- that time once more.
+create function outbox_engine.after_campaign_cancel() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  with free as (
+    update public.campaign_occurrences
+    set taken_back = true, reason = coalesce(reason, new.error)
+    where outbox_id = new.id and not taken_back and coalesce(reason, new.error) is not null
+    returning campaign, external_id
+  )
+  update public.campaign_members m
+  set next_at = outbox_engine.now(), handled_until = null
+  from free f
+  where m.campaign = f.campaign and m.external_id = f.external_id;
+  return null;
+end
+$$;
+create trigger outbox_6_campaign_cancelled after update on public.outbox for each row
+  when (new.campaign is not null and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
+  execute function outbox_engine.after_campaign_cancel();
 
 -- The instant after which a message is worth nothing: its event, where it announces one, and in any case three days.
 create function outbox_engine.expiry_of(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
@@ -134,6 +162,7 @@ begin
     update public.outbox x
     set expires_at = outbox_engine.expiry_of(x.send_at, o.occurs_at, new.event_at)
     from public.campaign_occurrences o
+    join public.campaigns k on k.name = o.campaign and k.schedule = 'reminder'
     where o.campaign = new.campaign and o.external_id = new.external_id and not o.taken_back and x.id = o.outbox_id
       and x.queue is not null;
   end if;

@@ -107,6 +107,13 @@ begin
 end
 $$;
 
+-- Nobody is late for a member who came just now.
+create function outbox_engine.unless_new(p_problem text, p_came_at timestamptz, p_now timestamptz) returns text
+language sql immutable set search_path = ''
+as $$
+  select case when p_problem = 'missed, and late_policy is skip' and p_came_at + interval '1 minute' >= p_now then null else p_problem end
+$$;
+
 -- The coming messages of one member in order, at most `p_most`: the time each stands for, when it would go out if nothing came
 -- between, its expiry, and why it will not go (null where it will). For previews: a draft is taken to begin now, and nothing
 -- is written. What already became a message, or was decided against, is not among them.
@@ -122,7 +129,8 @@ begin
   return query
     select t.at, p.send_at, p.expires_at,
       case when outbox_engine.came_too_late(c, t.at, v_came_at)
-        then 'too late: it was past when the member came, moved or the campaign began' else p.problem end
+        then 'too late: it was past when the member came, moved or the campaign began'
+        else outbox_engine.unless_new(p.problem, v_came_at, p_now) end
     from outbox_engine.times_of(c, m.event_at, v_zone,
       case when c.schedule = 'cron' then greatest(m.handled_until, v_came_at, p_now - c.late_limit)
         else coalesce(m.handled_until, '-infinity') end,

@@ -49,7 +49,7 @@ begin
     select d.external_id, d.recipient, d.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
       case when outbox_engine.came_too_late(c, p.at, d.came_at)
         then 'too late: it was past when the member came, moved or the campaign began'
-        else coalesce(p.problem, 'the recipient opted out: ' || s.reason) end as problem
+        else coalesce(outbox_engine.unless_new(p.problem, d.came_at, p_now), 'the recipient opted out: ' || s.reason) end as problem
     from due d
     join planned p using (kind)
     left join public.suppressions s on s.recipient = d.recipient
@@ -103,7 +103,8 @@ begin
     where campaign = c.name and queue is not null and id > c.recheck_after
     order by id
     limit p_most
-    for update skip locked
+    -- Whoever is just claiming some is waited for: what it puts off would else sleep until it expires.
+    for update
   ) x;
 
   if c.status = 'ended' then
@@ -142,7 +143,10 @@ begin
     order by external_id
     limit p_most
   ) x;
-  update public.campaign_members set next_at = p_now where campaign = c.name and external_id = any (v_ids);
+  -- What is handled is up to a minute ahead of the clock; a time that the change brought into that minute was never looked at.
+  update public.campaign_members
+  set next_at = p_now, handled_until = least(handled_until, c.activated_at)
+  where campaign = c.name and external_id = any (v_ids);
   update public.campaigns
   set replan_after = case when cardinality(v_ids) = p_most then v_ids[p_most] end
   where name = c.name;

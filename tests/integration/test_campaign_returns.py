@@ -1,0 +1,230 @@
+"""What changes while a campaign's message is in a request holds when it comes back; a time that was not used may be used."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from sandbox.local.processes import wait_until
+from sandbox.local.stack import LocalStack
+from tests.campaigns import campaign, member, reasons, rows, template
+from tests.engine import Clocks, Rig, number
+from tests.stack import Connection
+
+NOW = "2026-11-24 12:00+00"
+SOON, LATER = "2026-11-24 13:00:30+00", "2026-11-27 09:00+00"
+CLAIM = """
+    select public.outbox_claim(
+      gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 600, 20, 8::smallint, 1000::smallint, 1000, null, 6000, null, false)
+"""
+GIVE_BACK = """
+    select public.outbox_release(array_agg(id), array_agg(lease_token::text))
+    from outbox_engine.dispatches
+    where state = 'claimed'
+"""
+
+
+@pytest.fixture(autouse=True)
+def noon(db: Connection, clocks: Clocks) -> None:
+    clocks.set(NOW)
+    template(db)
+
+
+@pytest.fixture
+def other(stack: LocalStack, db: Connection) -> Iterator[Connection]:
+    """A second connection, which commits when told to."""
+    with closing(psycopg.connect(stack.admin_url)) as connection:
+        yield connection
+
+
+async def reminder_in_a_request(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """An hour before an event at :data:`SOON`, claimed and not sent yet."""
+    campaign(db, offsets=["-1 hour"])
+    member(db, event_at=SOON)
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:00:31+00")
+    db.execute(CLAIM)
+    assert rows(db) == [("sending",)]
+
+
+async def test_a_new_number_and_new_values_hold_for_what_comes_back(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    await reminder_in_a_request(db, rig, clocks)
+    db.execute('update public.campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
+
+    db.execute(GIVE_BACK)
+    await rig.tick("dispatch")
+
+    assert rows(db, "recipient, body, status") == [(number(7), "Hello Grace", "sent")]
+
+
+async def test_a_member_moved_away_while_its_message_was_in_a_request_gets_it_for_the_new_time(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    await reminder_in_a_request(db, rig, clocks)
+    db.execute("update public.campaign_members set event_at = %s", [LATER])
+
+    db.execute(GIVE_BACK)
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db, "status, error") == [("cancelled", "the member was moved to another time")]
+    clocks.set("2026-11-27 08:00:01+00")
+    await rig.tick("campaigns", "dispatch")
+
+    assert [status for (status,) in rows(db)] == ["cancelled", "sent"]
+
+
+@pytest.mark.parametrize("how", ["moved away and back", "removed and added again"])
+async def test_a_time_withdrawn_in_a_request_and_wanted_again_is_used_again(
+    db: Connection, rig: Rig, clocks: Clocks, how: str
+) -> None:
+    campaign(db, offsets=["-1 hour"], window_start="12:30", window_end="20:00", late_limit="1 day")
+    member(db, event_at="2026-11-24 13:01+00")
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:30+00")
+    db.execute(CLAIM)
+    assert rows(db) == [("sending",)]
+    db.execute("update public.campaigns set window_start = '12:40'")
+    clocks.set("2026-11-24 11:59+00")
+    if how == "moved away and back":
+        for event in (LATER, "2026-11-24 13:01+00"):
+            db.execute("update public.campaign_members set event_at = %s", [event])
+    else:
+        db.execute("delete from public.campaign_members")
+        member(db, event_at="2026-11-24 13:01+00")
+    await rig.tick("campaigns")
+
+    db.execute(GIVE_BACK)
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:40+00")
+    await rig.tick("campaigns", "dispatch")
+
+    assert [status for (status,) in rows(db)] == ["cancelled", "sent"]
+    assert reasons(db) == [None]
+
+
+async def test_a_message_that_an_app_cancelled_does_not_come_again(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    await reminder_in_a_request(db, rig, clocks)
+    db.execute("select public.outbox_cancel(array_agg(id), false) from public.outbox")
+
+    db.execute(GIVE_BACK)
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db) == [("cancelled",)]
+
+
+async def test_a_move_that_waits_for_a_claim_is_not_lost(db: Connection, other: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, offsets=["-1 hour"])
+    member(db, event_at=SOON)
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:00:31+00")
+    other.execute(CLAIM)
+
+    with ThreadPoolExecutor(1) as mover:
+        moved = mover.submit(db.execute, "update public.campaign_members set event_at = %s", [LATER])
+        assert wait_until(lambda: is_blocked_by(other), 10)
+        other.commit()
+        moved.result(10)
+    db.execute(GIVE_BACK)
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db, "status, error") == [("cancelled", "the member was moved to another time")]
+
+
+async def test_a_campaign_that_goes_on_during_a_claim_forgets_nobody(
+    db: Connection, other: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    campaign(db, schedule="once", starts_at=NOW)
+    member(db)
+    await rig.tick("campaigns")
+    db.execute("update public.campaigns set status = 'paused'")
+    other.execute(CLAIM)  # puts it off until it expires, and commits after the campaign goes on
+    db.execute("update public.campaigns set status = 'active'")
+
+    with ThreadPoolExecutor(1) as expander:
+        expanded = expander.submit(db.execute, "select public.outbox_expand_campaigns(1000)")
+        assert wait_until(lambda: is_blocked_by(other), 10)
+        other.commit()
+        expanded.result(10)
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db) == [("sent",)]
+
+
+async def test_a_time_moved_into_the_minute_already_handled_is_not_missed(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, schedule="once", starts_at="2026-11-24 18:00+00")
+    member(db)
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:00:20+00")
+    db.execute("update public.campaigns set starts_at = '2026-11-24 12:00:40+00'")
+
+    clocks.set("2026-11-24 12:00:41+00")
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db) == [("sent",)]
+
+
+async def test_who_joins_a_running_campaign_in_time_is_not_late_by_our_fault(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, schedule="once", starts_at=NOW, late_policy="skip")
+    clocks.set("2026-11-24 12:10+00")
+    member(db)
+
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db) == [("sent",)]
+
+
+def test_a_campaign_that_was_ended_stays_so(db: Connection) -> None:
+    campaign(db)
+    db.execute("update public.campaigns set status = 'ended'")
+
+    with pytest.raises(psycopg.Error, match="was ended"):
+        db.execute("update public.campaigns set status = 'active'")
+
+
+async def test_a_draft_that_was_paused_first_begins_when_it_becomes_active(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, offsets=["-1 hour"], status="draft", late_limit="1 day")
+    member(db, event_at="2026-11-24 13:05+00")
+    db.execute("update public.campaigns set status = 'paused'")
+    clocks.set("2026-11-24 12:30+00")
+    db.execute("update public.campaigns set status = 'active'")
+
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db) == []
+    assert reasons(db) == ["too late: it was past when the member came, moved or the campaign began"]
+
+
+async def test_an_event_of_a_member_means_nothing_to_a_campaign_that_goes_out_once(db: Connection, rig: Rig) -> None:
+    campaign(db, schedule="once", starts_at=NOW, window_start="18:00", window_end="20:00", late_limit="1 day")
+    member(db)
+    await rig.tick("campaigns")
+    before = rows(db, "expires_at")
+
+    db.execute("update public.campaign_members set event_at = '2026-11-24 18:30+00'")
+
+    assert rows(db, "expires_at") == before
+
+
+async def test_a_cap_does_not_count_what_is_not_sent(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, "late", schedule="once", starts_at="2026-11-24 11:30+00", late_policy="send", priority=1)
+    member(db, "a", to="late")
+    campaign(db, "capped", schedule="once", starts_at=NOW, daily_cap=1)
+    member(db, "b", to="capped")
+    await rig.tick("campaigns")
+    db.execute("update public.campaigns set late_policy = 'skip', late_limit = '1 minute' where name = 'late'")
+    db.execute("update public.campaigns set recheck_after = null")
+    clocks.set("2026-11-24 12:05+00")
+
+    await rig.tick("dispatch")
+
+    assert sorted(rows(db, "campaign, status")) == [("capped", "sent"), ("late", "expired")]
+
+
+def is_blocked_by(other: Connection) -> bool:
+    with closing(psycopg.connect(other.info.dsn, password=other.info.password, autocommit=True)) as watcher:
+        found: Any = watcher.execute(
+            "select exists (select from pg_stat_activity where %s = any (pg_blocking_pids(pid)))", [other.info.backend_pid]
+        ).fetchone()
+    return bool(found[0])
