@@ -52,7 +52,8 @@ def _bars(figures: Sequence[Figure]) -> tuple[str, int]:
 
 
 def _line(plot: Plot, figures: Sequence[Figure]) -> tuple[str, int]:
-    """Logarithmic to the right, from zero upwards."""
+    """Logarithmic to the right, from zero upwards. Cases that are no numbers have no place on it."""
+    figures = [figure for figure in figures if figure.case.replace(",", "").isdigit()]
     left, right, bottom = 60, _WIDTH - 20, _HEIGHT_OF_LINE - 40
     xs = [math.log10(float(figure.case.replace(",", ""))) for figure in figures]
     first, last = min(xs), max(xs)
