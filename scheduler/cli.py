@@ -43,11 +43,17 @@ def run_command_line(arguments: list[str]) -> int:
     try:
         return _code(get_command(app)(arguments, prog_name="outbox", standalone_mode=False))
     except typer.TyperException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _fail(_in_short(error.format_message()), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:  # noqa: BLE001  # a command ends with one line and an exit code, whatever went wrong
         return _unexpected(error)
+
+
+def _in_short(message: str) -> str:
+    """Where no command was given, the message is the whole help; one line that says where to find it is enough."""
+    usage, _, _ = message.removeprefix("Usage: ").partition(" [")
+    return f"a command is missing: {usage} --help lists them" if message.startswith("Usage: ") else message
 
 
 def _unexpected(error: Exception) -> int:
@@ -64,7 +70,9 @@ def _unexpected(error: Exception) -> int:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    typer.echo(f"outbox: {' '.join(message.split())}", err=True)
+    # A command that printed its help on its own has nothing more to say.
+    if message.strip():
+        typer.echo(f"outbox: {' '.join(message.split())}", err=True)
     return exit_code
 
 

@@ -44,9 +44,14 @@ class Verdict(StackError):
 
 
 def main() -> int:
-    """Judge on every PostgreSQL there is, and return 1 if any refuses."""
+    """Judge on every PostgreSQL there is, and return 1 if any refuses, or where CI lacks one of them."""
     refused = 0
-    for installation in installations(_say):
+    try:
+        found = installations(_say)
+    except StackError as missing:
+        _say(str(missing))
+        return 1
+    for installation in found:
         began = monotonic()
         try:
             judge(installation, _say)
@@ -58,12 +63,14 @@ def main() -> int:
 
 
 def installations(say: Say) -> list[Installation]:
-    """The embedded PostgreSQL and Debian's, which root may install where it is missing."""
+    """The embedded PostgreSQL and Debian's, which root may install where it is missing. CI must have both."""
     embedded = Installation("embedded PostgreSQL", binaries.postgres_bin())
     debian = _DEBIAN / _WANTED_FROM_DEBIAN / "bin"
     if not (debian / "initdb").is_file():
         why_not = _install_debian()
         if why_not is not None:
+            if os.environ.get("CI"):
+                raise Verdict(f"PostgreSQL {_WANTED_FROM_DEBIAN} has to be judged: {why_not}")
             say(f"PostgreSQL {_WANTED_FROM_DEBIAN}: skipped, {why_not}")
             return [embedded]
     return [Installation(f"PostgreSQL {_WANTED_FROM_DEBIAN}", debian), embedded]

@@ -148,3 +148,14 @@ def _csv(rows: Sequence[Sequence[str]]) -> list[str]:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("command", ["", "campaign", "suppressions"])
+def test_where_a_command_is_missing_one_line_says_where_they_are_listed(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_command_line(command.split())
+
+    said = capsys.readouterr().err
+    assert code == 2
+    assert said == f"outbox: a command is missing: {' '.join(['outbox', *command.split()])} --help lists them\n"
