@@ -21,6 +21,76 @@ create table outbox_engine.campaign_spend (
 );
 alter table outbox_engine.campaign_spend enable row level security;
 
+-- What caps and budgets say to messages of campaigns in the order they go out, for the claim and for previews: the place, and which
+-- limit is reached, of those that are stopped. What is stopped takes nothing from what comes after it. `p_today` and `p_this_week`
+-- were sent to the recipient before.
+create function outbox_engine.limits_reached(
+  p_campaigns text[], p_recipients text[], p_at timestamptz[], p_day timestamptz[], p_week timestamptz[], p_spend_day date[],
+  p_today bigint[], p_this_week bigint[], p_parts integer[]
+) returns table (place bigint, problem text)
+language plpgsql stable set search_path = ''
+as $$
+declare
+  r record;
+  -- By place: the last message before this one that goes to the same recipient.
+  v_before bigint[] := array_fill(null::bigint, array[cardinality(p_at)]);
+  v_stopped boolean[] := array_fill(false, array[cardinality(p_at)]);
+  v_other bigint;
+  v_today bigint;
+  v_week bigint;
+  -- By campaign, and by campaign and day.
+  v_spent bigint[] := '{}';
+  v_spent_today bigint[] := '{}';
+begin
+  for r in
+    select u.*, c.daily_cap, c.weekly_cap, c.budget_parts, c.daily_budget_parts,
+      lag(u.i) over (partition by u.recipient collate "C" order by u.i) as previous,
+      dense_rank() over (order by u.campaign collate "C") as purse,
+      dense_rank() over (order by u.campaign collate "C", u.spend_day) as day_purse
+    from unnest(p_campaigns, p_recipients, p_at, p_day, p_week, p_spend_day, p_today, p_this_week, p_parts)
+      with ordinality u (campaign, recipient, at, day, week, spend_day, today, this_week, parts, i)
+    left join public.campaigns c on c.name = u.campaign
+    order by u.i
+  loop
+    v_other := case when v_stopped[r.previous] then v_before[r.previous] else r.previous end;
+    v_before[r.i] := v_other;
+    v_today := r.today;
+    v_week := r.this_week;
+    if num_nonnulls(r.daily_cap, r.weekly_cap) > 0 then
+      while p_at[v_other] >= r.week and (v_today >= r.daily_cap or v_week >= r.weekly_cap) is not true loop
+        v_week := v_week + 1;
+        v_today := v_today + (p_at[v_other] >= r.day)::integer;
+        v_other := v_before[v_other];
+      end loop;
+    end if;
+    if v_spent[r.purse] is null and r.budget_parts is not null then
+      v_spent[r.purse] := (select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = r.campaign);
+    end if;
+    if v_spent_today[r.day_purse] is null and r.daily_budget_parts is not null then
+      v_spent_today[r.day_purse] := (
+        select coalesce(sum(s.parts), 0)
+        from outbox_engine.campaign_spend s
+        where s.campaign = r.campaign and s.day = r.spend_day);
+    end if;
+    problem := case
+      when v_today >= r.daily_cap then format('daily_cap %s reached for this recipient', r.daily_cap)
+      when v_week >= r.weekly_cap then format('weekly_cap %s reached for this recipient', r.weekly_cap)
+      when v_spent[r.purse] + r.parts > r.budget_parts then format('budget_parts %s of the campaign reached', r.budget_parts)
+      when v_spent_today[r.day_purse] + r.parts > r.daily_budget_parts
+      then format('daily_budget_parts %s of the campaign reached', r.daily_budget_parts)
+    end;
+    if problem is not null then
+      place := r.i;
+      v_stopped[r.i] := true;
+      return next;
+    else
+      v_spent[r.purse] := v_spent[r.purse] + r.parts;
+      v_spent_today[r.day_purse] := v_spent_today[r.day_purse] + r.parts;
+    end if;
+  end loop;
+end
+$$;
+
 -- Called by the claim for the rows it picked and would send. Answers, for those that a campaign made: null and the latest
 -- instant of delivery when it may go; null and `due_at` when it waits; a final status and the reason when it never goes.
 -- Without such rows it costs nothing.
@@ -60,7 +130,7 @@ begin
     cross join lateral outbox_engine.opening(p_now, w.window_start, w.window_end, w.window_days, w.zone) o
   ),
   judged as materialized (
-    select p.*, w.opens_at, w.closes_at, w.day_start, w.week_start,
+    select p.*, w.opens_at, w.closes_at, w.day_start, w.week_start, num_nonnulls(p.daily_cap, p.weekly_cap) > 0 as capped,
       coalesce(p.campaign_status = 'active' and p.external_id is not null and w.opens_at <= p_now, false) as open,
       coalesce(p.late_policy = 'skip' and greatest(p.send_at, p.occurs_at) + p.late_limit < p_now, false) as missed,
       case
@@ -71,40 +141,43 @@ begin
     from picked p
     join windows w using (campaign, zone)
   ),
-  ranked as (
-    select j.*,
-      row_number() over (partition by j.recipient, j.open and not j.missed and j.gone is null order by j.priority, j.due_at, j.id) - 1 as earlier,
-      h.today, h.this_week, b.spent, b.spent_today
+  -- Only what has limits, or counts for somebody who has some, is looked at one by one.
+  counted as materialized (
+    select j.id, j.campaign, j.recipient, j.day_start, j.week_start, j.campaign_zone, j.parts, h.today, h.this_week,
+      row_number() over (order by j.priority, j.due_at, j.id) as place
     from judged j
-    left join lateral (
+    cross join lateral (
       select count(*) filter (where s.at >= j.day_start) as today, count(*) as this_week
       from outbox_engine.campaign_sends s
       join public.outbox x on x.id = s.outbox_id and (x.sent_at is not null or x.status = 'sending')
-      where j.open and num_nonnulls(j.daily_cap, j.weekly_cap) > 0 and s.recipient = j.recipient and s.at >= j.week_start and x.id <> j.id
-    ) h on true
-    left join (
-      select s.campaign, sum(s.parts) as spent, sum(s.parts) filter (where s.day = (p_now at time zone k.zone)::date) as spent_today
-      from (select distinct campaign, campaign_zone as zone from picked) k
-      join outbox_engine.campaign_spend s using (campaign)
-      group by s.campaign
-    ) b on b.campaign = j.campaign
+      where j.capped and s.recipient = j.recipient and s.at >= j.week_start and x.id <> j.id
+    ) h
+    where j.open and not j.missed and j.gone is null
+      and (num_nonnulls(j.budget_parts, j.daily_budget_parts) > 0 or j.recipient in (select recipient from judged where capped))
   ),
-  -- What a cap holds back takes no money from what comes after it.
-  counted as (
-    select r.*,
-      sum(r.parts) filter (where coalesce(r.today + r.earlier < r.daily_cap, true) and coalesce(r.this_week + r.earlier < r.weekly_cap, true))
-        over (partition by r.campaign, r.open order by r.priority, r.due_at, r.id) as running
-    from ranked r
+  reached as materialized (
+    select k.id, l.problem
+    from (
+      select array_agg(campaign order by place) as campaigns, array_agg(recipient order by place) as recipients,
+        array_agg(p_now order by place) as at, array_agg(day_start order by place) as days,
+        array_agg(week_start order by place) as weeks,
+        array_agg((p_now at time zone campaign_zone)::date order by place) as spend_days,
+        array_agg(today order by place) as today, array_agg(this_week order by place) as this_week,
+        array_agg(parts order by place) as parts
+      from counted
+      having count(*) > 0
+    ) a
+    cross join lateral outbox_engine.limits_reached(
+      a.campaigns, a.recipients, a.at, a.days, a.weeks, a.spend_days, a.today, a.this_week, a.parts) l
+    join counted k using (place)
   )
-  select c.id,
+  select id,
     case
       when c.gone is not null then 'cancelled'
       when c.campaign_status = 'paused' then null
       when not c.open and c.opens_at < c.expires_at and c.opens_at <= c.occurs_at + c.late_limit then null
       when not c.open or c.missed then 'expired'
-      when c.today + c.earlier >= c.daily_cap or c.this_week + c.earlier >= c.weekly_cap
-        or coalesce(c.spent, 0) + c.running > c.budget_parts or coalesce(c.spent_today, 0) + c.running > c.daily_budget_parts
-      then 'suppressed'
+      when r.problem is not null then 'suppressed'
     end,
     case
       when c.gone is not null then c.gone
@@ -112,15 +185,12 @@ begin
       when not c.open and c.opens_at < c.expires_at and c.opens_at <= c.occurs_at + c.late_limit then 'held: outside its window'
       when not c.open then format('its window opens at %s, after its expiry or later than late_limit %s', c.opens_at, c.late_limit)
       when c.missed then format('later than late_limit %s, and late_policy is skip', c.late_limit)
-      when c.today + c.earlier >= c.daily_cap then format('daily_cap %s reached for this recipient', c.daily_cap)
-      when c.this_week + c.earlier >= c.weekly_cap then format('weekly_cap %s reached for this recipient', c.weekly_cap)
-      when coalesce(c.spent, 0) + c.running > c.budget_parts then format('budget_parts %s of the campaign reached', c.budget_parts)
-      when coalesce(c.spent_today, 0) + c.running > c.daily_budget_parts
-      then format('daily_budget_parts %s of the campaign reached', c.daily_budget_parts)
+      else r.problem
     end,
     case when c.gone is null and not c.open then case when c.campaign_status = 'paused' then c.expires_at else c.opens_at end end,
     least(c.expires_at, c.closes_at)
-  from counted c;
+  from judged c
+  left join reached r using (id);
 end
 $$;
 

@@ -127,55 +127,6 @@ as $$
   where members <= 2000 or place <= case c.schedule when 'reminder' then greatest(2000, p_most) else p_most end
 $$;
 
--- What a campaign's caps and budgets say to messages in the order they go out: null, or which limit is reached. `p_today` and
--- `p_this_week` were sent to the recipient before; `p_before` is the place of the recipient's message before this one.
-create function outbox_engine.limits_reached(
-  c public.campaigns, p_send_at timestamptz[], p_day timestamptz[], p_week timestamptz[], p_before integer[], p_today bigint[],
-  p_this_week bigint[], p_parts smallint[], p_spend_day date[]
-) returns text[]
-language plpgsql stable set search_path = ''
-as $$
-declare
-  v_reached text[] := array_fill(null::text, array[coalesce(cardinality(p_send_at), 0)]);
-  v_spent bigint;
-  v_spent_today bigint;
-  v_today bigint;
-  v_week bigint;
-  v_other integer;
-begin
-  select coalesce(sum(parts), 0) into v_spent from outbox_engine.campaign_spend where campaign = c.name;
-  for i in 1 .. coalesce(cardinality(p_send_at), 0) loop
-    if i = 1 or p_spend_day[i] <> p_spend_day[i - 1] then
-      select coalesce(sum(parts), 0) into v_spent_today
-      from outbox_engine.campaign_spend
-      where campaign = c.name and day = p_spend_day[i];
-    end if;
-    v_today := p_today[i];
-    v_week := p_this_week[i];
-    v_other := p_before[i];
-    while v_other is not null and p_send_at[v_other] >= p_week[i] loop
-      if v_reached[v_other] is null then
-        v_week := v_week + 1;
-        v_today := v_today + (p_send_at[v_other] >= p_day[i])::integer;
-      end if;
-      v_other := p_before[v_other];
-    end loop;
-    v_reached[i] := case
-      when v_today >= c.daily_cap then format('daily_cap %s reached for this recipient', c.daily_cap)
-      when v_week >= c.weekly_cap then format('weekly_cap %s reached for this recipient', c.weekly_cap)
-      when v_spent + p_parts[i] > c.budget_parts then format('budget_parts %s of the campaign reached', c.budget_parts)
-      when v_spent_today + p_parts[i] > c.daily_budget_parts
-      then format('daily_budget_parts %s of the campaign reached', c.daily_budget_parts)
-    end;
-    if v_reached[i] is null then
-      v_spent := v_spent + p_parts[i];
-      v_spent_today := v_spent_today + p_parts[i];
-    end if;
-  end loop;
-  return v_reached;
-end
-$$;
-
 -- Caps and budgets, which depend on what goes out before: by order of going out, beside what was sent already. The rows of other
 -- campaigns that wait for the same people are not foreseen.
 create function outbox_engine.with_limits(c public.campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
@@ -189,8 +140,7 @@ as $$
     from outbox_engine.coming_texts(c, p_members, p_times, p_most, p_now) t
   ),
   dated as materialized (
-    select t.*, d.day, d.week, d.spend_day, h.today, h.this_week,
-      lag(t.place) over (partition by t.recipient order by t.place) as before
+    select t.*, d.day, d.week, d.spend_day, h.today, h.this_week
     from texts t
     cross join lateral (
       select outbox_engine.day_start(t.send_at, coalesce(t.zone, 'UTC')) as day,
@@ -205,16 +155,23 @@ as $$
     ) h
     where t.problem is null
   ),
-  reached as (
-    select outbox_engine.limits_reached(c, array_agg(d.send_at order by d.place), array_agg(d.day order by d.place),
-      array_agg(d.week order by d.place), array_agg(d.before order by d.place), array_agg(d.today order by d.place),
-      array_agg(d.this_week order by d.place), array_agg(d.parts order by d.place), array_agg(d.spend_day order by d.place)) as problems
-    from dated d
-    where num_nonnulls(c.daily_cap, c.weekly_cap, c.budget_parts, c.daily_budget_parts) > 0
+  reached as materialized (
+    select l.place, l.problem
+    from (
+      select array_agg(c.name order by place) as campaigns, array_agg(recipient order by place) as recipients,
+        array_agg(send_at order by place) as at, array_agg(day order by place) as days, array_agg(week order by place) as weeks,
+        array_agg(spend_day order by place) as spend_days, array_agg(today order by place) as today,
+        array_agg(this_week order by place) as this_week, array_agg(parts::integer order by place) as parts
+      from dated
+      where num_nonnulls(c.daily_cap, c.weekly_cap, c.budget_parts, c.daily_budget_parts) > 0
+      having count(*) > 0
+    ) a
+    cross join lateral outbox_engine.limits_reached(
+      a.campaigns, a.recipients, a.at, a.days, a.weeks, a.spend_days, a.today, a.this_week, a.parts) l
   )
-  select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country, coalesce(t.problem, r.problems[t.place])
+  select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country, coalesce(t.problem, r.problem)
   from texts t
-  cross join reached r
+  left join reached r on t.problem is null and r.place = t.place
 $$;
 
 -- The first `max_rows` messages that are to come, by the time they go out: `external_id, recipient, send_at, local_time` (what the

@@ -118,6 +118,17 @@ async def test_caps_and_budgets_stop_what_goes_beyond_them(db: Connection, rig: 
     ]
 
 
+async def test_what_a_limit_stops_takes_nothing_from_what_comes_after_it(db: Connection, rig: Rig) -> None:
+    campaign(db, "poor", schedule="once", starts_at=NOW, budget_parts=3, priority=100)
+    for n, name in enumerate(["Ada", "A" * 1000, "Grace"]):
+        member(db, str(n), n=n, to="poor", parameters={"name": name})
+    campaign(db, "capped", schedule="once", starts_at=NOW, daily_cap=1)
+    member(db, n=1, to="capped")
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db, "campaign, status") == [("poor", "sent"), ("poor", "suppressed"), ("poor", "sent"), ("capped", "sent")]
+
+
 @pytest.mark.parametrize(
     ("policy", "limit", "expected"), [("send", "30 minutes", 0), ("send", "1 hour", 1), ("skip", "1 hour", 0)]
 )

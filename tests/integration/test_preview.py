@@ -34,11 +34,13 @@ def campaign(db: Connection, **columns: Any) -> None:
     db.execute(f"insert into public.campaigns ({', '.join(values)}) values ({marks})", list(values.values()))
 
 
-def member(db: Connection, external_id: str, recipient: str, zone: str | None = "UTC", event_at: str | None = None) -> None:
+def member(
+    db: Connection, external_id: str, recipient: str, zone: str | None = "UTC", event_at: str | None = None, *, more: str = ""
+) -> None:
     db.execute(
         "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
         " values ('c', %s, %s, %s, %s, jsonb_build_object('name', %s::text))",
-        [external_id, recipient, zone, event_at, external_id.title()],
+        [external_id, recipient, zone, event_at, external_id.title() + more],
     )
 
 
@@ -70,7 +72,8 @@ def random_campaign(db: Connection, chance: random.Random) -> None:
     for n in range(12):
         event = f"2026-10-{chance.randint(23, 27)} {chance.randint(0, 23):02d}:{chance.choice([0, 15, 40]):02d}+00"
         recipient = "+4915112345678" if n == 11 else number(chance.randint(101, 109))
-        member(db, f"m{n:02d}", recipient, chance.choice(ZONES), None if n == 10 else event)
+        more = " x" * chance.choice([0, 0, 80, 160])  # one part, two, three
+        member(db, f"m{n:02d}", recipient, chance.choice(ZONES), None if n == 10 else event, more=more)
     db.execute("insert into public.suppressions (recipient, reason) values (%s, 'STOP')", [number(103)])
 
 
