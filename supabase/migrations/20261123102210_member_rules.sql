@@ -150,13 +150,21 @@ $$;
 create function outbox_engine.after_member_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_now timestamptz := outbox_engine.now();
 begin
   if (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
     perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was moved to another time')
     from public.campaigns k
     join public.campaign_occurrences o on o.campaign = k.name and o.external_id = new.external_id
-    where k.name = new.campaign and k.schedule = 'reminder' and o.outbox_id is not null and not o.taken_back
-      and not coalesce(outbox_engine.is_time_of(k, new.event_at, coalesce(new.timezone, k.timezone), o.occurs_at), false)
+    where k.name = new.campaign and o.outbox_id is not null and not o.taken_back
+      and case k.schedule
+        when 'reminder'
+        then not coalesce(outbox_engine.is_time_of(k, new.event_at, coalesce(new.timezone, k.timezone), o.occurs_at), false)
+        -- The same local time is still to come where the member is now. Where it is past, what waits is all there will be.
+        when 'cron'
+        then new.timezone <> old.timezone and k.timezone is null and outbox_engine.instant_of(o.stands_for, new.timezone) > v_now
+      end
     having count(*) > 0;
     -- What stands for a time that the new event has as well ends with the new event, not with the old one.
     update public.outbox x

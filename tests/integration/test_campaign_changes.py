@@ -88,6 +88,27 @@ async def test_a_member_moved_away_and_back_gets_the_reminder_once(db: Connectio
     assert rig.simulator.summary().messages == 1
 
 
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [("America/New_York", ["cancelled", "sent"]), ("Asia/Kathmandu", ["sent"]), ("Europe/Paris", ["sent"])],
+)
+async def test_who_moves_to_another_zone_while_a_message_waits_gets_it_once_that_day(
+    db: Connection, rig: Rig, clocks: Clocks, zone: str, expected: list[str]
+) -> None:
+    campaign(db, schedule="cron", cron_expression="0 14 * * *", window_start="14:30", window_end="22:00", late_limit="5 hours")
+    member(db, zone="Europe/Berlin")
+    clocks.set("2026-11-24 13:00+00")
+    await rig.tick("campaigns")
+    assert rows(db) == [("scheduled",)]
+
+    db.execute("update public.campaign_members set timezone = %s", [zone])
+    for at in ("2026-11-24 13:30:01+00", "2026-11-24 19:30:01+00", "2026-11-24 23:00+00"):
+        clocks.set(at)
+        await rig.tick("campaigns", "dispatch")
+
+    assert [status for (status,) in rows(db)] == expected
+
+
 async def test_a_member_removed_and_added_again_may_still_be_told_but_never_twice(db: Connection, rig: Rig) -> None:
     once(db)
     for _ in range(3):
