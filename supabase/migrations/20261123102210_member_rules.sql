@@ -145,49 +145,83 @@ as $$
   select least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end)
 $$;
 
--- Runs after a member changed: a moved one loses what waits for a time it no longer has; a new number or new values go into what
--- waits. By row, because the expansion updates thousands at once and changes none of this.
-create function outbox_engine.after_member_change() returns trigger
-language plpgsql security definer set search_path = ''
+-- Members who were moved lose what waits for a time they no longer have. The settings of this and the next function: be they few
+-- or a hundred thousand, the messages of each are found by index.
+create function outbox_engine.follow_times(p_campaigns text[], p_external_ids text[]) returns void
+language plpgsql set search_path = '' set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
 begin
-  if (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
-    perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was moved to another time')
-    from public.campaigns k
-    join public.campaign_occurrences o on o.campaign = k.name and o.external_id = new.external_id
-    where k.name = new.campaign and o.outbox_id is not null and not o.taken_back
-      and case k.schedule
-        when 'reminder'
-        then not coalesce(outbox_engine.is_time_of(k, new.event_at, coalesce(new.timezone, k.timezone), o.occurs_at), false)
-        -- The same local time is still to come where the member is now. Where it is past, what waits is all there will be.
-        when 'cron'
-        then new.timezone <> old.timezone and k.timezone is null and outbox_engine.instant_of(o.stands_for, new.timezone) > v_now
-      end
-    having count(*) > 0;
-    -- What stands for a time that the new event has as well ends with the new event, not with the old one.
-    update public.outbox x
-    set expires_at = outbox_engine.expiry_of(x.send_at, o.occurs_at, new.event_at)
-    from public.campaign_occurrences o
-    join public.campaigns k on k.name = o.campaign and k.schedule = 'reminder'
-    where o.campaign = new.campaign and o.external_id = new.external_id and not o.taken_back and x.id = o.outbox_id
-      and x.queue is not null;
+  perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was moved to another time')
+  from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
+  join public.campaigns k on k.name = u.campaign and k.schedule <> 'once'
+  join public.campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
+  join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+  where o.outbox_id is not null and not o.taken_back
+    and case k.schedule
+      when 'reminder'
+      then not coalesce(outbox_engine.is_time_of(k, m.event_at, coalesce(m.timezone, k.timezone), o.occurs_at), false)
+      -- The same local time is still to come where the member is now. Where it is past, what waits is all there will be.
+      else k.timezone is null and outbox_engine.instant_of(o.stands_for, m.timezone) > v_now
+        and outbox_engine.instant_of(o.stands_for, m.timezone) <> o.occurs_at
+    end
+  having count(*) > 0;
+  -- What stands for a time that the new event has as well ends with the new event, not with the old one.
+  update public.outbox x
+  set expires_at = outbox_engine.expiry_of(x.send_at, o.occurs_at, m.event_at)
+  from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
+  join public.campaigns k on k.name = u.campaign and k.schedule = 'reminder'
+  join public.campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
+  join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+  where not o.taken_back and x.id = o.outbox_id and x.queue is not null;
+end
+$$;
+
+-- A new number or new values go into what waits.
+create function outbox_engine.follow_values(p_campaigns text[], p_external_ids text[]) returns void
+language plpgsql set search_path = '' set jit = off set enable_nestloop = on set enable_seqscan = off
+as $$
+begin
+  update public.outbox x
+  set recipient = m.recipient, parameters = m.parameters
+  from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
+  join public.campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
+  join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+  where not o.taken_back and x.id = o.outbox_id and x.queue is not null;
+end
+$$;
+
+-- Runs after members were updated, once for all of them: an import changes a hundred thousand. A plan made for one row and kept
+-- would compare each of them with all, hence the setting.
+create function outbox_engine.after_members_changed() returns trigger
+language plpgsql security definer set search_path = '' set enable_nestloop = off
+as $$
+declare
+  r record;
+begin
+  select array_agg(x.campaign) filter (where x.moved) as moved_campaigns,
+    array_agg(x.external_id) filter (where x.moved) as moved,
+    array_agg(x.campaign) filter (where x.changed) as changed_campaigns,
+    array_agg(x.external_id) filter (where x.changed) as changed
+  into r
+  from (
+    select n.campaign, n.external_id, (n.event_at, n.timezone) is distinct from (w.event_at, w.timezone) as moved,
+      (n.recipient, n.parameters) is distinct from (w.recipient, w.parameters) as changed
+    from were w
+    join are n using (campaign, external_id)
+  ) x;
+  if r.moved is not null then
+    perform outbox_engine.follow_times(r.moved_campaigns, r.moved);
   end if;
-  if (new.recipient, new.parameters) is distinct from (old.recipient, old.parameters) then
-    update public.outbox x
-    set recipient = new.recipient, parameters = new.parameters
-    from public.campaign_occurrences o
-    where o.campaign = new.campaign and o.external_id = new.external_id and not o.taken_back and x.id = o.outbox_id
-      and x.queue is not null;
+  if r.changed is not null then
+    perform outbox_engine.follow_values(r.changed_campaigns, r.changed);
   end if;
   return null;
 end
 $$;
-create trigger campaign_members_changed after update on public.campaign_members for each row
-  when ((old.event_at, old.timezone, old.recipient, old.parameters)
-    is distinct from (new.event_at, new.timezone, new.recipient, new.parameters))
-  execute function outbox_engine.after_member_change();
+create trigger campaign_members_changed after update on public.campaign_members
+  referencing old table as were new table as are for each statement execute function outbox_engine.after_members_changed();
 
 -- Runs after members were deleted, also with their campaign.
 create function outbox_engine.after_members_gone() returns trigger

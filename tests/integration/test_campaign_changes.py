@@ -35,6 +35,21 @@ async def test_a_new_number_new_values_and_a_new_text_reach_what_waits(db: Conne
     assert rows(db, "recipient, body, status") == [(number(7), "Bye Grace", "sent")]
 
 
+def test_one_statement_may_move_some_members_and_give_others_new_values(db: Connection) -> None:
+    campaign(db, offsets=["-1 hour"], window_start="12:30", window_end="20:00", late_limit="1 day")
+    for n, external_id in enumerate(("kept", "moved", "renamed")):
+        member(db, external_id, n=n, event_at="2026-11-24 13:00:30+00")
+        db.execute("select public.outbox_expand_campaigns(1000)")
+
+    db.execute(
+        "update public.campaign_members set"
+        " event_at = case external_id when 'moved' then '2026-11-30 12:00+00' else event_at end,"
+        " parameters = case external_id when 'renamed' then '{\"name\": \"Grace\"}' else parameters end"
+    )
+
+    assert rows(db, "status, parameters ->> 'name'") == [("scheduled", "Ada"), ("cancelled", "Ada"), ("scheduled", "Grace")]
+
+
 async def test_a_campaigns_new_template_sender_and_priority_reach_what_waits(db: Connection, rig: Rig) -> None:
     template(db, "other", body="Other {{name}}")
     once(db)
