@@ -31,6 +31,10 @@ TYPOGRAPHIC = "‘’‚“”„–—…•\u00a0\u2009\u200b"
 
 texts = st.one_of(
     st.text(st.sampled_from(ALPHABET + EXTENSION), min_size=1, max_size=500),
+    # Mostly plain, so that the one character that straddles two parts decides.
+    st.lists(st.tuples(st.integers(0, 160), st.sampled_from(EXTENSION)), min_size=1, max_size=8).map(
+        lambda runs: "".join("a" * plain + extended for plain, extended in runs)
+    ),
     st.text(st.sampled_from(ALPHABET + "ąЖ語😀👍🏽"), min_size=1, max_size=300),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=100),
 )
@@ -45,12 +49,41 @@ def test_parts_are_counted_as_the_standard_says(db: Connection, text: str) -> No
     assert set(answer["beyond_gsm7"]) == set(text) - set(ALPHABET + EXTENSION)
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a" * 152 + "€" + "a" * 152, 3),
+        ("a" * 151 + "€" + "a" * 153, 2),
+        ("€" * 80, 1),
+        ("€" * 81, 2),
+        ("€" * 152, 2),
+        ("€" * 153, 3),
+        ("a" + "€" * 152, 2),
+        ("a" * 2000, 14),
+        ("[" * 2000, 27),
+    ],
+)
+def test_an_escape_sequence_is_not_split_between_two_parts(db: Connection, text: str, parts: int) -> None:
+    assert one(db, "select outbox_engine.parts_of(%s)", [text]) == parts
+    assert count(text) == (parts, "GSM-7")
+
+
 def count(text: str) -> tuple[int, str]:
     if set(text) <= set(ALPHABET + EXTENSION):
-        septets = sum(2 if character in EXTENSION else 1 for character in text)
-        return (1 if septets <= 160 else math.ceil(septets / 153)), "GSM-7"
+        widths = [2 if character in EXTENSION else 1 for character in text]
+        return (1 if sum(widths) <= 160 else filled(widths)), "GSM-7"
     units = len(text.encode("utf-16-le")) // 2
     return (1 if units <= 70 else math.ceil(units / 67)), "UCS-2"
+
+
+def filled(widths: list[int]) -> int:
+    """Parts of 153 septets, filled with one character after the other."""
+    parts = [0]
+    for width in widths:
+        if parts[-1] + width > 153:
+            parts.append(0)
+        parts[-1] += width
+    return len(parts)
 
 
 @relaxed
