@@ -135,17 +135,26 @@ end
 $$;
 
 -- For checks of many rows at once: placeholders that a row must bring, how long the text is without values, and how much a row's
--- values can add per character at most (they may stand in the text several times; a look-alike may become three dots).
+-- values can add per character at most (each may stand in the text several times). With look-alikes replaced no text has more
+-- characters than it had bytes before, and a character becomes three at most, such as the dots of an ellipsis.
 create function outbox_engine.text_bounds(t public.templates, out required text[], out literal integer, out most integer)
 language sql immutable set search_path = ''
 as $$
   select
     array(select n from unnest(outbox_engine.placeholders(t.body)) n where t.defaults ->> n is null),
-    (char_length(t.body) + u.uses * char_length(t.defaults::text)) * f.factor,
-    u.uses * f.factor
-  from
-    (select count(*)::integer as uses from regexp_matches(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', 'g')) u,
-    (select case when t.plain then 3 else 1 end as factor) f
+    case when t.plain
+      then octet_length(t.body) + u.uses * octet_length(t.defaults::text)
+      else char_length(t.body) + u.uses * char_length(t.defaults::text)
+    end,
+    u.uses * case when t.plain then 3 else 1 end
+  from (
+    select coalesce(max(n.uses), 0) as uses
+    from (
+      select count(*)::integer as uses
+      from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+      group by m[1]
+    ) n
+  ) u
 $$;
 
 -- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too long. An edit of the

@@ -194,6 +194,30 @@ def test_an_edit_that_would_leave_somebody_without_a_text_is_refused(db: Connect
     assert ("'m' of campaign 'c'" if user == "member" else "waiting message") in str(refused.value) or change[:6] == "delete"
 
 
+GROWING = st.text(st.sampled_from("a'\"\\\n…\u0344\u0958\ufb2c\U0001d160é😀"), min_size=1, max_size=20)
+
+
+@relaxed
+@given(start=GROWING, default=GROWING, value=GROWING, plain=st.booleans(), times=st.integers(1, 3))
+def test_no_text_is_longer_than_the_bound_that_spares_most_rows_a_check(
+    db: Connection, start: str, default: str, value: str, plain: bool, times: int
+) -> None:
+    body = start + "{{a}}{{b}}" + "{{b}}" * times
+    longest, bound = db.execute(
+        "select char_length(outbox_engine.text_of(t, p)), b.literal + b.most * char_length(p::text)"
+        " from (select row('t', %s, %s, %s, null, 1, now())::public.templates as t, %s::jsonb as p) x,"
+        " outbox_engine.text_bounds(t) b",
+        [body, Jsonb({"a": default}), plain, Jsonb({"b": value})],
+    ).fetchall()[0]
+    assert int(str(longest)) <= int(str(bound))
+
+
+def test_a_long_text_without_look_alikes_leaves_few_rows_to_check(db: Connection) -> None:
+    template(db, body="Hi {{name}}{{a}}{{b}}" + "x" * 1800, defaults={"a": "1", "b": "2"}, plain=True)
+    bound = "select literal + most * char_length(%s::text) from public.templates t, outbox_engine.text_bounds(t)"
+    assert int(one(db, bound, ['{"name": "Ada Lovelace"}'])) <= 2000
+
+
 def test_an_edit_is_free_where_nobody_waits_and_activation_looks_again(db: Connection) -> None:
     template(db)
     campaign(db, status="draft")
