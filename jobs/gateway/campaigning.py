@@ -48,12 +48,31 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class Odd:
+    """A character for which so many texts leave GSM-7, though their template does not; ``external_id`` is one of the members.
+
+    ``replaceable`` where the template's ``plain`` would put another in its place.
+    """
+
+    character: str
+    replaceable: bool
+    messages: int
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
-    """What is to come of one stretch of members, by country, and what is not, by problem."""
+    """What is to come of one stretch of members, by country, and what is not, by problem.
+
+    ``warning`` is the template's, where all its texts leave GSM-7, and ``odd`` where some do.
+    """
 
     members: int
     countries: tuple[Counted, ...]
     problems: tuple[Counted, ...]
+    template: str
+    warning: str | None
+    odd: tuple[Odd, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +177,14 @@ class Campaigning:
             answer = await self._rpc.call(
                 "outbox_campaign_costs", {"p_campaign": campaign, "p_after": after, "p_most": stretch}
             )
-            yield Costs(answer["members"], _countries(answer), _problems(answer["problems"], "problem"))
+            yield Costs(
+                members=answer["members"],
+                countries=_countries(answer),
+                problems=_problems(answer["problems"], "problem"),
+                template=answer["template"],
+                warning=answer["warning"],
+                odd=tuple(Odd(**row) for row in answer["beyond_gsm7"]),
+            )
             after = answer["next"]
 
     async def switch(self, campaign: str, status: str, *, most: int = 5000) -> Switched:

@@ -197,7 +197,8 @@ end
 $$;
 
 -- Called by `outbox campaign preview` and `start`, a stretch of members at a time, until `next` is null: what is to come by
--- country, and by problem. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages
+-- country, and by problem; the template's warning, or without one the characters for which texts leave GSM-7, each with whether
+-- `plain` would replace it and the first member whose value it is. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages
 -- they stop depends on what else goes out.
 create function public.outbox_campaign_costs(p_campaign text, p_after text, p_most integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -211,10 +212,11 @@ declare
     where m.campaign = v_campaign.name and m.external_id > p_after
     order by m.external_id
     limit p_most);
+  v_warning text := (select t.warning from public.templates t where t.name = v_campaign.template);
 begin
   return (
     with texts as materialized (
-      select t.country, t.parts, regexp_replace(t.problem, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g') as problem
+      select t.external_id, t.body, t.country, t.parts, regexp_replace(t.problem, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g') as problem
       from outbox_engine.coming_texts(
         v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
     ),
@@ -223,11 +225,21 @@ begin
     ),
     problems as (
       select problem, count(*) as messages from texts where problem is not null group by problem
+    ),
+    odd as (
+      select substring(t.body from outbox_engine.beyond_gsm7()) as character,
+        outbox_engine.plain_text(t.body) !~ outbox_engine.beyond_gsm7() as replaceable, count(*) as messages, min(t.external_id) as external_id
+      from texts t
+      where v_warning is null and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
+      group by 1, 2
     )
     select jsonb_build_object(
       'members', cardinality(v_members),
       'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
       'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
+      'template', v_campaign.template,
+      'warning', v_warning,
+      'beyond_gsm7', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]') from odd x),
       'next', case when cardinality(v_members) = p_most then v_members[p_most] end));
 end
 $$;

@@ -181,6 +181,33 @@ async def test_preview_start_pause_report_and_stop(
     assert sum(step["sent"] for step in figures["timeline"]) == 2
 
 
+def test_preview_and_start_name_the_characters_that_make_texts_cost_double(outbox: Any, db: Connection) -> None:
+    names = ["Ada", "O’Hara", "Zoe", "D’Arcy", "语"]
+    db.execute(
+        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        " select 'c', 'm' || place, '+1201555010' || place, 'UTC', '2026-10-27', jsonb_build_object('name', name)"
+        " from unnest(%s::text[]) with ordinality n (name, place)",
+        [names],
+    )
+    apostrophe = (
+        "'’' is not in GSM-7, so in 4 texts, such as member 'm2' gets, a part holds 70 characters instead of 160;"
+        " plain = true replaces look-alikes"
+    )
+    letter = "'语' is not in GSM-7, so in 2 texts, such as member 'm5' gets, a part holds 70 characters instead of 160"
+    told = json.loads(outbox("preview", "c", "--json").stdout)
+    assert told["costs"]["warnings"] == [apostrophe, letter]
+    for command in ("preview", "start"):
+        ran = outbox(command, "c")
+        assert " ".join(f"{apostrophe} {letter}".split()) in " ".join((ran.stdout + ran.stderr).split()), command
+
+    db.execute("update public.templates set body = 'It’s time, {{name}}'")
+    warning = (
+        "template 'hi': '’' at character 3 is not in GSM-7, so a part holds 70 characters instead of 160;"
+        " plain = true replaces look-alikes"
+    )
+    assert json.loads(outbox("start", "c", "--yes", "--json").stdout)["warnings"] == [warning]
+
+
 def test_a_campaign_that_somebody_could_get_no_text_from_does_not_start(outbox: Any, db: Connection) -> None:
     db.execute(
         "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"

@@ -1,23 +1,30 @@
 """What a campaign will cost: every member's messages, by country."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
-from jobs.gateway.campaigning import Campaigning, Counted
+from jobs.gateway.campaigning import Campaigning, Counted, Odd
 from scheduler.commands.operator import progress
+
+_CHARACTERS_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The whole campaign, before caps and budgets. Of a cron campaign, one time of each member."""
+    """The whole campaign, before caps and budgets. Of a cron campaign, one time of each member.
+
+    ``warnings`` say in words which characters make texts take more than twice the parts.
+    """
 
     members: int
     countries: tuple[Counted, ...]
     problems: tuple[Counted, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def messages(self) -> int:
@@ -34,18 +41,39 @@ async def count(campaigns: Campaigning, name: str) -> Total:
     messages: Counter[str | None] = Counter()
     parts: Counter[str | None] = Counter()
     problems: Counter[str | None] = Counter()
+    warnings: list[str] = []
+    odd: dict[str, Odd] = {}
     with progress("members counted", None) as show:
         async for costs in campaigns.costs(name):
             members += costs.members
             messages.update({country.name: country.messages for country in costs.countries})
             parts.update({country.name: country.parts for country in costs.countries})
             problems.update({problem.name: problem.messages for problem in costs.problems})
+            warnings = [] if costs.warning is None else [f"template {costs.template!r}: {costs.warning}"]
+            for one in costs.odd:
+                before = odd.get(one.character, one)
+                odd[one.character] = replace(before, messages=one.messages + (before.messages if before is not one else 0))
             show(members)
     return Total(
         members=members,
         countries=tuple(Counted(country, messages[country], amount) for country, amount in parts.most_common()),
         problems=tuple(Counted(problem, amount) for problem, amount in problems.most_common()),
+        warnings=(*warnings, *_in_words(odd.values())),
     )
+
+
+def _in_words(odd: Iterable[Odd]) -> Iterator[str]:
+    by_messages = sorted(odd, key=lambda one: -one.messages)
+    for one in by_messages[:_CHARACTERS_NAMED]:
+        texts = "1 text" if one.messages == 1 else f"{one.messages:,} texts"
+        hint = "; plain = true replaces look-alikes" if one.replaceable else ""
+        yield (
+            f"{one.character!r} is not in GSM-7, so in {texts}, such as member {one.external_id!r} gets,"
+            f" a part holds 70 characters instead of 160{hint}"
+        )
+    if by_messages[_CHARACTERS_NAMED:]:
+        more = sum(one.messages for one in by_messages[_CHARACTERS_NAMED:])
+        yield f"{len(by_messages) - _CHARACTERS_NAMED:,} other characters are not in GSM-7 either, in {more:,} texts"
 
 
 def table_of(countries: tuple[Counted, ...]) -> RenderableType:

@@ -25,7 +25,7 @@ def preview(
     """Show the first messages to come as if the campaign ran from now on, and what all of them cost by country.
 
     Nothing is written. The rows take caps and budgets into account; the costs are before caps and budgets, and of a cron
-    campaign those of one time of each member.
+    campaign those of one time of each member. A character that makes texts take more than twice the parts is named.
     """
 
     async def work(operating: Operating) -> int:
@@ -42,6 +42,8 @@ def preview(
             out.print(costs.table_of(total.countries))
         for problem in total.problems:
             out.print(Text(f"{problem.messages:,} will not go: {scrub(problem.name or '')}", "yellow"))
+        for warning in total.warnings:
+            out.print(Text(scrub(warning), "yellow"))
         return 0
 
     return operate(work)

@@ -30,12 +30,14 @@ def start(
         if not as_json:
             for problem in total.problems:
                 console().print(f"{problem.messages:,} will not go: {scrub(problem.name or '')}")
+            for warning in total.warnings:
+                console().print(scrub(warning))
         question = f"Start {name}: {total.messages:,} messages of {total.parts:,} parts to {total.members:,} members?"
         if not agreed(question, yes=yes):
             console().print("nothing was changed")
             return 1
         switched = await operating.campaigns.switch(name, "active")
-        _say(name, switched, as_json=as_json, messages=total.messages, parts=total.parts)
+        _say(name, switched, as_json=as_json, messages=total.messages, parts=total.parts, warnings=total.warnings)
         return 0
 
     return operate(work)
@@ -67,7 +69,7 @@ def stop(name: Name, *, as_json: AsJson = False) -> int:
     return operate(work)
 
 
-def _say(name: str, switched: Switched, *, as_json: bool, **more: int) -> None:
+def _say(name: str, switched: Switched, *, as_json: bool, **more: object) -> None:
     if as_json:
         say_json({"campaign": name, "switched": switched, **more})
         return
