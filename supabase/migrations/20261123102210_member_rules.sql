@@ -115,8 +115,15 @@ begin
 end
 $$;
 
--- A message that the engine wanted back came back unsent: its time may be used again, and its member is looked at anew, who may have
--- that time once more.
+-- Members whose message came back unsent. The campaigns job looks at them anew; whoever cancels the message has its row locked and
+-- would wait here for someone who changes the member and waits for that row.
+create table outbox_engine.campaign_returns (
+  campaign text not null,
+  external_id text not null
+);
+alter table outbox_engine.campaign_returns enable row level security;
+
+-- A message that the engine wanted back came back unsent: its time may be used again, and its member may have that time once more.
 create function outbox_engine.after_campaign_cancel() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -127,10 +134,8 @@ begin
     where outbox_id = new.id and not taken_back and coalesce(reason, new.error) is not null
     returning campaign, external_id
   )
-  update public.campaign_members m
-  set next_at = outbox_engine.now(), handled_until = null
-  from free f
-  where m.campaign = f.campaign and m.external_id = f.external_id;
+  insert into outbox_engine.campaign_returns (campaign, external_id)
+  select campaign, external_id from free;
   return null;
 end
 $$;

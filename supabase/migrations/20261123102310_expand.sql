@@ -153,6 +153,28 @@ begin
 end
 $$;
 
+-- Members whose message came back unsent are due again, but for those whom somebody is just changing: they wait for a later call.
+create function outbox_engine.replan_returns(p_now timestamptz, p_most integer) returns void
+language sql set search_path = ''
+as $$
+  with back as materialized (
+    select m.campaign, m.external_id
+    from outbox_engine.campaign_returns r
+    join public.campaign_members m on m.campaign = r.campaign and m.external_id = r.external_id
+    limit p_most
+    for no key update of m skip locked
+  ),
+  due as (
+    update public.campaign_members m
+    set next_at = p_now, handled_until = null
+    from back b
+    where m.campaign = b.campaign and m.external_id = b.external_id
+  )
+  delete from outbox_engine.campaign_returns r
+  where (r.campaign, r.external_id) in (select campaign, external_id from back)
+    or not exists (select from public.campaign_members m where m.campaign = r.campaign and m.external_id = r.external_id)
+$$;
+
 -- A campaign that cannot be expanded must not keep the others waiting. It is tried again at every call, and told of once an hour.
 create function outbox_engine.expand_or_tell(c public.campaigns, p_now timestamptz, p_most integer) returns integer
 language plpgsql set search_path = ''
@@ -219,6 +241,7 @@ declare
   v_count integer;
 begin
   perform outbox_engine.note_tick('campaigns', '', '', '');
+  perform outbox_engine.replan_returns(v_now, p_most);
   for v_campaign in
     select * from public.campaigns
     where recheck_after is not null or replan_after is not null

@@ -104,6 +104,24 @@ async def test_a_time_withdrawn_in_a_request_and_wanted_again_is_used_again(
     assert reasons(db) == [None]
 
 
+async def test_what_comes_back_waits_for_nobody_who_changes_its_member(
+    db: Connection, other: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    await reminder_in_a_request(db, rig, clocks)
+    db.execute("update public.campaign_members set event_at = %s", [LATER])
+    other.execute("update public.campaign_members set recipient = %s", [number(7)])
+
+    db.execute("set lock_timeout = '2s'")
+    db.execute(GIVE_BACK)
+    await rig.tick("campaigns")
+    assert rows(db) == [("cancelled",)]
+    other.commit()
+    clocks.set("2026-11-27 08:00:01+00")
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db, "recipient, status") == [(number(1), "cancelled"), (number(7), "sent")]
+
+
 async def test_a_message_that_an_app_cancelled_does_not_come_again(db: Connection, rig: Rig, clocks: Clocks) -> None:
     await reminder_in_a_request(db, rig, clocks)
     db.execute("select public.outbox_cancel(array_agg(id), false) from public.outbox")
