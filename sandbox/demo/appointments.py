@@ -89,7 +89,7 @@ class Book:
         self._db.execute(_EXAMPLE.read_text(encoding="utf-8").encode())
         for one in self._appointments.booked:
             self._db.execute(_BOOK, [one.patient, one.phone, one.timezone, one.starts_at])
-        return "an app books six appointments in three time zones: reminders follow by a trigger, none was asked for"
+        return "an app books six appointments in three time zones: reminders an hour before follow by a trigger, a day is past"
 
     def move(self) -> str:
         moved = self._appointments.moved_to

@@ -70,9 +70,10 @@ def look(db: Connection) -> Snapshot:
 
 
 def reminders(db: Connection) -> dict[str, int]:
-    """What became of the messages that campaigns made, by status."""
+    """What became of each time that a campaign stood for: its message's status, or in two words why it became none."""
     counts = db.execute(
-        "select status, count(*) from public.outbox where campaign is not null group by 1 order by 1"
+        "select coalesce(o.status, split_part(c.reason, ':', 1)), count(*) from public.campaign_occurrences c"
+        " left join public.outbox o on o.id = c.outbox_id group by 1 order by 1"
     ).fetchall()
     return {str(status): int(str(count)) for status, count in counts}
 

@@ -12,8 +12,8 @@ class Verdict:
     """What the demo came to. ``seconds`` are from the first insert to the last final state.
 
     ``lost`` were never accepted by the provider, ``sent_twice`` more often than once, ``sent_wrongly`` though they must not be.
-    ``stuck`` rows had no final status when the demo gave up; ``statuses``, and those of the ``reminders`` among them, are ours:
-    none of these says anything about the others. ``messages`` counts what was inserted, without the reminders.
+    ``stuck`` rows had no final status when the demo gave up; ``statuses`` are ours, and so are the ``reminders``: what
+    became of each, those that were too late to become a message included. ``messages`` counts what was inserted, without them.
     """
 
     messages: int

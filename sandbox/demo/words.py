@@ -15,7 +15,7 @@ _INSERT = "insert into outbox (recipient, body) values ($$+12025550123$$, $$Hell
 
 
 def result(verdict: Verdict) -> str:
-    """The verdict in two sentences."""
+    """The verdict in two or three sentences."""
     counts = ", ".join(f"{count} {status}" for status, count in verdict.statuses.items())
     wrong = [
         f"{count} {what}"
@@ -26,9 +26,11 @@ def result(verdict: Verdict) -> str:
         )
         if count
     ]
+    reminded = ", ".join(f"{count} {outcome}" for outcome, count in verdict.reminders.items())
     return (
         f"{verdict.messages} messages in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
-        f"By the provider's own books {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
+        + (f"The appointments' reminders, a day and an hour before each: {reminded}.\n" if reminded else "")
+        + f"By the provider's own books {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
     )
 
 
