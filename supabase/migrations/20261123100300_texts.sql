@@ -71,18 +71,19 @@ as $$
 $$;
 
 -- The text with typographic look-alikes replaced by what GSM-7 has: quotes, dashes, blanks, dots. Letters stay what they are, but
--- accents that stand apart join their letter. For texts that should not cost double for the sake of a curly quote.
+-- accents that stand apart join their letter. For texts that should not cost double for the sake of a curly quote. Most texts are
+-- ASCII without a grave accent or a tab, where there is nothing to replace: looking takes a small part of the time of replacing.
 create function outbox_engine.plain_text(p_text text) returns text
 language sql immutable set search_path = ''
 as $$
-  select replace(
+  select case when p_text !~ '[^\u0001-\u0008\u000a-\u005f\u0061-\u007f]' then p_text else replace(
     translate(
       normalize(p_text, nfc),
       E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
         || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t\u200b\u200c\u200d\u2060\ufeff\u00ad',
       E'\'\'\'\'\'\'\'\'\'"""""""---------' || '        '
     ),
-    E'\u2026', '...')
+    E'\u2026', '...') end
 $$;
 
 -- A template's text for one row.

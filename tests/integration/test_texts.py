@@ -95,6 +95,12 @@ def test_look_alikes_replaced_leave_a_text_of_gsm_7(db: Connection, text: str) -
     assert [c for c in plain if c.isalnum()] == [c for c in text if c.isalnum()]
 
 
+@relaxed
+@given(text=st.text(st.characters(codec="ascii", exclude_characters="\x00"), min_size=1, max_size=50))
+def test_of_ascii_only_grave_accents_and_tabs_are_look_alikes(db: Connection, text: str) -> None:
+    assert one(db, "select outbox_engine.plain_text(%s)", [text]) == text.replace("`", "'").replace("\t", " ")
+
+
 def test_a_template_says_which_character_costs_and_may_have_it_replaced(db: Connection) -> None:
     template(db, body="It’s time, {{name}} …")
     assert one(db, "select warning from public.templates").startswith("'’' at character 3 is not in GSM-7")
