@@ -43,11 +43,11 @@ _SCHEDULED = """
     from generate_series(%(first)s::bigint, %(last)s::bigint) n
     cross join lateral (select now() + interval '1 day' + interval '80 days' * random() as at) t
 """
-_CLAIM = (
+CLAIM = (
     "select public.outbox_claim(%s, 'bench', 'sinch', 'bench', 'bench', 'bench', 30, 10, 8::smallint, 1000::smallint, %s, null,"
     " 1000000, null, true)"
 )
-_ACCEPT = "select public.outbox_accept(%s::uuid[], %s, 'bench', 30, 300)"
+ACCEPT = "select public.outbox_accept(%s::uuid[], %s, 'bench', 30, 300)"
 _RECORD = (
     "select public.outbox_record_reports('webhook', %(batches)s, %(recipients)s, array_fill('delivered'::text, %(n)s),"
     " array_fill('0'::text, %(n)s), array_fill(now()::text, %(n)s), array_fill(''::text, %(n)s), array_fill('{}'::text, %(n)s))"
@@ -124,12 +124,12 @@ def _round(db: Connection) -> Iterator[tuple[str, tuple[float, float]]]:
         f"select '+1' || (6020000000 + n), 'Your table is ready. See you soon!' from generate_series(1, {DUE}) n"
     )
     meter = _Meter(db)
-    [[claim]] = db.execute(_CLAIM, [str(uuid4()), DUE]).fetchall()
+    [[claim]] = db.execute(CLAIM, [str(uuid4()), DUE]).fetchall()
     yield "claim", meter.lap()
 
     dispatches: list[dict[str, list[str]]] = claim["dispatches"]  # type: ignore[index]
     ids = [str(dispatch["dispatch_id"]) for dispatch in dispatches]
-    db.execute(_ACCEPT, [ids, [f"batch {one}" for one in ids]])
+    db.execute(ACCEPT, [ids, [f"batch {one}" for one in ids]])
     yield "accept", meter.lap()
 
     for one, dispatch in zip(ids, dispatches, strict=True):
