@@ -1,4 +1,4 @@
-"""Where a claim and an acceptance spend their time: ``python -m benchmarks.explain`` prints the plans with the time of each step."""
+"""Where a claim and an acceptance spend their time: ``python -m benchmarks.explain`` prints each step with its time."""
 
 from uuid import uuid4
 
