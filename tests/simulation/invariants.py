@@ -167,8 +167,8 @@ class Ledger:
         said = delivered or [report for a in current for report in self._said(a)]
         best = max(said, key=_worth, default=None)
         if best is None or best.status in ("sent", "dispatched"):
-            if not current and row["status"] == "failed" and all(self._came_back(a) for a in known):
-                return  # The provider sent the earlier ones back and refused the last.
+            if not current and row["status"] in _UNSENT and all(self._came_back(a) for a in known):
+                return  # The provider sent the earlier ones back, and the last never went out.
             if row["status"] != "unknown" or row["error"] != "no report":
                 yield f"the last word was {best and best.status}, the row says {row['error']!r}"
         elif best.status == "aborted" and best.code == 404 and row["attempts"] < 5:
