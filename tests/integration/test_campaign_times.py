@@ -5,9 +5,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
+from random import Random
 from zoneinfo import ZoneInfo
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -150,6 +152,40 @@ def test_many_schedulers_at_once_make_each_message_once(stack: LocalStack, db: C
     expand(stack.admin_url, 37)  # while others are at work, counts may wait for the next call
     counts = db.execute("select name, member_count, message_count from public.campaigns order by 1").fetchall()
     assert counts == [("daily", 600, 1200), ("once", 600, 0)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_clock_that_jumps_back_and_forth_by_seconds_makes_each_message_once(
+    stack: LocalStack, db: Connection, clocks: Clocks, seed: int
+) -> None:
+    """As when the database moves to a host whose clock is seconds behind. No process asks a clock of its own."""
+    random = Random(seed)
+    clocks.set("2026-11-24 12:00+00")
+    template(db)
+    campaign(db, "minutes", schedule="cron", cron_expression="* * * * *", timezone="UTC")
+    campaign(db, "visits", offsets=[f"-{n} minutes" for n in range(21, 29)])
+    member(db, n=1, to="minutes", zone=None)
+    member(db, n=2, to="visits", event_at="2026-11-24 12:30+00")
+
+    for step in random.choices([-9, -2, 3, 8, 25, 61], k=40):
+        clocks.move(f"{step} seconds")
+        with ThreadPoolExecutor(2) as threads:
+            for worker in [threads.submit(expand, stack.admin_url, 5) for _ in range(2)]:
+                worker.result()
+
+    clocks.set("2026-11-24 12:20+00")
+    expand(stack.admin_url, 5)
+
+    made: dict[str, list[datetime]] = {"minutes": [], "visits": []}
+    for name, at in db.execute(
+        "select o.campaign, c.occurs_at from public.outbox o"
+        " left join public.campaign_occurrences c on c.outbox_id = o.id order by 2"
+    ):
+        assert isinstance(at, datetime)
+        made[str(name)].append(at)
+    noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    assert made["minutes"] == [noon + timedelta(minutes=n) for n in range(1, 22)]
+    assert made["visits"] == [noon + timedelta(minutes=n) for n in range(2, 10)]
 
 
 def expand(url: str, most: int) -> None:
