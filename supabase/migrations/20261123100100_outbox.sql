@@ -159,5 +159,7 @@ create table outbox_engine.doubles (
   primary key (outbox_id, dispatch_id, batch_id)
 );
 alter table outbox_engine.doubles enable row level security;
+create index doubles_batch on outbox_engine.doubles (batch_id);
+create index doubles_dispatch on outbox_engine.doubles (dispatch_id);
 
 notify pgrst, 'reload schema';

@@ -83,6 +83,7 @@ begin
   on conflict do nothing;
   if found then
     perform outbox_engine.tell_doubles(v_now);
+    perform outbox_engine.match_waiting_reports(p_dispatches);
   end if;
 
   if v_new is null then

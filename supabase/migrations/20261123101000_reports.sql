@@ -45,29 +45,36 @@ as $$
   )
 $$;
 
--- Finds the message each report is about, by batch and number, else by the reference it carries. Writes it into the trail,
--- where its key stops repeats, and answers what was news. What belongs to no known batch waits.
+-- Finds the message each report is about, by batch and number, else by the reference it carries, else by a second batch that is known
+-- of a dispatch. Writes it into the trail, where its key stops repeats, and answers what was news. What belongs to no known batch
+-- waits.
 create function outbox_engine.file_reports(p_reports outbox_engine.report[], p_source text, p_now timestamptz)
 returns table (outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz)
 language sql set search_path = ''
 as $$
   with located as materialized (
-    select r.*, coalesce(b.outbox_id, f.outbox_id) as outbox_id, coalesce(b.dispatch_id, f.dispatch_id) as dispatch_id,
-      coalesce(b.provider, f.provider) as provider
+    select r.*, coalesce(b.outbox_id, f.outbox_id, s.outbox_id) as outbox_id,
+      coalesce(b.dispatch_id, f.dispatch_id, s.dispatch_id) as dispatch_id
     from unnest(p_reports) r
     left join lateral (
-      select m.outbox_id, m.dispatch_id, d.provider
+      select m.outbox_id, m.dispatch_id
       from outbox_engine.dispatches d
       join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = r.recipient
       where d.batch_id = r.batch_id
       limit 1
     ) b on true
     left join lateral (
-      select m.outbox_id, m.dispatch_id, d.provider
-      from outbox_engine.dispatches d
-      join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = r.recipient
-      where b.outbox_id is null and d.id = r.reference
+      select m.outbox_id, m.dispatch_id
+      from outbox_engine.dispatch_members m
+      where b.outbox_id is null and m.dispatch_id = r.reference and m.recipient = r.recipient
     ) f on true
+    left join lateral (
+      select m.outbox_id, m.dispatch_id
+      from outbox_engine.doubles x
+      join outbox_engine.dispatch_members m on m.dispatch_id = x.dispatch_id and m.recipient = r.recipient
+      where b.outbox_id is null and f.outbox_id is null and x.batch_id = r.batch_id
+      limit 1
+    ) s on true
   ),
   waiting as (
     insert into outbox_engine.waiting_reports (key, batch_id, reference, report, source, received_at)
@@ -280,7 +287,7 @@ begin
 end
 $$;
 
--- Reports that came before their batch was known.
+-- Reports that came before their batch was known. What names a number that the batch does not have goes on waiting for its end.
 create function outbox_engine.match_waiting_reports(p_dispatches uuid[]) returns void
 language plpgsql set search_path = ''
 as $$
@@ -291,8 +298,12 @@ begin
   for v_source, v_reports in
     with matched as (
       delete from outbox_engine.waiting_reports w
-      using outbox_engine.dispatches d
-      where d.id = any (p_dispatches) and (w.batch_id = d.batch_id or w.reference = d.id)
+      using (
+        select id, batch_id from outbox_engine.dispatches where id = any (p_dispatches)
+        union all
+        select dispatch_id, batch_id from outbox_engine.doubles where dispatch_id = any (p_dispatches)
+      ) d, outbox_engine.dispatch_members m
+      where (w.batch_id = d.batch_id or w.reference = d.id) and m.dispatch_id = d.id and m.recipient = (w.report).recipient
       returning w.source, w.report
     )
     select source, array_agg(report) from matched group by source

@@ -200,6 +200,36 @@ async def test_reports_of_unknown_batches_wait_fourteen_days(rig: Rig, gateway: 
     assert db.execute("select count(*) from outbox_engine.waiting_reports").fetchone() == (0,)
 
 
+async def test_a_report_on_a_number_its_batch_does_not_have_waits_no_longer_than_that(
+    rig: Rig, gateway: Gateway, db: Connection
+) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    await gateway.record_reports([report(column(db, "batch_id", row), "delivered", 0, n=1)], source="webhook")
+    received = db.execute("select received_at from outbox_engine.waiting_reports").fetchone()
+
+    later(db, "30 minutes")
+    await rig.tick("upkeep")
+
+    assert db.execute("select received_at from outbox_engine.waiting_reports").fetchone() == received
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_second_batch_of_a_request_is_reported_on_with_and_without_its_reference(
+    rig: Rig, gateway: Gateway, db: Connection, *, first: bool
+) -> None:
+    """Somebody on the way repeated our request."""
+    row, batch = await sent_row(rig, db)
+    (dispatch,) = column(db, "array[dispatch_id::text]", row)
+    reports = [report("again", "dispatched", 401, reference=dispatch), report("again", "delivered", 0)]
+    await gateway.record_reports([report(batch, "unknown", 3)], source="webhook")
+
+    for one in reports if first else reversed(reports):
+        await gateway.record_reports([one], source="webhook")
+
+    assert column(db, "status", row) == "delivered"
+
+
 async def test_missing_reports_are_asked_for(rig: Rig, db: Connection) -> None:
     insert(db, 3)
     insert(db, 60, first=10, body="many")
