@@ -5,6 +5,7 @@ from typing import Final
 import structlog
 
 from jobs.gateway import Gateway
+from jobs.job import UNTOLD_SECONDS
 
 log = structlog.get_logger()
 
@@ -16,7 +17,7 @@ class Campaigns:
     """The campaigns job. Any number of processes may run it; a unique row decides which of two was first."""
 
     name = "campaigns"
-    interval = 5.0
+    interval = UNTOLD_SECONDS
 
     def __init__(self, *, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -22,8 +22,8 @@ _IN_FLIGHT: Final = 8
 """Requests open at once. Batches do the work; more connections only cost more."""
 _MOST_ROWS: Final = 2000
 """Rows a claim looks at: a call for two full requests, and an urgent row that comes meanwhile waits for a moment only."""
-_LOOKING_JOB: Final = "recover"
-_LONGEST_LOOK_PAUSE_SECONDS: Final = 5.0
+_TELL_AGAIN_SECONDS: Final = 5.0
+"""A job that could not work off all it was told of is not told at every claim of a backlog."""
 _STOPS_THE_PLAN: Final = {Refusal.SETTING, Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE}
 _LOOK_AFTER_SECONDS: Final = 1.0
 """A request that went wrong may have arrived a moment ago; the list of batches follows after."""
@@ -64,10 +64,14 @@ class Dispatcher:
         self._said: str | None = None
         self._told: set[Refusal] = set()
         self._wake: Callable[[str], None] = lambda _: None
-        self._told_at = float("-inf")
+        self._told_at: dict[str, float] = {}
+        self._tell_again = {
+            "recover": min(_TELL_AGAIN_SECONDS, settings.settle_seconds / 4),
+            "reconcile": settings.reconcile_interval_seconds,
+        }
 
     def wakes(self, wake: Callable[[str], None]) -> None:
-        """Have ``wake`` told the name of the job that looks for lost requests, whenever a claim says that some are due."""
+        """Have ``wake`` told the name of each other job that a claim says has something to do."""
         self._wake = wake
 
     async def tick(self) -> None:
@@ -77,7 +81,7 @@ class Dispatcher:
                 await self._room()
                 claim = await self._claim()
                 self._say(claim)
-                self._tell_of_looks(claim)
+                self._tell_the_others(claim)
                 self._start(claim.dispatches, since=self._claim_began)
                 if self._waits_for_rates and claim.limited == "messages_per_second" and claim.wait_seconds < self.interval:
                     await asyncio.sleep(claim.wait_seconds)
@@ -222,12 +226,13 @@ class Dispatcher:
             recipients=len(dispatch.recipients),
         )
 
-    def _tell_of_looks(self, claim: Claim) -> None:
-        """Not at every claim of a backlog: a look that may not be made yet stays due."""
-        pause = min(_LONGEST_LOOK_PAUSE_SECONDS, self._settings.settle_seconds / 4)
-        if claim.looks_due and clock() - self._told_at >= pause:
-            self._told_at = clock()
-            self._wake(_LOOKING_JOB)
+    def _tell_the_others(self, claim: Claim) -> None:
+        now = clock()
+        for job in claim.due:
+            told_at = self._told_at.get(job)
+            if told_at is None or now - told_at >= self._tell_again.get(job, _TELL_AGAIN_SECONDS):
+                self._told_at[job] = now
+                self._wake(job)
 
     def _say(self, claim: Claim) -> None:
         """A pause is said once when it begins. Where it lets a request through, that is a probe and not yet its end."""

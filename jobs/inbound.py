@@ -32,9 +32,12 @@ class InboundPolling:
             await self._gateway.finish_inbound_window(self._plan, window)
 
     async def _read(self, window: Window) -> bool:
-        """Record every page. False where the plan's share for polling ran out; the next window starts where this one did."""
+        """Record every page. False where the plan's share for polling ran out; the next window starts where this one did.
+
+        The first page is already paid for.
+        """
         page = 0
-        while await self._gateway.draw_requests(self._plan, "poll"):
+        while True:
             listing = await self._provider.inbounds(start=window.start, end=window.end, page=page, deadline=self._deadline)
             self._reach.answered(self.name)
             if listing.items:
@@ -43,5 +46,6 @@ class InboundPolling:
                 await self._gateway.keep_callbacks(listing.unusable)
             if listing.last:
                 return True
+            if not await self._gateway.draw_requests(self._plan, "poll"):
+                return False
             page += 1
-        return False

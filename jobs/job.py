@@ -1,7 +1,10 @@
 """What the scheduler knows of a job."""
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
+
+UNTOLD_SECONDS: Final = 300.0
+"""How often a job looks for work that the dispatch job did not tell it of."""
 
 
 class Job(Protocol):

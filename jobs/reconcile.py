@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from jobs.gateway import Gateway, Plan, Window
+from jobs.job import UNTOLD_SECONDS
 from jobs.providers.base import Provider, ProviderError, Report
 from jobs.reach import Reach
 from jobs.settings import EngineSettings
@@ -26,7 +27,7 @@ class Reconciliation:
     name = "reconcile"
 
     def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
-        self.interval = settings.reconcile_interval_seconds
+        self.interval = max(UNTOLD_SECONDS, settings.reconcile_interval_seconds)
         self._gateway = gateway
         self._provider = provider
         self._plan = plan

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import structlog
 
 from jobs.gateway import Gateway, Look, Plan
+from jobs.job import UNTOLD_SECONDS
 from jobs.providers.base import Batch, Provider, ProviderError
 from jobs.reach import Reach
 from jobs.retry import until_answered
@@ -20,8 +21,7 @@ class Recovery:
     """The recover job of one plan: a look is one complete reading of the provider's list for one dispatch."""
 
     name = "recover"
-    interval = 30.0
-    """The dispatch job tells when there is something to look for; this is for what nobody tells."""
+    interval = UNTOLD_SECONDS
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from typing import Final
 import structlog
 
 from jobs.gateway import Gateway
+from jobs.job import UNTOLD_SECONDS
 from jobs.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -17,7 +18,7 @@ class Upkeep:
     """The upkeep job: rows that expired while waiting, retention, and alarms (logged as errors, so that Sentry hears them)."""
 
     name = "upkeep"
-    interval = 15.0
+    interval = UNTOLD_SECONDS
 
     def __init__(self, *, gateway: Gateway, settings: EngineSettings) -> None:
         self._gateway = gateway

@@ -11,7 +11,7 @@ from typing import Final
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-_JITTER: Final = 0.1
+_SHORTEST, _LONGEST = 1.02, 1.08
 _CHECK_SECONDS: Final = 5.0
 _STEP_SECONDS: Final = 1.0
 
@@ -31,7 +31,7 @@ class Clock:
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
 
     def every(self, interval: float, call: Callable[[], Awaitable[None]], *, name: str) -> None:
-        """Make ``call`` once at the start and about every ``interval`` seconds from then on."""
+        """Make ``call`` once at the start and, a little late each time, every ``interval`` seconds from then on."""
         self._scheduler.add_job(call, Rhythm(interval), id=name, name=name, next_run_time=_now())
 
     def hasten(self, name: str) -> None:
@@ -73,7 +73,9 @@ class Clock:
 
 
 class Rhythm(BaseTrigger):  # type: ignore[misc]  # APScheduler ships without types
-    """Fires every ``interval`` seconds give or take a tenth, so that processes started together drift apart.
+    """Fires every ``interval`` seconds and a few hundredths, so that processes started together drift apart.
+
+    Never sooner: a job that looks every second shall cost no more than a call a second.
 
     APScheduler's own interval trigger counts up from the last time it fired: after a machine slept for a week it walks through
     every second of it.
@@ -85,7 +87,7 @@ class Rhythm(BaseTrigger):  # type: ignore[misc]  # APScheduler ships without ty
         self._interval = interval
 
     def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
-        return now + timedelta(seconds=self._interval * random.uniform(1 - _JITTER, 1 + _JITTER))
+        return now + timedelta(seconds=self._interval * random.uniform(_SHORTEST, _LONGEST))
 
 
 def _now() -> datetime:

@@ -260,7 +260,10 @@ class Gateway:
         )
 
     async def claim_inbound_window(self, plan: Plan, *, interval: float) -> Window | None:
-        """The stretch of inbound messages to read, or None where another process read it just now."""
+        """The stretch of inbound messages to read, the request for its first page drawn from the plan.
+
+        None where another process read it just now, or the plan allows no request.
+        """
         answer = await self._rpc.call(
             "outbox_claim_inbound_window",
             {"p_provider": plan.provider, "p_plan": plan.plan, "p_interval_seconds": interval},

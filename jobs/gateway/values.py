@@ -52,12 +52,12 @@ class Dispatch:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a claim brought. ``more``: rows are ready that it did not take, for the reason in ``paused`` or ``limited``, if any,
-    which lasts ``wait_seconds``. ``looks_due`` lost requests should be looked for first.
+    which lasts ``wait_seconds``. ``due`` names the other jobs that have something to do.
     """
 
     dispatches: tuple[Dispatch, ...]
     more: bool
-    looks_due: int
+    due: tuple[str, ...]
     paused: str | None
     limited: str | None
     reason: str | None
@@ -68,7 +68,7 @@ class Claim:
         return cls(
             dispatches=dispatches(answer),
             more=answer["more"],
-            looks_due=answer.get("looks_due", 0),
+            due=tuple(answer.get("due", ())),
             paused=answer.get("paused"),
             limited=answer.get("limited"),
             reason=answer.get("reason"),

@@ -81,6 +81,8 @@ create table outbox_engine.plans (
   ask_after interval not null default '5 minutes',
   throttles smallint not null default 0,
   shared_refusals smallint not null default 0,
+  -- When rows more urgent than the default were last claimed, to the second.
+  urgent_at timestamptz,
   primary key (provider, plan)
 ) with (fillfactor = 50);
 alter table outbox_engine.plans enable row level security;

@@ -53,9 +53,10 @@ as $$
 $$;
 
 -- Called by the dispatch job at every tick. Answers the dispatches that are now the caller's to send, each at most once; why
--- there are none where a limit or a pause is the reason; and whether more rows are ready. Asked again with the same
--- `p_claim_id`, it answers the same dispatches and takes nothing more. Compiling the claim's plan would take twice its running,
--- and no call of the processes may ever walk over a table, whatever its statistics say: so for the other calls as well.
+-- there are none where a limit or a pause is the reason; whether more rows are ready; and which other jobs have something to do
+-- (`due`). Asked again with the same `p_claim_id`, it answers the same dispatches and takes nothing more. Compiling the claim's plan
+-- would take twice its running, and no call of the processes may ever walk over a table, whatever its statistics say: so for the
+-- other calls as well.
 create function public.outbox_claim(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
@@ -90,7 +91,7 @@ begin
   end if;
   if v_plan.plan is null then
     return jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
-      'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
+      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   if v_plan.allowed_countries is distinct from p_allowed_countries then
@@ -102,7 +103,7 @@ begin
   if v_pause.until > v_now then
     return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
       'paused', v_pause.kind, 'reason', v_pause.reason, 'wait_seconds', extract(epoch from v_pause.until - v_now),
-      'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
+      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   v_tokens := outbox_engine.tokens_now(v_plan, v_now);
@@ -117,15 +118,21 @@ begin
     return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
       'limited', case when v_rows = 0 then 'messages_per_second' else 'requests_per_minute' end,
       'wait_seconds', case when v_rows = 0 then (1 - v_tokens) / v_plan.messages_per_second else 1 end,
-      'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
+      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   -- What turned out to have been accepted while a later attempt was under way, and came back from that one, is not sent again.
   if exists (select from outbox_engine.doubles where confirmed_at is null) then
     perform outbox_engine.sent_after_all(v_now);
   end if;
-  -- What is more urgent than the default does not wait until thousands of others are made ready to go along with it.
+  -- What is more urgent than the default does not wait until thousands of others are made ready to go along with it; and while such
+  -- rows keep coming, nor behind a claim of thousands, as long as the plan has requests to spare for smaller ones.
   v_urgent := exists (select from public.outbox where queue = 'r' and priority < 100);
+  if v_urgent and coalesce(v_plan.urgent_at < v_now - interval '1 second', true) then
+    update outbox_engine.plans set urgent_at = v_now where provider = p_provider and plan = p_plan;
+  elsif not v_urgent and v_plan.urgent_at > v_now - interval '5 seconds' and 2 * v_requests > p_requests_per_minute then
+    v_rows := least(v_rows, 500);
+  end if;
   foreach v_below in array case when v_urgent then array[100, 32768] else array[32768] end loop
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into v_made, v_count, v_recipients
@@ -153,7 +160,7 @@ begin
   return jsonb_build_object(
     'dispatches', coalesce(v_made, '[]'),
     'more', exists (select from public.outbox where queue = 'r'),
-    'looks_due', outbox_engine.looks_due(p_provider, p_plan, p_host, v_now)
+    'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now)
   );
 end
 $$;

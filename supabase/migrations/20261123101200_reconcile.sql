@@ -113,8 +113,8 @@ as $$
   where batch_id = any (p_batch_ids)
 $$;
 
--- Called by the inbound job. Answers the window to read, overlapping the last one, or null where another process read it
--- less than `p_interval_seconds` ago.
+-- Called by the inbound job. Answers the window to read, overlapping the last one, and draws the request for its first page; null
+-- where another process read it less than `p_interval_seconds` ago, or the plan allows no request.
 create function public.outbox_claim_inbound_window(p_provider text, p_plan text, p_interval_seconds double precision) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -125,13 +125,16 @@ begin
   perform outbox_engine.note_tick('inbound', p_provider, p_plan, '');
   insert into outbox_engine.feeds (provider, plan, feed, next_at) values (p_provider, p_plan, 'inbounds', v_now)
   on conflict do nothing;
-  update outbox_engine.feeds
-  set next_at = v_now + make_interval(secs => p_interval_seconds)
+  select read_until into v_read_until
+  from outbox_engine.feeds
   where provider = p_provider and plan = p_plan and feed = 'inbounds' and next_at <= v_now
-  returning read_until into v_read_until;
-  if not found then
+  for update;
+  if not found or public.outbox_draw_requests(p_provider, p_plan, 'poll', 1::smallint) = 0 then
     return null;
   end if;
+  update outbox_engine.feeds
+  set next_at = v_now + make_interval(secs => p_interval_seconds)
+  where provider = p_provider and plan = p_plan and feed = 'inbounds';
   return jsonb_build_object(
     'start', coalesce(v_read_until - interval '10 minutes', v_now - interval '1 day'),
     'end', v_now

@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
-from tests.engine import insert, statuses
+from tests.engine import insert, later, statuses
 from tests.stack import Connection
 
 PATIENCE_SECONDS = 30
@@ -94,3 +94,28 @@ def test_what_is_urgent_is_claimed_without_what_is_not(db: Connection) -> None:
         bodies.append([dispatch["body"] for dispatch in row[0]["dispatches"]])
 
     assert bodies == [["Your code is 1234"], ["ordinary", "campaign"]]
+
+
+def claimed(db: Connection, requests_per_minute: int) -> int:
+    """How many rows a claim takes that may take 2,000 in requests of 1,000."""
+    row = db.execute(
+        "select sum(jsonb_array_length(d -> 'recipients')) from jsonb_array_elements(public.outbox_claim(gen_random_uuid(),"
+        " 'w', 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint, 2000, null, %s, null, true) -> 'dispatches') d",
+        (requests_per_minute,),
+    ).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+@pytest.mark.parametrize(
+    ("after", "requests_per_minute", "taken"), [("4 seconds", 600, 500), ("6 seconds", 600, 1200), ("4 seconds", 2, 1000)]
+)
+def test_while_urgent_rows_keep_coming_claims_are_small_where_the_plan_has_requests_to_spare(
+    db: Connection, after: str, requests_per_minute: int, taken: int
+) -> None:
+    insert(db, 1, body="Your code is 1234", priority=0)
+    claimed(db, 600)
+    insert(db, 1200, body="campaign", first=1, priority=200)
+    later(db, after)
+
+    assert claimed(db, requests_per_minute) == taken

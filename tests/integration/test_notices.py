@@ -68,7 +68,9 @@ async def test_a_woken_process_sends_without_waiting_for_its_interval(
         await running
 
 
-async def test_a_claim_that_sees_lost_requests_wakes_the_job_that_looks_for_them(make_rig: MakeRig, db: Connection) -> None:
+async def test_a_claim_that_sees_lost_requests_wakes_the_job_that_looks_for_them_once_in_a_while(
+    make_rig: MakeRig, db: Connection
+) -> None:
     rig = await make_rig()
     woken: list[str] = []
     rig.dispatcher.wakes(woken.append)

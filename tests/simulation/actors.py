@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,9 +53,9 @@ class Worker:
         self.dispatcher = Dispatcher(gateway=gateway, provider=line, plan=plan, worker=process.name, settings=engine)
         reach = Reach(gateway=gateway, plan=plan)
         recovery = Recovery(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach)
-        self._looks = asyncio.Event()
+        self._told: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._ticking: list[asyncio.Task[None]] = []
-        self.dispatcher.wakes(lambda _: self._looks.set())
+        self.dispatcher.wakes(lambda job: self._told[job].set())
         self.jobs: Sequence[Job] = (
             self.dispatcher,
             recovery,
@@ -83,17 +84,14 @@ class Worker:
 
     async def _run(self, job: Job) -> None:
         while True:
+            self._told[job.name].clear()
             await self._tick(job)
             await self._pause(job)
 
     async def _pause(self, job: Job) -> None:
-        """Until the next tick. The dispatch job wakes the one that looks for lost requests, as the scheduler lets it."""
-        if job.name != Recovery.name:
-            await asyncio.sleep(job.interval)
-            return
-        self._looks.clear()
+        """Until the next tick, or the dispatch job says that there is something to do, as the scheduler lets it."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._looks.wait(), timeout=job.interval)
+            await asyncio.wait_for(self._told[job.name].wait(), timeout=job.interval)
 
     async def _tick(self, job: Job) -> None:
         try:

@@ -90,7 +90,7 @@ async def test_a_wall_clock_that_is_set_back_stops_nothing(monkeypatch: pytest.M
 
 
 @given(interval=st.floats(0.05, 1e6), asleep=st.floats(0, 1e8))
-def test_the_next_time_is_counted_from_now_give_or_take_a_tenth(interval: float, asleep: float) -> None:
+def test_the_next_time_is_counted_from_now_a_little_late(interval: float, asleep: float) -> None:
     following = Rhythm(interval).get_next_fire_time(NOON - timedelta(seconds=asleep), NOON)
 
-    assert 0.9 * interval - 1e-5 <= (following - NOON).total_seconds() <= 1.1 * interval + 1e-5
+    assert interval < (following - NOON).total_seconds() <= 1.1 * interval

@@ -1,0 +1,131 @@
+"""A claim says which other jobs have something to do, so that an idle process asks once for all of them."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from jobs.gateway import Gateway
+from sandbox.simulator.control import reset_after_accepting
+from sandbox.simulator.server import Running
+from tests.campaigns import campaign, member, template
+from tests.engine import Clocks, Rig, insert, plan_of
+from tests.stack import Connection
+
+Due = Callable[[], Awaitable[tuple[str, ...]]]
+
+
+@pytest.fixture
+def due(gateway: Gateway, sinch: Running) -> Due:
+    async def due() -> tuple[str, ...]:
+        """What a claim says that has no room for a dispatch."""
+        claim = await gateway.claim(
+            plan_of(sinch),
+            claim_id="10000000-0000-4000-8000-000000000000",
+            worker="test",
+            lease=30,
+            deadline=10,
+            max_dispatches=0,
+            max_recipients=1000,
+            max_rows=1000,
+            allowed_countries=None,
+            share_texts=True,
+        )
+        return claim.due
+
+    return due
+
+
+async def test_where_all_is_done_or_lies_ahead_no_job_is_due(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+    insert(db, 3)
+    await rig.tick("dispatch", "campaigns", "upkeep")
+    insert(db, 1, first=3, send_at=str(clocks.now().replace(year=clocks.now().year + 1)))
+    await rig.tick("upkeep")
+
+    assert await due() == ()
+
+
+async def test_a_lost_request_is_for_the_job_that_looks(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+    rig.simulator.add(reset_after_accepting())
+    insert(db, 1)
+    await rig.tick("dispatch")
+
+    clocks.move("5 seconds")
+    assert await due() == ("recover",)
+    await rig.tick("recover")
+    assert await due() == ()
+
+
+async def test_a_missing_report_is_for_the_job_that_asks(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+    insert(db, 1)
+    await rig.tick("dispatch")
+    assert await due() == ()
+
+    clocks.move("5 minutes")
+    assert await due() == ("reconcile",)
+    await rig.tick("reconcile")
+    assert await due() == ()
+
+
+async def test_a_reminder_whose_time_comes_is_for_the_campaigns(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+    template(db)
+    campaign(db)
+    member(db, event_at=str(clocks.now()).replace(str(clocks.now().year), str(clocks.now().year + 1)))
+    await rig.tick("campaigns")
+    assert await due() == ()
+
+    clocks.move("1 year -1 hour -1 minute")
+    assert await due() == ("campaigns",)
+    await rig.tick("campaigns")
+    assert await due() == ()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    ["update public.campaigns set priority = 50", "update public.campaigns set window_start = '09:00', window_end = '10:00'"],
+)
+async def test_an_edited_campaign_is_for_the_campaigns(rig: Rig, clocks: Clocks, db: Connection, due: Due, edit: str) -> None:
+    template(db)
+    campaign(db)
+    member(db, event_at=str(clocks.now()).replace(str(clocks.now().year), str(clocks.now().year + 1)))
+    await rig.tick("campaigns")
+
+    db.execute(edit.encode())
+    assert await due() == ("campaigns",)
+    await rig.tick("campaigns")
+    assert await due() == ()
+
+
+async def test_what_expired_while_it_waited_is_for_the_upkeep(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+    insert(db, 1, send_at="2099-01-01 09:00Z", expires_at="2099-01-01 10:00Z")
+    assert await due() == ()
+
+    clocks.set("2099-01-01 10:00Z")
+    assert await due() == ("upkeep",)
+    await rig.tick("upkeep")
+    assert await due() == ()
+
+
+async def test_an_alarm_is_for_the_upkeep(rig: Rig, db: Connection, due: Due) -> None:
+    db.execute("select outbox_engine.alarm('something.odd', '{}')")
+
+    assert await due() == ("upkeep",)
+    await rig.tick("upkeep")
+    assert await due() == ()
+
+
+async def test_whatever_is_due_is_a_job_of_the_process(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+    template(db)
+    campaign(db)
+    member(db)
+    insert(db, 1)
+    await rig.tick("dispatch")
+    rig.simulator.add(reset_after_accepting())
+    insert(db, 1, first=1)
+    await rig.tick("dispatch")
+    db.execute("select outbox_engine.alarm('something.odd', '{}')")
+    clocks.move("10 minutes")
+
+    named = await due()
+
+    assert len(named) == 4
+    assert set(named) < {job.name for job in rig.engine.jobs}
