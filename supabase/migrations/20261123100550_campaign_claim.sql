@@ -1,7 +1,8 @@
 -- What the claim asks about rows that a campaign made: whether it may still send, whether the window is open, whether the
 -- recipient has had enough and the money lasts.
 
--- What was claimed for campaigns, for caps and budgets. A row counts again only after an attempt that was accepted.
+-- What was claimed for campaigns, for caps and budgets. When a row is claimed again after an attempt that was never accepted, that
+-- one is given back and the new one counts, so that what it costs now is what counts, on the day it goes.
 create table outbox_engine.campaign_sends (
   outbox_id bigint primary key,
   campaign text not null,
@@ -23,10 +24,10 @@ alter table outbox_engine.campaign_spend enable row level security;
 
 -- What caps and budgets say to messages of campaigns in the order they go out, for the claim and for previews: the place, and which
 -- limit is reached, of those that are stopped. What is stopped takes nothing from what comes after it. `p_today` and `p_this_week`
--- were sent to the recipient before.
+-- were sent to the recipient before; `p_counted` parts were spent on the message itself on `p_counted_days` and are given back.
 create function outbox_engine.limits_reached(
   p_campaigns text[], p_recipients text[], p_at timestamptz[], p_day timestamptz[], p_week timestamptz[], p_spend_day date[],
-  p_today bigint[], p_this_week bigint[], p_parts integer[]
+  p_today bigint[], p_this_week bigint[], p_parts integer[], p_counted integer[], p_counted_days date[]
 ) returns table (place bigint, problem text)
 language plpgsql stable set search_path = ''
 as $$
@@ -44,11 +45,14 @@ declare
 begin
   for r in
     select u.*, c.daily_cap, c.weekly_cap, c.budget_parts, c.daily_budget_parts,
+      u.parts - coalesce(u.counted, 0) as more,
+      u.parts - case when u.counted_day = u.spend_day then u.counted else 0 end as more_today,
       lag(u.i) over (partition by u.recipient collate "C" order by u.i) as previous,
       dense_rank() over (order by u.campaign collate "C") as purse,
       dense_rank() over (order by u.campaign collate "C", u.spend_day) as day_purse
-    from unnest(p_campaigns, p_recipients, p_at, p_day, p_week, p_spend_day, p_today, p_this_week, p_parts)
-      with ordinality u (campaign, recipient, at, day, week, spend_day, today, this_week, parts, i)
+    from unnest(
+      p_campaigns, p_recipients, p_at, p_day, p_week, p_spend_day, p_today, p_this_week, p_parts, p_counted, p_counted_days)
+      with ordinality u (campaign, recipient, at, day, week, spend_day, today, this_week, parts, counted, counted_day, i)
     left join public.campaigns c on c.name = u.campaign
     order by u.i
   loop
@@ -75,8 +79,8 @@ begin
     problem := case
       when v_today >= r.daily_cap then format('daily_cap %s reached for this recipient', r.daily_cap)
       when v_week >= r.weekly_cap then format('weekly_cap %s reached for this recipient', r.weekly_cap)
-      when v_spent[r.purse] + r.parts > r.budget_parts then format('budget_parts %s of the campaign reached', r.budget_parts)
-      when v_spent_today[r.day_purse] + r.parts > r.daily_budget_parts
+      when v_spent[r.purse] + r.more > r.budget_parts then format('budget_parts %s of the campaign reached', r.budget_parts)
+      when v_spent_today[r.day_purse] + r.more_today > r.daily_budget_parts
       then format('daily_budget_parts %s of the campaign reached', r.daily_budget_parts)
     end;
     if problem is not null then
@@ -84,18 +88,20 @@ begin
       v_stopped[r.i] := true;
       return next;
     else
-      v_spent[r.purse] := v_spent[r.purse] + r.parts;
-      v_spent_today[r.day_purse] := v_spent_today[r.day_purse] + r.parts;
+      v_spent[r.purse] := v_spent[r.purse] + r.more;
+      v_spent_today[r.day_purse] := v_spent_today[r.day_purse] + r.more_today;
     end if;
   end loop;
 end
 $$;
 
 -- Called by the claim for the rows it picked and would send. Answers, for those that a campaign made: null and the latest
--- instant of delivery when it may go; null and `due_at` when it waits; a final status and the reason when it never goes.
--- Without such rows it costs nothing.
+-- instant of delivery when it may go; null and `due_at` when it waits; a final status and the reason when it never goes; and the
+-- parts, with their day, that an attempt which was never accepted had counted. Without such rows it costs nothing.
 create function outbox_engine.hold_back(p_ids bigint[], p_parts smallint[], p_now timestamptz)
-returns table (outbox_id bigint, status text, error text, due_at timestamptz, expires_at timestamptz)
+returns table (
+  outbox_id bigint, status text, error text, due_at timestamptz, expires_at timestamptz, counted integer, counted_day date
+)
 language plpgsql set search_path = ''
 as $$
 begin
@@ -108,8 +114,7 @@ begin
   return query
   with picked as materialized (
     select o.id, o.recipient, o.campaign, o.priority, o.due_at, o.send_at, o.expires_at, oc.occurs_at,
-      -- Parts of an attempt that was never accepted were counted when it was claimed.
-      case when mine.outbox_id is null or mine.batch_id is distinct from o.batch_id then p.parts else 0 end as parts,
+      p.parts, mine.parts as counted, (mine.at at time zone coalesce(c.timezone, 'UTC'))::date as counted_day,
       c.status as campaign_status, c.late_policy, c.late_limit, c.window_start, c.window_end, c.window_days, c.daily_cap, c.weekly_cap,
       c.budget_parts, c.daily_budget_parts, coalesce(c.timezone, 'UTC') as campaign_zone, m.external_id,
       coalesce(m.timezone, c.timezone, 'UTC') as zone,
@@ -118,7 +123,7 @@ begin
         and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as moved
     from unnest(p_ids, p_parts) p (id, parts)
     join public.outbox o on o.id = p.id
-    left join outbox_engine.campaign_sends mine on mine.outbox_id = o.id
+    left join outbox_engine.campaign_sends mine on mine.outbox_id = o.id and mine.batch_id is not distinct from o.batch_id
     left join public.campaigns c on c.name = o.campaign
     left join public.campaign_occurrences oc on oc.outbox_id = o.id
     left join public.campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
@@ -143,7 +148,8 @@ begin
   ),
   -- Only what has limits, or counts for somebody who has some, is looked at one by one.
   counted as materialized (
-    select j.id, j.campaign, j.recipient, j.day_start, j.week_start, j.campaign_zone, j.parts, h.today, h.this_week,
+    select j.id, j.campaign, j.recipient, j.day_start, j.week_start, j.campaign_zone, j.parts, j.counted, j.counted_day,
+      h.today, h.this_week,
       row_number() over (order by j.priority, j.due_at, j.id) as place
     from judged j
     cross join lateral (
@@ -163,12 +169,13 @@ begin
         array_agg(week_start order by place) as weeks,
         array_agg((p_now at time zone campaign_zone)::date order by place) as spend_days,
         array_agg(today order by place) as today, array_agg(this_week order by place) as this_week,
-        array_agg(parts order by place) as parts
-      from counted
+        array_agg(parts::integer order by place) as parts, array_agg(k.counted order by place) as counted,
+        array_agg(k.counted_day order by place) as counted_days
+      from counted k
       having count(*) > 0
     ) a
     cross join lateral outbox_engine.limits_reached(
-      a.campaigns, a.recipients, a.at, a.days, a.weeks, a.spend_days, a.today, a.this_week, a.parts) l
+      a.campaigns, a.recipients, a.at, a.days, a.weeks, a.spend_days, a.today, a.this_week, a.parts, a.counted, a.counted_days) l
     join counted k using (place)
   )
   select id,
@@ -188,7 +195,7 @@ begin
       else r.problem
     end,
     case when c.gone is null and not c.open then case when c.campaign_status = 'paused' then c.expires_at else c.opens_at end end,
-    least(c.expires_at, c.closes_at)
+    least(c.expires_at, c.closes_at), c.counted, c.counted_day
   from judged c
   left join reached r using (id);
 end

@@ -164,7 +164,7 @@ as $$
   judged as materialized (
     select r.id, r.recipient, r.sender, r.text, r.priority, r.due_at, r.campaign, r.batch_id, r.sends_alone,
       coalesce(h.expires_at, r.expires_at) as expires_at, coalesce(r.verdict, h.status) as verdict, coalesce(h.error, r.error) as error,
-      h.due_at as held_until, coalesce(r.verdict, h.status) is null and h.due_at is null as goes
+      h.due_at as held_until, coalesce(r.verdict, h.status) is null and h.due_at is null as goes, h.counted, h.counted_day
     from ruled r
     left join held h on h.outbox_id = r.id
   ),
@@ -249,24 +249,30 @@ as $$
     from taken t
     order by t.dispatch_id, t.recipient collate "C"
   ),
-  counted as (
-    insert into outbox_engine.campaign_sends as s (outbox_id, campaign, recipient, parts, at, batch_id)
-    select j.id, j.campaign, j.recipient, t.parts, p_now, j.batch_id
+  counting as materialized (
+    select j.id, j.campaign, j.recipient, j.batch_id, t.parts, (p_now at time zone coalesce(k.timezone, 'UTC'))::date as day,
+      j.counted, j.counted_day
     from judged j
     join taken t on t.id = j.id
-    where j.campaign is not null
+    join public.campaigns k on k.name = j.campaign
+  ),
+  counted as (
+    insert into outbox_engine.campaign_sends (outbox_id, campaign, recipient, parts, at, batch_id)
+    select id, campaign, recipient, parts, p_now, batch_id from counting
     on conflict (outbox_id) do update
     set parts = excluded.parts, at = excluded.at, batch_id = excluded.batch_id
-    where s.batch_id is distinct from excluded.batch_id
-    returning campaign, parts
   ),
   spent as (
     insert into outbox_engine.campaign_spend as s (campaign, day, parts)
-    select x.campaign, (p_now at time zone coalesce(k.timezone, 'UTC'))::date, sum(x.parts)
-    from counted x
-    join public.campaigns k on k.name = x.campaign
-    group by 1, 2
-    order by 1
+    select x.campaign, x.day, sum(x.parts)
+    from (
+      select campaign, day, parts from counting
+      union all
+      select campaign, counted_day, -counted from counting where counted is not null
+    ) x
+    group by x.campaign, x.day
+    having sum(x.parts) <> 0
+    order by x.campaign, x.day
     on conflict (campaign, day) do update set parts = s.parts + excluded.parts
   ),
   sending as (

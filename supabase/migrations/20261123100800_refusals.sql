@@ -189,7 +189,7 @@ $$;
 
 -- One of two halves may know more now that the other is decided. Refused alike: the shared part is wrong. Otherwise the fault
 -- is within the refused half, which is halved on, or fails when it is one number. Without a worker, or where the other half was
--- never tried or never judged, its rows go back instead.
+-- never tried or never judged, its rows go back instead. The plan is held before what belongs to campaigns, as claims do.
 create function outbox_engine.settle_siblings(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql set search_path = ''
 as $$
@@ -214,6 +214,8 @@ begin
     from outbox_engine.dispatches d
     where d.parent_id = v_parent;
     continue when v_open or v_parked is null;
+    perform from outbox_engine.plans
+    where provider = v_parked[1].provider and plan = v_parked[1].plan for update;
 
     if cardinality(v_parked) = 2 and outbox_engine.refusal_of(v_parked[1]) = outbox_engine.refusal_of(v_parked[2]) then
       if v_parked[1].texts_differ then
@@ -273,6 +275,8 @@ begin
     return jsonb_build_object('dispatches', outbox_engine.settle_siblings(array[v_dispatch.id], null, null));
   end if;
 
+  -- As claims do: the plan first, then what belongs to campaigns.
+  perform from outbox_engine.plans where provider = v_dispatch.provider and plan = v_dispatch.plan for update;
   v_left := outbox_engine.let_go(v_dispatch.id, v_dispatch.error);
   if v_left = 0 then
     update outbox_engine.dispatches set unjudged = true where id = v_dispatch.id;

@@ -140,7 +140,7 @@ as $$
     from outbox_engine.coming_texts(c, p_members, p_times, p_most, p_now) t
   ),
   dated as materialized (
-    select t.*, d.day, d.week, d.spend_day, h.today, h.this_week
+    select t.*, d.day, d.week, d.spend_day, h.today, h.this_week, w.counted, w.counted_day
     from texts t
     cross join lateral (
       select outbox_engine.day_start(t.send_at, coalesce(t.zone, 'UTC')) as day,
@@ -153,6 +153,14 @@ as $$
       join public.outbox x on x.id = s.outbox_id and (x.sent_at is not null or x.status = 'sending')
       where num_nonnulls(c.daily_cap, c.weekly_cap) > 0 and s.recipient = t.recipient and s.at >= d.week
     ) h
+    -- What waits again after an attempt that was never accepted, and had counted.
+    left join lateral (
+      select s.parts as counted, (s.at at time zone coalesce(c.timezone, 'UTC'))::date as counted_day
+      from public.campaign_occurrences o
+      join public.outbox x on x.id = o.outbox_id and x.queue is not null
+      join outbox_engine.campaign_sends s on s.outbox_id = x.id and s.batch_id is not distinct from x.batch_id
+      where o.campaign = c.name and o.external_id = t.external_id and o.occurs_at = t.at
+    ) w on true
     where t.problem is null
   ),
   reached as materialized (
@@ -161,13 +169,14 @@ as $$
       select array_agg(c.name order by place) as campaigns, array_agg(recipient order by place) as recipients,
         array_agg(send_at order by place) as at, array_agg(day order by place) as days, array_agg(week order by place) as weeks,
         array_agg(spend_day order by place) as spend_days, array_agg(today order by place) as today,
-        array_agg(this_week order by place) as this_week, array_agg(parts::integer order by place) as parts
+        array_agg(this_week order by place) as this_week, array_agg(parts::integer order by place) as parts,
+        array_agg(counted order by place) as counted, array_agg(counted_day order by place) as counted_days
       from dated
       where num_nonnulls(c.daily_cap, c.weekly_cap, c.budget_parts, c.daily_budget_parts) > 0
       having count(*) > 0
     ) a
     cross join lateral outbox_engine.limits_reached(
-      a.campaigns, a.recipients, a.at, a.days, a.weeks, a.spend_days, a.today, a.this_week, a.parts) l
+      a.campaigns, a.recipients, a.at, a.days, a.weeks, a.spend_days, a.today, a.this_week, a.parts, a.counted, a.counted_days) l
   )
   select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country, coalesce(t.problem, r.problem)
   from texts t
