@@ -44,7 +44,7 @@ class Used:
 
 
 def run(options: Options) -> Result:
-    rows, seconds, idle = (20_000, 2.0, 10.0) if options.quick else (1_000_000, 10.0, 60.0)
+    rows, seconds, idle = (20_000, 2.0, 10.0) if options.quick else (1_000_000, 10.0, 300.0)
     with running() as rig:
         runs, webhooks = [], []
         for _ in range(options.repeats):

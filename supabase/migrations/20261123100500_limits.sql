@@ -80,11 +80,10 @@ begin
 end
 $$;
 
--- Called by the jobs that ask (looks, reports, inbounds) before each further request. Answers how many are allowed now, at
--- most `p_wanted`. Polling gets a fifth of the plan's requests; looks for lost requests all that is left; nobody any while the
--- provider throttles the plan.
-create function public.outbox_draw_requests(p_provider text, p_plan text, p_kind text, p_wanted smallint) returns integer
-language plpgsql security definer set search_path = ''
+-- How many requests that ask (looks, reports, inbounds) are allowed now, at most `p_wanted`. Polling gets a fifth of the plan's
+-- requests; looks for lost requests all that is left; nobody any while the provider throttles the plan.
+create function outbox_engine.draw_requests(p_provider text, p_plan text, p_kind text, p_wanted integer) returns integer
+language plpgsql set search_path = ''
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
@@ -115,6 +114,13 @@ begin
   perform outbox_engine.count_requests(p_provider, p_plan, p_kind, v_allowed, v_now);
   return v_allowed;
 end
+$$;
+
+-- Called by the jobs that ask, before each further request.
+create function public.outbox_draw_requests(p_provider text, p_plan text, p_kind text, p_wanted smallint) returns integer
+language sql security definer set search_path = ''
+as $$
+  select outbox_engine.draw_requests(p_provider, p_plan, p_kind, p_wanted)
 $$;
 
 -- Stops a plan, or stops it longer. Each further try of the same kind doubles the wait where the provider names none:

@@ -75,8 +75,8 @@ begin
   );
   perform outbox_engine.give_up_old_doubts(p_provider, p_plan, v_now);
 
-  v_allowed := public.outbox_draw_requests(p_provider, p_plan, 'look',
-    least(p_limit, outbox_engine.looks_due(p_provider, p_plan, p_host, v_now))::smallint);
+  v_allowed := outbox_engine.draw_requests(p_provider, p_plan, 'look',
+    least(p_limit, outbox_engine.looks_due(p_provider, p_plan, p_host, v_now)));
   with taken as (
     update outbox_engine.dispatches
     set look_at = v_now + make_interval(secs => p_lease_seconds), lease_token = nextval('outbox_engine.lease_tokens')

@@ -129,7 +129,7 @@ begin
   from outbox_engine.feeds
   where provider = p_provider and plan = p_plan and feed = 'inbounds' and next_at <= v_now
   for update;
-  if not found or public.outbox_draw_requests(p_provider, p_plan, 'poll', 1::smallint) = 0 then
+  if not found or outbox_engine.draw_requests(p_provider, p_plan, 'poll', 1) = 0 then
     return null;
   end if;
   update outbox_engine.feeds
