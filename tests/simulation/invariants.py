@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from jobs.providers.base import Report
 from tests.simulation.books import FINAL, Books, Taken
 from tests.simulation.chaos import Chaos
+from tests.simulation.clockwork import calendar
 from tests.simulation.database import Database
 from tests.simulation.watch import Watch
 from tests.simulation.witness import Witness
@@ -165,6 +167,8 @@ class Ledger:
         delivered = [report for a in known for report in self._said(a) if report.status == "delivered"]
         current = [a for a in known if a.reference == row["attached"]]
         said = delivered or [report for a in current for report in self._said(a)]
+        if row["status"] in _UNSENT and not delivered and current and all(_began_after(a, row) for a in current):
+            return  # It had ended before the request got there. Only a delivery undoes that.
         best = max(said, key=_worth, default=None)
         if best is None or best.status in ("sent", "dispatched"):
             if not current and row["status"] in _UNSENT and all(self._came_back(a) for a in known):
@@ -185,6 +189,11 @@ class Ledger:
                 yield f"dispatch {dispatch['id']} is {dispatch['state']} and has batch {dispatch['batch_id']}"
             if dispatch["state"] in ("claimed", "parked", "doubtful"):
                 yield f"dispatch {dispatch['id']} is {dispatch['state']} for ever"
+
+
+def _began_after(acceptance: Acceptance, row: Mapping[str, Any]) -> bool:
+    ended: datetime = row["finalized_at"]
+    return ended < calendar(acceptance.taken.accepted)
 
 
 def _worth(report: Report) -> tuple[int, float, int]:
