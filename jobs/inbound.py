@@ -1,7 +1,10 @@
 """Fetches messages from phones that no callback brought: a STOP must not depend on one callback."""
 
+from collections.abc import Sequence
+
 from jobs.gateway import Gateway, Plan, Window
-from jobs.providers.base import Provider, ProviderError
+from jobs.halving import record_page
+from jobs.providers.base import Inbound, Provider, ProviderError
 from jobs.reach import Reach
 from jobs.settings import EngineSettings
 
@@ -40,8 +43,7 @@ class InboundPolling:
         while True:
             listing = await self._provider.inbounds(start=window.start, end=window.end, page=page, deadline=self._deadline)
             self._reach.answered(self.name)
-            if listing.items:
-                await self._gateway.record_inbounds(listing.items, source="reconcile")
+            await record_page(listing.items, record=self._record, recorder=self._gateway)
             if listing.unusable:
                 await self._gateway.keep_callbacks(listing.unusable)
             if listing.last:
@@ -49,3 +51,6 @@ class InboundPolling:
             if not await self._gateway.draw_requests(self._plan, "poll"):
                 return False
             page += 1
+
+    async def _record(self, inbounds: Sequence[Inbound]) -> None:
+        await self._gateway.record_inbounds(inbounds, source="reconcile")

@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from jobs.gateway import Gateway, Plan, Window
+from jobs.halving import record_page
 from jobs.job import UNTOLD_SECONDS
 from jobs.providers.base import Provider, ProviderError, Report
 from jobs.reach import Reach
@@ -82,7 +83,11 @@ class Reconciliation:
 
     async def _record(self, reports: Sequence[Report]) -> None:
         for start in range(0, len(reports), _REPORTS_A_CALL):
-            await self._gateway.record_reports(reports[start : start + _REPORTS_A_CALL], source="reconcile")
+            some = reports[start : start + _REPORTS_A_CALL]
+            await record_page(some, record=self._record_some, recorder=self._gateway)
+
+    async def _record_some(self, reports: Sequence[Report]) -> None:
+        await self._gateway.record_reports(reports, source="reconcile")
 
     async def _draw(self) -> None:
         if not await self._gateway.draw_requests(self._plan, "poll"):

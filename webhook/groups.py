@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import structlog
 
+from jobs.halving import in_halves
 from jobs.recording import GatewayRefused, GatewayUnavailable
 
 log = structlog.get_logger()
@@ -113,32 +114,27 @@ class GroupCommit(Generic[T]):
     async def _settle_or_fail(self, group: _Entries[T]) -> None:
         """Whatever happens, nobody waits for ever."""
         try:
-            await self._settle(group)
+            await in_halves(group, attempt=self._try, settle=self._tell)
         except BaseException as error:
             for _, ticket in group:
                 ticket.failed(GatewayUnavailable("stopped while committing") if not isinstance(error, Exception) else error)
             if not isinstance(error, Exception):
                 raise
 
-    async def _settle(self, group: _Entries[T]) -> None:
-        error = await self._try(sorted((item for item, _ in group), key=self._order))
+    async def _tell(self, part: _Entries[T], error: Exception | None) -> None:
         if error is None:
-            for _, ticket in group:
+            for _, ticket in part:
                 ticket.committed()
         elif isinstance(error, GatewayUnavailable):
-            for _, ticket in group:
+            for _, ticket in part:
                 ticket.failed(error)
-        elif len(group) > 1:
-            half = len(group) // 2
-            await self._settle(group[:half])
-            await self._settle(group[half:])
         else:
-            await self._settle_alone(*group[0], error)
+            await self._settle_alone(*part[0], error)
 
-    async def _try(self, items: Sequence[T]) -> Exception | None:
+    async def _try(self, part: _Entries[T]) -> Exception | None:
         try:
             async with asyncio.timeout(self._seconds):
-                await self._commit(items)
+                await self._commit(sorted((item for item, _ in part), key=self._order))
         except TimeoutError:
             return GatewayUnavailable(f"the database did not answer within {self._seconds:g} s")
         except Exception as error:  # noqa: BLE001  # an error that one item causes must not reach the others' requests

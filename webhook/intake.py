@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import structlog
 
+from jobs.halving import refused
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
 from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
 from webhook.groups import GroupCommit
@@ -77,7 +78,7 @@ class Intake:
         log.error("callback.unusable", items=len(unusables), why=unusables[0].why)
 
     async def _keep_refused(self, item: Report | Inbound | Summary, error: GatewayRefused) -> None:
-        await self._recorder.keep_callbacks([Unusable(f"the database refuses it: {error}", item.raw.encode())])
+        await self._recorder.keep_callbacks([refused(item, error)])
         log.error("callback.refused", kind=type(item).__name__.lower(), code=error.code, error=str(error))
 
     def _note_away(self, error: GatewayUnavailable) -> None:

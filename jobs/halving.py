@@ -1,0 +1,58 @@
+"""Recording many items in one call although the database may refuse some: halved until what it refuses stands alone."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from jobs.providers.base import Inbound, Report, Summary, Unusable
+from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
+
+T = TypeVar("T")
+Item = TypeVar("Item", Report, Inbound)
+
+
+async def in_halves(
+    items: Sequence[T],
+    *,
+    attempt: Callable[[Sequence[T]], Awaitable[Exception | None]],
+    settle: Callable[[Sequence[T], Exception | None], Awaitable[None]],
+) -> None:
+    """Attempt all ``items`` at once, and in halves of halves what fails.
+
+    ``attempt`` answers the error, or None where all of its items are committed. ``settle`` is told of each part what it came
+    to: of a single item where its error is its own, of more where the database is away, which no halving helps.
+    """
+    error = await attempt(items)
+    if error is None or isinstance(error, GatewayUnavailable) or len(items) == 1:
+        await settle(items, error)
+        return
+    half = len(items) // 2
+    await in_halves(items[:half], attempt=attempt, settle=settle)
+    await in_halves(items[half:], attempt=attempt, settle=settle)
+
+
+async def record_page(
+    items: Sequence[Item], *, record: Callable[[Sequence[Item]], Awaitable[None]], recorder: Recorder
+) -> None:
+    """Record what a provider's listing holds. What the database refuses is kept as bytes, with an alarm the first time.
+
+    Raises :class:`jobs.recording.GatewayUnavailable`.
+    """
+
+    async def attempt(some: Sequence[Item]) -> GatewayRefused | None:
+        try:
+            await record(some)
+        except GatewayRefused as error:
+            return error
+        return None
+
+    async def settle(some: Sequence[Item], error: Exception | None) -> None:
+        if isinstance(error, GatewayRefused):
+            await recorder.keep_callbacks([refused(some[0], error)])
+
+    if items:
+        await in_halves(items, attempt=attempt, settle=settle)
+
+
+def refused(item: Report | Inbound | Summary, error: GatewayRefused) -> Unusable:
+    """An item that the database refuses, as it is kept."""
+    return Unusable(f"the database refuses it: {error}", item.raw.encode())
