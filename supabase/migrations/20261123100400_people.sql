@@ -105,12 +105,14 @@ comment on table public.opt_out_words is 'Words in a reply that stop messages, s
 comment on column public.opt_out_words.sender is 'The number or code they were sent to; empty for all';
 comment on column public.opt_out_words.reply is 'For help words: the text to answer with, null for none';
 
--- A list of suppressions that somebody brings along is told in words what is wrong with it.
+-- A list of suppressions that somebody brings along is told in words what is wrong with it. The engine never changes a row, so a
+-- change is an operator's decision, which no START takes back, whoever put the number on the list.
 create function outbox_engine.before_suppression() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   new.reason := coalesce(new.reason, 'operator');
+  new.by_engine := new.by_engine and tg_op = 'INSERT';
   if new.recipient is null or new.recipient !~ '^\+[1-9][0-9]{6,14}$' then
     perform outbox_engine.refuse(format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
       'Write it with + and the country code, digits only, such as +14155550123.');

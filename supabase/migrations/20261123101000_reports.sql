@@ -201,6 +201,30 @@ begin
 end
 $$;
 
+-- Opt-outs that reports on batches nobody here knows (yet) tell of. A STOP to any number of the plan counts for all we send, so
+-- this counts too, whichever app on the plan sent the text. Repeats are told by their time: without one, the report only waits.
+create function outbox_engine.heed_strangers(p_reports outbox_engine.report[]) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if not exists (
+    select from unnest(p_reports) r join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
+  ) then
+    return;
+  end if;
+  perform outbox_engine.heed_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
+  from (
+    select distinct on (r.recipient) r.recipient, format('%s code %s', c.provider, c.code) as reason, r.at
+    from unnest(p_reports) r
+    join outbox_engine.waiting_reports w on w.key = r.key
+    join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
+    where r.at is not null and r.recipient ~ '^\+[1-9][0-9]{6,14}$'
+    order by r.recipient, r.at desc
+  ) x
+  having count(*) > 0;
+end
+$$;
+
 -- Where reports said that the account is blocked, sending stops until one of them, about a request made since, says something else.
 create function outbox_engine.heed_recovery(p_dispatches uuid[], p_statuses text[], p_codes integer[]) returns void
 language sql set search_path = ''
@@ -249,6 +273,7 @@ begin
   into v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats
   from outbox_engine.file_reports(p_reports, p_source, v_now) n;
   if v_rows is null then
+    perform outbox_engine.heed_strangers(p_reports);
     return 0;
   end if;
 
@@ -262,6 +287,7 @@ begin
   if exists (select from outbox_engine.plan_pauses where by_report) then
     perform outbox_engine.heed_recovery(v_dispatches, v_statuses, v_codes);
   end if;
+  perform outbox_engine.heed_strangers(p_reports);
   return cardinality(v_rows);
 end
 $$;

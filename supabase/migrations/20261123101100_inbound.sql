@@ -19,7 +19,8 @@ $$;
 create trigger suppressions_stop_waiting after insert or update on public.suppressions for each row
   execute function outbox_engine.after_suppression();
 
--- An operator who lifts a suppression has the latest word, so that polling an old STOP does not bring it back.
+-- An operator who lifts a suppression, by whatever role, has the latest word, so that polling an old STOP does not bring it back.
+-- Only heed_replies lifts one for a START, and says so: there the time of the START counts.
 create function outbox_engine.after_suppression_lifted() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -33,7 +34,10 @@ begin
 end
 $$;
 create trigger suppressions_lifted after delete on public.suppressions for each row
-  when (current_user in ('anon', 'authenticated', 'service_role'))
+  when (current_setting('outbox_engine.lifted_by', true) is distinct from 'start')
+  execute function outbox_engine.after_suppression_lifted();
+create trigger suppressions_replaced after update on public.suppressions for each row
+  when (old.recipient <> new.recipient)
   execute function outbox_engine.after_suppression_lifted();
 
 -- What a reply asks for: `stop`, `start`, `help`, or null for an ordinary message, and the answer to it where there is one. Case,
@@ -74,7 +78,9 @@ begin
       values (v_reply.sender, 'replied STOP', true)
       on conflict do nothing;
     else
+      perform set_config('outbox_engine.lifted_by', 'start', true);
       delete from public.suppressions where recipient = v_reply.sender and by_engine;
+      perform set_config('outbox_engine.lifted_by', '', true);
     end if;
   end loop;
 end

@@ -1,37 +1,18 @@
 """STOP, START and HELP: what counts as one, for how long, and whom it is heeded for."""
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import psycopg
 import pytest
 
 from tests.engine import SENDER, Clocks, Rig, insert, number, statuses
+from tests.integration.replies import NOW, PHONE, carrier_blocks, suppressed, text_in
 from tests.stack import Connection
-
-NOW = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
-PHONE = number(1)
 
 
 @pytest.fixture(autouse=True)
 def noon(clocks: Clocks) -> None:
     clocks.set(NOW)
-
-
-def text_in(
-    db: Connection, body: str, *, phone: str = PHONE, to: str = SENDER, ago: float = 0, name: str | None = None
-) -> None:
-    """A phone's message as the webhook hands it in, ``ago`` seconds old."""
-    at = (NOW - timedelta(seconds=ago)).isoformat()
-    db.execute(
-        "select public.outbox_record_inbounds('webhook', '{sinch}', array[%s], '{mo_text}', array[%s], array[%s], array[%s],"
-        " array[%s], '{\"\"}', '{\"{}\"}')",
-        [name or f"{body}{ago}{to}", phone, to, body, at],
-    )
-
-
-def suppressed(db: Connection) -> list[tuple[Any, ...]]:
-    return db.execute("select recipient, reason from public.suppressions order by 1").fetchall()
 
 
 @pytest.mark.parametrize(
@@ -140,16 +121,6 @@ def test_help_from_somebody_who_opted_out_is_not_answered(db: Connection) -> Non
     text_in(db, "STOP", ago=60)
     text_in(db, "HELP")
     assert statuses(db) == {}
-
-
-def carrier_blocks(db: Connection, *, ago: float = 0, n: int = 1) -> None:
-    """A report, ``ago`` seconds old, that says the number opted out at the provider."""
-    at = (NOW - timedelta(seconds=ago)).isoformat()
-    db.execute(
-        "select public.outbox_record_reports('webhook', array[batch_id], array[recipient], '{failed}', '{257}', array[%s],"
-        " '{\"\"}', '{\"{}\"}') from public.outbox where recipient = %s",
-        [at, number(n)],
-    )
 
 
 async def test_the_carriers_own_opt_out_counts(db: Connection, rig: Rig) -> None:

@@ -280,7 +280,9 @@ async def test_an_imported_number_gets_nothing_and_a_second_import_changes_nothi
     listed = [Suppression(number(0), "", replied=False), Suppression(number(5), "moved", replied=True)]
 
     first = await operating.import_suppressions(listed)
-    again = await operating.import_suppressions([Suppression(number(5), "other", replied=False)])
+    again = await operating.import_suppressions(
+        [Suppression(number(0), "other", replied=False), Suppression(number(5), "other", replied=True)]
+    )
 
     page = await operating.export_suppressions(after="", most=1)
     rest = await operating.export_suppressions(after=page[0].recipient, most=10)

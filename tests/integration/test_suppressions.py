@@ -1,0 +1,131 @@
+"""Whose decision a suppression is: the recipient's, which a START takes back, or an operator's, which only an operator does."""
+
+import pytest
+
+from tests.engine import Clocks, Rig, insert, number
+from tests.integration.replies import NOW, PHONE, carrier_blocks, suppressed, text_in
+from tests.stack import Connection
+
+
+@pytest.fixture(autouse=True)
+def noon(clocks: Clocks) -> None:
+    clocks.set(NOW)
+
+
+def as_role(db: Connection, role: str, statement: str) -> None:
+    """As PostgREST does (service_role), or as the dashboard does (postgres)."""
+    db.execute(f"set role {role}")
+    try:
+        db.execute(statement)
+    finally:
+        db.execute("reset role")
+
+
+@pytest.mark.parametrize("role", ["postgres", "service_role"])
+@pytest.mark.parametrize("own", [False, True])
+def test_what_an_operator_lifted_is_not_brought_back_by_an_older_stop(db: Connection, role: str, own: bool) -> None:
+    if own:
+        text_in(db, "STOP", ago=300)
+    else:
+        db.execute("insert into public.suppressions (recipient) values (%s)", [PHONE])
+
+    as_role(db, role, "delete from public.suppressions")
+    text_in(db, "STOP", ago=60, name="found by polling")
+    assert suppressed(db) == []
+
+    text_in(db, "STOP", ago=-60, name="said afterwards")
+    assert len(suppressed(db)) == 1
+
+
+@pytest.mark.parametrize("role", ["postgres", "service_role"])
+def test_a_number_that_an_operator_replaces_by_another_is_lifted(db: Connection, role: str) -> None:
+    db.execute("insert into public.suppressions (recipient) values (%s)", [PHONE])
+
+    as_role(db, role, f"update public.suppressions set recipient = '{number(2)}'")
+    text_in(db, "STOP", ago=60)
+
+    assert suppressed(db) == [(number(2), "operator")]
+
+
+def test_a_start_leaves_the_way_open_for_a_stop_said_after_it(db: Connection) -> None:
+    text_in(db, "STOP", ago=300)
+    text_in(db, "START", ago=200)
+    text_in(db, "STOP", ago=100, name="again")
+    assert len(suppressed(db)) == 1
+
+
+UPSERT = "insert into public.suppressions (recipient{0}) values ('{2}'{1}) on conflict (recipient) do update set "
+
+
+@pytest.mark.parametrize("role", ["postgres", "service_role"])
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        (UPSERT.format("", "", PHONE) + "recipient = excluded.recipient", "replied STOP"),
+        (UPSERT.format(", reason", ", 'asked by phone'", PHONE) + "reason = excluded.reason", "asked by phone"),
+        ("update public.suppressions set reason = 'asked by phone'", "asked by phone"),
+    ],
+    ids=["upsert", "upsert with reason", "update"],
+)
+def test_what_an_operator_decides_after_a_stop_is_not_taken_back_by_a_start(
+    db: Connection, role: str, statement: str, reason: str
+) -> None:
+    text_in(db, "STOP", ago=60)
+    as_role(db, role, statement)
+    text_in(db, "START")
+    assert suppressed(db) == [(PHONE, reason)]
+
+
+def imported(db: Connection, *lines: tuple[str, str, str]) -> object:
+    """Lines of number, reason and source. Answers how many were new."""
+    numbers, reasons, sources = (list(column) for column in zip(*lines, strict=True))
+    row = db.execute("select public.outbox_import_suppressions(%s, %s, %s)", [numbers, reasons, sources]).fetchone()
+    assert row is not None
+    return row[0]
+
+
+@pytest.mark.parametrize(("given", "reason"), [("", "replied STOP"), ("asked by phone", "asked by phone")])
+def test_an_operators_line_of_a_list_makes_an_opt_out_the_operators(db: Connection, given: str, reason: str) -> None:
+    text_in(db, "STOP", ago=60)
+    assert imported(db, (PHONE, given, "operator"), (number(2), "", "operator")) == 1
+    text_in(db, "START")
+    assert suppressed(db) == [(PHONE, reason), (number(2), "imported")]
+
+
+def test_a_list_changes_neither_an_operators_earlier_word_nor_an_opt_out_of_the_recipient(db: Connection) -> None:
+    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'first')", [number(2)])
+    text_in(db, "STOP", ago=60)
+    before = db.execute("select ctid::text, * from public.suppressions order by 2").fetchall()
+
+    assert imported(db, (PHONE, "second", "reply"), (number(2), "second", "operator")) == 0
+    assert db.execute("select ctid::text, * from public.suppressions order by 2").fetchall() == before
+
+
+def stranger(db: Connection, *, recipient: str = PHONE, ago: float = 0, code: str = "257") -> None:
+    """A report for a batch that nobody here made."""
+    db.execute(
+        "select public.outbox_record_reports('webhook', '{elsewhere}', array[%s], '{failed}', array[%s],"
+        " array[(%s::timestamptz - %s * interval '1 second')::text], '{\"\"}', '{\"{}\"}')",
+        [recipient, code, NOW, ago],
+    )
+
+
+def test_an_opt_out_that_a_report_for_another_apps_batch_tells_of_counts(db: Connection) -> None:
+    stranger(db)
+    stranger(db, recipient=number(2), code="402")
+    stranger(db, recipient="no number")
+    assert suppressed(db) == [(PHONE, "sinch code 257")]
+
+
+async def test_such_a_report_undoes_neither_a_newer_start_nor_what_an_operator_lifted(db: Connection, rig: Rig) -> None:
+    text_in(db, "START", ago=30)
+    stranger(db, ago=60)
+    assert suppressed(db) == []
+
+    stranger(db, ago=10)
+    as_role(db, "postgres", "delete from public.suppressions")
+    stranger(db, ago=10)
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    carrier_blocks(db, ago=5)
+    assert suppressed(db) == []
