@@ -52,7 +52,7 @@ create table outbox_engine.help_answers (
 alter table outbox_engine.help_answers enable row level security;
 
 -- Words that stop and start messages. An empty sender is for every sender; a row for one sender goes before, and may say that the
--- word means nothing there. The language is for people who read the list: a sender heeds the words of all.
+-- word means nothing there.
 create table public.opt_out_words (
   word text not null,
   sender text not null default '',
@@ -63,17 +63,40 @@ create table public.opt_out_words (
 );
 alter table public.opt_out_words enable row level security;
 
--- A word as it is compared: upper case and without accents, whatever stands between, before and after its letters and digits. A
--- database's locale may know no letters but English ones, so the others are named here.
+-- A word as it is compared: upper case and without accents (Latin, Greek, Cyrillic, Arabic, Hebrew), whatever stands between,
+-- before and after its letters and digits. A database's locale may know no letters but English ones, or Turkish rules for them,
+-- so the others are named here.
 create function outbox_engine.bare_word(p_text text) returns text
 language sql immutable set search_path = ''
 as $$
   select upper(translate(
     regexp_replace(
-      normalize(coalesce(p_text, ''), nfkc),
-      '[\u0001-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00bf\u00d7\u00f7\u0300-\u036f\u2000-\u2bff\u3000-\u3004\u3008-\u3020\ufe00-\ufe6f\ufeff\U0001f000-\U0001faff]', '', 'g'),
-    'àâäåçéèêëîïíôöóùûüúñабвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґαβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώ' || 'ÀÂÄÅÇÉÈÊËÎÏÍÔÖÓÙÛÜÚÑЁΆΈΉΊΌΎΏ',
-    'AAAACEEEEIIIOOOUUUUNАБВГДЕЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯІЇЄҐΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΣΤΥΦΧΨΩΑΕΗΙΟΥΩ' || 'AAAACEEEEIIIOOOUUUUNЕΑΕΗΙΟΥΩ'))
+      normalize(coalesce(p_text, ''), nfkd),
+      '['
+        -- Signs of ASCII and Latin-1, modifier letters, accents.
+        || '\u0001-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00bf\u00d7\u00f7\u02b9-\u036f\u0483-\u0489'
+        -- Armenian, Hebrew with its points, Arabic with its vowels, Indic, Thai, Burmese, Ethiopic, Khmer and Mongolian signs, fillers.
+        || '\u055a-\u055f\u0589\u058a\u0591-\u05c7\u05f3\u05f4\u060c\u060d\u061b-\u061f\u0640\u064b-\u065f\u066a-\u066d\u0670\u06d4'
+        || '\u0964\u0965\u0e5a\u0e5b\u104a\u104b\u115f\u1160\u1361-\u1368\u17d4-\u17d6\u1800-\u180e'
+        -- Punctuation and symbols, those of East Asia, selectors and marks that nobody sees, pictures.
+        || '\u2000-\u2bff\u2e00-\u2e7f\u3000-\u3004\u3008-\u3020\u3030\u303d\u30a0\u30fb\u3164'
+        || '\ufe00-\ufe6f\ufeff\ufff9-\ufffd\U0001f000-\U0001fbff\U000e0000-\U000e01ef]', '', 'g'),
+    'iıłøđðħŧæœþŋəßабвгдежзиклмнопрстуфхцчшщъыьэюяієґђјљњћџѕәғқңөұүһαβγδεζηθικλμνξοπρσςτυφχψωաբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ'
+      || 'ŁØĐÐĦŦẞ',
+    'IILODDHTÆŒÞŊƏßАБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯІЄҐЂЈЉЊЋЏЅӘҒҚҢӨҰҮҺΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΣΤΥΦΧΨΩԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ'
+      || 'LODDHTß'))
+$$;
+
+-- A sender as it is compared: a number with its plus and nothing between its digits, all else as it stands.
+create function outbox_engine.bare_sender(p_sender text) returns text
+language sql immutable set search_path = ''
+as $$
+  select case
+    when x.number ~ '^(\+|00)?[1-9][0-9]{6,14}$' then '+' || regexp_replace(x.number, '^(\+|00)', '')
+    when x.number ~ '^\+?[1-9][0-9]{2,5}$' then ltrim(x.number, '+')
+    else btrim(p_sender)
+  end
+  from (select translate(p_sender, E' -.()\u00a0', '') as number) x
 $$;
 
 -- Words are kept the way they are compared, so nobody needs to know how that is.
@@ -82,14 +105,18 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   new.word := outbox_engine.bare_word(new.word);
-  new.sender := coalesce(new.sender, '');
+  new.sender := coalesce(outbox_engine.bare_sender(new.sender), '');
   new.language := coalesce(new.language, '');
   if new.word = '' then
     perform outbox_engine.refuse('word has no letter or digit');
   elsif new.effect is null or new.effect not in ('stop', 'start', 'help', 'none') then
     perform outbox_engine.refuse(format('effect %L is not stop, start, help or none', new.effect));
-  elsif new.reply is not null and (new.effect <> 'help' or btrim(new.reply) = '' or char_length(new.reply) > 2000) then
+  elsif new.reply is not null and (new.effect <> 'help' or btrim(new.reply, E' \t\r\n') = '' or char_length(new.reply) > 2000) then
     perform outbox_engine.refuse('only a help word has a reply, of 1 to 2000 characters');
+  elsif new.sender <> '' and not outbox_engine.is_sender(new.sender) then
+    perform outbox_engine.refuse(
+      format('sender %L is not a sender', new.sender),
+      'The number or short code that people write to, or nothing for all of them.');
   end if;
   return new;
 end
@@ -103,6 +130,7 @@ insert into public.opt_out_words (word, language, effect) values
   ('START', 'en', 'start'), ('UNSTOP', 'en', 'start'), ('NONARRET', 'fr', 'start'), ('HELP', 'en', 'help'), ('AIDE', 'fr', 'help');
 comment on table public.opt_out_words is 'Words in a reply that stop messages, start them again or ask for help, by sender.';
 comment on column public.opt_out_words.sender is 'The number or code they were sent to; empty for all';
+comment on column public.opt_out_words.language is 'For those who read the list: the words of all languages are heeded';
 comment on column public.opt_out_words.reply is 'For help words: the text to answer with, null for none';
 
 -- A list of suppressions that somebody brings along is told in words what is wrong with it. The engine never changes a row, so a

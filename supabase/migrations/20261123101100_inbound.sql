@@ -114,11 +114,14 @@ $$;
 
 -- Answers those of these messages that ask for help, where a text is set: each number once a day, and none that opted out. A
 -- question that was found a day late is left alone. The answer is a row like any other: it goes out from the number that was
--- written to, and the claim checks it.
+-- written to, and the claim checks it. One that cannot be made is an alarm, for the words of others came in the same call.
 create function outbox_engine.answer_help(p_ids text[]) returns void
-language sql set search_path = ''
+language plpgsql set search_path = ''
 as $$
-  with asked as (
+declare
+  v_asked record;
+begin
+  for v_asked in
     select distinct on (i.sender) i.sender, i.recipient, w.reply
     from public.inbound_messages i
     cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
@@ -126,21 +129,27 @@ as $$
       and i.received_at > outbox_engine.now() - interval '1 day'
       and not exists (select from public.suppressions s where s.recipient = i.sender)
     order by i.sender, i.received_at, i.id
-  ),
-  first_today as (
-    insert into outbox_engine.help_answers as h (recipient, answered_at)
-    select sender, outbox_engine.now() from asked
-    order by sender
-    on conflict (recipient) do update
-    set answered_at = excluded.answered_at
-    where h.answered_at <= excluded.answered_at - interval '1 day'
-    returning recipient
-  )
-  insert into public.outbox (recipient, body, sender, priority, expires_at)
-  select a.sender, a.reply, case when outbox_engine.is_sender(a.recipient) then a.recipient end, 50,
-    outbox_engine.now() + interval '1 day'
-  from asked a
-  join first_today f on f.recipient = a.sender
+  loop
+    begin
+      insert into outbox_engine.help_answers as h (recipient, answered_at)
+      values (v_asked.sender, outbox_engine.now())
+      on conflict (recipient) do update
+      set answered_at = excluded.answered_at
+      where h.answered_at <= excluded.answered_at - interval '1 day';
+      continue when not found;
+
+      insert into public.outbox (recipient, body, sender, priority, expires_at)
+      values (v_asked.sender, v_asked.reply, case when outbox_engine.is_sender(v_asked.recipient) then v_asked.recipient end, 50,
+        outbox_engine.now() + interval '1 day');
+    exception
+      when transaction_rollback then
+        -- Passing trouble, such as a deadlock: the whole call comes again.
+        raise;
+      when others then
+        perform outbox_engine.alarm('help.unanswered', jsonb_build_object('error', sqlerrm, 'code', sqlstate));
+    end;
+  end loop;
+end
 $$;
 
 -- Called by the webhook app for a group of callbacks and by the inbound job for a page. Arrays of one length, '' for what is
