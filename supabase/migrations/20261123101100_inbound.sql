@@ -40,8 +40,25 @@ create trigger suppressions_replaced after update on public.suppressions for eac
   when (old.recipient <> new.recipient)
   execute function outbox_engine.after_suppression_lifted();
 
+-- The dashboard's table editor deletes all rows by emptying the table.
+create function outbox_engine.before_suppressions_emptied() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
+  select recipient, false, outbox_engine.now() from public.suppressions
+  order by recipient
+  on conflict (recipient) do update
+  set opted_out = false, decided_at = excluded.decided_at, inbound_id = null
+  where c.decided_at < excluded.decided_at;
+  return null;
+end
+$$;
+create trigger suppressions_emptied before truncate on public.suppressions for each statement
+  execute function outbox_engine.before_suppressions_emptied();
+
 -- What a reply asks for: `stop`, `start`, `help`, or null for an ordinary message, and the answer to it where there is one. Case,
--- spaces and punctuation are forgiven. Numbers are compared without their plus.
+-- accents, spaces and punctuation are forgiven. Numbers are compared without their plus.
 create function outbox_engine.word_effect(p_body text, p_to text, out effect text, out reply text)
 language sql stable set search_path = ''
 as $$
