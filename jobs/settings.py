@@ -194,7 +194,8 @@ class EngineSettings(BaseSettings):
     @field_validator("allowed_countries", mode="before")
     @classmethod
     def _countries(cls, value: Any) -> Any:
-        if value is None:
+        # Blanks are as good as nothing, and nothing counts as unset in every setting.
+        if value is None or (isinstance(value, str) and not value.strip()):
             return None
         # Here and not above: only who sets it waits for the tables of every country's numbers.
         from phonenumbers import SUPPORTED_REGIONS

@@ -166,7 +166,10 @@ def test_an_empty_setting_counts_as_unset(environment: pytest.MonkeyPatch) -> No
     environment.setenv("LEASE_SECONDS", "")
     environment.setenv("SINCH_API_TOKEN", "")
 
+    environment.setenv("ALLOWED_COUNTRIES", " ")
+
     assert settings.load(EngineSettings).lease_seconds == 30
+    assert settings.load(EngineSettings).allowed_countries is None
     with pytest.raises(SettingsError, match="SINCH_API_TOKEN is not set: the service plan's API token"):
         settings.load(SinchSettings)
 
