@@ -1,17 +1,18 @@
 """Members of a campaign as a file: CSV with a header, read a line at a time."""
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+from jobs import csv_rows
+from jobs.csv_rows import NotATable
 from jobs.gateway.campaigning import Line, RefusedLine
 
 REQUIRED: Final = ("external_id", "recipient")
 _OWN: Final = (*REQUIRED, "timezone", "event_at")
 
 
-class NotMembers(ValueError):
+class NotMembers(NotATable):
     """The file as a whole does not name members. The words say why."""
 
 
@@ -20,21 +21,17 @@ def read(lines: Iterable[str]) -> Iterator[Line | RefusedLine]:
 
     The header names ``external_id`` and ``recipient``, perhaps ``timezone`` and ``event_at`` (ISO 8601; without an offset it is
     the member's wall clock), and all else is a parameter of the template. An empty cell is no value. What only the database
-    can judge is not judged here. Raises :class:`NotMembers` where the header is wrong.
+    can judge is not judged here. Raises :class:`NotMembers` where the header is wrong, :class:`jobs.csv_rows.NotATable` where
+    the file is no CSV.
     """
-    # Without strictness an unclosed quote would swallow the rest of the file as one cell.
-    reader = csv.reader(lines, strict=True)
-    header = _header(next(reader, []))
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                yield _line(reader.line_num, header, row)
-    except csv.Error as error:
-        raise NotMembers(f"line {reader.line_num}: {error}") from None
+    rows = csv_rows.rows(lines)
+    _, names = next(rows, (0, []))
+    header = _header(names)
+    for number, row in rows:
+        yield _line(number, header, row)
 
 
-def _header(row: Sequence[str]) -> Sequence[str]:
-    header = [name.strip() for name in row]
+def _header(header: Sequence[str]) -> Sequence[str]:
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         found = ", ".join(header) or "nothing"
@@ -52,7 +49,7 @@ def _line(number: int, header: Sequence[str], row: Sequence[str]) -> Line | Refu
         return RefusedLine(number, f"{len(row)} fields where the first line names {len(header)}")
     if "\0" in "".join(row):
         return RefusedLine(number, "it contains a NUL character")
-    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    cells = dict(zip(header, row, strict=True))
     event_at = cells.get("event_at", "")
     if event_at:
         try:

@@ -1,10 +1,12 @@
 """Lists of numbers that opted out, as files: CSV in and out."""
 
-import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from jobs import csv_rows
+from jobs.csv_rows import NotATable
 from jobs.gateway.operating import Suppression
 from jobs.phone import e164
 
@@ -12,9 +14,12 @@ COLUMNS: Final = ("recipient", "reason", "source", "created_at")
 _NUMBER_COLUMNS: Final = ("recipient", "number", "phone", "phone_number", "msisdn")
 _SOURCES: Final = ("reply", "operator")
 _LONGEST_REASON: Final = 200
+_FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""What a spreadsheet takes for a formula, whoever wrote it; East Asian ones take the wide signs too."""
+_HARMLESS_FORMULA: Final = re.compile(rf"'+{_FORMULA.pattern}")
 
 
-class NotAList(ValueError):
+class NotAList(NotATable):
     """The file as a whole is not such a list. The words say why."""
 
 
@@ -39,7 +44,8 @@ def read(lines: Iterable[str], *, reason: str = "") -> Reading:
     """Read a list, with a header that names ``recipient`` (and ``reason``, ``source``) or with numbers in its first column.
 
     ``reason`` is for lines that give none. A number has its ``+`` or ``00``: without it nobody could tell a country code from
-    the beginning of a national number. Raises :class:`NotAList` where a header names no column of numbers.
+    the beginning of a national number. Raises :class:`NotAList` where a header names no column of numbers, and
+    :class:`jobs.csv_rows.NotATable` where the file is no CSV.
     """
     taken: dict[str, Suppression] = {}
     refused: list[RefusedLine] = []
@@ -56,25 +62,25 @@ def read(lines: Iterable[str], *, reason: str = "") -> Reading:
 
 
 def line_of(one: Suppression) -> Sequence[str]:
-    """The fields of :data:`COLUMNS`, as :func:`read` takes them back."""
+    """The fields of :data:`COLUMNS`, as :func:`read` takes them back (all but ``created_at``, which is for people).
+
+    An apostrophe before a reason keeps spreadsheets from taking it for a formula.
+    """
     source = "reply" if one.replied else "operator"
-    return (one.recipient, one.reason, source, one.created_at.isoformat() if one.created_at else "")
+    reason = f"'{one.reason}" if _FORMULA.match(one.reason.lstrip("'")) else one.reason
+    return (one.recipient, reason, source, one.created_at.isoformat() if one.created_at else "")
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Each line that holds anything, by the names of its columns."""
-    reader = csv.reader(lines)
     names: Sequence[str] | None = None
-    for row in reader:
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
-            continue
+    for line, cells in csv_rows.rows(lines):
         if names is None:
             names = _header(cells)
             if names is not None:
                 continue
             names = ("recipient", "reason")
-        yield reader.line_num, dict(zip(names, cells, strict=False))
+        yield line, dict(zip(names, cells, strict=False))
 
 
 def _header(cells: Sequence[str]) -> Sequence[str] | None:
@@ -91,7 +97,10 @@ def _header(cells: Sequence[str]) -> Sequence[str] | None:
 def _suppression(row: Mapping[str, str], reason: str) -> Suppression:
     written = row.get("recipient", "").lstrip("\ufeff")
     source = row.get("source", "").lower() or "operator"
-    given = row.get("reason", "") or reason
+    given = row.get("reason", "")
+    given = (given[1:] if _HARMLESS_FORMULA.match(given) else given) or reason
+    if "\0" in "".join(row.values()):
+        raise ValueError("it contains a NUL character")
     if not written:
         raise ValueError("no number")
     if not written.startswith(("+", "00")):

@@ -53,6 +53,16 @@ async def _operate(supabase: SupabaseSettings, work: Callable[[Operating], Await
         await operating.aclose()
 
 
+@contextmanager
+def said_when_stopped(standing: Callable[[], str]) -> Iterator[None]:
+    """Where Ctrl-C ends a command half-way, one line on stderr says what was done until then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"outbox: stopped; {standing()}", err=True)
+        raise
+
+
 def console() -> Console:
     """Where results go. Lines that go to a file or a pipe are not folded at 80 characters, and brackets stay what they are."""
     piped = not sys.stdout.isatty()

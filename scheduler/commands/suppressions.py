@@ -2,15 +2,18 @@
 
 import csv
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Final
 
 import typer
 
 from jobs import opt_outs
-from jobs.gateway.operating import Operating
-from jobs.opt_outs import NotAList, Reading
-from scheduler.commands.operator import Failed, operate, progress
+from jobs.csv_rows import NotATable
+from jobs.gateway.operating import Operating, Suppression
+from jobs.opt_outs import Reading
+from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,11 +33,13 @@ def import_list(
     ],
     partial: Annotated[bool, typer.Option("--partial", help="Import the good lines although others are refused.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="The reason for lines that give none.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> int:
     """Put the numbers of a file on the list. Messages that wait for them end at once.
 
     Every refused line is said with its number and why; then nothing is imported, unless --partial. Numbers on the list already
-    stay as they are, so a file may be imported again.
+    stay as they are, so a file may be imported again; but a line with source operator makes an operator's decision of what a
+    recipient asked for.
     """
     reading = _read(file, reason)
     for refused in reading.refused:
@@ -42,35 +47,85 @@ def import_list(
     if reading.refused and not partial:
         raise Failed(f"nothing was imported: {len(reading.refused)} lines were refused (--partial imports the others)")
 
+    import_ = _Import(reading.suppressions)
+
     async def work(operating: Operating) -> int:
-        added = await _import(operating, reading)
-        typer.echo(
-            f"{added} added, {len(reading.suppressions) - added} on the list before, {reading.repeated} repeated in the file, "
-            f"{len(reading.refused)} refused"
-        )
+        await import_.run(operating)
+        counts = {
+            "added": import_.added,
+            "on the list before": import_.taken - import_.added,
+            "repeated in the file": reading.repeated,
+            "refused": len(reading.refused),
+        }
+        if as_json:
+            say_json({name.replace(" ", "_"): count for name, count in counts.items()})
+        else:
+            typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
         return 0
 
-    return operate(work)
+    with said_when_stopped(import_.standing):
+        return operate(work)
 
 
 @app.command("export")
 def export_list(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; standard output without it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With FILE: how many there are, as one JSON object.")] = False,
 ) -> int:
-    """Write the whole list as CSV, in a form that import takes."""
+    """Write the whole list as CSV, in a form that import takes. What created_at says is for people, import leaves it out."""
+    if as_json and file is None:
+        raise typer.BadParameter("--json says how many numbers went into a file: name one")
 
     async def work(operating: Operating) -> int:
         if file is None:
             await _export(operating, sys.stdout)
             return 0
-        unfinished = file.with_name(f"{file.name}.unfinished")
-        with unfinished.open("w", encoding="utf-8", newline="") as out:
+        with _written_whole(file) as out:
             count = await _export(operating, out)
-        unfinished.replace(file)
-        typer.echo(f"{count} numbers in {file}", err=True)
+        if as_json:
+            say_json({"exported": count})
+        else:
+            typer.echo(f"{count} numbers in {file}", err=True)
         return 0
 
     return operate(work)
+
+
+class _Import:
+    """Some thousand numbers a call, so that no call comes near the time the database allows it."""
+
+    def __init__(self, suppressions: tuple[Suppression, ...]) -> None:
+        self._suppressions = suppressions
+        self._asked = 0
+        self.taken = 0
+        self.added = 0
+
+    async def run(self, operating: Operating) -> None:
+        with progress("importing", len(self._suppressions)) as show:
+            for first in range(0, len(self._suppressions), _AT_ONCE):
+                some = self._suppressions[first : first + _AT_ONCE]
+                self._asked += len(some)
+                self.added += await operating.import_suppressions(some)
+                self.taken += len(some)
+                show(self.taken)
+
+    def standing(self) -> str:
+        """How far it came. Whether a call that was cut off had its effect, nobody knows."""
+        perhaps = f" and perhaps the next {self._asked - self.taken}" if self._asked > self.taken else ""
+        first = f"the first {self.taken}{perhaps}" if self.taken else f"perhaps the first {self._asked}" if perhaps else "none"
+        return f"{first} of {len(self._suppressions)} numbers were imported; the same file may be imported again"
+
+
+@contextmanager
+def _written_whole(file: Path) -> Iterator[IO[str]]:
+    """The file, which appears under its name once all of it is written."""
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _read(file: Path, reason: str) -> Reading:
@@ -79,18 +134,8 @@ def _read(file: Path, reason: str) -> Reading:
             return opt_outs.read(lines, reason=reason)
     except UnicodeDecodeError as error:
         raise Failed(f"{file} is not UTF-8 text (byte {error.start})") from None
-    except (NotAList, csv.Error) as error:
+    except NotATable as error:
         raise Failed(f"{file}: {error}") from None
-
-
-async def _import(operating: Operating, reading: Reading) -> int:
-    """Some thousand a call, so that no call comes near the time the database allows it."""
-    added = 0
-    with progress("importing", len(reading.suppressions)) as show:
-        for first in range(0, len(reading.suppressions), _AT_ONCE):
-            added += await operating.import_suppressions(reading.suppressions[first : first + _AT_ONCE])
-            show(first + _AT_ONCE)
-    return added
 
 
 async def _export(operating: Operating, out: IO[str]) -> int:

@@ -9,6 +9,7 @@ create table public.suppressions (
 );
 alter table public.suppressions enable row level security;
 comment on table public.suppressions is 'Numbers that get no messages. Deleting a row lifts it.';
+comment on column public.suppressions.by_engine is 'Engine: the recipient asked for it, so that a START lifts it';
 
 create table public.inbound_messages (
   id text primary key,

@@ -119,7 +119,8 @@ def test_every_refused_line_is_said_and_nothing_is_half_imported_unless_asked(
         (b"", "the first line must name the columns"),
         (b"external_id,recipient,name,name\n", "column name is there twice"),
         (b"external_id,recipient\n\xff,1\n", "is not UTF-8"),
-        (b'external_id,recipient,name\na,"+12015550101\n', "line 2: unexpected end of data"),
+        (b'external_id,recipient,name\na,"+12015550101\nb,+12015550102,B\n', "line 2: a quote is opened and never closed"),
+        (b"external_id;recipient;name\na;+12015550101;A\n", "line 1: its columns are separated by semicolons"),
     ],
 )
 def test_a_file_that_is_none_is_refused_as_a_whole(

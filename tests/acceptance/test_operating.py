@@ -214,6 +214,18 @@ def test_what_is_exported_can_be_imported(outbox: Operator, db: Connection, tmp_
     ]
 
 
+def test_what_came_of_a_list_is_told_as_json_too(outbox: Operator, db: Connection, tmp_path: Path) -> None:
+    db.execute("insert into public.suppressions (recipient) values (%s)", [number(0)])
+    file = tmp_path / "list.csv"
+    file.write_text(f"{number(0)}\n{number(1)}\n{number(1)}\n", encoding="utf-8")
+
+    imported = outbox.json("suppressions", "import", file)
+
+    assert imported == {"added": 1, "on_the_list_before": 1, "repeated_in_the_file": 1, "refused": 0}
+    assert outbox.json("suppressions", "export", file) == {"exported": 2}
+    assert outbox("suppressions", "export", "--json").returncode == 2
+
+
 def test_many_outcomes_are_told_by_what_they_have_in_common_and_brackets_stay(outbox: Operator, db: Connection) -> None:
     ids = insert(db, 30)
     db.execute("update public.outbox set status = 'failed', error = 'refused [to]: no', finalized_at = now(), queue = null")

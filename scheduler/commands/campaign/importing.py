@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Annotated, Final
@@ -10,11 +11,12 @@ from uuid import uuid4
 import typer
 
 from jobs import members
+from jobs.csv_rows import NotATable
 from jobs.gateway.campaigning import Campaigning, Imported, Line, RefusedLine
 from jobs.gateway.operating import Operating
 from jobs.recording import GatewayUnavailable
 from jobs.telemetry import scrub
-from scheduler.commands.operator import Failed, operate, progress, say_json
+from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json
 
 _AT_ONCE: Final = 2000
 """Lines a call: a fraction of the time the database allows it, and of memory."""
@@ -43,10 +45,11 @@ def import_members(
     one moment. An event_at without an offset is the member's wall clock.
     """
     size = file.stat().st_size
+    stage = _Stage()
 
     async def work(operating: Operating) -> int:
         with _opened(file) as lines:
-            refused, imported = await _import(operating.campaigns, name, lines, size, dry_run=dry_run, partial=partial)
+            refused, imported = await _import(operating.campaigns, name, lines, size, stage, dry_run=dry_run, partial=partial)
         if imported is None:
             raise Failed(f"nothing was imported: {refused} lines were refused (--partial imports the others)")
         if as_json:
@@ -55,11 +58,24 @@ def import_members(
             typer.echo(_words(imported, refused, dry_run=dry_run))
         return 1 if refused and dry_run else 0
 
-    return operate(work)
+    with said_when_stopped(stage.standing):
+        return operate(work)
+
+
+@dataclass(slots=True)
+class _Stage:
+    """How far an import came."""
+
+    commits: bool = False
+
+    def standing(self) -> str:
+        if self.commits:
+            return "all lines were being imported, and nobody knows whether they were: --dry-run tells"
+        return "nothing was imported"
 
 
 async def _import(
-    campaigns: Campaigning, name: str, lines: IO[str], size: int, *, dry_run: bool, partial: bool
+    campaigns: Campaigning, name: str, lines: IO[str], size: int, stage: _Stage, *, dry_run: bool, partial: bool
 ) -> tuple[int, Imported | None]:
     """How many lines were refused, and what the others came to, if anything."""
     import_id, refused = str(uuid4()), 0
@@ -75,6 +91,7 @@ async def _import(
                 refused += _say(wrong)
         if refused and not partial and not dry_run:
             return refused, None
+        stage.commits = not dry_run
         imported = await _commit(campaigns, import_id, dry_run=dry_run)
         finished = not dry_run
         return refused, imported
@@ -118,7 +135,7 @@ def _opened(file: Path) -> Iterator[IO[str]]:
             yield lines
     except UnicodeDecodeError as error:
         raise Failed(f"{file} is not UTF-8 text ({error.reason})") from None
-    except members.NotMembers as error:
+    except NotATable as error:
         raise Failed(f"{file}: {error}") from None
 
 
