@@ -177,19 +177,12 @@ class SinchSettings(BaseSettings):
         return self.sinch_base_url or f"https://{self.sinch_region}.sms.api.sinch.com"
 
 
-class EngineSettings(BaseSettings):
-    """How the scheduler works. Durations are in seconds, retention in days."""
+class CountrySettings(BaseSettings):
+    """Where texts may go. None is everywhere."""
 
     model_config = _CONFIG
 
     allowed_countries: Annotated[list[str], NoDecode] | None = None
-    dispatch_interval_seconds: float = Field(default=1.0, ge=0.05, le=60)
-    lease_seconds: float = Field(default=30.0, ge=1, le=600)
-    settle_seconds: float = Field(default=20.0, ge=0.2, le=600)
-    reconcile_after_seconds: float = Field(default=300.0, ge=0, le=_WEEK)
-    reconcile_interval_seconds: float = Field(default=60.0, ge=0.2, le=_DAY)
-    retention_days: float = Field(default=90.0, ge=15, le=_CENTURY_DAYS)
-    body_retention_days: float | None = Field(default=None, ge=0, le=_CENTURY_DAYS)
 
     @field_validator("allowed_countries", mode="before")
     @classmethod
@@ -207,6 +200,18 @@ class EngineSettings(BaseSettings):
         if not codes:
             raise ValueError("names no country, so nothing could be sent; leave it out to allow all")
         return codes
+
+
+class EngineSettings(CountrySettings):
+    """How the scheduler works. Durations are in seconds, retention in days."""
+
+    dispatch_interval_seconds: float = Field(default=1.0, ge=0.05, le=60)
+    lease_seconds: float = Field(default=30.0, ge=1, le=600)
+    settle_seconds: float = Field(default=20.0, ge=0.2, le=600)
+    reconcile_after_seconds: float = Field(default=300.0, ge=0, le=_WEEK)
+    reconcile_interval_seconds: float = Field(default=60.0, ge=0.2, le=_DAY)
+    retention_days: float = Field(default=90.0, ge=15, le=_CENTURY_DAYS)
+    body_retention_days: float | None = Field(default=None, ge=0, le=_CENTURY_DAYS)
 
 
 class WebhookSettings(BaseSettings):

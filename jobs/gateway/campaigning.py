@@ -64,10 +64,12 @@ class Odd:
 class Costs:
     """What is to come of one stretch of members, by country, and what is not, by problem.
 
-    ``warning`` is the template's, where all its texts leave GSM-7, and ``odd`` where some do.
+    ``warning`` is the template's, where all its texts leave GSM-7, and ``odd`` where some do. ``countries_told`` are the lists
+    of countries that the running processes go by, None for all: none where no process ever ran, several where they disagree.
     """
 
     members: int
+    countries_told: tuple[tuple[str, ...] | None, ...]
     countries: tuple[Counted, ...]
     problems: tuple[Counted, ...]
     template: str
@@ -179,6 +181,7 @@ class Campaigning:
             )
             yield Costs(
                 members=answer["members"],
+                countries_told=tuple(None if told is None else tuple(told) for told in answer["countries_told"]),
                 countries=_countries(answer),
                 problems=_problems(answer["problems"], "problem"),
                 template=answer["template"],

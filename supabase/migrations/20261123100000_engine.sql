@@ -75,8 +75,6 @@ create table outbox_engine.plans (
   requests_per_minute integer not null,
   tokens double precision not null,
   refilled_at timestamptz not null,
-  -- Null is all. The processes are told by their settings; this is remembered for previews alone.
-  allowed_countries text[],
   -- How long a report may be missing. Remembered for what a report proves accepted, since the webhook app is not told.
   ask_after interval not null default '5 minutes',
   throttles smallint not null default 0,

@@ -9,13 +9,17 @@ create table outbox_engine.ticks (
   worker text not null default '',
   since timestamptz not null,
   at timestamptz not null,
+  -- Of the dispatch job: the countries its process may send to, sorted; null is all. Remembered for previews alone.
+  allowed_countries text[],
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
 alter table outbox_engine.ticks enable row level security;
 
 -- Called first thing by the functions that the jobs call at each tick. Waits for nobody: while another transaction is writing this
--- tick down, however long that takes to commit, it is left to that one.
-create function outbox_engine.note_tick(p_job text, p_provider text, p_plan text, p_worker text) returns void
+-- tick down, however long that takes to commit, it is left to that one. A process keeps its settings as long as it lives.
+create function outbox_engine.note_tick(
+  p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null
+) returns void
 language plpgsql set search_path = ''
 as $$
 declare
@@ -28,10 +32,28 @@ begin
     return;
   end if;
 
-  insert into outbox_engine.ticks (job, provider, plan, worker, since, at)
-  values (p_job, p_provider, p_plan, p_worker, v_now, v_now)
-  on conflict (job, provider, plan, worker) do update set at = excluded.at;
+  insert into outbox_engine.ticks (job, provider, plan, worker, since, at, allowed_countries)
+  values (p_job, p_provider, p_plan, p_worker, v_now, v_now, (select array_agg(c order by c) from unnest(p_allowed_countries) c))
+  on conflict (job, provider, plan, worker) do update set at = excluded.at, allowed_countries = excluded.allowed_countries;
 end
+$$;
+
+-- The lists of countries that the processes which are running may send to, each once; those of the last ones, where none is running.
+-- Of a plan, they are the processes that looked for work in its last minute; a plan that was left alone for a day longer than
+-- another is given up.
+create function outbox_engine.countries_told() returns table (allowed_countries text[])
+language sql stable set search_path = ''
+as $$
+  with plans as (
+    select provider, plan, max(at) as last_at, max(max(at)) over () as last_of_all
+    from outbox_engine.ticks
+    where job = 'dispatch'
+    group by provider, plan
+  )
+  select distinct t.allowed_countries
+  from plans p
+  join outbox_engine.ticks t on t.job = 'dispatch' and t.provider = p.provider and t.plan = p.plan
+  where p.last_at > p.last_of_all - interval '1 day' and t.at > p.last_at - interval '1 minute'
 $$;
 
 notify pgrst, 'reload schema';

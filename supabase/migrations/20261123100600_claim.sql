@@ -79,7 +79,7 @@ declare
   v_count integer;
   v_recipients integer;
 begin
-  perform outbox_engine.note_tick('dispatch', p_provider, p_plan, p_worker);
+  perform outbox_engine.note_tick('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
   perform outbox_engine.wake_due(v_now, 5000);
   if exists (select from public.outbox where queue = 'r') then
     v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
@@ -94,9 +94,6 @@ begin
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
-  if v_plan.allowed_countries is distinct from p_allowed_countries then
-    update outbox_engine.plans set allowed_countries = p_allowed_countries where provider = p_provider and plan = p_plan;
-  end if;
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
   v_pause := outbox_engine.pause_of(p_provider, p_plan, p_credential, v_now);

@@ -20,14 +20,13 @@ begin
 end
 $$;
 
--- The countries the running processes may send to, as their claims last said; null is all of them. A row may be claimed by any
--- plan, so what one of them allows is allowed.
+-- The countries the running processes may send to; null is all. A row may be claimed by any of them, so what one allows is allowed.
 create function outbox_engine.countries_allowed() returns text[]
 language sql stable set search_path = ''
 as $$
-  select case when bool_and(p.allowed_countries is not null) then array_agg(a.country) end
-  from outbox_engine.plans p
-  left join lateral unnest(p.allowed_countries) a (country) on true
+  select case when bool_and(t.allowed_countries is not null) then array_agg(a.country) end
+  from outbox_engine.countries_told() t
+  left join lateral unnest(t.allowed_countries) a (country) on true
 $$;
 
 -- What a campaign still has to say to these members: what waits already, then each member's next times, at most `p_times`. Members
@@ -207,8 +206,9 @@ $$;
 
 -- Called by `outbox campaign preview` and `start`, a stretch of members at a time, until `next` is null: what is to come by
 -- country, and by problem; the template's warning, or without one the characters for which texts leave GSM-7, each with whether
--- `plain` would replace it and the first member whose value it is. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages
--- they stop depends on what else goes out.
+-- `plain` would replace it and the first member whose value it is; and `countries_told`, the lists of countries that processes go by,
+-- null for all. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages they stop
+-- depends on what else goes out.
 create function public.outbox_campaign_costs(p_campaign text, p_after text, p_most integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -244,6 +244,8 @@ begin
     )
     select jsonb_build_object(
       'members', cardinality(v_members),
+      'countries_told', (
+        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]') from outbox_engine.countries_told() t),
       'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
       'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
       'template', v_campaign.template,

@@ -27,10 +27,10 @@ def campaign(db: Connection, clocks: Clocks) -> None:
 
 @pytest.fixture
 def outbox(stack: LocalStack, tmp_path: Path) -> Any:
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "scheduler", "campaign", *arguments],
-            env={**stack.env, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**stack.env, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2]), **env},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -207,6 +207,31 @@ def test_preview_and_start_name_the_characters_that_make_texts_cost_double(outbo
         " plain = true replaces look-alikes"
     )
     assert json.loads(outbox("start", "c", "--yes", "--json").stdout)["warnings"] == [warning]
+
+
+@pytest.mark.parametrize(
+    ("told", "own", "warning"),
+    [
+        ([], "US", "US here, but no scheduler ran yet"),
+        (["US"], "US,CA", "CA,US here, but the schedulers go by US"),
+        ([None], "US", "US here, but the schedulers go by all"),
+        (["US,CA", None], "US", "the running schedulers differ in ALLOWED_COUNTRIES (CA,US; all)"),
+        (["CA,US"], "US,CA", ""),
+        (["US"], "", ""),
+    ],
+)
+def test_preview_warns_where_other_countries_are_allowed_here(
+    outbox: Any, db: Connection, told: list[str | None], own: str, warning: str
+) -> None:
+    for place, countries in enumerate(told):
+        db.execute(
+            "select outbox_engine.note_tick('dispatch', 'sinch', 'plan', %s, string_to_array(%s, ','))",
+            [f"worker {place}", countries],
+        )
+    ran = outbox("preview", "c", "--json", ALLOWED_COUNTRIES=own)
+    assert ran.returncode == 0
+    assert json.loads(ran.stdout)["campaign"] == "c"
+    assert (warning in ran.stderr) if warning else ran.stderr == ""
 
 
 def test_a_campaign_that_somebody_could_get_no_text_from_does_not_start(outbox: Any, db: Connection) -> None:

@@ -110,7 +110,6 @@ async def test_what_the_preview_of_a_random_campaign_says_then_happens(
     db: Connection, make_rig: MakeRig, clocks: Clocks, seed: int
 ) -> None:
     rig: Rig = await make_rig(allowed_countries="US,CA")
-    insert(db, first=500)
     await rig.tick("dispatch")
     random_campaign(db, random.Random(seed))
 
@@ -194,6 +193,72 @@ def test_costs_are_by_country_over_all_members_in_stretches(db: Connection) -> N
 
     assert countries == {"US": 4, "DE": 1}
     assert problems == {"the recipient opted out: STOP": 1}
+
+
+NOT_ALLOWED = "country DE is not in ALLOWED_COUNTRIES"
+
+
+def of_a_german(db: Connection) -> str | None:
+    (row,) = preview(db)
+    return row["problem"]
+
+
+@pytest.fixture
+def german(db: Connection) -> None:
+    campaign(db, starts_at="2026-10-28 12:00+00")
+    member(db, "de", "+4915112345678")
+
+
+@pytest.mark.usefixtures("german")
+async def test_it_knows_the_allowed_countries_as_soon_as_a_scheduler_runs(db: Connection, make_rig: MakeRig) -> None:
+    assert of_a_german(db) is None
+
+    rig: Rig = await make_rig(allowed_countries="US")
+    await rig.tick("dispatch")
+
+    assert of_a_german(db) == NOT_ALLOWED
+
+
+@pytest.mark.usefixtures("german")
+async def test_a_plan_nobody_works_for_any_more_allows_nothing(db: Connection, make_rig: MakeRig, clocks: Clocks) -> None:
+    db.execute("select outbox_engine.note_tick('dispatch', 'sinch', 'given-up', 'somebody', null)")
+    clocks.move("25 hours")
+    rig: Rig = await make_rig(allowed_countries="US")
+    await rig.tick("dispatch")
+
+    assert of_a_german(db) == NOT_ALLOWED
+
+
+@pytest.mark.usefixtures("german")
+async def test_a_process_that_took_anothers_place_says_what_is_allowed(
+    db: Connection, make_rig: MakeRig, clocks: Clocks
+) -> None:
+    before: Rig = await make_rig()
+    await before.tick("dispatch")
+    clocks.move("2 minutes")
+    rig: Rig = await make_rig(allowed_countries="US")
+    await rig.tick("dispatch")
+    assert of_a_german(db) == NOT_ALLOWED
+
+    # What they were told outlives them.
+    clocks.move("3 days")
+    assert of_a_german(db) == NOT_ALLOWED
+
+
+@pytest.mark.usefixtures("german")
+async def test_of_processes_side_by_side_the_most_generous_one_counts(db: Connection, make_rig: MakeRig) -> None:
+    narrow: Rig = await make_rig(allowed_countries="US")
+    wide: Rig = await make_rig(allowed_countries="US,DE")
+    await wide.tick("dispatch")
+    await narrow.tick("dispatch")
+
+    assert of_a_german(db) is None
+    assert countries_told(db) == [["DE", "US"], ["US"]]
+
+
+def countries_told(db: Connection) -> list[list[str] | None]:
+    answer: Any = db.execute("select public.outbox_campaign_costs('c', '', 10)").fetchone()
+    return list(answer[0]["countries_told"])
 
 
 def test_an_unknown_campaign_is_refused_by_its_name(db: Connection) -> None:

@@ -18,13 +18,15 @@ _CHARACTERS_NAMED = 5
 class Total:
     """The whole campaign, before caps and budgets. Of a cron campaign, one time of each member.
 
-    ``warnings`` say in words which characters make texts take more than twice the parts.
+    ``warnings`` say in words which characters make texts take more than twice the parts. ``countries_told`` are the lists that
+    the running processes go by.
     """
 
     members: int
     countries: tuple[Counted, ...]
     problems: tuple[Counted, ...]
     warnings: tuple[str, ...] = ()
+    countries_told: tuple[tuple[str, ...] | None, ...] = ()
 
     @property
     def messages(self) -> int:
@@ -43,9 +45,11 @@ async def count(campaigns: Campaigning, name: str) -> Total:
     problems: Counter[str | None] = Counter()
     warnings: list[str] = []
     odd: dict[str, Odd] = {}
+    told: tuple[tuple[str, ...] | None, ...] = ()
     with progress("members counted", None) as show:
         async for costs in campaigns.costs(name):
             members += costs.members
+            told = costs.countries_told
             messages.update({country.name: country.messages for country in costs.countries})
             parts.update({country.name: country.parts for country in costs.countries})
             problems.update({problem.name: problem.messages for problem in costs.problems})
@@ -59,6 +63,7 @@ async def count(campaigns: Campaigning, name: str) -> Total:
         countries=tuple(Counted(country, messages[country], amount) for country, amount in parts.most_common()),
         problems=tuple(Counted(problem, amount) for problem, amount in problems.most_common()),
         warnings=(*warnings, *_in_words(odd.values())),
+        countries_told=told,
     )
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from jobs.gateway.campaigning import Coming
 from jobs.gateway.operating import Operating
 from jobs.telemetry import mask, scrub
-from scheduler.commands.campaign import costs
+from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import console, operate, say_json
 
 
@@ -31,6 +31,7 @@ def preview(
     async def work(operating: Operating) -> int:
         rows = await operating.campaigns.preview(name, most=max_rows)
         total = await costs.count(operating.campaigns, name)
+        countries.say_differences(total.countries_told)
         if as_json:
             say_json({"campaign": name, "rows": rows, "costs": total, "messages": total.messages, "parts": total.parts})
             return 0

@@ -7,7 +7,7 @@ import typer
 from jobs.gateway.campaigning import Switched
 from jobs.gateway.operating import Operating
 from jobs.telemetry import scrub
-from scheduler.commands.campaign import costs
+from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import agreed, console, operate, say_json
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
@@ -27,6 +27,7 @@ def start(
 
     async def work(operating: Operating) -> int:
         total = await costs.count(operating.campaigns, name)
+        countries.say_differences(total.countries_told)
         if not as_json:
             for problem in total.problems:
                 console().print(f"{problem.messages:,} will not go: {scrub(problem.name or '')}")
