@@ -1,7 +1,7 @@
 """Members of a campaign as a file: CSV with a header, read a line at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from jobs import csv_rows
@@ -53,9 +53,9 @@ def _line(number: int, header: Sequence[str], row: Sequence[str]) -> Line | Refu
     event_at = cells.get("event_at", "")
     if event_at:
         try:
-            event_at = datetime.fromisoformat(event_at).isoformat()
-        except ValueError:
-            return RefusedLine(number, f"event_at {event_at!r} is not a time: write it as 2027-01-31T09:00 or with an offset")
+            event_at = _moment(event_at)
+        except ValueError as error:
+            return RefusedLine(number, f"event_at {event_at!r} is {error}: write it as 2027-01-31T09:00 or with an offset")
     return Line(
         number=number,
         external_id=cells["external_id"],
@@ -64,3 +64,25 @@ def _line(number: int, header: Sequence[str], row: Sequence[str]) -> Line | Refu
         event_at=event_at,
         parameters={name: cell for name, cell in cells.items() if name not in _OWN and cell},
     )
+
+
+def _moment(text: str) -> str:
+    """ISO 8601 as the database reads it. Raises ValueError, whose words say what the text is instead."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("not a time") from None
+    if (moment.utcoffset() or timedelta()).microseconds:
+        raise ValueError("not a time")
+    # Midnight is what a day alone would be read as, which is when nobody means to remind anybody.
+    if _is_day(text):
+        raise ValueError("a day without a time")
+    return moment.isoformat()
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

@@ -8,6 +8,7 @@ create table public.templates (
   warning text,
   version integer not null default 1,
   updated_at timestamptz not null default outbox_engine.now(),
+  constraint templates_name_length check (char_length(name) <= 200),
   constraint templates_body_length check (char_length(body) between 1 and 2000),
   constraint templates_defaults_are_an_object check (jsonb_typeof(defaults) = 'object')
 );
@@ -184,6 +185,7 @@ language sql immutable set search_path = ''
 as $$
   select case
     when btrim(coalesce(t.name, '')) = '' or btrim(coalesce(t.body, ''), E' \t\r\n') = '' then 'a template needs a name and a body'
+    when char_length(t.name) > 200 then format('name has %s characters, 200 are allowed', char_length(t.name))
     when char_length(t.body) > 2000 then format('body has %s characters, 2000 are allowed', char_length(t.body))
     when stray.piece is not null
     then format('%L in the body is not a placeholder; write {{name}} with letters, digits and _', stray.piece)

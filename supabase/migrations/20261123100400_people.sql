@@ -176,6 +176,7 @@ create table public.campaigns (
   member_count integer not null default 0,
   message_count integer not null default 0,
   created_at timestamptz not null default outbox_engine.now(),
+  constraint campaigns_name_length check (char_length(name) <= 200),
   constraint campaigns_schedule_is_complete check (case schedule
     when 'once' then starts_at is not null
     when 'cron' then cron_expression is not null
@@ -197,6 +198,7 @@ create table public.campaign_members (
   changed_at timestamptz not null default outbox_engine.now(),
   next_at timestamptz,
   primary key (campaign, external_id),
+  constraint campaign_members_external_id_length check (char_length(external_id) <= 200),
   constraint campaign_members_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$'),
   constraint campaign_members_parameters_are_an_object check (jsonb_typeof(parameters) = 'object')
 );

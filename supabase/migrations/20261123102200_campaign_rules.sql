@@ -43,6 +43,7 @@ language sql stable set search_path = ''
 as $$
   select case
     when btrim(coalesce(c.name, '')) = '' then 'a campaign needs a name'
+    when char_length(c.name) > 200 then format('name has %s characters, 200 are allowed', char_length(c.name))
     when c.status not in ('draft', 'active', 'paused', 'ended') then format('status %L is not draft, active, paused or ended', c.status)
     when c.late_policy not in ('send', 'skip') then format('late_policy %L is not send or skip', c.late_policy)
     when c.late_limit < '0' then 'late_limit must not be negative'
@@ -69,7 +70,7 @@ begin
     perform outbox_engine.refuse(format('timezone %L of campaign %L is not in the tz database', c.timezone, c.name), 'Such as Europe/Berlin.');
   end if;
   if v_problem is not null then
-    perform outbox_engine.refuse(format('campaign %L: %s', c.name, v_problem));
+    perform outbox_engine.refuse(format('campaign %L: %s', left(c.name, 200), v_problem));
   end if;
 end
 $$;

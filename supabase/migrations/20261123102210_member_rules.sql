@@ -7,6 +7,8 @@ as $$
   select case
     when c.name is null then format('campaign %L does not exist', m.campaign)
     when btrim(coalesce(m.external_id, '')) = '' then format('a member of campaign %L has no external_id', m.campaign)
+    when char_length(m.external_id) > 200
+    then format('external_id %L has %s characters, 200 are allowed', left(m.external_id, 20) || '…', char_length(m.external_id))
     when m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$'
     then format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'))
     when m.timezone is not null and not outbox_engine.is_zone(m.timezone)
@@ -46,7 +48,7 @@ begin
       v_problem := outbox_engine.text_problem(v_template, new.parameters, true);
     end if;
     if v_problem is not null then
-      perform outbox_engine.refuse(format('member %L of campaign %L: %s', new.external_id, new.campaign, v_problem));
+      perform outbox_engine.refuse(format('member %L of campaign %L: %s', left(new.external_id, 200), new.campaign, v_problem));
     end if;
   end if;
 

@@ -45,6 +45,18 @@ as $$
   end
 $$;
 
+-- Whether the database reads a text as a time; '' is none. What it takes is not quite what others do, such as offsets up to 16 hours.
+create function outbox_engine.is_time(p_at text) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+begin
+  perform nullif(p_at, '')::timestamptz;
+  return true;
+exception when data_exception then
+  return false;
+end
+$$;
+
 -- What is wrong with one line, or null.
 create function outbox_engine.line_fault(
   m public.campaign_members, c public.campaigns, t public.templates, p_event_at text, p_import_id uuid, p_line integer
@@ -55,7 +67,9 @@ declare
   v_problem text := outbox_engine.member_fault(m, c);
   v_line integer;
 begin
-  if v_problem is null and c.schedule = 'reminder' and p_event_at = '' then
+  if v_problem is null and not outbox_engine.is_time(p_event_at) then
+    return format('event_at %L is not a time', p_event_at);
+  elsif v_problem is null and c.schedule = 'reminder' and p_event_at = '' then
     return 'no event_at, which reminders are sent around';
   elsif v_problem is null and p_event_at <> '' and p_event_at !~ '[+-]\d\d:\d\d(:\d\d)?$' and coalesce(m.timezone, c.timezone) is null then
     return format('event_at %s has no offset, and there is no timezone', p_event_at);

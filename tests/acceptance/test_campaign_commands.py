@@ -88,6 +88,11 @@ def test_every_refused_line_is_said_and_nothing_is_half_imported_unless_asked(
         + "x,+12015550102,UTC\n"
         + "x,+12015550102,UTC,,Ada\n"
         + "x,+12015550102,,2026-10-27T09:00,Ada\n"
+        + "x,+12015550102,UTC,2026-12-01,Ada\n"
+        + "x,+12015550102,UTC,20261201,Ada\n"
+        + "x,+12015550102,UTC,2026-12-01T09:00:00+05:30:15.5,Ada\n"
+        + "x,+12015550102,UTC,2026-12-01T09:00+23:00,Ada\n"
+        + f"{'x' * 201},+12015550102,UTC,2026-12-01T09:00,Ada\n"
     )
     ran = outbox("import", "c", "m.csv")
 
@@ -102,9 +107,14 @@ def test_every_refused_line_is_said_and_nothing_is_half_imported_unless_asked(
         8: "3 fields where the first line names 5",
         9: "no event_at",
         10: "no timezone",
+        11: "event_at '2026-12-01' is a day without a time",
+        12: "event_at '20261201' is a day without a time",
+        13: "event_at '2026-12-01T09:00:00+05:30:15.5' is not a time",
+        14: "event_at '2026-12-01T09:00:00+23:00' is not a time",
+        15: "external_id 'xxxxxxxxxxxxxxxxxxxx…' has 201 characters, 200 are allowed",
     }.items():
         assert any(text.startswith(f"line {line}: ") and why in text for text in said), (line, ran.stderr)
-    assert "8 lines were refused" in said[-1]
+    assert "13 lines were refused" in said[-1]
     assert members(db) == []
 
     assert outbox("import", "c", "m.csv", "--partial").returncode == 0

@@ -1,5 +1,6 @@
 """Campaigns from their members to the outbox: once each, at the right local time, and not when somebody changed their mind."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 import psycopg
@@ -178,3 +179,26 @@ def test_what_is_wrong_is_refused_in_words(db: Connection) -> None:
         with pytest.raises(psycopg.DataError) as refused:
             db.execute(statement)
         assert says in str(refused.value), statement
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda db: member(db, "ö" * 201), "external_id 'öööööööööööööööööööö…' has 201 characters, 200 are allowed"),
+        (lambda db: campaign(db, "x" * 201), "name has 201 characters, 200 are allowed"),
+        (lambda db: template(db, "x" * 201), "name has 201 characters, 200 are allowed"),
+    ],
+    ids=["member", "campaign", "template"],
+)
+def test_what_is_too_long_for_an_index_is_refused_in_words(
+    db: Connection, make: Callable[[Connection], None], says: str
+) -> None:
+    campaign(db, "x" * 200)
+    member(db, "ö" * 200, to="x" * 200)
+    campaign(db)
+
+    with pytest.raises(psycopg.DataError) as refused:
+        make(db)
+
+    assert refused.value.sqlstate == "22023"
+    assert says in str(refused.value)

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.gateway.rpc import Rpc
 from sandbox.local.stack import LocalStack
-from tests.engine import Clocks, MakeRig, Rig, insert, number, statuses, supabase_settings
+from tests.engine import Clocks, MakeRig, Rig, number, statuses, supabase_settings
 from tests.stack import Connection
 
 NOW = "2026-10-23 12:00+00"
@@ -200,7 +200,8 @@ NOT_ALLOWED = "country DE is not in ALLOWED_COUNTRIES"
 
 def of_a_german(db: Connection) -> str | None:
     (row,) = preview(db)
-    return row["problem"]
+    problem = row["problem"]
+    return None if problem is None else str(problem)
 
 
 @pytest.fixture
