@@ -109,7 +109,11 @@ class Undelivered:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a campaign. ``skipped`` times became no message, ``forgotten`` messages are older than retention."""
+    """What became of a campaign, messages older than retention included.
+
+    ``skipped`` times became no message; ``forgotten`` messages were pruned after their campaign was deleted. ``timeline`` has
+    every step from the first to the last, those without a message too.
+    """
 
     campaign: str
     status: str

@@ -48,7 +48,8 @@ begin
 end
 $$;
 
--- Deletes finished rows with all that hangs on them, oldest first, a stretch of the table at a time.
+-- Deletes finished rows with all that hangs on them, oldest first, a stretch of the table at a time. What they came to stays in the
+-- counts of their campaigns.
 create function outbox_engine.prune_messages(
   p_delete_before timestamptz, p_blank_before timestamptz, p_most integer
 ) returns integer
@@ -74,6 +75,9 @@ begin
   where o.id > (select pruned_to from outbox_engine.upkeep) and o.id <= v_last
     and o.finalized_at < p_blank_before and (o.body is not null or o.parameters is not null) and o.id <> all (coalesce(v_ids, '{}'));
 
+  -- Held, so that of two who prune at once one counts them.
+  perform outbox_engine.count_pruned(array(
+    select id from public.outbox where id = any (v_ids) and campaign is not null order by id for update));
   -- By message, because a request that was throttled or given back left no entry in the trail.
   with members as (
     delete from outbox_engine.dispatch_members where outbox_id = any (v_ids) returning dispatch_id

@@ -53,24 +53,24 @@ begin
 end
 $$;
 
--- Every time of a campaign's members that came up, and the message it became, if it became one.
+-- Every time of a campaign's members that came up, and the message it became, if it became one: `status` is null where that is gone.
 create function outbox_engine.campaign_messages(p_campaign text)
 returns table (
-  outbox_id bigint, reason text, recipient text, status text, error text, parts smallint, sent_at timestamptz, finalized_at timestamptz
+  outbox_id bigint, skipped text, recipient text, status text, reason text, parts smallint, sent_at timestamptz, is_final boolean
 )
 language sql stable set search_path = ''
 as $$
-  select o.outbox_id, regexp_replace(o.reason, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g'), x.recipient, x.status,
-    regexp_replace(coalesce(x.error, 'code ' || x.status_code), '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g'), x.parts, x.sent_at,
-    x.finalized_at
+  select o.outbox_id, outbox_engine.message_reason(o.reason, null), x.recipient, x.status,
+    outbox_engine.message_reason(x.error, x.status_code), x.parts, x.sent_at, x.finalized_at is not null
   from public.campaign_occurrences o
   left join public.outbox x on x.id = o.outbox_id
   where o.campaign = p_campaign
 $$;
 
 -- Called by `outbox campaign report`: counts of one campaign. `sent` were accepted by the provider; `skipped` times became no
--- message; `forgotten` messages are older than retention; `opted_out` recipients did so after a message of this campaign.
--- `timeline` counts messages by the time they were sent, in about sixty steps at most.
+-- message; `opted_out` recipients replied so, or the provider said so, after a message of this campaign. Messages older than retention
+-- are counted as the day they were sent knows them; `forgotten` ones are not, since the campaign was deleted before. `timeline` counts
+-- messages by the time they were sent, in about sixty steps at most, those without any included.
 create function public.outbox_campaign_report(p_campaign text) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -82,52 +82,69 @@ begin
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
   end if;
   return (
-    with messages as materialized (
+    with times as materialized (
       select * from outbox_engine.campaign_messages(p_campaign)
     ),
+    counted as materialized (
+      select status, reason, outbox_engine.country_of(case when sent_at is not null then recipient end) as country, sent_at, is_final,
+        1 as messages, parts, interval '0' as precision
+      from times
+      where status is not null
+      union all
+      select status, reason, nullif(country, ''), case when isfinite(sent_on) then sent_on::timestamp at time zone 'UTC' end, true,
+        messages, parts, interval '1 day'
+      from outbox_engine.campaign_totals
+      where campaign = p_campaign
+    ),
     statuses as (
-      select status, count(*) as messages from messages where status is not null group by status
+      select status, sum(messages) as messages from counted group by status
     ),
     undelivered as (
-      select status, coalesce(error, '') as reason, count(*) as messages
-      from messages
-      where finalized_at is not null and status <> 'delivered'
-      group by 1, 2
+      select status, reason, sum(messages) as messages from counted where is_final and status <> 'delivered' group by 1, 2
     ),
     skipped as (
-      select reason, count(*) as messages from messages where outbox_id is null group by reason
+      select skipped as reason, count(*) as messages from times where outbox_id is null group by 1
     ),
     countries as (
-      select outbox_engine.country_of(recipient) as country, count(*) as messages, sum(parts) as parts
-      from messages
-      where sent_at is not null
-      group by 1
+      select country, sum(messages) as messages, sum(parts) as parts from counted where sent_at is not null group by 1
     ),
     span as (
-      select min(sent_at) as began, (
-        select min(s) from unnest(array['1 minute', '5 minutes', '15 minutes', '1 hour', '6 hours', '1 day', '7 days', '30 days']::interval[]) s
-        where s >= (max(sent_at) - min(sent_at)) / 60
-      ) as step
-      from messages
+      select min(sent_at) as began, make_interval(secs => (
+        select min(extract(epoch from s))
+        from unnest('{1 minute,5 minutes,15 minutes,1 hour,6 hours,1 day,7 days,30 days,365 days}'::interval[]) s
+        where s >= (max(sent_at) - min(sent_at)) / 60 and s >= max(precision) or s = '365 days'
+      )) as step
+      from counted
+      where sent_at is not null
+    ),
+    steps as (
+      select date_bin(s.step, c.sent_at, date_trunc('day', s.began, 'UTC')) as at, sum(c.messages) as sent,
+        coalesce(sum(c.messages) filter (where c.status = 'delivered'), 0) as delivered,
+        coalesce(sum(c.messages) filter (where c.is_final and c.status <> 'delivered'), 0) as failed
+      from counted c
+      cross join span s
+      where c.sent_at is not null
+      group by 1
     ),
     timeline as (
-      select date_bin(coalesce(s.step, '365 days'), m.sent_at, date_trunc('day', s.began, 'UTC')) as at, count(*) as sent,
-        count(*) filter (where m.status = 'delivered') as delivered,
-        count(*) filter (where m.finalized_at is not null and m.status <> 'delivered') as failed
-      from messages m
-      cross join span s
-      where m.sent_at is not null
-      group by 1
+      select a.first + n * s.step as at, coalesce(t.sent, 0) as sent, coalesce(t.delivered, 0) as delivered, coalesce(t.failed, 0) as failed
+      from span s
+      cross join (select min(at) as first, max(at) as last from steps) a
+      cross join generate_series(0, (extract(epoch from a.last - a.first) / extract(epoch from s.step))::integer) n
+      left join steps t on t.at = a.first + n * s.step
     )
     select jsonb_build_object(
       'campaign', p_campaign,
       'status', coalesce(v_status, 'deleted'),
-      'sent', (select count(*) from messages where sent_at is not null),
+      'sent', (select coalesce(sum(messages), 0) from counted where sent_at is not null),
       'opted_out', (
         select count(distinct s.recipient)
         from public.suppressions s
-        join messages m on m.recipient = s.recipient and s.created_at >= m.sent_at),
-      'forgotten', (select count(*) from messages where outbox_id is not null and status is null),
+        join times m on m.recipient = s.recipient and s.created_at >= m.sent_at
+        where s.by_engine
+      ) + (select coalesce(sum(t.opted_out), 0) from outbox_engine.campaign_totals t where t.campaign = p_campaign),
+      'forgotten', greatest(0, (select count(*) from times where outbox_id is not null and status is null)
+        - (select coalesce(sum(t.messages), 0) from outbox_engine.campaign_totals t where t.campaign = p_campaign)),
       'statuses', (select coalesce(jsonb_object_agg(x.status, x.messages), '{}') from statuses x),
       'undelivered', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.status, x.reason), '[]') from undelivered x),
       'skipped', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.reason), '[]') from skipped x),

@@ -54,7 +54,7 @@ def screen(found: Report) -> RenderableType:
         ("not delivered", sum(one.messages for one in found.undelivered), "red"),
         ("skipped", sum(one.messages for one in found.skipped), "yellow"),
         ("opted out after a message", found.opted_out, "yellow"),
-        ("older than retention", found.forgotten, "dim"),
+        ("forgotten since the campaign was deleted", found.forgotten, "dim"),
     ):
         if count or what in ("sent", "delivered"):
             numbers.add_row(Text(what, style), f"{count:,}")
