@@ -60,8 +60,9 @@ returns table (
 )
 language sql stable set search_path = ''
 as $$
-  select o.outbox_id, outbox_engine.message_reason(o.reason, null), x.recipient, x.status,
-    outbox_engine.message_reason(x.error, x.status_code), x.parts, x.sent_at, x.finalized_at is not null
+  select o.outbox_id, case when o.outbox_id is null then outbox_engine.message_reason(o.reason, null) end, x.recipient, x.status,
+    case when x.status <> 'delivered' then outbox_engine.message_reason(x.error, x.status_code) end, x.parts, x.sent_at,
+    x.finalized_at is not null
   from public.campaign_occurrences o
   left join public.outbox x on x.id = o.outbox_id
   where o.campaign = p_campaign
