@@ -26,7 +26,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """A message to come, or the ``problem`` why not. ``local_time`` is the recipient's wall clock at ``send_at``."""
+    """A message to come, or the ``problem`` why not. ``local_time`` is the recipient's wall clock at ``send_at``, if known."""
 
     external_id: str
     recipient: str

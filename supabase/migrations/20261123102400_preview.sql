@@ -183,7 +183,8 @@ as $$
 $$;
 
 -- The first `max_rows` messages that are to come, by the time they go out: `external_id, recipient, send_at, local_time` (what the
--- recipient's wall clock shows then), `body, parts, country, problem` (null, or why it will not go). Called by operators and apps.
+-- recipient's wall clock shows then, null where nobody gave a zone), `body, parts, country, problem` (null, or why it will not go).
+-- Called by operators and apps.
 create function public.preview_campaign(campaign text, max_rows integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -197,7 +198,7 @@ begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
       'external_id', t.external_id, 'recipient', t.recipient, 'send_at', t.send_at,
-      'local_time', t.send_at at time zone coalesce(t.zone, 'UTC'),
+      'local_time', t.send_at at time zone t.zone,
       'body', t.body, 'parts', t.parts, 'country', t.country, 'problem', t.problem
     ) order by t.send_at, t.at, t.external_id), '[]')
     from outbox_engine.with_limits(v_campaign, v_members, v_times, v_most, v_now) t);

@@ -192,6 +192,18 @@ async def test_preview_start_pause_report_and_stop(
     assert sum(step["sent"] for step in figures["timeline"]) == 2
 
 
+def test_a_preview_marks_the_times_of_those_whose_zone_nobody_knows(outbox: Any, db: Connection) -> None:
+    db.execute("update public.campaigns set offsets = '{-1 hour}'")
+    db.execute(
+        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        " select 'c', 'm' || coalesce(zone, ''), '+12015550101', zone, '2026-10-27 12:00+00', '{\"name\": \"Ada\"}'"
+        " from unnest(array['Europe/Berlin', null]) zone"
+    )
+    shown = outbox("preview", "c").stdout
+    assert "Tue 2026-10-27 12:00 " in shown
+    assert "Tue 2026-10-27 11:00 UTC" in shown
+
+
 def test_preview_and_start_name_the_characters_that_make_texts_cost_double(outbox: Any, db: Connection) -> None:
     names = ["Ada", "O’Hara", "Zoe", "D’Arcy", "语"]
     db.execute(

@@ -156,6 +156,13 @@ def test_each_line_has_what_the_contract_names(db: Connection) -> None:
     ]
 
 
+def test_where_nobody_gave_a_zone_there_is_no_local_time(db: Connection) -> None:
+    campaign(db, starts_at="2026-10-25 00:30+00")
+    member(db, "ada", number(1), None)
+
+    assert [(row["send_at"], row["local_time"]) for row in preview(db)] == [("2026-10-25T00:30:00+00:00", None)]
+
+
 def test_whoever_will_hear_nothing_is_told_why(db: Connection) -> None:
     campaign(db, schedule="reminder", offsets=["-1 day", "-1 hour"])
     member(db, "no event", number(1))

@@ -1,6 +1,7 @@
 """`outbox campaign preview`: what would go out, to whom, when by their own clock, and what it takes."""
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Annotated
 
 import typer
@@ -57,7 +58,13 @@ def _rows(rows: Sequence[Coming]) -> RenderableType:
     table.add_column("parts", justify="right")
     table.add_column("text, or why not")
     for row in rows:
-        local = "" if row.local_time is None else f"{row.local_time:%a %Y-%m-%d %H:%M}"
         said = Text(row.body or "") if row.problem is None else Text(scrub(row.problem), "yellow")
-        table.add_row(row.external_id, mask(row.recipient), local, row.country or "", str(row.parts or ""), said)
+        table.add_row(row.external_id, mask(row.recipient), _when(row), row.country or "", str(row.parts or ""), said)
     return table
+
+
+def _when(row: Coming) -> str:
+    """By the recipient's clock, or by that of nobody and saying so."""
+    if row.local_time is not None:
+        return f"{row.local_time:%a %Y-%m-%d %H:%M}"
+    return "" if row.send_at is None else f"{row.send_at.astimezone(UTC):%a %Y-%m-%d %H:%M} UTC"
