@@ -22,21 +22,27 @@ insert into public.templates (name, body, defaults) values (
 insert into public.campaigns (name, template, schedule, offsets, late_limit, status)
 values ('appointments', 'appointment', 'reminder', '{-1 day,-1 hour}', '30 minutes', 'active');
 
--- Keeps the campaign's members in step: a booked appointment is one, a cancelled or deleted one is none, a moved one is moved.
+-- Keeps the campaign's members in step: a booked appointment is one, a cancelled or deleted one is none, a moved one is moved. One
+-- that nobody can be reminded of, for its phone or its zone or because the campaign is gone, is booked all the same, with a warning
+-- in the log: a booking is worth more than its reminders.
 create function public.remind_of_appointment() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  if tg_op = 'DELETE' or new.status = 'cancelled' then
+  if tg_op <> 'DELETE' and new.status = 'booked' then
+    insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)
+    values ('appointments', new.id::text, new.phone, new.timezone, new.starts_at, jsonb_build_object(
+      'patient', nullif(btrim(new.patient), ''),
+      'when', to_char(new.starts_at at time zone new.timezone, 'Dy DD Mon "at" HH24:MI')))
+    on conflict (campaign, external_id) do update
+    set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at, parameters = excluded.parameters;
+  else
     delete from public.campaign_members where campaign = 'appointments' and external_id = coalesce(new.id, old.id)::text;
-    return null;
   end if;
-  insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)
-  values ('appointments', new.id::text, new.phone, new.timezone, new.starts_at, jsonb_build_object(
-    'patient', new.patient,
-    'when', to_char(new.starts_at at time zone new.timezone, 'Dy DD Mon "at" HH24:MI')))
-  on conflict (campaign, external_id) do update
-  set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at, parameters = excluded.parameters;
+  return null;
+exception when data_exception or integrity_constraint_violation then
+  raise warning 'appointment % gets no reminders: %', new.id, sqlerrm;
+  delete from public.campaign_members where campaign = 'appointments' and external_id = new.id::text;
   return null;
 end
 $$;

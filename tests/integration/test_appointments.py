@@ -79,3 +79,61 @@ async def test_patients_are_reminded_a_day_and_an_hour_before_by_their_own_clock
         "select reason from public.campaign_occurrences where external_id = '6' and reason is not null"
     ).fetchone()
     assert "the recipient opted out" in str(skipped)
+
+
+def patients_to_remind(db: Connection) -> list[str]:
+    found = db.execute("select external_id from public.campaign_members order by external_id::integer").fetchall()
+    return [str(external_id) for (external_id,) in found]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("phone", "0151 2345", "recipient '0151 2345' is not an E.164 number"),
+        ("phone", "", "recipient '' is not an E.164 number"),
+        ("timezone", "Berlin", "Berlin"),
+        ("patient", "x" * 2000, "2000 are allowed"),
+        ("starts_at", "infinity", "event_at must be an instant"),
+    ],
+)
+def test_a_booking_that_nobody_can_be_reminded_of_stands(db: Connection, column: str, value: str, says: str) -> None:
+    book(db, "Ada", BERLIN, "Europe/Berlin", "2026-10-25 09:00")
+    warnings: list[str] = []
+    db.add_notice_handler(lambda notice: warnings.append(f"{notice.severity}: {notice.message_primary}"))
+
+    # Whoever had reminders gets no more of what is not true any longer.
+    db.execute(f"update public.appointments set {column} = %s".encode(), [value])
+    assert patients_to_remind(db) == []
+    assert "WARNING: appointment 1 gets no reminders: " in warnings[0]
+    assert says in warnings[0]
+
+    db.execute(
+        "insert into public.appointments (patient, phone, timezone, starts_at) select patient, phone, timezone, starts_at"
+        " from public.appointments"
+    )
+    assert patients_to_remind(db) == []
+    assert db.execute("select count(*) from public.appointments").fetchone() == (2,)
+
+    book(db, "Grace", NEW_YORK, "America/New_York", "2026-10-25 09:00")
+    assert patients_to_remind(db) == ["3"]
+
+
+def test_the_app_goes_on_booking_and_cancelling_without_the_campaign(db: Connection) -> None:
+    book(db, "Ada", BERLIN, "Europe/Berlin", "2026-10-25 09:00")
+    db.execute("delete from public.campaigns")
+
+    book(db, "Grace", NEW_YORK, "America/New_York", "2026-10-25 09:00")
+    db.execute("update public.appointments set status = 'cancelled'")
+    db.execute("delete from public.appointments where id = 1")
+
+    assert db.execute("select id, status from public.appointments").fetchall() == [(2, "cancelled")]
+
+
+@pytest.mark.parametrize("patient", ["", "  "])
+def test_a_patient_without_a_name_is_greeted_by_the_templates_default(db: Connection, patient: str) -> None:
+    book(db, patient, BERLIN, "Europe/Berlin", "2026-10-25 09:00")
+
+    bodies = db.execute(
+        "select r ->> 'body' from jsonb_array_elements(public.preview_campaign('appointments', 1)) r"
+    ).fetchall()
+    assert bodies == [("Hi there, we see you Sun 25 Oct at 09:00. To get no more texts, reply STOP.",)]
