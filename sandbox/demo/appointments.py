@@ -39,10 +39,12 @@ class Appointment:
 class Appointments:
     """One hour from now and a little: each hour's reminder falls into the demo, each day's is too late.
 
+    ``tomorrow`` is a day from now and a little: its day's reminder falls into the demo, its hour's does not come up.
     ``kept`` stay as they are, ``moved`` is moved to what ``moved_to`` says, ``cancelled`` is called off, and the patient of
     ``stopped`` replies STOP.
     """
 
+    tomorrow: Appointment
     kept: tuple[Appointment, ...]
     moved: Appointment
     moved_to: Appointment
@@ -52,15 +54,15 @@ class Appointments:
     @property
     def reminders(self) -> tuple[Message, ...]:
         """What has to be sent, and nothing else of these."""
-        return tuple(appointment.reminder for appointment in (*self.kept, self.moved_to))
+        return tuple(appointment.reminder for appointment in (self.tomorrow, *self.kept, self.moved_to))
 
     @property
     def booked(self) -> tuple[Appointment, ...]:
-        return (*self.kept, self.moved, self.cancelled, self.stopped)
+        return (self.tomorrow, *self.kept, self.moved, self.cancelled, self.stopped)
 
 
 def plan_appointments(start: datetime) -> Appointments:
-    """Six patients in three time zones."""
+    """Seven patients in three time zones."""
     people = (
         ("Ada", "Europe/Berlin"),
         ("Grace", "America/New_York"),
@@ -75,7 +77,9 @@ def plan_appointments(start: datetime) -> Appointments:
         for place, (patient, timezone) in enumerate(people)
     )
     moved_to = replace(moved, starts_at=moved.starts_at + timedelta(seconds=6))
-    return Appointments(tuple(kept), moved, moved_to, cancelled, stopped)
+    # In a zone whose clocks never change, so that a day on them is a day.
+    tomorrow = Appointment("Alan", number(_NUMBERS_FROM + len(people)), "Asia/Tokyo", soon + timedelta(hours=23))
+    return Appointments(tomorrow, tuple(kept), moved, moved_to, cancelled, stopped)
 
 
 class Book:
@@ -89,7 +93,7 @@ class Book:
         self._db.execute(_EXAMPLE.read_text(encoding="utf-8").encode())
         for one in self._appointments.booked:
             self._db.execute(_BOOK, [one.patient, one.phone, one.timezone, one.starts_at])
-        return "an app books six appointments in three time zones: reminders an hour before follow by a trigger, a day is past"
+        return "an app books seven appointments in three time zones: reminders an hour or a day before follow by a trigger"
 
     def move(self) -> str:
         moved = self._appointments.moved_to
