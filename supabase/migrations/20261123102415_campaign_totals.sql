@@ -57,16 +57,17 @@ as $$
   set messages = t.messages + excluded.messages, parts = t.parts + excluded.parts, opted_out = t.opted_out + excluded.opted_out
 $$;
 
--- A campaign's counts and what it spent of its budget go with it: a new one of the same name begins with nothing.
-create function outbox_engine.after_campaign_gone() returns trigger
+-- A campaign's counts and what it spent of its budget go with it: a new one of the same name begins with nothing, also where a claim
+-- that was under way added something after that.
+create function outbox_engine.forget_campaign() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  delete from outbox_engine.campaign_totals where campaign = old.name;
-  delete from outbox_engine.campaign_spend where campaign = old.name;
+  delete from outbox_engine.campaign_totals where campaign = coalesce(new.name, old.name);
+  delete from outbox_engine.campaign_spend where campaign = coalesce(new.name, old.name);
   return null;
 end
 $$;
-create trigger campaigns_gone after delete on public.campaigns for each row execute function outbox_engine.after_campaign_gone();
+create trigger campaigns_forget after insert or delete on public.campaigns for each row execute function outbox_engine.forget_campaign();
 
 notify pgrst, 'reload schema';

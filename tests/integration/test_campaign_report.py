@@ -157,3 +157,10 @@ async def test_a_budget_begins_anew_with_a_new_campaign(rig: Rig, db: Connection
     await rig.tick("campaigns", "dispatch")
 
     assert db.execute("select status from public.outbox order by id").fetchall() == [("sent",), ("sent",)]
+
+
+def test_what_a_claim_under_way_added_to_a_deleted_campaign_is_not_inherited_either(db: Connection) -> None:
+    db.execute("insert into outbox_engine.campaign_spend (campaign, day, parts) values ('c', '2026-11-24', 1)")
+    campaign(db)
+
+    assert db.execute("select from outbox_engine.campaign_spend").fetchone() is None
