@@ -75,12 +75,19 @@ begin
 end
 $$;
 
--- A campaign that goes by local time needs a zone from somebody; none is guessed.
-create function outbox_engine.needs_zone(c public.campaigns) returns boolean
+-- What of a campaign goes by local time and so needs a zone from somebody, or null; none is guessed.
+create function outbox_engine.zone_needed_by(c public.campaigns) returns text
 language sql immutable set search_path = ''
 as $$
-  select c.schedule = 'cron' or num_nonnulls(c.window_start, c.window_days, c.daily_cap, c.weekly_cap) > 0
-    or exists (select from unnest(c.offsets) o where extract(day from o) <> 0 or extract(month from o) <> 0 or extract(year from o) <> 0)
+  select case
+    when c.schedule = 'cron' then 'its cron_expression'
+    when num_nonnulls(c.window_start, c.window_days) > 0 then 'its window'
+    when c.daily_cap is not null then 'its daily_cap'
+    when c.weekly_cap is not null then 'its weekly_cap'
+    when exists (
+      select from unnest(c.offsets) o where extract(day from o) <> 0 or extract(month from o) <> 0 or extract(year from o) <> 0)
+    then 'an offset in days'
+  end
 $$;
 
 -- Runs for whatever an app or an operator writes into a campaign. Null means the default, as everywhere.
@@ -184,8 +191,9 @@ begin
   from public.templates t
   where t.name = new.template
   for share;
-  if v_problem is null and new.timezone is null and outbox_engine.needs_zone(new) then
-    select format('member %L has no timezone, and campaign %L has none either', external_id, new.name) into v_problem
+  if v_problem is null and new.timezone is null and outbox_engine.zone_needed_by(new) is not null then
+    select format('member %L has no timezone, and campaign %L has none either; %s needs one',
+      external_id, new.name, outbox_engine.zone_needed_by(new)) into v_problem
     from public.campaign_members
     where campaign = new.name and timezone is null
     limit 1;

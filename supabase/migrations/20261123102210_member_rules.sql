@@ -13,8 +13,8 @@ as $$
     then format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'))
     when m.timezone is not null and not outbox_engine.is_zone(m.timezone)
     then format('timezone %L is not in the tz database', m.timezone)
-    when m.timezone is null and c.timezone is null and outbox_engine.needs_zone(c)
-    then 'no timezone, and the campaign has none either'
+    when m.timezone is null and c.timezone is null and outbox_engine.zone_needed_by(c) is not null
+    then format('no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
     when not isfinite(m.event_at) then 'event_at must be an instant'
   end
 $$;

@@ -41,8 +41,8 @@ as $$
     select m as member, m.external_id, m.recipient, m.parameters, coalesce(m.timezone, c.timezone) as zone,
       case
         when c.schedule = 'reminder' and m.event_at is null then 'it has no event_at'
-        when coalesce(m.timezone, c.timezone) is null and outbox_engine.needs_zone(c)
-        then 'it has no timezone, and the campaign has none either'
+        when coalesce(m.timezone, c.timezone) is null and outbox_engine.zone_needed_by(c) is not null
+        then format('it has no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
       end as missing
     from public.campaign_members m
     where m.campaign = c.name and m.external_id = any (p_members)

@@ -30,7 +30,7 @@ alter table outbox_engine.campaign_import_lines enable row level security;
 create function outbox_engine.import_basis(c public.campaigns, t public.templates) returns text
 language sql immutable set search_path = ''
 as $$
-  select md5(row(t.name, t.body, t.defaults, t.plain, c.schedule, c.timezone, c.offsets::text, outbox_engine.needs_zone(c))::text)
+  select md5(row(t.name, t.body, t.defaults, t.plain, c.schedule, c.timezone, c.offsets::text, outbox_engine.zone_needed_by(c))::text)
 $$;
 
 -- An instant as a file gives it: with an offset, or by the wall clock of the member's zone. Of a local time that comes twice, the

@@ -246,10 +246,37 @@ def test_a_campaign_that_cannot_be_meant_is_refused(db: Connection, columns: dic
         campaign(db, **columns)
 
 
-def test_a_campaign_that_goes_by_local_time_needs_a_zone_from_somebody(db: Connection) -> None:
-    campaign(db)
-    with pytest.raises(psycopg.DataError, match="member 'm' of campaign 'c': no timezone, and the campaign has none either"):
+@pytest.mark.parametrize(
+    ("columns", "needed_by"),
+    [
+        ({}, "an offset in days"),
+        ({"offsets": ["-1 hour"], "window_start": "09:00", "window_end": "17:00"}, "its window"),
+        ({"offsets": ["-1 hour"], "window_days": [1]}, "its window"),
+        ({"offsets": ["-1 hour"], "daily_cap": 1}, "its daily_cap"),
+        ({"schedule": "once", "starts_at": "2026-11-30 12:00+00", "weekly_cap": 1}, "its weekly_cap"),
+        ({"schedule": "cron", "cron_expression": "0 9 * * *"}, "its cron_expression"),
+    ],
+)
+def test_a_campaign_that_goes_by_local_time_needs_a_zone_from_somebody_and_says_what_for(
+    db: Connection, columns: dict[str, Any], needed_by: str
+) -> None:
+    campaign(db, **columns)
+    says = f"member 'm' of campaign 'c': no timezone, and the campaign has none either; {needed_by} needs one"
+    with pytest.raises(psycopg.DataError, match=says):
         member(db, zone=None, event_at="2026-11-30 12:00+00")
+
+    campaign(db, "later", template="hi", offsets=["-1 hour"], status="draft")
+    member(db, zone=None, to="later", event_at="2026-11-30 12:00+00")
+    db.execute("update public.campaigns set daily_cap = 1 where name = 'later'")
+    (shown,) = db.execute("select r ->> 'problem' from jsonb_array_elements(public.preview_campaign('later', 1)) r").fetchall()
+    assert shown == ("it has no timezone, and the campaign has none either; its daily_cap needs one",)
+    says = "member 'm' has no timezone, and campaign 'later' has none either; its daily_cap needs one"
+    with pytest.raises(psycopg.DataError, match=says):
+        db.execute("update public.campaigns set status = 'active' where name = 'later'")
+
+
+def test_a_zone_is_in_the_tz_database_and_hours_need_none(db: Connection) -> None:
+    campaign(db)
     with pytest.raises(psycopg.DataError, match="timezone 'Mars/Base' is not in the tz database"):
         member(db, zone="Mars/Base", event_at="2026-11-30 12:00+00")
     campaign(db, "hours", offsets=["-90 minutes"])
