@@ -139,7 +139,7 @@ create trigger campaigns_change before insert or update of name, template, sende
     daily_budget_parts, status
   on public.campaigns for each row execute function outbox_engine.before_campaign_change();
 
--- The first member of a campaign (or, with null, of any active campaign of the template) for which the template makes no text, and
+-- The first member of a campaign (or, with null, of any active or paused campaign of the template) for which the template makes no text, and
 -- why. Members were checked one by one when they were written, so only what a change can break is looked for, and the texts
 -- themselves are made only where they might be too long.
 create function outbox_engine.member_problem(t public.templates, p_campaign text) returns text
@@ -150,7 +150,7 @@ as $$
     from outbox_engine.text_bounds(t) b
     cross join public.campaigns c
     join public.campaign_members m on m.campaign = c.name
-    where (c.name = p_campaign or (p_campaign is null and c.template = t.name and c.status = 'active'))
+    where (c.name = p_campaign or (p_campaign is null and c.template = t.name and c.status in ('active', 'paused')))
       and (not m.parameters ?& b.required or b.literal + b.most * char_length(m.parameters::text) > 2000)
   )
   select format('member %L of campaign %L: %s', s.external_id, s.campaign, p.problem)
@@ -208,7 +208,8 @@ create trigger campaigns_changed after insert or update of status, template, tim
     weekly_cap, offsets, schedule
   on public.campaigns for each row execute function outbox_engine.after_campaign_change();
 
--- An edit of a template that would leave a waiting message or a member of an active campaign without a text is refused.
+-- An edit of a template that would leave a waiting message or a member of a campaign without a text is refused, unless the campaign
+-- is a draft, which is looked at when it is started, or ended. A paused one goes on.
 create function outbox_engine.before_template_edit() returns trigger
 language plpgsql security definer set search_path = ''
 as $$

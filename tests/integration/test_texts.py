@@ -236,6 +236,22 @@ def test_an_edit_is_free_where_nobody_waits_and_activation_looks_again(db: Conne
     db.execute("update public.campaigns set status = 'active'")
 
 
+@pytest.mark.parametrize(("status", "is_refused"), [("active", True), ("paused", True), ("draft", False), ("ended", False)])
+def test_an_edit_that_leaves_a_member_without_a_value_is_refused_where_the_campaign_goes_on(
+    db: Connection, status: str, *, is_refused: bool
+) -> None:
+    template(db)
+    campaign(db, status=status)
+    member(db, event_at="2030-01-01 12:00+00")
+
+    edit = "update public.templates set body = 'Hi {{name}}, {{day}}'"
+    if is_refused:
+        with pytest.raises(psycopg.DataError, match=_literally("member 'm' of campaign 'c': placeholder {{day}}")):
+            db.execute(edit)
+    else:
+        db.execute(edit)
+
+
 @pytest.mark.parametrize("user", ["member", "row", "campaign"])
 def test_an_edit_waits_for_whoever_is_being_written_and_then_finds_it_without_a_value(
     db: Connection, stack: LocalStack, user: str
