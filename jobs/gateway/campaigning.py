@@ -62,12 +62,15 @@ class Odd:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What is to come of one stretch of members, by country, and what is not, by problem.
+    """What is to come of one stretch of members, by country, and what is not, by problem: if the campaign ran from now on, unless
+    its ``status`` is ended.
 
     ``warning`` is the template's, where all its texts leave GSM-7, and ``odd`` where some do. ``countries_told`` are the lists
     of countries that the running processes go by, None for all: none where no process ever ran, several where they disagree.
     """
 
+    status: str
+    schedule: str
     members: int
     countries_told: tuple[tuple[str, ...] | None, ...]
     countries: tuple[Counted, ...]
@@ -129,6 +132,20 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What a campaign's members consist of: its template's ``placeholders``, and those ``required`` for want of a default.
+
+    ``zone_needed_by`` is what of the campaign needs a time zone that only the members can give, None where nothing does.
+    """
+
+    template: str
+    placeholders: tuple[str, ...]
+    required: tuple[str, ...]
+    needs_event: bool
+    zone_needed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A member as a file gives it. ``event_at`` is ISO 8601, without an offset where the member's wall clock is meant."""
 
@@ -184,6 +201,8 @@ class Campaigning:
                 "outbox_campaign_costs", {"p_campaign": campaign, "p_after": after, "p_most": stretch}
             )
             yield Costs(
+                status=answer["status"],
+                schedule=answer["schedule"],
                 members=answer["members"],
                 countries_told=tuple(None if told is None else tuple(told) for told in answer["countries_told"]),
                 countries=_countries(answer),

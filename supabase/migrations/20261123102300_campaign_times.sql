@@ -124,7 +124,7 @@ language plpgsql stable set search_path = ''
 as $$
 declare
   v_zone text := coalesce(m.timezone, c.timezone);
-  v_came_at timestamptz := greatest(m.changed_at, case when c.status in ('draft', 'ended') then p_now else c.activated_at end);
+  v_came_at timestamptz := greatest(m.changed_at, case when c.status = 'draft' then p_now else c.activated_at end);
 begin
   return query
     select t.at, p.send_at, p.expires_at,

@@ -1,7 +1,7 @@
 -- Look before you send: the coming messages of a campaign as the expansion and the claim would decide about them if nothing
 -- changed from now on, and what they cost. Nothing here writes.
 
--- A campaign as it would be if it were started or resumed now. Refuses a name nobody knows.
+-- A campaign as it would be if it were started or resumed now; an ended one stays ended. Refuses a name nobody knows.
 create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz) returns public.campaigns
 language plpgsql stable set search_path = ''
 as $$
@@ -12,10 +12,12 @@ begin
   if not found then
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
   end if;
-  if c.status in ('draft', 'ended') then
+  if c.status = 'draft' then
     c.activated_at := p_now;
   end if;
-  c.status := 'active';
+  if c.status <> 'ended' then
+    c.status := 'active';
+  end if;
   return c;
 end
 $$;
@@ -40,6 +42,7 @@ as $$
   with members as materialized (
     select m as member, m.external_id, m.recipient, m.parameters, coalesce(m.timezone, c.timezone) as zone,
       case
+        when c.status = 'ended' then 'the campaign was ended'
         when c.schedule = 'reminder' and m.event_at is null then 'it has no event_at'
         when coalesce(m.timezone, c.timezone) is null and outbox_engine.zone_needed_by(c) is not null
         then format('it has no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
@@ -55,7 +58,7 @@ as $$
     end
   from members m
   join public.campaign_occurrences o on o.campaign = c.name and o.external_id = m.external_id and not o.taken_back
-  join public.outbox x on x.id = o.outbox_id and x.queue is not null
+  join public.outbox x on x.id = o.outbox_id and x.queue is not null and c.status <> 'ended'
   cross join lateral outbox_engine.opening(
     greatest(o.occurs_at, p_now), c.window_start, c.window_end, c.window_days, coalesce(m.zone, 'UTC')) w
   union all
@@ -206,7 +209,7 @@ end
 $$;
 
 -- Called by `outbox campaign preview` and `start`, a stretch of members at a time, until `next` is null: what is to come by
--- country, and by problem; the template's warning, or without one the characters for which texts leave GSM-7, each with whether
+-- country, and by problem; the campaign's `status` and `schedule`; the template's warning, or without one the characters for which texts leave GSM-7, each with whether
 -- `plain` would replace it and the first member whose value it is; and `countries_told`, the lists of countries that processes go by,
 -- null for all. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages they stop
 -- depends on what else goes out.
@@ -244,6 +247,8 @@ begin
       group by 1, 2
     )
     select jsonb_build_object(
+      'status', (select c.status from public.campaigns c where c.name = v_campaign.name),
+      'schedule', v_campaign.schedule,
       'members', cardinality(v_members),
       'countries_told', (
         select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]') from outbox_engine.countries_told() t),

@@ -26,6 +26,23 @@ create table outbox_engine.campaign_import_lines (
 );
 alter table outbox_engine.campaign_import_lines enable row level security;
 
+-- The campaign that members are to be imported into. Refused where nobody knows it, or where it sends nothing any more.
+create function outbox_engine.importing_campaign(p_campaign text) returns public.campaigns
+language plpgsql stable set search_path = ''
+as $$
+declare
+  c public.campaigns;
+begin
+  select * into c from public.campaigns where name = p_campaign;
+  if not found then
+    perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
+  elsif c.status = 'ended' then
+    perform outbox_engine.refuse(format('campaign %L was ended, so members of it get nothing', p_campaign), 'Make a new campaign.');
+  end if;
+  return c;
+end
+$$;
+
 -- Everything that decides whether a member is right: the campaign's schedule, zone, window and caps, and the template.
 create function outbox_engine.import_basis(c public.campaigns, t public.templates) returns text
 language sql immutable set search_path = ''
@@ -95,16 +112,12 @@ create function public.outbox_stage_members(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_campaign public.campaigns;
+  v_campaign public.campaigns := outbox_engine.importing_campaign(p_campaign);
   v_template public.templates;
   m public.campaign_members;
   v_problem text;
   v_refused jsonb := '[]';
 begin
-  select * into v_campaign from public.campaigns where name = p_campaign;
-  if not found then
-    perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
-  end if;
   select * into v_template from public.templates where name = v_campaign.template;
   insert into outbox_engine.campaign_imports (id, campaign, basis, started_at)
   values (p_import_id, p_campaign, outbox_engine.import_basis(v_campaign, v_template), outbox_engine.now())
@@ -149,6 +162,7 @@ begin
   elsif v_import.result is not null then
     return v_import.result;
   end if;
+  perform outbox_engine.importing_campaign(v_import.campaign);
   select outbox_engine.import_basis(c, t) into v_basis
   from public.campaigns c join public.templates t on t.name = c.template
   where c.name = v_import.campaign

@@ -269,6 +269,38 @@ def test_a_campaign_that_somebody_could_get_no_text_from_does_not_start(outbox: 
     assert "does not exist" in outbox("pause", "nobody").stderr
 
 
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("draft", "c is a draft: this is what would go out if it were started now"),
+        ("active", "c is active"),
+        ("paused", "c is paused: this is what would go out if it went on now"),
+        ("ended", "c is ended: nothing will go out"),
+    ],
+)
+def test_a_preview_begins_with_how_the_campaign_stands(outbox: Any, db: Connection, status: str, says: str) -> None:
+    db.execute(
+        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        " values ('c', 'ada', '+12015550101', 'UTC', '2026-10-27', '{\"name\": \"Ada\"}')"
+    )
+    db.execute("update public.campaigns set status = %s", [status])
+    shown = outbox("preview", "c").stdout
+    assert shown.splitlines()[0] == says
+    assert f"1 members, {0 if status == 'ended' else 2} messages to come" in shown
+    assert json.loads(outbox("preview", "c", "--json").stdout)["status"] == status
+
+
+def test_an_ended_campaign_takes_no_members_and_is_not_started_again(outbox: Any, db: Connection, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(HEADER + "ada,+12015550101,UTC,2026-10-27T09:00,Ada\n")
+    db.execute("update public.campaigns set status = 'ended'")
+    ran = outbox("import", "c", "m.csv")
+    assert (ran.returncode, ran.stderr) == (1, "outbox: campaign 'c' was ended, so members of it get nothing\n")
+    assert members(db) == []
+    ran = outbox("start", "c")
+    assert ran.returncode == 1
+    assert "campaign 'c' was ended" in ran.stderr
+
+
 def test_imports_that_nobody_finished_are_forgotten_after_a_day(db: Connection, clocks: Clocks) -> None:
     stage = "select public.outbox_stage_members(gen_random_uuid(), 'c', '{2}', '{a}', '{+12015550101}', '{UTC}', '{%s}', %s)"
     db.execute(stage % ("2026-10-27T09:00:00", 'array[\'{"name": "Ada"}\']'))

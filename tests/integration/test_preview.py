@@ -183,6 +183,20 @@ def test_whoever_will_hear_nothing_is_told_why(db: Connection) -> None:
     ]
 
 
+def test_an_ended_campaign_stays_ended(db: Connection) -> None:
+    campaign(db, starts_at="2026-10-24 12:00+00", window_start="09:00", window_end="17:00", status="active")
+    member(db, "ada", number(1))
+    db.execute("select public.outbox_expand_campaigns(10)")
+    db.execute("update public.campaigns set status = 'ended'")
+
+    assert [(row["external_id"], row["send_at"], row["problem"]) for row in preview(db)] == [
+        ("ada", None, "the campaign was ended")
+    ]
+    answer: Any = db.execute("select public.outbox_campaign_costs('c', '', 10)").fetchone()
+    assert (answer[0]["status"], answer[0]["countries"]) == ("ended", [])
+    assert answer[0]["problems"] == [{"problem": "the campaign was ended", "messages": 1}]
+
+
 def test_costs_are_by_country_over_all_members_in_stretches(db: Connection) -> None:
     campaign(db)
     for n in range(5):

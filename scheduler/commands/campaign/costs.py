@@ -19,9 +19,11 @@ class Total:
     """The whole campaign, before caps and budgets. Of a cron campaign, one time of each member.
 
     ``warnings`` say in words which characters make texts take more than twice the parts. ``countries_told`` are the lists that
-    the running processes go by.
+    the running processes go by. Of an ended campaign nothing is to come.
     """
 
+    status: str
+    schedule: str
     members: int
     countries: tuple[Counted, ...]
     problems: tuple[Counted, ...]
@@ -40,6 +42,7 @@ class Total:
 async def count(campaigns: Campaigning, name: str) -> Total:
     """Go through all members."""
     members = 0
+    status = schedule = ""
     messages: Counter[str | None] = Counter()
     parts: Counter[str | None] = Counter()
     problems: Counter[str | None] = Counter()
@@ -49,7 +52,7 @@ async def count(campaigns: Campaigning, name: str) -> Total:
     with progress("members counted", None) as show:
         async for costs in campaigns.costs(name):
             members += costs.members
-            told = costs.countries_told
+            status, schedule, told = costs.status, costs.schedule, costs.countries_told
             messages.update({country.name: country.messages for country in costs.countries})
             parts.update({country.name: country.parts for country in costs.countries})
             problems.update({problem.name: problem.messages for problem in costs.problems})
@@ -59,6 +62,8 @@ async def count(campaigns: Campaigning, name: str) -> Total:
                 odd[one.character] = replace(before, messages=one.messages + (before.messages if before is not one else 0))
             show(members)
     return Total(
+        status=status,
+        schedule=schedule,
         members=members,
         countries=tuple(Counted(country, messages[country], amount) for country, amount in parts.most_common()),
         problems=tuple(Counted(problem, amount) for problem, amount in problems.most_common()),

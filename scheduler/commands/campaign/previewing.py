@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich import box
@@ -17,6 +17,13 @@ from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import console, operate, say_json
 
 
+_STANDING: Final = {
+    "draft": "a draft: this is what would go out if it were started now",
+    "paused": "paused: this is what would go out if it went on now",
+    "ended": "ended: nothing will go out",
+}
+
+
 def preview(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")],
     *,
@@ -25,7 +32,7 @@ def preview(
 ) -> int:
     """Show the first messages to come as if the campaign ran from now on, and what all of them cost by country.
 
-    Nothing is written. The rows take caps and budgets into account; the costs are before caps and budgets, and of a cron
+    Nothing is written, and of an ended campaign nothing is to come. The rows take caps and budgets into account; the costs are before caps and budgets, and of a cron
     campaign those of one time of each member. A character that makes texts take more than twice the parts is named.
     """
 
@@ -34,9 +41,11 @@ def preview(
         total = await costs.count(operating.campaigns, name)
         countries.say_differences(total.countries_told)
         if as_json:
-            say_json({"campaign": name, "rows": rows, "costs": total, "messages": total.messages, "parts": total.parts})
+            counts = {"messages": total.messages, "parts": total.parts}
+            say_json({"campaign": name, "status": total.status, "rows": rows, "costs": total, **counts})
             return 0
         out = console()
+        out.print(f"{name} is {_STANDING.get(total.status, total.status)}")
         if rows:
             out.print(_rows(rows))
         out.print(f"{total.members:,} members, {total.messages:,} messages to come, {total.parts:,} parts")

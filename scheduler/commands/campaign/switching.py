@@ -8,7 +8,7 @@ from jobs.gateway.campaigning import Switched
 from jobs.gateway.operating import Operating
 from jobs.telemetry import scrub
 from scheduler.commands.campaign import costs, countries
-from scheduler.commands.operator import agreed, console, operate, say_json
+from scheduler.commands.operator import Failed, agreed, console, operate, say_json
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -27,6 +27,8 @@ def start(
 
     async def work(operating: Operating) -> int:
         total = await costs.count(operating.campaigns, name)
+        if total.status == "ended":
+            raise Failed(f"campaign {name!r} was ended; make a new campaign (what is paused can go on)")
         countries.say_differences(total.countries_told)
         if not as_json:
             for problem in total.problems:
