@@ -4,6 +4,8 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+NUMBER_COLUMNS: Final = ("recipient", "number", "phone", "phone_number", "msisdn")
+"""What lists call the column of numbers. Only the first of them is in our own documents."""
 _NOT_COMMAS: Final = {";": "semicolons", "\t": "tabs"}
 
 

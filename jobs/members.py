@@ -1,47 +1,102 @@
 """Members of a campaign as a file: CSV with a header, read a line at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from difflib import get_close_matches
 from typing import Final
 
 from jobs import csv_rows
-from jobs.csv_rows import NotATable
-from jobs.gateway.campaigning import Line, RefusedLine
+from jobs.csv_rows import NUMBER_COLUMNS, NotATable
+from jobs.gateway.campaigning import Form, Line, RefusedLine
 
 REQUIRED: Final = ("external_id", "recipient")
 _OWN: Final = (*REQUIRED, "timezone", "event_at")
 
 
 class NotMembers(NotATable):
-    """The file as a whole does not name members. The words say why."""
+    """The file as a whole does not name members of this campaign. Of ``problems``, each is a line that says why."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(problems[0])
+        self.problems = problems
 
 
-def read(lines: Iterable[str]) -> Iterator[Line | RefusedLine]:
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file whose header was read: what its columns stand for, and its lines, which are read as somebody asks for them."""
+
+    columns: Sequence[str]
+    lines: Iterator[Line | RefusedLine]
+
+
+def read(lines: Iterable[str], form: Form) -> Table:
     """The members of a file, or why a line names none, each with the number of the line it ends on.
 
     The header names ``external_id`` and ``recipient``, perhaps ``timezone`` and ``event_at`` (ISO 8601; without an offset it is
-    the member's wall clock), and all else is a parameter of the template. An empty cell is no value. What only the database
-    can judge is not judged here. Raises :class:`NotMembers` where the header is wrong, :class:`jobs.csv_rows.NotATable` where
-    the file is no CSV.
+    the member's wall clock), and all else is a placeholder of the template, in letters of any case. An empty cell is no value.
+    What only the database can judge is not judged here. Raises :class:`NotMembers` where the header does not fit the campaign's
+    ``form``, :class:`jobs.csv_rows.NotATable` where the file is no CSV.
     """
     rows = csv_rows.rows(lines)
     _, names = next(rows, (0, []))
-    header = _header(names)
-    for number, row in rows:
-        yield _line(number, header, row)
+    columns = _columns(names, form)
+    return Table(columns, (_line(number, columns, row) for number, row in rows))
 
 
-def _header(header: Sequence[str]) -> Sequence[str]:
-    missing = [name for name in REQUIRED if name not in header]
+def _columns(header: Sequence[str], form: Form) -> Sequence[str]:
+    """What the columns of a header stand for: the names of ours, or placeholders as the template spells them."""
+    columns = [_column(name, form) for name in header]
+    if "recipient" not in columns:
+        numbers = [name for name in columns if name.lower() in NUMBER_COLUMNS and name not in form.placeholders]
+        if len(numbers) == 1:
+            columns[columns.index(numbers[0])] = "recipient"
+    missing = [name for name in REQUIRED if name not in columns]
     if missing:
         found = ", ".join(header) or "nothing"
         raise NotMembers(f"the first line must name the columns; {' and '.join(missing)} not found in: {found}")
-    for name in header:
+    for name in columns:
         if not name:
             raise NotMembers("a column has no name in the first line")
-        if header.count(name) > 1:
+        if columns.count(name) > 1:
             raise NotMembers(f"column {name} is there twice")
-    return header
+    problems = [*_unknown(columns, form), *_lacking(columns, form)]
+    if problems:
+        raise NotMembers(*problems)
+    return columns
+
+
+def _column(name: str, form: Form) -> str:
+    if name.lower() in _OWN:
+        return name.lower()
+    spelled_alike = [placeholder for placeholder in form.placeholders if placeholder.lower() == name.lower()]
+    return spelled_alike[0] if len(spelled_alike) == 1 else name
+
+
+def _unknown(columns: Sequence[str], form: Form) -> Iterator[str]:
+    """Columns that are nothing of ours and no placeholder: all their values would be refused, line by line."""
+    others = [name for name in form.placeholders if name not in columns]
+    for column in columns:
+        if column in _OWN or column in form.placeholders:
+            continue
+        words = f"column {column!r} is no placeholder of template {form.template!r}"
+        if closest := get_close_matches(column, others, n=1, cutoff=0.5):
+            yield f"{words}; the closest is {{{{{closest[0]}}}}}"
+        elif form.placeholders:
+            yield f"{words}, which has {', '.join(f'{{{{{name}}}}}' for name in form.placeholders)}"
+        else:
+            yield f"{words}, which has none"
+
+
+def _lacking(columns: Sequence[str], form: Form) -> Iterator[str]:
+    """Columns without which every line would be refused."""
+    for name in form.required:
+        if name not in columns:
+            yield f"no column for {{{{{name}}}}} of template {form.template!r}, which has no default for it"
+    if form.needs_event and "event_at" not in columns:
+        yield "no column event_at, which reminders are sent around"
+    if form.zone_needed_by is not None and "timezone" not in columns:
+        yield f"no column timezone, and the campaign has none either; {form.zone_needed_by} needs one"
 
 
 def _line(number: int, header: Sequence[str], row: Sequence[str]) -> Line | RefusedLine:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from jobs import csv_rows
-from jobs.csv_rows import NotATable
+from jobs.csv_rows import NUMBER_COLUMNS, NotATable
 from jobs.gateway.operating import Suppression
 from jobs.phone import e164
 
 COLUMNS: Final = ("recipient", "reason", "source", "created_at")
-_NUMBER_COLUMNS: Final = ("recipient", "number", "phone", "phone_number", "msisdn")
 _SOURCES: Final = ("reply", "operator")
 _LONGEST_REASON: Final = 200
 _FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
@@ -88,10 +87,10 @@ def _header(cells: Sequence[str]) -> Sequence[str] | None:
     if any(character.isdigit() for character in cells[0]):
         return None
     names = [cell.lower().lstrip("\ufeff") for cell in cells]
-    for name in _NUMBER_COLUMNS:
+    for name in NUMBER_COLUMNS:
         if name in names:
             return ["recipient" if column == name else column for column in names]
-    raise NotAList(f"the header names none of {', '.join(_NUMBER_COLUMNS)}: {', '.join(names)}")
+    raise NotAList(f"the header names none of {', '.join(NUMBER_COLUMNS)}: {', '.join(names)}")
 
 
 def _suppression(row: Mapping[str, str], reason: str) -> Suppression:

@@ -62,8 +62,9 @@ class Odd:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What is to come of one stretch of members, by country, and what is not, by problem: if the campaign ran from now on, unless
-    its ``status`` is ended.
+    """What is to come of one stretch of members, by country, and what is not, by problem.
+
+    It is as if the campaign ran from now on, unless its ``status`` is ended.
 
     ``warning`` is the template's, where all its texts leave GSM-7, and ``odd`` where some do. ``countries_told`` are the lists
     of countries that the running processes go by, None for all: none where no process ever ran, several where they disagree.
@@ -232,6 +233,12 @@ class Campaigning:
         )
 
     # Importing
+
+    async def form(self, campaign: str) -> Form:
+        """What members of a campaign must bring along. Refused where it takes none."""
+        answer = await self._rpc.call("outbox_member_form", {"p_campaign": campaign})
+        lists = {key: tuple(answer[key]) for key in ("placeholders", "required")}
+        return Form(**{**answer, **lists})
 
     async def stage(self, import_id: str, campaign: str, lines: Sequence[Line]) -> tuple[RefusedLine, ...]:
         """Check some lines and keep those that are right. Answers the others."""

@@ -103,6 +103,26 @@ begin
 end
 $$;
 
+-- Called by `outbox campaign import` before it reads a file: what the columns of members must and may be. `required` placeholders have
+-- no default, and `zone_needed_by` is what needs a zone where the campaign has none.
+create function public.outbox_member_form(p_campaign text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c public.campaigns := outbox_engine.importing_campaign(p_campaign);
+begin
+  return (
+    select jsonb_build_object(
+      'template', t.name,
+      'placeholders', outbox_engine.placeholders(t.body),
+      'required', (select required from outbox_engine.text_bounds(t)),
+      'needs_event', c.schedule = 'reminder',
+      'zone_needed_by', case when c.timezone is null then outbox_engine.zone_needed_by(c) end)
+    from public.templates t
+    where t.name = c.template);
+end
+$$;
+
 -- Called by `outbox campaign import` for each chunk of a file. Keeps the lines that are right; answers the others with why not.
 -- Empty texts stand for nothing; `p_parameters` are JSON objects. Calling it again with the same chunk changes nothing.
 create function public.outbox_stage_members(

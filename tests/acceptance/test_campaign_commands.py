@@ -14,6 +14,7 @@ from tests.stack import Connection
 
 NOW = "2026-10-23 12:00+00"
 HEADER = "external_id,recipient,timezone,event_at,name\n"
+FULL = HEADER.encode()
 
 
 @pytest.fixture(autouse=True)
@@ -125,14 +126,18 @@ def test_every_refused_line_is_said_and_nothing_is_half_imported_unless_asked(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"number,name\n1,2\n", "external_id and recipient not found in: number, name"),
+        (b"number,name\n1,2\n", "m.csv: the first line must name the columns; external_id not found in: number, name"),
+        (b"external_id,recipient,timezone,event_at,nmae\n", "m.csv: column 'nmae' is no placeholder of template 'hi'; the cl"),
+        (b"external_id,recipient,timezone,event_at\n", "m.csv: no column for {{name}} of template 'hi'"),
+        (b"external_id,recipient,timezone,name\n", "m.csv: no column event_at, which reminders are sent around"),
+        (b"external_id,recipient,event_at,name\n", "m.csv: no column timezone, and the campaign has none either; an offset"),
         (b"", "the first line must name the columns"),
         (b"external_id,recipient,name,name\n", "column name is there twice"),
-        (b"external_id,recipient\n\xff,1\n", "is not UTF-8"),
-        (b'external_id,recipient,name\na,"+12015550101\nb,+12015550102,B\n', "line 2: a quote is opened and never closed"),
+        (FULL + b"\xff,1\n", "is not UTF-8"),
+        (FULL + b'a,"+12015550101\nb,+12015550102,B\n', "line 2: a quote is opened and never closed"),
         (b"external_id;recipient;name\na;+12015550101;A\n", "line 1: its columns are separated by semicolons"),
     ],
-)
+)  # fmt: skip
 def test_a_file_that_is_none_is_refused_as_a_whole(
     outbox: Any, db: Connection, tmp_path: Path, content: bytes, says: str
 ) -> None:

@@ -5,7 +5,9 @@ import csv
 import io
 import os
 import signal
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from hypothesis import strategies as st
 
 from jobs import members, opt_outs
 from jobs.csv_rows import NotATable
-from jobs.gateway.campaigning import Campaigning
+from jobs.gateway.campaigning import Campaigning, Form, Line
 from jobs.gateway.operating import Operating, Suppression
 from scheduler.cli import run_command_line
+from scheduler.commands.refusals import Refusals
 
-READERS: list[Callable[[list[str]], object]] = [opt_outs.read, lambda lines: list(members.read(lines))]
+FORM = Form(template="hi", placeholders=(), required=(), needs_event=False, zone_needed_by=None)
+READERS: list[Callable[[list[str]], object]] = [opt_outs.read, lambda lines: list(members.read(lines, FORM).lines)]
 HEADER = "external_id,recipient\n"
 
 
@@ -71,6 +75,103 @@ def test_no_reason_is_a_formula_to_a_spreadsheet_and_each_is_read_back(reason: s
     assert opt_outs.read(out.getvalue().splitlines(keepends=True)).suppressions == (one,)
 
 
+# Headers
+
+REMINDERS = Form(
+    template="visit",
+    placeholders=("day", "Name", "phone"),
+    required=("Name", "phone"),
+    needs_event=True,
+    zone_needed_by="its window",
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (
+            "external_id,recipient,timezone,event_at,Name,phone,dya",
+            ["column 'dya' is no placeholder of template 'visit'; the closest is {{day}}"],
+        ),
+        (
+            "external_id,recipient,timezone,event_at,Name,phone,mobile",
+            ["column 'mobile' is no placeholder of template 'visit', which has {{day}}, {{Name}}, {{phone}}"],
+        ),
+        (
+            "external_id,msisdn,nmae",
+            [
+                "column 'nmae' is no placeholder of template 'visit'; the closest is {{Name}}",
+                "no column for {{Name}} of template 'visit', which has no default for it",
+                "no column for {{phone}} of template 'visit', which has no default for it",
+                "no column event_at, which reminders are sent around",
+                "no column timezone, and the campaign has none either; its window needs one",
+            ],
+        ),
+        ("external_id,name", ["the first line must name the columns; recipient not found in: external_id, name"]),
+        (
+            "external_id,number,msisdn",
+            ["the first line must name the columns; recipient not found in: external_id, number, msisdn"],
+        ),
+        ("external_id,recipient,name,Name", ["column Name is there twice"]),
+    ],
+)
+def test_a_header_is_held_against_the_campaign_once_and_before_any_line(header: str, says: list[str]) -> None:
+    with pytest.raises(members.NotMembers) as refused:
+        members.read([header + "\n", "x\n"], REMINDERS)
+
+    assert list(refused.value.problems) == says
+
+
+def test_a_column_for_which_a_template_has_nothing_is_told_so() -> None:
+    with pytest.raises(members.NotMembers, match="column 'name' is no placeholder of template 'hi', which has none"):
+        members.read(["external_id,recipient,name\n"], FORM)
+
+
+@pytest.mark.parametrize(
+    "header", ["External_ID,Recipient,TimeZone,Event_At,name,PHONE", "external_id,msisdn,timezone,event_at,NAME,phone"]
+)
+def test_columns_are_known_in_letters_of_any_case(header: str) -> None:
+    columns = members.read([header + "\n"], REMINDERS).columns
+
+    assert columns == ["external_id", "recipient", "timezone", "event_at", "Name", "phone"]
+
+
+def test_a_column_of_numbers_may_be_called_as_lists_call_it_and_fills_what_the_template_spells() -> None:
+    form = replace(FORM, placeholders=("name", "Name"), required=("name",))
+
+    (line,) = members.read(["External_Id,Phone,name\n", "a,+14155550101,Ada\n"], form).lines
+
+    assert line == Line(2, "a", "+14155550101", "", "", {"name": "Ada"})
+
+
+# What was refused
+
+
+@pytest.mark.parametrize("looked_on", [True, False])
+def test_somebody_who_looks_on_sees_the_first_lines_of_each_reason_and_a_file_gets_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, looked_on: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: looked_on)
+    refusals = Refusals()
+    for line in range(2, 5003):
+        refusals.say(line, f"recipient '0151 {line}' is not an E.164 number")
+    refusals.say(6000, "no event_at")
+    refusals.say_rest()
+
+    said = capsys.readouterr().err.splitlines()
+    assert refusals.count == 5002
+    assert said[0] == "line 2: recipient '0151 2' is not an E.164 number"
+    if looked_on:
+        assert said[19:] == [
+            "line 21: recipient '0151 21' is not an E.164 number",
+            "line 6000: no event_at",
+            "and 4,981 more, such as: recipient '0151 5002' is not an E.164 number",
+            "(all of them where stderr goes to a file: 2> refused.txt)",
+        ]
+    else:
+        assert len(said) == 5002
+
+
 # Ctrl-C
 
 
@@ -117,7 +218,7 @@ def test_who_stops_the_import_of_a_list_is_told_how_far_it_came(
 
 
 @pytest.mark.parametrize(
-    ("calls", "says"), [(1, "nothing was imported"), (2, "all lines were being imported, and nobody knows whether they were")]
+    ("calls", "says"), [(0, "nothing was imported"), (1, "all lines were being imported, and nobody knows whether they were")]
 )
 @pytest.mark.usefixtures("project")
 def test_who_stops_the_import_of_members_is_told_whether_any_came_in(
@@ -126,6 +227,7 @@ def test_who_stops_the_import_of_members_is_told_whether_any_came_in(
     file = tmp_path / "members.csv"
     file.write_text(HEADER + "a,+14155550101\n", encoding="utf-8")
     database = Database((), calls=calls)
+    monkeypatch.setattr(Campaigning, "form", Database(FORM, calls=1))
     for name in ("stage", "commit_import"):
         monkeypatch.setattr(Campaigning, name, database)
     monkeypatch.setattr(Campaigning, "discard_import", Database(None, calls=1))

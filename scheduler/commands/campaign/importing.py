@@ -12,11 +12,13 @@ import typer
 
 from jobs import members
 from jobs.csv_rows import NotATable
-from jobs.gateway.campaigning import Campaigning, Imported, Line, RefusedLine
+from jobs.gateway.campaigning import Campaigning, Form, Imported, Line, RefusedLine
 from jobs.gateway.operating import Operating
+from jobs.members import NotMembers
 from jobs.recording import GatewayUnavailable
 from jobs.telemetry import scrub
 from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json
+from scheduler.commands.refusals import Refusals
 
 _AT_ONCE: Final = 2000
 """Lines a call: a fraction of the time the database allows it, and of memory."""
@@ -31,7 +33,7 @@ def import_members(
             metavar="FILE.csv",
             exists=True,
             dir_okay=False,
-            help="Columns external_id, recipient, timezone, event_at; all others are parameters of the template.",
+            help="Columns external_id, recipient, timezone, event_at; all others are placeholders of the template.",
         ),
     ],
     *,
@@ -41,8 +43,9 @@ def import_members(
 ) -> int:
     """Put the lines of a file into a campaign, by external_id: new members are added, known ones changed, others stay.
 
-    Every refused line is said with its number and why; then nothing is imported, unless --partial. All lines become members in
-    one moment. An event_at without an offset is the member's wall clock.
+    A header that does not fit the template ends the import at once. Every refused line is said with its number and why (on a
+    terminal, the first of each reason); then nothing is imported, unless --partial. All lines become members in one moment. An
+    event_at without an offset is the member's wall clock.
     """
     size = file.stat().st_size
     stage = _Stage()
@@ -78,23 +81,25 @@ async def _import(
     campaigns: Campaigning, name: str, lines: IO[str], size: int, stage: _Stage, *, dry_run: bool, partial: bool
 ) -> tuple[int, Imported | None]:
     """How many lines were refused, and what the others came to, if anything."""
-    import_id, refused = str(uuid4()), 0
+    import_id, refusals = str(uuid4()), Refusals()
     finished = False
+    # A campaign that takes no members, or a header that no line can make up for, is told before the file is read.
+    form = await campaigns.form(name)
     try:
-        # So that the name of a campaign that does not exist is told before the file is read.
-        await campaigns.stage(import_id, name, [])
         with progress("bytes checked", size) as show:
-            for chunk in _chunks(lines, show):
+            for chunk in _chunks(lines, form, show):
                 wrong = [line for line in chunk if isinstance(line, RefusedLine)]
                 right = [line for line in chunk if isinstance(line, Line)]
                 wrong += await campaigns.stage(import_id, name, right)
-                refused += _say(wrong)
-        if refused and not partial and not dry_run:
-            return refused, None
+                for line in sorted(wrong, key=lambda one: one.number):
+                    refusals.say(line.number, scrub(line.problem))
+        refusals.say_rest()
+        if refusals.count and not partial and not dry_run:
+            return refusals.count, None
         stage.commits = not dry_run
         imported = await _commit(campaigns, import_id, dry_run=dry_run)
         finished = not dry_run
-        return refused, imported
+        return refusals.count, imported
     finally:
         if not finished:
             await campaigns.discard_import(import_id)
@@ -108,8 +113,11 @@ async def _commit(campaigns: Campaigning, import_id: str, *, dry_run: bool) -> I
     return await campaigns.commit_import(import_id, dry_run=dry_run)
 
 
-def _chunks(lines: IO[str], show: Callable[[int], None]) -> Iterator[list[Line | RefusedLine]]:
-    reading = members.read(_counted(lines, show))
+def _chunks(lines: IO[str], form: Form, show: Callable[[int], None]) -> Iterator[list[Line | RefusedLine]]:
+    """Of a file without lines one that is empty: the import then comes to nothing."""
+    reading = members.read(_counted(lines, show), form).lines
+    chunk = list(islice(reading, _AT_ONCE))
+    yield chunk
     while chunk := list(islice(reading, _AT_ONCE)):
         yield chunk
 
@@ -122,12 +130,6 @@ def _counted(lines: IO[str], show: Callable[[int], None]) -> Iterator[str]:
         yield line
 
 
-def _say(refused: list[RefusedLine]) -> int:
-    for line in sorted(refused, key=lambda one: one.number):
-        typer.echo(f"line {line.number}: {scrub(line.problem)}", err=True)
-    return len(refused)
-
-
 @contextmanager
 def _opened(file: Path) -> Iterator[IO[str]]:
     try:
@@ -135,6 +137,10 @@ def _opened(file: Path) -> Iterator[IO[str]]:
             yield lines
     except UnicodeDecodeError as error:
         raise Failed(f"{file} is not UTF-8 text ({error.reason})") from None
+    except NotMembers as error:
+        for problem in error.problems:
+            typer.echo(f"{file}: {problem}", err=True)
+        raise Failed(f"nothing was imported: the first line of {file} does not fit the campaign") from None
     except NotATable as error:
         raise Failed(f"{file}: {error}") from None
 

@@ -16,7 +16,6 @@ from jobs.telemetry import mask, scrub
 from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import console, operate, say_json
 
-
 _STANDING: Final = {
     "draft": "a draft: this is what would go out if it were started now",
     "paused": "paused: this is what would go out if it went on now",
@@ -32,8 +31,9 @@ def preview(
 ) -> int:
     """Show the first messages to come as if the campaign ran from now on, and what all of them cost by country.
 
-    Nothing is written, and of an ended campaign nothing is to come. The rows take caps and budgets into account; the costs are before caps and budgets, and of a cron
-    campaign those of one time of each member. A character that makes texts take more than twice the parts is named.
+    Nothing is written, and of an ended campaign nothing is to come. The rows take caps and budgets into account; the costs are
+    before caps and budgets, and of a cron campaign those of one time of each member. A character that makes texts take more
+    than twice the parts is named.
     """
 
     async def work(operating: Operating) -> int:
