@@ -59,16 +59,14 @@ as $$
   end
 $$;
 
--- Called for each campaign that is written. Says in words what is wrong, with a hint where one helps.
+-- Called for each campaign that is written. Says in words what is wrong.
 create function outbox_engine.check_campaign(c public.campaigns) returns void
 language plpgsql set search_path = ''
 as $$
 declare
-  v_problem text := coalesce(outbox_engine.campaign_problem(c), outbox_engine.schedule_problem(c));
+  v_problem text := coalesce(
+    outbox_engine.zone_problem(c.timezone), outbox_engine.campaign_problem(c), outbox_engine.schedule_problem(c));
 begin
-  if c.timezone is not null and not outbox_engine.is_zone(c.timezone) then
-    perform outbox_engine.refuse(format('timezone %L of campaign %L is not in the tz database', c.timezone, c.name), 'Such as Europe/Berlin.');
-  end if;
   if v_problem is not null then
     perform outbox_engine.refuse(format('campaign %L: %s', left(c.name, 200), v_problem));
   end if;

@@ -11,8 +11,7 @@ as $$
     then format('external_id %L has %s characters, 200 are allowed', left(m.external_id, 20) || '…', char_length(m.external_id))
     when m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$'
     then format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'))
-    when m.timezone is not null and not outbox_engine.is_zone(m.timezone)
-    then format('timezone %L is not in the tz database', m.timezone)
+    when m.timezone is not null and not outbox_engine.is_zone(m.timezone) then outbox_engine.zone_problem(m.timezone)
     when m.timezone is null and c.timezone is null and outbox_engine.zone_needed_by(c) is not null
     then format('no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
     when not isfinite(m.event_at) then 'event_at must be an instant'

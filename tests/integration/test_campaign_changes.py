@@ -223,7 +223,10 @@ async def test_a_daily_budget_begins_anew_with_the_campaigns_day(db: Connection,
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"timezone": "Europe/Atlantis"}, "timezone 'Europe/Atlantis' of campaign 'c' is not in the tz database"),
+        (
+            {"timezone": "Europe/Atlantis"},
+            "campaign 'c': timezone 'Europe/Atlantis' is not in the tz database; its names are such as",
+        ),
         ({"schedule": "weekly"}, "schedule 'weekly' is not once, cron or reminder"),
         ({"schedule": "once"}, "schedule once needs starts_at"),
         ({"schedule": "cron", "cron_expression": "0 0 31 2 *"}, "names a day that never comes"),

@@ -17,6 +17,11 @@ from tests.stack import Connection
 
 YEARS = (2012, 2038)
 CHANGES_A_ZONE = 4
+ABBREVIATIONS = {
+    *("EST", "MST", "HST", "EST5EDT", "CST6CDT", "MST7MDT", "PST8PDT", "CET", "MET", "EET", "WET"),
+    *("GMT", "GMT0", "GMT+0", "GMT-0", "Greenwich"),
+}
+"""Names of the tz database that are no places."""
 ZONES = sorted(available_timezones() - {"Factory", "localtime"})
 AROUND = [timedelta(minutes=m) for m in (-61, -60, -31, -30, -1, 0, 1, 15, 29, 30, 31, 59, 60, 61, 90, 119, 120, 121)]
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -24,7 +29,7 @@ relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[Health
 
 def test_every_zone_of_the_tz_database_is_known(db: Connection) -> None:
     known = {name for (name,) in db.execute("select name from outbox_engine.zones")}
-    missing = set(ZONES) - known
+    missing = set(ZONES) - known - ABBREVIATIONS
 
     assert len(missing) <= len(ZONES) // 50, f"the server's tz database lacks {sorted(missing)}"
 
@@ -33,6 +38,28 @@ def test_what_is_no_zone_is_no_zone(db: Connection) -> None:
     for name in ("Europe/Atlantis", "FOO+3", "europe/berlin", "CEST", "+02:00", "", "Factory", "posixrules", "Europe/Berlin "):
         assert not one(db, "select outbox_engine.is_zone(%s)", [name]), name
     assert one(db, "select outbox_engine.is_zone('Asia/Kathmandu')")
+
+
+def test_an_abbreviation_is_no_zone_though_the_tz_database_has_its_name(db: Connection) -> None:
+    for name in sorted(ABBREVIATIONS):
+        assert not one(db, "select outbox_engine.is_zone(%s)", [name]), name
+        assert "is an abbreviation; name a place, such as" in one(db, "select outbox_engine.zone_problem(%s)", [name])
+    for name in ("UTC", "Etc/UTC", "Etc/GMT+3", "Japan", "Cuba", "GB", "W-SU"):
+        assert one(db, "select outbox_engine.is_zone(%s)", [name]), name
+
+
+def test_who_names_no_zone_is_told_which_one_may_be_meant(db: Connection) -> None:
+    for name, says in {
+        "EST": "timezone 'EST' is an abbreviation; name a place, such as America/New_York",
+        "Berlin": "timezone 'Berlin' is not in the tz database; its names are such as Europe/Berlin",
+        "new york": "timezone 'new york' is not in the tz database; its names are such as America/New_York",
+        "UTC+3": "timezone 'UTC+3' is not in the tz database; its names are such as America/New_York",
+        "%": "timezone '%' is not in the tz database; its names are such as America/New_York",
+        "": "timezone '' is not in the tz database; its names are such as America/New_York",
+    }.items():
+        assert one(db, "select outbox_engine.zone_problem(%s)", [name]) == says
+    assert one(db, "select outbox_engine.zone_problem('Europe/Berlin')") is None
+    assert one(db, "select outbox_engine.zone_problem(null)") is None
 
 
 def test_around_every_clock_change_of_every_zone_a_local_time_is_the_instant_that_zoneinfo_says(db: Connection) -> None:
