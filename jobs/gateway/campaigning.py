@@ -12,7 +12,11 @@ from jobs.gateway.rpc import Rpc
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A campaign in the list. ``waiting`` messages are in the outbox and not sent yet."""
+    """A campaign in the list.
+
+    ``next_at`` is when its next message goes out, of a draft or a paused one if it were started now. ``waiting`` messages are
+    in the outbox and not sent yet; they come into it about a minute before they are due.
+    """
 
     name: str
     status: str

@@ -1,19 +1,51 @@
 -- Campaigns as their operators see and steer them: the list, one switch, and what became of the messages.
 
--- Called by `outbox campaign list`.
+-- When a campaign's next message goes out; of a draft or a paused one, if it were started now. Null where none will. Of what has
+-- no row in the outbox yet, some members whose turn is first are planned as a preview does it, without caps, budgets and opt-outs.
+create function outbox_engine.next_message(p_campaign text, p_status text, p_now timestamptz) returns timestamptz
+language sql stable set search_path = ''
+as $$
+  select least(
+    (
+      -- What a pause holds is put off until it expires.
+      select min(case when p_status = 'paused' and x.due_at >= x.expires_at then greatest(x.send_at, p_now) else x.due_at end)
+      from public.outbox x
+      where x.campaign = p_campaign and x.queue is not null
+    ), (
+      select min(t.send_at)
+      from outbox_engine.as_if_started(p_campaign, p_now) c
+      cross join lateral (
+        -- Members of one zone share the times of a campaign that is not about their events.
+        select m as member, row_number() over (
+          partition by m.handled_until is null, case when c.schedule <> 'reminder' then m.timezone end order by s.soon, m.external_id) as place
+        from public.campaign_members m
+        cross join lateral (
+          select case
+            when m.handled_until is not null then m.next_at
+            when c.schedule = 'reminder' then (select min(m.event_at + o) from unnest(c.offsets) o where m.event_at + o > p_now - interval '2 hours')
+          end as soon
+        ) s
+        where m.campaign = c.name and (m.timezone is not null or c.timezone is not null or outbox_engine.zone_needed_by(c) is null)
+      ) m
+      cross join lateral outbox_engine.coming_messages(
+        c, m.member, p_now, 'infinity', case c.schedule when 'reminder' then 100 else 3 end) t
+      where m.place <= case c.schedule when 'reminder' then 50 else 3 end and t.problem is null
+    ))
+  where p_status <> 'ended'
+$$;
+
+-- Called by `outbox campaign list`. `waiting` are rows in the outbox, which are made about a minute before they are due.
 create function public.outbox_campaigns() returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
-    'name', c.name, 'status', c.status, 'schedule', c.schedule, 'template', c.template, 'next_at', n.next_at,
+    'name', c.name, 'status', c.status, 'schedule', c.schedule, 'template', c.template,
+    'next_at', outbox_engine.next_message(c.name, c.status, outbox_engine.now()),
     'members', (select count(*) from public.campaign_members m where m.campaign = c.name),
     'waiting', (select count(*) from public.outbox o where o.campaign = c.name and o.queue is not null),
     'spent_parts', (select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = c.name)
   ) order by c.name), '[]')
   from public.campaigns c
-  left join lateral (
-    select min(m.next_at) as next_at from public.campaign_members m where m.campaign = c.name and c.status = 'active'
-  ) n on true
 $$;
 
 -- Called by `outbox campaign start`, `pause` and `stop`. Triggers refuse what cannot start, in words. Stopping cancels what waits,

@@ -177,7 +177,9 @@ async def test_preview_start_pause_report_and_stop(
     clocks.move("2 hours")
     await rig.tick("campaigns", "dispatch")
     clocks.move("20 hours 30 minutes")
-    assert "c is paused (it was active)" in outbox("pause", "c").stdout
+    held = outbox("pause", "c").stdout
+    assert held == "c is paused (it was active); nothing more goes out until it is started again\n"
+    assert "2026-10-24 12:00" in outbox("list").stdout
     assert json.loads(outbox("list", "--json").stdout)["campaigns"][0]["status"] == "paused"
     outbox("start", "c", "--yes")
     db.execute("update public.campaigns set window_start = '17:00', window_end = '18:00', late_limit = '3 days'")

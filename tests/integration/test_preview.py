@@ -306,3 +306,50 @@ def test_nobody_but_the_server_may_call_it(db: Connection, role: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         db.execute("select public.preview_campaign('c', 1)")
     db.execute("reset role")
+
+
+def next_at(db: Connection) -> str | None:
+    answer: Any = db.execute("select public.outbox_campaigns()").fetchone()
+    (listed,) = answer[0]
+    return None if listed["next_at"] is None else str(listed["next_at"])
+
+
+def first_promised(db: Connection) -> str | None:
+    return min((row["send_at"] for row in preview(db) if row["problem"] is None), default=None)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_list_shows_the_time_of_the_first_message_that_a_preview_shows(
+    db: Connection, rig: Rig, clocks: Clocks, seed: int
+) -> None:
+    random_campaign(db, random.Random(seed))
+    db.execute("delete from public.suppressions")
+    db.execute(
+        "update public.campaigns set daily_cap = null, weekly_cap = null, budget_parts = null, daily_budget_parts = null"
+    )
+    assert next_at(db) == first_promised(db)
+
+    db.execute("update public.campaigns set status = 'active'")
+    await rig.tick("campaigns")
+    for hours in (0, 3, 20):
+        clocks.move(f"{hours} hours")
+        await rig.tick("campaigns", "dispatch", "campaigns")
+        assert next_at(db) == first_promised(db)
+
+    db.execute("update public.campaigns set status = 'paused'")
+    assert next_at(db) == first_promised(db)
+    db.execute("update public.campaigns set status = 'ended'")
+    assert next_at(db) is None
+
+
+async def test_the_list_shows_when_a_message_is_due_and_not_when_its_row_is_made(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    campaign(db, schedule="reminder", offsets=["-1 hour"], status="active")
+    member(db, "ada", number(1), event_at="2027-01-15 17:00+00")
+    assert next_at(db) == "2027-01-15T16:00:00+00:00"
+
+    clocks.set("2027-01-15 15:59:30+00")
+    await rig.tick("campaigns")
+    assert statuses(db) == {"scheduled": 1}
+    assert next_at(db) == "2027-01-15T16:00:00+00:00"

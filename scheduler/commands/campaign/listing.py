@@ -12,7 +12,11 @@ from scheduler.commands.times import utc
 
 
 def list_campaigns(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> int:
-    """Show every campaign with its status, members, waiting messages and the parts it has taken."""
+    """Show every campaign with its status, members, waiting messages and the parts it has taken.
+
+    Next is when the next message goes out, of a draft or a paused campaign if it were started now. Waiting are messages in the
+    outbox, where they come about a minute before they are due.
+    """
 
     async def work(operating: Operating) -> int:
         campaigns = await operating.campaigns.list()

@@ -81,7 +81,9 @@ def _say(name: str, switched: Switched, *, as_json: bool, **more: object) -> Non
     if switched.status == "ended":
         parts.append(f"{switched.cancelled:,} waiting messages cancelled")
     elif switched.status == "paused":
-        parts.append(f"{switched.waiting:,} waiting messages held")
+        parts.append("nothing more goes out until it is started again")
+        if switched.waiting:
+            parts.append(f"{switched.waiting:,} messages that are due are held")
     if switched.sending:
         parts.append(f"{switched.sending:,} in a request already")
     typer.echo("; ".join(parts))
