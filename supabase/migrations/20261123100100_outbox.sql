@@ -35,6 +35,7 @@ create table public.outbox (
   sends_alone boolean,
   constraint outbox_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$'),
   constraint outbox_has_a_text check (body is not null or template is not null or finalized_at is not null),
+  constraint outbox_idempotency_key_length check (char_length(idempotency_key) <= 255),
   constraint outbox_body_length check (char_length(body) between 1 and 2000),
   constraint outbox_known_status check (status in (
     'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted', 'expired',

@@ -42,6 +42,13 @@ begin
     perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
   end if;
 
+  -- The index takes no longer ones, and would say so in its own words, and of random ones only.
+  if char_length(r.idempotency_key) > 255 then
+    perform outbox_engine.refuse(
+      format('idempotency_key %L has %s characters, 255 are allowed', left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
+      'A digest of what it is made of is as good.');
+  end if;
+
   if not outbox_engine.is_sender(r.sender) then
     perform outbox_engine.refuse(
       format('sender %L is not a sender', r.sender),

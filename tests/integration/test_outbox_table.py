@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 from postgrest.exceptions import APIError
 from supabase import Client, create_client
@@ -116,6 +117,7 @@ def test_a_number_that_is_not_e164_is_refused_with_the_number(server_app: Client
         ({"sender": "way too long sender"}, "is not a sender"),
         ({"sender": "Caf\u00e9"}, "is not a sender"),
         ({"sender": "12"}, "is not a sender"),
+        ({"idempotency_key": "ö" * 256}, f"idempotency_key '{'ö' * 20}…' has 256 characters, 255 are allowed"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "infinity"}, "expires_at infinity is not an instant"),
         ({"expires_at": "-infinity"}, "expires_at -infinity is not an instant"),
@@ -149,6 +151,16 @@ def test_a_second_row_with_the_same_idempotency_key_is_a_conflict(server_app: Cl
     insert(server_app, idempotency_key="order-7")
 
     assert refusal(server_app, idempotency_key="order-7").code in ("23505", "409")
+
+
+def test_an_idempotency_key_has_as_many_characters_as_the_index_takes_of_any_kind(server_app: Client, db: Connection) -> None:
+    key = "".join(chr(0x10000 + n * 97) for n in range(255))
+    insert(server_app, idempotency_key=key)
+
+    assert refusal(server_app, idempotency_key=key).code in ("23505", "409")
+    check = "alter table public.outbox disable trigger user; update public.outbox set idempotency_key = idempotency_key || 'x'"
+    with pytest.raises(psycopg.errors.CheckViolation), db.transaction():
+        db.execute(check)
 
 
 def test_an_upsert_that_ignores_duplicates_is_one_message(server_app: Client, db: Connection) -> None:
