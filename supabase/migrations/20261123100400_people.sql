@@ -224,7 +224,10 @@ comment on table public.campaign_occurrences is
 revoke all on public.suppressions, public.inbound_messages, public.opt_out_words, public.campaigns, public.campaign_members,
   public.campaign_occurrences from anon, authenticated, service_role;
 revoke all on all tables in schema outbox_engine from anon, authenticated, service_role;
-grant select, insert, update, delete on public.opt_out_words, public.campaign_members to service_role;
+grant select, insert, update, delete on public.opt_out_words to service_role;
+grant select, delete on public.campaign_members to service_role;
+grant insert (campaign, external_id, recipient, timezone, event_at, parameters),
+  update (campaign, external_id, recipient, timezone, event_at, parameters) on public.campaign_members to service_role;
 grant select, insert (recipient, reason), update (recipient, reason), delete on public.suppressions to service_role;
 grant select on public.inbound_messages, public.campaign_occurrences, public.campaigns to service_role;
 grant insert (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
