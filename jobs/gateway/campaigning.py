@@ -70,7 +70,7 @@ class Costs:
 
     It is as if the campaign ran from now on, unless its ``status`` is ended.
 
-    ``warning`` is the template's, where all its texts leave GSM-7, and ``odd`` where some do. ``countries_told`` are the lists
+    ``warning`` is the template's, and ``odd`` where not all its texts leave GSM-7, but some. ``countries_told`` are the lists
     of countries that the running processes go by, None for all: none where no process ever ran, several where they disagree.
     """
 

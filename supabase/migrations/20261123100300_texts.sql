@@ -15,7 +15,8 @@ create table public.templates (
 alter table public.templates enable row level security;
 comment on table public.templates is 'Texts with {{placeholder}}s, rendered when a row is claimed.';
 comment on column public.templates.plain is 'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
-comment on column public.templates.warning is 'Engine: the character that makes texts of this template take more than twice the parts';
+comment on column public.templates.warning is
+  'Engine: the character that makes texts of this template take more than twice the parts, and what only looks like a placeholder';
 comment on column public.templates.version is 'Engine: a new one whenever body, defaults or plain change';
 
 -- The names of a text's placeholders, each once.
@@ -226,6 +227,25 @@ as $$
   where x.character is not null
 $$;
 
+-- Likewise, that something is written as placeholders are elsewhere, and goes out as it stands.
+create function outbox_engine.brace_warning(p_body text) returns text
+language sql immutable set search_path = ''
+as $$
+  select format('%s is no placeholder and goes out as it stands; one is written {{%s}}', x.found, btrim(x.found, '{} '))
+  from (
+    select substring(
+      regexp_replace(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', '-', 'g') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as found
+  ) x
+  where x.found is not null
+$$;
+
+-- For which character all texts of a template leave GSM-7, or null.
+create function outbox_engine.template_alphabet_warning(t public.templates) returns text
+language sql immutable set search_path = ''
+as $$
+  select outbox_engine.alphabet_warning(t.body || array_to_string(array(select value from jsonb_each_text(t.defaults)), ''), t.plain)
+$$;
+
 create function outbox_engine.before_template_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -244,7 +264,7 @@ begin
   if v_problem is not null then
     perform outbox_engine.refuse(v_problem);
   end if;
-  new.warning := outbox_engine.alphabet_warning(new.body || array_to_string(array(select value from jsonb_each_text(new.defaults)), ''), new.plain);
+  new.warning := nullif(concat_ws('; ', outbox_engine.template_alphabet_warning(new), outbox_engine.brace_warning(new.body)), '');
   return new;
 end
 $$;

@@ -209,7 +209,7 @@ end
 $$;
 
 -- Called by `outbox campaign preview` and `start`, a stretch of members at a time, until `next` is null: what is to come by
--- country, and by problem; the campaign's `status` and `schedule`; the template's warning, or without one the characters for which texts leave GSM-7, each with whether
+-- country, and by problem; the campaign's `status` and `schedule`; the template's warning, and, where not all its texts do, the characters for which texts leave GSM-7, each with whether
 -- `plain` would replace it and the first member whose value it is; and `countries_told`, the lists of countries that processes go by,
 -- null for all. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages they stop
 -- depends on what else goes out.
@@ -225,7 +225,8 @@ declare
     where m.campaign = v_campaign.name and m.external_id > p_after
     order by m.external_id
     limit p_most);
-  v_warning text := (select t.warning from public.templates t where t.name = v_campaign.template);
+  v_template public.templates := (select t from public.templates t where t.name = v_campaign.template);
+  v_all_odd boolean := outbox_engine.template_alphabet_warning(v_template) is not null;
 begin
   return (
     with texts as materialized (
@@ -243,7 +244,7 @@ begin
       select substring(t.body from outbox_engine.beyond_gsm7()) as character,
         outbox_engine.plain_text(t.body) !~ outbox_engine.beyond_gsm7() as replaceable, count(*) as messages, min(t.external_id) as external_id
       from texts t
-      where v_warning is null and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
+      where not v_all_odd and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
       group by 1, 2
     )
     select jsonb_build_object(
@@ -255,7 +256,7 @@ begin
       'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
       'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
       'template', v_campaign.template,
-      'warning', v_warning,
+      'warning', v_template.warning,
       'beyond_gsm7', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]') from odd x),
       'next', case when cardinality(v_members) = p_most then v_members[p_most] end));
 end

@@ -230,6 +230,14 @@ def test_preview_and_start_name_the_characters_that_make_texts_cost_double(outbo
         ran = outbox(command, "c")
         assert " ".join(f"{apostrophe} {letter}".split()) in " ".join((ran.stdout + ran.stderr).split()), command
 
+    db.execute("update public.templates set body = 'Hello {{name}} at {place}'")
+    told = json.loads(outbox("preview", "c", "--json").stdout)
+    assert told["costs"]["warnings"] == [
+        "template 'hi': {place} is no placeholder and goes out as it stands; one is written {{place}}",
+        apostrophe,
+        letter,
+    ]
+
     db.execute("update public.templates set body = 'It’s time, {{name}}'")
     warning = (
         "template 'hi': '’' at character 3 is not in GSM-7, so a part holds 70 characters instead of 160;"

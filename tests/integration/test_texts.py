@@ -113,6 +113,29 @@ def test_a_template_says_which_character_costs_and_may_have_it_replaced(db: Conn
     assert "Ж" in one(db, "select warning from public.templates")
 
 
+@pytest.mark.parametrize(
+    ("body", "warning"),
+    [
+        ("Hi {name}", "{name} is no placeholder and goes out as it stands; one is written {{name}}"),
+        ("Hi {{name}}, { day } it is", "{ day } is no placeholder and goes out as it stands; one is written {{day}}"),
+        ("Hi {{name}}", None),
+        ("Hi {{{name}}}", None),
+        ("Hi :{ {2} {a b} {}", None),
+    ],
+)
+def test_a_template_says_what_only_looks_like_a_placeholder(db: Connection, body: str, warning: str | None) -> None:
+    template(db, body=body)
+    assert one(db, "select warning from public.templates") == warning
+
+
+def test_a_template_says_both_what_costs_and_what_is_no_placeholder(db: Connection) -> None:
+    template(db, body="Жизнь {name}")
+    assert one(db, "select warning from public.templates") == (
+        "'Ж' at character 1 is not in GSM-7, so a part holds 70 characters instead of 160;"
+        " {name} is no placeholder and goes out as it stands; one is written {{name}}"
+    )
+
+
 def test_each_change_of_what_a_template_says_is_a_new_version(db: Connection) -> None:
     template(db, defaults={"name": "you"})
     for change in ("body = 'Hi {{name}}'", 'defaults = \'{"name": "there"}\'', "defaults = '{}'", "body = body"):
