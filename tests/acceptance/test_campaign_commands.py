@@ -316,6 +316,26 @@ def test_an_ended_campaign_takes_no_members_and_is_not_started_again(outbox: Any
     assert "campaign 'c' was ended" in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("schedule", "says"),
+    [
+        ("reminder", "warning: c has no members yet: nothing goes out until some come\n"),
+        (
+            "once",
+            (
+                "warning: c has no members yet: nothing goes out until some come,"
+                " and who comes later than late_limit after starts_at gets nothing\n"
+            ),
+        ),
+    ],
+)
+def test_whoever_starts_a_campaign_without_members_is_warned(outbox: Any, db: Connection, schedule: str, says: str) -> None:
+    db.execute("update public.campaigns set schedule = %s, starts_at = %s", [schedule, NOW])
+    ran = outbox("start", "c", "--yes")
+    assert (ran.returncode, ran.stderr) == (0, says)
+    assert "c is active (it was draft)" in ran.stdout
+
+
 def test_imports_that_nobody_finished_are_forgotten_after_a_day(db: Connection, clocks: Clocks) -> None:
     stage = "select public.outbox_stage_members(gen_random_uuid(), 'c', '{2}', '{a}', '{+12015550101}', '{UTC}', '{%s}', %s)"
     db.execute(stage % ("2026-10-27T09:00:00", 'array[\'{"name": "Ada"}\']'))

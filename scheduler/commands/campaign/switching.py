@@ -35,6 +35,9 @@ def start(
                 console().print(f"{problem.messages:,} will not go: {scrub(problem.name or '')}")
             for warning in total.warnings:
                 console().print(scrub(warning))
+        if not total.members:
+            late = ", and who comes later than late_limit after starts_at gets nothing" if total.schedule == "once" else ""
+            typer.echo(f"warning: {name} has no members yet: nothing goes out until some come{late}", err=True)
         question = f"Start {name}: {total.messages:,} messages of {total.parts:,} parts to {total.members:,} members?"
         if not agreed(question, yes=yes):
             console().print("nothing was changed")
