@@ -28,12 +28,18 @@ values ('appointments', 'appointment', 'reminder', '{-1 day,-1 hour}', '30 minut
 create function public.remind_of_appointment() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_when text := '';
 begin
   if tg_op <> 'DELETE' and new.status = 'booked' then
+    begin
+      v_when := to_char(new.starts_at at time zone new.timezone, 'Dy DD Mon "at" HH24:MI');
+    exception when invalid_parameter_value then
+      null; -- No such zone, for which the member is refused below, in words.
+    end;
     insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)
     values ('appointments', new.id::text, new.phone, new.timezone, new.starts_at, jsonb_build_object(
-      'patient', nullif(btrim(new.patient), ''),
-      'when', to_char(new.starts_at at time zone new.timezone, 'Dy DD Mon "at" HH24:MI')))
+      'patient', nullif(btrim(new.patient), ''), 'when', v_when))
     on conflict (campaign, external_id) do update
     set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at, parameters = excluded.parameters;
   else
