@@ -17,7 +17,7 @@ from scheduler.commands.times import utc
 
 _COLUMNS = (
     "status", "status_code", "error", "attempts", "parts", "sender", "batch_id", "dispatch_id", "campaign", "template",
-    "idempotency_key", "priority", "send_at", "due_at", "expires_at", "created_at", "sent_at", "finalized_at",
+    "idempotency_key", "priority", "send_at", "due_at", "tried_again_at", "expires_at", "created_at", "sent_at", "finalized_at",
     "cancel_requested_at",
 )  # fmt: skip
 

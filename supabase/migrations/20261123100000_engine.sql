@@ -108,6 +108,8 @@ create table outbox_engine.plan_pauses (
   tries smallint not null default 0,
   -- Requests are accepted all the while, and what became of them says that the account is blocked.
   by_report boolean not null default false,
+  -- Something was accepted under another credential since: it holds back whoever still uses this one, and is no news to others.
+  replaced boolean not null default false,
   primary key (provider, plan, kind, credential)
 );
 alter table outbox_engine.plan_pauses enable row level security;

@@ -137,6 +137,7 @@ create index dispatches_batch on outbox_engine.dispatches (batch_id) where batch
 create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until) where state = 'claimed';
 create index dispatches_to_look on outbox_engine.dispatches (provider, plan, look_at) where look_at is not null;
 create index dispatches_to_ask on outbox_engine.dispatches (provider, plan, ask_at) where ask_at is not null;
+create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at) where is_probe;
 create index dispatches_parent on outbox_engine.dispatches (parent_id) where parent_id is not null;
 create sequence outbox_engine.lease_tokens;
 

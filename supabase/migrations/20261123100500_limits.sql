@@ -151,6 +151,7 @@ begin
   on conflict (provider, plan, kind, credential) do update
   set
     reason = excluded.reason,
+    replaced = false,
     until = greatest(p.until, excluded.until),
     -- Several requests in flight that fail together are one piece of news.
     tries = p.tries + case when p.until <= v_now then 1 else 0 end;
@@ -162,18 +163,52 @@ begin
 end
 $$;
 
--- An accepted request proves that the account, the settings and the way there are in order, if it was claimed after they were
--- found not to be: what was under way then proves nothing. Where reports said that the account is blocked, only a report proves
--- that it no longer is. A pause of a credential that is no longer used goes once it has run its time.
-create function outbox_engine.plan_works(p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz) returns void
+-- Rows that wait because they served as a probe wait no longer: what refused them is over, or another credential is to be tried, which
+-- `p_credential` then is. Whoever holds one of them at this moment keeps it.
+create function outbox_engine.end_wait_of_probes(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
 language sql set search_path = ''
 as $$
-  delete from outbox_engine.plan_pauses
-  where provider = p_provider and plan = p_plan
-    and (kind in ('throttled', 'unreachable') and until <= outbox_engine.now()
-      or kind = 'setting' and since <= p_claimed_at
-      or kind = 'account' and credential = p_credential and since <= p_claimed_at and not by_report
-      or kind = 'account' and credential <> p_credential and until <= outbox_engine.now())
+  update public.outbox
+  set queue = 'r', due_at = p_now
+  where id = any (array(
+    select o.id
+    from outbox_engine.dispatches d
+    join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id
+    where d.provider = p_provider and d.plan = p_plan and d.is_probe and d.closed_at >= p_now - interval '5 minutes'
+      and d.state = 'refused' and d.credential is distinct from p_credential and o.queue = 'w' and o.status = 'pending'
+    order by o.id
+    for update of o skip locked
+  ))
+$$;
+
+-- An accepted request proves that the account, the settings and the way there are in order, if it was claimed after they were
+-- found not to be: what was under way then proves nothing. Where reports said that the account is blocked, only a report proves
+-- that it no longer is. A pause of another credential is no news from here on, and goes once it has run its time.
+create function outbox_engine.plan_works(p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_lifted boolean;
+begin
+  with lifted as (
+    delete from outbox_engine.plan_pauses
+    where provider = p_provider and plan = p_plan
+      and (kind in ('throttled', 'unreachable') and until <= v_now
+        or kind = 'setting' and since <= p_claimed_at
+        or kind = 'account' and credential = p_credential and since <= p_claimed_at and not by_report
+        or kind = 'account' and credential <> p_credential and until <= v_now)
+    returning kind
+  )
+  select count(*) filter (where kind in ('account', 'setting')) > 0 into v_lifted from lifted;
+  if v_lifted then
+    perform outbox_engine.end_wait_of_probes(p_provider, p_plan, null, v_now);
+  end if;
+  update outbox_engine.plan_pauses
+  set replaced = true
+  where provider = p_provider and plan = p_plan and kind = 'account' and credential <> p_credential and not replaced;
+end
 $$;
 
 -- Called by the jobs that ask, where the provider answered a question with a 429 or with trouble of the account: that speaks for

@@ -43,6 +43,21 @@ as $$
   limit 1
 $$;
 
+-- Where the account was refused under another credential and not under this one, its probes are this one's to send, at once.
+create function outbox_engine.try_new_credential(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if exists (
+    select from outbox_engine.plan_pauses
+    where provider = p_provider and plan = p_plan and kind = 'account'
+    having bool_and(credential <> p_credential)
+  ) then
+    perform outbox_engine.end_wait_of_probes(p_provider, p_plan, p_credential, p_now);
+  end if;
+end
+$$;
+
 -- The dispatches of a claim that was made before and whose answer may have been lost.
 create function outbox_engine.claimed_before(p_claim_id uuid) returns jsonb
 language sql stable set search_path = ''
@@ -81,6 +96,7 @@ declare
 begin
   perform outbox_engine.note_tick('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
   perform outbox_engine.wake_due(v_now, 5000);
+  perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
   if exists (select from public.outbox where queue = 'r') then
     v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   end if;
@@ -98,6 +114,12 @@ begin
   v_now := outbox_engine.now();
   v_pause := outbox_engine.pause_of(p_provider, p_plan, p_credential, v_now);
   if v_pause.until > v_now then
+    if v_pause.replaced then
+      -- Somebody works with that credential after all.
+      update outbox_engine.plan_pauses
+      set replaced = false
+      where provider = p_provider and plan = p_plan and kind = v_pause.kind and credential = v_pause.credential;
+    end if;
     return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
       'paused', v_pause.kind, 'reason', v_pause.reason, 'wait_seconds', extract(epoch from v_pause.until - v_now),
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));

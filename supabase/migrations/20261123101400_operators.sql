@@ -226,14 +226,14 @@ as $$
   )
 $$;
 
--- Every pause that still holds a plan back, as operators see it.
+-- Every pause that still holds a plan back, as operators see it. Not that of a credential which another one has replaced.
 create function outbox_engine.pauses_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = ''
 as $$
   select coalesce(jsonb_agg(outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, p_now)
     order by p.provider, p.plan, p.since), '[]')
   from outbox_engine.plan_pauses p
-  where p.until > p_now or p.kind in ('account', 'setting')
+  where (p.until > p_now or p.kind in ('account', 'setting')) and not p.replaced
 $$;
 
 -- Called by `outbox resume`: ends the operator's pauses. Other pauses end by themselves; with `p_force` they are over now, and
@@ -257,10 +257,14 @@ begin
   from ended e
   where e.until > v_now;
 
-  update outbox_engine.plan_pauses p
-  set until = v_now
-  from outbox_engine.plans_meant(p_provider, p_plan) m
-  where p_force and p.provider = m.provider and p.plan = m.plan and p.until > v_now;
+  if p_force then
+    update outbox_engine.plan_pauses p
+    set until = v_now
+    from outbox_engine.plans_meant(p_provider, p_plan) m
+    where p.provider = m.provider and p.plan = m.plan and p.until > v_now;
+    perform outbox_engine.end_wait_of_probes(m.provider, m.plan, null, v_now)
+    from outbox_engine.plans_meant(p_provider, p_plan) m;
+  end if;
 
   perform pg_notify('outbox', '');
   return jsonb_build_object('ended', v_ended, 'remaining', outbox_engine.pauses_json(v_now));

@@ -114,6 +114,8 @@ begin
 
   return jsonb_build_object(
     'message', to_jsonb(o) - array['body', 'parameters', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
+      -- What came back waits a while before the next attempt.
+      || jsonb_build_object('tried_again_at', case when o.status = 'pending' and o.queue = 'w' then o.due_at end)
       || case when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters) else '{}' end,
     'timeline', v_timeline,
     'dispatches', (

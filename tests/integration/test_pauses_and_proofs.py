@@ -12,13 +12,13 @@ from tests.stack import Connection
 
 CLAIM = """
     select public.outbox_claim(
-      %s, 'w', 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint, %s, null, 6000, null, false)
+      %s, 'w', 'sinch', 'p', 'h', %s, 60, 20, 8::smallint, 1000::smallint, %s, null, 6000, null, false)
 """
 BLOCKED, DELIVERED, FAILED = ("aborted", "413"), ("delivered", "0"), ("failed", "15")
 
 
-def claim(db: Connection, rows: int = 100) -> list[dict[str, Any]]:
-    row = db.execute(CLAIM, [uuid4(), rows]).fetchone()
+def claim(db: Connection, rows: int = 100, *, credential: str = "c") -> list[dict[str, Any]]:
+    row = db.execute(CLAIM, [uuid4(), credential, rows]).fetchone()
     assert row is not None
     answer = row[0] if isinstance(row[0], dict) else json.loads(str(row[0]))
     return list(answer["dispatches"])
@@ -28,6 +28,13 @@ def accept(db: Connection, dispatch: dict[str, Any]) -> None:
     """By a batch named after the dispatch."""
     number = dispatch["dispatch_id"]
     db.execute("select public.outbox_accept(array[%s::uuid], array[%s::text], 'w', 60, 300)", [number, f"batch {number}"])
+
+
+def refuse(db: Connection, dispatch: dict[str, Any], why: str = "account") -> None:
+    db.execute(
+        "select public.outbox_refuse(%s::uuid, %s, %s, 'HTTP 401', 401::smallint, null, 'w', 60)",
+        [dispatch["dispatch_id"], dispatch["lease_token"], why],
+    )
 
 
 def report(db: Connection, dispatch: dict[str, Any], said: tuple[str, str]) -> None:
@@ -82,10 +89,7 @@ def test_it_goes_on_once_a_report_about_a_probe_says_anything_else(db: Connectio
 def test_what_was_under_way_when_the_account_was_refused_does_not_prove_that_it_works(db: Connection) -> None:
     insert(db, 10)
     (older,), (refused,) = claim(db, 1), claim(db, 1)
-    db.execute(
-        "select public.outbox_refuse(%s::uuid, %s, 'account', 'HTTP 403', 403::smallint, null, 'w', 60)",
-        [refused["dispatch_id"], refused["lease_token"]],
-    )
+    refuse(db, refused)
 
     accept(db, older)
 
@@ -129,6 +133,74 @@ def test_a_pause_of_a_token_that_was_replaced_is_forgotten_when_the_new_one_work
     accept(db, claim(db, 1)[0])
 
     assert pauses(db) == []
+
+
+def shown(db: Connection) -> list[object]:
+    """The pauses that operators see."""
+    row = db.execute("select outbox_engine.pauses_json(outbox_engine.now())").fetchone()
+    assert row is not None
+    return list(row[0])  # type: ignore[call-overload]  # a list of objects
+
+
+def refuse_a_probe(db: Connection, *, why: str = "account", credential: str = "c") -> dict[str, Any]:
+    """Everything that is due, then after the first wait one row."""
+    (everything,) = claim(db, credential=credential)
+    refuse(db, everything, why)
+    later(db, "1 minute")
+    (probe,) = claim(db, credential=credential)
+    refuse(db, probe, why)
+    return probe
+
+
+def test_a_pause_of_a_token_that_was_replaced_is_news_no_longer_and_still_holds_who_uses_it(db: Connection) -> None:
+    insert(db, 3)
+    refuse_a_probe(db, credential="wrong")
+    stopped = shown(db)
+
+    accept(db, claim(db, 1, credential="right")[0])
+    mended = shown(db)
+    held = claim(db, credential="wrong")
+
+    assert (len(stopped), mended, held) == (1, [], [])
+    assert len(shown(db)) == 1, "somebody works with it"
+
+
+def test_a_new_token_takes_what_served_as_a_probe_of_the_old_one_at_once(db: Connection) -> None:
+    insert(db, 3)
+    refuse_a_probe(db, credential="wrong")
+
+    (dispatch,) = claim(db, credential="right")
+
+    assert len(dispatch["recipients"]) == 3
+
+
+@pytest.mark.parametrize("why", ["account", "setting"])
+def test_what_served_as_a_probe_goes_out_as_soon_as_another_one_is_accepted(db: Connection, why: str) -> None:
+    insert(db, 3)
+    refuse_a_probe(db, why=why)
+    later(db, "1 minute")
+    (probe,) = claim(db)
+    before = claim(db)
+
+    accept(db, probe)
+
+    assert before == []
+    assert sum(len(dispatch["recipients"]) for dispatch in claim(db)) == 2
+
+
+def test_an_operator_who_ends_the_pause_has_what_served_as_a_probe_tried_again(db: Connection) -> None:
+    insert(db, 1)
+    refuse_a_probe(db)
+    waiting = db.execute(
+        "select public.outbox_trace(id, false) -> 'message' ->> 'tried_again_at' from public.outbox"
+    ).fetchone()
+
+    before = claim(db)
+    db.execute("select public.outbox_resume(null, null, true)")
+
+    assert waiting != (None,)
+    assert before == []
+    assert len(claim(db)) == 1
 
 
 async def test_a_429_to_a_question_stops_sending_and_asking_alike(make_rig: MakeRig, db: Connection) -> None:
