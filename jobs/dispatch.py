@@ -25,6 +25,7 @@ _MOST_ROWS: Final = 2000
 _TELL_AGAIN_SECONDS: Final = 5.0
 """A job that could not work off all it was told of is not told at every claim of a backlog."""
 _STOPS_THE_PLAN: Final = {Refusal.SETTING, Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE}
+_FOR_SOMEBODY_TO_MEND: Final = {Refusal.SETTING, Refusal.ACCOUNT}
 _LOOK_AFTER_SECONDS: Final = 1.0
 """A request that went wrong may have arrived a moment ago; the list of batches follows after."""
 
@@ -61,6 +62,7 @@ class Dispatcher:
         self._claim_id: str | None = None
         self._claim_began = 0.0
         self._rows = _MOST_ROWS
+        self._paused: str | None = None
         self._said: str | None = None
         self._told: set[Refusal] = set()
         self._wake: Callable[[str], None] = lambda _: None
@@ -73,6 +75,11 @@ class Dispatcher:
     def wakes(self, wake: Callable[[str], None]) -> None:
         """Have ``wake`` told the name of each other job that a claim says has something to do."""
         self._wake = wake
+
+    @property
+    def stopped(self) -> bool:
+        """Whether rows were left because the account or a setting is refused. Limits and throttling pass by themselves."""
+        return self._paused in _FOR_SOMEBODY_TO_MEND or not self._told.isdisjoint(_FOR_SOMEBODY_TO_MEND)
 
     async def tick(self) -> None:
         """Claim and send until nothing more may go out now. Requests may still be open when this returns."""
@@ -236,6 +243,7 @@ class Dispatcher:
 
     def _say(self, claim: Claim) -> None:
         """A pause is said once when it begins. Where it lets a request through, that is a probe and not yet its end."""
+        self._paused = claim.paused
         if claim.paused is not None and claim.paused != self._said:
             log.warning("plan.paused", plan=self._plan.plan, kind=claim.paused, reason=claim.reason, seconds=claim.wait_seconds)
             self._said = claim.paused

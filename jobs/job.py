@@ -43,6 +43,16 @@ class Finishing(Protocol):
 
 
 @runtime_checkable
+class Stoppable(Protocol):
+    """A job whose work may be stopped by what somebody has to mend."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether work that is due was left for such a reason."""
+        ...
+
+
+@runtime_checkable
 class Waking(Protocol):
     """A job that learns on its way that another one has something to do, and spares that one from asking."""
 

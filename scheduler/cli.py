@@ -99,7 +99,10 @@ def _outbox(
 def run(
     once: Annotated[
         bool,
-        typer.Option("--once", help="Work off what is due and exit, for cron-style hosting. Overlapping runs are safe."),
+        typer.Option(
+            "--once",
+            help="Work off what is due and exit, for cron. Overlapping runs are safe. 1: something failed, or the account is stopped.",
+        ),
     ] = False,
 ) -> int:
     """Run the scheduler: send what is due, look for lost requests, fetch missing reports.

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from jobs.job import Draining, Finishing, Job, Waking
+from jobs.job import Draining, Finishing, Job, Stoppable, Waking
 from scheduler.availability import Availability
 from scheduler.clock import Clock
 from scheduler.ticker import Ticker
@@ -21,6 +21,8 @@ _WIND_DOWN_SECONDS: Final = 0.3
 
 WOKEN: Final = "dispatch"
 """The job that a notice of new rows wakes."""
+LAST: Final = "upkeep"
+"""The job that passes alarms on: in a single run it has to come after those that raise them."""
 
 
 class Listener(Protocol):
@@ -83,9 +85,8 @@ class Process:
     async def run_once(self) -> bool:
         """One tick of each job, a second one to send what the others made due, and everything they began.
 
-        Answers whether all of it succeeded.
-
-        A stop in between is no success: what was due was not worked off.
+        Answers whether all of it succeeded. It did not where work that is due was left for what somebody has to mend, nor
+        where it was stopped in between.
         """
         working = asyncio.create_task(self._tick_each(), name="single run")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -98,13 +99,22 @@ class Process:
         return succeeded and drained
 
     async def _tick_each(self) -> bool:
-        succeeded = await asyncio.gather(*(ticker.tick() for ticker in self._tickers))
-        succeeded += [await ticker.tick() for ticker in self._tickers if ticker.job.name == WOKEN and all(succeeded)]
+        last = [ticker for ticker in self._tickers if ticker.job.name == LAST]
+        succeeded = await asyncio.gather(*(ticker.tick() for ticker in self._tickers if ticker not in last))
+        finished = await self._finish()
+        if finished and all(succeeded):
+            succeeded += [await ticker.tick() for ticker in self._tickers if ticker.job.name == WOKEN]
+            finished = await self._finish()
+        succeeded += [await ticker.tick() for ticker in last]
+
+        stopped = any(ticker.job.stopped for ticker in self._tickers if isinstance(ticker.job, Stoppable))
+        return all(succeeded) and finished and not stopped and not self._stopping.is_set()
+
+    async def _finish(self) -> bool:
         jobs = [ticker.job for ticker in self._tickers]
-        finished = await _within(
+        return await _within(
             self._finish_seconds, {f"finish {job.name}": job.finish() for job in jobs if isinstance(job, Finishing)}
         )
-        return all(succeeded) and finished and not self._stopping.is_set()
 
     async def _drain(self, *others: "asyncio.Task[Any]") -> bool:
         """Wait for whatever is open, then cut it off. Answers whether everything ended by itself."""

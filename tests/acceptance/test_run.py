@@ -119,6 +119,22 @@ def test_a_single_run_sends_what_a_campaign_makes_due(stack: LocalStack, sinch: 
     assert statuses(db) == {"sent": 1}
 
 
+def test_a_single_run_whose_token_is_refused_says_so_and_ends_with_one_until_it_is_mended(
+    stack: LocalStack, sinch: Running, db: Connection
+) -> None:
+    wrong = {**environment(stack, sinch), "SINCH_API_TOKEN": "wrong", "LOG_FORMAT": "json"}
+    insert(db, 3)
+
+    refused = once(wrong)
+    again = once(wrong)
+    mended = once(environment(stack, sinch))
+
+    said = [json.loads(line) for line in refused.stderr.splitlines()]
+    assert [line["event"] for line in said if line["level"] == "error"] == ["plan.paused"]
+    assert [ran.returncode for ran in (refused, again, mended)] == [1, 1, 0]
+    assert statuses(db) == {"sent": 3}
+
+
 def test_secrets_and_numbers_stay_out_of_the_log(stack: LocalStack, sinch: Running, db: Connection) -> None:
     insert(db, 1, body="a very private text")
 

@@ -123,6 +123,25 @@ async def test_a_single_run_also_sends_what_its_other_jobs_made_due() -> None:
     assert (dispatch.ticks, campaigns.ticks) == (2, 1)
 
 
+async def test_a_single_run_passes_on_what_its_requests_came_to() -> None:
+    dispatch, upkeep = DrainingWork(), Work("upkeep")
+    running = asyncio.create_task(Process([dispatch, upkeep]).run_once())
+    await dispatch.begins()
+    before = upkeep.ticks
+
+    dispatch.requests_end.set()
+
+    assert await asyncio.wait_for(running, A_WHILE)
+    assert (before, upkeep.ticks) == (0, 1)
+
+
+async def test_a_single_run_that_left_work_for_somebody_to_mend_did_not_succeed() -> None:
+    class Stopped(Work):
+        stopped = True
+
+    assert not await Process([Stopped()]).run_once()
+
+
 async def test_a_single_run_waits_for_the_requests_it_began() -> None:
     work = DrainingWork()
     running = asyncio.create_task(Process([work]).run_once())
@@ -132,7 +151,7 @@ async def test_a_single_run_waits_for_the_requests_it_began() -> None:
     work.requests_end.set()
 
     assert await asyncio.wait_for(running, A_WHILE)
-    assert (work.finished, work.drains) == (1, 1)
+    assert (work.ticks, work.finished, work.drains) == (2, 2, 1)
 
 
 async def test_a_single_run_that_cannot_finish_in_time_did_not_succeed() -> None:
