@@ -101,7 +101,7 @@ def run(
         bool,
         typer.Option(
             "--once",
-            help="Work off what is due and exit, for cron. Overlapping runs are safe. 1: something failed, or the account is stopped.",
+            help="Work off what is due and exit, for cron-style hosting. Overlapping runs are safe.",
         ),
     ] = False,
 ) -> int:

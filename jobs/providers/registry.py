@@ -9,6 +9,11 @@ from jobs.providers.sinch.reader import SinchCallbacks
 from jobs.settings import SinchSettings, WebhookSettings
 
 
+def names() -> tuple[str, ...]:
+    """Every provider's, as they are written into the database."""
+    return (SinchClient.name,)
+
+
 def build(settings: SinchSettings) -> Provider:
     """The account that messages are sent through. The caller closes it."""
     return SinchClient(

@@ -7,7 +7,7 @@ import typer
 
 from jobs.gateway.operating import Operating, Outcome
 from scheduler.commands import selecting
-from scheduler.commands.operator import Failed, agreed, console, operate
+from scheduler.commands.operator import Failed, agreed, console, counted, operate
 
 
 def cancel(
@@ -35,7 +35,8 @@ def cancel(
 
     async def work(operating: Operating) -> int:
         chosen = ids or await _chosen(operating, campaign, idempotency_key or [])
-        if campaign and chosen and not dry_run and not agreed(f"Cancel {len(chosen)} messages of {campaign}?", yes=yes):
+        question = f"Cancel {counted(len(chosen), 'message')} of {campaign}?"
+        if campaign and chosen and not dry_run and not agreed(question, yes=yes):
             console().print("nothing was changed")
             return 1
         outcomes = await selecting.in_chunks("cancelling", chosen, lambda some: act(operating, some))

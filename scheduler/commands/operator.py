@@ -94,12 +94,28 @@ def _plain(value: object) -> Any:
             return value
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things for people: ``0 lines``, ``1 line``, ``2,000 lines``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def were_refused(lines: int) -> str:
+    """What is said of lines of a file that cannot be used."""
+    return f"{counted(lines, 'line')} {'was' if lines == 1 else 'were'} refused"
+
+
+class NobodyToAsk(typer.TyperException):
+    """A question whose answer was not given along, and nobody at the keyboard."""
+
+    exit_code = 2
+
+
 def agreed(question: str, *, yes: bool) -> bool:
     """Whether to go on. Where nobody can be asked, only ``--yes`` agrees."""
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"{question} Nobody is there to ask: add --yes.")
+        raise NobodyToAsk(f"{question} There is no terminal to ask at: --yes agrees")
     return typer.confirm(question, err=True)
 
 

@@ -36,6 +36,7 @@ def pause(
 
     Reports are taken, lost requests looked for and campaigns expanded all the same.
     """
+    _check(provider)
     if until and duration:
         raise typer.BadParameter("give --until or --for")
     at = None if until is None else times.moment(until)
@@ -44,8 +45,8 @@ def pause(
     async def work(operating: Operating) -> int:
         paused: list[Pause] = []
         for whose, which in _meant(provider, plan):
-            made = await operating.pause(provider=whose, plan=which, until=at, seconds=seconds, reason=reason)
-            paused += [one for one in made if one not in paused]
+            if (whose, which) not in [(one.provider, one.plan) for one in paused]:
+                paused += await operating.pause(provider=whose, plan=which, until=at, seconds=seconds, reason=reason)
         if not paused:
             raise Failed(_nobody_worked_for(plan))
         if as_json:
@@ -67,6 +68,7 @@ def resume(
     as_json: AsJson = False,
 ) -> int:
     """End an operator's pause, and say what else still holds the plan back."""
+    _check(provider)
 
     async def work(operating: Operating) -> int:
         ended: list[Pause] = []
@@ -74,7 +76,7 @@ def resume(
         for whose, which in _meant(provider, plan):
             resumed = await operating.resume(provider=whose, plan=which, force=force)
             ended += resumed.ended
-            remaining = tuple(one for one in resumed.remaining if plan in (None, one.plan))
+            remaining = tuple(one for one in resumed.remaining if plan in (None, one.plan) and provider in (None, one.provider))
         if as_json:
             say_json({"resumed": ended, "remaining": remaining})
         else:
@@ -84,6 +86,11 @@ def resume(
         return 0
 
     return operate(work)
+
+
+def _check(provider: str | None) -> None:
+    if provider is not None and provider not in registry.names():
+        raise typer.BadParameter(f"--provider {provider!r} is no provider: {', '.join(registry.names())}")
 
 
 def _meant(provider: str | None, plan: str | None) -> list[tuple[str | None, str | None]]:
@@ -116,7 +123,7 @@ def _say(what: str, pauses: Sequence[Pause], style: str) -> None:
 
 
 def _say_what_next(ended: Sequence[Pause], remaining: Sequence[Pause], *, force: bool) -> None:
-    if remaining and not force:
-        console().print("these end by themselves; --force has the next claim find out now whether they are over")
+    if any(one.kind != "operator" for one in remaining) and not force:
+        console().print("what no operator said ends by itself; --force has the next claim find out now whether they are over")
     elif not ended and not remaining:
         console().print("nothing was paused")

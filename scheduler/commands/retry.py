@@ -7,7 +7,7 @@ import typer
 
 from jobs.gateway.operating import Operating, Outcome
 from scheduler.commands import selecting, times
-from scheduler.commands.operator import agreed, console, operate
+from scheduler.commands.operator import agreed, console, counted, operate
 
 _FINAL: Final = (
     "failed", "rejected", "aborted", "deleted", "cancelled", "suppressed", "expired", "unknown", "delivered",
@@ -49,7 +49,7 @@ def retry(
         async def act(some: Sequence[int]) -> Sequence[Outcome]:
             return await operating.retry(some, force=force, expires_in=expiry, dry_run=dry_run)
 
-        if not ids and not dry_run and chosen and not agreed(f"Send {len(chosen)} messages again?", yes=yes):
+        if not ids and not dry_run and chosen and not agreed(f"Send {counted(len(chosen), 'message')} again?", yes=yes):
             console().print("nothing was changed")
             return 1
         return selecting.say(await selecting.in_chunks("retrying", chosen, act), as_json=as_json, trial=dry_run)

@@ -8,7 +8,7 @@ from typing import Final
 from rich.text import Text
 
 from jobs.gateway.operating import Operating, Outcome
-from scheduler.commands.operator import console, progress, say_json
+from scheduler.commands.operator import Failed, console, counted, progress, say_json
 
 _STRETCH: Final = 50_000
 """Rows read in one call: well under a second, whatever they are."""
@@ -20,7 +20,10 @@ _SAID_SINGLY: Final = 20
 async def select(
     operating: Operating, *, statuses: Sequence[str] | None, campaign: str | None, since: datetime | None
 ) -> list[int]:
-    """The ids of all messages that match, oldest first. Reads the table in stretches, so it may take a while."""
+    """The ids of all messages that match, oldest first. Reads the table in stretches, so it may take a while.
+
+    Raises Failed where nothing matches because the name of the campaign is nobody's.
+    """
     ids: list[int] = []
     after: int | None = 0
     with progress("looking through the outbox", None) as show:
@@ -31,6 +34,8 @@ async def select(
             ids += chosen.ids
             after = chosen.after
             show(after or chosen.last or 0)
+    if campaign is not None and not ids and campaign not in {known.name for known in await operating.campaigns.list()}:
+        raise Failed(f"campaign {campaign!r} does not exist; nothing was changed")
     return ids
 
 
@@ -51,6 +56,8 @@ def say(outcomes: Sequence[Outcome], *, as_json: bool, trial: bool) -> int:
     refused = sum(not outcome.done for outcome in outcomes)
     if as_json:
         say_json({"done": len(outcomes) - refused, "refused": refused, "dry_run": trial, "messages": _rows(outcomes)})
+    elif not outcomes:
+        console().print(counted(0, "message"))
     elif len(outcomes) <= _SAID_SINGLY:
         for outcome in outcomes:
             _line(f"{outcome.id}", outcome)
@@ -58,7 +65,7 @@ def say(outcomes: Sequence[Outcome], *, as_json: bool, trial: bool) -> int:
         for kind, count in Counter(map(_kind, outcomes)).most_common():
             these = [outcome for outcome in outcomes if _kind(outcome) == kind]
             first = ", ".join(str(outcome.id) for outcome in these[:5])
-            _line(f"{count} messages ({first}{', …' if count > 5 else ''})", these[0])
+            _line(f"{counted(count, 'message')} ({first}{', …' if count > 5 else ''})", these[0])
     if trial and not as_json:
         console().print("nothing was changed: this was a dry run")
     return 1 if refused else 0

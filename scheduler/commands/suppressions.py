@@ -13,7 +13,7 @@ from jobs import opt_outs
 from jobs.csv_rows import NotATable
 from jobs.gateway.operating import Operating, Suppression
 from jobs.opt_outs import Reading
-from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json
+from scheduler.commands.operator import Failed, counted, operate, progress, said_when_stopped, say_json, were_refused
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +45,7 @@ def import_list(
     for refused in reading.refused:
         typer.echo(f"line {refused.line}: {refused.why}", err=True)
     if reading.refused and not partial:
-        raise Failed(f"nothing was imported: {len(reading.refused)} lines were refused (--partial imports the others)")
+        raise Failed(f"nothing was imported: {were_refused(len(reading.refused))} (--partial imports the others)")
 
     import_ = _Import(reading.suppressions)
 
@@ -85,7 +85,7 @@ def export_list(
         if as_json:
             say_json({"exported": count})
         else:
-            typer.echo(f"{count} numbers in {file}", err=True)
+            typer.echo(f"{counted(count, 'number')} in {file}", err=True)
         return 0
 
     return operate(work)

@@ -12,7 +12,7 @@ from rich.text import Text
 from jobs.gateway.history import Happening, Meant, Trace
 from jobs.gateway.operating import Operating
 from jobs.telemetry import mask, scrub, scrub_value
-from scheduler.commands.operator import Failed, console, operate, say_json
+from scheduler.commands.operator import Failed, console, counted, operate, say_json
 from scheduler.commands.times import utc
 
 _COLUMNS = (
@@ -63,7 +63,7 @@ def _list(what: str, meant: Meant, *, as_json: bool) -> None:
         table.add_column(name)
     for message in meant.messages:
         table.add_row(str(message.id), mask(message.recipient), message.status, scrub(message.error or ""))
-    console().print(f"{meant.read_as} {what}: {len(meant.messages)} messages; outbox trace ID tells one", table)
+    console().print(f"{meant.read_as} {what}: {counted(len(meant.messages), 'message')}; outbox trace ID tells one", table)
 
 
 def _say(found: Trace) -> None:

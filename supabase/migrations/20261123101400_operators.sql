@@ -45,11 +45,11 @@ as $$
     when o.finalized_at is null then 'not final: it is still on its way'
     when p_open then 'a request for it is open: its outcome has to be known first'
     when o.body is null and o.template is null then 'its text was blanked after BODY_RETENTION_DAYS'
-    when o.status = 'delivered' and not p_force then 'it was delivered; force sends it a second time'
-    when o.status = 'unknown' and not p_force then 'nobody knows whether it arrived; force may send it a second time'
-    when o.cancel_requested_at is not null and not p_force then 'it was cancelled on request; force overrides that'
-    when o.status = 'expired' and not p_force then 'it expired; force and a new expiry send it late'
-    when o.expires_at <= p_now and not p_expires then 'its expiry has passed; give it a new one'
+    when o.status = 'delivered' and not p_force then 'it was delivered; --force sends it a second time'
+    when o.status = 'unknown' and not p_force then 'nobody knows whether it arrived; --force may send it a second time'
+    when o.cancel_requested_at is not null and not p_force then 'it was cancelled on request; --force sends it all the same'
+    when o.status = 'expired' and not p_force then 'it expired; --force with --expires-in sends it late'
+    when o.expires_at <= p_now and not p_expires then 'its expiry has passed; --expires-in gives it a new one'
   end
 $$;
 
@@ -98,7 +98,8 @@ begin
     order by id
   )
   select coalesce(jsonb_agg(
-    jsonb_build_object('id', j.id, 'was', j.status, 'done', j.problem is null, 'outcome', coalesce(j.problem, 'waits to be sent again'))
+    jsonb_build_object('id', j.id, 'was', j.status, 'done', j.problem is null,
+      'outcome', coalesce(j.problem, case when p_dry_run then 'would be sent again' else 'waits to be sent again' end))
     order by j.id), '[]')
   into v_answer
   from judged j;
@@ -153,9 +154,10 @@ begin
   select coalesce(jsonb_agg(
     jsonb_build_object('id', j.id, 'was', j.was, 'done', j.effect in ('cancelled', 'already', 'wished'), 'outcome', case j.effect
       when 'missing' then 'no such message'
-      when 'cancelled' then 'cancelled'
+      when 'cancelled' then case when p_dry_run then 'would be cancelled' else 'cancelled' end
       when 'already' then 'was cancelled before'
-      when 'wished' then 'in a request: it ends as cancelled should it come back'
+      when 'wished' then 'in a request: it ' || case when p_dry_run then 'would end' else 'ends' end
+        || ' as cancelled should it come back'
       else format('too late: it is %s', j.was)
     end)
     order by j.id), '[]')
@@ -165,13 +167,13 @@ begin
 end
 $$;
 
--- The plans a command is about: those known by that name, all known ones where none is named, and one nobody worked for yet
--- where the provider is named too.
+-- The plans a command is about: those known by that name, paused ones among them; all known ones where none is named; and one nobody
+-- worked for yet where the provider is named too.
 create function outbox_engine.plans_meant(p_provider text, p_plan text) returns table (provider text, plan text)
 language sql stable set search_path = ''
 as $$
   select p.provider, p.plan
-  from outbox_engine.plans p
+  from (select provider, plan from outbox_engine.plans union select provider, plan from outbox_engine.plan_pauses) p
   where (p_provider is null or p.provider = p_provider) and (p_plan is null or p.plan = p_plan)
   union
   select p_provider, p_plan

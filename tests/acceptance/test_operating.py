@@ -12,6 +12,7 @@ import pytest
 
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
+from tests.campaigns import campaign, template
 from tests.engine import Rig, column, insert, number, statuses
 from tests.stack import Connection
 
@@ -99,7 +100,7 @@ async def test_retry_says_what_became_of_each_and_fails_if_any_was_refused(
     assert ran.returncode == 1
     assert ran.stdout.splitlines() == [
         f"{failed[0]} (failed): waits to be sent again",
-        f"{failed[1]} (delivered): it was delivered; force sends it a second time",
+        f"{failed[1]} (delivered): it was delivered; --force sends it a second time",
         f"{failed[2]} (failed): waits to be sent again",
     ]
     assert statuses(db) == {"pending": 2, "delivered": 1}
@@ -112,8 +113,9 @@ async def test_many_are_retried_only_with_consent(outbox: Operator, failed: list
     agreed = outbox.json("retry", "--status", "failed", "--since", "1h", "--yes")
 
     assert (trial.returncode, unasked.returncode) == (0, 2)
+    assert trial.stdout.splitlines()[0] == f"{failed[0]} (failed): would be sent again"
     assert "dry run" in trial.stdout
-    assert "--yes" in unasked.stderr
+    assert unasked.stderr == "outbox: Send 3 messages again? There is no terminal to ask at: --yes agrees\n"
     assert untouched == {"failed": 3}
     assert (agreed["done"], agreed["refused"]) == (3, 0)
     assert statuses(db) == {"pending": 3}
@@ -135,6 +137,25 @@ def test_cancel_takes_ids_keys_and_campaigns(outbox: Operator, db: Connection) -
     assert unknown.stderr == "outbox: no message has the idempotency key '8'; nothing was changed\n"
 
 
+def test_a_campaign_of_an_unknown_name_is_refused_and_one_without_messages_is_none(outbox: Operator, db: Connection) -> None:
+    template(db)
+    campaign(db, name="spring")
+
+    unknown = [
+        outbox("cancel", "--campaign", "sprung", "--yes"),
+        outbox("cancel", "--campaign", "sprung", "--dry-run"),
+        outbox("retry", "--status", "failed", "--campaign", "sprung", "--yes"),
+    ]
+    empty = outbox("cancel", "--campaign", "spring", "--yes")
+    trial = outbox("retry", "--status", "failed", "--campaign", "spring", "--dry-run")
+
+    for ran in unknown:
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert ran.stderr == "outbox: campaign 'sprung' does not exist; nothing was changed\n"
+    assert (empty.returncode, empty.stdout) == (0, "0 messages\n")
+    assert trial.stdout == "0 messages\nnothing was changed: this was a dry run\n"
+
+
 def test_pause_without_a_name_takes_the_configured_plan_and_resume_ends_it(stack: LocalStack, sinch: Running) -> None:
     outbox = Operator(stack, SINCH_SERVICE_PLAN_ID=sinch.plan.id, SINCH_API_TOKEN="t", SINCH_REGION="us")
 
@@ -153,9 +174,26 @@ def test_pausing_a_plan_nobody_knows_is_an_error_unless_the_provider_is_named(ou
     unknown = outbox("pause", "--plan", "typo")
     named = outbox("pause", "--plan", "new", "--provider", "sinch", "--until", "2099-01-01T00:00Z")
 
+    resumed = outbox("resume", "--plan", "new")
+    nobodys = outbox("resume", "--plan", "nosuch")
+    nowhere = outbox("pause", "--plan", "new", "--provider", "foo")
+
     assert (unknown.returncode, named.returncode) == (1, 0)
     assert "typo" in unknown.stderr
     assert "2099-01-01" in named.stdout
+    assert [line.partition(":")[0] for line in resumed.stdout.splitlines()] == ["resumed"]
+    assert nobodys.stdout == "nothing was paused\n"
+    assert (nowhere.returncode, nowhere.stderr) == (2, "outbox: Invalid value: --provider 'foo' is no provider: sinch\n")
+
+
+async def test_a_pause_for_a_while_is_said_once_for_each_plan(
+    rig: Rig, stack: LocalStack, sinch: Running, db: Connection
+) -> None:
+    outbox = Operator(stack, SINCH_SERVICE_PLAN_ID=sinch.plan.id, SINCH_API_TOKEN="t", SINCH_REGION="us")
+    insert(db)
+    await rig.tick("dispatch")
+
+    assert len(outbox("pause", "--for", "30m").stdout.splitlines()) == 1
 
 
 async def test_a_trace_masks_the_number_and_shows_the_text_only_when_asked(
@@ -236,6 +274,6 @@ def test_many_outcomes_are_told_by_what_they_have_in_common_and_brackets_stay(ou
 
     assert ran.stdout.splitlines() == [
         f"26 messages ({', '.join(map(str, ids[4:9]))}, …) (failed): waits to be sent again",
-        f"4 messages ({', '.join(map(str, ids[:4]))}) (delivered): it was delivered; force sends it a second time",
+        f"4 messages ({', '.join(map(str, ids[:4]))}) (delivered): it was delivered; --force sends it a second time",
     ]
     assert "refused [to]: no" in trace.stdout

@@ -17,7 +17,7 @@ from jobs.gateway.operating import Operating
 from jobs.members import NotMembers
 from jobs.recording import GatewayUnavailable
 from jobs.telemetry import scrub
-from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json
+from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json, were_refused
 from scheduler.commands.refusals import Refusals
 
 _AT_ONCE: Final = 2000
@@ -54,7 +54,7 @@ def import_members(
         with _opened(file) as lines:
             refused, imported = await _import(operating.campaigns, name, lines, size, stage, dry_run=dry_run, partial=partial)
         if imported is None:
-            raise Failed(f"nothing was imported: {refused} lines were refused (--partial imports the others)")
+            raise Failed(f"nothing was imported: {were_refused(refused)} (--partial imports the others)")
         if as_json:
             say_json({"imported": imported, "refused": refused, "dry_run": dry_run})
         else:

@@ -14,7 +14,7 @@ from jobs.gateway.campaigning import Coming
 from jobs.gateway.operating import Operating
 from jobs.telemetry import mask, scrub
 from scheduler.commands.campaign import costs, countries
-from scheduler.commands.operator import console, operate, say_json
+from scheduler.commands.operator import console, counted, operate, say_json
 
 _STANDING: Final = {
     "draft": "a draft: this is what would go out if it were started now",
@@ -48,7 +48,9 @@ def preview(
         out.print(f"{name} is {_STANDING.get(total.status, total.status)}")
         if rows:
             out.print(_rows(rows))
-        out.print(f"{total.members:,} members, {total.messages:,} messages to come, {total.parts:,} parts")
+        out.print(
+            f"{counted(total.members, 'member')}, {counted(total.messages, 'message')} to come, {counted(total.parts, 'part')}"
+        )
         if total.countries:
             out.print(costs.table_of(total.countries))
         for problem in total.problems:

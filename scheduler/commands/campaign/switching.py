@@ -8,7 +8,7 @@ from jobs.gateway.campaigning import Switched
 from jobs.gateway.operating import Operating
 from jobs.telemetry import scrub
 from scheduler.commands.campaign import costs, countries
-from scheduler.commands.operator import Failed, agreed, console, operate, say_json
+from scheduler.commands.operator import Failed, agreed, console, counted, operate, say_json
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -38,7 +38,8 @@ def start(
         if not total.members:
             late = ", and who comes later than late_limit after starts_at gets nothing" if total.schedule == "once" else ""
             typer.echo(f"warning: {name} has no members yet: nothing goes out until some come{late}", err=True)
-        question = f"Start {name}: {total.messages:,} messages of {total.parts:,} parts to {total.members:,} members?"
+        what = f"{counted(total.messages, 'message')} of {counted(total.parts, 'part')} to {counted(total.members, 'member')}"
+        question = f"Start {name}: {what}?"
         if not agreed(question, yes=yes):
             console().print("nothing was changed")
             return 1
