@@ -32,13 +32,13 @@ def webhook(
         project = settings.load(SupabaseSettings)
         telemetry.configure(settings.load(TelemetrySettings), component="webhook")
     except SettingsError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(f"outbox: {error}", err=True)
         raise typer.Exit(2) from None
 
     try:
         listener = listen(host, port)
     except OSError as error:
-        typer.echo(f"cannot listen on {host} port {port}: {error.strerror or error}", err=True)
+        typer.echo(f"outbox: cannot listen on {host} port {port}: {error.strerror or error}", err=True)
         raise typer.Exit(1) from None
     serve(access, project, listener)
 

@@ -24,7 +24,7 @@ def simulator(
     latency: Annotated[str, typer.Option(help="Seconds before each answer: 0.05, or 0.02-0.2.")] = "0",
     seed: Annotated[int, typer.Option(help="Where chance starts.")] = 1,
 ) -> None:
-    """Speak Sinch's SMS API on this machine. Its controls are under /_sim."""
+    """Speak Sinch's SMS API on this machine. GET /_sim tells its controls, with examples, and the numbers that fail."""
     settings = PlanSettings(
         id=plan,
         token=token,
@@ -37,7 +37,7 @@ def simulator(
     try:
         listener = listen(host, port)
     except OSError as error:
-        typer.echo(f"--port: cannot listen on {host}:{port}: {error.strerror}", err=True)
+        typer.echo(f"outbox: --port: cannot listen on {host}:{port}: {error.strerror}", err=True)
         raise typer.Exit(2) from None
     address = f"[{host}]" if ":" in host else host
     line = f"SINCH_BASE_URL=http://{address}:{listener.getsockname()[1]}"
@@ -49,5 +49,5 @@ def _span(text: str) -> Span:
     try:
         return (float(low), float(high)) if high else float(low)
     except ValueError:
-        typer.echo(f"--latency: {text!r} is neither a number of seconds nor a range like 0.02-0.2", err=True)
+        typer.echo(f"outbox: --latency: {text!r} is neither a number of seconds nor a range like 0.02-0.2", err=True)
         raise typer.Exit(2) from None

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from sandbox.simulator.behaviour import Behaviour, Fault
 from sandbox.simulator.clock import parse
+from sandbox.simulator.guide import guide
 from sandbox.simulator.numbers import msisdn
 from sandbox.simulator.plans import InboundView, Plan, PlanSettings
 from sandbox.simulator.world import World
@@ -81,6 +82,7 @@ class Wrong(Exception):
 
 def control_routes() -> list[Route]:
     return [
+        _route("/_sim", "GET", _guide),
         _route("/_sim/health", "GET", _health),
         _route("/_sim/faults", "GET", _behaviour),
         _route("/_sim/faults", "PUT", _behave),
@@ -112,6 +114,10 @@ def _route(path: str, method: str, handler: Handler) -> Route:
             return Response(f"{error}\n", 400, media_type="text/plain")
 
     return Route(path, endpoint, methods=[method])
+
+
+async def _guide(world: World, request: Request) -> Response:
+    return Response(guide(str(request.url).rstrip("/"), world.behaviour), media_type="text/plain")
 
 
 async def _health(_world: World, _request: Request) -> Response:

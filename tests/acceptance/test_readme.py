@@ -140,23 +140,28 @@ def free_port() -> str:
         return str(server.getsockname()[1])
 
 
-def test_the_four_terminals_bring_a_row_to_its_end(stack: LocalStack, db: Connection, tmp_path: Path) -> None:
+def test_the_terminals_bring_a_row_to_its_end(stack: LocalStack, db: Connection, tmp_path: Path) -> None:
     db.execute("update outbox_engine.clock set frozen_at = null")
     sinch, webhook = free_port(), free_port()
-    (example,) = [block for block in blocks("sh") if "SINCH_BASE_URL" in block]
-    dotenv = "".join(f"{name}={value}\n" for name, value in stack.env.items()) + example
+    (example,) = re.findall(r"^cat >> .env <<END\n(.*?)^END$", README, re.MULTILINE | re.DOTALL)
+    dotenv = "".join(f"{name}={value}\n" for name, value in stack.env.items()) + example + "RECONCILE_INTERVAL_SECONDS=3600\n"
     (tmp_path / ".env").write_text(dotenv.replace("8081", sinch).replace("8080", webhook), encoding="utf-8")
     (command,) = re.findall(r"^\$ outbox (simulator .*)$", README, re.MULTILINE)
     clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
 
     with (
-        started(*command.replace("8081", sinch).split(), env=clean, cwd=tmp_path),
+        started(*command.replace("8081", sinch).replace("8080", webhook).split(), env=clean, cwd=tmp_path),
         started("run", env=clean, cwd=tmp_path),
         started("webhook", "--port", webhook, env=clean, cwd=tmp_path),
     ):
         db.execute("insert into outbox (recipient, body) values ('+12025550123', 'Hello')")
         reported = "select true from outbox_events where source = 'webhook' and status = 'delivered'"
         assert wait_until(lambda: db.execute(reported).fetchone() is not None, 60)
+        stop, lost = re.findall(r"^\$ curl 127.0.0.1:8081/_sim(/\w+) -d '(.*)'$", README, re.MULTILINE)
+        for path, body in (stop, lost):
+            httpx.post(f"http://127.0.0.1:{sinch}/_sim{path}", content=body, trust_env=False).raise_for_status()
+        called_back = "select true from inbound_messages where body = 'STOP'"
+        assert wait_until(lambda: db.execute(called_back).fetchone() is not None, 60)
 
 
 def test_every_setting_in_the_examples_exists() -> None:
@@ -164,7 +169,7 @@ def test_every_setting_in_the_examples_exists() -> None:
     known = {field for group in groups for field in group.model_fields}
 
     for block in blocks("sh"):
-        names = [line.partition("=")[0].lower() for line in block.splitlines()]
+        names = [name.lower() for name in re.findall(r"^(\w+)=", block, re.MULTILINE)]
         assert names
         assert set(names) <= known
 

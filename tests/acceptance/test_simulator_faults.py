@@ -10,6 +10,8 @@ import pytest
 from sandbox.simulator import control as faults
 from sandbox.simulator.behaviour import Behaviour, Fault
 from sandbox.simulator.control import Control
+from sandbox.simulator.controls import control_routes
+from sandbox.simulator.guide import EXAMPLES, curl
 from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running, process
 from tests.acceptance.receiver import Receiver
@@ -209,3 +211,15 @@ class TestTheCommand:
         assert ended.returncode == 2
         assert ended.stderr.count("\n") == 1
         assert "--port" in ended.stderr
+
+
+def test_its_controls_are_told_with_examples_that_work_and_the_numbers_that_fail(sim: Control, simulator: Running) -> None:
+    base = f"{simulator.url}/_sim"
+    page = httpx.get(base, trust_env=False).text
+    told = {(method, f"/_sim{path}") for method, path, _, _ in EXAMPLES}
+
+    assert told == {(next(iter(route.methods - {"HEAD"})), route.path) for route in control_routes() if route.methods}
+    for method, path, does, body in EXAMPLES:
+        assert f"{does}\n  {curl(base + path, method, body)}\n" in page
+        assert httpx.request(method, base + path, content=body, trust_env=False).is_success
+    assert {"  9990001  refused when sent", "  9990402  Aborted with code 402"} <= set(page.splitlines())

@@ -76,7 +76,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
         )
 
     assert ended.returncode == 1
-    assert ended.stderr == f"cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    assert ended.stderr == f"outbox: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
