@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: help demo test setup check format bench chaos simulate lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
 
 demo: setup ## start everything on this machine and watch messages move (Ctrl-C ends it; ARGS="--messages 500 --exit")
 	@$(BIN)/outbox demo $(ARGS)

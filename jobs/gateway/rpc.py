@@ -60,15 +60,17 @@ def _failure(function: str, error: APIError) -> GatewayRefused | GatewayUnavaila
     code = error.code or ""
     if len(code) == _SQLSTATE_LENGTH and code[:2] in _REFUSED_CLASSES:
         return GatewayRefused(f"{function}: {error.message}", code=code)
-    if code in _NOT_ALLOWED:
+    if code in _NOT_ALLOWED or (not code and _BAD_KEY in (error.message or "").lower()):
         return GatewayUnavailable(f"SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY) was not accepted: {error.message}")
     if code in _NO_FUNCTION:
         return GatewayUnavailable(f"{function} is not in the database: have the migrations been applied?")
-    return GatewayUnavailable(f"{function}: {code} {error.message}".rstrip())
+    return GatewayUnavailable(f"{function}: {' '.join(filter(None, [code, error.message]))}")
 
 
 _SQLSTATE_LENGTH: Final = 5
 _REFUSED_CLASSES: Final = frozenset({"21", "22", "23"})
 """Cardinality, data exceptions and constraints: the values are at fault. All else may pass."""
 _NOT_ALLOWED: Final = frozenset({"401", "403", "42501", "PGRST301", "PGRST302", "PGRST303"})
+_BAD_KEY: Final = "api key"
+"""Supabase's gateway turns a key away before PostgREST sees it, in words and without a code."""
 _NO_FUNCTION: Final = frozenset({"PGRST202", "42883"})

@@ -11,7 +11,10 @@ from sandbox.local.errors import StackError, WrongUsage
 from sandbox.local.stack import DEFAULT_DATA_DIR, Access, down, running, up
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="A local Supabase: PostgreSQL and its API, with the migrations applied."
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="A local Supabase: PostgreSQL and its API, with the migrations applied.",
 )
 
 DataDir = Annotated[

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date
@@ -69,14 +69,17 @@ def console() -> Console:
     return Console(highlight=False, markup=False, width=_PIPED_WIDTH if piped else None)
 
 
-def say_json(value: object, *, texts: Mapping[str, Any] | None = None) -> None:
+def say_json(value: object, *, texts: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> None:
     """One object on stdout, times in ISO 8601, phone numbers masked.
 
-    Texts are dropped by their names wherever values are masked; ``texts`` are those of ``message`` that somebody asked for.
+    Texts are dropped by their names wherever values are masked; ``texts`` are those that somebody asked for, by the part of
+    the object they belong to, one for each of its items where it is a list.
     """
     plain = telemetry.scrub_value(_plain(value))
-    if texts:
-        plain["message"].update(texts)
+    for part, given in (texts or {}).items():
+        items = plain[part] if isinstance(plain[part], list) else [plain[part]]
+        for item, text in zip(items, given, strict=True):
+            item.update(text)
     typer.echo(json.dumps(plain, ensure_ascii=False))
 
 

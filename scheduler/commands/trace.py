@@ -67,7 +67,8 @@ def _list(what: str, meant: Meant, *, as_json: bool) -> None:
 
 
 def _say(found: Trace) -> None:
-    say_json(found, texts={name: found.message[name] for name in ("body", "parameters") if name in found.message})
+    texts = {name: found.message[name] for name in ("body", "parameters") if name in found.message}
+    say_json(found, texts={"message": [texts]})
 
 
 def _screen(found: Trace) -> RenderableType:
@@ -109,6 +110,6 @@ def _detail(happening: Happening) -> Text:
         f"dispatch {happening.dispatch_id}" if happening.dispatch_id else None,
         f"at {utc(happening.occurred_at)}" if happening.occurred_at else None,
         happening.detail,
-        json.dumps(scrub_value(happening.report)) if happening.report else None,
+        json.dumps(scrub_value(happening.report), ensure_ascii=False) if happening.report else None,
     ]
     return Text(scrub(", ".join(part for part in parts if part)))

@@ -53,8 +53,12 @@ declare
   v_fields text[] := regexp_split_to_array(btrim(coalesce(p_expression, '')), '\s+');
   v_cron outbox_engine.cron;
 begin
-  if cardinality(v_fields) <> 5 then
-    v_cron.problem := format('cron_expression %L has %s fields, not 5', p_expression, cardinality(v_fields));
+  if v_fields = '{""}' then
+    v_cron.problem := 'cron_expression is missing: it says when, such as ''0 9 * * 1''';
+    return v_cron;
+  elsif cardinality(v_fields) <> 5 then
+    v_cron.problem := format('cron_expression %L has %s field%s, not 5',
+      p_expression, cardinality(v_fields), case when cardinality(v_fields) > 1 then 's' end);
     return v_cron;
   end if;
   v_cron.minutes := outbox_engine.cron_field(v_fields[1], 0, 59, null);

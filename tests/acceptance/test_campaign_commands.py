@@ -167,7 +167,7 @@ async def test_preview_start_pause_report_and_stop(
     assert "2 will not go: the recipient opted out: STOP" in shown.stdout
     assert "+12015550101" not in shown.stdout
     told = json.loads(outbox("preview", "c", "--json", "--max-rows", "1").stdout)
-    assert [row["external_id"] for row in told["rows"]] == ["ada"]
+    assert [(row["external_id"], row["body"]) for row in told["rows"]] == [("ada", "Hello Ada")]
     assert {country["name"]: country["parts"] for country in told["costs"]["countries"]} == {"DE": 2, "US": 2}
 
     asked = outbox("start", "c")

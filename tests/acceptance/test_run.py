@@ -254,6 +254,14 @@ def test_a_single_run_without_supabase_ends_with_one(stack: LocalStack, sinch: R
     assert "Traceback" not in ran.stderr
 
 
+def test_a_key_that_supabase_does_not_take_is_told_once_by_the_name_of_its_setting(stack: LocalStack, sinch: Running) -> None:
+    ran = once({**environment(stack, sinch), "SUPABASE_SECRET_KEY": "foo", "LOG_FORMAT": "json"})
+
+    (away,) = [line for line in map(json.loads, ran.stderr.splitlines()) if line["event"] == "supabase.away"]
+    assert ran.returncode == 1
+    assert away["error"].startswith("SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY) was not accepted")
+
+
 def test_rows_of_a_killed_process_are_sent_once_by_the_next(stack: LocalStack, sinch: Running, db: Connection) -> None:
     settings = {**environment(stack, sinch), "LEASE_SECONDS": "3", "SETTLE_SECONDS": "1"}
     sinch.control.change(latency=0.5)

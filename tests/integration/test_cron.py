@@ -67,11 +67,13 @@ def test_names_and_leap_days_and_both_sundays_are_understood(db: Connection) -> 
         ("* * * * 8", "day of week '8'"),
         ("*/0 * * * *", "minute '*/0'"),
         ("5-1 * * * *", "minute '5-1'"),
-        ("@daily", "1 fields"),
+        ("@daily", "1 field, not 5"),
+        ("", "is missing"),
+        (None, "is missing"),
         ("1,,2 * * * *", "minute '1,,2'"),
     ],
 )
-def test_what_is_no_cron_expression_is_named(db: Connection, expression: str, says: str) -> None:
+def test_what_is_no_cron_expression_is_named(db: Connection, expression: str | None, says: str) -> None:
     row = db.execute("select (outbox_engine.read_cron(%s)).problem", [expression]).fetchone()
 
     assert row is not None

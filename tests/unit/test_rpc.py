@@ -29,3 +29,25 @@ async def test_a_connection_that_fails_in_any_way_is_passing_trouble(error: Exce
 
         with pytest.raises(GatewayUnavailable, match="outbox_ping"):
             await rpc.call("outbox_ping", {})
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        # As Supabase's gateway and Lite say it.
+        (
+            {"message": "Invalid API key", "hint": "Double check your Supabase API key."},
+            "SUPABASE_SECRET_KEY .* was not accepted",
+        ),
+        ({"message": "No API key found in request"}, "SUPABASE_SECRET_KEY .* was not accepted"),
+        ({"message": "Away"}, "^outbox_ping: Away$"),
+    ],
+)
+async def test_a_key_that_is_turned_away_is_told_by_the_name_of_its_setting(answer: dict[str, str], says: str) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(401, json=answer))
+    async with httpx.AsyncClient(transport=transport) as http:
+        options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)
+        rpc = Rpc(await create_async_client("http://supabase.test", "sb_secret_key", options), http)
+
+        with pytest.raises(GatewayUnavailable, match=says):
+            await rpc.call("outbox_ping", {})

@@ -42,7 +42,10 @@ def preview(
         countries.say_differences(total.countries_told)
         if as_json:
             counts = {"messages": total.messages, "parts": total.parts}
-            say_json({"campaign": name, "status": total.status, "rows": rows, "costs": total, **counts})
+            say_json(
+                {"campaign": name, "status": total.status, "rows": rows, "costs": total, **counts},
+                texts={"rows": [{"body": row.body} for row in rows]},
+            )
             return 0
         out = console()
         out.print(f"{name} is {_STANDING.get(total.status, total.status)}")
