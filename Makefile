@@ -9,7 +9,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
 
 demo: setup ## start everything on this machine and watch messages move (Ctrl-C ends it; ARGS="--messages 500 --exit")
-	@$(BIN)/outbox demo $(ARGS)
+	@trap : INT; $(BIN)/outbox demo $(ARGS) || { code=$$?; test $$code -eq 130 || exit $$code; }
 
 test: setup ## run every test against the real parts (ARGS="tests/unit -k window" for some, WORKERS=4 for more at once)
 	@if [ -z "$$(find tests -name 'test_*.py' -print -quit)" ]; then echo "no tests yet"; else \

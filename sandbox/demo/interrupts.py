@@ -17,9 +17,13 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Raises :class:`Interrupted` at the first signal, and never once the end has begun: cleaning up must not break off."""
+    """Raises :class:`Interrupted` at the first signal, and never once the end has begun: cleaning up must not break off.
+
+    ``number`` is the signal's that was heeded, if one was.
+    """
 
     def __init__(self) -> None:
+        self.number: int | None = None
         self._ending = False
         self._hurry: Callable[[], None] = lambda: None
 
@@ -31,17 +35,21 @@ class Interrupts:
         if self._ending:
             self._hurry()
         else:
-            self._ending = True
+            self._ending, self.number = True, number
             raise Interrupted(number)
 
 
 @contextmanager
 def heeded() -> Iterator[Interrupts]:
-    """Heed signals in this block."""
+    """Heed signals in this block. What one breaks off may fail in words of its own, as a database's driver does in a query."""
     interrupts = Interrupts()
     before = {number: signal.signal(number, interrupts.heed) for number in _HEEDED}
     try:
         yield interrupts
+    except Exception as error:
+        if interrupts.number is None:
+            raise
+        raise Interrupted(interrupts.number) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

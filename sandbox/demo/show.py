@@ -45,7 +45,7 @@ class Show:
         self._began = monotonic()
         self._next_line = 0.0
         self._said = ""
-        self._requests = 0
+        self._asked = 0
 
     def __enter__(self) -> Self:
         stack = self._parts.stack
@@ -53,7 +53,7 @@ class Show:
         http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
         self._story = Story(client, self._parts.simulator, self._work, self._appointments, self._db)
-        links = {"table browser": f"{stack.url}/", "logs": str(self._parts.folder)}
+        links = {"table browser": f"{stack.url}/  (for this machine alone: no key is needed)", "logs": str(self._parts.folder)}
         self._picture = Picture(Snapshot({}, 0), expected=len(self._messages), links=links)
         return self
 
@@ -95,8 +95,10 @@ class Show:
         self._parts.check()
         simulator, picture = self._parts.simulator, self._picture
         # Each request is a line of the books, read once.
-        self._requests += sum(1 for _ in simulator.asked(after=self._requests))
-        picture.requests, picture.caption = self._requests, self._story.caption
+        for asked in simulator.asked(after=self._asked):
+            self._asked += 1
+            picture.requests += asked.kind == "send"
+        picture.caption = self._story.caption
         picture.elapsed = monotonic() - self._began
         picture.see(look(self._db), callbacks=simulator.callbacks().acknowledged)
 
@@ -105,13 +107,14 @@ class Show:
         count = compare(self._messages, simulator.tallies())
         return Verdict(
             messages=len(self._work.messages),
+            reminder_messages=now.total - len(self._work.messages),
             statuses=dict(sorted(now.statuses.items())),
             reminders=reminders(self._db),
             lost=count.lost,
             sent_twice=count.sent_twice,
             sent_wrongly=count.sent_wrongly,
             stuck=now.total - now.final,
-            requests=sum(simulator.summary().requests.values()),
+            requests=simulator.summary().requests.get("send", 0),
             seconds=round(self._picture.elapsed, 1),
             version=version("supabase-outbox"),
         )

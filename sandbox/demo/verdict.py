@@ -13,10 +13,12 @@ class Verdict:
 
     ``lost`` were never accepted by the provider, ``sent_twice`` more often than once, ``sent_wrongly`` though they must not be.
     ``stuck`` rows had no final status when the demo gave up; ``statuses`` are ours, and so are the ``reminders``: what
-    became of each, those that were too late to become a message included. ``messages`` counts what was inserted, without them.
+    became of each, those that were too late to become a message included. ``messages`` counts what was inserted, without the
+    ``reminder_messages``; both are in ``statuses``. ``requests`` are those that send.
     """
 
     messages: int
+    reminder_messages: int
     statuses: dict[str, int]
     reminders: dict[str, int]
     lost: int

@@ -21,7 +21,7 @@ _COLUMN_LINES = len(OPEN)
 
 @dataclass(slots=True)
 class Picture:
-    """Everything one screen is drawn from. ``elapsed`` is in seconds."""
+    """Everything one screen is drawn from. ``elapsed`` is in seconds, ``requests`` are those that send."""
 
     now: Snapshot
     expected: int

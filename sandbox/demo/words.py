@@ -27,8 +27,9 @@ def result(verdict: Verdict) -> str:
         if count
     ]
     reminded = ", ".join(f"{count} {outcome}" for outcome, count in verdict.reminders.items())
+    also = f" and {verdict.reminder_messages} reminders of appointments" if verdict.reminder_messages else ""
     return (
-        f"{verdict.messages} messages in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
+        f"{verdict.messages} messages{also} in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
         + (f"The appointments' reminders, a day and an hour before each: {reminded}.\n" if reminded else "")
         + f"By the provider's own books {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
     )
@@ -45,9 +46,11 @@ def invitation(stack: LocalStack, folder: str) -> list[str]:
     """How to insert a row of one's own. Lines to copy: the terminal may wrap them, nobody else may."""
     psql = "psql" if which("psql") else shlex.quote(str(binaries.postgres_bin() / "psql"))
     api = f"curl {stack.url}/rest/v1/outbox -H 'apikey: {stack.secret_key}' -H 'content-type: application/json'"
+    api += " -H 'prefer: return=representation'"
     return [
         "Now yours. Insert a row, as an app or with SQL, and watch it go:",
         f"{api} -d {shlex.quote(_ROW)}",
         f"{psql} {shlex.quote(stack.db_url)} -c {shlex.quote(_INSERT)}",
         f"Table browser: {stack.url}/   Logs: {folder}",
+        "For this machine alone: along with the table browser, the API answers those who have no key.",
     ]

@@ -1,12 +1,14 @@
 """The demo as a user runs it: real processes, judged by the simulator's books."""
 
 import json
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
 
 import pytest
 
+from sandbox.demo.interrupts import Interrupted, heeded
 from sandbox.demo.verdict import Count, compare
 from sandbox.demo.work import Message, plan_work
 from sandbox.simulator.books import Tally
@@ -27,6 +29,7 @@ def test_the_demo_ends_by_itself_with_nothing_lost_or_sent_twice() -> None:
     assert (summary["lost"], summary["sent_twice"], summary["sent_wrongly"], summary["stuck"]) == (0, 0, 0, 0)
     ours = {status: count - summary["reminders"].get(status, 0) for status, count in summary["statuses"].items()}
     assert sum(ours.values()) == 60
+    assert sum(summary["statuses"].values()) == 60 + summary["reminder_messages"]
     assert ours["suppressed"] == 1
     assert ours["cancelled"] == 1
     # Of six appointments an hour from now one was moved, one cancelled, and one patient opted out.
@@ -59,3 +62,14 @@ def test_the_verdict_counts_by_the_providers_books_what_was_lost_doubled_or_wron
     ]
 
     assert compare([due, lost, held], books) == Count(lost=1, sent_twice=1, sent_wrongly=1)
+
+
+def test_what_ctrl_c_broke_off_ends_as_interrupted_whatever_it_says_itself() -> None:
+    def query() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except Interrupted:
+            raise OSError("another command is already in progress") from None
+
+    with pytest.raises(Interrupted), heeded():
+        query()
