@@ -10,6 +10,7 @@ from rich.text import Text
 
 from jobs.gateway.standing import Backlog, Figures, Pause, RaisedAlarm, Requests, Standing, Tick
 from jobs.telemetry import scrub
+from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
 
 _LATE_SECONDS: Final = 180.0
@@ -44,11 +45,11 @@ def _backlog(backlog: Backlog) -> Text:
 
 
 def _requests(requests: Requests) -> Text:
-    text = Text(f"{requests.in_flight:,} in flight ({requests.in_flight_messages:,} messages)")
+    text = Text(f"{requests.in_flight:,} in flight ({counted(requests.in_flight_messages, 'message')})")
     if requests.silent:
         text.append(f", {requests.silent:,} of a process that fell silent", "yellow")
     text.append(
-        f" · {requests.ambiguous:,} ambiguous ({requests.ambiguous_messages:,} messages), being looked up",
+        f" · {requests.ambiguous:,} ambiguous ({counted(requests.ambiguous_messages, 'message')}), being looked up",
         "yellow" if requests.ambiguous else "",
     )
     return text.append(f" · {requests.watched:,} watched in case they turn up") if requests.watched else text
@@ -60,9 +61,9 @@ def _doubles(requests: Requests) -> Text:
 
 
 def _reports(requests: Requests) -> Text:
-    text = Text(
-        f"{requests.batches_without_all_reports:,} batches lack some · {requests.unmatched_reports:,} match no batch yet"
-    )
+    batches = requests.batches_without_all_reports
+    text = Text(f"{batches:,} {'batch lacks' if batches == 1 else 'batches lack'} some")
+    text.append(f" · {requests.unmatched_reports:,} match no batch yet")
     return (
         text.append(f" · {requests.kept_callbacks:,} unreadable callbacks kept", "yellow") if requests.kept_callbacks else text
     )
