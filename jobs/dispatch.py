@@ -92,7 +92,7 @@ class Dispatcher:
                 self._start(claim.dispatches, since=self._claim_began)
                 if self._waits_for_rates and claim.limited == "messages_per_second" and claim.wait_seconds < self.interval:
                     await asyncio.sleep(claim.wait_seconds)
-                elif not claim.dispatches or not claim.more:
+                elif not claim.more or not (claim.dispatches or claim.passed):
                     return
 
     async def finish(self) -> None:

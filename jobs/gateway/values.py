@@ -52,11 +52,13 @@ class Dispatch:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a claim brought. ``more``: rows are ready that it did not take, for the reason in ``paused`` or ``limited``, if any,
-    which lasts ``wait_seconds``. ``due`` names the other jobs that have something to do.
+    which lasts ``wait_seconds``. ``passed``: some were closed or put off, so claiming again is worth it though nothing goes.
+    ``due`` names the other jobs that have something to do.
     """
 
     dispatches: tuple[Dispatch, ...]
     more: bool
+    passed: bool
     due: tuple[str, ...]
     paused: str | None
     limited: str | None
@@ -68,6 +70,7 @@ class Claim:
         return cls(
             dispatches=dispatches(answer),
             more=answer["more"],
+            passed=answer.get("passed", False),
             due=tuple(answer.get("due", ())),
             paused=answer.get("paused"),
             limited=answer.get("limited"),

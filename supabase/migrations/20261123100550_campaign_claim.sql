@@ -115,7 +115,7 @@ begin
   with picked as materialized (
     select o.id, o.recipient, o.campaign, o.priority, o.due_at, o.send_at, o.expires_at, oc.occurs_at,
       p.parts, mine.parts as counted, (mine.at at time zone coalesce(c.timezone, 'UTC'))::date as counted_day,
-      c.status as campaign_status, c.late_policy, c.late_limit, c.window_start, c.window_end, c.window_days, c.daily_cap, c.weekly_cap,
+      c.status as campaign_status, c.recheck_after < o.id as unsettled, c.late_policy, c.late_limit, c.window_start, c.window_end, c.window_days, c.daily_cap, c.weekly_cap,
       c.budget_parts, c.daily_budget_parts, coalesce(c.timezone, 'UTC') as campaign_zone, m.external_id,
       coalesce(m.timezone, c.timezone, 'UTC') as zone,
       -- Only who changed since can have lost the time.
@@ -132,11 +132,16 @@ begin
     select w.campaign, w.zone, o.opens_at, o.closes_at, outbox_engine.day_start(p_now, w.zone) as day_start,
       outbox_engine.week_start(p_now, w.zone) as week_start
     from (select distinct campaign, zone, window_start, window_end, window_days from picked) w
-    cross join lateral outbox_engine.opening(p_now, w.window_start, w.window_end, w.window_days, w.zone) o
+    cross join lateral outbox_engine.opening(p_now, w.window_start, w.window_end, w.window_days, w.zone) f
+    -- One that is about to close may have closed by the provider's clock.
+    cross join lateral outbox_engine.opening(
+      case when f.closes_at < p_now + interval '30 seconds' then f.closes_at else p_now end,
+      w.window_start, w.window_end, w.window_days, w.zone) o
   ),
   judged as materialized (
     select p.*, w.opens_at, w.closes_at, w.day_start, w.week_start, num_nonnulls(p.daily_cap, p.weekly_cap) > 0 as capped,
-      coalesce(p.campaign_status = 'active' and p.external_id is not null and w.opens_at <= p_now, false) as open,
+      coalesce(
+        p.campaign_status = 'active' and p.unsettled is not true and p.external_id is not null and w.opens_at <= p_now, false) as open,
       coalesce(p.late_policy = 'skip' and greatest(p.send_at, p.occurs_at) + p.late_limit < p_now, false) as missed,
       case
         when p.campaign_status is null or p.campaign_status in ('ended', 'draft') then 'the campaign was ended'
@@ -181,7 +186,7 @@ begin
   select id,
     case
       when c.gone is not null then 'cancelled'
-      when c.campaign_status = 'paused' then null
+      when c.campaign_status = 'paused' or c.unsettled then null
       when not c.open and c.opens_at < c.expires_at and c.opens_at <= c.occurs_at + c.late_limit then null
       when not c.open or c.missed then 'expired'
       when r.problem is not null then 'suppressed'
@@ -189,12 +194,18 @@ begin
     case
       when c.gone is not null then c.gone
       when c.campaign_status = 'paused' then 'held: the campaign is paused'
+      when c.unsettled then 'held: the campaign was just changed'
       when not c.open and c.opens_at < c.expires_at and c.opens_at <= c.occurs_at + c.late_limit then 'held: outside its window'
       when not c.open then format('its window opens at %s, after its expiry or later than late_limit %s', c.opens_at, c.late_limit)
       when c.missed then format('later than late_limit %s, and late_policy is skip', c.late_limit)
       else r.problem
     end,
-    case when c.gone is null and not c.open then case when c.campaign_status = 'paused' then c.expires_at else c.opens_at end end,
+    case
+      when c.gone is not null or c.open then null
+      when c.campaign_status = 'paused' then c.expires_at
+      when c.unsettled then p_now + interval '5 seconds'
+      else c.opens_at
+    end,
     least(c.expires_at, c.closes_at), c.counted, c.counted_day
   from judged c
   left join reached r using (id);

@@ -80,8 +80,8 @@ begin
 end
 $$;
 
--- Takes up to `p_rows` ready rows of a priority below `p_priority_below`, closes or puts off those that must not go out, and makes dispatches of the rest, at most
--- `p_recipients` numbers each and no number twice: one for each sender, text and hour of expiry (minute, when under two hours
+-- Looks at up to `p_rows` ready rows of a priority below `p_priority_below` until `p_most` of them go (null is all), closes or puts off
+-- those that must not go out, and makes dispatches of the rest, at most `p_recipients` numbers each and no number twice: one for each sender, text and hour of expiry (minute, when under two hours
 -- ahead). With `p_shares`, texts that differ share a dispatch where there are more of them than dispatches; not a text that fills
 -- a quarter of one by itself, nor one that holds `${`, nor rows that a refusal left alone; only texts of one priority, and of
 -- about one length. Answers the dispatches, most urgent
@@ -89,7 +89,7 @@ $$;
 -- than all the rest.
 create function outbox_engine.claim_rows(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
-  p_lease interval, p_deadline interval, p_dispatches integer, p_recipients integer, p_rows integer, p_priority_below integer,
+  p_lease interval, p_deadline interval, p_dispatches integer, p_recipients integer, p_rows integer, p_most integer, p_priority_below integer,
   p_allowed_countries text[], p_shares boolean, p_is_probe boolean, p_now timestamptz
 ) returns table (dispatch jsonb, recipients integer)
 language sql set search_path = ''
@@ -161,12 +161,23 @@ as $$
     ) c
     cross join lateral outbox_engine.hold_back(c.ids, c.parts, p_now) h
   ),
-  judged as materialized (
+  verdicts as materialized (
     select r.id, r.recipient, r.sender, r.text, r.priority, r.due_at, r.campaign, r.batch_id, r.sends_alone,
       coalesce(h.expires_at, r.expires_at) as expires_at, coalesce(r.verdict, h.status) as verdict, coalesce(h.error, r.error) as error,
       h.due_at as held_until, coalesce(r.verdict, h.status) is null and h.due_at is null as goes, h.counted, h.counted_day
     from ruled r
     left join held h on h.outbox_id = r.id
+  ),
+  -- Where not all may go, what comes after the last of them is left as it was: whether a limit stops it is not decided yet.
+  judged as materialized (
+    select v.*, null::bigint as nth from verdicts v where p_most is null
+    union all
+    select * from (
+      select v.*, count(*) filter (where v.goes) over (order by v.priority, v.due_at, v.id) as nth
+      from verdicts v
+      where p_most is not null
+    ) n
+    where n.nth < p_most or n.nth = p_most and n.goes
   ),
   put_off as (
     update public.outbox o

@@ -58,6 +58,13 @@ begin
 end
 $$;
 
+-- The row that is next to go.
+create function outbox_engine.first_ready() returns bigint
+language sql stable set search_path = ''
+as $$
+  select id from public.outbox where queue = 'r' order by priority, due_at, id limit 1
+$$;
+
 -- The dispatches of a claim that was made before and whose answer may have been lost.
 create function outbox_engine.claimed_before(p_claim_id uuid) returns jsonb
 language sql stable set search_path = ''
@@ -68,7 +75,8 @@ as $$
 $$;
 
 -- Called by the dispatch job at every tick. Answers the dispatches that are now the caller's to send, each at most once; why
--- there are none where a limit or a pause is the reason; whether more rows are ready; and which other jobs have something to do
+-- there are none where a limit or a pause is the reason; whether more rows are ready (`more`), and whether it is worth claiming again
+-- at once although nothing goes (`passed`); and which other jobs have something to do
 -- (`due`). Asked again with the same `p_claim_id`, it answers the same dispatches and takes nothing more. Compiling the claim's plan
 -- would take twice its running, and no call of the processes may ever walk over a table, whatever its statistics say: so for the
 -- other calls as well.
@@ -87,6 +95,9 @@ declare
   v_tokens double precision;
   v_requests integer;
   v_rows integer := p_max_rows;
+  v_most integer;
+  v_looked integer;
+  v_first bigint;
   v_urgent boolean;
   v_below integer;
   v_dispatches integer := p_max_dispatches;
@@ -128,15 +139,15 @@ begin
   v_tokens := outbox_engine.tokens_now(v_plan, v_now);
   v_requests := greatest(0,
     outbox_engine.requests_left(v_plan, v_now) - outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
-  v_rows := least(v_rows, coalesce(floor(v_tokens)::integer, v_rows));
+  v_most := floor(v_tokens)::integer;
   v_dispatches := least(v_dispatches, v_requests);
   if v_pause.kind is not null then
-    v_rows := least(v_rows, 1);
+    v_most := least(v_most, 1);
   end if;
-  if v_rows = 0 or v_dispatches = 0 then
+  if v_most = 0 or v_dispatches = 0 then
     return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
-      'limited', case when v_rows = 0 then 'messages_per_second' else 'requests_per_minute' end,
-      'wait_seconds', case when v_rows = 0 then (1 - v_tokens) / v_plan.messages_per_second else 1 end,
+      'limited', case when v_most = 0 then 'messages_per_second' else 'requests_per_minute' end,
+      'wait_seconds', case when v_most = 0 then (1 - v_tokens) / v_plan.messages_per_second else 1 end,
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
@@ -152,14 +163,22 @@ begin
   elsif not v_urgent and v_plan.urgent_at > v_now - interval '5 seconds' and 2 * v_requests > p_requests_per_minute then
     v_rows := least(v_rows, 500);
   end if;
+  v_first := outbox_engine.first_ready();
   foreach v_below in array case when v_urgent then array[100, 32768] else array[32768] end loop
-    select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
-    into v_made, v_count, v_recipients
-    from outbox_engine.claim_rows(
-      p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
-      make_interval(secs => p_lease_seconds), make_interval(secs => p_deadline_seconds),
-      v_dispatches, p_max_recipients, v_rows, v_below, p_allowed_countries, p_share_texts, v_pause.kind is not null, v_now
-    ) d;
+    -- No more rows are looked at than may go, unless none of them goes: what is closed or put off costs no message of the rate.
+    v_looked := least(v_rows, v_most);
+    loop
+      select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
+      into v_made, v_count, v_recipients
+      from outbox_engine.claim_rows(
+        p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
+        make_interval(secs => p_lease_seconds), make_interval(secs => p_deadline_seconds),
+        v_dispatches, p_max_recipients, v_looked, v_most, v_below, p_allowed_countries, p_share_texts, v_pause.kind is not null, v_now
+      ) d;
+      exit when v_count > 0 or v_looked = v_rows
+        or not exists (select from public.outbox where queue = 'r' and priority < v_below);
+      v_looked := least(v_rows, 10 * v_looked);
+    end loop;
     exit when v_count > 0;
   end loop;
 
@@ -179,6 +198,8 @@ begin
   return jsonb_build_object(
     'dispatches', coalesce(v_made, '[]'),
     'more', exists (select from public.outbox where queue = 'r'),
+    -- Rows were closed or put off, so that the next claim looks at others.
+    'passed', outbox_engine.first_ready() is distinct from v_first,
     'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now)
   );
 end

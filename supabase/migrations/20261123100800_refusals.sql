@@ -131,7 +131,8 @@ end
 $$;
 
 -- The shared part of a dispatch is wrong, so its rows fail. But three in a row are more likely a setting than three bad texts:
--- then the plan pauses and the rows wait. A refused probe waits longer, so that the next probe is another row.
+-- then the plan pauses and the rows wait. A refused probe waits longer, so that the next probe is another row. What is about to
+-- expire has maybe expired by the provider's clock, which says nothing of a setting.
 create function outbox_engine.blame_shared(p_dispatches outbox_engine.dispatches[]) returns void
 language plpgsql set search_path = ''
 as $$
@@ -140,10 +141,14 @@ declare
   v_in_a_row smallint;
   v_dispatch outbox_engine.dispatches;
 begin
-  update outbox_engine.plans
-  set shared_refusals = least(shared_refusals + 1, 100)
-  where provider = v_first.provider and plan = v_first.plan
-  returning shared_refusals into v_in_a_row;
+  if v_first.expire_at < outbox_engine.now() + interval '2 minutes' then
+    v_in_a_row := 0;
+  else
+    update outbox_engine.plans
+    set shared_refusals = least(shared_refusals + 1, 100)
+    where provider = v_first.provider and plan = v_first.plan
+    returning shared_refusals into v_in_a_row;
+  end if;
 
   if v_in_a_row >= 3 then
     perform outbox_engine.pause_plan(v_first.provider, v_first.plan, 'setting', '',
