@@ -281,9 +281,6 @@ begin
   perform from public.outbox where id = any (v_rows) order by id for update;
   perform outbox_engine.apply_news(v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
   perform outbox_engine.note_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
-  if exists (select from unnest(v_statuses) status where status not in ('sent', 'dispatched')) then
-    perform outbox_engine.end_asks(v_dispatches);
-  end if;
   if exists (select from outbox_engine.report_codes c where c.effect in ('account', 'opt_out') and c.code = any (v_codes)) then
     perform outbox_engine.heed_codes(v_dispatches, v_rows, v_codes, v_ats);
   end if;

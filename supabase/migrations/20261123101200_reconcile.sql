@@ -35,30 +35,6 @@ as $$
   select id, p_now, 'reconcile', 'unknown', 'unknown', 'no report' from ended
 $$;
 
--- Called when reports are recorded. Dispatches of which no row waits for one any more are not asked about, and not counted as
--- lacking some. What another transaction holds or is about to finish is left to the next ask.
-create function outbox_engine.end_asks(p_dispatches uuid[]) returns void
-language sql set search_path = ''
-as $$
-  update outbox_engine.dispatches
-  set ask_at = null
-  where id = any (array(
-    select d.id
-    from outbox_engine.dispatches d
-    where d.id = any (p_dispatches) and d.ask_at is not null and (
-      -- Not `exists`, which may be planned as a join over all there is; and from the end, since reports mostly come in order.
-      select true
-      from outbox_engine.dispatch_members m
-      join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id and o.status in ('sent', 'dispatched')
-      where m.dispatch_id = d.id
-      order by m.recipient desc
-      limit 1
-    ) is null
-    order by d.id
-    for update skip locked
-  ))
-$$;
-
 -- Called by the reconcile job. Answers which batches to ask for one by one, and the window of the finished-reports feed that
 -- covers the rest, with their ids (`feed` is null where nothing is missing); `more` says that others are due. What is answered here
 -- is not answered again for two minutes. Only `outbox_finish_asks` counts it as asked: who comes to nothing loses no time.

@@ -86,23 +86,6 @@ async def test_a_request_of_unknown_outcome_is_counted_as_ambiguous(
     assert (requests.ambiguous, requests.ambiguous_messages, requests.in_flight) == (1, 5, 0)
 
 
-async def test_a_batch_lacks_no_report_once_the_last_one_came(
-    rig: Rig, gateway: Gateway, operating: Operating, db: Connection
-) -> None:
-    insert(db, 2)
-    insert(db, 1, first=2, body="another")
-    await rig.tick("dispatch")
-    lacking = []
-
-    for n, status in [(0, "delivered"), (1, "dispatched"), (2, "failed"), (1, "delivered")]:
-        row = db.execute("select batch_id from public.outbox where recipient = %s", [number(n)]).fetchone()
-        assert row is not None
-        await gateway.record_reports([Report(str(row[0]), number(n), status, 0, None, None, "{}")], source="webhook")
-        lacking.append((await operating.status()).requests.batches_without_all_reports)
-
-    assert lacking == [2, 2, 1, 0]
-
-
 async def test_pauses_and_untaken_alarms_are_shown_with_their_reasons(rig: Rig, operating: Operating, db: Connection) -> None:
     insert(db, 2)
     rig.simulator.add(faults.account_error(402))
