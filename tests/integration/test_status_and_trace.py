@@ -86,6 +86,23 @@ async def test_a_request_of_unknown_outcome_is_counted_as_ambiguous(
     assert (requests.ambiguous, requests.ambiguous_messages, requests.in_flight) == (1, 5, 0)
 
 
+async def test_a_batch_lacks_reports_only_where_asking_brought_none(
+    rig: Rig, gateway: Gateway, operating: Operating, db: Connection
+) -> None:
+    rig.simulator.change(dispatch_delay=10_000, final_delay=10_000)
+    insert(db, 1)
+    insert(db, 1, first=1, body="another")
+    await rig.tick("dispatch")
+    row = db.execute("select batch_id from public.outbox where recipient = %s", [number(0)]).fetchone()
+    assert row is not None
+    await gateway.record_reports([Report(str(row[0]), number(0), "delivered", 0, None, None, "{}")], source="webhook")
+
+    assert (await operating.status()).requests.batches_without_all_reports == 0
+    later(db, "6 minutes")
+    await rig.tick("reconcile")
+    assert (await operating.status()).requests.batches_without_all_reports == 1
+
+
 async def test_pauses_and_untaken_alarms_are_shown_with_their_reasons(rig: Rig, operating: Operating, db: Connection) -> None:
     insert(db, 2)
     rig.simulator.add(faults.account_error(402))
