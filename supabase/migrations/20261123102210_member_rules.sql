@@ -151,8 +151,8 @@ as $$
   select least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end)
 $$;
 
--- Members who were moved lose what waits for a time they no longer have. The settings of this and the next function: be they few
--- or a hundred thousand, the messages of each are found by index.
+-- Members who were moved lose what waits for a time they no longer have; the rest is asked to come up. The settings of this and the
+-- next function: be they few or a hundred thousand, the messages of each are found by index.
 create function outbox_engine.follow_times(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql set search_path = '' set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -173,11 +173,14 @@ begin
         and outbox_engine.instant_of(o.stands_for, m.timezone) <> o.occurs_at
     end
   having count(*) > 0;
-  -- What stands for a time that the new event has as well ends with the new event, not with the old one.
+  -- What stands for a time that the new event has as well ends with the new event, not with the old one; and what waits for the
+  -- window of the old zone comes up, where the claim decides by the new one. In a pause it comes up when the campaign goes on.
   update public.outbox x
-  set expires_at = outbox_engine.expiry_of(x.send_at, o.occurs_at, m.event_at)
+  set expires_at = case when k.schedule = 'reminder'
+      then outbox_engine.expiry_of(x.send_at, o.occurs_at, m.event_at) else x.expires_at end,
+    due_at = case when k.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now) else x.due_at end
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.campaigns k on k.name = u.campaign and k.schedule = 'reminder'
+  join public.campaigns k on k.name = u.campaign
   join public.campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
   join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where not o.taken_back and x.id = o.outbox_id and x.queue is not null;

@@ -124,6 +124,41 @@ async def test_who_moves_to_another_zone_while_a_message_waits_gets_it_once_that
     assert [status for (status,) in rows(db)] == expected
 
 
+@pytest.mark.parametrize("schedule", ["once", "reminder", "cron"])
+async def test_who_moves_to_a_zone_whose_window_is_open_is_told_while_it_is(
+    db: Connection, rig: Rig, clocks: Clocks, schedule: str
+) -> None:
+    window = {"window_start": "09:00", "window_end": "20:00", "late_limit": "8 hours"}
+    if schedule == "once":
+        once(db, **window)
+    elif schedule == "reminder":
+        campaign(db, offsets=["-12 hours"], **window)
+    else:
+        campaign(db, schedule=schedule, cron_expression="1 12 * * *", timezone="UTC", **window)
+    member(db, zone="America/Los_Angeles", event_at="2026-11-25 00:01+00")
+    clocks.set("2026-11-24 12:01+00")  # 04:01 there
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db, "status, due_at") == [("scheduled", datetime.fromisoformat("2026-11-24T17:00+00:00"))]
+
+    clocks.set("2026-11-24 12:10+00")
+    db.execute("update public.campaign_members set timezone = 'Asia/Kolkata'")  # 17:40, and closed from 14:30Z on
+    await rig.tick("dispatch")
+
+    assert rows(db, "status, sent_at") == [("sent", clocks.now())]
+
+
+async def test_who_moves_to_a_zone_whose_window_is_closed_waits_for_its_opening(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    once(db, window_start="13:00", window_end="20:00", late_limit="8 hours")
+    member(db)
+    await rig.tick("campaigns", "dispatch")
+
+    db.execute("update public.campaign_members set timezone = 'America/New_York'")
+    await rig.tick("dispatch")
+    assert rows(db, "status, due_at") == [("scheduled", datetime.fromisoformat("2026-11-24T18:00+00:00"))]
+
+
 async def test_a_member_removed_and_added_again_may_still_be_told_but_never_twice(db: Connection, rig: Rig) -> None:
     once(db)
     for _ in range(3):
