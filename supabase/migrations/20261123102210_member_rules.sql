@@ -151,8 +151,26 @@ as $$
   select least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end)
 $$;
 
--- Members who were moved lose what waits for a time they no longer have; the rest is asked to come up. The settings of this and the
--- next function: be they few or a hundred thousand, the messages of each are found by index.
+-- Locks what waits for these members by id, as everybody does who changes many messages: in another order, an edit of their campaign
+-- and a change of its members would wait for each other. The settings of this and the next two functions: be they few or a hundred
+-- thousand, the messages of each are found by index.
+create function outbox_engine.lock_messages(p_campaigns text[], p_external_ids text[]) returns void
+language plpgsql set search_path = '' set jit = off set enable_nestloop = on set enable_seqscan = off
+as $$
+begin
+  perform from public.outbox
+  where queue is not null and id = any (array(
+    select o.outbox_id
+    from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
+    join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+    where o.outbox_id is not null and not o.taken_back
+  ))
+  order by id
+  for update;
+end
+$$;
+
+-- Members who were moved lose what waits for a time they no longer have; the rest is asked to come up.
 create function outbox_engine.follow_times(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql set search_path = '' set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -212,7 +230,9 @@ begin
   select array_agg(x.campaign) filter (where x.moved) as moved_campaigns,
     array_agg(x.external_id) filter (where x.moved) as moved,
     array_agg(x.campaign) filter (where x.changed) as changed_campaigns,
-    array_agg(x.external_id) filter (where x.changed) as changed
+    array_agg(x.external_id) filter (where x.changed) as changed,
+    array_agg(x.campaign) filter (where x.moved or x.changed) as campaigns,
+    array_agg(x.external_id) filter (where x.moved or x.changed) as external_ids
   into r
   from (
     select n.campaign, n.external_id, (n.event_at, n.timezone) is distinct from (w.event_at, w.timezone) as moved,
@@ -220,6 +240,9 @@ begin
     from were w
     join are n using (campaign, external_id)
   ) x;
+  if r.external_ids is not null then
+    perform outbox_engine.lock_messages(r.campaigns, r.external_ids);
+  end if;
   if r.moved is not null then
     perform outbox_engine.follow_times(r.moved_campaigns, r.moved);
   end if;

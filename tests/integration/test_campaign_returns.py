@@ -170,6 +170,36 @@ async def test_a_campaign_that_goes_on_during_a_claim_forgets_nobody(
     assert rows(db) == [("sent",)]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        'parameters = \'{"name": "Grace"}\'',
+        "timezone = 'Asia/Kolkata'",
+        (
+            "timezone = case external_id when 'b' then 'Asia/Kolkata' else timezone end,"
+            " recipient = case external_id when 'b' then recipient else '+12025550177' end"
+        ),
+    ],
+    ids=["values", "times", "either"],
+)
+async def test_members_changed_together_lock_their_messages_in_the_order_in_which_an_edited_campaign_does(
+    db: Connection, other: Connection, rig: Rig, change: str
+) -> None:
+    campaign(db, schedule="once", starts_at=NOW, window_start="18:00", window_end="20:00", late_limit="1 day")
+    for external_id in ("c", "b", "a"):
+        member(db, external_id)
+    await rig.tick("campaigns")
+    first, *later = [outbox_id for (outbox_id,) in rows(db, "id")]
+    other.execute("select from public.outbox where id = %s for update", [first])
+
+    with ThreadPoolExecutor(1) as app:
+        changed = app.submit(db.execute, f"update public.campaign_members set {change}")
+        assert wait_until(lambda: is_blocked_by(other), 10)
+        other.execute("select from public.outbox where id = any (%s) for update nowait", [later])
+        other.commit()
+        changed.result(10)
+
+
 async def test_a_time_moved_into_the_minute_already_handled_is_not_missed(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="once", starts_at="2026-11-24 18:00+00")
     member(db)
