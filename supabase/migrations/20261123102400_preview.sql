@@ -53,8 +53,11 @@ as $$
   select m.external_id, x.recipient, x.parameters, m.zone, o.occurs_at, w.opens_at,
     case
       when w.opens_at is null then 'its window never opens'
-      when w.opens_at >= x.expires_at or w.opens_at > o.occurs_at + c.late_limit
+      when x.expires_at <= p_now then 'expired before it could be sent'
+      when w.opens_at > p_now and (w.opens_at >= x.expires_at or w.opens_at > o.occurs_at + c.late_limit)
       then format('its window opens at %s, after its expiry or later than late_limit %s', w.opens_at, c.late_limit)
+      when c.late_policy = 'skip' and greatest(x.send_at, o.occurs_at) + c.late_limit < w.opens_at
+      then format('later than late_limit %s, and late_policy is skip', c.late_limit)
     end
   from members m
   join public.campaign_occurrences o on o.campaign = c.name and o.external_id = m.external_id and not o.taken_back

@@ -126,6 +126,36 @@ async def test_what_the_preview_of_a_random_campaign_says_then_happens(
     assert not what_happened(db, until) - lines(coming)
 
 
+@pytest.mark.parametrize("policy", ["send", "skip"])
+@pytest.mark.parametrize("window", [(None, None), ("12:30", "20:00")])
+async def test_what_waits_longer_than_its_limit_goes_or_not_as_the_preview_says(
+    db: Connection, rig: Rig, clocks: Clocks, policy: str, window: tuple[str | None, str | None]
+) -> None:
+    campaign(db, status="active", late_policy=policy, window_start=window[0], window_end=window[1])
+    member(db, "ada", number(1))
+    await rig.tick("campaigns")
+
+    clocks.set("2026-10-23 14:00+00")
+    promised = lines(preview(db))
+    await rig.tick("dispatch")
+
+    assert what_happened(db) == promised
+    assert statuses(db) == {"sent" if policy == "send" else "expired": 1}
+
+
+async def test_what_waited_until_it_expired_is_shown_as_that(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, status="active")
+    member(db, "ada", number(1))
+    await rig.tick("campaigns")
+
+    clocks.move("3 days")
+    promised = lines(preview(db))
+    await rig.tick("dispatch")
+
+    assert what_happened(db) == promised
+    assert statuses(db) == {"expired": 1}
+
+
 async def test_a_preview_writes_nothing_and_also_shows_what_waits_already(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, window_start="13:00", window_end="14:00", late_limit="2 hours", status="active")
     member(db, "ada", number(1))
