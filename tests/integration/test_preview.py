@@ -1,8 +1,6 @@
 """What a campaign's preview promises, held against what then happens."""
 
-import random
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import psycopg
@@ -11,119 +9,14 @@ import pytest
 from jobs.gateway.rpc import Rpc
 from sandbox.local.stack import LocalStack
 from tests.engine import Clocks, MakeRig, Rig, number, statuses, supabase_settings
+from tests.previews import NOW, campaign, lines, member, next_at, preview, what_happened
 from tests.stack import Connection
-
-NOW = "2026-10-23 12:00+00"
-"""A Friday; on Sunday clocks go back in Europe."""
-ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland")
-
-Row = dict[str, Any]
-Line = tuple[str, str, str]
-"""Who, when and what; or who, never and why not."""
 
 
 @pytest.fixture(autouse=True)
 def noon(db: Connection, clocks: Clocks) -> None:
     clocks.set(NOW)
     db.execute("insert into public.templates (name, body) values ('hi', 'Hello {{name}}')")
-
-
-def campaign(db: Connection, **columns: Any) -> None:
-    values = {"name": "c", "template": "hi", "schedule": "once", "starts_at": NOW, **columns}
-    marks = ", ".join("%s" + {"offsets": "::interval[]", "window_days": "::smallint[]"}.get(key, "") for key in values)
-    db.execute(f"insert into public.campaigns ({', '.join(values)}) values ({marks})", list(values.values()))
-
-
-def member(
-    db: Connection, external_id: str, recipient: str, zone: str | None = "UTC", event_at: str | None = None, *, more: str = ""
-) -> None:
-    db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
-        " values ('c', %s, %s, %s, %s, jsonb_build_object('name', %s::text))",
-        [external_id, recipient, zone, event_at, external_id.title() + more],
-    )
-
-
-def preview(db: Connection, most: int = 1000) -> list[Row]:
-    answer: Any = db.execute("select public.preview_campaign('c', %s)", [most]).fetchone()
-    return list(answer[0])
-
-
-def random_campaign(db: Connection, chance: random.Random) -> None:
-    schedule = chance.choice(["once", "reminder", "reminder", "cron"])
-    window = chance.choice([(None, None), ("09:00", "17:30"), ("21:00", "02:00")])
-    campaign(
-        db,
-        schedule=schedule,
-        starts_at="2026-10-24 03:00+00",
-        offsets=chance.choice([["-1 day", "-1 hour"], ["-2 days", "-90 minutes", "3 hours"]]),
-        cron_expression=chance.choice(["30 2 * * *", "0 9,18 * * *", "15 12 * * sun"]),
-        timezone=chance.choice([None, "Europe/Berlin"]) if schedule == "cron" else None,
-        window_start=window[0],
-        window_end=window[1],
-        window_days=chance.choice([None, None, [1, 2, 3, 4, 5]]),
-        late_policy=chance.choice(["send", "skip"]),
-        late_limit=chance.choice(["1 hour", "12 hours", "3 days"]),
-        daily_cap=chance.choice([None, 1]),
-        weekly_cap=chance.choice([None, None, 2]),
-        budget_parts=chance.choice([None, None, 7]),
-        daily_budget_parts=chance.choice([None, None, 4]),
-    )
-    for n in range(12):
-        event = f"2026-10-{chance.randint(23, 27)} {chance.randint(0, 23):02d}:{chance.choice([0, 15, 40]):02d}+00"
-        recipient = "+4915112345678" if n == 11 else number(chance.randint(101, 109))
-        more = " x" * chance.choice([0, 0, 80, 160])  # one part, two, three
-        member(db, f"m{n:02d}", recipient, chance.choice(ZONES), None if n == 10 else event, more=more)
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'STOP')", [number(103)])
-
-
-async def live_through(db: Connection, rig: Rig, clocks: Clocks, moments: list[str]) -> None:
-    db.execute("update public.campaigns set status = 'active'")
-    for moment in [NOW, *moments]:
-        clocks.set(moment)
-        await rig.tick("campaigns", "dispatch")
-
-
-def what_happened(db: Connection, until: str = "infinity") -> Counter[Line]:
-    """Every time that came up, as it ended; what waits for an opening after ``until`` has not."""
-    rows = db.execute(
-        "select o.external_id, to_jsonb(x.sent_at) #>> '{}', x.body, coalesce(o.reason, x.error)"
-        " from public.campaign_occurrences o left join public.outbox x on x.id = o.outbox_id"
-        " where greatest(o.occurs_at, x.due_at) <= %s and x.queue is null",
-        [until],
-    ).fetchall()
-    return Counter(_line(*row) for row in rows)
-
-
-def lines(rows: Iterable[Row]) -> Counter[Line]:
-    return Counter(_line(row["external_id"], row["send_at"], row["body"], row["problem"]) for row in rows)
-
-
-def _line(who: object, at: object, body: object, problem: object) -> Line:
-    # Which of two limits is named first depends on what the same claim took along.
-    problem = "a limit" if str(problem).endswith(("of the campaign reached", "for this recipient")) else problem
-    return (str(who), "", str(problem)) if problem else (str(who), str(at), str(body))
-
-
-@pytest.mark.parametrize("seed", range(12))
-async def test_what_the_preview_of_a_random_campaign_says_then_happens(
-    db: Connection, make_rig: MakeRig, clocks: Clocks, seed: int
-) -> None:
-    rig: Rig = await make_rig(allowed_countries="US,CA")
-    await rig.tick("dispatch")
-    random_campaign(db, random.Random(seed))
-
-    promised = preview(db, 48)
-    coming = [row for row in promised if row["send_at"]]
-    # Of a cron campaign each member's next four times are shown; what comes after the earliest fourth is not complete.
-    shown = Counter(row["external_id"] for row in coming)
-    last = {row["external_id"]: row["send_at"] for row in coming}
-    until = min((last[who] for who in last if shown[who] == 4), default="2026-11-03")
-    await live_through(db, rig, clocks, sorted({row["send_at"] for row in coming if row["send_at"] <= until}))
-
-    promised_by_then = lines(row for row in coming if row["send_at"] <= until)
-    assert not promised_by_then - what_happened(db)
-    assert not what_happened(db, until) - lines(coming)
 
 
 @pytest.mark.parametrize("policy", ["send", "skip"])
@@ -336,40 +229,6 @@ def test_nobody_but_the_server_may_call_it(db: Connection, role: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         db.execute("select public.preview_campaign('c', 1)")
     db.execute("reset role")
-
-
-def next_at(db: Connection) -> str | None:
-    answer: Any = db.execute("select public.outbox_campaigns()").fetchone()
-    (listed,) = answer[0]
-    return None if listed["next_at"] is None else str(listed["next_at"])
-
-
-def first_promised(db: Connection) -> str | None:
-    return min((row["send_at"] for row in preview(db) if row["problem"] is None), default=None)
-
-
-@pytest.mark.parametrize("seed", range(12))
-async def test_the_list_shows_the_time_of_the_first_message_that_a_preview_shows(
-    db: Connection, rig: Rig, clocks: Clocks, seed: int
-) -> None:
-    random_campaign(db, random.Random(seed))
-    db.execute("delete from public.suppressions")
-    db.execute(
-        "update public.campaigns set daily_cap = null, weekly_cap = null, budget_parts = null, daily_budget_parts = null"
-    )
-    assert next_at(db) == first_promised(db)
-
-    db.execute("update public.campaigns set status = 'active'")
-    await rig.tick("campaigns")
-    for hours in (0, 3, 20):
-        clocks.move(f"{hours} hours")
-        await rig.tick("campaigns", "dispatch", "campaigns")
-        assert next_at(db) == first_promised(db)
-
-    db.execute("update public.campaigns set status = 'paused'")
-    assert next_at(db) == first_promised(db)
-    db.execute("update public.campaigns set status = 'ended'")
-    assert next_at(db) is None
 
 
 async def test_the_list_shows_when_a_message_is_due_and_not_when_its_row_is_made(

@@ -1,0 +1,84 @@
+"""Random campaigns: what is said of them before they start, held against what then happens."""
+
+import random
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.engine import Clocks, MakeRig, Rig
+from tests.previews import NOW, lines, next_at, preview, random_campaign, what_happened
+from tests.stack import Connection
+
+
+@pytest.fixture(autouse=True)
+def noon(db: Connection, clocks: Clocks) -> None:
+    clocks.set(NOW)
+    db.execute("insert into public.templates (name, body) values ('hi', 'Hello {{name}}')")
+
+
+SEEDS = [*range(12), 17, 38, 40, 63]
+UNTIL = "2026-11-03T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_what_the_preview_of_a_random_campaign_says_then_happens(
+    db: Connection, make_rig: MakeRig, clocks: Clocks, seed: int
+) -> None:
+    rig: Rig = await make_rig(allowed_countries="US,CA")
+    await rig.tick("dispatch")
+    random_campaign(db, random.Random(seed))
+
+    coming = [row for row in preview(db, 480) if row["send_at"]]
+    # What is skipped is listed at the opening it would have waited for, days after it was skipped.
+    assert len(coming) < 480 or coming[-1]["send_at"] > "2026-11-07"
+    await live_through(db, rig, clocks, UNTIL)
+
+    assert not lines(row for row in coming if row["send_at"] < UNTIL) - what_happened(db)
+    assert not what_happened(db, UNTIL) - lines(coming)
+
+
+async def live_through(db: Connection, rig: Rig, clocks: Clocks, until: str) -> None:
+    """From the campaign's start the engine never sleeps: it ticks at every moment at which a member or a message is due."""
+    db.execute("update public.campaigns set status = 'active'")
+    await rig.tick("campaigns", "dispatch")
+    while (due := next_due(db)) is not None and due < datetime.fromisoformat(until):
+        assert due > clocks.now(), "what was due was left undone"
+        clocks.set(due)
+        await rig.tick("campaigns", "dispatch")
+
+
+def next_due(db: Connection) -> datetime | None:
+    answer: Any = db.execute(
+        "select least((select min(next_at) from public.campaign_members),"
+        " (select min(due_at) from public.outbox where queue is not null))"
+    ).fetchone()
+    return None if answer[0] is None else datetime.fromisoformat(str(answer[0]))
+
+
+def first_promised(db: Connection) -> str | None:
+    return min((row["send_at"] for row in preview(db) if row["problem"] is None), default=None)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_list_shows_the_time_of_the_first_message_that_a_preview_shows(
+    db: Connection, rig: Rig, clocks: Clocks, seed: int
+) -> None:
+    random_campaign(db, random.Random(seed))
+    db.execute("delete from public.suppressions")
+    db.execute(
+        "update public.campaigns set daily_cap = null, weekly_cap = null, budget_parts = null, daily_budget_parts = null"
+    )
+    assert next_at(db) == first_promised(db)
+
+    db.execute("update public.campaigns set status = 'active'")
+    await rig.tick("campaigns")
+    for hours in (0, 3, 20):
+        clocks.move(f"{hours} hours")
+        await rig.tick("campaigns", "dispatch", "campaigns")
+        assert next_at(db) == first_promised(db)
+
+    db.execute("update public.campaigns set status = 'paused'")
+    assert next_at(db) == first_promised(db)
+    db.execute("update public.campaigns set status = 'ended'")
+    assert next_at(db) is None
