@@ -125,16 +125,19 @@ as $$
 declare
   v_zone text := coalesce(m.timezone, c.timezone);
   v_came_at timestamptz := greatest(m.changed_at, case when c.status = 'draft' then p_now else c.activated_at end);
+  v_after timestamptz := case when c.schedule = 'cron' then greatest(m.handled_until, v_came_at, p_now - c.late_limit)
+    else coalesce(m.handled_until, '-infinity') end;
+  -- Times of a cron that were decided already, at most: they make room for later ones.
+  v_decided bigint := case when c.schedule = 'cron' then (
+    select count(*) from public.campaign_occurrences o
+    where o.campaign = c.name and o.external_id = m.external_id and o.stands_for > (v_after at time zone 'UTC') - interval '1 day') end;
 begin
   return query
     select t.at, p.send_at, p.expires_at,
       case when outbox_engine.came_too_late(c, t.at, v_came_at)
         then 'too late: it was past when the member came, moved or the campaign began'
         else outbox_engine.unless_new(p.problem, v_came_at, p_now) end
-    from outbox_engine.times_of(c, m.event_at, v_zone,
-      case when c.schedule = 'cron' then greatest(m.handled_until, v_came_at, p_now - c.late_limit)
-        else coalesce(m.handled_until, '-infinity') end,
-      p_until, p_most) t (at)
+    from outbox_engine.times_of(c, m.event_at, v_zone, v_after, p_until, p_most + coalesce(v_decided, 0)::integer) t (at)
     cross join lateral outbox_engine.plan_message(c, t.at, m.event_at, v_zone, p_now) p
     where not exists (
       select from public.campaign_occurrences o

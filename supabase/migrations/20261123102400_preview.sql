@@ -31,11 +31,11 @@ as $$
   left join lateral unnest(t.allowed_countries) a (country) on true
 $$;
 
--- What a campaign still has to say to these members: what waits already, then each member's next times, at most `p_times`. Members
--- that will hear nothing have one line that says why.
+-- What a campaign still has to say to these members: what waits already, then each member's next times, at most `p_times`; after
+-- the one that `is_last`, more may come. Members that will hear nothing have one line that says why.
 create function outbox_engine.coming(c public.campaigns, p_members text[], p_times integer, p_now timestamptz)
 returns table (
-  external_id text, recipient text, parameters jsonb, zone text, at timestamptz, send_at timestamptz, problem text
+  external_id text, recipient text, parameters jsonb, zone text, at timestamptz, send_at timestamptz, problem text, is_last boolean
 )
 language sql stable set search_path = ''
 as $$
@@ -58,24 +58,27 @@ as $$
       then format('its window opens at %s, after its expiry or later than late_limit %s', w.opens_at, c.late_limit)
       when c.late_policy = 'skip' and greatest(x.send_at, o.occurs_at) + c.late_limit < w.opens_at
       then format('later than late_limit %s, and late_policy is skip', c.late_limit)
-    end
+    end,
+    false
   from members m
   join public.campaign_occurrences o on o.campaign = c.name and o.external_id = m.external_id and not o.taken_back
   join public.outbox x on x.id = o.outbox_id and x.queue is not null and c.status <> 'ended'
   cross join lateral outbox_engine.opening(
     greatest(o.occurs_at, p_now), c.window_start, c.window_end, c.window_days, coalesce(m.zone, 'UTC')) w
   union all
-  select m.external_id, m.recipient, m.parameters, m.zone, t.at, t.send_at, t.problem
+  select m.external_id, m.recipient, m.parameters, m.zone, t.at, t.send_at, t.problem,
+    row_number() over (partition by m.external_id order by t.at) = p_times
   from members m
   cross join lateral outbox_engine.coming_messages(c, m.member, p_now, 'infinity', p_times) t
   where m.missing is null
   union all
-  select m.external_id, m.recipient, m.parameters, m.zone, null, null, m.missing
+  select m.external_id, m.recipient, m.parameters, m.zone, null, null, m.missing, false
   from members m
   where m.missing is not null
 $$;
 
--- The same with text, parts and country, and everything the claim would find wrong with one message alone.
+-- The same with text, parts and country, and everything the claim would find wrong with one message alone. Of the first `p_most`,
+-- none that may come after one of which nobody asked.
 create function outbox_engine.coming_texts(c public.campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
 returns table (
   external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint, country text, problem text
@@ -89,11 +92,22 @@ as $$
     from public.templates f
     where f.name = c.template
   ),
+  listed as materialized (
+    select * from outbox_engine.coming(c, p_members, p_times, p_now)
+  ),
+  edge as materialized (
+    select e.send_at, e.at from listed e where e.is_last and e.send_at is not null order by e.send_at, e.at limit 1
+  ),
   filled as materialized (
     select t.*, outbox_engine.fill(f.pieces, f.names, outbox_engine.values_of(f.defaults, t.parameters), f.plain) as made,
       outbox_engine.country_of(t.recipient) as country, (select outbox_engine.countries_allowed()) as allowed
     from (
-      select * from outbox_engine.coming(c, p_members, p_times, p_now) order by send_at, at, external_id limit p_most
+      select l.*
+      from listed l
+      left join edge e on true
+      where p_most is null or e.at is null or l.send_at is null or (l.send_at, l.at) <= (e.send_at, e.at)
+      order by l.send_at, l.at, l.external_id
+      limit p_most
     ) t
     cross join form f
   ),
@@ -190,7 +204,7 @@ $$;
 
 -- The first `max_rows` messages that are to come, by the time they go out: `external_id, recipient, send_at, local_time` (what the
 -- recipient's wall clock shows then, null where nobody gave a zone), `body, parts, country, problem` (null, or why it will not go).
--- Called by operators and apps.
+-- Called by operators and apps. Cron has no end: as many times of each member are looked at as the first messages may be.
 create function public.preview_campaign(campaign text, max_rows integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -200,14 +214,19 @@ declare
   v_most integer := least(greatest(coalesce(max_rows, 100), 0), 10000);
   v_members text[] := outbox_engine.first_members(v_campaign, v_most);
   v_times integer := case when v_campaign.schedule = 'cron' then ceil(v_most::numeric / greatest(cardinality(v_members), 1)) else 100 end;
+  v_shown jsonb;
 begin
-  return (
+  loop
     select coalesce(jsonb_agg(jsonb_build_object(
       'external_id', t.external_id, 'recipient', t.recipient, 'send_at', t.send_at,
       'local_time', t.send_at at time zone t.zone,
       'body', t.body, 'parts', t.parts, 'country', t.country, 'problem', t.problem
-    ) order by t.send_at, t.at, t.external_id), '[]')
-    from outbox_engine.with_limits(v_campaign, v_members, v_times, v_most, v_now) t);
+    ) order by t.send_at, t.at, t.external_id), '[]') into v_shown
+    from outbox_engine.with_limits(v_campaign, v_members, v_times, v_most, v_now) t;
+    exit when v_campaign.schedule <> 'cron' or jsonb_array_length(v_shown) >= v_most or v_times >= v_most;
+    v_times := 2 * v_times;
+  end loop;
+  return v_shown;
 end
 $$;
 

@@ -82,3 +82,19 @@ async def test_the_list_shows_the_time_of_the_first_message_that_a_preview_shows
     assert next_at(db) == first_promised(db)
     db.execute("update public.campaigns set status = 'ended'")
     assert next_at(db) is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_a_short_preview_is_the_beginning_of_a_long_one(db: Connection, rig: Rig, clocks: Clocks, seed: int) -> None:
+    random_campaign(db, random.Random(seed))
+    db.execute("update public.campaigns set schedule = 'cron', cron_expression = '0 9,18 * * *', status = 'active'")
+
+    for _ in range(2):
+        whole = preview(db, 300)
+        assert len(whole) == 300
+        for most in (1, 5, 8, 24, 48, 100):
+            assert preview(db, most) == whole[:most]
+        # Some have had messages then, and are looked at once more for what came back.
+        clocks.move("1 day")
+        await rig.tick("campaigns", "dispatch")
+        db.execute("update public.campaign_members set handled_until = null where external_id < 'm06'")
