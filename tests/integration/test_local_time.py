@@ -6,9 +6,10 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
+from importlib import resources
 from itertools import islice
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,16 +23,21 @@ ABBREVIATIONS = {
     *("GMT", "GMT0", "GMT+0", "GMT-0", "Greenwich"),
 }
 """Names of the tz database that are no places."""
-ZONES = sorted(available_timezones() - {"Factory", "localtime"})
+DIFFERENT = {"America/Havana", "Cuba", "America/Inuvik", "America/Rainy_River", "America/Winnipeg", "Canada/Central"}
+"""Zones of which the locked tzdata says otherwise than the local stack's PostgreSQL, whose tz database is older."""
+ZONES = sorted({*resources.files("tzdata").joinpath("zones").read_text().split()} - {"Factory", "localtime"})
 AROUND = [timedelta(minutes=m) for m in (-61, -60, -31, -30, -1, 0, 1, 15, 29, 30, 31, 59, 60, 61, 90, 119, 120, 121)]
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def test_every_zone_of_the_tz_database_is_known(db: Connection) -> None:
     known = {name for (name,) in db.execute("select name from outbox_engine.zones")}
-    missing = set(ZONES) - known - ABBREVIATIONS
 
-    assert len(missing) <= len(ZONES) // 50, f"the server's tz database lacks {sorted(missing)}"
+    assert set(ZONES) - known == ABBREVIATIONS
+
+
+def test_all_zones_but_those_named_here_are_compared(db: Connection) -> None:
+    assert set(ZONES) - set(shared_zones(db)) == ABBREVIATIONS | DIFFERENT
 
 
 def test_what_is_no_zone_is_no_zone(db: Connection) -> None:
@@ -102,7 +108,7 @@ def test_days_move_on_the_wall_clock_and_minutes_in_real_time(
         [start, days, minutes, zone],
     )
 
-    wall = start.astimezone(ZoneInfo(zone)).replace(tzinfo=None) + timedelta(days=days)
+    wall = start.astimezone(zone_info(zone)).replace(tzinfo=None) + timedelta(days=days)
     day_moved = instant(zone, wall) if days else start
     assert moved == day_moved + timedelta(minutes=minutes)
 
@@ -190,9 +196,16 @@ def test_a_window_holds_its_ends_across_midnight_and_clock_changes(db: Connectio
 # What the functions must answer, said a second time in Python.
 
 
+@cache
+def zone_info(zone: str) -> ZoneInfo:
+    """Of the locked tzdata: a machine's own tz database may be of any age, and would be asked first."""
+    with resources.files("tzdata").joinpath("zoneinfo", *zone.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, zone)
+
+
 def instant(zone: str, local: datetime) -> datetime:
     """PEP 495: fold=0 is the first of two, and in a gap goes by the offset before it, which is forward by the gap."""
-    return local.replace(tzinfo=ZoneInfo(zone), fold=0).astimezone(UTC)
+    return local.replace(tzinfo=zone_info(zone), fold=0).astimezone(UTC)
 
 
 def opening(
@@ -200,7 +213,7 @@ def opening(
 ) -> tuple[datetime, datetime | None]:
     if begins is None and days is None:
         return now, None
-    here = now.astimezone(ZoneInfo(zone)).date()
+    here = now.astimezone(zone_info(zone)).date()
     for day in (here + timedelta(days=n) for n in range(-1, 10)):
         if days is not None and day.isoweekday() not in days:
             continue
@@ -222,7 +235,7 @@ def wall_times_near_changes(zone: str) -> Iterator[datetime]:
     """Wall times on both sides of a zone's latest changes, read off the clock before and after each."""
     for change in changes(zone)[-CHANGES_A_ZONE:]:
         for side in (change - timedelta(seconds=1), change):
-            offset = side.astimezone(ZoneInfo(zone)).utcoffset()
+            offset = side.astimezone(zone_info(zone)).utcoffset()
             assert offset is not None
             wall = (change + offset).replace(tzinfo=None)
             yield from (wall + by for by in AROUND)
@@ -232,7 +245,7 @@ def wall_times_near_changes(zone: str) -> Iterator[datetime]:
 def changes(zone: str) -> list[datetime]:
     """The instants at which a zone's offset changes, to the second."""
     found = []
-    info = ZoneInfo(zone)
+    info = zone_info(zone)
     at, end = datetime(YEARS[0], 1, 1, tzinfo=UTC), datetime(YEARS[1], 1, 1, tzinfo=UTC)
     while at < end:
         after = at + timedelta(days=7)
@@ -258,9 +271,8 @@ def shared_zones(db: Connection) -> list[str]:
         _shared.extend(
             zone
             for zone in ZONES
-            if zone in known and offsets(db, zone, days) == [d.astimezone(ZoneInfo(zone)).utcoffset() for d in days]
+            if zone in known and offsets(db, zone, days) == [d.astimezone(zone_info(zone)).utcoffset() for d in days]
         )
-        assert len(_shared) > len(ZONES) * 0.9
     return _shared
 
 
