@@ -114,13 +114,14 @@ $$;
 create function outbox_engine.moved_by(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
 language sql stable set search_path = ''
 as $$
+  -- Not `= '0'`: a month less 30 days equals nothing, and is a day where the month has 31.
   select case
-    when d.days = '0' then p_at + t.time
-    else outbox_engine.instant_of((p_at at time zone p_zone) + d.days, p_zone) + t.time
+    when d.months = 0 and d.days = 0 then p_at + t.time
+    else outbox_engine.instant_of((p_at at time zone p_zone) + make_interval(months => d.months, days => d.days), p_zone) + t.time
   end
   from
-    (select make_interval(months => (extract(year from p_offset) * 12 + extract(month from p_offset))::integer,
-      days => extract(day from p_offset)::integer) as days) d,
+    (select (extract(year from p_offset) * 12 + extract(month from p_offset))::integer as months,
+      extract(day from p_offset)::integer as days) d,
     (select make_interval(hours => extract(hour from p_offset)::integer, mins => extract(minute from p_offset)::integer,
       secs => extract(second from p_offset)::double precision) as time) t
 $$;

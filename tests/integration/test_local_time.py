@@ -122,6 +122,9 @@ def test_a_day_before_is_the_same_wall_time_on_both_days_of_a_clock_change(db: C
         ("2026-04-05T09:00:00+02:00", "-1 week -2 hours"): "2026-03-29T07:00:00+02:00",
         ("2026-03-30T02:30:00+02:00", "-1 day"): "2026-03-29T03:30:00+02:00",
         ("2026-10-26T02:30:00+01:00", "-1 day"): "2026-10-25T02:30:00+02:00",
+        # PostgreSQL calls a month equal to 30 days, and these are not.
+        ("2027-03-15T12:00:00+01:00", "1 month -30 days"): "2027-03-16T12:00:00+01:00",
+        ("2027-03-15T12:00:00+01:00", "-2 months 60 days -1 hour"): "2027-03-16T11:00:00+01:00",
     }
     for (at, offset), expected in cases.items():
         moved = one(
