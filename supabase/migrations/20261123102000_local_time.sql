@@ -129,7 +129,8 @@ $$;
 -- The first opening of a daily window that is not over at an instant: when it opens (the instant itself, where it is open
 -- already) and the first instant after it. The end is exclusive. A window whose end is not after its start crosses midnight
 -- and belongs to the day it opens, and so do its `p_days` (ISO, 1 Monday to 7 Sunday; null is every day). A window without
--- times is the whole day. Nulls where it never opens. Without any window, open for ever.
+-- times is the whole day, and days that follow one another are one, for a week at most. Nulls where it never opens. Without any
+-- window, open for ever. A clock change may take a window away, and where it opens once a week, the next is two weeks after the last.
 create function outbox_engine.opening(
   p_from timestamptz, p_start time, p_end time, p_days smallint[], p_zone text,
   out opens_at timestamptz, out closes_at timestamptz
@@ -140,6 +141,7 @@ declare
   v_start time := coalesce(p_start, '00:00');
   v_end time := coalesce(p_end, '24:00');
   v_day date;
+  v_last date;
 begin
   if p_start is null and p_days is null then
     opens_at := p_from;
@@ -147,10 +149,14 @@ begin
     return;
   end if;
   v_day := (p_from at time zone p_zone)::date - 1;
-  for v_tries in 0 .. 9 loop
+  for v_tries in 0 .. 16 loop
     if p_days is null or extract(isodow from v_day) = any (p_days) then
+      v_last := v_day;
+      while p_start is null and v_last < v_day + 7 and extract(isodow from v_last + 1) = any (p_days) loop
+        v_last := v_last + 1;
+      end loop;
       opens_at := outbox_engine.instant_of(v_day + v_start, p_zone);
-      closes_at := outbox_engine.instant_of(v_day + (v_end <= v_start)::integer + v_end, p_zone);
+      closes_at := outbox_engine.instant_of(v_last + (v_end <= v_start)::integer + v_end, p_zone);
       if closes_at > p_from and closes_at > opens_at then
         opens_at := greatest(opens_at, p_from);
         return;

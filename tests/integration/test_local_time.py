@@ -170,7 +170,7 @@ def test_a_window_opens_when_its_definition_says(
 
 
 def test_a_window_holds_its_ends_across_midnight_and_clock_changes(db: Connection) -> None:
-    def ask(at: str, begins: str, ends: str, days: list[int] | None = None) -> tuple[Any, ...]:
+    def ask(at: str, begins: str | None, ends: str | None, days: list[int] | None = None) -> tuple[Any, ...]:
         row = db.execute(
             "select opens_at, closes_at from outbox_engine.opening(%s, %s, %s, %s::smallint[], 'Europe/Berlin')",
             [datetime.fromisoformat(at), begins, ends, days],
@@ -185,6 +185,11 @@ def test_a_window_holds_its_ends_across_midnight_and_clock_changes(db: Connectio
     # A window that opens on Friday night still holds early on Saturday, and one of Saturdays alone does not.
     assert ask("2026-11-28T01:00:00+01:00", "22:00", "06:00", [5])[0] == berlin("2026-11-28T01:00:00+01:00")
     assert ask("2026-11-28T01:00:00+01:00", "22:00", "06:00", [6])[0] == berlin("2026-11-28T22:00:00+01:00")
+    # Days without times follow one another without a break.
+    assert ask("2026-11-24T12:00:00+01:00", None, None, [1, 2, 3, 4, 5])[1] == berlin("2026-11-28T00:00:00+01:00")
+    assert ask("2026-11-27T12:00:00+01:00", None, None, [1, 5])[1] == berlin("2026-11-28T00:00:00+01:00")
+    # Where the only night of a week lacks the window, it is the next one's.
+    assert ask("2027-03-21T12:00:00+01:00", "02:00", "03:00", [7])[0] == berlin("2027-04-04T02:00:00+02:00")
     # In the night that lacks 02:00 to 03:00, and in the one that has it twice.
     assert ask("2026-03-29T00:30:00+01:00", "02:30", "02:45") == (
         berlin("2026-03-29T03:30:00+02:00"),
@@ -217,12 +222,14 @@ def opening(
     if begins is None and days is None:
         return now, None
     here = now.astimezone(zone_info(zone)).date()
-    for day in (here + timedelta(days=n) for n in range(-1, 10)):
+    for day in (here + timedelta(days=n) for n in range(-1, 16)):
         if days is not None and day.isoweekday() not in days:
             continue
         first = datetime.combine(day, begins or time())
         last = datetime.combine(day, ends) if ends is not None else first + timedelta(days=1)
         if last <= first:
+            last += timedelta(days=1)
+        while begins is None and last < first + timedelta(days=8) and days is not None and last.isoweekday() in days:
             last += timedelta(days=1)
         opens, closes = instant(zone, first), instant(zone, last)
         if closes > now and closes > opens:
