@@ -67,6 +67,14 @@ as $$
   end
 $$;
 
+-- Whether an instant lies where nobody's appointments do. Near the ends of its calendar PostgreSQL gives up adding days, and one
+-- member there would stop a whole campaign.
+create function outbox_engine.beyond_calendar(p_at timestamptz) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select p_at < timestamptz '1970-01-01 00:00+00' or p_at >= timestamptz '2200-01-01 00:00+00'
+$$;
+
 -- How far the wall clock of a zone is ahead of UTC at an instant.
 create function outbox_engine.utc_offset(p_at timestamptz, p_zone text) returns interval
 language sql stable set search_path = ''

@@ -22,7 +22,8 @@ begin
   if c.schedule is null or c.schedule not in ('once', 'cron', 'reminder') then
     return format('schedule %L is not once, cron or reminder', c.schedule);
   elsif c.schedule = 'once' then
-    return case when c.starts_at is null or not isfinite(c.starts_at) then 'schedule once needs starts_at, an instant' end;
+    return case when coalesce(outbox_engine.beyond_calendar(c.starts_at), true)
+      then 'schedule once needs starts_at, an instant between 1970 and 2200' end;
   elsif c.schedule = 'reminder' then
     return case
       when coalesce(cardinality(c.offsets), 0) = 0 then 'schedule reminder needs offsets, such as {-1 day,-1 hour}'
@@ -47,6 +48,7 @@ as $$
     when c.status not in ('draft', 'active', 'paused', 'ended') then format('status %L is not draft, active, paused or ended', c.status)
     when c.late_policy not in ('send', 'skip') then format('late_policy %L is not send or skip', c.late_policy)
     when c.late_limit < '0' then 'late_limit must not be negative'
+    when c.late_limit > '366 days' then 'late_limit must not be more than a year'
     when not exists (select from public.templates t where t.name = c.template) then format('template %L does not exist', c.template)
     when not outbox_engine.is_sender(c.sender) then format('sender %L is not a sender', c.sender)
     when (c.window_start is null) <> (c.window_end is null) or c.window_start = c.window_end
@@ -113,6 +115,10 @@ begin
     end if;
     if old.status = 'ended' and new.status <> 'ended' then
       perform outbox_engine.refuse(format('campaign %L was ended', old.name), 'Make a new campaign; what is paused can go on.');
+    end if;
+    if old.status in ('active', 'paused') and new.status = 'draft' then
+      perform outbox_engine.refuse(
+        format('campaign %L is %s: it cannot become a draft again', old.name, old.status), 'One that is paused can be changed as well.');
     end if;
     new.recheck_after := 0;
   end if;

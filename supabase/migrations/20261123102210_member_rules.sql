@@ -14,7 +14,7 @@ as $$
     when m.timezone is not null and not outbox_engine.is_zone(m.timezone) then outbox_engine.zone_problem(m.timezone)
     when m.timezone is null and c.timezone is null and outbox_engine.zone_needed_by(c) is not null
     then format('no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
-    when not isfinite(m.event_at) then 'event_at must be an instant'
+    when outbox_engine.beyond_calendar(m.event_at) then 'event_at must be an instant between 1970 and 2200'
   end
 $$;
 

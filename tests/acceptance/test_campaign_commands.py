@@ -94,6 +94,7 @@ def test_every_refused_line_is_said_and_nothing_is_half_imported_unless_asked(
         + "x,+12015550102,UTC,2026-12-01T09:00:00+05:30:15.5,Ada\n"
         + "x,+12015550102,UTC,2026-12-01T09:00+23:00,Ada\n"
         + f"{'x' * 201},+12015550102,UTC,2026-12-01T09:00,Ada\n"
+        + "x,+12015550102,UTC,9999-12-01T09:00,Ada\n"
     )
     ran = outbox("import", "c", "m.csv")
 
@@ -113,9 +114,10 @@ def test_every_refused_line_is_said_and_nothing_is_half_imported_unless_asked(
         13: "event_at '2026-12-01T09:00:00+05:30:15.5' is not a time",
         14: "event_at '2026-12-01T09:00:00+23:00' is not a time",
         15: "external_id 'xxxxxxxxxxxxxxxxxxxx…' has 201 characters, 200 are allowed",
+        16: "event_at '9999-12-01T09:00:00' is not between 1970 and 2200",
     }.items():
         assert any(text.startswith(f"line {line}: ") and why in text for text in said), (line, ran.stderr)
-    assert "13 lines were refused" in said[-1]
+    assert "14 lines were refused" in said[-1]
     assert members(db) == []
 
     assert outbox("import", "c", "m.csv", "--partial").returncode == 0

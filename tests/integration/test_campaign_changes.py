@@ -272,6 +272,8 @@ async def test_a_daily_budget_begins_anew_with_the_campaigns_day(db: Connection,
         ({"daily_cap": 0}, "daily_cap and weekly_cap must be at least 1"),
         ({"budget_parts": -1}, "must not be negative"),
         ({"late_limit": "-1 hour"}, "late_limit must not be negative"),
+        ({"late_limit": "1000000 years"}, "late_limit must not be more than a year"),
+        ({"schedule": "once", "starts_at": "294276-12-31 00:00+00"}, "starts_at, an instant between 1970 and 2200"),
         ({"late_policy": "later"}, "late_policy 'later' is not send or skip"),
         ({"status": "running"}, "status 'running' is not draft"),
         ({"sender": "???"}, r"sender '\?\?\?' is not a sender"),
@@ -319,6 +321,23 @@ def test_a_zone_is_in_the_tz_database_and_hours_need_none(db: Connection) -> Non
         member(db, zone="Mars/Base", event_at="2026-11-30 12:00+00")
     campaign(db, "hours", offsets=["-90 minutes"])
     member(db, zone=None, to="hours", event_at="2026-11-30 12:00+00")
+
+
+@pytest.mark.parametrize("event_at", ["294276-12-31 23:00+00", "2200-01-01 00:00+00", "1969-12-31 23:59+00", "infinity"])
+def test_an_event_beyond_the_calendar_is_refused_and_stops_nobody_elses_messages(db: Connection, event_at: str) -> None:
+    campaign(db)
+    with pytest.raises(psycopg.DataError, match="event_at must be an instant between 1970 and 2200"):
+        member(db, event_at=event_at)
+    member(db, event_at="2199-12-31 23:59+00")
+    assert db.execute("select public.outbox_expand_campaigns(10) ->> 'members'").fetchone() == ("1",)
+
+
+@pytest.mark.parametrize("status", ["active", "paused"])
+def test_a_campaign_that_was_started_is_no_draft_again(db: Connection, status: str) -> None:
+    campaign(db)
+    db.execute("update public.campaigns set status = %s", [status])
+    with pytest.raises(psycopg.DataError, match=f"campaign 'c' is {status}: it cannot become a draft again"):
+        db.execute("update public.campaigns set status = 'draft'")
 
 
 def test_nulls_mean_the_defaults(db: Connection) -> None:
