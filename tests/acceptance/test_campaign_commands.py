@@ -303,7 +303,7 @@ def test_a_preview_begins_with_how_the_campaign_stands(outbox: Any, db: Connecti
     db.execute("update public.campaigns set status = %s", [status])
     shown = outbox("preview", "c").stdout
     assert shown.splitlines()[0] == says
-    assert f"1 members, {0 if status == 'ended' else 2} messages to come" in shown
+    assert f"1 member, {0 if status == 'ended' else 2} messages to come" in shown
     assert json.loads(outbox("preview", "c", "--json").stdout)["status"] == status
 
 
