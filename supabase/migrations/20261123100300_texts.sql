@@ -96,6 +96,23 @@ as $$
   from (select outbox_engine.render(t.body, outbox_engine.values_of(t.defaults, p_parameters)) as text) x
 $$;
 
+-- What of these values makes the text of a template too long, or null where it is not.
+create function outbox_engine.length_problem(t public.templates, p_values jsonb) returns text
+language sql immutable set search_path = ''
+as $$
+  select format('template %L becomes a text of %s characters, 2000 are allowed%s', t.name, x.characters, (
+    select format('; {{%s}} makes up %s of them', v.name, v.characters)
+    from (
+      select m[1] as name, sum(char_length(case when t.plain then outbox_engine.plain_text(p_values ->> m[1]) else p_values ->> m[1] end)) as characters
+      from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+      group by m[1]
+    ) v
+    order by v.characters desc, v.name
+    limit 1))
+  from (select char_length(outbox_engine.text_of(t, p_values)) as characters) x
+  where x.characters > 2000
+$$;
+
 -- Why these values do not make a text of this template, or null where they do. `p_strict`: values without a place are wrong as
 -- well, which they are when they are written, but not once a placeholder was taken out of the template.
 create function outbox_engine.text_problem(t public.templates, p_parameters jsonb, p_strict boolean) returns text
@@ -129,7 +146,7 @@ begin
   end if;
   v_text := outbox_engine.text_of(t, p_parameters);
   if char_length(v_text) > 2000 then
-    return format('template %L becomes a text of %s characters, 2000 are allowed', t.name, char_length(v_text));
+    return outbox_engine.length_problem(t, v_values);
   elsif btrim(v_text, E' \t\r\n') = '' then
     return format('template %L becomes a text that is all blank', t.name);
   end if;
@@ -194,6 +211,9 @@ as $$
     when surplus.name is not null then format('defaults name {{%s}}, which the body has no place for', surplus.name)
     when odd.name is not null then format('the default of {{%s}} must be a text or a number', odd.name)
     when btrim(outbox_engine.text_of(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
+    -- As short as its texts are where a row leaves the defaults as they are.
+    else outbox_engine.length_problem(t, (
+      select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n) || t.defaults)
   end
   from (
     select substring(

@@ -1,0 +1,51 @@
+"""No text is longer than 2000 characters, and whoever makes a longer one is told what to shorten."""
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.campaigns import campaign, member, template
+from tests.engine import number
+from tests.stack import Connection
+
+LONGEST = "template 'hi' becomes a text of 2108 characters, 2000 are allowed; {{name}} makes up 2000 of them"
+
+
+@pytest.mark.parametrize("user", ["member", "row"])
+def test_a_text_that_grows_too_long_is_refused_with_the_placeholder_that_grew(db: Connection, user: str) -> None:
+    template(db, body="{{greeting}} {{name}}: {{place}}", defaults={"greeting": "Hello", "place": "x" * 100})
+    campaign(db)
+    write = join if user == "member" else insert
+    with pytest.raises(psycopg.DataError) as refused:
+        write(db, {"name": "y" * 2000})
+    assert LONGEST in str(refused.value)
+
+
+def test_of_a_placeholder_that_stands_in_a_text_several_times_all_its_places_count(db: Connection) -> None:
+    template(db, body="{{a}}" + "{{b}}" * 30)
+    with pytest.raises(psycopg.DataError) as refused:
+        insert(db, {"a": "x" * 1000, "b": "y" * 50})
+    assert "a text of 2500 characters, 2000 are allowed; {{b}} makes up 1500 of them" in str(refused.value)
+
+
+def test_look_alikes_may_make_a_text_too_long_that_has_no_placeholder(db: Connection) -> None:
+    with pytest.raises(psycopg.DataError) as refused:
+        template(db, body="…" * 1000, plain=True)
+    assert str(refused.value).startswith("template 'hi' becomes a text of 3000 characters, 2000 are allowed\n")
+
+
+@pytest.mark.parametrize("body", ["Dear {{name}}", "Dear {{name}}, {{day}} {{time}}"])
+def test_a_template_whose_defaults_alone_are_too_long_is_refused(db: Connection, body: str) -> None:
+    with pytest.raises(psycopg.DataError) as refused:
+        template(db, body=body, defaults={"name": "x" * 1999})
+    assert "are allowed; {{name}} makes up 1999 of them" in str(refused.value)
+
+    template(db, body=body, defaults={"name": "x" * 1990})
+
+
+def join(db: Connection, values: dict[str, str]) -> None:
+    member(db, parameters=values)
+
+
+def insert(db: Connection, values: dict[str, str]) -> None:
+    db.execute("insert into public.outbox (recipient, template, parameters) values (%s, 'hi', %s)", [number(1), Jsonb(values)])
