@@ -71,11 +71,30 @@ as $$
   select exists (select from outbox_engine.times_of(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t where t = p_at)
 $$;
 
+-- The wall-clock time that a cron names and that became this instant: another than the clock shows where that one was skipped.
+create function outbox_engine.named_time(p_expression text, p_at timestamptz, p_zone text) returns timestamp
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_shown timestamp := p_at at time zone p_zone;
+  v_skipped timestamp := (p_at at time zone 'UTC') + outbox_engine.utc_offset(p_at - interval '26 hours', p_zone);
+begin
+  if v_skipped < v_shown and outbox_engine.instant_of(v_skipped, p_zone) = p_at
+    and outbox_engine.cron_next(outbox_engine.read_cron(p_expression), v_shown - interval '1 minute') is distinct from v_shown then
+    return v_skipped;
+  end if;
+  return v_shown;
+end
+$$;
+
 -- What the permanent proof knows a time by: cron's local time, so that it stays the same time when a member moves to another zone.
 create function outbox_engine.stands_for(c public.campaigns, p_at timestamptz, p_zone text) returns timestamp
 language sql stable set search_path = ''
 as $$
-  select p_at at time zone case when c.schedule = 'cron' then coalesce(c.timezone, p_zone) else 'UTC' end
+  select case
+    when c.schedule = 'cron' then outbox_engine.named_time(c.cron_expression, p_at, coalesce(c.timezone, p_zone))
+    else p_at at time zone 'UTC'
+  end
 $$;
 
 -- When a message that stands for `p_at` goes out, or why it does not: the first opening from now on, unless that is at or after

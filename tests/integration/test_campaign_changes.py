@@ -159,6 +159,26 @@ async def test_who_moves_to_a_zone_whose_window_is_closed_waits_for_its_opening(
     assert rows(db, "status, due_at") == [("scheduled", datetime.fromisoformat("2026-11-24T18:00+00:00"))]
 
 
+async def test_who_moves_west_on_the_day_of_a_skipped_time_does_not_get_it_twice(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    clocks.set("2027-03-28 00:00+00")
+    campaign(db, schedule="cron", cron_expression="30 2 * * *")
+    member(db, zone="Europe/Berlin")
+    await rig.tick("campaigns")
+    clocks.set("2027-03-28 01:30+00")  # 03:30, there is no 02:30
+    await rig.tick("campaigns", "dispatch")
+    assert rows(db) == [("sent",)]
+
+    clocks.set("2027-03-28 01:35+00")
+    db.execute("update public.campaign_members set timezone = 'America/New_York'")
+    for at in ("2027-03-28 06:30+00", "2027-03-28 07:30+00"):  # 02:30 and 03:30 there
+        clocks.set(at)
+        await rig.tick("campaigns", "dispatch")
+
+    assert rows(db) == [("sent",)]
+
+
 async def test_a_member_removed_and_added_again_may_still_be_told_but_never_twice(db: Connection, rig: Rig) -> None:
     once(db)
     for _ in range(3):

@@ -55,10 +55,11 @@ def test_the_times_of_a_cron_are_each_wall_clock_time_once_and_in_order(
     db: Connection, zone: str, after: datetime, minutes: set[int], hours: set[int]
 ) -> None:
     until = after + timedelta(days=3)
+    cron = f"{','.join(map(str, sorted(minutes)))} {','.join(map(str, sorted(hours)))} * * *"
     answered = db.execute(
-        "select t from outbox_engine.cron_times(outbox_engine.read_cron(%s), %s, %s, %s, 1000)"
-        " with ordinality x (t, n) order by n",
-        [f"{','.join(map(str, sorted(minutes)))} {','.join(map(str, sorted(hours)))} * * *", zone, after, until],
+        "select t, outbox_engine.named_time(%s, t, %s)"
+        " from outbox_engine.cron_times(outbox_engine.read_cron(%s), %s, %s, %s, 1000) with ordinality x (t, n) order by n",
+        [cron, zone, cron, zone, after, until],
     ).fetchall()
 
     first = after.astimezone(ZoneInfo(zone)).date() - timedelta(days=2)
@@ -68,7 +69,11 @@ def test_the_times_of_a_cron_are_each_wall_clock_time_once_and_in_order(
         for hour in hours
         for minute in minutes
     }
-    assert [at for (at,) in answered] == sorted(at for at in wanted if after < at <= until)
+    assert [at for at, _ in answered] == sorted(at for at in wanted if after < at <= until)
+    for at, named in answered:
+        assert isinstance(named, datetime)
+        assert (named.minute in minutes, named.hour in hours) == (True, True)
+        assert named.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) == at
 
 
 @relaxed
