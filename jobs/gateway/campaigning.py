@@ -65,6 +65,15 @@ class Odd:
 
 
 @dataclass(frozen=True, slots=True)
+class AbbreviatedZone:
+    """Members in a zone without summer time, whose name people say for the clock of a ``place`` that has it."""
+
+    zone: str
+    place: str
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """What is to come of one stretch of members, by country, and what is not, by problem.
 
@@ -83,6 +92,7 @@ class Costs:
     template: str
     warning: str | None
     odd: tuple[Odd, ...]
+    abbreviated_zones: tuple[AbbreviatedZone, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +225,7 @@ class Campaigning:
                 template=answer["template"],
                 warning=answer["warning"],
                 odd=tuple(Odd(**row) for row in answer["beyond_gsm7"]),
+                abbreviated_zones=tuple(AbbreviatedZone(**row) for row in answer["abbreviated_zones"]),
             )
             after = answer["next"]
 

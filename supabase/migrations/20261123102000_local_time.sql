@@ -3,21 +3,26 @@
 -- A local time that a clock change skips moves forward by as much as was skipped. Of two instants that show the same local
 -- time, the first counts. (PostgreSQL alone takes the second.)
 
--- Abbreviations that the tz database has as names too, from before it had places, and a place that each may stand for. Some are an
--- offset that never changes and some change with clocks that are not everybody's who says so: the east coast's EST stays on
--- winter's time in summer, and so does London's GMT. They are refused; a country's own old name (Japan, Cuba) is a place.
+-- A zone as it is kept. PostgreSQL takes these four names of the tz database for abbreviations, which stay on winter's time all
+-- summer; the tz database makes them links to these places.
+create function outbox_engine.zone_as_kept(p_name text) returns text
+language sql immutable set search_path = ''
+as $$
+  select case
+    when p_name in ('CET', 'MET') then 'Europe/Brussels'
+    when p_name = 'EET' then 'Europe/Athens'
+    when p_name = 'WET' then 'Europe/Lisbon'
+    else p_name
+  end
+$$;
+
+-- The place somebody may mean who names a zone that has no summer time, where people say its name for a clock that has.
 create function outbox_engine.place_of_abbreviation(p_name text) returns text
 language sql immutable set search_path = ''
 as $$
   select case
-    when p_name in ('EST', 'EST5EDT') then 'America/New_York'
-    when p_name = 'CST6CDT' then 'America/Chicago'
-    when p_name in ('MST', 'MST7MDT') then 'America/Denver'
-    when p_name = 'PST8PDT' then 'America/Los_Angeles'
-    when p_name = 'HST' then 'Pacific/Honolulu'
-    when p_name in ('CET', 'MET') then 'Europe/Berlin'
-    when p_name = 'EET' then 'Europe/Athens'
-    when p_name = 'WET' then 'Europe/Lisbon'
+    when p_name = 'EST' then 'America/New_York'
+    when p_name = 'MST' then 'America/Denver'
     when p_name in ('GMT', 'GMT0', 'GMT+0', 'GMT-0', 'Greenwich') then 'Europe/London'
   end
 $$;
@@ -30,8 +35,7 @@ create table outbox_engine.zones (
 alter table outbox_engine.zones enable row level security;
 insert into outbox_engine.zones (name)
 select name from pg_catalog.pg_timezone_names
-where name !~ '^(posix|right)/' and name not in ('Factory', 'localtime', 'posixrules')
-  and outbox_engine.place_of_abbreviation(name) is null;
+where name !~ '^(posix|right)/' and name not in ('Factory', 'localtime', 'posixrules');
 
 -- Called by the checks of campaigns and members. Zones that a newer tz database brought are learned when first named; the
 -- server's own list takes a tenth of a second to read, so it is asked only then.
@@ -42,7 +46,7 @@ begin
   if exists (select from outbox_engine.zones where name = p_name) then
     return true;
   end if;
-  if p_name !~ '^[A-Z][A-Za-z0-9_+/-]+$' or p_name in ('Factory') or outbox_engine.place_of_abbreviation(p_name) is not null then
+  if p_name !~ '^[A-Z][A-Za-z0-9_+/-]+$' or p_name in ('Factory') then
     return false;
   end if;
   insert into outbox_engine.zones (name)
@@ -58,8 +62,6 @@ language sql volatile set search_path = ''
 as $$
   select case
     when p_name is null or outbox_engine.is_zone(p_name) then null
-    when outbox_engine.place_of_abbreviation(p_name) is not null
-    then format('timezone %L is an abbreviation; name a place, such as %s', p_name, outbox_engine.place_of_abbreviation(p_name))
     else format('timezone %L is not in the tz database; its names are such as %s', left(p_name, 64), coalesce(
       (select min(name) from outbox_engine.zones
       where right(lower(name), char_length(p_name) + 1) = '/' || lower(replace(p_name, ' ', '_')) and p_name <> ''),

@@ -96,9 +96,11 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
-  v_rescheduled boolean := tg_op = 'UPDATE' and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
-    is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
+  v_rescheduled boolean;
 begin
+  new.timezone := outbox_engine.zone_as_kept(new.timezone);
+  v_rescheduled := tg_op = 'UPDATE' and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
+    is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
   new.priority := coalesce(new.priority, 200);
   new.late_policy := coalesce(new.late_policy, 'send');
   new.late_limit := coalesce(new.late_limit, '1 hour');

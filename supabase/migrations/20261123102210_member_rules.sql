@@ -28,6 +28,7 @@ declare
   v_problem text;
 begin
   new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
+  new.timezone := outbox_engine.zone_as_kept(new.timezone);
   if tg_op = 'UPDATE' then
     if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
       perform outbox_engine.refuse(

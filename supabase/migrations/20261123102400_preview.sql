@@ -231,7 +231,7 @@ end
 $$;
 
 -- Called by `outbox campaign preview` and `start`, a stretch of members at a time, until `next` is null: what is to come by
--- country, and by problem; the campaign's `status` and `schedule`; the template's warning, and, where not all its texts do, the characters for which texts leave GSM-7, each with whether
+-- country, and by problem; members in a zone without summer time whose name people say for a clock with one; the campaign's `status` and `schedule`; the template's warning, and, where not all its texts do, the characters for which texts leave GSM-7, each with whether
 -- `plain` would replace it and the first member whose value it is; and `countries_told`, the lists of countries that processes go by,
 -- null for all. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages they stop
 -- depends on what else goes out.
@@ -268,6 +268,16 @@ begin
       from texts t
       where not v_all_odd and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
       group by 1, 2
+    ),
+    abbreviated as (
+      select z.zone, outbox_engine.place_of_abbreviation(z.zone) as place, count(*) as members
+      from (
+        select coalesce(m.timezone, v_campaign.timezone) as zone
+        from public.campaign_members m
+        where m.campaign = v_campaign.name and m.external_id = any (v_members)
+      ) z
+      where outbox_engine.place_of_abbreviation(z.zone) is not null
+      group by z.zone
     )
     select jsonb_build_object(
       'status', (select c.status from public.campaigns c where c.name = v_campaign.name),
@@ -280,6 +290,7 @@ begin
       'template', v_campaign.template,
       'warning', v_template.warning,
       'beyond_gsm7', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]') from odd x),
+      'abbreviated_zones', (select coalesce(jsonb_agg(to_jsonb(x) order by x.zone), '[]') from abbreviated x),
       'next', case when cardinality(v_members) = p_most then v_members[p_most] end));
 end
 $$;

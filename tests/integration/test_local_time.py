@@ -14,18 +14,17 @@ from zoneinfo import ZoneInfo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.campaigns import campaign, member, template
 from tests.stack import Connection
 
 YEARS = (2012, 2038)
 CHANGES_A_ZONE = 4
-ABBREVIATIONS = {
-    *("EST", "MST", "HST", "EST5EDT", "CST6CDT", "MST7MDT", "PST8PDT", "CET", "MET", "EET", "WET"),
-    *("GMT", "GMT0", "GMT+0", "GMT-0", "Greenwich"),
-}
-"""Names of the tz database that are no places."""
+KEPT_AS = {"CET": "Europe/Brussels", "MET": "Europe/Brussels", "EET": "Europe/Athens", "WET": "Europe/Lisbon"}
+"""Names that PostgreSQL takes for abbreviations of winter's time, and the places that the tz database links them to."""
 DIFFERENT = {"America/Havana", "Cuba", "America/Inuvik", "America/Rainy_River", "America/Winnipeg", "Canada/Central"}
 """Zones of which the locked tzdata says otherwise than the local stack's PostgreSQL, whose tz database is older."""
 ZONES = sorted({*resources.files("tzdata").joinpath("zones").read_text().split()} - {"Factory", "localtime"})
+EVERY_MONTH = [datetime(2027, month, 15) for month in range(1, 13)]
 AROUND = [timedelta(minutes=m) for m in (-61, -60, -31, -30, -1, 0, 1, 15, 29, 30, 31, 59, 60, 61, 90, 119, 120, 121)]
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -33,11 +32,11 @@ relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[Health
 def test_every_zone_of_the_tz_database_is_known(db: Connection) -> None:
     known = {name for (name,) in db.execute("select name from outbox_engine.zones")}
 
-    assert set(ZONES) - known == ABBREVIATIONS
+    assert set(ZONES) - known == set()
 
 
 def test_all_zones_but_those_named_here_are_compared(db: Connection) -> None:
-    assert set(ZONES) - set(shared_zones(db)) == ABBREVIATIONS | DIFFERENT
+    assert set(ZONES) - set(shared_zones(db)) == {*KEPT_AS} | DIFFERENT
 
 
 def test_what_is_no_zone_is_no_zone(db: Connection) -> None:
@@ -46,17 +45,22 @@ def test_what_is_no_zone_is_no_zone(db: Connection) -> None:
     assert one(db, "select outbox_engine.is_zone('Asia/Kathmandu')")
 
 
-def test_an_abbreviation_is_no_zone_though_the_tz_database_has_its_name(db: Connection) -> None:
-    for name in sorted(ABBREVIATIONS):
-        assert not one(db, "select outbox_engine.is_zone(%s)", [name]), name
-        assert "is an abbreviation; name a place, such as" in one(db, "select outbox_engine.zone_problem(%s)", [name])
-    for name in ("UTC", "Etc/UTC", "Etc/GMT+3", "Japan", "Cuba", "GB", "W-SU"):
-        assert one(db, "select outbox_engine.is_zone(%s)", [name]), name
+def test_names_that_postgresql_takes_for_abbreviations_are_kept_as_the_places_they_are_links_to(db: Connection) -> None:
+    template(db)
+    campaign(db, timezone="CET")
+    for name in KEPT_AS:
+        member(db, name, zone=name)
+
+    assert one(db, "select timezone from public.campaigns") == "Europe/Brussels"
+    kept = db.execute("select external_id, timezone from public.campaign_members").fetchall()
+    assert {str(name): str(place) for name, place in kept} == KEPT_AS
+    for name, place in KEPT_AS.items():
+        assert [ZoneInfo(name).utcoffset(day) for day in EVERY_MONTH] == [ZoneInfo(place).utcoffset(day) for day in EVERY_MONTH]
 
 
 def test_who_names_no_zone_is_told_which_one_may_be_meant(db: Connection) -> None:
     for name, says in {
-        "EST": "timezone 'EST' is an abbreviation; name a place, such as America/New_York",
+        "PST": "timezone 'PST' is not in the tz database; its names are such as America/New_York",
         "Berlin": "timezone 'Berlin' is not in the tz database; its names are such as Europe/Berlin",
         "new york": "timezone 'new york' is not in the tz database; its names are such as America/New_York",
         "UTC+3": "timezone 'UTC+3' is not in the tz database; its names are such as America/New_York",

@@ -242,3 +242,18 @@ async def test_the_list_shows_when_a_message_is_due_and_not_when_its_row_is_made
     await rig.tick("campaigns")
     assert statuses(db) == {"scheduled": 1}
     assert next_at(db) == "2027-01-15T16:00:00+00:00"
+
+
+def test_members_in_a_zone_that_has_no_summer_time_though_people_say_its_name_for_one_that_has_are_counted(
+    db: Connection,
+) -> None:
+    campaign(db, timezone="GMT")
+    for external_id, zone in {"a": "EST", "b": "EST", "c": "America/New_York", "d": None, "e": "EST5EDT"}.items():
+        member(db, external_id, number(1), zone=zone)
+
+    answer: Any = db.execute("select public.outbox_campaign_costs('c', '', 10)").fetchone()
+
+    assert answer[0]["abbreviated_zones"] == [
+        {"zone": "EST", "place": "America/New_York", "members": 2},
+        {"zone": "GMT", "place": "Europe/London", "members": 1},
+    ]

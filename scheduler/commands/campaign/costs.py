@@ -18,7 +18,8 @@ _CHARACTERS_NAMED = 5
 class Total:
     """The whole campaign, before caps and budgets. Of a cron campaign, one time of each member.
 
-    ``warnings`` say in words which characters make texts take more than twice the parts. ``countries_told`` are the lists that
+    ``warnings`` say in words which characters make texts take more than twice the parts, and whose zone may not be the one that
+    was meant. ``countries_told`` are the lists that
     the running processes go by. Of an ended campaign nothing is to come.
     """
 
@@ -48,6 +49,7 @@ async def count(campaigns: Campaigning, name: str) -> Total:
     problems: Counter[str | None] = Counter()
     warnings: list[str] = []
     odd: dict[str, Odd] = {}
+    zones: Counter[tuple[str, str]] = Counter()
     told: tuple[tuple[str, ...] | None, ...] = ()
     with progress("members counted", None) as show:
         async for costs in campaigns.costs(name):
@@ -60,6 +62,7 @@ async def count(campaigns: Campaigning, name: str) -> Total:
             for one in costs.odd:
                 before = odd.get(one.character, one)
                 odd[one.character] = replace(before, messages=one.messages + (before.messages if before is not one else 0))
+            zones.update({(zone.zone, zone.place): zone.members for zone in costs.abbreviated_zones})
             show(members)
     return Total(
         status=status,
@@ -67,7 +70,7 @@ async def count(campaigns: Campaigning, name: str) -> Total:
         members=members,
         countries=tuple(Counted(country, messages[country], amount) for country, amount in parts.most_common()),
         problems=tuple(Counted(problem, amount) for problem, amount in problems.most_common()),
-        warnings=(*warnings, *_in_words(odd.values())),
+        warnings=(*warnings, *_in_words(odd.values()), *_zones_in_words(zones)),
         countries_told=told,
     )
 
@@ -84,6 +87,12 @@ def _in_words(odd: Iterable[Odd]) -> Iterator[str]:
     if by_messages[_CHARACTERS_NAMED:]:
         more = sum(one.messages for one in by_messages[_CHARACTERS_NAMED:])
         yield f"{len(by_messages) - _CHARACTERS_NAMED:,} other characters are not in GSM-7 either, in {more:,} texts"
+
+
+def _zones_in_words(zones: Counter[tuple[str, str]]) -> Iterator[str]:
+    for (zone, place), members in sorted(zones.items()):
+        who = "1 member is" if members == 1 else f"{members:,} members are"
+        yield f"{who} in {zone}, which has no summer time; {place} has"
 
 
 def table_of(countries: tuple[Counted, ...]) -> RenderableType:
