@@ -27,7 +27,7 @@ as $$
       parameters = coalesce(r.parameters, o.parameters),
       status = case when r.wished then 'cancelled' when o.expires_at <= r.now then 'expired'
         when r.attempts >= 5 then 'failed' else 'pending' end,
-      error = case when r.wished then r.reason when o.expires_at <= r.now then 'expired before it could be sent' else p_detail end,
+      error = case when r.wished then coalesce(r.reason, o.error) when o.expires_at <= r.now then 'expired before it could be sent' else p_detail end,
       finalized_at = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then r.now end,
       queue = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then null
         when p_delay > '0' then 'w' else 'r' end::"char",
@@ -113,6 +113,7 @@ language plpgsql set search_path = ''
 as $$
 declare
   v_all_sent boolean;
+  v_late bigint[];
 begin
   with members as materialized (
     select m.outbox_id, m.recipient, d.id, d.batch_id
@@ -145,10 +146,17 @@ begin
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
     where d.id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = d.id and o.batch_id is null and o.finalized_at is not null
-    returning o.id, d.batch_id, d.id as dispatch_id, o.status
+    returning o.id, o.campaign, d.batch_id, d.id as dispatch_id, o.status
+  ),
+  trail as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
+    select id, p_now, p_source, 'accepted', status, batch_id, dispatch_id from late
   )
-  insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
-  select id, p_now, p_source, 'accepted', status, batch_id, dispatch_id from late;
+  select array_agg(id) into v_late from late where campaign is not null;
+  -- A campaign may have given their times to others.
+  if v_late is not null then
+    perform outbox_engine.take_times_again(v_late, p_now);
+  end if;
 
   -- Rows that are elsewhere by now. Whether it is a double depends on what becomes of the other dispatch.
   insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
@@ -184,7 +192,10 @@ language sql set search_path = ''
 as $$
   with told as (
     insert into public.outbox_events (outbox_id, at, source, event, batch_id, dispatch_id, detail)
-    select x.outbox_id, p_now, 'engine', 'double', x.batch_id, x.dispatch_id, 'the provider accepted this message twice'
+    select x.outbox_id, p_now, 'engine', 'double', x.batch_id, x.dispatch_id,
+      case when exists (select from outbox_engine.dispatch_members m where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id)
+        then 'the provider accepted this message twice'
+        else 'the provider accepted an earlier message for the same time too' end
     from outbox_engine.doubles x
     join public.outbox o on o.id = x.outbox_id
     where x.confirmed_at = p_now

@@ -93,6 +93,7 @@ begin
   where dispatch_id is not null;
   delete from outbox_engine.doubles where outbox_id = any (v_ids);
   delete from outbox_engine.campaign_sends where outbox_id = any (v_ids);
+  delete from outbox_engine.replaced_messages where outbox_id = any (v_ids);
   delete from outbox_engine.dispatches d
   where d.id = any (v_dispatches) and not exists (select from outbox_engine.dispatch_members m where m.dispatch_id = d.id);
 
@@ -127,7 +128,9 @@ begin
       finalized_at = case o.status when 'delivered' then o.finalized_at end,
       reported_rank = case o.status when 'delivered' then o.reported_rank end,
       queue = null, error = null
+    -- Not where it was another message for the same time that turned up: this one was not sent.
     from theirs t
+    join outbox_engine.dispatch_members m on m.dispatch_id = t.dispatch_id and m.outbox_id = t.outbox_id
     where o.id = t.outbox_id
     returning o.id, o.status, o.batch_id, o.dispatch_id
   ),
@@ -139,6 +142,8 @@ begin
   if v_rows is null then
     return;
   end if;
+  perform outbox_engine.take_times_again(v_rows, p_now);
+  perform outbox_engine.tell_doubles(p_now);
   update outbox_engine.dispatches set ask_at = p_now where id = any (v_dispatches);
   -- What was reported of it before.
   perform outbox_engine.apply_news(array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),

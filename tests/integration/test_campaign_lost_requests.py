@@ -1,0 +1,235 @@
+"""A campaign's message that was taken back, and whose lost request turns up after its time was given to another message."""
+
+from typing import Any
+
+import pytest
+
+from tests.campaigns import campaign, member, reasons, rows, template
+from tests.engine import Clocks, Rig, column, number, trail
+from tests.stack import Connection
+
+NOW = "2026-11-24 12:00+00"
+WHY = "an earlier message for this time turned out to have been sent"
+CLAIM = """
+    select public.outbox_claim(
+      gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 600, 20, 8::smallint, 1000::smallint, 1000, null, 6000, null, false)
+"""
+
+
+@pytest.fixture(autouse=True)
+def noon(db: Connection, clocks: Clocks) -> None:
+    clocks.set(NOW)
+    template(db)
+    db.execute("alter sequence public.outbox_id_seq restart")  # whatever a test that left no message did
+
+
+async def test_what_waits_for_the_same_time_is_withdrawn(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    lost = await taken_back_and_made_anew(db, rig, clocks)
+
+    look(db, lost, ["B1"])
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db, "id, status, batch_id, error") == [
+        (1, "cancelled", "B1", "the member was removed from the campaign"),
+        (2, "cancelled", None, WHY),
+    ]
+    assert trail(db, 2) == ["cancelled"]
+    assert occurrences(db) == [(1, False)]
+    assert reasons(db) == [None]
+    assert rig.simulator.summary().messages == 0
+    assert (doubles(db), alarms(db)) == ([], [])
+    report(db, "B1", "delivered")
+    assert rows(db) == [("delivered",), ("cancelled",)]
+    clocks.move("91 days")
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+    assert rows(db) == db.execute("select * from outbox_engine.replaced_messages").fetchall() == []
+
+
+async def test_what_is_in_a_request_for_the_same_time_is_a_double_once_it_is_accepted(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    lost = await taken_back_and_made_anew(db, rig, clocks)
+    second = claim(db)
+
+    look(db, lost, ["B1"])
+    assert (doubles(db, confirmed=True), alarms(db)) == ([], [])
+    accept(db, second, "B2")
+
+    assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("sent", "B2")]
+    assert doubles(db, confirmed=True) == [(2, "B1")]
+    assert alarms(db) == [("message.double", [2])]
+    assert trail(db, 2)[-2:] == ["accepted", "double"]
+
+
+@pytest.mark.parametrize("how", ["given back", "refused"])
+async def test_what_comes_back_from_a_request_for_the_same_time_does_not_go_out(
+    db: Connection, rig: Rig, clocks: Clocks, how: str
+) -> None:
+    lost = await taken_back_and_made_anew(db, rig, clocks)
+    second = claim(db)
+    look(db, lost, ["B1"])
+
+    if how == "given back":
+        db.execute("select public.outbox_release(array[%s::uuid], array[%s])", [second["dispatch_id"], second["lease_token"]])
+    else:
+        db.execute(
+            "select public.outbox_refuse(%s::uuid, %s, 'throttled', 'HTTP 429', 429::smallint, 1, 'w', 600)",
+            [second["dispatch_id"], second["lease_token"]],
+        )
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+    clocks.move("2 minutes")
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("cancelled", None)]
+    assert column(db, "error", 2) == WHY
+    assert occurrences(db) == [(1, False)]
+    assert (doubles(db), alarms(db)) == ([], [])
+
+
+async def test_what_already_went_out_for_the_same_time_is_a_double(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    lost = await taken_back_and_made_anew(db, rig, clocks)
+    accept(db, claim(db), "B2")
+
+    look(db, lost, ["B1"])
+
+    assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("sent", "B2")]
+    assert doubles(db, confirmed=True) == [(2, "B1")]
+    assert alarms(db) == [("message.double", [2])]
+    assert occurrences(db) == [(2, False)]
+    look(db, lost, ["B1"])
+    assert alarms(db) == [("message.double", [2])]
+
+
+async def test_a_time_whose_message_turns_up_is_not_given_to_another(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    lost = await in_a_lost_request(db, rig)
+    db.execute("delete from public.campaign_members")
+    find_nothing(db, clocks, lost)
+    assert occurrences(db) == [(1, True)]
+
+    look(db, lost, ["B1"])
+    member(db)
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db, "status, batch_id") == [("cancelled", "B1")]
+    assert occurrences(db) == [(1, False)]
+
+
+async def test_each_of_several_messages_for_one_time_is_counted(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """The first two are lost and turn up, the third goes out."""
+    first = await taken_back_and_made_anew(db, rig, clocks)
+    second = claim(db)
+    doubt(db, second)
+    db.execute("delete from public.campaign_members")
+    member(db)
+    find_nothing(db, clocks, second)
+    await rig.tick("campaigns")
+    accept(db, claim(db), "B3")
+
+    look(db, first, ["B1"])
+    look(db, second, ["B2"])
+
+    assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("cancelled", "B2"), ("sent", "B3")]
+    assert doubles(db, confirmed=True) == [(3, "B1"), (3, "B2")]
+
+
+async def test_an_attempt_that_turns_up_after_a_later_one_was_taken_back_keeps_its_time_too(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    lost = await in_a_lost_request(db, rig)
+    find_nothing(db, clocks, lost)
+    second = claim(db)
+    db.execute("delete from public.campaign_members")
+    member(db)
+    look(db, lost, ["B1"])
+    db.execute("select public.outbox_release(array[%s::uuid], array[%s])", [second["dispatch_id"], second["lease_token"]])
+    db.execute("select public.outbox_expand_campaigns(1000)")
+    assert rows(db) == [("cancelled",), ("pending",)]
+
+    db.execute(CLAIM)
+
+    assert rows(db, "status, batch_id") == [("sent", "B1"), ("cancelled", None)]
+    assert occurrences(db) == [(1, False)]
+    assert (doubles(db), alarms(db)) == ([], [])
+
+
+async def taken_back_and_made_anew(db: Connection, rig: Rig, clocks: Clocks) -> dict[str, Any]:
+    """The member is removed and added again while nobody knows what became of the request; two looks find nothing."""
+    lost = await in_a_lost_request(db, rig)
+    db.execute("delete from public.campaign_members")
+    member(db)
+    find_nothing(db, clocks, lost)
+    await rig.tick("campaigns")
+    assert rows(db) == [("cancelled",), ("pending",)]
+    assert occurrences(db) == [(2, False)]
+    return lost
+
+
+async def in_a_lost_request(db: Connection, rig: Rig) -> dict[str, Any]:
+    campaign(db, schedule="once", starts_at=NOW, late_limit="5 hours")
+    member(db)
+    await rig.tick("campaigns")
+    lost = claim(db)
+    doubt(db, lost)
+    return lost
+
+
+def claim(db: Connection) -> dict[str, Any]:
+    row = db.execute(CLAIM).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    (dispatch,) = row[0]["dispatches"]
+    return dict(dispatch)
+
+
+def doubt(db: Connection, dispatch: dict[str, Any]) -> None:
+    db.execute(
+        "select public.outbox_doubt(array[%s]::uuid[], array[%s], array['timeout'], 1)",
+        [dispatch["dispatch_id"], dispatch["lease_token"]],
+    )
+
+
+def accept(db: Connection, dispatch: dict[str, Any], batch: str) -> None:
+    db.execute("select public.outbox_accept(array[%s::uuid], array[%s], 'w', 600, 300)", [dispatch["dispatch_id"], batch])
+
+
+def find_nothing(db: Connection, clocks: Clocks, dispatch: dict[str, Any]) -> None:
+    for _ in range(2):
+        clocks.move("30 seconds")
+        look(db, dispatch, [])
+
+
+def look(db: Connection, dispatch: dict[str, Any], batches: list[str]) -> None:
+    """As if the list had shown these batches for the dispatch, or none."""
+    row = db.execute("select public.outbox_claim_looks('sinch', 'p', 'h', 1, 100::smallint)").fetchone()
+    assert row is not None
+    assert isinstance(row[0], list)
+    tokens = {taken["dispatch_id"]: taken["lease_token"] for taken in row[0]}
+    db.execute(
+        "select public.outbox_record_look(%s::uuid, %s, %s::text[], %s::text[], 20, 300)",
+        [dispatch["dispatch_id"], tokens.get(dispatch["dispatch_id"], "0"), batches, [number(1)] * len(batches)],
+    )
+
+
+def report(db: Connection, batch: str, status: str) -> None:
+    db.execute(
+        "select public.outbox_record_reports('webhook', array[%s], array[%s], array[%s], array['0'], array[''], array[''],"
+        " array['{}'])",
+        [batch, number(1), status],
+    )
+
+
+def occurrences(db: Connection) -> list[tuple[Any, ...]]:
+    return db.execute("select outbox_id, taken_back from public.campaign_occurrences").fetchall()
+
+
+def doubles(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]:
+    return db.execute(
+        "select outbox_id, batch_id from outbox_engine.doubles where confirmed_at is not null or not %s order by 1, 2",
+        [confirmed],
+    ).fetchall()
+
+
+def alarms(db: Connection) -> list[tuple[Any, ...]]:
+    return db.execute(
+        "select kind, detail -> 'outbox_ids' from outbox_engine.alarms where kind = 'message.double' order by id"
+    ).fetchall()
