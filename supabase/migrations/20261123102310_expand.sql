@@ -231,7 +231,15 @@ as $$
   where c.name = f.name
 $$;
 
--- Called by the campaigns job until `more` is false: at most one chunk of members, so that nobody else waits for long.
+-- In which round each campaign last had a chunk. Campaigns take turns, so that none waits for another's hundred thousand members.
+create table outbox_engine.campaign_turns (
+  campaign text primary key references public.campaigns (name) on delete cascade,
+  round bigint not null
+);
+alter table outbox_engine.campaign_turns enable row level security;
+
+-- Called by the campaigns job until `more` is false: at most one chunk of members, so that nobody else waits for long. Each campaign
+-- that is due gets one in every round, the most urgent first, and of these the one that is due longest.
 create function public.outbox_expand_campaigns(p_most integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -258,14 +266,22 @@ begin
   end loop;
 
   for v_campaign in
-    select * from public.campaigns c
-    where c.status = 'active' and exists (
-      select from public.campaign_members m where m.campaign = c.name and m.next_at <= v_now + interval '1 minute')
-    order by c.priority, c.name
-    for share skip locked
+    select c.*
+    from public.campaigns c
+    cross join lateral (select min(m.next_at) as since from public.campaign_members m where m.campaign = c.name) due
+    left join outbox_engine.campaign_turns t on t.campaign = c.name
+    where c.status = 'active' and due.since <= v_now + interval '1 minute'
+    order by coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false), c.priority, due.since, c.name
+    for share of c skip locked
   loop
     v_count := outbox_engine.expand_or_tell(v_campaign, v_now, p_most);
     if v_count > 0 then
+      -- A new round begins with whoever is served twice. Whoever is just serving the same campaign notes it, and is not waited for.
+      if pg_try_advisory_xact_lock(hashtext('outbox campaign turn'), hashtext(v_campaign.name)) then
+        insert into outbox_engine.campaign_turns as t (campaign, round)
+        select v_campaign.name, coalesce(max(x.round), 1) from outbox_engine.campaign_turns x
+        on conflict (campaign) do update set round = greatest(t.round + 1, excluded.round);
+      end if;
       return jsonb_build_object('campaign', v_campaign.name, 'members', v_count, 'more', true);
     end if;
   end loop;
