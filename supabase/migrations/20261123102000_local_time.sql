@@ -85,20 +85,32 @@ as $$
 $$;
 
 -- The instant at which a zone's wall clock shows this time: the first of two; in a gap, as long after the gap's start as the
--- time is. A zone's offset is below a day, so a day before and a day after lie on either side of whatever change there is.
--- Where two changes fall within those two days, the offset in between is tried as well.
+-- time is. Called for every member of a campaign, so where the clock runs on from the day before to the day after it takes
+-- PostgreSQL's answer, which is then the only one.
 create function outbox_engine.instant_of(p_local timestamp, p_zone text) returns timestamptz
 language plpgsql stable set search_path = ''
 as $$
 declare
+  v_at timestamptz := p_local at time zone p_zone;
+begin
+  if v_at at time zone p_zone = p_local
+    and (v_at - interval '24 hours') at time zone p_zone = p_local - interval '24 hours'
+    and (v_at + interval '24 hours') at time zone p_zone = p_local + interval '24 hours' then
+    return v_at;
+  end if;
+  return outbox_engine.instant_near_change(p_local, p_zone);
+end
+$$;
+
+-- The same anywhere, by trial. A zone's offset is below a day, so a day before and a day after lie on either side of whatever
+-- change there is. Where two changes fall within those two days, the offset in between is tried as well.
+create function outbox_engine.instant_near_change(p_local timestamp, p_zone text) returns timestamptz
+language plpgsql stable set search_path = ''
+as $$
+declare
   v_as_utc timestamptz := p_local at time zone 'UTC';
-  v_before interval := outbox_engine.utc_offset(v_as_utc - interval '24 hours', p_zone);
-  v_after interval := outbox_engine.utc_offset(v_as_utc + interval '24 hours', p_zone);
   v_candidate timestamptz;
 begin
-  if v_before = v_after and outbox_engine.utc_offset(v_as_utc - v_before, p_zone) = v_before then
-    return v_as_utc - v_before;
-  end if;
   select min(c.at) into v_candidate
   from (
     select v_as_utc - outbox_engine.utc_offset(v_as_utc + h * interval '4 hours', p_zone) as at
@@ -115,25 +127,24 @@ begin
     from generate_series(-6, 6) h
   ) c
   where c.at at time zone p_zone > p_local;
-  return coalesce(v_candidate, v_as_utc - v_before);
+  return coalesce(v_candidate, v_as_utc - outbox_engine.utc_offset(v_as_utc - interval '24 hours', p_zone));
 end
 $$;
 
 -- An instant moved by an offset: months, weeks and days on the wall clock of the zone, hours and less in real time. The day
 -- of a month that is too short becomes its last. Without a zone only the latter kind is possible.
 create function outbox_engine.moved_by(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  -- Not `= '0'`: a month less 30 days equals nothing, and is a day where the month has 31.
-  select case
-    when d.months = 0 and d.days = 0 then p_at + t.time
-    else outbox_engine.instant_of((p_at at time zone p_zone) + make_interval(months => d.months, days => d.days), p_zone) + t.time
-  end
-  from
-    (select (extract(year from p_offset) * 12 + extract(month from p_offset))::integer as months,
-      extract(day from p_offset)::integer as days) d,
-    (select make_interval(hours => extract(hour from p_offset)::integer, mins => extract(minute from p_offset)::integer,
-      secs => extract(second from p_offset)::double precision) as time) t
+declare
+  v_days interval := date_trunc('day', p_offset);
+begin
+  -- Intervals are compared as if a month had 30 days, so each kind is compared alone.
+  if extract(day from p_offset) = 0 and date_trunc('month', p_offset) = '0' then
+    return p_at + p_offset;
+  end if;
+  return outbox_engine.instant_of((p_at at time zone p_zone) + v_days, p_zone) + (p_offset - v_days);
+end
 $$;
 
 -- The first opening of a daily window that is not over at an instant: when it opens (the instant itself, where it is open
@@ -150,6 +161,9 @@ as $$
 declare
   v_start time := coalesce(p_start, '00:00');
   v_end time := coalesce(p_end, '24:00');
+  v_local timestamp := p_from at time zone p_zone;
+  v_offset interval := v_local - (p_from at time zone 'UTC');
+  v_steady boolean;
   v_day date;
   v_last date;
 begin
@@ -158,15 +172,23 @@ begin
     closes_at := 'infinity';
     return;
   end if;
-  v_day := (p_from at time zone p_zone)::date - 1;
+  -- Where no clock is changed from the opening of yesterday's window to the end of tomorrow's, their times are a matter of arithmetic.
+  v_steady := (p_from - interval '48 hours') at time zone p_zone = v_local - interval '48 hours'
+    and (p_from + interval '72 hours') at time zone p_zone = v_local + interval '72 hours';
+  v_day := v_local::date - 1;
   for v_tries in 0 .. 16 loop
     if p_days is null or extract(isodow from v_day) = any (p_days) then
       v_last := v_day;
       while p_start is null and v_last < v_day + 7 and extract(isodow from v_last + 1) = any (p_days) loop
         v_last := v_last + 1;
       end loop;
-      opens_at := outbox_engine.instant_of(v_day + v_start, p_zone);
-      closes_at := outbox_engine.instant_of(v_last + (v_end <= v_start)::integer + v_end, p_zone);
+      if v_steady and v_last <= v_local::date + 1 then
+        opens_at := (v_day + v_start - v_offset) at time zone 'UTC';
+        closes_at := (v_last + (v_end <= v_start)::integer + v_end - v_offset) at time zone 'UTC';
+      else
+        opens_at := outbox_engine.instant_of(v_day + v_start, p_zone);
+        closes_at := outbox_engine.instant_of(v_last + (v_end <= v_start)::integer + v_end, p_zone);
+      end if;
       if closes_at > p_from and closes_at > opens_at then
         opens_at := greatest(opens_at, p_from);
         return;
