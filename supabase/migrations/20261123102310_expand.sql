@@ -29,15 +29,9 @@ begin
     select t.*, dense_rank() over (order by zone, event_at, after) as kind from taken t
   ),
   kinds as materialized (
-    -- More times than can be worked off at once (a cron of minutes, after days of downtime) go on where the last one was.
-    select k.*, h.times, h.until,
-      case when h.until < v_until then p_now
-        else (select min(t) from outbox_engine.times_of(c, k.event_at, k.zone, v_until, 'infinity', 1) t) end as next_at
+    select k.*, h.times, h.handled_until, case when h.handled_until < v_until then p_now else h.next_at end as next_at
     from (select distinct kind, zone, event_at, after from due) k
-    cross join lateral (
-      select x.times, case when cardinality(x.times) = 300 then x.times[300] else v_until end as until
-      from (select array(select t from outbox_engine.times_of(c, k.event_at, k.zone, k.after, v_until, 300) t order by t) as times) x
-    ) h
+    cross join lateral outbox_engine.due_times(c, k.event_at, k.zone, k.after, v_until) h
   ),
   planned as materialized (
     select k.*, t.at, p.send_at, p.expires_at, p.problem, outbox_engine.stands_for(c, t.at, k.zone) as stands_for
@@ -75,7 +69,7 @@ begin
   ),
   moved_on as (
     update public.campaign_members m
-    set next_at = k.next_at, handled_until = k.until
+    set next_at = k.next_at, handled_until = k.handled_until
     from due d
     join kinds k using (kind)
     where m.campaign = c.name and m.external_id = d.external_id
