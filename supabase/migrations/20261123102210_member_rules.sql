@@ -147,9 +147,11 @@ create trigger outbox_6_campaign_cancelled after update on public.outbox for eac
 
 -- The instant after which a message is worth nothing: its event, where it announces one, and in any case three days.
 create function outbox_engine.expiry_of(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end)
+begin
+  return least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end);
+end
 $$;
 
 -- Locks what waits for these members by id, as everybody does who changes many messages: in another order, an edit of their campaign

@@ -148,12 +148,14 @@ $$;
 
 -- What the permanent proof knows a time by: cron's local time, so that it stays the same time when a member moves to another zone.
 create function outbox_engine.stands_for(c public.campaigns, p_at timestamptz, p_zone text) returns timestamp
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select case
+begin
+  return case
     when c.schedule = 'cron' then outbox_engine.named_time(c.cron_expression, p_at, coalesce(c.timezone, p_zone))
     else p_at at time zone 'UTC'
-  end
+  end;
+end
 $$;
 
 -- When a message that stands for `p_at` goes out, or why it does not: the first opening from now on, unless that is at or after
@@ -186,9 +188,11 @@ $$;
 
 -- Nobody is late for a member who came just now.
 create function outbox_engine.unless_new(p_problem text, p_came_at timestamptz, p_now timestamptz) returns text
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select case when p_problem = 'missed, and late_policy is skip' and p_came_at + interval '1 minute' >= p_now then null else p_problem end
+begin
+  return case when p_problem = 'missed, and late_policy is skip' and p_came_at + interval '1 minute' >= p_now then null else p_problem end;
+end
 $$;
 
 -- The coming messages of one member in order, at most `p_most`: the time each stands for, when it would go out if nothing came
@@ -228,9 +232,11 @@ $$;
 -- Whether a time was past when the member or the campaign came by it. Who joins a campaign that goes out once may still be
 -- within its limit.
 create function outbox_engine.came_too_late(c public.campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select p_at <= p_came_at - case c.schedule when 'once' then c.late_limit else '0' end
+begin
+  return p_at <= p_came_at - case c.schedule when 'once' then c.late_limit else '0' end;
+end
 $$;
 
 notify pgrst, 'reload schema';

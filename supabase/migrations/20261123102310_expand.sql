@@ -72,7 +72,8 @@ begin
     set next_at = k.next_at, handled_until = k.handled_until
     from due d
     join kinds k using (kind)
-    where m.campaign = c.name and m.external_id = d.external_id
+    -- By index: without the list, all members of the campaign would be read for each chunk.
+    where m.campaign = c.name and m.external_id = any (array(select external_id from due)) and m.external_id = d.external_id
   )
   select count(*), (select count(*) from occurred where outbox_id is not null) into v_count, v_messages from due;
   if v_messages > 0 then
