@@ -85,8 +85,8 @@ as $$
 $$;
 
 -- The instant at which a zone's wall clock shows this time: the first of two; in a gap, as long after the gap's start as the
--- time is. Called for every member of a campaign, so where the clock runs on from the day before to the day after it takes
--- PostgreSQL's answer, which is then the only one.
+-- time is. Called several times for each member of a campaign. PostgreSQL's answer is taken where the clock shows that time then,
+-- and ran on for a day before: so it is the first.
 create function outbox_engine.instant_of(p_local timestamp, p_zone text) returns timestamptz
 language plpgsql stable set search_path = ''
 as $$
@@ -94,8 +94,7 @@ declare
   v_at timestamptz := p_local at time zone p_zone;
 begin
   if v_at at time zone p_zone = p_local
-    and (v_at - interval '24 hours') at time zone p_zone = p_local - interval '24 hours'
-    and (v_at + interval '24 hours') at time zone p_zone = p_local + interval '24 hours' then
+    and (v_at - interval '24 hours') at time zone p_zone = p_local - interval '24 hours' then
     return v_at;
   end if;
   return outbox_engine.instant_near_change(p_local, p_zone);
@@ -172,7 +171,7 @@ begin
     closes_at := 'infinity';
     return;
   end if;
-  -- Where no clock is changed from the opening of yesterday's window to the end of tomorrow's, their times are a matter of arithmetic.
+  -- Where no clock changes between the opening of yesterday's window and the end of tomorrow's, it is a matter of arithmetic.
   v_steady := (p_from - interval '48 hours') at time zone p_zone = v_local - interval '48 hours'
     and (p_from + interval '72 hours') at time zone p_zone = v_local + interval '72 hours';
   v_day := v_local::date - 1;

@@ -123,6 +123,7 @@ def test_a_day_before_is_the_same_wall_time_on_both_days_of_a_clock_change(db: C
         ("2026-10-25T12:00:00+01:00", "-1 day"): "2026-10-24T12:00:00+02:00",
         ("2026-03-29T12:00:00+02:00", "-24 hours"): "2026-03-28T11:00:00+01:00",
         ("2026-03-31T09:00:00+02:00", "-1 month"): "2026-02-28T09:00:00+01:00",
+        ("2026-02-28T09:00:00+01:00", "1 month -30 days"): "2026-02-26T09:00:00+01:00",
         ("2026-04-05T09:00:00+02:00", "-1 week -2 hours"): "2026-03-29T07:00:00+02:00",
         ("2026-03-30T02:30:00+02:00", "-1 day"): "2026-03-29T03:30:00+02:00",
         ("2026-10-26T02:30:00+01:00", "-1 day"): "2026-10-25T02:30:00+02:00",
@@ -173,6 +174,44 @@ def test_a_window_opens_when_its_definition_says(
     assert row == opening(now, begins, ends, days, zone)
 
 
+@relaxed
+@given(data=st.data())
+def test_near_and_far_from_changes_the_short_way_to_an_instant_answers_what_the_careful_search_does(
+    db: Connection, data: st.DataObject
+) -> None:
+    asked = data.draw(st.lists(zones_and_moments(shared_zones(db)), min_size=10, max_size=50))
+    apart = db.execute(
+        "select z, t, outbox_engine.instant_of(t, z), outbox_engine.instant_near_change(t, z)"
+        " from unnest(%s::text[], %s::timestamp[]) u (z, t)"
+        " where outbox_engine.instant_of(t, z) is distinct from outbox_engine.instant_near_change(t, z)",
+        [[zone for zone, _ in asked], [moment for _, moment in asked]],
+    ).fetchall()
+
+    assert apart == []
+
+
+@relaxed
+@given(
+    data=st.data(),
+    start=st.one_of(st.none(), st.integers(0, 1439)),
+    length=st.integers(1, 1439),
+    days=st.one_of(st.none(), st.sets(st.integers(1, 7), min_size=1)),
+)
+def test_near_and_far_from_changes_of_any_zone_a_window_opens_when_its_definition_says(
+    db: Connection, data: st.DataObject, start: int | None, length: int, days: set[int] | None
+) -> None:
+    begins = None if start is None else clock_time(start)
+    ends = None if start is None else clock_time((start + length) % 1440)
+    for zone, moment in data.draw(st.lists(zones_and_moments(shared_zones(db)), min_size=5, max_size=20)):
+        now = moment.replace(tzinfo=UTC)
+        row = db.execute(
+            "select opens_at, nullif(closes_at, 'infinity') from outbox_engine.opening(%s, %s, %s, %s::smallint[], %s)",
+            [now, begins, ends, None if days is None else sorted(days), zone],
+        ).fetchone()
+
+        assert row == opening(now, begins, ends, days, zone), (now, zone)
+
+
 def test_a_window_holds_its_ends_across_midnight_and_clock_changes(db: Connection) -> None:
     def ask(at: str, begins: str | None, ends: str | None, days: list[int] | None = None) -> tuple[Any, ...]:
         row = db.execute(
@@ -203,6 +242,9 @@ def test_a_window_holds_its_ends_across_midnight_and_clock_changes(db: Connectio
         berlin("2026-10-25T02:30:00+02:00"),
         berlin("2026-10-25T04:00:00+01:00"),
     )
+    # The first 02:45 ends it, also when the clock shows 02:30 again.
+    assert ask("2026-10-25T02:30:00+02:00", "01:00", "02:45")[0] == berlin("2026-10-25T02:30:00+02:00")
+    assert ask("2026-10-25T02:30:00+01:00", "01:00", "02:45")[0] == berlin("2026-10-26T01:00:00+01:00")
 
 
 # What the functions must answer, said a second time in Python.
@@ -239,6 +281,18 @@ def opening(
         if closes > now and closes > opens:
             return max(opens, now), closes
     raise AssertionError("a window that never opens")
+
+
+@st.composite
+def zones_and_moments(draw: st.DrawFn, zones: list[str]) -> tuple[str, datetime]:
+    """A zone and a time in it, in most cases within days of one of its changes."""
+    zone = draw(st.sampled_from(zones))
+    far = st.datetimes(min_value=datetime(2012, 1, 1), max_value=datetime(2037, 12, 1)).map(lambda t: t.replace(microsecond=0))
+    if not changes(zone):
+        return zone, draw(far)
+    minutes = st.one_of(st.integers(-7200, 7200), st.integers(-200, 200))
+    near = st.builds(lambda t, m: t.replace(tzinfo=None) + timedelta(minutes=m), st.sampled_from(changes(zone)), minutes)
+    return zone, draw(st.one_of(near, near, far))
 
 
 def clock_time(minutes: int) -> time:
