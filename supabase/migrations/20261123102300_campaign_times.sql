@@ -39,30 +39,6 @@ begin
 end
 $$;
 
--- The times of a reminder, in order, each once: a member's event moved by each offset.
-create function outbox_engine.reminder_times(p_offsets interval[], p_event_at timestamptz, p_zone text) returns timestamptz[]
-language plpgsql stable set search_path = ''
-as $$
-declare
-  v_offset interval;
-  v_at timestamptz;
-  v_last timestamptz := '-infinity';
-  v_in_order boolean := true;
-  v_times timestamptz[] := '{}';
-begin
-  foreach v_offset in array coalesce(p_offsets, '{}') loop
-    v_at := outbox_engine.moved_by(p_event_at, v_offset, p_zone);
-    v_in_order := v_in_order and v_at > v_last;
-    v_last := v_at;
-    v_times := v_times || v_at;
-  end loop;
-  if not v_in_order then
-    return array(select distinct t from unnest(v_times) t order by t);
-  end if;
-  return v_times;
-end
-$$;
-
 -- The times a campaign has for one member after `p_after`, up to and including `p_until`, in order. `p_zone` is the member's, or
 -- else the campaign's; cron goes by the campaign's where that has one. `p_most` bounds cron, which has no end.
 create function outbox_engine.times_of(
@@ -75,8 +51,11 @@ begin
     return query select c.starts_at where c.starts_at > p_after and c.starts_at <= p_until;
   elsif c.schedule = 'reminder' then
     return query
-      select t from unnest(outbox_engine.reminder_times(c.offsets, p_event_at, coalesce(p_zone, 'UTC'))) t
-      where t > p_after and t <= p_until;
+      select distinct t.at
+      from unnest(c.offsets) o
+      cross join lateral (select outbox_engine.moved_by(p_event_at, o, coalesce(p_zone, 'UTC')) as at) t
+      where t.at > p_after and t.at <= p_until
+      order by 1;
   else
     return query
       select t from outbox_engine.cron_times(
@@ -85,9 +64,9 @@ begin
 end
 $$;
 
--- Called by the expansion, for what all members of a kind share: the times that have come, up to when that is all of them (more than
--- can be worked off at once, as of a cron of minutes after days of downtime, go on where the last one was), and the next time
--- after `p_until`.
+-- Called by the expansion, once for all members of a kind: the times that have come, each once; up to when that is all of them
+-- (more than can be worked off at once, as of a cron of minutes after days of downtime, go on where the last one was); and
+-- where it is, the next time after `p_until`.
 create function outbox_engine.due_times(
   c public.campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz,
   out times timestamptz[], out handled_until timestamptz, out next_at timestamptz
@@ -95,31 +74,29 @@ create function outbox_engine.due_times(
 language plpgsql stable set search_path = ''
 as $$
 declare
+  v_offset interval;
   v_at timestamptz;
 begin
   times := '{}';
   handled_until := p_until;
-  if c.schedule = 'cron' then
-    times := array(select t from outbox_engine.times_of(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
-    if cardinality(times) = 300 then
-      handled_until := times[300];
-    else
-      select min(t) into next_at from outbox_engine.times_of(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
-    end if;
+  if c.schedule = 'reminder' then
+    -- As `times_of` has it, but without a query: where each member has an event of its own, each is a kind of its own.
+    foreach v_offset in array coalesce(c.offsets, '{}') loop
+      v_at := outbox_engine.moved_by(p_event_at, v_offset, coalesce(p_zone, 'UTC'));
+      if v_at > p_until then
+        next_at := least(next_at, v_at);
+      elsif v_at > p_after and v_at <> all (times) then
+        times := times || v_at;
+      end if;
+    end loop;
     return;
   end if;
-  -- Most members of a reminder are a kind of their own, so there it goes without a query.
-  foreach v_at in array case c.schedule
-    when 'once' then array[c.starts_at]
-    else outbox_engine.reminder_times(c.offsets, p_event_at, coalesce(p_zone, 'UTC'))
-  end loop
-    if v_at > p_until then
-      next_at := v_at;
-      return;
-    elsif v_at > p_after then
-      times := times || v_at;
-    end if;
-  end loop;
+  times := array(select t from outbox_engine.times_of(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
+  if cardinality(times) = 300 then
+    handled_until := times[300];
+  else
+    select min(t) into next_at from outbox_engine.times_of(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
+  end if;
 end
 $$;
 
@@ -191,7 +168,7 @@ create function outbox_engine.unless_new(p_problem text, p_came_at timestamptz, 
 language plpgsql immutable set search_path = ''
 as $$
 begin
-  return case when p_problem = 'missed, and late_policy is skip' and p_came_at + interval '1 minute' >= p_now then null else p_problem end;
+  return case when p_problem <> 'missed, and late_policy is skip' or p_came_at + interval '1 minute' < p_now then p_problem end;
 end
 $$;
 

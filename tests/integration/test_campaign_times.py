@@ -103,6 +103,39 @@ def test_offsets_move_days_on_the_wall_clock_and_hours_in_real_time(
 
 @relaxed
 @given(
+    zone=st.one_of(st.none(), st.sampled_from(ZONES)),
+    event=st.one_of(moments, near_changes),
+    offsets=st.lists(
+        st.sampled_from(
+            ["-1 day", "-24 hours", "-1 day 1 hour", "1 month -30 days", "-1 week", "-1 hour", "0", "2 days -5 min"]
+        ),
+        max_size=6,
+    ),
+    after=st.integers(-12_000, 3_000),
+    minutes=st.integers(0, 12_000),
+)
+def test_the_expansion_sees_the_times_a_reminder_has_and_the_next_one(
+    db: Connection, zone: str | None, event: datetime, offsets: list[str], after: int, minutes: int
+) -> None:
+    since = event + timedelta(minutes=after)
+    until = since + timedelta(minutes=minutes)
+    row = db.execute(
+        "select array(select t from unnest(d.times) t order by t), d.handled_until, d.next_at,"
+        " array(select t from outbox_engine.times_of(c, %(event)s, %(zone)s, %(since)s, %(until)s, 300) t order by t),"
+        " (select min(t) from outbox_engine.times_of(c, %(event)s, %(zone)s, %(until)s, 'infinity', 1) t)"
+        " from jsonb_populate_record(null::public.campaigns, jsonb_build_object("
+        " 'schedule', 'reminder', 'offsets', %(offsets)s::text[])) c,"
+        " outbox_engine.due_times(c, %(event)s, %(zone)s, %(since)s, %(until)s) d",
+        {"event": event, "zone": zone, "since": since, "until": until, "offsets": offsets},
+    ).fetchone()
+
+    assert row is not None
+    times, next_at = row[3:]
+    assert row[:3] == (times, until, next_at)
+
+
+@relaxed
+@given(
     zone=st.sampled_from(ZONES),
     at=st.one_of(moments, near_changes),
     opens=st.times().map(lambda t: t.replace(second=0, microsecond=0)),
