@@ -49,7 +49,7 @@ begin
       'A digest of what it is made of is as good.');
   end if;
 
-  if not outbox_engine.is_sender(r.sender) then
+  if r.sender is not null and not outbox_engine.is_sender(r.sender) then
     perform outbox_engine.refuse(
       format('sender %L is not a sender', r.sender),
       'A number, a short code, or at most 11 letters and digits with a letter among them.');

@@ -163,9 +163,9 @@ begin
 end
 $$;
 
--- Nobody is late for a member who came just now.
+-- Nobody is late for a member who came just now. Strict, so that it is not called where there is no problem.
 create function outbox_engine.unless_new(p_problem text, p_came_at timestamptz, p_now timestamptz) returns text
-language plpgsql immutable set search_path = ''
+language plpgsql immutable strict set search_path = ''
 as $$
 begin
   return case when p_problem <> 'missed, and late_policy is skip' or p_came_at + interval '1 minute' < p_now then p_problem end;
