@@ -48,7 +48,7 @@ as $$
     when c.status not in ('draft', 'active', 'paused', 'ended') then format('status %L is not draft, active, paused or ended', c.status)
     when c.late_policy not in ('send', 'skip') then format('late_policy %L is not send or skip', c.late_policy)
     when c.late_limit < '0' then 'late_limit must not be negative'
-    when c.late_limit > '366 days' then 'late_limit must not be more than a year'
+    when c.late_limit > '100 years' then 'late_limit must not be more than a hundred years'
     when not exists (select from public.templates t where t.name = c.template) then format('template %L does not exist', c.template)
     when not outbox_engine.is_sender(c.sender) then format('sender %L is not a sender', c.sender)
     when (c.window_start is null) <> (c.window_end is null) or c.window_start = c.window_end
