@@ -118,7 +118,7 @@ def run(options: Options) -> Result:
 
 def _prepare(rig: Rig, case: Case, members: int) -> None:
     rig.empty()
-    rig.db.execute(f"truncate public.{_TABLES}".encode())
+    rig.db.execute(f"truncate public.{_TABLES} cascade".encode())
     # The case before may have moved the clock on; who came then would not be due now.
     _wait(rig, "0")
     rig.db.execute(
