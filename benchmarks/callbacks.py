@@ -129,12 +129,7 @@ def ours(db: psycopg.Connection[Any], port: int, connections: int, seconds: floa
     )
     keys = [(batch.batch_id, f"+{number}") for batch in batches for number in batch.recipients]
     missing = count_missing(db, [keys[place] for place in outcome.acknowledged])
-    ids = [batch.batch_id for batch in batches]
-    # All reports of one call were recorded in the same instant.
-    calls = _one(
-        db, "select count(distinct at) from public.outbox_events where event = 'report' and batch_id = any (%s)", [ids]
-    )
-    return rate(OURS, connections, outcome, missing, calls)
+    return rate(OURS, connections, outcome, missing, _calls(db, batches))
 
 
 def theirs(db: psycopg.Connection[Any], name: str, port: int, connections: int, seconds: float) -> Rate:

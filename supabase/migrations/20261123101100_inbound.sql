@@ -19,17 +19,25 @@ $$;
 create trigger suppressions_stop_waiting after insert or update on public.suppressions for each row
   execute function outbox_engine.after_suppression();
 
--- An operator who lifts a suppression, by whatever role, has the latest word, so that polling an old STOP does not bring it back.
+-- An operator who lifts suppressions, by whatever role, has the latest word, so that polling an old STOP does not bring them back.
+create function outbox_engine.note_lifted(p_recipients text[]) returns void
+language sql set search_path = ''
+as $$
+  insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
+  select r, false, outbox_engine.now()
+  from unnest(p_recipients) r
+  order by r
+  on conflict (recipient) do update
+  set opted_out = false, decided_at = excluded.decided_at, inbound_id = null
+  where c.decided_at < excluded.decided_at
+$$;
+
 -- Only heed_replies lifts one for a START, and says so: there the time of the START counts.
 create function outbox_engine.after_suppression_lifted() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
-  values (old.recipient, false, outbox_engine.now())
-  on conflict (recipient) do update
-  set opted_out = false, decided_at = excluded.decided_at, inbound_id = null
-  where c.decided_at < excluded.decided_at;
+  perform outbox_engine.note_lifted(array[old.recipient]);
   return null;
 end
 $$;
@@ -45,12 +53,7 @@ create function outbox_engine.before_suppressions_emptied() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
-  select recipient, false, outbox_engine.now() from public.suppressions
-  order by recipient
-  on conflict (recipient) do update
-  set opted_out = false, decided_at = excluded.decided_at, inbound_id = null
-  where c.decided_at < excluded.decided_at;
+  perform outbox_engine.note_lifted(array(select recipient from public.suppressions));
   return null;
 end
 $$;

@@ -61,6 +61,21 @@ as $$
   end
 $$;
 
+-- A campaign by its name. Refuses a name nobody knows.
+create function outbox_engine.named_campaign(p_campaign text) returns public.campaigns
+language plpgsql stable set search_path = ''
+as $$
+declare
+  c public.campaigns;
+begin
+  select * into c from public.campaigns where name = p_campaign;
+  if not found then
+    perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
+  end if;
+  return c;
+end
+$$;
+
 -- Called for each campaign that is written. Says in words what is wrong.
 create function outbox_engine.check_campaign(c public.campaigns) returns void
 language plpgsql set search_path = ''

@@ -6,12 +6,8 @@ create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz) 
 language plpgsql stable set search_path = ''
 as $$
 declare
-  c public.campaigns;
+  c public.campaigns := outbox_engine.named_campaign(p_campaign);
 begin
-  select * into c from public.campaigns where name = p_campaign;
-  if not found then
-    perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
-  end if;
   if c.status = 'draft' then
     c.activated_at := p_now;
   end if;

@@ -31,12 +31,9 @@ create function outbox_engine.importing_campaign(p_campaign text) returns public
 language plpgsql stable set search_path = ''
 as $$
 declare
-  c public.campaigns;
+  c public.campaigns := outbox_engine.named_campaign(p_campaign);
 begin
-  select * into c from public.campaigns where name = p_campaign;
-  if not found then
-    perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
-  elsif c.status = 'ended' then
+  if c.status = 'ended' then
     perform outbox_engine.refuse(format('campaign %L was ended, so members of it get nothing', p_campaign), 'Make a new campaign.');
   end if;
   return c;
