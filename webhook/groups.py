@@ -1,7 +1,8 @@
 """Group commit: what arrives together is committed together, and everyone hears back after the commit.
 
-While one group is on its way to the database the next one gathers, so under load groups grow instead of calls. A group that
-the database refuses is halved until what it refuses stands alone; the rest of it commits.
+A call costs far more than one item of it, so a group goes when the stream of requests pauses, and while one is on its way to
+the database the next one gathers: under load groups grow instead of calls. A group that the database refuses is halved until
+what it refuses stands alone; the rest of it commits.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from jobs.recording import GatewayRefused, GatewayUnavailable
 
 log = structlog.get_logger()
 T = TypeVar("T")
+_PAUSE_SECONDS = 0.0005
+_QUIET_PAUSES, _MOST_PAUSES = 3, 20
 
 
 class Overloaded(Exception):
@@ -48,8 +51,10 @@ class GroupCommit(Generic[T]):
 
     ``commit`` stores all items or none, in the order given, which is that of ``order``: two processes that store the same rows
     must not wait for each other crosswise. ``set_aside`` gets the single item that the database refuses. At most ``waiting``
-    items wait, ``size`` go in one call, and a call that takes longer than ``seconds`` counts as failed. One call is under way
-    at a time, and up to ``calls`` while at least ``crowd`` items wait.
+    items wait, ``size`` go in one call, and a call that takes longer than ``seconds`` counts as failed.
+
+    A group goes once ``crowd`` items wait, or nothing came during three times ``pause``, and after twenty in any case: by
+    default that is 1.5 ms and 10 ms. One call is under way at a time, and up to ``calls`` while a crowd waits.
     """
 
     def __init__(
@@ -61,8 +66,9 @@ class GroupCommit(Generic[T]):
         waiting: int = 10_000,
         size: int = 1_000,
         calls: int = 2,
-        crowd: int = 32,
+        crowd: int = 200,
         seconds: float = 10.0,
+        pause: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(_PAUSE_SECONDS),
     ) -> None:
         self._commit = commit
         self._order = order
@@ -70,8 +76,9 @@ class GroupCommit(Generic[T]):
         self._most_waiting = waiting
         self._size = size
         self._calls = calls
-        self._crowd = crowd
+        self._crowd = min(crowd, size)
         self._seconds = seconds
+        self._pause = pause
         self._waiting: deque[tuple[T, _Ticket]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
 
@@ -89,27 +96,40 @@ class GroupCommit(Generic[T]):
         await ticket.future
 
     async def aclose(self) -> None:
-        """Wait a second for what is still waiting, then leave it: it was not acknowledged, so it comes again."""
+        """Wait a second for what is still waiting, then give it up: it was not acknowledged, so it comes again."""
         if self._workers:
             _, late = await asyncio.wait(self._workers, timeout=1.0)
             for worker in late:
                 worker.cancel()
+        while self._waiting:
+            _, ticket = self._waiting.popleft()
+            ticket.failed(GatewayUnavailable("stopped before it was committed"))
 
     def _wake_worker(self) -> None:
         if self._workers and (len(self._workers) >= self._calls or len(self._waiting) < self._crowd):
             return
-        # It starts one turn of the loop later, so whatever is ready in this turn joins its first group.
         self._workers.add(asyncio.create_task(self._work()))
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                group = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
-                await self._settle_or_fail(group)
+                await self._gather()
+                # None is left where another worker has taken them meanwhile.
+                if group := [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]:
+                    await self._settle_or_fail(group)
         finally:
             # Here and not in a callback of the task, which would run a turn later: until then an item could arrive, find a
             # worker that has finished, and wait for ever.
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _gather(self) -> None:
+        """Wait for those who are about to come: whoever has just been answered, above all, with the next callback."""
+        quiet = pauses = 0
+        while len(self._waiting) < self._crowd and quiet < _QUIET_PAUSES and pauses < _MOST_PAUSES:
+            before = len(self._waiting)
+            await self._pause()
+            quiet = quiet + 1 if len(self._waiting) == before else 0
+            pauses += 1
 
     async def _settle_or_fail(self, group: _Entries[T]) -> None:
         """Whatever happens, nobody waits for ever."""

@@ -1,78 +1,14 @@
 """Group commit, with a database that waits until it is told to answer."""
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.recording import GatewayRefused, GatewayUnavailable
-from webhook.groups import GroupCommit, Overloaded
-
-
-class Database:
-    """Commits numbers. ``open`` lets calls through; what is in ``refused`` or ``broken`` fails whatever it comes with."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[int]] = []
-        self.committed: list[int] = []
-        self.kept: list[int] = []
-        self.under_way = 0
-        self.most_under_way = 0
-        self.called = asyncio.Event()
-        self.open = asyncio.Event()
-        self.open.set()
-        self.is_away = False
-        self.refused: set[int] = set()
-        self.broken: set[int] = set()
-
-    async def commit(self, items: Sequence[int]) -> None:
-        self.calls.append(list(items))
-        self.called.set()
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
-        try:
-            await self.open.wait()
-        finally:
-            self.under_way -= 1
-        if self.is_away:
-            raise GatewayUnavailable("away")
-        if self.refused.intersection(items):
-            raise GatewayRefused("impossible", code="22P05")
-        if self.broken.intersection(items):
-            raise TypeError("ours")
-        self.committed += items
-
-    async def keep(self, item: int, _error: GatewayRefused) -> None:
-        if self.is_away:
-            raise GatewayUnavailable("away")
-        self.kept.append(item)
-
-
-def grouped(
-    database: Database, *, waiting: int = 10_000, size: int = 1_000, calls: int = 1, crowd: int = 32, seconds: float = 10.0
-) -> GroupCommit[int]:
-    return GroupCommit[int](
-        commit=database.commit,
-        order=lambda item: item,
-        set_aside=database.keep,
-        waiting=waiting,
-        size=size,
-        calls=calls,
-        crowd=crowd,
-        seconds=seconds,
-    )
-
-
-def adding(groups: GroupCommit[int], *requests: Sequence[int]) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(groups.add(items)) for items in requests]
-
-
-async def turn() -> None:
-    """Let everything that can run now run."""
-    for _ in range(10):
-        await asyncio.sleep(0)
+from tests.unit.groups_in_memory import Database, adding, grouped, turn
+from webhook.groups import Overloaded
 
 
 async def test_what_arrives_together_is_one_call_in_one_order() -> None:
@@ -292,6 +228,22 @@ async def test_closing_does_not_wait_for_a_database_that_hangs() -> None:
     results = await asyncio.gather(*requests, return_exceptions=True)
 
     assert [type(result) for result in results] == [GatewayUnavailable]
+
+
+async def test_closing_tells_those_who_never_got_into_a_call() -> None:
+    database = Database()
+    database.open.clear()
+    groups = grouped(database)
+    requests = adding(groups, [1])
+    await database.called.wait()
+    requests += adding(groups, [2])
+    await turn()
+
+    await groups.aclose()
+    results = await asyncio.gather(*requests, return_exceptions=True)
+
+    assert [type(result) for result in results] == [GatewayUnavailable, GatewayUnavailable]
+    assert database.calls == [[1]]
 
 
 async def test_stopping_in_the_middle_tells_everyone_who_waits() -> None:
