@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 import msgspec
 import psycopg
 
 from benchmarks.load import Order, Outcome
 from benchmarks.result import Figure, Options, Plot, Result
+from benchmarks.rig import cpu_by_program
 from benchmarks.sent import Batch, make_batches
 from sandbox.local.stack import LocalStack
 
@@ -39,7 +40,10 @@ _tags = count()
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One run. Times are in milliseconds; ``calls`` are calls of the database per 1000 callbacks."""
+    """One run. Times are in milliseconds; ``calls`` are calls of the database per 1000 callbacks.
+
+    ``cpu`` are CPU seconds per 1000 callbacks: of the receiver, the API, the database and the load generator.
+    """
 
     receiver: str
     connections: int
@@ -47,6 +51,7 @@ class Rate:
     p50: float
     p99: float
     calls: float
+    cpu: tuple[float, float, float, float]
     refused: int
     missing: int
 
@@ -92,6 +97,8 @@ def _figures(rounds: Sequence[Mapping[str, Rate]]) -> Iterator[Figure]:
         yield Figure(case, "p50", "ms", tuple(run.p50 for run in runs))
         yield Figure(case, "p99", "ms", tuple(run.p99 for run in runs), goals.get("p99"), at_most=True)
         yield Figure(case, "database calls per 1000", "", tuple(run.calls for run in runs))
+        for place, program in enumerate(("receiver", "API", "database", "load")):
+            yield Figure(case, f"CPU, {program}", "s per 1000", tuple(run.cpu[place] for run in runs))
         if first.receiver == OURS:
             yield _times(case, DIRECT, rounds, goals.get("direct"))
             yield _times(case, API, rounds, goals.get("API"))
@@ -116,20 +123,20 @@ def _said_about_losses(rounds: Sequence[Mapping[str, Rate]]) -> str:
 def _said_about_flood(flood: "Flood") -> str:
     return (
         f"Over capacity: {flood.callbacks} callbacks about {_RECIPIENTS} recipients each, all at once over 100 connections. "
-        f"{flood.taken} were committed and answered with 204, {flood.slowed} with 429, {flood.other} otherwise; of the "
-        f"{flood.taken * _RECIPIENTS:,} reports acknowledged {flood.missing} were missing, and the app went on answering."
+        f"{flood.taken} were committed and answered with 204, {flood.slowed} with 429, {flood.other} otherwise, "
+        f"{flood.broken} not at all; of the {flood.taken * _RECIPIENTS:,} reports acknowledged {flood.missing} were missing. "
+        f"Of 10 more callbacks right after it {flood.afterwards} were committed."
     )
 
 
 def ours(db: psycopg.Connection[Any], port: int, connections: int, seconds: float) -> Rate:
     """The webhook app, one callback a recipient."""
     batches = _batches(db, int(_MOST_PER_SECOND[OURS] * seconds) // _RECIPIENTS)
-    outcome = fire(
-        Order(port, DELIVERY, SECRET, [body for batch in batches for body in batch.callbacks()], connections, seconds)
-    )
+    bodies = [body for batch in batches for body in batch.callbacks()]
+    outcome, cpu = fire(Order(port, DELIVERY, SECRET, bodies, connections, seconds))
     keys = [(batch.batch_id, f"+{number}") for batch in batches for number in batch.recipients]
     missing = count_missing(db, [keys[place] for place in outcome.acknowledged])
-    return rate(OURS, connections, outcome, missing, _calls(db, batches))
+    return rate(OURS, connections, outcome, cpu, missing=missing, calls=_calls(db, batches))
 
 
 def theirs(db: psycopg.Connection[Any], name: str, port: int, connections: int, seconds: float) -> Rate:
@@ -140,10 +147,11 @@ def theirs(db: psycopg.Connection[Any], name: str, port: int, connections: int, 
     keys = [f"{batch.batch_id}/{number}" for batch in batches for number in batch.recipients]
     db.execute("insert into public.bench_messages (key) select unnest(%s::text[])", [keys])
     db.execute("vacuum analyze public.bench_messages")
-    outcome = fire(Order(port, "/", SECRET, [body for batch in batches for body in batch.callbacks()], connections, seconds))
+    bodies = [body for batch in batches for body in batch.callbacks()]
+    outcome, cpu = fire(Order(port, "/", SECRET, bodies, connections, seconds))
     acknowledged = [keys[place] for place in outcome.acknowledged]
     stored = _one(db, "select count(*) from public.bench_messages where key = any (%s) and status <> 'sent'", [acknowledged])
-    return rate(name, connections, outcome, len(acknowledged) - stored, len(acknowledged))
+    return rate(name, connections, outcome, cpu, missing=len(acknowledged) - stored, calls=len(acknowledged))
 
 
 def _calls(db: psycopg.Connection[Any], batches: Sequence[Batch]) -> int:
@@ -154,26 +162,41 @@ def _calls(db: psycopg.Connection[Any], batches: Sequence[Batch]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What became of more than can be committed: callbacks by answer, and reports acknowledged and not stored."""
+    """What became of more than can be committed: callbacks by answer, and reports acknowledged and not stored.
+
+    ``afterwards`` is how many of ten callbacks that came after it were committed.
+    """
 
     callbacks: int
     taken: int
     slowed: int
     other: int
+    broken: int
     missing: int
+    afterwards: int
 
 
 def _flood(db: psycopg.Connection[Any], port: int, *, batches: int) -> Flood:
     made = _batches(db, batches)
-    outcome = fire(Order(port, DELIVERY, SECRET, [batch.full_report() for batch in made], 100, 60.0))
+    outcome, _ = fire(Order(port, DELIVERY, SECRET, [batch.full_report() for batch in made], 100, 60.0))
     taken = [made[place] for place in outcome.acknowledged]
     missing = count_missing(db, [(batch.batch_id, f"+{number}") for batch in taken for number in batch.recipients])
     slowed = outcome.statuses.get(429, 0)
-    return Flood(batches, len(taken), slowed, batches - len(taken) - slowed, missing)
+    after, _ = fire(Order(port, DELIVERY, SECRET, list(_batches(db, 1)[0].callbacks())[:10], 1, 10.0))
+    return Flood(
+        callbacks=batches,
+        taken=len(taken),
+        slowed=slowed,
+        other=sum(outcome.statuses.values()) - len(taken) - slowed,
+        broken=outcome.broken,
+        missing=missing,
+        afterwards=len(after.acknowledged),
+    )
 
 
-def rate(receiver: str, connections: int, outcome: Outcome, missing: int, calls: int) -> Rate:
+def rate(receiver: str, connections: int, outcome: Outcome, cpu: Mapping[str, float], *, missing: int, calls: int) -> Rate:
     callbacks = len(outcome.acknowledged)
+    used = (cpu.get("python", 0.0), cpu.get("node", 0.0), cpu.get("postgres", 0.0), outcome.cpu)
     took = outcome.milliseconds
     return Rate(
         receiver=receiver,
@@ -182,6 +205,7 @@ def rate(receiver: str, connections: int, outcome: Outcome, missing: int, calls:
         p50=took[len(took) // 2],
         p99=took[len(took) * 99 // 100],
         calls=round(1000 * calls / max(callbacks, 1), 1),
+        cpu=cast("tuple[float, float, float, float]", tuple(round(1000 * each / max(callbacks, 1), 4) for each in used)),
         refused=sum(number for status, number in outcome.statuses.items() if status != 204) + outcome.broken,
         missing=missing,
     )
@@ -201,12 +225,14 @@ def count_missing(db: psycopg.Connection[Any], keys: Sequence[tuple[str, str]]) 
     return len(keys) - stored
 
 
-def fire(order: Order) -> Outcome:
-    """Have the load generator, in a process of its own, carry this out."""
+def fire(order: Order) -> tuple[Outcome, dict[str, float]]:
+    """Have the load generator, in a process of its own, carry this out. Also gives the others' CPU seconds, by program."""
+    before = cpu_by_program()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"], input=msgspec.json.encode(order), stdout=subprocess.PIPE, check=True
     )
-    return msgspec.json.decode(done.stdout, type=Outcome)
+    cpu = {name: seconds - before.get(name, 0.0) for name, seconds in cpu_by_program().items()}
+    return msgspec.json.decode(done.stdout, type=Outcome), cpu
 
 
 @contextmanager

@@ -36,9 +36,13 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came back. ``acknowledged`` are places in the order's bodies, ``milliseconds`` the time each answer took."""
+    """What came back. ``acknowledged`` are places in the order's bodies, ``milliseconds`` the time each answer took.
+
+    ``cpu`` are the CPU seconds of this process between the first request and the last answer.
+    """
 
     seconds: float
+    cpu: float
     statuses: dict[int, int]
     acknowledged: list[int]
     milliseconds: list[float]
@@ -132,15 +136,16 @@ async def fire(order: Order) -> Outcome:
         (await loop.create_connection(lambda: _Connection(run), "127.0.0.1", order.port))[1] for _ in range(order.connections)
     ]
 
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     run.until = began + order.seconds
     for connection in connections:
         connection.start()
     await asyncio.wait([connection.done for connection in connections])
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
 
     return Outcome(
         seconds=seconds,
+        cpu=cpu,
         statuses=dict(run.statuses),
         acknowledged=run.acknowledged,
         milliseconds=sorted(round(took * 1000, 2) for took in run.took),

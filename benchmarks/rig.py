@@ -96,16 +96,17 @@ class Gauge:
         self.wal = 0.0
 
     def __enter__(self) -> Self:
-        self._cpu = _cpu_by_program()
+        self._cpu = cpu_by_program()
         self._lsn = self._rig.value("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.wal = self._rig.value("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn") - self._lsn
-        self.cpu = {name: seconds - self._cpu.get(name, 0.0) for name, seconds in _cpu_by_program().items()}
+        self.cpu = {name: seconds - self._cpu.get(name, 0.0) for name, seconds in cpu_by_program().items()}
 
 
-def _cpu_by_program() -> dict[str, float]:
+def cpu_by_program() -> dict[str, float]:
+    """CPU seconds so far of everything this process started and that still runs, by kind of program."""
     used: dict[str, float] = {}
     for process in psutil.Process().children(recursive=True):
         try:
@@ -114,5 +115,7 @@ def _cpu_by_program() -> dict[str, float]:
             continue
         if name.startswith("postgres"):
             name = "postgres"
+        elif name == "MainThread":  # what Node calls its main thread, and so its process
+            name = "node"
         used[name] = used.get(name, 0.0) + times.user + times.system + times.children_user + times.children_system
     return used

@@ -1,5 +1,6 @@
 """What callbacks say, on its way to the database."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -62,10 +63,8 @@ class Intake:
 
     async def aclose(self) -> None:
         """Wait for what is still waiting to be committed."""
-        await self._reports.aclose()
-        await self._inbounds.aclose()
-        await self._summaries.aclose()
-        await self._unusables.aclose()
+        groups = (self._reports, self._inbounds, self._summaries, self._unusables)
+        await asyncio.gather(*(group.aclose() for group in groups))
 
     async def _record_reports(self, reports: Sequence[Report]) -> None:
         await self._recorder.record_reports(reports, source=_SOURCE)

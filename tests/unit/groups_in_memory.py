@@ -1,7 +1,7 @@
 """Groups of numbers, and a database that waits until it is told to answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from jobs.recording import GatewayRefused, GatewayUnavailable
 from webhook.groups import GroupCommit
@@ -46,11 +46,6 @@ class Database:
         self.kept.append(item)
 
 
-async def no_time() -> None:
-    """A pause in which whoever is ready gets a turn."""
-    await asyncio.sleep(0)
-
-
 def grouped(
     database: Database,
     *,
@@ -59,7 +54,6 @@ def grouped(
     calls: int = 1,
     crowd: int = 32,
     seconds: float = 10.0,
-    pause: Callable[[], Awaitable[None]] = no_time,
 ) -> GroupCommit[int]:
     return GroupCommit[int](
         commit=database.commit,
@@ -70,7 +64,6 @@ def grouped(
         calls=calls,
         crowd=crowd,
         seconds=seconds,
-        pause=pause,
     )
 
 

@@ -246,6 +246,25 @@ async def test_closing_tells_those_who_never_got_into_a_call() -> None:
     assert database.calls == [[1]]
 
 
+async def test_after_closing_nothing_more_is_taken() -> None:
+    database = Database()
+    groups = grouped(database)
+    await groups.aclose()
+
+    with pytest.raises(GatewayUnavailable):
+        await groups.add([1])
+    assert database.calls == []
+
+
+async def test_a_request_that_brought_nothing_has_nothing_to_wait_for() -> None:
+    database = Database()
+
+    async with asyncio.timeout(5):
+        await grouped(database).add([])
+
+    assert database.calls == []
+
+
 async def test_stopping_in_the_middle_tells_everyone_who_waits() -> None:
     database = Database()
     database.open.clear()
