@@ -1,18 +1,20 @@
 """What a call touches must depend on what it is about, not on how much else the tables hold. Rows are counted, not time."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from psycopg.errors import Diagnostic
 
 from tests.engine import insert
 from tests.stack import Connection
 
 FINISHED = 30_000
 SCHEDULED = 70_000
-DUE = 200
+DUE = 5_000
 TABLES = ["outbox", "outbox_events", "dispatch_members", "dispatches", "suppressions"]
 
 
@@ -25,16 +27,22 @@ def big(db: Connection) -> Connection:
             "insert into public.outbox (recipient, body, send_at, expires_at, priority, status, attempts, created_at, sent_at,"
             " finalized_at, due_at, dispatch_id, batch_id)"
             " select '+1' || (2020000000 + n), 'hello', now(), now() + interval '1 day', 100, 'delivered', 1, now(), now(),"
-            " now(), now(), md5('old' || n / 1000)::uuid, 'old' || n / 1000 from generate_series(1, %s) n",
+            " now(), now(), md5('old' || n / 100)::uuid, 'old' || n / 100 from generate_series(1, %s) n",
             [FINISHED],
+        )
+        db.execute(
+            "insert into outbox_engine.dispatches (id, claim_id, worker, provider, plan, host, credential, expires_at,"
+            " recipients, state, lease_token, lease_until, deadline, claimed_at, accepted_at, batch_id)"
+            " select distinct dispatch_id, dispatch_id, 'w', 'sinch', 'p', 'h', 'c', now(), 100, 'accepted', 0, now(),"
+            " interval '10 s', now(), now(), batch_id from public.outbox"
         )
         db.execute(
             "insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)"
             " select dispatch_id, recipient, id from public.outbox"
         )
         db.execute(
-            "insert into public.outbox_events (outbox_id, at, source, event, status)"
-            " select id, now(), 'engine', 'accepted', 'sent' from public.outbox"
+            "insert into public.outbox_events (outbox_id, at, source, event, status, report_key)"
+            " select id, now(), 'webhook', 'report', 'delivered', md5(recipient)::uuid from public.outbox"
         )
         db.execute(
             "insert into public.outbox"
@@ -70,6 +78,52 @@ def rows_read(db: Connection) -> dict[str, int]:
     return {str(table): int(str(rows)) for table, rows in found}
 
 
+@contextmanager
+def planned(db: Connection) -> Iterator[list[dict[str, Any]]]:
+    """Every step of every plan in this block, in functions too, as EXPLAIN ANALYZE tells it."""
+    plans: list[str] = []
+    steps: list[dict[str, Any]] = []
+
+    def keep(notice: Diagnostic) -> None:
+        _, is_plan, plan = (notice.message_primary or "").partition("plan:\n")
+        plans.extend([plan] if is_plan else [])
+
+    db.execute("load 'auto_explain'")
+    db.add_notice_handler(keep)
+    try:
+        with db.transaction():
+            for name, value in EXPLAINED.items():
+                db.execute(f"set local {name} = {value}")
+            yield steps
+    finally:
+        db.remove_notice_handler(keep)
+    assert plans
+    for plan in plans:
+        steps += steps_of(json.loads(plan)["Plan"])
+
+
+EXPLAINED = {
+    "client_min_messages": "log",
+    "auto_explain.log_min_duration": 0,
+    "auto_explain.log_nested_statements": "on",
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_timing": "off",
+    "auto_explain.log_format": "json",
+}
+
+
+def steps_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from steps_of(part)
+
+
+def walked(step: dict[str, Any]) -> float:
+    """Rows that a step looked at, those it left out included."""
+    removed = step.get("Rows Removed by Filter", 0) + step.get("Rows Removed by Index Recheck", 0)
+    return float((step["Actual Rows"] + removed) * step["Actual Loops"])
+
+
 def claim(db: Connection, rows: int) -> list[dict[str, Any]]:
     row = db.execute(
         "select public.outbox_claim(%s, 'w', 'sinch', 'p', 'h', 'c', 30, 10, 8::smallint, 1000::smallint, %s, null, 600, null,"
@@ -94,6 +148,34 @@ def test_a_claim_walks_over_nothing_that_is_not_due(big: Connection) -> None:
     assert read["outbox"] <= 10 * 100
     assert read["suppressions"] <= 100
     assert read["outbox_events"] == 0
+
+
+def accept(db: Connection, dispatch: dict[str, Any]) -> None:
+    db.execute("select public.outbox_accept(%s::uuid[], array['b'], 'w', 30, 300)", [[dispatch["dispatch_id"]]])
+
+
+def record(db: Connection, dispatch: dict[str, Any]) -> None:
+    n = [len(dispatch["recipients"])]
+    db.execute(
+        "select public.outbox_record_reports('webhook', array_fill('b'::text, %s), %s, array_fill('delivered'::text, %s),"
+        " array_fill('0'::text, %s), array_fill(now()::text, %s), array_fill(''::text, %s), array_fill('{}'::text, %s))",
+        [n, dispatch["recipients"], n, n, n, n, n],
+    )
+
+
+def test_no_plan_walks_over_a_table(big: Connection) -> None:
+    with planned(big) as claiming:
+        [dispatch] = claim(big, 100)
+    with planned(big) as accepting:
+        accept(big, dispatch)
+    with planned(big) as recording:
+        record(big, dispatch)
+
+    for steps in (claiming, accepting, recording):
+        scans = [step for step in steps if step.get("Relation Name") in TABLES and "Scan" in step["Node Type"]]
+        assert scans
+        assert [step["Node Type"] for step in scans if step["Node Type"] == "Seq Scan" and step["Actual Loops"]] == []
+        assert max(walked(step) for step in scans) <= 4 * 100
 
 
 def test_an_idle_claim_reads_next_to_nothing(big: Connection) -> None:
@@ -127,19 +209,15 @@ def test_a_row_that_must_not_go_out_costs_no_walk_either(big: Connection) -> Non
 
 def test_accepting_and_recording_touch_the_rows_of_their_dispatch(big: Connection) -> None:
     [dispatch] = claim(big, 100)
-    n = [100]
 
     with touched(big) as accepted:
-        big.execute("select public.outbox_accept(%s::uuid[], array['b'], 'w', 30, 300)", [[dispatch["dispatch_id"]]])
+        accept(big, dispatch)
     with touched(big) as recorded:
-        big.execute(
-            "select public.outbox_record_reports('webhook', array_fill('b'::text, %s), %s, array_fill('delivered'::text, %s),"
-            " array_fill('0'::text, %s), array_fill(now()::text, %s), array_fill(''::text, %s), array_fill('{}'::text, %s))",
-            [n, dispatch["recipients"], n, n, n, n, n],
-        )
+        record(big, dispatch)
 
     assert big.execute("select count(*) from public.outbox where batch_id = 'b' and status = 'delivered'").fetchone() == (100,)
     for read in (accepted, recorded):
         assert read["outbox"] <= 10 * 100
+        assert read["dispatches"] <= 10 * 100
         assert read["dispatch_members"] <= 10 * 100
         assert read["outbox_events"] <= 10 * 100
