@@ -1,9 +1,11 @@
 """A backlog is drained by one process: how fast, with how many requests, and at what cost."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks import worker
+from benchmarks.distance import afar
 from benchmarks.result import Figure, Options, Plot, Result
 from benchmarks.rig import Gauge, Rig, running
 
@@ -16,7 +18,10 @@ TEMPLATE = "Dear {{name}}, your table is ready. See you soon!"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``latency`` is the provider's, in seconds; ``goal`` in messages a second, ``share`` of what the case ``of`` reaches."""
+    """``latency`` is the provider's, in seconds; ``goal`` in messages a second, ``share`` of what the case ``of`` reaches.
+
+    ``is_afar`` where Supabase is on the other side of a network (`benchmarks/distance.py`).
+    """
 
     name: str
     columns: dict[str, str]
@@ -24,6 +29,7 @@ class Case:
     latency: float = 0.0
     of: str | None = None
     countries: str | None = None
+    is_afar: bool = False
 
 
 _TEMPLATED = {"template": "'ready'", "parameters": f"jsonb_build_object('name', {NAME})"}
@@ -33,6 +39,7 @@ CASES = (
     Case("one text", {"body": ONE_TEXT}, goal=25_000),
     Case("one text, provider takes 50 ms", {"body": ONE_TEXT}, latency=0.05, of="one text"),
     Case("one text, ALLOWED_COUNTRIES", {"body": ONE_TEXT}, countries="US,CA"),
+    Case("one text, Supabase 40 ms away", {"body": ONE_TEXT}, is_afar=True),
     Case("a template with a name", _TEMPLATED, goal=10_000),
     Case("a template with a name, 50 ms", _TEMPLATED, latency=0.05, of="a template with a name"),
     Case("typed texts that differ in a name", _TYPED, goal=10_000),
@@ -64,9 +71,13 @@ def _drain(rig: Rig, case: Case, messages: int) -> dict[str, float]:
     rig.empty()
     rig.simulator.change(latency=case.latency)
     rig.insert(messages, **case.columns)
-    countries = {} if case.countries is None else {"ALLOWED_COUNTRIES": case.countries}
-    with worker.ready("benchmarks.drainer", environment=rig.environment | countries) as drainer, Gauge(rig) as gauge:
-        said = drainer.work()
+    environment = rig.environment | ({} if case.countries is None else {"ALLOWED_COUNTRIES": case.countries})
+    with ExitStack() as way:
+        if case.is_afar:
+            environment["SUPABASE_URL"] = way.enter_context(afar(rig.stack.url))
+        drainer = way.enter_context(worker.ready("benchmarks.drainer", environment=environment))
+        with Gauge(rig) as gauge:
+            said = drainer.work()
     sent = rig.value("select count(*) from public.outbox where status = 'sent'")
     if sent != messages:
         raise SystemExit(f"{case.name}: {sent:.0f} of {messages} messages were sent")

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from benchmarks import worker
 from benchmarks.result import Figure, Options, Plot, Result
@@ -47,16 +48,10 @@ _NOTE = (
 
 def run(options: Options) -> Result:
     messages = 1_000 if options.quick else 10_000
-    rates: dict[str, list[float]] = {name: [] for name in (OURS, *PEERS)}
-    cpu: dict[str, list[float]] = {name: [] for name in rates}
     with running() as rig:
         _install(rig)
-        for _ in range(options.repeats):
-            for name, reached in rates.items():
-                seconds, spent = _measure(rig, name, messages)
-                reached.append(messages / seconds)
-                cpu[name].append(spent / messages * 1000)
-    return Result(figures=tuple(_figures(rates, cpu)), plots=(Plot("messages"),), notes=(f"{messages:,} messages. {_NOTE}",))
+        rounds = [{name: _measure(rig, name, messages) for name in (OURS, *PEERS)} for _ in range(options.repeats)]
+    return Result(figures=tuple(_figures(rounds)), plots=(Plot("messages"),), notes=(f"{messages:,} messages. {_NOTE}",))
 
 
 def _install(rig: Rig) -> None:
@@ -69,8 +64,16 @@ def _install(rig: Rig) -> None:
     rig.db.execute(str(pgqueuer.QueryBuilderEnvironment().build_install_query()).encode())
 
 
-def _measure(rig: Rig, name: str, messages: int) -> tuple[float, float]:
-    """Seconds it took, and CPU seconds of all processes."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Messages a second, and CPU seconds per 1000 messages by program; ``cores`` were busy on average."""
+
+    rate: float
+    cpu: Mapping[str, float]
+    cores: float
+
+
+def _measure(rig: Rig, name: str, messages: int) -> Run:
     rig.empty()
     rig.db.execute(
         "truncate peers.messages, procrastinate_jobs, procrastinate_events, pgqueuer, pgqueuer_log restart identity cascade"
@@ -94,7 +97,9 @@ def _measure(rig: Rig, name: str, messages: int) -> tuple[float, float]:
     recorded = rig.value(f"select count(*) from {'public.outbox' if name == OURS else 'peers.messages'} where status = 'sent'")
     if (books.messages, recorded) != (messages, messages):
         raise SystemExit(f"{name}: {books.messages} of {messages} messages arrived, {recorded:.0f} are recorded")
-    return float(said["seconds"]), sum(gauge.cpu.values())
+    seconds = float(said["seconds"])
+    cpu = {program: spent / messages * 1000 for program, spent in gauge.cpu.items()}
+    return Run(messages / seconds, cpu, sum(gauge.cpu.values()) / seconds)
 
 
 def _queue_procrastinate(rig: Rig) -> None:
@@ -120,15 +125,18 @@ async def _enqueue(url: str) -> None:
 _QUEUES: Mapping[str, Callable[[Rig], None]] = {"procrastinate": _queue_procrastinate, "pgqueuer": _queue_pgqueuer}
 
 
-def _figures(rates: dict[str, list[float]], cpu: dict[str, list[float]]) -> Iterator[Figure]:
-    for name, values in rates.items():
-        yield Figure(name, "messages", "1/s", tuple(values))
-        yield Figure(name, "CPU, all", "s per 1000", tuple(cpu[name]))
-    fastest = [max(each) for each in zip(*(rates[name] for name in LIBRARIES), strict=True)]
-    ours = rates[OURS]
+def _figures(rounds: Sequence[Mapping[str, Run]]) -> Iterator[Figure]:
+    for name in rounds[0]:
+        runs = [each[name] for each in rounds]
+        yield Figure(name, "messages", "1/s", tuple(run.rate for run in runs))
+        yield Figure(name, "CPU, all", "s per 1000", tuple(sum(run.cpu.values()) for run in runs))
+        yield Figure(name, "CPU, database", "s per 1000", tuple(run.cpu.get("postgres", 0.0) for run in runs))
+        yield Figure(name, "cores busy", "", tuple(run.cores for run in runs))
     yield Figure(
-        OURS, "times the faster library", "", tuple(one / other for one, other in zip(ours, fastest, strict=True)), goal=13
+        OURS,
+        "times the faster library",
+        "",
+        tuple(each[OURS].rate / max(each[name].rate for name in LIBRARIES) for each in rounds),
+        goal=13,
     )
-    yield Figure(
-        OURS, "share of bare SQL", "", tuple(one / other for one, other in zip(ours, rates[BARE], strict=True)), goal=0.55
-    )
+    yield Figure(OURS, "share of bare SQL", "", tuple(each[OURS].rate / each[BARE].rate for each in rounds), goal=0.55)
