@@ -80,7 +80,7 @@ class Show:
 
     def stay(self, *, lines_taken: int) -> None:
         """Go on showing, below so many lines, until interrupted."""
-        self._picture.caption, self._picture.footer = "", "Ctrl-C ends the demo."
+        self._picture.caption, self._picture.footer = "", "Ctrl-C ends the demo and leaves nothing running."
         with self._drawing(lines_taken=lines_taken) as draw, self._blaming():
             while True:
                 self._look()

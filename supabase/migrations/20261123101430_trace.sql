@@ -74,7 +74,8 @@ as $$
   where d.closed_at is not null and d.state <> 'accepted'
 $$;
 
--- Called by `outbox trace` for one message. `timeline` is in the order things were recorded; texts come only where asked for.
+-- Called by `outbox trace` for one message. `timeline` is in the order things were recorded, first the insert:
+-- a claim's time is that of its transaction, which may have begun before; texts come only where asked for.
 create function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -87,7 +88,7 @@ begin
     return null;
   end if;
 
-  select coalesce(jsonb_agg(to_jsonb(x) - 'place' order by x.at, x.place), '[]')
+  select coalesce(jsonb_agg(to_jsonb(x) - 'place' order by x.event = 'inserted' desc, x.at, x.place), '[]')
   into v_timeline
   from (
     select o.created_at as at, -3 as place, 'app' as source, 'inserted' as event, null as status, null::integer as status_code,

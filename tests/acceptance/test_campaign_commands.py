@@ -188,7 +188,7 @@ async def test_preview_start_pause_report_and_stop(
     db.execute("update public.campaign_members set event_at = event_at + interval '1 day' where external_id = 'ada'")
     await rig.tick("campaigns", "dispatch")
     waiting = statuses(db).get("scheduled", 0)
-    assert f"{waiting} waiting messages cancelled" in outbox("stop", "c").stdout
+    assert f"{waiting} waiting messages cancelled" in outbox("stop", "c", "--yes").stdout
     assert "scheduled" not in statuses(db)
 
     report = outbox("report", "c", "--svg", "r.svg")
@@ -199,6 +199,14 @@ async def test_preview_start_pause_report_and_stop(
     figures = json.loads(outbox("report", "c", "--json").stdout)
     assert figures["sent"] == 2
     assert sum(step["sent"] for step in figures["timeline"]) == 2
+
+
+def test_ending_a_campaign_for_good_is_asked_about(outbox: Any, db: Connection) -> None:
+    asked = outbox("stop", "c")
+
+    assert asked.returncode == 2
+    assert "End c for good" in asked.stderr
+    assert db.execute("select status from public.campaigns").fetchall() == [("draft",)]
 
 
 def test_a_preview_marks_the_times_of_those_whose_zone_nobody_knows(outbox: Any, db: Connection) -> None:

@@ -235,6 +235,18 @@ async def test_a_trace_tells_a_message_from_its_insert_to_its_end(
     assert (await operating.trace(row, show_body=True)).message["body"] == "hello"  # type: ignore[union-attr]
 
 
+async def test_a_trace_begins_with_the_insert_even_where_the_claim_began_before_it(
+    rig: Rig, operating: Operating, db: Connection
+) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    db.execute("update outbox_engine.dispatches set claimed_at = claimed_at - interval '1 second'")
+
+    trace = await operating.trace(row, show_body=False)
+
+    assert events(trace) == ["inserted", "claimed", "accepted"]
+
+
 async def test_a_trace_shows_requests_that_left_no_other_entry(rig: Rig, operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
     rig.simulator.add(faults.throttle(retry_after="1"))

@@ -10,6 +10,7 @@ from jobs.telemetry import scrub
 from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import Failed, agreed, console, counted, operate, say_json
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
@@ -17,7 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 def start(
     name: Name,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
     """Start a campaign, or go on with a paused one, after showing how many messages and parts that is.
@@ -60,10 +61,16 @@ def pause(name: Name, *, as_json: AsJson = False) -> int:
     return operate(work)
 
 
-def stop(name: Name, *, as_json: AsJson = False) -> int:
-    """End a campaign: what waits is cancelled. What is in a request already is not called back."""
+def stop(name: Name, *, yes: Yes = False, as_json: AsJson = False) -> int:
+    """End a campaign for good: what waits is cancelled. What is in a request already is not called back.
+
+    `outbox campaign pause` holds it at once, without asking, until it is started again.
+    """
 
     async def work(operating: Operating) -> int:
+        if not agreed(f"End {name} for good, and cancel what waits?", yes=yes):
+            console().print("nothing was changed")
+            return 1
         switched = first = await operating.campaigns.switch(name, "ended")
         cancelled = first.cancelled
         while switched.waiting and switched.cancelled:
