@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final
 
 import msgspec
 import psycopg
 
-from benchmarks.distance import afar
+from benchmarks.distance import AWAY, afar
 from benchmarks.load import Order, Outcome
 from benchmarks.result import Figure, Options, Plot, Result
-from benchmarks.rig import cpu_by_program
+from benchmarks.rig import cpu_by_program, cpu_since
 from benchmarks.sent import Batch, make_batches
 from sandbox.local.stack import LocalStack
 
@@ -28,7 +28,7 @@ TITLE = "how many callbacks a second are committed, and how soon are they answer
 SECRET: Final = "a secret of the benchmark"
 DELIVERY: Final = "/webhooks/sinch/delivery"
 OURS, DIRECT, API = "outbox webhook", "one SQL update each", "one update each through the API"
-OURS_AFAR = "outbox webhook, Supabase 40 ms away"
+OURS_AFAR = f"{OURS}, {AWAY}"
 _RECIPIENTS: Final = 500
 _MOST_PER_SECOND: Final = {OURS: 12_000, OURS_AFAR: 12_000, DIRECT: 12_000, API: 1_500}
 _PEERS_TABLE = """
@@ -44,7 +44,7 @@ _tags = count()
 class Rate:
     """One run. Times are in milliseconds; ``calls`` are calls of the database per 1000 callbacks.
 
-    ``cpu`` are CPU seconds per 1000 callbacks: of the receiver, the API, the database and the load generator.
+    ``cpu`` are CPU seconds per 1000 callbacks, of each that works on them.
     """
 
     receiver: str
@@ -53,7 +53,7 @@ class Rate:
     p50: float
     p99: float
     calls: float
-    cpu: tuple[float, float, float, float]
+    cpu: Mapping[str, float]
     refused: int
     missing: int
 
@@ -101,8 +101,8 @@ def _figures(rounds: Sequence[Mapping[str, Rate]]) -> Iterator[Figure]:
         yield Figure(case, "p50", "ms", tuple(run.p50 for run in runs))
         yield Figure(case, "p99", "ms", tuple(run.p99 for run in runs), goals.get("p99"), at_most=True)
         yield Figure(case, "database calls per 1000", "", tuple(run.calls for run in runs))
-        for place, program in enumerate(("receiver", "API", "database", "load")):
-            yield Figure(case, f"CPU, {program}", "s per 1000", tuple(run.cpu[place] for run in runs))
+        for program in first.cpu:
+            yield Figure(case, f"CPU, {program}", "s per 1000", tuple(run.cpu[program] for run in runs))
         if first.receiver == OURS:
             yield _times(case, DIRECT, rounds, goals.get("direct"))
             yield _times(case, API, rounds, goals.get("API"))
@@ -200,7 +200,7 @@ def _flood(db: psycopg.Connection[Any], port: int, *, batches: int) -> Flood:
 
 def rate(receiver: str, connections: int, outcome: Outcome, cpu: Mapping[str, float], *, missing: int, calls: int) -> Rate:
     callbacks = len(outcome.acknowledged)
-    used = (cpu.get("python", 0.0), cpu.get("node", 0.0), cpu.get("postgres", 0.0), outcome.cpu)
+    used = {"receiver": cpu["python"], "API": cpu["node"], "database": cpu["postgres"], "load": outcome.cpu}
     took = outcome.milliseconds
     return Rate(
         receiver=receiver,
@@ -209,7 +209,7 @@ def rate(receiver: str, connections: int, outcome: Outcome, cpu: Mapping[str, fl
         p50=took[len(took) // 2],
         p99=took[len(took) * 99 // 100],
         calls=round(1000 * calls / max(callbacks, 1), 1),
-        cpu=cast("tuple[float, float, float, float]", tuple(round(1000 * each / max(callbacks, 1), 4) for each in used)),
+        cpu={program: round(1000 * seconds / max(callbacks, 1), 4) for program, seconds in used.items()},
         refused=sum(number for status, number in outcome.statuses.items() if status != 204) + outcome.broken,
         missing=missing,
     )
@@ -235,7 +235,7 @@ def fire(order: Order) -> tuple[Outcome, dict[str, float]]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"], input=msgspec.json.encode(order), stdout=subprocess.PIPE, check=True
     )
-    cpu = {name: seconds - before.get(name, 0.0) for name, seconds in cpu_by_program().items()}
+    cpu = cpu_since(before)
     return msgspec.json.decode(done.stdout, type=Outcome), cpu
 
 

@@ -10,6 +10,8 @@ from sandbox.local.ports import HOST
 
 ROUND_TRIP_SECONDS = 0.04
 """From one region of a cloud to a neighbouring one, which is farther than a worker should be from its database."""
+AWAY = f"Supabase {ROUND_TRIP_SECONDS * 1000:.0f} ms away"
+"""What a case is called that has this network in between."""
 _CHUNK = 1 << 18
 
 

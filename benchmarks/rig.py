@@ -1,6 +1,6 @@
 """What the measurements run against: a local Supabase that writes through to the disk, and the simulator as a process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -102,7 +102,12 @@ class Gauge:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.wal = self._rig.value("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn") - self._lsn
-        self.cpu = {name: seconds - self._cpu.get(name, 0.0) for name, seconds in cpu_by_program().items()}
+        self.cpu = cpu_since(self._cpu)
+
+
+def cpu_since(before: Mapping[str, float]) -> dict[str, float]:
+    """What was used since :func:`cpu_by_program` gave ``before``."""
+    return {name: seconds - before.get(name, 0.0) for name, seconds in cpu_by_program().items()}
 
 
 def cpu_by_program() -> dict[str, float]:

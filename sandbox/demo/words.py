@@ -30,11 +30,7 @@ def result(verdict: Verdict) -> str:
     also = f" and {verdict.reminder_messages} reminders of appointments" if verdict.reminder_messages else ""
     return (
         f"{verdict.messages} messages{also} in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
-        + (
-            f"The appointments' reminders, a day and an hour before each, some of them in the past: {reminded}.\n"
-            if reminded
-            else ""
-        )
+        + (f"Reminders a day and an hour before each appointment, some of them in the past: {reminded}.\n" if reminded else "")
         + f"By the provider's own books {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
     )
 

@@ -135,6 +135,19 @@ def claim(db: Connection, rows: int) -> list[dict[str, Any]]:
     return dispatches
 
 
+def accept(db: Connection, dispatch: dict[str, Any]) -> None:
+    db.execute("select public.outbox_accept(%s::uuid[], array['b'], 'w', 30, 300)", [[dispatch["dispatch_id"]]])
+
+
+def record(db: Connection, dispatch: dict[str, Any]) -> None:
+    n = [len(dispatch["recipients"])]
+    db.execute(
+        "select public.outbox_record_reports('webhook', array_fill('b'::text, %s), %s, array_fill('delivered'::text, %s),"
+        " array_fill('0'::text, %s), array_fill(now()::text, %s), array_fill(''::text, %s), array_fill('{}'::text, %s))",
+        [n, dispatch["recipients"], n, n, n, n, n],
+    )
+
+
 def nothing_due(db: Connection) -> None:
     db.execute("delete from public.outbox where queue = 'r'")
     db.execute("vacuum public.outbox")
@@ -148,19 +161,6 @@ def test_a_claim_walks_over_nothing_that_is_not_due(big: Connection) -> None:
     assert read["outbox"] <= 10 * 100
     assert read["suppressions"] <= 100
     assert read["outbox_events"] == 0
-
-
-def accept(db: Connection, dispatch: dict[str, Any]) -> None:
-    db.execute("select public.outbox_accept(%s::uuid[], array['b'], 'w', 30, 300)", [[dispatch["dispatch_id"]]])
-
-
-def record(db: Connection, dispatch: dict[str, Any]) -> None:
-    n = [len(dispatch["recipients"])]
-    db.execute(
-        "select public.outbox_record_reports('webhook', array_fill('b'::text, %s), %s, array_fill('delivered'::text, %s),"
-        " array_fill('0'::text, %s), array_fill(now()::text, %s), array_fill(''::text, %s), array_fill('{}'::text, %s))",
-        [n, dispatch["recipients"], n, n, n, n, n],
-    )
 
 
 def test_no_plan_walks_over_a_table(big: Connection) -> None:
