@@ -295,6 +295,10 @@ class Gateway:
         more: bool = answer["more"]
         return more
 
+    async def find_overlooked(self) -> None:
+        """Find rows that are queued where no claim looks. They are claimed from then on, and an alarm tells of them."""
+        await self._rpc.call("outbox_find_overlooked", {})
+
     async def take_alarms(self, *, limit: int) -> tuple[Alarm, ...]:
         """Alarms that nobody has passed on yet. Each is answered once."""
         answer = await self._rpc.call("outbox_take_alarms", {"p_limit": limit})

@@ -3,24 +3,17 @@
 -- Moves rows whose time has come from waiting to ready, the most urgent first: a campaign that came due a moment before a one-time
 -- code is not woken before it. The ids go through an array, or the planner, who cannot know that few are due, walks over the
 -- whole table at every tick.
-create function outbox_engine.wake_due(p_now timestamptz, p_most integer) returns void
-language sql set search_path = ''
+create function outbox_engine.wake_due(p_floors outbox_engine.floors, p_now timestamptz, p_most integer) returns void
+language sql set search_path = '' set enable_sort = off
 as $$
-  with recursive priorities as (
-    (select priority from public.outbox where queue = 'w' order by priority limit 1)
-    union all
-    select (select o.priority from public.outbox o where o.queue = 'w' and o.priority > p.priority order by o.priority limit 1)
-    from priorities p
-    where p.priority is not null
-  )
   update public.outbox
   set queue = 'r', status = 'pending'
   where id = any (array(
     select due.id
-    from priorities p
+    from unnest(p_floors.priorities, p_floors.waiting_from) f (priority, waiting_from)
     cross join lateral (
       select o.id from public.outbox o
-      where o.queue = 'w' and o.priority = p.priority and o.due_at <= p_now
+      where o.queue = 'w' and o.priority = f.priority and o.due_at >= f.waiting_from and o.due_at <= p_now
       order by o.due_at, o.id
       limit p_most
       for update skip locked
@@ -58,13 +51,6 @@ begin
 end
 $$;
 
--- The row that is next to go.
-create function outbox_engine.first_ready() returns bigint
-language sql stable set search_path = ''
-as $$
-  select id from public.outbox where queue = 'r' order by priority, due_at, id limit 1
-$$;
-
 -- The dispatches of a claim that was made before and whose answer may have been lost.
 create function outbox_engine.claimed_before(p_claim_id uuid) returns jsonb
 language sql stable set search_path = ''
@@ -97,7 +83,9 @@ declare
   v_rows integer := p_max_rows;
   v_most integer;
   v_looked integer;
-  v_first bigint;
+  v_floors outbox_engine.floors;
+  v_first record;
+  v_next_id bigint;
   v_urgent boolean;
   v_below integer;
   v_dispatches integer := p_max_dispatches;
@@ -106,9 +94,11 @@ declare
   v_recipients integer;
 begin
   perform outbox_engine.note_tick('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
-  perform outbox_engine.wake_due(v_now, 5000);
+  perform outbox_engine.mind_the_clock();
+  v_floors := outbox_engine.known_floors();
+  perform outbox_engine.wake_due(v_floors, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
-  if exists (select from public.outbox where queue = 'r') then
+  if exists (select from outbox_engine.first_ready(v_floors)) then
     v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   end if;
   -- Not asked before: the first call with this id may have been running still, and whoever holds the plan has waited for its end.
@@ -157,13 +147,13 @@ begin
   end if;
   -- What is more urgent than the default does not wait until thousands of others are made ready to go along with it; and while such
   -- rows keep coming, nor behind a claim of thousands, as long as the plan has requests to spare for smaller ones.
-  v_urgent := exists (select from public.outbox where queue = 'r' and priority < 100);
+  select * into v_first from outbox_engine.first_ready(v_floors);
+  v_urgent := coalesce(v_first.priority < 100, false);
   if v_urgent and coalesce(v_plan.urgent_at < v_now - interval '1 second', true) then
     update outbox_engine.plans set urgent_at = v_now where provider = p_provider and plan = p_plan;
   elsif not v_urgent and v_plan.urgent_at > v_now - interval '5 seconds' and 2 * v_requests > p_requests_per_minute then
     v_rows := least(v_rows, 500);
   end if;
-  v_first := outbox_engine.first_ready();
   foreach v_below in array case when v_urgent then array[100, 32768] else array[32768] end loop
     -- No more rows are looked at than may go, unless none of them goes: what is closed or put off costs no message of the rate.
     v_looked := least(v_rows, v_most);
@@ -171,12 +161,12 @@ begin
       select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
       into v_made, v_count, v_recipients
       from outbox_engine.claim_rows(
-        p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
+        v_floors, p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
         make_interval(secs => p_lease_seconds), make_interval(secs => p_deadline_seconds),
         v_dispatches, p_max_recipients, v_looked, v_most, v_below, p_allowed_countries, p_share_texts, v_pause.kind is not null, v_now
       ) d;
       exit when v_count > 0 or v_looked = v_rows
-        or not exists (select from public.outbox where queue = 'r' and priority < v_below);
+        or not exists (select from outbox_engine.first_ready(v_floors, v_below));
       v_looked := least(v_rows, 10 * v_looked);
     end loop;
     exit when v_count > 0;
@@ -195,11 +185,15 @@ begin
     where provider = p_provider and plan = p_plan and kind = v_pause.kind and credential = v_pause.credential;
   end if;
 
+  v_next_id := (select id from outbox_engine.first_ready(v_floors));
+  if v_next_id is distinct from v_first.id then
+    perform outbox_engine.raise_floors(v_recipients);
+  end if;
   return jsonb_build_object(
     'dispatches', coalesce(v_made, '[]'),
-    'more', exists (select from public.outbox where queue = 'r'),
+    'more', v_next_id is not null,
     -- Rows were closed or put off, so that the next claim looks at others.
-    'passed', outbox_engine.first_ready() is distinct from v_first,
+    'passed', v_next_id is distinct from v_first.id,
     'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now)
   );
 end

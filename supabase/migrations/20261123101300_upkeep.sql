@@ -9,7 +9,7 @@ insert into outbox_engine.upkeep default values;
 
 -- Waiting rows whose time ran out, also while the plan is paused.
 create function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
-language sql set search_path = ''
+language sql set search_path = '' set enable_sort = off
 as $$
   with expired as (
     update public.outbox
@@ -18,6 +18,7 @@ as $$
     where id in (
       select id from public.outbox
       where queue is not null and expires_at <= p_now
+        and expires_at >= coalesce((select expiring_from from outbox_engine.floors), '-infinity')
       order by expires_at
       limit p_most
       for update skip locked

@@ -18,10 +18,15 @@ $$;
 
 -- Waiting rows that expired, alarms nobody has passed on, and what was found out or reported a moment too late to be acted on.
 create function outbox_engine.upkeep_due(p_now timestamptz) returns boolean
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set enable_sort = off
 as $$
 begin
-  return exists (select from public.outbox where queue is not null and expires_at <= p_now)
+  return exists (
+      select from public.outbox
+      where queue is not null and expires_at <= p_now
+        and expires_at >= coalesce((select expiring_from from outbox_engine.floors), '-infinity')
+      order by expires_at
+      limit 1)
     or exists (select from outbox_engine.alarms where taken_at is null)
     or exists (select from outbox_engine.doubles where confirmed_at is null)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');

@@ -30,6 +30,8 @@ def check(database: Database, books: Books, watch: Watch, chaos: Chaos, witness:
             witness.complain(f"message {row['id']} ({row['status']}): {complaint}")
     for complaint in (*ledger.wrong_with_dispatches(), *_wrong_with_limits(database, books, chaos)):
         witness.complain(complaint)
+    if database.query("select from outbox_engine.alarms where kind = 'queue.overlooked'"):
+        witness.complain("a row was queued where no claim looks")
 
 
 @dataclass(frozen=True, slots=True)
