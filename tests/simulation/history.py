@@ -27,7 +27,7 @@ from tests.simulation.watch import Watch
 from tests.simulation.witness import Witness
 
 _HORIZON_SECONDS: Final = 8 * 86400.0
-_MOST_ROUNDS: Final = 6000
+_MOST_ROUNDS: Final = 3000
 _LONGEST_SLEEP: Final = 6 * 3600.0
 
 # What the engine still means to do, and when: the next thing worth waking up for.
