@@ -2,7 +2,6 @@
 
 import asyncio
 import resource
-from collections import Counter
 from pathlib import Path
 from time import monotonic, process_time
 from typing import Any, ClassVar
@@ -17,19 +16,22 @@ from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, Telem
 from jobs.telemetry import configure
 
 
-class CountingRpc(Rpc):
-    """Counts calls by function."""
+class TimedRpc(Rpc):
+    """Notes each call: the function, when it began and when it ended, in seconds of one clock."""
 
-    calls: ClassVar[Counter[str]] = Counter()
+    calls: ClassVar[list[tuple[str, float, float]]] = []
 
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
-        self.calls[function] += 1
-        return await super().call(function, arguments)
+        began = monotonic()
+        try:
+            return await super().call(function, arguments)
+        finally:
+            self.calls.append((function, began, monotonic()))
 
 
 async def drain() -> dict[str, Any]:
     sinch = load(SinchSettings)
-    gateway = Gateway(await CountingRpc.connect(load(SupabaseSettings)))
+    gateway = Gateway(await TimedRpc.connect(load(SupabaseSettings)))
     provider = registry.build(sinch)
     plan = Plan(
         provider=provider.name,
@@ -44,16 +46,17 @@ async def drain() -> dict[str, Any]:
     worker.say(ready=True)
     await asyncio.to_thread(worker.wait)
 
-    CountingRpc.calls.clear()
+    TimedRpc.calls.clear()
     cpu, began = process_time(), monotonic()
     await job.tick()
     await job.finish()
     took, cpu = monotonic() - began, process_time() - cpu
+    calls = [(function, start - began, end - began) for function, start, end in TimedRpc.calls]
 
     await job.drain()
     await provider.aclose()
     await gateway.aclose()
-    return {"seconds": took, "cpu": cpu, "calls": dict(CountingRpc.calls), "peak_mib": _peak_kib() / 1024}
+    return {"seconds": took, "cpu": cpu, "calls": calls, "peak_mib": _peak_kib() / 1024}
 
 
 def _peak_kib() -> int:

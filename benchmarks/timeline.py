@@ -1,0 +1,60 @@
+"""What a drain waits for: ``python -m benchmarks.timeline`` prints each call of it with its time, and how much they overlap.
+
+10,000 messages of one text, as in `benchmarks/peers.py`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from benchmarks import worker
+from benchmarks.draining import ONE_TEXT
+from benchmarks.rig import Gauge, Rig, running
+
+Call = tuple[str, float, float]
+MESSAGES: Final = 10_000
+RUNS: Final = 5
+
+
+def main() -> None:
+    with running() as rig:
+        for number in range(RUNS):
+            _drain(rig, says_calls=number == RUNS - 1)
+
+
+def _drain(rig: Rig, *, says_calls: bool) -> None:
+    rig.empty()
+    rig.insert(MESSAGES, body=ONE_TEXT)
+    with worker.ready("benchmarks.drainer", environment=rig.environment) as drainer, Gauge(rig) as gauge:
+        said = drainer.work()
+    seconds, calls = float(said["seconds"]), [(str(name), float(began), float(ended)) for name, began, ended in said["calls"]]
+    if says_calls:
+        print(f"\n{'began':>8} {'ended':>8} {'took':>8}  ms")
+        for name, began, ended in calls:
+            print(f"{began * 1000:8.1f} {ended * 1000:8.1f} {(ended - began) * 1000:8.1f}  {name}")
+    claims, acceptances = _of(calls, "outbox_claim"), _of(calls, "outbox_accept")
+    print(
+        f"{MESSAGES / seconds:,.0f} messages a second, {seconds * 1000:.0f} ms, "
+        f"a claim under way in {_covered(claims) / seconds:.0%} of them, an acceptance in {_covered(acceptances) / seconds:.0%}, "
+        f"both in {_both(claims, acceptances) / seconds:.0%}; {sum(gauge.cpu.values()) / seconds:.2f} cores busy"
+    )
+
+
+def _of(calls: Iterable[Call], name: str) -> list[Call]:
+    return sorted((call for call in calls if call[0] == name), key=lambda call: call[1])
+
+
+def _covered(calls: Sequence[Call]) -> float:
+    """Seconds in which at least one of these was under way."""
+    seconds = until = 0.0
+    for _, began, ended in calls:
+        seconds += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return seconds
+
+
+def _both(some: Sequence[Call], others: Sequence[Call]) -> float:
+    return _covered(some) + _covered(others) - _covered(sorted([*some, *others], key=lambda call: call[1]))
+
+
+if __name__ == "__main__":
+    main()
