@@ -78,6 +78,8 @@ def _wait(rig: Rig, case: Case, *, seconds: float, campaign: int) -> list[float]
             _insert_campaign(rig, campaign)
         inserted = _insert_evenly(rig, case, seconds)
         _until(lambda: rig.value("select count(*) from public.outbox where priority = 0 and sent_at is null") == 0)
+    if twice := rig.simulator.summary().sent_twice:
+        raise SystemExit(f"{case.name}: {twice} messages were sent twice")
     taken = {message.body: datetime.fromisoformat(message.at).timestamp() for message in rig.simulator.accepted()}
     return [(taken[body] - due) * 1000 for body, due in inserted.items()]
 

@@ -81,45 +81,45 @@ end
 $$;
 
 -- Up to `p_rows` ready rows from the floors on, of a priority below `p_priority_below`, in their order, locked. What another claim
--- holds is left to it.
-create function outbox_engine.pick(p_floors outbox_engine.floors, p_rows integer, p_priority_below integer)
-returns table (
-  id bigint, recipient text, body text, template text, parameters jsonb, sender text, expires_at timestamptz, priority smallint,
-  due_at timestamptz, cancel_requested_at timestamptz, campaign text, batch_id text, sends_alone boolean
-)
+-- holds is left to it. A statement of its own: called within one, it would see rows that were committed since that one began, and which
+-- that one cannot change.
+create function outbox_engine.pick(p_floors outbox_engine.floors, p_rows integer, p_priority_below integer) returns bigint[]
 language sql set search_path = '' set enable_sort = off
 as $$
-  select r.*
-  from unnest(p_floors.priorities, p_floors.ready_from) f (priority, ready_from)
-  cross join lateral (
-    select o.id, o.recipient, o.body, o.template, o.parameters, o.sender, o.expires_at, o.priority, o.due_at, o.cancel_requested_at,
-      o.campaign, o.batch_id, o.sends_alone
-    from public.outbox o
-    where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
-    order by o.due_at, o.id
+  select array(
+    select r.id
+    from unnest(p_floors.priorities, p_floors.ready_from) f (priority, ready_from)
+    cross join lateral (
+      select o.id from public.outbox o
+      where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
+      order by o.due_at, o.id
+      limit p_rows
+      for update skip locked
+    ) r
+    where f.priority < p_priority_below
     limit p_rows
-    for update skip locked
-  ) r
-  where f.priority < p_priority_below
-  limit p_rows
+  )
 $$;
 
--- Looks at up to `p_rows` ready rows from the floors on, of a priority below `p_priority_below` until `p_most` of them go (null is all), closes or puts off
--- those that must not go out, and makes dispatches of the rest, at most `p_recipients` numbers each and no number twice: one for each sender, text and hour of expiry (minute, when under two hours
--- ahead). With `p_shares`, texts that differ share a dispatch where there are more of them than dispatches; not a text that fills
+-- Looks at these rows, which are ready and locked, until `p_most` of them go (null is all), closes or puts off those that must not go
+-- out, and makes dispatches of the rest, at most `p_recipients` numbers each and no number twice: one for each sender, text and hour of
+-- expiry (minute, when under two hours ahead). With `p_shares`, texts that differ share a dispatch where there are more of them than dispatches; not a text that fills
 -- a quarter of one by itself, nor one that holds `${`, nor rows that a refusal left alone; only texts of one priority, and of
 -- about one length. Answers the dispatches, most urgent
 -- first. One statement, so a claim is one moment; small functions stand written out in it, since a call for each row costs more
 -- than all the rest.
 create function outbox_engine.claim_rows(
-  p_floors outbox_engine.floors, p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
-  p_lease interval, p_deadline interval, p_dispatches integer, p_recipients integer, p_rows integer, p_most integer, p_priority_below integer,
+  p_ids bigint[], p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
+  p_lease interval, p_deadline interval, p_dispatches integer, p_recipients integer, p_most integer,
   p_allowed_countries text[], p_shares boolean, p_is_probe boolean, p_now timestamptz
 ) returns table (dispatch jsonb, recipients integer)
 language sql set search_path = ''
 as $$
   with picked as materialized (
-    select * from outbox_engine.pick(p_floors, p_rows, p_priority_below)
+    select o.id, o.recipient, o.body, o.template, o.parameters, o.sender, o.expires_at, o.priority, o.due_at, o.cancel_requested_at,
+      o.campaign, o.batch_id, o.sends_alone
+    from public.outbox o
+    where o.id = any (p_ids)
   ),
   forms as materialized (
     select t.name, t.defaults, t.plain,

@@ -23,11 +23,11 @@ def other(stack: LocalStack) -> Iterator[Connection]:
         yield connection
 
 
-def claim(db: Connection, claim_id: UUID) -> dict[str, Any]:
+def claim(db: Connection, claim_id: UUID, *, dispatches: int = 1, recipients: int = 5) -> dict[str, Any]:
     row = db.execute(
-        "select public.outbox_claim(%s, 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 5::smallint, 5, null, 600, null,"
+        "select public.outbox_claim(%s, 'w', 'sinch', 'p', 'h', 'c', 60, 20, %s::smallint, %s::smallint, %s, null, 100000, null,"
         " true)",
-        (claim_id,),
+        (claim_id, dispatches, recipients, recipients),
     ).fetchone()
     assert row is not None
     answer: Any = row[0]
@@ -119,3 +119,15 @@ def test_while_urgent_rows_keep_coming_claims_are_small_where_the_plan_has_reque
     later(db, after)
 
     assert claimed(db, requests_per_minute) == taken
+
+
+def test_rows_that_are_committed_while_claims_are_made_go_into_one_dispatch_each(db: Connection, other: Connection) -> None:
+    """A claim is several queries, and must not write down in one what another of them does not see."""
+    with ThreadPoolExecutor() as threads:
+        inserting = threads.submit(lambda: [insert(other, first=n) for n in range(2000)])
+        while not inserting.done():
+            claim(db, uuid4(), dispatches=8, recipients=1000)
+        inserting.result()
+
+    twice = db.execute("select outbox_id from outbox_engine.dispatch_members group by outbox_id having count(*) > 1").fetchall()
+    assert twice == []
