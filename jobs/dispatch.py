@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from typing import Final
-from uuid import uuid4
 
 import structlog
 
 from jobs.acceptances import Acceptances
+from jobs.claims import Asked, Claims
 from jobs.gateway import Claim, Dispatch, Gateway, Plan
 from jobs.leases import Leases, clock
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refusal, Refused, Submission
@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 _IN_FLIGHT: Final = 8
 """Requests open at once. Batches do the work; more connections only cost more."""
+_IN_A_PAIR: Final = _IN_FLIGHT // 4
+"""Requests that each of two claims under way may bring: with half the places taken they fill the other half."""
 _MOST_ROWS: Final = 2000
 """Rows a claim looks at: a call for two full requests, and an urgent row that comes meanwhile waits for a moment only."""
 _TELL_AGAIN_SECONDS: Final = 5.0
@@ -59,8 +61,8 @@ class Dispatcher:
         self._waits_for_rates = waits_for_rates
         self._drained = asyncio.Event()
         self._ticking = asyncio.Lock()
-        self._claim_id: str | None = None
-        self._claim_began = 0.0
+        self._claims = Claims(self._claim)
+        self._goes_on, self._at_once, self._not_before = True, 1, 0.0
         self._rows = _MOST_ROWS
         self._paused: str | None = None
         self._said: str | None = None
@@ -82,18 +84,18 @@ class Dispatcher:
         return self._paused in _FOR_SOMEBODY_TO_MEND or not self._told.isdisjoint(_FOR_SOMEBODY_TO_MEND)
 
     async def tick(self) -> None:
-        """Claim and send until nothing more may go out now. Requests may still be open when this returns."""
+        """Claim and send until nothing more may go out now. Requests may still be open when this returns.
+
+        While claims come back full, two are under way: the database makes one while the other travels.
+        """
         async with self._ticking:
-            while not self._drained.is_set():
-                await self._room()
-                claim = await self._claim()
-                self._say(claim)
-                self._tell_the_others(claim)
-                self._start(claim.dispatches, since=self._claim_began)
-                if self._waits_for_rates and claim.limited == "messages_per_second" and claim.wait_seconds < self.interval:
-                    await asyncio.sleep(claim.wait_seconds)
-                elif not claim.more or not (claim.dispatches or claim.passed):
-                    return
+            self._goes_on, self._at_once, self._not_before = True, 1, 0.0
+            self._claims.ask_again()
+            while self._ask() or self._claims.under_way:
+                await self._something_to_do()
+                for asked, claim in self._claims.answered():
+                    self._take(asked, claim)
+            self._claims.check()
 
     async def finish(self) -> None:
         """Return when every dispatch taken so far is written down, those not started yet included."""
@@ -105,44 +107,57 @@ class Dispatcher:
         self._drained.set()
         try:
             async with self._ticking:
-                await self.settled()
+                await self.finish()
         finally:
             for task in self._open:
                 task.cancel()
+            await self._claims.stop()
             await self._acceptances.stop()
             await self._leases.stop()
 
-    async def settled(self) -> None:
-        """Return when no request is open and every outcome is written down."""
-        while self._open:
-            await asyncio.wait(self._open)
+    def _ask(self) -> bool:
+        """Ask as often as there is room for. Answers whether to go on."""
+        if self._drained.is_set() or not self._goes_on or self._claims.failed:
+            return False
+        while self._has_room() and clock() >= self._not_before:
+            self._claims.ask(_IN_FLIGHT - len(self._open) if self._at_once == 1 else _IN_A_PAIR)
+        return True
 
-    async def _room(self) -> None:
-        """Wait until half the places are free: a claim for one place would cost a call for each request."""
-        while len(self._open) > _IN_FLIGHT // 2:
-            await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
+    def _has_room(self) -> bool:
+        """While half the places are free: a claim for one place would cost a call for each request."""
+        return len(self._claims.under_way) < self._at_once and len(self._open) <= _IN_FLIGHT // 2
 
-    async def _claim(self) -> Claim:
-        """A claim whose answer was lost is asked for again under its own id, and its lease counted from the first time."""
-        if self._claim_id is None:
-            self._claim_id = str(uuid4())
-            self._claim_began = clock()
-        dispatches = _IN_FLIGHT - len(self._open)
-        claim = await self._gateway.claim(
+    async def _claim(self, claim_id: str, places: int) -> Claim:
+        return await self._gateway.claim(
             self._plan,
-            claim_id=self._claim_id,
+            claim_id=claim_id,
             worker=self._worker,
             lease=self._lease,
             deadline=self._deadline,
-            max_dispatches=dispatches,
+            max_dispatches=places,
             max_recipients=self._provider.max_recipients,
             max_rows=self._rows,
             allowed_countries=self._settings.allowed_countries,
             share_texts=self._provider.longest_value > 0,
         )
-        self._claim_id = None
-        self._rows = _rows_for_next(claim, dispatches, self._rows)
-        return claim
+
+    async def _something_to_do(self) -> None:
+        """Wait for an answer, for a request's end, or until the plan's rate allows more."""
+        rest = self._not_before - clock()
+        if pending := self._claims.under_way | self._open:
+            await asyncio.wait(pending, timeout=rest if rest > 0 else None, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(rest)
+
+    def _take(self, asked: Asked, claim: Claim) -> None:
+        self._say(claim)
+        self._tell_the_others(claim)
+        self._start(claim.dispatches, since=asked.since)
+        self._rows = _rows_for_next(claim, asked.places, self._rows)
+        self._at_once = 2 if _is_full(claim, self._provider.max_recipients) else 1
+        self._goes_on = claim.more and bool(claim.dispatches or claim.passed)
+        if self._waits_for_rates and claim.limited == "messages_per_second" and claim.wait_seconds < self.interval:
+            self._goes_on, self._not_before = True, clock() + claim.wait_seconds
 
     def _start(self, dispatches: Iterable[Dispatch], *, since: float) -> None:
         taken = tuple(dispatches)
@@ -257,7 +272,16 @@ class Dispatcher:
 
 def _rows_for_next(claim: Claim, asked: int, rows: int) -> int:
     """Look at fewer rows where texts differ and few fit into the dispatches asked for; at more again where they agree."""
-    taken = sum(len(dispatch.recipients) for dispatch in claim.dispatches)
+    taken = _taken(claim)
     if len(claim.dispatches) == asked:
         return min(_MOST_ROWS, max(2 * taken, 2 * _IN_FLIGHT))
     return min(_MOST_ROWS, 2 * rows)
+
+
+def _is_full(claim: Claim, max_recipients: int) -> bool:
+    """Whether a pair of such claims would fill requests: few requests, a whole one's worth of messages, and there are more."""
+    return claim.more and len(claim.dispatches) <= _IN_A_PAIR and _taken(claim) >= max_recipients
+
+
+def _taken(claim: Claim) -> int:
+    return sum(len(dispatch.recipients) for dispatch in claim.dispatches)

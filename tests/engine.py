@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from jobs.assembly import Engine, build_engine
 from jobs.dispatch import Dispatcher
-from jobs.gateway import Gateway, Plan
+from jobs.gateway import Dispatch, Gateway, Plan
 from jobs.providers import registry
 from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings
 from sandbox.local.stack import LocalStack
@@ -37,6 +38,10 @@ class Rig:
         for name in names:
             await jobs[name].tick()
             await self.dispatcher.finish()
+
+    async def claim(self) -> tuple[Dispatch, ...]:
+        """As the dispatch job claims; but nothing is sent, as where the process dies then."""
+        return (await self.dispatcher._claim(str(uuid4()), 8)).dispatches
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """A claim whose answer was lost is made once more, and takes nothing more."""
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,9 +10,11 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from jobs.gateway.rpc import Rpc
+from jobs.recording import GatewayUnavailable
 from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
-from tests.engine import insert, later, statuses
+from tests.engine import MakeRig, insert, later, statuses
 from tests.stack import Connection
 
 PATIENCE_SECONDS = 30
@@ -25,8 +28,8 @@ def other(stack: LocalStack) -> Iterator[Connection]:
 
 def claim(db: Connection, claim_id: UUID, *, dispatches: int = 1, recipients: int = 5) -> dict[str, Any]:
     row = db.execute(
-        "select public.outbox_claim(%s, 'w', 'sinch', 'p', 'h', 'c', 60, 20, %s::smallint, %s::smallint, %s, null, 100000, null,"
-        " true)",
+        "select public.outbox_claim(%s, 'w', 'sinch', 'p', 'h', 'c', 60, 20, %s::smallint, %s::smallint, %s, null, 100000,"
+        " null, true)",
         (claim_id, dispatches, recipients, recipients),
     ).fetchone()
     assert row is not None
@@ -131,3 +134,28 @@ def test_rows_that_are_committed_while_claims_are_made_go_into_one_dispatch_each
 
     twice = db.execute("select outbox_id from outbox_engine.dispatch_members group by outbox_id having count(*) > 1").fetchall()
     assert twice == []
+
+
+async def test_of_claims_that_were_under_way_at_once_a_lost_answer_loses_and_doubles_nothing(
+    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(db, 6000)
+    rig = await make_rig()
+    call, asked = Rpc.call, Counter[str]()
+
+    async def loses(rpc: Rpc, function: str, arguments: dict[str, Any]) -> Any:
+        answer = await call(rpc, function, arguments)
+        asked[function] += 1
+        if function == "outbox_claim" and asked[function] == 2:
+            raise GatewayUnavailable("lost on the way back")
+        return answer
+
+    monkeypatch.setattr(Rpc, "call", loses)
+
+    with pytest.raises(GatewayUnavailable):
+        await rig.tick("dispatch")
+    await rig.tick("dispatch")
+
+    assert statuses(db) == {"sent": 6000}
+    books = rig.simulator.summary()
+    assert (books.messages, books.sent_twice, books.requests["send"]) == (6000, 0, 6)

@@ -3,6 +3,7 @@
 import pytest
 
 from jobs.gateway import Gateway
+from jobs.leases import clock
 from jobs.providers.base import Report
 from sandbox.simulator import control as faults
 from tests.engine import MakeRig, Rig, column, insert, later, statuses, trail
@@ -18,10 +19,11 @@ CLAIM = """
 async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig()
     insert(db, 3)
-    claim = await rig.dispatcher._claim()
+    since = clock()
+    claimed = await rig.claim()
 
     rig.dispatcher._drained.set()
-    rig.dispatcher._start(claim.dispatches, since=rig.dispatcher._claim_began)
+    rig.dispatcher._start(claimed, since=since)
     await rig.dispatcher.drain()
 
     assert statuses(db) == {"pending": 3}

@@ -152,7 +152,7 @@ async def test_a_report_that_overtakes_the_acceptance_is_matched_when_the_batch_
 ) -> None:
     rig = await make_rig()
     (row,) = insert(db)
-    (dispatch,) = (await rig.dispatcher._claim()).dispatches
+    (dispatch,) = await rig.claim()
 
     await gateway.record_reports([report("B1", "delivered", 0)], source="webhook")
     assert column(db, "status", row) == "sending"
@@ -166,7 +166,7 @@ async def test_a_report_that_carries_the_reference_proves_the_request_arrived(
 ) -> None:
     rig = await make_rig()
     (row,) = insert(db)
-    (dispatch,) = (await rig.dispatcher._claim()).dispatches
+    (dispatch,) = await rig.claim()
 
     await gateway.record_reports([report("B1", "dispatched", 401, reference=dispatch.dispatch_id)], source="webhook")
 
@@ -181,7 +181,7 @@ async def test_a_batch_that_a_report_made_known_is_asked_about_when_the_setting_
     if told:
         await sent_row(rig, db)
     insert(db, first=1)
-    (dispatch,) = (await rig.dispatcher._claim()).dispatches
+    (dispatch,) = await rig.claim()
 
     await gateway.record_reports([report("B1", "dispatched", 401, n=1, reference=dispatch.dispatch_id)], source="webhook")
 

@@ -213,7 +213,7 @@ async def test_a_batch_that_shows_up_after_the_resend_is_a_double_that_is_told(m
 async def test_the_rows_of_a_dead_worker_are_looked_for_and_sent_by_another(make_rig: MakeRig, db: Connection) -> None:
     insert(db, 5)
     dead, alive = await make_rig(), await make_rig()
-    await dead.dispatcher._claim()
+    await dead.claim()
 
     await alive.tick("dispatch", "recover")
     assert statuses(db) == {"sending": 5}, "its lease still runs"

@@ -215,7 +215,7 @@ def _seeded(seed: int) -> Iterator[None]:
     def uuid4() -> UUID:
         return UUID(int=ids.getrandbits(128), version=4)
 
-    with mock.patch("jobs.dispatch.uuid4", uuid4):
+    with mock.patch("jobs.claims.uuid4", uuid4):
         yield
 
 

@@ -15,8 +15,12 @@ _CALL_TIMEOUT: Final = 15.0
 class Observer(Protocol):
     """Is told of every call."""
 
-    def carried_out(self, process: str, function: str, arguments: dict[str, Any], answer: Any, *, late: bool) -> None:
-        """The database did this, whether or not the caller learns of it; ``late`` where the caller had given up before."""
+    def asked(self, process: str, function: str, arguments: dict[str, Any]) -> None:
+        """The caller calls."""
+        ...
+
+    def carried_out(self, process: str, function: str, arguments: dict[str, Any], answer: Any) -> None:
+        """The database did this, whether or not the caller learns of it."""
         ...
 
     def unanswered(self, process: str, function: str, arguments: dict[str, Any]) -> None:
@@ -84,6 +88,7 @@ class Wire:
         self._observer = observer
 
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
+        self._observer.asked(self._process.name, function, arguments)
         await self._process.breathe()
         chaos = self._chaos
         if chaos.outage or chaos.happens("call.lost"):
@@ -111,10 +116,10 @@ class Wire:
     async def aclose(self) -> None:
         pass
 
-    def _execute(self, function: str, arguments: dict[str, Any], *, late: bool = False) -> Any:
+    def _execute(self, function: str, arguments: dict[str, Any]) -> Any:
         self._database.set_clock(calendar(asyncio.get_running_loop().time()))
         answer = self._database.call(function, arguments)
-        self._observer.carried_out(self._process.name, function, arguments, answer, late=late)
+        self._observer.carried_out(self._process.name, function, arguments, answer)
         return answer
 
     def _execute_late(self, function: str, arguments: dict[str, Any]) -> None:
@@ -122,7 +127,7 @@ class Wire:
 
         def arrive() -> None:
             try:
-                self._execute(function, arguments, late=True)
+                self._execute(function, arguments)
             except Exception as error:  # noqa: BLE001  # nobody waits for it any more
                 self._witness.say(self._process.name, f"{function}, late: {error}")
 

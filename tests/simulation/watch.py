@@ -1,6 +1,7 @@
 """Invariants that must hold at every moment of a history, checked where something happens."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -51,16 +52,24 @@ class Watch:
         self._chaos = chaos
         self._witness = witness
         self._started: set[str] = set()
-        self._open_claims: dict[str, str] = {}
+        self._lost_claims: defaultdict[str, set[str]] = defaultdict(set)
 
     # Calls
 
-    def carried_out(self, process: str, function: str, arguments: dict[str, Any], answer: Any, *, late: bool) -> None:
+    def asked(self, process: str, function: str, arguments: dict[str, Any]) -> None:
+        if function != "outbox_claim":
+            return
+        lost, claim_id = self._lost_claims[process], arguments["p_claim_id"]
+        if lost and claim_id not in lost:
+            self._witness.complain(f"{process} claims anew although an earlier claim of its was never answered")
+        lost.discard(claim_id)
+
+    def carried_out(self, process: str, function: str, arguments: dict[str, Any], answer: Any) -> None:
         if function not in _QUIET:
             self._witness.say(process, f"{function}{_brief(arguments)} → {answer}")
         match function:
             case "outbox_claim":
-                self._claimed(process, arguments, answer, late=late)
+                self._claimed(arguments["p_claim_id"], answer)
             case "outbox_accept":
                 self._accepted(arguments)
             case "outbox_record_reports":
@@ -68,12 +77,9 @@ class Watch:
 
     def unanswered(self, process: str, function: str, arguments: dict[str, Any]) -> None:
         if function == "outbox_claim":
-            self._open_claims[process] = arguments["p_claim_id"]
+            self._lost_claims[process].add(arguments["p_claim_id"])
 
-    def _claimed(self, process: str, arguments: Mapping[str, Any], answer: Mapping[str, Any], *, late: bool) -> None:
-        claim_id = arguments["p_claim_id"]
-        if not late and self._open_claims.pop(process, claim_id) != claim_id:
-            self._witness.complain(f"{process} claims anew although an earlier claim of its was never answered")
+    def _claimed(self, claim_id: str, answer: Mapping[str, Any]) -> None:
         if not answer["dispatches"]:
             return
         rows = self._database.query(_CLAIMED, [claim_id])

@@ -1,0 +1,73 @@
+"""The claims under way. One whose answer was lost is asked for again under its own id: what it took is leased to us."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+from jobs.gateway import Claim
+from jobs.leases import clock
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """One claim, of at most ``places`` dispatches. Their leases count from ``since``, when it was first asked for."""
+
+    claim_id: str
+    places: int
+    since: float
+    answer: asyncio.Task[Claim]
+
+
+class Claims:
+    """Asks by ``claim``, which gets an id and a number of places."""
+
+    def __init__(self, claim: Callable[[str, int], Awaitable[Claim]]) -> None:
+        self._claim = claim
+        self._asked: list[Asked] = []
+
+    def ask(self, places: int) -> None:
+        """Ask for one more. Those whose answer was lost come first: see :meth:`ask_again`."""
+        claim_id = str(uuid4())
+        self._asked.append(Asked(claim_id, places, clock(), self._call(claim_id, places)))
+
+    def ask_again(self) -> None:
+        """Ask for all that were asked for and never answered."""
+        for asked in self._asked:
+            if asked.answer.done():
+                asked.answer = self._call(asked.claim_id, asked.places)
+
+    @property
+    def under_way(self) -> set[asyncio.Task[Claim]]:
+        """Those whose answer is still to come."""
+        return {asked.answer for asked in self._asked if not asked.answer.done()}
+
+    @property
+    def failed(self) -> bool:
+        """Whether one has to be asked for again."""
+        return any(asked.answer.done() and _is_lost(asked) for asked in self._asked)
+
+    def answered(self) -> list[tuple[Asked, Claim]]:
+        """What was answered since this was last called."""
+        done = [asked for asked in self._asked if asked.answer.done() and not _is_lost(asked)]
+        self._asked = [asked for asked in self._asked if asked not in done]
+        return [(asked, asked.answer.result()) for asked in done]
+
+    def check(self) -> None:
+        """Raise what the first of those that failed has raised."""
+        for asked in self._asked:
+            if asked.answer.done():
+                asked.answer.result()
+
+    async def stop(self) -> None:
+        """Wait for no answer any more; whatever was claimed is found by recovery."""
+        for asked in self._asked:
+            asked.answer.cancel()
+        await asyncio.gather(*(asked.answer for asked in self._asked), return_exceptions=True)
+
+    def _call(self, claim_id: str, places: int) -> asyncio.Task[Claim]:
+        return asyncio.ensure_future(self._claim(claim_id, places))
+
+
+def _is_lost(asked: Asked) -> bool:
+    return asked.answer.cancelled() or asked.answer.exception() is not None

@@ -1,0 +1,183 @@
+"""The dispatch job between a database and a provider that answer when a test says so."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import count
+from typing import Any, cast
+
+import pytest
+
+from jobs.dispatch import Dispatcher
+from jobs.gateway import Claim, Dispatch, Gateway, Plan
+from jobs.providers.base import Accepted, Provider, Submission
+from jobs.recording import GatewayUnavailable
+from jobs.settings import EngineSettings
+
+A_WHILE = 30.0
+FULL = 1000
+_numbers = count()
+
+
+class Database:
+    """Keeps each claim waiting until it is answered."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.waiting: list[asyncio.Future[Claim]] = []
+
+    async def claim(self, _plan: Plan, *, claim_id: str, max_dispatches: int, **_: Any) -> Claim:
+        answer: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
+        self.asked.append((claim_id, max_dispatches))
+        self.waiting.append(answer)
+        return await answer
+
+    async def accept(self, _accepted: Sequence[tuple[str, str]], **_: Any) -> tuple[Dispatch, ...]:
+        return ()
+
+    def answer(self, claim: Claim) -> None:
+        """The one that was asked for first."""
+        self.waiting.pop(0).set_result(claim)
+
+
+class Line:
+    """A provider that takes everything, once ``may_answer``."""
+
+    max_recipients, longest_value = FULL, 160
+
+    def __init__(self) -> None:
+        self.references: list[str] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def submit(self, submission: Submission, **_: Any) -> Accepted:
+        self.references.append(submission.reference)
+        await self.may_answer.wait()
+        return Accepted(f"batch of {submission.reference}")
+
+
+@pytest.fixture
+def database() -> Database:
+    return Database()
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+@pytest.fixture
+async def job(database: Database, line: Line) -> AsyncIterator[Dispatcher]:
+    job = Dispatcher(
+        gateway=cast(Gateway, database),
+        provider=cast(Provider, line),
+        plan=Plan("sinch", "plan", "host", "credential", None, 600),
+        worker="worker",
+        settings=EngineSettings(_env_file=None),
+    )
+    yield job
+    line.may_answer.set()
+    await asyncio.wait_for(job.drain(), A_WHILE)
+
+
+def brings(*sizes: int, more: bool = True, limited: str | None = None, wait: float = 0.0) -> Claim:
+    """A claim's answer: a dispatch of each size."""
+    dispatches = tuple(Dispatch(str(next(_numbers)), "1", None, "text", None, 0.0, ("+12025550100",) * size) for size in sizes)
+    return Claim(dispatches, more, False, (), None, limited, None, wait)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(A_WHILE):
+        while not holds():  # noqa: ASYNC110  # of several objects that know nothing of events
+            await asyncio.sleep(0)
+
+
+async def in_pairs(job: Dispatcher, database: Database) -> "asyncio.Task[None]":
+    """A tick whose first claim came back full, with the next two under way."""
+    tick = asyncio.create_task(job.tick())
+    await until(lambda: len(database.asked) == 1)
+    database.answer(brings(FULL, FULL))
+    await until(lambda: len(database.waiting) == 2)
+    return tick
+
+
+async def test_while_claims_come_back_full_two_are_under_way(job: Dispatcher, database: Database, line: Line) -> None:
+    tick = await in_pairs(job, database)
+    assert [places for _, places in database.asked] == [8, 2, 2], "with four requests open a pair brings four more at most"
+
+    database.answer(brings(FULL, FULL))
+    await until(lambda: len(database.waiting) == 2)
+    database.answer(brings(more=False))
+    database.answer(brings(7, more=False))
+    await asyncio.wait_for(tick, A_WHILE)
+    await job.finish()
+
+    assert len(database.asked) == 4
+    assert len(line.references) == 5, "what the last one brought went as well"
+
+
+@pytest.mark.parametrize("sizes", [(FULL, FULL, FULL), (10,) * 8, (900,)])
+async def test_a_claim_that_is_not_full_is_followed_by_one_alone(
+    job: Dispatcher, database: Database, sizes: tuple[int, ...]
+) -> None:
+    tick = asyncio.create_task(job.tick())
+    await until(lambda: len(database.asked) == 1)
+    database.answer(brings(*sizes))
+    await until(lambda: len(database.asked) == 2)
+
+    database.answer(brings(more=False))
+    await asyncio.wait_for(tick, A_WHILE)
+
+    assert len(database.asked) == 2
+
+
+async def test_no_more_than_eight_requests_are_open(job: Dispatcher, database: Database, line: Line) -> None:
+    line.may_answer.clear()
+    tick = await in_pairs(job, database)
+    database.answer(brings(FULL, FULL))
+    database.answer(brings(FULL, FULL))
+    await until(lambda: len(line.references) == 6)
+    assert not database.waiting, "none is claimed that could not be sent yet"
+
+    line.may_answer.set()
+    await until(lambda: len(database.waiting) == 2)
+    database.answer(brings(more=False))
+    database.answer(brings(more=False))
+    await asyncio.wait_for(tick, A_WHILE)
+
+
+async def test_what_a_claim_brings_goes_although_the_other_has_to_wait_for_the_rate(
+    job: Dispatcher, database: Database, line: Line
+) -> None:
+    """Else it goes when the rate has passed it on to others."""
+    tick = await in_pairs(job, database)
+    sent = len(line.references)
+
+    database.answer(brings(limited="messages_per_second", wait=0.5))
+    database.answer(brings(1))
+    await until(lambda: len(line.references) == sent + 1)
+
+    assert len(database.asked) == 3, "the wait is not over"
+    await until(lambda: len(database.asked) == 4)
+    database.answer(brings(more=False))
+    await asyncio.wait_for(tick, A_WHILE)
+
+
+async def test_claims_whose_answers_were_lost_are_asked_for_again_before_any_other(
+    job: Dispatcher, database: Database, line: Line
+) -> None:
+    tick = await in_pairs(job, database)
+    lost = database.asked[1:]
+    database.waiting.pop().set_exception(GatewayUnavailable("lost"))
+    database.answer(brings(FULL, FULL))
+    with pytest.raises(GatewayUnavailable):
+        await asyncio.wait_for(tick, A_WHILE)
+    assert len(database.asked) == 3, "while one is lost no other is asked for"
+
+    again = asyncio.create_task(job.tick())
+    await until(lambda: len(database.waiting) == 1)
+    assert database.asked[3:] == lost[1:]
+    database.answer(brings(5, more=False))
+    await asyncio.wait_for(again, A_WHILE)
+    await job.finish()
+
+    assert len(line.references) == 5
