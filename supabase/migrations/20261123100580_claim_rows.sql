@@ -107,7 +107,8 @@ $$;
 -- a quarter of one by itself, nor one that holds `${`, nor rows that a refusal left alone; only texts of one priority, and of
 -- about one length. Answers the dispatches, most urgent
 -- first. One statement, so a claim is one moment; small functions stand written out in it, since a call for each row costs more
--- than all the rest.
+-- than all the rest. The rows are locked, so they stay where they are and can be found by place: joined by id, a plan from the time when
+-- the table was small, which lives as long as its connection, reads all of it.
 create function outbox_engine.claim_rows(
   p_ids bigint[], p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease interval, p_deadline interval, p_dispatches integer, p_recipients integer, p_most integer,
@@ -201,7 +202,8 @@ as $$
     update public.outbox o
     set status = 'scheduled', queue = 'w', due_at = j.held_until
     from judged j
-    where j.verdict is null and j.held_until is not null and o.id = j.id
+    cross join lateral (select x.ctid as place from public.outbox x where x.id = j.id limit 1) x
+    where j.verdict is null and j.held_until is not null and o.ctid = x.place
     returning o.id, j.error
   ),
   put_off_trail as (
@@ -212,7 +214,8 @@ as $$
     update public.outbox o
     set status = j.verdict, error = j.error, queue = null, finalized_at = p_now
     from judged j
-    where j.verdict is not null and o.id = j.id
+    cross join lateral (select x.ctid as place from public.outbox x where x.id = j.id limit 1) x
+    where j.verdict is not null and o.ctid = x.place
     returning o.id, o.status, o.error
   ),
   closed_trail as (
@@ -310,7 +313,8 @@ as $$
       status = 'sending', queue = null, dispatch_id = t.dispatch_id, body = t.text, parts = t.parts,
       reported_rank = null, reported_at = null, status_code = null, error = null
     from taken t
-    where o.id = t.id
+    cross join lateral (select x.ctid as place from public.outbox x where x.id = t.id limit 1) x
+    where o.ctid = x.place
   ),
   made as (
     insert into outbox_engine.dispatches (

@@ -69,7 +69,7 @@ begin
       ask_at = v_now + coalesce(
         p_ask_after, (select p.ask_after from outbox_engine.plans p where p.provider = d.provider and p.plan = d.plan))
     from facts f
-    where d.id = f.dispatch_id and d.batch_id is null
+    where d.id = f.dispatch_id and d.id = any (p_dispatches) and d.batch_id is null
     returning d.id
   )
   select array_agg(id) into v_new from adopted;
@@ -107,11 +107,13 @@ begin
 end
 $$;
 
--- The rows of newly accepted dispatches.
+-- The rows of newly accepted dispatches. They are named by their ids as well as joined, and joined by hash: a plan from the time when the
+-- tables were small, which lives as long as its connection, reads a whole table or each row of one for each of another.
 create function outbox_engine.adopt_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
-language plpgsql set search_path = ''
+language plpgsql set search_path = '' set enable_nestloop = off
 as $$
 declare
+  v_ids constant bigint[] := array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
   v_all_sent boolean;
   v_late bigint[];
 begin
@@ -119,14 +121,14 @@ begin
     select m.outbox_id, m.recipient, d.id, d.batch_id
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-    where d.id = any (p_dispatches)
+    where d.id = any (p_dispatches) and m.dispatch_id = any (p_dispatches)
   ),
   sent as (
     update public.outbox o
     set
       status = 'sent', batch_id = m.batch_id, sent_at = p_now, attempts = o.attempts + 1, queue = null, error = null
     from members m
-    where o.id = m.outbox_id and o.dispatch_id = m.id and o.status in ('sending', 'pending', 'scheduled')
+    where o.id = m.outbox_id and o.id = any (v_ids) and o.dispatch_id = m.id and o.status in ('sending', 'pending', 'scheduled')
     returning o.id, m.batch_id, m.id as dispatch_id
   ),
   trail as (

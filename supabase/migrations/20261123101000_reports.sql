@@ -97,12 +97,13 @@ as $$
   )
   select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at
   from filed f
-  join outbox_engine.dispatches d on d.id = f.dispatch_id
+  cross join lateral (select x.provider from outbox_engine.dispatches x where x.id = f.dispatch_id limit 1) d
 $$;
 
 -- Applies news to the rows. Within the current attempt the higher rank wins, between equals the earliest, then the lowest code.
 -- A final of ours yields to `delivered` alone, but where a report had said before that the attempt may be made again, that report
--- is compared as any other; only it never brings such a row back. Of an earlier attempt, only `delivered` counts.
+-- is compared as any other; only it never brings such a row back. Of an earlier attempt, only `delivered` counts. The caller holds the
+-- rows, so they stay where they are and can be found by place.
 create function outbox_engine.apply_news(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[], p_ats timestamptz[],
   p_now timestamptz
@@ -113,15 +114,22 @@ as $$
     select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at, outbox_engine.rank_of(n.status) as rank,
       o.dispatch_id = n.dispatch_id as is_current, c.effect
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats) n (outbox_id, dispatch_id, provider, status, code, at)
-    join public.outbox o on o.id = n.outbox_id and (o.dispatch_id = n.dispatch_id or n.status = 'delivered')
+    cross join lateral (select x.dispatch_id from public.outbox x where x.id = n.outbox_id limit 1) o
     left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
+    where o.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),
   winning as (
-    select n.*, o.attempts, o.cancel_requested_at is not null as wished, s.again, s.ended,
+    select n.*, o.place, o.attempts, o.cancel_requested_at is not null as wished, s.again, s.ended,
       s.again and not s.ended and o.cancel_requested_at is null and o.expires_at > p_now as returns
     from news n
-    join public.outbox o on o.id = n.outbox_id
+    cross join lateral (
+      select x.ctid as place, x.status, x.attempts, x.cancel_requested_at, x.expires_at, x.finalized_at, x.reported_rank, x.reported_at,
+        x.status_code
+      from public.outbox x
+      where x.id = n.outbox_id
+      limit 1
+    ) o
     cross join lateral (
       select
         n.status = 'aborted' and coalesce(n.effect = 'retry', false) and o.attempts < 5 as again,
@@ -162,7 +170,7 @@ as $$
     due_at = case when w.returns
       then p_now + interval '1 minute' * 2 ^ (w.attempts - 1) * (0.75 + random() * 0.5) else o.due_at end
   from winning w
-  where o.id = w.outbox_id
+  where o.ctid = w.place
 $$;
 
 -- What some codes ask for beyond the row: the account is blocked, or the recipient has opted out at the provider.
