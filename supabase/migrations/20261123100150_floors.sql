@@ -44,9 +44,14 @@ as $$
 declare
   -- First of all, so that whoever looks later finds this transaction to be under way.
   v_xid constant xid8 := pg_current_xact_id();
-  v_seen_at constant timestamptz := outbox_engine.queue_time();
+  v_seen_at timestamptz;
+  v_is_known boolean;
 begin
-  if not exists (select from outbox_engine.priorities where priority = p_priority) then
+  select timestamptz 'epoch' + q.last_value * interval '1 millisecond',
+    exists (select from outbox_engine.priorities p where p.priority = p_priority)
+  into v_seen_at, v_is_known
+  from outbox_engine.queue_clock q;
+  if not v_is_known then
     insert into outbox_engine.priorities (priority) values (p_priority);
   end if;
   if p_due_at < v_seen_at and v_seen_at < outbox_engine.now() + interval '1 minute' then
