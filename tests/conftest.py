@@ -1,5 +1,7 @@
 """Fixtures every test may ask for."""
 
+import signal
+
 from hypothesis import settings
 
 from tests.engine import clocks, gateway, make_rig, rig, sinch
@@ -10,3 +12,6 @@ __all__ = ["baseline", "clocks", "db", "gateway", "local_stack", "make_rig", "ri
 # Speed is for benchmarks/: a busy machine must not fail a test.
 settings.register_profile("outbox", deadline=None)
 settings.load_profile("outbox")
+
+# A shell ignores Ctrl-C for what it starts in the background, and so would all that a test presses it on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
