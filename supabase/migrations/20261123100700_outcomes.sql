@@ -78,8 +78,9 @@ begin
   insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select m.outbox_id, d.id, f.batch_id, v_now, v_now
   from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
-  join outbox_engine.dispatches d on d.id = f.dispatch_id and d.batch_id <> f.batch_id
+  cross join lateral (select x.id, x.batch_id from outbox_engine.dispatches x where x.id = f.dispatch_id limit 1) d
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+  where d.batch_id <> f.batch_id
   on conflict do nothing;
   if found then
     perform outbox_engine.tell_doubles(v_now);

@@ -67,6 +67,7 @@ as $$
       select m.outbox_id, m.dispatch_id
       from outbox_engine.dispatch_members m
       where b.outbox_id is null and m.dispatch_id = r.reference and m.recipient = r.recipient
+      limit 1
     ) f on true
     left join lateral (
       select m.outbox_id, m.dispatch_id
@@ -269,7 +270,8 @@ begin
   from (
     select distinct d.id, r.batch_id
     from unnest(p_reports) r
-    join outbox_engine.dispatches d on d.id = r.reference and d.batch_id is distinct from r.batch_id
+    cross join lateral (select x.id, x.batch_id from outbox_engine.dispatches x where x.id = r.reference limit 1) d
+    where d.batch_id is distinct from r.batch_id
   ) x;
   if v_ids is not null then
     perform outbox_engine.adopt(v_ids, v_batches, p_source, null);
@@ -310,10 +312,10 @@ begin
   insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select o.id, d.id, d.batch_id, p_now, p_now
   from unnest(p_outbox_ids, p_dispatches, p_statuses) n (outbox_id, dispatch_id, status)
-  join public.outbox o on o.id = n.outbox_id and o.dispatch_id <> n.dispatch_id
-  join outbox_engine.dispatches newer on newer.id = o.dispatch_id and newer.batch_id is not null
-  join outbox_engine.dispatches d on d.id = n.dispatch_id and d.batch_id is not null
-  where n.status = 'delivered'
+  cross join lateral (select x.id, x.dispatch_id from public.outbox x where x.id = n.outbox_id limit 1) o
+  cross join lateral (select x.batch_id from outbox_engine.dispatches x where x.id = o.dispatch_id limit 1) newer
+  cross join lateral (select x.id, x.batch_id from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1) d
+  where n.status = 'delivered' and o.dispatch_id <> n.dispatch_id and newer.batch_id is not null and d.batch_id is not null
   on conflict do nothing;
   if found then
     perform outbox_engine.tell_doubles(p_now);
