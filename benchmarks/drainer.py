@@ -17,16 +17,19 @@ from jobs.telemetry import configure
 
 
 class TimedRpc(Rpc):
-    """Notes each call: the function, when it began and when it ended, in seconds of one clock."""
+    """Notes each call: the function, when it began and when it ended, in seconds of one clock.
+
+    Not a claim that brings nothing: with two under way there is one when the backlog is gone.
+    """
 
     calls: ClassVar[list[tuple[str, float, float]]] = []
 
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
         began = monotonic()
-        try:
-            return await super().call(function, arguments)
-        finally:
+        answer = await super().call(function, arguments)
+        if function != "outbox_claim" or answer["dispatches"]:
             self.calls.append((function, began, monotonic()))
+        return answer
 
 
 async def drain() -> dict[str, Any]:
