@@ -76,9 +76,10 @@ begin
   where o.id > (select pruned_to from outbox_engine.upkeep) and o.id <= v_last
     and o.finalized_at < p_blank_before and (o.body is not null or o.parameters is not null) and o.id <> all (coalesce(v_ids, '{}'));
 
-  -- Held, so that of two who prune at once one counts them.
-  perform outbox_engine.count_pruned(array(
-    select id from public.outbox where id = any (v_ids) and campaign is not null order by id for update));
+  -- Held, so that of two who prune at once one counts them; and without what somebody sent again meanwhile.
+  v_ids := array(
+    select id from public.outbox where id = any (v_ids) and finalized_at < p_delete_before order by id for update);
+  perform outbox_engine.count_pruned(array(select id from public.outbox where id = any (v_ids) and campaign is not null));
   -- By message, because a request that was throttled or given back left no entry in the trail.
   with members as (
     delete from outbox_engine.dispatch_members where outbox_id = any (v_ids) returning dispatch_id
