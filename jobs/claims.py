@@ -45,7 +45,7 @@ class Claims:
     @property
     def failed(self) -> bool:
         """Whether one has to be asked for again."""
-        return any(asked.answer.done() and _is_lost(asked) for asked in self._asked)
+        return any(_is_lost(asked) for asked in self._asked)
 
     def answered(self) -> list[tuple[Asked, Claim]]:
         """What was answered since this was last called."""
@@ -70,4 +70,4 @@ class Claims:
 
 
 def _is_lost(asked: Asked) -> bool:
-    return asked.answer.cancelled() or asked.answer.exception() is not None
+    return asked.answer.done() and (asked.answer.cancelled() or asked.answer.exception() is not None)

@@ -108,15 +108,15 @@ begin
 end
 $$;
 
--- The rows of newly accepted dispatches. They are named by their ids as well as joined, and joined by hash: a plan from the time when the
--- tables were small, which lives as long as its connection, reads a whole table or each row of one for each of another.
-create function outbox_engine.adopt_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
+-- Rows of newly accepted dispatches that are still attached to them become sent. Answers whether all of them did. They are named by their
+-- ids as well as joined, and joined by hash: a plan from the time when the tables were small, which lives as long as its connection,
+-- reads a whole table or each row of one for each of another.
+create function outbox_engine.mark_sent(p_dispatches uuid[], p_source text, p_now timestamptz) returns boolean
 language plpgsql set search_path = '' set enable_nestloop = off
 as $$
 declare
   v_ids constant bigint[] := array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
   v_all_sent boolean;
-  v_late bigint[];
 begin
   with members as materialized (
     select m.outbox_id, m.recipient, d.id, d.batch_id
@@ -137,8 +137,19 @@ begin
     select id, p_now, p_source, 'accepted', 'sent', batch_id, dispatch_id from sent
   )
   select (select count(*) from sent) = (select count(*) from members) into v_all_sent;
+  return v_all_sent;
+end
+$$;
+
+-- The rows of newly accepted dispatches.
+create function outbox_engine.adopt_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_late bigint[];
+begin
   -- As nearly always: then no row is elsewhere, and nothing below can find one.
-  if v_all_sent and not exists (select from outbox_engine.doubles) then
+  if outbox_engine.mark_sent(p_dispatches, p_source, p_now) and not exists (select from outbox_engine.doubles) then
     return;
   end if;
 

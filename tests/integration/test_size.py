@@ -207,6 +207,16 @@ def test_no_plan_walks_over_a_table(kind: str, request: pytest.FixtureRequest) -
         assert [step for step in scans if walked(step) > 4 * 100] == [], "nor one of its steps for each row of another"
 
 
+def test_an_acceptance_walks_over_no_table_where_some_message_was_sent_twice_once(big: Connection) -> None:
+    big.execute("insert into outbox_engine.doubles select id, dispatch_id, 'x', now(), now() from public.outbox limit 1")
+    [dispatch] = claim(big, 100)
+
+    with planned(big) as steps:
+        accept(big, dispatch)
+
+    assert [step for step in steps if "Scan" in step["Node Type"] and walked(step) > 4 * 100] == []
+
+
 def test_an_idle_claim_reads_next_to_nothing(big: Connection) -> None:
     nothing_due(big)
 
