@@ -146,10 +146,11 @@ create function outbox_engine.adopt_rows(p_dispatches uuid[], p_source text, p_n
 language plpgsql set search_path = ''
 as $$
 declare
+  v_all_sent constant boolean := outbox_engine.mark_sent(p_dispatches, p_source, p_now);
   v_late bigint[];
 begin
   -- As nearly always: then no row is elsewhere, and nothing below can find one.
-  if outbox_engine.mark_sent(p_dispatches, p_source, p_now) and not exists (select from outbox_engine.doubles) then
+  if v_all_sent and not exists (select from outbox_engine.doubles) then
     return;
   end if;
 
