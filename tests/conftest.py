@@ -5,9 +5,9 @@ import signal
 from hypothesis import settings
 
 from tests.engine import clocks, gateway, make_rig, rig, sinch
-from tests.stack import baseline, db, local_stack, stack
+from tests.stack import baseline, db, local_stack, other, stack
 
-__all__ = ["baseline", "clocks", "db", "gateway", "local_stack", "make_rig", "rig", "sinch", "stack"]
+__all__ = ["baseline", "clocks", "db", "gateway", "local_stack", "make_rig", "other", "rig", "sinch", "stack"]
 
 # Speed is for benchmarks/: a busy machine must not fail a test.
 settings.register_profile("outbox", deadline=None)

@@ -68,6 +68,13 @@ def db(stack: LocalStack) -> Iterator[Connection]:
         yield connection
 
 
+@pytest.fixture
+def other(stack: LocalStack) -> Iterator[Connection]:
+    """A second connection like ``db``."""
+    with closing(_connect(stack)) as connection:
+        yield connection
+
+
 def _connect(stack: LocalStack) -> Connection:
     return psycopg.connect(stack.admin_url, autocommit=True)
 

@@ -134,6 +134,7 @@ as $$
 declare
   v_now timestamptz := outbox_engine.now();
   v_tries smallint;
+  v_is_new boolean;
   v_first double precision := case p_kind when 'account' then 10 when 'setting' then 10 else 1 end;
   v_most double precision := case p_kind when 'account' then 300 when 'setting' then 300 when 'unreachable' then 30 else 60 end;
   v_seconds double precision;
@@ -154,9 +155,11 @@ begin
     replaced = false,
     until = greatest(p.until, excluded.until),
     -- Several requests in flight that fail together are one piece of news.
-    tries = p.tries + case when p.until <= v_now then 1 else 0 end;
+    tries = p.tries + case when p.until <= v_now then 1 else 0 end
+  -- The first transaction that ever wrote a row left no mark of one that changed it.
+  returning p.xmax = 0 into v_is_new;
 
-  if v_tries = 0 and p_kind in ('account', 'setting') then
+  if v_is_new and p_kind in ('account', 'setting') then
     perform outbox_engine.alarm('plan.paused', jsonb_build_object(
       'provider', p_provider, 'plan', p_plan, 'kind', p_kind, 'reason', left(p_reason, 500)));
   end if;

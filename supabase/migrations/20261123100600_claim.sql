@@ -51,6 +51,21 @@ begin
 end
 $$;
 
+-- Those of these locked rows of which no earlier attempt turned up: others came back since `sent_after_all` looked, which makes them sent.
+create function outbox_engine.not_doubtful(p_ids bigint[]) returns bigint[]
+language plpgsql set search_path = ''
+as $$
+begin
+  if exists (select from outbox_engine.doubles where confirmed_at is null) then
+    return array(
+      select u.id from unnest(p_ids) with ordinality u (id, place)
+      where not exists (select from outbox_engine.doubles x where x.outbox_id = u.id and x.confirmed_at is null)
+      order by u.place);
+  end if;
+  return p_ids;
+end
+$$;
+
 -- The dispatches of a claim that was made before and whose answer may have been lost.
 create function outbox_engine.claimed_before(p_claim_id uuid) returns jsonb
 language sql stable set search_path = ''
@@ -94,6 +109,8 @@ declare
   v_count integer;
   v_recipients integer;
 begin
+  -- The first call with this id may be running still.
+  perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
   perform outbox_engine.note_tick('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
   perform outbox_engine.mind_the_clock();
   v_floors := outbox_engine.known_floors();
@@ -102,7 +119,6 @@ begin
   if exists (select from outbox_engine.first_ready(v_floors)) then
     v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   end if;
-  -- Not asked before: the first call with this id may have been running still, and whoever holds the plan has waited for its end.
   v_made := outbox_engine.claimed_before(p_claim_id);
   if v_made is not null then
     return jsonb_build_object('dispatches', v_made, 'more', true);
@@ -159,7 +175,7 @@ begin
     -- No more rows are looked at than may go, unless none of them goes: what is closed or put off costs no message of the rate.
     v_looked := least(v_rows, v_most);
     loop
-      v_ids := outbox_engine.pick(v_floors, v_looked, v_below);
+      v_ids := outbox_engine.not_doubtful(outbox_engine.pick(v_floors, v_looked, v_below));
       select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
       into v_made, v_count, v_recipients
       from outbox_engine.claim_rows(

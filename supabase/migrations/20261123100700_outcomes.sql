@@ -2,11 +2,21 @@
 
 -- Rows of these dispatches that are still attached to them go back to waiting as a new attempt, or end if they must.
 -- `p_recipients` restricts it to some of the numbers. `p_counts`: a refused attempt counts, "not found" and throttling do not.
+-- Whoever is just changing their members is waited for, before it is read what these are.
 create function outbox_engine.put_back(
   p_dispatches uuid[], p_event text, p_detail text, p_counts boolean, p_delay interval default '0', p_recipients text[] default null
 ) returns integer
-language sql set search_path = ''
+language plpgsql set search_path = ''
 as $$
+declare
+  v_count integer;
+begin
+  perform from public.outbox
+  where id = any (array(select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)))
+    and status = 'sending'
+  order by id
+  for update;
+
   with rows_back as materialized (
     select o.id, o.attempts + p_counts::integer as attempts, outbox_engine.now() as now,
       o.cancel_requested_at is not null as wished, oc.reason, k.recipient, k.parameters
@@ -16,8 +26,6 @@ as $$
     left join public.campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
     left join public.campaign_members k on k.campaign = oc.campaign and k.external_id = oc.external_id
     where m.dispatch_id = any (p_dispatches) and o.status = 'sending' and (p_recipients is null or m.recipient = any (p_recipients))
-    order by o.id
-    for update of o
   ),
   changed as (
     update public.outbox o
@@ -41,7 +49,9 @@ as $$
     select id, now, 'engine', coalesce(p_event, status), status, dispatch_id, p_detail from changed
     where p_event is not null or status <> 'pending'
   )
-  select count(*)::integer from changed
+  select count(*)::integer into v_count from changed;
+  return v_count;
+end
 $$;
 
 -- Records that the provider has these batches, whoever found out and however late: a fact that no lease can undo. Rows still
@@ -146,11 +156,17 @@ create function outbox_engine.adopt_rows(p_dispatches uuid[], p_source text, p_n
 language plpgsql set search_path = ''
 as $$
 declare
-  v_all_sent constant boolean := outbox_engine.mark_sent(p_dispatches, p_source, p_now);
   v_late bigint[];
 begin
-  -- As nearly always: then no row is elsewhere, and nothing below can find one.
-  if v_all_sent and not exists (select from outbox_engine.doubles) then
+  if not outbox_engine.mark_sent(p_dispatches, p_source, p_now) then
+    -- Whoever is just changing the others is waited for: what they are by then decides.
+    perform from public.outbox
+    where id = any (array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches)))
+    order by id
+    for update;
+    perform outbox_engine.mark_sent(p_dispatches, p_source, p_now);
+  elsif not exists (select from outbox_engine.doubles) then
+    -- As nearly always: then no row is elsewhere, and nothing below can find one.
     return;
   end if;
 

@@ -27,8 +27,8 @@ as $$
   where id = p_dispatch
 $$;
 
--- A refused dispatch's rows came back, and what the claim checks is checked again: those that must not go out any more end here,
--- or wait for the claim to say why. Halves may have to wait for minutes. Answers how many rows are left.
+-- A refused dispatch's rows came back, and what the claim checks is checked again: those that must not go out any more, or did in an
+-- earlier attempt that turned up, end here or wait for the claim to say why. Halves may have to wait for minutes. Answers how many rows are left.
 create function outbox_engine.let_go(p_dispatch uuid, p_error text) returns integer
 language plpgsql set search_path = ''
 as $$
@@ -56,6 +56,7 @@ begin
   from (
     select a.recipient,
       a.over or exists (select from public.suppressions s where s.recipient = a.recipient)
+        or exists (select from outbox_engine.doubles x where x.outbox_id = a.id and x.confirmed_at is null)
         or exists (select from held h where h.outbox_id = a.id) as gone
     from attached a
   ) x;

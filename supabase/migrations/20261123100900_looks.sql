@@ -67,12 +67,12 @@ begin
   perform outbox_engine.note_tick('recover', p_provider, p_plan, '');
   update outbox_engine.dispatches
   set state = 'doubtful', error = 'its worker fell silent', look_at = v_now, lease_token = nextval('outbox_engine.lease_tokens')
-  where id in (
+  where id = any (array(
     select id from outbox_engine.dispatches
     where provider = p_provider and plan = p_plan and state = 'claimed' and lease_until <= v_now - deadline
     order by id
     for update skip locked
-  );
+  ));
   perform outbox_engine.give_up_old_doubts(p_provider, p_plan, v_now);
 
   v_allowed := outbox_engine.draw_requests(p_provider, p_plan, 'look',
@@ -80,13 +80,13 @@ begin
   with taken as (
     update outbox_engine.dispatches
     set look_at = v_now + make_interval(secs => p_lease_seconds), lease_token = nextval('outbox_engine.lease_tokens')
-    where id in (
+    where id = any (array(
       select id from outbox_engine.dispatches
       where provider = p_provider and plan = p_plan and host = p_host and look_at <= v_now
       order by look_at, claimed_at, id
       limit v_allowed
       for update skip locked
-    )
+    ))
     returning id, lease_token, claimed_at
   )
   -- In an order of their own, and not in that of the table's pages: a history that is told again must go the same way.

@@ -162,7 +162,7 @@ declare
 begin
   update outbox_engine.dispatches
   set ask_at = v_now, asks = greatest(asks - 1, 0)
-  where id in (
+  where id = any (array(
     select d.id
     from outbox_engine.plans p
     cross join lateral (
@@ -173,7 +173,7 @@ begin
       limit 1000
       for update skip locked
     ) d
-  );
+  ));
   update outbox_engine.feeds set next_at = outbox_engine.now() where feed = 'inbounds';
   perform outbox_engine.alarm('callback.rejected', jsonb_build_object('count', p_count));
 end

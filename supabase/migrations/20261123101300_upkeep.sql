@@ -15,14 +15,14 @@ as $$
     update public.outbox
     set status = case when cancel_requested_at is null then 'expired' else 'cancelled' end,
       error = 'expired before it could be sent', queue = null, finalized_at = p_now
-    where id in (
+    where id = any (array(
       select id from public.outbox
       where queue is not null and expires_at <= p_now
         and expires_at >= coalesce((select expiring_from from outbox_engine.floors), '-infinity')
       order by expires_at
       limit p_most
       for update skip locked
-    )
+    ))
     returning id, status, error
   ),
   trail as (
@@ -202,21 +202,21 @@ begin
     p_most
   );
   delete from outbox_engine.plan_requests where second < v_now - interval '5 minutes';
-  delete from outbox_engine.waiting_reports where key in (
-    select key from outbox_engine.waiting_reports where received_at < v_now - interval '14 days' limit p_most);
-  delete from public.inbound_messages where id in (
+  delete from outbox_engine.waiting_reports where key = any (array(
+    select key from outbox_engine.waiting_reports where received_at < v_now - interval '14 days' limit p_most));
+  delete from public.inbound_messages where id = any (array(
     select id from public.inbound_messages
-    where recorded_at < v_now - make_interval(secs => p_retention_days * 86400) limit p_most);
-  delete from outbox_engine.kept_callbacks where id in (
+    where recorded_at < v_now - make_interval(secs => p_retention_days * 86400) limit p_most));
+  delete from outbox_engine.kept_callbacks where id = any (array(
     select id from outbox_engine.kept_callbacks
     where received_at < v_now - make_interval(secs => p_retention_days * 86400)
     order by id
-    limit p_most);
+    limit p_most));
   delete from outbox_engine.help_answers where answered_at < v_now - interval '1 day';
   delete from outbox_engine.ticks where at < v_now - interval '1 day';
   delete from outbox_engine.alarms where taken_at < v_now - interval '30 days';
-  delete from outbox_engine.campaign_imports where id in (
-    select id from outbox_engine.campaign_imports where started_at < v_now - interval '1 day' limit 1);
+  delete from outbox_engine.campaign_imports where id = any (array(
+    select id from outbox_engine.campaign_imports where started_at < v_now - interval '1 day' limit 1));
   return jsonb_build_object('expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
 end
 $$;
@@ -228,9 +228,9 @@ as $$
   with taken as (
     update outbox_engine.alarms
     set taken_at = outbox_engine.now()
-    where id in (
+    where id = any (array(
       select id from outbox_engine.alarms where taken_at is null order by id limit p_limit for update skip locked
-    )
+    ))
     returning id, at, kind, detail
   )
   select coalesce(jsonb_agg(to_jsonb(taken) order by id), '[]') from taken

@@ -155,21 +155,22 @@ end
 $$;
 
 -- Locks what waits for these members by id, as everybody does who changes many messages: in another order, an edit of their campaign
--- and a change of its members would wait for each other. The settings of this and the next two functions: be they few or a hundred
+-- and a change of its members would wait for each other. What is in a request is locked against coming back meanwhile with what its
+-- member was before, but not against being accepted. The settings of this and the next two functions: be they few or a hundred
 -- thousand, the messages of each are found by index.
 create function outbox_engine.lock_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql set search_path = '' set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
-begin
-  perform from public.outbox
-  where queue is not null and id = any (array(
+declare
+  v_ids constant bigint[] := array(
     select o.outbox_id
     from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
     join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
     where o.outbox_id is not null and not o.taken_back
-  ))
-  order by id
-  for update;
+  );
+begin
+  perform from public.outbox where id = any (v_ids) and queue is not null order by id for update;
+  perform from public.outbox where id = any (v_ids) and status = 'sending' order by id for key share;
 end
 $$;
 

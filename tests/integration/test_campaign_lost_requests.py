@@ -4,16 +4,13 @@ from typing import Any
 
 import pytest
 
+from tests.calls import accept, claim, claim_all, doubt, look, release
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, column, number, trail
 from tests.stack import Connection
 
 NOW = "2026-11-24 12:00+00"
 WHY = "an earlier message for this time turned out to have been sent"
-CLAIM = """
-    select public.outbox_claim(
-      gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 600, 20, 8::smallint, 1000::smallint, 1000, null, 6000, null, false)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +67,7 @@ async def test_what_comes_back_from_a_request_for_the_same_time_does_not_go_out(
     look(db, lost, ["B1"])
 
     if how == "given back":
-        db.execute("select public.outbox_release(array[%s::uuid], array[%s])", [second["dispatch_id"], second["lease_token"]])
+        release(db, second)
     else:
         db.execute(
             "select public.outbox_refuse(%s::uuid, %s, 'throttled', 'HTTP 429', 429::smallint, 1, 'w', 600)",
@@ -141,11 +138,11 @@ async def test_an_attempt_that_turns_up_after_a_later_one_was_taken_back_keeps_i
     db.execute("delete from public.campaign_members")
     member(db)
     look(db, lost, ["B1"])
-    db.execute("select public.outbox_release(array[%s::uuid], array[%s])", [second["dispatch_id"], second["lease_token"]])
+    release(db, second)
     db.execute("select public.outbox_expand_campaigns(1000)")
     assert rows(db) == [("cancelled",), ("pending",)]
 
-    db.execute(CLAIM)
+    claim_all(db)
 
     assert rows(db, "status, batch_id") == [("sent", "B1"), ("cancelled", None)]
     assert occurrences(db) == [(1, False)]
@@ -173,41 +170,10 @@ async def in_a_lost_request(db: Connection, rig: Rig) -> dict[str, Any]:
     return lost
 
 
-def claim(db: Connection) -> dict[str, Any]:
-    row = db.execute(CLAIM).fetchone()
-    assert row is not None
-    assert isinstance(row[0], dict)
-    (dispatch,) = row[0]["dispatches"]
-    return dict(dispatch)
-
-
-def doubt(db: Connection, dispatch: dict[str, Any]) -> None:
-    db.execute(
-        "select public.outbox_doubt(array[%s]::uuid[], array[%s], array['timeout'], 1)",
-        [dispatch["dispatch_id"], dispatch["lease_token"]],
-    )
-
-
-def accept(db: Connection, dispatch: dict[str, Any], batch: str) -> None:
-    db.execute("select public.outbox_accept(array[%s::uuid], array[%s], 'w', 600, 300)", [dispatch["dispatch_id"], batch])
-
-
 def find_nothing(db: Connection, clocks: Clocks, dispatch: dict[str, Any]) -> None:
     for _ in range(2):
         clocks.move("30 seconds")
         look(db, dispatch, [])
-
-
-def look(db: Connection, dispatch: dict[str, Any], batches: list[str]) -> None:
-    """As if the list had shown these batches for the dispatch, or none."""
-    row = db.execute("select public.outbox_claim_looks('sinch', 'p', 'h', 1, 100::smallint)").fetchone()
-    assert row is not None
-    assert isinstance(row[0], list)
-    tokens = {taken["dispatch_id"]: taken["lease_token"] for taken in row[0]}
-    db.execute(
-        "select public.outbox_record_look(%s::uuid, %s, %s::text[], %s::text[], 20, 300)",
-        [dispatch["dispatch_id"], tokens.get(dispatch["dispatch_id"], "0"), batches, [number(1)] * len(batches)],
-    )
 
 
 def report(db: Connection, batch: str, status: str) -> None:

@@ -1,17 +1,14 @@
 """What changes while a campaign's message is in a request holds when it comes back; a time that was not used may be used."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from typing import Any
 
 import psycopg
 import pytest
 
 from sandbox.local.processes import wait_until
-from sandbox.local.stack import LocalStack
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, number
+from tests.races import is_waited_for, overlap
 from tests.stack import Connection
 
 NOW = "2026-11-24 12:00+00"
@@ -31,13 +28,6 @@ GIVE_BACK = """
 def noon(db: Connection, clocks: Clocks) -> None:
     clocks.set(NOW)
     template(db)
-
-
-@pytest.fixture
-def other(stack: LocalStack, db: Connection) -> Iterator[Connection]:
-    """A second connection, which commits when told to."""
-    with closing(psycopg.connect(stack.admin_url)) as connection:
-        yield connection
 
 
 async def reminder_in_a_request(db: Connection, rig: Rig, clocks: Clocks) -> None:
@@ -104,22 +94,47 @@ async def test_a_time_withdrawn_in_a_request_and_wanted_again_is_used_again(
     assert reasons(db) == [None]
 
 
-async def test_what_comes_back_waits_for_nobody_who_changes_its_member(
+async def test_what_comes_back_while_its_member_is_given_another_number_goes_to_that(
     db: Connection, other: Connection, rig: Rig, clocks: Clocks
 ) -> None:
     await reminder_in_a_request(db, rig, clocks)
-    db.execute("update public.campaign_members set event_at = %s", [LATER])
-    other.execute("update public.campaign_members set recipient = %s", [number(7)])
 
-    db.execute("set lock_timeout = '2s'")
-    db.execute(GIVE_BACK)
-    await rig.tick("campaigns")
-    assert rows(db) == [("cancelled",)]
-    other.commit()
-    clocks.set("2026-11-27 08:00:01+00")
-    await rig.tick("campaigns", "dispatch")
+    overlap(
+        db,
+        lambda: db.execute("update public.campaign_members set recipient = %s", [number(7)]),
+        lambda: other.execute(GIVE_BACK),
+    )
+    await rig.tick("dispatch")
 
-    assert rows(db, "recipient, status") == [(number(1), "cancelled"), (number(7), "sent")]
+    assert rows(db, "recipient, status") == [(number(7), "sent")]
+
+
+async def test_who_is_given_another_number_while_a_message_comes_back_gets_it_there(
+    db: Connection, other: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    await reminder_in_a_request(db, rig, clocks)
+
+    overlap(
+        db,
+        lambda: db.execute(GIVE_BACK),
+        lambda: other.execute("update public.campaign_members set recipient = %s", [number(7)]),
+    )
+    await rig.tick("dispatch")
+
+    assert rows(db, "recipient, status") == [(number(7), "sent")]
+
+
+async def test_an_acceptance_waits_for_nobody_who_changes_a_member(
+    db: Connection, other: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    await reminder_in_a_request(db, rig, clocks)
+
+    with db.transaction():
+        db.execute("update public.campaign_members set recipient = %s", [number(7)])
+        other.execute("set lock_timeout = '2s'")
+        other.execute("select public.outbox_accept(array[id], array['B1'], 'w', 60, 300) from outbox_engine.dispatches")
+
+    assert rows(db, "recipient, status") == [(number(1), "sent")]
 
 
 async def test_a_message_that_an_app_cancelled_does_not_come_again(db: Connection, rig: Rig, clocks: Clocks) -> None:
@@ -137,13 +152,12 @@ async def test_a_move_that_waits_for_a_claim_is_not_lost(db: Connection, other: 
     member(db, event_at=SOON)
     await rig.tick("campaigns")
     clocks.set("2026-11-24 12:00:31+00")
-    other.execute(CLAIM)
 
-    with ThreadPoolExecutor(1) as mover:
-        moved = mover.submit(db.execute, "update public.campaign_members set event_at = %s", [LATER])
-        assert wait_until(lambda: is_blocked_by(other), 10)
-        other.commit()
-        moved.result(10)
+    overlap(
+        other,
+        lambda: other.execute(CLAIM),
+        lambda: db.execute("update public.campaign_members set event_at = %s", [LATER]),
+    )
     db.execute(GIVE_BACK)
     await rig.tick("campaigns", "dispatch")
 
@@ -157,14 +171,12 @@ async def test_a_campaign_that_goes_on_during_a_claim_forgets_nobody(
     member(db)
     await rig.tick("campaigns")
     db.execute("update public.campaigns set status = 'paused'")
-    other.execute(CLAIM)  # puts it off until it expires, and commits after the campaign goes on
-    db.execute("update public.campaigns set status = 'active'")
 
-    with ThreadPoolExecutor(1) as expander:
-        expanded = expander.submit(db.execute, "select public.outbox_expand_campaigns(1000)")
-        assert wait_until(lambda: is_blocked_by(other), 10)
-        other.commit()
-        expanded.result(10)
+    def goes_on_and_expands() -> None:
+        db.execute("update public.campaigns set status = 'active'")
+        db.execute("select public.outbox_expand_campaigns(1000)")
+
+    overlap(other, lambda: other.execute(CLAIM), goes_on_and_expands)  # the claim puts it off until it expires
     await rig.tick("campaigns", "dispatch")
 
     assert rows(db) == [("sent",)]
@@ -190,13 +202,12 @@ async def test_members_changed_together_lock_their_messages_in_the_order_in_whic
         member(db, external_id)
     await rig.tick("campaigns")
     first, *later = [outbox_id for (outbox_id,) in rows(db, "id")]
-    other.execute("select from public.outbox where id = %s for update", [first])
-
     with ThreadPoolExecutor(1) as app:
-        changed = app.submit(db.execute, f"update public.campaign_members set {change}")
-        assert wait_until(lambda: is_blocked_by(other), 10)
-        other.execute("select from public.outbox where id = any (%s) for update nowait", [later])
-        other.commit()
+        with other.transaction():
+            other.execute("select from public.outbox where id = %s for update", [first])
+            changed = app.submit(db.execute, f"update public.campaign_members set {change}")
+            assert wait_until(lambda: is_waited_for(other), 10)
+            other.execute("select from public.outbox where id = any (%s) for update nowait", [later])
         changed.result(10)
 
 
@@ -268,11 +279,3 @@ async def test_a_cap_does_not_count_what_is_not_sent(db: Connection, rig: Rig, c
     await rig.tick("dispatch")
 
     assert sorted(rows(db, "campaign, status")) == [("capped", "sent"), ("late", "expired")]
-
-
-def is_blocked_by(other: Connection) -> bool:
-    with closing(psycopg.connect(other.info.dsn, password=other.info.password, autocommit=True)) as watcher:
-        found: Any = watcher.execute(
-            "select exists (select from pg_stat_activity where %s = any (pg_blocking_pids(pid)))", [other.info.backend_pid]
-        ).fetchone()
-    return bool(found[0])

@@ -1,29 +1,17 @@
 """A claim whose answer was lost is made once more, and takes nothing more."""
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 
 from jobs.gateway.rpc import Rpc
 from jobs.recording import GatewayUnavailable
-from sandbox.local.processes import wait_until
-from sandbox.local.stack import LocalStack
 from tests.engine import MakeRig, insert, later, statuses
+from tests.races import overlap
 from tests.stack import Connection
-
-PATIENCE_SECONDS = 30
-
-
-@pytest.fixture
-def other(stack: LocalStack) -> Iterator[Connection]:
-    with closing(psycopg.connect(stack.admin_url, autocommit=True)) as connection:
-        yield connection
 
 
 def claim(db: Connection, claim_id: UUID, *, dispatches: int = 1, recipients: int = 5) -> dict[str, Any]:
@@ -46,25 +34,27 @@ def test_a_claim_asked_again_answers_the_same_dispatches(db: Connection) -> None
 
 
 def test_a_claim_asked_again_while_the_first_still_runs_waits_for_it_and_takes_nothing_more(
-    stack: LocalStack, db: Connection, other: Connection
+    db: Connection, other: Connection
 ) -> None:
     insert(db, 20)
     claim_id = uuid4()
 
-    def waits() -> bool:
-        with closing(psycopg.connect(stack.admin_url)) as looking:
-            blocked = looking.execute("select pg_blocking_pids(%s)", (other.info.backend_pid,)).fetchone()
-            return blocked == ([db.info.backend_pid],)
-
-    with ThreadPoolExecutor() as threads:
-        with db.transaction():
-            first = claim(db, claim_id)
-            answer = threads.submit(claim, other, claim_id)
-            assert wait_until(waits, PATIENCE_SECONDS)
-        again = answer.result(PATIENCE_SECONDS)
+    first, again = overlap(db, lambda: claim(db, claim_id), lambda: claim(other, claim_id))
 
     assert again["dispatches"] == first["dispatches"]
     assert statuses(db) == {"sending": 5, "pending": 15}
+
+
+def test_a_claim_asked_again_waits_for_the_first_though_that_took_all_there_was(db: Connection, other: Connection) -> None:
+    """And nobody else sees what the first has woken."""
+    insert(db, 5, send_at="2100-01-01", expires_at="2100-01-02")
+    db.execute("update public.outbox set due_at = outbox_engine.now()")
+    claim_id = uuid4()
+
+    first, again = overlap(db, lambda: claim(db, claim_id), lambda: claim(other, claim_id))
+
+    assert len(first["dispatches"]) == 1
+    assert again["dispatches"] == first["dispatches"]
 
 
 def test_urgent_rows_that_must_not_go_out_keep_no_other_waiting(db: Connection) -> None:

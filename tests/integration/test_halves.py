@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests import calls
 from tests.engine import column, insert, later, statuses
 from tests.stack import Connection
 
@@ -71,6 +72,23 @@ def test_what_must_not_go_out_any_more_is_in_no_half(db: Connection, happens: An
     assert recipients(halves) == {column(db, "recipient", row) for row in rows if row != rows[1]}
     assert claim(db) == []
     assert column(db, "status", rows[1]) == ends
+
+
+def test_what_an_earlier_attempt_turns_out_to_have_sent_is_in_no_half(db: Connection) -> None:
+    sent, *others = insert(db, 3)
+    lost = calls.claim(db)
+    calls.find_nothing(db)
+    (dispatch,) = claim(db)
+    db.execute(
+        "delete from outbox_engine.dispatch_members where dispatch_id = %s and outbox_id <> %s", [lost["dispatch_id"], sent]
+    )
+    calls.accept(db, lost, "B1")
+
+    halves = refuse(db, dispatch, "shared")
+
+    assert recipients(halves) == {column(db, "recipient", row) for row in others}
+    assert claim(db) == []
+    assert (column(db, "status", sent), column(db, "batch_id", sent)) == ("sent", "B1")
 
 
 def test_a_half_of_which_nothing_is_left_blames_nobody(db: Connection) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from sandbox.simulator import control as faults
 from tests.engine import MakeRig, Rig, insert, later, statuses
+from tests.races import overlap
 from tests.stack import Connection
 
 CLAIM = """
@@ -68,6 +69,16 @@ def test_an_account_that_reports_say_is_blocked_stays_stopped_while_requests_are
         accept(db, probe)
         assert claim(db) == []
         report(db, probe, BLOCKED)
+
+
+def test_an_account_that_two_requests_find_refused_at_once_is_one_piece_of_news(db: Connection, other: Connection) -> None:
+    insert(db, 1, body="one")
+    insert(db, 1, body="two", first=1)
+    one, two = claim(db)
+
+    overlap(db, lambda: refuse(db, one), lambda: refuse(other, two))
+
+    assert db.execute("select kind from outbox_engine.alarms").fetchall() == [("plan.paused",)]
 
 
 @pytest.mark.parametrize("said", [DELIVERED, FAILED])

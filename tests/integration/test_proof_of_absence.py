@@ -3,20 +3,17 @@
 import json
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.refusals import Answer
 from sandbox.simulator import control as faults
+from tests.calls import accept, claim, claim_all, doubt, look, record_look, release, take_looks
 from tests.engine import MakeRig, column, insert, later, statuses
 from tests.stack import Connection
 
 SETTLED = "21 seconds"
-CLAIM = """
-    select public.outbox_claim(%s, 'w', 'sinch', %s, 'h', 'c', 6, 2, 8::smallint, 1000::smallint, 100, null, 6000, null, false)
-"""
 
 
 @pytest.mark.parametrize(
@@ -62,9 +59,9 @@ def test_a_row_that_came_back_is_not_sent_again_once_an_earlier_attempt_turned_u
     second = claim(db)
 
     look(db, first, ["B1"])
-    db.execute("select public.outbox_release(array[%s::uuid], array[%s])", [second["dispatch_id"], second["lease_token"]])
+    release(db, second)
 
-    assert claims(db) == []
+    assert claim_all(db) == []
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", "B1")
     assert db.execute("select count(*) from outbox_engine.doubles").fetchone() == (0,)
 
@@ -73,7 +70,7 @@ def test_a_row_that_was_refused_at_last_is_known_by_the_earlier_attempt_that_tur
     """Also where the one before had a batch of its own, which the provider sent back."""
     (row,) = insert(db)
     sent_back = claim(db)
-    db.execute("select public.outbox_accept(array[%s::uuid], array['B1'], 'w', 6, 300)", [sent_back["dispatch_id"]])
+    accept(db, sent_back, "B1")
     db.execute(
         "select public.outbox_record_reports('webhook', array['B1'], %s::text[], array['aborted'], array['404'], array[''],"
         " array[''], array['{}'])",
@@ -102,7 +99,7 @@ def test_a_look_that_finds_part_of_a_batch_takes_no_row_that_a_report_already_pr
     dispatch = claim(db)
     later(db, "30 seconds")
     (looked,) = take_looks(db)
-    db.execute("select public.outbox_accept(array[%s::uuid], array['B1'], 'w', 6, 300)", [dispatch["dispatch_id"]])
+    accept(db, dispatch, "B1")
 
     record_look(db, looked, ["B1"], dispatch["recipients"][:1])
 
@@ -114,12 +111,9 @@ def test_a_look_that_finds_part_of_a_batch_takes_no_row_that_a_report_already_pr
 
 def test_rows_of_a_plan_that_nobody_works_for_any_more_end_all_the_same(db: Connection) -> None:
     doubtful, sent = insert(db, 1, body="one"), insert(db, 1, body="two", first=1)
-    dispatches = {dispatch["body"]: dispatch for dispatch in claims(db, plan="gone")}
-    db.execute("select public.outbox_accept(array[%s::uuid], array['B1'], 'w', 6, 300)", [dispatches["two"]["dispatch_id"]])
-    db.execute(
-        "select public.outbox_doubt(array[%s::uuid], array[%s], array['timeout'], 1)",
-        [dispatches["one"]["dispatch_id"], dispatches["one"]["lease_token"]],
-    )
+    dispatches = {dispatch["body"]: dispatch for dispatch in claim_all(db, plan="gone")}
+    accept(db, dispatches["two"], "B1")
+    doubt(db, dispatches["one"])
 
     later(db, "12 days 23 hours")
     db.execute("select public.outbox_upkeep(90, null, 1000)")
@@ -141,39 +135,6 @@ def test_an_urgent_row_is_woken_before_a_campaign_that_came_due_before_it(db: Co
     db.execute("update public.outbox set due_at = outbox_engine.now() + interval '61 seconds' where id = %s", [code])
 
     later(db, "62 seconds")
-    dispatches = claims(db)
+    dispatches = claim_all(db)
 
     assert dispatches[0]["body"] == "Your code is 1234"
-
-
-def claims(db: Connection, *, plan: str = "p") -> list[dict[str, Any]]:
-    row = db.execute(CLAIM, [uuid4(), plan]).fetchone()
-    assert row is not None
-    assert isinstance(row[0], dict)
-    return list(row[0]["dispatches"])
-
-
-def claim(db: Connection) -> dict[str, Any]:
-    (dispatch,) = claims(db)
-    return dispatch
-
-
-def take_looks(db: Connection) -> list[dict[str, Any]]:
-    row = db.execute("select public.outbox_claim_looks('sinch', 'p', 'h', 6, 100::smallint)").fetchone()
-    assert row is not None
-    assert isinstance(row[0], list)
-    return row[0]
-
-
-def record_look(db: Connection, looked: dict[str, Any], batches: list[str], recipients: list[str]) -> None:
-    db.execute(
-        "select public.outbox_record_look(%s::uuid, %s, %s::text[], %s::text[], 20, 300)",
-        [looked["dispatch_id"], looked["lease_token"], batches, [" ".join(recipients)] * len(batches)],
-    )
-
-
-def look(db: Connection, dispatch: dict[str, Any], batches: list[str]) -> None:
-    """As if the list had shown these batches for the dispatch, or none."""
-    taken = {looked["dispatch_id"]: looked for looked in take_looks(db)}
-    looked = taken.get(dispatch["dispatch_id"], {**dispatch, "lease_token": "0"})
-    record_look(db, looked, batches, dispatch["recipients"])

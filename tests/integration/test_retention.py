@@ -1,17 +1,11 @@
 """What is kept, for how long, and what goes with what."""
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-
-import psycopg
 import pytest
 
-from sandbox.local.processes import wait_until
-from sandbox.local.stack import LocalStack
 from tests.engine import Clocks, Rig, column, insert, later
+from tests.races import overlap
 from tests.stack import Connection
 
-PATIENCE_SECONDS = 30
 UPKEEP = "select public.outbox_upkeep(%s, %s, 1000)"
 
 
@@ -79,26 +73,18 @@ def test_callbacks_that_could_not_be_read_are_kept_as_long_as_rows(db: Connectio
 
 
 async def test_a_row_that_is_sent_again_while_retention_looks_is_not_deleted(
-    rig: Rig, db: Connection, clocks: Clocks, stack: LocalStack
+    rig: Rig, db: Connection, clocks: Clocks, other: Connection
 ) -> None:
     (row,) = insert(db, 1)
     db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
     clocks.move("91 days")
 
-    with (
-        ThreadPoolExecutor() as threads,
-        closing(psycopg.connect(stack.admin_url, autocommit=True)) as other,
-        closing(psycopg.connect(stack.admin_url, autocommit=True)) as looking,
-    ):
-
-        def waits() -> bool:
-            blocked = looking.execute("select pg_blocking_pids(%s)", (other.info.backend_pid,)).fetchone()
-            return blocked == ([db.info.backend_pid],)
-
-        with db.transaction():
-            db.execute("update public.outbox set status = 'pending', queue = 'r', finalized_at = null where id = %s", [row])
-            pruned = threads.submit(other.execute, UPKEEP, [90, None])
-            assert wait_until(waits, PATIENCE_SECONDS)
-        pruned.result(PATIENCE_SECONDS)
+    overlap(
+        db,
+        lambda: db.execute(
+            "update public.outbox set status = 'pending', queue = 'r', finalized_at = null where id = %s", [row]
+        ),
+        lambda: other.execute(UPKEEP, [90, None]),
+    )
 
     assert column(db, "status", row) == "pending"

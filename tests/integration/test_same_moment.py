@@ -1,0 +1,81 @@
+"""Two who change the same message at the same moment: whoever comes second decides by what the first has done."""
+
+from typing import Any
+
+import pytest
+
+from tests.calls import accept, claim, claim_all, find_nothing, release
+from tests.engine import column, insert, trail
+from tests.races import overlap
+from tests.stack import Connection
+
+LATE, RECENT = "B1", "B2"
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+def test_of_two_attempts_whose_batches_become_known_at_once_one_is_a_double_that_is_told(
+    db: Connection, other: Connection, late_first: bool
+) -> None:
+    (row,) = insert(db)
+    (lost,) = claim_and_lose(db)
+    found = [(lost, LATE), (claim(db), RECENT)]
+    first, second = found if late_first else reversed(found)
+
+    overlap(db, lambda: accept(db, *first), lambda: accept(other, *second))
+
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", RECENT)
+    assert "double" in trail(db, row)
+    assert doubles(db, confirmed=True) == [(row, LATE)]
+
+
+def test_what_is_sent_again_by_hand_while_its_lost_request_turns_up_does_not_go_out_twice(
+    db: Connection, other: Connection
+) -> None:
+    (row,) = insert(db)
+    (lost,) = claim_and_lose(db)
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
+
+    overlap(
+        db,
+        lambda: db.execute("select public.outbox_retry(array[%s::bigint], true, null, false)", [row]),
+        lambda: accept(other, lost, LATE),
+    )
+
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", LATE)
+    assert claim_all(db) == []
+
+
+def test_what_comes_back_during_a_claim_is_not_taken_by_it_where_its_lost_request_had_turned_up(
+    db: Connection, other: Connection
+) -> None:
+    first, second = insert(db, body="first"), insert(db, body="second", first=1)
+    lost = claim_and_lose(db)
+    again = {dispatch["body"]: dispatch for dispatch in claim_all(db)}
+    for dispatch in lost:
+        accept(db, dispatch, dispatch["body"])
+    release(db, again["first"])
+    insert(db, body="third", first=2)
+
+    def holds_up_the_claim_and_gives_back() -> None:
+        db.execute("select from outbox_engine.doubles where outbox_id = %s for update", first)
+        release(db, again["second"])
+
+    _, claimed = overlap(db, holds_up_the_claim_and_gives_back, lambda: claim_all(other))
+
+    assert [dispatch["body"] for dispatch in claimed] == ["third"]
+    assert claim_all(db) == []
+    assert {column(db, "status", row) for row in first + second} == {"sent"}
+    assert doubles(db) == []
+
+
+def claim_and_lose(db: Connection) -> list[dict[str, Any]]:
+    """Claim all there is; two looks find nothing of it, so that it goes back."""
+    dispatches = claim_all(db)
+    find_nothing(db)
+    return dispatches
+
+
+def doubles(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]:
+    return db.execute(
+        "select outbox_id, batch_id from outbox_engine.doubles where confirmed_at is not null or not %s order by 1", [confirmed]
+    ).fetchall()
