@@ -91,8 +91,8 @@ class Dispatcher:
         async with self._ticking:
             self._goes_on, self._at_once, self._not_before = True, 1, 0.0
             self._claims.ask_again()
-            while self._ask() or self._claims.under_way:
-                await self._something_to_do()
+            while self._ask(now := clock()) or self._claims.under_way:
+                await self._something_to_do(now)
                 for asked, claim in self._claims.answered():
                     self._take(asked, claim)
             self._claims.check()
@@ -115,11 +115,11 @@ class Dispatcher:
             await self._acceptances.stop()
             await self._leases.stop()
 
-    def _ask(self) -> bool:
+    def _ask(self, now: float) -> bool:
         """Ask as often as there is room for. Answers whether to go on."""
         if self._drained.is_set() or not self._goes_on or self._claims.failed:
             return False
-        while self._has_room() and clock() >= self._not_before:
+        while self._has_room() and now >= self._not_before:
             self._claims.ask(_IN_FLIGHT - len(self._open) if self._at_once == 1 else _IN_A_PAIR)
         return True
 
@@ -141,18 +141,18 @@ class Dispatcher:
             share_texts=self._provider.longest_value > 0,
         )
 
-    async def _something_to_do(self) -> None:
-        """Wait for an answer, for a request's end, or until the plan's rate allows more."""
-        rest = self._not_before - clock()
+    async def _something_to_do(self, now: float) -> None:
+        """Wait for an answer, for a request's end, or until the plan's rate allows more, if it did not ``now``."""
+        rest = self._not_before - now
         if pending := self._claims.under_way | self._open:
             await asyncio.wait(pending, timeout=rest if rest > 0 else None, return_when=asyncio.FIRST_COMPLETED)
         else:
             await asyncio.sleep(rest)
 
     def _take(self, asked: Asked, claim: Claim) -> None:
+        self._start(claim.dispatches, since=asked.since)
         self._say(claim)
         self._tell_the_others(claim)
-        self._start(claim.dispatches, since=asked.since)
         self._rows = _rows_for_next(claim, asked.places, self._rows)
         self._at_once = 2 if _is_full(claim, self._provider.max_recipients) else 1
         self._goes_on = claim.more and bool(claim.dispatches or claim.passed)
@@ -205,6 +205,7 @@ class Dispatcher:
 
     async def _settle(self, dispatch: Dispatch, outcome: Outcome) -> None:
         before = clock()
+        self._leases.settle(dispatch)
         more: tuple[Dispatch, ...] = ()
         match outcome:
             case Accepted(batch_id):

@@ -33,6 +33,7 @@ class Leases:
         self._lease = lease
         self._held: dict[str, Dispatch] = {}
         self._ends: dict[str, float] = {}
+        self._settling: set[str] = set()
         self._heart: asyncio.Task[None] | None = None
         self._unrenewed = False
 
@@ -44,10 +45,15 @@ class Leases:
         if dispatches and self._heart is None:
             self._heart = asyncio.create_task(self._beat(), name="lease heartbeat")
 
+    def settle(self, dispatch: Dispatch) -> None:
+        """What became of the dispatch is known and being written down, after which it is nobody's: that is no loss."""
+        self._settling.add(dispatch.dispatch_id)
+
     def drop(self, dispatch: Dispatch) -> None:
         """The dispatch is settled."""
         self._held.pop(dispatch.dispatch_id, None)
         self._ends.pop(dispatch.dispatch_id, None)
+        self._settling.discard(dispatch.dispatch_id)
 
     def left(self, dispatch: Dispatch) -> float:
         """Seconds left of a lease; zero where it was lost."""
@@ -58,13 +64,14 @@ class Leases:
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
-            self._heart = None
 
     async def _beat(self) -> None:
-        while self._held:
-            await asyncio.sleep(self._lease / _BEATS_PER_LEASE)
-            await self._renew_all()
-        self._heart = None
+        try:
+            while self._held:
+                await asyncio.sleep(self._lease / _BEATS_PER_LEASE)
+                await self._renew_all()
+        finally:
+            self._heart = None
 
     async def _renew_all(self) -> None:
         held = tuple(self._held.values())
@@ -87,4 +94,5 @@ class Leases:
             else:
                 # Overtaken: somebody else decides from here on. A batch id that still comes back is recorded all the same.
                 self._ends[dispatch.dispatch_id] = 0.0
-                log.warning("lease.lost", dispatch=dispatch.dispatch_id)
+                if dispatch.dispatch_id not in self._settling:
+                    log.warning("lease.lost", dispatch=dispatch.dispatch_id)
