@@ -44,8 +44,19 @@ def doubt(db: Connection, dispatch: dict[str, Any]) -> None:
     )
 
 
-def take_looks(db: Connection) -> list[dict[str, Any]]:
-    row = db.execute("select public.outbox_claim_looks('sinch', 'p', 'h', 1, 100::smallint)").fetchone()
+def refuse(db: Connection, dispatch: dict[str, Any], why: str) -> list[dict[str, Any]]:
+    """Answers the dispatches that take its place."""
+    row = db.execute(
+        "select public.outbox_refuse(%s::uuid, %s, %s, 'HTTP 400', 400::smallint, null, 'w', %s)",
+        [dispatch["dispatch_id"], dispatch["lease_token"], why, LEASE_SECONDS],
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return list(row[0]["dispatches"])
+
+
+def take_looks(db: Connection, *, plan: str = "p") -> list[dict[str, Any]]:
+    row = db.execute("select public.outbox_claim_looks('sinch', %s, 'h', 1, 100::smallint)", [plan]).fetchone()
     assert row is not None
     assert isinstance(row[0], list)
     return row[0]

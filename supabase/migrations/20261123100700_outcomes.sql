@@ -1,5 +1,23 @@
 -- What became of a dispatch's one request: accepted, refused, doubtful, or never made.
 
+-- Locks these dispatches, and the other halves of refused ones, in the order of their ids: what becomes of one half decides about both.
+-- Whoever needs dispatches and their plan takes the dispatches first.
+create function outbox_engine.lock_dispatches(p_dispatches uuid[]) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  perform from outbox_engine.dispatches
+  where id = any (p_dispatches || array(
+    select s.id
+    from outbox_engine.dispatches d
+    join outbox_engine.dispatches s on s.parent_id = d.parent_id
+    where d.id = any (p_dispatches) and d.split = 'shared'
+  ))
+  order by id
+  for update;
+end
+$$;
+
 -- Rows of these dispatches that are still attached to them go back to waiting as a new attempt, or end if they must.
 -- `p_recipients` restricts it to some of the numbers. `p_counts`: a refused attempt counts, "not found" and throttling do not.
 -- Whoever is just changing their members is waited for, before it is read what these are.
@@ -64,7 +82,7 @@ declare
   v_now timestamptz := outbox_engine.now();
   v_new uuid[];
 begin
-  perform from outbox_engine.dispatches where id = any (p_dispatches) order by id for update;
+  perform outbox_engine.lock_dispatches(p_dispatches);
 
   with facts as (
     select distinct on (f.dispatch_id) f.dispatch_id, f.batch_id
@@ -286,6 +304,7 @@ as $$
 declare
   v_ids uuid[];
 begin
+  perform outbox_engine.lock_dispatches(p_dispatch_ids);
   select array_agg(id) into v_ids from outbox_engine.held(p_dispatch_ids, p_lease_tokens);
   update outbox_engine.dispatches set state = 'released', closed_at = outbox_engine.now(), body = null where id = any (v_ids);
   perform outbox_engine.put_back(v_ids, null, null, false);

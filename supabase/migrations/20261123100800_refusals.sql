@@ -213,7 +213,6 @@ begin
     where d.id = any (p_dispatches) and d.split = 'shared'
     order by d.parent_id
   loop
-    perform from outbox_engine.dispatches where parent_id = v_parent order by id for update;
     select array_agg(d order by d.lease_token) filter (where d.state = 'parked'), bool_or(d.state in ('claimed', 'doubtful')),
       bool_or(d.state in ('released', 'returned', 'lost') or d.unjudged)
     into v_parked, v_open, v_untried
@@ -261,6 +260,7 @@ declare
   v_left integer;
   v_made jsonb := '[]';
 begin
+  perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
   update outbox_engine.dispatches d
   set
     error = left(p_error, 500), http_status = p_http_status,

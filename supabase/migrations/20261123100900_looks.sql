@@ -26,12 +26,16 @@ create function outbox_engine.give_up_old_doubts(p_provider text, p_plan text, p
 language plpgsql set search_path = ''
 as $$
 declare
+  v_old constant uuid[] := array(
+    select id from outbox_engine.dispatches
+    where provider = p_provider and plan = p_plan and look_at is not null and claimed_at < p_now - interval '13 days');
   v_lost uuid[];
 begin
+  perform outbox_engine.lock_dispatches(v_old);
   with old as (
     update outbox_engine.dispatches
     set state = case state when 'doubtful' then 'lost' else state end, closed_at = p_now, look_at = null, body = null
-    where provider = p_provider and plan = p_plan and look_at is not null and claimed_at < p_now - interval '13 days'
+    where id = any (v_old) and look_at is not null
     returning id, state
   )
   select array_agg(id) into v_lost from old where state = 'lost';
@@ -112,7 +116,8 @@ declare
   v_dispatch outbox_engine.dispatches;
   v_missing text[];
 begin
-  select * into v_dispatch from outbox_engine.dispatches where id = p_dispatch_id for update;
+  perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
+  select * into v_dispatch from outbox_engine.dispatches where id = p_dispatch_id;
   if not found then
     return 'gone';
   end if;

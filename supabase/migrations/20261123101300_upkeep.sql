@@ -107,18 +107,24 @@ end
 $$;
 
 -- A row whose last attempt came to nothing, so that it ended or waits again, while an earlier one, given up after two looks, turned
--- out to have been accepted: it was sent after all, by that one. The claim asks this before it takes rows.
+-- out to have been accepted: it was sent after all, by that one. The claim asks this before it takes rows; what somebody else holds is
+-- left to the next one.
 create function outbox_engine.sent_after_all(p_now timestamptz) returns void
 language plpgsql set search_path = ''
 as $$
 declare
+  v_held constant bigint[] := array(
+    select id from public.outbox
+    where id = any (array(select outbox_id from outbox_engine.doubles where confirmed_at is null))
+    order by id
+    for update skip locked);
   v_rows bigint[];
   v_dispatches uuid[];
 begin
   with theirs as (
     delete from outbox_engine.doubles x
     using public.outbox o
-    where x.confirmed_at is null and o.id = x.outbox_id and (o.finalized_at is not null or o.queue is not null)
+    where x.confirmed_at is null and x.outbox_id = any (v_held) and o.id = x.outbox_id and (o.finalized_at is not null or o.queue is not null)
       and not exists (select from outbox_engine.dispatches d where d.id = o.dispatch_id and d.batch_id is not null)
     returning x.*
   ),

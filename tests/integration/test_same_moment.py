@@ -1,12 +1,14 @@
 """Two who change the same message at the same moment: whoever comes second decides by what the first has done."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.calls import accept, claim, claim_all, find_nothing, release
+from sandbox.local.processes import wait_until
+from tests.calls import accept, claim, claim_all, find_nothing, refuse, release
 from tests.engine import column, insert, trail
-from tests.races import overlap
+from tests.races import is_waited_for, overlap
 from tests.stack import Connection
 
 LATE, RECENT = "B1", "B2"
@@ -66,6 +68,31 @@ def test_what_comes_back_during_a_claim_is_not_taken_by_it_where_its_lost_reques
     assert claim_all(db) == []
     assert {column(db, "status", row) for row in first + second} == {"sent"}
     assert doubles(db) == []
+
+
+@pytest.mark.parametrize("ends", ["refused", "accepted", "released"])
+def test_who_decides_about_one_half_takes_both_in_one_order(db: Connection, other: Connection, ends: str) -> None:
+    """Else two who decide about one each would wait for each other."""
+    insert(db, 2)
+    halves = refuse(db, claim(db), "shared")
+    lower, higher = sorted(halves, key=lambda half: str(half["dispatch_id"]))
+
+    def decide() -> None:
+        if ends == "refused":
+            refuse(other, higher, "shared")
+        elif ends == "accepted":
+            accept(other, higher, LATE)
+        else:
+            release(other, higher)
+
+    with ThreadPoolExecutor(1) as thread:
+        with db.transaction():
+            lock = "select from outbox_engine.dispatches where id = %s for update nowait"
+            db.execute(lock, [lower["dispatch_id"]])
+            decided = thread.submit(decide)
+            assert wait_until(lambda: is_waited_for(db), 10)
+            db.execute(lock, [higher["dispatch_id"]])
+        decided.result(10)
 
 
 def claim_and_lose(db: Connection) -> list[dict[str, Any]]:
