@@ -30,6 +30,7 @@ class Rpc:
         http = httpx.AsyncClient(
             timeout=httpx.Timeout(_TIMEOUT_SECONDS),
             limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=4.0),
+            event_hooks={"response": [_read_whole]},
         )
         client = await create_async_client(
             settings.supabase_url,
@@ -54,6 +55,14 @@ class Rpc:
 
     async def aclose(self) -> None:
         await self._http.aclose()
+
+
+async def _read_whole(response: httpx.Response) -> None:
+    """Httpx ties a response and its stream in a circle. It would keep what was sent, hundreds of reports, until the garbage
+    collector comes by; and the webhook app has it come seldom.
+    """
+    await response.aread()
+    response.stream = httpx.ByteStream(b"")
 
 
 def _failure(function: str, error: APIError) -> GatewayRefused | GatewayUnavailable:

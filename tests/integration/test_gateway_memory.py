@@ -1,0 +1,22 @@
+"""Calls leave nothing behind."""
+
+import gc
+
+from jobs.gateway import Gateway
+
+CALLS = 10
+
+
+async def test_what_a_call_sent_is_freed_without_the_garbage_collector(gateway: Gateway) -> None:
+    """The webhook app sends megabytes a second, and has the collector come seldom."""
+    await gateway.ping()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(CALLS):
+            await gateway.ping()
+        left = gc.collect()
+    finally:
+        gc.enable()
+
+    assert left < CALLS
