@@ -14,14 +14,15 @@ import psutil
 
 from benchmarks.callbacks import DELIVERY, SECRET, fire
 from benchmarks.load import Order
-from benchmarks.result import Figure, Options, Result
+from benchmarks.result import Figure, Options, Plot, Result
 from benchmarks.rig import Rig, running
 from benchmarks.sent import make_batches
 from webhook.commands import listen
 
 TITLE = "how much memory do the processes take, and how soon are they ready?"
 
-_MOST_MIB: Final = 120.0
+_MOST_MIB: Final = 120e6 / 2**20
+"""120 MB."""
 _READY_SECONDS: Final = 2.0
 _PATIENCE_SECONDS: Final = 30.0
 RUN, WEBHOOK, IDLE = "outbox run, {rows:,} rows waiting", "outbox webhook, 200 connections", "outbox run, idle"
@@ -56,7 +57,8 @@ def run(options: Options) -> Result:
     figures = [*_figures(RUN.format(rows=rows), runs), *_figures(WEBHOOK, webhooks)]
     figures.append(Figure(IDLE, "calls", "1/s", (sum(calls.values()) / idle,), 1.0, at_most=True))
     by_name = ", ".join(f"`{name}` {number}" for name, number in sorted(calls.items(), key=lambda call: -call[1]))
-    return Result(tuple(figures), notes=(_NOTE.format(seconds=seconds, calls=f"in {idle:g} seconds {by_name}"),))
+    notes = (_NOTE.format(seconds=seconds, calls=f"in {idle:g} seconds {by_name}"),)
+    return Result(tuple(figures), (Plot("memory at most"),), notes)
 
 
 def _figures(case: str, used: Sequence[Used]) -> Iterator[Figure]:
