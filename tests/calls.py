@@ -44,11 +44,13 @@ def doubt(db: Connection, dispatch: dict[str, Any]) -> None:
     )
 
 
-def refuse(db: Connection, dispatch: dict[str, Any], why: str) -> list[dict[str, Any]]:
+def refuse(
+    db: Connection, dispatch: dict[str, Any], why: str = "recipient", error: str = "HTTP 400 no"
+) -> list[dict[str, Any]]:
     """Answers the dispatches that take its place."""
     row = db.execute(
-        "select public.outbox_refuse(%s::uuid, %s, %s, 'HTTP 400', 400::smallint, null, 'w', %s)",
-        [dispatch["dispatch_id"], dispatch["lease_token"], why, LEASE_SECONDS],
+        "select public.outbox_refuse(%s::uuid, %s, %s, %s, 400::smallint, null, 'w', %s)",
+        [dispatch["dispatch_id"], dispatch["lease_token"], why, error, LEASE_SECONDS],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)

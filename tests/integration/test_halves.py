@@ -5,34 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests import calls
+from tests.calls import accept, claim, claim_all, find_nothing, refuse
 from tests.engine import column, insert, later, statuses
 from tests.stack import Connection
-
-CLAIM = """
-    select public.outbox_claim(
-      %s, 'w', 'sinch', 'p', 'h', 'c', 600, 20, 8::smallint, 1000::smallint, 1000, null, 6000, null, false)
-"""
-
-
-def claim(db: Connection) -> list[dict[str, Any]]:
-    row = db.execute(CLAIM, [uuid4()]).fetchone()
-    assert row is not None
-    assert isinstance(row[0], dict)
-    return list(row[0]["dispatches"])
-
-
-def refuse(
-    db: Connection, dispatch: dict[str, Any], why: str = "recipient", error: str = "HTTP 400 no"
-) -> list[dict[str, Any]]:
-    """Answers the dispatches that take its place."""
-    row = db.execute(
-        "select public.outbox_refuse(%s::uuid, %s, %s, %s, 400::smallint, null, 'w', 600)",
-        [dispatch["dispatch_id"], dispatch["lease_token"], why, error],
-    ).fetchone()
-    assert row is not None
-    assert isinstance(row[0], dict)
-    return list(row[0]["dispatches"])
 
 
 def recipients(dispatches: list[dict[str, Any]]) -> set[str]:
@@ -64,36 +39,36 @@ def prove_delivered(db: Connection, row: int) -> None:
 @pytest.mark.parametrize("why", ["recipient", "shared"])
 def test_what_must_not_go_out_any_more_is_in_no_half(db: Connection, happens: Any, ends: str, why: str) -> None:
     rows = insert(db, 4)
-    (dispatch,) = claim(db)
+    (dispatch,) = claim_all(db)
     happens(db, rows[1])
 
     halves = refuse(db, dispatch, why)
 
     assert recipients(halves) == {column(db, "recipient", row) for row in rows if row != rows[1]}
-    assert claim(db) == []
+    assert claim_all(db) == []
     assert column(db, "status", rows[1]) == ends
 
 
 def test_what_an_earlier_attempt_turns_out_to_have_sent_is_in_no_half(db: Connection) -> None:
     sent, *others = insert(db, 3)
-    lost = calls.claim(db)
-    calls.find_nothing(db)
-    (dispatch,) = claim(db)
+    lost = claim(db)
+    find_nothing(db)
+    (dispatch,) = claim_all(db)
     db.execute(
         "delete from outbox_engine.dispatch_members where dispatch_id = %s and outbox_id <> %s", [lost["dispatch_id"], sent]
     )
-    calls.accept(db, lost, "B1")
+    accept(db, lost, "B1")
 
     halves = refuse(db, dispatch, "shared")
 
     assert recipients(halves) == {column(db, "recipient", row) for row in others}
-    assert claim(db) == []
+    assert claim_all(db) == []
     assert (column(db, "status", sent), column(db, "batch_id", sent)) == ("sent", "B1")
 
 
 def test_a_half_of_which_nothing_is_left_blames_nobody(db: Connection) -> None:
     kept, gone = insert(db, 2)
-    (dispatch,) = claim(db)
+    (dispatch,) = claim_all(db)
     one, other = refuse(db, dispatch, "shared")
     cancel(db, gone)
 
@@ -107,7 +82,7 @@ def test_a_half_of_which_nothing_is_left_blames_nobody(db: Connection) -> None:
 def test_rows_that_expire_on_the_way_are_expired_and_speak_against_no_setting(db: Connection) -> None:
     for number in range(3):
         insert(db, 1, first=number, body=f"text {number}")
-    dispatches = claim(db)
+    dispatches = claim_all(db)
     later(db, "4 days")
 
     for dispatch in dispatches:
@@ -121,7 +96,7 @@ def test_rows_that_expire_on_the_way_are_expired_and_speak_against_no_setting(db
 def test_no_half_goes_out_while_the_plan_stands_still(db: Connection, why: str) -> None:
     insert(db, 4, body="one")
     insert(db, 1, body="another", first=4)
-    throttled, refused = sorted(claim(db), key=lambda dispatch: len(dispatch["recipients"]))
+    throttled, refused = sorted(claim_all(db), key=lambda dispatch: len(dispatch["recipients"]))
     db.execute(
         "select public.outbox_refuse(%s::uuid, %s, 'throttled', 'HTTP 429', 429::smallint, 60, 'w', 60)",
         [throttled["dispatch_id"], throttled["lease_token"]],
@@ -129,14 +104,14 @@ def test_no_half_goes_out_while_the_plan_stands_still(db: Connection, why: str) 
 
     assert refuse(db, refused, why) == []
     assert statuses(db) == {"pending": 5}
-    assert claim(db) == []
+    assert claim_all(db) == []
     later(db, "61 seconds")
-    assert len(recipients(claim(db))) == 5
+    assert len(recipients(claim_all(db))) == 5
 
 
 def test_refusals_that_differ_by_the_request_they_name_are_alike(db: Connection) -> None:
     insert(db, 64)
-    (dispatch,) = claim(db)
+    (dispatch,) = claim_all(db)
     requests = 1
     waiting = refuse(db, dispatch, "shared", f"HTTP 400 syntax_constraint_violation: request {uuid4()} names no such sender")
     while waiting:
@@ -153,7 +128,7 @@ def test_refusals_that_name_two_numbers_are_not_alike(db: Connection) -> None:
     """Else one bad number in each half would fail them both."""
     rows = insert(db, 8)
     bad = {column(db, "recipient", rows[0]), column(db, "recipient", rows[7])}
-    waiting = claim(db)
+    waiting = claim_all(db)
     while waiting:
         dispatch = waiting.pop()
         named = sorted(bad.intersection(dispatch["recipients"]))
