@@ -32,8 +32,14 @@ def main() -> int:
     given = _parser().parse_args()
     options = Options(quick=given.quick, full=given.full, repeats=1 if given.quick else given.repeats)
     command = shlex.join(["make", "bench"] + ([f"ARGS={' '.join(sys.argv[1:])}"] if sys.argv[1:] else []))
-    for question in given.questions or QUESTIONS:
-        _ask(question, options, command, writes=not given.quick and not given.dry)
+    try:
+        for question in given.questions or QUESTIONS:
+            _ask(question, options, command, writes=not given.quick and not given.dry)
+    except KeyboardInterrupt:
+        print("Stopped. Nothing is left running; questions already answered are written down.", file=sys.stderr)
+        return 130
+    if given.quick:
+        print("Small sizes, once: not to be compared with docs/benchmarks.md, nor held against its aims.", file=sys.stderr)
     return 0
 
 
@@ -45,12 +51,18 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"questions (all of them where none is named):\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("questions", nargs="*", metavar="question", choices=[*QUESTIONS, []])
+    parser.add_argument("questions", nargs="*", metavar="question", type=_question, help="one or more of those below")
     parser.add_argument("--quick", action="store_true", help="small, once, and write nothing: does the script work?")
     parser.add_argument("--full", action="store_true", help="the sizes that need long as well (10 million rows)")
     parser.add_argument("--repeats", type=int, default=3, help="how often each case is measured (3)")
     parser.add_argument("--dry", action="store_true", help="print the tables, and leave docs/ as it is")
     return parser
+
+
+def _question(word: str) -> str:
+    if word not in QUESTIONS:
+        raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(QUESTIONS)}")
+    return word
 
 
 def _ask(question: str, options: Options, command: str, *, writes: bool) -> None:

@@ -1,5 +1,6 @@
 """Where a claim and an acceptance spend their time: ``python -m benchmarks.explain`` prints each step with its time."""
 
+import argparse
 from uuid import uuid4
 
 from psycopg.errors import Diagnostic
@@ -44,4 +45,5 @@ def _claim_and_accept(db: Connection) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -3,6 +3,7 @@
 10,000 messages of one text, as in `benchmarks/peers.py`.
 """
 
+import argparse
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -57,4 +58,5 @@ def _both(some: Sequence[Call], others: Sequence[Call]) -> float:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()
