@@ -31,7 +31,7 @@ declare
 begin
   perform from public.outbox
   where id = any (array(select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)))
-    and status = 'sending'
+    and status = 'sending' and dispatch_id = any (p_dispatches)
   order by id
   for update;
 
@@ -181,7 +181,7 @@ begin
     perform from public.outbox
     where id = any (array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches)))
     order by id
-    for update;
+    for no key update;
     perform outbox_engine.mark_sent(p_dispatches, p_source, p_now);
   elsif not exists (select from outbox_engine.doubles) then
     -- As nearly always: then no row is elsewhere, and nothing below can find one.
@@ -209,11 +209,17 @@ begin
 
   -- Rows that are elsewhere by now. Whether it is a double depends on what becomes of the other dispatch.
   insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
-  select m.outbox_id, d.id, d.batch_id, p_now, case when other.batch_id is not null then p_now end
+  select m.outbox_id, d.id, d.batch_id, p_now,
+    case when other.batch_id is not null or (o.dispatch_id is null and exists (
+      -- One that was accepted, and that an operator had sent again.
+      select from outbox_engine.dispatch_members a
+      join outbox_engine.dispatches x on x.id = a.dispatch_id
+      where a.outbox_id = o.id and x.id <> d.id and x.batch_id is not null
+    )) then p_now end
   from outbox_engine.dispatches d
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-  join public.outbox o on o.id = m.outbox_id and o.dispatch_id <> d.id
-  join outbox_engine.dispatches other on other.id = o.dispatch_id
+  join public.outbox o on o.id = m.outbox_id and o.dispatch_id is distinct from d.id
+  left join outbox_engine.dispatches other on other.id = o.dispatch_id
   where d.id = any (p_dispatches)
   union all
   -- An earlier attempt proved delivered while this one was on its way.

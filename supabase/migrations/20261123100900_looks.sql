@@ -146,8 +146,10 @@ begin
   if v_dispatch.lease_token <> p_lease_token::bigint or v_dispatch.state not in ('doubtful', 'returned') then
     return 'overtaken';
   end if;
+  -- Under a new token, so that this call, made again because its answer was lost, is no second look.
   update outbox_engine.dispatches
   set
+    lease_token = nextval('outbox_engine.lease_tokens'),
     misses = misses + 1,
     missed_at = coalesce(missed_at, v_now),
     look_at = v_now + make_interval(secs => p_settle_seconds)

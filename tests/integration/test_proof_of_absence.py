@@ -9,8 +9,8 @@ import pytest
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.refusals import Answer
 from sandbox.simulator import control as faults
-from tests.calls import accept, claim, claim_all, doubt, look, record_look, release, take_looks
-from tests.engine import MakeRig, column, insert, later, statuses
+from tests.calls import accept, claim, claim_all, doubt, find_nothing, look, record_look, release, take_looks
+from tests.engine import MakeRig, column, insert, later, statuses, trail
 from tests.stack import Connection
 
 SETTLED = "21 seconds"
@@ -107,6 +107,40 @@ def test_a_look_that_finds_part_of_a_batch_takes_no_row_that_a_report_already_pr
     later(db, "10 days")
     db.execute("select public.outbox_claim_asks('sinch', 'p', 100::smallint)")
     assert statuses(db) == {"unknown": 2}
+
+
+def test_a_look_whose_answer_was_lost_is_no_second_one_when_it_is_told_again(db: Connection) -> None:
+    (row,) = insert(db)
+    claim(db)
+    later(db, "30 seconds")
+    (looked,) = take_looks(db)
+
+    record_look(db, looked, [], [])
+    later(db, "30 seconds")
+    record_look(db, looked, [], [])
+
+    assert column(db, "status", row) == "sending"
+    find_nothing(db)
+    assert column(db, "status", row) == "pending"
+
+
+def test_a_lost_request_that_turns_up_after_an_operator_sent_its_message_again_is_told(db: Connection) -> None:
+    (row,) = insert(db)
+    lost = claim(db)
+    find_nothing(db)
+    second = claim(db)
+    accept(db, second, "B2")
+    db.execute(
+        "select public.outbox_record_reports('webhook', array['B2'], %s::text[], array['failed'], array['15'], array[''],"
+        " array[''], array['{}'])",
+        [second["recipients"]],
+    )
+    db.execute("select public.outbox_retry(array[%s::bigint], true, null, false)", [row])
+
+    accept(db, lost, "B1")
+
+    assert db.execute("select batch_id, confirmed_at is not null from outbox_engine.doubles").fetchall() == [("B1", True)]
+    assert "double" in trail(db, row)
 
 
 def test_rows_of_a_plan_that_nobody_works_for_any_more_end_all_the_same(db: Connection) -> None:
