@@ -88,7 +88,8 @@ begin
   -- A campaign's member was checked when it was written, and the text is made at the claim; checking again would make a campaign
   -- of 100,000 take three times as long.
   if new.template is not null and new.campaign is null then
-    new.parameters := jsonb_strip_nulls(new.parameters);
+    -- None at all is what retention leaves.
+    new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
 

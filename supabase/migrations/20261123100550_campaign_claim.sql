@@ -95,6 +95,21 @@ begin
 end
 $$;
 
+-- Called by the claim for rows of campaigns that were in a request before: they become what their member and campaign are by now. Edits
+-- reach what waits, and at the time these did not.
+create function outbox_engine.follow_campaigns(p_ids bigint[]) returns void
+language sql set search_path = ''
+as $$
+  update public.outbox o
+  set recipient = m.recipient, parameters = m.parameters, template = c.template, sender = c.sender, priority = c.priority
+  from public.campaign_occurrences oc
+  join public.campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
+  join public.campaigns c on c.name = oc.campaign
+  where o.id = any (p_ids) and oc.outbox_id = any (p_ids) and oc.outbox_id = o.id
+    and (o.recipient, o.parameters, o.template, o.sender, o.priority)
+      is distinct from (m.recipient, m.parameters, c.template, c.sender, c.priority)
+$$;
+
 -- Called by the claim for the rows it picked and would send. Answers, for those that a campaign made: null and the latest
 -- instant of delivery when it may go; null and `due_at` when it waits; a final status and the reason when it never goes; and the
 -- parts, with their day, that an attempt which was never accepted had counted. Without such rows it costs nothing.
@@ -118,9 +133,11 @@ begin
       c.status as campaign_status, c.recheck_after < o.id as unsettled, c.late_policy, c.late_limit, c.window_start, c.window_end, c.window_days, c.daily_cap, c.weekly_cap,
       c.budget_parts, c.daily_budget_parts, coalesce(c.timezone, 'UTC') as campaign_zone, m.external_id,
       coalesce(m.timezone, c.timezone, 'UTC') as zone,
-      -- Only who changed since can have lost the time.
-      m.changed_at > oc.created_at and c.schedule = 'reminder'
-        and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as moved
+      -- Only what changed since can have lost the time. An edited campaign looks itself at what waits, not at what is in a request.
+      (m.changed_at > oc.created_at and c.schedule = 'reminder'
+          or c.activated_at > oc.created_at and (o.dispatch_id is not null or o.batch_id is not null))
+        and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as lost_time,
+      m.changed_at > oc.created_at as moved
     from unnest(p_ids, p_parts) p (id, parts)
     join public.outbox o on o.id = p.id
     left join outbox_engine.campaign_sends mine on mine.outbox_id = o.id and mine.batch_id is not distinct from o.batch_id
@@ -146,7 +163,8 @@ begin
       case
         when p.campaign_status is null or p.campaign_status in ('ended', 'draft') then 'the campaign was ended'
         when p.external_id is null then 'the member was removed from the campaign'
-        when p.moved then 'the member was moved to another time'
+        when p.lost_time and p.moved then 'the member was moved to another time'
+        when p.lost_time then 'the campaign was given another schedule'
       end as gone
     from picked p
     join windows w using (campaign, zone)

@@ -80,17 +80,21 @@ begin
 end
 $$;
 
--- Up to `p_rows` ready rows from the floors on, of a priority below `p_priority_below`, in their order, locked. What another claim
--- holds is left to it. A statement of its own: called within one, it would see rows that were committed since that one began, and which
--- that one cannot change.
-create function outbox_engine.pick(p_floors outbox_engine.floors, p_rows integer, p_priority_below integer) returns bigint[]
+-- Up to `p_rows` ready rows from the floors on, of a priority below `p_priority_below`, in their order, locked; and which of them a
+-- campaign made and were in a request before. What another claim holds is left to it. A statement of its own: called within one, it would
+-- see rows that were committed since that one began, and which that one cannot change.
+create function outbox_engine.pick(
+  p_floors outbox_engine.floors, p_rows integer, p_priority_below integer, out ids bigint[], out again bigint[]
+)
 language sql set search_path = '' set enable_sort = off
 as $$
-  select array(
-    select r.id
+  select coalesce(array_agg(id), '{}'), array_agg(id) filter (where again)
+  from (
+    select r.id, r.again
     from unnest(p_floors.priorities, p_floors.ready_from) f (priority, ready_from)
     cross join lateral (
-      select o.id from public.outbox o
+      select o.id, o.campaign is not null and (o.dispatch_id is not null or o.batch_id is not null) as again
+      from public.outbox o
       where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
       order by o.due_at, o.id
       limit p_rows
@@ -98,7 +102,7 @@ as $$
     ) r
     where f.priority < p_priority_below
     limit p_rows
-  )
+  ) x
 $$;
 
 -- Looks at these rows, which are ready and locked, until `p_most` of them go (null is all), closes or puts off those that must not go

@@ -100,7 +100,7 @@ declare
   v_looked integer;
   v_floors outbox_engine.floors;
   v_first record;
-  v_ids bigint[];
+  v_picked record;
   v_next_id bigint;
   v_urgent boolean;
   v_below integer;
@@ -175,11 +175,14 @@ begin
     -- No more rows are looked at than may go, unless none of them goes: what is closed or put off costs no message of the rate.
     v_looked := least(v_rows, v_most);
     loop
-      v_ids := outbox_engine.not_doubtful(outbox_engine.pick(v_floors, v_looked, v_below));
+      v_picked := outbox_engine.pick(v_floors, v_looked, v_below);
+      if v_picked.again is not null then
+        perform outbox_engine.follow_campaigns(v_picked.again);
+      end if;
       select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
       into v_made, v_count, v_recipients
       from outbox_engine.claim_rows(
-        v_ids, p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
+        outbox_engine.not_doubtful(v_picked.ids), p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
         make_interval(secs => p_lease_seconds), make_interval(secs => p_deadline_seconds),
         v_dispatches, p_max_recipients, v_most, p_allowed_countries, p_share_texts, v_pause.kind is not null, v_now
       ) d;

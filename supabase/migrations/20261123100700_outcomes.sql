@@ -20,7 +20,7 @@ $$;
 
 -- Rows of these dispatches that are still attached to them go back to waiting as a new attempt, or end if they must.
 -- `p_recipients` restricts it to some of the numbers. `p_counts`: a refused attempt counts, "not found" and throttling do not.
--- Whoever is just changing their members is waited for, before it is read what these are.
+-- Whoever just wants some of them back is waited for.
 create function outbox_engine.put_back(
   p_dispatches uuid[], p_event text, p_detail text, p_counts boolean, p_delay interval default '0', p_recipients text[] default null
 ) returns integer
@@ -37,20 +37,16 @@ begin
 
   with rows_back as materialized (
     select o.id, o.attempts + p_counts::integer as attempts, outbox_engine.now() as now,
-      o.cancel_requested_at is not null as wished, oc.reason, k.recipient, k.parameters
+      o.cancel_requested_at is not null as wished, oc.reason
     from outbox_engine.dispatch_members m
     join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
-    -- What a campaign's member changed meanwhile holds for the next attempt.
     left join public.campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
-    left join public.campaign_members k on k.campaign = oc.campaign and k.external_id = oc.external_id
     where m.dispatch_id = any (p_dispatches) and o.status = 'sending' and (p_recipients is null or m.recipient = any (p_recipients))
   ),
   changed as (
     update public.outbox o
     set
       attempts = r.attempts,
-      recipient = coalesce(r.recipient, o.recipient),
-      parameters = coalesce(r.parameters, o.parameters),
       status = case when r.wished then 'cancelled' when o.expires_at <= r.now then 'expired'
         when r.attempts >= 5 then 'failed' else 'pending' end,
       error = case when r.wished then coalesce(r.reason, o.error) when o.expires_at <= r.now then 'expired before it could be sent' else p_detail end,

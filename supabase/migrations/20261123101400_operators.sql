@@ -44,7 +44,7 @@ as $$
     when o.id is null then 'no such message'
     when o.finalized_at is null then 'not final: it is still on its way'
     when p_open then 'a request for it is open: its outcome has to be known first'
-    when o.body is null and o.template is null then 'its text was blanked after BODY_RETENTION_DAYS'
+    when o.body is null and o.parameters is null then 'its text was blanked after BODY_RETENTION_DAYS'
     when o.status = 'delivered' and not p_force then 'it was delivered; --force sends it a second time'
     when o.status = 'unknown' and not p_force then 'nobody knows whether it arrived; --force may send it a second time'
     when o.cancel_requested_at is not null and not p_force then 'it was cancelled on request; --force sends it all the same'
@@ -90,6 +90,13 @@ begin
     from judged j
     where not p_dry_run and j.problem is null and o.id = j.id
     returning o.id, j.status as was, j.attempts, j.error
+  ),
+  -- The time of a campaign that had it back is the message's again.
+  given_back as (
+    update public.campaign_occurrences o
+    set taken_back = false, reason = null
+    from changed c
+    where o.outbox_id = c.id and o.taken_back
   ),
   trail as (
     insert into public.outbox_events (outbox_id, at, source, event, status, detail)

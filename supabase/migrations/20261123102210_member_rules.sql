@@ -155,9 +155,9 @@ end
 $$;
 
 -- Locks what waits for these members by id, as everybody does who changes many messages: in another order, an edit of their campaign
--- and a change of its members would wait for each other. What is in a request is locked against coming back meanwhile with what its
--- member was before, but not against being accepted. The settings of this and the next two functions: be they few or a hundred
--- thousand, the messages of each are found by index.
+-- and a change of its members would wait for each other. What is in a request is nobody's to change: should it come back, the claim gives
+-- it what its member is by then. The settings of this and the next two functions: be they few or a hundred thousand, the messages of each
+-- are found by index.
 create function outbox_engine.lock_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql set search_path = '' set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -170,7 +170,6 @@ declare
   );
 begin
   perform from public.outbox where id = any (v_ids) and queue is not null order by id for update;
-  perform from public.outbox where id = any (v_ids) and status = 'sending' order by id for key share;
 end
 $$;
 

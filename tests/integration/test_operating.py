@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from jobs.gateway import Gateway
 from jobs.gateway.operating import Operating, Outcome
 from jobs.providers.base import Report
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
+from tests.campaigns import template
 from tests.engine import MakeRig, Rig, column, insert, later, number, statuses, supabase_settings, trail
 from tests.stack import Connection
 
@@ -26,6 +28,15 @@ async def report(gateway: Gateway, db: Connection, row: int, status: str, code: 
     at = datetime(2026, 1, 1, 10, minute, tzinfo=UTC)
     batch = column(db, "batch_id", row)
     await gateway.record_reports([Report(batch, column(db, "recipient", row), status, code, at, None, "{}")], source="webhook")
+
+
+def insert_from_template(db: Connection, parameters: dict[str, str] | None) -> int:
+    row = db.execute(
+        "insert into public.outbox (recipient, template, parameters) values (%s, 'hi', %s) returning id",
+        [number(1), parameters and Jsonb(parameters)],
+    ).fetchone()
+    assert row is not None
+    return int(str(row[0]))
 
 
 async def retry(operating: Operating, *ids: int, force: bool = False, expires_in: float | None = None) -> list[Outcome]:
@@ -120,14 +131,36 @@ async def test_a_message_that_was_cancelled_on_request_is_not_brought_back_by_ac
     assert statuses(db) == {"pending": 1}
 
 
-async def test_a_message_whose_text_was_blanked_cannot_be_sent_again(operating: Operating, db: Connection) -> None:
-    (row,) = insert(db)
-    db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null, body = null")
+@pytest.mark.parametrize("made_from", ["a text", "a template"])
+async def test_a_message_whose_text_was_blanked_cannot_be_sent_again(
+    rig: Rig, operating: Operating, db: Connection, made_from: str
+) -> None:
+    """Not even where the template could make another one from its defaults."""
+    template(db, defaults={"name": "you"})
+    row = insert(db)[0] if made_from == "a text" else insert_from_template(db, {"name": "Ada"})
+    db.execute("update public.outbox set cancel_requested_at = now()")
+    await rig.tick("dispatch")
+    later(db, "2 days")
+    db.execute("select public.outbox_upkeep(90, 1, 1000)")
 
     (outcome,) = await retry(operating, row, force=True)
 
     assert not outcome.done
     assert "BODY_RETENTION_DAYS" in outcome.outcome
+
+
+async def test_a_message_from_a_template_without_values_can_be_sent_again(
+    rig: Rig, operating: Operating, db: Connection
+) -> None:
+    template(db, body="Hello")
+    row = insert_from_template(db, None)
+    db.execute("update public.outbox set cancel_requested_at = now()")
+    await rig.tick("dispatch")
+
+    await retry(operating, row, force=True)
+    await rig.tick("dispatch")
+
+    assert statuses(db) == {"sent": 1}
 
 
 async def test_a_recipient_who_opted_out_meanwhile_gets_nothing(
