@@ -72,6 +72,14 @@ def record_look(db: Connection, looked: dict[str, Any], batches: list[str], reci
     )
 
 
+def report(db: Connection, batch: str, recipient: str, status: str, code: int = 0) -> None:
+    db.execute(
+        "select public.outbox_record_reports('webhook', array[%s], array[%s], array[%s], array[%s], array[''], array[''],"
+        " array['{}'])",
+        [batch, recipient, status, str(code)],
+    )
+
+
 def look(db: Connection, dispatch: dict[str, Any], batches: list[str]) -> None:
     """As if the list had shown these batches for the dispatch, or none."""
     taken = {looked["dispatch_id"]: looked for looked in take_looks(db)}

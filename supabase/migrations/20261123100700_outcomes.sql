@@ -190,7 +190,8 @@ begin
     set batch_id = d.batch_id, sent_at = p_now
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-    where d.id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = d.id and o.batch_id is null and o.finalized_at is not null
+    where d.id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = d.id and o.finalized_at is not null
+      and (o.batch_id is null or o.batch_id <> d.batch_id and o.status <> 'delivered')
     returning o.id, o.campaign, d.batch_id, d.id as dispatch_id, o.status
   ),
   trail as (

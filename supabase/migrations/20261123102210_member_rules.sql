@@ -41,6 +41,10 @@ begin
 
   -- The lines of an import were checked before, a chunk at a time; together they would take too long.
   if not exists (select from outbox_engine.campaign_imports where committing = pg_catalog.pg_current_xact_id()) then
+    -- Who edits the campaign looks at its members, and cannot see this one yet. One that is updated was seen.
+    if tg_op = 'INSERT' then
+      perform from public.campaigns where name = new.campaign for share;
+    end if;
     select * into v_campaign from public.campaigns where name = new.campaign;
     v_problem := outbox_engine.member_fault(new, v_campaign);
     if v_problem is null and (tg_op = 'INSERT' or new.parameters is distinct from old.parameters) then

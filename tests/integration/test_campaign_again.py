@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.calls import accept, claim
+from tests.calls import accept, claim, report
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, number
 from tests.stack import Connection
@@ -29,7 +29,7 @@ async def way(request: pytest.FixtureRequest, db: Connection, rig: Rig, clocks: 
     if way != "given back":
         accept(db, dispatch, "B1")
     if way == "sent again by an operator":
-        report(db, "failed", 402)
+        report(db, "B1", number(1), "failed", 402)
     return way
 
 
@@ -37,7 +37,7 @@ def come_back(db: Connection, clocks: Clocks, way: str) -> None:
     if way == "given back":
         db.execute("select public.outbox_release(array_agg(id), array_agg(lease_token::text)) from outbox_engine.dispatches")
     elif way == "stopped before the carrier":
-        report(db, "aborted", 404)
+        report(db, "B1", number(1), "aborted", 404)
         clocks.move("2 minutes")
     else:
         db.execute(RETRY)
@@ -112,11 +112,3 @@ async def test_its_time_is_not_given_to_another(db: Connection, rig: Rig, clocks
 
     assert rows(db) == [("sent",)]
     assert reasons(db) == [None]
-
-
-def report(db: Connection, status: str, code: int) -> None:
-    db.execute(
-        "select public.outbox_record_reports('webhook', array[%s], array[%s], array[%s], array[%s], array[''], array[''],"
-        " array['{}'])",
-        ["B1", number(1), status, str(code)],
-    )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.calls import accept, claim, claim_all, doubt, look, release
+from tests.calls import accept, claim, claim_all, doubt, look, release, report
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, column, number, trail
 from tests.stack import Connection
@@ -35,7 +35,7 @@ async def test_what_waits_for_the_same_time_is_withdrawn(db: Connection, rig: Ri
     assert reasons(db) == [None]
     assert rig.simulator.summary().messages == 0
     assert (doubles(db), alarms(db)) == ([], [])
-    report(db, "B1", "delivered")
+    report(db, "B1", number(1), "delivered")
     assert rows(db) == [("delivered",), ("cancelled",)]
     clocks.move("91 days")
     db.execute("select public.outbox_upkeep(90, null, 1000)")
@@ -174,14 +174,6 @@ def find_nothing(db: Connection, clocks: Clocks, dispatch: dict[str, Any]) -> No
     for _ in range(2):
         clocks.move("30 seconds")
         look(db, dispatch, [])
-
-
-def report(db: Connection, batch: str, status: str) -> None:
-    db.execute(
-        "select public.outbox_record_reports('webhook', array[%s], array[%s], array[%s], array['0'], array[''], array[''],"
-        " array['{}'])",
-        [batch, number(1), status],
-    )
 
 
 def occurrences(db: Connection) -> list[tuple[Any, ...]]:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from sandbox.simulator import control as faults
+from tests import calls
 from tests.engine import MakeRig, Rig, insert, later, statuses
 from tests.races import overlap
 from tests.stack import Connection
@@ -15,7 +16,7 @@ CLAIM = """
     select public.outbox_claim(
       %s, 'w', 'sinch', 'p', 'h', %s, 60, 20, 8::smallint, 1000::smallint, %s, null, 6000, null, false)
 """
-BLOCKED, DELIVERED, FAILED = ("aborted", "413"), ("delivered", "0"), ("failed", "15")
+BLOCKED, DELIVERED, FAILED = ("aborted", 413), ("delivered", 0), ("failed", 15)
 
 
 def claim(db: Connection, rows: int = 100, *, credential: str = "c") -> list[dict[str, Any]]:
@@ -38,15 +39,10 @@ def refuse(db: Connection, dispatch: dict[str, Any], why: str = "account") -> No
     )
 
 
-def report(db: Connection, dispatch: dict[str, Any], said: tuple[str, str]) -> None:
+def report(db: Connection, dispatch: dict[str, Any], said: tuple[str, int]) -> None:
     """Of each of its recipients."""
-    status, code = said
-    for number in dispatch["recipients"]:
-        db.execute(
-            "select public.outbox_record_reports('webhook', array[%s], array[%s], array[%s], array[%s], array[''], array[''],"
-            " array['{}'])",
-            [f"batch {dispatch['dispatch_id']}", number, status, code],
-        )
+    for recipient in dispatch["recipients"]:
+        calls.report(db, f"batch {dispatch['dispatch_id']}", recipient, *said)
 
 
 def pauses(db: Connection) -> list[object]:
@@ -82,7 +78,7 @@ def test_an_account_that_two_requests_find_refused_at_once_is_one_piece_of_news(
 
 
 @pytest.mark.parametrize("said", [DELIVERED, FAILED])
-def test_it_goes_on_once_a_report_about_a_probe_says_anything_else(db: Connection, said: tuple[str, str]) -> None:
+def test_it_goes_on_once_a_report_about_a_probe_says_anything_else(db: Connection, said: tuple[str, int]) -> None:
     insert(db, 30)
     (first,) = claim(db, 1)
     accept(db, first)

@@ -9,8 +9,8 @@ import pytest
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.refusals import Answer
 from sandbox.simulator import control as faults
-from tests.calls import accept, claim, claim_all, doubt, find_nothing, look, record_look, release, take_looks
-from tests.engine import MakeRig, column, insert, later, statuses, trail
+from tests.calls import accept, claim, claim_all, doubt, find_nothing, look, record_look, release, report, take_looks
+from tests.engine import MakeRig, column, insert, later, number, statuses, trail
 from tests.stack import Connection
 
 SETTLED = "21 seconds"
@@ -130,17 +130,32 @@ def test_a_lost_request_that_turns_up_after_an_operator_sent_its_message_again_i
     find_nothing(db)
     second = claim(db)
     accept(db, second, "B2")
-    db.execute(
-        "select public.outbox_record_reports('webhook', array['B2'], %s::text[], array['failed'], array['15'], array[''],"
-        " array[''], array['{}'])",
-        [second["recipients"]],
-    )
+    report(db, "B2", number(0), "failed", 15)
     db.execute("select public.outbox_retry(array[%s::bigint], true, null, false)", [row])
 
     accept(db, lost, "B1")
 
     assert db.execute("select batch_id, confirmed_at is not null from outbox_engine.doubles").fetchall() == [("B1", True)]
     assert "double" in trail(db, row)
+
+
+def test_a_row_that_had_ended_learns_of_the_batch_of_its_last_attempt_also_where_it_had_an_earlier_one(db: Connection) -> None:
+    (row,) = insert(db)
+    accept(db, claim(db), "B1")
+    report(db, "B1", number(0), "aborted", 404)
+    later(db, "2 minutes")
+    last = claim(db)
+    doubt(db, last)
+    db.execute("update public.outbox set cancel_requested_at = outbox_engine.now()")
+    find_nothing(db)
+    assert statuses(db) == {"cancelled": 1}
+
+    look(db, last, ["B2"])
+
+    assert column(db, "batch_id", row) == "B2"
+    assert trail(db, row)[-1] == "accepted"
+    report(db, "B2", number(0), "delivered")
+    assert statuses(db) == {"delivered": 1}
 
 
 def test_rows_of_a_plan_that_nobody_works_for_any_more_end_all_the_same(db: Connection) -> None:
