@@ -38,15 +38,21 @@ class Upkeep:
             most=_ROWS_A_STEP,
         ):
             pass
-        for alarm in await self._gateway.take_alarms(limit=_ALARMS_AT_ONCE):
+        await self._pass_alarms_on()
+        # Last, and not again soon where it fails: beside a reader of many hours it may take longer than a call is given.
+        now = asyncio.get_running_loop().time()
+        if now >= self._looked_at + _OVERLOOKED_SECONDS:
+            self._looked_at = now
+            await self._gateway.find_overlooked()
+
+    async def _pass_alarms_on(self) -> None:
+        alarms = await self._gateway.take_alarms(limit=_ALARMS_AT_ONCE)
+        for alarm in alarms:
             # Under its own name, by which Sentry groups.
             log.error(
                 alarm.kind,
                 at=alarm.at.isoformat(),
                 **{f"alarm_{key}": value for key, value in alarm.detail.items()},
             )
-        # Last, and not again soon where it fails: beside a reader of many hours it may take longer than a call is given.
-        now = asyncio.get_running_loop().time()
-        if now >= self._looked_at + _OVERLOOKED_SECONDS:
-            self._looked_at = now
-            await self._gateway.find_overlooked()
+        if alarms:
+            await self._gateway.alarms_told(alarms)

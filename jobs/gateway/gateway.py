@@ -300,9 +300,14 @@ class Gateway:
         await self._rpc.call("outbox_find_overlooked", {})
 
     async def take_alarms(self, *, limit: int) -> tuple[Alarm, ...]:
-        """Alarms that nobody has passed on yet. Each is answered once."""
+        """Alarms that nobody has passed on yet, the caller's to pass on for a minute, and then to call :meth:`alarms_told`."""
         answer = await self._rpc.call("outbox_take_alarms", {"p_limit": limit})
-        return tuple(Alarm(at=values.instant(row["at"]), kind=row["kind"], detail=row["detail"]) for row in answer)
+        return tuple(
+            Alarm(id=row["id"], at=values.instant(row["at"]), kind=row["kind"], detail=row["detail"]) for row in answer
+        )
+
+    async def alarms_told(self, alarms: Sequence[Alarm]) -> None:
+        await self._rpc.call("outbox_alarms_told", {"p_ids": [str(alarm.id) for alarm in alarms]})
 
 
 def _held(dispatches: Sequence[Dispatch]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class RaisedAlarm:
     at: datetime
     kind: str
     detail: Mapping[str, Any]
-    taken: bool
+    told: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Standing:
             ),
             alarms_waiting=answer["alarms_waiting"],
             alarms=tuple(
-                RaisedAlarm(instant(row["at"]), row["kind"], row["detail"], row["taken_at"] is not None)
+                RaisedAlarm(instant(row["at"]), row["kind"], row["detail"], row["told_at"] is not None)
                 for row in answer["alarms"]
             ),
         )

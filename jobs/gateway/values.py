@@ -130,6 +130,7 @@ class Expansion:
 class Alarm:
     """Something a person should be told."""
 
+    id: int
     at: datetime
     kind: str
     detail: Mapping[str, Any]

@@ -92,7 +92,7 @@ def until(pause: Pause) -> str:
 def _alarms(waiting: int, alarms: Sequence[RaisedAlarm]) -> Text:
     lines = [Text(f"{waiting:,} not passed on yet", "yellow" if waiting else "")]
     lines += [
-        Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(_words(alarm)), "dim"), "" if alarm.taken else "  (waiting)")
+        Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(_words(alarm)), "dim"), "" if alarm.told else "  (waiting)")
         for alarm in alarms[:5]
     ]
     return Text("\n").join(lines)

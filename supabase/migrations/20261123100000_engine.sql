@@ -114,16 +114,17 @@ create table outbox_engine.plan_pauses (
 );
 alter table outbox_engine.plan_pauses enable row level security;
 
--- What somebody should be told. Any process may take an alarm and pass it on, once.
+-- What somebody should be told. A process takes an alarm, which is its own until `offered_until`, and passes it on; told is told.
 create table outbox_engine.alarms (
   id bigint generated always as identity primary key,
   at timestamptz not null,
   kind text not null,
   detail jsonb not null,
-  taken_at timestamptz
+  offered_until timestamptz,
+  told_at timestamptz
 );
 alter table outbox_engine.alarms enable row level security;
-create index alarms_waiting on outbox_engine.alarms (id) where taken_at is null;
+create index alarms_waiting on outbox_engine.alarms (id) where told_at is null;
 
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = ''

@@ -7,6 +7,7 @@ create table outbox_engine.ticks (
   plan text not null default '',
   -- The process, where the call names it; '' where it does not.
   worker text not null default '',
+  -- Of the first one, or of the first after a day without any.
   since timestamptz not null,
   at timestamptz not null,
   -- Of the dispatch job: the countries its process may send to, sorted; null is all. Remembered for previews alone.
@@ -32,9 +33,12 @@ begin
     return;
   end if;
 
-  insert into outbox_engine.ticks (job, provider, plan, worker, since, at, allowed_countries)
+  insert into outbox_engine.ticks as t (job, provider, plan, worker, since, at, allowed_countries)
   values (p_job, p_provider, p_plan, p_worker, v_now, v_now, (select array_agg(c order by c) from unnest(p_allowed_countries) c))
-  on conflict (job, provider, plan, worker) do update set at = excluded.at, allowed_countries = excluded.allowed_countries;
+  on conflict (job, provider, plan, worker) do update
+  set
+    at = excluded.at, allowed_countries = excluded.allowed_countries,
+    since = case when t.at < excluded.at - interval '1 day' then excluded.since else t.since end;
 end
 $$;
 

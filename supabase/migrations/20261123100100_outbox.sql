@@ -126,9 +126,10 @@ create table outbox_engine.dispatches (
   look_at timestamptz,
   misses smallint not null default 0,
   missed_at timestamptz,
-  -- When to ask for its missing reports, when a process last set out to, and how often it was done.
+  -- When to ask for its missing reports, when a process last set out to, when the provider last answered, and how often it did.
   ask_at timestamptz,
   asked_at timestamptz,
+  answered_at timestamptz,
   asks smallint not null default 0
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 alter table outbox_engine.dispatches enable row level security;

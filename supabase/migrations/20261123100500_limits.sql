@@ -86,12 +86,14 @@ create function outbox_engine.draw_requests(p_provider text, p_plan text, p_kind
 language plpgsql set search_path = ''
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now timestamptz;
   v_plan outbox_engine.plans;
   v_allowed integer;
 begin
   select * into v_plan from outbox_engine.plans where provider = p_provider and plan = p_plan for update;
-  if not found then
+  -- Waiting for the plan took time.
+  v_now := outbox_engine.now();
+  if v_plan.plan is null then
     -- No process has claimed for this plan yet, so nothing is known of its limits.
     perform outbox_engine.count_requests(p_provider, p_plan, p_kind, p_wanted, v_now);
     return p_wanted;

@@ -202,7 +202,7 @@ begin
   if v_pause.kind is not null and v_count > 0 then
     -- The probe is out; the next one waits for its answer or for the time a pause of this kind takes.
     update outbox_engine.plan_pauses
-    set until = v_now + make_interval(secs => least(300, 10 * 2 ^ least(tries, 5)))
+    set until = greatest(until, v_now + make_interval(secs => least(300, 10 * 2 ^ least(tries, 5))))
     where provider = p_provider and plan = p_plan and kind = v_pause.kind and credential = v_pause.credential;
   end if;
 

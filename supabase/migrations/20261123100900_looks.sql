@@ -133,9 +133,14 @@ begin
       perform outbox_engine.put_back(array[p_dispatch_id], 'returned', 'the provider''s batch lacks this number', false,
         p_recipients => v_missing);
       -- They are no longer this dispatch's, so that adopting it leaves them alone.
-      delete from outbox_engine.dispatch_members where dispatch_id = p_dispatch_id and recipient = any (v_missing);
-      update public.outbox set dispatch_id = null where dispatch_id = p_dispatch_id and recipient = any (v_missing)
-        and queue is not null;
+      with gone as (
+        delete from outbox_engine.dispatch_members where dispatch_id = p_dispatch_id and recipient = any (v_missing)
+        returning outbox_id
+      )
+      update public.outbox o
+      set dispatch_id = null
+      from gone g
+      where o.id = g.outbox_id and o.dispatch_id = p_dispatch_id and o.queue is not null;
     end if;
     perform outbox_engine.adopt(array_fill(p_dispatch_id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile',
       make_interval(secs => p_ask_after_seconds));

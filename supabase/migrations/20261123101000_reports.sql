@@ -256,6 +256,7 @@ declare
   v_ids uuid[];
   v_batches text[];
   v_rows bigint[];
+  v_held integer;
   v_dispatches uuid[];
   v_providers text[];
   v_statuses text[];
@@ -289,6 +290,11 @@ begin
 
   -- Everybody locks rows in one order.
   perform from public.outbox where id = any (v_rows) order by id for update;
+  get diagnostics v_held = row_count;
+  if v_held < (select count(distinct id) from unnest(v_rows) id) then
+    -- Of messages that somebody was just pruning nothing stays.
+    delete from public.outbox_events e where e.outbox_id = any (v_rows) and not exists (select from public.outbox o where o.id = e.outbox_id);
+  end if;
   perform outbox_engine.apply_news(v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
   perform outbox_engine.note_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
   if exists (select from outbox_engine.report_codes c where c.effect in ('account', 'opt_out') and c.code = any (v_codes)) then

@@ -44,14 +44,16 @@ as $$
 declare
   v_now timestamptz := outbox_engine.now();
   v_due uuid[];
+  v_answered uuid[];
   v_one_by_one jsonb;
   v_by_feed jsonb;
   v_since timestamptz;
 begin
   perform outbox_engine.note_tick('reconcile', p_provider, p_plan, '');
-  select array_agg(id) into v_due
+  -- Asking goes on at least every six hours. What was not answered since has maybe a report that nobody could fetch.
+  select array_agg(id), array_agg(id) filter (where answered_at > v_now - interval '7 hours') into v_due, v_answered
   from (
-    select id from outbox_engine.dispatches
+    select id, answered_at from outbox_engine.dispatches
     where provider = p_provider and plan = p_plan and ask_at <= v_now
     order by ask_at
     limit p_limit
@@ -60,13 +62,15 @@ begin
   if v_due is null then
     return jsonb_build_object('batches', '[]'::jsonb, 'feed', null, 'more', false);
   end if;
-  perform outbox_engine.give_up_reports(v_due, v_now);
+  perform outbox_engine.give_up_reports(v_answered, v_now);
 
+  -- What had ended before its request turned up may have been delivered as well.
   with missing as materialized (
     select d.id, count(o.id) as rows_open
     from outbox_engine.dispatches d
     left join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-    left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and o.status in ('sent', 'dispatched')
+    left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and (o.status in ('sent', 'dispatched')
+      or o.finalized_at is not null and o.reported_rank is null and o.expires_at > v_now - interval '1 day')
     where d.id = any (v_due)
     group by d.id
   ),
@@ -95,12 +99,16 @@ begin
 end
 $$;
 
--- Called by the reconcile job once the provider answered what these batches were asked for. The next time is further off.
+-- Called by the reconcile job once the provider answered what these batches were asked for. The next time is further off, unless
+-- somebody wanted them asked soon meanwhile.
 create function public.outbox_finish_asks(p_provider text, p_plan text, p_batch_ids text[]) returns void
 language sql security definer set search_path = '' set enable_seqscan = off
 as $$
   update outbox_engine.dispatches d
-  set asks = least(d.asks + 1, 100), ask_at = outbox_engine.now() + outbox_engine.ask_again_after(d.asks)
+  set
+    asks = least(d.asks + 1, 100), answered_at = outbox_engine.now(),
+    ask_at = case when d.ask_at < d.asked_at + interval '2 minutes' then d.ask_at
+      else outbox_engine.now() + outbox_engine.ask_again_after(d.asks) end
   where d.batch_id = any (p_batch_ids) and d.provider = p_provider and d.plan = p_plan and d.ask_at is not null
 $$;
 

@@ -162,7 +162,8 @@ begin
 end
 $$;
 
--- Ends what nobody asks about any more, because no process is configured for its plan: neither end needs the provider.
+-- Ends what nobody asks about any more, because no process is configured for its plan: neither end needs the provider. After a downtime
+-- those who are have an hour to ask first.
 create function outbox_engine.give_up_everywhere(p_now timestamptz, p_most integer) returns void
 language plpgsql set search_path = ''
 as $$
@@ -170,6 +171,9 @@ declare
   v_silent uuid[];
 begin
   perform outbox_engine.give_up_old_doubts(p.provider, p.plan, p_now) from outbox_engine.plans p;
+  if not exists (select from outbox_engine.ticks where job = 'upkeep' and since < p_now - interval '1 hour') then
+    return;
+  end if;
 
   select array_agg(id) into v_silent
   from outbox_engine.plans p
@@ -220,26 +224,38 @@ begin
     limit p_most));
   delete from outbox_engine.help_answers where answered_at < v_now - interval '1 day';
   delete from outbox_engine.ticks where at < v_now - interval '1 day';
-  delete from outbox_engine.alarms where taken_at < v_now - interval '30 days';
+  delete from outbox_engine.alarms where told_at < v_now - interval '30 days';
   delete from outbox_engine.campaign_imports where id = any (array(
     select id from outbox_engine.campaign_imports where started_at < v_now - interval '1 day' limit 1));
   return jsonb_build_object('expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
 end
 $$;
 
--- Called by the upkeep job: alarms nobody has passed on yet. Taken by one process only.
+-- Called by the upkeep job: alarms nobody has passed on yet. For a minute nobody else is answered them; who dies meanwhile has not told
+-- them.
 create function public.outbox_take_alarms(p_limit smallint) returns jsonb
 language sql security definer set search_path = ''
 as $$
   with taken as (
     update outbox_engine.alarms
-    set taken_at = outbox_engine.now()
+    set offered_until = outbox_engine.now() + interval '1 minute'
     where id = any (array(
-      select id from outbox_engine.alarms where taken_at is null order by id limit p_limit for update skip locked
+      select id from outbox_engine.alarms
+      where told_at is null and coalesce(offered_until <= outbox_engine.now(), true)
+      order by id
+      limit p_limit
+      for update skip locked
     ))
     returning id, at, kind, detail
   )
   select coalesce(jsonb_agg(to_jsonb(taken) order by id), '[]') from taken
+$$;
+
+-- Called by the upkeep job once it passed these on.
+create function public.outbox_alarms_told(p_ids text[]) returns void
+language sql security definer set search_path = ''
+as $$
+  update outbox_engine.alarms set told_at = outbox_engine.now() where id = any (p_ids::bigint[]) and told_at is null
 $$;
 
 -- Called by readiness checks: the database answers and its functions are there.

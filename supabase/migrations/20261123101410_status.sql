@@ -117,10 +117,10 @@ as $$
         limit 100
       ) w
     ),
-    'alarms_waiting', (select count(*) from (select from outbox_engine.alarms where taken_at is null limit 100000) x),
+    'alarms_waiting', (select count(*) from (select from outbox_engine.alarms where told_at is null limit 100000) x),
     'alarms', (
       select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]')
-      from (select id, at, kind, detail, taken_at from outbox_engine.alarms order by id desc limit 10) a
+      from (select id, at, kind, detail, told_at from outbox_engine.alarms order by id desc limit 10) a
     )
   )
 $$;

@@ -72,7 +72,8 @@ begin
     from public.campaign_occurrences o
     join public.outbox x on x.id = o.outbox_id
     where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for)
-      and o.outbox_id <> v_time.outbox_id;
+      and o.outbox_id <> v_time.outbox_id
+    for update of x;
 
     if v_holder.status = 'sending' or (v_holder.batch_id is not null and v_holder.queue is null) then
       insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)

@@ -65,6 +65,8 @@ as $$
 begin
   delete from outbox_engine.campaign_totals where campaign = coalesce(new.name, old.name);
   delete from outbox_engine.campaign_spend where campaign = coalesce(new.name, old.name);
+  delete from outbox_engine.campaign_changes where campaign = coalesce(new.name, old.name);
+  delete from outbox_engine.campaign_returns where campaign = coalesce(new.name, old.name);
   return null;
 end
 $$;

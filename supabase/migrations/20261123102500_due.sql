@@ -27,7 +27,7 @@ begin
         and expires_at >= coalesce((select expiring_from from outbox_engine.floors), '-infinity')
       order by expires_at
       limit 1)
-    or exists (select from outbox_engine.alarms where taken_at is null)
+    or exists (select from outbox_engine.alarms where told_at is null and coalesce(offered_until <= p_now, true))
     or exists (select from outbox_engine.doubles where confirmed_at is null)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end

@@ -164,3 +164,17 @@ def test_what_a_claim_under_way_added_to_a_deleted_campaign_is_not_inherited_eit
     campaign(db)
 
     assert db.execute("select from outbox_engine.campaign_spend").fetchone() is None
+
+
+async def test_a_new_campaign_is_not_given_the_counts_of_an_old_one_that_nobody_had_counted_yet(
+    rig: Rig, db: Connection
+) -> None:
+    campaign(db, schedule="once", starts_at=NOW)
+    member(db)
+    db.execute("select public.outbox_expand_campaigns(1000)")  # which leaves the counting to the next call
+    db.execute("delete from public.campaigns")
+
+    campaign(db, schedule="once", starts_at="2026-12-24 12:00+00")
+    await rig.tick("campaigns")
+
+    assert db.execute("select member_count, message_count from public.campaigns").fetchall() == [(0, 0)]

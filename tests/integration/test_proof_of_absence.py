@@ -105,7 +105,10 @@ def test_a_look_that_finds_part_of_a_batch_takes_no_row_that_a_report_already_pr
 
     assert db.execute("select count(*) from outbox_engine.dispatch_members").fetchone() == (2,)
     later(db, "10 days")
-    db.execute("select public.outbox_claim_asks('sinch', 'p', 100::smallint)")
+    for _ in range(2):
+        db.execute("select public.outbox_claim_asks('sinch', 'p', 100::smallint)")
+        db.execute("select public.outbox_finish_asks('sinch', 'p', array['B1'])")
+        later(db, "10 minutes")
     assert statuses(db) == {"unknown": 2}
 
 

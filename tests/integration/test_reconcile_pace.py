@@ -105,3 +105,18 @@ async def test_a_feed_too_long_for_the_share_for_polling_is_not_begun_for_ever(m
 
     assert rig.simulator.summary().requests == {"send": 2, "feed": 1}
     assert asked(db) == [(0, 2), (1, 1)]
+
+
+async def test_what_is_wanted_soon_while_it_is_asked_for_is_asked_for_again_soon(make_rig: MakeRig, db: Connection) -> None:
+    """A summary report came in between that names no recipients."""
+    rig = await sent(make_rig, db, 1, asks=1)
+    (answer,) = db.execute("select public.outbox_claim_asks('sinch', plan, 10::smallint) -> 'batches' from outbox_engine.plans")
+    (batches,) = answer
+    later(db, "1 second")
+    db.execute("select public.outbox_ask_soon(%s)", [batches])
+
+    db.execute("select public.outbox_finish_asks('sinch', plan, %s) from outbox_engine.plans", [batches])
+
+    assert asked(db) == [(2, 0)]
+    await rig.tick("reconcile")
+    assert rig.simulator.summary().requests["batch_report"] == 1

@@ -12,6 +12,7 @@ from jobs.providers.base import Inbound, Report, Summary, Unusable
 from jobs.recording import GatewayRefused
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
+from tests.calls import claim, doubt, find_nothing, look
 from tests.engine import MakeRig, Rig, column, insert, later, number, plan_of, statuses, trail
 from tests.stack import Connection
 
@@ -247,10 +248,44 @@ async def test_a_day_after_expiry_without_a_report_the_row_is_unknown(rig: Rig, 
     (row,) = insert(db)
     await rig.tick("dispatch")
 
-    later(db, "4 days 1 hour")
+    later(db, "3 days 23 hours")
+    await rig.tick("reconcile")
+    assert column(db, "status", row) == "sent"
+    later(db, "2 hours")
     await rig.tick("reconcile")
 
     assert (column(db, "status", row), column(db, "error", row)) == ("unknown", "no report")
+
+
+async def test_after_a_downtime_reports_are_asked_for_before_they_are_given_up(rig: Rig, db: Connection) -> None:
+    (row,) = insert(db)
+    await rig.tick("dispatch")
+    rig.simulator.settle()
+    later(db, "5 days")
+
+    await rig.tick("reconcile")
+
+    assert column(db, "status", row) == "delivered"
+
+
+async def test_what_ended_before_its_request_turned_up_is_asked_about_until_a_day_after_its_expiry(db: Connection) -> None:
+    insert(db)
+    lost = claim(db)
+    doubt(db, lost)
+    db.execute("update public.outbox set cancel_requested_at = outbox_engine.now()")
+    find_nothing(db)
+    look(db, lost, ["B1"])
+    assert statuses(db) == {"cancelled": 1}
+
+    def asked_for() -> list[object]:
+        later(db, "1 hour")
+        (answer,) = db.execute("select public.outbox_claim_asks('sinch', 'p', 10::smallint) #> '{feed,batches}'").fetchall()
+        return list(answer)
+
+    assert asked_for() == [["B1"]]
+    assert asked_for() == [["B1"]]
+    later(db, "4 days")
+    assert asked_for() == [None]
 
 
 async def test_a_missed_stop_is_fetched_and_ends_what_waits(rig: Rig, db: Connection) -> None:

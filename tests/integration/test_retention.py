@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.engine import Clocks, Rig, column, insert, later
+from tests.calls import report
+from tests.engine import Clocks, Rig, column, insert, later, number
 from tests.races import overlap
 from tests.stack import Connection
 
@@ -12,11 +13,7 @@ UPKEEP = "select public.outbox_upkeep(%s, %s, 1000)"
 async def finish(rig: Rig, db: Connection, row: int) -> None:
     """Send it, and say that it was delivered."""
     await rig.tick("dispatch")
-    db.execute(
-        "select public.outbox_record_reports('webhook', array[batch_id], array[recipient], array['delivered'], array['0'],"
-        " array[''], array[''], array['{}']) from public.outbox where id = %s",
-        [row],
-    )
+    report(db, column(db, "batch_id", row), column(db, "recipient", row), "delivered")
     assert column(db, "status", row) == "delivered"
 
 
@@ -88,3 +85,17 @@ async def test_a_row_that_is_sent_again_while_retention_looks_is_not_deleted(
     )
 
     assert column(db, "status", row) == "pending"
+
+
+async def test_a_report_that_comes_while_its_message_is_pruned_leaves_nothing(
+    rig: Rig, db: Connection, other: Connection, clocks: Clocks
+) -> None:
+    (row,) = insert(db, 1)
+    await finish(rig, db, row)
+    batch = column(db, "batch_id", row)
+    clocks.move("91 days")
+    report(db, "another", number(1), "dispatched")  # or its tick would be as old, and gone
+
+    overlap(db, lambda: db.execute(UPKEEP, [90, None]), lambda: report(other, batch, number(0), "dispatched", 401))
+
+    assert set(left(db).values()) == {0}

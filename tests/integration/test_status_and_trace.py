@@ -113,7 +113,7 @@ async def test_pauses_and_untaken_alarms_are_shown_with_their_reasons(rig: Rig, 
     assert [(pause.kind, pause.probing) for pause in standing.pauses] == [("account", False)]
     assert "402" in standing.pauses[0].reason
     assert standing.alarms_waiting == 1
-    assert [(alarm.kind, alarm.taken) for alarm in standing.alarms] == [("plan.paused", False)]
+    assert [(alarm.kind, alarm.told) for alarm in standing.alarms] == [("plan.paused", False)]
 
 
 async def test_every_job_leaves_a_tick_and_at_most_one_in_ten_seconds(rig: Rig, operating: Operating, db: Connection) -> None:

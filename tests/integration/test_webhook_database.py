@@ -8,11 +8,11 @@ from structlog.testing import capture_logs
 from jobs.gateway import Gateway
 from jobs.settings import SupabaseSettings
 from sandbox.local.stack import LocalStack
-from tests.engine import Rig, column, gateway, insert, make_rig, number, rig, sinch
+from tests.engine import Clocks, Rig, clocks, column, gateway, insert, make_rig, number, rig, sinch
 from tests.integration.webhook_app import DELIVERY, INBOUND, SUMMARY, inbound, report, serving, signed
 from tests.stack import Connection
 
-__all__ = ["gateway", "make_rig", "rig", "sinch"]
+__all__ = ["clocks", "gateway", "make_rig", "rig", "sinch"]
 
 
 def count(db: Connection, table: str) -> int:
@@ -136,6 +136,22 @@ async def test_what_somebody_should_be_told_is_an_alarm_once(rig: Rig, gateway: 
         ("callback.rejected", "error"),
         ("callback.unusable", "error"),
     ]
+
+
+async def test_an_alarm_whose_process_dies_before_it_is_told_is_told_by_another(
+    rig: Rig, gateway: Gateway, clocks: Clocks, db: Connection
+) -> None:
+    db.execute("select outbox_engine.alarm('something.odd', '{}')")
+    (taken,) = await gateway.take_alarms(limit=50)
+    assert taken.kind == "something.odd"
+
+    with capture_logs() as logs:
+        await rig.tick("upkeep")
+        assert logs == []
+        clocks.move("2 minutes")
+        await rig.tick("upkeep", "upkeep")
+
+    assert [entry["event"] for entry in logs] == ["something.odd"]
 
 
 async def test_without_the_database_it_is_503_until_it_is_back(db: Connection, gateway: Gateway, stack: LocalStack) -> None:

@@ -14,7 +14,14 @@ from tests.simulation.witness import Witness
 
 _TOLERANCE: Final = timedelta(milliseconds=1)
 _QUIET: Final = frozenset(
-    {"outbox_renew", "outbox_upkeep", "outbox_take_alarms", "outbox_claim_inbound_window", "outbox_draw_requests"}
+    {
+        "outbox_renew",
+        "outbox_upkeep",
+        "outbox_take_alarms",
+        "outbox_alarms_told",
+        "outbox_claim_inbound_window",
+        "outbox_draw_requests",
+    }
 )
 
 _CLAIMED: Final = """
