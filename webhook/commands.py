@@ -38,8 +38,8 @@ def webhook(
     try:
         listener = listen(host, port)
     except OSError as error:
-        typer.echo(f"outbox: cannot listen on {host} port {port}: {error.strerror or error}", err=True)
-        raise typer.Exit(1) from None
+        typer.echo(f"outbox: --port: cannot listen on {host}:{port}: {error.strerror or error}", err=True)
+        raise typer.Exit(2) from None
     serve(access, project, listener)
 
 

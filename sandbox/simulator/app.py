@@ -35,8 +35,9 @@ class Simulator:
         self._controls = Starlette(routes=control_routes(), lifespan=self._live)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(_PREFIX):
-            await self._xms(scope, receive, send)
+        if scope["type"] == "http":
+            with suppress(asyncio.CancelledError):  # by a server that stops
+                await (self._xms if scope["path"].startswith(_PREFIX) else self._controls)(scope, receive, send)
         else:
             await self._controls(scope, receive, send)
 

@@ -32,6 +32,10 @@ class Lines:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
+    def hang_up_all(self) -> None:
+        for transport in list(self._open.values()):
+            transport.abort()
+
 
 def protocol(lines: Lines) -> type[asyncio.Protocol]:
     """The HTTP protocol of uvicorn, the fast one where it is installed, that keeps ``lines`` up to date."""

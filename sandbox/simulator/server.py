@@ -25,6 +25,10 @@ class Server(uvicorn.Server):
 
     on_start: Callable[[], None] = staticmethod(lambda: None)
 
+    def __init__(self, config: uvicorn.Config, lines: Lines) -> None:
+        super().__init__(config)
+        self._lines = lines
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -32,6 +36,13 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Some are to wait for minutes yet.
+        self._lines.hang_up_all()
+        for exchange in self.server_state.tasks:
+            exchange.cancel()
+        await super().shutdown(sockets)
 
     def stop(self) -> None:
         self.should_exit = True
@@ -60,7 +71,7 @@ def make_server(behaviour: Behaviour, plans: Sequence[PlanSettings]) -> Server:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
-    return Server(config)
+    return Server(config, lines)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -122,6 +122,9 @@ create table outbox_engine.dispatches (
   split_error text,
   -- Refused for what is not about it: the plan was stopped, and what the provider makes of this request nobody knows.
   unjudged boolean not null default false,
+  -- Since when nobody knew whether the provider took it, and why.
+  doubtful_at timestamptz,
+  doubt text,
   -- When to look for it at the provider, how often that found nothing, and the first time it did.
   look_at timestamptz,
   misses smallint not null default 0,

@@ -325,7 +325,7 @@ as $$
   with doubted as (
     update outbox_engine.dispatches d
     set
-      state = 'doubtful', error = f.error, lease_token = nextval('outbox_engine.lease_tokens'),
+      state = 'doubtful', error = f.error, doubtful_at = outbox_engine.now(), doubt = f.error, lease_token = nextval('outbox_engine.lease_tokens'),
       look_at = outbox_engine.now() + make_interval(secs => p_look_after_seconds)
     from unnest(p_dispatch_ids, p_errors) f (id, error)
     where d.id = f.id and d.id in (select h.id from outbox_engine.held(p_dispatch_ids, p_lease_tokens) h)

@@ -70,7 +70,9 @@ declare
 begin
   perform outbox_engine.note_tick('recover', p_provider, p_plan, '');
   update outbox_engine.dispatches
-  set state = 'doubtful', error = 'its worker fell silent', look_at = v_now, lease_token = nextval('outbox_engine.lease_tokens')
+  set
+    state = 'doubtful', error = 'its worker fell silent', doubtful_at = v_now, doubt = 'its worker fell silent', look_at = v_now,
+    lease_token = nextval('outbox_engine.lease_tokens')
   where id = any (array(
     select id from outbox_engine.dispatches
     where provider = p_provider and plan = p_plan and state = 'claimed' and lease_until <= v_now - deadline

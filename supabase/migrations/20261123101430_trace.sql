@@ -54,7 +54,7 @@ as $$
   order by d.lease_token
 $$;
 
--- What the requests themselves remember: taken by whom, not found when, closed how. The trail says the rest.
+-- What the requests themselves remember: taken by whom, doubtful why, not found when, closed how. The trail says the rest.
 create function outbox_engine.request_history(p_outbox_id bigint)
 returns table (at timestamptz, event text, batch_id text, dispatch_id uuid, detail text)
 language sql stable set search_path = ''
@@ -64,6 +64,10 @@ as $$
     case when d.is_probe then 'as a probe' end,
     case when d.parent_id is not null then format('part of %s, refused with: %s', d.parent_id, coalesce(d.split_error, 'no callback URL')) end)
   from outbox_engine.dispatches_of(p_outbox_id) d
+  union all
+  select d.doubtful_at, 'doubtful', null, d.id, concat_ws(': ', d.doubt, 'the provider''s list will tell whether it took the request')
+  from outbox_engine.dispatches_of(p_outbox_id) d
+  where d.doubtful_at is not null
   union all
   select d.missed_at, 'not_found', null, d.id, format('%s looks in the provider''s list so far', d.misses)
   from outbox_engine.dispatches_of(p_outbox_id) d

@@ -3,10 +3,13 @@
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import httpx
 import pytest
 
+from sandbox.local.processes import wait_until
 from sandbox.simulator import control as faults
 from sandbox.simulator.behaviour import Behaviour, Fault
 from sandbox.simulator.control import Control
@@ -189,11 +192,20 @@ class TestTheCommand:
             assert sim.control.behaviour().behaviour.seed == 3
             assert sim.control.behaviour().behaviour.latency == (0.001, 0.002)
 
-    def test_it_ends_in_peace_when_told_to(self) -> None:
+    @pytest.mark.parametrize("unanswered", ["hang", "delay", None])
+    def test_it_ends_in_peace_when_told_to(self, unanswered: Literal["hang", "delay"] | None) -> None:
         command = [sys.executable, "-m", "sandbox.simulator", "--port", "0"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        with (
+            ThreadPoolExecutor(1) as sender,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child,
+        ):
             assert child.stdout is not None
-            assert child.stdout.readline().startswith("SINCH_BASE_URL=http://127.0.0.1:")
+            url = child.stdout.readline().strip().removeprefix("SINCH_BASE_URL=")
+            with Control(url) as control:
+                if unanswered is not None:
+                    control.add(Fault(effect=unanswered, accept=True, seconds=600))
+                    sender.submit(send_to, url)
+                    assert wait_until(lambda: control.summary().messages == 1, 20)
             child.terminate()
             _, errors = child.communicate(timeout=20)
 
@@ -211,6 +223,16 @@ class TestTheCommand:
         assert ended.returncode == 2
         assert ended.stderr.count("\n") == 1
         assert "--port" in ended.stderr
+
+
+def send_to(url: str) -> None:
+    httpx.post(
+        f"{url}/xms/v1/demo-plan/batches",
+        headers={"Authorization": "Bearer demo-token"},
+        json={"to": [ONE], "from": SENDER, "body": "x"},
+        timeout=60,
+        trust_env=False,
+    )
 
 
 def test_its_controls_are_told_with_examples_that_work_and_the_numbers_that_fail(sim: Control, simulator: Running) -> None:

@@ -227,7 +227,7 @@ async def test_a_trace_tells_a_message_from_its_insert_to_its_end(
 
     assert trace is not None
     assert " ".join(events(trace)) == (
-        "inserted claimed not_found closed returned claimed accepted report retried claimed accepted"
+        "inserted claimed doubtful not_found closed returned claimed accepted report retried claimed accepted"
     )
     assert [dispatch["state"] for dispatch in trace.dispatches] == ["returned", "accepted", "accepted"]
     assert [dict(happening.report) for happening in trace.timeline if happening.report] == [{"type": "report"}]

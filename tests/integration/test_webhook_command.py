@@ -75,8 +75,8 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
             timeout=60,
         )
 
-    assert ended.returncode == 1
-    assert ended.stderr == f"outbox: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    assert ended.returncode == 2
+    assert ended.stderr == f"outbox: --port: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
