@@ -1,12 +1,15 @@
 """``outbox local``: a Supabase on this machine, without Docker."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from psycopg.conninfo import conninfo_to_dict
 
+from sandbox.local.binaries import postgres_bin
 from sandbox.local.errors import StackError, WrongUsage
 from sandbox.local.stack import DEFAULT_DATA_DIR, Access, down, running, up
 
@@ -53,10 +56,30 @@ def up_command(
 def env_command(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """Print the settings of the one that runs, as dotenv lines."""
     with _one_line_errors():
-        access = running(data_dir)
-        if access is None:
-            raise StackError(f"no local stack runs in {data_dir}: outbox local up starts one")
-        _print_env(access)
+        _print_env(_access(data_dir))
+
+
+@app.command("psql", context_settings={"ignore_unknown_options": True})
+def psql_command(
+    arguments: Annotated[list[str] | None, typer.Argument(help="What psql takes, such as -c 'select 1'.")] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Run SQL in the one that runs, as the role of a hosted project's SQL editor.
+
+    Try: outbox local psql -c 'table outbox'
+    """
+    with _one_line_errors():
+        server = conninfo_to_dict(_access(data_dir).db_url)
+        program = postgres_bin() / "psql"
+        if not program.is_file():
+            raise StackError(f"OUTBOX_LOCAL_PG_BIN: there is no psql in {program.parent}")
+    # Not as a URL among the arguments, where everybody on the machine could read the password.
+    place = {
+        "PGHOST": server["host"], "PGPORT": server["port"], "PGUSER": server["user"], "PGPASSWORD": server["password"],
+        "PGDATABASE": server["dbname"], "PGSSLMODE": server["sslmode"],
+    }  # fmt: skip
+    environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
+    os.execve(program, ["psql", *(arguments or [])], environment)  # noqa: S606  psql is to have the terminal
 
 
 @app.command("down")
@@ -64,6 +87,13 @@ def down_command(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """Stop it. Its data stays."""
     with _one_line_errors():
         _progress("stopped" if down(data_dir) else f"nothing runs in {data_dir}")
+
+
+def _access(data_dir: Path) -> Access:
+    access = running(data_dir)
+    if access is None:
+        raise StackError(f"no local stack runs in {data_dir}: outbox local up starts one")
+    return access
 
 
 def _print_env(access: Access) -> None:

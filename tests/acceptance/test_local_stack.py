@@ -99,6 +99,17 @@ def test_up_prints_the_settings_and_nothing_else_once_the_api_answers(data_dir: 
     assert answer == ("off", 0)
 
 
+def test_psql_runs_sql_in_it_as_the_role_of_a_projects_editor(data_dir: Path) -> None:
+    nothing_runs = outbox_local("psql", "--data-dir", data_dir, "-c", "select 1")
+    assert nothing_runs.returncode == 1
+    assert "outbox local up" in complaint(nothing_runs)
+    start(data_dir)
+
+    done = outbox_local("psql", "--data-dir", data_dir, "-At", "-c", "select current_user, count(*) from public.outbox")
+
+    assert (done.returncode, done.stdout) == (0, "postgres|0\n")
+
+
 def test_up_a_second_time_finds_the_one_that_runs(data_dir: Path) -> None:
     env = start(data_dir)
     before = state_of(data_dir)
