@@ -11,6 +11,7 @@ import pytest
 from psycopg.errors import Diagnostic
 
 from sandbox.local.stack import LocalStack
+from tests.campaigns import campaign, template
 from tests.engine import insert
 from tests.stack import Connection
 
@@ -260,3 +261,48 @@ def test_accepting_and_recording_touch_the_rows_of_their_dispatch(big: Connectio
         assert read["dispatches"] <= 10 * 100
         assert read["dispatch_members"] <= 10 * 100
         assert read["outbox_events"] <= 10 * 100
+
+
+def test_what_came_back_is_compared_with_its_member_without_a_walk_over_the_others(db: Connection) -> None:
+    db.execute("set plan_cache_mode = force_generic_plan")
+    template(db)
+    campaign(db, schedule="once", starts_at="2020-01-01 12:00Z", late_limit="100 years")
+    add_members(db, 1, 100)
+    db.execute("select public.outbox_expand_campaigns(1000)")
+    db.execute("analyze")
+    for _ in range(3):
+        release(db, *claim(db, 100))
+    with db.transaction():
+        db.execute("set local session_replication_role = replica")
+        add_members(db, 101, 30_000)
+        db.execute(
+            "insert into public.campaign_occurrences (campaign, external_id, occurs_at, stands_for, outbox_id, created_at)"
+            " select campaign, external_id, now(), now(), 1000000 + substr(external_id, 2)::integer, now()"
+            " from public.campaign_members where external_id > 'm00100'"
+        )
+    db.execute("update public.campaign_members set recipient = '+12025550123' where external_id <= 'm00100'")
+
+    with planned(db) as steps:
+        dispatches = claim(db, 100)
+
+    db.execute("reset plan_cache_mode")
+    assert {number for dispatch in dispatches for number in dispatch["recipients"]} == {"+12025550123"}
+    scans = [step for step in steps if step.get("Relation Name") in ("campaign_members", "campaign_occurrences")]
+    assert [step for step in scans if step["Actual Loops"]]
+    assert [step for step in scans if walked(step) > 4 * 100] == []
+
+
+def add_members(db: Connection, first: int, last: int) -> None:
+    db.execute(
+        "insert into public.campaign_members (campaign, external_id, recipient, timezone, parameters, changed_at)"
+        " select 'c', 'm' || lpad(n::text, 5, '0'), '+1' || (2020000000 + n), 'UTC', '{\"name\": \"Ada\"}', now()"
+        " from generate_series(%s, %s::integer) n",
+        [first, last],
+    )
+
+
+def release(db: Connection, *dispatches: dict[str, Any]) -> None:
+    db.execute(
+        "select public.outbox_release(%s::uuid[], %s)",
+        [[dispatch[name] for dispatch in dispatches] for name in ("dispatch_id", "lease_token")],
+    )
