@@ -33,10 +33,13 @@ create table public.outbox (
   cancel_requested_at timestamptz,
   -- A request that it shared with other texts was refused: it goes without them.
   sends_alone boolean,
-  constraint outbox_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$'),
+  -- ^\+[1-9][0-9]{6,14}$ in words that take a third of its time: every update of a row checks it again.
+  constraint outbox_recipient_is_e164 check (
+    rtrim(recipient, '0123456789') = '+' and octet_length(recipient) between 8 and 16 and recipient >= '+1' collate "C"
+  ),
   constraint outbox_has_a_text check (body is not null or template is not null or finalized_at is not null),
   constraint outbox_idempotency_key_length check (char_length(idempotency_key) <= 255),
-  constraint outbox_body_length check (char_length(body) between 1 and 2000),
+  constraint outbox_body_length check (body <> '' and (octet_length(body) <= 2000 or char_length(body) <= 2000)),
   constraint outbox_known_status check (status in (
     'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted', 'expired',
     'cancelled', 'deleted', 'unknown', 'suppressed'

@@ -199,7 +199,9 @@ create table public.campaign_members (
   next_at timestamptz,
   primary key (campaign, external_id),
   constraint campaign_members_external_id_length check (char_length(external_id) <= 200),
-  constraint campaign_members_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$'),
+  constraint campaign_members_recipient_is_e164 check (
+    rtrim(recipient, '0123456789') = '+' and octet_length(recipient) between 8 and 16 and recipient >= '+1' collate "C"
+  ),
   constraint campaign_members_parameters_are_an_object check (jsonb_typeof(parameters) = 'object')
 );
 alter table public.campaign_members enable row level security;
