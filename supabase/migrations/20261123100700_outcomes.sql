@@ -147,6 +147,8 @@ begin
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
     where d.id = any (p_dispatches) and m.dispatch_id = any (p_dispatches)
+    -- In the order in which others lock messages, and in which these stand in the table.
+    order by m.outbox_id
   ),
   sent as (
     update public.outbox o
