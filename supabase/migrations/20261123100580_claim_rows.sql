@@ -122,7 +122,7 @@ language sql set search_path = ''
 as $$
   with picked as materialized (
     select o.id, o.recipient, o.body, o.template, o.parameters, o.sender, o.expires_at, o.priority, o.due_at, o.cancel_requested_at,
-      o.campaign, o.batch_id, o.sends_alone
+      o.campaign, o.batch_id, o.sends_alone, o.ctid as place
     from public.outbox o
     where o.id = any (p_ids)
   ),
@@ -140,7 +140,7 @@ as $$
   ),
   -- What nobody asked for costs nothing: no country is looked up where all are allowed.
   ruled as materialized (
-    select w.id, w.recipient, w.sender, w.text, w.priority, w.due_at, w.campaign, w.batch_id, w.sends_alone, w.expires_at, x.*
+    select w.id, w.recipient, w.sender, w.text, w.priority, w.due_at, w.campaign, w.batch_id, w.sends_alone, w.place, w.expires_at, x.*
     from (
       -- A text of an earlier attempt is made anew; it stays where its template is gone.
       select p.*, case when f.id is null then p.body else f.made end as text
@@ -186,7 +186,7 @@ as $$
   ),
   verdicts as materialized (
     select r.id, r.recipient, r.sender, r.text, r.priority, r.due_at, r.campaign, r.batch_id, r.sends_alone,
-      coalesce(h.expires_at, r.expires_at) as expires_at, coalesce(r.verdict, h.status) as verdict, coalesce(h.error, r.error) as error,
+      r.place, coalesce(h.expires_at, r.expires_at) as expires_at, coalesce(r.verdict, h.status) as verdict, coalesce(h.error, r.error) as error,
       h.due_at as held_until, coalesce(r.verdict, h.status) is null and h.due_at is null as goes, h.counted, h.counted_day
     from ruled r
     left join held h on h.outbox_id = r.id
@@ -206,8 +206,7 @@ as $$
     update public.outbox o
     set status = 'scheduled', queue = 'w', due_at = j.held_until
     from judged j
-    cross join lateral (select x.ctid as place from public.outbox x where x.id = j.id limit 1) x
-    where j.verdict is null and j.held_until is not null and o.ctid = x.place
+    where j.verdict is null and j.held_until is not null and o.ctid = j.place
     returning o.id, j.error
   ),
   put_off_trail as (
@@ -218,8 +217,7 @@ as $$
     update public.outbox o
     set status = j.verdict, error = j.error, queue = null, finalized_at = p_now
     from judged j
-    cross join lateral (select x.ctid as place from public.outbox x where x.id = j.id limit 1) x
-    where j.verdict is not null and o.ctid = x.place
+    where j.verdict is not null and o.ctid = j.place
     returning o.id, o.status, o.error
   ),
   closed_trail as (
@@ -266,7 +264,8 @@ as $$
     from (
       select min(c.sender) as sender, min(c.text collate "C") as first_text, min(c.text collate "C") <> max(c.text collate "C") as texts_differ,
         min(c.expires_at) as earliest, max(c.expires_at) as latest,
-        array_agg(c.id) as ids, array_agg(c.recipient) as recipients, array_agg(case when c.shares then c.text end) as texts
+        array_agg(c.id) as ids, array_agg(c.recipient) as recipients, array_agg(case when c.shares then c.text end) as texts,
+        array_agg(c.place) as places
       from cut c
       group by c.pool, c.level, c.size, c.copy, c.slice
       order by min(c.priority), min(c.due_at), min(c.id)
@@ -274,10 +273,10 @@ as $$
     ) t
   ),
   taken as materialized (
-    select p.dispatch_id, u.id, u.recipient, coalesce(u.text, p.first_text) as text,
+    select p.dispatch_id, u.id, u.recipient, u.place, coalesce(u.text, p.first_text) as text,
       coalesce(p.parts, outbox_engine.parts_of(u.text)) as parts
     from planned p
-    cross join lateral unnest(p.ids, p.recipients, p.texts) u (id, recipient, text)
+    cross join lateral unnest(p.ids, p.recipients, p.texts, p.places) u (id, recipient, text, place)
   ),
   members as (
     insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
@@ -291,6 +290,7 @@ as $$
     from judged j
     join taken t on t.id = j.id
     join public.campaigns k on k.name = j.campaign
+    where j.campaign is not null
   ),
   counted as (
     insert into outbox_engine.campaign_sends (outbox_id, campaign, recipient, parts, at, batch_id)
@@ -317,8 +317,7 @@ as $$
       status = 'sending', queue = null, dispatch_id = t.dispatch_id, body = t.text, parts = t.parts,
       reported_rank = null, reported_at = null, status_code = null, error = null
     from taken t
-    cross join lateral (select x.ctid as place from public.outbox x where x.id = t.id limit 1) x
-    where o.ctid = x.place
+    where o.ctid = t.place
   ),
   made as (
     insert into outbox_engine.dispatches (

@@ -112,38 +112,36 @@ create function outbox_engine.apply_news(
 language sql set search_path = ''
 as $$
   with news as (
-    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at, outbox_engine.rank_of(n.status) as rank,
-      o.dispatch_id = n.dispatch_id as is_current, c.effect
+    select distinct on (n.outbox_id) n.provider, n.status, n.code, n.at, outbox_engine.rank_of(n.status) as rank,
+      o.dispatch_id = n.dispatch_id as is_current, c.effect, o.*
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats) n (outbox_id, dispatch_id, provider, status, code, at)
-    cross join lateral (select x.dispatch_id from public.outbox x where x.id = n.outbox_id limit 1) o
+    cross join lateral (
+      select x.ctid as place, x.dispatch_id, x.status as was, x.attempts, x.cancel_requested_at is not null as wished, x.expires_at,
+        x.finalized_at, x.reported_rank, x.reported_at, x.status_code
+      from public.outbox x
+      where x.id = n.outbox_id
+      limit 1
+    ) o
     left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
     where o.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),
   winning as (
-    select n.*, o.place, o.attempts, o.cancel_requested_at is not null as wished, s.again, s.ended,
-      s.again and not s.ended and o.cancel_requested_at is null and o.expires_at > p_now as returns
+    select n.*, s.again, s.ended, s.again and not s.ended and not n.wished and n.expires_at > p_now as returns
     from news n
     cross join lateral (
-      select x.ctid as place, x.status, x.attempts, x.cancel_requested_at, x.expires_at, x.finalized_at, x.reported_rank, x.reported_at,
-        x.status_code
-      from public.outbox x
-      where x.id = n.outbox_id
-      limit 1
-    ) o
-    cross join lateral (
       select
-        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and o.attempts < 5 as again,
-        o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) as ended
+        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as again,
+        n.finalized_at is not null and n.reported_rank is distinct from outbox_engine.rank_of(n.was) as ended
     ) s
     where case
-      when n.status = 'delivered' and o.status <> 'delivered' then true
+      when n.status = 'delivered' and n.was <> 'delivered' then true
       when n.is_current is not true then false
-      when o.finalized_at is not null and o.reported_rank is null then false
-      when n.rank = o.reported_rank then
-        n.at < coalesce(o.reported_at, 'infinity')
-        or n.at is not distinct from o.reported_at and n.code < coalesce(o.status_code, 2147483647)
-      else n.rank > coalesce(o.reported_rank, 0)
+      when n.finalized_at is not null and n.reported_rank is null then false
+      when n.rank = n.reported_rank then
+        n.at < coalesce(n.reported_at, 'infinity')
+        or n.at is not distinct from n.reported_at and n.code < coalesce(n.status_code, 2147483647)
+      else n.rank > coalesce(n.reported_rank, 0)
     end
   )
   update public.outbox o
