@@ -5,7 +5,6 @@ sent, and an answer means that it is committed to disk. After each run the datab
 was acknowledged. The receivers it is compared with are in `benchmarks/receivers.py`.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,8 @@ from benchmarks.load import Order, Outcome
 from benchmarks.result import Figure, Options, Plot, Result
 from benchmarks.rig import cpu_by_program, cpu_since
 from benchmarks.sent import Batch, make_batches
+from benchmarks.worker import started
+from jobs import settings
 from sandbox.local.stack import LocalStack
 
 TITLE = "how many callbacks a second are committed, and how soon are they answered?"
@@ -243,12 +244,13 @@ def fire(order: Order) -> tuple[Outcome, dict[str, float]]:
 def outbox_webhook(stack: LocalStack, url: str) -> Iterator[int]:
     """The app as an operator runs it, with Supabase at ``url``. Gives its port."""
     environment = {
+        **dict.fromkeys(settings.names(), ""),
         "SUPABASE_URL": url,
         "SUPABASE_SECRET_KEY": stack.secret_key,
         "SINCH_WEBHOOK_SECRETS": SECRET,
         "LOG_FORMAT": "json",
     }
-    with _running(["-m", "scheduler", "webhook", "--port", "0"], environment, stderr=subprocess.PIPE) as process:
+    with started(["-m", "scheduler", "webhook", "--port", "0"], environment, stderr=subprocess.PIPE) as process:
         yield _port_in_log(process.stderr)
 
 
@@ -256,24 +258,15 @@ def outbox_webhook(stack: LocalStack, url: str) -> Iterator[int]:
 def peer(stack: LocalStack, kind: str) -> Iterator[int]:
     """One of `benchmarks/receivers.py`. Gives its port."""
     environment = {
+        **dict.fromkeys(settings.names(), ""),
         "SUPABASE_URL": stack.url,
         "SUPABASE_SECRET_KEY": stack.secret_key,
         "BENCH_DB_URL": stack.admin_url,
         "BENCH_SECRET": SECRET,
     }
-    with _running(["-m", "benchmarks.receivers", kind], environment, stdout=subprocess.PIPE) as process:
+    with started(["-m", "benchmarks.receivers", kind], environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None  # noqa: S101  # for the type checker
         yield int(process.stdout.readline())
-
-
-@contextmanager
-def _running(arguments: list[str], environment: dict[str, str], **pipes: int) -> Iterator["subprocess.Popen[bytes]"]:
-    process = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment, **pipes)  # type: ignore[call-overload]
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(15)
 
 
 def _port_in_log(log: IO[bytes] | None) -> int:

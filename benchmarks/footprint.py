@@ -1,7 +1,5 @@
 """What the processes take: memory at work, time until they are ready, and what an idle one asks of the API."""
 
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from benchmarks.load import Order
 from benchmarks.result import Figure, Options, Plot, Result
 from benchmarks.rig import Rig, running
 from benchmarks.sent import make_batches
+from benchmarks.worker import started
 from webhook.commands import listen
 
 TITLE = "how much memory do the processes take, and how soon are they ready?"
@@ -85,13 +84,13 @@ def _insert_backlog(rig: Rig, rows: int) -> None:
 
 def _scheduler_at_work(rig: Rig, seconds: float) -> Used:
     began = monotonic()
-    with _started(["run"], rig.environment) as process:
+    with started(["-m", "scheduler", "run"], rig.environment) as process:
         _until(lambda: rig.simulator.summary().requests.get("send", 0) > 0)
         ready = monotonic() - began
-        started = process.memory_info().rss / 2**20
-        with _peak(process) as peak:
+        when_ready = psutil.Process(process.pid).memory_info().rss / 2**20
+        with _peak(psutil.Process(process.pid)) as peak:
             sleep(seconds)
-    return Used(ready, started, peak())
+    return Used(ready, when_ready, peak())
 
 
 def _webhook_at_work(rig: Rig, seconds: float) -> Used:
@@ -100,13 +99,14 @@ def _webhook_at_work(rig: Rig, seconds: float) -> Used:
     with listen("127.0.0.1", 0) as listener:
         port: int = listener.getsockname()[1]
     began = monotonic()
-    with _started(["webhook", "--port", str(port)], {**rig.environment, "SINCH_WEBHOOK_SECRETS": SECRET}) as process:
+    environment = {**rig.environment, "SINCH_WEBHOOK_SECRETS": SECRET}
+    with started(["-m", "scheduler", "webhook", "--port", str(port)], environment) as process:
         _until(lambda: _is_ready(port))
         ready = monotonic() - began
-        started = process.memory_info().rss / 2**20
-        with _peak(process) as peak:
+        when_ready = psutil.Process(process.pid).memory_info().rss / 2**20
+        with _peak(psutil.Process(process.pid)) as peak:
             fire(Order(port, DELIVERY, SECRET, bodies, 200, seconds))
-    return Used(ready, started, peak())
+    return Used(ready, when_ready, peak())
 
 
 def _idle_calls(rig: Rig, seconds: float) -> dict[str, int]:
@@ -114,7 +114,7 @@ def _idle_calls(rig: Rig, seconds: float) -> dict[str, int]:
     rig.empty()
     rig.db.execute("alter system set track_functions = 'all'")
     rig.db.execute("select pg_reload_conf()")
-    with _started(["run"], rig.environment):
+    with started(["-m", "scheduler", "run"], rig.environment):
         _until(lambda: bool(_calls(rig)))
         sleep(3)
         before = _calls(rig)
@@ -128,17 +128,7 @@ def _calls(rig: Rig) -> dict[str, int]:
 
 
 @contextmanager
-def _started(arguments: Sequence[str], environment: dict[str, str]) -> Iterator[psutil.Popen]:
-    process = psutil.Popen([sys.executable, "-m", "scheduler", *arguments], env={**os.environ, **environment})
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(15)
-
-
-@contextmanager
-def _peak(process: psutil.Popen) -> Iterator[Callable[[], float]]:
+def _peak(process: psutil.Process) -> Iterator[Callable[[], float]]:
     """Look at the process's memory often. Gives a function that says, in MiB, what the most was."""
     most, done = 0.0, threading.Event()
 

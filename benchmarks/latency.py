@@ -1,8 +1,5 @@
 """From the insert to the provider's request: woken by the database, polling, beside a campaign, and with a time of its own."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +9,7 @@ from typing import Final
 
 from benchmarks.result import Figure, Options, Plot, Result
 from benchmarks.rig import Rig, running
+from benchmarks.worker import started
 
 TITLE = "how long does a new row wait for its request?"
 
@@ -111,20 +109,15 @@ def _insert_evenly(rig: Rig, case: Case, seconds: float) -> dict[str, float]:
 
 
 @contextmanager
-def scheduler(rig: Rig, *, woken: bool) -> Iterator["subprocess.Popen[bytes]"]:
+def scheduler(rig: Rig, *, woken: bool) -> Iterator[None]:
     """`outbox run`, at work and, where it is to be woken, listening."""
     wakeup = {"OUTBOX_DB_URL": rig.stack.db_url} if woken else {}
-    environment = {name: value for name, value in os.environ.items() if name != "OUTBOX_DB_URL"} | rig.environment | wakeup
-    process = subprocess.Popen([sys.executable, "-m", "scheduler", "run"], env=environment)
-    try:
+    with started(["-m", "scheduler", "run"], rig.environment | wakeup):
         rig.db.execute("insert into public.outbox (recipient, body) values ('+12029999999', 'The first of all')")
         _until(lambda: rig.value("select count(*) from public.outbox where sent_at is null") == 0)
         if woken:
             _until(lambda: rig.value("select count(*) from pg_stat_activity where query ~ '^unlisten'") == 1)
-        yield process
-    finally:
-        process.terminate()
-        process.wait(15)
+        yield
 
 
 def _until(is_so: Callable[[], bool]) -> None:

@@ -9,6 +9,7 @@ from typing import Self
 import psutil
 import psycopg
 
+from jobs import settings
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
 from sandbox.simulator.control import Control
@@ -40,8 +41,9 @@ class Rig:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Settings of a process of ours. The plan's limits are out of the way: they are not what is measured."""
+        """All settings of a process of ours. The plan's limits are out of the way: they are not what is measured."""
         return {
+            **dict.fromkeys(settings.names(), ""),
             "SUPABASE_URL": self.stack.url,
             "SUPABASE_SECRET_KEY": self.stack.secret_key,
             "SINCH_SERVICE_PLAN_ID": self.plan.id,

@@ -4,10 +4,23 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+_END_SECONDS: Final = 15.0
+
+
+@contextmanager
+def started(arguments: Sequence[str], environment: Mapping[str, str], **how: Any) -> Iterator["subprocess.Popen[Any]"]:
+    """Python with these arguments, until the block ends. Ctrl-C reaches who measures alone, who ends it then without a word."""
+    process = subprocess.Popen([sys.executable, *arguments], env={**os.environ, **environment}, start_new_session=True, **how)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(_END_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +48,11 @@ class Worker:
 @contextmanager
 def ready(module: str, *arguments: str, environment: Mapping[str, str]) -> Iterator[Worker]:
     """``python -m module`` in a process of its own, ready to begin."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    with process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with started(["-m", module, *arguments], environment, text=True, **pipes) as process, process:
         worker = Worker(process)
         worker.listen()
-        try:
-            yield worker
-        finally:
-            process.terminate()
+        yield worker
 
 
 def say(**what: Any) -> None:

@@ -28,6 +28,7 @@ _TELL_AGAIN_SECONDS: Final = 5.0
 """A job that could not work off all it was told of is not told at every claim of a backlog."""
 _STOPS_THE_PLAN: Final = {Refusal.SETTING, Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE}
 _FOR_SOMEBODY_TO_MEND: Final = {Refusal.SETTING, Refusal.ACCOUNT}
+_LEAVES_ROWS: Final = {*_FOR_SOMEBODY_TO_MEND, Refusal.UNREACHABLE}
 _LOOK_AFTER_SECONDS: Final = 1.0
 """A request that went wrong may have arrived a moment ago; the list of batches follows after."""
 
@@ -80,8 +81,11 @@ class Dispatcher:
 
     @property
     def stopped(self) -> bool:
-        """Whether rows were left because the account or a setting is refused. Limits and throttling pass by themselves."""
-        return self._paused in _FOR_SOMEBODY_TO_MEND or not self._told.isdisjoint(_FOR_SOMEBODY_TO_MEND)
+        """Whether rows were left because the account or a setting is refused, or the provider cannot be reached.
+
+        Limits and throttling pass by themselves.
+        """
+        return self._paused in _LEAVES_ROWS or not self._told.isdisjoint(_LEAVES_ROWS)
 
     async def tick(self) -> None:
         """Claim and send until nothing more may go out now. Requests may still be open when this returns.

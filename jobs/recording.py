@@ -17,6 +17,10 @@ class GatewayUnavailable(GatewayError):
     """Passing trouble: the network, a 5xx, a timeout, a function that is not there yet. The same call may work later."""
 
 
+class KeyNotAccepted(GatewayUnavailable):
+    """The project does not know the key, or it is no secret one. Passing trouble for who waits until it was mended."""
+
+
 class GatewayRefused(GatewayError):
     """The database refuses these very values (a NUL character, an impossible date). Asking again cannot help.
 

@@ -2,8 +2,8 @@
 
 Each process reads only the group it needs: :class:`SupabaseSettings`, :class:`SinchSettings`, :class:`EngineSettings`,
 :class:`WebhookSettings`, :class:`TelemetrySettings`. :func:`load` turns whatever is wrong into one :class:`SettingsError`
-whose text names the setting and never shows a secret's value. A ``.env`` file in the working directory is read too; the
-environment wins over it.
+whose text names the setting and never shows a secret's value. A ``.env`` file in the working directory, or the one that
+``OUTBOX_ENV_FILE`` names, is read too; the environment wins over it. What is set to nothing counts as unset.
 """
 
 import re
@@ -15,15 +15,18 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import BadDsn, Dsn
 
+from jobs import environment
+
 Network = IPv4Network | IPv6Network
 _SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 Group = TypeVar("Group", bound=BaseSettings)
 
+_ALIASES = ("SUPABASE_SERVICE_ROLE_KEY",)
 _DAY = 86_400
 _WEEK = 7 * _DAY
 _CENTURY_DAYS = 36_500
 
-_CONFIG = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", case_sensitive=False)
+_CONFIG = SettingsConfigDict(env_ignore_empty=True, extra="ignore", case_sensitive=False)
 
 
 class SettingsError(Exception):
@@ -33,9 +36,17 @@ class SettingsError(Exception):
 def load(group: type[Group]) -> Group:
     """Read one group of settings, raising :class:`SettingsError` for the first that is wrong."""
     try:
-        return group()
+        return group(_env_file=environment.file())
     except ValidationError as error:
         raise SettingsError(_one_line(group, error)) from None
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def names() -> set[str]:
+    """Every setting there is, as the environment names it."""
+    groups = (SupabaseSettings, SinchSettings, EngineSettings, WebhookSettings, TelemetrySettings)
+    return {environment.FILE, *_ALIASES, *(name.upper() for group in groups for name in group.model_fields)}
 
 
 def _one_line(group: type[BaseSettings], error: ValidationError) -> str:
@@ -43,7 +54,10 @@ def _one_line(group: type[BaseSettings], error: ValidationError) -> str:
     name = _env_name(group, str(first["loc"][0])) if first["loc"] else ""
     if first["type"] == "missing":
         return f"{name} is not set: {_description(group, name)}"
-    reason = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else first["msg"]
+    if "error" in first.get("ctx", {}):
+        reason = str(first["ctx"]["error"])
+    else:
+        reason = first["msg"].partition(", unable to")[0].replace("Input should be", "must be")
     return f"{name}: {reason}" if name else reason
 
 
@@ -103,7 +117,7 @@ class SupabaseSettings(BaseSettings):
     supabase_url: str = Field(description="the project's URL, such as https://your-project.supabase.co")
     supabase_secret_key: SecretStr = Field(
         description="a secret key of the project (sb_secret_…), from Project Settings → API Keys",
-        validation_alias=AliasChoices("supabase_secret_key", "supabase_service_role_key"),
+        validation_alias=AliasChoices("supabase_secret_key", *(name.lower() for name in _ALIASES)),
     )
     outbox_db_url: SecretStr | None = None
 
@@ -115,6 +129,8 @@ class SupabaseSettings(BaseSettings):
     @field_validator("supabase_secret_key")
     @classmethod
     def _key(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value().startswith("sb_publishable_"):
+            raise ValueError("is a publishable key; a secret one (sb_secret_…) is needed")
         return _header_safe(value)
 
 

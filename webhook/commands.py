@@ -11,7 +11,7 @@ import structlog
 import typer
 import uvicorn
 
-from jobs import settings, telemetry
+from jobs import environment, settings, telemetry
 from jobs.gateway import Gateway
 from jobs.settings import SettingsError, SupabaseSettings, TelemetrySettings, WebhookSettings
 from webhook.app import create_app
@@ -31,6 +31,7 @@ def webhook(
         access = settings.load(WebhookSettings)
         project = settings.load(SupabaseSettings)
         telemetry.configure(settings.load(TelemetrySettings), component="webhook")
+        environment.warn_of_misspelled(settings.names())
     except SettingsError as error:
         typer.echo(f"outbox: {error}", err=True)
         raise typer.Exit(2) from None

@@ -7,7 +7,7 @@ import structlog
 from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
-from jobs.recording import GatewayRefused, GatewayUnavailable
+from jobs.recording import GatewayRefused, GatewayUnavailable, KeyNotAccepted
 from jobs.settings import SupabaseSettings
 
 log = structlog.get_logger()
@@ -70,7 +70,7 @@ def _failure(function: str, error: APIError) -> GatewayRefused | GatewayUnavaila
     if len(code) == _SQLSTATE_LENGTH and code[:2] in _REFUSED_CLASSES:
         return GatewayRefused(f"{function}: {error.message}", code=code)
     if code in _NOT_ALLOWED or (not code and _BAD_KEY in (error.message or "").lower()):
-        return GatewayUnavailable(f"SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY) was not accepted: {error.message}")
+        return KeyNotAccepted(f"SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY) was not accepted: {error.message}")
     if code in _NO_FUNCTION:
         return GatewayUnavailable(f"{function} is not in the database: have the migrations been applied?")
     return GatewayUnavailable(f"{function}: {' '.join(filter(None, [code, error.message]))}")

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from pydantic_settings import BaseSettings
 
-from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
+from jobs import settings
 from sandbox.demo.interrupts import Interrupts
 from sandbox.local import ports, processes
 from sandbox.local.binaries import REPOSITORY
@@ -24,13 +23,6 @@ SENDER = "+12025550100"
 READY_SECONDS = 30.0
 _STOP_SECONDS = 11.0
 _LINES_SHOWN = 15
-_SETTINGS: tuple[type[BaseSettings], ...] = (
-    SupabaseSettings,
-    SinchSettings,
-    EngineSettings,
-    WebhookSettings,
-    TelemetrySettings,
-)
 
 
 class PartFailed(Exception):
@@ -114,9 +106,9 @@ def running(
 
 def _environment(stack: LocalStack, sinch_port: int, webhook_port: int, messages_per_second: float) -> dict[str, str]:
     """The settings of all three processes; nothing of the user's own settings or ``.env`` gets in between."""
-    own = {name.upper() for group in _SETTINGS for name in group.model_fields} - {"LOG_LEVEL"} | {"SUPABASE_SERVICE_ROLE_KEY"}
     return {
-        **{name: value for name, value in os.environ.items() if name.upper() not in own},
+        **os.environ,
+        **dict.fromkeys(settings.names() - {"LOG_LEVEL"}, ""),
         # Where this checkout is not the installed one, it is the one that is meant.
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "NO_PROXY": ports.HOST,
@@ -139,7 +131,7 @@ def _environment(stack: LocalStack, sinch_port: int, webhook_port: int, messages
 def _start(name: str, arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> Child:
     log = folder / f"{name}.log"
     log.write_bytes(b"")
-    # In the folder, where no .env lies. Killed with us: what they drain would have nowhere to go.
+    # Killed with us: what they drain would have nowhere to go.
     command = [sys.executable, "-m", "scheduler", *arguments]
     return Child(name, processes.start(command, log=log, cwd=folder, dies_by="KILL", env=environment), log)
 

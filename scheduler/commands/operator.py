@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from jobs import settings, telemetry
 from jobs.gateway.operating import Operating
-from jobs.recording import GatewayError, GatewayRefused
-from jobs.settings import SupabaseSettings, TelemetrySettings
+from jobs.recording import GatewayError, GatewayRefused, KeyNotAccepted
+from jobs.settings import SettingsError, SupabaseSettings, TelemetrySettings
 
 _PIPED_WIDTH: Final = 160
 
@@ -28,7 +28,7 @@ class Failed(typer.TyperException):
 def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
     """Do ``work`` with a connection to the project and return its exit code.
 
-    Raises SettingsError where a setting is missing and :class:`Failed` where Supabase is away or refuses.
+    Raises SettingsError where a setting is missing or wrong and :class:`Failed` where Supabase is away or refuses.
     """
     supabase = settings.load(SupabaseSettings)
     telemetry.configure(settings.load(TelemetrySettings), component="operator")
@@ -36,6 +36,8 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
         return asyncio.run(_operate(supabase, work))
     except GatewayRefused as error:
         raise Failed(str(error).partition(": ")[2]) from None
+    except KeyNotAccepted as error:
+        raise SettingsError(str(error)) from None
     except GatewayError as error:
         raise Failed(away(supabase, error)) from None
 

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from jobs import telemetry
+from jobs import environment, settings, telemetry
 from scheduler.assemble import RunSettings, assembled, listener
 from scheduler.process import Process
 from scheduler.signals import on_stop
@@ -16,6 +16,7 @@ def run(*, once: bool) -> int:
     """Run the scheduler and return the exit code. Raises SettingsError before anything has begun."""
     chosen = RunSettings.load()
     telemetry.configure(chosen.telemetry, component="scheduler")
+    environment.warn_of_misspelled(settings.names())
     return asyncio.run(_run(chosen, once=once))
 
 

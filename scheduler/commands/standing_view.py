@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.gateway.standing import Backlog, Figures, Pause, RaisedAlarm, Requests, Standing, Tick
+from jobs.gateway.standing import Backlog, Figures, Pause, RaisedAlarm, Requests, Standing, Tick, Worker
 from jobs.telemetry import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
@@ -118,10 +118,14 @@ def _late(tick: Tick) -> str:
 def _processes(standing: Standing) -> Text:
     if not standing.processes:
         return Text("none claimed within 10 minutes: is `outbox run` up?", "red")
-    return Text("\n").join(
-        Text(f"{process.worker} for {process.plan}, {ago(process.seconds_ago)} ago, up since {utc(process.since)}")
-        for process in standing.processes
-    )
+    return Text("\n").join(_process(process) for process in standing.processes)
+
+
+def _process(process: Worker) -> Text:
+    who = f"{process.worker} for {process.plan}"
+    if process.seconds_ago > _WAITING_LONG_SECONDS:
+        return Text(f"{who}, silent for {ago(process.seconds_ago)}: stopped, or it hangs", "dim")
+    return Text(f"{who}, {ago(process.seconds_ago)} ago, up since {utc(process.since)}")
 
 
 def _figures(figures: Figures | None, asked: int) -> list[RenderableType]:

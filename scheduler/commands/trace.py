@@ -1,11 +1,13 @@
 """`outbox trace`: everything that happened to one message."""
 
 import json
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 from rich import box
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -84,21 +86,19 @@ def _screen(found: Trace) -> RenderableType:
         facts.add_row("suppressed", scrub(found.suppressed))
     for double in found.doubles:
         facts.add_row("double", Text(f"batch {double['batch_id']} of dispatch {double['dispatch_id']}", "red"))
-    return Group(Text(f"message {message['id']}", "bold"), facts, _timeline(found))
+    happenings = (part for happening in found.timeline for part in _happening(happening))
+    return Group(Text(f"message {message['id']}", "bold"), facts, "", *happenings)
 
 
-def _timeline(found: Trace) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("recorded at", no_wrap=True)
-    for name in ("by", "what", "detail"):
-        table.add_column(name)
-    for happening in found.timeline:
-        table.add_row(utc(happening.at), happening.source, _what(happening), _detail(happening))
-    return table
+def _happening(happening: Happening) -> Iterable[RenderableType]:
+    """When, by whom and what; below it the details, of which a narrow terminal must not cut off an id or a report."""
+    yield Text.assemble(f"{utc(happening.at)}  {happening.source:<9}  ", (_what(happening), "bold"))
+    if detail := _detail(happening):
+        yield Padding(detail, (0, 0, 0, 4), expand=False)
 
 
 def _what(happening: Happening) -> str:
-    if happening.status is None:
+    if happening.status in (None, happening.event):
         return happening.event
     code = "" if happening.status_code is None else f" {happening.status_code}"
     return f"{happening.event}: {happening.status}{code}"
@@ -112,4 +112,4 @@ def _detail(happening: Happening) -> Text:
         happening.detail,
         json.dumps(scrub_value(happening.report), ensure_ascii=False) if happening.report else None,
     ]
-    return Text(scrub(", ".join(part for part in parts if part)))
+    return Text(scrub(", ".join(part for part in parts if part)), overflow="fold")

@@ -60,7 +60,7 @@ returns table (at timestamptz, event text, batch_id text, dispatch_id uuid, deta
 language sql stable set search_path = ''
 as $$
   select d.claimed_at, 'claimed', null, d.id, concat_ws(', ',
-    'by ' || d.worker, format('plan %s', d.plan), format('%s recipients', d.recipients),
+    'by ' || d.worker, format('plan %s', d.plan), format(case d.recipients when 1 then '1 recipient' else '%s recipients' end, d.recipients),
     case when d.is_probe then 'as a probe' end,
     case when d.parent_id is not null then format('part of %s, refused with: %s', d.parent_id, coalesce(d.split_error, 'no callback URL')) end)
   from outbox_engine.dispatches_of(p_outbox_id) d

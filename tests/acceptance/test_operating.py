@@ -66,6 +66,19 @@ def test_a_supabase_that_is_away_ends_a_command_with_one_and_clear_words(outbox:
     assert len(ran.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [("sb_secret_wrong", "was not accepted"), ("sb_publishable_x", "SUPABASE_SECRET_KEY: is a publishable key")],
+)
+def test_a_key_of_another_kind_or_project_is_a_wrong_setting(outbox: Operator, key: str, says: str) -> None:
+    ran = outbox("status", SUPABASE_SECRET_KEY=key)
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("outbox: SUPABASE_SECRET_KEY")
+    assert says in ran.stderr
+    assert key not in ran.stderr
+
+
 def test_the_status_of_an_idle_outbox_asks_whether_anything_runs(outbox: Operator) -> None:
     ran = outbox("status")
 

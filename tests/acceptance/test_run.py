@@ -119,6 +119,17 @@ def test_a_single_run_sends_what_a_campaign_makes_due(stack: LocalStack, sinch: 
     assert statuses(db) == {"sent": 1}
 
 
+def test_a_single_run_that_reaches_no_provider_ends_with_one_and_loses_nothing(
+    stack: LocalStack, sinch: Running, db: Connection
+) -> None:
+    insert(db, 3)
+
+    ran = once({**environment(stack, sinch), "SINCH_BASE_URL": "http://127.0.0.1:9"})
+
+    assert ran.returncode == 1
+    assert statuses(db) == {"pending": 3}
+
+
 def test_a_single_run_whose_token_is_refused_says_so_and_ends_with_one_until_it_is_mended(
     stack: LocalStack, sinch: Running, db: Connection
 ) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from pydantic_settings import BaseSettings
+from structlog.testing import capture_logs
 
 from jobs import settings
+from jobs.environment import warn_of_misspelled
 from jobs.settings import (
     EngineSettings,
     SettingsError,
@@ -33,10 +35,8 @@ ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<default>[^|]+) \| [^|]+ \|$", 
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """Nothing is set but what is needed, and no file is read."""
     monkeypatch.chdir(tmp_path)
-    for group in GROUPS:
-        for field in group.model_fields:
-            monkeypatch.delenv(field.upper(), raising=False)
-    monkeypatch.delenv("SUPABASE_SERVICE_ROLE_KEY", raising=False)
+    for name in settings.names():
+        monkeypatch.delenv(name, raising=False)
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
@@ -222,3 +222,39 @@ def test_a_file_is_read_and_the_environment_wins(environment: pytest.MonkeyPatch
     engine = settings.load(EngineSettings)
 
     assert (engine.lease_seconds, engine.settle_seconds) == (7, 9)
+
+
+def test_another_file_may_be_named_or_none(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LEASE_SECONDS=7\n", encoding="utf-8")
+    (tmp_path / "other").write_text("LEASE_SECONDS=8\n", encoding="utf-8")
+
+    environment.setenv("OUTBOX_ENV_FILE", str(tmp_path / "other"))
+    assert settings.load(EngineSettings).lease_seconds == 8
+    environment.setenv("OUTBOX_ENV_FILE", "")
+    assert settings.load(EngineSettings).lease_seconds == 30
+    environment.setenv("OUTBOX_ENV_FILE", "gone")
+    with pytest.raises(SettingsError, match=r"^OUTBOX_ENV_FILE: gone cannot be read: No such file"):
+        settings.load(EngineSettings)
+
+
+@pytest.mark.parametrize("line", ["SUPABASE_SECRET_KEY sb_secret_y", "SUPABASE_SECRET_KEY='sb_secret_y"])
+def test_a_line_of_the_file_that_cannot_be_read_is_named_and_not_shown(
+    environment: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / ".env").write_text(f"LEASE_SECONDS=7\n{line}\n", encoding="utf-8")
+
+    with pytest.raises(SettingsError, match=r"^\.env, line 2: is not of the form NAME=value$"):
+        settings.load(EngineSettings)
+
+
+def test_a_misspelled_name_is_told_wherever_it_stands_and_no_other(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ALOWED_COUNTRIES=US\nSUPABASE_DB_URL=x\nMY_OWN=1\n", encoding="utf-8")
+    environment.setenv("SINCH_REIGON", "us")
+
+    with capture_logs() as logs:
+        warn_of_misspelled(settings.names())
+
+    assert [(entry["name"], entry["meant"]) for entry in logs] == [
+        ("ALOWED_COUNTRIES", "ALLOWED_COUNTRIES"),
+        ("SINCH_REIGON", "SINCH_REGION"),
+    ]

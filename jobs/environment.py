@@ -1,0 +1,47 @@
+"""Where settings come from: the environment, and a file of lines ``NAME=value`` beside it."""
+
+import os
+from collections.abc import Collection
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+import structlog
+from dotenv.parser import parse_stream
+
+log = structlog.get_logger()
+
+FILE: Final = "OUTBOX_ENV_FILE"
+"""Names another file than ``.env`` in the working directory; empty, no file is read."""
+_ALIKE: Final = 0.9
+"""From here on two names are taken for one and its misspelling: higher than ``SUPABASE_DB_URL`` is to ``SUPABASE_URL``."""
+
+
+def file() -> Path | None:
+    """The file to read, if there is one. Raises ValueError, without the line's text, where a line cannot be read."""
+    named = os.environ.get(FILE)
+    path = Path(".env" if named is None else named)
+    if named == "" or (named is None and not path.is_file()):
+        return None
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for line in parse_stream(lines):
+                if line.error:
+                    raise ValueError(f"{path}, line {line.original.line}: is not of the form NAME=value")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{FILE}: {path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+    return path
+
+
+def warn_of_misspelled(known: Collection[str]) -> None:
+    """Log names that are set, mean nothing, and look much like one of the ``known``."""
+    for name in sorted({*os.environ, *_names_in(file())} - {*known}):
+        for meant in get_close_matches(name, known, 1, _ALIKE):
+            log.warning("settings.misspelled", name=name, meant=meant)
+
+
+def _names_in(path: Path | None) -> set[str]:
+    if path is None:
+        return set()
+    with path.open(encoding="utf-8") as lines:
+        return {line.key for line in parse_stream(lines) if line.key}
