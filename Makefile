@@ -29,8 +29,7 @@ format: setup ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 
-bench: ## measure: messages and callbacks a second, claims at size (ARGS=--help lists the questions)
-	@.ci/setup bench
+bench: setup ## measure: messages and callbacks a second, claims at size (ARGS=--help lists the questions)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 simulate: setup ## tell random histories of faults in virtual time; SEED=n tells one again, RUNS=n so many
