@@ -248,7 +248,7 @@ def _number(request: Request, name: str) -> int:
 
 
 def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+    return Response(msgspec.json.encode(value) + b"\n", status, media_type="application/json")
 
 
 def _lines(entries: Iterable[object]) -> Response:
