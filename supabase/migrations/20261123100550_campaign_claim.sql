@@ -95,8 +95,8 @@ begin
 end
 $$;
 
--- Called by the claim for rows of campaigns that were in a request before: they become what their member and campaign are by now. Edits
--- reach what waits, and at the time these did not.
+-- Called by the claim for rows of campaigns that were in a request before: they become what their member and campaign are by now. An edit
+-- reaches what waits, and these may not have waited when it came.
 create function outbox_engine.follow_campaigns(p_ids bigint[]) returns void
 language sql set search_path = ''
 as $$
@@ -133,7 +133,7 @@ begin
       c.status as campaign_status, c.recheck_after < o.id as unsettled, c.late_policy, c.late_limit, c.window_start, c.window_end, c.window_days, c.daily_cap, c.weekly_cap,
       c.budget_parts, c.daily_budget_parts, coalesce(c.timezone, 'UTC') as campaign_zone, m.external_id,
       coalesce(m.timezone, c.timezone, 'UTC') as zone,
-      -- Only what changed since can have lost the time. An edited campaign looks itself at what waits, not at what is in a request.
+      -- Only what changed since can have lost the time; and of an edited campaign, only what did not wait when it was looked through.
       (m.changed_at > oc.created_at and c.schedule = 'reminder'
           or c.activated_at > oc.created_at and (o.dispatch_id is not null or o.batch_id is not null))
         and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as lost_time,
