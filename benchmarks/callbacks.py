@@ -62,6 +62,10 @@ class Rate:
     def case(self) -> str:
         return f"{self.receiver}, {self.connections} connections"
 
+    @property
+    def cores_busy(self) -> float:
+        return round(sum(self.cpu.values()) * self.per_second / 1000, 2)
+
 
 def run(options: Options) -> Result:
     """Every receiver at every number of connections, one after the other, on one database that syncs each commit."""
@@ -104,6 +108,7 @@ def _figures(rounds: Sequence[Mapping[str, Rate]]) -> Iterator[Figure]:
         yield Figure(case, "database calls per 1000", "", tuple(run.calls for run in runs))
         for program in first.cpu:
             yield Figure(case, f"CPU, {program}", "s per 1000", tuple(run.cpu[program] for run in runs))
+        yield Figure(case, "cores busy", "", tuple(run.cores_busy for run in runs))
         if first.receiver == OURS:
             yield _times(case, DIRECT, rounds, goals.get("direct"))
             yield _times(case, API, rounds, goals.get("API"))

@@ -12,33 +12,32 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
-import psycopg
+import asyncpg
 import uvicorn
-from psycopg import AsyncConnection
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobs.providers.sinch.signature import verifies
 from webhook.commands import listen, server_config
 
 _CONNECTIONS = 10
-_UPDATE = "update public.bench_messages set status = %s, status_code = %s, reported_at = %s where key = %s"
+_UPDATE = "update public.bench_messages set status = $1, status_code = $2, reported_at = $3::text::timestamptz where key = $4"
 
 Update = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 async def direct() -> Update:
-    """An update over a connection of our own: prepared once, committed by itself."""
-    idle: asyncio.Queue[AsyncConnection[Any]] = asyncio.Queue()
+    """An update over a connection of our own: prepared once, committed by itself, and reset by no pool in between."""
+    idle: asyncio.Queue[asyncpg.Connection] = asyncio.Queue()
     for _ in range(_CONNECTIONS):
-        idle.put_nowait(await psycopg.AsyncConnection.connect(os.environ["BENCH_DB_URL"], autocommit=True, prepare_threshold=0))
+        idle.put_nowait(await asyncpg.connect(os.environ["BENCH_DB_URL"]))
 
     async def update(report: dict[str, Any]) -> None:
         connection = await idle.get()
         try:
-            await connection.execute(_UPDATE, [report["status"].lower(), report["code"], report["at"], key_of(report)])
+            await connection.execute(_UPDATE, report["status"].lower(), report["code"], report["at"], key_of(report))
         finally:
             idle.put_nowait(connection)
 
@@ -68,17 +67,22 @@ def key_of(report: dict[str, Any]) -> str:
     return f"{report['batch_id']}/{report['recipient']}"
 
 
-def app(update: Update, secret: str) -> Starlette:
-    """The receiver."""
+def app(update: Update, secret: str) -> ASGIApp:
+    """The receiver. Like ours it has no framework on a callback's way."""
+    starlette = Starlette()
 
-    async def callback(request: Request) -> Response:
+    async def callback(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await starlette(scope, receive, send)
+            return
+        request = Request(scope, receive)
         raw = await request.body()
-        if not verifies([secret], request.headers, raw):
-            return Response(status_code=401)
-        await update(json.loads(raw))
-        return Response(status_code=204)
+        verified = verifies([secret], request.headers, raw)
+        if verified:
+            await update(json.loads(raw))
+        await Response(status_code=204 if verified else 401)(scope, receive, send)
 
-    return Starlette(routes=[Route("/", callback, methods=["POST"])])
+    return callback
 
 
 async def serve(kind: str) -> None:

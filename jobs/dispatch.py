@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -19,7 +21,9 @@ from jobs.sharing import share
 log = structlog.get_logger()
 
 _IN_FLIGHT: Final = 8
-"""Requests open at once. Batches do the work; more connections only cost more."""
+"""Full requests open at once. Batches do the work; more connections only cost more."""
+_SMALL: Final = 8
+"""So many requests of few recipients take the place of a full one, or single messages would wait for a slow provider."""
 _IN_A_PAIR: Final = _IN_FLIGHT // 4
 """Requests that each of two claims under way may bring: with half the places taken they fill the other half."""
 _MOST_ROWS: Final = 2000
@@ -58,6 +62,7 @@ class Dispatcher:
         self._deadline = settings.lease_seconds / 3
         self._leases = Leases(renew=lambda held: gateway.renew(held, lease=self._lease), lease=self._lease)
         self._open: set[asyncio.Task[None]] = set()
+        self._load = 0
         self._acceptances = Acceptances(self._record_accepted, expected=lambda: len(self._open))
         self._waits_for_rates = waits_for_rates
         self._drained = asyncio.Event()
@@ -124,12 +129,12 @@ class Dispatcher:
         if self._drained.is_set() or not self._goes_on or self._claims.failed:
             return False
         while self._has_room() and now >= self._not_before:
-            self._claims.ask(_IN_FLIGHT - len(self._open) if self._at_once == 1 else _IN_A_PAIR)
+            self._claims.ask(_IN_FLIGHT - math.ceil(self._load / _SMALL) if self._at_once == 1 else _IN_A_PAIR)
         return True
 
     def _has_room(self) -> bool:
         """While half the places are free: a claim for one place would cost a call for each request."""
-        return len(self._claims.under_way) < self._at_once and len(self._open) <= _IN_FLIGHT // 2
+        return len(self._claims.under_way) < self._at_once and self._load <= _IN_FLIGHT * _SMALL // 2
 
     async def _claim(self, claim_id: str, places: int) -> Claim:
         return await self._gateway.claim(
@@ -169,7 +174,12 @@ class Dispatcher:
         for dispatch in taken:
             task = asyncio.create_task(self._carry(dispatch), name=f"dispatch {dispatch.dispatch_id}")
             self._open.add(task)
-            task.add_done_callback(self._open.discard)
+            self._load += (load := 1 if len(dispatch.recipients) * _SMALL <= self._provider.max_recipients else _SMALL)
+            task.add_done_callback(partial(self._close, load))
+
+    def _close(self, load: int, task: "asyncio.Task[None]") -> None:
+        self._open.discard(task)
+        self._load -= load
 
     async def _carry(self, dispatch: Dispatch) -> None:
         """One dispatch from its claim to its outcome in the database."""

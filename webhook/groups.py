@@ -64,8 +64,8 @@ class GroupCommit(Generic[T]):
         set_aside: Callable[[T, GatewayRefused], Awaitable[None]],
         waiting: int = 10_000,
         size: int = 1_000,
-        calls: int = 2,
-        crowd: int = 200,
+        calls: int = 3,
+        crowd: int = 100,
         seconds: float = 10.0,
     ) -> None:
         self._commit = commit

@@ -145,6 +145,23 @@ async def test_no_more_than_eight_requests_are_open(job: Dispatcher, database: D
     await asyncio.wait_for(tick, A_WHILE)
 
 
+async def test_single_messages_are_claimed_while_a_slow_provider_holds_many_of_them(
+    job: Dispatcher, database: Database, line: Line
+) -> None:
+    line.may_answer.clear()
+    tick = asyncio.create_task(job.tick())
+    for claims in range(1, 6):
+        await until(lambda: len(database.asked) == claims)  # noqa: B023  # waited for at once
+        database.answer(brings(*(1,) * 8))
+    await until(lambda: len(line.references) == 40)
+    assert not database.waiting, "none is claimed that could not be sent yet"
+
+    line.may_answer.set()
+    await until(lambda: len(database.waiting) == 1)
+    database.answer(brings(more=False))
+    await asyncio.wait_for(tick, A_WHILE)
+
+
 async def test_what_a_claim_brings_goes_although_the_other_has_to_wait_for_the_rate(
     job: Dispatcher, database: Database, line: Line
 ) -> None:

@@ -42,8 +42,9 @@ from jobs.providers.sinch.wire import (
 
 log = structlog.get_logger()
 
-# httpx looks at every connection it has for every request, so a few are faster than many; the rates are low anyway.
-_CONNECTIONS = 8
+# Nobody is to wait for one: the dispatch job's small requests may be this many. httpx looks at every connection it has for
+# every request, but has no more than are open at once.
+_CONNECTIONS = 64
 # Idle for longer, the other side may close a connection just as we write to it, and the outcome would be ambiguous.
 _KEEP_IDLE_SECONDS = 3.0
 # Lingering for zero seconds makes close() a reset: data that the peer did not take yet is dropped, not delivered late.
