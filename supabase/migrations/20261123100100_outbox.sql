@@ -84,7 +84,8 @@ create table public.outbox_events (
 ) with (autovacuum_vacuum_insert_scale_factor = 0.05);
 alter table public.outbox_events enable row level security;
 create index outbox_events_message on public.outbox_events (outbox_id, id);
-create unique index outbox_events_report on public.outbox_events (report_key) where report_key is not null;
+-- By message first: keys alone lie anywhere in it, and the more reports there are the more pages each group of them would touch.
+create unique index outbox_events_report on public.outbox_events (outbox_id, report_key) where report_key is not null;
 
 comment on table public.outbox_events is 'What happened to each message: who said so, when, and the raw report.';
 comment on column public.outbox_events.at is 'When it was recorded';

@@ -92,8 +92,8 @@ as $$
     select l.outbox_id, p_now, p_source, 'report', l.status, l.code, l.batch_id, l.dispatch_id, l.at, l.raw, l.key
     from located l
     where l.outbox_id is not null
-    order by l.key
-    on conflict (report_key) where report_key is not null do nothing
+    order by l.outbox_id, l.key
+    on conflict (outbox_id, report_key) where report_key is not null do nothing
     returning outbox_id, dispatch_id, status, status_code, occurred_at
   )
   select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at
