@@ -1,7 +1,7 @@
 """Where a claim and an acceptance spend their time: ``python -m benchmarks.explain`` prints a table of their steps.
 
-Of 4000 rows of one text while the database does nothing else, as EXPLAIN ANALYZE tells it: measuring a step takes time itself, so
-the same calls are timed without as well. ``--plans`` prints the plans of the last of them in full.
+Of 4000 rows of one text while the database does nothing else, as EXPLAIN ANALYZE tells it: measuring a step takes time itself,
+so the same calls are timed without as well. ``--plans`` prints the plans of the last of them in full.
 """
 
 import argparse
