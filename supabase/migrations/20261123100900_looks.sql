@@ -69,33 +69,43 @@ declare
   v_taken jsonb;
 begin
   perform outbox_engine.note_tick('recover', p_provider, p_plan, '');
-  update outbox_engine.dispatches
+  -- Tokens are drawn in an order of their own, and not in that of the table's pages: a history that is told again must go the same way.
+  with silent as materialized (
+    select id, nextval('outbox_engine.lease_tokens') as lease_token
+    from (
+      select id from outbox_engine.dispatches
+      where provider = p_provider and plan = p_plan and state = 'claimed' and lease_until <= v_now - deadline
+      order by id
+      for update skip locked
+    ) x
+  )
+  update outbox_engine.dispatches d
   set
     state = 'doubtful', error = 'its worker fell silent', doubtful_at = v_now, doubt = 'its worker fell silent', look_at = v_now,
-    lease_token = nextval('outbox_engine.lease_tokens')
-  where id = any (array(
-    select id from outbox_engine.dispatches
-    where provider = p_provider and plan = p_plan and state = 'claimed' and lease_until <= v_now - deadline
-    order by id
-    for update skip locked
-  ));
+    lease_token = s.lease_token
+  from silent s
+  where d.id = any (array(select id from silent)) and d.id = s.id;
   perform outbox_engine.give_up_old_doubts(p_provider, p_plan, v_now);
 
   v_allowed := outbox_engine.draw_requests(p_provider, p_plan, 'look',
     least(p_limit, outbox_engine.looks_due(p_provider, p_plan, p_host, v_now)));
-  with taken as (
-    update outbox_engine.dispatches
-    set look_at = v_now + make_interval(secs => p_lease_seconds), lease_token = nextval('outbox_engine.lease_tokens')
-    where id = any (array(
+  with due as materialized (
+    select id, nextval('outbox_engine.lease_tokens') as lease_token
+    from (
       select id from outbox_engine.dispatches
       where provider = p_provider and plan = p_plan and host = p_host and look_at <= v_now
       order by look_at, claimed_at, id
       limit v_allowed
       for update skip locked
-    ))
-    returning id, lease_token, claimed_at
+    ) x
+  ),
+  taken as (
+    update outbox_engine.dispatches d
+    set look_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
+    from due
+    where d.id = any (array(select id from due)) and d.id = due.id
+    returning d.id, d.lease_token, d.claimed_at
   )
-  -- In an order of their own, and not in that of the table's pages: a history that is told again must go the same way.
   select jsonb_agg(jsonb_build_object(
     'dispatch_id', id, 'lease_token', lease_token::text, 'since', claimed_at - interval '1 hour'
   ) order by claimed_at, id) into v_taken

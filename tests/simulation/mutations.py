@@ -129,8 +129,8 @@ MUTATIONS: Final = (
         ("report.repeated", "report.late"),
         "the provider said",
         rewrites=(
-            ("outbox_engine.apply_news", "when n.rank = o.reported_rank then", "when false then"),
-            ("outbox_engine.apply_news", "n.rank > coalesce(o.reported_rank, 0)", "true"),
+            ("outbox_engine.apply_news", "when n.rank = n.reported_rank then", "when false then"),
+            ("outbox_engine.apply_news", "n.rank > coalesce(n.reported_rank, 0)", "true"),
         ),
     ),
     Mutation(
