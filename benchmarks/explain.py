@@ -41,14 +41,13 @@ def main() -> None:
             _claim_and_accept(rig)
         plain, told = [], []
         for _ in range(ROUNDS):
-            rig.db.execute("load 'auto_explain'")
-            rig.db.execute(_QUIET.encode())
             plain.append(_claim_and_accept(rig))
             told.append(_explained(rig))
     if given.plans:
         print("\n\n".join(json.dumps(plan, indent=1) for plan in told[-1]))
     steps = [_steps(plans) for plans in told]
-    print(f"{machine.describe().when}, commit {machine.describe().commit}: medians of {ROUNDS}\n")
+    where = machine.describe()
+    print(f"{where.when}, commit {where.commit}: medians of {ROUNDS}\n")
     print("| step | ms |\n|---|--:|")
     for same in zip(*steps, strict=True):
         print(f"| {same[0][0]} | {median(took for _, took in same):.0f} |")

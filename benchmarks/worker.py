@@ -16,11 +16,12 @@ _END_SECONDS: Final = 15.0
 def started(arguments: Sequence[str], environment: Mapping[str, str], **how: Any) -> Iterator["subprocess.Popen[Any]"]:
     """Python with these arguments, until the block ends. Ctrl-C reaches who measures alone, who ends it then without a word."""
     process = subprocess.Popen([sys.executable, *arguments], env={**os.environ, **environment}, start_new_session=True, **how)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(_END_SECONDS)
+    with process:  # which closes its pipes, and must not wait for it before it is told to end
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(_END_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Worker:
 def ready(module: str, *arguments: str, environment: Mapping[str, str]) -> Iterator[Worker]:
     """``python -m module`` in a process of its own, ready to begin."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with started(["-m", module, *arguments], environment, text=True, **pipes) as process, process:
+    with started(["-m", module, *arguments], environment, text=True, **pipes) as process:
         worker = Worker(process)
         worker.listen()
         yield worker
