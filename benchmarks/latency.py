@@ -47,6 +47,8 @@ CASES = (
     Case("woken, provider takes 300 ms", provider=0.3, median=25.0, p99=100.0),
     Case("polling", woken=False, longest=_INTERVAL + 100),
     Case("urgent, woken, while a campaign drains", campaign=True, median=25.0, p99=100.0),
+    Case("urgent, woken, while a campaign drains, 50 ms", campaign=True, provider=0.05, median=25.0, p99=100.0),
+    Case("urgent, woken, while a campaign drains, 300 ms", campaign=True, provider=0.3, median=25.0, p99=100.0),
     Case("urgent, polling, while a campaign drains", woken=False, campaign=True, longest=_INTERVAL + 100),
     Case("due in 3 seconds, woken", ahead=3.0, longest=_INTERVAL + 100),
     Case("due in 3 seconds, polling", woken=False, ahead=3.0, longest=_INTERVAL + 100),

@@ -11,31 +11,36 @@ from jobs.leases import clock
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """One claim, of at most ``places`` dispatches. Their leases count from ``since``, when it was first asked for."""
+    """One claim, of at most ``places`` dispatches, of urgent rows alone or of any.
+
+    Their leases count from ``since``, when it was first asked for.
+    """
 
     claim_id: str
     places: int
+    urgent_only: bool
     since: float
     answer: asyncio.Task[Claim]
 
 
 class Claims:
-    """Asks by ``claim``, which gets an id and a number of places."""
+    """Asks by ``claim``, which gets an id, a number of places, and whether it is of urgent rows alone."""
 
-    def __init__(self, claim: Callable[[str, int], Awaitable[Claim]]) -> None:
+    def __init__(self, claim: Callable[[str, int, bool], Awaitable[Claim]]) -> None:
         self._claim = claim
         self._asked: list[Asked] = []
 
-    def ask(self, places: int) -> None:
+    def ask(self, places: int, *, urgent_only: bool = False) -> None:
         """Ask for one more. Those whose answer was lost come first: see :meth:`ask_again`."""
         claim_id = str(uuid4())
-        self._asked.append(Asked(claim_id, places, clock(), self._call(claim_id, places)))
+        answer = self._call(claim_id, places, urgent_only)
+        self._asked.append(Asked(claim_id, places, urgent_only, clock(), answer))
 
     def ask_again(self) -> None:
         """Ask for all that were asked for and never answered."""
         for asked in self._asked:
             if asked.answer.done():
-                asked.answer = self._call(asked.claim_id, asked.places)
+                asked.answer = self._call(asked.claim_id, asked.places, asked.urgent_only)
 
     @property
     def under_way(self) -> set[asyncio.Task[Claim]]:
@@ -65,8 +70,8 @@ class Claims:
             asked.answer.cancel()
         await asyncio.gather(*(asked.answer for asked in self._asked), return_exceptions=True)
 
-    def _call(self, claim_id: str, places: int) -> asyncio.Task[Claim]:
-        return asyncio.ensure_future(self._claim(claim_id, places))
+    def _call(self, claim_id: str, places: int, urgent_only: bool) -> asyncio.Task[Claim]:
+        return asyncio.ensure_future(self._claim(claim_id, places, urgent_only))
 
 
 def _is_lost(asked: Asked) -> bool:

@@ -5,7 +5,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -26,6 +26,8 @@ _SMALL: Final = 8
 """So many requests of few recipients take the place of a full one, or single messages would wait for a slow provider."""
 _IN_A_PAIR: Final = _IN_FLIGHT // 4
 """Requests that each of two claims under way may bring: with half the places taken they fill the other half."""
+_URGENT: Final = 2
+"""Places beyond those that rows more urgent than the default may take, or a code waits for a campaign at a slow provider."""
 _MOST_ROWS: Final = 2000
 """Rows a claim looks at: a call for two full requests, and an urgent row that comes meanwhile waits for a moment only."""
 _TELL_AGAIN_SECONDS: Final = 5.0
@@ -68,6 +70,8 @@ class Dispatcher:
         self._drained = asyncio.Event()
         self._ticking = asyncio.Lock()
         self._claims = Claims(self._claim)
+        self._asked_at = 0.0
+        self._noticed = asyncio.Event()
         self._goes_on, self._at_once, self._not_before = True, 1, 0.0
         self._rows = _MOST_ROWS
         self._paused: str | None = None
@@ -106,6 +110,10 @@ class Dispatcher:
                     self._take(asked, claim)
             self._claims.check()
 
+    def notice(self) -> None:
+        """Rows were inserted: a tick that waits for a place looks for urgent ones among them."""
+        self._noticed.set()
+
     async def finish(self) -> None:
         """Return when every dispatch taken so far is written down, those not started yet included."""
         while self._open:
@@ -129,14 +137,31 @@ class Dispatcher:
         if self._drained.is_set() or not self._goes_on or self._claims.failed:
             return False
         while self._has_room() and now >= self._not_before:
-            self._claims.ask(_IN_FLIGHT - math.ceil(self._load / _SMALL) if self._at_once == 1 else _IN_A_PAIR)
+            self._claim_soon(_IN_FLIGHT - math.ceil(self._load / _SMALL) if self._at_once == 1 else _IN_A_PAIR, now)
+        if self._looks_for_urgent(now):
+            self._claim_soon(min(_URGENT, self._places_for_urgent), now, urgent_only=True)
         return True
+
+    def _claim_soon(self, places: int, now: float, *, urgent_only: bool = False) -> None:
+        self._noticed.clear()
+        self._asked_at = now
+        self._claims.ask(places, urgent_only=urgent_only)
 
     def _has_room(self) -> bool:
         """While half the places are free: a claim for one place would cost a call for each request."""
         return len(self._claims.under_way) < self._at_once and self._load <= _IN_FLIGHT * _SMALL // 2
 
-    async def _claim(self, claim_id: str, places: int) -> Claim:
+    def _looks_for_urgent(self, now: float) -> bool:
+        """When others hold the places: at a notice, and as often as a poll would come."""
+        if self._has_room() or self._claims.under_way or now < self._not_before or self._places_for_urgent <= 0:
+            return False
+        return self._noticed.is_set() or now >= self._asked_at + self.interval
+
+    @property
+    def _places_for_urgent(self) -> int:
+        return _IN_FLIGHT + _URGENT - math.ceil(self._load / _SMALL)
+
+    async def _claim(self, claim_id: str, places: int, urgent_only: bool) -> Claim:
         return await self._gateway.claim(
             self._plan,
             claim_id=claim_id,
@@ -148,20 +173,32 @@ class Dispatcher:
             max_rows=self._rows,
             allowed_countries=self._settings.allowed_countries,
             share_texts=self._provider.longest_value > 0,
+            urgent_only=urgent_only,
         )
 
     async def _something_to_do(self, now: float) -> None:
-        """Wait for an answer, for a request's end, or until the plan's rate allows more, if it did not ``now``."""
-        rest = self._not_before - now
-        if pending := self._claims.under_way | self._open:
-            await asyncio.wait(pending, timeout=rest if rest > 0 else None, return_when=asyncio.FIRST_COMPLETED)
-        else:
-            await asyncio.sleep(rest)
+        """Wait for an answer, a request's end or a notice, or until a claim may be made that could not be made ``now``."""
+        rest = min((at - now for at in (self._not_before, self._asked_at + self.interval) if at > now), default=None)
+        notice = asyncio.ensure_future(self._noticed.wait())
+        pending: set[asyncio.Future[Any]] = {*self._claims.under_way, *self._open}
+        if not self._noticed.is_set():
+            pending.add(notice)
+        try:
+            if pending:
+                await asyncio.wait(pending, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(rest or 0)
+        finally:
+            notice.cancel()
 
     def _take(self, asked: Asked, claim: Claim) -> None:
         self._start(claim.dispatches, since=asked.since)
         self._say(claim)
         self._tell_the_others(claim)
+        if asked.urgent_only:
+            if claim.more and claim.dispatches:
+                self._noticed.set()
+            return
         self._rows = _rows_for_next(claim, asked.places, self._rows)
         self._at_once = 2 if _is_full(claim, self._provider.max_recipients) else 1
         self._goes_on = claim.more and bool(claim.dispatches or claim.passed)

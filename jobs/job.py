@@ -59,3 +59,12 @@ class Waking(Protocol):
     def wakes(self, wake: Callable[[str], None]) -> None:
         """Call ``wake`` with the other job's name from now on."""
         ...
+
+
+@runtime_checkable
+class Noticing(Protocol):
+    """A job whose tick may take long, and that can attend to new work in the middle of it."""
+
+    def notice(self) -> None:
+        """There may be new work since the tick under way began. Another tick comes after it all the same."""
+        ...

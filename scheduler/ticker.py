@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from jobs.job import Job
+from jobs.job import Job, Noticing
 from jobs.recording import GatewayUnavailable
 from scheduler.availability import Availability
 from scheduler.backoff import Backoff
@@ -56,6 +56,8 @@ class Ticker:
             return
         if self._running:
             self._again = True
+            if isinstance(self.job, Noticing):
+                self.job.notice()
         elif not self._hastened:
             self._hastened = True
             self._clock.hasten(self.job.name)

@@ -41,7 +41,7 @@ class Rig:
 
     async def claim(self) -> tuple[Dispatch, ...]:
         """As the dispatch job claims; but nothing is sent, as where the process dies then."""
-        return (await self.dispatcher._claim(str(uuid4()), 8)).dispatches
+        return (await self.dispatcher._claim(str(uuid4()), 8, urgent_only=False)).dispatches
 
 
 @dataclass(slots=True)

@@ -49,10 +49,12 @@ class Gateway:
         max_rows: int,
         allowed_countries: Sequence[str] | None,
         share_texts: bool,
+        urgent_only: bool = False,
     ) -> Claim:
         """Take due rows as dispatches, with ``share_texts`` also such whose texts differ.
 
-        Asked again with the same ``claim_id``, answers the same dispatches.
+        With ``urgent_only`` this and the answer are about rows more urgent than the default. Asked again with the same
+        ``claim_id``, answers the same dispatches.
         """
         answer = await self._rpc.call(
             "outbox_claim",
@@ -72,6 +74,7 @@ class Gateway:
                 "p_requests_per_minute": plan.requests_per_minute,
                 "p_allowed_countries": None if allowed_countries is None else list(allowed_countries),
                 "p_share_texts": share_texts,
+                "p_urgent_only": urgent_only,
             },
         )
         return Claim.parse(answer)

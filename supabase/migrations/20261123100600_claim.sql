@@ -78,14 +78,16 @@ $$;
 -- Called by the dispatch job at every tick. Answers the dispatches that are now the caller's to send, each at most once; why
 -- there are none where a limit or a pause is the reason; whether more rows are ready (`more`), and whether it is worth claiming again
 -- at once although nothing goes (`passed`); and which other jobs have something to do
--- (`due`). Asked again with the same `p_claim_id`, it answers the same dispatches and takes nothing more. Compiling the claim's plan
+-- (`due`). Asked again with the same `p_claim_id`, it answers the same dispatches and takes nothing more. With `p_urgent_only` all of
+-- this is about rows more urgent than the default: for whoever has no room for others just now. Compiling the claim's plan
 -- would take twice its running, and no call of the processes may ever walk over a table, whatever its statistics say: so for the
 -- other calls as well.
 create function public.outbox_claim(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
-  p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[], p_share_texts boolean
+  p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[], p_share_texts boolean,
+  p_urgent_only boolean default false
 ) returns jsonb
 language plpgsql security definer set search_path = '' set jit = off set enable_seqscan = off
 as $$
@@ -103,6 +105,7 @@ declare
   v_picked record;
   v_next_id bigint;
   v_urgent boolean;
+  v_under integer := case when p_urgent_only then 100 else 32768 end;
   v_below integer;
   v_dispatches integer := p_max_dispatches;
   v_made jsonb;
@@ -116,7 +119,7 @@ begin
   v_floors := outbox_engine.known_floors();
   perform outbox_engine.wake_due(v_floors, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
-  if exists (select from outbox_engine.first_ready(v_floors)) then
+  if exists (select from outbox_engine.first_ready(v_floors, v_under)) then
     v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   end if;
   v_made := outbox_engine.claimed_before(p_claim_id);
@@ -164,14 +167,14 @@ begin
   end if;
   -- What is more urgent than the default does not wait until thousands of others are made ready to go along with it; and while such
   -- rows keep coming, nor behind a claim of thousands, as long as the plan has requests to spare for smaller ones.
-  select * into v_first from outbox_engine.first_ready(v_floors);
+  select * into v_first from outbox_engine.first_ready(v_floors, v_under);
   v_urgent := coalesce(v_first.priority < 100, false);
   if v_urgent and coalesce(v_plan.urgent_at < v_now - interval '1 second', true) then
     update outbox_engine.plans set urgent_at = v_now where provider = p_provider and plan = p_plan;
   elsif not v_urgent and v_plan.urgent_at > v_now - interval '5 seconds' and 2 * v_requests > p_requests_per_minute then
     v_rows := least(v_rows, 500);
   end if;
-  foreach v_below in array case when v_urgent then array[100, 32768] else array[32768] end loop
+  foreach v_below in array case when v_urgent and not p_urgent_only then array[100, 32768] else array[v_under] end loop
     -- No more rows are looked at than may go, unless none of them goes: what is closed or put off costs no message of the rate.
     v_looked := least(v_rows, v_most);
     loop
@@ -206,7 +209,7 @@ begin
     where provider = p_provider and plan = p_plan and kind = v_pause.kind and credential = v_pause.credential;
   end if;
 
-  v_next_id := (select id from outbox_engine.first_ready(v_floors));
+  v_next_id := (select id from outbox_engine.first_ready(v_floors, v_under));
   if v_next_id is distinct from v_first.id then
     perform outbox_engine.raise_floors(v_recipients);
   end if;

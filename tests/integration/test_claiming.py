@@ -89,6 +89,29 @@ def test_what_is_urgent_is_claimed_without_what_is_not(db: Connection) -> None:
     assert bodies == [["Your code is 1234"], ["ordinary", "campaign"]]
 
 
+def claim_urgent(db: Connection) -> dict[str, Any]:
+    row = db.execute(
+        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 1000::smallint, 1000,"
+        " null, 600, null, true, true)"
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return row[0]
+
+
+def test_a_claim_of_what_is_urgent_leaves_the_rest_and_tells_nothing_of_it(db: Connection) -> None:
+    insert(db, 10, body="ordinary")
+    insert(db, 3, body="Your code is 1234", first=10, priority=0)
+    insert(db, 2, body="Your code is 5678", first=20, priority=99, sender="+12025550199")
+
+    first, second, third = claim_urgent(db), claim_urgent(db), claim_urgent(db)
+
+    bodies = [[dispatch["body"] for dispatch in claim["dispatches"]] for claim in (first, second, third)]
+    assert bodies == [["Your code is 1234"], ["Your code is 5678"], []]
+    assert [claim["more"] for claim in (first, second, third)] == [True, False, False]
+    assert statuses(db) == {"sending": 5, "pending": 10}
+
+
 def claimed(db: Connection, requests_per_minute: int) -> int:
     """How many rows a claim takes that may take 2,000 in requests of 1,000."""
     row = db.execute(

@@ -22,4 +22,5 @@ def claim(*, worker: str, rows: int, claim_id: str | None = None) -> dict[str, A
         "p_requests_per_minute": 6000,
         "p_allowed_countries": None,
         "p_share_texts": False,
+        "p_urgent_only": False,
     }

@@ -23,11 +23,13 @@ class Database:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
+        self.urgent: list[bool] = []
         self.waiting: list[asyncio.Future[Claim]] = []
 
-    async def claim(self, _plan: Plan, *, claim_id: str, max_dispatches: int, **_: Any) -> Claim:
+    async def claim(self, _plan: Plan, *, claim_id: str, max_dispatches: int, urgent_only: bool, **_: Any) -> Claim:
         answer: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
         self.asked.append((claim_id, max_dispatches))
+        self.urgent.append(urgent_only)
         self.waiting.append(answer)
         return await answer
 
@@ -65,15 +67,19 @@ def line() -> Line:
     return Line()
 
 
-@pytest.fixture
-async def job(database: Database, line: Line) -> AsyncIterator[Dispatcher]:
-    job = Dispatcher(
+def dispatcher(database: Database, line: Line, *, interval: float = 60.0) -> Dispatcher:
+    return Dispatcher(
         gateway=cast(Gateway, database),
         provider=cast(Provider, line),
         plan=Plan("sinch", "plan", "host", "credential", None, 600),
         worker="worker",
-        settings=EngineSettings(_env_file=None),
+        settings=EngineSettings(_env_file=None, dispatch_interval_seconds=interval),
     )
+
+
+@pytest.fixture
+async def job(database: Database, line: Line) -> AsyncIterator[Dispatcher]:
+    job = dispatcher(database, line)
     yield job
     line.may_answer.set()
     await asyncio.wait_for(job.drain(), A_WHILE)
@@ -160,6 +166,78 @@ async def test_single_messages_are_claimed_while_a_slow_provider_holds_many_of_t
     await until(lambda: len(database.waiting) == 1)
     database.answer(brings(more=False))
     await asyncio.wait_for(tick, A_WHILE)
+
+
+async def held_by_bulk(job: Dispatcher, database: Database, line: Line) -> "asyncio.Task[None]":
+    """A tick that waits for a place, since a provider that does not answer has them all."""
+    line.may_answer.clear()
+    tick = await in_pairs(job, database)
+    database.answer(brings(FULL, FULL))
+    database.answer(brings(FULL, FULL))
+    await until(lambda: len(line.references) == 6)
+    assert not database.waiting
+    return tick
+
+
+async def test_a_notice_has_urgent_rows_claimed_while_bulk_holds_the_places(
+    job: Dispatcher, database: Database, line: Line
+) -> None:
+    tick = await held_by_bulk(job, database, line)
+
+    job.notice()
+    await until(lambda: len(database.waiting) == 1)
+    assert (database.asked[-1][1], database.urgent) == (2, [False, False, False, True])
+    job.notice()
+    database.answer(brings(1, more=False))
+    await until(lambda: len(database.waiting) == 1)
+    database.answer(brings(1, more=False))
+    await until(lambda: len(line.references) == 8)
+
+    line.may_answer.set()
+    await until(lambda: len(database.waiting) > 0)
+    assert database.urgent[-1] is False
+    for _ in range(len(database.waiting)):
+        database.answer(brings(more=False))
+    await asyncio.wait_for(tick, A_WHILE)
+
+
+async def test_urgent_rows_are_claimed_until_there_are_no_more_or_ten_requests_are_open(
+    job: Dispatcher, database: Database, line: Line
+) -> None:
+    tick = await held_by_bulk(job, database, line)
+
+    job.notice()
+    for places in (2, 2):
+        await until(lambda: len(database.waiting) == 1)
+        assert database.asked[-1][1] == places
+        database.answer(brings(FULL, FULL))
+    await until(lambda: len(line.references) == 10)
+    job.notice()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not database.waiting
+
+    line.may_answer.set()
+    await until(lambda: len(database.waiting) > 0)
+    for _ in range(len(database.waiting)):
+        database.answer(brings(more=False))
+    await asyncio.wait_for(tick, A_WHILE)
+
+
+async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_would(database: Database, line: Line) -> None:
+    job = dispatcher(database, line, interval=0.1)
+    tick = await held_by_bulk(job, database, line)
+
+    await until(lambda: len(database.waiting) == 1)
+    assert database.urgent[-1] is True
+
+    database.answer(brings(more=False))
+    line.may_answer.set()
+    await until(lambda: len(database.waiting) > 0)
+    for _ in range(len(database.waiting)):
+        database.answer(brings(more=False))
+    await asyncio.wait_for(tick, A_WHILE)
+    await job.drain()
 
 
 async def test_what_a_claim_brings_goes_although_the_other_has_to_wait_for_the_rate(

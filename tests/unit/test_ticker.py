@@ -75,6 +75,30 @@ async def test_a_wake_has_it_tick_at_once(clock: Clock) -> None:
     await work.begins()
 
 
+class Noticing(Work):
+    """A job that is told what comes while it ticks."""
+
+    notices = 0
+
+    def notice(self) -> None:
+        self.notices += 1
+
+
+async def test_a_wake_during_a_tick_is_told_to_a_job_that_attends_to_it_at_once(clock: Clock) -> None:
+    work = Noticing()
+    work.may_end.clear()
+    ticker = started(work, clock)
+    await work.begins()
+
+    ticker.wake()
+    assert work.notices == 1
+    work.may_end.set()
+
+    await work.begins()
+    await ended(ticker)
+    assert work.ticks == 2, "and it ticks again"
+
+
 async def test_any_number_of_wakes_during_a_tick_are_one_more_tick(clock: Clock) -> None:
     work = Work()
     work.may_end.clear()
