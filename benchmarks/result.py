@@ -58,8 +58,12 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Everything one script found. ``notes`` are sentences that belong under the table."""
+    """Everything one script found. ``notes`` are sentences that belong under the table.
+
+    Where ``partial`` says what was left out, the page keeps the table it has.
+    """
 
     figures: tuple[Figure, ...]
     plots: tuple[Plot, ...] = ()
     notes: tuple[str, ...] = ()
+    partial: str | None = None

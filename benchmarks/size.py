@@ -102,6 +102,7 @@ def run(options: Options) -> Result:
         figures=(*figures, *_growth(figures)),
         plots=(Plot("claim", kind="line", x="rows in the outbox, a tenth as many again scheduled for later"),),
         notes=(_NOTE.format(churned=churn * DUE, minutes=minutes),),
+        partial=None if options.full else "10 million rows were not measured (--full)",
     )
 
 
@@ -180,6 +181,8 @@ class _Meter:
     def __init__(self, db: Connection) -> None:
         self._db = db
         self._backend = Path(f"/proc/{db.info.backend_pid}/schedstat")
+        if not self._backend.is_file():
+            raise SystemExit("size: CPU is read from /proc/<process>/schedstat, which only Linux has")
         self._last = self._now()
 
     def lap(self) -> tuple[float, float]:
