@@ -95,19 +95,50 @@ begin
 end
 $$;
 
+-- The instant after which a message is worth nothing: its event, where it announces one, and in any case three days.
+create function outbox_engine.expiry_of(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end);
+end
+$$;
+
+-- Which of these messages are not what their member and campaign are by now, and what they would be. An expiry that an operator gave
+-- stays.
+create function outbox_engine.behind_campaigns(p_ids bigint[]) returns table (
+  id bigint, recipient text, parameters jsonb, template text, sender text, priority smallint, expires_at timestamptz
+)
+language sql stable set search_path = ''
+as $$
+  select o.id, m.recipient, m.parameters, c.template, c.sender, c.priority, e.expires_at
+  from public.outbox o
+  join public.campaign_occurrences oc on oc.outbox_id = o.id
+  join public.campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
+  join public.campaigns c on c.name = oc.campaign
+  cross join lateral (
+    select case
+      when c.schedule = 'reminder' and m.changed_at > oc.created_at
+        and not exists (select from public.outbox_events t where t.outbox_id = o.id and t.event = 'retried')
+      then outbox_engine.expiry_of(o.send_at, oc.occurs_at, m.event_at)
+      else o.expires_at
+    end as expires_at
+  ) e
+  where o.id = any (p_ids) and oc.outbox_id = any (p_ids)
+    and (o.recipient, o.parameters, o.template, o.sender, o.priority, o.expires_at)
+      is distinct from (m.recipient, m.parameters, c.template, c.sender, c.priority, e.expires_at)
+$$;
+
 -- Called by the claim for rows of campaigns that were in a request before: they become what their member and campaign are by now. An edit
 -- reaches what waits, and these may not have waited when it came.
 create function outbox_engine.follow_campaigns(p_ids bigint[]) returns void
 language sql set search_path = ''
 as $$
   update public.outbox o
-  set recipient = m.recipient, parameters = m.parameters, template = c.template, sender = c.sender, priority = c.priority
-  from public.campaign_occurrences oc
-  join public.campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
-  join public.campaigns c on c.name = oc.campaign
-  where o.id = any (p_ids) and oc.outbox_id = any (p_ids) and oc.outbox_id = o.id
-    and (o.recipient, o.parameters, o.template, o.sender, o.priority)
-      is distinct from (m.recipient, m.parameters, c.template, c.sender, c.priority)
+  set recipient = n.recipient, parameters = n.parameters, template = n.template, sender = n.sender, priority = n.priority,
+    expires_at = n.expires_at
+  from outbox_engine.behind_campaigns(p_ids) n
+  where o.id = any (p_ids) and o.id = n.id
 $$;
 
 -- Called by the claim for the rows it picked and would send. Answers, for those that a campaign made: null and the latest
@@ -135,7 +166,7 @@ begin
       coalesce(m.timezone, c.timezone, 'UTC') as zone,
       -- Only what changed since can have lost the time; and of an edited campaign, only what did not wait when it was looked through.
       (m.changed_at > oc.created_at and c.schedule = 'reminder'
-          or c.activated_at > oc.created_at and (o.dispatch_id is not null or o.batch_id is not null))
+          or c.activated_at > oc.created_at and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0)
         and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as lost_time,
       m.changed_at > oc.created_at as moved
     from unnest(p_ids, p_parts) p (id, parts)

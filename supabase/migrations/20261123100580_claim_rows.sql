@@ -81,7 +81,7 @@ end
 $$;
 
 -- Up to `p_rows` ready rows from the floors on, of a priority below `p_priority_below`, in their order, locked; and which of them a
--- campaign made and were in a request before. What another claim holds is left to it. A statement of its own: called within one, it would
+-- campaign made and were in a request before: what such a row has kept of it is the request, its batch or why it came back. What another claim holds is left to it. A statement of its own: called within one, it would
 -- see rows that were committed since that one began, and which that one cannot change.
 create function outbox_engine.pick(
   p_floors outbox_engine.floors, p_rows integer, p_priority_below integer, out ids bigint[], out again bigint[]
@@ -93,7 +93,7 @@ as $$
     select r.id, r.again
     from unnest(p_floors.priorities, p_floors.ready_from) f (priority, ready_from)
     cross join lateral (
-      select o.id, o.campaign is not null and (o.dispatch_id is not null or o.batch_id is not null) as again
+      select o.id, o.campaign is not null and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0 as again
       from public.outbox o
       where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
       order by o.due_at, o.id

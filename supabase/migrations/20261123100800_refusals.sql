@@ -27,8 +27,8 @@ as $$
   where id = p_dispatch
 $$;
 
--- A refused dispatch's rows came back, and what the claim checks is checked again: those that must not go out any more, or did in an
--- earlier attempt that turned up, end here or wait for the claim to say why. Halves may have to wait for minutes. Answers how many rows are left.
+-- A refused dispatch's rows came back, and what the claim checks is checked again: those that must not go out any more, or not to this
+-- number or with this text, or did in an earlier attempt that turned up, end here or wait for the claim to say why. Halves may have to wait for minutes. Answers how many rows are left.
 create function outbox_engine.let_go(p_dispatch uuid, p_error text) returns integer
 language plpgsql set search_path = ''
 as $$
@@ -50,6 +50,11 @@ begin
     ) c
     cross join lateral outbox_engine.hold_back(c.ids, c.parts, v_now) h
     where h.status is not null or h.due_at is not null
+  ),
+  behind as materialized (
+    select b.id
+    from (select array_agg(a.id) as ids from attached a where a.campaign is not null having count(*) > 0) c
+    cross join lateral outbox_engine.behind_campaigns(c.ids) b
   )
   select array_agg(x.recipient) filter (where x.gone), count(*) filter (where not x.gone)
   into v_gone, v_left
@@ -57,7 +62,8 @@ begin
     select a.recipient,
       a.over or exists (select from public.suppressions s where s.recipient = a.recipient)
         or exists (select from outbox_engine.doubles x where x.outbox_id = a.id and x.confirmed_at is null)
-        or exists (select from held h where h.outbox_id = a.id) as gone
+        or exists (select from held h where h.outbox_id = a.id)
+        or exists (select from behind b where b.id = a.id) as gone
     from attached a
   ) x;
   if v_gone is not null then
@@ -195,7 +201,7 @@ $$;
 
 -- One of two halves may know more now that the other is decided. Refused alike: the shared part is wrong. Otherwise the fault
 -- is within the refused half, which is halved on, or fails when it is one number. Without a worker, or where the other half was
--- never tried or never judged, its rows go back instead. The plan is held before what belongs to campaigns, as claims do.
+-- never tried or never judged, its rows go back instead. Nobody is blamed for a request that had others in it, also where those are gone. The plan is held before what belongs to campaigns, as claims do.
 create function outbox_engine.settle_siblings(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql set search_path = ''
 as $$
@@ -232,7 +238,7 @@ begin
     end if;
     foreach v_half in array v_parked loop
       v_left := outbox_engine.let_go(v_half.id, v_half.error);
-      if v_left = 1 and not v_untried then
+      if v_left = 1 and v_half.recipients = 1 and not v_untried then
         perform outbox_engine.fail_rows(v_half.id, v_half.error);
         perform outbox_engine.close_refused(v_half.id);
       elsif p_worker is null or v_untried or v_left = 0 then
@@ -289,14 +295,14 @@ begin
     perform outbox_engine.close_refused(v_dispatch.id);
   elsif p_why = 'no_callback' then
     v_made := outbox_engine.cut_dispatch(v_dispatch, 1, v_dispatch.split, v_dispatch.split_error, p_worker, p_lease_seconds);
-  elsif p_why = 'recipient' and v_left = 1 then
+  elsif p_why = 'recipient' and v_dispatch.recipients = 1 then
     perform outbox_engine.fail_rows(v_dispatch.id, v_dispatch.error);
     perform outbox_engine.close_refused(v_dispatch.id);
   elsif p_why = 'recipient' then
     v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'recipient', v_dispatch.error, p_worker, p_lease_seconds);
   elsif v_dispatch.split = 'shared' then
     update outbox_engine.dispatches set state = 'parked' where id = v_dispatch.id;
-  elsif v_left > 1 then
+  elsif v_dispatch.recipients > 1 then
     v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'shared', v_dispatch.error, p_worker, p_lease_seconds);
   else
     perform outbox_engine.blame_shared(array[v_dispatch]);

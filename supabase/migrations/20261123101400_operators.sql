@@ -83,7 +83,7 @@ begin
   changed as (
     update public.outbox o
     set
-      status = 'pending', queue = 'r', due_at = v_now, attempts = 0, status_code = null, error = null, reported_rank = null,
+      status = 'pending', queue = 'r', due_at = v_now, attempts = 0, status_code = null, error = 'an operator has it sent again', reported_rank = null,
       reported_at = null, finalized_at = null, cancel_requested_at = null,
       dispatch_id = case when j.accepted then null else o.dispatch_id end,
       expires_at = case when o.expires_at <= v_now then v_now + make_interval(secs => p_expires_in_seconds) else o.expires_at end

@@ -198,7 +198,8 @@ as $$
   limit 1
 $$;
 
--- Members become known one by one, but a campaign starts with all of them: none may lack a value or a zone then.
+-- Members become known one by one, but a campaign starts with all of them: none may lack a value or a zone then. Those whom others are just
+-- adding are waited for, and who adds some now waits.
 create function outbox_engine.after_campaign_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -208,6 +209,7 @@ begin
   if new.status <> 'active' then
     return null;
   end if;
+  perform from public.campaigns where name = new.name for update;
   select outbox_engine.member_problem(t, new.name) into v_problem
   from public.templates t
   where t.name = new.template

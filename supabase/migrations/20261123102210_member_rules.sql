@@ -41,9 +41,10 @@ begin
 
   -- The lines of an import were checked before, a chunk at a time; together they would take too long.
   if not exists (select from outbox_engine.campaign_imports where committing = pg_catalog.pg_current_xact_id()) then
-    -- Who edits the campaign looks at its members, and cannot see this one yet. One that is updated was seen.
+    -- Who edits the campaign looks at its members, cannot see this one yet, and waits for it (`after_campaign_change`). One that is updated
+    -- was seen. A lock that does not keep anybody from pausing or ending the campaign.
     if tg_op = 'INSERT' then
-      perform from public.campaigns where name = new.campaign for share;
+      perform from public.campaigns where name = new.campaign for key share;
     end if;
     select * into v_campaign from public.campaigns where name = new.campaign;
     v_problem := outbox_engine.member_fault(new, v_campaign);
@@ -148,15 +149,6 @@ $$;
 create trigger outbox_6_campaign_cancelled after update on public.outbox for each row
   when (new.campaign is not null and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
   execute function outbox_engine.after_campaign_cancel();
-
--- The instant after which a message is worth nothing: its event, where it announces one, and in any case three days.
-create function outbox_engine.expiry_of(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
-language plpgsql immutable set search_path = ''
-as $$
-begin
-  return least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end);
-end
-$$;
 
 -- Locks what waits for these members by id, as everybody does who changes many messages: in another order, an edit of their campaign
 -- and a change of its members would wait for each other. What is in a request is nobody's to change: should it come back, the claim gives

@@ -185,7 +185,8 @@ begin
   select outbox_engine.import_basis(c, t) into v_basis
   from public.campaigns c join public.templates t on t.name = c.template
   where c.name = v_import.campaign
-  for share;
+  for key share of c
+  for share of t;
   if v_basis is distinct from v_import.basis then
     perform outbox_engine.refuse(format('campaign %L or its template was changed during the import', v_import.campaign), 'Import again.');
   end if;

@@ -1,8 +1,10 @@
 """A campaign's message that was in a request and goes out once more is what its member and its campaign are by then."""
 
+from typing import Any
+
 import pytest
 
-from tests.calls import accept, claim, report
+from tests.calls import accept, claim, doubt, record_look, refuse, release, report, take_looks
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, number
 from tests.stack import Connection
@@ -93,6 +95,116 @@ async def test_an_edit_that_leaves_it_its_time_does_not_stop_it(db: Connection, 
     await rig.tick("dispatch")
 
     assert rows(db)[0] == ("sent",)
+
+
+@pytest.fixture
+async def two(db: Connection, rig: Rig, clocks: Clocks) -> dict[str, Any]:
+    """A request of two members, an hour before their event."""
+    campaign(db, offsets=["-1 hour"])
+    for n in (1, 2):
+        member(db, f"m{n}", n=n, event_at="2026-11-24 13:00:30+00")
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:00:31+00")
+    return claim(db)
+
+
+async def test_one_that_the_batch_of_its_lost_request_lacks_goes_to_the_new_number(
+    db: Connection, rig: Rig, clocks: Clocks, two: dict[str, Any]
+) -> None:
+    lacks_the_first(db, clocks, two)
+
+    await rig.tick("dispatch")
+
+    assert rows(db, "recipient, body, status") == [(number(7), "Hello Grace", "sent"), (number(2), "Hello Ada", "sent")]
+
+
+async def test_one_that_the_batch_of_its_lost_request_lacks_does_not_go_at_a_time_that_is_no_more(
+    db: Connection, rig: Rig, clocks: Clocks, two: dict[str, Any]
+) -> None:
+    db.execute("update public.campaigns set offsets = '{-10 minutes}'")
+    await rig.tick("campaigns")
+    lacks_the_first(db, clocks, two)
+
+    await rig.tick("dispatch")
+
+    assert rows(db, "status, error") == [("cancelled", "the campaign was given another schedule"), ("sent", None)]
+
+
+def lacks_the_first(db: Connection, clocks: Clocks, two: dict[str, Any]) -> None:
+    doubt(db, two)
+    change_the_first(db)
+    clocks.move("5 seconds")
+    (looked,) = take_looks(db)
+    record_look(db, looked, ["B1"], [number(2)])
+
+
+def change_the_first(db: Connection) -> None:
+    db.execute(
+        "update public.campaign_members set recipient = %s, parameters = '{\"name\": \"Grace\"}' where external_id = 'm1'",
+        [number(7)],
+    )
+
+
+async def test_the_halves_of_a_refused_request_take_nobody_along_who_has_changed(
+    db: Connection, rig: Rig, two: dict[str, Any]
+) -> None:
+    change_the_first(db)
+
+    (half,) = refuse(db, two)
+    assert half["recipients"] == [number(2)]
+    await rig.tick("dispatch")
+
+    assert rows(db, "recipient, body, status") == [(number(7), "Hello Grace", "sent"), (number(2), "Hello Ada", "sending")]
+
+
+async def test_one_that_never_was_in_a_request_and_that_an_operator_has_sent_is_what_its_member_is(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    campaign(db, offsets=["-1 hour"])
+    member(db, event_at="2026-11-24 13:00:30+00")
+    await rig.tick("campaigns")
+    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'by phone')", [number(1)])
+    clocks.set("2026-11-24 12:00:31+00")
+    await rig.tick("dispatch")
+    assert rows(db) == [("suppressed",)]
+    db.execute("update public.campaign_members set recipient = %s", [number(7)])
+
+    db.execute(RETRY)
+    await rig.tick("dispatch")
+
+    assert rows(db, "recipient, status, error") == [(number(7), "sent", None)]
+
+
+async def test_it_does_not_go_after_an_event_that_came_sooner(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """Twelve o'clock is an hour before the new event as well."""
+    campaign(db, offsets=["-2 hours", "-1 hour"])
+    member(db, event_at="2026-11-24 14:00:30+00")
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:00:31+00")
+    dispatch = claim(db)
+    db.execute("update public.campaign_members set event_at = '2026-11-24 13:00:30+00'")
+    clocks.set("2026-11-24 13:05+00")
+
+    release(db, dispatch)
+    await rig.tick("dispatch")
+
+    assert rows(db, "status, expires_at = '2026-11-24 13:00:30+00'") == [("expired", True)]
+
+
+async def test_an_expiry_that_an_operator_gave_stays(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(db, offsets=["-2 hours", "-1 hour"])
+    member(db, event_at="2026-11-24 14:00:30+00")
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:00:31+00")
+    accept(db, claim(db), "B1")
+    report(db, "B1", number(1), "failed", 402)
+    db.execute("update public.campaign_members set event_at = '2026-11-24 13:00:30+00'")
+    clocks.set("2026-11-24 14:05+00")
+
+    db.execute("select public.outbox_retry(array_agg(id), false, 600, false) from public.outbox")
+    await rig.tick("dispatch")
+
+    assert rows(db, "status, expires_at = '2026-11-24 14:15+00'") == [("sent", True)]
 
 
 async def test_its_time_is_not_given_to_another(db: Connection, rig: Rig, clocks: Clocks) -> None:

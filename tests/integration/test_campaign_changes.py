@@ -353,6 +353,21 @@ def test_a_member_added_while_its_campaign_comes_to_need_a_zone_is_seen_by_it(
         overlap(db, lambda: first(db), lambda: second(other))
 
 
+@pytest.mark.parametrize("status", ["paused", "ended"])
+def test_a_campaign_is_stopped_while_somebody_is_adding_members(db: Connection, other: Connection, status: str) -> None:
+    """Who adds many takes long."""
+    campaign(db, offsets=["-1 hour"])
+    other.execute("set lock_timeout = '1s'")
+    try:
+        with db.transaction():
+            member(db, event_at="2026-11-30 12:00+00")
+            other.execute("select public.outbox_switch_campaign('c', %s, 100)", [status])
+    finally:
+        other.execute("reset lock_timeout")
+
+    assert db.execute("select status from public.campaigns").fetchone() == (status,)
+
+
 def test_a_zone_is_in_the_tz_database_and_hours_need_none(db: Connection) -> None:
     campaign(db)
     with pytest.raises(psycopg.DataError, match="timezone 'Mars/Base' is not in the tz database"):

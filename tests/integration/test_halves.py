@@ -49,6 +49,19 @@ def test_what_must_not_go_out_any_more_is_in_no_half(db: Connection, happens: An
     assert column(db, "status", rows[1]) == ends
 
 
+@pytest.mark.parametrize("why", ["recipient", "shared"])
+def test_whoever_alone_is_left_of_a_refused_request_is_not_blamed_for_those_who_are_gone(db: Connection, why: str) -> None:
+    kept, gone = insert(db, 2)
+    (dispatch,) = claim_all(db)
+    cancel(db, gone)
+
+    (alone,) = refuse(db, dispatch, why)
+
+    assert (alone["recipients"], column(db, "status", kept)) == ([column(db, "recipient", kept)], "sending")
+    assert refuse(db, alone, why) == []
+    assert (column(db, "status", kept), column(db, "status", gone)) == ("failed", "cancelled")
+
+
 def test_what_an_earlier_attempt_turns_out_to_have_sent_is_in_no_half(db: Connection) -> None:
     sent, *others = insert(db, 3)
     lost = claim(db)
