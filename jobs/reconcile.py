@@ -1,6 +1,7 @@
 """Asks for the delivery reports that no callback brought."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,6 +17,9 @@ log = structlog.get_logger()
 
 _DISPATCHES_AT_ONCE: Final = 200
 _REPORTS_A_CALL: Final = 1000
+_MOST_UNANSWERED: Final = 20
+"""So many questions in a row without one answer, and the provider is taken to answer none."""
+_Question = tuple[Callable[[], Awaitable[None]], list[str]]
 
 
 class Reconciliation:
@@ -48,13 +52,42 @@ class Reconciliation:
     async def _ask(self) -> bool:
         """Ask for some of what is missing. True where more is due."""
         asks = await self._gateway.claim_asks(self._plan, limit=_DISPATCHES_AT_ONCE)
+        questions: list[_Question] = [(partial(self._ask_for, batch_id), [batch_id]) for batch_id in asks.batches]
         if asks.feed is not None:
-            await self._read_feed(asks.feed)
-            await self._gateway.finish_asks(self._plan, asks.by_feed)
-        for batch_id in asks.batches:
-            await self._ask_for(batch_id)
-            await self._gateway.finish_asks(self._plan, [batch_id])
+            questions.insert(0, (partial(self._read_feed, asks.feed), list(asks.by_feed)))
+        await self._go_through(questions)
         return asks.more
+
+    async def _go_through(self, questions: Sequence[_Question]) -> None:
+        """Ask each. One that has no answer keeps none behind it waiting, as long as the provider answers any."""
+        unanswered: list[tuple[ProviderError, list[str]]] = []
+        answered = False
+        stop: Exception | None = None
+        for ask, batches in questions:
+            try:
+                await ask()
+            except _OutOfRequests as error:
+                stop = error
+            except ProviderError as error:
+                unanswered.append((error, batches))
+                if not error.is_about_the_question or (not answered and len(unanswered) == _MOST_UNANSWERED):
+                    stop = error
+            else:
+                answered = True
+                await self._gateway.finish_asks(self._plan, batches)
+            if stop is not None:
+                break
+        if unanswered and not answered:
+            stop = unanswered[-1][0]
+        elif answered:
+            await self._leave_for_later((error, batches) for error, batches in unanswered if error is not stop)
+        if stop is not None:
+            raise stop
+
+    async def _leave_for_later(self, unanswered: Iterable[tuple[ProviderError, list[str]]]) -> None:
+        for error, batches in unanswered:
+            log.warning("reconcile.unanswered", plan=self._plan.plan, error=error.error, batches=len(batches))
+            await self._gateway.finish_asks(self._plan, batches, answered=False)
 
     async def _read_feed(self, window: Window) -> None:
         """To its end, or as far as the share for polling goes: a feed too long for that would else be begun for ever."""

@@ -256,10 +256,14 @@ class Gateway:
             more=answer["more"],
         )
 
-    async def finish_asks(self, plan: Plan, batches: Sequence[str]) -> None:
-        """The provider answered what these batches were asked for: the next time comes later."""
+    async def finish_asks(self, plan: Plan, batches: Sequence[str], *, answered: bool = True) -> None:
+        """The provider was asked about these batches, and the next time comes later.
+
+        Not ``answered`` are those it has no answer about while it answers others: they are given up at last.
+        """
         await self._rpc.call(
-            "outbox_finish_asks", {"p_provider": plan.provider, "p_plan": plan.plan, "p_batch_ids": list(batches)}
+            "outbox_finish_asks",
+            {"p_provider": plan.provider, "p_plan": plan.plan, "p_batch_ids": list(batches), "p_answered": answered},
         )
 
     async def claim_inbound_window(self, plan: Plan, *, interval: float) -> Window | None:

@@ -90,6 +90,11 @@ class ProviderError(Exception):
         self.http_status = http_status
         self.retry_after = retry_after
 
+    @property
+    def is_about_the_question(self) -> bool:
+        """Whether the provider did answer, only not this question: another one may fare better."""
+        return self.http_status is not None and self.why not in (Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

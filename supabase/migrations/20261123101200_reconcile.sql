@@ -18,8 +18,9 @@ as $$
   select case p_asks when 0 then interval '1 minute' when 1 then '5 minutes' when 2 then '30 minutes' else '6 hours' end
 $$;
 
--- Rows of these dispatches for which no report came until a day after their expiry.
-create function outbox_engine.give_up_reports(p_dispatches uuid[], p_now timestamptz) returns void
+-- Rows of these dispatches for which no report came until a day after their expiry, although the provider was asked towards the end of it,
+-- however seldom that is; or until 14 days after it took them, as far back as Sinch's list of batches goes. `p_unasked`: nobody asks any more.
+create function outbox_engine.give_up_reports(p_dispatches uuid[], p_unasked boolean, p_now timestamptz) returns void
 language sql set search_path = ''
 as $$
   with ended as (
@@ -27,8 +28,10 @@ as $$
     set status = 'unknown', error = 'no report', reported_rank = outbox_engine.rank_of('unknown'), reported_at = null,
       status_code = null, finalized_at = p_now
     from outbox_engine.dispatch_members m
+    join outbox_engine.dispatches d on d.id = m.dispatch_id
     where m.dispatch_id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
       and o.status in ('sent', 'dispatched') and o.expires_at < p_now - interval '1 day'
+      and (p_unasked or d.answered_at > o.expires_at + interval '18 hours' or d.accepted_at < p_now - interval '14 days')
     returning o.id
   )
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
@@ -44,16 +47,14 @@ as $$
 declare
   v_now timestamptz := outbox_engine.now();
   v_due uuid[];
-  v_answered uuid[];
   v_one_by_one jsonb;
   v_by_feed jsonb;
   v_since timestamptz;
 begin
   perform outbox_engine.note_tick('reconcile', p_provider, p_plan, '');
-  -- Asking goes on at least every six hours. What was not answered since has maybe a report that nobody could fetch.
-  select array_agg(id), array_agg(id) filter (where answered_at > v_now - interval '7 hours') into v_due, v_answered
+  select array_agg(id) into v_due
   from (
-    select id, answered_at from outbox_engine.dispatches
+    select id from outbox_engine.dispatches
     where provider = p_provider and plan = p_plan and ask_at <= v_now
     order by ask_at
     limit p_limit
@@ -62,7 +63,7 @@ begin
   if v_due is null then
     return jsonb_build_object('batches', '[]'::jsonb, 'feed', null, 'more', false);
   end if;
-  perform outbox_engine.give_up_reports(v_answered, v_now);
+  perform outbox_engine.give_up_reports(v_due, false, v_now);
 
   -- What had ended before its request turned up may have been delivered as well.
   with missing as materialized (
@@ -99,14 +100,14 @@ begin
 end
 $$;
 
--- Called by the reconcile job once the provider answered what these batches were asked for. The next time is further off, unless
--- somebody wanted them asked soon meanwhile.
-create function public.outbox_finish_asks(p_provider text, p_plan text, p_batch_ids text[]) returns void
+-- Called by the reconcile job once the provider answered what these batches were asked for, or (not `p_answered`) answered other questions
+-- and not theirs. The next time is further off, unless somebody wanted them asked soon meanwhile.
+create function public.outbox_finish_asks(p_provider text, p_plan text, p_batch_ids text[], p_answered boolean) returns void
 language sql security definer set search_path = '' set enable_seqscan = off
 as $$
   update outbox_engine.dispatches d
   set
-    asks = least(d.asks + 1, 100), answered_at = outbox_engine.now(),
+    asks = least(d.asks + 1, 100), answered_at = case when p_answered then outbox_engine.now() else d.answered_at end,
     ask_at = case when d.ask_at < d.asked_at + interval '2 minutes' then d.ask_at
       else outbox_engine.now() + outbox_engine.ask_again_after(d.asks) end
   where d.batch_id = any (p_batch_ids) and d.provider = p_provider and d.plan = p_plan and d.ask_at is not null

@@ -163,29 +163,27 @@ end
 $$;
 
 -- Ends what nobody asks about any more, because no process is configured for its plan: neither end needs the provider. After a downtime
--- those who are have an hour to ask first.
+-- those who are have an hour to ask first; where no process runs for an hour, the provider's memory is the limit.
 create function outbox_engine.give_up_everywhere(p_now timestamptz, p_most integer) returns void
 language plpgsql set search_path = ''
 as $$
 declare
+  v_settled constant boolean := exists (select from outbox_engine.ticks where job = 'upkeep' and since < p_now - interval '1 hour');
   v_silent uuid[];
 begin
   perform outbox_engine.give_up_old_doubts(p.provider, p.plan, p_now) from outbox_engine.plans p;
-  if not exists (select from outbox_engine.ticks where job = 'upkeep' and since < p_now - interval '1 hour') then
-    return;
-  end if;
-
   select array_agg(id) into v_silent
   from outbox_engine.plans p
   cross join lateral (
     select d.id from outbox_engine.dispatches d
     where d.provider = p.provider and d.plan = p.plan and d.ask_at < p_now - interval '1 day'
+      and (v_settled or d.accepted_at < p_now - interval '14 days')
     order by d.ask_at
     limit p_most
     for update skip locked
   ) late;
   if v_silent is not null then
-    perform outbox_engine.give_up_reports(v_silent, p_now);
+    perform outbox_engine.give_up_reports(v_silent, true, p_now);
     update outbox_engine.dispatches set ask_at = p_now where id = any (v_silent);
   end if;
 end

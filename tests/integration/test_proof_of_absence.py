@@ -107,7 +107,7 @@ def test_a_look_that_finds_part_of_a_batch_takes_no_row_that_a_report_already_pr
     later(db, "10 days")
     for _ in range(2):
         db.execute("select public.outbox_claim_asks('sinch', 'p', 100::smallint)")
-        db.execute("select public.outbox_finish_asks('sinch', 'p', array['B1'])")
+        db.execute("select public.outbox_finish_asks('sinch', 'p', array['B1'], true)")
         later(db, "10 minutes")
     assert statuses(db) == {"unknown": 2}
 

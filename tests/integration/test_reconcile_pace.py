@@ -1,7 +1,12 @@
 """What is asked for when, and what counts as asked."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
+
+from jobs.providers.base import ProviderError
+from jobs.providers.sinch.client import SinchClient
 from sandbox.simulator import control as faults
 from tests.engine import MakeRig, Rig, insert, later, statuses
 from tests.stack import Connection
@@ -115,8 +120,93 @@ async def test_what_is_wanted_soon_while_it_is_asked_for_is_asked_for_again_soon
     later(db, "1 second")
     db.execute("select public.outbox_ask_soon(%s)", [batches])
 
-    db.execute("select public.outbox_finish_asks('sinch', plan, %s) from outbox_engine.plans", [batches])
+    db.execute("select public.outbox_finish_asks('sinch', plan, %s, true) from outbox_engine.plans", [batches])
 
     assert asked(db) == [(2, 0)]
     await rig.tick("reconcile")
     assert rig.simulator.summary().requests["batch_report"] == 1
+
+
+async def test_a_batch_without_an_answer_keeps_no_other_waiting(
+    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for as seldom as the others from then on."""
+    rig = await sent(make_rig, db, 3, asks=1)
+    rig.simulator.settle()
+    bad = unanswerable(db, monkeypatch)
+
+    await rig.tick("reconcile")
+
+    assert statuses(db) == {"delivered": 2, "sent": 1}
+    assert asked(db) == [(2, 5)]
+    assert db.execute("select answered_at from outbox_engine.dispatches where batch_id = %s", [bad]).fetchone() == (None,)
+
+
+async def test_a_feed_without_an_answer_has_its_batches_asked_for_one_by_one(
+    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = await sent(make_rig, db, 3)
+    rig.simulator.settle()
+    db.execute(
+        "update outbox_engine.dispatches set asks = 1 where id = (select min(id::text)::uuid from outbox_engine.dispatches)"
+    )
+
+    async def no_feed(*_: Any, **__: Any) -> Any:
+        raise ProviderError("HTTP 500", http_status=500)
+
+    monkeypatch.setattr(SinchClient, "finished_reports", no_feed)
+    await rig.tick("reconcile")
+    assert statuses(db) == {"delivered": 1, "sent": 2}
+    later(db, "1 minute")
+    await rig.tick("reconcile")
+
+    assert statuses(db) == {"delivered": 3}
+
+
+async def test_a_batch_that_never_has_an_answer_is_given_up_when_the_provider_has_forgotten_it(
+    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = await sent(make_rig, db, 1, asks=1)
+    unanswerable(db, monkeypatch)
+
+    for _ in range(13):
+        await rig.tick("reconcile")
+        later(db, "1 day")
+    assert statuses(db) == {"sent": 1}
+    for _ in range(2):
+        later(db, "1 day")
+        await rig.tick("reconcile")
+
+    assert statuses(db) == {"unknown": 1}
+
+
+@pytest.mark.parametrize("hours", [2, 8, 24])
+async def test_what_has_no_report_is_given_up_however_seldom_a_process_runs(
+    make_rig: MakeRig, db: Connection, hours: int
+) -> None:
+    """As `outbox run --once` does."""
+    rig = await sent(make_rig, db, 1, asks=3)
+    for _ in range(4 * 24 // hours):
+        await rig.tick("reconcile", "upkeep")
+        later(db, f"{hours} hours")
+    assert "unknown" not in statuses(db)
+    for _ in range(2 * 24 // hours):
+        later(db, f"{hours} hours")
+        await rig.tick("reconcile", "upkeep")
+
+    assert statuses(db) == {"unknown": 1}
+
+
+def unanswerable(db: Connection, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have the provider answer 500 about the batch that is asked for first. Gives its id."""
+    row = db.execute("select batch_id from outbox_engine.dispatches order by accepted_at, batch_id limit 1").fetchone()
+    assert row is not None
+    bad, ask = str(row[0]), SinchClient.batch_reports
+
+    async def reports(client: SinchClient, batch_id: str, *, deadline: float) -> Any:
+        if batch_id == bad:
+            raise ProviderError("HTTP 500", http_status=500)
+        return await ask(client, batch_id, deadline=deadline)
+
+    monkeypatch.setattr(SinchClient, "batch_reports", reports)
+    return bad
