@@ -132,9 +132,10 @@ def _said_about_losses(rounds: Sequence[Mapping[str, Rate]]) -> str:
 
 def _said_about_flood(flood: "Flood") -> str:
     return (
-        f"Over capacity: {flood.callbacks} callbacks about {_RECIPIENTS} recipients each, all at once over 100 connections. "
-        f"{flood.taken} were committed and answered with 204, {flood.slowed} with 429, {flood.other} otherwise, "
-        f"{flood.broken} not at all; of the {flood.taken * _RECIPIENTS:,} reports acknowledged {flood.missing} were missing. "
+        f"Over capacity: {flood.callbacks} callbacks about {_RECIPIENTS} recipients each, all at once over 100 connections, "
+        f"and again whenever one is turned away. In {flood.seconds:.0f} seconds {flood.slowed:,} were answered with 429, "
+        f"{flood.taken} were committed and answered with 204, {flood.other} answered otherwise, {flood.broken} not at all; of "
+        f"the {flood.taken * _RECIPIENTS:,} reports acknowledged {flood.missing} were missing. "
         f"Of 10 more callbacks right after it {flood.afterwards} were committed."
     )
 
@@ -172,12 +173,13 @@ def _calls(db: psycopg.Connection[Any], batches: Sequence[Batch]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What became of more than can be committed: callbacks by answer, and reports acknowledged and not stored.
+    """What became of more than can be committed: answers by kind, and reports acknowledged and not stored.
 
     ``afterwards`` is how many of ten callbacks that came after it were committed.
     """
 
     callbacks: int
+    seconds: float
     taken: int
     slowed: int
     other: int
@@ -188,13 +190,14 @@ class Flood:
 
 def _flood(db: psycopg.Connection[Any], port: int, *, batches: int) -> Flood:
     made = _batches(db, batches)
-    outcome, _ = fire(Order(port, DELIVERY, SECRET, [batch.full_report() for batch in made], 100, 60.0))
+    outcome, _ = fire(Order(port, DELIVERY, SECRET, [batch.full_report() for batch in made], 100, 60.0, again=True))
     taken = [made[place] for place in outcome.acknowledged]
     missing = count_missing(db, [(batch.batch_id, f"+{number}") for batch in taken for number in batch.recipients])
     slowed = outcome.statuses.get(429, 0)
     after, _ = fire(Order(port, DELIVERY, SECRET, list(_batches(db, 1)[0].callbacks())[:10], 1, 10.0))
     return Flood(
         callbacks=batches,
+        seconds=outcome.seconds,
         taken=len(taken),
         slowed=slowed,
         other=sum(outcome.statuses.values()) - len(taken) - slowed,

@@ -1,8 +1,6 @@
 """What the processes take: memory at work, time until they are ready, and what an idle one asks of the API."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Final
@@ -15,7 +13,7 @@ from benchmarks.load import Order
 from benchmarks.result import Figure, Options, Plot, Result
 from benchmarks.rig import Rig, running
 from benchmarks.sent import make_batches
-from benchmarks.worker import started
+from benchmarks.worker import peak_mib, started
 from webhook.commands import listen
 
 TITLE = "how much memory do the processes take, and how soon are they ready?"
@@ -24,12 +22,17 @@ _MOST_MIB: Final = 120e6 / 2**20
 """120 MB."""
 _READY_SECONDS: Final = 2.0
 _PATIENCE_SECONDS: Final = 30.0
-RUN, WEBHOOK, IDLE = "outbox run, {rows:,} rows waiting", "outbox webhook, 200 connections", "outbox run, idle"
+RUN, WEBHOOK, IDLE = (
+    "outbox run, {rows:,} rows waiting",
+    "outbox webhook, 200 connections, then over capacity",
+    "outbox run, idle",
+)
 
 _NOTE = (
     "`outbox run` is ready when its first request reaches the simulator, `outbox webhook` when `/readyz` answers 200, both "
-    "counted from the start of the process. Memory is the most that was resident in {seconds:g} seconds of work. Idle calls "
-    "are those of all jobs: {calls}."
+    "counted from the start of the process. Memory is the most that was resident since then, with {seconds:g} seconds of work "
+    "(the webhook app: callbacks about one recipient each, then as long some about 500, again at once when it answers 429). "
+    "Idle calls are those of all jobs: {calls}."
 )
 _CALLS = "select funcname, calls from pg_stat_user_functions where schemaname = 'public' and funcname like 'outbox\\_%'"
 
@@ -88,9 +91,8 @@ def _scheduler_at_work(rig: Rig, seconds: float) -> Used:
         _until(lambda: rig.simulator.summary().requests.get("send", 0) > 0)
         ready = monotonic() - began
         when_ready = psutil.Process(process.pid).memory_info().rss / 2**20
-        with _peak(psutil.Process(process.pid)) as peak:
-            sleep(seconds)
-    return Used(ready, when_ready, peak())
+        sleep(seconds)
+        return Used(ready, when_ready, peak_mib(process.pid))
 
 
 def _webhook_at_work(rig: Rig, seconds: float) -> Used:
@@ -104,9 +106,9 @@ def _webhook_at_work(rig: Rig, seconds: float) -> Used:
         _until(lambda: _is_ready(port))
         ready = monotonic() - began
         when_ready = psutil.Process(process.pid).memory_info().rss / 2**20
-        with _peak(psutil.Process(process.pid)) as peak:
-            fire(Order(port, DELIVERY, SECRET, bodies, 200, seconds))
-    return Used(ready, when_ready, peak())
+        fire(Order(port, DELIVERY, SECRET, bodies, 200, seconds))
+        fire(Order(port, DELIVERY, SECRET, [batch.full_report() for batch in batches], 100, seconds, again=True))
+        return Used(ready, when_ready, peak_mib(process.pid))
 
 
 def _idle_calls(rig: Rig, seconds: float) -> dict[str, int]:
@@ -125,25 +127,6 @@ def _idle_calls(rig: Rig, seconds: float) -> dict[str, int]:
 
 def _calls(rig: Rig) -> dict[str, int]:
     return {str(name): int(str(calls)) for name, calls in rig.db.execute(_CALLS)}
-
-
-@contextmanager
-def _peak(process: psutil.Process) -> Iterator[Callable[[], float]]:
-    """Look at the process's memory often. Gives a function that says, in MiB, what the most was."""
-    most, done = 0.0, threading.Event()
-
-    def look() -> None:
-        nonlocal most
-        while not done.wait(0.05):
-            most = max(most, process.memory_info().rss / 2**20)
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield lambda: most
-    finally:
-        done.set()
-        looking.join()
 
 
 def _is_ready(port: int) -> bool:

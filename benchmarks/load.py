@@ -11,8 +11,7 @@ starts, and of an answer no more than its status and length.
 import asyncio
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
 from typing import cast
 
 import msgspec
@@ -25,7 +24,10 @@ _LENGTH = b"content-length: "
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to send where: every body once at most, in order, for at most ``seconds``."""
+    """What to send where: every body once at most, in order, for at most ``seconds``.
+
+    With ``again`` a body that is answered with 429 is sent once more, after the others and without a pause.
+    """
 
     port: int
     path: str
@@ -33,6 +35,7 @@ class Order(msgspec.Struct, frozen=True):
     bodies: list[str]
     connections: int
     seconds: float
+    again: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -52,9 +55,10 @@ class Outcome(msgspec.Struct, frozen=True):
 class _Run:
     """What the connections share: the requests still to make and what has been answered."""
 
-    def __init__(self, requests: list[bytes], *, until: float) -> None:
+    def __init__(self, requests: list[bytes], *, until: float, again: bool) -> None:
         self.requests = requests
-        self.numbers: Iterator[int] = iter(range(len(requests)))
+        self.numbers = deque(range(len(requests)))
+        self.again = again
         self.until = until
         self.statuses: Counter[int] = Counter()
         self.acknowledged: list[int] = []
@@ -62,7 +66,7 @@ class _Run:
         self.broken = 0
 
     def next(self) -> int | None:
-        return next(self.numbers, None) if time.perf_counter() < self.until else None
+        return self.numbers.popleft() if self.numbers and time.perf_counter() < self.until else None
 
 
 class _Connection(asyncio.Protocol):
@@ -107,6 +111,8 @@ class _Connection(asyncio.Protocol):
         run.statuses[status] += 1
         if status == 204 and self._number is not None:
             run.acknowledged.append(self._number)
+        elif status == 429 and run.again and self._number is not None:
+            run.numbers.append(self._number)
 
 
 def _length(head: bytes) -> int:
@@ -130,7 +136,7 @@ def _request(order: Order, body: str) -> bytes:
 async def fire(order: Order) -> Outcome:
     """Carry out the order."""
     requests = [_request(order, body) for body in order.bodies]
-    run = _Run(requests, until=float("inf"))
+    run = _Run(requests, until=float("inf"), again=order.again)
     loop = asyncio.get_running_loop()
     connections = [
         (await loop.create_connection(lambda: _Connection(run), "127.0.0.1", order.port))[1] for _ in range(order.connections)

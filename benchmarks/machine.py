@@ -38,7 +38,7 @@ def describe() -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         load=round(os.getloadavg()[0], 1),
         versions=dict(_versions()),
-        commit=_first_line(["git", "rev-parse", "--short", "HEAD"], cwd=binaries.REPOSITORY),
+        commit=_first_line(["git", "describe", "--always", "--dirty=, changed since"], cwd=binaries.REPOSITORY),
     )
 
 

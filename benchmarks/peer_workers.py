@@ -29,7 +29,7 @@ TOKEN = os.environ["SINCH_API_TOKEN"]
 SENDER = os.environ["SINCH_FROM_NUMBER"]
 
 AT_ONCE = 50
-"""Jobs a library works on at once. More made neither of them faster."""
+"""Jobs a library works on at once."""
 
 RECORD = "update peers.messages set status = 'sent', batch_id = $2, sent_at = now() where id = any ($1)"
 

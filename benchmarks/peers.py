@@ -52,11 +52,11 @@ _PROCRASTINATE_JOBS = (
 )
 _NOTE = (
     "Each sends the same messages to the same simulator and keeps the batch id in the message's row; getting the messages into "
-    "a queue is not counted. All use the same PostgreSQL: ours through Supabase Lite, with every promise kept, the others "
-    "directly with asyncpg (Procrastinate: psycopg, its own driver), aiohttp and uvloop. The libraries send one message a "
-    "request and work on 50 at once (PgQueuer with up to 200 tasks). The bare SQL claims 1000 rows, posts them and marks them, "
-    "two such at a time: no attempt is written down, so it sends twice or never after any interruption. Through the API its "
-    "two statements are functions, and four are under way."
+    "a queue is not counted. All use the same PostgreSQL: ours (its dispatcher) through Supabase Lite, with every promise "
+    "kept, the others directly with asyncpg (Procrastinate: psycopg, its own driver), aiohttp and uvloop. The libraries send "
+    "one message a request and work on 50 at once (PgQueuer with up to 200 tasks). The bare SQL claims 1000 rows, posts them "
+    "and marks them, two such at a time: no attempt is written down, so it sends twice or never after any interruption. "
+    "Through the API its two statements are functions, and four are under way."
 )
 
 

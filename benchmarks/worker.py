@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 _END_SECONDS: Final = 15.0
@@ -21,7 +22,11 @@ def started(arguments: Sequence[str], environment: Mapping[str, str], **how: Any
             yield process
         finally:
             process.terminate()
-            process.wait(_END_SECONDS)
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,14 @@ def ready(module: str, *arguments: str, environment: Mapping[str, str]) -> Itera
         worker = Worker(process)
         worker.listen()
         yield worker
+
+
+def peak_mib(pid: int) -> float:
+    """The most that was resident since the program began; `getrusage` would count what the process it was forked from held."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        raise SystemExit("the most memory a process held is read from /proc/<process>/status, which only Linux has")
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:")) / 1024
 
 
 def say(**what: Any) -> None:

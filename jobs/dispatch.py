@@ -28,6 +28,8 @@ _IN_A_PAIR: Final = _IN_FLIGHT // 4
 """Requests that each of two claims under way may bring: with half the places taken they fill the other half."""
 _URGENT: Final = 2
 """Places beyond those that rows more urgent than the default may take, or a code waits for a campaign at a slow provider."""
+_AFTER_NOTICE_SECONDS: Final = 0.04
+"""At least so long after another claim, while all places are taken: a burst of notices is no burst of calls."""
 _MOST_ROWS: Final = 2000
 """Rows a claim looks at: a call for two full requests, and an urgent row that comes meanwhile waits for a moment only."""
 _TELL_AGAIN_SECONDS: Final = 5.0
@@ -152,10 +154,15 @@ class Dispatcher:
         return len(self._claims.under_way) < self._at_once and self._load <= _IN_FLIGHT * _SMALL // 2
 
     def _looks_for_urgent(self, now: float) -> bool:
-        """When others hold the places: at a notice, and as often as a poll would come."""
-        if self._has_room() or self._claims.under_way or now < self._not_before or self._places_for_urgent <= 0:
+        """When others hold the places."""
+        if self._has_room() or self._claims.under_way or self._places_for_urgent <= 0:
             return False
-        return self._noticed.is_set() or now >= self._asked_at + self.interval
+        return now >= max(self._not_before, self._urgent_at)
+
+    @property
+    def _urgent_at(self) -> float:
+        """Soon after a notice, of which an app that inserts row by row sends many, and as often as a poll would come."""
+        return self._asked_at + (_AFTER_NOTICE_SECONDS if self._noticed.is_set() else self.interval)
 
     @property
     def _places_for_urgent(self) -> int:
@@ -178,7 +185,7 @@ class Dispatcher:
 
     async def _something_to_do(self, now: float) -> None:
         """Wait for an answer, a request's end or a notice, or until a claim may be made that could not be made ``now``."""
-        rest = min((at - now for at in (self._not_before, self._asked_at + self.interval) if at > now), default=None)
+        rest = min((at - now for at in (self._not_before, self._urgent_at) if at > now), default=None)
         notice = asyncio.ensure_future(self._noticed.wait())
         pending: set[asyncio.Future[Any]] = {*self._claims.under_way, *self._open}
         if not self._noticed.is_set():
@@ -193,7 +200,8 @@ class Dispatcher:
 
     def _take(self, asked: Asked, claim: Claim) -> None:
         self._start(claim.dispatches, since=asked.since)
-        self._say(claim)
+        if claim.paused is not None or not asked.urgent_only:
+            self._say(claim)
         self._tell_the_others(claim)
         if asked.urgent_only:
             if claim.more and claim.dispatches:

@@ -23,14 +23,21 @@ def file() -> Path | None:
     path = Path(".env" if named is None else named)
     if named == "" or (named is None and not path.is_file()):
         return None
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{_called(path, named)} is no file, and it has to be read twice")
     try:
         with path.open(encoding="utf-8") as lines:
             for line in parse_stream(lines):
                 if line.error:
                     raise ValueError(f"{path}, line {line.original.line}: is not of the form NAME=value")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{FILE}: {path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise ValueError(f"{_called(path, named)} cannot be read: {why}") from None
     return path
+
+
+def _called(path: Path, named: str | None) -> str:
+    return str(path) if named is None else f"{FILE}: {path}"
 
 
 def warn_of_misspelled(known: Collection[str]) -> None:

@@ -1,6 +1,7 @@
 """`outbox webhook`: the webhook app as a process of its own."""
 
 import asyncio
+import errno
 import gc
 import signal
 import socket
@@ -39,7 +40,8 @@ def webhook(
     try:
         listener = listen(host, port)
     except OSError as error:
-        typer.echo(f"outbox: --port: cannot listen on {host}:{port}: {error.strerror or error}", err=True)
+        option = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "--port"
+        typer.echo(f"outbox: {option}: cannot listen on {host}:{port}: {error.strerror or error}", err=True)
         raise typer.Exit(2) from None
     serve(access, project, listener)
 

@@ -78,7 +78,9 @@ def psql_command(
         "PGHOST": server["host"], "PGPORT": server["port"], "PGUSER": server["user"], "PGPASSWORD": server["password"],
         "PGDATABASE": server["dbname"], "PGSSLMODE": server["sslmode"],
     }  # fmt: skip
-    environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
+    # Nothing of what leads libpq elsewhere, such as PGSERVICE or PGHOSTADDR.
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment = others | {name: str(value) for name, value in place.items()}
     os.execve(program, ["psql", *(arguments or [])], environment)  # noqa: S606  psql is to have the terminal
 
 

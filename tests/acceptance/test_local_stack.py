@@ -99,11 +99,14 @@ def test_up_prints_the_settings_and_nothing_else_once_the_api_answers(data_dir: 
     assert answer == ("off", 0)
 
 
-def test_psql_runs_sql_in_it_as_the_role_of_a_projects_editor(data_dir: Path) -> None:
+def test_psql_runs_sql_in_it_as_the_role_of_a_projects_editor(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the environment names another database."""
     nothing_runs = outbox_local("psql", "--data-dir", data_dir, "-c", "select 1")
     assert nothing_runs.returncode == 1
     assert "outbox local up" in complaint(nothing_runs)
     start(data_dir)
+    monkeypatch.setenv("PGSERVICE", "production")
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.9")
 
     done = outbox_local("psql", "--data-dir", data_dir, "-At", "-c", "select current_user, count(*) from public.outbox")
 

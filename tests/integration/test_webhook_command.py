@@ -62,21 +62,32 @@ def test_a_missing_setting_is_one_line_that_names_it(missing: str, tmp_path: Pat
     assert ended.stdout == ""
 
 
+def refused(tmp_path: Path, *options: str) -> str:
+    ended = subprocess.run(
+        [*COMMAND, *options],
+        env=environment(tmp_path, **COMPLETE),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    return ended.stderr
+
+
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
-        ended = subprocess.run(
-            [*COMMAND, "--port", port],
-            env=environment(tmp_path, **COMPLETE),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        said = refused(tmp_path, "--port", port)
 
-    assert ended.returncode == 2
-    assert ended.stderr == f"outbox: --port: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert said == f"outbox: --port: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_host_that_is_not_this_machines_is_named(tmp_path: Path) -> None:
+    said = refused(tmp_path, "--port", "0", "--host", "192.0.2.1")
+
+    assert said == "outbox: --host: cannot listen on 192.0.2.1:0: Cannot assign requested address\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

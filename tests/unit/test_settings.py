@@ -1,5 +1,6 @@
 """What the environment may say, and that the README says the same."""
 
+import os
 import re
 from pathlib import Path
 
@@ -232,6 +233,10 @@ def test_another_file_may_be_named_or_none(environment: pytest.MonkeyPatch, tmp_
     assert settings.load(EngineSettings).lease_seconds == 8
     environment.setenv("OUTBOX_ENV_FILE", "")
     assert settings.load(EngineSettings).lease_seconds == 30
+    os.mkfifo(tmp_path / "pipe")
+    environment.setenv("OUTBOX_ENV_FILE", "pipe")
+    with pytest.raises(SettingsError, match=r"^OUTBOX_ENV_FILE: pipe is no file"):
+        load_all()
     environment.setenv("OUTBOX_ENV_FILE", "gone")
     with pytest.raises(SettingsError, match=r"^OUTBOX_ENV_FILE: gone cannot be read: No such file"):
         settings.load(EngineSettings)
