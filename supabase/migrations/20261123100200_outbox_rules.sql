@@ -126,7 +126,8 @@ begin
 end
 $$;
 
--- The only change an app may make is to cancel. What that does depends on how far the row is: too late, it does nothing.
+-- The only change an app may make is to cancel. What that does depends on how far the row is: too late, it does nothing. The same goes for
+-- an owner's functions and for whoever types into an SQL editor: the engine, which has the same role, never changes a status alone.
 create function outbox_engine.before_app_update() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -145,29 +146,38 @@ begin
   else
     new.status := old.status;
   end if;
+  if current_user not in ('anon', 'authenticated', 'service_role') then
+    perform outbox_engine.note_cancel_request(old, new);
+  end if;
   return new;
 end
 $$;
 
--- Writes an app's wish to cancel into the trail, also the one that came too late: whatever an app updates, it is that. What the
--- engine and operators cancel they write down themselves.
+-- Writes a wish to cancel into the trail, also the one that came too late. What the engine and operators cancel they write down themselves.
+create function outbox_engine.note_cancel_request(was public.outbox, is_now public.outbox) returns void
+language sql set search_path = ''
+as $$
+  insert into public.outbox_events (outbox_id, at, source, event, status)
+  values (
+    is_now.id,
+    case when is_now.cancel_requested_at is distinct from was.cancel_requested_at
+      then is_now.cancel_requested_at else outbox_engine.now() end,
+    'app',
+    case
+      when is_now.status = 'cancelled' and was.status <> 'cancelled' then 'cancelled'
+      when is_now.status = 'sending' then 'cancel_requested'
+      else 'cancel_too_late'
+    end,
+    is_now.status
+  )
+$$;
+
+-- For the API's roles, which may not write into the trail: whatever they update, it is a wish to cancel.
 create function outbox_engine.after_cancel_request() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  insert into public.outbox_events (outbox_id, at, source, event, status)
-  values (
-    new.id,
-    case when new.cancel_requested_at is distinct from old.cancel_requested_at
-      then new.cancel_requested_at else outbox_engine.now() end,
-    'app',
-    case
-      when new.status = 'cancelled' and old.status <> 'cancelled' then 'cancelled'
-      when new.status = 'sending' then 'cancel_requested'
-      else 'cancel_too_late'
-    end,
-    new.status
-  );
+  perform outbox_engine.note_cancel_request(old, new);
   return null;
 end
 $$;
@@ -188,7 +198,9 @@ create trigger outbox_1_app_insert before insert on public.outbox for each row
 create trigger outbox_2_insert before insert on public.outbox for each row
   execute function outbox_engine.before_insert();
 create trigger outbox_3_app_update before update on public.outbox for each row
-  when (current_user in ('anon', 'authenticated', 'service_role'))
+  when (current_user in ('anon', 'authenticated', 'service_role') or new.status <> old.status
+    and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank, new.finalized_at)
+      is not distinct from (old.queue, old.dispatch_id, old.batch_id, old.reported_rank, old.finalized_at))
   execute function outbox_engine.before_app_update();
 create trigger outbox_4_cancel_request after update on public.outbox for each row
   when (current_user in ('anon', 'authenticated', 'service_role'))

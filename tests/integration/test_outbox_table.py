@@ -221,13 +221,65 @@ def test_an_app_may_cancel_what_waits(server_app: Client) -> None:
 )
 def test_the_trail_says_what_an_apps_cancel_did(server_app: Client, db: Connection, status: str, event: str) -> None:
     row = insert(server_app)
-    db.execute("update public.outbox set status = %s", [status])
+    bring_to(db, status)
 
     server_app.table("outbox").update({"status": "cancelled"}).eq("id", row["id"]).execute()
 
     assert db.execute("select source, event from public.outbox_events").fetchall() == [("app", event)]
     (left,) = db.execute("select status, cancel_requested_at is not null from public.outbox").fetchall()
     assert left == ("cancelled" if event == "cancelled" else status, event != "cancel_too_late")
+
+
+def bring_to(db: Connection, status: str) -> None:
+    """As the engine would, who changes no status alone."""
+    queue = {"pending": "r", "scheduled": "w"}.get(status)
+    db.execute(
+        "update public.outbox set status = %s, queue = %s,"
+        " finalized_at = case when %s in ('failed', 'delivered') then outbox_engine.now() end",
+        [status, queue, status],
+    )
+
+
+@pytest.mark.parametrize("how", ["typed", "by a function of the app's"])
+@pytest.mark.parametrize(
+    ("status", "event", "left"),
+    [
+        ("pending", "cancelled", ("cancelled", None, True)),
+        ("sending", "cancel_requested", ("sending", None, False)),
+        ("delivered", "cancel_too_late", ("delivered", None, True)),
+    ],
+)
+def test_who_owns_the_tables_cancels_as_an_app_does(
+    stack: LocalStack, db: Connection, how: str, status: str, event: str, left: object
+) -> None:
+    """In an SQL editor or a table browser, whose role is the engine's as well."""
+    cancel = "update public.outbox set status = 'cancelled'"
+    with psycopg.connect(stack.db_url, autocommit=True) as owner:
+        owner.execute("insert into public.outbox (recipient, body) values (%s, 'hello')", [NUMBER])
+        bring_to(db, status)
+        if how == "typed":
+            owner.execute(cancel)
+        else:
+            owner.execute(f"create function public.cancel_all() returns void language sql security definer as $$ {cancel} $$")
+            try:
+                owner.execute("set role service_role")
+                owner.execute("select public.cancel_all()")
+            finally:
+                owner.execute("reset role")
+                owner.execute("drop function public.cancel_all()")
+
+    assert db.execute("select source, event from public.outbox_events").fetchall() == [("app", event)]
+    assert db.execute("select status, queue, finalized_at is not null from public.outbox").fetchall() == [left]
+
+
+@pytest.mark.parametrize("status", ["pending", "sent", "delivered", "failed"])
+def test_who_owns_the_tables_gives_a_message_no_other_status(stack: LocalStack, db: Connection, status: str) -> None:
+    with psycopg.connect(stack.db_url, autocommit=True) as owner:
+        owner.execute("insert into public.outbox (recipient, body) values (%s, 'hello')", [NUMBER])
+        bring_to(db, "sending")
+
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="is written by the engine"):
+            owner.execute("update public.outbox set status = %s", [status])
 
 
 def test_an_app_cannot_delete(server_app: Client) -> None:
