@@ -40,6 +40,11 @@ def _called(path: Path, named: str | None) -> str:
     return str(path) if named is None else f"{FILE}: {path}"
 
 
+def misspelled(name: str, known: Collection[str]) -> str | None:
+    """A name that is set, is none of the ``known``, and looks much like this one, which is not set."""
+    return next(iter(get_close_matches(name, {*os.environ, *_names_in(file())} - {*known}, 1, _ALIKE)), None)
+
+
 def warn_of_misspelled(known: Collection[str]) -> None:
     """Log names that are set, mean nothing, and look much like one of the ``known``."""
     for name in sorted({*os.environ, *_names_in(file())} - {*known}):

@@ -53,7 +53,8 @@ def _one_line(group: type[BaseSettings], error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     name = _env_name(group, str(first["loc"][0])) if first["loc"] else ""
     if first["type"] == "missing":
-        return f"{name} is not set: {_description(group, name)}"
+        misspelled = environment.misspelled(name, names())
+        return f"{name} is not set{f', but {misspelled} is' if misspelled else ''}: {_description(group, name)}"
     if "error" in first.get("ctx", {}):
         reason = str(first["ctx"]["error"])
     else:

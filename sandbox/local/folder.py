@@ -16,6 +16,7 @@ from sandbox.local.processes import Identity
 from sandbox.local.settings import Settings, read_settings, write_private, write_settings
 
 _WRITING_SECONDS = 2.0
+_REMOVING_SECONDS = 5.0
 _OURS = frozenset(
     {
         "lock",
@@ -77,7 +78,13 @@ class DataFolder:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove it with all that is in it. Again, where an initdb that was just broken off is still writing into it."""
+
+        def is_gone() -> bool:
+            shutil.rmtree(self.path, ignore_errors=True)
+            return not self.path.exists()
+
+        processes.wait_until(is_gone, _REMOVING_SECONDS)
 
     @contextmanager
     def held(self) -> Iterator[bool]:

@@ -117,6 +117,9 @@ class LocalStack:
         if self._client is not None:
             self._client.stop()
             self._client = None
+        if self._options.temporary:
+            # The supervisor does this as well, unless it was stopped before it had begun.
+            DataFolder(self.data_dir).remove()
 
     @property
     def access(self) -> Access:

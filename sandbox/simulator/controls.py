@@ -137,13 +137,13 @@ async def _behave_otherwise(world: World, request: Request) -> Response:
     """Change the fields that are given."""
     given = await _body(request, dict[str, msgspec.Raw])
     fields = {**msgspec.json.decode(msgspec.json.encode(world.behaviour), type=dict[str, msgspec.Raw]), **given}
-    world.behave(msgspec.json.decode(msgspec.json.encode(fields), type=Behaviour))
+    world.behave(msgspec.json.decode(msgspec.json.encode(fields), type=Behaviour), anew="requests" in given)
     return await _behaviour(world, request)
 
 
 async def _add_fault(world: World, request: Request) -> Response:
     fault = await _body(request, Fault)
-    world.behave(msgspec.structs.replace(world.behaviour, requests=(*world.behaviour.requests, fault)))
+    world.behave(msgspec.structs.replace(world.behaviour, requests=(*world.behaviour.requests, fault)), anew=False)
     return await _behaviour(world, request)
 
 

@@ -1,5 +1,6 @@
 """Which fault strikes a request. Chances are drawn from the seed, so that the same requests meet the same faults again."""
 
+from collections.abc import Sequence
 from random import Random
 
 from sandbox.simulator.behaviour import Behaviour, Fault
@@ -7,12 +8,12 @@ from sandbox.simulator.http import Call
 
 
 class Faults:
-    """The faults in force, and how often each has struck."""
+    """The faults in force, and how often each has struck: the first of them so often already, the others not yet."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, struck: Sequence[int] = ()) -> None:
         self._faults = behaviour.requests
         self._random = Random(behaviour.seed)
-        self.struck = [0] * len(self._faults)
+        self.struck = [*struck, *[0] * (len(self._faults) - len(struck))]
 
     def choose(self, call: Call) -> Fault | None:
         """The first fault that applies to this request, which counts as having struck."""

@@ -1,9 +1,9 @@
 """``GET /_sim``: what the controls do, each with an example to copy, and the numbers that come to a bad end."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, get_args
 
-from sandbox.simulator.behaviour import Behaviour, Rule
+from sandbox.simulator.behaviour import Behaviour, Kind, Rule
 
 EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
     ("GET", "", "this page", None),
@@ -39,9 +39,19 @@ EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
 """Method, path under ``/_sim``, what it does, and a body."""
 
 
+_FAULTS = (
+    'A fault\'s effect is "answer" (with "status", such as 503), "hang" for so many "seconds", "reset", "cut" (half an',
+    'answer) or "delay".',
+    f'It strikes requests "on" {", ".join(get_args(Kind))}; "accept" has the request taken all the same.',
+    '"contains", "probability" and "times" narrow it down; the first that applies strikes.',
+)
+
+
 def guide(base: str, behaviour: Behaviour) -> str:
     """The page, for a simulator whose controls are under ``base``."""
-    return "\n".join([*_routes(base), "", "Numbers that end in", *_numbers(behaviour.rules), "All others are delivered.", ""])
+    return "\n".join(
+        [*_routes(base), "", *_FAULTS, "", "Numbers that end in", *_numbers(behaviour.rules), "All others are delivered.", ""]
+    )
 
 
 def _routes(base: str) -> Iterator[str]:

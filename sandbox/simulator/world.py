@@ -33,13 +33,14 @@ class World:
         self._changed = asyncio.Event()
         self._ordinals = 0
         self._ids = Random()
+        self.faults = Faults(behaviour)
         self.behave(behaviour)
 
-    def behave(self, behaviour: Behaviour) -> None:
-        """Behave like this from now on. What was accepted before keeps the life it had."""
+    def behave(self, behaviour: Behaviour, *, anew: bool = True) -> None:
+        """Behave like this from now on; not ``anew``, faults that have struck stay spent. What was accepted keeps its life."""
         self.behaviour = behaviour
         self.callbacks.behaviour = behaviour
-        self.faults = Faults(behaviour)
+        self.faults = Faults(behaviour, () if anew else self.faults.struck)
         self.rules = RuleBook(behaviour)
         self.random = Random(behaviour.seed)
 

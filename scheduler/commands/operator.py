@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,7 +122,12 @@ def agreed(question: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise NobodyToAsk(f"{question} There is no terminal to ask at: --yes agrees")
-    return typer.confirm(question, err=True)
+    # The event loop takes Ctrl-C for itself, and does not turn while somebody is asked.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm(question, err=True)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

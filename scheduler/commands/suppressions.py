@@ -1,6 +1,7 @@
 """`outbox suppressions`: the list of numbers that get no messages, from and to CSV files."""
 
 import csv
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,9 @@ def export_list(
     if as_json and file is None:
         raise typer.BadParameter("--json says how many numbers went into a file: name one")
 
+    if file is not None:
+        _check_writable(file)
+
     async def work(operating: Operating) -> int:
         if file is None:
             await _export(operating, sys.stdout)
@@ -126,6 +130,11 @@ def _written_whole(file: Path) -> Iterator[IO[str]]:
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _check_writable(file: Path) -> None:
+    if not file.name or file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK):
+        raise typer.BadParameter(f"{file}: no file can be written there")
 
 
 def _read(file: Path, reason: str) -> Reading:

@@ -22,6 +22,16 @@ from tests.acceptance.xms import ONE, SENDER, TWO, instant, refused, send
 
 
 class TestRequestFaults:
+    def test_another_fault_leaves_what_has_struck_spent(self, sim: Control, api: httpx.Client) -> None:
+        sim.add(faults.unavailable_page(times=1))
+        assert api.post("/batches", json={"to": [ONE], "from": SENDER, "body": "x"}).status_code == 503
+
+        sim.add(faults.throttle(times=1))
+        sim.change(latency=0.0)
+
+        assert api.post("/batches", json={"to": [ONE], "from": SENDER, "body": "x"}).status_code == 429
+        send(api)
+
     @pytest.mark.parametrize(
         ("fault", "error", "accepted"),
         [

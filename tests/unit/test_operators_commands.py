@@ -1,7 +1,10 @@
 """What the operator's commands say before they ask anybody: usage, settings, times, files."""
 
+import asyncio
 import csv
 import io
+import signal
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +18,7 @@ from jobs.gateway.operating import Suppression
 from jobs.opt_outs import NotAList
 from scheduler.cli import run_command_line
 from scheduler.commands import times
+from scheduler.commands.operator import agreed
 
 COMMANDS = [["status"], ["retry", "1"], ["cancel", "1"], ["pause", "--plan", "p"], ["resume"], ["trace", "1"]]
 
@@ -32,6 +36,31 @@ def test_a_missing_setting_ends_a_command_with_two_and_one_line(
     assert (code, said.out) == (2, "")
     assert "SUPABASE_SECRET_KEY" in said.err
     assert len(said.err.splitlines()) == 1
+
+
+def test_ctrl_c_ends_a_question_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop would keep it until the question is answered."""
+
+    def ask(*_: object, **__: object) -> bool:
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the question stands")
+
+    async def work() -> None:
+        agreed("Really?", yes=False)
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(typer, "confirm", ask)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(work())
+
+
+@pytest.mark.parametrize("file", [".", "/", "no such folder/list.csv"])
+def test_a_list_that_cannot_be_written_is_said_before_anything_is_asked(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run_command_line(["suppressions", "export", file])
+
+    assert code == 2
+    assert f"{file}: no file can be written there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,14 @@ def test_a_line_of_the_file_that_cannot_be_read_is_named_and_not_shown(
         settings.load(EngineSettings)
 
 
+def test_a_missing_setting_whose_name_is_misspelled_says_so(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("SUPABASE_SECRET_KEY")
+    environment.setenv("SUPABASE_SECERT_KEY", "sb_secret_y")
+
+    with pytest.raises(SettingsError, match=r"^SUPABASE_SECRET_KEY is not set, but SUPABASE_SECERT_KEY is: "):
+        load_all()
+
+
 def test_a_misspelled_name_is_told_wherever_it_stands_and_no_other(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("ALOWED_COUNTRIES=US\nSUPABASE_DB_URL=x\nMY_OWN=1\n", encoding="utf-8")
     environment.setenv("SINCH_REIGON", "us")
