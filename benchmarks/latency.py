@@ -23,7 +23,8 @@ _NOTE = (
     f"{PER_SECOND} inserts a second, one row each, at an even pace, counted from before the insert until the simulator took "
     "the request, without the time it then took to answer; with a time of its own from that time. Urgent rows have priority 0, "
     "the {campaign:,} rows of the campaign 200 and one text, sent as fast as this machine can. Only rows inserted while rows "
-    "of the campaign were waiting count."
+    "of the campaign were waiting count. Each statement that inserts sends one notice, however many its rows: an app that "
+    "inserts one by one sends as many as it inserts."
 )
 
 

@@ -199,8 +199,8 @@ create trigger outbox_2_insert before insert on public.outbox for each row
   execute function outbox_engine.before_insert();
 create trigger outbox_3_app_update before update on public.outbox for each row
   when (current_user in ('anon', 'authenticated', 'service_role') or new.status <> old.status
-    and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank, new.finalized_at)
-      is not distinct from (old.queue, old.dispatch_id, old.batch_id, old.reported_rank, old.finalized_at))
+    and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank, new.status_code, new.error, new.finalized_at)
+      is not distinct from (old.queue, old.dispatch_id, old.batch_id, old.reported_rank, old.status_code, old.error, old.finalized_at))
   execute function outbox_engine.before_app_update();
 create trigger outbox_4_cancel_request after update on public.outbox for each row
   when (current_user in ('anon', 'authenticated', 'service_role'))

@@ -106,7 +106,7 @@ async def test_the_status_shows_the_backlog_pauses_and_figures(outbox: Operator,
 async def test_retry_says_what_became_of_each_and_fails_if_any_was_refused(
     outbox: Operator, failed: list[int], db: Connection
 ) -> None:
-    db.execute("update public.outbox set status = 'delivered' where id = %s", [failed[1]])
+    db.execute("update public.outbox set status = 'delivered', reported_rank = 10 where id = %s", [failed[1]])
 
     ran = outbox("retry", *failed)
 
@@ -280,7 +280,7 @@ def test_what_came_of_a_list_is_told_as_json_too(outbox: Operator, db: Connectio
 def test_many_outcomes_are_told_by_what_they_have_in_common_and_brackets_stay(outbox: Operator, db: Connection) -> None:
     ids = insert(db, 30)
     db.execute("update public.outbox set status = 'failed', error = 'refused [to]: no', finalized_at = now(), queue = null")
-    db.execute("update public.outbox set status = 'delivered' where id <= %s", [ids[3]])
+    db.execute("update public.outbox set status = 'delivered', reported_rank = 10 where id <= %s", [ids[3]])
 
     ran = outbox("retry", *ids)
     trace = outbox("trace", ids[0])
