@@ -35,7 +35,7 @@ def _drain(rig: Rig, *, says_calls: bool) -> None:
     claims, acceptances = _of(calls, "outbox_claim"), _of(calls, "outbox_accept")
     print(
         f"{MESSAGES / seconds:,.0f} messages a second, {seconds * 1000:.0f} ms, a claim under way in "
-        f"{_covered(claims) / seconds:.0%} of them, an acceptance in {_covered(acceptances) / seconds:.0%}, "
+        f"{covered(claims) / seconds:.0%} of them, an acceptance in {covered(acceptances) / seconds:.0%}, "
         f"both in {_both(claims, acceptances) / seconds:.0%}; {sum(gauge.cpu.values()) / seconds:.2f} cores busy"
     )
 
@@ -44,7 +44,7 @@ def _of(calls: Iterable[Call], name: str) -> list[Call]:
     return sorted((call for call in calls if call[0] == name), key=lambda call: call[1])
 
 
-def _covered(calls: Sequence[Call]) -> float:
+def covered(calls: Sequence[Call]) -> float:
     """Seconds in which at least one of these was under way."""
     seconds = until = 0.0
     for _, began, ended in calls:
@@ -54,7 +54,7 @@ def _covered(calls: Sequence[Call]) -> float:
 
 
 def _both(some: Sequence[Call], others: Sequence[Call]) -> float:
-    return _covered(some) + _covered(others) - _covered(sorted([*some, *others], key=lambda call: call[1]))
+    return covered(some) + covered(others) - covered(sorted([*some, *others], key=lambda call: call[1]))
 
 
 if __name__ == "__main__":

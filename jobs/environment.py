@@ -23,8 +23,8 @@ def file() -> Path | None:
     path = Path(".env" if named is None else named)
     if named == "" or (named is None and not path.is_file()):
         return None
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{_called(path, named)} is no file, and it has to be read twice")
+    if path.is_fifo():
+        raise ValueError(f"{_called(path, named)} is a pipe, and it has to be read twice")
     try:
         with path.open(encoding="utf-8") as lines:
             for line in parse_stream(lines):

@@ -17,9 +17,10 @@ log = structlog.get_logger()
 
 _DISPATCHES_AT_ONCE: Final = 200
 _REPORTS_A_CALL: Final = 1000
-_MOST_UNANSWERED: Final = 20
-"""So many questions in a row without one answer, and the provider is taken to answer none."""
-_Question = tuple[Callable[[], Awaitable[None]], list[str]]
+_MOST_UNANSWERED: Final = 3
+"""After so many questions in a row without an answer, each of which may take a deadline, it is left for another time."""
+_Question = tuple[Callable[[], Awaitable[bool]], list[str]]
+"""Asks, and says whether the answer was whole; and the batches it is about."""
 
 
 class Reconciliation:
@@ -38,6 +39,7 @@ class Reconciliation:
         self._plan = plan
         self._reach = reach
         self._deadline = settings.lease_seconds / 3
+        self._first = 0
 
     async def tick(self) -> None:
         try:
@@ -53,34 +55,38 @@ class Reconciliation:
         """Ask for some of what is missing. True where more is due."""
         asks = await self._gateway.claim_asks(self._plan, limit=_DISPATCHES_AT_ONCE)
         questions: list[_Question] = [(partial(self._ask_for, batch_id), [batch_id]) for batch_id in asks.batches]
+        # From another one each time, or the same few without an answer would be the first for ever.
+        self._first = (self._first + _MOST_UNANSWERED) % max(len(questions), 1)
+        questions = questions[self._first :] + questions[: self._first]
         if asks.feed is not None:
             questions.insert(0, (partial(self._read_feed, asks.feed), list(asks.by_feed)))
         await self._go_through(questions)
         return asks.more
 
     async def _go_through(self, questions: Sequence[_Question]) -> None:
-        """Ask each. One that has no answer keeps none behind it waiting, as long as the provider answers any."""
+        """Ask each. One that has no answer keeps none behind it waiting, as long as the provider answers others."""
         unanswered: list[tuple[ProviderError, list[str]]] = []
-        answered = False
+        answered, in_a_row = False, 0
         stop: Exception | None = None
         for ask, batches in questions:
             try:
-                await ask()
+                is_whole = await ask()
             except _OutOfRequests as error:
                 stop = error
             except ProviderError as error:
                 unanswered.append((error, batches))
-                if not error.is_about_the_question or (not answered and len(unanswered) == _MOST_UNANSWERED):
+                in_a_row += 1
+                if not error.is_about_the_question or in_a_row == _MOST_UNANSWERED:
                     stop = error
             else:
-                answered = True
-                await self._gateway.finish_asks(self._plan, batches)
+                answered, in_a_row = True, 0
+                await self._gateway.finish_asks(self._plan, batches, answered=is_whole)
             if stop is not None:
                 break
         if unanswered and not answered:
             stop = unanswered[-1][0]
         elif answered:
-            await self._leave_for_later((error, batches) for error, batches in unanswered if error is not stop)
+            await self._leave_for_later((error, batches) for error, batches in unanswered if error.is_about_the_question)
         if stop is not None:
             raise stop
 
@@ -89,7 +95,7 @@ class Reconciliation:
             log.warning("reconcile.unanswered", plan=self._plan.plan, error=error.error, batches=len(batches))
             await self._gateway.finish_asks(self._plan, batches, answered=False)
 
-    async def _read_feed(self, window: Window) -> None:
+    async def _read_feed(self, window: Window) -> bool:
         """To its end, or as far as the share for polling goes: a feed too long for that would else be begun for ever."""
         await self._draw()
         page = 0
@@ -101,18 +107,21 @@ class Reconciliation:
             await self._record(listing.items)
             if listing.unusable:
                 await self._gateway.keep_callbacks(listing.unusable)
-            if listing.last or not await self._gateway.draw_requests(self._plan, "poll"):
-                return
+            if listing.last:
+                return True
+            if not await self._gateway.draw_requests(self._plan, "poll"):
+                return False
             page += 1
 
-    async def _ask_for(self, batch_id: str) -> None:
+    async def _ask_for(self, batch_id: str) -> bool:
         await self._draw()
         reports = await self._provider.batch_reports(batch_id, deadline=self._deadline)
         self._reach.answered(self.name)
         if reports is None:
             log.warning("reconcile.batch_unknown", batch=batch_id)
-            return
+            return True
         await self._record(reports)
+        return True
 
     async def _record(self, reports: Sequence[Report]) -> None:
         for start in range(0, len(reports), _REPORTS_A_CALL):

@@ -92,8 +92,8 @@ class ProviderError(Exception):
 
     @property
     def is_about_the_question(self) -> bool:
-        """Whether the provider did answer, only not this question: another one may fare better."""
-        return self.http_status is not None and self.why not in (Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE)
+        """Whether another question may fare better: this one took too long, or its answer was none."""
+        return self.why not in (Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ as $$
   cross join lateral (
     select case
       when c.schedule = 'reminder' and m.changed_at > oc.created_at
-        and not exists (select from public.outbox_events t where t.outbox_id = o.id and t.event = 'retried')
+        and not exists (
+          select from public.outbox_events t where t.outbox_id = o.id and t.event = 'retried' and t.at >= m.changed_at)
       then outbox_engine.expiry_of(o.send_at, oc.occurs_at, m.event_at)
       else o.expires_at
     end as expires_at

@@ -201,7 +201,8 @@ $$;
 
 -- One of two halves may know more now that the other is decided. Refused alike: the shared part is wrong. Otherwise the fault
 -- is within the refused half, which is halved on, or fails when it is one number. Without a worker, or where the other half was
--- never tried or never judged, its rows go back instead. Nobody is blamed for a request that had others in it, also where those are gone. The plan is held before what belongs to campaigns, as claims do.
+-- never tried or never judged, its rows go back instead. Nobody is blamed for a request that had others in it, also where
+-- those are gone; who is tried alone then, and refused, is as good as a request of one. The plan is held before what belongs to campaigns, as claims do.
 create function outbox_engine.settle_siblings(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql set search_path = ''
 as $$
@@ -210,6 +211,7 @@ declare
   v_parked outbox_engine.dispatches[];
   v_open boolean;
   v_untried boolean;
+  v_is_alone boolean;
   v_half outbox_engine.dispatches;
   v_left integer;
   v_made jsonb := '[]';
@@ -220,8 +222,8 @@ begin
     order by d.parent_id
   loop
     select array_agg(d order by d.lease_token) filter (where d.state = 'parked'), bool_or(d.state in ('claimed', 'doubtful')),
-      bool_or(d.state in ('released', 'returned', 'lost') or d.unjudged)
-    into v_parked, v_open, v_untried
+      bool_or(d.state in ('released', 'returned', 'lost') or d.unjudged), count(*) = 1
+    into v_parked, v_open, v_untried, v_is_alone
     from outbox_engine.dispatches d
     where d.parent_id = v_parent;
     continue when v_open or v_parked is null;
@@ -238,7 +240,9 @@ begin
     end if;
     foreach v_half in array v_parked loop
       v_left := outbox_engine.let_go(v_half.id, v_half.error);
-      if v_left = 1 and v_half.recipients = 1 and not v_untried then
+      if v_left = 1 and v_half.recipients = 1 and v_is_alone then
+        perform outbox_engine.blame_shared(array[v_half]);
+      elsif v_left = 1 and v_half.recipients = 1 and not v_untried then
         perform outbox_engine.fail_rows(v_half.id, v_half.error);
         perform outbox_engine.close_refused(v_half.id);
       elsif p_worker is null or v_untried or v_left = 0 then

@@ -29,7 +29,7 @@ as $$
       status_code = null, finalized_at = p_now
     from outbox_engine.dispatch_members m
     join outbox_engine.dispatches d on d.id = m.dispatch_id
-    where m.dispatch_id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+    where m.dispatch_id = any (p_dispatches) and d.id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
       and o.status in ('sent', 'dispatched') and o.expires_at < p_now - interval '1 day'
       and (p_unasked or d.answered_at > o.expires_at + interval '18 hours' or d.accepted_at < p_now - interval '14 days')
     returning o.id

@@ -175,13 +175,13 @@ begin
   select array_agg(id) into v_silent
   from outbox_engine.plans p
   cross join lateral (
-    select d.id from outbox_engine.dispatches d
+    select d.id, d.accepted_at from outbox_engine.dispatches d
     where d.provider = p.provider and d.plan = p.plan and d.ask_at < p_now - interval '1 day'
-      and (v_settled or d.accepted_at < p_now - interval '14 days')
     order by d.ask_at
     limit p_most
     for update skip locked
-  ) late;
+  ) late
+  where v_settled or late.accepted_at < p_now - interval '14 days';
   if v_silent is not null then
     perform outbox_engine.give_up_reports(v_silent, true, p_now);
     update outbox_engine.dispatches set ask_at = p_now where id = any (v_silent);

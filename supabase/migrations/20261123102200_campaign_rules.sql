@@ -199,9 +199,9 @@ as $$
 $$;
 
 -- Members become known one by one, but a campaign starts with all of them: none may lack a value or a zone then. Those whom others are just
--- adding are waited for, and who adds some now waits.
+-- adding are waited for, a moment long.
 create function outbox_engine.after_campaign_change() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set lock_timeout = '5s'
 as $$
 declare
   v_problem text;
@@ -209,7 +209,11 @@ begin
   if new.status <> 'active' then
     return null;
   end if;
-  perform from public.campaigns where name = new.name for update;
+  begin
+    perform from public.campaigns where name = new.name for update;
+  exception when lock_not_available then
+    perform outbox_engine.refuse(format('somebody is adding members to campaign %L just now', new.name), 'Try again in a moment.');
+  end;
   select outbox_engine.member_problem(t, new.name) into v_problem
   from public.templates t
   where t.name = new.template

@@ -130,7 +130,8 @@ create table outbox_engine.campaign_returns (
 );
 alter table outbox_engine.campaign_returns enable row level security;
 
--- A message that the engine wanted back came back unsent: its time may be used again, and its member may have that time once more.
+-- A message that the engine wanted back came back unsent: its time may be used again, and its member may have that time once more. Not one
+-- that an app or an operator cancelled, whatever it came back for before.
 create function outbox_engine.after_campaign_cancel() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -138,7 +139,8 @@ begin
   with free as (
     update public.campaign_occurrences
     set taken_back = true, reason = coalesce(reason, new.error)
-    where outbox_id = new.id and not taken_back and coalesce(reason, new.error) is not null
+    where outbox_id = new.id and not taken_back
+      and (reason is not null or new.error is not null and new.cancel_requested_at is null)
     returning campaign, external_id
   )
   insert into outbox_engine.campaign_returns (campaign, external_id)

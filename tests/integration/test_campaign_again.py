@@ -191,6 +191,53 @@ async def test_it_does_not_go_after_an_event_that_came_sooner(db: Connection, ri
     assert rows(db, "status, expires_at = '2026-11-24 13:00:30+00'") == [("expired", True)]
 
 
+@pytest.mark.parametrize("by", ["operator", "app"])
+@pytest.mark.parametrize("before", ["throttled", "retried"])
+async def test_one_that_somebody_cancels_before_it_goes_again_is_not_made_anew(
+    db: Connection, rig: Rig, clocks: Clocks, before: str, by: str
+) -> None:
+    campaign(db, offsets=["-1 hour"], late_limit="5 hours")
+    member(db, event_at="2026-11-24 13:00:30+00")
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:00:31+00")
+    dispatch = claim(db)
+    if before == "throttled":
+        refuse(db, dispatch, "throttled")
+    else:
+        refuse(db, dispatch, "shared")
+        assert rows(db) == [("failed",)]
+        db.execute(RETRY)
+
+    if by == "operator":
+        db.execute("select public.outbox_cancel(array_agg(id), false) from public.outbox")
+    else:
+        db.execute("update public.outbox set status = 'cancelled'")
+    clocks.move("1 minute")
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db) == [("cancelled",)]
+
+
+async def test_an_event_that_comes_sooner_ends_also_what_an_operator_had_sent_again(
+    db: Connection, rig: Rig, clocks: Clocks
+) -> None:
+    campaign(db, offsets=["-2 hours", "-1 hour"])
+    member(db, event_at="2026-11-24 14:00:30+00")
+    await rig.tick("campaigns")
+    clocks.set("2026-11-24 12:00:31+00")
+    refuse(db, claim(db), "shared")
+    db.execute(RETRY)
+    dispatch = claim(db)
+    clocks.move("1 minute")
+    db.execute("update public.campaign_members set event_at = '2026-11-24 13:00:30+00'")
+    clocks.set("2026-11-24 13:05+00")
+
+    release(db, dispatch)
+    await rig.tick("dispatch")
+
+    assert rows(db) == [("expired",)]
+
+
 async def test_an_expiry_that_an_operator_gave_stays(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, offsets=["-2 hours", "-1 hour"])
     member(db, event_at="2026-11-24 14:00:30+00")

@@ -49,6 +49,18 @@ def test_what_must_not_go_out_any_more_is_in_no_half(db: Connection, happens: An
     assert column(db, "status", rows[1]) == ends
 
 
+def test_three_who_were_refused_alone_in_a_row_speak_against_a_setting(db: Connection) -> None:
+    """Also where each was one of several that are gone."""
+    for pair in range(3):
+        _, gone = insert(db, 2, first=2 * pair, body=f"text {pair}")
+        (dispatch,) = claim_all(db)
+        cancel(db, gone)
+        (alone,) = refuse(db, dispatch, "shared")
+        refuse(db, alone, "shared")
+
+    assert db.execute("select kind from outbox_engine.plan_pauses").fetchall() == [("setting",)]
+
+
 @pytest.mark.parametrize("why", ["recipient", "shared"])
 def test_whoever_alone_is_left_of_a_refused_request_is_not_blamed_for_those_who_are_gone(db: Connection, why: str) -> None:
     kept, gone = insert(db, 2)

@@ -127,19 +127,50 @@ async def test_what_is_wanted_soon_while_it_is_asked_for_is_asked_for_again_soon
     assert rig.simulator.summary().requests["batch_report"] == 1
 
 
+@pytest.mark.parametrize(
+    "error", [ProviderError("HTTP 500", http_status=500), ProviderError("no answer: ReadTimeout")], ids=str
+)
 async def test_a_batch_without_an_answer_keeps_no_other_waiting(
-    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
+    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch, error: ProviderError
 ) -> None:
     """It is asked for as seldom as the others from then on."""
     rig = await sent(make_rig, db, 3, asks=1)
     rig.simulator.settle()
-    bad = unanswerable(db, monkeypatch)
+    [bad] = unanswerable(db, monkeypatch, error=error)
 
     await rig.tick("reconcile")
 
     assert statuses(db) == {"delivered": 2, "sent": 1}
     assert asked(db) == [(2, 5)]
     assert db.execute("select answered_at from outbox_engine.dispatches where batch_id = %s", [bad]).fetchone() == (None,)
+
+
+async def test_however_many_have_no_answer_the_others_are_asked_for(
+    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = await sent(make_rig, db, 12, asks=1)
+    rig.simulator.settle()
+    unanswerable(db, monkeypatch, 8)
+
+    for _ in range(4):
+        await rig.tick("reconcile")
+        later(db, "2 minutes")
+
+    assert statuses(db) == {"sent": 8, "delivered": 4}
+
+
+async def test_a_feed_that_was_read_in_part_speaks_for_no_batch(make_rig: MakeRig, db: Connection) -> None:
+    """The share for polling ended before the listing did."""
+    rig = await sent(make_rig, db, 120)
+    rig.simulator.settle()
+    db.execute("update outbox_engine.plans set requests_per_minute = 6")
+
+    await rig.tick("reconcile")
+
+    assert rig.simulator.summary().requests["feed"] == 1
+    assert db.execute("select count(*) from outbox_engine.dispatches where asks = 1 and answered_at is null").fetchone() == (
+        120,
+    )
 
 
 async def test_a_feed_without_an_answer_has_its_batches_asked_for_one_by_one(
@@ -197,15 +228,20 @@ async def test_what_has_no_report_is_given_up_however_seldom_a_process_runs(
     assert statuses(db) == {"unknown": 1}
 
 
-def unanswerable(db: Connection, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have the provider answer 500 about the batch that is asked for first. Gives its id."""
-    row = db.execute("select batch_id from outbox_engine.dispatches order by accepted_at, batch_id limit 1").fetchone()
-    assert row is not None
-    bad, ask = str(row[0]), SinchClient.batch_reports
+def unanswerable(
+    db: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int = 1,
+    *,
+    error: ProviderError = ProviderError("HTTP 500", http_status=500),  # noqa: B008  # is raised and not changed
+) -> list[str]:
+    """Have the provider answer nothing about the batches that are asked for first. Gives their ids."""
+    first = db.execute("select batch_id from outbox_engine.dispatches order by accepted_at, batch_id limit %s", [count])
+    bad, ask = [str(batch) for (batch,) in first], SinchClient.batch_reports
 
     async def reports(client: SinchClient, batch_id: str, *, deadline: float) -> Any:
-        if batch_id == bad:
-            raise ProviderError("HTTP 500", http_status=500)
+        if batch_id in bad:
+            raise error
         return await ask(client, batch_id, deadline=deadline)
 
     monkeypatch.setattr(SinchClient, "batch_reports", reports)

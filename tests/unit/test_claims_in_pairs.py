@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from jobs import dispatch
 from jobs.dispatch import Dispatcher
 from jobs.gateway import Claim, Dispatch, Gateway, Plan
 from jobs.providers.base import Accepted, Provider, Submission
@@ -67,19 +68,15 @@ def line() -> Line:
     return Line()
 
 
-def dispatcher(database: Database, line: Line, *, interval: float = 60.0) -> Dispatcher:
-    return Dispatcher(
+@pytest.fixture
+async def job(database: Database, line: Line) -> AsyncIterator[Dispatcher]:
+    job = Dispatcher(
         gateway=cast(Gateway, database),
         provider=cast(Provider, line),
         plan=Plan("sinch", "plan", "host", "credential", None, 600),
         worker="worker",
-        settings=EngineSettings(_env_file=None, dispatch_interval_seconds=interval),
+        settings=EngineSettings(_env_file=None, dispatch_interval_seconds=60),
     )
-
-
-@pytest.fixture
-async def job(database: Database, line: Line) -> AsyncIterator[Dispatcher]:
-    job = dispatcher(database, line)
     yield job
     line.may_answer.set()
     await asyncio.wait_for(job.drain(), A_WHILE)
@@ -202,8 +199,9 @@ async def test_a_notice_has_urgent_rows_claimed_while_bulk_holds_the_places(
 
 
 async def test_urgent_rows_are_claimed_until_there_are_no_more_or_ten_requests_are_open(
-    job: Dispatcher, database: Database, line: Line
+    job: Dispatcher, database: Database, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(dispatch, "_AFTER_NOTICE_SECONDS", 0.0)
     tick = await held_by_bulk(job, database, line)
 
     job.notice()
@@ -224,9 +222,14 @@ async def test_urgent_rows_are_claimed_until_there_are_no_more_or_ten_requests_a
     await asyncio.wait_for(tick, A_WHILE)
 
 
-async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_would(database: Database, line: Line) -> None:
-    job = dispatcher(database, line, interval=0.1)
+async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_would(
+    job: Dispatcher, database: Database, line: Line
+) -> None:
     tick = await held_by_bulk(job, database, line)
+    job.interval = 0.05
+    job.notice()
+    await until(lambda: len(database.waiting) == 1)
+    database.answer(brings(more=False))
 
     await until(lambda: len(database.waiting) == 1)
     assert database.urgent[-1] is True
@@ -237,7 +240,6 @@ async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_wou
     for _ in range(len(database.waiting)):
         database.answer(brings(more=False))
     await asyncio.wait_for(tick, A_WHILE)
-    await job.drain()
 
 
 async def test_what_a_claim_brings_goes_although_the_other_has_to_wait_for_the_rate(

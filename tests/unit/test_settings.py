@@ -231,11 +231,12 @@ def test_another_file_may_be_named_or_none(environment: pytest.MonkeyPatch, tmp_
 
     environment.setenv("OUTBOX_ENV_FILE", str(tmp_path / "other"))
     assert settings.load(EngineSettings).lease_seconds == 8
-    environment.setenv("OUTBOX_ENV_FILE", "")
-    assert settings.load(EngineSettings).lease_seconds == 30
+    for nothing in ("", os.devnull):
+        environment.setenv("OUTBOX_ENV_FILE", nothing)
+        assert settings.load(EngineSettings).lease_seconds == 30
     os.mkfifo(tmp_path / "pipe")
     environment.setenv("OUTBOX_ENV_FILE", "pipe")
-    with pytest.raises(SettingsError, match=r"^OUTBOX_ENV_FILE: pipe is no file"):
+    with pytest.raises(SettingsError, match=r"^OUTBOX_ENV_FILE: pipe is a pipe"):
         load_all()
     environment.setenv("OUTBOX_ENV_FILE", "gone")
     with pytest.raises(SettingsError, match=r"^OUTBOX_ENV_FILE: gone cannot be read: No such file"):
