@@ -38,7 +38,7 @@ def describe() -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         load=round(os.getloadavg()[0], 1),
         versions=dict(_versions()),
-        commit=_first_line(["git", "describe", "--always", "--dirty=, changed since"], cwd=binaries.REPOSITORY),
+        commit=_commit(binaries.REPOSITORY),
     )
 
 
@@ -62,6 +62,13 @@ def _versions() -> list[tuple[str, str]]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _commit(repository: Path) -> str:
+    """Short, with a word where anything was changed since but the pages that measurements themselves rewrite."""
+    commit = _first_line(["git", "rev-parse", "--short", "HEAD"], cwd=repository)
+    changed = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"]
+    return commit if _first_line(changed, cwd=repository) == "unknown" else f"{commit}, changed since"
 
 
 def _first_line(command: list[str], cwd: Path | None = None) -> str:
