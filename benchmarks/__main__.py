@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -35,6 +36,8 @@ def main() -> int:
     given = _parser().parse_args()
     options = Options(quick=given.quick, full=given.full, repeats=1 if given.quick else given.repeats)
     command = shlex.join(["make", "bench"] + ([f"ARGS={' '.join(sys.argv[1:])}"] if sys.argv[1:] else []))
+    # What was started is ended on the way out, whichever signal it is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # What others are measured with is installed for whoever measures, and not for who asks for help.
         subprocess.run([REPOSITORY / ".ci" / "setup", "bench"], check=True)
