@@ -67,7 +67,7 @@ def _versions() -> list[tuple[str, str]]:
 def _commit(repository: Path) -> str:
     """Short, with a word where anything was changed since but the pages that measurements themselves rewrite."""
     commit = _first_line(["git", "rev-parse", "--short", "HEAD"], cwd=repository)
-    changed = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"]
+    changed = ["git", "status", "--porcelain", "--", ".", ":!docs"]
     return commit if _first_line(changed, cwd=repository) == "unknown" else f"{commit}, changed since"
 
 

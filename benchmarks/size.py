@@ -74,8 +74,8 @@ _STEPS = ("claim", "accept", "record")
 _MOST_GROWTH = 1.5
 _TABLES = ("public.outbox", "public.outbox_events", "outbox_engine.dispatches", "outbox_engine.dispatch_members")
 _NOTE = (
-    f"CPU of the database backend and 8 kB pages it touched, per row, for {DUE} due rows at a time, {ROUNDS} times, in"
-    " tables with so many finished rows, their requests and a trail of three entries each, two of them reports, and a"
+    f"CPU of the database backend and 8 kB pages touched in the database, per row, for {DUE} due rows at a time, {ROUNDS}"
+    " times, in tables with so many finished rows, their requests and a trail of three entries each, two of them reports, and a"
     " tenth as many that are scheduled. Growth is in pages, against the smallest table: CPU is noisier than that from"
     " one minute to the next. All of it fits into this machine's memory; what comes from a disk costs more. Churn: "
     "{churned:,} messages, from insert to delivered in {minutes:.1f} minutes, under a reader older than all of them, "

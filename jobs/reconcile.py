@@ -1,5 +1,6 @@
 """Asks for the delivery reports that no callback brought."""
 
+import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
@@ -39,7 +40,6 @@ class Reconciliation:
         self._plan = plan
         self._reach = reach
         self._deadline = settings.lease_seconds / 3
-        self._first = 0
 
     async def tick(self) -> None:
         try:
@@ -55,9 +55,8 @@ class Reconciliation:
         """Ask for some of what is missing. True where more is due."""
         asks = await self._gateway.claim_asks(self._plan, limit=_DISPATCHES_AT_ONCE)
         questions: list[_Question] = [(partial(self._ask_for, batch_id), [batch_id]) for batch_id in asks.batches]
-        # From another one each time, or the same few without an answer would be the first for ever.
-        self._first = (self._first + _MOST_UNANSWERED) % max(len(questions), 1)
-        questions = questions[self._first :] + questions[: self._first]
+        # In another order each time, or the same few without an answer would be the first for ever.
+        random.shuffle(questions)
         if asks.feed is not None:
             questions.insert(0, (partial(self._read_feed, asks.feed), list(asks.by_feed)))
         await self._go_through(questions)

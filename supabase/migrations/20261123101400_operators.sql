@@ -96,7 +96,7 @@ begin
     update public.campaign_occurrences o
     set taken_back = false, reason = null
     from changed c
-    where o.outbox_id = c.id and o.taken_back
+    where o.outbox_id = c.id and (o.taken_back or o.reason is not null)
   ),
   trail as (
     insert into public.outbox_events (outbox_id, at, source, event, status, detail)

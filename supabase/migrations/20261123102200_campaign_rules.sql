@@ -211,13 +211,14 @@ begin
   end if;
   begin
     perform from public.campaigns where name = new.name for update;
+    select outbox_engine.member_problem(t, new.name) into v_problem
+    from public.templates t
+    where t.name = new.template
+    for share;
   exception when lock_not_available then
-    perform outbox_engine.refuse(format('somebody is adding members to campaign %L just now', new.name), 'Try again in a moment.');
+    perform outbox_engine.refuse(
+      format('somebody is adding members to campaign %L, or editing its template, just now', new.name), 'Try again in a moment.');
   end;
-  select outbox_engine.member_problem(t, new.name) into v_problem
-  from public.templates t
-  where t.name = new.template
-  for share;
   if v_problem is null and new.timezone is null and outbox_engine.zone_needed_by(new) is not null then
     select format('member %L has no timezone, and campaign %L has none either; %s needs one',
       external_id, new.name, outbox_engine.zone_needed_by(new)) into v_problem

@@ -131,7 +131,7 @@ create table outbox_engine.campaign_returns (
 alter table outbox_engine.campaign_returns enable row level security;
 
 -- A message that the engine wanted back came back unsent: its time may be used again, and its member may have that time once more. Not one
--- that an app or an operator cancelled, whatever it came back for before.
+-- that an app or an operator alone cancelled, whatever it came back for before.
 create function outbox_engine.after_campaign_cancel() returns trigger
 language plpgsql security definer set search_path = ''
 as $$

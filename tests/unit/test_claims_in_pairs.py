@@ -234,6 +234,7 @@ async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_wou
     await until(lambda: len(database.waiting) == 1)
     assert database.urgent[-1] is True
 
+    job.interval = 60
     database.answer(brings(more=False))
     line.may_answer.set()
     await until(lambda: len(database.waiting) > 0)
