@@ -176,6 +176,15 @@ async def held_by_bulk(job: Dispatcher, database: Database, line: Line) -> "asyn
     return tick
 
 
+async def until_it_ends(tick: "asyncio.Task[None]", database: Database, line: Line) -> None:
+    """The provider answers again, and claims find nothing more."""
+    line.may_answer.set()
+    await until(lambda: len(database.waiting) > 0)
+    for _ in range(len(database.waiting)):
+        database.answer(brings(more=False))
+    await asyncio.wait_for(tick, A_WHILE)
+
+
 async def test_a_notice_has_urgent_rows_claimed_while_bulk_holds_the_places(
     job: Dispatcher, database: Database, line: Line
 ) -> None:
@@ -190,12 +199,8 @@ async def test_a_notice_has_urgent_rows_claimed_while_bulk_holds_the_places(
     database.answer(brings(1, more=False))
     await until(lambda: len(line.references) == 8)
 
-    line.may_answer.set()
-    await until(lambda: len(database.waiting) > 0)
+    await until_it_ends(tick, database, line)
     assert database.urgent[-1] is False
-    for _ in range(len(database.waiting)):
-        database.answer(brings(more=False))
-    await asyncio.wait_for(tick, A_WHILE)
 
 
 async def test_urgent_rows_are_claimed_until_there_are_no_more_or_ten_requests_are_open(
@@ -215,11 +220,7 @@ async def test_urgent_rows_are_claimed_until_there_are_no_more_or_ten_requests_a
         await asyncio.sleep(0)
     assert not database.waiting
 
-    line.may_answer.set()
-    await until(lambda: len(database.waiting) > 0)
-    for _ in range(len(database.waiting)):
-        database.answer(brings(more=False))
-    await asyncio.wait_for(tick, A_WHILE)
+    await until_it_ends(tick, database, line)
 
 
 async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_would(
@@ -236,11 +237,7 @@ async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_wou
 
     job.interval = 60
     database.answer(brings(more=False))
-    line.may_answer.set()
-    await until(lambda: len(database.waiting) > 0)
-    for _ in range(len(database.waiting)):
-        database.answer(brings(more=False))
-    await asyncio.wait_for(tick, A_WHILE)
+    await until_it_ends(tick, database, line)
 
 
 async def test_what_a_claim_brings_goes_although_the_other_has_to_wait_for_the_rate(
