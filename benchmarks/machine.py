@@ -68,9 +68,12 @@ def _commit(repository: Path) -> str:
     """Short, with a word where anything was changed since but the pages that measurements themselves rewrite."""
     commit = _first_line(["git", "rev-parse", "--short", "HEAD"], cwd=repository)
     changed = ["git", "status", "--porcelain", "--", ".", ":!docs"]
-    return commit if _first_line(changed, cwd=repository) == "unknown" else f"{commit}, changed since"
+    return f"{commit}, changed since" if _lines(changed, cwd=repository) else commit
 
 
 def _first_line(command: list[str], cwd: Path | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
-    return (done.stdout.splitlines() or ["unknown"])[0]
+    return (_lines(command, cwd) or ["unknown"])[0]
+
+
+def _lines(command: list[str], cwd: Path | None = None) -> list[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd).stdout.splitlines()

@@ -42,14 +42,18 @@ def _called(path: Path, named: str | None) -> str:
 
 def misspelled(name: str, known: Collection[str]) -> str | None:
     """A name that is set, is none of the ``known``, and looks much like this one, which is not set."""
-    return next(iter(get_close_matches(name, {*os.environ, *_names_in(file())} - {*known}, 1, _ALIKE)), None)
+    return next(iter(get_close_matches(name, _unknown(known), 1, _ALIKE)), None)
 
 
 def warn_of_misspelled(known: Collection[str]) -> None:
     """Log names that are set, mean nothing, and look much like one of the ``known``."""
-    for name in sorted({*os.environ, *_names_in(file())} - {*known}):
+    for name in sorted(_unknown(known)):
         for meant in get_close_matches(name, known, 1, _ALIKE):
             log.warning("settings.misspelled", name=name, meant=meant)
+
+
+def _unknown(known: Collection[str]) -> set[str]:
+    return {*os.environ, *_names_in(file())} - {*known}
 
 
 def _names_in(path: Path | None) -> set[str]:

@@ -9,7 +9,6 @@ import pytest
 from sandbox.simulator.control import throttle
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, insert, number, statuses
-from tests.races import overlap
 from tests.stack import Connection
 
 NOW = "2026-11-24 12:00+00"
@@ -334,38 +333,6 @@ def test_a_campaign_that_goes_by_local_time_needs_a_zone_from_somebody_and_says_
     says = "member 'm' has no timezone, and campaign 'later' has none either; its daily_cap needs one"
     with pytest.raises(psycopg.DataError, match=says):
         db.execute("update public.campaigns set status = 'active' where name = 'later'")
-
-
-@pytest.mark.parametrize("member_first", [True, False])
-def test_a_member_added_while_its_campaign_comes_to_need_a_zone_is_seen_by_it(
-    db: Connection, other: Connection, member_first: bool
-) -> None:
-    campaign(db, offsets=["-1 hour"])
-
-    def add(on: Connection) -> None:
-        member(on, zone=None, event_at="2026-11-30 12:00+00")
-
-    def edit(on: Connection) -> None:
-        on.execute("update public.campaigns set daily_cap = 1")
-
-    first, second = (add, edit) if member_first else (edit, add)
-    with pytest.raises(psycopg.DataError, match="its daily_cap needs one"):
-        overlap(db, lambda: first(db), lambda: second(other))
-
-
-@pytest.mark.parametrize("status", ["paused", "ended"])
-def test_a_campaign_is_stopped_while_somebody_is_adding_members(db: Connection, other: Connection, status: str) -> None:
-    """Who adds many takes long."""
-    campaign(db, offsets=["-1 hour"])
-    other.execute("set lock_timeout = '1s'")
-    try:
-        with db.transaction():
-            member(db, event_at="2026-11-30 12:00+00")
-            other.execute("select public.outbox_switch_campaign('c', %s, 100)", [status])
-    finally:
-        other.execute("reset lock_timeout")
-
-    assert db.execute("select status from public.campaigns").fetchone() == (status,)
 
 
 def test_a_zone_is_in_the_tz_database_and_hours_need_none(db: Connection) -> None:

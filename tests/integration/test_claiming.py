@@ -57,15 +57,24 @@ def test_a_claim_asked_again_waits_for_the_first_though_that_took_all_there_was(
     assert again["dispatches"] == first["dispatches"]
 
 
+def claim_a_thousand(db: Connection, *, dispatches: int = 8, urgent_only: bool = False) -> dict[str, Any]:
+    """Up to a thousand rows, texts that differ together."""
+    row = db.execute(
+        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, %s::smallint, 1000::smallint, 1000,"
+        " null, 600, null, true, %s)",
+        [dispatches, urgent_only],
+    ).fetchone()
+    assert row is not None
+    answer: Any = row[0]
+    return dict(answer)
+
+
 def test_urgent_rows_that_must_not_go_out_keep_no_other_waiting(db: Connection) -> None:
     insert(db, 1, body="ordinary")
     insert(db, 1, body="Your code is 1234", first=1, priority=0)
     db.execute("update public.outbox set expires_at = outbox_engine.now() where priority = 0")
 
-    db.execute(
-        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint, 1000,"
-        " null, 600, null, true)"
-    )
+    claim_a_thousand(db)
 
     assert statuses(db) == {"sending": 1, "expired": 1}
 
@@ -76,27 +85,9 @@ def test_what_is_urgent_is_claimed_without_what_is_not(db: Connection) -> None:
     insert(db, 10, body="ordinary", first=50)
     insert(db, 3, body="Your code is 1234", first=60, priority=0)
 
-    bodies = []
-    for _ in range(2):
-        row = db.execute(
-            "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint,"
-            " 1000, null, 600, null, true)"
-        ).fetchone()
-        assert row is not None
-        assert isinstance(row[0], dict)
-        bodies.append([dispatch["body"] for dispatch in row[0]["dispatches"]])
+    bodies = [[dispatch["body"] for dispatch in claim_a_thousand(db)["dispatches"]] for _ in range(2)]
 
     assert bodies == [["Your code is 1234"], ["ordinary", "campaign"]]
-
-
-def claim_urgent(db: Connection) -> dict[str, Any]:
-    row = db.execute(
-        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 1000::smallint, 1000,"
-        " null, 600, null, true, true)"
-    ).fetchone()
-    assert row is not None
-    assert isinstance(row[0], dict)
-    return row[0]
 
 
 def test_a_claim_of_what_is_urgent_leaves_the_rest_and_tells_nothing_of_it(db: Connection) -> None:
@@ -104,7 +95,7 @@ def test_a_claim_of_what_is_urgent_leaves_the_rest_and_tells_nothing_of_it(db: C
     insert(db, 3, body="Your code is 1234", first=10, priority=0)
     insert(db, 2, body="Your code is 5678", first=20, priority=99, sender="+12025550199")
 
-    first, second, third = claim_urgent(db), claim_urgent(db), claim_urgent(db)
+    first, second, third = (claim_a_thousand(db, dispatches=1, urgent_only=True) for _ in range(3))
 
     bodies = [[dispatch["body"] for dispatch in claim["dispatches"]] for claim in (first, second, third)]
     assert bodies == [["Your code is 1234"], ["Your code is 5678"], []]

@@ -203,6 +203,22 @@ async def test_a_notice_has_urgent_rows_claimed_while_bulk_holds_the_places(
     assert database.urgent[-1] is False
 
 
+async def test_a_claim_of_urgent_rows_does_not_say_that_a_pause_is_over(
+    job: Dispatcher, database: Database, line: Line
+) -> None:
+    """Where it finds none, it answers before it looks at pauses."""
+    tick = await held_by_bulk(job, database, line)
+    job._paused = "account"
+
+    job.notice()
+    await until(lambda: len(database.waiting) == 1)
+    database.answer(brings(1, more=False))
+    await until(lambda: len(line.references) == 7)
+
+    assert job.stopped
+    await until_it_ends(tick, database, line)
+
+
 async def test_urgent_rows_are_claimed_until_there_are_no_more_or_ten_requests_are_open(
     job: Dispatcher, database: Database, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
