@@ -18,7 +18,9 @@ _CHUNK: Final = 2000
 """As the campaigns job asks for."""
 _ZONES: Final = ("Europe/Berlin", "America/New_York", "Asia/Kathmandu", "UTC")
 _GOAL_SECONDS: Final = 5.0
-_TABLES: Final = "campaigns, public.campaign_members, public.campaign_occurrences, outbox_engine.campaign_changes"
+_TABLES: Final = (
+    "outbox_campaigns, public.outbox_campaign_members, public.outbox_campaign_occurrences, outbox_engine.campaign_changes"
+)
 _NOTE = (
     "{members:,} members in four zones, made outbox rows by one process, {chunk:,} members a call. Meanwhile another client "
     "inserts one row after the other: what it waits for an insert, with the campaign and without."
@@ -91,7 +93,7 @@ def run(options: Options) -> Result:
     measured = {row: Measured() for case in CASES for row in case.rows}
     alone: list[float] = []
     with running() as rig:
-        rig.db.execute("insert into public.templates (name, body) values ('visit', 'Dear {{name}}, see you soon!')")
+        rig.db.execute("insert into public.outbox_templates (name, body) values ('visit', 'Dear {{name}}, see you soon!')")
         for _ in range(options.repeats):
             with _inserting(rig) as inserts:
                 Event().wait(2)
@@ -122,11 +124,11 @@ def _prepare(rig: Rig, case: Case, members: int) -> None:
     # The case before may have moved the clock on; who came then would not be due now.
     _wait(rig, "0")
     rig.db.execute(
-        f"insert into public.campaigns (name, template, status, {case.columns})"
+        f"insert into public.outbox_campaigns (name, template, status, {case.columns})"
         f" values ('c', 'visit', 'active', {case.values})".encode()
     )
     rig.db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
         f" select 'c', n::text, '+1' || (2020000000 + n), (%s::text[])[1 + mod(n, 4)], {case.event_at},"
         " jsonb_build_object('name', 'Ada ' || n) from (select %s::integer as members), generate_series(1, members) n".encode(),
         [list(_ZONES), members],
@@ -136,7 +138,7 @@ def _prepare(rig: Rig, case: Case, members: int) -> None:
 def _wait(rig: Rig, later: str) -> None:
     """Move the clock to so long after the members came."""
     rig.db.execute("update outbox_engine.clock set shift = %s::interval", [later])
-    rig.db.execute("vacuum analyze public.campaign_members")
+    rig.db.execute("vacuum analyze public.outbox_campaign_members")
     rig.db.execute("checkpoint")
 
 

@@ -57,7 +57,7 @@ def run(options: Options) -> Result:
     messages = 8_000 if options.quick else 60_000
     measured: dict[str, list[dict[str, float]]] = {case.name: [] for case in CASES}
     with running() as rig:
-        rig.db.execute("insert into public.templates (name, body) values ('ready', %s)", [TEMPLATE])
+        rig.db.execute("insert into public.outbox_templates (name, body) values ('ready', %s)", [TEMPLATE])
         for _ in range(options.repeats):
             for case in CASES:
                 measured[case.name].append(_drain(rig, case, messages))

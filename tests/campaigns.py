@@ -13,7 +13,7 @@ _CASTS = {"offsets": "::interval[]", "window_days": "::smallint[]"}
 
 def template(db: Connection, name: str = "hi", body: str = "Hello {{name}}", **columns: Any) -> None:
     values = {"name": name, "body": body, **columns}
-    _insert(db, "templates", {key: Jsonb(value) if isinstance(value, dict) else value for key, value in values.items()})
+    _insert(db, "outbox_templates", {key: Jsonb(value) if isinstance(value, dict) else value for key, value in values.items()})
 
 
 def campaign(db: Connection, name: str = "c", **columns: Any) -> None:
@@ -21,7 +21,7 @@ def campaign(db: Connection, name: str = "c", **columns: Any) -> None:
     values = {"name": name, "template": "hi", "schedule": "reminder", "status": "active", **columns}
     if values["schedule"] == "reminder":
         values.setdefault("offsets", ["-1 day", "-1 hour"])
-    _insert(db, "campaigns", values)
+    _insert(db, "outbox_campaigns", values)
 
 
 def member(
@@ -37,7 +37,7 @@ def member(
     """The nth test number, called Ada unless ``parameters`` say otherwise."""
     _insert(
         db,
-        "campaign_members",
+        "outbox_campaign_members",
         {
             "campaign": to,
             "external_id": external_id,
@@ -54,7 +54,7 @@ def rows(db: Connection, columns: str = "status") -> list[tuple[Any, ...]]:
 
 
 def reasons(db: Connection) -> list[str | None]:
-    found = db.execute("select reason from public.campaign_occurrences order by occurs_at").fetchall()
+    found = db.execute("select reason from public.outbox_campaign_occurrences order by occurs_at").fetchall()
     return [None if reason is None else str(reason) for (reason,) in found]
 
 

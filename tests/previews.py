@@ -20,27 +20,27 @@ Line = tuple[str, str, str]
 def campaign(db: Connection, **columns: Any) -> None:
     values = {"name": "c", "template": "hi", "schedule": "once", "starts_at": NOW, **columns}
     marks = ", ".join("%s" + {"offsets": "::interval[]", "window_days": "::smallint[]"}.get(key, "") for key in values)
-    db.execute(f"insert into public.campaigns ({', '.join(values)}) values ({marks})", list(values.values()))
+    db.execute(f"insert into public.outbox_campaigns ({', '.join(values)}) values ({marks})", list(values.values()))
 
 
 def member(
     db: Connection, external_id: str, recipient: str, zone: str | None = "UTC", event_at: str | None = None, *, more: str = ""
 ) -> None:
     db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
         " values ('c', %s, %s, %s, %s, jsonb_build_object('name', %s::text))",
         [external_id, recipient, zone, event_at, external_id.title() + more],
     )
 
 
 def preview(db: Connection, most: int = 1000) -> list[Row]:
-    answer: Any = db.execute("select public.preview_campaign('c', %s)", [most]).fetchone()
+    answer: Any = db.execute("select public.outbox_preview_campaign('c', %s)", [most]).fetchone()
     return list(answer[0])
 
 
 def next_at(db: Connection) -> str | None:
     """When the list of campaigns says that the next message goes out."""
-    answer: Any = db.execute("select public.outbox_campaigns()").fetchone()
+    answer: Any = db.execute("select public.outbox_list_campaigns()").fetchone()
     (listed,) = answer[0]
     return None if listed["next_at"] is None else str(listed["next_at"])
 
@@ -70,14 +70,14 @@ def random_campaign(db: Connection, chance: random.Random) -> None:
         recipient = "+4915112345678" if n == 11 else number(chance.randint(101, 109))
         more = " x" * chance.choice([0, 0, 80, 160])  # one part, two, three
         member(db, f"m{n:02d}", recipient, chance.choice(ZONES), None if n == 10 else event, more=more)
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'STOP')", [number(103)])
+    db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'STOP')", [number(103)])
 
 
 def what_happened(db: Connection, until: str = "infinity") -> Counter[Line]:
     """Every time that came up, as it ended; what comes up at ``until`` or waits for an opening after it has not."""
     rows = db.execute(
         "select o.external_id, to_jsonb(x.sent_at) #>> '{}', x.body, coalesce(o.reason, x.error)"
-        " from public.campaign_occurrences o left join public.outbox x on x.id = o.outbox_id"
+        " from public.outbox_campaign_occurrences o left join public.outbox x on x.id = o.outbox_id"
         " where greatest(o.occurs_at, x.due_at) < %s and x.queue is null",
         [until],
     ).fetchall()

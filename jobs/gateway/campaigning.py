@@ -197,12 +197,12 @@ class Campaigning:
 
     async def list(self) -> tuple[Listed, ...]:
         """All campaigns, by name."""
-        answer = await self._rpc.call("outbox_campaigns", {})
+        answer = await self._rpc.call("outbox_list_campaigns", {})
         return tuple(Listed(**{**row, "next_at": values.moment(row["next_at"])}) for row in answer)
 
     async def preview(self, campaign: str, *, most: int) -> tuple[Coming, ...]:
         """The first messages to come, if the campaign ran from now on."""
-        answer = await self._rpc.call("preview_campaign", {"campaign": campaign, "max_rows": most})
+        answer = await self._rpc.call("outbox_preview_campaign", {"campaign": campaign, "max_rows": most})
         return tuple(
             Coming(**{**row, "send_at": values.moment(row["send_at"]), "local_time": values.moment(row["local_time"])})
             for row in answer

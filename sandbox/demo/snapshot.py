@@ -72,7 +72,7 @@ def look(db: Connection) -> Snapshot:
 def reminders(db: Connection) -> dict[str, int]:
     """What became of each time that a campaign stood for: its message's status, or in two words why it became none."""
     counts = db.execute(
-        "select coalesce(o.status, split_part(c.reason, ':', 1)), count(*) from public.campaign_occurrences c"
+        "select coalesce(o.status, split_part(c.reason, ':', 1)), count(*) from public.outbox_campaign_occurrences c"
         " left join public.outbox o on o.id = c.outbox_id group by 1 order by 1"
     ).fetchall()
     return {str(status): int(str(count)) for status, count in counts}

@@ -74,7 +74,7 @@ class Story:
             yield 16, lambda: self._stop(stopped)
 
     def _template(self) -> str:
-        self._client.table("templates").insert({"name": TEMPLATE, "body": TEMPLATE_BODY}).execute()
+        self._client.table("outbox_templates").insert({"name": TEMPLATE, "body": TEMPLATE_BODY}).execute()
         return f"a template {TEMPLATE!r} is stored"
 
     def _insert(self, messages: Sequence[Message]) -> str:

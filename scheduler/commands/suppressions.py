@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="The list of numbers that get no messages. Deleting a row of the table suppressions lifts it.",
+    help="The list of numbers that get no messages. Deleting a row of the table outbox_suppressions lifts it.",
 )
 
 _AT_ONCE: Final = 5000

@@ -11,7 +11,7 @@ create table public.appointments (
 );
 alter table public.appointments enable row level security;
 
-insert into public.templates (name, body, defaults) values (
+insert into public.outbox_templates (name, body, defaults) values (
   'appointment',
   'Hi {{patient}}, we see you {{when}}. To get no more texts, reply STOP.',
   '{"patient": "there"}'
@@ -19,7 +19,7 @@ insert into public.templates (name, body, defaults) values (
 
 -- A day is a day on the patient's wall clock, also when clocks change; an hour is always sixty minutes. A reminder that could not
 -- go out in time is dropped after half an hour.
-insert into public.campaigns (name, template, schedule, offsets, late_limit, status)
+insert into public.outbox_campaigns (name, template, schedule, offsets, late_limit, status)
 values ('appointments', 'appointment', 'reminder', '{-1 day,-1 hour}', '30 minutes', 'active');
 
 -- Keeps the campaign's members in step: a booked appointment is one, a cancelled or deleted one is none, a moved one is moved. One
@@ -37,18 +37,18 @@ begin
     exception when invalid_parameter_value then
       null; -- No such zone, for which the member is refused below, in words.
     end;
-    insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)
+    insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)
     values ('appointments', new.id::text, new.phone, new.timezone, new.starts_at, jsonb_build_object(
       'patient', nullif(btrim(new.patient), ''), 'when', v_when))
     on conflict (campaign, external_id) do update
     set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at, parameters = excluded.parameters;
   else
-    delete from public.campaign_members where campaign = 'appointments' and external_id = coalesce(new.id, old.id)::text;
+    delete from public.outbox_campaign_members where campaign = 'appointments' and external_id = coalesce(new.id, old.id)::text;
   end if;
   return null;
 exception when data_exception or integrity_constraint_violation then
   raise warning 'appointment % gets no reminders: %', new.id, sqlerrm;
-  delete from public.campaign_members where campaign = 'appointments' and external_id = new.id::text;
+  delete from public.outbox_campaign_members where campaign = 'appointments' and external_id = new.id::text;
   return null;
 end
 $$;

@@ -1,6 +1,6 @@
 -- Texts: templates with {{placeholder}}s, and how many parts a text takes on the air.
 
-create table public.templates (
+create table public.outbox_templates (
   name text primary key,
   body text not null,
   defaults jsonb not null default '{}',
@@ -8,16 +8,16 @@ create table public.templates (
   warning text,
   version integer not null default 1,
   updated_at timestamptz not null default outbox_engine.now(),
-  constraint templates_name_length check (char_length(name) <= 200),
-  constraint templates_body_length check (char_length(body) between 1 and 2000),
-  constraint templates_defaults_are_an_object check (jsonb_typeof(defaults) = 'object')
+  constraint outbox_templates_name_length check (char_length(name) <= 200),
+  constraint outbox_templates_body_length check (char_length(body) between 1 and 2000),
+  constraint outbox_templates_defaults_are_an_object check (jsonb_typeof(defaults) = 'object')
 );
-alter table public.templates enable row level security;
-comment on table public.templates is 'Texts with {{placeholder}}s, rendered when a row is claimed.';
-comment on column public.templates.plain is 'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
-comment on column public.templates.warning is
+alter table public.outbox_templates enable row level security;
+comment on table public.outbox_templates is 'Texts with {{placeholder}}s, rendered when a row is claimed.';
+comment on column public.outbox_templates.plain is 'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
+comment on column public.outbox_templates.warning is
   'Engine: the character that makes texts of this template take more than twice the parts, and what only looks like a placeholder';
-comment on column public.templates.version is 'Engine: a new one whenever body, defaults or plain change';
+comment on column public.outbox_templates.version is 'Engine: a new one whenever body, defaults or plain change';
 
 -- The names of a text's placeholders, each once.
 create function outbox_engine.placeholders(p_body text) returns text[]
@@ -89,7 +89,7 @@ as $$
 $$;
 
 -- A template's text for one row.
-create function outbox_engine.text_of(t public.templates, p_parameters jsonb) returns text
+create function outbox_engine.text_of(t public.outbox_templates, p_parameters jsonb) returns text
 language sql immutable set search_path = ''
 as $$
   select case when t.plain then outbox_engine.plain_text(x.text) else x.text end
@@ -97,7 +97,7 @@ as $$
 $$;
 
 -- What of these values makes the text of a template too long, or null where it is not.
-create function outbox_engine.length_problem(t public.templates, p_values jsonb) returns text
+create function outbox_engine.length_problem(t public.outbox_templates, p_values jsonb) returns text
 language sql immutable set search_path = ''
 as $$
   select format('template %L becomes a text of %s characters, 2000 are allowed%s', t.name, x.characters, (
@@ -115,7 +115,7 @@ $$;
 
 -- Why these values do not make a text of this template, or null where they do. `p_strict`: values without a place are wrong as
 -- well, which they are when they are written, but not once a placeholder was taken out of the template.
-create function outbox_engine.text_problem(t public.templates, p_parameters jsonb, p_strict boolean) returns text
+create function outbox_engine.text_problem(t public.outbox_templates, p_parameters jsonb, p_strict boolean) returns text
 language plpgsql immutable set search_path = ''
 as $$
 declare
@@ -157,7 +157,7 @@ $$;
 -- For checks of many rows at once: placeholders that a row must bring, how long the text is without values, and how much a row's
 -- values can add per character at most (each may stand in the text several times). With look-alikes replaced no text has more
 -- characters than it had bytes before, and a character becomes three at most, such as the dots of an ellipsis.
-create function outbox_engine.text_bounds(t public.templates, out required text[], out literal integer, out most integer)
+create function outbox_engine.text_bounds(t public.outbox_templates, out required text[], out literal integer, out most integer)
 language sql immutable set search_path = ''
 as $$
   select
@@ -183,10 +183,10 @@ create function outbox_engine.check_template_use(p_template text, p_parameters j
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_template public.templates;
+  v_template public.outbox_templates;
   v_problem text;
 begin
-  select * into v_template from public.templates where name = p_template for share;
+  select * into v_template from public.outbox_templates where name = p_template for share;
   if not found then
     perform outbox_engine.refuse(format('template %L does not exist', p_template));
   end if;
@@ -198,7 +198,7 @@ end
 $$;
 
 -- What is wrong with a template itself, or null.
-create function outbox_engine.template_problem(t public.templates) returns text
+create function outbox_engine.template_problem(t public.outbox_templates) returns text
 language sql immutable set search_path = ''
 as $$
   select case
@@ -260,7 +260,7 @@ as $$
 $$;
 
 -- For which character all texts of a template leave GSM-7, or null.
-create function outbox_engine.template_alphabet_warning(t public.templates) returns text
+create function outbox_engine.template_alphabet_warning(t public.outbox_templates) returns text
 language sql immutable set search_path = ''
 as $$
   select outbox_engine.alphabet_warning(t.body || array_to_string(array(select value from jsonb_each_text(t.defaults)), ''), t.plain)
@@ -288,7 +288,7 @@ begin
   return new;
 end
 $$;
-create trigger templates_change before insert or update on public.templates for each row
+create trigger outbox_templates_change before insert or update on public.outbox_templates for each row
   execute function outbox_engine.before_template_change();
 
 -- Parts a text takes: GSM-7 160 alone and 153 each when joined, where the extension table costs two that are not split between
@@ -337,10 +337,10 @@ as $$
     'plain_parts', outbox_engine.parts_of(outbox_engine.plain_text(p_body)))
 $$;
 
-revoke all on public.templates from anon, authenticated, service_role;
-grant select, delete on public.templates to service_role;
-grant insert (name, body, defaults, plain), update (name, body, defaults, plain) on public.templates to service_role;
-create policy templates_server on public.templates for all to service_role using (true) with check (true);
+revoke all on public.outbox_templates from anon, authenticated, service_role;
+grant select, delete on public.outbox_templates to service_role;
+grant insert (name, body, defaults, plain), update (name, body, defaults, plain) on public.outbox_templates to service_role;
+create policy outbox_templates_server on public.outbox_templates for all to service_role using (true) with check (true);
 revoke all on all functions in schema outbox_engine from public, anon, authenticated, service_role;
 grant execute on function outbox_engine.now(), outbox_engine.caller_id(), outbox_engine.refuse(text, text)
   to authenticated, service_role;

@@ -1,17 +1,17 @@
 -- People: who wants no messages, what they wrote to us, and the campaigns that remind them.
 
-create table public.suppressions (
+create table public.outbox_suppressions (
   recipient text primary key,
   reason text not null default 'operator',
   created_at timestamptz not null default outbox_engine.now(),
   by_engine boolean not null default false,
-  constraint suppressions_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$')
+  constraint outbox_suppressions_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$')
 );
-alter table public.suppressions enable row level security;
-comment on table public.suppressions is 'Numbers that get no messages. Deleting a row lifts it.';
-comment on column public.suppressions.by_engine is 'Engine: the recipient asked for it, so that a START lifts it';
+alter table public.outbox_suppressions enable row level security;
+comment on table public.outbox_suppressions is 'Numbers that get no messages. Deleting a row lifts it.';
+comment on column public.outbox_suppressions.by_engine is 'Engine: the recipient asked for it, so that a START lifts it';
 
-create table public.inbound_messages (
+create table public.outbox_inbound (
   id text primary key,
   provider text not null,
   kind text not null,
@@ -23,10 +23,10 @@ create table public.inbound_messages (
   reference text,
   raw jsonb not null
 );
-alter table public.inbound_messages enable row level security;
-create index inbound_messages_sender on public.inbound_messages (sender, received_at);
-create index inbound_messages_recorded on public.inbound_messages (recorded_at);
-comment on table public.inbound_messages is 'What recipients sent us.';
+alter table public.outbox_inbound enable row level security;
+create index outbox_inbound_sender on public.outbox_inbound (sender, received_at);
+create index outbox_inbound_recorded on public.outbox_inbound (recorded_at);
+comment on table public.outbox_inbound is 'What recipients sent us.';
 
 -- The latest word of each number about messages as such. Outlives the messages themselves, so that an old STOP that a poll
 -- brings up again neither undoes a newer START nor an operator's decision.
@@ -54,7 +54,7 @@ alter table outbox_engine.help_answers enable row level security;
 
 -- Words that stop and start messages. An empty sender is for every sender; a row for one sender goes before, and may say that the
 -- word means nothing there.
-create table public.opt_out_words (
+create table public.outbox_opt_out_words (
   word text not null,
   sender text not null default '',
   language text not null default '',
@@ -62,7 +62,7 @@ create table public.opt_out_words (
   reply text,
   primary key (word, sender)
 );
-alter table public.opt_out_words enable row level security;
+alter table public.outbox_opt_out_words enable row level security;
 
 -- A word as it is compared: upper case and without accents (Latin, Greek, Cyrillic, Arabic, Hebrew), whatever stands between,
 -- before and after its letters and digits. A database's locale may know no letters but English ones, or Turkish rules for them,
@@ -122,17 +122,17 @@ begin
   return new;
 end
 $$;
-create trigger opt_out_words_change before insert or update on public.opt_out_words for each row
+create trigger outbox_opt_out_words_change before insert or update on public.outbox_opt_out_words for each row
   execute function outbox_engine.before_word_change();
 
-insert into public.opt_out_words (word, language, effect) values
+insert into public.outbox_opt_out_words (word, language, effect) values
   ('STOP', '', 'stop'), ('STOPALL', 'en', 'stop'), ('UNSUBSCRIBE', 'en', 'stop'), ('CANCEL', 'en', 'stop'), ('END', 'en', 'stop'),
   ('QUIT', 'en', 'stop'), ('REVOKE', 'en', 'stop'), ('OPTOUT', 'en', 'stop'), ('ARRET', 'fr', 'stop'),
   ('START', 'en', 'start'), ('UNSTOP', 'en', 'start'), ('NONARRET', 'fr', 'start'), ('HELP', 'en', 'help'), ('AIDE', 'fr', 'help');
-comment on table public.opt_out_words is 'Words in a reply that stop messages, start them again or ask for help, by sender.';
-comment on column public.opt_out_words.sender is 'The number or code they were sent to; empty for all';
-comment on column public.opt_out_words.language is 'For those who read the list: the words of all languages are heeded';
-comment on column public.opt_out_words.reply is 'For help words: the text to answer with, null for none';
+comment on table public.outbox_opt_out_words is 'Words in a reply that stop messages, start them again or ask for help, by sender.';
+comment on column public.outbox_opt_out_words.sender is 'The number or code they were sent to; empty for all';
+comment on column public.outbox_opt_out_words.language is 'For those who read the list: the words of all languages are heeded';
+comment on column public.outbox_opt_out_words.reply is 'For help words: the text to answer with, null for none';
 
 -- A list of suppressions that somebody brings along is told in words what is wrong with it. The engine never changes a row, so a
 -- change is an operator's decision, which no START takes back, whoever put the number on the list.
@@ -149,12 +149,12 @@ begin
   return new;
 end
 $$;
-create trigger suppressions_change before insert or update on public.suppressions for each row
+create trigger outbox_suppressions_change before insert or update on public.outbox_suppressions for each row
   execute function outbox_engine.before_suppression();
 
-create table public.campaigns (
+create table public.outbox_campaigns (
   name text primary key,
-  template text not null references public.templates (name) on update cascade,
+  template text not null references public.outbox_templates (name) on update cascade,
   sender text,
   priority smallint not null default 200,
   schedule text not null check (schedule in ('once', 'cron', 'reminder')),
@@ -176,20 +176,20 @@ create table public.campaigns (
   member_count integer not null default 0,
   message_count integer not null default 0,
   created_at timestamptz not null default outbox_engine.now(),
-  constraint campaigns_name_length check (char_length(name) <= 200),
-  constraint campaigns_schedule_is_complete check (case schedule
+  constraint outbox_campaigns_name_length check (char_length(name) <= 200),
+  constraint outbox_campaigns_schedule_is_complete check (case schedule
     when 'once' then starts_at is not null
     when 'cron' then cron_expression is not null
     else cardinality(offsets) > 0
   end),
-  constraint campaigns_window_is_complete check ((window_start is null) = (window_end is null))
+  constraint outbox_campaigns_window_is_complete check ((window_start is null) = (window_end is null))
 );
-alter table public.campaigns enable row level security;
-create index campaigns_template on public.campaigns (template);
-create index campaigns_due on public.campaigns (next_at) where status = 'active';
+alter table public.outbox_campaigns enable row level security;
+create index outbox_campaigns_template on public.outbox_campaigns (template);
+create index outbox_campaigns_due on public.outbox_campaigns (next_at) where status = 'active';
 
-create table public.campaign_members (
-  campaign text not null references public.campaigns (name) on update cascade on delete cascade,
+create table public.outbox_campaign_members (
+  campaign text not null references public.outbox_campaigns (name) on update cascade on delete cascade,
   external_id text not null,
   recipient text not null,
   timezone text,
@@ -198,18 +198,18 @@ create table public.campaign_members (
   changed_at timestamptz not null default outbox_engine.now(),
   next_at timestamptz,
   primary key (campaign, external_id),
-  constraint campaign_members_external_id_length check (char_length(external_id) <= 200),
-  constraint campaign_members_recipient_is_e164 check (
+  constraint outbox_campaign_members_external_id_length check (char_length(external_id) <= 200),
+  constraint outbox_campaign_members_recipient_is_e164 check (
     rtrim(recipient, '0123456789') = '+' and octet_length(recipient) between 8 and 16 and recipient >= '+1' collate "C"
   ),
-  constraint campaign_members_parameters_are_an_object check (jsonb_typeof(parameters) = 'object')
+  constraint outbox_campaign_members_parameters_are_an_object check (jsonb_typeof(parameters) = 'object')
 );
-alter table public.campaign_members enable row level security;
-create index campaign_members_due on public.campaign_members (campaign, next_at) where next_at is not null;
-create index campaign_members_recipient on public.campaign_members (recipient);
+alter table public.outbox_campaign_members enable row level security;
+create index outbox_campaign_members_due on public.outbox_campaign_members (campaign, next_at) where next_at is not null;
+create index outbox_campaign_members_recipient on public.outbox_campaign_members (recipient);
 
 -- The permanent proof: one row for each (campaign, member, time it stands for). It outlives the member, hence no foreign key.
-create table public.campaign_occurrences (
+create table public.outbox_campaign_occurrences (
   campaign text not null,
   external_id text not null,
   occurs_at timestamptz not null,
@@ -218,32 +218,32 @@ create table public.campaign_occurrences (
   created_at timestamptz not null default outbox_engine.now(),
   primary key (campaign, external_id, occurs_at)
 );
-alter table public.campaign_occurrences enable row level security;
-create index campaign_occurrences_message on public.campaign_occurrences (outbox_id) where outbox_id is not null;
-comment on table public.campaign_occurrences is
+alter table public.outbox_campaign_occurrences enable row level security;
+create index outbox_campaign_occurrences_message on public.outbox_campaign_occurrences (outbox_id) where outbox_id is not null;
+comment on table public.outbox_campaign_occurrences is
   'What became of each time a campaign stood for: the outbox row it made, or the reason it made none.';
 
-revoke all on public.suppressions, public.inbound_messages, public.opt_out_words, public.campaigns, public.campaign_members,
-  public.campaign_occurrences from anon, authenticated, service_role;
+revoke all on public.outbox_suppressions, public.outbox_inbound, public.outbox_opt_out_words, public.outbox_campaigns, public.outbox_campaign_members,
+  public.outbox_campaign_occurrences from anon, authenticated, service_role;
 revoke all on all tables in schema outbox_engine from anon, authenticated, service_role;
-grant select, insert, update, delete on public.opt_out_words to service_role;
-grant select, delete on public.campaign_members to service_role;
+grant select, insert, update, delete on public.outbox_opt_out_words to service_role;
+grant select, delete on public.outbox_campaign_members to service_role;
 grant insert (campaign, external_id, recipient, timezone, event_at, parameters),
-  update (campaign, external_id, recipient, timezone, event_at, parameters) on public.campaign_members to service_role;
-grant select, insert (recipient, reason), update (recipient, reason), delete on public.suppressions to service_role;
-grant select on public.inbound_messages, public.campaign_occurrences, public.campaigns to service_role;
+  update (campaign, external_id, recipient, timezone, event_at, parameters) on public.outbox_campaign_members to service_role;
+grant select, insert (recipient, reason), update (recipient, reason), delete on public.outbox_suppressions to service_role;
+grant select on public.outbox_inbound, public.outbox_campaign_occurrences, public.outbox_campaigns to service_role;
 grant insert (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
   window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status),
   update (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
   window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status)
-  on public.campaigns to service_role;
-grant delete on public.campaigns to service_role;
+  on public.outbox_campaigns to service_role;
+grant delete on public.outbox_campaigns to service_role;
 
-create policy suppressions_server on public.suppressions for all to service_role using (true) with check (true);
-create policy inbound_messages_server on public.inbound_messages for select to service_role using (true);
-create policy opt_out_words_server on public.opt_out_words for all to service_role using (true) with check (true);
-create policy campaigns_server on public.campaigns for all to service_role using (true) with check (true);
-create policy campaign_members_server on public.campaign_members for all to service_role using (true) with check (true);
-create policy campaign_occurrences_server on public.campaign_occurrences for select to service_role using (true);
+create policy outbox_suppressions_server on public.outbox_suppressions for all to service_role using (true) with check (true);
+create policy outbox_inbound_server on public.outbox_inbound for select to service_role using (true);
+create policy outbox_opt_out_words_server on public.outbox_opt_out_words for all to service_role using (true) with check (true);
+create policy outbox_campaigns_server on public.outbox_campaigns for all to service_role using (true) with check (true);
+create policy outbox_campaign_members_server on public.outbox_campaign_members for all to service_role using (true) with check (true);
+create policy outbox_campaign_occurrences_server on public.outbox_campaign_occurrences for select to service_role using (true);
 
 notify pgrst, 'reload schema';

@@ -53,7 +53,7 @@ begin
     from unnest(
       p_campaigns, p_recipients, p_at, p_day, p_week, p_spend_day, p_today, p_this_week, p_parts, p_counted, p_counted_days)
       with ordinality u (campaign, recipient, at, day, week, spend_day, today, this_week, parts, counted, counted_day, i)
-    left join public.campaigns c on c.name = u.campaign
+    left join public.outbox_campaigns c on c.name = u.campaign
     order by u.i
   loop
     v_other := case when v_stopped[r.previous] then v_before[r.previous] else r.previous end;
@@ -113,9 +113,9 @@ language sql stable set search_path = ''
 as $$
   select o.id, m.recipient, m.parameters, c.template, c.sender, c.priority, e.expires_at
   from public.outbox o
-  join public.campaign_occurrences oc on oc.outbox_id = o.id
-  join public.campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
-  join public.campaigns c on c.name = oc.campaign
+  join public.outbox_campaign_occurrences oc on oc.outbox_id = o.id
+  join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
+  join public.outbox_campaigns c on c.name = oc.campaign
   cross join lateral (
     select case
       when c.schedule = 'reminder' and m.changed_at > oc.created_at
@@ -173,9 +173,9 @@ begin
     from unnest(p_ids, p_parts) p (id, parts)
     join public.outbox o on o.id = p.id
     left join outbox_engine.campaign_sends mine on mine.outbox_id = o.id and mine.batch_id is not distinct from o.batch_id
-    left join public.campaigns c on c.name = o.campaign
-    left join public.campaign_occurrences oc on oc.outbox_id = o.id
-    left join public.campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
+    left join public.outbox_campaigns c on c.name = o.campaign
+    left join public.outbox_campaign_occurrences oc on oc.outbox_id = o.id
+    left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
   ),
   windows as materialized (
     select w.campaign, w.zone, o.opens_at, o.closes_at, outbox_engine.day_start(p_now, w.zone) as day_start,

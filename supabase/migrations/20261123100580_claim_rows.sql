@@ -47,9 +47,9 @@ create function outbox_engine.row_problem(p_template text, p_parameters jsonb) r
 language plpgsql stable set search_path = ''
 as $$
 declare
-  v_template public.templates;
+  v_template public.outbox_templates;
 begin
-  select * into v_template from public.templates where name = p_template;
+  select * into v_template from public.outbox_templates where name = p_template;
   if not found then
     return format('template %L does not exist any more', p_template);
   end if;
@@ -130,7 +130,7 @@ as $$
     select t.name, t.defaults, t.plain,
       regexp_split_to_array(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}') as pieces,
       array(select m[1] from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m) as names
-    from public.templates t
+    from public.outbox_templates t
     where t.name in (select p.template from picked p)
   ),
   filled as materialized (
@@ -147,7 +147,7 @@ as $$
       from picked p
       left join filled f on f.id = p.id
     ) w
-    left join lateral (select s.reason from public.suppressions s where s.recipient = w.recipient limit 1) s on true
+    left join lateral (select s.reason from public.outbox_suppressions s where s.recipient = w.recipient limit 1) s on true
     left join lateral (
       select r.region from outbox_engine.number_regions r
       where p_allowed_countries is not null and r.prefix = any (array[
@@ -289,7 +289,7 @@ as $$
       j.counted, j.counted_day
     from judged j
     join taken t on t.id = j.id
-    join public.campaigns k on k.name = j.campaign
+    join public.outbox_campaigns k on k.name = j.campaign
     where j.campaign is not null
   ),
   counted as (

@@ -40,7 +40,7 @@ begin
       o.cancel_requested_at is not null as wished, oc.reason
     from outbox_engine.dispatch_members m
     join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
-    left join public.campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+    left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
     where m.dispatch_id = any (p_dispatches) and o.status = 'sending' and (p_recipients is null or m.recipient = any (p_recipients))
   ),
   changed as (

@@ -60,7 +60,7 @@ begin
   into v_gone, v_left
   from (
     select a.recipient,
-      a.over or exists (select from public.suppressions s where s.recipient = a.recipient)
+      a.over or exists (select from public.outbox_suppressions s where s.recipient = a.recipient)
         or exists (select from outbox_engine.doubles x where x.outbox_id = a.id and x.confirmed_at is null)
         or exists (select from held h where h.outbox_id = a.id)
         or exists (select from behind b where b.id = a.id) as gone

@@ -16,7 +16,7 @@ begin
   return null;
 end
 $$;
-create trigger suppressions_stop_waiting after insert or update on public.suppressions for each row
+create trigger outbox_suppressions_stop_waiting after insert or update on public.outbox_suppressions for each row
   execute function outbox_engine.after_suppression();
 
 -- An operator who lifts suppressions, by whatever role, has the latest word, so that polling an old STOP does not bring them back.
@@ -41,10 +41,10 @@ begin
   return null;
 end
 $$;
-create trigger suppressions_lifted after delete on public.suppressions for each row
+create trigger outbox_suppressions_lifted after delete on public.outbox_suppressions for each row
   when (current_setting('outbox_engine.lifted_by', true) is distinct from 'start')
   execute function outbox_engine.after_suppression_lifted();
-create trigger suppressions_replaced after update on public.suppressions for each row
+create trigger outbox_suppressions_replaced after update on public.outbox_suppressions for each row
   when (old.recipient <> new.recipient)
   execute function outbox_engine.after_suppression_lifted();
 
@@ -53,11 +53,11 @@ create function outbox_engine.before_suppressions_emptied() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform outbox_engine.note_lifted(array(select recipient from public.suppressions));
+  perform outbox_engine.note_lifted(array(select recipient from public.outbox_suppressions));
   return null;
 end
 $$;
-create trigger suppressions_emptied before truncate on public.suppressions for each statement
+create trigger outbox_suppressions_emptied before truncate on public.outbox_suppressions for each statement
   execute function outbox_engine.before_suppressions_emptied();
 
 -- What a reply asks for: `stop`, `start`, `help`, or null for an ordinary message, and the answer to it where there is one. Case,
@@ -66,7 +66,7 @@ create function outbox_engine.word_effect(p_body text, p_to text, out effect tex
 language sql stable set search_path = ''
 as $$
   select nullif(w.effect, 'none'), w.reply
-  from public.opt_out_words w
+  from public.outbox_opt_out_words w
   where w.word = outbox_engine.bare_word(left(p_body, 200)) and (w.sender = '' or ltrim(w.sender, '+') = ltrim(p_to, '+'))
   order by w.sender = ''
   limit 1
@@ -81,7 +81,7 @@ declare
 begin
   for v_reply in
     select distinct on (i.sender) i.sender, i.id, i.received_at, w.effect
-    from public.inbound_messages i
+    from public.outbox_inbound i
     cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
     where i.id = any (p_ids) and w.effect in ('stop', 'start') and i.sender ~ '^\+[1-9][0-9]{6,14}$'
     order by i.sender, i.received_at desc, w.effect desc, i.id desc
@@ -94,12 +94,12 @@ begin
     continue when not found;
 
     if v_reply.effect = 'stop' then
-      insert into public.suppressions (recipient, reason, by_engine)
+      insert into public.outbox_suppressions (recipient, reason, by_engine)
       values (v_reply.sender, 'replied STOP', true)
       on conflict do nothing;
     else
       perform set_config('outbox_engine.lifted_by', 'start', true);
-      delete from public.suppressions where recipient = v_reply.sender and by_engine;
+      delete from public.outbox_suppressions where recipient = v_reply.sender and by_engine;
       perform set_config('outbox_engine.lifted_by', '', true);
     end if;
   end loop;
@@ -122,7 +122,7 @@ as $$
     returning recipient
   ),
   added as (
-    insert into public.suppressions (recipient, reason, by_engine)
+    insert into public.outbox_suppressions (recipient, reason, by_engine)
     select d.recipient, x.reason, true
     from decided d
     join unnest(p_recipients, p_reasons) x (recipient, reason) using (recipient)
@@ -143,11 +143,11 @@ declare
 begin
   for v_asked in
     select distinct on (i.sender) i.sender, i.recipient, w.reply
-    from public.inbound_messages i
+    from public.outbox_inbound i
     cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
     where i.id = any (p_ids) and w.effect = 'help' and w.reply is not null and i.sender ~ '^\+[1-9][0-9]{6,14}$'
       and i.received_at > outbox_engine.now() - interval '1 day'
-      and not exists (select from public.suppressions s where s.recipient = i.sender)
+      and not exists (select from public.outbox_suppressions s where s.recipient = i.sender)
     order by i.sender, i.received_at, i.id
   loop
     begin
@@ -191,7 +191,7 @@ begin
     returning id
   ),
   kept as (
-    insert into public.inbound_messages (id, provider, kind, sender, recipient, body, received_at, reference, raw)
+    insert into public.outbox_inbound (id, provider, kind, sender, recipient, body, received_at, reference, raw)
     select distinct on (x.id) x.id, x.provider, x.kind, x.sender, x.recipient, nullif(x.body, ''), x.received_at::timestamptz,
       nullif(x.reference, ''), x.raw::jsonb
     from unnest(p_providers, p_ids, p_kinds, p_senders, p_recipients, p_bodies, p_received_ats, p_references, p_raws)

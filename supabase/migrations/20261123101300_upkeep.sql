@@ -212,8 +212,8 @@ begin
   delete from outbox_engine.plan_requests where second < v_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports where key = any (array(
     select key from outbox_engine.waiting_reports where received_at < v_now - interval '14 days' limit p_most));
-  delete from public.inbound_messages where id = any (array(
-    select id from public.inbound_messages
+  delete from public.outbox_inbound where id = any (array(
+    select id from public.outbox_inbound
     where recorded_at < v_now - make_interval(secs => p_retention_days * 86400) limit p_most));
   delete from outbox_engine.kept_callbacks where id = any (array(
     select id from outbox_engine.kept_callbacks

@@ -93,7 +93,7 @@ begin
   ),
   -- The time of a campaign that had it back is the message's again.
   given_back as (
-    update public.campaign_occurrences o
+    update public.outbox_campaign_occurrences o
     set taken_back = false, reason = null
     from changed c
     where o.outbox_id = c.id and (o.taken_back or o.reason is not null)

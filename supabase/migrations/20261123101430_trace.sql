@@ -110,7 +110,7 @@ begin
     select i.recorded_at, 0, 'recipient', 'inbound', null, null, null, null, i.received_at,
       concat_ws(': ', format('a message to %s', i.recipient), case when p_show_body then i.body end), null
     from (
-      select * from public.inbound_messages
+      select * from public.outbox_inbound
       where sender = o.recipient and received_at between o.created_at and coalesce(o.finalized_at, outbox_engine.now()) + interval '7 days'
       order by received_at
       limit 50
@@ -135,7 +135,7 @@ begin
     'doubles', (
       select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]') from outbox_engine.doubles x where x.outbox_id = p_id
     ),
-    'suppressed', (select s.reason from public.suppressions s where s.recipient = o.recipient)
+    'suppressed', (select s.reason from public.outbox_suppressions s where s.recipient = o.recipient)
   );
 end
 $$;

@@ -10,12 +10,12 @@ as $$
   with listed as materialized (
     select distinct on (x.recipient) x.recipient, nullif(x.reason, '') as reason, x.source = 'reply' as replied
     from unnest(p_recipients, p_reasons, p_sources) x (recipient, reason, source)
-    left join public.suppressions s on s.recipient = x.recipient
+    left join public.outbox_suppressions s on s.recipient = x.recipient
     where s.recipient is null or s.by_engine and x.source is distinct from 'reply'
     order by x.recipient
   ),
   decided as (
-    insert into public.suppressions as s (recipient, reason)
+    insert into public.outbox_suppressions as s (recipient, reason)
     select recipient, coalesce(reason, 'imported') from listed where replied is not true
     on conflict (recipient) do update
     set by_engine = false, reason = coalesce((select l.reason from listed l where l.recipient = excluded.recipient), s.reason)
@@ -38,7 +38,7 @@ language sql stable security definer set search_path = ''
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'recipient', s.recipient, 'reason', s.reason, 'replied', s.by_engine, 'created_at', s.created_at) order by s.recipient), '[]')
-  from (select * from public.suppressions where recipient > p_after order by recipient limit p_most) s
+  from (select * from public.outbox_suppressions where recipient > p_after order by recipient limit p_most) s
 $$;
 
 notify pgrst, 'reload schema';

@@ -1,19 +1,19 @@
 -- What a campaign must be before anything is sent, and what a change of it does to what already waits.
 
 -- `recheck_after`, `replan_after`: how far the rows and the members of an edited campaign were looked at again; null is all.
-alter table public.campaigns
+alter table public.outbox_campaigns
   add column activated_at timestamptz, add column recheck_after bigint, add column replan_after text;
-alter table public.campaign_members add column handled_until timestamptz;
+alter table public.outbox_campaign_members add column handled_until timestamptz;
 -- `stands_for` is the key: for cron the local time, for the others the instant in UTC. `taken_back`: withdrawn before it was
 -- sent, so the same time may be used again.
-alter table public.campaign_occurrences add column stands_for timestamp not null, add column taken_back boolean not null default false;
-alter table public.campaign_occurrences drop constraint campaign_occurrences_pkey;
-alter table public.campaign_occurrences add primary key (campaign, external_id, stands_for);
+alter table public.outbox_campaign_occurrences add column stands_for timestamp not null, add column taken_back boolean not null default false;
+alter table public.outbox_campaign_occurrences drop constraint outbox_campaign_occurrences_pkey;
+alter table public.outbox_campaign_occurrences add primary key (campaign, external_id, stands_for);
 create index outbox_waiting_campaign on public.outbox (campaign, id) where queue is not null and campaign is not null;
 create index outbox_waiting_template on public.outbox (template) where queue is not null and template is not null;
 
 -- What is wrong with when a campaign sends, or null.
-create function outbox_engine.schedule_problem(c public.campaigns) returns text
+create function outbox_engine.schedule_problem(c public.outbox_campaigns) returns text
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -39,7 +39,7 @@ end
 $$;
 
 -- What is wrong with a campaign apart from its schedule, or null.
-create function outbox_engine.campaign_problem(c public.campaigns) returns text
+create function outbox_engine.campaign_problem(c public.outbox_campaigns) returns text
 language sql stable set search_path = ''
 as $$
   select case
@@ -49,7 +49,7 @@ as $$
     when c.late_policy not in ('send', 'skip') then format('late_policy %L is not send or skip', c.late_policy)
     when c.late_limit < '0' then 'late_limit must not be negative'
     when c.late_limit > '100 years' then 'late_limit must not be more than a hundred years'
-    when not exists (select from public.templates t where t.name = c.template) then format('template %L does not exist', c.template)
+    when not exists (select from public.outbox_templates t where t.name = c.template) then format('template %L does not exist', c.template)
     when not outbox_engine.is_sender(c.sender) then format('sender %L is not a sender', c.sender)
     when (c.window_start is null) <> (c.window_end is null) or c.window_start = c.window_end
     then 'window_start and window_end must both be given, and differ'
@@ -62,13 +62,13 @@ as $$
 $$;
 
 -- A campaign by its name. Refuses a name nobody knows.
-create function outbox_engine.named_campaign(p_campaign text) returns public.campaigns
+create function outbox_engine.named_campaign(p_campaign text) returns public.outbox_campaigns
 language plpgsql stable set search_path = ''
 as $$
 declare
-  c public.campaigns;
+  c public.outbox_campaigns;
 begin
-  select * into c from public.campaigns where name = p_campaign;
+  select * into c from public.outbox_campaigns where name = p_campaign;
   if not found then
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
   end if;
@@ -77,7 +77,7 @@ end
 $$;
 
 -- Called for each campaign that is written. Says in words what is wrong.
-create function outbox_engine.check_campaign(c public.campaigns) returns void
+create function outbox_engine.check_campaign(c public.outbox_campaigns) returns void
 language plpgsql set search_path = ''
 as $$
 declare
@@ -91,7 +91,7 @@ end
 $$;
 
 -- What of a campaign goes by local time and so needs a zone from somebody, or null; none is guessed.
-create function outbox_engine.zone_needed_by(c public.campaigns) returns text
+create function outbox_engine.zone_needed_by(c public.outbox_campaigns) returns text
 language sql immutable set search_path = ''
 as $$
   select case
@@ -127,7 +127,7 @@ begin
       perform outbox_engine.refuse('a campaign keeps its name', 'Make a new campaign.');
     end if;
     if v_rescheduled and 'once' in (old.schedule, new.schedule) and exists (
-      select from public.campaign_occurrences where campaign = old.name and outbox_id is not null and not taken_back) then
+      select from public.outbox_campaign_occurrences where campaign = old.name and outbox_id is not null and not taken_back) then
       perform outbox_engine.refuse(format('campaign %L has begun: its schedule and starts_at cannot change', old.name), 'Make a new campaign.');
     end if;
     if old.status = 'ended' and new.status <> 'ended' then
@@ -155,22 +155,22 @@ begin
   return new;
 end
 $$;
-create trigger campaigns_change before insert or update of name, template, sender, priority, schedule, starts_at, cron_expression,
+create trigger outbox_campaigns_change before insert or update of name, template, sender, priority, schedule, starts_at, cron_expression,
     timezone, offsets, window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
     daily_budget_parts, status
-  on public.campaigns for each row execute function outbox_engine.before_campaign_change();
+  on public.outbox_campaigns for each row execute function outbox_engine.before_campaign_change();
 
 -- The first member of a campaign (or, with null, of any active or paused campaign of the template) for which the template makes no text, and
 -- why. Members were checked one by one when they were written, so only what a change can break is looked for, and the texts
 -- themselves are made only where they might be too long.
-create function outbox_engine.member_problem(t public.templates, p_campaign text) returns text
+create function outbox_engine.member_problem(t public.outbox_templates, p_campaign text) returns text
 language sql stable set search_path = ''
 as $$
   with suspects as materialized (
     select m.external_id, m.campaign, m.parameters
     from outbox_engine.text_bounds(t) b
-    cross join public.campaigns c
-    join public.campaign_members m on m.campaign = c.name
+    cross join public.outbox_campaigns c
+    join public.outbox_campaign_members m on m.campaign = c.name
     where (c.name = p_campaign or (p_campaign is null and c.template = t.name and c.status in ('active', 'paused')))
       and (not m.parameters ?& b.required or b.literal + b.most * char_length(m.parameters::text) > 2000)
   )
@@ -182,7 +182,7 @@ as $$
 $$;
 
 -- Likewise for the messages that wait with this template.
-create function outbox_engine.waiting_problem(t public.templates) returns text
+create function outbox_engine.waiting_problem(t public.outbox_templates) returns text
 language sql stable set search_path = ''
 as $$
   with suspects as materialized (
@@ -210,9 +210,9 @@ begin
     return null;
   end if;
   begin
-    perform from public.campaigns where name = new.name for update;
+    perform from public.outbox_campaigns where name = new.name for update;
     select outbox_engine.member_problem(t, new.name) into v_problem
-    from public.templates t
+    from public.outbox_templates t
     where t.name = new.template
     for share;
   exception when lock_not_available then
@@ -222,7 +222,7 @@ begin
   if v_problem is null and new.timezone is null and outbox_engine.zone_needed_by(new) is not null then
     select format('member %L has no timezone, and campaign %L has none either; %s needs one',
       external_id, new.name, outbox_engine.zone_needed_by(new)) into v_problem
-    from public.campaign_members
+    from public.outbox_campaign_members
     where campaign = new.name and timezone is null
     limit 1;
   end if;
@@ -232,9 +232,9 @@ begin
   return null;
 end
 $$;
-create trigger campaigns_changed after insert or update of status, template, timezone, window_start, window_days, daily_cap,
+create trigger outbox_campaigns_changed after insert or update of status, template, timezone, window_start, window_days, daily_cap,
     weekly_cap, offsets, schedule
-  on public.campaigns for each row execute function outbox_engine.after_campaign_change();
+  on public.outbox_campaigns for each row execute function outbox_engine.after_campaign_change();
 
 -- An edit of a template that would leave a waiting message or a member of a campaign without a text is refused, unless the campaign
 -- is a draft, which is looked at when it is started, or ended. A paused one goes on.
@@ -247,7 +247,7 @@ begin
   if tg_op = 'DELETE' or new.name <> old.name then
     select format('waiting message %s', id) into v_problem from public.outbox where template = old.name and queue is not null limit 1;
     if tg_op = 'DELETE' and v_problem is null then
-      select format('campaign %L', name) into v_problem from public.campaigns where template = old.name limit 1;
+      select format('campaign %L', name) into v_problem from public.outbox_campaigns where template = old.name limit 1;
     end if;
     if v_problem is not null then
       perform outbox_engine.refuse(format('template %L is used by %s', old.name, v_problem));
@@ -261,7 +261,7 @@ begin
   return case when tg_op = 'DELETE' then old else new end;
 end
 $$;
-create trigger templates_edit before update or delete on public.templates for each row
+create trigger outbox_templates_edit before update or delete on public.outbox_templates for each row
   execute function outbox_engine.before_template_edit();
 
 notify pgrst, 'reload schema';

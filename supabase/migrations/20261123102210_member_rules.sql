@@ -1,7 +1,7 @@
 -- What a member of a campaign must be, and what becomes of waiting messages when one is moved, changed or removed.
 
 -- What is wrong with a member, or null.
-create function outbox_engine.member_fault(m public.campaign_members, c public.campaigns) returns text
+create function outbox_engine.member_fault(m public.outbox_campaign_members, c public.outbox_campaigns) returns text
 language sql volatile set search_path = ''
 as $$
   select case
@@ -23,8 +23,8 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
-  v_campaign public.campaigns;
-  v_template public.templates;
+  v_campaign public.outbox_campaigns;
+  v_template public.outbox_templates;
   v_problem text;
 begin
   new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
@@ -44,12 +44,12 @@ begin
     -- Who edits the campaign looks at its members, cannot see this one yet, and waits for it (`after_campaign_change`). One that is updated
     -- was seen. A lock that does not keep anybody from pausing or ending the campaign.
     if tg_op = 'INSERT' then
-      perform from public.campaigns where name = new.campaign for key share;
+      perform from public.outbox_campaigns where name = new.campaign for key share;
     end if;
-    select * into v_campaign from public.campaigns where name = new.campaign;
+    select * into v_campaign from public.outbox_campaigns where name = new.campaign;
     v_problem := outbox_engine.member_fault(new, v_campaign);
     if v_problem is null and (tg_op = 'INSERT' or new.parameters is distinct from old.parameters) then
-      select * into v_template from public.templates where name = v_campaign.template for share;
+      select * into v_template from public.outbox_templates where name = v_campaign.template for share;
       v_problem := outbox_engine.text_problem(v_template, new.parameters, true);
     end if;
     if v_problem is not null then
@@ -65,8 +65,8 @@ begin
   return new;
 end
 $$;
-create trigger campaign_members_change before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
-  on public.campaign_members for each row execute function outbox_engine.before_member_change();
+create trigger outbox_campaign_members_change before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
+  on public.outbox_campaign_members for each row execute function outbox_engine.before_member_change();
 
 -- How many members came and went, for the counts of their campaign; added up when there is nothing better to do, because a
 -- count kept in the campaign itself would make everyone who adds members wait for each other.
@@ -86,7 +86,7 @@ begin
   return null;
 end
 $$;
-create trigger campaign_members_came after insert on public.campaign_members
+create trigger outbox_campaign_members_came after insert on public.outbox_campaign_members
   referencing new table as came for each statement execute function outbox_engine.after_members_came();
 
 -- Ends what waits for these occurrences, and leaves a wish where a request is under way. Their times may be used again.
@@ -115,7 +115,7 @@ begin
     union all
     select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_why from wished
   )
-  update public.campaign_occurrences o
+  update public.outbox_campaign_occurrences o
   set taken_back = s.is_over, reason = p_why
   from (select id, true as is_over from stopped union all select id, false from wished) s
   where o.outbox_id = s.id;
@@ -137,7 +137,7 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   with free as (
-    update public.campaign_occurrences
+    update public.outbox_campaign_occurrences
     set taken_back = true, reason = coalesce(reason, new.error)
     where outbox_id = new.id and not taken_back
       and (reason is not null or new.error is not null and new.cancel_requested_at is null)
@@ -163,7 +163,7 @@ declare
   v_ids constant bigint[] := array(
     select o.outbox_id
     from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-    join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+    join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
     where o.outbox_id is not null and not o.taken_back
   );
 begin
@@ -180,9 +180,9 @@ declare
 begin
   perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was moved to another time')
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.campaigns k on k.name = u.campaign and k.schedule <> 'once'
-  join public.campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
-  join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+  join public.outbox_campaigns k on k.name = u.campaign and k.schedule <> 'once'
+  join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
+  join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where o.outbox_id is not null and not o.taken_back
     and case k.schedule
       when 'reminder'
@@ -199,9 +199,9 @@ begin
       then outbox_engine.expiry_of(x.send_at, o.occurs_at, m.event_at) else x.expires_at end,
     due_at = case when k.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now) else x.due_at end
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.campaigns k on k.name = u.campaign
-  join public.campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
-  join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+  join public.outbox_campaigns k on k.name = u.campaign
+  join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
+  join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where not o.taken_back and x.id = o.outbox_id and x.queue is not null;
 end
 $$;
@@ -214,8 +214,8 @@ begin
   update public.outbox x
   set recipient = m.recipient, parameters = m.parameters
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
-  join public.campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+  join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
+  join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where not o.taken_back and x.id = o.outbox_id and x.queue is not null;
 end
 $$;
@@ -253,7 +253,7 @@ begin
   return null;
 end
 $$;
-create trigger campaign_members_changed after update on public.campaign_members
+create trigger outbox_campaign_members_changed after update on public.outbox_campaign_members
   referencing old table as were new table as are for each statement execute function outbox_engine.after_members_changed();
 
 -- Runs after members were deleted, also with their campaign.
@@ -263,7 +263,7 @@ as $$
 begin
   perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was removed from the campaign')
   from gone g
-  join public.campaign_occurrences o
+  join public.outbox_campaign_occurrences o
     on o.campaign = g.campaign and o.external_id = g.external_id and o.outbox_id is not null and not o.taken_back
   having count(*) > 0;
   insert into outbox_engine.campaign_changes (campaign, members, messages)
@@ -271,7 +271,7 @@ begin
   return null;
 end
 $$;
-create trigger campaign_members_gone after delete on public.campaign_members
+create trigger outbox_campaign_members_gone after delete on public.outbox_campaign_members
   referencing old table as gone for each statement execute function outbox_engine.after_members_gone();
 
 notify pgrst, 'reload schema';

@@ -22,7 +22,7 @@ begin
   return null;
 end
 $$;
-create trigger campaign_occurrences_given_on after update of outbox_id on public.campaign_occurrences for each row
+create trigger outbox_campaign_occurrences_given_on after update of outbox_id on public.outbox_campaign_occurrences for each row
   when (old.outbox_id <> new.outbox_id)
   execute function outbox_engine.after_time_given_on();
 
@@ -33,11 +33,11 @@ language sql stable set search_path = ''
 as $$
   select u.id, o.campaign, o.external_id, o.stands_for, o.outbox_id
   from unnest(p_outbox_ids) u (id)
-  join public.campaign_occurrences o on o.outbox_id = u.id
+  join public.outbox_campaign_occurrences o on o.outbox_id = u.id
   union all
   select r.outbox_id, o.campaign, o.external_id, o.stands_for, o.outbox_id
   from outbox_engine.replaced_messages r
-  join public.campaign_occurrences o using (campaign, external_id, stands_for)
+  join public.outbox_campaign_occurrences o using (campaign, external_id, stands_for)
   where r.outbox_id = any (p_outbox_ids) and o.outbox_id <> r.outbox_id
 $$;
 
@@ -65,11 +65,11 @@ begin
     order by t.outbox_id
   loop
     -- Whoever is just giving the time to another message is waited for.
-    perform from public.campaign_occurrences o
+    perform from public.outbox_campaign_occurrences o
     where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for)
     for update;
     select x.* into v_holder
-    from public.campaign_occurrences o
+    from public.outbox_campaign_occurrences o
     join public.outbox x on x.id = o.outbox_id
     where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for)
       and o.outbox_id <> v_time.outbox_id
@@ -83,7 +83,7 @@ begin
     if v_holder.status <> 'sending' and v_holder.batch_id is not null and v_holder.queue is null then
       continue;
     end if;
-    update public.campaign_occurrences o
+    update public.outbox_campaign_occurrences o
     set outbox_id = v_time.outbox_id, taken_back = false, reason = null
     where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for);
     perform outbox_engine.withdraw(array[v_holder.id], v_why);

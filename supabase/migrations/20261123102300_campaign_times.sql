@@ -42,7 +42,7 @@ $$;
 -- The times a campaign has for one member after `p_after`, up to and including `p_until`, in order. `p_zone` is the member's, or
 -- else the campaign's; cron goes by the campaign's where that has one. `p_most` bounds cron, which has no end.
 create function outbox_engine.times_of(
-  c public.campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
+  c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
 ) returns setof timestamptz
 language plpgsql stable set search_path = ''
 as $$
@@ -68,7 +68,7 @@ $$;
 -- (more than can be worked off at once, as of a cron of minutes after days of downtime, go on where the last one was); and
 -- where it is, the next time after `p_until`.
 create function outbox_engine.due_times(
-  c public.campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz,
+  c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz,
   out times timestamptz[], out handled_until timestamptz, out next_at timestamptz
 )
 language plpgsql stable set search_path = ''
@@ -101,7 +101,7 @@ end
 $$;
 
 -- Whether a campaign still has this time for a member.
-create function outbox_engine.is_time_of(c public.campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz) returns boolean
+create function outbox_engine.is_time_of(c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz) returns boolean
 language sql stable set search_path = ''
 as $$
   select exists (select from outbox_engine.times_of(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t where t = p_at)
@@ -124,7 +124,7 @@ end
 $$;
 
 -- What the permanent proof knows a time by: cron's local time, so that it stays the same time when a member moves to another zone.
-create function outbox_engine.stands_for(c public.campaigns, p_at timestamptz, p_zone text) returns timestamp
+create function outbox_engine.stands_for(c public.outbox_campaigns, p_at timestamptz, p_zone text) returns timestamp
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -138,7 +138,7 @@ $$;
 -- When a message that stands for `p_at` goes out, or why it does not: the first opening from now on, unless that is at or after
 -- the event it announces, or later than the campaign's limit.
 create function outbox_engine.plan_message(
-  c public.campaigns, p_at timestamptz, p_event_at timestamptz, p_zone text, p_now timestamptz,
+  c public.outbox_campaigns, p_at timestamptz, p_event_at timestamptz, p_zone text, p_now timestamptz,
   out send_at timestamptz, out expires_at timestamptz, out problem text
 )
 language plpgsql stable set search_path = ''
@@ -176,7 +176,7 @@ $$;
 -- between, its expiry, and why it will not go (null where it will). For previews: a draft is taken to begin now, and nothing
 -- is written. What already became a message, or was decided against, is not among them.
 create function outbox_engine.coming_messages(
-  c public.campaigns, m public.campaign_members, p_now timestamptz, p_until timestamptz, p_most integer
+  c public.outbox_campaigns, m public.outbox_campaign_members, p_now timestamptz, p_until timestamptz, p_most integer
 ) returns table (at timestamptz, send_at timestamptz, expires_at timestamptz, problem text)
 language plpgsql stable set search_path = ''
 as $$
@@ -187,7 +187,7 @@ declare
     else coalesce(m.handled_until, '-infinity') end;
   -- Times of a cron that were decided already, at most: they make room for later ones.
   v_decided bigint := case when c.schedule = 'cron' then (
-    select count(*) from public.campaign_occurrences o
+    select count(*) from public.outbox_campaign_occurrences o
     where o.campaign = c.name and o.external_id = m.external_id and o.stands_for > (v_after at time zone 'UTC') - interval '1 day') end;
 begin
   return query
@@ -198,7 +198,7 @@ begin
     from outbox_engine.times_of(c, m.event_at, v_zone, v_after, p_until, p_most + coalesce(v_decided, 0)::integer) t (at)
     cross join lateral outbox_engine.plan_message(c, t.at, m.event_at, v_zone, p_now) p
     where not exists (
-      select from public.campaign_occurrences o
+      select from public.outbox_campaign_occurrences o
       where o.campaign = c.name and o.external_id = m.external_id
         and o.stands_for = outbox_engine.stands_for(c, t.at, v_zone) and not o.taken_back)
     order by t.at
@@ -208,7 +208,7 @@ $$;
 
 -- Whether a time was past when the member or the campaign came by it. Who joins a campaign that goes out once may still be
 -- within its limit.
-create function outbox_engine.came_too_late(c public.campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
+create function outbox_engine.came_too_late(c public.outbox_campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
 language plpgsql immutable set search_path = ''
 as $$
 begin

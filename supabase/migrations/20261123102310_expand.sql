@@ -2,7 +2,7 @@
 
 -- One chunk of one campaign. Members that are due and in no other process's hands get an occurrence for each time that has
 -- come; the unique key decides which of two wins. Answers how many members were handled.
-create function outbox_engine.expand_campaign(c public.campaigns, p_now timestamptz, p_most integer) returns integer
+create function outbox_engine.expand_campaign(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
 language plpgsql set search_path = '' set enable_nestloop = off set jit = off
 as $$
 declare
@@ -18,7 +18,7 @@ begin
       case when c.schedule = 'cron'
         then date_trunc('minute', greatest(m.handled_until, m.changed_at, c.activated_at, p_now - c.late_limit - interval '1 day'))
         else coalesce(m.handled_until, '-infinity') end as after
-    from public.campaign_members m
+    from public.outbox_campaign_members m
     where m.campaign = c.name and m.next_at <= v_until
     order by m.next_at
     limit p_most
@@ -46,10 +46,10 @@ begin
         else coalesce(outbox_engine.unless_new(p.problem, d.came_at, p_now), 'the recipient opted out: ' || s.reason) end as problem
     from due d
     join planned p using (kind)
-    left join public.suppressions s on s.recipient = d.recipient
+    left join public.outbox_suppressions s on s.recipient = d.recipient
   ),
   occurred as (
-    insert into public.campaign_occurrences as o (campaign, external_id, occurs_at, stands_for, outbox_id, reason, created_at)
+    insert into public.outbox_campaign_occurrences as o (campaign, external_id, occurs_at, stands_for, outbox_id, reason, created_at)
     select c.name, t.external_id, t.at, t.stands_for,
       case when t.problem is null then nextval('public.outbox_id_seq') end, t.problem, p_now
     from times t
@@ -68,7 +68,7 @@ begin
     where o.outbox_id is not null
   ),
   moved_on as (
-    update public.campaign_members m
+    update public.outbox_campaign_members m
     set next_at = k.next_at, handled_until = k.handled_until
     from due d
     join kinds k using (kind)
@@ -85,7 +85,7 @@ $$;
 
 -- After an edit, a pause or an end, a stretch at a time: what waits for a time the campaign no longer has is withdrawn, the rest
 -- takes its new template, sender and priority and is asked to come up, where the claim decides.
-create function outbox_engine.recheck_rows(c public.campaigns, p_now timestamptz, p_most integer) returns void
+create function outbox_engine.recheck_rows(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns void
 language plpgsql set search_path = ''
 as $$
 declare
@@ -106,26 +106,26 @@ begin
     perform outbox_engine.withdraw(v_ids, 'the campaign was ended');
   elsif c.status = 'active' then
     select array_agg(o.outbox_id) into v_withdrawn
-    from public.campaign_occurrences o
-    join public.campaign_members m on m.campaign = o.campaign and m.external_id = o.external_id
+    from public.outbox_campaign_occurrences o
+    join public.outbox_campaign_members m on m.campaign = o.campaign and m.external_id = o.external_id
     where o.outbox_id = any (v_ids)
       and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
     perform outbox_engine.withdraw(v_withdrawn, 'the campaign was given another schedule');
     update public.outbox x
     set template = c.template, sender = c.sender, priority = c.priority, due_at = greatest(o.occurs_at, p_now)
-    from public.campaign_occurrences o
+    from public.outbox_campaign_occurrences o
     where x.id = any (v_ids) and x.queue is not null and o.outbox_id = x.id
       and ((x.template, x.sender, x.priority) is distinct from (c.template, c.sender, c.priority)
         or (x.queue = 'w' and x.due_at > greatest(o.occurs_at, p_now)));
   end if;
-  update public.campaigns
+  update public.outbox_campaigns
   set recheck_after = case when cardinality(v_ids) = p_most then v_ids[p_most] end
   where name = c.name;
 end
 $$;
 
 -- After a change of its times the members of a campaign are due again, a stretch at a time.
-create function outbox_engine.replan_members(c public.campaigns, p_now timestamptz, p_most integer) returns void
+create function outbox_engine.replan_members(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns void
 language plpgsql set search_path = ''
 as $$
 declare
@@ -133,16 +133,16 @@ declare
 begin
   select array_agg(external_id order by external_id) into v_ids
   from (
-    select external_id from public.campaign_members
+    select external_id from public.outbox_campaign_members
     where campaign = c.name and external_id > c.replan_after
     order by external_id
     limit p_most
   ) x;
   -- What is handled is up to a minute ahead of the clock; a time that the change brought into that minute was never looked at.
-  update public.campaign_members
+  update public.outbox_campaign_members
   set next_at = p_now, handled_until = least(handled_until, c.activated_at)
   where campaign = c.name and external_id = any (v_ids);
-  update public.campaigns
+  update public.outbox_campaigns
   set replan_after = case when cardinality(v_ids) = p_most then v_ids[p_most] end
   where name = c.name;
 end
@@ -155,23 +155,23 @@ as $$
   with back as materialized (
     select m.campaign, m.external_id
     from outbox_engine.campaign_returns r
-    join public.campaign_members m on m.campaign = r.campaign and m.external_id = r.external_id
+    join public.outbox_campaign_members m on m.campaign = r.campaign and m.external_id = r.external_id
     limit p_most
     for no key update of m skip locked
   ),
   due as (
-    update public.campaign_members m
+    update public.outbox_campaign_members m
     set next_at = p_now, handled_until = null
     from back b
     where m.campaign = b.campaign and m.external_id = b.external_id
   )
   delete from outbox_engine.campaign_returns r
   where (r.campaign, r.external_id) in (select campaign, external_id from back)
-    or not exists (select from public.campaign_members m where m.campaign = r.campaign and m.external_id = r.external_id)
+    or not exists (select from public.outbox_campaign_members m where m.campaign = r.campaign and m.external_id = r.external_id)
 $$;
 
 -- A campaign that cannot be expanded must not keep the others waiting. It is tried again at every call, and told of once an hour.
-create function outbox_engine.expand_or_tell(c public.campaigns, p_now timestamptz, p_most integer) returns integer
+create function outbox_engine.expand_or_tell(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
 language plpgsql set search_path = ''
 as $$
 declare
@@ -200,24 +200,24 @@ language sql set search_path = ''
 as $$
   with planned as materialized (
     select c.name, n.next_at
-    from public.campaigns c
+    from public.outbox_campaigns c
     cross join lateral (
-      select min(m.next_at) as next_at from public.campaign_members m where m.campaign = c.name and c.status = 'active'
+      select min(m.next_at) as next_at from public.outbox_campaign_members m where m.campaign = c.name and c.status = 'active'
     ) n
     where c.next_at is distinct from n.next_at or exists (select from outbox_engine.campaign_changes x where x.campaign = c.name)
   ),
   free as materialized (
-    select name from public.campaigns where name in (select name from planned) order by name for no key update skip locked
+    select name from public.outbox_campaigns where name in (select name from planned) order by name for no key update skip locked
   ),
   changes as (
     delete from outbox_engine.campaign_changes x
-    where x.campaign in (select name from free) or not exists (select from public.campaigns c where c.name = x.campaign)
+    where x.campaign in (select name from free) or not exists (select from public.outbox_campaigns c where c.name = x.campaign)
     returning *
   ),
   sums as (
     select campaign, sum(members) as members, sum(messages) as messages from changes group by campaign
   )
-  update public.campaigns c
+  update public.outbox_campaigns c
   set member_count = c.member_count + coalesce(s.members, 0), message_count = c.message_count + coalesce(s.messages, 0),
     next_at = p.next_at
   from free f
@@ -228,7 +228,7 @@ $$;
 
 -- In which round each campaign last had a chunk. Campaigns take turns, so that none waits for another's hundred thousand members.
 create table outbox_engine.campaign_turns (
-  campaign text primary key references public.campaigns (name) on delete cascade,
+  campaign text primary key references public.outbox_campaigns (name) on delete cascade,
   round bigint not null
 );
 alter table outbox_engine.campaign_turns enable row level security;
@@ -240,13 +240,13 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
-  v_campaign public.campaigns;
+  v_campaign public.outbox_campaigns;
   v_count integer;
 begin
   perform outbox_engine.note_tick('campaigns', '', '', '');
   perform outbox_engine.replan_returns(v_now, p_most);
   for v_campaign in
-    select * from public.campaigns
+    select * from public.outbox_campaigns
     where recheck_after is not null or replan_after is not null
     order by name
     for no key update skip locked
@@ -262,8 +262,8 @@ begin
 
   for v_campaign in
     select c.*
-    from public.campaigns c
-    cross join lateral (select min(m.next_at) as since from public.campaign_members m where m.campaign = c.name) due
+    from public.outbox_campaigns c
+    cross join lateral (select min(m.next_at) as since from public.outbox_campaign_members m where m.campaign = c.name) due
     left join outbox_engine.campaign_turns t on t.campaign = c.name
     where c.status = 'active' and due.since <= v_now + interval '1 minute'
     order by coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false), c.priority, due.since, c.name

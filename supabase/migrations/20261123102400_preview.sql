@@ -2,11 +2,11 @@
 -- changed from now on, and what they cost. Nothing here writes.
 
 -- A campaign as it would be if it were started or resumed now; an ended one stays ended. Refuses a name nobody knows.
-create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz) returns public.campaigns
+create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz) returns public.outbox_campaigns
 language plpgsql stable set search_path = ''
 as $$
 declare
-  c public.campaigns := outbox_engine.named_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.named_campaign(p_campaign);
 begin
   if c.status = 'draft' then
     c.activated_at := p_now;
@@ -29,7 +29,7 @@ $$;
 
 -- What a campaign still has to say to these members: what waits already, then each member's next times, at most `p_times`; after
 -- the one that `is_last`, more may come. Members that will hear nothing have one line that says why.
-create function outbox_engine.coming(c public.campaigns, p_members text[], p_times integer, p_now timestamptz)
+create function outbox_engine.coming(c public.outbox_campaigns, p_members text[], p_times integer, p_now timestamptz)
 returns table (
   external_id text, recipient text, parameters jsonb, zone text, at timestamptz, send_at timestamptz, problem text, is_last boolean
 )
@@ -43,7 +43,7 @@ as $$
         when coalesce(m.timezone, c.timezone) is null and outbox_engine.zone_needed_by(c) is not null
         then format('it has no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
       end as missing
-    from public.campaign_members m
+    from public.outbox_campaign_members m
     where m.campaign = c.name and m.external_id = any (p_members)
   )
   select m.external_id, x.recipient, x.parameters, m.zone, o.occurs_at, w.opens_at,
@@ -57,7 +57,7 @@ as $$
     end,
     false
   from members m
-  join public.campaign_occurrences o on o.campaign = c.name and o.external_id = m.external_id and not o.taken_back
+  join public.outbox_campaign_occurrences o on o.campaign = c.name and o.external_id = m.external_id and not o.taken_back
   join public.outbox x on x.id = o.outbox_id and x.queue is not null and c.status <> 'ended'
   cross join lateral outbox_engine.opening(
     greatest(o.occurs_at, p_now), c.window_start, c.window_end, c.window_days, coalesce(m.zone, 'UTC')) w
@@ -75,7 +75,7 @@ $$;
 
 -- The same with text, parts and country, and everything the claim would find wrong with one message alone. Of the first `p_most`,
 -- none that may come after one of which nobody asked.
-create function outbox_engine.coming_texts(c public.campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
+create function outbox_engine.coming_texts(c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
 returns table (
   external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint, country text, problem text
 )
@@ -85,7 +85,7 @@ as $$
     select f.defaults, f.plain,
       regexp_split_to_array(f.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}') as pieces,
       array(select m[1] from regexp_matches(f.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m) as names
-    from public.templates f
+    from public.outbox_templates f
     where f.name = c.template
   ),
   listed as materialized (
@@ -118,12 +118,12 @@ as $$
       then format('country %s is not in ALLOWED_COUNTRIES', coalesce(w.country, 'unknown'))
     end)
   from written w
-  left join public.suppressions s on s.recipient = w.recipient
+  left join public.outbox_suppressions s on s.recipient = w.recipient
 $$;
 
 -- Members among whom the first `p_most` messages are. A few thousand are looked at whole; of more, those with the earliest events,
 -- or the first of each zone where all share their times.
-create function outbox_engine.first_members(c public.campaigns, p_most integer) returns text[]
+create function outbox_engine.first_members(c public.outbox_campaigns, p_most integer) returns text[]
 language sql stable set search_path = ''
 as $$
   with ranked as (
@@ -134,7 +134,7 @@ as $$
         else row_number() over (partition by m.timezone, m.handled_until is null order by m.external_id)
       end as place,
       count(*) over () as members
-    from public.campaign_members m
+    from public.outbox_campaign_members m
     where m.campaign = c.name
   )
   select coalesce(array_agg(external_id), '{}')
@@ -144,7 +144,7 @@ $$;
 
 -- Caps and budgets, which depend on what goes out before: by order of going out, beside what was sent already. The rows of other
 -- campaigns that wait for the same people are not foreseen.
-create function outbox_engine.with_limits(c public.campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
+create function outbox_engine.with_limits(c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
 returns table (
   external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint, country text, problem text
 )
@@ -171,7 +171,7 @@ as $$
     -- What waits again after an attempt that was never accepted, and had counted.
     left join lateral (
       select s.parts as counted, (s.at at time zone coalesce(c.timezone, 'UTC'))::date as counted_day
-      from public.campaign_occurrences o
+      from public.outbox_campaign_occurrences o
       join public.outbox x on x.id = o.outbox_id and x.queue is not null
       join outbox_engine.campaign_sends s on s.outbox_id = x.id and s.batch_id is not distinct from x.batch_id
       where o.campaign = c.name and o.external_id = t.external_id and o.occurs_at = t.at
@@ -201,12 +201,12 @@ $$;
 -- The first `max_rows` messages that are to come, by the time they go out: `external_id, recipient, send_at, local_time` (what the
 -- recipient's wall clock shows then, null where nobody gave a zone), `body, parts, country, problem` (null, or why it will not go).
 -- Called by operators and apps. Cron has no end: as many times of each member are looked at as the first messages may be.
-create function public.preview_campaign(campaign text, max_rows integer) returns jsonb
+create function public.outbox_preview_campaign(campaign text, max_rows integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
-  v_campaign public.campaigns := outbox_engine.as_if_started(preview_campaign.campaign, v_now);
+  v_campaign public.outbox_campaigns := outbox_engine.as_if_started(outbox_preview_campaign.campaign, v_now);
   v_most integer := least(greatest(coalesce(max_rows, 100), 0), 10000);
   v_members text[] := outbox_engine.first_members(v_campaign, v_most);
   v_times integer := case when v_campaign.schedule = 'cron' then ceil(v_most::numeric / greatest(cardinality(v_members), 1)) else 100 end;
@@ -236,14 +236,14 @@ language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
-  v_campaign public.campaigns := outbox_engine.as_if_started(p_campaign, v_now);
+  v_campaign public.outbox_campaigns := outbox_engine.as_if_started(p_campaign, v_now);
   v_members text[] := array(
     select m.external_id
-    from public.campaign_members m
+    from public.outbox_campaign_members m
     where m.campaign = v_campaign.name and m.external_id > p_after
     order by m.external_id
     limit p_most);
-  v_template public.templates := (select t from public.templates t where t.name = v_campaign.template);
+  v_template public.outbox_templates := (select t from public.outbox_templates t where t.name = v_campaign.template);
   v_all_odd boolean := outbox_engine.template_alphabet_warning(v_template) is not null;
 begin
   return (
@@ -269,14 +269,14 @@ begin
       select z.zone, outbox_engine.place_of_abbreviation(z.zone) as place, count(*) as members
       from (
         select coalesce(m.timezone, v_campaign.timezone) as zone
-        from public.campaign_members m
+        from public.outbox_campaign_members m
         where m.campaign = v_campaign.name and m.external_id = any (v_members)
       ) z
       where outbox_engine.place_of_abbreviation(z.zone) is not null
       group by z.zone
     )
     select jsonb_build_object(
-      'status', (select c.status from public.campaigns c where c.name = v_campaign.name),
+      'status', (select c.status from public.outbox_campaigns c where c.name = v_campaign.name),
       'schedule', v_campaign.schedule,
       'members', cardinality(v_members),
       'countries_told', (
@@ -291,7 +291,7 @@ begin
 end
 $$;
 
-revoke all on function public.preview_campaign(text, integer) from public, anon, authenticated;
-grant execute on function public.preview_campaign(text, integer) to service_role;
+revoke all on function public.outbox_preview_campaign(text, integer) from public, anon, authenticated;
+grant execute on function public.outbox_preview_campaign(text, integer) to service_role;
 
 notify pgrst, 'reload schema';

@@ -27,11 +27,11 @@ create table outbox_engine.campaign_import_lines (
 alter table outbox_engine.campaign_import_lines enable row level security;
 
 -- The campaign that members are to be imported into. Refused where nobody knows it, or where it sends nothing any more.
-create function outbox_engine.importing_campaign(p_campaign text) returns public.campaigns
+create function outbox_engine.importing_campaign(p_campaign text) returns public.outbox_campaigns
 language plpgsql stable set search_path = ''
 as $$
 declare
-  c public.campaigns := outbox_engine.named_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.named_campaign(p_campaign);
 begin
   if c.status = 'ended' then
     perform outbox_engine.refuse(format('campaign %L was ended, so members of it get nothing', p_campaign), 'Make a new campaign.');
@@ -41,7 +41,7 @@ end
 $$;
 
 -- Everything that decides whether a member is right: the campaign's schedule, zone, window and caps, and the template.
-create function outbox_engine.import_basis(c public.campaigns, t public.templates) returns text
+create function outbox_engine.import_basis(c public.outbox_campaigns, t public.outbox_templates) returns text
 language sql immutable set search_path = ''
 as $$
   select md5(row(t.name, t.body, t.defaults, t.plain, c.schedule, c.timezone, c.offsets::text, outbox_engine.zone_needed_by(c))::text)
@@ -73,7 +73,7 @@ $$;
 
 -- What is wrong with one line, or null.
 create function outbox_engine.line_fault(
-  m public.campaign_members, c public.campaigns, t public.templates, p_event_at text, p_import_id uuid, p_line integer
+  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates, p_event_at text, p_import_id uuid, p_line integer
 ) returns text
 language plpgsql set search_path = ''
 as $$
@@ -108,7 +108,7 @@ create function public.outbox_member_form(p_campaign text) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  c public.campaigns := outbox_engine.importing_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.importing_campaign(p_campaign);
 begin
   return (
     select jsonb_build_object(
@@ -117,7 +117,7 @@ begin
       'required', (select required from outbox_engine.text_bounds(t)),
       'needs_event', c.schedule = 'reminder',
       'zone_needed_by', case when c.timezone is null then outbox_engine.zone_needed_by(c) end)
-    from public.templates t
+    from public.outbox_templates t
     where t.name = c.template);
 end
 $$;
@@ -131,13 +131,13 @@ create function public.outbox_stage_members(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_campaign public.campaigns := outbox_engine.importing_campaign(p_campaign);
-  v_template public.templates;
-  m public.campaign_members;
+  v_campaign public.outbox_campaigns := outbox_engine.importing_campaign(p_campaign);
+  v_template public.outbox_templates;
+  m public.outbox_campaign_members;
   v_problem text;
   v_refused jsonb := '[]';
 begin
-  select * into v_template from public.templates where name = v_campaign.template;
+  select * into v_template from public.outbox_templates where name = v_campaign.template;
   insert into outbox_engine.campaign_imports (id, campaign, basis, started_at)
   values (p_import_id, p_campaign, outbox_engine.import_basis(v_campaign, v_template), outbox_engine.now())
   on conflict do nothing;
@@ -183,7 +183,7 @@ begin
   end if;
   perform outbox_engine.importing_campaign(v_import.campaign);
   select outbox_engine.import_basis(c, t) into v_basis
-  from public.campaigns c join public.templates t on t.name = c.template
+  from public.outbox_campaigns c join public.outbox_templates t on t.name = c.template
   where c.name = v_import.campaign
   for key share of c
   for share of t;
@@ -195,7 +195,7 @@ begin
     (m.recipient, m.timezone, m.event_at, m.parameters) is distinct from (l.recipient, l.timezone, l.event_at, l.parameters))
   into v_total, v_known, v_changed
   from outbox_engine.campaign_import_lines l
-  left join public.campaign_members m on m.campaign = v_import.campaign and m.external_id = l.external_id
+  left join public.outbox_campaign_members m on m.campaign = v_import.campaign and m.external_id = l.external_id
   where l.import_id = p_import_id;
   v_import.result := jsonb_build_object('added', v_total - v_known, 'changed', v_changed, 'unchanged', v_known - v_changed);
   if p_dry_run then
@@ -205,16 +205,16 @@ begin
   update outbox_engine.campaign_imports
   set committing = pg_catalog.pg_current_xact_id(), result = v_import.result
   where id = p_import_id;
-  update public.campaign_members m
+  update public.outbox_campaign_members m
   set recipient = l.recipient, timezone = l.timezone, event_at = l.event_at, parameters = l.parameters
   from outbox_engine.campaign_import_lines l
   where l.import_id = p_import_id and m.campaign = v_import.campaign and m.external_id = l.external_id
     and (m.recipient, m.timezone, m.event_at, m.parameters) is distinct from (l.recipient, l.timezone, l.event_at, l.parameters);
-  insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)
+  insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)
   select v_import.campaign, l.external_id, l.recipient, l.timezone, l.event_at, l.parameters
   from outbox_engine.campaign_import_lines l
   where l.import_id = p_import_id and not exists (
-    select from public.campaign_members m where m.campaign = v_import.campaign and m.external_id = l.external_id)
+    select from public.outbox_campaign_members m where m.campaign = v_import.campaign and m.external_id = l.external_id)
   on conflict (campaign, external_id) do update
   set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at, parameters = excluded.parameters;
   update outbox_engine.campaign_imports set committing = null where id = p_import_id;

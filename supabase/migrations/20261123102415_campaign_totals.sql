@@ -30,10 +30,10 @@ as $$
     select x.id, x.campaign, x.recipient, x.status, outbox_engine.message_reason(x.error, x.status_code) as reason, x.parts, x.sent_at,
       s.created_at as opted_out_at
     from public.outbox x
-    join public.campaigns c on c.name = x.campaign
-    left join public.suppressions s on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
+    join public.outbox_campaigns c on c.name = x.campaign
+    left join public.outbox_suppressions s on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
     where x.id = any (p_outbox_ids)
-      and exists (select from public.campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id)
+      and exists (select from public.outbox_campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id)
   ),
   -- Whoever is still to be seen by a message that stays is counted by that one.
   opted_out as materialized (
@@ -70,6 +70,6 @@ begin
   return null;
 end
 $$;
-create trigger campaigns_forget after insert or delete on public.campaigns for each row execute function outbox_engine.forget_campaign();
+create trigger outbox_campaigns_forget after insert or delete on public.outbox_campaigns for each row execute function outbox_engine.forget_campaign();
 
 notify pgrst, 'reload schema';

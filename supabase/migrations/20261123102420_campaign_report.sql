@@ -18,7 +18,7 @@ as $$
         -- Members of one zone share the times of a campaign that is not about their events.
         select m as member, row_number() over (
           partition by m.handled_until is null, case when c.schedule <> 'reminder' then m.timezone end order by s.soon, m.external_id) as place
-        from public.campaign_members m
+        from public.outbox_campaign_members m
         cross join lateral (
           select case
             when m.handled_until is not null then m.next_at
@@ -35,17 +35,17 @@ as $$
 $$;
 
 -- Called by `outbox campaign list`. `waiting` are rows in the outbox, which are made about a minute before they are due.
-create function public.outbox_campaigns() returns jsonb
+create function public.outbox_list_campaigns() returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'name', c.name, 'status', c.status, 'schedule', c.schedule, 'template', c.template,
     'next_at', outbox_engine.next_message(c.name, c.status, outbox_engine.now()),
-    'members', (select count(*) from public.campaign_members m where m.campaign = c.name),
+    'members', (select count(*) from public.outbox_campaign_members m where m.campaign = c.name),
     'waiting', (select count(*) from public.outbox o where o.campaign = c.name and o.queue is not null),
     'spent_parts', (select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = c.name)
   ) order by c.name), '[]')
-  from public.campaigns c
+  from public.outbox_campaigns c
 $$;
 
 -- Called by `outbox campaign start`, `pause` and `stop`. Triggers refuse what cannot start, in words. Stopping cancels what waits,
@@ -57,14 +57,14 @@ declare
   v_was text;
   v_ids bigint[];
 begin
-  select status into v_was from public.campaigns where name = p_campaign for no key update;
+  select status into v_was from public.outbox_campaigns where name = p_campaign for no key update;
   if not found then
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
   elsif p_status = 'paused' and v_was not in ('active', 'paused') then
     perform outbox_engine.refuse(format('campaign %L is not active: its status is %s', p_campaign, v_was));
   end if;
   if v_was <> p_status then
-    update public.campaigns set status = p_status where name = p_campaign;
+    update public.outbox_campaigns set status = p_status where name = p_campaign;
   end if;
   if p_status = 'ended' then
     select array_agg(id) into v_ids
@@ -95,7 +95,7 @@ as $$
   select o.outbox_id, case when o.outbox_id is null then outbox_engine.message_reason(o.reason, null) end, x.recipient, x.status,
     case when x.status <> 'delivered' then outbox_engine.message_reason(x.error, x.status_code) end, x.parts, x.sent_at,
     x.finalized_at is not null
-  from public.campaign_occurrences o
+  from public.outbox_campaign_occurrences o
   left join public.outbox x on x.id = o.outbox_id
   where o.campaign = p_campaign
 $$;
@@ -110,8 +110,8 @@ as $$
 declare
   v_status text;
 begin
-  select status into v_status from public.campaigns where name = p_campaign;
-  if not found and not exists (select from public.campaign_occurrences where campaign = p_campaign) then
+  select status into v_status from public.outbox_campaigns where name = p_campaign;
+  if not found and not exists (select from public.outbox_campaign_occurrences where campaign = p_campaign) then
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
   end if;
   return (
@@ -172,7 +172,7 @@ begin
       'sent', (select coalesce(sum(messages), 0) from counted where sent_at is not null),
       'opted_out', (
         select count(distinct s.recipient)
-        from public.suppressions s
+        from public.outbox_suppressions s
         join times m on m.recipient = s.recipient and s.created_at >= m.sent_at
         where s.by_engine
       ) + (select coalesce(sum(t.opted_out), 0) from outbox_engine.campaign_totals t where t.campaign = p_campaign),

@@ -8,11 +8,11 @@ as $$
 begin
   return exists (select from outbox_engine.campaign_changes)
     or exists (select from outbox_engine.campaign_returns)
-    or exists (select from public.campaigns c where c.recheck_after is not null or c.replan_after is not null)
+    or exists (select from public.outbox_campaigns c where c.recheck_after is not null or c.replan_after is not null)
     or exists (
-      select from public.campaigns c
+      select from public.outbox_campaigns c
       where c.status = 'active' and exists (
-        select from public.campaign_members m where m.campaign = c.name and m.next_at <= p_now + interval '1 minute'));
+        select from public.outbox_campaign_members m where m.campaign = c.name and m.next_at <= p_now + interval '1 minute'));
 end
 $$;
 

@@ -20,9 +20,10 @@ FULL = HEADER.encode()
 @pytest.fixture(autouse=True)
 def campaign(db: Connection, clocks: Clocks) -> None:
     clocks.set(NOW)
-    db.execute("insert into public.templates (name, body) values ('hi', 'Hello {{name}}')")
+    db.execute("insert into public.outbox_templates (name, body) values ('hi', 'Hello {{name}}')")
     db.execute(
-        "insert into public.campaigns (name, template, schedule, offsets) values ('c', 'hi', 'reminder', '{-1 day,-1 hour}')"
+        "insert into public.outbox_campaigns (name, template, schedule, offsets)"
+        " values ('c', 'hi', 'reminder', '{-1 day,-1 hour}')"
     )
 
 
@@ -45,7 +46,7 @@ def outbox(stack: LocalStack, tmp_path: Path) -> Any:
 def members(db: Connection) -> list[Any]:
     return db.execute(
         "select external_id, recipient, to_char(event_at at time zone 'utc', 'MM-DD HH24:MI'), parameters"
-        " from public.campaign_members order by 1"
+        " from public.outbox_campaign_members order by 1"
     ).fetchall()
 
 
@@ -161,7 +162,7 @@ async def test_preview_start_pause_report_and_stop(
         + "eve,+12015550102,UTC,2026-10-24T13:30,Eve\n"
     )
     outbox("import", "c", "m.csv")
-    db.execute("insert into public.suppressions (recipient, reason) values ('+12015550102', 'STOP')")
+    db.execute("insert into public.outbox_suppressions (recipient, reason) values ('+12015550102', 'STOP')")
     shown = outbox("preview", "c")
     assert shown.returncode == 0, shown.stderr
     assert "3 members, 4 messages to come, 4 parts" in shown.stdout
@@ -184,8 +185,8 @@ async def test_preview_start_pause_report_and_stop(
     assert "2026-10-24 12:00" in outbox("list").stdout
     assert json.loads(outbox("list", "--json").stdout)["campaigns"][0]["status"] == "paused"
     outbox("start", "c", "--yes")
-    db.execute("update public.campaigns set window_start = '17:00', window_end = '18:00', late_limit = '3 days'")
-    db.execute("update public.campaign_members set event_at = event_at + interval '1 day' where external_id = 'ada'")
+    db.execute("update public.outbox_campaigns set window_start = '17:00', window_end = '18:00', late_limit = '3 days'")
+    db.execute("update public.outbox_campaign_members set event_at = event_at + interval '1 day' where external_id = 'ada'")
     await rig.tick("campaigns", "dispatch")
     waiting = statuses(db).get("scheduled", 0)
     assert f"{waiting} waiting messages cancelled" in outbox("stop", "c", "--yes").stdout
@@ -206,13 +207,13 @@ def test_ending_a_campaign_for_good_is_asked_about(outbox: Any, db: Connection) 
 
     assert asked.returncode == 2
     assert "End c for good" in asked.stderr
-    assert db.execute("select status from public.campaigns").fetchall() == [("draft",)]
+    assert db.execute("select status from public.outbox_campaigns").fetchall() == [("draft",)]
 
 
 def test_a_preview_marks_the_times_of_those_whose_zone_nobody_knows(outbox: Any, db: Connection) -> None:
-    db.execute("update public.campaigns set offsets = '{-1 hour}'")
+    db.execute("update public.outbox_campaigns set offsets = '{-1 hour}'")
     db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
         " select 'c', 'm' || coalesce(zone, ''), '+12015550101', zone, '2026-10-27 12:00+00', '{\"name\": \"Ada\"}'"
         " from unnest(array['Europe/Berlin', null]) zone"
     )
@@ -224,7 +225,7 @@ def test_a_preview_marks_the_times_of_those_whose_zone_nobody_knows(outbox: Any,
 def test_preview_and_start_name_the_characters_that_make_texts_cost_double(outbox: Any, db: Connection) -> None:
     names = ["Ada", "O’Hara", "Zoe", "D’Arcy", "语"]
     db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
         " select 'c', 'm' || place, '+1201555010' || place, 'UTC', '2026-10-27', jsonb_build_object('name', name)"
         " from unnest(%s::text[]) with ordinality n (name, place)",
         [names],
@@ -240,7 +241,7 @@ def test_preview_and_start_name_the_characters_that_make_texts_cost_double(outbo
         ran = outbox(command, "c")
         assert " ".join(f"{apostrophe} {letter}".split()) in " ".join((ran.stdout + ran.stderr).split()), command
 
-    db.execute("update public.templates set body = 'Hello {{name}} at {place}'")
+    db.execute("update public.outbox_templates set body = 'Hello {{name}} at {place}'")
     told = json.loads(outbox("preview", "c", "--json").stdout)
     assert told["costs"]["warnings"] == [
         "template 'hi': {place} is no placeholder and goes out as it stands; one is written {{place}}",
@@ -248,7 +249,7 @@ def test_preview_and_start_name_the_characters_that_make_texts_cost_double(outbo
         letter,
     ]
 
-    db.execute("update public.templates set body = 'It’s time, {{name}}'")
+    db.execute("update public.outbox_templates set body = 'It’s time, {{name}}'")
     warning = (
         "template 'hi': '’' at character 3 is not in GSM-7, so a part holds 70 characters instead of 160;"
         " plain = true replaces look-alikes"
@@ -283,10 +284,10 @@ def test_preview_warns_where_other_countries_are_allowed_here(
 
 def test_a_campaign_that_somebody_could_get_no_text_from_does_not_start(outbox: Any, db: Connection) -> None:
     db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
         " values ('c', 'ada', '+12015550101', 'UTC', '2026-10-27', '{\"name\": \"Ada\"}')"
     )
-    db.execute("update public.templates set body = 'Hello {{name}} at {{place}}'")
+    db.execute("update public.outbox_templates set body = 'Hello {{name}} at {{place}}'")
     ran = outbox("start", "c", "--yes")
     assert ran.returncode == 1
     assert "{{place}}" in ran.stderr
@@ -305,10 +306,10 @@ def test_a_campaign_that_somebody_could_get_no_text_from_does_not_start(outbox: 
 )
 def test_a_preview_begins_with_how_the_campaign_stands(outbox: Any, db: Connection, status: str, says: str) -> None:
     db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
         " values ('c', 'ada', '+12015550101', 'UTC', '2026-10-27', '{\"name\": \"Ada\"}')"
     )
-    db.execute("update public.campaigns set status = %s", [status])
+    db.execute("update public.outbox_campaigns set status = %s", [status])
     shown = outbox("preview", "c").stdout
     assert shown.splitlines()[0] == says
     assert f"1 member, {0 if status == 'ended' else 2} messages to come" in shown
@@ -317,7 +318,7 @@ def test_a_preview_begins_with_how_the_campaign_stands(outbox: Any, db: Connecti
 
 def test_an_ended_campaign_takes_no_members_and_is_not_started_again(outbox: Any, db: Connection, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(HEADER + "ada,+12015550101,UTC,2026-10-27T09:00,Ada\n")
-    db.execute("update public.campaigns set status = 'ended'")
+    db.execute("update public.outbox_campaigns set status = 'ended'")
     ran = outbox("import", "c", "m.csv")
     assert (ran.returncode, ran.stderr) == (1, "outbox: campaign 'c' was ended, so members of it get nothing\n")
     assert members(db) == []
@@ -340,7 +341,7 @@ def test_an_ended_campaign_takes_no_members_and_is_not_started_again(outbox: Any
     ],
 )
 def test_whoever_starts_a_campaign_without_members_is_warned(outbox: Any, db: Connection, schedule: str, says: str) -> None:
-    db.execute("update public.campaigns set schedule = %s, starts_at = %s", [schedule, NOW])
+    db.execute("update public.outbox_campaigns set schedule = %s, starts_at = %s", [schedule, NOW])
     ran = outbox("start", "c", "--yes")
     assert (ran.returncode, ran.stderr) == (0, says)
     assert "c is active (it was draft)" in ran.stdout

@@ -87,19 +87,19 @@ def set_up(db: Connection) -> None:
 def changes() -> Iterator[Change]:
     for name, stays in TRAVELLERS.items():
         for at, zone in stays[1:]:
-            yield at, "update public.campaign_members set timezone = %s where external_id = %s", [zone, name]
+            yield at, "update public.outbox_campaign_members set timezone = %s where external_id = %s", [zone, name]
     for name, events in APPOINTMENTS.items():
         for at, event in events[1:]:
-            yield at, "update public.campaign_members set event_at = %s where external_id = %s", [event, name]
+            yield at, "update public.outbox_campaign_members set event_at = %s where external_id = %s", [event, name]
     for at, status in ((PAUSED, "paused"), (RESUMED, "active")):
-        yield at, "update public.campaigns set status = %s where name = 'nights'", [status]
+        yield at, "update public.outbox_campaigns set status = %s where name = 'nights'", [status]
 
 
 def next_moment(db: Connection) -> datetime:
     """When the engine itself believes that something is due next. A campaign that is paused has nothing to say."""
     row = db.execute(
         "select least("
-        "  (select min(m.next_at) from public.campaign_members m join public.campaigns c on c.name = m.campaign"
+        "  (select min(m.next_at) from public.outbox_campaign_members m join public.outbox_campaigns c on c.name = m.campaign"
         "   where c.status = 'active'),"
         "  (select min(due_at) from public.outbox where queue is not null))"
     ).fetchone()
@@ -110,7 +110,7 @@ def next_moment(db: Connection) -> datetime:
 def sent(db: Connection) -> list[Sent]:
     found = db.execute(
         "select o.campaign, o.external_id, x.sent_at"
-        " from public.campaign_occurrences o join public.outbox x on x.id = o.outbox_id where x.sent_at is not null"
+        " from public.outbox_campaign_occurrences o join public.outbox x on x.id = o.outbox_id where x.sent_at is not null"
     ).fetchall()
     return [(str(name), str(who), at) for name, who, at in found if isinstance(at, datetime)]
 

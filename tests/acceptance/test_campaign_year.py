@@ -55,7 +55,7 @@ async def test_a_year_of_campaigns_reaches_everybody_at_the_instants_that_zonein
 def next_moment(db: Connection) -> datetime | None:
     """When the engine itself believes that something is due next. Where it is wrong, messages are late, and that is seen."""
     row = db.execute(
-        "select least((select min(next_at) from public.campaign_members),"
+        "select least((select min(next_at) from public.outbox_campaign_members),"
         " (select min(due_at) from public.outbox where queue is not null))"
     ).fetchone()
     assert row is not None
@@ -66,7 +66,7 @@ def next_moment(db: Connection) -> datetime | None:
 def sent(db: Connection) -> list[Sent]:
     found = db.execute(
         "select o.campaign, split_part(o.external_id, ' ', 1), x.sent_at"
-        " from public.campaign_occurrences o join public.outbox x on x.id = o.outbox_id"
+        " from public.outbox_campaign_occurrences o join public.outbox x on x.id = o.outbox_id"
     ).fetchall()
     return [(str(name), str(zone), at) for name, zone, at in found if isinstance(at, datetime)]
 

@@ -235,7 +235,7 @@ def test_nothing_of_a_list_with_a_bad_line_is_imported_unless_asked(outbox: Oper
     file.write_text(f"recipient,reason\n{number(0)},replied\n12025550100,\n{number(1)},\n", encoding="utf-8")
 
     refused = outbox("suppressions", "import", file)
-    untouched = db.execute("select count(*) from public.suppressions").fetchone()
+    untouched = db.execute("select count(*) from public.outbox_suppressions").fetchone()
     partial = outbox("suppressions", "import", file, "--partial")
 
     assert refused.returncode == 1
@@ -247,26 +247,28 @@ def test_nothing_of_a_list_with_a_bad_line_is_imported_unless_asked(outbox: Oper
 
 
 def test_what_is_exported_can_be_imported(outbox: Operator, db: Connection, tmp_path: Path) -> None:
-    db.execute("insert into public.suppressions (recipient, reason, by_engine) values (%s, 'a \"b\", c', true)", [number(0)])
-    db.execute("insert into public.suppressions (recipient) values (%s)", [number(1)])
+    db.execute(
+        "insert into public.outbox_suppressions (recipient, reason, by_engine) values (%s, 'a \"b\", c', true)", [number(0)]
+    )
+    db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(1)])
     file = tmp_path / "list.csv"
 
     exported = outbox("suppressions", "export", file)
     streamed = outbox("suppressions", "export")
-    db.execute("delete from public.suppressions")
+    db.execute("delete from public.outbox_suppressions")
     imported = outbox("suppressions", "import", file)
 
     assert [exported.returncode, streamed.returncode, imported.returncode] == [0, 0, 0]
     assert streamed.stdout == file.read_text(encoding="utf-8")
     assert [row[0] for row in csv.reader(streamed.stdout.splitlines())] == ["recipient", number(0), number(1)]
-    assert db.execute("select recipient, reason, by_engine from public.suppressions order by 1").fetchall() == [
+    assert db.execute("select recipient, reason, by_engine from public.outbox_suppressions order by 1").fetchall() == [
         (number(0), 'a "b", c', True),
         (number(1), "operator", False),
     ]
 
 
 def test_what_came_of_a_list_is_told_as_json_too(outbox: Operator, db: Connection, tmp_path: Path) -> None:
-    db.execute("insert into public.suppressions (recipient) values (%s)", [number(0)])
+    db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(0)])
     file = tmp_path / "list.csv"
     file.write_text(f"{number(0)}\n{number(1)}\n{number(1)}\n", encoding="utf-8")
 

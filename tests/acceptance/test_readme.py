@@ -160,7 +160,7 @@ def test_the_terminals_bring_a_row_to_its_end(stack: LocalStack, db: Connection,
         stop, lost = re.findall(r"^\$ curl 127.0.0.1:8081/_sim(/\w+) -d '(.*)'$", README, re.MULTILINE)
         for path, body in (stop, lost):
             httpx.post(f"http://127.0.0.1:{sinch}/_sim{path}", content=body, trust_env=False).raise_for_status()
-        called_back = "select true from inbound_messages where body = 'STOP'"
+        called_back = "select true from outbox_inbound where body = 'STOP'"
         assert wait_until(lambda: db.execute(called_back).fetchone() is not None, 60)
 
 

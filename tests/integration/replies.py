@@ -23,7 +23,7 @@ def text_in(
 
 
 def suppressed(db: Connection) -> list[tuple[Any, ...]]:
-    return db.execute("select recipient, reason from public.suppressions order by 1").fetchall()
+    return db.execute("select recipient, reason from public.outbox_suppressions order by 1").fetchall()
 
 
 def carrier_blocks(db: Connection, *, ago: float = 0, n: int = 1) -> None:

@@ -76,13 +76,13 @@ async def test_patients_are_reminded_a_day_and_an_hour_before_by_their_own_clock
         f"Hi Barbara, we see you Mon 26 Oct at 09:00. {hi}",
     }
     skipped = db.execute(
-        "select reason from public.campaign_occurrences where external_id = '6' and reason is not null"
+        "select reason from public.outbox_campaign_occurrences where external_id = '6' and reason is not null"
     ).fetchone()
     assert "the recipient opted out" in str(skipped)
 
 
 def patients_to_remind(db: Connection) -> list[str]:
-    found = db.execute("select external_id from public.campaign_members order by external_id::integer").fetchall()
+    found = db.execute("select external_id from public.outbox_campaign_members order by external_id::integer").fetchall()
     return [str(external_id) for (external_id,) in found]
 
 
@@ -120,7 +120,7 @@ def test_a_booking_that_nobody_can_be_reminded_of_stands(db: Connection, column:
 
 def test_the_app_goes_on_booking_and_cancelling_without_the_campaign(db: Connection) -> None:
     book(db, "Ada", BERLIN, "Europe/Berlin", "2026-10-25 09:00")
-    db.execute("delete from public.campaigns")
+    db.execute("delete from public.outbox_campaigns")
 
     book(db, "Grace", NEW_YORK, "America/New_York", "2026-10-25 09:00")
     db.execute("update public.appointments set status = 'cancelled'")
@@ -134,6 +134,6 @@ def test_a_patient_without_a_name_is_greeted_by_the_templates_default(db: Connec
     book(db, patient, BERLIN, "Europe/Berlin", "2026-10-25 09:00")
 
     bodies = db.execute(
-        "select r ->> 'body' from jsonb_array_elements(public.preview_campaign('appointments', 1)) r"
+        "select r ->> 'body' from jsonb_array_elements(public.outbox_preview_campaign('appointments', 1)) r"
     ).fetchall()
     assert bodies == [("Hi there, we see you Sun 25 Oct at 09:00. To get no more texts, reply STOP.",)]

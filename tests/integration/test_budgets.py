@@ -32,7 +32,7 @@ def sent_parts(db: Connection) -> int:
 
 
 def foreseen(db: Connection) -> list[str | None]:
-    found = db.execute("select jsonb_array_elements(public.preview_campaign('c', 100)) ->> 'problem'").fetchall()
+    found = db.execute("select jsonb_array_elements(public.outbox_preview_campaign('c', 100)) ->> 'problem'").fetchall()
     return [None if problem is None else str(problem) for (problem,) in found]
 
 
@@ -46,7 +46,7 @@ async def test_a_text_that_grew_after_an_attempt_that_came_to_nothing_costs_what
     await rig.tick("campaigns", "dispatch")
     assert spent(db) == [("2026-11-24", 2)]
 
-    db.execute("update public.templates set body = body || repeat('x', 600)")
+    db.execute("update public.outbox_templates set body = body || repeat('x', 600)")
     assert foreseen(db) == [None, "budget_parts 5 of the campaign reached"]
     clocks.move("2 minutes")
     await rig.tick("dispatch")

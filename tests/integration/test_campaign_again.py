@@ -46,7 +46,7 @@ def come_back(db: Connection, clocks: Clocks, way: str) -> None:
 
 
 async def test_it_goes_to_the_new_number_with_the_new_values(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
-    db.execute('update public.campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
+    db.execute('update public.outbox_campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
 
     come_back(db, clocks, way)
     await rig.tick("dispatch")
@@ -55,8 +55,8 @@ async def test_it_goes_to_the_new_number_with_the_new_values(db: Connection, rig
 
 
 async def test_it_is_judged_by_the_new_number(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
-    db.execute("update public.campaign_members set recipient = %s", [number(7)])
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'asked by phone')", [number(7)])
+    db.execute("update public.outbox_campaign_members set recipient = %s", [number(7)])
+    db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked by phone')", [number(7)])
 
     come_back(db, clocks, way)
     await rig.tick("dispatch")
@@ -66,7 +66,7 @@ async def test_it_is_judged_by_the_new_number(db: Connection, rig: Rig, clocks: 
 
 async def test_it_has_the_campaigns_new_text_sender_and_priority(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
     template(db, "other", body="Other {{name}}")
-    db.execute("update public.campaigns set template = 'other', sender = '+12025550111', priority = 150")
+    db.execute("update public.outbox_campaigns set template = 'other', sender = '+12025550111', priority = 150")
     await rig.tick("campaigns")
 
     come_back(db, clocks, way)
@@ -78,7 +78,7 @@ async def test_it_has_the_campaigns_new_text_sender_and_priority(db: Connection,
 async def test_it_does_not_go_at_a_time_that_the_campaign_has_no_more(
     db: Connection, rig: Rig, clocks: Clocks, way: str
 ) -> None:
-    db.execute("update public.campaigns set offsets = '{-10 minutes}'")
+    db.execute("update public.outbox_campaigns set offsets = '{-10 minutes}'")
     await rig.tick("campaigns")
 
     come_back(db, clocks, way)
@@ -88,7 +88,7 @@ async def test_it_does_not_go_at_a_time_that_the_campaign_has_no_more(
 
 
 async def test_an_edit_that_leaves_it_its_time_does_not_stop_it(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
-    db.execute("update public.campaigns set offsets = '{-1 hour,-10 minutes}'")
+    db.execute("update public.outbox_campaigns set offsets = '{-1 hour,-10 minutes}'")
     await rig.tick("campaigns")
 
     come_back(db, clocks, way)
@@ -121,7 +121,7 @@ async def test_one_that_the_batch_of_its_lost_request_lacks_goes_to_the_new_numb
 async def test_one_that_the_batch_of_its_lost_request_lacks_does_not_go_at_a_time_that_is_no_more(
     db: Connection, rig: Rig, clocks: Clocks, two: dict[str, Any]
 ) -> None:
-    db.execute("update public.campaigns set offsets = '{-10 minutes}'")
+    db.execute("update public.outbox_campaigns set offsets = '{-10 minutes}'")
     await rig.tick("campaigns")
     lacks_the_first(db, clocks, two)
 
@@ -140,7 +140,8 @@ def lacks_the_first(db: Connection, clocks: Clocks, two: dict[str, Any]) -> None
 
 def change_the_first(db: Connection) -> None:
     db.execute(
-        "update public.campaign_members set recipient = %s, parameters = '{\"name\": \"Grace\"}' where external_id = 'm1'",
+        "update public.outbox_campaign_members"
+        " set recipient = %s, parameters = '{\"name\": \"Grace\"}' where external_id = 'm1'",
         [number(7)],
     )
 
@@ -163,11 +164,11 @@ async def test_one_that_never_was_in_a_request_and_that_an_operator_has_sent_is_
     campaign(db, offsets=["-1 hour"])
     member(db, event_at="2026-11-24 13:00:30+00")
     await rig.tick("campaigns")
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'by phone')", [number(1)])
+    db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'by phone')", [number(1)])
     clocks.set("2026-11-24 12:00:31+00")
     await rig.tick("dispatch")
     assert rows(db) == [("suppressed",)]
-    db.execute("update public.campaign_members set recipient = %s", [number(7)])
+    db.execute("update public.outbox_campaign_members set recipient = %s", [number(7)])
 
     db.execute(RETRY)
     await rig.tick("dispatch")
@@ -182,7 +183,7 @@ async def test_it_does_not_go_after_an_event_that_came_sooner(db: Connection, ri
     await rig.tick("campaigns")
     clocks.set("2026-11-24 12:00:31+00")
     dispatch = claim(db)
-    db.execute("update public.campaign_members set event_at = '2026-11-24 13:00:30+00'")
+    db.execute("update public.outbox_campaign_members set event_at = '2026-11-24 13:00:30+00'")
     clocks.set("2026-11-24 13:05+00")
 
     release(db, dispatch)
@@ -229,7 +230,7 @@ async def test_an_event_that_comes_sooner_ends_also_what_an_operator_had_sent_ag
     db.execute(RETRY)
     dispatch = claim(db)
     clocks.move("1 minute")
-    db.execute("update public.campaign_members set event_at = '2026-11-24 13:00:30+00'")
+    db.execute("update public.outbox_campaign_members set event_at = '2026-11-24 13:00:30+00'")
     clocks.set("2026-11-24 13:05+00")
 
     release(db, dispatch)
@@ -245,7 +246,7 @@ async def test_an_expiry_that_an_operator_gave_stays(db: Connection, rig: Rig, c
     clocks.set("2026-11-24 12:00:31+00")
     accept(db, claim(db), "B1")
     report(db, "B1", number(1), "failed", 402)
-    db.execute("update public.campaign_members set event_at = '2026-11-24 13:00:30+00'")
+    db.execute("update public.outbox_campaign_members set event_at = '2026-11-24 13:00:30+00'")
     clocks.set("2026-11-24 14:05+00")
 
     db.execute("select public.outbox_retry(array_agg(id), false, 600, false) from public.outbox")
@@ -260,7 +261,7 @@ async def test_its_time_is_not_given_to_another(db: Connection, rig: Rig, clocks
     member(db, event_at="2026-11-24 15:00+00")
     clocks.set("2026-11-24 13:59:30+00")
     await rig.tick("campaigns")
-    db.execute("delete from public.campaign_members")
+    db.execute("delete from public.outbox_campaign_members")
     member(db, event_at="2026-11-24 15:00+00")
     assert rows(db) == [("cancelled",)]
 

@@ -29,8 +29,8 @@ async def test_a_new_number_new_values_and_a_new_text_reach_what_waits(db: Conne
     once(db)
     member(db)
     await rig.tick("campaigns")
-    db.execute('update public.campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
-    db.execute("update public.templates set body = 'Bye {{name}}'")
+    db.execute('update public.outbox_campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
+    db.execute("update public.outbox_templates set body = 'Bye {{name}}'")
     await rig.tick("dispatch")
     assert rows(db, "recipient, body, status") == [(number(7), "Bye Grace", "sent")]
 
@@ -42,7 +42,7 @@ def test_one_statement_may_move_some_members_and_give_others_new_values(db: Conn
         db.execute("select public.outbox_expand_campaigns(1000)")
 
     db.execute(
-        "update public.campaign_members set"
+        "update public.outbox_campaign_members set"
         " event_at = case external_id when 'moved' then '2026-11-30 12:00+00' else event_at end,"
         " parameters = case external_id when 'renamed' then '{\"name\": \"Grace\"}' else parameters end"
     )
@@ -55,7 +55,7 @@ async def test_a_campaigns_new_template_sender_and_priority_reach_what_waits(db:
     once(db)
     member(db)
     await rig.tick("campaigns")
-    db.execute("update public.campaigns set template = 'other', sender = '+12025550111', priority = 150")
+    db.execute("update public.outbox_campaigns set template = 'other', sender = '+12025550111', priority = 150")
     await rig.tick("campaigns", "dispatch")
     assert rows(db, "body, sender, priority, status") == [("Other Ada", "+12025550111", 150, "sent")]
 
@@ -65,7 +65,7 @@ async def test_a_wider_window_lets_out_what_waited_for_the_old_one(db: Connectio
     member(db)
     await rig.tick("campaigns", "dispatch")
     assert statuses(db) == {"scheduled": 1}
-    db.execute("update public.campaigns set window_start = '11:00'")
+    db.execute("update public.outbox_campaigns set window_start = '11:00'")
     await rig.tick("campaigns", "dispatch")
     assert statuses(db) == {"sent": 1}
 
@@ -79,7 +79,7 @@ async def test_another_schedule_withdraws_times_it_does_not_have_and_makes_up_fo
     await rig.tick("campaigns")
     assert rows(db) == [("scheduled",)]
 
-    db.execute("update public.campaigns set cron_expression = '30 8,17 * * *'")
+    db.execute("update public.outbox_campaigns set cron_expression = '30 8,17 * * *'")
     await rig.tick("campaigns")
     assert rows(db, "status, error") == [("cancelled", "the campaign was given another schedule")]
     clocks.set("2026-11-25 18:30+00")
@@ -92,13 +92,13 @@ async def test_a_member_moved_away_and_back_gets_the_reminder_once(db: Connectio
     member(db, event_at="2026-11-24 13:01+00")
     await rig.tick("campaigns")
     for event in ("2026-11-27 09:00+00", "2026-11-24 13:01+00"):
-        db.execute("update public.campaign_members set event_at = %s", [event])
+        db.execute("update public.outbox_campaign_members set event_at = %s", [event])
         await rig.tick("campaigns")
     clocks.move("1 minute")
     for _ in range(2):
         await rig.tick("campaigns", "dispatch")
-        db.execute("update public.campaign_members set event_at = event_at + interval '1 day'")
-        db.execute("update public.campaign_members set event_at = event_at - interval '1 day'")
+        db.execute("update public.outbox_campaign_members set event_at = event_at + interval '1 day'")
+        db.execute("update public.outbox_campaign_members set event_at = event_at - interval '1 day'")
     assert rows(db) == [("cancelled",), ("sent",)]
     assert rig.simulator.summary().messages == 1
 
@@ -116,7 +116,7 @@ async def test_who_moves_to_another_zone_while_a_message_waits_gets_it_once_that
     await rig.tick("campaigns")
     assert rows(db) == [("scheduled",)]
 
-    db.execute("update public.campaign_members set timezone = %s", [zone])
+    db.execute("update public.outbox_campaign_members set timezone = %s", [zone])
     for at in ("2026-11-24 13:30:01+00", "2026-11-24 19:30:01+00", "2026-11-24 23:00+00"):
         clocks.set(at)
         await rig.tick("campaigns", "dispatch")
@@ -141,7 +141,7 @@ async def test_who_moves_to_a_zone_whose_window_is_open_is_told_while_it_is(
     assert rows(db, "status, due_at") == [("scheduled", datetime.fromisoformat("2026-11-24T17:00+00:00"))]
 
     clocks.set("2026-11-24 12:10+00")
-    db.execute("update public.campaign_members set timezone = 'Asia/Kolkata'")  # 17:40, and closed from 14:30Z on
+    db.execute("update public.outbox_campaign_members set timezone = 'Asia/Kolkata'")  # 17:40, and closed from 14:30Z on
     await rig.tick("dispatch")
 
     assert rows(db, "status, sent_at") == [("sent", clocks.now())]
@@ -154,7 +154,7 @@ async def test_who_moves_to_a_zone_whose_window_is_closed_waits_for_its_opening(
     member(db)
     await rig.tick("campaigns", "dispatch")
 
-    db.execute("update public.campaign_members set timezone = 'America/New_York'")
+    db.execute("update public.outbox_campaign_members set timezone = 'America/New_York'")
     await rig.tick("dispatch")
     assert rows(db, "status, due_at") == [("scheduled", datetime.fromisoformat("2026-11-24T18:00+00:00"))]
 
@@ -171,7 +171,7 @@ async def test_who_moves_west_on_the_day_of_a_skipped_time_does_not_get_it_twice
     assert rows(db) == [("sent",)]
 
     clocks.set("2027-03-28 01:35+00")
-    db.execute("update public.campaign_members set timezone = 'America/New_York'")
+    db.execute("update public.outbox_campaign_members set timezone = 'America/New_York'")
     for at in ("2027-03-28 06:30+00", "2027-03-28 07:30+00"):  # 02:30 and 03:30 there
         clocks.set(at)
         await rig.tick("campaigns", "dispatch")
@@ -184,10 +184,10 @@ async def test_a_member_removed_and_added_again_may_still_be_told_but_never_twic
     for _ in range(3):
         member(db)
         await rig.tick("campaigns")
-        db.execute("delete from public.campaign_members")
+        db.execute("delete from public.outbox_campaign_members")
     member(db)
     await rig.tick("campaigns", "dispatch")
-    db.execute("delete from public.campaigns")
+    db.execute("delete from public.outbox_campaigns")
     once(db)
     member(db)
     await rig.tick("campaigns", "dispatch")
@@ -199,7 +199,7 @@ async def test_an_ended_campaign_is_cleared_of_all_that_waits(db: Connection, ri
     for n in range(5):
         member(db, str(n), n=n)
     await rig.tick("campaigns")
-    db.execute("update public.campaigns set status = 'ended'")
+    db.execute("update public.outbox_campaigns set status = 'ended'")
     await rig.tick("campaigns")
     assert rows(db, "status, error") == [("cancelled", "the campaign was ended")] * 5
 
@@ -207,11 +207,11 @@ async def test_an_ended_campaign_is_cleared_of_all_that_waits(db: Connection, ri
 async def test_what_came_due_in_a_pause_is_made_up_for_within_the_limit(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="cron", cron_expression="0 13,15 * * *", late_limit="30 minutes")
     member(db)
-    db.execute("update public.campaigns set status = 'paused'")
+    db.execute("update public.outbox_campaigns set status = 'paused'")
     clocks.set("2026-11-24 15:20+00")
     await rig.tick("campaigns", "dispatch")
     assert rows(db) == []
-    db.execute("update public.campaigns set status = 'active'")
+    db.execute("update public.outbox_campaigns set status = 'active'")
     await rig.tick("campaigns", "dispatch")
     assert rows(db) == [("sent",)]
     assert [reason is None for reason in reasons(db)] == [False, True]
@@ -327,12 +327,14 @@ def test_a_campaign_that_goes_by_local_time_needs_a_zone_from_somebody_and_says_
 
     campaign(db, "later", template="hi", offsets=["-1 hour"], status="draft")
     member(db, zone=None, to="later", event_at="2026-11-30 12:00+00")
-    db.execute("update public.campaigns set daily_cap = 1 where name = 'later'")
-    (shown,) = db.execute("select r ->> 'problem' from jsonb_array_elements(public.preview_campaign('later', 1)) r").fetchall()
+    db.execute("update public.outbox_campaigns set daily_cap = 1 where name = 'later'")
+    (shown,) = db.execute(
+        "select r ->> 'problem' from jsonb_array_elements(public.outbox_preview_campaign('later', 1)) r"
+    ).fetchall()
     assert shown == ("it has no timezone, and the campaign has none either; its daily_cap needs one",)
     says = "member 'm' has no timezone, and campaign 'later' has none either; its daily_cap needs one"
     with pytest.raises(psycopg.DataError, match=says):
-        db.execute("update public.campaigns set status = 'active' where name = 'later'")
+        db.execute("update public.outbox_campaigns set status = 'active' where name = 'later'")
 
 
 def test_a_zone_is_in_the_tz_database_and_hours_need_none(db: Connection) -> None:
@@ -355,12 +357,12 @@ def test_an_event_beyond_the_calendar_is_refused_and_stops_nobody_elses_messages
 @pytest.mark.parametrize("status", ["active", "paused"])
 def test_a_campaign_that_was_started_is_no_draft_again(db: Connection, status: str) -> None:
     campaign(db)
-    db.execute("update public.campaigns set status = %s", [status])
+    db.execute("update public.outbox_campaigns set status = %s", [status])
     with pytest.raises(psycopg.DataError, match=f"campaign 'c' is {status}: it cannot become a draft again"):
-        db.execute("update public.campaigns set status = 'draft'")
+        db.execute("update public.outbox_campaigns set status = 'draft'")
 
 
 def test_nulls_mean_the_defaults(db: Connection) -> None:
     campaign(db, priority=None, late_policy=None, late_limit=None, status=None)
-    found = db.execute("select priority, late_policy, late_limit = '1 hour', status from public.campaigns").fetchone()
+    found = db.execute("select priority, late_policy, late_limit = '1 hour', status from public.outbox_campaigns").fetchone()
     assert found == (200, "send", True, "draft")

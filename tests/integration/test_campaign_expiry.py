@@ -87,7 +87,7 @@ async def test_what_stands_for_a_time_of_the_new_event_too_ends_with_the_new_eve
     await rig.tick("campaigns")
     assert rows(db, "status, expires_at") == [("scheduled", instant("14:30"))]
 
-    db.execute("update public.campaign_members set event_at = %s", [instant(event)])
+    db.execute("update public.outbox_campaign_members set event_at = %s", [instant(event)])
     assert rows(db, "status, expires_at") == [("scheduled", instant(event))]
     clocks.set("2026-11-24 13:00+00")
     await rig.tick("dispatch")
@@ -103,7 +103,7 @@ async def test_what_waited_past_the_old_event_still_goes_out_before_the_new_one(
     member(db, event_at="2026-11-24 13:30+00")
     clocks.set("2026-11-24 12:30+00")
     await rig.tick("campaigns")
-    db.execute("update public.campaign_members set event_at = %s", [instant("14:30")])
+    db.execute("update public.outbox_campaign_members set event_at = %s", [instant("14:30")])
 
     clocks.set("2026-11-24 13:45+00")
     db.execute("select public.outbox_upkeep(90, null, 1000)")
@@ -169,7 +169,7 @@ async def test_what_the_carrier_sent_back_after_its_member_was_moved_does_not_go
     clocks.set("2026-11-24 12:30+00")
     await rig.tick("campaigns", "dispatch")
     clocks.move("1 second")
-    db.execute("update public.campaign_members set event_at = %s where external_id = 'moved'", ["2026-11-26 09:00+00"])
+    db.execute("update public.outbox_campaign_members set event_at = %s where external_id = 'moved'", ["2026-11-26 09:00+00"])
     assert rows(db) == [("sent",)] * 2
 
     db.execute(

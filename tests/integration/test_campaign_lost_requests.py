@@ -99,7 +99,7 @@ async def test_what_already_went_out_for_the_same_time_is_a_double(db: Connectio
 
 async def test_a_time_whose_message_turns_up_is_not_given_to_another(db: Connection, rig: Rig, clocks: Clocks) -> None:
     lost = await in_a_lost_request(db, rig)
-    db.execute("delete from public.campaign_members")
+    db.execute("delete from public.outbox_campaign_members")
     find_nothing(db, clocks, lost)
     assert occurrences(db) == [(1, True)]
 
@@ -116,7 +116,7 @@ async def test_each_of_several_messages_for_one_time_is_counted(db: Connection, 
     first = await taken_back_and_made_anew(db, rig, clocks)
     second = claim(db)
     doubt(db, second)
-    db.execute("delete from public.campaign_members")
+    db.execute("delete from public.outbox_campaign_members")
     member(db)
     find_nothing(db, clocks, second)
     await rig.tick("campaigns")
@@ -135,7 +135,7 @@ async def test_an_attempt_that_turns_up_after_a_later_one_was_taken_back_keeps_i
     lost = await in_a_lost_request(db, rig)
     find_nothing(db, clocks, lost)
     second = claim(db)
-    db.execute("delete from public.campaign_members")
+    db.execute("delete from public.outbox_campaign_members")
     member(db)
     look(db, lost, ["B1"])
     release(db, second)
@@ -152,7 +152,7 @@ async def test_an_attempt_that_turns_up_after_a_later_one_was_taken_back_keeps_i
 async def taken_back_and_made_anew(db: Connection, rig: Rig, clocks: Clocks) -> dict[str, Any]:
     """The member is removed and added again while nobody knows what became of the request; two looks find nothing."""
     lost = await in_a_lost_request(db, rig)
-    db.execute("delete from public.campaign_members")
+    db.execute("delete from public.outbox_campaign_members")
     member(db)
     find_nothing(db, clocks, lost)
     await rig.tick("campaigns")
@@ -177,7 +177,7 @@ def find_nothing(db: Connection, clocks: Clocks, dispatch: dict[str, Any]) -> No
 
 
 def occurrences(db: Connection) -> list[tuple[Any, ...]]:
-    return db.execute("select outbox_id, taken_back from public.campaign_occurrences").fetchall()
+    return db.execute("select outbox_id, taken_back from public.outbox_campaign_occurrences").fetchall()
 
 
 def doubles(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]:

@@ -29,7 +29,7 @@ def test_a_member_added_while_its_campaign_comes_to_need_a_zone_is_seen_by_it(
         member(on, zone=None, event_at="2026-11-30 12:00+00")
 
     def edit(on: Connection) -> None:
-        on.execute("update public.campaigns set daily_cap = 1")
+        on.execute("update public.outbox_campaigns set daily_cap = 1")
 
     first, second = (add, edit) if member_first else (edit, add)
     with pytest.raises(psycopg.DataError, match="its daily_cap needs one"):
@@ -48,7 +48,7 @@ def import_member(db: Connection) -> None:
         [import_id, [number(1)], ['{"name": "Ada"}']],
     )
     db.execute("select public.outbox_commit_import(%s, false)", [import_id])
-    assert db.execute("select count(*) from public.campaign_members").fetchone() == (1,)
+    assert db.execute("select count(*) from public.outbox_campaign_members").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("add", [insert_member, import_member])
@@ -66,4 +66,4 @@ def test_a_campaign_is_stopped_while_somebody_is_adding_members(
     finally:
         other.execute("reset lock_timeout")
 
-    assert db.execute("select status from public.campaigns").fetchone() == (status,)
+    assert db.execute("select status from public.outbox_campaigns").fetchone() == (status,)

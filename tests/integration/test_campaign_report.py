@@ -36,12 +36,12 @@ def reported(db: Connection, n: int, status: str, code: str) -> None:
 
 
 def stops(db: Connection, n: int) -> None:
-    db.execute("insert into public.suppressions (recipient, reason, by_engine) values (%s, 'STOP', true)", [number(n)])
+    db.execute("insert into public.outbox_suppressions (recipient, reason, by_engine) values (%s, 'STOP', true)", [number(n)])
 
 
 async def send(rig: Rig, db: Connection, clocks: Clocks) -> None:
     """Reminders: 1 is delivered, 2 fails, 3 and 6 are delivered and opt out, and 4 opted out before."""
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'said so')", [number(4)])
+    db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'said so')", [number(4)])
     campaign(db, offsets=["-1 hour"])
     for n in (1, 2, 3, 4, 6):
         member(db, str(n), n=n, event_at="2026-11-24 13:30+00")
@@ -96,7 +96,7 @@ async def test_old_messages_and_young_ones_are_counted_together(rig: Rig, db: Co
 async def test_only_those_who_replied_or_whom_the_provider_names_opted_out(rig: Rig, db: Connection, clocks: Clocks) -> None:
     await send(rig, db, clocks)
     clocks.move("1 minute")
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'spring clean')", [number(1)])
+    db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'spring clean')", [number(1)])
     db.execute("select public.outbox_import_suppressions(array[%s], '{old list}', '{operator}')", [number(2)])
 
     assert report(db)["opted_out"] == 0
@@ -142,7 +142,7 @@ async def test_a_new_campaign_of_an_old_name_inherits_no_counts(
     tables = ("campaign_spend", "campaign_totals")
     assert any(db.execute(f"select from outbox_engine.{table}".encode()).fetchone() is not None for table in tables)
 
-    db.execute("delete from public.campaigns")
+    db.execute("delete from public.outbox_campaigns")
 
     for table in tables:
         assert db.execute(f"select from outbox_engine.{table}".encode()).fetchone() is None
@@ -150,7 +150,7 @@ async def test_a_new_campaign_of_an_old_name_inherits_no_counts(
 
 async def test_a_budget_begins_anew_with_a_new_campaign(rig: Rig, db: Connection, clocks: Clocks) -> None:
     await spend(rig, db, clocks)
-    db.execute("delete from public.campaigns")
+    db.execute("delete from public.outbox_campaigns")
     clocks.move("1 hour")
     campaign(db, schedule="once", starts_at="2026-11-24 13:00+00", budget_parts=1)
     member(db, "other", n=2)
@@ -172,9 +172,9 @@ async def test_a_new_campaign_is_not_given_the_counts_of_an_old_one_that_nobody_
     campaign(db, schedule="once", starts_at=NOW)
     member(db)
     db.execute("select public.outbox_expand_campaigns(1000)")  # which leaves the counting to the next call
-    db.execute("delete from public.campaigns")
+    db.execute("delete from public.outbox_campaigns")
 
     campaign(db, schedule="once", starts_at="2026-12-24 12:00+00")
     await rig.tick("campaigns")
 
-    assert db.execute("select member_count, message_count from public.campaigns").fetchall() == [(0, 0)]
+    assert db.execute("select member_count, message_count from public.outbox_campaigns").fetchall() == [(0, 0)]

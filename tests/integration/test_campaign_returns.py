@@ -42,7 +42,7 @@ async def reminder_in_a_request(db: Connection, rig: Rig, clocks: Clocks) -> Non
 
 async def test_a_new_number_and_new_values_hold_for_what_comes_back(db: Connection, rig: Rig, clocks: Clocks) -> None:
     await reminder_in_a_request(db, rig, clocks)
-    db.execute('update public.campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
+    db.execute('update public.outbox_campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
 
     db.execute(GIVE_BACK)
     await rig.tick("dispatch")
@@ -54,7 +54,7 @@ async def test_a_member_moved_away_while_its_message_was_in_a_request_gets_it_fo
     db: Connection, rig: Rig, clocks: Clocks
 ) -> None:
     await reminder_in_a_request(db, rig, clocks)
-    db.execute("update public.campaign_members set event_at = %s", [LATER])
+    db.execute("update public.outbox_campaign_members set event_at = %s", [LATER])
 
     db.execute(GIVE_BACK)
     await rig.tick("campaigns", "dispatch")
@@ -75,13 +75,13 @@ async def test_a_time_withdrawn_in_a_request_and_wanted_again_is_used_again(
     clocks.set("2026-11-24 12:30+00")
     db.execute(CLAIM)
     assert rows(db) == [("sending",)]
-    db.execute("update public.campaigns set window_start = '12:40'")
+    db.execute("update public.outbox_campaigns set window_start = '12:40'")
     clocks.set("2026-11-24 11:59+00")
     if how == "moved away and back":
         for event in (LATER, "2026-11-24 13:01+00"):
-            db.execute("update public.campaign_members set event_at = %s", [event])
+            db.execute("update public.outbox_campaign_members set event_at = %s", [event])
     else:
-        db.execute("delete from public.campaign_members")
+        db.execute("delete from public.outbox_campaign_members")
         member(db, event_at="2026-11-24 13:01+00")
     await rig.tick("campaigns")
 
@@ -99,7 +99,7 @@ async def test_what_comes_back_while_its_member_is_given_another_number_goes_to_
     db: Connection, other: Connection, rig: Rig, clocks: Clocks, back_first: bool
 ) -> None:
     await reminder_in_a_request(db, rig, clocks)
-    changes = [GIVE_BACK, f"update public.campaign_members set recipient = '{number(7)}'"]
+    changes = [GIVE_BACK, f"update public.outbox_campaign_members set recipient = '{number(7)}'"]
     first, second = changes if back_first else reversed(changes)
 
     overlap(db, lambda: db.execute(first), lambda: other.execute(second))
@@ -114,7 +114,7 @@ async def test_an_acceptance_waits_for_nobody_who_changes_a_member(
     await reminder_in_a_request(db, rig, clocks)
 
     with db.transaction():
-        db.execute("update public.campaign_members set recipient = %s", [number(7)])
+        db.execute("update public.outbox_campaign_members set recipient = %s", [number(7)])
         other.execute("set lock_timeout = '2s'")
         other.execute("select public.outbox_accept(array[id], array['B1'], 'w', 60, 300) from outbox_engine.dispatches")
 
@@ -140,7 +140,7 @@ async def test_a_move_that_waits_for_a_claim_is_not_lost(db: Connection, other: 
     overlap(
         other,
         lambda: other.execute(CLAIM),
-        lambda: db.execute("update public.campaign_members set event_at = %s", [LATER]),
+        lambda: db.execute("update public.outbox_campaign_members set event_at = %s", [LATER]),
     )
     db.execute(GIVE_BACK)
     await rig.tick("campaigns", "dispatch")
@@ -154,10 +154,10 @@ async def test_a_campaign_that_goes_on_during_a_claim_forgets_nobody(
     campaign(db, schedule="once", starts_at=NOW)
     member(db)
     await rig.tick("campaigns")
-    db.execute("update public.campaigns set status = 'paused'")
+    db.execute("update public.outbox_campaigns set status = 'paused'")
 
     def goes_on_and_expands() -> None:
-        db.execute("update public.campaigns set status = 'active'")
+        db.execute("update public.outbox_campaigns set status = 'active'")
         db.execute("select public.outbox_expand_campaigns(1000)")
 
     overlap(other, lambda: other.execute(CLAIM), goes_on_and_expands)  # the claim puts it off until it expires
@@ -189,7 +189,7 @@ async def test_members_changed_together_lock_their_messages_in_the_order_in_whic
     with ThreadPoolExecutor(1) as app:
         with other.transaction():
             other.execute("select from public.outbox where id = %s for update", [first])
-            changed = app.submit(db.execute, f"update public.campaign_members set {change}")
+            changed = app.submit(db.execute, f"update public.outbox_campaign_members set {change}")
             assert wait_until(lambda: is_waited_for(other), 10)
             other.execute("select from public.outbox where id = any (%s) for update nowait", [later])
         changed.result(10)
@@ -200,7 +200,7 @@ async def test_a_time_moved_into_the_minute_already_handled_is_not_missed(db: Co
     member(db)
     await rig.tick("campaigns")
     clocks.set("2026-11-24 12:00:20+00")
-    db.execute("update public.campaigns set starts_at = '2026-11-24 12:00:40+00'")
+    db.execute("update public.outbox_campaigns set starts_at = '2026-11-24 12:00:40+00'")
 
     clocks.set("2026-11-24 12:00:41+00")
     await rig.tick("campaigns", "dispatch")
@@ -220,18 +220,18 @@ async def test_who_joins_a_running_campaign_in_time_is_not_late_by_our_fault(db:
 
 def test_a_campaign_that_was_ended_stays_so(db: Connection) -> None:
     campaign(db)
-    db.execute("update public.campaigns set status = 'ended'")
+    db.execute("update public.outbox_campaigns set status = 'ended'")
 
     with pytest.raises(psycopg.Error, match="was ended"):
-        db.execute("update public.campaigns set status = 'active'")
+        db.execute("update public.outbox_campaigns set status = 'active'")
 
 
 async def test_a_draft_that_was_paused_first_begins_when_it_becomes_active(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, offsets=["-1 hour"], status="draft", late_limit="1 day")
     member(db, event_at="2026-11-24 13:05+00")
-    db.execute("update public.campaigns set status = 'paused'")
+    db.execute("update public.outbox_campaigns set status = 'paused'")
     clocks.set("2026-11-24 12:30+00")
-    db.execute("update public.campaigns set status = 'active'")
+    db.execute("update public.outbox_campaigns set status = 'active'")
 
     await rig.tick("campaigns", "dispatch")
 
@@ -245,7 +245,7 @@ async def test_an_event_of_a_member_means_nothing_to_a_campaign_that_goes_out_on
     await rig.tick("campaigns")
     before = rows(db, "expires_at")
 
-    db.execute("update public.campaign_members set event_at = '2026-11-24 18:30+00'")
+    db.execute("update public.outbox_campaign_members set event_at = '2026-11-24 18:30+00'")
 
     assert rows(db, "expires_at") == before
 
@@ -256,8 +256,8 @@ async def test_a_cap_does_not_count_what_is_not_sent(db: Connection, rig: Rig, c
     campaign(db, "capped", schedule="once", starts_at=NOW, daily_cap=1)
     member(db, "b", to="capped")
     await rig.tick("campaigns")
-    db.execute("update public.campaigns set late_policy = 'skip', late_limit = '1 minute' where name = 'late'")
-    db.execute("update public.campaigns set recheck_after = null")
+    db.execute("update public.outbox_campaigns set late_policy = 'skip', late_limit = '1 minute' where name = 'late'")
+    db.execute("update public.outbox_campaigns set recheck_after = null")
     clocks.set("2026-11-24 12:05+00")
 
     await rig.tick("dispatch")

@@ -87,7 +87,7 @@ def test_offsets_move_days_on_the_wall_clock_and_hours_in_real_time(
 ) -> None:
     answered = db.execute(
         "select t from outbox_engine.times_of(row(null, null, null, null, 'reminder', null, null, null, %s::interval[], null,"
-        " null, null, null, null, null, null, null, null, null, null, 0, 0, null, null, null, null)::public.campaigns,"
+        " null, null, null, null, null, null, null, null, null, null, 0, 0, null, null, null, null)::public.outbox_campaigns,"
         " %s, %s, '-infinity', 'infinity', 100) with ordinality x (t, n) order by n",
         [[f"{days} days {hours} hours" for days, hours in offsets], event, zone],
     ).fetchall()
@@ -123,7 +123,7 @@ def test_the_expansion_sees_the_times_a_reminder_has_and_the_next_one(
         "select array(select t from unnest(d.times) t order by t), d.handled_until, d.next_at,"
         " array(select t from outbox_engine.times_of(c, %(event)s, %(zone)s, %(since)s, %(until)s, 300) t order by t),"
         " (select min(t) from outbox_engine.times_of(c, %(event)s, %(zone)s, %(until)s, 'infinity', 1) t)"
-        " from jsonb_populate_record(null::public.campaigns, jsonb_build_object("
+        " from jsonb_populate_record(null::public.outbox_campaigns, jsonb_build_object("
         " 'schedule', 'reminder', 'offsets', %(offsets)s::text[])) c,"
         " outbox_engine.due_times(c, %(event)s, %(zone)s, %(since)s, %(until)s) d",
         {"event": event, "zone": zone, "since": since, "until": until, "offsets": offsets},
@@ -172,7 +172,7 @@ def test_many_schedulers_at_once_make_each_message_once(stack: LocalStack, db: C
     campaign(db, "once", schedule="once", starts_at="2026-11-24 12:00+00")
     campaign(db, "daily", schedule="cron", cron_expression="0 12 * * *", late_limit="3 days")
     db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, parameters)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, parameters)"
         " select c, n::text, '+1202555' || (1000 + n), 'UTC', '{\"name\": \"Ada\"}'"
         " from unnest(array['once', 'daily']) c, generate_series(1, 600) n"
     )
@@ -183,12 +183,13 @@ def test_many_schedulers_at_once_make_each_message_once(stack: LocalStack, db: C
             worker.result()
 
     per_campaign = db.execute(
-        "select campaign, count(*), count(distinct (external_id, stands_for)) from public.campaign_occurrences group by 1"
+        "select campaign, count(*), count(distinct (external_id, stands_for))"
+        " from public.outbox_campaign_occurrences group by 1"
     )
     assert {name: (n, d) for name, n, d in per_campaign} == {"once": (600, 600), "daily": (1200, 1200)}
     assert db.execute("select count(*), count(distinct id) from public.outbox").fetchone() == (1200, 1200)
     expand(stack.admin_url, 37)  # while others are at work, counts may wait for the next call
-    counts = db.execute("select name, member_count, message_count from public.campaigns order by 1").fetchall()
+    counts = db.execute("select name, member_count, message_count from public.outbox_campaigns order by 1").fetchall()
     assert counts == [("daily", 600, 1200), ("once", 600, 0)]
 
 
@@ -217,7 +218,7 @@ def test_a_clock_that_jumps_back_and_forth_by_seconds_makes_each_message_once(
     made: dict[str, list[datetime]] = {"minutes": [], "visits": []}
     for name, at in db.execute(
         "select o.campaign, c.occurs_at from public.outbox o"
-        " left join public.campaign_occurrences c on c.outbox_id = o.id order by 2"
+        " left join public.outbox_campaign_occurrences c on c.outbox_id = o.id order by 2"
     ):
         assert isinstance(at, datetime)
         made[str(name)].append(at)
@@ -260,11 +261,11 @@ def test_a_campaign_that_cannot_be_expanded_is_told_of_and_keeps_nobody_waiting(
     for name in ("a", "b"):
         campaign(db, name, schedule="once", starts_at="2026-11-24 12:00+00")
         member(db, to=name)
-    db.execute("update public.campaigns set sender = '+12025550100' where name = 'a'")
+    db.execute("update public.outbox_campaigns set sender = '+12025550100' where name = 'a'")
     db.execute("select public.outbox_expand_campaigns(10)")
-    db.execute("alter table public.campaigns disable trigger campaigns_change")
-    db.execute("update public.campaigns set sender = '???' where name = 'a'")
-    db.execute("alter table public.campaigns enable trigger campaigns_change")
+    db.execute("alter table public.outbox_campaigns disable trigger outbox_campaigns_change")
+    db.execute("update public.outbox_campaigns set sender = '???' where name = 'a'")
+    db.execute("alter table public.outbox_campaigns enable trigger outbox_campaigns_change")
 
     for _ in range(3):
         db.execute("select public.outbox_expand_campaigns(10)")

@@ -17,7 +17,7 @@ def noon(db: Connection, clocks: Clocks) -> None:
 
 def crowd(db: Connection, count: int, *, to: str) -> None:
     db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, parameters)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, parameters)"
         " select %s, n::text, '+1202555' || (1000 + n), 'UTC', '{\"name\": \"Ada\"}' from generate_series(1, %s) n",
         [to, count],
     )
@@ -80,7 +80,7 @@ async def test_with_skip_nothing_is_missed_because_of_anothers_many_members(db: 
     await rig.tick("dispatch")
 
     assert ("visits", "sent") in rows(db, "campaign, status")
-    assert db.execute("select reason from public.campaign_occurrences where campaign = 'visits'").fetchall() == [(None,)]
+    assert db.execute("select reason from public.outbox_campaign_occurrences where campaign = 'visits'").fetchall() == [(None,)]
 
 
 def test_a_campaign_that_is_gone_leaves_no_turn_behind(db: Connection, clocks: Clocks) -> None:
@@ -89,6 +89,6 @@ def test_a_campaign_that_is_gone_leaves_no_turn_behind(db: Connection, clocks: C
     expand(db)
     assert db.execute("select campaign from outbox_engine.campaign_turns").fetchall() == [("c",)]
 
-    db.execute("delete from public.campaigns")
+    db.execute("delete from public.outbox_campaigns")
 
     assert db.execute("select count(*) from outbox_engine.campaign_turns").fetchone() == (0,)

@@ -29,7 +29,7 @@ async def test_a_reminder_goes_out_once_for_each_offset(db: Connection, rig: Rig
         clocks.move("1 hour")
 
     assert rows(db, "status, body, campaign") == [("sent", "Hello Ada", "c")] * 2
-    assert [row[0] for row in db.execute("select occurs_at from public.campaign_occurrences order by 1")] == [
+    assert [row[0] for row in db.execute("select occurs_at from public.outbox_campaign_occurrences order by 1")] == [
         datetime.fromisoformat("2026-11-24T18:00+00:00"),
         datetime.fromisoformat("2026-11-25T17:00+00:00"),
     ]
@@ -72,12 +72,12 @@ async def test_moved_and_removed_members_lose_what_waits_and_a_time_taken_back_m
     await rig.tick("campaigns")
     assert rows(db) == [("scheduled",)]
 
-    db.execute("update public.campaign_members set event_at = '2026-11-24 15:00+00'")
+    db.execute("update public.outbox_campaign_members set event_at = '2026-11-24 15:00+00'")
     assert rows(db, "status, error") == [("cancelled", "the member was moved to another time")]
     clocks.move("2 hours")
     await rig.tick("campaigns", "dispatch")
     assert rows(db) == [("cancelled",), ("sent",)]
-    db.execute("delete from public.campaign_members")
+    db.execute("delete from public.outbox_campaign_members")
     await rig.tick("campaigns", "dispatch")
     assert rows(db) == [("cancelled",), ("sent",)]
 
@@ -87,18 +87,18 @@ async def test_a_paused_campaign_holds_its_rows_and_an_ended_one_cancels_them(db
     member(db, "a", n=1)
     member(db, "b", n=2)
     await rig.tick("campaigns")
-    db.execute("update public.campaigns set status = 'paused'")
+    db.execute("update public.outbox_campaigns set status = 'paused'")
     await rig.tick("dispatch", "campaigns", "dispatch")
     assert statuses(db) == {"scheduled": 2}
 
-    db.execute("update public.campaigns set status = 'active'")
-    db.execute("delete from public.campaign_members where external_id = 'a'")
+    db.execute("update public.outbox_campaigns set status = 'active'")
+    db.execute("delete from public.outbox_campaign_members where external_id = 'a'")
     await rig.tick("campaigns", "dispatch")
     assert statuses(db) == {"cancelled": 1, "sent": 1}
 
     member(db, "d", n=4)
     await rig.tick("campaigns")
-    db.execute("update public.campaigns set status = 'ended'")
+    db.execute("update public.outbox_campaigns set status = 'ended'")
     await rig.tick("dispatch")
     assert statuses(db) == {"cancelled": 2, "sent": 1}
 
@@ -155,7 +155,7 @@ async def test_a_daily_cron_goes_by_each_members_wall_clock_and_survives_a_chang
         await rig.tick("campaigns", "dispatch")
         clocks.move("30 minutes")
         db.execute(
-            "update public.campaign_members set timezone = 'Europe/London'"
+            "update public.outbox_campaign_members set timezone = 'Europe/London'"
             " where external_id = 'berlin' and exists (select from public.outbox)"
         )
     await rig.tick("campaigns", "dispatch")
@@ -166,13 +166,13 @@ async def test_a_daily_cron_goes_by_each_members_wall_clock_and_survives_a_chang
 def test_what_is_wrong_is_refused_in_words(db: Connection) -> None:
     campaign(db)
     bad = {
-        "update public.templates set body = 'Hi {{first}}'": "placeholder {{first}}",
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone)"
+        "update public.outbox_templates set body = 'Hi {{first}}'": "placeholder {{first}}",
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone)"
         " values ('c', 'x', '+14155550123', 'UTC')": "'x' of campaign 'c': placeholder {{name}}",
-        "update public.campaign_members set timezone = 'Mars/Base'": "Mars/Base",
-        'update public.campaign_members set parameters = \'{"name": "A", "more": 1}\'': "{{more}}",
-        "update public.campaigns set timezone = 'FOO+3'": "FOO+3",
-        "update public.campaigns set schedule = 'cron', cron_expression = '61 * * * *'": "minute '61'",
+        "update public.outbox_campaign_members set timezone = 'Mars/Base'": "Mars/Base",
+        'update public.outbox_campaign_members set parameters = \'{"name": "A", "more": 1}\'': "{{more}}",
+        "update public.outbox_campaigns set timezone = 'FOO+3'": "FOO+3",
+        "update public.outbox_campaigns set schedule = 'cron', cron_expression = '61 * * * *'": "minute '61'",
     }
     member(db, event_at="2026-11-30 12:00+00")
     for statement, says in bad.items():

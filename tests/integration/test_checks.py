@@ -18,7 +18,7 @@ AT_LENGTH = settings(max_examples=30, deadline=None, suppress_health_check=[Heal
 @AT_LENGTH
 @given(st.lists(numbers, min_size=50, max_size=50))
 def test_a_recipient_is_an_e164_number(db: Connection, recipients: list[str]) -> None:
-    for constraint in ("outbox_recipient_is_e164", "campaign_members_recipient_is_e164"):
+    for constraint in ("outbox_recipient_is_e164", "outbox_campaign_members_recipient_is_e164"):
         differing = db.execute(
             f"select recipient from unnest(%s::text[]) recipient"
             f" where ({condition(db, constraint)}) is distinct from (recipient ~ '^{E164}$')".encode(),

@@ -81,7 +81,10 @@ async def test_a_reminder_whose_time_comes_is_for_the_campaigns(rig: Rig, clocks
 
 @pytest.mark.parametrize(
     "edit",
-    ["update public.campaigns set priority = 50", "update public.campaigns set window_start = '09:00', window_end = '10:00'"],
+    [
+        "update public.outbox_campaigns set priority = 50",
+        "update public.outbox_campaigns set window_start = '09:00', window_end = '10:00'",
+    ],
 )
 async def test_an_edited_campaign_is_for_the_campaigns(rig: Rig, clocks: Clocks, db: Connection, due: Due, edit: str) -> None:
     template(db)

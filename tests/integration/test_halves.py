@@ -19,7 +19,9 @@ def cancel(db: Connection, row: int) -> None:
 
 
 def suppress(db: Connection, row: int) -> None:
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'asked')", [column(db, "recipient", row)])
+    db.execute(
+        "insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked')", [column(db, "recipient", row)]
+    )
 
 
 def expire(db: Connection, row: int) -> None:

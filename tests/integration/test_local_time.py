@@ -51,8 +51,8 @@ def test_names_that_postgresql_takes_for_abbreviations_are_kept_as_the_places_th
     for name in KEPT_AS:
         member(db, name, zone=name)
 
-    assert one(db, "select timezone from public.campaigns") == "Europe/Brussels"
-    kept = db.execute("select external_id, timezone from public.campaign_members").fetchall()
+    assert one(db, "select timezone from public.outbox_campaigns") == "Europe/Brussels"
+    kept = db.execute("select external_id, timezone from public.outbox_campaign_members").fetchall()
     assert {str(name): str(place) for name, place in kept} == KEPT_AS
     for name, place in KEPT_AS.items():
         assert [ZoneInfo(name).utcoffset(day) for day in EVERY_MONTH] == [ZoneInfo(place).utcoffset(day) for day in EVERY_MONTH]

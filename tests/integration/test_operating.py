@@ -169,7 +169,7 @@ async def test_a_recipient_who_opted_out_meanwhile_gets_nothing(
     (row,) = insert(db)
     await rig.tick("dispatch")
     await report(gateway, db, row, "failed")
-    db.execute("insert into public.suppressions (recipient) values (%s)", [number(0)])
+    db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(0)])
 
     await retry(operating, row)
     await rig.tick("dispatch")

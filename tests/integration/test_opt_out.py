@@ -62,7 +62,7 @@ def test_of_two_words_at_one_instant_the_one_that_stops_counts(db: Connection, o
 
 
 def test_start_lifts_what_stop_did_and_not_what_an_operator_decided(db: Connection) -> None:
-    db.execute("insert into public.suppressions (recipient) values (%s)", [number(2)])
+    db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(2)])
     text_in(db, "STOP", ago=60)
     text_in(db, "start")
     text_in(db, "start", phone=number(2), name="other")
@@ -71,10 +71,11 @@ def test_start_lifts_what_stop_did_and_not_what_an_operator_decided(db: Connecti
 
 def test_words_are_configured_by_language_and_by_sender(db: Connection) -> None:
     db.execute(
-        "insert into public.opt_out_words (word, language, effect) values ('Baja!', 'es', 'stop'), ('стоп', 'ru', 'stop')"
+        "insert into public.outbox_opt_out_words (word, language, effect)"
+        " values ('Baja!', 'es', 'stop'), ('стоп', 'ru', 'stop')"
     )
-    db.execute("insert into public.opt_out_words (word, sender, effect) values ('end', '+12025550111', 'none')")
-    db.execute("insert into public.opt_out_words (word, sender, effect) values ('bye', '12025550111', 'stop')")
+    db.execute("insert into public.outbox_opt_out_words (word, sender, effect) values ('end', '+12025550111', 'none')")
+    db.execute("insert into public.outbox_opt_out_words (word, sender, effect) values ('bye', '12025550111', 'stop')")
 
     for n, (body, to) in enumerate(
         [("baja", SENDER), ("СТОП", SENDER), ("END", "+12025550111"), ("Bye", SENDER), ("bye", "+12025550111"), ("END", SENDER)]
@@ -90,16 +91,16 @@ def test_what_makes_no_word_is_refused_in_words(db: Connection) -> None:
         "('x', 'stop', 'Bye')": "only a help word has a reply",
     }.items():
         with pytest.raises(psycopg.DataError, match=says):
-            db.execute(f"insert into public.opt_out_words (word, effect, reply) values {values}")
+            db.execute(f"insert into public.outbox_opt_out_words (word, effect, reply) values {values}")
     with pytest.raises(psycopg.DataError, match=r"recipient '0151' is not an E.164 number"):
-        db.execute("insert into public.suppressions (recipient) values ('0151')")
+        db.execute("insert into public.outbox_suppressions (recipient) values ('0151')")
 
 
 async def test_help_is_answered_once_a_day_from_the_number_that_was_asked(db: Connection, rig: Rig, clocks: Clocks) -> None:
     text_in(db, "HELP", ago=5)
     assert statuses(db) == {}
 
-    db.execute("update public.opt_out_words set reply = 'Acme. STOP ends this.' where effect = 'help'")
+    db.execute("update public.outbox_opt_out_words set reply = 'Acme. STOP ends this.' where effect = 'help'")
     for n in range(3):
         text_in(db, "help?", name=f"again {n}")
     text_in(db, "Aide", to="+12025550111", phone=number(2))
@@ -117,7 +118,7 @@ async def test_help_is_answered_once_a_day_from_the_number_that_was_asked(db: Co
 
 
 def test_help_from_somebody_who_opted_out_is_not_answered(db: Connection) -> None:
-    db.execute("update public.opt_out_words set reply = 'Acme' where effect = 'help'")
+    db.execute("update public.outbox_opt_out_words set reply = 'Acme' where effect = 'help'")
     text_in(db, "STOP", ago=60)
     text_in(db, "HELP")
     assert statuses(db) == {}
@@ -148,9 +149,9 @@ async def test_of_the_carriers_opt_out_and_a_start_the_later_decides_whatever_ar
 async def test_a_late_report_does_not_bring_back_what_an_operator_lifted(db: Connection, rig: Rig, clocks: Clocks) -> None:
     insert(db, first=1)
     await rig.tick("dispatch")
-    db.execute("insert into public.suppressions (recipient) values (%s)", [PHONE])
+    db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [PHONE])
     db.execute("set role service_role")
-    db.execute("delete from public.suppressions")
+    db.execute("delete from public.outbox_suppressions")
     db.execute("reset role")
 
     clocks.move("1 hour")

@@ -66,35 +66,35 @@ def test_letters_that_differ_by_more_than_an_accent_stay_apart(db: Connection, o
 
 @pytest.mark.parametrize("sender", ["+1 202 555 0111", "0012025550111", "12025550111", "+1 (202) 555-0111"])
 def test_a_sender_is_kept_the_way_it_is_compared(db: Connection, sender: str) -> None:
-    db.execute("insert into public.opt_out_words (word, sender, effect) values ('bye', %s, 'stop')", [sender])
+    db.execute("insert into public.outbox_opt_out_words (word, sender, effect) values ('bye', %s, 'stop')", [sender])
 
     text_in(db, "bye", to="+12025550111")
     text_in(db, "bye", phone=number(2), to=SENDER, name="another sender's")
 
     assert [recipient for recipient, _ in suppressed(db)] == [PHONE]
-    assert db.execute("select sender from public.opt_out_words where word = 'BYE'").fetchone() == ("+12025550111",)
+    assert db.execute("select sender from public.outbox_opt_out_words where word = 'BYE'").fetchone() == ("+12025550111",)
 
 
 @pytest.mark.parametrize(("sender", "kept"), [("12 34", "1234"), ("+12345", "12345"), (" Acme ", "Acme")])
 def test_a_short_code_has_no_plus_and_a_name_stands_as_it_is(db: Connection, sender: str, kept: str) -> None:
-    insert = "insert into public.opt_out_words (word, sender, effect) values ('bye', %s, 'stop') returning sender"
+    insert = "insert into public.outbox_opt_out_words (word, sender, effect) values ('bye', %s, 'stop') returning sender"
     assert db.execute(insert, [sender]).fetchone() == (kept,)
 
 
 @pytest.mark.parametrize("sender", ["+0123", "12", "our other number", "+1202555O111"])
 def test_a_sender_that_nobody_could_write_to_is_refused(db: Connection, sender: str) -> None:
     with pytest.raises(psycopg.DataError, match="is not a sender"):
-        db.execute("insert into public.opt_out_words (word, sender, effect) values ('bye', %s, 'stop')", [sender])
+        db.execute("insert into public.outbox_opt_out_words (word, sender, effect) values ('bye', %s, 'stop')", [sender])
 
 
 @pytest.mark.parametrize("reply", ["", " ", "\n", "\t\r\n "])
 def test_an_answer_that_is_all_blank_is_refused(db: Connection, reply: str) -> None:
     with pytest.raises(psycopg.DataError, match="of 1 to 2000 characters"):
-        db.execute("update public.opt_out_words set reply = %s where word = 'HELP'", [reply])
+        db.execute("update public.outbox_opt_out_words set reply = %s where word = 'HELP'", [reply])
 
 
 def test_an_answer_that_cannot_be_made_takes_neither_a_stop_nor_another_answer_with_it(db: Connection) -> None:
-    db.execute("update public.opt_out_words set reply = 'Acme' where word = 'HELP'")
+    db.execute("update public.outbox_opt_out_words set reply = 'Acme' where word = 'HELP'")
     db.execute(
         "create function public.no_answers() returns trigger language plpgsql as"
         f" $$ begin if new.recipient = '{number(2)}' then raise 'no'; end if; return new; end $$;"

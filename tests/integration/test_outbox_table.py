@@ -297,7 +297,7 @@ RELATIONS = """
 def test_anon_gets_nothing_anywhere(anybody: Client, server_app: Client, db: Connection) -> None:
     insert(server_app)
     relations = [str(name) for (name,) in db.execute(RELATIONS)]
-    assert {"outbox", "outbox_events", "opt_out_words", "outbox_figures"} <= set(relations)
+    assert {"outbox", "outbox_events", "outbox_opt_out_words", "outbox_figures"} <= set(relations)
 
     for relation in relations:
         with pytest.raises(APIError):

@@ -17,7 +17,7 @@ def _noon(db: Connection, clocks: Clocks) -> None:
 
 def many(db: Connection, to: str, members: int) -> None:
     db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, parameters)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, parameters)"
         " select %s, n::text, '+1202555' || (1000 + n), 'UTC', '{\"name\": \"Ada\"}' from generate_series(1, %s) n",
         (to, members),
     )
@@ -31,7 +31,7 @@ async def test_a_paused_campaign_keeps_nobody_waiting_and_costs_nothing_of_the_r
     campaign(db, schedule="once", starts_at=NOON)
     many(db, "c", 2500)
     await rig.tick("campaigns")
-    db.execute("update public.campaigns set status = 'paused'")
+    db.execute("update public.outbox_campaigns set status = 'paused'")
     clocks.move("1 second")
     insert(db, 3, first=1, priority=200)
 
@@ -48,7 +48,7 @@ async def test_whether_a_budget_is_reached_is_decided_when_a_message_would_go(
     many(db, "c", 8)
     await rig.tick("campaigns", "dispatch")
     assert statuses(db) == {"sent": 2, "pending": 6}
-    db.execute("delete from public.campaign_members where external_id = '3'")
+    db.execute("delete from public.outbox_campaign_members where external_id = '3'")
 
     clocks.move("1 second")
     await rig.tick("dispatch")
@@ -90,7 +90,7 @@ async def test_a_campaign_just_given_another_template_sends_none_of_the_old(db: 
     member(db)
     await rig.tick("campaigns")
 
-    db.execute("update public.campaigns set template = 'bye'")
+    db.execute("update public.outbox_campaigns set template = 'bye'")
     await rig.tick("dispatch")
     assert statuses(db) == {"scheduled": 1}
     await rig.tick("campaigns", "dispatch")

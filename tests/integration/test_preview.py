@@ -16,7 +16,7 @@ from tests.stack import Connection
 @pytest.fixture(autouse=True)
 def noon(db: Connection, clocks: Clocks) -> None:
     clocks.set(NOW)
-    db.execute("insert into public.templates (name, body) values ('hi', 'Hello {{name}}')")
+    db.execute("insert into public.outbox_templates (name, body) values ('hi', 'Hello {{name}}')")
 
 
 @pytest.mark.parametrize("policy", ["send", "skip"])
@@ -91,10 +91,11 @@ def test_whoever_will_hear_nothing_is_told_why(db: Connection) -> None:
     member(db, "no event", number(1))
     member(db, "half past", number(2), event_at="2026-10-24 06:00+00")
     member(db, "opted out", number(3), event_at="2026-10-27 06:00+00")
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'STOP')", [number(3)])
-    db.execute("update public.templates set body = 'Hello {{name}} {{place}}'")
+    db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'STOP')", [number(3)])
+    db.execute("update public.outbox_templates set body = 'Hello {{name}} {{place}}'")
     db.execute(
-        "update public.campaign_members set parameters = parameters || '{\"place\": \"x\"}' where external_id <> 'half past'"
+        'update public.outbox_campaign_members set parameters = parameters || \'{"place": "x"}\''
+        " where external_id <> 'half past'"
     )
 
     assert [(row["external_id"], row["problem"]) for row in preview(db)] == [
@@ -110,7 +111,7 @@ def test_an_ended_campaign_stays_ended(db: Connection) -> None:
     campaign(db, starts_at="2026-10-24 12:00+00", window_start="09:00", window_end="17:00", status="active")
     member(db, "ada", number(1))
     db.execute("select public.outbox_expand_campaigns(10)")
-    db.execute("update public.campaigns set status = 'ended'")
+    db.execute("update public.outbox_campaigns set status = 'ended'")
 
     assert [(row["external_id"], row["send_at"], row["problem"]) for row in preview(db)] == [
         ("ada", None, "the campaign was ended")
@@ -125,7 +126,7 @@ def test_costs_are_by_country_over_all_members_in_stretches(db: Connection) -> N
     for n in range(5):
         member(db, f"us{n}", number(100 + n))
     member(db, "de", "+4915112345678")
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'STOP')", [number(100)])
+    db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'STOP')", [number(100)])
     countries: Counter[str] = Counter()
     problems: Counter[str] = Counter()
     after: str | None = ""
@@ -208,7 +209,7 @@ def countries_told(db: Connection) -> list[list[str] | None]:
 
 def test_an_unknown_campaign_is_refused_by_its_name(db: Connection) -> None:
     with pytest.raises(psycopg.DataError, match="campaign 'nobody' does not exist"):
-        db.execute("select public.preview_campaign('nobody', 1)")
+        db.execute("select public.outbox_preview_campaign('nobody', 1)")
 
 
 async def test_an_app_may_call_it_by_the_names_of_its_arguments(stack: LocalStack, db: Connection) -> None:
@@ -216,7 +217,7 @@ async def test_an_app_may_call_it_by_the_names_of_its_arguments(stack: LocalStac
     member(db, "ada", number(1))
     rpc = await Rpc.connect(supabase_settings(stack))
     try:
-        answer = await rpc.call("preview_campaign", {"campaign": "c", "max_rows": 5})
+        answer = await rpc.call("outbox_preview_campaign", {"campaign": "c", "max_rows": 5})
     finally:
         await rpc.aclose()
     assert [row["external_id"] for row in answer] == ["ada"]
@@ -227,7 +228,7 @@ def test_nobody_but_the_server_may_call_it(db: Connection, role: str) -> None:
     campaign(db)
     db.execute(f"set role {role}")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        db.execute("select public.preview_campaign('c', 1)")
+        db.execute("select public.outbox_preview_campaign('c', 1)")
     db.execute("reset role")
 
 

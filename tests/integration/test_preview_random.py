@@ -14,7 +14,7 @@ from tests.stack import Connection
 @pytest.fixture(autouse=True)
 def noon(db: Connection, clocks: Clocks) -> None:
     clocks.set(NOW)
-    db.execute("insert into public.templates (name, body) values ('hi', 'Hello {{name}}')")
+    db.execute("insert into public.outbox_templates (name, body) values ('hi', 'Hello {{name}}')")
 
 
 SEEDS = [*range(12), 17, 38, 40, 63]
@@ -40,7 +40,7 @@ async def test_what_the_preview_of_a_random_campaign_says_then_happens(
 
 async def live_through(db: Connection, rig: Rig, clocks: Clocks, until: str) -> None:
     """From the campaign's start the engine never sleeps: it ticks at every moment at which a member or a message is due."""
-    db.execute("update public.campaigns set status = 'active'")
+    db.execute("update public.outbox_campaigns set status = 'active'")
     await rig.tick("campaigns", "dispatch")
     while (due := next_due(db)) is not None and due < datetime.fromisoformat(until):
         assert due > clocks.now(), "what was due was left undone"
@@ -50,7 +50,7 @@ async def live_through(db: Connection, rig: Rig, clocks: Clocks, until: str) -> 
 
 def next_due(db: Connection) -> datetime | None:
     answer: Any = db.execute(
-        "select least((select min(next_at) from public.campaign_members),"
+        "select least((select min(next_at) from public.outbox_campaign_members),"
         " (select min(due_at) from public.outbox where queue is not null))"
     ).fetchone()
     return None if answer[0] is None else datetime.fromisoformat(str(answer[0]))
@@ -65,29 +65,29 @@ async def test_the_list_shows_the_time_of_the_first_message_that_a_preview_shows
     db: Connection, rig: Rig, clocks: Clocks, seed: int
 ) -> None:
     random_campaign(db, random.Random(seed))
-    db.execute("delete from public.suppressions")
+    db.execute("delete from public.outbox_suppressions")
     db.execute(
-        "update public.campaigns set daily_cap = null, weekly_cap = null, budget_parts = null, daily_budget_parts = null"
+        "update public.outbox_campaigns set daily_cap = null, weekly_cap = null, budget_parts = null, daily_budget_parts = null"
     )
     assert next_at(db) == first_promised(db)
 
-    db.execute("update public.campaigns set status = 'active'")
+    db.execute("update public.outbox_campaigns set status = 'active'")
     await rig.tick("campaigns")
     for hours in (0, 3, 20):
         clocks.move(f"{hours} hours")
         await rig.tick("campaigns", "dispatch", "campaigns")
         assert next_at(db) == first_promised(db)
 
-    db.execute("update public.campaigns set status = 'paused'")
+    db.execute("update public.outbox_campaigns set status = 'paused'")
     assert next_at(db) == first_promised(db)
-    db.execute("update public.campaigns set status = 'ended'")
+    db.execute("update public.outbox_campaigns set status = 'ended'")
     assert next_at(db) is None
 
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_a_short_preview_is_the_beginning_of_a_long_one(db: Connection, rig: Rig, clocks: Clocks, seed: int) -> None:
     random_campaign(db, random.Random(seed))
-    db.execute("update public.campaigns set schedule = 'cron', cron_expression = '0 9,18 * * *', status = 'active'")
+    db.execute("update public.outbox_campaigns set schedule = 'cron', cron_expression = '0 9,18 * * *', status = 'active'")
 
     for _ in range(2):
         whole = preview(db, 300)
@@ -97,4 +97,4 @@ async def test_a_short_preview_is_the_beginning_of_a_long_one(db: Connection, ri
         # Some have had messages then, and are looked at once more for what came back.
         clocks.move("1 day")
         await rig.tick("campaigns", "dispatch")
-        db.execute("update public.campaign_members set handled_until = null where external_id < 'm06'")
+        db.execute("update public.outbox_campaign_members set handled_until = null where external_id < 'm06'")

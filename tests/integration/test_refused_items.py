@@ -14,7 +14,7 @@ NOW = "2026-11-24 12:00+00"
 
 
 def stopped(db: Connection) -> list[Any]:
-    return [recipient for (recipient,) in db.execute("select recipient from public.suppressions order by 1").fetchall()]
+    return [recipient for (recipient,) in db.execute("select recipient from public.outbox_suppressions order by 1").fetchall()]
 
 
 def kept(db: Connection) -> list[Any]:

@@ -319,10 +319,10 @@ async def test_a_late_start_does_not_undo_a_newer_stop(gateway: Gateway, db: Con
 
     await gateway.record_inbounds([said("STOP", 5)], source="webhook")
     await gateway.record_inbounds([said("START", 1)], source="reconcile")
-    assert db.execute("select count(*) from public.suppressions").fetchone() == (1,)
+    assert db.execute("select count(*) from public.outbox_suppressions").fetchone() == (1,)
     await gateway.record_inbounds([said("start", 9), said("STOP", 7)], source="reconcile")
 
-    assert db.execute("select count(*) from public.suppressions").fetchone() == (0,)
+    assert db.execute("select count(*) from public.outbox_suppressions").fetchone() == (0,)
 
 
 async def test_what_the_database_cannot_store_is_refused_and_can_be_kept(gateway: Gateway, db: Connection) -> None:

@@ -33,7 +33,7 @@ async def test_texts_that_differ_share_a_request_and_arrive_as_typed(rig: Rig, d
 
 
 async def test_texts_of_a_template_share_a_request_and_the_row_holds_the_text_as_sent(rig: Rig, db: Connection) -> None:
-    db.execute("insert into public.templates (name, body) values ('ready', 'Dear {{name}}, see you at {{time}}.')")
+    db.execute("insert into public.outbox_templates (name, body) values ('ready', 'Dear {{name}}, see you at {{time}}.')")
     for guest in range(40):
         db.execute(
             "insert into public.outbox (recipient, template, parameters) values (%s, 'ready', %s)",

@@ -18,7 +18,7 @@ from tests.stack import Connection
 FINISHED = 30_000
 SCHEDULED = 70_000
 DUE = 5_000
-TABLES = ["outbox", "outbox_events", "dispatch_members", "dispatches", "suppressions"]
+TABLES = ["outbox", "outbox_events", "dispatch_members", "dispatches", "outbox_suppressions"]
 
 
 @pytest.fixture
@@ -86,7 +86,8 @@ def fill(db: Connection) -> None:
             [SCHEDULED],
         )
         db.execute(
-            "insert into public.suppressions (recipient) select '+1' || (5020000000 + n) from generate_series(1, 20000) n"
+            "insert into public.outbox_suppressions (recipient)"
+            " select '+1' || (5020000000 + n) from generate_series(1, 20000) n"
         )
 
 
@@ -190,7 +191,7 @@ def test_a_claim_walks_over_nothing_that_is_not_due(big: Connection) -> None:
 
     assert len(dispatch["recipients"]) == 100
     assert read["outbox"] <= 10 * 100
-    assert read["suppressions"] <= 100
+    assert read["outbox_suppressions"] <= 100
     assert read["outbox_events"] == 0
 
 
@@ -243,7 +244,7 @@ def test_rows_that_come_due_are_woken_without_a_walk_over_the_others(big: Connec
 
 
 def test_a_row_that_must_not_go_out_costs_no_walk_either(big: Connection) -> None:
-    big.execute("insert into public.suppressions select recipient from public.outbox where queue = 'r'")
+    big.execute("insert into public.outbox_suppressions select recipient from public.outbox where queue = 'r'")
 
     with touched(big) as read:
         assert claim(big, 100) == []
@@ -280,24 +281,25 @@ def test_what_came_back_is_compared_with_its_member_without_a_walk_over_the_othe
         db.execute("set local session_replication_role = replica")
         add_members(db, 101, 30_000)
         db.execute(
-            "insert into public.campaign_occurrences (campaign, external_id, occurs_at, stands_for, outbox_id, created_at)"
+            "insert into public.outbox_campaign_occurrences"
+            " (campaign, external_id, occurs_at, stands_for, outbox_id, created_at)"
             " select campaign, external_id, now(), now(), 1000000 + substr(external_id, 2)::integer, now()"
-            " from public.campaign_members where external_id > 'm00100'"
+            " from public.outbox_campaign_members where external_id > 'm00100'"
         )
-    db.execute("update public.campaign_members set recipient = '+12025550123' where external_id <= 'm00100'")
+    db.execute("update public.outbox_campaign_members set recipient = '+12025550123' where external_id <= 'm00100'")
 
     with planned(db) as steps:
         dispatches = claim(db, 100)
 
     assert {number for dispatch in dispatches for number in dispatch["recipients"]} == {"+12025550123"}
-    scans = [step for step in steps if step.get("Relation Name") in ("campaign_members", "campaign_occurrences")]
+    scans = [step for step in steps if step.get("Relation Name") in ("outbox_campaign_members", "outbox_campaign_occurrences")]
     assert [step for step in scans if step["Actual Loops"]]
     assert [step for step in scans if walked(step) > 4 * 100] == []
 
 
 def add_members(db: Connection, first: int, last: int) -> None:
     db.execute(
-        "insert into public.campaign_members (campaign, external_id, recipient, timezone, parameters, changed_at)"
+        "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, parameters, changed_at)"
         " select 'c', 'm' || lpad(n::text, 5, '0'), '+1' || (2020000000 + n), 'UTC', '{\"name\": \"Ada\"}', now()"
         " from generate_series(%s, %s::integer) n",
         [first, last],

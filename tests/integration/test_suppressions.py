@@ -21,18 +21,18 @@ def as_role(db: Connection, role: str, statement: str) -> None:
         db.execute("reset role")
 
 
-LIFT = "delete from public.suppressions"
+LIFT = "delete from public.outbox_suppressions"
 
 
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize(
-    ("role", "lift"), [("postgres", LIFT), ("service_role", LIFT), ("postgres", "truncate public.suppressions")]
+    ("role", "lift"), [("postgres", LIFT), ("service_role", LIFT), ("postgres", "truncate public.outbox_suppressions")]
 )
 def test_what_an_operator_lifted_is_not_brought_back_by_an_older_stop(db: Connection, role: str, lift: str, own: bool) -> None:
     if own:
         text_in(db, "STOP", ago=300)
     else:
-        db.execute("insert into public.suppressions (recipient) values (%s)", [PHONE])
+        db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [PHONE])
 
     as_role(db, role, lift)
     text_in(db, "STOP", ago=60, name="found by polling")
@@ -44,9 +44,9 @@ def test_what_an_operator_lifted_is_not_brought_back_by_an_older_stop(db: Connec
 
 @pytest.mark.parametrize("role", ["postgres", "service_role"])
 def test_a_number_that_an_operator_replaces_by_another_is_lifted(db: Connection, role: str) -> None:
-    db.execute("insert into public.suppressions (recipient) values (%s)", [PHONE])
+    db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [PHONE])
 
-    as_role(db, role, f"update public.suppressions set recipient = '{number(2)}'")
+    as_role(db, role, f"update public.outbox_suppressions set recipient = '{number(2)}'")
     text_in(db, "STOP", ago=60)
 
     assert suppressed(db) == [(number(2), "operator")]
@@ -59,7 +59,7 @@ def test_a_start_leaves_the_way_open_for_a_stop_said_after_it(db: Connection) ->
     assert len(suppressed(db)) == 1
 
 
-UPSERT = "insert into public.suppressions (recipient{0}) values ('{2}'{1}) on conflict (recipient) do update set "
+UPSERT = "insert into public.outbox_suppressions (recipient{0}) values ('{2}'{1}) on conflict (recipient) do update set "
 
 
 @pytest.mark.parametrize("role", ["postgres", "service_role"])
@@ -68,7 +68,7 @@ UPSERT = "insert into public.suppressions (recipient{0}) values ('{2}'{1}) on co
     [
         (UPSERT.format("", "", PHONE) + "recipient = excluded.recipient", "replied STOP"),
         (UPSERT.format(", reason", ", 'asked by phone'", PHONE) + "reason = excluded.reason", "asked by phone"),
-        ("update public.suppressions set reason = 'asked by phone'", "asked by phone"),
+        ("update public.outbox_suppressions set reason = 'asked by phone'", "asked by phone"),
     ],
     ids=["upsert", "upsert with reason", "update"],
 )
@@ -98,12 +98,12 @@ def test_an_operators_line_of_a_list_makes_an_opt_out_the_operators(db: Connecti
 
 
 def test_a_list_changes_neither_an_operators_earlier_word_nor_an_opt_out_of_the_recipient(db: Connection) -> None:
-    db.execute("insert into public.suppressions (recipient, reason) values (%s, 'first')", [number(2)])
+    db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'first')", [number(2)])
     text_in(db, "STOP", ago=60)
-    before = db.execute("select ctid::text, * from public.suppressions order by 2").fetchall()
+    before = db.execute("select ctid::text, * from public.outbox_suppressions order by 2").fetchall()
 
     assert imported(db, (PHONE, "second", "reply"), (number(2), "second", "operator")) == 0
-    assert db.execute("select ctid::text, * from public.suppressions order by 2").fetchall() == before
+    assert db.execute("select ctid::text, * from public.outbox_suppressions order by 2").fetchall() == before
 
 
 def stranger(db: Connection, *, recipient: str = PHONE, ago: float = 0, code: str = "257") -> None:
@@ -128,7 +128,7 @@ async def test_such_a_report_undoes_neither_a_newer_start_nor_what_an_operator_l
     assert suppressed(db) == []
 
     stranger(db, ago=10)
-    as_role(db, "postgres", "delete from public.suppressions")
+    as_role(db, "postgres", "delete from public.outbox_suppressions")
     stranger(db, ago=10)
     insert(db, first=1)
     await rig.tick("dispatch")

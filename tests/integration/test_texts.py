@@ -103,14 +103,17 @@ def test_of_ascii_only_grave_accents_and_tabs_are_look_alikes(db: Connection, te
 
 def test_a_template_says_which_character_costs_and_may_have_it_replaced(db: Connection) -> None:
     template(db, body="It’s time, {{name}} …")
-    assert one(db, "select warning from public.templates").startswith("'’' at character 3 is not in GSM-7")
+    assert one(db, "select warning from public.outbox_templates").startswith("'’' at character 3 is not in GSM-7")
 
-    db.execute("update public.templates set plain = true")
-    assert db.execute("select warning, version from public.templates").fetchone() == (None, 2)
-    assert one(db, 'select outbox_engine.text_of(t, \'{"name": "“Ada”"}\') from public.templates t') == 'It\'s time, "Ada" ...'
+    db.execute("update public.outbox_templates set plain = true")
+    assert db.execute("select warning, version from public.outbox_templates").fetchone() == (None, 2)
+    assert (
+        one(db, 'select outbox_engine.text_of(t, \'{"name": "“Ada”"}\') from public.outbox_templates t')
+        == 'It\'s time, "Ada" ...'
+    )
 
-    db.execute("update public.templates set body = 'Жизнь {{name}}'")
-    assert "Ж" in one(db, "select warning from public.templates")
+    db.execute("update public.outbox_templates set body = 'Жизнь {{name}}'")
+    assert "Ж" in one(db, "select warning from public.outbox_templates")
 
 
 @pytest.mark.parametrize(
@@ -125,12 +128,12 @@ def test_a_template_says_which_character_costs_and_may_have_it_replaced(db: Conn
 )
 def test_a_template_says_what_only_looks_like_a_placeholder(db: Connection, body: str, warning: str | None) -> None:
     template(db, body=body)
-    assert one(db, "select warning from public.templates") == warning
+    assert one(db, "select warning from public.outbox_templates") == warning
 
 
 def test_a_template_says_both_what_costs_and_what_is_no_placeholder(db: Connection) -> None:
     template(db, body="Жизнь {name}")
-    assert one(db, "select warning from public.templates") == (
+    assert one(db, "select warning from public.outbox_templates") == (
         "'Ж' at character 1 is not in GSM-7, so a part holds 70 characters instead of 160;"
         " {name} is no placeholder and goes out as it stands; one is written {{name}}"
     )
@@ -139,8 +142,8 @@ def test_a_template_says_both_what_costs_and_what_is_no_placeholder(db: Connecti
 def test_each_change_of_what_a_template_says_is_a_new_version(db: Connection) -> None:
     template(db, defaults={"name": "you"})
     for change in ("body = 'Hi {{name}}'", 'defaults = \'{"name": "there"}\'', "defaults = '{}'", "body = body"):
-        db.execute(f"update public.templates set {change}")
-    assert one(db, "select version from public.templates") == 4
+        db.execute(f"update public.outbox_templates set {change}")
+    assert one(db, "select version from public.outbox_templates") == 4
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ def test_each_change_of_what_a_template_says_is_a_new_version(db: Connection) ->
 )
 def test_a_template_that_cannot_be_meant_is_refused(db: Connection, body: str, defaults: Any, says: str) -> None:
     with pytest.raises(psycopg.DataError, match=_literally(says)):
-        db.execute("insert into public.templates (name, body, defaults) values ('t', %s, %s)", [body, Jsonb(defaults)])
+        db.execute("insert into public.outbox_templates (name, body, defaults) values ('t', %s, %s)", [body, Jsonb(defaults)])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +188,7 @@ def test_rows_and_members_are_refused_alike_in_words_that_name_the_placeholder(
         )
     with pytest.raises(psycopg.DataError, match=_literally(says)) as refused:
         db.execute(
-            "insert into public.campaign_members (campaign, external_id, recipient, timezone, parameters)"
+            "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, parameters)"
             " values ('c', 'ada', %s, 'UTC', %s)",
             [number(1), Jsonb(parameters)],
         )
@@ -194,16 +197,16 @@ def test_rows_and_members_are_refused_alike_in_words_that_name_the_placeholder(
 
 def test_null_takes_the_default_and_values_are_not_rendered_again(db: Connection) -> None:
     template(db, body="{{a}} {{b}}", defaults={"a": "A", "b": "B"})
-    row = one(db, 'select outbox_engine.text_of(t, \'{"a": null, "b": "{{a}}"}\') from public.templates t')
+    row = one(db, 'select outbox_engine.text_of(t, \'{"a": null, "b": "{{a}}"}\') from public.outbox_templates t')
     assert row == "A {{a}}"
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("update public.templates set body = 'Hi {{first}}'", "placeholder {{first}} of template 'hi' has no value"),
-        ("update public.templates set body = repeat('{{name}}', 100)", "becomes a text of 3000 characters"),
-        ("delete from public.templates", "template 'hi' is used by"),
+        ("update public.outbox_templates set body = 'Hi {{first}}'", "placeholder {{first}} of template 'hi' has no value"),
+        ("update public.outbox_templates set body = repeat('{{name}}', 100)", "becomes a text of 3000 characters"),
+        ("delete from public.outbox_templates", "template 'hi' is used by"),
     ],
 )
 @pytest.mark.parametrize("user", ["member", "row"])
@@ -234,7 +237,7 @@ def test_no_text_is_longer_than_the_bound_that_spares_most_rows_a_check(
     body = start + "{{a}}{{b}}" + "{{b}}" * times
     longest, bound = db.execute(
         "select char_length(outbox_engine.text_of(t, p)), b.literal + b.most * char_length(p::text)"
-        " from (select row('t', %s, %s, %s, null, 1, now())::public.templates as t, %s::jsonb as p) x,"
+        " from (select row('t', %s, %s, %s, null, 1, now())::public.outbox_templates as t, %s::jsonb as p) x,"
         " outbox_engine.text_bounds(t) b",
         [body, Jsonb({"a": default}), plain, Jsonb({"b": value})],
     ).fetchall()[0]
@@ -243,7 +246,7 @@ def test_no_text_is_longer_than_the_bound_that_spares_most_rows_a_check(
 
 def test_a_long_text_without_look_alikes_leaves_few_rows_to_check(db: Connection) -> None:
     template(db, body="Hi {{name}}{{a}}{{b}}" + "x" * 1800, defaults={"a": "1", "b": "2"}, plain=True)
-    bound = "select literal + most * char_length(%s::text) from public.templates t, outbox_engine.text_bounds(t)"
+    bound = "select literal + most * char_length(%s::text) from public.outbox_templates t, outbox_engine.text_bounds(t)"
     assert int(one(db, bound, ['{"name": "Ada Lovelace"}'])) <= 2000
 
 
@@ -251,12 +254,12 @@ def test_an_edit_is_free_where_nobody_waits_and_activation_looks_again(db: Conne
     template(db)
     campaign(db, status="draft")
     member(db, event_at="2030-01-01 12:00+00")
-    db.execute("update public.templates set body = 'Hi {{name}}, {{day}}'")
+    db.execute("update public.outbox_templates set body = 'Hi {{name}}, {{day}}'")
 
     with pytest.raises(psycopg.DataError, match=_literally("member 'm' of campaign 'c': placeholder {{day}}")):
-        db.execute("update public.campaigns set status = 'active'")
-    db.execute('update public.templates set defaults = \'{"day": "soon"}\'')
-    db.execute("update public.campaigns set status = 'active'")
+        db.execute("update public.outbox_campaigns set status = 'active'")
+    db.execute('update public.outbox_templates set defaults = \'{"day": "soon"}\'')
+    db.execute("update public.outbox_campaigns set status = 'active'")
 
 
 @pytest.mark.parametrize(("status", "is_refused"), [("active", True), ("paused", True), ("draft", False), ("ended", False)])
@@ -267,7 +270,7 @@ def test_an_edit_that_leaves_a_member_without_a_value_is_refused_where_the_campa
     campaign(db, status=status)
     member(db, event_at="2030-01-01 12:00+00")
 
-    edit = "update public.templates set body = 'Hi {{name}}, {{day}}'"
+    edit = "update public.outbox_templates set body = 'Hi {{name}}, {{day}}'"
     if is_refused:
         with pytest.raises(psycopg.DataError, match=_literally("member 'm' of campaign 'c': placeholder {{day}}")):
             db.execute(edit)
@@ -289,8 +292,8 @@ def test_an_edit_waits_for_whoever_is_being_written_and_then_finds_it_without_a_
         elif user == "row":
             use(writer, {"name": "Ada"})
         else:
-            writer.execute("update public.campaigns set status = 'active'")
-        edit = pool.submit(db.execute, "update public.templates set body = 'Hi {{first}}'")
+            writer.execute("update public.outbox_campaigns set status = 'active'")
+        edit = pool.submit(db.execute, "update public.outbox_templates set body = 'Hi {{first}}'")
         assert wait_until(lambda: edit.done() or waits_for_a_lock(stack), 10)
         writer.commit()
         with pytest.raises(psycopg.DataError, match=_literally("placeholder {{first}} of template 'hi' has no value")):
@@ -302,7 +305,7 @@ def test_who_is_written_during_an_edit_is_held_to_the_new_text(db: Connection, s
     template(db)
     campaign(db)
     with psycopg.connect(stack.admin_url) as editor, ThreadPoolExecutor(1) as pool:
-        editor.execute("update public.templates set body = 'Hi {{first}}'")
+        editor.execute("update public.outbox_templates set body = 'Hi {{first}}'")
         written = pool.submit(use, db, {"name": "Ada"}) if user == "row" else pool.submit(member, db)
         assert wait_until(lambda: written.done() or waits_for_a_lock(stack), 10)
         editor.commit()
@@ -322,11 +325,11 @@ def test_who_is_written_during_an_edit_is_held_to_the_new_text(db: Connection, s
 async def test_what_turns_out_wrong_at_the_claim_fails_that_row_by_name(db: Connection, rig: Rig, edit: str, says: str) -> None:
     template(db, body="Hello {{name}}{{blank}}", defaults={"blank": "!"})
     use(db, {"name": "x" * 30})
-    db.execute("alter table public.templates disable trigger user")
+    db.execute("alter table public.outbox_templates disable trigger user")
     try:
-        db.execute(f"update public.templates set {edit}")
+        db.execute(f"update public.outbox_templates set {edit}")
     finally:
-        db.execute("alter table public.templates enable trigger user")
+        db.execute("alter table public.outbox_templates enable trigger user")
 
     await rig.tick("dispatch")
     [(status, error, body)] = rows(db, "status, error, body")
@@ -339,7 +342,7 @@ async def test_an_edit_that_leaves_a_waiting_row_nothing_but_blanks_fails_it_at_
     template(db)
     use(db, {"name": " "})
     use(db, {"name": "Ada"}, n=2)
-    db.execute("update public.templates set body = '{{name}}'")
+    db.execute("update public.outbox_templates set body = '{{name}}'")
 
     await rig.tick("dispatch")
     assert rows(db, "status, error, body") == [
@@ -351,12 +354,12 @@ async def test_an_edit_that_leaves_a_waiting_row_nothing_but_blanks_fails_it_at_
 @pytest.mark.parametrize(
     ("change", "becomes"),
     [
-        ("update public.templates set body = 'Bye {{name}}'", ("sent", None, "Bye Ada")),
+        ("update public.outbox_templates set body = 'Bye {{name}}'", ("sent", None, "Bye Ada")),
         (
-            "update public.templates set body = 'Bye {{first}}'",
+            "update public.outbox_templates set body = 'Bye {{first}}'",
             ("failed", "placeholder {{first}} of template 'hi' has no value", "Hello Ada"),
         ),
-        ("delete from public.templates", ("sent", None, "Hello Ada")),
+        ("delete from public.outbox_templates", ("sent", None, "Hello Ada")),
     ],
 )
 async def test_a_row_that_comes_back_from_a_request_goes_by_the_template_as_it_is_by_then(

@@ -121,7 +121,7 @@ async def test_a_reply_stops_messages_on_either_path(callbacks: httpx.AsyncClien
     reply = {"type": "mo_text", "id": "i1", "from": "12005550100", "to": "12025550100", "body": "stop"}
 
     assert await say(callbacks, json.dumps({**reply, "received_at": "2026-11-23T12:00:00Z"}).encode()) == 204
-    assert db.execute("select recipient from public.suppressions").fetchone() == ("+12005550100",)
+    assert db.execute("select recipient from public.outbox_suppressions").fetchone() == ("+12005550100",)
 
 
 async def test_not_json_is_400_and_too_much_is_413(callbacks: httpx.AsyncClient) -> None:

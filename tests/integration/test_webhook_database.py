@@ -102,8 +102,8 @@ async def test_a_stop_ends_what_waits_for_that_number(gateway: Gateway, db: Conn
             callback = inbound(**{"from": number(0).removeprefix("+")})
             assert (await client.post(INBOUND, **signed(callback))).status_code == 204
 
-    assert db.execute("select recipient from public.suppressions").fetchall() == [(number(0),)]
-    assert count(db, "public.inbound_messages") == 1
+    assert db.execute("select recipient from public.outbox_suppressions").fetchall() == [(number(0),)]
+    assert count(db, "public.outbox_inbound") == 1
 
 
 async def test_a_summary_is_taken_and_a_rejected_signature_has_reconciliation_run(

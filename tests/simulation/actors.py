@@ -169,7 +169,8 @@ async def opt_out(stage: Stage) -> None:
 
 def _suppress(stage: Stage, number: str) -> None:
     stage.act(
-        "insert into public.suppressions (recipient, reason) values (%s, 'asked by phone') on conflict do nothing", number
+        "insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked by phone') on conflict do nothing",
+        number,
     )
     stage.witness.say("operator", f"suppresses {number}")
 

@@ -30,7 +30,7 @@ _CLAIMED: Final = """
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
     join public.outbox o on o.id = m.outbox_id
-    left join public.suppressions s on s.recipient = m.recipient
+    left join public.outbox_suppressions s on s.recipient = m.recipient
     where d.claim_id = %s and d.state = 'claimed' and d.parent_id is null
 """
 _STARTED: Final = """
