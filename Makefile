@@ -3,7 +3,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check format bench chaos simulate lock clean
+.PHONY: help demo test setup schema check format bench chaos simulate lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -18,12 +18,16 @@ test: setup ## run every test against the real parts (ARGS="tests/unit -k window
 setup: ## build .venv from the lock files, which takes no time when nothing changed
 	@.ci/setup
 
+schema: setup ## write the release file of the schema from supabase/schemas/
+	@$(BIN)/python -m sandbox.schema
+
 check: setup ## format, lint, types, who may import whom, and the house rules
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy --no-error-summary
 	@report=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$report"; exit 1; }
 	@$(BIN)/python .ci/house.py
+	@$(BIN)/python -m sandbox.schema check
 
 format: setup ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -43,7 +43,8 @@ def complaints_about(path: Path) -> Iterator[str]:
     except UnicodeDecodeError:
         return
     yield from places(path, text)
-    if path.suffix in {".py", ".sql"}:
+    # A release is one file, made of sources that are held to the limit.
+    if path.suffix in {".py", ".sql"} and path.parts[:2] != ("supabase", "migrations"):
         yield from length(path, text)
     if path.suffix == ".py":
         yield from long_functions(path, text)

@@ -1,4 +1,4 @@
-"""The calls an operator makes about campaigns. The rules are in `supabase/migrations`."""
+"""The calls an operator makes about campaigns. The rules are in `supabase/schemas`."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Every call the processes make, in the words of the jobs. The rules are in `supabase/migrations`."""
+"""Every call the processes make, in the words of the jobs. The rules are in `supabase/schemas`."""
 
 import base64
 from collections.abc import Mapping, Sequence

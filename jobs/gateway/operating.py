@@ -1,4 +1,4 @@
-"""The calls an operator makes. The rules are in `supabase/migrations`."""
+"""The calls an operator makes. The rules are in `supabase/schemas`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The official Supabase CLI's judgement of ``supabase/``, on each supported PostgreSQL: ``python -m sandbox.local.judge``.
 
 Each gets an empty cluster, with the API's three roles and nothing else of Supabase's. There ``supabase db push`` must apply the
-migrations, a second push must find nothing left to do, and ``supabase db advisors`` must find nothing at level warning. No
-Supabase Lite serves these databases: it would change what is judged.
+migrations, a second push must find nothing left to do, ``supabase db advisors`` must find nothing at level warning, and
+``supabase/schemas`` must make the same catalogue. No Supabase Lite serves these databases: it would change what is judged.
 """
 
 import json
@@ -19,9 +19,14 @@ from tempfile import mkdtemp
 from time import monotonic
 from typing import Any
 
+import psycopg
+from psycopg.conninfo import make_conninfo
+
 from sandbox.local import binaries, bootstrap, ports
 from sandbox.local.errors import StackError
 from sandbox.local.postgres import SUPERUSER, PostgresServer
+from sandbox.schema import release, source
+from sandbox.schema.catalogue import catalogue
 
 CLI_SECONDS = 180.0
 _NOTHING_TO_DO = "up to date"
@@ -96,6 +101,8 @@ def judge(installation: Installation, say: Say, supabase: Path = binaries.SUPABA
         server.start()
         bootstrap.make_roles(server.url(SUPERUSER), password)
         _push_and_advise(folder, server.url(), lambda text: say(f"{installation.name}: {text}"))
+        _compare(server)
+        say(f"{installation.name}: supabase/schemas makes the same catalogue")
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,6 +124,18 @@ def _push_and_advise(folder: Path, url: str, say: Say) -> None:
         "db advisors finds nothing at level warning"
         + "".join(f", {count} × {title} for information" for title, count in noted.items())
     )
+
+
+def _compare(server: PostgresServer) -> None:
+    """Hold what was pushed against what the sources make in a database of their own."""
+    with psycopg.connect(server.url(), autocommit=True) as pushed:
+        pushed.execute("create database sources")
+        with psycopg.connect(make_conninfo(server.url(), dbname="sources")) as made:
+            for text in source.texts(release.SCHEMAS).values():
+                made.execute(text.encode())
+            differing = sorted(set(catalogue(pushed)) ^ set(catalogue(made)))
+    if differing:
+        raise Verdict(f"supabase/schemas and supabase/migrations differ in {len(differing)} lines: {differing[0]}")
 
 
 def _advice(folder: Path, url: str) -> list[dict[str, Any]]:

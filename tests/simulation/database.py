@@ -20,7 +20,9 @@ _EVERYTHING: Final = """
     select format('%I.%I', n.nspname, c.relname) as name
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind = 'r' and n.nspname in ('public', 'outbox_engine')
-      and c.relname not in ('clock', 'report_codes', 'number_regions', 'outbox_opt_out_words', 'upkeep')
+      and c.relname not in (
+        'clock', 'report_codes', 'number_regions', 'outbox_opt_out_words', 'upkeep', 'seeds', 'schema_versions'
+      )
     order by 1
 """
 _SEQUENCES: Final = """

@@ -1,0 +1,102 @@
+"""The rules that SQL sources keep, for `make check`: short functions, short lines, references in one direction."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from sandbox.schema import release, source
+
+MAX_LINES: Final = 80
+MAX_COLUMNS: Final = 110
+
+LONG_FUNCTIONS: Final = frozenset({"outbox_engine.hold_back", "outbox_engine.claim_rows", "public.outbox_claim"})
+"""Functions that are longer than allowed. This list may only shrink."""
+
+WIDE_FILES: Final = frozenset(
+    {
+        "05_engine/30_alarms.sql",
+        "05_engine/40_ticks.sql",
+        "10_time/10_zones.sql",
+        "10_time/30_cron.sql",
+        "20_text/10_alphabets.sql",
+        "20_text/20_rendering.sql",
+        "20_text/30_templates.sql",
+        "30_numbers/10_senders.sql",
+        "40_outbox/10_outbox.sql",
+        "40_outbox/20_dispatches.sql",
+        "40_outbox/30_queue_bounds.sql",
+        "40_outbox/40_insert.sql",
+        "40_outbox/50_cancel.sql",
+        "40_outbox/60_reports.sql",
+        "50_people/10_suppressions.sql",
+        "50_people/20_opt_out_words.sql",
+        "50_people/30_inbound.sql",
+        "60_campaigns/10_campaigns.sql",
+        "60_campaigns/20_times.sql",
+        "60_campaigns/30_campaign_rules.sql",
+        "60_campaigns/40_member_rules.sql",
+        "60_campaigns/50_sent_after_all.sql",
+        "60_campaigns/60_limits.sql",
+        "60_campaigns/70_expansion.sql",
+        "60_campaigns/80_preview.sql",
+        "60_campaigns/85_import.sql",
+        "60_campaigns/90_report.sql",
+        "70_sending/10_plans.sql",
+        "70_sending/20_pauses.sql",
+        "70_sending/30_dispatches.sql",
+        "70_sending/40_acceptance.sql",
+        "70_sending/50_refusals.sql",
+        "70_sending/60_leases.sql",
+        "70_sending/70_looks.sql",
+        "70_sending/80_claim_rows.sql",
+        "70_sending/90_claim.sql",
+        "80_reports/10_reports.sql",
+        "80_reports/20_acceptance.sql",
+        "80_reports/30_reconcile.sql",
+        "90_operators/10_upkeep.sql",
+        "90_operators/20_acts.sql",
+        "90_operators/30_status.sql",
+        "90_operators/40_figures.sql",
+        "90_operators/50_trace.sql",
+        "95_seed.sql",
+    }
+)
+"""Files with lines that are wider than allowed. This list may only shrink."""
+
+
+def complaints(folder: Path = release.SCHEMAS) -> Iterator[str]:
+    """One line for each broken rule, and for each exception that is no longer needed."""
+    schema = source.read(folder)
+    yield from (f"a call upwards: {line}" for line in schema.upward())
+    yield from (f"a cycle: {line}" for line in schema.cycles())
+    yield from _long(schema)
+    yield from _wide(folder, schema.files)
+
+
+def _long(schema: source.Schema) -> Iterator[str]:
+    long = {function.name: function for function in schema.functions if function.lines > MAX_LINES}
+    for name in sorted(long.keys() - LONG_FUNCTIONS):
+        yield f"{long[name].file}: {name} has {long[name].lines} lines, more than {MAX_LINES}"
+    for name in sorted(LONG_FUNCTIONS - long.keys()):
+        yield f"{name} is short enough now: take it off LONG_FUNCTIONS"
+
+
+def _wide(folder: Path, files: tuple[str, ...]) -> Iterator[str]:
+    for file in files:
+        lines = (folder / file).read_text(encoding="utf-8").splitlines()
+        wide = [number for number, line in enumerate(lines, 1) if len(line) > MAX_COLUMNS]
+        if wide and file not in WIDE_FILES:
+            yield from (f"{file}:{number}: wider than {MAX_COLUMNS} columns" for number in wide)
+        elif not wide and file in WIDE_FILES:
+            yield f"{file} is narrow enough now: take it off WIDE_FILES"
+
+
+def summary(folder: Path = release.SCHEMAS) -> str:
+    """What was checked, in one line."""
+    schema = source.read(folder)
+    lines = [function.lines for function in schema.functions]
+    return (
+        f"SQL: {len(lines)} functions in {len(schema.files)} files, median {median(lines):.0f} lines, longest {max(lines)};"
+        f" {len(list(schema.upward()))} references upwards"
+    )

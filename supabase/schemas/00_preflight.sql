@@ -1,0 +1,68 @@
+-- Stops with one error that names every conflicting object, before anything is created.
+
+set lock_timeout = '5s';
+
+-- The outbox creates the objects below in `public`, and nothing else there. The names are the same as in
+-- `outbox schema drop`; a test compares both lists with the catalogue.
+do $$
+declare
+  v_relations constant text[] := array[
+    'outbox', 'outbox_campaign_members', 'outbox_campaign_members_due', 'outbox_campaign_members_pkey',
+    'outbox_campaign_members_recipient', 'outbox_campaign_occurrences',
+    'outbox_campaign_occurrences_message', 'outbox_campaign_occurrences_pkey', 'outbox_campaigns',
+    'outbox_campaigns_due', 'outbox_campaigns_pkey', 'outbox_campaigns_template', 'outbox_day',
+    'outbox_events', 'outbox_events_id_seq', 'outbox_events_message', 'outbox_events_pkey',
+    'outbox_events_report', 'outbox_expiring', 'outbox_figures', 'outbox_id_seq',
+    'outbox_idempotency_key_key', 'outbox_inbound', 'outbox_inbound_pkey', 'outbox_inbound_recorded',
+    'outbox_inbound_sender', 'outbox_opt_out_words', 'outbox_opt_out_words_pkey', 'outbox_owner',
+    'outbox_pkey', 'outbox_ready', 'outbox_suppressions', 'outbox_suppressions_pkey', 'outbox_templates',
+    'outbox_templates_pkey', 'outbox_waiting', 'outbox_waiting_campaign', 'outbox_waiting_recipient',
+    'outbox_waiting_template', 'outbox_waiting_urgent'
+  ];
+  v_functions constant text[] := array[
+    'outbox_accept', 'outbox_alarms_told', 'outbox_ask_soon', 'outbox_campaign_costs',
+    'outbox_campaign_report', 'outbox_cancel', 'outbox_claim', 'outbox_claim_asks',
+    'outbox_claim_inbound_window', 'outbox_claim_looks', 'outbox_commit_import', 'outbox_daily_figures',
+    'outbox_discard_import', 'outbox_doubt', 'outbox_draw_requests', 'outbox_expand_campaigns',
+    'outbox_export_suppressions', 'outbox_find', 'outbox_find_overlooked', 'outbox_finish_asks',
+    'outbox_finish_inbound_window', 'outbox_import_suppressions', 'outbox_keep_callbacks',
+    'outbox_list_campaigns', 'outbox_member_form', 'outbox_note_rejected_callbacks', 'outbox_pause',
+    'outbox_pause_plan', 'outbox_ping', 'outbox_postpone_look', 'outbox_preview_campaign',
+    'outbox_record_inbounds', 'outbox_record_look', 'outbox_record_reports', 'outbox_refuse',
+    'outbox_release', 'outbox_renew', 'outbox_resume', 'outbox_retry', 'outbox_schema_version',
+    'outbox_select', 'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
+    'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
+  ];
+  v_conflicts text[];
+begin
+  if exists (select from pg_catalog.pg_namespace where nspname = 'outbox_engine') then
+    raise exception using errcode = '42710',
+      message = 'the outbox is installed already: this database has a schema outbox_engine',
+      detail = 'Nothing was changed.',
+      hint = 'Run `outbox schema status` to see which version it has.';
+  end if;
+
+  select array_agg(c.name order by c.name) into v_conflicts
+  from (
+    select format('%s public.%I', case k.relkind
+      when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence'
+      when 'i' then 'index' when 'I' then 'index' when 'c' then 'type' else 'table' end, k.relname) as name
+    from pg_catalog.pg_class k
+    where k.relnamespace = 'public'::regnamespace and k.relname = any (v_relations)
+    union
+    select format('type public.%I', t.typname)
+    from pg_catalog.pg_type t
+    where t.typnamespace = 'public'::regnamespace and t.typname = any (v_relations) and t.typtype <> 'c'
+    union
+    select format('function public.%I(%s)', p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid))
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_functions)
+  ) c;
+  if v_conflicts is not null then
+    raise exception using errcode = '42710',
+      message = format('the outbox needs names that are taken: %s', array_to_string(v_conflicts, ', ')),
+      detail = 'Nothing was changed. The names of the outbox cannot be configured.',
+      hint = 'Rename your objects, for example: alter table public.outbox rename to my_outbox;';
+  end if;
+end
+$$;

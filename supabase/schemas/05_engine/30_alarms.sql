@@ -1,0 +1,58 @@
+-- Alarms: what operators should learn of.
+
+-- What somebody should be told. A process takes an alarm, which is its own until `offered_until`, and passes
+-- it on; told is told.
+create table outbox_engine.alarms (
+  id bigint generated always as identity primary key,
+  at timestamptz not null,
+  kind text not null,
+  detail jsonb not null,
+  offered_until timestamptz,
+  told_at timestamptz
+);
+alter table outbox_engine.alarms enable row level security;
+
+create index alarms_waiting on outbox_engine.alarms (id) where told_at is null;
+
+create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.alarms (at, kind, detail) values (outbox_engine.now(), p_kind, p_detail)
+$$;
+
+-- Called by the upkeep job: alarms nobody has passed on yet. For a minute nobody else is answered them; who
+-- dies meanwhile has not told them.
+create function public.outbox_take_alarms(p_limit smallint) returns jsonb
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  with taken as (
+    update outbox_engine.alarms
+    set offered_until = outbox_engine.now() + interval '1 minute'
+    where id = any (array(
+      select id from outbox_engine.alarms
+      where told_at is null and coalesce(offered_until <= outbox_engine.now(), true)
+      order by id
+      limit p_limit
+      for update skip locked
+    ))
+    returning id, at, kind, detail
+  )
+  select coalesce(jsonb_agg(to_jsonb(taken) order by id), '[]') from taken
+$$;
+
+-- Called by the upkeep job once it passed these on.
+create function public.outbox_alarms_told(p_ids text[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.alarms set told_at = outbox_engine.now() where id = any (p_ids::bigint[]) and told_at is null
+$$;
+
+-- Called by processes, with the server's key.
+revoke all on function
+  public.outbox_take_alarms,
+  public.outbox_alarms_told
+from public, anon, authenticated, service_role;
+grant execute on function
+  public.outbox_take_alarms,
+  public.outbox_alarms_told
+to service_role;

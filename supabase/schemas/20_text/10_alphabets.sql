@@ -1,0 +1,81 @@
+-- Alphabets on the air, and how many parts a text takes.
+
+-- Characters outside GSM-7, as a pattern: the default alphabet and its extension table (3GPP TS 23.038) are
+-- what is excluded.
+create function outbox_engine.beyond_gsm7() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '[^' || E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà' || '|^€{}~\\\[\]\f-' || ']'
+$$;
+
+-- The text with typographic look-alikes replaced by what GSM-7 has: quotes, dashes, blanks, dots. Letters
+-- stay what they are, but accents that stand apart join their letter. For texts that should not cost double
+-- for the sake of a curly quote. Most texts are ASCII without a grave accent or a tab, where there is nothing
+-- to replace: looking takes a small part of the time of replacing.
+create function outbox_engine.plain_text(p_text text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case when p_text !~ '[^\u0001-\u0008\u000a-\u005f\u0061-\u007f]' then p_text else replace(
+    translate(
+      normalize(p_text, nfc),
+      E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
+        || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t\u200b\u200c\u200d\u2060\ufeff\u00ad',
+      E'\'\'\'\'\'\'\'\'\'"""""""---------' || '        '
+    ),
+    E'\u2026', '...') end
+$$;
+
+-- Parts a text takes: GSM-7 160 alone and 153 each when joined, where the extension table costs two that are
+-- not split between parts; otherwise UCS-2 with 70 and 67 UTF-16 units. (3GPP TS 23.038 for the alphabet, TS
+-- 23.040 for the header that joined parts carry and for what is not split.) The claim asks for every text,
+-- and few hold anything of the extension table.
+create function outbox_engine.parts_of(p_text text) returns smallint
+language plpgsql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_units integer := char_length(p_text);
+  v_septets text;
+  v_at integer := 1;
+  v_parts smallint := 0;
+begin
+  if p_text ~ outbox_engine.beyond_gsm7() then
+    v_units := v_units + char_length(regexp_replace(p_text, E'[\\u0001-\\uffff]', '', 'g'));
+    return case when v_units <= 70 then 1 else ceil(v_units / 67.0) end;
+  elsif p_text !~ E'[|^€{}~\\\\\\[\\]\f]' then
+    return case when v_units <= 160 then 1 else ceil(v_units / 153.0) end;
+  end if;
+  v_septets := regexp_replace(p_text, E'[|^€{}~\\\\\\[\\]\f]', E'\u001b\\&', 'g');
+  v_units := char_length(v_septets);
+  if v_units <= 160 then
+    return 1;
+  end if;
+  while v_at <= v_units loop
+    v_parts := v_parts + 1;
+    -- An escape that would be a part's last septet goes into the next, with what it escapes.
+    v_at := v_at + case when substr(v_septets, v_at + 152, 1) = E'\u001b' then 152 else 153 end;
+  end loop;
+  return v_parts;
+end
+$$;
+
+-- Called by whoever writes a text and wants to know what it costs before it is sent: parts, alphabet, the
+-- characters to blame, and what look-alikes replaced would make of it.
+create function public.outbox_text(p_body text) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'characters', char_length(p_body),
+    'parts', outbox_engine.parts_of(p_body),
+    'alphabet', case when p_body ~ outbox_engine.beyond_gsm7() then 'UCS-2' else 'GSM-7' end,
+    'beyond_gsm7', (select coalesce(jsonb_agg(distinct m[1]), '[]') from regexp_matches(p_body, outbox_engine.beyond_gsm7(), 'g') m),
+    'plain', outbox_engine.plain_text(p_body),
+    'plain_parts', outbox_engine.parts_of(outbox_engine.plain_text(p_body)))
+$$;
+
+-- Called by processes, with the server's key.
+revoke all on function
+  public.outbox_text
+from public, anon, authenticated, service_role;
+grant execute on function
+  public.outbox_text
+to service_role;

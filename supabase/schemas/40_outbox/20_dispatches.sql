@@ -1,0 +1,91 @@
+-- Requests to the provider, the messages in them, and duplicate sends.
+
+-- A request to the provider, written down before it is made. At most one request is ever made for a dispatch.
+create table outbox_engine.dispatches (
+  id uuid primary key,
+  claim_id uuid not null,
+  worker text not null,
+  provider text not null,
+  plan text not null,
+  host text not null,
+  credential text not null,
+  sender text,
+  -- Null where the texts of its rows differ, and once it is closed.
+  body text,
+  texts_differ boolean not null default false,
+  expire_at timestamptz,
+  expires_at timestamptz not null,
+  recipients smallint not null,
+  state text not null check (state in (
+    'claimed', 'parked', 'doubtful', 'accepted', 'refused', 'released', 'returned', 'lost'
+  )),
+  lease_token bigint not null,
+  lease_until timestamptz not null,
+  deadline interval not null,
+  is_probe boolean not null default false,
+  claimed_at timestamptz not null,
+  accepted_at timestamptz,
+  closed_at timestamptz,
+  batch_id text,
+  http_status smallint,
+  error text,
+  -- Halves of a refused dispatch: what they came from, and whether a number was named or the shared part is
+  -- on trial.
+  parent_id uuid,
+  split text check (split in ('recipient', 'shared')),
+  split_error text,
+  -- Refused for what is not about it: the plan was stopped, and what the provider makes of this request
+  -- nobody knows.
+  unjudged boolean not null default false,
+  -- Since when nobody knew whether the provider took it, and why.
+  doubtful_at timestamptz,
+  doubt text,
+  -- When to look for it at the provider, how often that found nothing, and the first time it did.
+  look_at timestamptz,
+  misses smallint not null default 0,
+  missed_at timestamptz,
+  -- When to ask for its missing reports, when a process last set out to, when the provider last answered, and
+  -- how often it did.
+  ask_at timestamptz,
+  asked_at timestamptz,
+  answered_at timestamptz,
+  asks smallint not null default 0
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+alter table outbox_engine.dispatches enable row level security;
+
+create index dispatches_claim on outbox_engine.dispatches (claim_id);
+create index dispatches_batch on outbox_engine.dispatches (batch_id) where batch_id is not null;
+create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until) where state = 'claimed';
+create index dispatches_to_look on outbox_engine.dispatches (provider, plan, look_at) where look_at is not null;
+create index dispatches_to_ask on outbox_engine.dispatches (provider, plan, ask_at) where ask_at is not null;
+create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at) where is_probe;
+create index dispatches_parent on outbox_engine.dispatches (parent_id) where parent_id is not null;
+
+create sequence outbox_engine.lease_tokens;
+
+-- Which rows travelled in which dispatch, kept as long as the row so that late reports of earlier attempts
+-- find it.
+create table outbox_engine.dispatch_members (
+  dispatch_id uuid not null,
+  recipient text not null,
+  outbox_id bigint not null,
+  primary key (dispatch_id, recipient)
+);
+alter table outbox_engine.dispatch_members enable row level security;
+
+create index dispatch_members_message on outbox_engine.dispatch_members (outbox_id);
+
+-- An accepted request whose rows had meanwhile been sent again. Confirmed once both are known to have been
+-- accepted.
+create table outbox_engine.doubles (
+  outbox_id bigint not null,
+  dispatch_id uuid not null,
+  batch_id text not null,
+  found_at timestamptz not null,
+  confirmed_at timestamptz,
+  primary key (outbox_id, dispatch_id, batch_id)
+);
+alter table outbox_engine.doubles enable row level security;
+
+create index doubles_batch on outbox_engine.doubles (batch_id);
+create index doubles_dispatch on outbox_engine.doubles (dispatch_id);

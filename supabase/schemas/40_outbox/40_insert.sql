@@ -1,0 +1,128 @@
+-- What an application may insert, and what it is told when it may not.
+
+-- Checks what a row says and fills in what it leaves out. Null means the default in every app column, because
+-- bulk inserts send nulls for keys that only some rows have.
+create function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if r.recipient is null or r.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+    perform outbox_engine.refuse(
+      format('recipient %s is not an E.164 number', coalesce(quote_literal(r.recipient), 'null')),
+      'Write it with + and the country code, digits only, such as +14155550123.');
+  end if;
+
+  if r.template is null then
+    if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
+      perform outbox_engine.refuse('body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
+    end if;
+    if r.parameters is not null then
+      perform outbox_engine.refuse('parameters without a template', 'Name the template that the parameters belong to.');
+    end if;
+  elsif r.body is not null then
+    perform outbox_engine.refuse('body and template are both given', 'Give one of them.');
+  end if;
+  if char_length(r.body) > 2000 then
+    perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
+  end if;
+
+  -- The index takes no longer ones, and would say so in its own words, and of random ones only.
+  if char_length(r.idempotency_key) > 255 then
+    perform outbox_engine.refuse(
+      format('idempotency_key %L has %s characters, 255 are allowed', left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
+      'A digest of what it is made of is as good.');
+  end if;
+
+  if r.sender is not null and not outbox_engine.is_sender(r.sender) then
+    perform outbox_engine.refuse(
+      format('sender %L is not a sender', r.sender),
+      'A number, a short code, or at most 11 letters and digits with a letter among them.');
+  end if;
+
+  if not isfinite(r.send_at) then
+    perform outbox_engine.refuse(format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
+  end if;
+  if not isfinite(r.expires_at) then
+    perform outbox_engine.refuse(
+      format('expires_at %s is not an instant', r.expires_at),
+      'Leave expires_at out for three days after send_at.');
+  end if;
+  if r.expires_at <= greatest(r.send_at, p_now) then
+    perform outbox_engine.refuse(
+      format('expires_at %s is not after %s', r.expires_at,
+        case when r.send_at > p_now then 'send_at ' || r.send_at else 'now' end),
+      'Leave expires_at out for three days after send_at.');
+  end if;
+end
+$$;
+
+-- Runs before every insert, whoever inserts.
+create function outbox_engine.before_insert() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+begin
+  new.created_at := v_now;
+  new.send_at := coalesce(new.send_at, v_now);
+  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now) + interval '3 days');
+  new.priority := coalesce(new.priority, 100);
+  perform outbox_engine.check_message(new, v_now);
+  new.send_at := greatest(new.send_at, v_now);
+  -- A campaign's member was checked when it was written, and the text is made at the claim; checking again
+  -- would make a campaign of 100,000 take three times as long.
+  if new.template is not null and new.campaign is null then
+    -- None at all is what retention leaves.
+    new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
+    perform outbox_engine.check_template_use(new.template, new.parameters);
+  end if;
+
+  new.attempts := 0;
+  new.due_at := outbox_engine.due_in_order(new.priority, new.send_at);
+  if new.send_at > v_now then
+    new.status := 'scheduled';
+    new.queue := 'w';
+  else
+    new.status := 'pending';
+    new.queue := 'r';
+  end if;
+  return new;
+end
+$$;
+create trigger outbox_2_insert before insert on public.outbox for each row
+  execute function outbox_engine.before_insert();
+
+-- Stands in front of the trigger above for the API's roles. It runs as the caller, so that `current_user` is
+-- the caller; column grants say the same, this holds where a server widens them.
+create function outbox_engine.before_app_insert() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if num_nonnulls(new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts, new.created_at,
+    new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank, new.reported_at,
+    new.cancel_requested_at, new.sends_alone) > 0 or new.owner_id is distinct from null then
+    raise exception using errcode = '42501',
+      message = 'a column that only the engine writes was given a value',
+      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata.';
+  end if;
+  if current_user = 'authenticated' then
+    new.owner_id := outbox_engine.caller_id();
+  end if;
+  return new;
+end
+$$;
+create trigger outbox_1_app_insert before insert on public.outbox for each row
+  when (current_user in ('anon', 'authenticated', 'service_role'))
+  execute function outbox_engine.before_app_insert();
+
+-- Wakes listening processes: once a statement, and PostgreSQL folds equal notices of a transaction.
+create function outbox_engine.after_insert() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_notify('outbox', '');
+  return null;
+end
+$$;
+create trigger outbox_5_wake after insert on public.outbox for each statement
+  execute function outbox_engine.after_insert();

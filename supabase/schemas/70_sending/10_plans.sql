@@ -1,0 +1,113 @@
+-- Limits shared by all processes of a plan.
+
+-- One row for each service plan that any process ever worked for: its limits, shared by all processes.
+create table outbox_engine.plans (
+  provider text not null,
+  plan text not null,
+  host text not null,
+  messages_per_second double precision,
+  requests_per_minute integer not null,
+  tokens double precision not null,
+  refilled_at timestamptz not null,
+  -- How long a report may be missing. Remembered for what a report proves accepted, since the webhook app is
+  -- not told.
+  ask_after interval not null default '5 minutes',
+  throttles smallint not null default 0,
+  shared_refusals smallint not null default 0,
+  -- When rows more urgent than the default were last claimed, to the second.
+  urgent_at timestamptz,
+  primary key (provider, plan)
+) with (fillfactor = 50);
+alter table outbox_engine.plans enable row level security;
+
+-- Requests made or promised, by the second, for "no more than so many in any sixty seconds".
+create table outbox_engine.plan_requests (
+  provider text not null,
+  plan text not null,
+  second timestamptz not null,
+  kind text not null check (kind in ('send', 'look', 'poll')),
+  requests integer not null,
+  primary key (provider, plan, second, kind)
+);
+alter table outbox_engine.plan_requests enable row level security;
+
+-- Makes the plan known, writes down its present limits, and holds its row until the end of the transaction.
+create function outbox_engine.hold_plan(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision, p_requests_per_minute integer
+) returns outbox_engine.plans
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan outbox_engine.plans;
+begin
+  insert into outbox_engine.plans (provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at)
+  values (p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
+    greatest(p_messages_per_second, 1), outbox_engine.now())
+  on conflict do nothing;
+
+  select * into v_plan from outbox_engine.plans where provider = p_provider and plan = p_plan for update;
+
+  if (v_plan.host, v_plan.messages_per_second, v_plan.requests_per_minute)
+    is distinct from (p_host, p_messages_per_second, p_requests_per_minute) then
+    update outbox_engine.plans
+    set
+      host = p_host,
+      messages_per_second = p_messages_per_second,
+      requests_per_minute = p_requests_per_minute,
+      tokens = least(coalesce(tokens, 0), greatest(p_messages_per_second, 1))
+    where provider = p_provider and plan = p_plan
+    returning * into v_plan;
+  end if;
+  return v_plan;
+end
+$$;
+
+-- Messages the plan may send right now: a token bucket that holds one second's worth, at least one. Null is
+-- no limit.
+create function outbox_engine.tokens_now(p_plan outbox_engine.plans, p_now timestamptz) returns double precision
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case when p_plan.messages_per_second is not null then
+    least(
+      greatest(p_plan.messages_per_second, 1),
+      coalesce(p_plan.tokens, 0) + greatest(extract(epoch from p_now - p_plan.refilled_at), 0) * p_plan.messages_per_second
+    )
+  end
+$$;
+
+-- Requests the plan may still make. Sixty-one seconds are counted, so that a request that starts late within
+-- its second still stays within any sixty.
+create function outbox_engine.requests_left(p_plan outbox_engine.plans, p_now timestamptz) returns integer
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select greatest(0, p_plan.requests_per_minute - coalesce(sum(r.requests), 0))::integer
+  from outbox_engine.plan_requests r
+  where r.provider = p_plan.provider and r.plan = p_plan.plan and r.second > date_trunc('second', p_now) - interval '61 seconds'
+$$;
+
+create function outbox_engine.count_requests(
+  p_provider text, p_plan text, p_kind text, p_requests integer, p_at timestamptz
+) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.plan_requests as r (provider, plan, second, kind, requests)
+  select p_provider, p_plan, date_trunc('second', p_at), p_kind, p_requests
+  where p_requests > 0
+  on conflict (provider, plan, second, kind) do update set requests = r.requests + excluded.requests
+$$;
+
+-- Seconds until one more request is allowed, counting those already promised for later. The caller holds the
+-- plan.
+create function outbox_engine.reserve_request(p_plan outbox_engine.plans, p_now timestamptz) returns double precision
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_at timestamptz := p_now;
+begin
+  while outbox_engine.requests_left(p_plan, v_at) = 0 loop
+    v_at := date_trunc('second', v_at) + interval '1 second';
+  end loop;
+  perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', 1, v_at);
+  return extract(epoch from v_at - p_now);
+end
+$$;

@@ -1,0 +1,161 @@
+-- What an operator sees of the whole: the backlog, what is under way, what stands still and why, and what
+-- became of messages.
+
+-- How many rows a query finds, in words of one of our own functions. Counted where that is quick; beyond the
+-- bound it is the planner's estimate, and `exact` says so.
+create function outbox_engine.count_or_estimate(p_query text, p_bound integer) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count bigint;
+  v_plan json;
+begin
+  execute format('select count(*) from (%s limit %s) found', p_query, p_bound + 1) into v_count;
+  if v_count <= p_bound then
+    return jsonb_build_object('count', v_count, 'exact', true);
+  end if;
+  execute 'explain (format json) ' || p_query into v_plan;
+  return jsonb_build_object('count', greatest(v_count, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint), 'exact', false);
+end
+$$;
+
+-- The longest that a due row has been waiting. One step of the index for each priority there is, however many
+-- rows wait.
+create function outbox_engine.oldest_due(p_now timestamptz) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with recursive priorities as (
+    (select priority, due_at from public.outbox where queue = 'r' order by priority, due_at, id limit 1)
+    union all
+    select n.priority, n.due_at
+    from priorities p
+    cross join lateral (
+      select priority, due_at from public.outbox
+      where queue = 'r' and priority > p.priority
+      order by priority, due_at, id
+      limit 1
+    ) n
+  )
+  select least((select min(due_at) from priorities), (
+    select due_at from public.outbox where queue = 'w' and due_at <= p_now order by due_at, priority, id limit 1
+  ))
+$$;
+
+-- What waits, and since when.
+create function outbox_engine.backlog_json(p_now timestamptz) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_oldest timestamptz := outbox_engine.oldest_due(p_now);
+  v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 20000);
+  v_woken jsonb := outbox_engine.count_or_estimate(
+    format('select from public.outbox where queue = ''w'' and due_at <= %L', p_now), 20000);
+begin
+  return jsonb_build_object(
+    'due', (v_ready ->> 'count')::bigint + (v_woken ->> 'count')::bigint,
+    'due_exact', (v_ready ->> 'exact')::boolean and (v_woken ->> 'exact')::boolean,
+    'oldest_due_at', v_oldest,
+    'oldest_due_seconds', greatest(0, extract(epoch from p_now - v_oldest)),
+    'scheduled', outbox_engine.count_or_estimate(
+      format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000),
+    'next_due_at', (
+      select due_at from public.outbox where queue = 'w' and due_at > p_now order by due_at, priority, id limit 1
+    )
+  );
+end
+$$;
+
+-- Requests that are open, of unknown outcome, or watched; doubles; reports that are missing or belong to
+-- nothing.
+create function outbox_engine.requests_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'in_flight', (
+      select jsonb_build_object('requests', count(*), 'messages', coalesce(sum(recipients), 0),
+        'silent', count(*) filter (where lease_until <= p_now - deadline))
+      from outbox_engine.dispatches
+      where state = 'claimed'
+    ),
+    'ambiguous', (
+      select jsonb_build_object('requests', count(*), 'messages', coalesce(sum(recipients), 0), 'oldest_at', min(claimed_at))
+      from outbox_engine.dispatches
+      where look_at is not null and state = 'doubtful'
+    ),
+    'watched', (select count(*) from outbox_engine.dispatches where look_at is not null and state = 'returned'),
+    'doubles', (
+      select jsonb_build_object('confirmed', count(*) filter (where confirmed_at is not null), 'suspected',
+        count(*) filter (where confirmed_at is null), 'latest_at', max(found_at))
+      from outbox_engine.doubles
+    ),
+    'batches_without_all_reports', (
+      -- Those that were asked about and lacked some still. Before that nobody looks whether all are there.
+      select count(*) from (select from outbox_engine.dispatches where ask_at is not null and asks > 0 limit 100000) x
+    ),
+    'unmatched_reports', (select count(*) from (select from outbox_engine.waiting_reports limit 100000) x),
+    'kept_callbacks', (select count(*) from (select from outbox_engine.kept_callbacks limit 100000) x)
+  )
+$$;
+
+-- The jobs that ticked within a day, the processes that claim, and alarms that nobody has passed on.
+create function outbox_engine.processes_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'jobs', (
+      select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.plan), '[]')
+      from (
+        select job, plan, max(at) as at, greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
+        from outbox_engine.ticks
+        group by job, plan
+      ) t
+    ),
+    'processes', (
+      select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker), '[]')
+      from (
+        select worker, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
+        from outbox_engine.ticks
+        where worker <> '' and at > p_now - interval '10 minutes'
+        order by at desc
+        limit 100
+      ) w
+    ),
+    'alarms_waiting', (select count(*) from (select from outbox_engine.alarms where told_at is null limit 100000) x),
+    'alarms', (
+      select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]')
+      from (select id, at, kind, detail, told_at from outbox_engine.alarms order by id desc limit 10) a
+    )
+  )
+$$;
+
+-- Called by `outbox status`. Reads partial indexes and small tables only, so it takes milliseconds with
+-- millions of rows.
+create function public.outbox_status() returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+begin
+  return jsonb_build_object(
+    'at', v_now,
+    'backlog', outbox_engine.backlog_json(v_now),
+    'requests', outbox_engine.requests_json(v_now),
+    'pauses', outbox_engine.pauses_json(v_now),
+    'plans', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'provider', p.provider, 'plan', p.plan, 'messages_per_second', p.messages_per_second,
+        'requests_per_minute', p.requests_per_minute, 'requests_left', outbox_engine.requests_left(p, v_now)
+      ) order by p.provider, p.plan), '[]')
+      from outbox_engine.plans p
+    )
+  ) || outbox_engine.processes_json(v_now);
+end
+$$;
+
+-- Called by processes, with the server's key.
+revoke all on function
+  public.outbox_status
+from public, anon, authenticated, service_role;
+grant execute on function
+  public.outbox_status
+to service_role;

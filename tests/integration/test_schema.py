@@ -1,0 +1,195 @@
+"""The schema in a database of its own: what it makes, whom it lets in, and what it does when its names are taken."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from sandbox.local.stack import LocalStack
+from sandbox.schema import release, source
+from sandbox.schema.catalogue import catalogue
+from tests.stack import Connection
+
+PREFLIGHT = (release.SCHEMAS / "00_preflight.sql").read_text(encoding="utf-8")
+RELATIONS = "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind <> 'c' order by 1"
+FUNCTIONS = "select distinct proname from pg_proc where pronamespace = 'public'::regnamespace order by 1"
+# What a project may have before the outbox comes, some of it named like ours.
+PROJECT = """
+    create table public.templates (id integer primary key);
+    create table public.campaigns (id integer primary key);
+    create table public.orders (id integer primary key);
+    create function public.outbox_mine() returns integer language sql as 'select 1';
+    create table public.outboxes (id bigint generated always as identity primary key);
+    grant all on public.outboxes to anon;
+    grant execute on function public.outbox_mine() to anon, authenticated;
+"""
+FOREIGN = """
+    select c.relname || coalesce(c.relacl::text, '') from pg_class c
+    where c.relnamespace = 'public'::regnamespace
+      and c.relname in ('templates', 'campaigns', 'orders', 'outboxes', 'outboxes_id_seq')
+    union all
+    select p.proname || coalesce(p.proacl::text, '') from pg_proc p where p.proname = 'outbox_mine'
+    order by 1
+"""
+EXECUTABLE = """
+    select p.oid::regprocedure::text
+    from pg_proc p
+    where p.pronamespace = any (array['public', 'outbox_engine']::regnamespace[])
+      and has_function_privilege(%s, p.oid, 'execute')
+    order by 1
+"""
+SEQUENCES = """
+    select s.sequencename from pg_sequences s
+    where s.schemaname in ('public', 'outbox_engine')
+      and has_sequence_privilege(%s, format('%%I.%%I', s.schemaname, s.sequencename), 'usage, select, update')
+    order by 1
+"""
+
+
+SOURCES = list(source.texts(release.SCHEMAS).values())
+MIGRATIONS = list(source.texts(release.SUPABASE / "migrations").values())
+
+
+@contextmanager
+def project(stack: LocalStack, *scripts: str) -> Iterator[Connection]:
+    """An empty database in which ``postgres``, the owner of a project, ran these scripts."""
+    name = f"schema_{secrets.token_hex(4)}"
+    with psycopg.connect(stack.admin_url, autocommit=True) as admin:
+        admin.execute(SQL("create database {} owner postgres").format(Identifier(name)))
+        try:
+            with psycopg.connect(make_conninfo(stack.admin_url, dbname=name), autocommit=True) as connection:
+                connection.execute(
+                    "alter default privileges for role postgres in schema public"
+                    " grant all on tables to anon, authenticated, service_role;"
+                    " alter default privileges for role postgres in schema public"
+                    " grant all on sequences to anon, authenticated, service_role;"
+                    " alter default privileges for role postgres in schema public"
+                    " grant all on functions to anon, authenticated, service_role;"
+                    " grant create on schema public to postgres; set role postgres"
+                )
+                for script in scripts:
+                    connection.execute(script.encode())
+                yield connection
+        finally:
+            admin.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+
+
+def column(connection: Connection, question: str, *values: object) -> list[str]:
+    return [str(value) for (value,) in connection.execute(question.encode(), values or None).fetchall()]
+
+
+@pytest.fixture(scope="module")
+def fresh(local_stack: LocalStack) -> Iterator[Connection]:
+    """A project to which the release was applied."""
+    with project(local_stack, PROJECT, *MIGRATIONS) as connection:
+        yield connection
+
+
+def test_sources_and_migrations_make_one_catalogue(local_stack: LocalStack) -> None:
+    with project(local_stack, *SOURCES) as sources, project(local_stack, *MIGRATIONS) as migrations:
+        assert catalogue(sources) == catalogue(migrations)
+
+
+def test_every_name_in_public_begins_with_outbox(fresh: Connection) -> None:
+    ours = set(column(fresh, RELATIONS)) - {
+        "templates",
+        "templates_pkey",
+        "campaigns",
+        "campaigns_pkey",
+        "orders",
+        "orders_pkey",
+    }
+
+    assert [name for name in ours if not name.startswith("outbox")] == []
+    assert [name for name in column(fresh, FUNCTIONS) if not name.startswith("outbox_")] == []
+
+
+def test_foreign_objects_keep_their_rights(local_stack: LocalStack, fresh: Connection) -> None:
+    with project(local_stack, PROJECT) as before:
+        assert column(fresh, FOREIGN) == column(before, FOREIGN)
+
+
+@pytest.mark.parametrize("role", ["anon", "public"])
+def test_strangers_may_execute_nothing_of_ours(fresh: Connection, role: str) -> None:
+    grantee = role if role != "public" else "pg_monitor"
+
+    assert column(fresh, EXECUTABLE, grantee) == ["outbox_mine()"]
+
+
+def test_signed_in_users_execute_what_policies_need(fresh: Connection) -> None:
+    assert column(fresh, EXECUTABLE, "authenticated") == [
+        "outbox_engine.caller_id()",
+        "outbox_engine.now()",
+        "outbox_engine.refuse(text,text)",
+        "outbox_mine()",
+    ]
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
+def test_no_api_role_has_rights_on_our_sequences(fresh: Connection, role: str) -> None:
+    assert column(fresh, SEQUENCES, role) == ["outboxes_id_seq"]
+
+
+def test_preflight_knows_every_name_we_create(local_stack: LocalStack) -> None:
+    with project(local_stack, *MIGRATIONS) as connection:
+        relations, functions = column(connection, RELATIONS), column(connection, FUNCTIONS)
+
+    listed = re.findall(r"constant text\[\] := array\[(.*?)\]", PREFLIGHT, re.DOTALL)
+
+    assert [sorted(re.findall(r"'(\w+)'", names)) for names in listed] == [relations, functions]
+
+
+def test_all_conflicts_are_named_and_nothing_changes(local_stack: LocalStack) -> None:
+    taken = (
+        "create table public.outbox (id integer); create view public.outbox_campaigns as select 1 as n;"
+        " create type public.outbox_templates as enum ('a'); create table public.notes (id integer);"
+        " create index outbox_ready on public.notes (id);"
+        " create function public.outbox_find(p_text text) returns integer language sql as 'select 1'"
+    )
+    with project(local_stack, taken) as connection:
+        before = catalogue(connection)
+        with pytest.raises(psycopg.errors.DuplicateObject) as refused:
+            connection.execute(MIGRATIONS[0].encode())
+        assert catalogue(connection) == before
+
+    assert refused.value.diag.message_primary == (
+        "the outbox needs names that are taken: function public.outbox_find(p_text text), index public.outbox_ready,"
+        " table public.outbox, type public.outbox_templates, view public.outbox_campaigns"
+    )
+    assert "rename to my_outbox" in str(refused.value.diag.message_hint)
+
+
+def test_a_second_installation_is_refused(fresh: Connection) -> None:
+    with pytest.raises(psycopg.errors.DuplicateObject, match="installed already"):
+        fresh.execute(MIGRATIONS[0].encode())
+
+
+def test_seeds_come_back_after_a_squash(local_stack: LocalStack) -> None:
+    with project(local_stack, *MIGRATIONS) as connection:
+        question = "select count(*) from outbox_engine.{} union all select count(*) from public.outbox_opt_out_words"
+        names = ("clock", "zones", "number_regions", "report_codes", "schema_versions")
+        before = [column(connection, question.format(name)) for name in names]
+        connection.execute(
+            "truncate outbox_engine.clock, outbox_engine.zones, outbox_engine.number_regions, outbox_engine.report_codes,"
+            " outbox_engine.schema_versions, outbox_engine.seeds, public.outbox_opt_out_words, outbox_engine.upkeep"
+        )
+        assert column(connection, "select public.outbox_schema_version() ->> 'seeded'") == ["false"]
+        connection.execute("select outbox_engine.seed()")
+
+        assert [column(connection, question.format(name)) for name in names] == before
+        assert column(connection, "select public.outbox_schema_version() ->> 'seeded'") == ["true"]
+
+
+def test_seeding_again_keeps_what_a_project_changed(local_stack: LocalStack) -> None:
+    with project(local_stack, *MIGRATIONS) as connection:
+        connection.execute("delete from public.outbox_opt_out_words where word = 'END'")
+        connection.execute("update public.outbox_opt_out_words set effect = 'none' where word = 'CANCEL'")
+        before = column(connection, "select word || effect from public.outbox_opt_out_words order by 1")
+        connection.execute("select outbox_engine.seed()")
+
+        assert column(connection, "select word || effect from public.outbox_opt_out_words order by 1") == before
