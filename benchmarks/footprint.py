@@ -81,7 +81,7 @@ def _insert_backlog(rig: Rig, rows: int) -> None:
         )
         # What the triggers note as well: the priority, and where claims begin (docs/decisions/0005-floors.md).
         rig.db.execute("insert into outbox_engine.priorities (priority) values (100)")
-        rig.db.execute("delete from outbox_engine.floors")
+        rig.db.execute("delete from outbox_engine.queue_bounds")
     rig.db.execute("vacuum analyze public.outbox")
 
 

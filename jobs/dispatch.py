@@ -289,7 +289,7 @@ class Dispatcher:
         accepted = list(facts)
         return await until_answered(
             lambda: self._gateway.accept(
-                accepted, worker=self._worker, lease=self._lease, ask_after=self._settings.reconcile_after_seconds
+                accepted, worker=self._worker, lease=self._lease, reconcile_after=self._settings.reconcile_after_seconds
             ),
             "acceptance",
         )
@@ -311,8 +311,8 @@ class Dispatcher:
     def _tell_the_others(self, claim: Claim) -> None:
         now = clock()
         for job in claim.due:
-            told_at = self._told_at.get(job)
-            if told_at is None or now - told_at >= self._tell_again.get(job, _TELL_AGAIN_SECONDS):
+            acknowledged_at = self._told_at.get(job)
+            if acknowledged_at is None or now - acknowledged_at >= self._tell_again.get(job, _TELL_AGAIN_SECONDS):
                 self._told_at[job] = now
                 self._wake(job)
 

@@ -68,9 +68,9 @@ class Recovery:
                 look,
                 found,
                 settle=self._settings.settle_seconds,
-                ask_after=self._settings.reconcile_after_seconds,
+                reconcile_after=self._settings.reconcile_after_seconds,
             ),
-            "look",
+            "lookup",
         )
         log.info("look.done", dispatch=look.dispatch_id, decided=decided, batches=list(found))
 
@@ -95,7 +95,7 @@ class Recovery:
     async def _may_go_on(self, look: Look) -> bool:
         """Wait until the plan allows one more: to begin again would cost all of them again. False where it cannot be."""
         while await self._gateway.postpone_look(look, seconds=self._settings.lease_seconds):
-            if await self._gateway.draw_requests(self._plan, "look"):
+            if await self._gateway.draw_requests(self._plan, "lookup"):
                 return True
             if not self._waits_for_rates:
                 return False

@@ -39,7 +39,7 @@ def release(db: Connection, dispatch: dict[str, Any]) -> None:
 
 def doubt(db: Connection, dispatch: dict[str, Any]) -> None:
     db.execute(
-        "select public.outbox_doubt(array[%s::uuid], array[%s], array['timeout'], 1)",
+        "select public.outbox_mark_ambiguous(array[%s::uuid], array[%s], array['timeout'], 1)",
         [dispatch["dispatch_id"], dispatch["lease_token"]],
     )
 
@@ -58,7 +58,7 @@ def refuse(
 
 
 def take_looks(db: Connection, *, plan: str = "p") -> list[dict[str, Any]]:
-    row = db.execute("select public.outbox_claim_looks('sinch', %s, 'h', 1, 100::smallint)", [plan]).fetchone()
+    row = db.execute("select public.outbox_claim_lookups('sinch', %s, 'h', 1, 100::smallint)", [plan]).fetchone()
     assert row is not None
     assert isinstance(row[0], list)
     return row[0]
@@ -67,7 +67,7 @@ def take_looks(db: Connection, *, plan: str = "p") -> list[dict[str, Any]]:
 def record_look(db: Connection, looked: dict[str, Any], batches: list[str], recipients: list[str]) -> None:
     """``looked`` is what :func:`take_looks` gave."""
     db.execute(
-        "select public.outbox_record_look(%s::uuid, %s, %s::text[], %s::text[], 20, 300)",
+        "select public.outbox_record_lookup(%s::uuid, %s, %s::text[], %s::text[], 20, 300)",
         [looked["dispatch_id"], looked["lease_token"], batches, [" ".join(recipients)] * len(batches)],
     )
 

@@ -80,7 +80,7 @@ class Gateway:
         return Claim.parse(answer)
 
     async def accept(
-        self, accepted: Sequence[tuple[str, str]], *, worker: str, lease: float, ask_after: float
+        self, accepted: Sequence[tuple[str, str]], *, worker: str, lease: float, reconcile_after: float
     ) -> tuple[Dispatch, ...]:
         """Record (dispatch id, batch id) facts. Answers dispatches that thereby became the caller's."""
         answer = await self._rpc.call(
@@ -90,7 +90,7 @@ class Gateway:
                 "p_batch_ids": [batch_id for _, batch_id in accepted],
                 "p_worker": worker,
                 "p_lease_seconds": lease,
-                "p_ask_after_seconds": ask_after,
+                "p_reconcile_after_seconds": reconcile_after,
             },
         )
         return values.dispatches(answer)
@@ -115,8 +115,8 @@ class Gateway:
     async def doubt(self, dispatch: Dispatch, error: str, *, look_after: float) -> None:
         """Have a dispatch looked for, whose outcome nobody knows."""
         await self._rpc.call(
-            "outbox_doubt",
-            {**_held([dispatch]), "p_errors": [error], "p_look_after_seconds": look_after},
+            "outbox_mark_ambiguous",
+            {**_held([dispatch]), "p_errors": [error], "p_lookup_after_seconds": look_after},
         )
 
     async def release(self, dispatches: Sequence[Dispatch]) -> None:
@@ -133,7 +133,7 @@ class Gateway:
     async def claim_looks(self, plan: Plan, *, lease: float, limit: int) -> tuple[Look, ...]:
         """Take dispatches of unknown outcome to look for; one request each is drawn from the plan."""
         answer = await self._rpc.call(
-            "outbox_claim_looks",
+            "outbox_claim_lookups",
             {
                 "p_provider": plan.provider,
                 "p_plan": plan.plan,
@@ -144,17 +144,19 @@ class Gateway:
         )
         return tuple(Look.parse(row) for row in answer)
 
-    async def record_look(self, look: Look, found: Mapping[str, Sequence[str]], *, settle: float, ask_after: float) -> str:
+    async def record_look(
+        self, look: Look, found: Mapping[str, Sequence[str]], *, settle: float, reconcile_after: float
+    ) -> str:
         """Say what one complete look found: batch ids and the numbers each holds. Answers what that decided."""
         answer: str = await self._rpc.call(
-            "outbox_record_look",
+            "outbox_record_lookup",
             {
                 "p_dispatch_id": look.dispatch_id,
                 "p_lease_token": look.lease_token,
                 "p_batch_ids": list(found),
                 "p_recipients": [" ".join(recipients) for recipients in found.values()],
                 "p_settle_seconds": settle,
-                "p_ask_after_seconds": ask_after,
+                "p_reconcile_after_seconds": reconcile_after,
             },
         )
         return answer
@@ -162,7 +164,7 @@ class Gateway:
     async def postpone_look(self, look: Look, *, seconds: float) -> bool:
         """Look in a while, or again. True as long as nobody else has taken the look over."""
         held: bool = await self._rpc.call(
-            "outbox_postpone_look",
+            "outbox_postpone_lookup",
             {"p_dispatch_id": look.dispatch_id, "p_lease_token": look.lease_token, "p_seconds": seconds},
         )
         return held
@@ -237,17 +239,19 @@ class Gateway:
 
     async def request_full_report(self, summaries: Sequence[Summary]) -> None:
         """Have the full report of these batches asked for soon."""
-        await self._rpc.call("outbox_ask_soon", {"p_batch_ids": [summary.batch_id for summary in summaries]})
+        await self._rpc.call("outbox_reconcile_soon", {"p_batch_ids": [summary.batch_id for summary in summaries]})
 
     async def note_rejected_callback(self, count: int) -> None:
         """Callbacks that carried a provider's signature were turned away: reconcile now."""
-        await self._rpc.call("outbox_note_rejected_callbacks", {"p_count": count})
+        await self._rpc.call("outbox_record_rejected_callbacks", {"p_count": count})
 
     # Asking
 
     async def claim_asks(self, plan: Plan, *, limit: int) -> Asks:
         """Which reports are missing and due to be asked for. Not answered again for two minutes."""
-        answer = await self._rpc.call("outbox_claim_asks", {"p_provider": plan.provider, "p_plan": plan.plan, "p_limit": limit})
+        answer = await self._rpc.call(
+            "outbox_claim_reconciliation", {"p_provider": plan.provider, "p_plan": plan.plan, "p_limit": limit}
+        )
         feed = answer["feed"]
         return Asks(
             batches=tuple(answer["batches"]),
@@ -262,7 +266,7 @@ class Gateway:
         Not ``answered`` are those it has no answer about while it answers others: they are given up at last.
         """
         await self._rpc.call(
-            "outbox_finish_asks",
+            "outbox_finish_reconciliation",
             {"p_provider": plan.provider, "p_plan": plan.plan, "p_batch_ids": list(batches), "p_answered": answered},
         )
 
@@ -314,7 +318,7 @@ class Gateway:
         )
 
     async def alarms_told(self, alarms: Sequence[Alarm]) -> None:
-        await self._rpc.call("outbox_alarms_told", {"p_ids": [str(alarm.id) for alarm in alarms]})
+        await self._rpc.call("outbox_acknowledge_alarms", {"p_ids": [str(alarm.id) for alarm in alarms]})
 
 
 def _held(dispatches: Sequence[Dispatch]) -> dict[str, Any]:

@@ -66,6 +66,6 @@ class Trace:
             message=answer["message"],
             timeline=tuple(Happening.parse(row) for row in answer["timeline"]),
             dispatches=tuple(answer["dispatches"]),
-            doubles=tuple(answer["doubles"]),
+            doubles=tuple(answer["duplicate_sends"]),
             suppressed=answer["suppressed"],
         )

@@ -66,8 +66,8 @@ class Requests:
             ambiguous=row["ambiguous"]["requests"],
             ambiguous_messages=row["ambiguous"]["messages"],
             watched=row["watched"],
-            doubles=row["doubles"]["confirmed"],
-            suspected_doubles=row["doubles"]["suspected"],
+            doubles=row["duplicate_sends"]["confirmed"],
+            suspected_doubles=row["duplicate_sends"]["suspected"],
             batches_without_all_reports=row["batches_without_all_reports"],
             unmatched_reports=row["unmatched_reports"],
             kept_callbacks=row["kept_callbacks"],
@@ -170,7 +170,7 @@ class Standing:
             ),
             alarms_waiting=answer["alarms_waiting"],
             alarms=tuple(
-                RaisedAlarm(instant(row["at"]), row["kind"], row["detail"], row["told_at"] is not None)
+                RaisedAlarm(instant(row["at"]), row["kind"], row["detail"], row["acknowledged_at"] is not None)
                 for row in answer["alarms"]
             ),
         )

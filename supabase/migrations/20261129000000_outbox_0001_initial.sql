@@ -24,15 +24,15 @@ declare
     'outbox_waiting_template', 'outbox_waiting_urgent'
   ];
   v_functions constant text[] := array[
-    'outbox_accept', 'outbox_alarms_told', 'outbox_ask_soon', 'outbox_campaign_costs',
-    'outbox_campaign_report', 'outbox_cancel', 'outbox_claim', 'outbox_claim_asks',
-    'outbox_claim_inbound_window', 'outbox_claim_looks', 'outbox_commit_import', 'outbox_daily_figures',
-    'outbox_discard_import', 'outbox_doubt', 'outbox_draw_requests', 'outbox_expand_campaigns',
-    'outbox_export_suppressions', 'outbox_find', 'outbox_find_overlooked', 'outbox_finish_asks',
+    'outbox_accept', 'outbox_acknowledge_alarms', 'outbox_reconcile_soon', 'outbox_campaign_costs',
+    'outbox_campaign_report', 'outbox_cancel', 'outbox_claim', 'outbox_claim_reconciliation',
+    'outbox_claim_inbound_window', 'outbox_claim_lookups', 'outbox_commit_import', 'outbox_daily_figures',
+    'outbox_discard_import', 'outbox_mark_ambiguous', 'outbox_draw_requests', 'outbox_expand_campaigns',
+    'outbox_export_suppressions', 'outbox_find', 'outbox_find_overlooked', 'outbox_finish_reconciliation',
     'outbox_finish_inbound_window', 'outbox_import_suppressions', 'outbox_keep_callbacks',
-    'outbox_list_campaigns', 'outbox_member_form', 'outbox_note_rejected_callbacks', 'outbox_pause',
-    'outbox_pause_plan', 'outbox_ping', 'outbox_postpone_look', 'outbox_preview_campaign',
-    'outbox_record_inbounds', 'outbox_record_look', 'outbox_record_reports', 'outbox_refuse',
+    'outbox_list_campaigns', 'outbox_member_form', 'outbox_record_rejected_callbacks', 'outbox_pause',
+    'outbox_pause_plan', 'outbox_ping', 'outbox_postpone_lookup', 'outbox_preview_campaign',
+    'outbox_record_inbounds', 'outbox_record_lookup', 'outbox_record_reports', 'outbox_refuse',
     'outbox_release', 'outbox_renew', 'outbox_resume', 'outbox_retry', 'outbox_schema_version',
     'outbox_select', 'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
     'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
@@ -143,11 +143,11 @@ create table outbox_engine.alarms (
   kind text not null,
   detail jsonb not null,
   offered_until timestamptz,
-  told_at timestamptz
+  acknowledged_at timestamptz
 );
 alter table outbox_engine.alarms enable row level security;
 
-create index alarms_waiting on outbox_engine.alarms (id) where told_at is null;
+create index alarms_waiting on outbox_engine.alarms (id) where acknowledged_at is null;
 
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp
@@ -165,7 +165,7 @@ as $$
     set offered_until = outbox_engine.now() + interval '1 minute'
     where id = any (array(
       select id from outbox_engine.alarms
-      where told_at is null and coalesce(offered_until <= outbox_engine.now(), true)
+      where acknowledged_at is null and coalesce(offered_until <= outbox_engine.now(), true)
       order by id
       limit p_limit
       for update skip locked
@@ -176,28 +176,28 @@ as $$
 $$;
 
 -- Called by the upkeep job once it passed these on.
-create function public.outbox_alarms_told(p_ids text[]) returns void
+create function public.outbox_acknowledge_alarms(p_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  update outbox_engine.alarms set told_at = outbox_engine.now() where id = any (p_ids::bigint[]) and told_at is null
+  update outbox_engine.alarms set acknowledged_at = outbox_engine.now() where id = any (p_ids::bigint[]) and acknowledged_at is null
 $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_take_alarms,
-  public.outbox_alarms_told
+  public.outbox_acknowledge_alarms
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_take_alarms,
-  public.outbox_alarms_told
+  public.outbox_acknowledge_alarms
 to service_role;
 
--- 05_engine/40_ticks.sql
+-- 05_engine/40_heartbeats.sql
 
 -- When each job last looked for work, so that an operator sees what stands still. Written inside calls that
 -- the jobs make anyway, at most once in ten seconds each.
 
-create table outbox_engine.ticks (
+create table outbox_engine.heartbeats (
   job text not null,
   provider text not null default '',
   plan text not null default '',
@@ -211,12 +211,12 @@ create table outbox_engine.ticks (
   allowed_countries text[],
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
-alter table outbox_engine.ticks enable row level security;
+alter table outbox_engine.heartbeats enable row level security;
 
 -- Called first thing by the functions that the jobs call at each tick. Waits for nobody: while another
 -- transaction is writing this tick down, however long that takes to commit, it is left to that one. A process
 -- keeps its settings as long as it lives.
-create function outbox_engine.note_tick(
+create function outbox_engine.record_heartbeat(
   p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -225,13 +225,13 @@ declare
   v_now timestamptz := outbox_engine.now();
 begin
   if exists (
-    select from outbox_engine.ticks
+    select from outbox_engine.heartbeats
     where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker and at > v_now - interval '10 seconds'
   ) or not pg_try_advisory_xact_lock(hashtext(format('outbox tick %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
     return;
   end if;
 
-  insert into outbox_engine.ticks as t (job, provider, plan, worker, since, at, allowed_countries)
+  insert into outbox_engine.heartbeats as t (job, provider, plan, worker, since, at, allowed_countries)
   values (p_job, p_provider, p_plan, p_worker, v_now, v_now, (select array_agg(c order by c) from unnest(p_allowed_countries) c))
   on conflict (job, provider, plan, worker) do update
   set
@@ -243,18 +243,18 @@ $$;
 -- The lists of countries that the processes which are running may send to, each once; those of the last ones,
 -- where none is running. Of a plan, they are the processes that looked for work in its last minute; a plan
 -- that was left alone for a day longer than another is given up.
-create function outbox_engine.countries_told() returns table (allowed_countries text[])
+create function outbox_engine.reported_countries() returns table (allowed_countries text[])
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with plans as (
     select provider, plan, max(at) as last_at, max(max(at)) over () as last_of_all
-    from outbox_engine.ticks
+    from outbox_engine.heartbeats
     where job = 'dispatch'
     group by provider, plan
   )
   select distinct t.allowed_countries
   from plans p
-  join outbox_engine.ticks t on t.job = 'dispatch' and t.provider = p.provider and t.plan = p.plan
+  join outbox_engine.heartbeats t on t.job = 'dispatch' and t.provider = p.provider and t.plan = p.plan
   where p.last_at > p.last_of_all - interval '1 day' and t.at > p.last_at - interval '1 minute'
 $$;
 
@@ -286,7 +286,7 @@ alter table outbox_engine.zones enable row level security;
 
 -- A zone as it is kept. PostgreSQL takes these four names of the tz database for abbreviations, which stay on
 -- winter's time all summer; the tz database makes them links to these places.
-create function outbox_engine.zone_as_kept(p_name text) returns text
+create function outbox_engine.canonical_zone(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case
@@ -299,7 +299,7 @@ $$;
 
 -- The place somebody may mean who names a zone that has no summer time, where people say its name for a clock
 -- that has.
-create function outbox_engine.place_of_abbreviation(p_name text) returns text
+create function outbox_engine.zone_meant_by(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case
@@ -358,7 +358,7 @@ $$;
 
 -- Whether an instant lies where nobody's appointments do. Near the ends of its calendar PostgreSQL gives up
 -- adding days, and one member there would stop a whole campaign.
-create function outbox_engine.beyond_calendar(p_at timestamptz) returns boolean
+create function outbox_engine.is_outside_calendar(p_at timestamptz) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select p_at < timestamptz '1970-01-01 00:00+00' or p_at >= timestamptz '2200-01-01 00:00+00'
@@ -422,7 +422,7 @@ $$;
 -- An instant moved by an offset: months, weeks and days on the wall clock of the zone, hours and less in real
 -- time. The day of a month that is too short becomes its last. Without a zone only the latter kind is
 -- possible.
-create function outbox_engine.moved_by(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
+create function outbox_engine.add_offset(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -442,7 +442,7 @@ $$;
 -- 7 Sunday; null is every day). A window without times is the whole day, and days that follow one another are
 -- one, for a week at most. Nulls where it never opens. Without any window, open for ever. A clock change may
 -- take a window away, and where it opens once a week, the next is two weeks after the last.
-create function outbox_engine.opening(
+create function outbox_engine.window_opening(
   p_from timestamptz, p_start time, p_end time, p_days smallint[], p_zone text,
   out opens_at timestamptz, out closes_at timestamptz
 )
@@ -756,7 +756,7 @@ $$;
 
 -- What a template is filled with: a row's values before the template's defaults. Null means the default, as
 -- in every column.
-create function outbox_engine.values_of(p_defaults jsonb, p_parameters jsonb) returns jsonb
+create function outbox_engine.template_values(p_defaults jsonb, p_parameters jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select p_defaults || jsonb_strip_nulls(coalesce(p_parameters, '{}'))
@@ -765,7 +765,7 @@ $$;
 -- A text from a template taken apart: what stands around its placeholders, and their names. Null where a name
 -- has no value, or one that is no text, and where the whole is blank or too long: `row_problem` then says
 -- what is wrong.
-create function outbox_engine.fill(p_pieces text[], p_names text[], p_values jsonb, p_plain boolean) returns text
+create function outbox_engine.fill_template(p_pieces text[], p_names text[], p_values jsonb, p_plain boolean) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -809,11 +809,11 @@ comment on column public.outbox_templates.warning is
 comment on column public.outbox_templates.version is 'Engine: a new one whenever body, defaults or plain change';
 
 -- A template's text for one row.
-create function outbox_engine.text_of(t public.outbox_templates, p_parameters jsonb) returns text
+create function outbox_engine.rendered_text(t public.outbox_templates, p_parameters jsonb) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case when t.plain then outbox_engine.plain_text(x.text) else x.text end
-  from (select outbox_engine.render(t.body, outbox_engine.values_of(t.defaults, p_parameters)) as text) x
+  from (select outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters)) as text) x
 $$;
 
 -- What of these values makes the text of a template too long, or null where it is not.
@@ -829,7 +829,7 @@ as $$
     ) v
     order by v.characters desc, v.name
     limit 1))
-  from (select char_length(outbox_engine.text_of(t, p_values)) as characters) x
+  from (select char_length(outbox_engine.rendered_text(t, p_values)) as characters) x
   where x.characters > 2000
 $$;
 
@@ -848,7 +848,7 @@ begin
   if jsonb_typeof(p_parameters) <> 'object' then
     return 'parameters must be an object, such as {"name": "Ada"}';
   end if;
-  v_values := outbox_engine.values_of(t.defaults, p_parameters);
+  v_values := outbox_engine.template_values(t.defaults, p_parameters);
   foreach v_name in array v_names loop
     if v_values ->> v_name is null then
       return format('placeholder {{%s}} of template %L has no value', v_name, t.name);
@@ -865,7 +865,7 @@ begin
       return format('template %L has no placeholder {{%s}}', t.name, v_name);
     end if;
   end if;
-  v_text := outbox_engine.text_of(t, p_parameters);
+  v_text := outbox_engine.rendered_text(t, p_parameters);
   if char_length(v_text) > 2000 then
     return outbox_engine.length_problem(t, v_values);
   elsif btrim(v_text, E' \t\r\n') = '' then
@@ -900,7 +900,7 @@ as $$
 $$;
 
 -- Why a row's template gives no text that may be sent.
-create function outbox_engine.row_problem(p_template text, p_parameters jsonb) returns text
+create function outbox_engine.template_row_problem(p_template text, p_parameters jsonb) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -929,7 +929,7 @@ as $$
     when jsonb_typeof(t.defaults) <> 'object' then 'defaults must be an object, such as {"name": "there"}'
     when surplus.name is not null then format('defaults name {{%s}}, which the body has no place for', surplus.name)
     when odd.name is not null then format('the default of {{%s}} must be a text or a number', odd.name)
-    when btrim(outbox_engine.text_of(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
+    when btrim(outbox_engine.rendered_text(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
     -- As short as its texts are where a row leaves the defaults as they are.
     else outbox_engine.length_problem(t, (
       select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n) || t.defaults)
@@ -1013,7 +1013,7 @@ create trigger outbox_templates_change before insert or update on public.outbox_
 
 -- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too
 -- long. An edit of the template waits until the row is committed and can be seen, and the row for an edit, so
--- that neither misses the other.
+-- that neither lookup_misses the other.
 create function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -1281,7 +1281,7 @@ create table outbox_engine.dispatches (
   expires_at timestamptz not null,
   recipients smallint not null,
   state text not null check (state in (
-    'claimed', 'parked', 'doubtful', 'accepted', 'refused', 'released', 'returned', 'lost'
+    'claimed', 'awaiting_half', 'ambiguous', 'accepted', 'refused', 'released', 'not_found', 'given_up'
   )),
   lease_token bigint not null,
   lease_until timestamptz not null,
@@ -1300,28 +1300,28 @@ create table outbox_engine.dispatches (
   split_error text,
   -- Refused for what is not about it: the plan was stopped, and what the provider makes of this request
   -- nobody knows.
-  unjudged boolean not null default false,
+  inconclusive boolean not null default false,
   -- Since when nobody knew whether the provider took it, and why.
-  doubtful_at timestamptz,
-  doubt text,
+  ambiguous_at timestamptz,
+  ambiguous_error text,
   -- When to look for it at the provider, how often that found nothing, and the first time it did.
-  look_at timestamptz,
-  misses smallint not null default 0,
-  missed_at timestamptz,
+  lookup_at timestamptz,
+  lookup_misses smallint not null default 0,
+  first_missed_at timestamptz,
   -- When to ask for its missing reports, when a process last set out to, when the provider last answered, and
   -- how often it did.
-  ask_at timestamptz,
-  asked_at timestamptz,
-  answered_at timestamptz,
-  asks smallint not null default 0
+  reconcile_at timestamptz,
+  reconcile_started_at timestamptz,
+  reconciled_at timestamptz,
+  reconciliations smallint not null default 0
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 alter table outbox_engine.dispatches enable row level security;
 
 create index dispatches_claim on outbox_engine.dispatches (claim_id);
 create index dispatches_batch on outbox_engine.dispatches (batch_id) where batch_id is not null;
 create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until) where state = 'claimed';
-create index dispatches_to_look on outbox_engine.dispatches (provider, plan, look_at) where look_at is not null;
-create index dispatches_to_ask on outbox_engine.dispatches (provider, plan, ask_at) where ask_at is not null;
+create index dispatches_to_look_up on outbox_engine.dispatches (provider, plan, lookup_at) where lookup_at is not null;
+create index dispatches_to_reconcile on outbox_engine.dispatches (provider, plan, reconcile_at) where reconcile_at is not null;
 create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at) where is_probe;
 create index dispatches_parent on outbox_engine.dispatches (parent_id) where parent_id is not null;
 
@@ -1341,7 +1341,7 @@ create index dispatch_members_message on outbox_engine.dispatch_members (outbox_
 
 -- An accepted request whose rows had meanwhile been sent again. Confirmed once both are known to have been
 -- accepted.
-create table outbox_engine.doubles (
+create table outbox_engine.duplicate_sends (
   outbox_id bigint not null,
   dispatch_id uuid not null,
   batch_id text not null,
@@ -1349,10 +1349,10 @@ create table outbox_engine.doubles (
   confirmed_at timestamptz,
   primary key (outbox_id, dispatch_id, batch_id)
 );
-alter table outbox_engine.doubles enable row level security;
+alter table outbox_engine.duplicate_sends enable row level security;
 
-create index doubles_batch on outbox_engine.doubles (batch_id);
-create index doubles_dispatch on outbox_engine.doubles (dispatch_id);
+create index duplicate_sends_batch on outbox_engine.duplicate_sends (batch_id);
+create index duplicate_sends_dispatch on outbox_engine.duplicate_sends (dispatch_id);
 
 -- 40_outbox/30_queue_bounds.sql
 
@@ -1374,7 +1374,7 @@ create table outbox_engine.priorities (
 alter table outbox_engine.priorities enable row level security;
 
 -- Made by the first look, and gone after a clock was set back: then the queues begin at their beginning.
-create table outbox_engine.floors (
+create table outbox_engine.queue_bounds (
   only_row boolean primary key default true check (only_row),
   -- Whatever a transaction queues that has not ended yet is due at this time or later.
   safe_at timestamptz not null,
@@ -1388,7 +1388,7 @@ create table outbox_engine.floors (
   -- Nothing is queued that expires before.
   expiring_from timestamptz not null
 ) with (fillfactor = 50);
-alter table outbox_engine.floors enable row level security;
+alter table outbox_engine.queue_bounds enable row level security;
 
 create function outbox_engine.queue_time() returns timestamptz
 language sql volatile set search_path = pg_catalog, pg_temp
@@ -1399,7 +1399,7 @@ $$;
 -- For every row that becomes queued, or is queued at another time or priority: when it is due in the order of
 -- its queue. That is `p_due_at`, except while the clock is a little behind of what it was. One that is far
 -- behind is noticed by the next claim.
-create function outbox_engine.due_in_order(p_priority smallint, p_due_at timestamptz) returns timestamptz
+create function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -1427,7 +1427,7 @@ create function outbox_engine.before_requeue() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  new.due_at := outbox_engine.due_in_order(new.priority, new.due_at);
+  new.due_at := outbox_engine.ordered_due_at(new.priority, new.due_at);
   return new;
 end
 $$;
@@ -1438,7 +1438,7 @@ create trigger outbox_6_requeue before update on public.outbox for each row
 
 -- The floors as they are known, those of priorities that no look has seen yet included. What they say stays
 -- true.
-create function outbox_engine.known_floors() returns outbox_engine.floors
+create function outbox_engine.current_queue_bounds() returns outbox_engine.queue_bounds
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select true, f.safe_at, f.seen_at, f.seen_xid,
@@ -1447,20 +1447,20 @@ as $$
     array_agg(coalesce(k.waiting_from, '-infinity') order by p.priority),
     coalesce(f.expiring_from, '-infinity')
   from (select distinct priority from outbox_engine.priorities) p
-  left join outbox_engine.floors f on true
+  left join outbox_engine.queue_bounds f on true
   left join lateral unnest(f.priorities, f.ready_from, f.waiting_from) k (priority, ready_from, waiting_from)
     on k.priority = p.priority
   group by f.only_row
 $$;
 
 -- Called by the claim, first thing. A clock that was set back would let rows be due below the floors.
-create function outbox_engine.mind_the_clock() returns void
+create function outbox_engine.reset_queue_bounds_after_clock_step() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   if outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
-    and pg_try_advisory_xact_lock(hashtext('outbox floors')) then
-    delete from outbox_engine.floors;
+    and pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
+    delete from outbox_engine.queue_bounds;
     perform setval('outbox_engine.queue_clock', floor(1000 * extract(epoch from outbox_engine.now()))::bigint);
   end if;
 end
@@ -1468,20 +1468,20 @@ $$;
 
 -- Called by the claim after it took `p_rows`. A look, where it pays: a floor is a version of its row as well,
 -- which an old reader keeps.
-create function outbox_engine.raise_floors(p_rows integer) returns void
+create function outbox_engine.advance_queue_bounds(p_rows integer) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
 declare
-  f outbox_engine.floors;
+  f outbox_engine.queue_bounds;
   v_now timestamptz := outbox_engine.now();
   v_seen_at timestamptz;
 begin
   -- Where a transaction sees one moment all along, what was queued since would be taken for what is to come.
   if (p_rows < 500 and outbox_engine.queue_time() between v_now - interval '1 second' and v_now) or current_setting('transaction_isolation') <> 'read committed'
-    or not pg_try_advisory_xact_lock(hashtext('outbox floors')) then
+    or not pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
     return;
   end if;
-  f := outbox_engine.known_floors();
+  f := outbox_engine.current_queue_bounds();
   perform setval('outbox_engine.queue_clock',
     greatest(floor(1000 * extract(epoch from v_now))::bigint, (select last_value from outbox_engine.queue_clock)));
   v_seen_at := outbox_engine.queue_time();
@@ -1520,7 +1520,7 @@ begin
       limit 1
     ) r on true
   )
-  insert into outbox_engine.floors as x
+  insert into outbox_engine.queue_bounds as x
     (safe_at, seen_at, seen_xid, priorities, ready_from, waiting_from, expiring_from)
   select m.safe_at, m.seen_at, m.seen_xid, r.priorities, r.ready_from, r.waiting_from,
     coalesce((
@@ -1545,12 +1545,12 @@ $$;
 -- The row that is next to go, of those more urgent than `p_priority_below`. Here and wherever a queue is
 -- walked in its order, sorting is off: a planner who believes the queue to be short would take any index that
 -- holds it and walk over all of that.
-create function outbox_engine.first_ready(p_floors outbox_engine.floors, p_priority_below integer default 32768)
+create function outbox_engine.first_ready(p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768)
 returns table (id bigint, priority smallint)
 language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   select r.id, f.priority
-  from unnest(p_floors.priorities, p_floors.ready_from) f (priority, ready_from)
+  from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
   cross join lateral (
     select o.id from public.outbox o
     where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
@@ -1568,11 +1568,11 @@ create function public.outbox_find_overlooked() returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  f outbox_engine.floors;
+  f outbox_engine.queue_bounds;
   v_priorities smallint[];
 begin
-  perform pg_advisory_xact_lock(hashtext('outbox floors'));
-  f := outbox_engine.known_floors();
+  perform pg_advisory_xact_lock(hashtext('outbox queue bounds'));
+  f := outbox_engine.current_queue_bounds();
   with recursive queued as (
     select q.queue, (select min(o.priority) from public.outbox o where o.queue = q.queue) as priority
     from unnest(array['r', 'w']::"char"[]) q (queue)
@@ -1592,7 +1592,7 @@ begin
 
   if v_priorities is not null then
     insert into outbox_engine.priorities (priority) select unnest(v_priorities);
-    delete from outbox_engine.floors;
+    delete from outbox_engine.queue_bounds;
     perform outbox_engine.alarm('queue.overlooked', jsonb_build_object('priorities', v_priorities));
   end if;
   return coalesce(cardinality(v_priorities), 0);
@@ -1689,7 +1689,7 @@ begin
   end if;
 
   new.attempts := 0;
-  new.due_at := outbox_engine.due_in_order(new.priority, new.send_at);
+  new.due_at := outbox_engine.ordered_due_at(new.priority, new.send_at);
   if new.send_at > v_now then
     new.status := 'scheduled';
     new.queue := 'w';
@@ -1744,7 +1744,7 @@ create trigger outbox_5_wake after insert on public.outbox for each statement
 
 -- Writes a wish to cancel into the trail, also the one that came too late. What the engine and operators
 -- cancel they write down themselves.
-create function outbox_engine.note_cancel_request(was public.outbox, is_now public.outbox) returns void
+create function outbox_engine.log_cancel_request(was public.outbox, is_now public.outbox) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into public.outbox_events (outbox_id, at, source, event, status)
@@ -1784,7 +1784,7 @@ begin
     new.status := old.status;
   end if;
   if current_user not in ('anon', 'authenticated', 'service_role') then
-    perform outbox_engine.note_cancel_request(old, new);
+    perform outbox_engine.log_cancel_request(old, new);
   end if;
   return new;
 end
@@ -1800,7 +1800,7 @@ create function outbox_engine.after_cancel_request() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform outbox_engine.note_cancel_request(old, new);
+  perform outbox_engine.log_cancel_request(old, new);
   return null;
 end
 $$;
@@ -1875,7 +1875,7 @@ $$;
 -- the attempt may be made again, that report is compared as any other; only it never brings such a row back.
 -- Of an earlier attempt, only `delivered` counts. The caller holds the rows, so they stay where they are and
 -- can be found by place.
-create function outbox_engine.apply_news(
+create function outbox_engine.advance_status(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[], p_ats timestamptz[],
   p_now timestamptz
 ) returns void
@@ -2033,7 +2033,7 @@ create trigger outbox_suppressions_stop_waiting after insert or update on public
 
 -- An operator who lifts suppressions, by whatever role, has the latest word, so that polling an old STOP does
 -- not bring them back.
-create function outbox_engine.note_lifted(p_recipients text[]) returns void
+create function outbox_engine.record_lifted(p_recipients text[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
@@ -2050,7 +2050,7 @@ create function outbox_engine.after_suppression_lifted() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform outbox_engine.note_lifted(array[old.recipient]);
+  perform outbox_engine.record_lifted(array[old.recipient]);
   return null;
 end
 $$;
@@ -2066,7 +2066,7 @@ create function outbox_engine.before_suppressions_emptied() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform outbox_engine.note_lifted(array(select recipient from public.outbox_suppressions));
+  perform outbox_engine.record_lifted(array(select recipient from public.outbox_suppressions));
   return null;
 end
 $$;
@@ -2076,7 +2076,7 @@ create trigger outbox_suppressions_emptied before truncate on public.outbox_supp
 -- Opt-outs that somebody else tells of, each number once, with the instant it was said: suppressed where
 -- nothing newer is known of the number, which may be a START or an operator's decision. Answers how many are
 -- new on the list.
-create function outbox_engine.heed_opt_outs(p_recipients text[], p_reasons text[], p_ats timestamptz[]) returns integer
+create function outbox_engine.apply_opt_outs(p_recipients text[], p_reasons text[], p_ats timestamptz[]) returns integer
 language sql set search_path = pg_catalog, pg_temp
 as $$
   with decided as (
@@ -2125,7 +2125,7 @@ as $$
     returning s.xmax = '0'::xid as is_new
   ),
   asked as (
-    select outbox_engine.heed_opt_outs(array_agg(recipient), array_agg(coalesce(reason, 'imported')), array_agg(outbox_engine.now())) as added
+    select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(coalesce(reason, 'imported')), array_agg(outbox_engine.now())) as added
     from listed
     where replied
     having count(*) > 0
@@ -2181,7 +2181,7 @@ comment on column public.outbox_opt_out_words.reply is 'For help words: the text
 -- A word as it is compared: upper case and without accents (Latin, Greek, Cyrillic, Arabic, Hebrew), whatever
 -- stands between, before and after its letters and digits. A database's locale may know no letters but
 -- English ones, or Turkish rules for them, so the others are named here.
-create function outbox_engine.bare_word(p_text text) returns text
+create function outbox_engine.normalized_word(p_text text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select upper(translate(
@@ -2204,7 +2204,7 @@ as $$
 $$;
 
 -- A sender as it is compared: a number with its plus and nothing between its digits, all else as it stands.
-create function outbox_engine.bare_sender(p_sender text) returns text
+create function outbox_engine.normalized_sender(p_sender text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case
@@ -2220,8 +2220,8 @@ create function outbox_engine.before_word_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  new.word := outbox_engine.bare_word(new.word);
-  new.sender := coalesce(outbox_engine.bare_sender(new.sender), '');
+  new.word := outbox_engine.normalized_word(new.word);
+  new.sender := coalesce(outbox_engine.normalized_sender(new.sender), '');
   new.language := coalesce(new.language, '');
   if new.word = '' then
     perform outbox_engine.refuse('word has no letter or digit');
@@ -2247,7 +2247,7 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select nullif(w.effect, 'none'), w.reply
   from public.outbox_opt_out_words w
-  where w.word = outbox_engine.bare_word(left(p_body, 200)) and (w.sender = '' or ltrim(w.sender, '+') = ltrim(p_to, '+'))
+  where w.word = outbox_engine.normalized_word(left(p_body, 200)) and (w.sender = '' or ltrim(w.sender, '+') = ltrim(p_to, '+'))
   order by w.sender = ''
   limit 1
 $$;
@@ -2308,13 +2308,13 @@ alter table outbox_engine.inbounds_seen enable row level security;
 -- When each number was last answered to HELP: once a day at most, whatever it asks for.
 create table outbox_engine.help_answers (
   recipient text primary key,
-  answered_at timestamptz not null
+  reconciled_at timestamptz not null
 );
 alter table outbox_engine.help_answers enable row level security;
 
 -- The latest word of each number among these (of two at one instant, the one that stops), if it is newer than
 -- what is known, becomes its consent.
-create function outbox_engine.heed_replies(p_ids text[]) returns void
+create function outbox_engine.apply_replies(p_ids text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -2367,11 +2367,11 @@ begin
     order by i.sender, i.received_at, i.id
   loop
     begin
-      insert into outbox_engine.help_answers as h (recipient, answered_at)
+      insert into outbox_engine.help_answers as h (recipient, reconciled_at)
       values (v_asked.sender, outbox_engine.now())
       on conflict (recipient) do update
-      set answered_at = excluded.answered_at
-      where h.answered_at <= excluded.answered_at - interval '1 day';
+      set reconciled_at = excluded.reconciled_at
+      where h.reconciled_at <= excluded.reconciled_at - interval '1 day';
       continue when not found;
 
       insert into public.outbox (recipient, body, sender, priority, expires_at)
@@ -2416,7 +2416,7 @@ begin
     returning id
   )
   select array_agg(id) into v_new from kept;
-  perform outbox_engine.heed_replies(v_new);
+  perform outbox_engine.apply_replies(v_new);
   perform outbox_engine.answer_help(v_new);
   return coalesce(cardinality(v_new), 0);
 end
@@ -2594,13 +2594,13 @@ alter table outbox_engine.campaign_returns enable row level security;
 
 -- Messages that were in a request once and whose time was given to another. The occurrence knows only who has
 -- it now.
-create table outbox_engine.replaced_messages (
+create table outbox_engine.reassigned_occurrences (
   outbox_id bigint primary key,
   campaign text not null,
   external_id text not null,
   stands_for timestamp not null
 );
-alter table outbox_engine.replaced_messages enable row level security;
+alter table outbox_engine.reassigned_occurrences enable row level security;
 
 -- `sent_on` is a day in UTC, 'infinity' where the message was never sent; `country` is '' where it is not
 -- known. `opted_out` recipients did so after a message, counted with the last of theirs.
@@ -2692,7 +2692,7 @@ $$;
 -- The times a campaign has for one member after `p_after`, up to and including `p_until`, in order. `p_zone`
 -- is the member's, or else the campaign's; cron goes by the campaign's where that has one. `p_most` bounds
 -- cron, which has no end.
-create function outbox_engine.times_of(
+create function outbox_engine.campaign_times(
   c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
 ) returns setof timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -2704,7 +2704,7 @@ begin
     return query
       select distinct t.at
       from unnest(c.offsets) o
-      cross join lateral (select outbox_engine.moved_by(p_event_at, o, coalesce(p_zone, 'UTC')) as at) t
+      cross join lateral (select outbox_engine.add_offset(p_event_at, o, coalesce(p_zone, 'UTC')) as at) t
       where t.at > p_after and t.at <= p_until
       order by 1;
   else
@@ -2734,7 +2734,7 @@ begin
     -- As `times_of` has it, but without a query: where each member has an event of its own, each is a kind of
     -- its own.
     foreach v_offset in array coalesce(c.offsets, '{}') loop
-      v_at := outbox_engine.moved_by(p_event_at, v_offset, coalesce(p_zone, 'UTC'));
+      v_at := outbox_engine.add_offset(p_event_at, v_offset, coalesce(p_zone, 'UTC'));
       if v_at > p_until then
         next_at := least(next_at, v_at);
       elsif v_at > p_after and v_at <> all (times) then
@@ -2743,20 +2743,20 @@ begin
     end loop;
     return;
   end if;
-  times := array(select t from outbox_engine.times_of(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
+  times := array(select t from outbox_engine.campaign_times(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
   if cardinality(times) = 300 then
     handled_until := times[300];
   else
-    select min(t) into next_at from outbox_engine.times_of(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
+    select min(t) into next_at from outbox_engine.campaign_times(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
   end if;
 end
 $$;
 
 -- Whether a campaign still has this time for a member.
-create function outbox_engine.is_time_of(c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz) returns boolean
+create function outbox_engine.is_campaign_time(c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select exists (select from outbox_engine.times_of(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t where t = p_at)
+  select exists (select from outbox_engine.campaign_times(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t where t = p_at)
 $$;
 
 -- The wall-clock time that a cron names and that became this instant: another than the clock shows where that
@@ -2791,7 +2791,7 @@ $$;
 
 -- The instant after which a message is worth nothing: its event, where it announces one, and in any case
 -- three days.
-create function outbox_engine.expiry_of(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
+create function outbox_engine.message_expiry(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -2810,8 +2810,8 @@ as $$
 declare
   v_own timestamptz;
 begin
-  send_at := (outbox_engine.opening(greatest(p_at, p_now), c.window_start, c.window_end, c.window_days, p_zone)).opens_at;
-  expires_at := outbox_engine.expiry_of(send_at, p_at, case when c.schedule = 'reminder' then p_event_at end);
+  send_at := (outbox_engine.window_opening(greatest(p_at, p_now), c.window_start, c.window_end, c.window_days, p_zone)).opens_at;
+  expires_at := outbox_engine.message_expiry(send_at, p_at, case when c.schedule = 'reminder' then p_event_at end);
   if send_at is null then
     problem := 'its window never opens';
   elsif expires_at <= send_at then
@@ -2819,7 +2819,7 @@ begin
   elsif send_at > p_at + c.late_limit then
     problem := format('too late: at %s, more than late_limit %s after its time', send_at, c.late_limit);
   elsif c.late_policy = 'skip' then
-    select o.opens_at into v_own from outbox_engine.opening(p_at, c.window_start, c.window_end, c.window_days, p_zone) o;
+    select o.opens_at into v_own from outbox_engine.window_opening(p_at, c.window_start, c.window_end, c.window_days, p_zone) o;
     if greatest(v_own, c.activated_at) + interval '1 minute' < p_now then
       problem := 'missed, and late_policy is skip';
     end if;
@@ -2838,7 +2838,7 @@ $$;
 
 -- Whether a time was past when the member or the campaign came by it. Who joins a campaign that goes out once
 -- may still be within its limit.
-create function outbox_engine.came_too_late(c public.outbox_campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
+create function outbox_engine.is_too_late(c public.outbox_campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -2850,7 +2850,7 @@ $$;
 -- out if nothing came between, its expiry, and why it will not go (null where it will). For previews: a draft
 -- is taken to begin now, and nothing is written. What already became a message, or was decided against, is
 -- not among them.
-create function outbox_engine.coming_messages(
+create function outbox_engine.upcoming_messages(
   c public.outbox_campaigns, m public.outbox_campaign_members, p_now timestamptz, p_until timestamptz, p_most integer
 ) returns table (at timestamptz, send_at timestamptz, expires_at timestamptz, problem text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -2867,10 +2867,10 @@ declare
 begin
   return query
     select t.at, p.send_at, p.expires_at,
-      case when outbox_engine.came_too_late(c, t.at, v_came_at)
+      case when outbox_engine.is_too_late(c, t.at, v_came_at)
         then 'too late: it was past when the member came, moved or the campaign began'
         else outbox_engine.unless_new(p.problem, v_came_at, p_now) end
-    from outbox_engine.times_of(c, m.event_at, v_zone, v_after, p_until, p_most + coalesce(v_decided, 0)::integer) t (at)
+    from outbox_engine.campaign_times(c, m.event_at, v_zone, v_after, p_until, p_most + coalesce(v_decided, 0)::integer) t (at)
     cross join lateral outbox_engine.plan_message(c, t.at, m.event_at, v_zone, p_now) p
     where not exists (
       select from public.outbox_campaign_occurrences o
@@ -2895,7 +2895,7 @@ begin
   if c.schedule is null or c.schedule not in ('once', 'cron', 'reminder') then
     return format('schedule %L is not once, cron or reminder', c.schedule);
   elsif c.schedule = 'once' then
-    return case when coalesce(outbox_engine.beyond_calendar(c.starts_at), true)
+    return case when coalesce(outbox_engine.is_outside_calendar(c.starts_at), true)
       then 'schedule once needs starts_at, an instant between 1970 and 2200' end;
   elsif c.schedule = 'reminder' then
     return case
@@ -2986,7 +2986,7 @@ declare
   v_now timestamptz := outbox_engine.now();
   v_rescheduled boolean;
 begin
-  new.timezone := outbox_engine.zone_as_kept(new.timezone);
+  new.timezone := outbox_engine.canonical_zone(new.timezone);
   v_rescheduled := tg_op = 'UPDATE' and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
     is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
   new.priority := coalesce(new.priority, 200);
@@ -3172,7 +3172,7 @@ as $$
     when m.timezone is not null and not outbox_engine.is_zone(m.timezone) then outbox_engine.zone_problem(m.timezone)
     when m.timezone is null and c.timezone is null and outbox_engine.zone_needed_by(c) is not null
     then format('no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
-    when outbox_engine.beyond_calendar(m.event_at) then 'event_at must be an instant between 1970 and 2200'
+    when outbox_engine.is_outside_calendar(m.event_at) then 'event_at must be an instant between 1970 and 2200'
   end
 $$;
 
@@ -3186,7 +3186,7 @@ declare
   v_problem text;
 begin
   new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
-  new.timezone := outbox_engine.zone_as_kept(new.timezone);
+  new.timezone := outbox_engine.canonical_zone(new.timezone);
   if tg_op = 'UPDATE' then
     if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
       perform outbox_engine.refuse(
@@ -3227,7 +3227,7 @@ $$;
 create trigger outbox_campaign_members_change before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
   on public.outbox_campaign_members for each row execute function outbox_engine.before_member_change();
 
-create function outbox_engine.after_members_came() returns trigger
+create function outbox_engine.after_members_added() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -3236,8 +3236,8 @@ begin
   return null;
 end
 $$;
-create trigger outbox_campaign_members_came after insert on public.outbox_campaign_members
-  referencing new table as came for each statement execute function outbox_engine.after_members_came();
+create trigger outbox_campaign_members_added after insert on public.outbox_campaign_members
+  referencing new table as came for each statement execute function outbox_engine.after_members_added();
 
 -- Ends what waits for these occurrences, and leaves a wish where a request is under way. Their times may be
 -- used again.
@@ -3317,7 +3317,7 @@ end
 $$;
 
 -- Members who were moved lose what waits for a time they no longer have; the rest is asked to come up.
-create function outbox_engine.follow_times(p_campaigns text[], p_external_ids text[]) returns void
+create function outbox_engine.move_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -3332,7 +3332,7 @@ begin
   where o.outbox_id is not null and not o.taken_back
     and case k.schedule
       when 'reminder'
-      then not coalesce(outbox_engine.is_time_of(k, m.event_at, coalesce(m.timezone, k.timezone), o.occurs_at), false)
+      then not coalesce(outbox_engine.is_campaign_time(k, m.event_at, coalesce(m.timezone, k.timezone), o.occurs_at), false)
       -- The same local time is still to come where the member is now. Where it is past, what waits is all
       -- there will be.
       else k.timezone is null and outbox_engine.instant_of(o.stands_for, m.timezone) > v_now
@@ -3344,7 +3344,7 @@ begin
   -- comes up when the campaign goes on.
   update public.outbox x
   set expires_at = case when k.schedule = 'reminder'
-      then outbox_engine.expiry_of(x.send_at, o.occurs_at, m.event_at) else x.expires_at end,
+      then outbox_engine.message_expiry(x.send_at, o.occurs_at, m.event_at) else x.expires_at end,
     due_at = case when k.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now) else x.due_at end
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
   join public.outbox_campaigns k on k.name = u.campaign
@@ -3355,7 +3355,7 @@ end
 $$;
 
 -- A new number or new values go into what waits.
-create function outbox_engine.follow_values(p_campaigns text[], p_external_ids text[]) returns void
+create function outbox_engine.update_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -3394,10 +3394,10 @@ begin
     perform outbox_engine.lock_messages(r.campaigns, r.external_ids);
   end if;
   if r.moved is not null then
-    perform outbox_engine.follow_times(r.moved_campaigns, r.moved);
+    perform outbox_engine.move_messages(r.moved_campaigns, r.moved);
   end if;
   if r.changed is not null then
-    perform outbox_engine.follow_values(r.changed_campaigns, r.changed);
+    perform outbox_engine.update_messages(r.changed_campaigns, r.changed);
   end if;
   return null;
 end
@@ -3406,7 +3406,7 @@ create trigger outbox_campaign_members_changed after update on public.outbox_cam
   referencing old table as were new table as are for each statement execute function outbox_engine.after_members_changed();
 
 -- Runs after members were deleted, also with their campaign.
-create function outbox_engine.after_members_gone() returns trigger
+create function outbox_engine.after_members_removed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -3420,32 +3420,32 @@ begin
   return null;
 end
 $$;
-create trigger outbox_campaign_members_gone after delete on public.outbox_campaign_members
-  referencing old table as gone for each statement execute function outbox_engine.after_members_gone();
+create trigger outbox_campaign_members_removed after delete on public.outbox_campaign_members
+  referencing old table as gone for each statement execute function outbox_engine.after_members_removed();
 
--- 60_campaigns/50_sent_after_all.sql
+-- 60_campaigns/50_reclaimed.sql
 
 -- Messages of campaigns that were taken back, and then turn out to have been sent: a lost request that two
 -- looks did not find. By then their time may have been given to another message.
 
 -- Runs when a time is given to another message.
-create function outbox_engine.after_time_given_on() returns trigger
+create function outbox_engine.after_occurrence_reassigned() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into outbox_engine.replaced_messages (outbox_id, campaign, external_id, stands_for)
+  insert into outbox_engine.reassigned_occurrences (outbox_id, campaign, external_id, stands_for)
   select old.outbox_id, old.campaign, old.external_id, old.stands_for
   where exists (select from outbox_engine.dispatch_members m where m.outbox_id = old.outbox_id)
   on conflict do nothing;
   return null;
 end
 $$;
-create trigger outbox_campaign_occurrences_given_on after update of outbox_id on public.outbox_campaign_occurrences for each row
+create trigger outbox_campaign_occurrences_reassigned after update of outbox_id on public.outbox_campaign_occurrences for each row
   when (old.outbox_id <> new.outbox_id)
-  execute function outbox_engine.after_time_given_on();
+  execute function outbox_engine.after_occurrence_reassigned();
 
 -- The times that these messages have or had, and the message that has each now.
-create function outbox_engine.times_of_messages(p_outbox_ids bigint[])
+create function outbox_engine.occurrences_of_messages(p_outbox_ids bigint[])
 returns table (outbox_id bigint, campaign text, external_id text, stands_for timestamp, holder_id bigint)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -3454,7 +3454,7 @@ as $$
   join public.outbox_campaign_occurrences o on o.outbox_id = u.id
   union all
   select r.outbox_id, o.campaign, o.external_id, o.stands_for, o.outbox_id
-  from outbox_engine.replaced_messages r
+  from outbox_engine.reassigned_occurrences r
   join public.outbox_campaign_occurrences o using (campaign, external_id, stands_for)
   where r.outbox_id = any (p_outbox_ids) and o.outbox_id <> r.outbox_id
 $$;
@@ -3462,7 +3462,7 @@ $$;
 -- Called for messages that had ended and turn out to have been sent. Their times are used and theirs again.
 -- What was made for such a time meanwhile is withdrawn; if it is in a request or went out, that is a double,
 -- confirmed once both are known to have been accepted. The caller tells of it.
-create function outbox_engine.take_times_again(p_outbox_ids bigint[], p_now timestamptz) returns void
+create function outbox_engine.reclaim_occurrences(p_outbox_ids bigint[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -3472,13 +3472,13 @@ declare
 begin
   -- Messages are locked before their occurrences, as everywhere.
   perform from public.outbox
-  where id in (select t.holder_id from outbox_engine.times_of_messages(p_outbox_ids) t)
+  where id in (select t.holder_id from outbox_engine.occurrences_of_messages(p_outbox_ids) t)
   order by id
   for update;
 
   for v_time in
     select t.outbox_id, t.campaign, t.external_id, t.stands_for, s.dispatch_id, s.batch_id
-    from outbox_engine.times_of_messages(p_outbox_ids) t
+    from outbox_engine.occurrences_of_messages(p_outbox_ids) t
     join public.outbox s on s.id = t.outbox_id
     order by t.outbox_id
   loop
@@ -3494,7 +3494,7 @@ begin
     for update of x;
 
     if v_holder.status = 'sending' or (v_holder.batch_id is not null and v_holder.queue is null) then
-      insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+      insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
       values (v_holder.id, v_time.dispatch_id, v_time.batch_id, p_now, case when v_holder.status <> 'sending' then p_now end)
       on conflict do nothing;
     end if;
@@ -3591,7 +3591,7 @@ $$;
 
 -- Which of these messages are not what their member and campaign are by now, and what they would be. An
 -- expiry that an operator gave stays.
-create function outbox_engine.behind_campaigns(p_ids bigint[]) returns table (
+create function outbox_engine.rows_behind_campaign(p_ids bigint[]) returns table (
   id bigint, recipient text, parameters jsonb, template text, sender text, priority smallint, expires_at timestamptz
 )
 language sql stable set search_path = pg_catalog, pg_temp
@@ -3606,7 +3606,7 @@ as $$
       when c.schedule = 'reminder' and m.changed_at > oc.created_at
         and not exists (
           select from public.outbox_events t where t.outbox_id = o.id and t.event = 'retried' and t.at >= m.changed_at)
-      then outbox_engine.expiry_of(o.send_at, oc.occurs_at, m.event_at)
+      then outbox_engine.message_expiry(o.send_at, oc.occurs_at, m.event_at)
       else o.expires_at
     end as expires_at
   ) e
@@ -3617,13 +3617,13 @@ $$;
 
 -- Called by the claim for rows of campaigns that were in a request before: they become what their member and
 -- campaign are by now. An edit reaches what waits, and these may not have waited when it came.
-create function outbox_engine.follow_campaigns(p_ids bigint[]) returns void
+create function outbox_engine.refresh_from_campaign(p_ids bigint[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update public.outbox o
   set recipient = n.recipient, parameters = n.parameters, template = n.template, sender = n.sender, priority = n.priority,
     expires_at = n.expires_at
-  from outbox_engine.behind_campaigns(p_ids) n
+  from outbox_engine.rows_behind_campaign(p_ids) n
   where o.id = any (p_ids) and o.id = n.id
 $$;
 
@@ -3631,7 +3631,7 @@ $$;
 -- and the latest instant of delivery when it may go; null and `due_at` when it waits; a final status and the
 -- reason when it never goes; and the parts, with their day, that an attempt which was never accepted had
 -- counted. Without such rows it costs nothing.
-create function outbox_engine.hold_back(p_ids bigint[], p_parts smallint[], p_now timestamptz)
+create function outbox_engine.judge_campaign_rows(p_ids bigint[], p_parts smallint[], p_now timestamptz)
 returns table (
   outbox_id bigint, status text, error text, due_at timestamptz, expires_at timestamptz, counted integer, counted_day date
 )
@@ -3655,7 +3655,7 @@ begin
       -- when it was looked through.
       (m.changed_at > oc.created_at and c.schedule = 'reminder'
           or c.activated_at > oc.created_at and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0)
-        and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as lost_time,
+        and not coalesce(outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as lost_time,
       m.changed_at > oc.created_at as moved
     from unnest(p_ids, p_parts) p (id, parts)
     join public.outbox o on o.id = p.id
@@ -3668,9 +3668,9 @@ begin
     select w.campaign, w.zone, o.opens_at, o.closes_at, outbox_engine.day_start(p_now, w.zone) as day_start,
       outbox_engine.week_start(p_now, w.zone) as week_start
     from (select distinct campaign, zone, window_start, window_end, window_days from picked) w
-    cross join lateral outbox_engine.opening(p_now, w.window_start, w.window_end, w.window_days, w.zone) f
+    cross join lateral outbox_engine.window_opening(p_now, w.window_start, w.window_end, w.window_days, w.zone) f
     -- One that is about to close may have closed by the provider's clock.
-    cross join lateral outbox_engine.opening(
+    cross join lateral outbox_engine.window_opening(
       case when f.closes_at < p_now + interval '30 seconds' then f.closes_at else p_now end,
       w.window_start, w.window_end, w.window_days, w.zone) o
   ),
@@ -3794,7 +3794,7 @@ begin
   ),
   times as materialized (
     select d.external_id, d.recipient, d.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
-      case when outbox_engine.came_too_late(c, p.at, d.came_at)
+      case when outbox_engine.is_too_late(c, p.at, d.came_at)
         then 'too late: it was past when the member came, moved or the campaign began'
         else coalesce(outbox_engine.unless_new(p.problem, d.came_at, p_now), 'the recipient opted out: ' || s.reason) end as problem
     from due d
@@ -3863,7 +3863,7 @@ begin
     from public.outbox_campaign_occurrences o
     join public.outbox_campaign_members m on m.campaign = o.campaign and m.external_id = o.external_id
     where o.outbox_id = any (v_ids)
-      and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
+      and not coalesce(outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
     perform outbox_engine.withdraw(v_withdrawn, 'the campaign was given another schedule');
     update public.outbox x
     set template = c.template, sender = c.sender, priority = c.priority, due_at = greatest(o.occurs_at, p_now)
@@ -3928,7 +3928,7 @@ $$;
 
 -- A campaign that cannot be expanded must not keep the others waiting. It is tried again at every call, and
 -- told of once an hour.
-create function outbox_engine.expand_or_tell(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
+create function outbox_engine.expand_or_alert(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -3994,7 +3994,7 @@ declare
   v_campaign public.outbox_campaigns;
   v_count integer;
 begin
-  perform outbox_engine.note_tick('campaigns', '', '', '');
+  perform outbox_engine.record_heartbeat('campaigns', '', '', '');
   perform outbox_engine.replan_returns(v_now, p_most);
   for v_campaign in
     select * from public.outbox_campaigns
@@ -4020,7 +4020,7 @@ begin
     order by coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false), c.priority, due.since, c.name
     for share of c skip locked
   loop
-    v_count := outbox_engine.expand_or_tell(v_campaign, v_now, p_most);
+    v_count := outbox_engine.expand_or_alert(v_campaign, v_now, p_most);
     if v_count > 0 then
       -- A new round begins with whoever is served twice. Whoever is just serving the same campaign notes it,
       -- and is not waited for.
@@ -4089,14 +4089,14 @@ create function outbox_engine.countries_allowed() returns text[]
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case when bool_and(t.allowed_countries is not null) then array_agg(a.country) end
-  from outbox_engine.countries_told() t
+  from outbox_engine.reported_countries() t
   left join lateral unnest(t.allowed_countries) a (country) on true
 $$;
 
 -- What a campaign still has to say to these members: what waits already, then each member's next times, at
 -- most `p_times`; after the one that `is_last`, more may come. Members that will hear nothing have one line
 -- that says why.
-create function outbox_engine.coming(c public.outbox_campaigns, p_members text[], p_times integer, p_now timestamptz)
+create function outbox_engine.upcoming_rows(c public.outbox_campaigns, p_members text[], p_times integer, p_now timestamptz)
 returns table (
   external_id text, recipient text, parameters jsonb, zone text, at timestamptz, send_at timestamptz, problem text, is_last boolean
 )
@@ -4126,13 +4126,13 @@ as $$
   from members m
   join public.outbox_campaign_occurrences o on o.campaign = c.name and o.external_id = m.external_id and not o.taken_back
   join public.outbox x on x.id = o.outbox_id and x.queue is not null and c.status <> 'ended'
-  cross join lateral outbox_engine.opening(
+  cross join lateral outbox_engine.window_opening(
     greatest(o.occurs_at, p_now), c.window_start, c.window_end, c.window_days, coalesce(m.zone, 'UTC')) w
   union all
   select m.external_id, m.recipient, m.parameters, m.zone, t.at, t.send_at, t.problem,
     row_number() over (partition by m.external_id order by t.at) = p_times
   from members m
-  cross join lateral outbox_engine.coming_messages(c, m.member, p_now, 'infinity', p_times) t
+  cross join lateral outbox_engine.upcoming_messages(c, m.member, p_now, 'infinity', p_times) t
   where m.missing is null
   union all
   select m.external_id, m.recipient, m.parameters, m.zone, null, null, m.missing, false
@@ -4142,7 +4142,7 @@ $$;
 
 -- The same with text, parts and country, and everything the claim would find wrong with one message alone. Of
 -- the first `p_most`, none that may come after one of which nobody asked.
-create function outbox_engine.coming_texts(c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
+create function outbox_engine.upcoming_texts(c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
 returns table (
   external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint, country text, problem text
 )
@@ -4156,13 +4156,13 @@ as $$
     where f.name = c.template
   ),
   listed as materialized (
-    select * from outbox_engine.coming(c, p_members, p_times, p_now)
+    select * from outbox_engine.upcoming_rows(c, p_members, p_times, p_now)
   ),
   edge as materialized (
     select e.send_at, e.at from listed e where e.is_last and e.send_at is not null order by e.send_at, e.at limit 1
   ),
   filled as materialized (
-    select t.*, outbox_engine.fill(f.pieces, f.names, outbox_engine.values_of(f.defaults, t.parameters), f.plain) as made,
+    select t.*, outbox_engine.fill_template(f.pieces, f.names, outbox_engine.template_values(f.defaults, t.parameters), f.plain) as made,
       outbox_engine.country_of(t.recipient) as country, (select outbox_engine.countries_allowed()) as allowed
     from (
       select l.*
@@ -4180,7 +4180,7 @@ as $$
   select w.external_id, w.recipient, w.zone, w.at, w.send_at, w.text, outbox_engine.parts_of(w.text), w.country,
     coalesce(w.problem, case
       when s.reason is not null then 'the recipient opted out: ' || s.reason
-      when w.text is null then outbox_engine.row_problem(c.template, w.parameters)
+      when w.text is null then outbox_engine.template_row_problem(c.template, w.parameters)
       when w.allowed is not null and (w.country = any (w.allowed)) is not true
       then format('country %s is not in ALLOWED_COUNTRIES', coalesce(w.country, 'unknown'))
     end)
@@ -4219,7 +4219,7 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with texts as materialized (
     select t.*, row_number() over (partition by t.problem is null order by t.send_at, t.at, t.external_id)::integer as place
-    from outbox_engine.coming_texts(c, p_members, p_times, p_most, p_now) t
+    from outbox_engine.upcoming_texts(c, p_members, p_times, p_most, p_now) t
   ),
   dated as materialized (
     select t.*, d.day, d.week, d.spend_day, h.today, h.this_week, w.counted, w.counted_day
@@ -4319,7 +4319,7 @@ begin
   return (
     with texts as materialized (
       select t.external_id, t.body, t.country, t.parts, regexp_replace(t.problem, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g') as problem
-      from outbox_engine.coming_texts(
+      from outbox_engine.upcoming_texts(
         v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
     ),
     countries as (
@@ -4336,13 +4336,13 @@ begin
       group by 1, 2
     ),
     abbreviated as (
-      select z.zone, outbox_engine.place_of_abbreviation(z.zone) as place, count(*) as members
+      select z.zone, outbox_engine.zone_meant_by(z.zone) as place, count(*) as members
       from (
         select coalesce(m.timezone, v_campaign.timezone) as zone
         from public.outbox_campaign_members m
         where m.campaign = v_campaign.name and m.external_id = any (v_members)
       ) z
-      where outbox_engine.place_of_abbreviation(z.zone) is not null
+      where outbox_engine.zone_meant_by(z.zone) is not null
       group by z.zone
     )
     select jsonb_build_object(
@@ -4350,7 +4350,7 @@ begin
       'schedule', v_campaign.schedule,
       'members', cardinality(v_members),
       'countries_told', (
-        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]') from outbox_engine.countries_told() t),
+        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]') from outbox_engine.reported_countries() t),
       'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
       'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
       'template', v_campaign.template,
@@ -4436,7 +4436,7 @@ declare
 begin
   if v_problem is null and not outbox_engine.is_time(p_event_at) then
     return format('event_at %L is not a time', p_event_at);
-  elsif v_problem is null and outbox_engine.beyond_calendar(nullif(p_event_at, '')::timestamptz) then
+  elsif v_problem is null and outbox_engine.is_outside_calendar(nullif(p_event_at, '')::timestamptz) then
     return format('event_at %L is not between 1970 and 2200', p_event_at);
   elsif v_problem is null and c.schedule = 'reminder' and p_event_at = '' then
     return 'no event_at, which reminders are sent around';
@@ -4676,7 +4676,7 @@ as $$
         ) s
         where m.campaign = c.name and (m.timezone is not null or c.timezone is not null or outbox_engine.zone_needed_by(c) is null)
       ) m
-      cross join lateral outbox_engine.coming_messages(
+      cross join lateral outbox_engine.upcoming_messages(
         c, m.member, p_now, 'infinity', case c.schedule when 'reminder' then 100 else 3 end) t
       where m.place <= case c.schedule when 'reminder' then 50 else 3 end and t.problem is null
     ))
@@ -4732,7 +4732,7 @@ begin
       from outbox_engine.dispatches d
       join outbox_engine.dispatch_members m on m.dispatch_id = d.id
       join public.outbox o on o.id = m.outbox_id and o.campaign = p_campaign and o.status = 'sending'
-      where d.state in ('claimed', 'parked', 'doubtful')));
+      where d.state in ('claimed', 'awaiting_half', 'ambiguous')));
 end
 $$;
 
@@ -4867,7 +4867,7 @@ create table outbox_engine.plans (
   refilled_at timestamptz not null,
   -- How long a report may be missing. Remembered for what a report proves accepted, since the webhook app is
   -- not told.
-  ask_after interval not null default '5 minutes',
+  reconcile_after interval not null default '5 minutes',
   throttles smallint not null default 0,
   shared_refusals smallint not null default 0,
   -- When rows more urgent than the default were last claimed, to the second.
@@ -4881,14 +4881,14 @@ create table outbox_engine.plan_requests (
   provider text not null,
   plan text not null,
   second timestamptz not null,
-  kind text not null check (kind in ('send', 'look', 'poll')),
+  kind text not null check (kind in ('send', 'lookup', 'poll')),
   requests integer not null,
   primary key (provider, plan, second, kind)
 );
 alter table outbox_engine.plan_requests enable row level security;
 
 -- Makes the plan known, writes down its present limits, and holds its row until the end of the transaction.
-create function outbox_engine.hold_plan(
+create function outbox_engine.lock_plan(
   p_provider text, p_plan text, p_host text, p_messages_per_second double precision, p_requests_per_minute integer
 ) returns outbox_engine.plans
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -5036,7 +5036,7 @@ $$;
 
 -- Rows that wait because they served as a probe wait no longer: what refused them is over, or another
 -- credential is to be tried, which `p_credential` then is. Whoever holds one of them at this moment keeps it.
-create function outbox_engine.end_wait_of_probes(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
+create function outbox_engine.release_waiting_probes(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update public.outbox
@@ -5057,7 +5057,7 @@ $$;
 -- after they were found not to be: what was under way then proves nothing. Where reports said that the
 -- account is blocked, only a report proves that it no longer is. A pause of another credential is no news
 -- from here on, and goes once it has run its time.
-create function outbox_engine.plan_works(p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz) returns void
+create function outbox_engine.lift_pauses(p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5075,7 +5075,7 @@ begin
   )
   select count(*) filter (where kind in ('account', 'setting')) > 0 into v_lifted from lifted;
   if v_lifted then
-    perform outbox_engine.end_wait_of_probes(p_provider, p_plan, null, v_now);
+    perform outbox_engine.release_waiting_probes(p_provider, p_plan, null, v_now);
   end if;
   update outbox_engine.plan_pauses
   set replaced = true
@@ -5097,7 +5097,7 @@ $$;
 
 -- Which pause holds this plan, if any. An account or setting pause that has run its time lets one probe
 -- through.
-create function outbox_engine.pause_of(p_provider text, p_plan text, p_credential text, p_now timestamptz)
+create function outbox_engine.current_pause(p_provider text, p_plan text, p_credential text, p_now timestamptz)
 returns outbox_engine.plan_pauses
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -5121,7 +5121,7 @@ begin
     where provider = p_provider and plan = p_plan and kind = 'account'
     having bool_and(credential <> p_credential)
   ) then
-    perform outbox_engine.end_wait_of_probes(p_provider, p_plan, p_credential, p_now);
+    perform outbox_engine.release_waiting_probes(p_provider, p_plan, p_credential, p_now);
   end if;
 end
 $$;
@@ -5207,7 +5207,7 @@ as $$
 $$;
 
 -- The same for a dispatch that is in the tables already.
-create function outbox_engine.dispatch_again(p_dispatch outbox_engine.dispatches, p_wait_seconds double precision) returns jsonb
+create function outbox_engine.dispatch_answer(p_dispatch outbox_engine.dispatches, p_wait_seconds double precision) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.dispatch_json(
@@ -5313,25 +5313,25 @@ $$;
 -- Requests that the provider took.
 
 -- Trail and alarm for doubles confirmed at this moment.
-create function outbox_engine.tell_doubles(p_now timestamptz) returns void
+create function outbox_engine.log_duplicate_sends(p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   with told as (
     insert into public.outbox_events (outbox_id, at, source, event, batch_id, dispatch_id, detail)
-    select x.outbox_id, p_now, 'engine', 'double', x.batch_id, x.dispatch_id,
+    select x.outbox_id, p_now, 'engine', 'duplicate_send', x.batch_id, x.dispatch_id,
       case when exists (select from outbox_engine.dispatch_members m where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id)
         then 'the provider accepted this message twice'
         else 'the provider accepted an earlier message for the same time too' end
-    from outbox_engine.doubles x
+    from outbox_engine.duplicate_sends x
     join public.outbox o on o.id = x.outbox_id
     where x.confirmed_at = p_now
       and not exists (
         select from public.outbox_events e
-        where e.outbox_id = x.outbox_id and e.event = 'double' and e.dispatch_id = x.dispatch_id and e.batch_id = x.batch_id
+        where e.outbox_id = x.outbox_id and e.event = 'duplicate_send' and e.dispatch_id = x.dispatch_id and e.batch_id = x.batch_id
       )
     returning outbox_id
   )
-  select outbox_engine.alarm('message.double', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
+  select outbox_engine.alarm('message.duplicate_send', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
   from told
   having count(*) > 0
 $$;
@@ -5373,7 +5373,7 @@ end
 $$;
 
 -- The rows of newly accepted dispatches.
-create function outbox_engine.adopt_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
+create function outbox_engine.accept_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5386,7 +5386,7 @@ begin
     order by id
     for no key update;
     perform outbox_engine.mark_sent(p_dispatches, p_source, p_now);
-  elsif not exists (select from outbox_engine.doubles) then
+  elsif not exists (select from outbox_engine.duplicate_sends) then
     -- As nearly always: then no row is elsewhere, and nothing below can find one.
     return;
   end if;
@@ -5408,11 +5408,11 @@ begin
   select array_agg(id) into v_late from late where campaign is not null;
   -- A campaign may have given their times to others.
   if v_late is not null then
-    perform outbox_engine.take_times_again(v_late, p_now);
+    perform outbox_engine.reclaim_occurrences(v_late, p_now);
   end if;
 
   -- Rows that are elsewhere by now. Whether it is a double depends on what becomes of the other dispatch.
-  insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select m.outbox_id, d.id, d.batch_id, p_now,
     case when other.batch_id is not null or (o.dispatch_id is null and exists (
       -- One that was accepted, and that an operator had sent again.
@@ -5434,22 +5434,22 @@ begin
   where d.id = any (p_dispatches)
   on conflict do nothing;
 
-  if exists (select from outbox_engine.doubles) then
-    update outbox_engine.doubles x
+  if exists (select from outbox_engine.duplicate_sends) then
+    update outbox_engine.duplicate_sends x
     set confirmed_at = p_now
     from outbox_engine.dispatch_members m
     where m.dispatch_id = any (p_dispatches) and x.outbox_id = m.outbox_id and x.dispatch_id <> m.dispatch_id
       and x.confirmed_at is null;
-    perform outbox_engine.tell_doubles(p_now);
+    perform outbox_engine.log_duplicate_sends(p_now);
   end if;
 end
 $$;
 
 -- Records that the provider has these batches, whoever found out and however late: a fact that no lease can
 -- undo. Rows still attached become sent. Rows that meanwhile went out in another dispatch are doubles.
--- `p_ask_after` is kept with the plan; null is what was told last. The caller then matches the reports that
+-- `p_reconcile_after` is kept with the plan; null is what was told last. The caller then matches the reports that
 -- wait for these batches.
-create function outbox_engine.adopt(p_dispatches uuid[], p_batches text[], p_source text, p_ask_after interval) returns void
+create function outbox_engine.accept_dispatches(p_dispatches uuid[], p_batches text[], p_source text, p_reconcile_after interval) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5467,9 +5467,9 @@ begin
     update outbox_engine.dispatches d
     set
       batch_id = f.batch_id, state = 'accepted', accepted_at = v_now, closed_at = coalesce(d.closed_at, v_now), body = null,
-      look_at = null, error = null,
-      ask_at = v_now + coalesce(
-        p_ask_after, (select p.ask_after from outbox_engine.plans p where p.provider = d.provider and p.plan = d.plan))
+      lookup_at = null, error = null,
+      reconcile_at = v_now + coalesce(
+        p_reconcile_after, (select p.reconcile_after from outbox_engine.plans p where p.provider = d.provider and p.plan = d.plan))
     from facts f
     where d.id = f.dispatch_id and d.id = any (p_dispatches) and d.batch_id is null
     returning d.id
@@ -5477,7 +5477,7 @@ begin
   select array_agg(id) into v_new from adopted;
 
   -- A second batch under the same reference: somebody repeated our request on the way.
-  insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select m.outbox_id, d.id, f.batch_id, v_now, v_now
   from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
   cross join lateral (select x.id, x.batch_id from outbox_engine.dispatches x where x.id = f.dispatch_id limit 1) d
@@ -5485,14 +5485,14 @@ begin
   where d.batch_id <> f.batch_id
   on conflict do nothing;
   if found then
-    perform outbox_engine.tell_doubles(v_now);
+    perform outbox_engine.log_duplicate_sends(v_now);
   end if;
 
   if v_new is null then
     return;
   end if;
-  perform outbox_engine.adopt_rows(v_new, p_source, v_now);
-  perform outbox_engine.plan_works(d.provider, d.plan, d.credential, d.claimed_at)
+  perform outbox_engine.accept_rows(v_new, p_source, v_now);
+  perform outbox_engine.lift_pauses(d.provider, d.plan, d.credential, d.claimed_at)
   from (
     select provider, plan, credential, max(claimed_at) as claimed_at
     from outbox_engine.dispatches
@@ -5501,30 +5501,30 @@ begin
   ) d
   where exists (select from outbox_engine.plan_pauses);
   update outbox_engine.plans p
-  set shared_refusals = 0, throttles = 0, ask_after = coalesce(p_ask_after, p.ask_after)
+  set shared_refusals = 0, throttles = 0, reconcile_after = coalesce(p_reconcile_after, p.reconcile_after)
   from outbox_engine.dispatches d
   where d.id = any (v_new) and p.provider = d.provider and p.plan = d.plan
-    and (p.shared_refusals, p.throttles, p.ask_after) <> (0, 0, coalesce(p_ask_after, p.ask_after));
+    and (p.shared_refusals, p.throttles, p.reconcile_after) <> (0, 0, coalesce(p_reconcile_after, p.reconcile_after));
 end
 $$;
 
 -- A row whose last attempt came to nothing, so that it ended or waits again, while an earlier one, given up
 -- after two looks, turned out to have been accepted: it was sent after all, by that one. The claim asks this
 -- before it takes rows; what somebody else holds is left to the next one.
-create function outbox_engine.sent_after_all(p_now timestamptz) returns void
+create function outbox_engine.close_already_sent(p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_held constant bigint[] := array(
     select id from public.outbox
-    where id = any (array(select outbox_id from outbox_engine.doubles where confirmed_at is null))
+    where id = any (array(select outbox_id from outbox_engine.duplicate_sends where confirmed_at is null))
     order by id
     for update skip locked);
   v_rows bigint[];
   v_dispatches uuid[];
 begin
   with theirs as (
-    delete from outbox_engine.doubles x
+    delete from outbox_engine.duplicate_sends x
     using public.outbox o
     where x.confirmed_at is null and x.outbox_id = any (v_held) and o.id = x.outbox_id and (o.finalized_at is not null or o.queue is not null)
       and not exists (select from outbox_engine.dispatches d where d.id = o.dispatch_id and d.batch_id is not null)
@@ -5552,11 +5552,11 @@ begin
   if v_rows is null then
     return;
   end if;
-  perform outbox_engine.take_times_again(v_rows, p_now);
-  perform outbox_engine.tell_doubles(p_now);
-  update outbox_engine.dispatches set ask_at = p_now where id = any (v_dispatches);
+  perform outbox_engine.reclaim_occurrences(v_rows, p_now);
+  perform outbox_engine.log_duplicate_sends(p_now);
+  update outbox_engine.dispatches set reconcile_at = p_now where id = any (v_dispatches);
   -- What was reported of it before.
-  perform outbox_engine.apply_news(array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
+  perform outbox_engine.advance_status(array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
     array_agg(e.status_code), array_agg(e.occurred_at), p_now)
   from unnest(v_rows, v_dispatches) c (outbox_id, dispatch_id)
   join public.outbox_events e on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'
@@ -5598,7 +5598,7 @@ $$;
 -- A refused dispatch's rows came back, and what the claim checks is checked again: those that must not go out
 -- any more, or not to this number or with this text, or did in an earlier attempt that turned up, end here or
 -- wait for the claim to say why. Halves may have to wait for minutes. Answers how many rows are left.
-create function outbox_engine.let_go(p_dispatch uuid, p_error text) returns integer
+create function outbox_engine.release_unsendable(p_dispatch uuid, p_error text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5617,20 +5617,20 @@ begin
     from (
       select array_agg(a.id order by a.id) as ids, array_agg(a.parts order by a.id) as parts from attached a where a.campaign is not null
     ) c
-    cross join lateral outbox_engine.hold_back(c.ids, c.parts, v_now) h
+    cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, v_now) h
     where h.status is not null or h.due_at is not null
   ),
   behind as materialized (
     select b.id
     from (select array_agg(a.id) as ids from attached a where a.campaign is not null having count(*) > 0) c
-    cross join lateral outbox_engine.behind_campaigns(c.ids) b
+    cross join lateral outbox_engine.rows_behind_campaign(c.ids) b
   )
   select array_agg(x.recipient) filter (where x.gone), count(*) filter (where not x.gone)
   into v_gone, v_left
   from (
     select a.recipient,
       a.over or exists (select from public.outbox_suppressions s where s.recipient = a.recipient)
-        or exists (select from outbox_engine.doubles x where x.outbox_id = a.id and x.confirmed_at is null)
+        or exists (select from outbox_engine.duplicate_sends x where x.outbox_id = a.id and x.confirmed_at is null)
         or exists (select from held h where h.outbox_id = a.id)
         or exists (select from behind b where b.id = a.id) as gone
     from attached a
@@ -5646,7 +5646,7 @@ $$;
 -- rows that are still its own; none while the plan stands still, then they go back. Each waits until the plan
 -- allows one more request. A single slice stands where the closed one stood, beside its other half if it has
 -- one.
-create function outbox_engine.cut_dispatch(
+create function outbox_engine.split_dispatch(
   p_dispatch outbox_engine.dispatches, p_slices integer, p_split text, p_error text, p_worker text, p_lease_seconds double precision
 ) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -5661,7 +5661,7 @@ declare
 begin
   select * into v_plan from outbox_engine.plans
   where provider = p_dispatch.provider and plan = p_dispatch.plan for update;
-  v_pause := outbox_engine.pause_of(p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, v_now);
+  v_pause := outbox_engine.current_pause(p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, v_now);
   if v_pause.until > v_now then
     perform outbox_engine.put_back(array[p_dispatch.id], 'refused', p_error, false);
     perform outbox_engine.close_refused(p_dispatch.id);
@@ -5700,7 +5700,7 @@ begin
     v_child.http_status := null;
     v_child.error := null;
     insert into outbox_engine.dispatches select v_child.*;
-    v_made := v_made || outbox_engine.dispatch_again(v_child, v_wait);
+    v_made := v_made || outbox_engine.dispatch_answer(v_child, v_wait);
   end loop;
 
   perform outbox_engine.close_refused(p_dispatch.id);
@@ -5712,7 +5712,7 @@ $$;
 -- three bad texts: then the plan pauses and the rows wait. A refused probe waits longer, so that the next
 -- probe is another row. What is about to expire has maybe expired by the provider's clock, which says nothing
 -- of a setting.
-create function outbox_engine.blame_shared(p_dispatches outbox_engine.dispatches[]) returns void
+create function outbox_engine.fail_shared(p_dispatches outbox_engine.dispatches[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5747,7 +5747,7 @@ $$;
 
 -- Both halves of a request with differing texts were refused alike. What they share may be wrong, or that
 -- they share a request at all, which blames no row: they go back, each to be sent with its own text only.
-create function outbox_engine.part_texts(p_dispatches outbox_engine.dispatches[]) returns void
+create function outbox_engine.separate_texts(p_dispatches outbox_engine.dispatches[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5765,7 +5765,7 @@ end
 $$;
 
 -- What two refusals have to have in common to be called alike: all but what names the request.
-create function outbox_engine.refusal_of(p_dispatch outbox_engine.dispatches) returns text
+create function outbox_engine.refusal_key(p_dispatch outbox_engine.dispatches) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select p_dispatch.http_status || ' ' || regexp_replace(p_dispatch.error, '[0-9A-Za-z-]{20,}', '', 'g')
@@ -5776,7 +5776,7 @@ $$;
 -- a worker, or where the other half was never tried or never judged, its rows go back instead. Nobody is
 -- blamed for a request that had others in it, also where those are gone; who is tried alone then, and
 -- refused, is as good as a request of one. The plan is held before what belongs to campaigns, as claims do.
-create function outbox_engine.settle_siblings(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
+create function outbox_engine.decide_halves(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5794,8 +5794,8 @@ begin
     where d.id = any (p_dispatches) and d.split = 'shared'
     order by d.parent_id
   loop
-    select array_agg(d order by d.lease_token) filter (where d.state = 'parked'), bool_or(d.state in ('claimed', 'doubtful')),
-      bool_or(d.state in ('released', 'returned', 'lost') or d.unjudged), count(*) = 1
+    select array_agg(d order by d.lease_token) filter (where d.state = 'awaiting_half'), bool_or(d.state in ('claimed', 'ambiguous')),
+      bool_or(d.state in ('released', 'not_found', 'given_up') or d.inconclusive), count(*) = 1
     into v_parked, v_open, v_untried, v_is_alone
     from outbox_engine.dispatches d
     where d.parent_id = v_parent;
@@ -5803,18 +5803,18 @@ begin
     perform from outbox_engine.plans
     where provider = v_parked[1].provider and plan = v_parked[1].plan for update;
 
-    if cardinality(v_parked) = 2 and outbox_engine.refusal_of(v_parked[1]) = outbox_engine.refusal_of(v_parked[2]) then
+    if cardinality(v_parked) = 2 and outbox_engine.refusal_key(v_parked[1]) = outbox_engine.refusal_key(v_parked[2]) then
       if v_parked[1].texts_differ then
-        perform outbox_engine.part_texts(v_parked);
+        perform outbox_engine.separate_texts(v_parked);
       else
-        perform outbox_engine.blame_shared(v_parked);
+        perform outbox_engine.fail_shared(v_parked);
       end if;
       continue;
     end if;
     foreach v_half in array v_parked loop
-      v_left := outbox_engine.let_go(v_half.id, v_half.error);
+      v_left := outbox_engine.release_unsendable(v_half.id, v_half.error);
       if v_left = 1 and v_half.recipients = 1 and v_is_alone then
-        perform outbox_engine.blame_shared(array[v_half]);
+        perform outbox_engine.fail_shared(array[v_half]);
       elsif v_left = 1 and v_half.recipients = 1 and not v_untried then
         perform outbox_engine.fail_rows(v_half.id, v_half.error);
         perform outbox_engine.close_refused(v_half.id);
@@ -5822,7 +5822,7 @@ begin
         perform outbox_engine.put_back(array[v_half.id], 'refused', v_half.error, false);
         perform outbox_engine.close_refused(v_half.id);
       else
-        v_made := v_made || outbox_engine.cut_dispatch(v_half, 2, 'shared', v_half.error, p_worker, p_lease_seconds);
+        v_made := v_made || outbox_engine.split_dispatch(v_half, 2, 'shared', v_half.error, p_worker, p_lease_seconds);
       end if;
     end loop;
   end loop;
@@ -5847,7 +5847,7 @@ begin
   update outbox_engine.dispatches d
   set
     error = left(p_error, 500), http_status = p_http_status,
-    unjudged = p_why in ('throttled', 'unreachable', 'account', 'setting')
+    inconclusive = p_why in ('throttled', 'unreachable', 'account', 'setting')
   from outbox_engine.held(array[p_dispatch_id], array[p_lease_token]) h
   where d.id = h.id
   returning d.* into v_dispatch;
@@ -5855,37 +5855,37 @@ begin
     return jsonb_build_object('dispatches', v_made);
   end if;
 
-  if v_dispatch.unjudged then
+  if v_dispatch.inconclusive then
     perform outbox_engine.pause_plan(v_dispatch.provider, v_dispatch.plan, p_why,
       case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds);
     perform outbox_engine.put_back(array[v_dispatch.id], null, p_error, false,
       case when v_dispatch.is_probe then interval '5 minutes' else interval '0' end);
     perform outbox_engine.close_refused(v_dispatch.id);
-    return jsonb_build_object('dispatches', outbox_engine.settle_siblings(array[v_dispatch.id], null, null));
+    return jsonb_build_object('dispatches', outbox_engine.decide_halves(array[v_dispatch.id], null, null));
   end if;
 
   -- As claims do: the plan first, then what belongs to campaigns.
   perform from outbox_engine.plans where provider = v_dispatch.provider and plan = v_dispatch.plan for update;
-  v_left := outbox_engine.let_go(v_dispatch.id, v_dispatch.error);
+  v_left := outbox_engine.release_unsendable(v_dispatch.id, v_dispatch.error);
   if v_left = 0 then
-    update outbox_engine.dispatches set unjudged = true where id = v_dispatch.id;
+    update outbox_engine.dispatches set inconclusive = true where id = v_dispatch.id;
     perform outbox_engine.close_refused(v_dispatch.id);
   elsif p_why = 'no_callback' then
-    v_made := outbox_engine.cut_dispatch(v_dispatch, 1, v_dispatch.split, v_dispatch.split_error, p_worker, p_lease_seconds);
+    v_made := outbox_engine.split_dispatch(v_dispatch, 1, v_dispatch.split, v_dispatch.split_error, p_worker, p_lease_seconds);
   elsif p_why = 'recipient' and v_dispatch.recipients = 1 then
     perform outbox_engine.fail_rows(v_dispatch.id, v_dispatch.error);
     perform outbox_engine.close_refused(v_dispatch.id);
   elsif p_why = 'recipient' then
-    v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'recipient', v_dispatch.error, p_worker, p_lease_seconds);
+    v_made := outbox_engine.split_dispatch(v_dispatch, 2, 'recipient', v_dispatch.error, p_worker, p_lease_seconds);
   elsif v_dispatch.split = 'shared' then
-    update outbox_engine.dispatches set state = 'parked' where id = v_dispatch.id;
+    update outbox_engine.dispatches set state = 'awaiting_half' where id = v_dispatch.id;
   elsif v_dispatch.recipients > 1 then
-    v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'shared', v_dispatch.error, p_worker, p_lease_seconds);
+    v_made := outbox_engine.split_dispatch(v_dispatch, 2, 'shared', v_dispatch.error, p_worker, p_lease_seconds);
   else
-    perform outbox_engine.blame_shared(array[v_dispatch]);
+    perform outbox_engine.fail_shared(array[v_dispatch]);
   end if;
   return jsonb_build_object('dispatches',
-    v_made || outbox_engine.settle_siblings(array[v_dispatch.id], p_worker, p_lease_seconds));
+    v_made || outbox_engine.decide_halves(array[v_dispatch.id], p_worker, p_lease_seconds));
 end
 $$;
 
@@ -5927,23 +5927,23 @@ begin
   select array_agg(id) into v_ids from outbox_engine.held(p_dispatch_ids, p_lease_tokens);
   update outbox_engine.dispatches set state = 'released', closed_at = outbox_engine.now(), body = null where id = any (v_ids);
   perform outbox_engine.put_back(v_ids, null, null, false);
-  perform outbox_engine.settle_siblings(v_ids, null, null);
+  perform outbox_engine.decide_halves(v_ids, null, null);
   return to_jsonb(coalesce(v_ids, '{}'));
 end
 $$;
 
 -- Called by the dispatch job when nobody knows whether the provider took a request. The first look comes a
 -- moment later.
-create function public.outbox_doubt(
-  p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_look_after_seconds double precision
+create function public.outbox_mark_ambiguous(
+  p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_lookup_after_seconds double precision
 ) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   with doubted as (
     update outbox_engine.dispatches d
     set
-      state = 'doubtful', error = f.error, doubtful_at = outbox_engine.now(), doubt = f.error, lease_token = nextval('outbox_engine.lease_tokens'),
-      look_at = outbox_engine.now() + make_interval(secs => p_look_after_seconds)
+      state = 'ambiguous', error = f.error, ambiguous_at = outbox_engine.now(), ambiguous_error = f.error, lease_token = nextval('outbox_engine.lease_tokens'),
+      lookup_at = outbox_engine.now() + make_interval(secs => p_lookup_after_seconds)
     from unnest(p_dispatch_ids, p_errors) f (id, error)
     where d.id = f.id and d.id in (select h.id from outbox_engine.held(p_dispatch_ids, p_lease_tokens) h)
     returning d.id
@@ -5955,30 +5955,30 @@ $$;
 revoke all on function
   public.outbox_renew,
   public.outbox_release,
-  public.outbox_doubt
+  public.outbox_mark_ambiguous
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_renew,
   public.outbox_release,
-  public.outbox_doubt
+  public.outbox_mark_ambiguous
 to service_role;
 
--- 70_sending/70_looks.sql
+-- 70_sending/70_lookups.sql
 
 -- Looking for requests whose outcome nobody knows. Never resent on a guess: only after two complete looks, a
 -- settling time apart, that found nothing.
 
 -- How many looks are waiting to be made at this host; they go before sending. A batch is looked for where it
 -- may be: under another host of the provider it can never be found.
-create function outbox_engine.looks_due(p_provider text, p_plan text, p_host text, p_now timestamptz) returns integer
+create function outbox_engine.lookups_due(p_provider text, p_plan text, p_host text, p_now timestamptz) returns integer
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select (
     select count(*) from (
       select from outbox_engine.dispatches
-      where provider = p_provider and plan = p_plan and host = p_host and look_at <= p_now
+      where provider = p_provider and plan = p_plan and host = p_host and lookup_at <= p_now
       limit 100
-    ) doubtful
+    ) ambiguous
   )::integer + (
     select count(*) from (
       select from outbox_engine.dispatches
@@ -5990,23 +5990,23 @@ $$;
 
 -- The provider's list reaches back fourteen days. A dispatch it no longer reaches stays unknown and is never
 -- resent.
-create function outbox_engine.give_up_old_doubts(p_provider text, p_plan text, p_now timestamptz) returns void
+create function outbox_engine.give_up_old_lookups(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_old constant uuid[] := array(
     select id from outbox_engine.dispatches
-    where provider = p_provider and plan = p_plan and look_at is not null and claimed_at < p_now - interval '13 days');
+    where provider = p_provider and plan = p_plan and lookup_at is not null and claimed_at < p_now - interval '13 days');
   v_lost uuid[];
 begin
   perform outbox_engine.lock_dispatches(v_old);
   with old as (
     update outbox_engine.dispatches
-    set state = case state when 'doubtful' then 'lost' else state end, closed_at = p_now, look_at = null, body = null
-    where id = any (v_old) and look_at is not null
+    set state = case state when 'ambiguous' then 'given_up' else state end, closed_at = p_now, lookup_at = null, body = null
+    where id = any (v_old) and lookup_at is not null
     returning id, state
   )
-  select array_agg(id) into v_lost from old where state = 'lost';
+  select array_agg(id) into v_lost from old where state = 'given_up';
   if v_lost is null then
     return;
   end if;
@@ -6020,14 +6020,14 @@ begin
   )
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
   select id, p_now, 'engine', 'unknown', 'unknown', error from ended;
-  perform outbox_engine.settle_siblings(v_lost, null, null);
+  perform outbox_engine.decide_halves(v_lost, null, null);
 end
 $$;
 
 -- Called by the recover job. A claim whose worker has been silent beyond its lease and the longest request is
 -- doubtful from now on. Answers the dispatches to look for, leased to the caller by a new token; requests are
 -- drawn from the plan.
-create function public.outbox_claim_looks(
+create function public.outbox_claim_lookups(
   p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -6037,7 +6037,7 @@ declare
   v_allowed integer;
   v_taken jsonb;
 begin
-  perform outbox_engine.note_tick('recover', p_provider, p_plan, '');
+  perform outbox_engine.record_heartbeat('recover', p_provider, p_plan, '');
   -- Tokens are drawn in an order of their own, and not in that of the table's pages: a history that is told
   -- again must go the same way.
   with silent as materialized (
@@ -6051,27 +6051,27 @@ begin
   )
   update outbox_engine.dispatches d
   set
-    state = 'doubtful', error = 'its worker fell silent', doubtful_at = v_now, doubt = 'its worker fell silent', look_at = v_now,
+    state = 'ambiguous', error = 'its worker fell silent', ambiguous_at = v_now, ambiguous_error = 'its worker fell silent', lookup_at = v_now,
     lease_token = s.lease_token
   from silent s
   where d.id = any (array(select id from silent)) and d.id = s.id;
-  perform outbox_engine.give_up_old_doubts(p_provider, p_plan, v_now);
+  perform outbox_engine.give_up_old_lookups(p_provider, p_plan, v_now);
 
-  v_allowed := outbox_engine.draw_requests(p_provider, p_plan, 'look',
-    least(p_limit, outbox_engine.looks_due(p_provider, p_plan, p_host, v_now)));
+  v_allowed := outbox_engine.draw_requests(p_provider, p_plan, 'lookup',
+    least(p_limit, outbox_engine.lookups_due(p_provider, p_plan, p_host, v_now)));
   with due as materialized (
     select id, nextval('outbox_engine.lease_tokens') as lease_token
     from (
       select id from outbox_engine.dispatches
-      where provider = p_provider and plan = p_plan and host = p_host and look_at <= v_now
-      order by look_at, claimed_at, id
+      where provider = p_provider and plan = p_plan and host = p_host and lookup_at <= v_now
+      order by lookup_at, claimed_at, id
       limit v_allowed
       for update skip locked
     ) x
   ),
   taken as (
     update outbox_engine.dispatches d
-    set look_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
+    set lookup_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
     from due
     where d.id = any (array(select id from due)) and d.id = due.id
     returning d.id, d.lease_token, d.claimed_at
@@ -6085,13 +6085,13 @@ end
 $$;
 
 -- Called by the recover job when a look could not be completed: nothing is known, look again in a while.
-create function public.outbox_postpone_look(p_dispatch_id uuid, p_lease_token text, p_seconds double precision) returns boolean
+create function public.outbox_postpone_lookup(p_dispatch_id uuid, p_lease_token text, p_seconds double precision) returns boolean
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   with postponed as (
     update outbox_engine.dispatches
-    set look_at = outbox_engine.now() + make_interval(secs => p_seconds)
-    where id = p_dispatch_id and lease_token = p_lease_token::bigint and look_at is not null
+    set lookup_at = outbox_engine.now() + make_interval(secs => p_seconds)
+    where id = p_dispatch_id and lease_token = p_lease_token::bigint and lookup_at is not null
     returning id
   )
   select exists (select from postponed)
@@ -6099,12 +6099,12 @@ $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
-  public.outbox_claim_looks,
-  public.outbox_postpone_look
+  public.outbox_claim_lookups,
+  public.outbox_postpone_lookup
 from public, anon, authenticated, service_role;
 grant execute on function
-  public.outbox_claim_looks,
-  public.outbox_postpone_look
+  public.outbox_claim_lookups,
+  public.outbox_postpone_lookup
 to service_role;
 
 -- 70_sending/80_claim_rows.sql
@@ -6118,14 +6118,14 @@ to service_role;
 -- called within one, it would see rows that were committed since that one began, and which that one cannot
 -- change.
 create function outbox_engine.pick(
-  p_floors outbox_engine.floors, p_rows integer, p_priority_below integer, out ids bigint[], out again bigint[]
+  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer, out ids bigint[], out again bigint[]
 )
 language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   select coalesce(array_agg(id), '{}'), array_agg(id) filter (where again)
   from (
     select r.id, r.again
-    from unnest(p_floors.priorities, p_floors.ready_from) f (priority, ready_from)
+    from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
     cross join lateral (
       select o.id, o.campaign is not null and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0 as again
       from public.outbox o
@@ -6169,7 +6169,7 @@ as $$
     where t.name in (select p.template from picked p)
   ),
   filled as materialized (
-    select p.id, outbox_engine.fill(f.pieces, f.names, f.defaults || jsonb_strip_nulls(coalesce(p.parameters, '{}')), f.plain) as made
+    select p.id, outbox_engine.fill_template(f.pieces, f.names, f.defaults || jsonb_strip_nulls(coalesce(p.parameters, '{}')), f.plain) as made
     from picked p
     join forms f on f.name = p.template
   ),
@@ -6204,7 +6204,7 @@ as $$
           when w.cancel_requested_at is not null then null
           when w.expires_at <= p_now then 'expired before it could be sent'
           when s.reason is not null then 'the recipient opted out: ' || s.reason
-          when w.text is null then outbox_engine.row_problem(w.template, w.parameters)
+          when w.text is null then outbox_engine.template_row_problem(w.template, w.parameters)
           when p_allowed_countries is not null and (c.region = any (p_allowed_countries)) is not true
           then format('country %s is not in ALLOWED_COUNTRIES', coalesce(c.region, 'unknown'))
         end as error
@@ -6217,7 +6217,7 @@ as $$
       from ruled r
       where r.verdict is null and r.campaign is not null
     ) c
-    cross join lateral outbox_engine.hold_back(c.ids, c.parts, p_now) h
+    cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, p_now) h
   ),
   verdicts as materialized (
     select r.id, r.recipient, r.sender, r.text, r.priority, r.due_at, r.campaign, r.batch_id, r.sends_alone,
@@ -6389,11 +6389,11 @@ begin
   return exists (
       select from public.outbox
       where queue is not null and expires_at <= p_now
-        and expires_at >= coalesce((select expiring_from from outbox_engine.floors), '-infinity')
+        and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
       order by expires_at
       limit 1)
-    or exists (select from outbox_engine.alarms where told_at is null and coalesce(offered_until <= p_now, true))
-    or exists (select from outbox_engine.doubles where confirmed_at is null)
+    or exists (select from outbox_engine.alarms where acknowledged_at is null and coalesce(offered_until <= p_now, true))
+    or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
 $$;
@@ -6404,9 +6404,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return array_remove(array[
-    case when outbox_engine.looks_due(p_provider, p_plan, p_host, p_now) > 0 then 'recover' end,
+    case when outbox_engine.lookups_due(p_provider, p_plan, p_host, p_now) > 0 then 'recover' end,
     case when exists (
-      select from outbox_engine.dispatches where provider = p_provider and plan = p_plan and ask_at <= p_now
+      select from outbox_engine.dispatches where provider = p_provider and plan = p_plan and reconcile_at <= p_now
     ) then 'reconcile' end,
     case when outbox_engine.campaigns_due(p_now) then 'campaigns' end,
     case when outbox_engine.upkeep_due(p_now) then 'upkeep' end
@@ -6417,14 +6417,14 @@ $$;
 -- Moves rows whose time has come from waiting to ready, the most urgent first: a campaign that came due a
 -- moment before a one-time code is not woken before it. The ids go through an array, or the planner, who
 -- cannot know that few are due, walks over the whole table at every tick.
-create function outbox_engine.wake_due(p_floors outbox_engine.floors, p_now timestamptz, p_most integer) returns void
+create function outbox_engine.wake_due(p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer) returns void
 language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   update public.outbox
   set queue = 'r', status = 'pending'
   where id = any (array(
     select due.id
-    from unnest(p_floors.priorities, p_floors.waiting_from) f (priority, waiting_from)
+    from unnest(p_bounds.priorities, p_bounds.waiting_from) f (priority, waiting_from)
     cross join lateral (
       select o.id from public.outbox o
       where o.queue = 'w' and o.priority = f.priority and o.due_at >= f.waiting_from and o.due_at <= p_now
@@ -6438,14 +6438,14 @@ $$;
 
 -- Those of these locked rows of which no earlier attempt turned up: others came back since `sent_after_all`
 -- looked, which makes them sent.
-create function outbox_engine.not_doubtful(p_ids bigint[]) returns bigint[]
+create function outbox_engine.without_unconfirmed_duplicates(p_ids bigint[]) returns bigint[]
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if exists (select from outbox_engine.doubles where confirmed_at is null) then
+  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
     return array(
       select u.id from unnest(p_ids) with ordinality u (id, place)
-      where not exists (select from outbox_engine.doubles x where x.outbox_id = u.id and x.confirmed_at is null)
+      where not exists (select from outbox_engine.duplicate_sends x where x.outbox_id = u.id and x.confirmed_at is null)
       order by u.place);
   end if;
   return p_ids;
@@ -6456,7 +6456,7 @@ $$;
 create function outbox_engine.claimed_before(p_claim_id uuid) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_agg(outbox_engine.dispatch_again(d, 0) order by d.lease_token)
+  select jsonb_agg(outbox_engine.dispatch_answer(d, 0) order by d.lease_token)
   from outbox_engine.dispatches d
   where d.claim_id = p_claim_id and d.state = 'claimed' and d.parent_id is null
 $$;
@@ -6486,7 +6486,7 @@ declare
   v_rows integer := p_max_rows;
   v_most integer;
   v_looked integer;
-  v_floors outbox_engine.floors;
+  v_bounds outbox_engine.queue_bounds;
   v_first record;
   v_picked record;
   v_next_id bigint;
@@ -6500,13 +6500,13 @@ declare
 begin
   -- The first call with this id may be running still.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
-  perform outbox_engine.note_tick('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
-  perform outbox_engine.mind_the_clock();
-  v_floors := outbox_engine.known_floors();
-  perform outbox_engine.wake_due(v_floors, v_now, 5000);
+  perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
+  perform outbox_engine.reset_queue_bounds_after_clock_step();
+  v_bounds := outbox_engine.current_queue_bounds();
+  perform outbox_engine.wake_due(v_bounds, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
-  if exists (select from outbox_engine.first_ready(v_floors, v_under)) then
-    v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+  if exists (select from outbox_engine.first_ready(v_bounds, v_under)) then
+    v_plan := outbox_engine.lock_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   end if;
   v_made := outbox_engine.claimed_before(p_claim_id);
   if v_made is not null then
@@ -6519,7 +6519,7 @@ begin
 
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
-  v_pause := outbox_engine.pause_of(p_provider, p_plan, p_credential, v_now);
+  v_pause := outbox_engine.current_pause(p_provider, p_plan, p_credential, v_now);
   if v_pause.until > v_now then
     if v_pause.replaced then
       -- Somebody works with that credential after all.
@@ -6534,7 +6534,7 @@ begin
 
   v_tokens := outbox_engine.tokens_now(v_plan, v_now);
   v_requests := greatest(0,
-    outbox_engine.requests_left(v_plan, v_now) - outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
+    outbox_engine.requests_left(v_plan, v_now) - outbox_engine.lookups_due(p_provider, p_plan, p_host, v_now));
   v_most := floor(v_tokens)::integer;
   v_dispatches := least(v_dispatches, v_requests);
   if v_pause.kind is not null then
@@ -6549,13 +6549,13 @@ begin
 
   -- What turned out to have been accepted while a later attempt was under way, and came back from that one,
   -- is not sent again.
-  if exists (select from outbox_engine.doubles where confirmed_at is null) then
-    perform outbox_engine.sent_after_all(v_now);
+  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
+    perform outbox_engine.close_already_sent(v_now);
   end if;
   -- What is more urgent than the default does not wait until thousands of others are made ready to go along
   -- with it; and while such rows keep coming, nor behind a claim of thousands, as long as the plan has
   -- requests to spare for smaller ones.
-  select * into v_first from outbox_engine.first_ready(v_floors, v_under);
+  select * into v_first from outbox_engine.first_ready(v_bounds, v_under);
   v_urgent := coalesce(v_first.priority < 100, false);
   if v_urgent and coalesce(v_plan.urgent_at < v_now - interval '1 second', true) then
     update outbox_engine.plans set urgent_at = v_now where provider = p_provider and plan = p_plan;
@@ -6567,19 +6567,19 @@ begin
     -- message of the rate.
     v_looked := least(v_rows, v_most);
     loop
-      v_picked := outbox_engine.pick(v_floors, v_looked, v_below);
+      v_picked := outbox_engine.pick(v_bounds, v_looked, v_below);
       if v_picked.again is not null then
-        perform outbox_engine.follow_campaigns(v_picked.again);
+        perform outbox_engine.refresh_from_campaign(v_picked.again);
       end if;
       select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
       into v_made, v_count, v_recipients
       from outbox_engine.claim_rows(
-        outbox_engine.not_doubtful(v_picked.ids), p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
+        outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
         make_interval(secs => p_lease_seconds), make_interval(secs => p_deadline_seconds),
         v_dispatches, p_max_recipients, v_most, p_allowed_countries, p_share_texts, v_pause.kind is not null, v_now
       ) d;
       exit when v_count > 0 or v_looked = v_rows
-        or not exists (select from outbox_engine.first_ready(v_floors, v_below));
+        or not exists (select from outbox_engine.first_ready(v_bounds, v_below));
       v_looked := least(v_rows, 10 * v_looked);
     end loop;
     exit when v_count > 0;
@@ -6598,9 +6598,9 @@ begin
     where provider = p_provider and plan = p_plan and kind = v_pause.kind and credential = v_pause.credential;
   end if;
 
-  v_next_id := (select id from outbox_engine.first_ready(v_floors, v_under));
+  v_next_id := (select id from outbox_engine.first_ready(v_bounds, v_under));
   if v_next_id is distinct from v_first.id then
-    perform outbox_engine.raise_floors(v_recipients);
+    perform outbox_engine.advance_queue_bounds(v_recipients);
   end if;
   return jsonb_build_object(
     'dispatches', coalesce(v_made, '[]'),
@@ -6638,7 +6638,7 @@ alter table outbox_engine.kept_callbacks enable row level security;
 -- Finds the message each report is about, by batch and number, else by the reference it carries, else by a
 -- second batch that is known of a dispatch. Writes it into the trail, where its key stops repeats, and
 -- answers what was news. What belongs to no known batch waits.
-create function outbox_engine.file_reports(p_reports outbox_engine.report[], p_source text, p_now timestamptz)
+create function outbox_engine.store_reports(p_reports outbox_engine.report[], p_source text, p_now timestamptz)
 returns table (outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz)
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -6661,7 +6661,7 @@ as $$
     ) f on true
     left join lateral (
       select m.outbox_id, m.dispatch_id
-      from outbox_engine.doubles x
+      from outbox_engine.duplicate_sends x
       join outbox_engine.dispatch_members m on m.dispatch_id = x.dispatch_id and m.recipient = r.recipient
       where b.outbox_id is null and f.outbox_id is null and x.batch_id = r.batch_id
       limit 1
@@ -6693,7 +6693,7 @@ $$;
 
 -- What some codes ask for beyond the row: the account is blocked, or the recipient has opted out at the
 -- provider.
-create function outbox_engine.heed_codes(p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[])
+create function outbox_engine.apply_code_effects(p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[])
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -6714,7 +6714,7 @@ begin
   end loop;
 
   -- The number is the one the request went to: a waiting row may have been given another since.
-  perform outbox_engine.heed_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
+  perform outbox_engine.apply_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
   from (
     select distinct on (m.recipient) m.recipient, format('%s code %s', d.provider, n.code) as reason,
       coalesce(n.at, outbox_engine.now()) as at
@@ -6731,7 +6731,7 @@ $$;
 -- Opt-outs that reports on batches nobody here knows (yet) tell of. A STOP to any number of the plan counts
 -- for all we send, so this counts too, whichever app on the plan sent the text. Repeats are told by their
 -- time: without one, the report only waits.
-create function outbox_engine.heed_strangers(p_reports outbox_engine.report[]) returns void
+create function outbox_engine.apply_unmatched_opt_outs(p_reports outbox_engine.report[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -6740,7 +6740,7 @@ begin
   ) then
     return;
   end if;
-  perform outbox_engine.heed_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
+  perform outbox_engine.apply_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
   from (
     select distinct on (r.recipient) r.recipient, format('%s code %s', c.provider, c.code) as reason, r.at
     from unnest(p_reports) r
@@ -6755,7 +6755,7 @@ $$;
 
 -- Where reports said that the account is blocked, sending stops until one of them, about a request made
 -- since, says something else.
-create function outbox_engine.heed_recovery(p_dispatches uuid[], p_statuses text[], p_codes integer[]) returns void
+create function outbox_engine.end_account_pauses(p_dispatches uuid[], p_statuses text[], p_codes integer[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   delete from outbox_engine.plan_pauses p
@@ -6769,13 +6769,13 @@ $$;
 
 -- An earlier attempt proved delivered. If a newer one was accepted too, the recipient has or will have the
 -- text twice.
-create function outbox_engine.note_late_deliveries(
+create function outbox_engine.record_late_deliveries(
   p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select o.id, d.id, d.batch_id, p_now, p_now
   from unnest(p_outbox_ids, p_dispatches, p_statuses) n (outbox_id, dispatch_id, status)
   cross join lateral (select x.id, x.dispatch_id from public.outbox x where x.id = n.outbox_id limit 1) o
@@ -6784,7 +6784,7 @@ begin
   where n.status = 'delivered' and o.dispatch_id <> n.dispatch_id and newer.batch_id is not null and d.batch_id is not null
   on conflict do nothing;
   if found then
-    perform outbox_engine.tell_doubles(p_now);
+    perform outbox_engine.log_duplicate_sends(p_now);
   end if;
 end
 $$;
@@ -6806,9 +6806,9 @@ begin
   select array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status), array_agg(n.code),
     array_agg(n.at)
   into v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats
-  from outbox_engine.file_reports(p_reports, p_source, v_now) n;
+  from outbox_engine.store_reports(p_reports, p_source, v_now) n;
   if v_rows is null then
-    perform outbox_engine.heed_strangers(p_reports);
+    perform outbox_engine.apply_unmatched_opt_outs(p_reports);
     return 0;
   end if;
 
@@ -6819,15 +6819,15 @@ begin
     -- Of messages that somebody was just pruning nothing stays.
     delete from public.outbox_events e where e.outbox_id = any (v_rows) and not exists (select from public.outbox o where o.id = e.outbox_id);
   end if;
-  perform outbox_engine.apply_news(v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
-  perform outbox_engine.note_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
+  perform outbox_engine.advance_status(v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
+  perform outbox_engine.record_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
   if exists (select from outbox_engine.report_codes c where c.effect in ('account', 'opt_out') and c.code = any (v_codes)) then
-    perform outbox_engine.heed_codes(v_dispatches, v_rows, v_codes, v_ats);
+    perform outbox_engine.apply_code_effects(v_dispatches, v_rows, v_codes, v_ats);
   end if;
   if exists (select from outbox_engine.plan_pauses where by_report) then
-    perform outbox_engine.heed_recovery(v_dispatches, v_statuses, v_codes);
+    perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
   end if;
-  perform outbox_engine.heed_strangers(p_reports);
+  perform outbox_engine.apply_unmatched_opt_outs(p_reports);
   return cardinality(v_rows);
 end
 $$;
@@ -6847,7 +6847,7 @@ begin
       using (
         select id, batch_id from outbox_engine.dispatches where id = any (p_dispatches)
         union all
-        select dispatch_id, batch_id from outbox_engine.doubles where dispatch_id = any (p_dispatches)
+        select dispatch_id, batch_id from outbox_engine.duplicate_sends where dispatch_id = any (p_dispatches)
       ) d, outbox_engine.dispatch_members m
       where (w.batch_id = d.batch_id or w.reference = d.id) and m.dispatch_id = d.id and m.recipient = (w.report).recipient
       returning w.source, w.report
@@ -6861,7 +6861,7 @@ $$;
 
 -- Adopts the batches that prove, by the reference they carry, that a lost request arrived. Answers the
 -- dispatches, or null.
-create function outbox_engine.adopt_proven(p_reports outbox_engine.report[], p_source text) returns uuid[]
+create function outbox_engine.accept_proven(p_reports outbox_engine.report[], p_source text) returns uuid[]
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -6877,7 +6877,7 @@ begin
     where d.batch_id is distinct from r.batch_id
   ) x;
   if v_ids is not null then
-    perform outbox_engine.adopt(v_ids, v_batches, p_source, null);
+    perform outbox_engine.accept_dispatches(v_ids, v_batches, p_source, null);
   end if;
   return v_ids;
 end
@@ -6891,12 +6891,12 @@ declare
   v_proven uuid[];
 begin
   if p_source = 'webhook' then
-    perform outbox_engine.note_tick('webhook', '', '', '');
+    perform outbox_engine.record_heartbeat('webhook', '', '', '');
   end if;
-  v_proven := outbox_engine.adopt_proven(p_reports, p_source);
+  v_proven := outbox_engine.accept_proven(p_reports, p_source);
   if v_proven is not null then
     perform outbox_engine.match_waiting_reports(v_proven);
-    perform outbox_engine.settle_siblings(v_proven, null, null);
+    perform outbox_engine.decide_halves(v_proven, null, null);
   end if;
   return outbox_engine.record_reports(p_reports, p_source);
 end
@@ -6959,24 +6959,24 @@ to service_role;
 -- up one by one. Answers dispatches that became the caller's to send because the halves of a refused one are
 -- now decided.
 create function public.outbox_accept(
-  p_dispatch_ids uuid[], p_batch_ids text[], p_worker text, p_lease_seconds double precision, p_ask_after_seconds double precision
+  p_dispatch_ids uuid[], p_batch_ids text[], p_worker text, p_lease_seconds double precision, p_reconcile_after_seconds double precision
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_mergejoin = off
 as $$
 begin
-  perform outbox_engine.adopt(p_dispatch_ids, p_batch_ids, 'engine', make_interval(secs => p_ask_after_seconds));
+  perform outbox_engine.accept_dispatches(p_dispatch_ids, p_batch_ids, 'engine', make_interval(secs => p_reconcile_after_seconds));
   perform outbox_engine.match_waiting_reports(p_dispatch_ids);
-  return jsonb_build_object('dispatches', outbox_engine.settle_siblings(p_dispatch_ids, p_worker, p_lease_seconds));
+  return jsonb_build_object('dispatches', outbox_engine.decide_halves(p_dispatch_ids, p_worker, p_lease_seconds));
 end
 $$;
 
 -- Called by the recover job after one complete look. `p_batch_ids` are the batches found that carry the
 -- dispatch's id, `p_recipients` the numbers each holds, separated by spaces. An overtaken look that found
 -- nothing decides nothing; one that found a batch is a fact.
-create function public.outbox_record_look(
+create function public.outbox_record_lookup(
   p_dispatch_id uuid, p_lease_token text, p_batch_ids text[], p_recipients text[],
-  p_settle_seconds double precision, p_ask_after_seconds double precision
+  p_settle_seconds double precision, p_reconcile_after_seconds double precision
 ) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -6999,7 +6999,7 @@ begin
       and m.recipient <> all (string_to_array(array_to_string(p_recipients, ' '), ' '));
     -- What a report proved meanwhile is no longer in question.
     if v_missing is not null and v_dispatch.batch_id is null then
-      perform outbox_engine.put_back(array[p_dispatch_id], 'returned', 'the provider''s batch lacks this number', false,
+      perform outbox_engine.put_back(array[p_dispatch_id], 'not_found', 'the provider''s batch lacks this number', false,
         p_recipients => v_missing);
       -- They are no longer this dispatch's, so that adopting it leaves them alone.
       with gone as (
@@ -7011,40 +7011,40 @@ begin
       from gone g
       where o.id = g.outbox_id and o.dispatch_id = p_dispatch_id and o.queue is not null;
     end if;
-    perform outbox_engine.adopt(array_fill(p_dispatch_id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile',
-      make_interval(secs => p_ask_after_seconds));
+    perform outbox_engine.accept_dispatches(array_fill(p_dispatch_id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile',
+      make_interval(secs => p_reconcile_after_seconds));
     perform outbox_engine.match_waiting_reports(array[p_dispatch_id]);
-    perform outbox_engine.settle_siblings(array[p_dispatch_id], null, null);
+    perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
     return 'found';
   end if;
 
-  if v_dispatch.lease_token <> p_lease_token::bigint or v_dispatch.state not in ('doubtful', 'returned') then
+  if v_dispatch.lease_token <> p_lease_token::bigint or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
   end if;
   -- Under a new token, so that this call, made again because its answer was lost, is no second look.
   update outbox_engine.dispatches
   set
     lease_token = nextval('outbox_engine.lease_tokens'),
-    misses = misses + 1,
-    missed_at = coalesce(missed_at, v_now),
-    look_at = v_now + make_interval(secs => p_settle_seconds)
+    lookup_misses = lookup_misses + 1,
+    first_missed_at = coalesce(first_missed_at, v_now),
+    lookup_at = v_now + make_interval(secs => p_settle_seconds)
   where id = p_dispatch_id
   returning * into v_dispatch;
 
-  if v_dispatch.state = 'returned' then
+  if v_dispatch.state = 'not_found' then
     -- Watched for a while, in case it turns up after all.
     update outbox_engine.dispatches
-    set look_at = case when misses < 6 then v_now + (interval '1 minute') * 5 ^ (misses - 2) end
+    set lookup_at = case when lookup_misses < 6 then v_now + (interval '1 minute') * 5 ^ (lookup_misses - 2) end
     where id = p_dispatch_id;
     return 'watched';
   end if;
-  if v_dispatch.misses >= 2 and v_now >= v_dispatch.missed_at + make_interval(secs => p_settle_seconds) then
+  if v_dispatch.lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + make_interval(secs => p_settle_seconds) then
     update outbox_engine.dispatches
-    set state = 'returned', closed_at = v_now, look_at = v_now + interval '1 minute', body = null
+    set state = 'not_found', closed_at = v_now, lookup_at = v_now + interval '1 minute', body = null
     where id = p_dispatch_id;
-    perform outbox_engine.put_back(array[p_dispatch_id], 'returned', 'the provider never got the request', false);
-    perform outbox_engine.settle_siblings(array[p_dispatch_id], null, null);
-    return 'returned';
+    perform outbox_engine.put_back(array[p_dispatch_id], 'not_found', 'the provider never got the request', false);
+    perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
+    return 'not_found';
   end if;
   return 'missed';
 end
@@ -7053,11 +7053,11 @@ $$;
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_accept,
-  public.outbox_record_look
+  public.outbox_record_lookup
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_accept,
-  public.outbox_record_look
+  public.outbox_record_lookup
 to service_role;
 
 -- 80_reports/30_reconcile.sql
@@ -7076,7 +7076,7 @@ create table outbox_engine.feeds (
 alter table outbox_engine.feeds enable row level security;
 
 -- When a dispatch is asked about again: after 1, 5 and 30 minutes, then every 6 hours.
-create function outbox_engine.ask_again_after(p_asks integer) returns interval
+create function outbox_engine.reconcile_interval(p_asks integer) returns interval
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case p_asks when 0 then interval '1 minute' when 1 then '5 minutes' when 2 then '30 minutes' else '6 hours' end
@@ -7084,7 +7084,7 @@ $$;
 
 -- Rows of these dispatches for which no report came until a day after their expiry, although the provider was
 -- asked towards the end of it, however seldom that is; or until 14 days after it took them, as far back as
--- Sinch's list of batches goes. `p_unasked`: nobody asks any more.
+-- Sinch's list of batches goes. `p_unasked`: nobody reconciliations any more.
 create function outbox_engine.give_up_reports(p_dispatches uuid[], p_unasked boolean, p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -7096,7 +7096,7 @@ as $$
     join outbox_engine.dispatches d on d.id = m.dispatch_id
     where m.dispatch_id = any (p_dispatches) and d.id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
       and o.status in ('sent', 'dispatched') and o.expires_at < p_now - interval '1 day'
-      and (p_unasked or d.answered_at > o.expires_at + interval '18 hours' or d.accepted_at < p_now - interval '14 days')
+      and (p_unasked or d.reconciled_at > o.expires_at + interval '18 hours' or d.accepted_at < p_now - interval '14 days')
     returning o.id
   )
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
@@ -7106,8 +7106,8 @@ $$;
 -- Called by the reconcile job. Answers which batches to ask for one by one, and the window of the
 -- finished-reports feed that covers the rest, with their ids (`feed` is null where nothing is missing);
 -- `more` says that others are due. What is answered here is not answered again for two minutes. Only
--- `outbox_finish_asks` counts it as asked: who comes to nothing loses no time.
-create function public.outbox_claim_asks(p_provider text, p_plan text, p_limit smallint) returns jsonb
+-- `outbox_finish_reconciliation` counts it as asked: who comes to nothing loses no time.
+create function public.outbox_claim_reconciliation(p_provider text, p_plan text, p_limit smallint) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -7117,12 +7117,12 @@ declare
   v_by_feed jsonb;
   v_since timestamptz;
 begin
-  perform outbox_engine.note_tick('reconcile', p_provider, p_plan, '');
+  perform outbox_engine.record_heartbeat('reconcile', p_provider, p_plan, '');
   select array_agg(id) into v_due
   from (
     select id from outbox_engine.dispatches
-    where provider = p_provider and plan = p_plan and ask_at <= v_now
-    order by ask_at
+    where provider = p_provider and plan = p_plan and reconcile_at <= v_now
+    order by reconcile_at
     limit p_limit
     for update skip locked
   ) due;
@@ -7144,16 +7144,16 @@ begin
   set_out as (
     update outbox_engine.dispatches d
     set
-      asked_at = v_now,
-      ask_at = case when m.rows_open > 0 then v_now + interval '2 minutes' end
+      reconcile_started_at = v_now,
+      reconcile_at = case when m.rows_open > 0 then v_now + interval '2 minutes' end
     from missing m
     where d.id = m.id
-    returning d.batch_id, d.accepted_at, d.asks, m.rows_open
+    returning d.batch_id, d.accepted_at, d.reconciliations, m.rows_open
   )
   select
-    coalesce(jsonb_agg(batch_id order by accepted_at, batch_id) filter (where rows_open >= 50 or asks > 0), '[]'),
-    jsonb_agg(batch_id) filter (where rows_open < 50 and asks = 0),
-    min(accepted_at) filter (where rows_open < 50 and asks = 0)
+    coalesce(jsonb_agg(batch_id order by accepted_at, batch_id) filter (where rows_open >= 50 or reconciliations > 0), '[]'),
+    jsonb_agg(batch_id) filter (where rows_open < 50 and reconciliations = 0),
+    min(accepted_at) filter (where rows_open < 50 and reconciliations = 0)
   into v_one_by_one, v_by_feed, v_since
   from set_out
   where rows_open > 0;
@@ -7169,24 +7169,24 @@ $$;
 -- Called by the reconcile job once the provider answered what these batches were asked for, or (not
 -- `p_answered`) answered other questions and not theirs. The next time is further off, unless somebody wanted
 -- them asked soon meanwhile.
-create function public.outbox_finish_asks(p_provider text, p_plan text, p_batch_ids text[], p_answered boolean) returns void
+create function public.outbox_finish_reconciliation(p_provider text, p_plan text, p_batch_ids text[], p_answered boolean) returns void
 language sql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
   update outbox_engine.dispatches d
   set
-    asks = least(d.asks + 1, 100), answered_at = case when p_answered then outbox_engine.now() else d.answered_at end,
-    ask_at = case when d.ask_at < d.asked_at + interval '2 minutes' then d.ask_at
-      else outbox_engine.now() + outbox_engine.ask_again_after(d.asks) end
-  where d.batch_id = any (p_batch_ids) and d.provider = p_provider and d.plan = p_plan and d.ask_at is not null
+    reconciliations = least(d.reconciliations + 1, 100), reconciled_at = case when p_answered then outbox_engine.now() else d.reconciled_at end,
+    reconcile_at = case when d.reconcile_at < d.reconcile_started_at + interval '2 minutes' then d.reconcile_at
+      else outbox_engine.now() + outbox_engine.reconcile_interval(d.reconciliations) end
+  where d.batch_id = any (p_batch_ids) and d.provider = p_provider and d.plan = p_plan and d.reconcile_at is not null
 $$;
 
 -- Called by the webhook app for summaries that name no recipients: the full report is asked for at the next
 -- tick.
-create function public.outbox_ask_soon(p_batch_ids text[]) returns void
+create function public.outbox_reconcile_soon(p_batch_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   update outbox_engine.dispatches
-  set ask_at = outbox_engine.now(), asks = greatest(asks, 1)
+  set reconcile_at = outbox_engine.now(), reconciliations = greatest(reconciliations, 1)
   where batch_id = any (p_batch_ids)
 $$;
 
@@ -7200,7 +7200,7 @@ declare
   v_now timestamptz := outbox_engine.now();
   v_read_until timestamptz;
 begin
-  perform outbox_engine.note_tick('inbound', p_provider, p_plan, '');
+  perform outbox_engine.record_heartbeat('inbound', p_provider, p_plan, '');
   insert into outbox_engine.feeds (provider, plan, feed, next_at) values (p_provider, p_plan, 'inbounds', v_now)
   on conflict do nothing;
   select read_until into v_read_until
@@ -7232,22 +7232,22 @@ $$;
 -- Called by the webhook app, now and then, when callbacks that carry a provider's signature headers were
 -- turned away: what they said is fetched instead. Anybody can send such a callback, so this brings forward
 -- only what was not asked for just now, some of it, and leaves the pace of asking as it was.
-create function public.outbox_note_rejected_callbacks(p_count integer) returns void
+create function public.outbox_record_rejected_callbacks(p_count integer) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
 begin
   update outbox_engine.dispatches
-  set ask_at = v_now, asks = greatest(asks - 1, 0)
+  set reconcile_at = v_now, reconciliations = greatest(reconciliations - 1, 0)
   where id = any (array(
     select d.id
     from outbox_engine.plans p
     cross join lateral (
       select x.id from outbox_engine.dispatches x
-      where x.provider = p.provider and x.plan = p.plan and x.ask_at > v_now
-        and x.accepted_at > v_now - interval '1 day' and coalesce(x.asked_at < v_now - interval '5 minutes', true)
-      order by x.ask_at
+      where x.provider = p.provider and x.plan = p.plan and x.reconcile_at > v_now
+        and x.accepted_at > v_now - interval '1 day' and coalesce(x.reconcile_started_at < v_now - interval '5 minutes', true)
+      order by x.reconcile_at
       limit 1000
       for update skip locked
     ) d
@@ -7259,20 +7259,20 @@ $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
-  public.outbox_claim_asks,
-  public.outbox_finish_asks,
-  public.outbox_ask_soon,
+  public.outbox_claim_reconciliation,
+  public.outbox_finish_reconciliation,
+  public.outbox_reconcile_soon,
   public.outbox_claim_inbound_window,
   public.outbox_finish_inbound_window,
-  public.outbox_note_rejected_callbacks
+  public.outbox_record_rejected_callbacks
 from public, anon, authenticated, service_role;
 grant execute on function
-  public.outbox_claim_asks,
-  public.outbox_finish_asks,
-  public.outbox_ask_soon,
+  public.outbox_claim_reconciliation,
+  public.outbox_finish_reconciliation,
+  public.outbox_reconcile_soon,
   public.outbox_claim_inbound_window,
   public.outbox_finish_inbound_window,
-  public.outbox_note_rejected_callbacks
+  public.outbox_record_rejected_callbacks
 to service_role;
 
 -- 90_operators/10_upkeep.sql
@@ -7297,7 +7297,7 @@ as $$
     where id = any (array(
       select id from public.outbox
       where queue is not null and expires_at <= p_now
-        and expires_at >= coalesce((select expiring_from from outbox_engine.floors), '-infinity')
+        and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
       order by expires_at
       limit p_most
       for update skip locked
@@ -7373,9 +7373,9 @@ begin
   select array_agg(distinct dispatch_id) into v_dispatches
   from (select dispatch_id from members union select dispatch_id from trail union select dispatch_id from messages) x
   where dispatch_id is not null;
-  delete from outbox_engine.doubles where outbox_id = any (v_ids);
+  delete from outbox_engine.duplicate_sends where outbox_id = any (v_ids);
   delete from outbox_engine.campaign_sends where outbox_id = any (v_ids);
-  delete from outbox_engine.replaced_messages where outbox_id = any (v_ids);
+  delete from outbox_engine.reassigned_occurrences where outbox_id = any (v_ids);
   delete from outbox_engine.dispatches d
   where d.id = any (v_dispatches) and not exists (select from outbox_engine.dispatch_members m where m.dispatch_id = d.id);
 
@@ -7393,23 +7393,23 @@ create function outbox_engine.give_up_everywhere(p_now timestamptz, p_most integ
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_settled constant boolean := exists (select from outbox_engine.ticks where job = 'upkeep' and since < p_now - interval '1 hour');
+  v_settled constant boolean := exists (select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
   v_silent uuid[];
 begin
-  perform outbox_engine.give_up_old_doubts(p.provider, p.plan, p_now) from outbox_engine.plans p;
+  perform outbox_engine.give_up_old_lookups(p.provider, p.plan, p_now) from outbox_engine.plans p;
   select array_agg(id) into v_silent
   from outbox_engine.plans p
   cross join lateral (
     select d.id, d.accepted_at from outbox_engine.dispatches d
-    where d.provider = p.provider and d.plan = p.plan and d.ask_at < p_now - interval '1 day'
-    order by d.ask_at
+    where d.provider = p.provider and d.plan = p.plan and d.reconcile_at < p_now - interval '1 day'
+    order by d.reconcile_at
     limit p_most
     for update skip locked
   ) late
   where v_settled or late.accepted_at < p_now - interval '14 days';
   if v_silent is not null then
     perform outbox_engine.give_up_reports(v_silent, true, p_now);
-    update outbox_engine.dispatches set ask_at = p_now where id = any (v_silent);
+    update outbox_engine.dispatches set reconcile_at = p_now where id = any (v_silent);
   end if;
 end
 $$;
@@ -7424,10 +7424,10 @@ declare
   v_expired integer;
   v_pruned integer;
 begin
-  perform outbox_engine.note_tick('upkeep', '', '', '');
+  perform outbox_engine.record_heartbeat('upkeep', '', '', '');
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
-  perform outbox_engine.sent_after_all(v_now);
+  perform outbox_engine.close_already_sent(v_now);
   perform outbox_engine.give_up_everywhere(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(
     v_now - make_interval(secs => p_retention_days * 86400),
@@ -7445,9 +7445,9 @@ begin
     where received_at < v_now - make_interval(secs => p_retention_days * 86400)
     order by id
     limit p_most));
-  delete from outbox_engine.help_answers where answered_at < v_now - interval '1 day';
-  delete from outbox_engine.ticks where at < v_now - interval '1 day';
-  delete from outbox_engine.alarms where told_at < v_now - interval '30 days';
+  delete from outbox_engine.help_answers where reconciled_at < v_now - interval '1 day';
+  delete from outbox_engine.heartbeats where at < v_now - interval '1 day';
+  delete from outbox_engine.alarms where acknowledged_at < v_now - interval '30 days';
   delete from outbox_engine.campaign_imports where id = any (array(
     select id from outbox_engine.campaign_imports where started_at < v_now - interval '1 day' limit 1));
   return jsonb_build_object('expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
@@ -7542,7 +7542,7 @@ begin
   with judged as materialized (
     select a.id, o.status, o.attempts, o.error, d.batch_id is not null as accepted,
       outbox_engine.retry_problem(
-        o, coalesce(d.state in ('claimed', 'parked', 'doubtful'), false), p_force, p_expires_in_seconds is not null, v_now
+        o, coalesce(d.state in ('claimed', 'awaiting_half', 'ambiguous'), false), p_force, p_expires_in_seconds is not null, v_now
       ) as problem
     from (select distinct unnest(p_ids) as id) a
     left join public.outbox o on o.id = a.id
@@ -7644,7 +7644,7 @@ $$;
 
 -- The plans a command is about: those known by that name, paused ones among them; all known ones where none
 -- is named; and one nobody worked for yet where the provider is named too.
-create function outbox_engine.plans_meant(p_provider text, p_plan text) returns table (provider text, plan text)
+create function outbox_engine.matching_plans(p_provider text, p_plan text) returns table (provider text, plan text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select p.provider, p.plan
@@ -7698,7 +7698,7 @@ begin
   with paused as (
     insert into outbox_engine.plan_pauses as p (provider, plan, kind, reason, since, until)
     select m.provider, m.plan, 'operator', left(coalesce(p_reason, 'an operator paused it'), 500), v_now, v_until
-    from outbox_engine.plans_meant(p_provider, p_plan) m
+    from outbox_engine.matching_plans(p_provider, p_plan) m
     on conflict (provider, plan, kind, credential) do update
     set
       reason = excluded.reason,
@@ -7726,7 +7726,7 @@ declare
 begin
   with ended as (
     delete from outbox_engine.plan_pauses p
-    using outbox_engine.plans_meant(p_provider, p_plan) m
+    using outbox_engine.matching_plans(p_provider, p_plan) m
     where p.provider = m.provider and p.plan = m.plan and p.kind = 'operator'
     returning p.provider, p.plan, p.kind, p.reason, p.since, p.until
   )
@@ -7739,10 +7739,10 @@ begin
   if p_force then
     update outbox_engine.plan_pauses p
     set until = v_now
-    from outbox_engine.plans_meant(p_provider, p_plan) m
+    from outbox_engine.matching_plans(p_provider, p_plan) m
     where p.provider = m.provider and p.plan = m.plan and p.until > v_now;
-    perform outbox_engine.end_wait_of_probes(m.provider, m.plan, null, v_now)
-    from outbox_engine.plans_meant(p_provider, p_plan) m;
+    perform outbox_engine.release_waiting_probes(m.provider, m.plan, null, v_now)
+    from outbox_engine.matching_plans(p_provider, p_plan) m;
   end if;
 
   perform pg_notify('outbox', '');
@@ -7850,17 +7850,17 @@ as $$
     'ambiguous', (
       select jsonb_build_object('requests', count(*), 'messages', coalesce(sum(recipients), 0), 'oldest_at', min(claimed_at))
       from outbox_engine.dispatches
-      where look_at is not null and state = 'doubtful'
+      where lookup_at is not null and state = 'ambiguous'
     ),
-    'watched', (select count(*) from outbox_engine.dispatches where look_at is not null and state = 'returned'),
-    'doubles', (
+    'watched', (select count(*) from outbox_engine.dispatches where lookup_at is not null and state = 'not_found'),
+    'duplicate_sends', (
       select jsonb_build_object('confirmed', count(*) filter (where confirmed_at is not null), 'suspected',
         count(*) filter (where confirmed_at is null), 'latest_at', max(found_at))
-      from outbox_engine.doubles
+      from outbox_engine.duplicate_sends
     ),
     'batches_without_all_reports', (
       -- Those that were asked about and lacked some still. Before that nobody looks whether all are there.
-      select count(*) from (select from outbox_engine.dispatches where ask_at is not null and asks > 0 limit 100000) x
+      select count(*) from (select from outbox_engine.dispatches where reconcile_at is not null and reconciliations > 0 limit 100000) x
     ),
     'unmatched_reports', (select count(*) from (select from outbox_engine.waiting_reports limit 100000) x),
     'kept_callbacks', (select count(*) from (select from outbox_engine.kept_callbacks limit 100000) x)
@@ -7876,7 +7876,7 @@ as $$
       select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.plan), '[]')
       from (
         select job, plan, max(at) as at, greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
-        from outbox_engine.ticks
+        from outbox_engine.heartbeats
         group by job, plan
       ) t
     ),
@@ -7884,16 +7884,16 @@ as $$
       select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker), '[]')
       from (
         select worker, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
-        from outbox_engine.ticks
+        from outbox_engine.heartbeats
         where worker <> '' and at > p_now - interval '10 minutes'
         order by at desc
         limit 100
       ) w
     ),
-    'alarms_waiting', (select count(*) from (select from outbox_engine.alarms where told_at is null limit 100000) x),
+    'alarms_waiting', (select count(*) from (select from outbox_engine.alarms where acknowledged_at is null limit 100000) x),
     'alarms', (
       select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]')
-      from (select id, at, kind, detail, told_at from outbox_engine.alarms order by id desc limit 10) a
+      from (select id, at, kind, detail, acknowledged_at from outbox_engine.alarms order by id desc limit 10) a
     )
   )
 $$;
@@ -8053,7 +8053,7 @@ as $$
     union
     select dispatch_id from public.outbox_events where outbox_id = p_outbox_id
     union
-    select dispatch_id from outbox_engine.doubles where outbox_id = p_outbox_id
+    select dispatch_id from outbox_engine.duplicate_sends where outbox_id = p_outbox_id
   )
   order by d.lease_token
 $$;
@@ -8070,13 +8070,13 @@ as $$
     case when d.parent_id is not null then format('part of %s, refused with: %s', d.parent_id, coalesce(d.split_error, 'no callback URL')) end)
   from outbox_engine.dispatches_of(p_outbox_id) d
   union all
-  select d.doubtful_at, 'doubtful', null, d.id, concat_ws(': ', d.doubt, 'the provider''s list will tell whether it took the request')
+  select d.ambiguous_at, 'ambiguous', null, d.id, concat_ws(': ', d.ambiguous_error, 'the provider''s list will tell whether it took the request')
   from outbox_engine.dispatches_of(p_outbox_id) d
-  where d.doubtful_at is not null
+  where d.ambiguous_at is not null
   union all
-  select d.missed_at, 'not_found', null, d.id, format('%s looks in the provider''s list so far', d.misses)
+  select d.first_missed_at, 'not_found', null, d.id, format('%s lookups in the provider''s list so far', d.lookup_misses)
   from outbox_engine.dispatches_of(p_outbox_id) d
-  where d.missed_at is not null
+  where d.first_missed_at is not null
   union all
   select d.closed_at, 'closed', d.batch_id, d.id, concat_ws(': ', d.state, 'HTTP ' || d.http_status, d.error)
   from outbox_engine.dispatches_of(p_outbox_id) d
@@ -8133,13 +8133,13 @@ begin
       select coalesce(jsonb_agg(jsonb_build_object(
         'id', d.id, 'state', d.state, 'provider', d.provider, 'plan', d.plan, 'worker', d.worker, 'recipients', d.recipients,
         'lease_token', d.lease_token, 'lease_until', d.lease_until, 'claimed_at', d.claimed_at, 'accepted_at', d.accepted_at,
-        'closed_at', d.closed_at, 'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error, 'misses', d.misses,
-        'look_at', d.look_at, 'ask_at', d.ask_at, 'asks', d.asks, 'parent_id', d.parent_id
+        'closed_at', d.closed_at, 'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error, 'lookup_misses', d.lookup_misses,
+        'lookup_at', d.lookup_at, 'reconcile_at', d.reconcile_at, 'reconciliations', d.reconciliations, 'parent_id', d.parent_id
       ) order by d.lease_token), '[]')
       from outbox_engine.dispatches_of(p_id) d
     ),
-    'doubles', (
-      select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]') from outbox_engine.doubles x where x.outbox_id = p_id
+    'duplicate_sends', (
+      select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]') from outbox_engine.duplicate_sends x where x.outbox_id = p_id
     ),
     'suppressed', (select s.reason from public.outbox_suppressions s where s.recipient = o.recipient)
   );

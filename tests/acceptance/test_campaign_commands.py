@@ -273,7 +273,7 @@ def test_preview_warns_where_other_countries_are_allowed_here(
 ) -> None:
     for place, countries in enumerate(told):
         db.execute(
-            "select outbox_engine.note_tick('dispatch', 'sinch', 'plan', %s, string_to_array(%s, ','))",
+            "select outbox_engine.record_heartbeat('dispatch', 'sinch', 'plan', %s, string_to_array(%s, ','))",
             [f"worker {place}", countries],
         )
     ran = outbox("preview", "c", "--json", ALLOWED_COUNTRIES=own)

@@ -29,7 +29,8 @@ _COUNTS: Final = (
 )
 # What reports were lost is asked for again at once rather than in half an hour, and what failed for a while goes out again.
 _HASTEN: Final = (
-    "update outbox_engine.dispatches set ask_at = outbox_engine.now() where ask_at > outbox_engine.now() + interval '3 seconds'"
+    "update outbox_engine.dispatches set reconcile_at = outbox_engine.now()"
+    " where reconcile_at > outbox_engine.now() + interval '3 seconds'"
 )
 _RETRY_NOW: Final = "update public.outbox set due_at = outbox_engine.now() where queue = 'w'"
 

@@ -116,7 +116,7 @@ def judge(
 _STATUSES = "select status, count(*) from public.outbox group by 1 order by 1"
 _LOOKED_UP = (
     "select 'found', count(distinct dispatch_id) from public.outbox_events where event = 'accepted' and source <> 'engine'"
-    " union all select 'resent', count(*) from outbox_engine.dispatches where state = 'returned'"
+    " union all select 'resent', count(*) from outbox_engine.dispatches where state = 'not_found'"
 )
 _KEPT = (
     "select report->>'batch_id', report->>'recipient', report->>'status', report->>'code', report->>'at'"
@@ -175,8 +175,9 @@ def _story(message: Message, tally: Tally | None, simulator: Control, db: Databa
     )
     dispatches = _certain(
         db,
-        "select d.id, d.state, d.worker, d.claimed_at, d.lease_until, d.accepted_at, d.closed_at, d.batch_id, d.misses,"
-        " d.missed_at, d.error from outbox_engine.dispatches d join outbox_engine.dispatch_members m on m.dispatch_id = d.id"
+        "select d.id, d.state, d.worker, d.claimed_at, d.lease_until, d.accepted_at, d.closed_at, d.batch_id,"
+        " d.lookup_misses, d.first_missed_at, d.error"
+        " from outbox_engine.dispatches d join outbox_engine.dispatch_members m on m.dispatch_id = d.id"
         " where m.outbox_id = any(%s) order by d.claimed_at",
         ids,
     )

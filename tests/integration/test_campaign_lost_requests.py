@@ -39,7 +39,7 @@ async def test_what_waits_for_the_same_time_is_withdrawn(db: Connection, rig: Ri
     assert rows(db) == [("delivered",), ("cancelled",)]
     clocks.move("91 days")
     db.execute("select public.outbox_upkeep(90, null, 1000)")
-    assert rows(db) == db.execute("select * from outbox_engine.replaced_messages").fetchall() == []
+    assert rows(db) == db.execute("select * from outbox_engine.reassigned_occurrences").fetchall() == []
 
 
 async def test_what_is_in_a_request_for_the_same_time_is_a_double_once_it_is_accepted(
@@ -54,8 +54,8 @@ async def test_what_is_in_a_request_for_the_same_time_is_a_double_once_it_is_acc
 
     assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("sent", "B2")]
     assert doubles(db, confirmed=True) == [(2, "B1")]
-    assert alarms(db) == [("message.double", [2])]
-    assert trail(db, 2)[-2:] == ["accepted", "double"]
+    assert alarms(db) == [("message.duplicate_send", [2])]
+    assert trail(db, 2)[-2:] == ["accepted", "duplicate_send"]
 
 
 @pytest.mark.parametrize("how", ["given back", "refused"])
@@ -91,10 +91,10 @@ async def test_what_already_went_out_for_the_same_time_is_a_double(db: Connectio
 
     assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("sent", "B2")]
     assert doubles(db, confirmed=True) == [(2, "B1")]
-    assert alarms(db) == [("message.double", [2])]
+    assert alarms(db) == [("message.duplicate_send", [2])]
     assert occurrences(db) == [(2, False)]
     look(db, lost, ["B1"])
-    assert alarms(db) == [("message.double", [2])]
+    assert alarms(db) == [("message.duplicate_send", [2])]
 
 
 async def test_a_time_whose_message_turns_up_is_not_given_to_another(db: Connection, rig: Rig, clocks: Clocks) -> None:
@@ -182,12 +182,12 @@ def occurrences(db: Connection) -> list[tuple[Any, ...]]:
 
 def doubles(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]:
     return db.execute(
-        "select outbox_id, batch_id from outbox_engine.doubles where confirmed_at is not null or not %s order by 1, 2",
+        "select outbox_id, batch_id from outbox_engine.duplicate_sends where confirmed_at is not null or not %s order by 1, 2",
         [confirmed],
     ).fetchall()
 
 
 def alarms(db: Connection) -> list[tuple[Any, ...]]:
     return db.execute(
-        "select kind, detail -> 'outbox_ids' from outbox_engine.alarms where kind = 'message.double' order by id"
+        "select kind, detail -> 'outbox_ids' from outbox_engine.alarms where kind = 'message.duplicate_send' order by id"
     ).fetchall()

@@ -86,9 +86,9 @@ def test_offsets_move_days_on_the_wall_clock_and_hours_in_real_time(
     db: Connection, zone: str, event: datetime, offsets: list[tuple[int, int]]
 ) -> None:
     answered = db.execute(
-        "select t from outbox_engine.times_of(row(null, null, null, null, 'reminder', null, null, null, %s::interval[], null,"
-        " null, null, null, null, null, null, null, null, null, null, 0, 0, null, null, null, null)::public.outbox_campaigns,"
-        " %s, %s, '-infinity', 'infinity', 100) with ordinality x (t, n) order by n",
+        "select t from outbox_engine.campaign_times(row(null, null, null, null, 'reminder', null, null, null,"
+        " %s::interval[], null, null, null, null, null, null, null, null, null, null, null, 0, 0, null, null, null, null)"
+        "::public.outbox_campaigns, %s, %s, '-infinity', 'infinity', 100) with ordinality x (t, n) order by n",
         [[f"{days} days {hours} hours" for days, hours in offsets], event, zone],
     ).fetchall()
 
@@ -121,8 +121,8 @@ def test_the_expansion_sees_the_times_a_reminder_has_and_the_next_one(
     until = since + timedelta(minutes=minutes)
     row = db.execute(
         "select array(select t from unnest(d.times) t order by t), d.handled_until, d.next_at,"
-        " array(select t from outbox_engine.times_of(c, %(event)s, %(zone)s, %(since)s, %(until)s, 300) t order by t),"
-        " (select min(t) from outbox_engine.times_of(c, %(event)s, %(zone)s, %(until)s, 'infinity', 1) t)"
+        " array(select t from outbox_engine.campaign_times(c, %(event)s, %(zone)s, %(since)s, %(until)s, 300) t order by t),"
+        " (select min(t) from outbox_engine.campaign_times(c, %(event)s, %(zone)s, %(until)s, 'infinity', 1) t)"
         " from jsonb_populate_record(null::public.outbox_campaigns, jsonb_build_object("
         " 'schedule', 'reminder', 'offsets', %(offsets)s::text[])) c,"
         " outbox_engine.due_times(c, %(event)s, %(zone)s, %(since)s, %(until)s) d",
@@ -148,7 +148,7 @@ def test_a_message_goes_out_in_the_first_opening_and_never_outside_one(
     if opens == closes:
         return
     row = db.execute(
-        "select opens_at, closes_at from outbox_engine.opening(%s, %s, %s, %s::smallint[], %s)",
+        "select opens_at, closes_at from outbox_engine.window_opening(%s, %s, %s, %s::smallint[], %s)",
         [at, opens, closes, sorted(weekdays), zone],
     ).fetchone()
 

@@ -210,18 +210,21 @@ def complaints(db: Connection, provider: Provider) -> Iterator[str]:
         if len(by) > 1 and row not in told:
             yield f"{row} was sent twice and nobody says so: {by}"
     for dispatch, state in db.execute(
-        "select id, state from outbox_engine.dispatches where state in ('claimed', 'parked', 'doubtful')"
+        "select id, state from outbox_engine.dispatches where state in ('claimed', 'awaiting_half', 'ambiguous')"
     ):
         yield f"dispatch {dispatch} is {state} still"
-    for (row,) in db.execute("select outbox_id from outbox_engine.doubles where confirmed_at is null"):
+    for (row,) in db.execute("select outbox_id from outbox_engine.duplicate_sends where confirmed_at is null"):
         yield f"whether {row} was sent twice stays open"
 
 
 def told_as_doubles(db: Connection) -> set[Any]:
     """On record, in the trail and with an alarm."""
     said = (
-        "select outbox_id from outbox_engine.doubles where confirmed_at is not null",
-        "select outbox_id from public.outbox_events where event = 'double'",
-        "select jsonb_array_elements(detail -> 'outbox_ids')::bigint from outbox_engine.alarms where kind = 'message.double'",
+        "select outbox_id from outbox_engine.duplicate_sends where confirmed_at is not null",
+        "select outbox_id from public.outbox_events where event = 'duplicate_send'",
+        """
+        select jsonb_array_elements(detail -> 'outbox_ids')::bigint
+        from outbox_engine.alarms where kind = 'message.duplicate_send'
+        """,
     )
     return set[Any].intersection(*({row for (row,) in db.execute(question.encode())} for question in said))

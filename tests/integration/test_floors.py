@@ -43,7 +43,9 @@ def look_around(db: Connection) -> None:
 
 
 def floor(db: Connection, name: str, priority: int = 100) -> object:
-    return one(db, f"select {name}[array_position(priorities, %s::smallint)] from outbox_engine.known_floors()", priority)
+    return one(
+        db, f"select {name}[array_position(priorities, %s::smallint)] from outbox_engine.current_queue_bounds()", priority
+    )
 
 
 def one(db: Connection, question: str, *values: object) -> object:
@@ -93,7 +95,7 @@ def test_floors_rise_with_what_is_claimed_and_stop_at_what_is_left(db: Connectio
     [first] = insert(db, send_at=one(db, "select outbox_engine.now() + interval '1 hour'"))
     look_around(db)
 
-    assert floor(db, "ready_from") == floor(db, "waiting_from") == one(db, "select safe_at from outbox_engine.floors")
+    assert floor(db, "ready_from") == floor(db, "waiting_from") == one(db, "select safe_at from outbox_engine.queue_bounds")
 
     later(db, "2 hours")
     look_around_urgently(db)
@@ -127,16 +129,16 @@ def test_what_is_committed_late_is_found(db: Connection, other: Connection) -> N
 def test_a_writer_that_goes_on_holds_the_floors_no_longer_than_it_lives(db: Connection, other: Connection) -> None:
     insert(other)
     look_around(db)
-    held = one(db, "select safe_at::text from outbox_engine.floors")
+    held = one(db, "select safe_at::text from outbox_engine.queue_bounds")
     later(db, "10 minutes")
     look_around(db)
-    assert one(db, "select safe_at::text from outbox_engine.floors") == held
+    assert one(db, "select safe_at::text from outbox_engine.queue_bounds") == held
 
     other.rollback()
     look_around(db)
     look_around(db)
 
-    assert one(db, "select safe_at > %s::timestamptz + interval '9 minutes' from outbox_engine.floors", held)
+    assert one(db, "select safe_at > %s::timestamptz + interval '9 minutes' from outbox_engine.queue_bounds", held)
 
 
 def test_what_another_process_is_just_waking_is_found_by_whoever_comes_next(db: Connection, other: Connection) -> None:
@@ -145,7 +147,7 @@ def test_what_another_process_is_just_waking_is_found_by_whoever_comes_next(db: 
     look(db)
     look(db)
 
-    other.execute("select outbox_engine.wake_due(outbox_engine.known_floors(), outbox_engine.now(), 5000)")
+    other.execute("select outbox_engine.wake_due(outbox_engine.current_queue_bounds(), outbox_engine.now(), 5000)")
     look(db)
     other.commit()
 
@@ -153,7 +155,7 @@ def test_what_another_process_is_just_waking_is_found_by_whoever_comes_next(db: 
 
 
 def look(connection: Connection) -> None:
-    connection.execute("select outbox_engine.raise_floors(1000)")
+    connection.execute("select outbox_engine.advance_queue_bounds(1000)")
 
 
 def test_claims_of_two_plans_raise_the_floors_side_by_side(db: Connection, other: Connection) -> None:

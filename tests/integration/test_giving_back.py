@@ -65,8 +65,8 @@ async def test_a_row_refused_at_last_was_sent_after_all_when_an_earlier_attempt_
 
     assert column(db, "status", row) == "sent"
     assert column(db, "batch_id", row) == next(rig.simulator.accepted()).batch_id
-    assert trail(db, row) == ["returned", "refused", "accepted"]
-    assert db.execute("select count(*) from outbox_engine.doubles").fetchone() == (0,)
+    assert trail(db, row) == ["not_found", "refused", "accepted"]
+    assert db.execute("select count(*) from outbox_engine.duplicate_sends").fetchone() == (0,)
 
 
 async def test_a_refused_half_goes_back_when_the_other_half_was_never_tried(rig: Rig, db: Connection) -> None:
@@ -80,7 +80,7 @@ async def test_a_refused_half_goes_back_when_the_other_half_was_never_tried(rig:
         halves[1:],
     )
 
-    assert dispatches(db, "parked") == []
+    assert dispatches(db, "awaiting_half") == []
     assert statuses(db) == {"pending": 2}
     assert db.execute("select count(*) from public.outbox where queue = 'r'").fetchone() == (2,)
 
@@ -97,7 +97,7 @@ async def test_a_refused_half_goes_back_when_the_other_half_was_refused_for_what
     refuse(db, halves[0], "shared" if judged == 0 else why)
     refuse(db, halves[1], "shared" if judged == 1 else why)
 
-    assert dispatches(db, "parked") == []
+    assert dispatches(db, "awaiting_half") == []
     assert statuses(db) == {"pending": 2}
     assert db.execute("select sum(attempts) from public.outbox").fetchone() == (0,)
 
@@ -122,7 +122,7 @@ async def test_a_half_that_could_not_be_sent_again_without_a_callback_was_never_
     (again,) = refuse(db, halves[1], "no_callback")
     refuse(db, again, "throttled")
 
-    assert dispatches(db, "parked") == []
+    assert dispatches(db, "awaiting_half") == []
     assert statuses(db) == {"pending": 2}
 
 
@@ -146,9 +146,9 @@ async def test_a_refused_half_ends_when_the_other_half_can_never_be_found_again(
     doubt(db, halves[1])
 
     later(db, "14 days")
-    db.execute("select public.outbox_claim_looks('sinch', 'p', 'h', 30, 10::smallint)")
+    db.execute("select public.outbox_claim_lookups('sinch', 'p', 'h', 30, 10::smallint)")
 
-    assert dispatches(db, "parked") == []
+    assert dispatches(db, "awaiting_half") == []
     assert sorted(column(db, "status", row) for row in rows) == ["expired", "unknown"]
 
 
@@ -164,7 +164,7 @@ async def test_a_refused_half_is_decided_when_a_report_proves_that_the_other_hal
     report = Report("B1", column(db, "recipient", arrived), "dispatched", 401, None, str(halves[1]), "{}")
     await gateway.record_reports([report], source="webhook")
 
-    assert dispatches(db, "parked") == []
+    assert dispatches(db, "awaiting_half") == []
     assert (column(db, "status", refused), column(db, "status", arrived)) == ("failed", "dispatched")
 
 
@@ -193,7 +193,7 @@ def refuse(db: Connection, dispatch: object, why: str = "shared") -> list[object
 
 def doubt(db: Connection, dispatch: object) -> None:
     db.execute(
-        "select public.outbox_doubt(array[id], array[lease_token::text], array['no answer'], 1)"
+        "select public.outbox_mark_ambiguous(array[id], array[lease_token::text], array['no answer'], 1)"
         " from outbox_engine.dispatches where id = %s",
         (dispatch,),
     )

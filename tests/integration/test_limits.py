@@ -138,9 +138,9 @@ def test_polling_gets_a_fifth_of_the_requests_and_looks_what_is_left(db: Connect
     stand_still(db)
 
     assert [draw(db, "poll", 7), draw(db, "poll", 7)] == [7, 3]
-    assert [draw(db, "look", 30), draw(db, "look", 30)] == [30, 10]
+    assert [draw(db, "lookup", 30), draw(db, "lookup", 30)] == [30, 10]
     later(db, "59 seconds")
-    assert [draw(db, "poll", 1), draw(db, "look", 1)] == [0, 0]
+    assert [draw(db, "poll", 1), draw(db, "lookup", 1)] == [0, 0]
     later(db, "3 seconds")
     assert draw(db, "poll", 50) == 10
 

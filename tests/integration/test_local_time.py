@@ -108,7 +108,7 @@ def test_days_move_on_the_wall_clock_and_minutes_in_real_time(
     start = at.replace(microsecond=0, tzinfo=UTC)
     moved = one(
         db,
-        "select outbox_engine.moved_by(%s, make_interval(days => %s, mins => %s), %s)",
+        "select outbox_engine.add_offset(%s, make_interval(days => %s, mins => %s), %s)",
         [start, days, minutes, zone],
     )
 
@@ -133,7 +133,7 @@ def test_a_day_before_is_the_same_wall_time_on_both_days_of_a_clock_change(db: C
     }
     for (at, offset), expected in cases.items():
         moved = one(
-            db, "select outbox_engine.moved_by(%s, %s::interval, 'Europe/Berlin')", [datetime.fromisoformat(at), offset]
+            db, "select outbox_engine.add_offset(%s, %s::interval, 'Europe/Berlin')", [datetime.fromisoformat(at), offset]
         )
         assert moved == datetime.fromisoformat(expected), (at, offset)
 
@@ -167,7 +167,7 @@ def test_a_window_opens_when_its_definition_says(
     begins = None if start is None else clock_time(start)
     ends = None if start is None else clock_time((start + length) % 1440)
     row = db.execute(
-        "select opens_at, nullif(closes_at, 'infinity') from outbox_engine.opening(%s, %s, %s, %s::smallint[], %s)",
+        "select opens_at, nullif(closes_at, 'infinity') from outbox_engine.window_opening(%s, %s, %s, %s::smallint[], %s)",
         [now, begins, ends, None if days is None else sorted(days), zone],
     ).fetchone()
 
@@ -205,7 +205,7 @@ def test_near_and_far_from_changes_of_any_zone_a_window_opens_when_its_definitio
     for zone, moment in data.draw(st.lists(zones_and_moments(shared_zones(db)), min_size=5, max_size=20)):
         now = moment.replace(tzinfo=UTC)
         row = db.execute(
-            "select opens_at, nullif(closes_at, 'infinity') from outbox_engine.opening(%s, %s, %s, %s::smallint[], %s)",
+            "select opens_at, nullif(closes_at, 'infinity') from outbox_engine.window_opening(%s, %s, %s, %s::smallint[], %s)",
             [now, begins, ends, None if days is None else sorted(days), zone],
         ).fetchone()
 
@@ -215,7 +215,7 @@ def test_near_and_far_from_changes_of_any_zone_a_window_opens_when_its_definitio
 def test_a_window_holds_its_ends_across_midnight_and_clock_changes(db: Connection) -> None:
     def ask(at: str, begins: str | None, ends: str | None, days: list[int] | None = None) -> tuple[Any, ...]:
         row = db.execute(
-            "select opens_at, closes_at from outbox_engine.opening(%s, %s, %s, %s::smallint[], 'Europe/Berlin')",
+            "select opens_at, closes_at from outbox_engine.window_opening(%s, %s, %s, %s::smallint[], 'Europe/Berlin')",
             [datetime.fromisoformat(at), begins, ends, days],
         ).fetchone()
         assert row is not None

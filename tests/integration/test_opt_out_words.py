@@ -16,7 +16,7 @@ def noon(clocks: Clocks) -> None:
 
 
 def bare(db: Connection, text: str) -> Any:
-    row = db.execute("select outbox_engine.bare_word(%s)", [text]).fetchone()
+    row = db.execute("select outbox_engine.normalized_word(%s)", [text]).fetchone()
     assert row is not None
     return row[0]
 

@@ -167,7 +167,7 @@ async def test_it_knows_the_allowed_countries_as_soon_as_a_scheduler_runs(db: Co
 
 @pytest.mark.usefixtures("german")
 async def test_a_plan_nobody_works_for_any_more_allows_nothing(db: Connection, make_rig: MakeRig, clocks: Clocks) -> None:
-    db.execute("select outbox_engine.note_tick('dispatch', 'sinch', 'given-up', 'somebody', null)")
+    db.execute("select outbox_engine.record_heartbeat('dispatch', 'sinch', 'given-up', 'somebody', null)")
     clocks.move("25 hours")
     rig: Rig = await make_rig(allowed_countries="US")
     await rig.tick("dispatch")

@@ -63,7 +63,7 @@ def test_a_row_that_came_back_is_not_sent_again_once_an_earlier_attempt_turned_u
 
     assert claim_all(db) == []
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", "B1")
-    assert db.execute("select count(*) from outbox_engine.doubles").fetchone() == (0,)
+    assert db.execute("select count(*) from outbox_engine.duplicate_sends").fetchone() == (0,)
 
 
 def test_a_row_that_was_refused_at_last_is_known_by_the_earlier_attempt_that_turned_up(db: Connection) -> None:
@@ -106,8 +106,8 @@ def test_a_look_that_finds_part_of_a_batch_takes_no_row_that_a_report_already_pr
     assert db.execute("select count(*) from outbox_engine.dispatch_members").fetchone() == (2,)
     later(db, "10 days")
     for _ in range(2):
-        db.execute("select public.outbox_claim_asks('sinch', 'p', 100::smallint)")
-        db.execute("select public.outbox_finish_asks('sinch', 'p', array['B1'], true)")
+        db.execute("select public.outbox_claim_reconciliation('sinch', 'p', 100::smallint)")
+        db.execute("select public.outbox_finish_reconciliation('sinch', 'p', array['B1'], true)")
         later(db, "10 minutes")
     assert statuses(db) == {"unknown": 2}
 
@@ -138,8 +138,10 @@ def test_a_lost_request_that_turns_up_after_an_operator_sent_its_message_again_i
 
     accept(db, lost, "B1")
 
-    assert db.execute("select batch_id, confirmed_at is not null from outbox_engine.doubles").fetchall() == [("B1", True)]
-    assert "double" in trail(db, row)
+    assert db.execute("select batch_id, confirmed_at is not null from outbox_engine.duplicate_sends").fetchall() == [
+        ("B1", True)
+    ]
+    assert "duplicate_send" in trail(db, row)
 
 
 def test_a_row_that_had_ended_learns_of_the_batch_of_its_last_attempt_also_where_it_had_an_earlier_one(db: Connection) -> None:

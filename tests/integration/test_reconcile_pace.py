@@ -13,7 +13,7 @@ from tests.stack import Connection
 
 ACCEPTED = """
     insert into outbox_engine.dispatches (id, claim_id, worker, provider, plan, host, credential, expires_at, recipients,
-      state, lease_token, lease_until, deadline, claimed_at, accepted_at, closed_at, batch_id, ask_at, asks)
+      state, lease_token, lease_until, deadline, claimed_at, accepted_at, closed_at, batch_id, reconcile_at, reconciliations)
     select gen_random_uuid(), gen_random_uuid(), 'w', 'sinch', p.plan, p.host, 'c', outbox_engine.now() + interval '1 day', 1,
       'accepted', 1, outbox_engine.now(), '10 seconds', outbox_engine.now(), outbox_engine.now(), outbox_engine.now(),
       'B' || n, outbox_engine.now(), %s
@@ -25,12 +25,13 @@ ACCEPTED = """
 def asked(db: Connection) -> Sequence[object]:
     """How often the dispatches with open rows were asked for, and how many minutes from now they are again."""
     return db.execute(
-        "select asks, round(extract(epoch from ask_at - outbox_engine.now()) / 60)::integer from outbox_engine.dispatches"
-        " where ask_at is not null group by 1, 2 order by 1, 2"
+        "select reconciliations, round(extract(epoch from reconcile_at - outbox_engine.now()) / 60)::integer"
+        " from outbox_engine.dispatches"
+        " where reconcile_at is not null group by 1, 2 order by 1, 2"
     ).fetchall()
 
 
-async def sent(make_rig: MakeRig, db: Connection, rows: int, *, asks: int = 0, is_stuck: bool = False) -> Rig:
+async def sent(make_rig: MakeRig, db: Connection, rows: int, *, reconciliations: int = 0, is_stuck: bool = False) -> Rig:
     """Each row in a request of its own, accepted ten minutes ago, no report as yet; of what is stuck none will come."""
     rig: Rig = await make_rig(reconcile_after_seconds=60)
     if is_stuck:
@@ -40,7 +41,7 @@ async def sent(make_rig: MakeRig, db: Connection, rows: int, *, asks: int = 0, i
         insert(db, 1, body=f"text {row} ${{}}", first=row)
     await rig.tick("dispatch")
     assert statuses(db) == {"sent": rows}
-    db.execute("update outbox_engine.dispatches set asks = %s", [asks])
+    db.execute("update outbox_engine.dispatches set reconciliations = %s", [reconciliations])
     later(db, "10 minutes")
     return rig
 
@@ -58,7 +59,7 @@ async def test_a_thousand_dispatches_whose_reports_all_came_are_worked_off_in_on
 
 
 async def test_an_ask_that_was_not_answered_is_made_again_soon(make_rig: MakeRig, db: Connection) -> None:
-    rig = await sent(make_rig, db, 5, asks=3)
+    rig = await sent(make_rig, db, 5, reconciliations=3)
     rig.simulator.add(faults.unavailable_page(times=None, on="any"))
 
     await rig.tick("reconcile")
@@ -73,7 +74,7 @@ async def test_an_ask_that_was_not_answered_is_made_again_soon(make_rig: MakeRig
 async def test_what_the_share_for_polling_did_not_reach_is_asked_for_as_soon_as_it_does(
     make_rig: MakeRig, db: Connection
 ) -> None:
-    rig = await sent(make_rig, db, 5, asks=1)
+    rig = await sent(make_rig, db, 5, reconciliations=1)
     db.execute("update outbox_engine.plans set requests_per_minute = 15")
 
     await rig.tick("reconcile")
@@ -86,13 +87,13 @@ async def test_callbacks_turned_away_bring_asking_forward_once_and_do_not_slow_i
     make_rig: MakeRig, db: Connection
 ) -> None:
     """Anybody can send them."""
-    rig = await sent(make_rig, db, 3, asks=2)
+    rig = await sent(make_rig, db, 3, reconciliations=2)
     await rig.tick("reconcile")
     assert asked(db) == [(3, 30)]
     later(db, "6 minutes")
 
     for _ in range(5):
-        db.execute("select public.outbox_note_rejected_callbacks(1)")
+        db.execute("select public.outbox_record_rejected_callbacks(1)")
         await rig.tick("reconcile")
         later(db, "30 seconds")
 
@@ -116,13 +117,15 @@ async def test_a_feed_too_long_for_the_share_for_polling_is_not_begun_for_ever(m
 
 async def test_what_is_wanted_soon_while_it_is_asked_for_is_asked_for_again_soon(make_rig: MakeRig, db: Connection) -> None:
     """A summary report came in between that names no recipients."""
-    rig = await sent(make_rig, db, 1, asks=1)
-    (answer,) = db.execute("select public.outbox_claim_asks('sinch', plan, 10::smallint) -> 'batches' from outbox_engine.plans")
+    rig = await sent(make_rig, db, 1, reconciliations=1)
+    (answer,) = db.execute(
+        "select public.outbox_claim_reconciliation('sinch', plan, 10::smallint) -> 'batches' from outbox_engine.plans"
+    )
     (batches,) = answer
     later(db, "1 second")
-    db.execute("select public.outbox_ask_soon(%s)", [batches])
+    db.execute("select public.outbox_reconcile_soon(%s)", [batches])
 
-    db.execute("select public.outbox_finish_asks('sinch', plan, %s, true) from outbox_engine.plans", [batches])
+    db.execute("select public.outbox_finish_reconciliation('sinch', plan, %s, true) from outbox_engine.plans", [batches])
 
     assert asked(db) == [(2, 0)]
     await rig.tick("reconcile")
@@ -136,7 +139,7 @@ async def test_a_batch_without_an_answer_keeps_no_other_waiting(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch, error: ProviderError
 ) -> None:
     """It is asked for as seldom as the others from then on."""
-    rig = await sent(make_rig, db, 3, asks=1)
+    rig = await sent(make_rig, db, 3, reconciliations=1)
     rig.simulator.settle()
     [bad] = unanswerable(db, monkeypatch, error=error)
 
@@ -144,14 +147,14 @@ async def test_a_batch_without_an_answer_keeps_no_other_waiting(
 
     assert statuses(db) == {"delivered": 2, "sent": 1}
     assert asked(db) == [(2, 5)]
-    assert db.execute("select answered_at from outbox_engine.dispatches where batch_id = %s", [bad]).fetchone() == (None,)
+    assert db.execute("select reconciled_at from outbox_engine.dispatches where batch_id = %s", [bad]).fetchone() == (None,)
 
 
 async def test_however_many_have_no_answer_the_others_are_asked_for(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By processes that live for one run each as well."""
-    rig = await sent(make_rig, db, 12, asks=1)
+    rig = await sent(make_rig, db, 12, reconciliations=1)
     rig.simulator.settle()
     unanswerable(db, monkeypatch, 8)
 
@@ -174,9 +177,9 @@ async def test_a_feed_that_was_read_in_part_speaks_for_no_batch(make_rig: MakeRi
     await rig.tick("reconcile")
 
     assert rig.simulator.summary().requests["feed"] == 1
-    assert db.execute("select count(*) from outbox_engine.dispatches where asks = 1 and answered_at is null").fetchone() == (
-        120,
-    )
+    assert db.execute(
+        "select count(*) from outbox_engine.dispatches where reconciliations = 1 and reconciled_at is null"
+    ).fetchone() == (120,)
 
 
 async def test_a_feed_without_an_answer_has_its_batches_asked_for_one_by_one(
@@ -185,7 +188,8 @@ async def test_a_feed_without_an_answer_has_its_batches_asked_for_one_by_one(
     rig = await sent(make_rig, db, 3)
     rig.simulator.settle()
     db.execute(
-        "update outbox_engine.dispatches set asks = 1 where id = (select min(id::text)::uuid from outbox_engine.dispatches)"
+        "update outbox_engine.dispatches set reconciliations = 1"
+        " where id = (select min(id::text)::uuid from outbox_engine.dispatches)"
     )
 
     async def no_feed(*_: Any, **__: Any) -> Any:
@@ -203,7 +207,7 @@ async def test_a_feed_without_an_answer_has_its_batches_asked_for_one_by_one(
 async def test_a_batch_that_never_has_an_answer_is_given_up_when_the_provider_has_forgotten_it(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = await sent(make_rig, db, 1, asks=1)
+    rig = await sent(make_rig, db, 1, reconciliations=1)
     unanswerable(db, monkeypatch)
 
     for _ in range(13):
@@ -222,7 +226,7 @@ async def test_what_has_no_report_is_given_up_however_seldom_a_process_runs(
     make_rig: MakeRig, db: Connection, hours: int
 ) -> None:
     """As `outbox run --once` does."""
-    rig = await sent(make_rig, db, 1, asks=3, is_stuck=True)
+    rig = await sent(make_rig, db, 1, reconciliations=3, is_stuck=True)
     for _ in range(4 * 24 // hours):
         await rig.tick("reconcile", "upkeep")
         later(db, f"{hours} hours")

@@ -55,7 +55,7 @@ async def test_a_report_that_the_database_refuses_does_not_hide_the_others(
     clocks.move("10 minutes")
     spoil(monkeypatch, number(2))
     if asked == "batch":
-        db.execute("update outbox_engine.dispatches set asks = 3")
+        db.execute("update outbox_engine.dispatches set reconciliations = 3")
     await rig.tick("reconcile")
 
     assert [column(db, "status", row) for row in ids] == ["sent" if n == 2 else "delivered" for n in range(5)]

@@ -157,7 +157,7 @@ async def test_a_report_that_overtakes_the_acceptance_is_matched_when_the_batch_
 
     await gateway.record_reports([report("B1", "delivered", 0)], source="webhook")
     assert column(db, "status", row) == "sending"
-    await gateway.accept([(dispatch.dispatch_id, "B1")], worker="w", lease=30, ask_after=300)
+    await gateway.accept([(dispatch.dispatch_id, "B1")], worker="w", lease=30, reconcile_after=300)
 
     assert column(db, "status", row) == "delivered"
 
@@ -186,7 +186,7 @@ async def test_a_batch_that_a_report_made_known_is_asked_about_when_the_setting_
 
     await gateway.record_reports([report("B1", "dispatched", 401, n=1, reference=dispatch.dispatch_id)], source="webhook")
 
-    waits = db.execute("select ask_at - accepted_at from outbox_engine.dispatches where batch_id = 'B1'").fetchone()
+    waits = db.execute("select reconcile_at - accepted_at from outbox_engine.dispatches where batch_id = 'B1'").fetchone()
     assert waits == (timedelta(seconds=told or 300),)
 
 
@@ -279,7 +279,9 @@ async def test_what_ended_before_its_request_turned_up_is_asked_about_until_a_da
 
     def asked_for() -> list[object]:
         later(db, "1 hour")
-        (answer,) = db.execute("select public.outbox_claim_asks('sinch', 'p', 10::smallint) #> '{feed,batches}'").fetchall()
+        (answer,) = db.execute(
+            "select public.outbox_claim_reconciliation('sinch', 'p', 10::smallint) #> '{feed,batches}'"
+        ).fetchall()
         return list(answer)
 
     assert asked_for() == [["B1"]]

@@ -26,7 +26,7 @@ def test_of_two_attempts_whose_batches_become_known_at_once_one_is_a_double_that
     overlap(db, lambda: accept(db, *first), lambda: accept(other, *second))
 
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", RECENT)
-    assert "double" in trail(db, row)
+    assert "duplicate_send" in trail(db, row)
     assert doubles(db, confirmed=True) == [(row, LATE)]
 
 
@@ -59,7 +59,7 @@ def test_what_comes_back_during_a_claim_is_not_taken_by_it_where_its_lost_reques
     insert(db, body="third", first=2)
 
     def holds_up_the_claim_and_gives_back() -> None:
-        db.execute("select from outbox_engine.doubles where outbox_id = %s for update", first)
+        db.execute("select from outbox_engine.duplicate_sends where outbox_id = %s for update", first)
         release(db, again["second"])
 
     _, claimed = overlap(db, holds_up_the_claim_and_gives_back, lambda: claim_all(other))
@@ -104,5 +104,6 @@ def claim_and_lose(db: Connection) -> list[dict[str, Any]]:
 
 def doubles(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]:
     return db.execute(
-        "select outbox_id, batch_id from outbox_engine.doubles where confirmed_at is not null or not %s order by 1", [confirmed]
+        "select outbox_id, batch_id from outbox_engine.duplicate_sends where confirmed_at is not null or not %s order by 1",
+        [confirmed],
     ).fetchall()

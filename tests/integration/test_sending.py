@@ -133,7 +133,7 @@ async def test_a_request_that_never_arrived_is_resent_after_two_looks_a_settling
 
     assert statuses(db) == {"sent": 20}
     assert rig.simulator.summary().messages == 20
-    assert trail(db, row) == ["returned", "accepted"]
+    assert trail(db, row) == ["not_found", "accepted"]
     assert column(db, "attempts", row) == 1
 
 
@@ -205,9 +205,9 @@ async def test_a_batch_that_shows_up_after_the_resend_is_a_double_that_is_told(m
     later(db, "2 minutes")
     await rig.tick("recover")
 
-    assert "double" in trail(db, row)
-    assert db.execute("select count(*) from outbox_engine.doubles where confirmed_at is not null").fetchone() == (1,)
-    assert db.execute("select count(*) from outbox_engine.alarms where kind = 'message.double'").fetchone() == (1,)
+    assert "duplicate_send" in trail(db, row)
+    assert db.execute("select count(*) from outbox_engine.duplicate_sends where confirmed_at is not null").fetchone() == (1,)
+    assert db.execute("select count(*) from outbox_engine.alarms where kind = 'message.duplicate_send'").fetchone() == (1,)
 
 
 async def test_the_rows_of_a_dead_worker_are_looked_for_and_sent_by_another(make_rig: MakeRig, db: Connection) -> None:

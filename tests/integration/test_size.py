@@ -214,7 +214,9 @@ def test_no_plan_walks_over_a_table(kind: str, request: pytest.FixtureRequest) -
 
 
 def test_an_acceptance_walks_over_no_table_where_some_message_was_sent_twice_once(big: Connection) -> None:
-    big.execute("insert into outbox_engine.doubles select id, dispatch_id, 'x', now(), now() from public.outbox limit 1")
+    big.execute(
+        "insert into outbox_engine.duplicate_sends select id, dispatch_id, 'x', now(), now() from public.outbox limit 1"
+    )
     [dispatch] = claim(big, 100)
 
     with planned(big) as steps:

@@ -147,10 +147,10 @@ async def test_idle_ticks_write_nothing_between_two_notes(rig: Rig, db: Connecti
     db.execute("update outbox_engine.clock set frozen_at = now()")
     await rig.tick("dispatch")
 
-    before = db.execute("select xmin::text, at from outbox_engine.ticks").fetchall()
+    before = db.execute("select xmin::text, at from outbox_engine.heartbeats").fetchall()
     await rig.tick("dispatch", "dispatch")
 
-    assert db.execute("select xmin::text, at from outbox_engine.ticks").fetchall() == before
+    assert db.execute("select xmin::text, at from outbox_engine.heartbeats").fetchall() == before
 
 
 # Figures
@@ -227,9 +227,9 @@ async def test_a_trace_tells_a_message_from_its_insert_to_its_end(
 
     assert trace is not None
     assert " ".join(events(trace)) == (
-        "inserted claimed doubtful not_found closed returned claimed accepted report retried claimed accepted"
+        "inserted claimed ambiguous not_found closed not_found claimed accepted report retried claimed accepted"
     )
-    assert [dispatch["state"] for dispatch in trace.dispatches] == ["returned", "accepted", "accepted"]
+    assert [dispatch["state"] for dispatch in trace.dispatches] == ["not_found", "accepted", "accepted"]
     assert [dict(happening.report) for happening in trace.timeline if happening.report] == [{"type": "report"}]
     assert "body" not in trace.message
     assert (await operating.trace(row, show_body=True)).message["body"] == "hello"  # type: ignore[union-attr]

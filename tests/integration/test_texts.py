@@ -107,7 +107,7 @@ def test_a_template_says_which_character_costs_and_may_have_it_replaced(db: Conn
 
     db.execute("update public.outbox_templates set plain = true")
     assert db.execute("select warning, version from public.outbox_templates").fetchone() == (None, 2)
-    text = one(db, 'select outbox_engine.text_of(t, \'{"name": "“Ada”"}\') from public.outbox_templates t')
+    text = one(db, 'select outbox_engine.rendered_text(t, \'{"name": "“Ada”"}\') from public.outbox_templates t')
     assert text == 'It\'s time, "Ada" ...'
 
     db.execute("update public.outbox_templates set body = 'Жизнь {{name}}'")
@@ -195,7 +195,7 @@ def test_rows_and_members_are_refused_alike_in_words_that_name_the_placeholder(
 
 def test_null_takes_the_default_and_values_are_not_rendered_again(db: Connection) -> None:
     template(db, body="{{a}} {{b}}", defaults={"a": "A", "b": "B"})
-    row = one(db, 'select outbox_engine.text_of(t, \'{"a": null, "b": "{{a}}"}\') from public.outbox_templates t')
+    row = one(db, 'select outbox_engine.rendered_text(t, \'{"a": null, "b": "{{a}}"}\') from public.outbox_templates t')
     assert row == "A {{a}}"
 
 
@@ -234,7 +234,7 @@ def test_no_text_is_longer_than_the_bound_that_spares_most_rows_a_check(
 ) -> None:
     body = start + "{{a}}{{b}}" + "{{b}}" * times
     longest, bound = db.execute(
-        "select char_length(outbox_engine.text_of(t, p)), b.literal + b.most * char_length(p::text)"
+        "select char_length(outbox_engine.rendered_text(t, p)), b.literal + b.most * char_length(p::text)"
         " from (select row('t', %s, %s, %s, null, 1, now())::public.outbox_templates as t, %s::jsonb as p) x,"
         " outbox_engine.text_bounds(t) b",
         [body, Jsonb({"a": default}), plain, Jsonb({"b": value})],

@@ -36,7 +36,7 @@ _NEXT: Final = """
       select case when o.queue = 'r' then outbox_engine.now() else o.due_at end as at
         from public.outbox o where o.queue is not null
       union all select o.expires_at from public.outbox o where o.queue is not null
-      union all select least(d.look_at, d.ask_at) from outbox_engine.dispatches d
+      union all select least(d.lookup_at, d.reconcile_at) from outbox_engine.dispatches d
       union all select d.lease_until + d.deadline from outbox_engine.dispatches d where d.state = 'claimed'
       union all select p.until from outbox_engine.plan_pauses p
         where exists (select from public.outbox where queue is not null) and p.until > outbox_engine.now()
@@ -127,7 +127,7 @@ class _History:
         await asyncio.gather(*stories, return_exceptions=True)
         await self._quieten()
         invariants.check(self._database, self._books, self._watch, self._chaos, self.witness)
-        self._doubles = self._database.query("select count(*) as n from outbox_engine.doubles")[0]["n"]
+        self._doubles = self._database.query("select count(*) as n from outbox_engine.duplicate_sends")[0]["n"]
 
     async def _quieten(self) -> None:
         """Nothing goes wrong any more. One process works on until all is settled."""

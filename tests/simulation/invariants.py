@@ -50,14 +50,14 @@ class Ledger:
         self.rows = {row["id"]: row for row in database.query("select *, dispatch_id::text as attached from public.outbox")}
         self._dispatches = {row["id"]: row for row in database.query("select *, id::text as id from outbox_engine.dispatches")}
         self._doubles = database.query(
-            "select *, dispatch_id::text as dispatch from outbox_engine.doubles where confirmed_at is not null"
+            "select *, dispatch_id::text as dispatch from outbox_engine.duplicate_sends where confirmed_at is not null"
         )
         self._events: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
         for event in database.query("select *, dispatch_id::text as dispatch from public.outbox_events order by id"):
             self._events[event["outbox_id"]].append(event)
         self._alarmed = {
             number
-            for alarm in database.query("select detail from outbox_engine.alarms where kind = 'message.double'")
+            for alarm in database.query("select detail from outbox_engine.alarms where kind = 'message.duplicate_send'")
             for number in alarm["detail"]["outbox_ids"]
         }
         self._members: dict[int, list[tuple[str, str]]] = defaultdict(list)
@@ -159,8 +159,8 @@ class Ledger:
             return
         confirmed = {double["batch_id"] for double in self._doubles if double["outbox_id"] == row["id"]}
         if not confirmed.intersection(names):
-            yield f"was accepted as {names}, and outbox_engine.doubles does not say so"
-        if not any(event["event"] == "double" for event in self._events[row["id"]]):
+            yield f"was accepted as {names}, and outbox_engine.duplicate_sends does not say so"
+        if not any(event["event"] == "duplicate_send" for event in self._events[row["id"]]):
             yield f"was accepted as {names}, and the trail does not say so"
         if row["id"] not in self._alarmed:
             yield f"was accepted as {names}, and no alarm was raised"
@@ -189,7 +189,7 @@ class Ledger:
         for dispatch in self._dispatches.values():
             if (dispatch["state"] == "accepted") != (dispatch["batch_id"] is not None):
                 yield f"dispatch {dispatch['id']} is {dispatch['state']} and has batch {dispatch['batch_id']}"
-            if dispatch["state"] in ("claimed", "parked", "doubtful"):
+            if dispatch["state"] in ("claimed", "awaiting_half", "ambiguous"):
                 yield f"dispatch {dispatch['id']} is {dispatch['state']} for ever"
 
 

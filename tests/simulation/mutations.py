@@ -49,7 +49,7 @@ class _Resending(Wire):
     """Whoever got no answer takes it for a no."""
 
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
-        if function == "outbox_doubt":
+        if function == "outbox_mark_ambiguous":
             held = {name: arguments[name] for name in ("p_dispatch_ids", "p_lease_tokens")}
             return await super().call("outbox_release", held)
         return await super().call(function, arguments)
@@ -102,7 +102,9 @@ MUTATIONS: Final = (
         "the fence stops facts too",
         ("process.stall", "call.slow"),
         UNKNOWN,
-        rewrites=(("outbox_engine.adopt", "and d.batch_id is null", "and d.batch_id is null and d.state = 'claimed'"),),
+        rewrites=(
+            ("outbox_engine.accept_dispatches", "and d.batch_id is null", "and d.batch_id is null and d.state = 'claimed'"),
+        ),
     ),
     Mutation(
         "one look is enough",
@@ -110,9 +112,9 @@ MUTATIONS: Final = (
         TWICE,
         rewrites=(
             (
-                "public.outbox_record_look",
-                "v_dispatch.misses >= 2 and v_now >= v_dispatch.missed_at + make_interval(secs => p_settle_seconds)",
-                "v_dispatch.misses >= 1",
+                "public.outbox_record_lookup",
+                "lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + make_interval(secs => p_settle_seconds)",
+                "lookup_misses >= 1",
             ),
         ),
     ),
@@ -129,8 +131,8 @@ MUTATIONS: Final = (
         ("report.repeated", "report.late"),
         "the provider said",
         rewrites=(
-            ("outbox_engine.apply_news", "when n.rank = n.reported_rank then", "when false then"),
-            ("outbox_engine.apply_news", "n.rank > coalesce(n.reported_rank, 0)", "true"),
+            ("outbox_engine.advance_status", "when n.rank = n.reported_rank then", "when false then"),
+            ("outbox_engine.advance_status", "n.rank > coalesce(n.reported_rank, 0)", "true"),
         ),
     ),
     Mutation(

@@ -115,18 +115,18 @@ class Claiming(RuleBasedStateMachine):
 
     @rule(dispatch=dispatches, is_stale=st.booleans())
     def doubt(self, dispatch: Dispatch, is_stale: bool) -> None:
-        arguments = {**self._held(dispatch, is_stale), "p_errors": ["timeout"], "p_look_after_seconds": 1}
-        doubted = self._database.call("outbox_doubt", arguments)
+        arguments = {**self._held(dispatch, is_stale), "p_errors": ["timeout"], "p_lookup_after_seconds": 1}
+        doubted = self._database.call("outbox_mark_ambiguous", arguments)
         assert doubted == ([dispatch.id] if self._may_decide(dispatch, is_stale) else [])
         if doubted:
-            dispatch.state = "doubtful"
+            dispatch.state = "ambiguous"
 
     @rule(dispatch=dispatches)
     def a_201_is_read(self, dispatch: Dispatch) -> None:
         """A fact, whatever the token says and whatever was decided meanwhile."""
         self._database.call("outbox_accept", {
             "p_dispatch_ids": [dispatch.id], "p_batch_ids": [f"b {dispatch.id}"], "p_worker": "one", "p_lease_seconds": 30,
-            "p_ask_after_seconds": 300,
+            "p_reconcile_after_seconds": 300,
         })  # fmt: skip
         self._adopt(dispatch)
 
@@ -140,34 +140,34 @@ class Claiming(RuleBasedStateMachine):
         """Nobody looks for a dispatch whose worker may still be heard; one look decides nothing, nor does an overtaken one."""
         self.time_passes(after)
         arguments = {"p_provider": "sinch", "p_plan": "p", "p_host": "h", "p_lease_seconds": 30, "p_limit": 20}
-        for looked in self._database.call("outbox_claim_looks", arguments):
+        for looked in self._database.call("outbox_claim_lookups", arguments):
             dispatch = self._all[looked["dispatch_id"]]
             if dispatch.state == "claimed":
                 assert self._now >= dispatch.lease_until + timedelta(seconds=10)
-                dispatch.state = "doubtful"
+                dispatch.state = "ambiguous"
             token = dispatch.tokens[-1] if is_overtaken else looked["lease_token"]
             dispatch.tokens.append(looked["lease_token"])
             self._record(dispatch, token, finds=finds, is_overtaken=is_overtaken)
 
     def _record(self, dispatch: Dispatch, token: str, *, finds: bool, is_overtaken: bool) -> None:
-        decided = self._database.call("outbox_record_look", {
+        decided = self._database.call("outbox_record_lookup", {
             "p_dispatch_id": dispatch.id, "p_lease_token": token, "p_batch_ids": [f"b {dispatch.id}"] if finds else [],
             "p_recipients": [" ".join(self._number(row) for row in dispatch.rows)] if finds else [],
-            "p_settle_seconds": SETTLE, "p_ask_after_seconds": 300,
+            "p_settle_seconds": SETTLE, "p_reconcile_after_seconds": 300,
         })  # fmt: skip
         if finds:
             assert decided == "found"
             self._adopt(dispatch)
         elif is_overtaken:
             assert decided == "overtaken"
-        elif dispatch.state == "returned":
+        elif dispatch.state == "not_found":
             assert decided == "watched"
         else:
             settled = bool(dispatch.missed) and self._now - dispatch.missed[0] >= timedelta(seconds=SETTLE)
-            assert decided == ("returned" if settled else "missed")
+            assert decided == ("not_found" if settled else "missed")
             dispatch.missed.append(self._now)
             if settled:
-                dispatch.state = "returned"
+                dispatch.state = "not_found"
                 self._give_back(dispatch)
 
     @invariant()
@@ -245,7 +245,7 @@ LOOKS_WITHOUT_A_FENCE = Mutation(
     "no fence for looks",
     (),
     "",
-    rewrites=(("public.outbox_record_look", "v_dispatch.lease_token <> p_lease_token::bigint or ", ""),),
+    rewrites=(("public.outbox_record_lookup", "v_dispatch.lease_token <> p_lease_token::bigint or ", ""),),
 )
 
 

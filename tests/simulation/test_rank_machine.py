@@ -120,7 +120,7 @@ class Rank(RuleBasedStateMachine):
         attempt = Attempt(dispatch, f"batch {len(self._all) + 1}")
         self._database.call("outbox_accept", {
             "p_dispatch_ids": [dispatch], "p_batch_ids": [attempt.batch], "p_worker": "w", "p_lease_seconds": 30,
-            "p_ask_after_seconds": 300,
+            "p_reconcile_after_seconds": 300,
         })  # fmt: skip
         self._all.append(attempt)
         return attempt

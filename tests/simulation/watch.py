@@ -18,7 +18,7 @@ _QUIET: Final = frozenset(
         "outbox_renew",
         "outbox_upkeep",
         "outbox_take_alarms",
-        "outbox_alarms_told",
+        "outbox_acknowledge_alarms",
         "outbox_claim_inbound_window",
         "outbox_draw_requests",
     }

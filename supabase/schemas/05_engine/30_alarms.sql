@@ -8,11 +8,11 @@ create table outbox_engine.alarms (
   kind text not null,
   detail jsonb not null,
   offered_until timestamptz,
-  told_at timestamptz
+  acknowledged_at timestamptz
 );
 alter table outbox_engine.alarms enable row level security;
 
-create index alarms_waiting on outbox_engine.alarms (id) where told_at is null;
+create index alarms_waiting on outbox_engine.alarms (id) where acknowledged_at is null;
 
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp
@@ -30,7 +30,7 @@ as $$
     set offered_until = outbox_engine.now() + interval '1 minute'
     where id = any (array(
       select id from outbox_engine.alarms
-      where told_at is null and coalesce(offered_until <= outbox_engine.now(), true)
+      where acknowledged_at is null and coalesce(offered_until <= outbox_engine.now(), true)
       order by id
       limit p_limit
       for update skip locked
@@ -41,18 +41,18 @@ as $$
 $$;
 
 -- Called by the upkeep job once it passed these on.
-create function public.outbox_alarms_told(p_ids text[]) returns void
+create function public.outbox_acknowledge_alarms(p_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  update outbox_engine.alarms set told_at = outbox_engine.now() where id = any (p_ids::bigint[]) and told_at is null
+  update outbox_engine.alarms set acknowledged_at = outbox_engine.now() where id = any (p_ids::bigint[]) and acknowledged_at is null
 $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_take_alarms,
-  public.outbox_alarms_told
+  public.outbox_acknowledge_alarms
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_take_alarms,
-  public.outbox_alarms_told
+  public.outbox_acknowledge_alarms
 to service_role;

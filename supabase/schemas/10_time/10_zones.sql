@@ -9,7 +9,7 @@ alter table outbox_engine.zones enable row level security;
 
 -- A zone as it is kept. PostgreSQL takes these four names of the tz database for abbreviations, which stay on
 -- winter's time all summer; the tz database makes them links to these places.
-create function outbox_engine.zone_as_kept(p_name text) returns text
+create function outbox_engine.canonical_zone(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case
@@ -22,7 +22,7 @@ $$;
 
 -- The place somebody may mean who names a zone that has no summer time, where people say its name for a clock
 -- that has.
-create function outbox_engine.place_of_abbreviation(p_name text) returns text
+create function outbox_engine.zone_meant_by(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case

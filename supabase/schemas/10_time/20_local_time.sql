@@ -2,7 +2,7 @@
 
 -- Whether an instant lies where nobody's appointments do. Near the ends of its calendar PostgreSQL gives up
 -- adding days, and one member there would stop a whole campaign.
-create function outbox_engine.beyond_calendar(p_at timestamptz) returns boolean
+create function outbox_engine.is_outside_calendar(p_at timestamptz) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select p_at < timestamptz '1970-01-01 00:00+00' or p_at >= timestamptz '2200-01-01 00:00+00'
@@ -66,7 +66,7 @@ $$;
 -- An instant moved by an offset: months, weeks and days on the wall clock of the zone, hours and less in real
 -- time. The day of a month that is too short becomes its last. Without a zone only the latter kind is
 -- possible.
-create function outbox_engine.moved_by(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
+create function outbox_engine.add_offset(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -86,7 +86,7 @@ $$;
 -- 7 Sunday; null is every day). A window without times is the whole day, and days that follow one another are
 -- one, for a week at most. Nulls where it never opens. Without any window, open for ever. A clock change may
 -- take a window away, and where it opens once a week, the next is two weeks after the last.
-create function outbox_engine.opening(
+create function outbox_engine.window_opening(
   p_from timestamptz, p_start time, p_end time, p_days smallint[], p_zone text,
   out opens_at timestamptz, out closes_at timestamptz
 )

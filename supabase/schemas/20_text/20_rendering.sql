@@ -42,7 +42,7 @@ $$;
 
 -- What a template is filled with: a row's values before the template's defaults. Null means the default, as
 -- in every column.
-create function outbox_engine.values_of(p_defaults jsonb, p_parameters jsonb) returns jsonb
+create function outbox_engine.template_values(p_defaults jsonb, p_parameters jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select p_defaults || jsonb_strip_nulls(coalesce(p_parameters, '{}'))
@@ -51,7 +51,7 @@ $$;
 -- A text from a template taken apart: what stands around its placeholders, and their names. Null where a name
 -- has no value, or one that is no text, and where the whole is blank or too long: `row_problem` then says
 -- what is wrong.
-create function outbox_engine.fill(p_pieces text[], p_names text[], p_values jsonb, p_plain boolean) returns text
+create function outbox_engine.fill_template(p_pieces text[], p_names text[], p_values jsonb, p_plain boolean) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare

@@ -21,11 +21,11 @@ comment on column public.outbox_templates.warning is
 comment on column public.outbox_templates.version is 'Engine: a new one whenever body, defaults or plain change';
 
 -- A template's text for one row.
-create function outbox_engine.text_of(t public.outbox_templates, p_parameters jsonb) returns text
+create function outbox_engine.rendered_text(t public.outbox_templates, p_parameters jsonb) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case when t.plain then outbox_engine.plain_text(x.text) else x.text end
-  from (select outbox_engine.render(t.body, outbox_engine.values_of(t.defaults, p_parameters)) as text) x
+  from (select outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters)) as text) x
 $$;
 
 -- What of these values makes the text of a template too long, or null where it is not.
@@ -41,7 +41,7 @@ as $$
     ) v
     order by v.characters desc, v.name
     limit 1))
-  from (select char_length(outbox_engine.text_of(t, p_values)) as characters) x
+  from (select char_length(outbox_engine.rendered_text(t, p_values)) as characters) x
   where x.characters > 2000
 $$;
 
@@ -60,7 +60,7 @@ begin
   if jsonb_typeof(p_parameters) <> 'object' then
     return 'parameters must be an object, such as {"name": "Ada"}';
   end if;
-  v_values := outbox_engine.values_of(t.defaults, p_parameters);
+  v_values := outbox_engine.template_values(t.defaults, p_parameters);
   foreach v_name in array v_names loop
     if v_values ->> v_name is null then
       return format('placeholder {{%s}} of template %L has no value', v_name, t.name);
@@ -77,7 +77,7 @@ begin
       return format('template %L has no placeholder {{%s}}', t.name, v_name);
     end if;
   end if;
-  v_text := outbox_engine.text_of(t, p_parameters);
+  v_text := outbox_engine.rendered_text(t, p_parameters);
   if char_length(v_text) > 2000 then
     return outbox_engine.length_problem(t, v_values);
   elsif btrim(v_text, E' \t\r\n') = '' then
@@ -112,7 +112,7 @@ as $$
 $$;
 
 -- Why a row's template gives no text that may be sent.
-create function outbox_engine.row_problem(p_template text, p_parameters jsonb) returns text
+create function outbox_engine.template_row_problem(p_template text, p_parameters jsonb) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -141,7 +141,7 @@ as $$
     when jsonb_typeof(t.defaults) <> 'object' then 'defaults must be an object, such as {"name": "there"}'
     when surplus.name is not null then format('defaults name {{%s}}, which the body has no place for', surplus.name)
     when odd.name is not null then format('the default of {{%s}} must be a text or a number', odd.name)
-    when btrim(outbox_engine.text_of(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
+    when btrim(outbox_engine.rendered_text(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
     -- As short as its texts are where a row leaves the defaults as they are.
     else outbox_engine.length_problem(t, (
       select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n) || t.defaults)
@@ -225,7 +225,7 @@ create trigger outbox_templates_change before insert or update on public.outbox_
 
 -- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too
 -- long. An edit of the template waits until the row is committed and can be seen, and the row for an edit, so
--- that neither misses the other.
+-- that neither lookup_misses the other.
 create function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

@@ -17,7 +17,7 @@ create table outbox_engine.dispatches (
   expires_at timestamptz not null,
   recipients smallint not null,
   state text not null check (state in (
-    'claimed', 'parked', 'doubtful', 'accepted', 'refused', 'released', 'returned', 'lost'
+    'claimed', 'awaiting_half', 'ambiguous', 'accepted', 'refused', 'released', 'not_found', 'given_up'
   )),
   lease_token bigint not null,
   lease_until timestamptz not null,
@@ -36,28 +36,28 @@ create table outbox_engine.dispatches (
   split_error text,
   -- Refused for what is not about it: the plan was stopped, and what the provider makes of this request
   -- nobody knows.
-  unjudged boolean not null default false,
+  inconclusive boolean not null default false,
   -- Since when nobody knew whether the provider took it, and why.
-  doubtful_at timestamptz,
-  doubt text,
+  ambiguous_at timestamptz,
+  ambiguous_error text,
   -- When to look for it at the provider, how often that found nothing, and the first time it did.
-  look_at timestamptz,
-  misses smallint not null default 0,
-  missed_at timestamptz,
+  lookup_at timestamptz,
+  lookup_misses smallint not null default 0,
+  first_missed_at timestamptz,
   -- When to ask for its missing reports, when a process last set out to, when the provider last answered, and
   -- how often it did.
-  ask_at timestamptz,
-  asked_at timestamptz,
-  answered_at timestamptz,
-  asks smallint not null default 0
+  reconcile_at timestamptz,
+  reconcile_started_at timestamptz,
+  reconciled_at timestamptz,
+  reconciliations smallint not null default 0
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 alter table outbox_engine.dispatches enable row level security;
 
 create index dispatches_claim on outbox_engine.dispatches (claim_id);
 create index dispatches_batch on outbox_engine.dispatches (batch_id) where batch_id is not null;
 create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until) where state = 'claimed';
-create index dispatches_to_look on outbox_engine.dispatches (provider, plan, look_at) where look_at is not null;
-create index dispatches_to_ask on outbox_engine.dispatches (provider, plan, ask_at) where ask_at is not null;
+create index dispatches_to_look_up on outbox_engine.dispatches (provider, plan, lookup_at) where lookup_at is not null;
+create index dispatches_to_reconcile on outbox_engine.dispatches (provider, plan, reconcile_at) where reconcile_at is not null;
 create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at) where is_probe;
 create index dispatches_parent on outbox_engine.dispatches (parent_id) where parent_id is not null;
 
@@ -77,7 +77,7 @@ create index dispatch_members_message on outbox_engine.dispatch_members (outbox_
 
 -- An accepted request whose rows had meanwhile been sent again. Confirmed once both are known to have been
 -- accepted.
-create table outbox_engine.doubles (
+create table outbox_engine.duplicate_sends (
   outbox_id bigint not null,
   dispatch_id uuid not null,
   batch_id text not null,
@@ -85,7 +85,7 @@ create table outbox_engine.doubles (
   confirmed_at timestamptz,
   primary key (outbox_id, dispatch_id, batch_id)
 );
-alter table outbox_engine.doubles enable row level security;
+alter table outbox_engine.duplicate_sends enable row level security;
 
-create index doubles_batch on outbox_engine.doubles (batch_id);
-create index doubles_dispatch on outbox_engine.doubles (dispatch_id);
+create index duplicate_sends_batch on outbox_engine.duplicate_sends (batch_id);
+create index duplicate_sends_dispatch on outbox_engine.duplicate_sends (dispatch_id);

@@ -16,7 +16,7 @@ create table outbox_engine.priorities (
 alter table outbox_engine.priorities enable row level security;
 
 -- Made by the first look, and gone after a clock was set back: then the queues begin at their beginning.
-create table outbox_engine.floors (
+create table outbox_engine.queue_bounds (
   only_row boolean primary key default true check (only_row),
   -- Whatever a transaction queues that has not ended yet is due at this time or later.
   safe_at timestamptz not null,
@@ -30,7 +30,7 @@ create table outbox_engine.floors (
   -- Nothing is queued that expires before.
   expiring_from timestamptz not null
 ) with (fillfactor = 50);
-alter table outbox_engine.floors enable row level security;
+alter table outbox_engine.queue_bounds enable row level security;
 
 create function outbox_engine.queue_time() returns timestamptz
 language sql volatile set search_path = pg_catalog, pg_temp
@@ -41,7 +41,7 @@ $$;
 -- For every row that becomes queued, or is queued at another time or priority: when it is due in the order of
 -- its queue. That is `p_due_at`, except while the clock is a little behind of what it was. One that is far
 -- behind is noticed by the next claim.
-create function outbox_engine.due_in_order(p_priority smallint, p_due_at timestamptz) returns timestamptz
+create function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -69,7 +69,7 @@ create function outbox_engine.before_requeue() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  new.due_at := outbox_engine.due_in_order(new.priority, new.due_at);
+  new.due_at := outbox_engine.ordered_due_at(new.priority, new.due_at);
   return new;
 end
 $$;
@@ -80,7 +80,7 @@ create trigger outbox_6_requeue before update on public.outbox for each row
 
 -- The floors as they are known, those of priorities that no look has seen yet included. What they say stays
 -- true.
-create function outbox_engine.known_floors() returns outbox_engine.floors
+create function outbox_engine.current_queue_bounds() returns outbox_engine.queue_bounds
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select true, f.safe_at, f.seen_at, f.seen_xid,
@@ -89,20 +89,20 @@ as $$
     array_agg(coalesce(k.waiting_from, '-infinity') order by p.priority),
     coalesce(f.expiring_from, '-infinity')
   from (select distinct priority from outbox_engine.priorities) p
-  left join outbox_engine.floors f on true
+  left join outbox_engine.queue_bounds f on true
   left join lateral unnest(f.priorities, f.ready_from, f.waiting_from) k (priority, ready_from, waiting_from)
     on k.priority = p.priority
   group by f.only_row
 $$;
 
 -- Called by the claim, first thing. A clock that was set back would let rows be due below the floors.
-create function outbox_engine.mind_the_clock() returns void
+create function outbox_engine.reset_queue_bounds_after_clock_step() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   if outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
-    and pg_try_advisory_xact_lock(hashtext('outbox floors')) then
-    delete from outbox_engine.floors;
+    and pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
+    delete from outbox_engine.queue_bounds;
     perform setval('outbox_engine.queue_clock', floor(1000 * extract(epoch from outbox_engine.now()))::bigint);
   end if;
 end
@@ -110,20 +110,20 @@ $$;
 
 -- Called by the claim after it took `p_rows`. A look, where it pays: a floor is a version of its row as well,
 -- which an old reader keeps.
-create function outbox_engine.raise_floors(p_rows integer) returns void
+create function outbox_engine.advance_queue_bounds(p_rows integer) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
 declare
-  f outbox_engine.floors;
+  f outbox_engine.queue_bounds;
   v_now timestamptz := outbox_engine.now();
   v_seen_at timestamptz;
 begin
   -- Where a transaction sees one moment all along, what was queued since would be taken for what is to come.
   if (p_rows < 500 and outbox_engine.queue_time() between v_now - interval '1 second' and v_now) or current_setting('transaction_isolation') <> 'read committed'
-    or not pg_try_advisory_xact_lock(hashtext('outbox floors')) then
+    or not pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
     return;
   end if;
-  f := outbox_engine.known_floors();
+  f := outbox_engine.current_queue_bounds();
   perform setval('outbox_engine.queue_clock',
     greatest(floor(1000 * extract(epoch from v_now))::bigint, (select last_value from outbox_engine.queue_clock)));
   v_seen_at := outbox_engine.queue_time();
@@ -162,7 +162,7 @@ begin
       limit 1
     ) r on true
   )
-  insert into outbox_engine.floors as x
+  insert into outbox_engine.queue_bounds as x
     (safe_at, seen_at, seen_xid, priorities, ready_from, waiting_from, expiring_from)
   select m.safe_at, m.seen_at, m.seen_xid, r.priorities, r.ready_from, r.waiting_from,
     coalesce((
@@ -187,12 +187,12 @@ $$;
 -- The row that is next to go, of those more urgent than `p_priority_below`. Here and wherever a queue is
 -- walked in its order, sorting is off: a planner who believes the queue to be short would take any index that
 -- holds it and walk over all of that.
-create function outbox_engine.first_ready(p_floors outbox_engine.floors, p_priority_below integer default 32768)
+create function outbox_engine.first_ready(p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768)
 returns table (id bigint, priority smallint)
 language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   select r.id, f.priority
-  from unnest(p_floors.priorities, p_floors.ready_from) f (priority, ready_from)
+  from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
   cross join lateral (
     select o.id from public.outbox o
     where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
@@ -210,11 +210,11 @@ create function public.outbox_find_overlooked() returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  f outbox_engine.floors;
+  f outbox_engine.queue_bounds;
   v_priorities smallint[];
 begin
-  perform pg_advisory_xact_lock(hashtext('outbox floors'));
-  f := outbox_engine.known_floors();
+  perform pg_advisory_xact_lock(hashtext('outbox queue bounds'));
+  f := outbox_engine.current_queue_bounds();
   with recursive queued as (
     select q.queue, (select min(o.priority) from public.outbox o where o.queue = q.queue) as priority
     from unnest(array['r', 'w']::"char"[]) q (queue)
@@ -234,7 +234,7 @@ begin
 
   if v_priorities is not null then
     insert into outbox_engine.priorities (priority) select unnest(v_priorities);
-    delete from outbox_engine.floors;
+    delete from outbox_engine.queue_bounds;
     perform outbox_engine.alarm('queue.overlooked', jsonb_build_object('priorities', v_priorities));
   end if;
   return coalesce(cardinality(v_priorities), 0);

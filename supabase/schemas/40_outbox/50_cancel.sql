@@ -2,7 +2,7 @@
 
 -- Writes a wish to cancel into the trail, also the one that came too late. What the engine and operators
 -- cancel they write down themselves.
-create function outbox_engine.note_cancel_request(was public.outbox, is_now public.outbox) returns void
+create function outbox_engine.log_cancel_request(was public.outbox, is_now public.outbox) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into public.outbox_events (outbox_id, at, source, event, status)
@@ -42,7 +42,7 @@ begin
     new.status := old.status;
   end if;
   if current_user not in ('anon', 'authenticated', 'service_role') then
-    perform outbox_engine.note_cancel_request(old, new);
+    perform outbox_engine.log_cancel_request(old, new);
   end if;
   return new;
 end
@@ -58,7 +58,7 @@ create function outbox_engine.after_cancel_request() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform outbox_engine.note_cancel_request(old, new);
+  perform outbox_engine.log_cancel_request(old, new);
   return null;
 end
 $$;

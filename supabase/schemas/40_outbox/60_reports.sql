@@ -63,7 +63,7 @@ $$;
 -- the attempt may be made again, that report is compared as any other; only it never brings such a row back.
 -- Of an earlier attempt, only `delivered` counts. The caller holds the rows, so they stay where they are and
 -- can be found by place.
-create function outbox_engine.apply_news(
+create function outbox_engine.advance_status(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[], p_ats timestamptz[],
   p_now timestamptz
 ) returns void

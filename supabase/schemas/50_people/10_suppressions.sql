@@ -62,7 +62,7 @@ create trigger outbox_suppressions_stop_waiting after insert or update on public
 
 -- An operator who lifts suppressions, by whatever role, has the latest word, so that polling an old STOP does
 -- not bring them back.
-create function outbox_engine.note_lifted(p_recipients text[]) returns void
+create function outbox_engine.record_lifted(p_recipients text[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
@@ -79,7 +79,7 @@ create function outbox_engine.after_suppression_lifted() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform outbox_engine.note_lifted(array[old.recipient]);
+  perform outbox_engine.record_lifted(array[old.recipient]);
   return null;
 end
 $$;
@@ -95,7 +95,7 @@ create function outbox_engine.before_suppressions_emptied() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform outbox_engine.note_lifted(array(select recipient from public.outbox_suppressions));
+  perform outbox_engine.record_lifted(array(select recipient from public.outbox_suppressions));
   return null;
 end
 $$;
@@ -105,7 +105,7 @@ create trigger outbox_suppressions_emptied before truncate on public.outbox_supp
 -- Opt-outs that somebody else tells of, each number once, with the instant it was said: suppressed where
 -- nothing newer is known of the number, which may be a START or an operator's decision. Answers how many are
 -- new on the list.
-create function outbox_engine.heed_opt_outs(p_recipients text[], p_reasons text[], p_ats timestamptz[]) returns integer
+create function outbox_engine.apply_opt_outs(p_recipients text[], p_reasons text[], p_ats timestamptz[]) returns integer
 language sql set search_path = pg_catalog, pg_temp
 as $$
   with decided as (
@@ -154,7 +154,7 @@ as $$
     returning s.xmax = '0'::xid as is_new
   ),
   asked as (
-    select outbox_engine.heed_opt_outs(array_agg(recipient), array_agg(coalesce(reason, 'imported')), array_agg(outbox_engine.now())) as added
+    select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(coalesce(reason, 'imported')), array_agg(outbox_engine.now())) as added
     from listed
     where replied
     having count(*) > 0

@@ -20,7 +20,7 @@ comment on column public.outbox_opt_out_words.reply is 'For help words: the text
 -- A word as it is compared: upper case and without accents (Latin, Greek, Cyrillic, Arabic, Hebrew), whatever
 -- stands between, before and after its letters and digits. A database's locale may know no letters but
 -- English ones, or Turkish rules for them, so the others are named here.
-create function outbox_engine.bare_word(p_text text) returns text
+create function outbox_engine.normalized_word(p_text text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select upper(translate(
@@ -43,7 +43,7 @@ as $$
 $$;
 
 -- A sender as it is compared: a number with its plus and nothing between its digits, all else as it stands.
-create function outbox_engine.bare_sender(p_sender text) returns text
+create function outbox_engine.normalized_sender(p_sender text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case
@@ -59,8 +59,8 @@ create function outbox_engine.before_word_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  new.word := outbox_engine.bare_word(new.word);
-  new.sender := coalesce(outbox_engine.bare_sender(new.sender), '');
+  new.word := outbox_engine.normalized_word(new.word);
+  new.sender := coalesce(outbox_engine.normalized_sender(new.sender), '');
   new.language := coalesce(new.language, '');
   if new.word = '' then
     perform outbox_engine.refuse('word has no letter or digit');
@@ -86,7 +86,7 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select nullif(w.effect, 'none'), w.reply
   from public.outbox_opt_out_words w
-  where w.word = outbox_engine.bare_word(left(p_body, 200)) and (w.sender = '' or ltrim(w.sender, '+') = ltrim(p_to, '+'))
+  where w.word = outbox_engine.normalized_word(left(p_body, 200)) and (w.sender = '' or ltrim(w.sender, '+') = ltrim(p_to, '+'))
   order by w.sender = ''
   limit 1
 $$;

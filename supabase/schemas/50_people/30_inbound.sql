@@ -29,13 +29,13 @@ alter table outbox_engine.inbounds_seen enable row level security;
 -- When each number was last answered to HELP: once a day at most, whatever it asks for.
 create table outbox_engine.help_answers (
   recipient text primary key,
-  answered_at timestamptz not null
+  reconciled_at timestamptz not null
 );
 alter table outbox_engine.help_answers enable row level security;
 
 -- The latest word of each number among these (of two at one instant, the one that stops), if it is newer than
 -- what is known, becomes its consent.
-create function outbox_engine.heed_replies(p_ids text[]) returns void
+create function outbox_engine.apply_replies(p_ids text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -88,11 +88,11 @@ begin
     order by i.sender, i.received_at, i.id
   loop
     begin
-      insert into outbox_engine.help_answers as h (recipient, answered_at)
+      insert into outbox_engine.help_answers as h (recipient, reconciled_at)
       values (v_asked.sender, outbox_engine.now())
       on conflict (recipient) do update
-      set answered_at = excluded.answered_at
-      where h.answered_at <= excluded.answered_at - interval '1 day';
+      set reconciled_at = excluded.reconciled_at
+      where h.reconciled_at <= excluded.reconciled_at - interval '1 day';
       continue when not found;
 
       insert into public.outbox (recipient, body, sender, priority, expires_at)
@@ -137,7 +137,7 @@ begin
     returning id
   )
   select array_agg(id) into v_new from kept;
-  perform outbox_engine.heed_replies(v_new);
+  perform outbox_engine.apply_replies(v_new);
   perform outbox_engine.answer_help(v_new);
   return coalesce(cardinality(v_new), 0);
 end

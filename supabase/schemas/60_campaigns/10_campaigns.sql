@@ -155,13 +155,13 @@ alter table outbox_engine.campaign_returns enable row level security;
 
 -- Messages that were in a request once and whose time was given to another. The occurrence knows only who has
 -- it now.
-create table outbox_engine.replaced_messages (
+create table outbox_engine.reassigned_occurrences (
   outbox_id bigint primary key,
   campaign text not null,
   external_id text not null,
   stands_for timestamp not null
 );
-alter table outbox_engine.replaced_messages enable row level security;
+alter table outbox_engine.reassigned_occurrences enable row level security;
 
 -- `sent_on` is a day in UTC, 'infinity' where the message was never sent; `country` is '' where it is not
 -- known. `opted_out` recipients did so after a message, counted with the last of theirs.

@@ -43,7 +43,7 @@ $$;
 -- The times a campaign has for one member after `p_after`, up to and including `p_until`, in order. `p_zone`
 -- is the member's, or else the campaign's; cron goes by the campaign's where that has one. `p_most` bounds
 -- cron, which has no end.
-create function outbox_engine.times_of(
+create function outbox_engine.campaign_times(
   c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
 ) returns setof timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -55,7 +55,7 @@ begin
     return query
       select distinct t.at
       from unnest(c.offsets) o
-      cross join lateral (select outbox_engine.moved_by(p_event_at, o, coalesce(p_zone, 'UTC')) as at) t
+      cross join lateral (select outbox_engine.add_offset(p_event_at, o, coalesce(p_zone, 'UTC')) as at) t
       where t.at > p_after and t.at <= p_until
       order by 1;
   else
@@ -85,7 +85,7 @@ begin
     -- As `times_of` has it, but without a query: where each member has an event of its own, each is a kind of
     -- its own.
     foreach v_offset in array coalesce(c.offsets, '{}') loop
-      v_at := outbox_engine.moved_by(p_event_at, v_offset, coalesce(p_zone, 'UTC'));
+      v_at := outbox_engine.add_offset(p_event_at, v_offset, coalesce(p_zone, 'UTC'));
       if v_at > p_until then
         next_at := least(next_at, v_at);
       elsif v_at > p_after and v_at <> all (times) then
@@ -94,20 +94,20 @@ begin
     end loop;
     return;
   end if;
-  times := array(select t from outbox_engine.times_of(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
+  times := array(select t from outbox_engine.campaign_times(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
   if cardinality(times) = 300 then
     handled_until := times[300];
   else
-    select min(t) into next_at from outbox_engine.times_of(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
+    select min(t) into next_at from outbox_engine.campaign_times(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
   end if;
 end
 $$;
 
 -- Whether a campaign still has this time for a member.
-create function outbox_engine.is_time_of(c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz) returns boolean
+create function outbox_engine.is_campaign_time(c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select exists (select from outbox_engine.times_of(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t where t = p_at)
+  select exists (select from outbox_engine.campaign_times(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t where t = p_at)
 $$;
 
 -- The wall-clock time that a cron names and that became this instant: another than the clock shows where that
@@ -142,7 +142,7 @@ $$;
 
 -- The instant after which a message is worth nothing: its event, where it announces one, and in any case
 -- three days.
-create function outbox_engine.expiry_of(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
+create function outbox_engine.message_expiry(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -161,8 +161,8 @@ as $$
 declare
   v_own timestamptz;
 begin
-  send_at := (outbox_engine.opening(greatest(p_at, p_now), c.window_start, c.window_end, c.window_days, p_zone)).opens_at;
-  expires_at := outbox_engine.expiry_of(send_at, p_at, case when c.schedule = 'reminder' then p_event_at end);
+  send_at := (outbox_engine.window_opening(greatest(p_at, p_now), c.window_start, c.window_end, c.window_days, p_zone)).opens_at;
+  expires_at := outbox_engine.message_expiry(send_at, p_at, case when c.schedule = 'reminder' then p_event_at end);
   if send_at is null then
     problem := 'its window never opens';
   elsif expires_at <= send_at then
@@ -170,7 +170,7 @@ begin
   elsif send_at > p_at + c.late_limit then
     problem := format('too late: at %s, more than late_limit %s after its time', send_at, c.late_limit);
   elsif c.late_policy = 'skip' then
-    select o.opens_at into v_own from outbox_engine.opening(p_at, c.window_start, c.window_end, c.window_days, p_zone) o;
+    select o.opens_at into v_own from outbox_engine.window_opening(p_at, c.window_start, c.window_end, c.window_days, p_zone) o;
     if greatest(v_own, c.activated_at) + interval '1 minute' < p_now then
       problem := 'missed, and late_policy is skip';
     end if;
@@ -189,7 +189,7 @@ $$;
 
 -- Whether a time was past when the member or the campaign came by it. Who joins a campaign that goes out once
 -- may still be within its limit.
-create function outbox_engine.came_too_late(c public.outbox_campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
+create function outbox_engine.is_too_late(c public.outbox_campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -201,7 +201,7 @@ $$;
 -- out if nothing came between, its expiry, and why it will not go (null where it will). For previews: a draft
 -- is taken to begin now, and nothing is written. What already became a message, or was decided against, is
 -- not among them.
-create function outbox_engine.coming_messages(
+create function outbox_engine.upcoming_messages(
   c public.outbox_campaigns, m public.outbox_campaign_members, p_now timestamptz, p_until timestamptz, p_most integer
 ) returns table (at timestamptz, send_at timestamptz, expires_at timestamptz, problem text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -218,10 +218,10 @@ declare
 begin
   return query
     select t.at, p.send_at, p.expires_at,
-      case when outbox_engine.came_too_late(c, t.at, v_came_at)
+      case when outbox_engine.is_too_late(c, t.at, v_came_at)
         then 'too late: it was past when the member came, moved or the campaign began'
         else outbox_engine.unless_new(p.problem, v_came_at, p_now) end
-    from outbox_engine.times_of(c, m.event_at, v_zone, v_after, p_until, p_most + coalesce(v_decided, 0)::integer) t (at)
+    from outbox_engine.campaign_times(c, m.event_at, v_zone, v_after, p_until, p_most + coalesce(v_decided, 0)::integer) t (at)
     cross join lateral outbox_engine.plan_message(c, t.at, m.event_at, v_zone, p_now) p
     where not exists (
       select from public.outbox_campaign_occurrences o

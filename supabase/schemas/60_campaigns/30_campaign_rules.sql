@@ -10,7 +10,7 @@ begin
   if c.schedule is null or c.schedule not in ('once', 'cron', 'reminder') then
     return format('schedule %L is not once, cron or reminder', c.schedule);
   elsif c.schedule = 'once' then
-    return case when coalesce(outbox_engine.beyond_calendar(c.starts_at), true)
+    return case when coalesce(outbox_engine.is_outside_calendar(c.starts_at), true)
       then 'schedule once needs starts_at, an instant between 1970 and 2200' end;
   elsif c.schedule = 'reminder' then
     return case
@@ -101,7 +101,7 @@ declare
   v_now timestamptz := outbox_engine.now();
   v_rescheduled boolean;
 begin
-  new.timezone := outbox_engine.zone_as_kept(new.timezone);
+  new.timezone := outbox_engine.canonical_zone(new.timezone);
   v_rescheduled := tg_op = 'UPDATE' and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
     is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
   new.priority := coalesce(new.priority, 200);

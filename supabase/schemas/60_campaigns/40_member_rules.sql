@@ -15,7 +15,7 @@ as $$
     when m.timezone is not null and not outbox_engine.is_zone(m.timezone) then outbox_engine.zone_problem(m.timezone)
     when m.timezone is null and c.timezone is null and outbox_engine.zone_needed_by(c) is not null
     then format('no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
-    when outbox_engine.beyond_calendar(m.event_at) then 'event_at must be an instant between 1970 and 2200'
+    when outbox_engine.is_outside_calendar(m.event_at) then 'event_at must be an instant between 1970 and 2200'
   end
 $$;
 
@@ -29,7 +29,7 @@ declare
   v_problem text;
 begin
   new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
-  new.timezone := outbox_engine.zone_as_kept(new.timezone);
+  new.timezone := outbox_engine.canonical_zone(new.timezone);
   if tg_op = 'UPDATE' then
     if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
       perform outbox_engine.refuse(
@@ -70,7 +70,7 @@ $$;
 create trigger outbox_campaign_members_change before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
   on public.outbox_campaign_members for each row execute function outbox_engine.before_member_change();
 
-create function outbox_engine.after_members_came() returns trigger
+create function outbox_engine.after_members_added() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -79,8 +79,8 @@ begin
   return null;
 end
 $$;
-create trigger outbox_campaign_members_came after insert on public.outbox_campaign_members
-  referencing new table as came for each statement execute function outbox_engine.after_members_came();
+create trigger outbox_campaign_members_added after insert on public.outbox_campaign_members
+  referencing new table as came for each statement execute function outbox_engine.after_members_added();
 
 -- Ends what waits for these occurrences, and leaves a wish where a request is under way. Their times may be
 -- used again.
@@ -160,7 +160,7 @@ end
 $$;
 
 -- Members who were moved lose what waits for a time they no longer have; the rest is asked to come up.
-create function outbox_engine.follow_times(p_campaigns text[], p_external_ids text[]) returns void
+create function outbox_engine.move_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -175,7 +175,7 @@ begin
   where o.outbox_id is not null and not o.taken_back
     and case k.schedule
       when 'reminder'
-      then not coalesce(outbox_engine.is_time_of(k, m.event_at, coalesce(m.timezone, k.timezone), o.occurs_at), false)
+      then not coalesce(outbox_engine.is_campaign_time(k, m.event_at, coalesce(m.timezone, k.timezone), o.occurs_at), false)
       -- The same local time is still to come where the member is now. Where it is past, what waits is all
       -- there will be.
       else k.timezone is null and outbox_engine.instant_of(o.stands_for, m.timezone) > v_now
@@ -187,7 +187,7 @@ begin
   -- comes up when the campaign goes on.
   update public.outbox x
   set expires_at = case when k.schedule = 'reminder'
-      then outbox_engine.expiry_of(x.send_at, o.occurs_at, m.event_at) else x.expires_at end,
+      then outbox_engine.message_expiry(x.send_at, o.occurs_at, m.event_at) else x.expires_at end,
     due_at = case when k.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now) else x.due_at end
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
   join public.outbox_campaigns k on k.name = u.campaign
@@ -198,7 +198,7 @@ end
 $$;
 
 -- A new number or new values go into what waits.
-create function outbox_engine.follow_values(p_campaigns text[], p_external_ids text[]) returns void
+create function outbox_engine.update_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -237,10 +237,10 @@ begin
     perform outbox_engine.lock_messages(r.campaigns, r.external_ids);
   end if;
   if r.moved is not null then
-    perform outbox_engine.follow_times(r.moved_campaigns, r.moved);
+    perform outbox_engine.move_messages(r.moved_campaigns, r.moved);
   end if;
   if r.changed is not null then
-    perform outbox_engine.follow_values(r.changed_campaigns, r.changed);
+    perform outbox_engine.update_messages(r.changed_campaigns, r.changed);
   end if;
   return null;
 end
@@ -249,7 +249,7 @@ create trigger outbox_campaign_members_changed after update on public.outbox_cam
   referencing old table as were new table as are for each statement execute function outbox_engine.after_members_changed();
 
 -- Runs after members were deleted, also with their campaign.
-create function outbox_engine.after_members_gone() returns trigger
+create function outbox_engine.after_members_removed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -263,5 +263,5 @@ begin
   return null;
 end
 $$;
-create trigger outbox_campaign_members_gone after delete on public.outbox_campaign_members
-  referencing old table as gone for each statement execute function outbox_engine.after_members_gone();
+create trigger outbox_campaign_members_removed after delete on public.outbox_campaign_members
+  referencing old table as gone for each statement execute function outbox_engine.after_members_removed();

@@ -77,7 +77,7 @@ $$;
 
 -- Which of these messages are not what their member and campaign are by now, and what they would be. An
 -- expiry that an operator gave stays.
-create function outbox_engine.behind_campaigns(p_ids bigint[]) returns table (
+create function outbox_engine.rows_behind_campaign(p_ids bigint[]) returns table (
   id bigint, recipient text, parameters jsonb, template text, sender text, priority smallint, expires_at timestamptz
 )
 language sql stable set search_path = pg_catalog, pg_temp
@@ -92,7 +92,7 @@ as $$
       when c.schedule = 'reminder' and m.changed_at > oc.created_at
         and not exists (
           select from public.outbox_events t where t.outbox_id = o.id and t.event = 'retried' and t.at >= m.changed_at)
-      then outbox_engine.expiry_of(o.send_at, oc.occurs_at, m.event_at)
+      then outbox_engine.message_expiry(o.send_at, oc.occurs_at, m.event_at)
       else o.expires_at
     end as expires_at
   ) e
@@ -103,13 +103,13 @@ $$;
 
 -- Called by the claim for rows of campaigns that were in a request before: they become what their member and
 -- campaign are by now. An edit reaches what waits, and these may not have waited when it came.
-create function outbox_engine.follow_campaigns(p_ids bigint[]) returns void
+create function outbox_engine.refresh_from_campaign(p_ids bigint[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update public.outbox o
   set recipient = n.recipient, parameters = n.parameters, template = n.template, sender = n.sender, priority = n.priority,
     expires_at = n.expires_at
-  from outbox_engine.behind_campaigns(p_ids) n
+  from outbox_engine.rows_behind_campaign(p_ids) n
   where o.id = any (p_ids) and o.id = n.id
 $$;
 
@@ -117,7 +117,7 @@ $$;
 -- and the latest instant of delivery when it may go; null and `due_at` when it waits; a final status and the
 -- reason when it never goes; and the parts, with their day, that an attempt which was never accepted had
 -- counted. Without such rows it costs nothing.
-create function outbox_engine.hold_back(p_ids bigint[], p_parts smallint[], p_now timestamptz)
+create function outbox_engine.judge_campaign_rows(p_ids bigint[], p_parts smallint[], p_now timestamptz)
 returns table (
   outbox_id bigint, status text, error text, due_at timestamptz, expires_at timestamptz, counted integer, counted_day date
 )
@@ -141,7 +141,7 @@ begin
       -- when it was looked through.
       (m.changed_at > oc.created_at and c.schedule = 'reminder'
           or c.activated_at > oc.created_at and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0)
-        and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as lost_time,
+        and not coalesce(outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as lost_time,
       m.changed_at > oc.created_at as moved
     from unnest(p_ids, p_parts) p (id, parts)
     join public.outbox o on o.id = p.id
@@ -154,9 +154,9 @@ begin
     select w.campaign, w.zone, o.opens_at, o.closes_at, outbox_engine.day_start(p_now, w.zone) as day_start,
       outbox_engine.week_start(p_now, w.zone) as week_start
     from (select distinct campaign, zone, window_start, window_end, window_days from picked) w
-    cross join lateral outbox_engine.opening(p_now, w.window_start, w.window_end, w.window_days, w.zone) f
+    cross join lateral outbox_engine.window_opening(p_now, w.window_start, w.window_end, w.window_days, w.zone) f
     -- One that is about to close may have closed by the provider's clock.
-    cross join lateral outbox_engine.opening(
+    cross join lateral outbox_engine.window_opening(
       case when f.closes_at < p_now + interval '30 seconds' then f.closes_at else p_now end,
       w.window_start, w.window_end, w.window_days, w.zone) o
   ),

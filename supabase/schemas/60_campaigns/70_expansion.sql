@@ -41,7 +41,7 @@ begin
   ),
   times as materialized (
     select d.external_id, d.recipient, d.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
-      case when outbox_engine.came_too_late(c, p.at, d.came_at)
+      case when outbox_engine.is_too_late(c, p.at, d.came_at)
         then 'too late: it was past when the member came, moved or the campaign began'
         else coalesce(outbox_engine.unless_new(p.problem, d.came_at, p_now), 'the recipient opted out: ' || s.reason) end as problem
     from due d
@@ -110,7 +110,7 @@ begin
     from public.outbox_campaign_occurrences o
     join public.outbox_campaign_members m on m.campaign = o.campaign and m.external_id = o.external_id
     where o.outbox_id = any (v_ids)
-      and not coalesce(outbox_engine.is_time_of(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
+      and not coalesce(outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
     perform outbox_engine.withdraw(v_withdrawn, 'the campaign was given another schedule');
     update public.outbox x
     set template = c.template, sender = c.sender, priority = c.priority, due_at = greatest(o.occurs_at, p_now)
@@ -175,7 +175,7 @@ $$;
 
 -- A campaign that cannot be expanded must not keep the others waiting. It is tried again at every call, and
 -- told of once an hour.
-create function outbox_engine.expand_or_tell(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
+create function outbox_engine.expand_or_alert(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -241,7 +241,7 @@ declare
   v_campaign public.outbox_campaigns;
   v_count integer;
 begin
-  perform outbox_engine.note_tick('campaigns', '', '', '');
+  perform outbox_engine.record_heartbeat('campaigns', '', '', '');
   perform outbox_engine.replan_returns(v_now, p_most);
   for v_campaign in
     select * from public.outbox_campaigns
@@ -267,7 +267,7 @@ begin
     order by coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false), c.priority, due.since, c.name
     for share of c skip locked
   loop
-    v_count := outbox_engine.expand_or_tell(v_campaign, v_now, p_most);
+    v_count := outbox_engine.expand_or_alert(v_campaign, v_now, p_most);
     if v_count > 0 then
       -- A new round begins with whoever is served twice. Whoever is just serving the same campaign notes it,
       -- and is not waited for.

@@ -25,14 +25,14 @@ create function outbox_engine.countries_allowed() returns text[]
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case when bool_and(t.allowed_countries is not null) then array_agg(a.country) end
-  from outbox_engine.countries_told() t
+  from outbox_engine.reported_countries() t
   left join lateral unnest(t.allowed_countries) a (country) on true
 $$;
 
 -- What a campaign still has to say to these members: what waits already, then each member's next times, at
 -- most `p_times`; after the one that `is_last`, more may come. Members that will hear nothing have one line
 -- that says why.
-create function outbox_engine.coming(c public.outbox_campaigns, p_members text[], p_times integer, p_now timestamptz)
+create function outbox_engine.upcoming_rows(c public.outbox_campaigns, p_members text[], p_times integer, p_now timestamptz)
 returns table (
   external_id text, recipient text, parameters jsonb, zone text, at timestamptz, send_at timestamptz, problem text, is_last boolean
 )
@@ -62,13 +62,13 @@ as $$
   from members m
   join public.outbox_campaign_occurrences o on o.campaign = c.name and o.external_id = m.external_id and not o.taken_back
   join public.outbox x on x.id = o.outbox_id and x.queue is not null and c.status <> 'ended'
-  cross join lateral outbox_engine.opening(
+  cross join lateral outbox_engine.window_opening(
     greatest(o.occurs_at, p_now), c.window_start, c.window_end, c.window_days, coalesce(m.zone, 'UTC')) w
   union all
   select m.external_id, m.recipient, m.parameters, m.zone, t.at, t.send_at, t.problem,
     row_number() over (partition by m.external_id order by t.at) = p_times
   from members m
-  cross join lateral outbox_engine.coming_messages(c, m.member, p_now, 'infinity', p_times) t
+  cross join lateral outbox_engine.upcoming_messages(c, m.member, p_now, 'infinity', p_times) t
   where m.missing is null
   union all
   select m.external_id, m.recipient, m.parameters, m.zone, null, null, m.missing, false
@@ -78,7 +78,7 @@ $$;
 
 -- The same with text, parts and country, and everything the claim would find wrong with one message alone. Of
 -- the first `p_most`, none that may come after one of which nobody asked.
-create function outbox_engine.coming_texts(c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
+create function outbox_engine.upcoming_texts(c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
 returns table (
   external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint, country text, problem text
 )
@@ -92,13 +92,13 @@ as $$
     where f.name = c.template
   ),
   listed as materialized (
-    select * from outbox_engine.coming(c, p_members, p_times, p_now)
+    select * from outbox_engine.upcoming_rows(c, p_members, p_times, p_now)
   ),
   edge as materialized (
     select e.send_at, e.at from listed e where e.is_last and e.send_at is not null order by e.send_at, e.at limit 1
   ),
   filled as materialized (
-    select t.*, outbox_engine.fill(f.pieces, f.names, outbox_engine.values_of(f.defaults, t.parameters), f.plain) as made,
+    select t.*, outbox_engine.fill_template(f.pieces, f.names, outbox_engine.template_values(f.defaults, t.parameters), f.plain) as made,
       outbox_engine.country_of(t.recipient) as country, (select outbox_engine.countries_allowed()) as allowed
     from (
       select l.*
@@ -116,7 +116,7 @@ as $$
   select w.external_id, w.recipient, w.zone, w.at, w.send_at, w.text, outbox_engine.parts_of(w.text), w.country,
     coalesce(w.problem, case
       when s.reason is not null then 'the recipient opted out: ' || s.reason
-      when w.text is null then outbox_engine.row_problem(c.template, w.parameters)
+      when w.text is null then outbox_engine.template_row_problem(c.template, w.parameters)
       when w.allowed is not null and (w.country = any (w.allowed)) is not true
       then format('country %s is not in ALLOWED_COUNTRIES', coalesce(w.country, 'unknown'))
     end)
@@ -155,7 +155,7 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with texts as materialized (
     select t.*, row_number() over (partition by t.problem is null order by t.send_at, t.at, t.external_id)::integer as place
-    from outbox_engine.coming_texts(c, p_members, p_times, p_most, p_now) t
+    from outbox_engine.upcoming_texts(c, p_members, p_times, p_most, p_now) t
   ),
   dated as materialized (
     select t.*, d.day, d.week, d.spend_day, h.today, h.this_week, w.counted, w.counted_day
@@ -255,7 +255,7 @@ begin
   return (
     with texts as materialized (
       select t.external_id, t.body, t.country, t.parts, regexp_replace(t.problem, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g') as problem
-      from outbox_engine.coming_texts(
+      from outbox_engine.upcoming_texts(
         v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
     ),
     countries as (
@@ -272,13 +272,13 @@ begin
       group by 1, 2
     ),
     abbreviated as (
-      select z.zone, outbox_engine.place_of_abbreviation(z.zone) as place, count(*) as members
+      select z.zone, outbox_engine.zone_meant_by(z.zone) as place, count(*) as members
       from (
         select coalesce(m.timezone, v_campaign.timezone) as zone
         from public.outbox_campaign_members m
         where m.campaign = v_campaign.name and m.external_id = any (v_members)
       ) z
-      where outbox_engine.place_of_abbreviation(z.zone) is not null
+      where outbox_engine.zone_meant_by(z.zone) is not null
       group by z.zone
     )
     select jsonb_build_object(
@@ -286,7 +286,7 @@ begin
       'schedule', v_campaign.schedule,
       'members', cardinality(v_members),
       'countries_told', (
-        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]') from outbox_engine.countries_told() t),
+        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]') from outbox_engine.reported_countries() t),
       'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
       'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
       'template', v_campaign.template,

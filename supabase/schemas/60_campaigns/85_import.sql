@@ -61,7 +61,7 @@ declare
 begin
   if v_problem is null and not outbox_engine.is_time(p_event_at) then
     return format('event_at %L is not a time', p_event_at);
-  elsif v_problem is null and outbox_engine.beyond_calendar(nullif(p_event_at, '')::timestamptz) then
+  elsif v_problem is null and outbox_engine.is_outside_calendar(nullif(p_event_at, '')::timestamptz) then
     return format('event_at %L is not between 1970 and 2200', p_event_at);
   elsif v_problem is null and c.schedule = 'reminder' and p_event_at = '' then
     return 'no event_at, which reminders are sent around';

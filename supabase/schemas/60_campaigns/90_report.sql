@@ -72,7 +72,7 @@ as $$
         ) s
         where m.campaign = c.name and (m.timezone is not null or c.timezone is not null or outbox_engine.zone_needed_by(c) is null)
       ) m
-      cross join lateral outbox_engine.coming_messages(
+      cross join lateral outbox_engine.upcoming_messages(
         c, m.member, p_now, 'infinity', case c.schedule when 'reminder' then 100 else 3 end) t
       where m.place <= case c.schedule when 'reminder' then 50 else 3 end and t.problem is null
     ))
@@ -128,7 +128,7 @@ begin
       from outbox_engine.dispatches d
       join outbox_engine.dispatch_members m on m.dispatch_id = d.id
       join public.outbox o on o.id = m.outbox_id and o.campaign = p_campaign and o.status = 'sending'
-      where d.state in ('claimed', 'parked', 'doubtful')));
+      where d.state in ('claimed', 'awaiting_half', 'ambiguous')));
 end
 $$;
 

@@ -11,7 +11,7 @@ create table outbox_engine.plans (
   refilled_at timestamptz not null,
   -- How long a report may be missing. Remembered for what a report proves accepted, since the webhook app is
   -- not told.
-  ask_after interval not null default '5 minutes',
+  reconcile_after interval not null default '5 minutes',
   throttles smallint not null default 0,
   shared_refusals smallint not null default 0,
   -- When rows more urgent than the default were last claimed, to the second.
@@ -25,14 +25,14 @@ create table outbox_engine.plan_requests (
   provider text not null,
   plan text not null,
   second timestamptz not null,
-  kind text not null check (kind in ('send', 'look', 'poll')),
+  kind text not null check (kind in ('send', 'lookup', 'poll')),
   requests integer not null,
   primary key (provider, plan, second, kind)
 );
 alter table outbox_engine.plan_requests enable row level security;
 
 -- Makes the plan known, writes down its present limits, and holds its row until the end of the transaction.
-create function outbox_engine.hold_plan(
+create function outbox_engine.lock_plan(
   p_provider text, p_plan text, p_host text, p_messages_per_second double precision, p_requests_per_minute integer
 ) returns outbox_engine.plans
 language plpgsql set search_path = pg_catalog, pg_temp

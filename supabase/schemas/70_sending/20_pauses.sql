@@ -64,7 +64,7 @@ $$;
 
 -- Rows that wait because they served as a probe wait no longer: what refused them is over, or another
 -- credential is to be tried, which `p_credential` then is. Whoever holds one of them at this moment keeps it.
-create function outbox_engine.end_wait_of_probes(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
+create function outbox_engine.release_waiting_probes(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update public.outbox
@@ -85,7 +85,7 @@ $$;
 -- after they were found not to be: what was under way then proves nothing. Where reports said that the
 -- account is blocked, only a report proves that it no longer is. A pause of another credential is no news
 -- from here on, and goes once it has run its time.
-create function outbox_engine.plan_works(p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz) returns void
+create function outbox_engine.lift_pauses(p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -103,7 +103,7 @@ begin
   )
   select count(*) filter (where kind in ('account', 'setting')) > 0 into v_lifted from lifted;
   if v_lifted then
-    perform outbox_engine.end_wait_of_probes(p_provider, p_plan, null, v_now);
+    perform outbox_engine.release_waiting_probes(p_provider, p_plan, null, v_now);
   end if;
   update outbox_engine.plan_pauses
   set replaced = true
@@ -125,7 +125,7 @@ $$;
 
 -- Which pause holds this plan, if any. An account or setting pause that has run its time lets one probe
 -- through.
-create function outbox_engine.pause_of(p_provider text, p_plan text, p_credential text, p_now timestamptz)
+create function outbox_engine.current_pause(p_provider text, p_plan text, p_credential text, p_now timestamptz)
 returns outbox_engine.plan_pauses
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -149,7 +149,7 @@ begin
     where provider = p_provider and plan = p_plan and kind = 'account'
     having bool_and(credential <> p_credential)
   ) then
-    perform outbox_engine.end_wait_of_probes(p_provider, p_plan, p_credential, p_now);
+    perform outbox_engine.release_waiting_probes(p_provider, p_plan, p_credential, p_now);
   end if;
 end
 $$;

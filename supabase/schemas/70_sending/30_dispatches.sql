@@ -21,7 +21,7 @@ as $$
 $$;
 
 -- The same for a dispatch that is in the tables already.
-create function outbox_engine.dispatch_again(p_dispatch outbox_engine.dispatches, p_wait_seconds double precision) returns jsonb
+create function outbox_engine.dispatch_answer(p_dispatch outbox_engine.dispatches, p_wait_seconds double precision) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.dispatch_json(

@@ -1,25 +1,25 @@
 -- Requests that the provider took.
 
 -- Trail and alarm for doubles confirmed at this moment.
-create function outbox_engine.tell_doubles(p_now timestamptz) returns void
+create function outbox_engine.log_duplicate_sends(p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   with told as (
     insert into public.outbox_events (outbox_id, at, source, event, batch_id, dispatch_id, detail)
-    select x.outbox_id, p_now, 'engine', 'double', x.batch_id, x.dispatch_id,
+    select x.outbox_id, p_now, 'engine', 'duplicate_send', x.batch_id, x.dispatch_id,
       case when exists (select from outbox_engine.dispatch_members m where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id)
         then 'the provider accepted this message twice'
         else 'the provider accepted an earlier message for the same time too' end
-    from outbox_engine.doubles x
+    from outbox_engine.duplicate_sends x
     join public.outbox o on o.id = x.outbox_id
     where x.confirmed_at = p_now
       and not exists (
         select from public.outbox_events e
-        where e.outbox_id = x.outbox_id and e.event = 'double' and e.dispatch_id = x.dispatch_id and e.batch_id = x.batch_id
+        where e.outbox_id = x.outbox_id and e.event = 'duplicate_send' and e.dispatch_id = x.dispatch_id and e.batch_id = x.batch_id
       )
     returning outbox_id
   )
-  select outbox_engine.alarm('message.double', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
+  select outbox_engine.alarm('message.duplicate_send', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
   from told
   having count(*) > 0
 $$;
@@ -61,7 +61,7 @@ end
 $$;
 
 -- The rows of newly accepted dispatches.
-create function outbox_engine.adopt_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
+create function outbox_engine.accept_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -74,7 +74,7 @@ begin
     order by id
     for no key update;
     perform outbox_engine.mark_sent(p_dispatches, p_source, p_now);
-  elsif not exists (select from outbox_engine.doubles) then
+  elsif not exists (select from outbox_engine.duplicate_sends) then
     -- As nearly always: then no row is elsewhere, and nothing below can find one.
     return;
   end if;
@@ -96,11 +96,11 @@ begin
   select array_agg(id) into v_late from late where campaign is not null;
   -- A campaign may have given their times to others.
   if v_late is not null then
-    perform outbox_engine.take_times_again(v_late, p_now);
+    perform outbox_engine.reclaim_occurrences(v_late, p_now);
   end if;
 
   -- Rows that are elsewhere by now. Whether it is a double depends on what becomes of the other dispatch.
-  insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select m.outbox_id, d.id, d.batch_id, p_now,
     case when other.batch_id is not null or (o.dispatch_id is null and exists (
       -- One that was accepted, and that an operator had sent again.
@@ -122,22 +122,22 @@ begin
   where d.id = any (p_dispatches)
   on conflict do nothing;
 
-  if exists (select from outbox_engine.doubles) then
-    update outbox_engine.doubles x
+  if exists (select from outbox_engine.duplicate_sends) then
+    update outbox_engine.duplicate_sends x
     set confirmed_at = p_now
     from outbox_engine.dispatch_members m
     where m.dispatch_id = any (p_dispatches) and x.outbox_id = m.outbox_id and x.dispatch_id <> m.dispatch_id
       and x.confirmed_at is null;
-    perform outbox_engine.tell_doubles(p_now);
+    perform outbox_engine.log_duplicate_sends(p_now);
   end if;
 end
 $$;
 
 -- Records that the provider has these batches, whoever found out and however late: a fact that no lease can
 -- undo. Rows still attached become sent. Rows that meanwhile went out in another dispatch are doubles.
--- `p_ask_after` is kept with the plan; null is what was told last. The caller then matches the reports that
+-- `p_reconcile_after` is kept with the plan; null is what was told last. The caller then matches the reports that
 -- wait for these batches.
-create function outbox_engine.adopt(p_dispatches uuid[], p_batches text[], p_source text, p_ask_after interval) returns void
+create function outbox_engine.accept_dispatches(p_dispatches uuid[], p_batches text[], p_source text, p_reconcile_after interval) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -155,9 +155,9 @@ begin
     update outbox_engine.dispatches d
     set
       batch_id = f.batch_id, state = 'accepted', accepted_at = v_now, closed_at = coalesce(d.closed_at, v_now), body = null,
-      look_at = null, error = null,
-      ask_at = v_now + coalesce(
-        p_ask_after, (select p.ask_after from outbox_engine.plans p where p.provider = d.provider and p.plan = d.plan))
+      lookup_at = null, error = null,
+      reconcile_at = v_now + coalesce(
+        p_reconcile_after, (select p.reconcile_after from outbox_engine.plans p where p.provider = d.provider and p.plan = d.plan))
     from facts f
     where d.id = f.dispatch_id and d.id = any (p_dispatches) and d.batch_id is null
     returning d.id
@@ -165,7 +165,7 @@ begin
   select array_agg(id) into v_new from adopted;
 
   -- A second batch under the same reference: somebody repeated our request on the way.
-  insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select m.outbox_id, d.id, f.batch_id, v_now, v_now
   from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
   cross join lateral (select x.id, x.batch_id from outbox_engine.dispatches x where x.id = f.dispatch_id limit 1) d
@@ -173,14 +173,14 @@ begin
   where d.batch_id <> f.batch_id
   on conflict do nothing;
   if found then
-    perform outbox_engine.tell_doubles(v_now);
+    perform outbox_engine.log_duplicate_sends(v_now);
   end if;
 
   if v_new is null then
     return;
   end if;
-  perform outbox_engine.adopt_rows(v_new, p_source, v_now);
-  perform outbox_engine.plan_works(d.provider, d.plan, d.credential, d.claimed_at)
+  perform outbox_engine.accept_rows(v_new, p_source, v_now);
+  perform outbox_engine.lift_pauses(d.provider, d.plan, d.credential, d.claimed_at)
   from (
     select provider, plan, credential, max(claimed_at) as claimed_at
     from outbox_engine.dispatches
@@ -189,30 +189,30 @@ begin
   ) d
   where exists (select from outbox_engine.plan_pauses);
   update outbox_engine.plans p
-  set shared_refusals = 0, throttles = 0, ask_after = coalesce(p_ask_after, p.ask_after)
+  set shared_refusals = 0, throttles = 0, reconcile_after = coalesce(p_reconcile_after, p.reconcile_after)
   from outbox_engine.dispatches d
   where d.id = any (v_new) and p.provider = d.provider and p.plan = d.plan
-    and (p.shared_refusals, p.throttles, p.ask_after) <> (0, 0, coalesce(p_ask_after, p.ask_after));
+    and (p.shared_refusals, p.throttles, p.reconcile_after) <> (0, 0, coalesce(p_reconcile_after, p.reconcile_after));
 end
 $$;
 
 -- A row whose last attempt came to nothing, so that it ended or waits again, while an earlier one, given up
 -- after two looks, turned out to have been accepted: it was sent after all, by that one. The claim asks this
 -- before it takes rows; what somebody else holds is left to the next one.
-create function outbox_engine.sent_after_all(p_now timestamptz) returns void
+create function outbox_engine.close_already_sent(p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_held constant bigint[] := array(
     select id from public.outbox
-    where id = any (array(select outbox_id from outbox_engine.doubles where confirmed_at is null))
+    where id = any (array(select outbox_id from outbox_engine.duplicate_sends where confirmed_at is null))
     order by id
     for update skip locked);
   v_rows bigint[];
   v_dispatches uuid[];
 begin
   with theirs as (
-    delete from outbox_engine.doubles x
+    delete from outbox_engine.duplicate_sends x
     using public.outbox o
     where x.confirmed_at is null and x.outbox_id = any (v_held) and o.id = x.outbox_id and (o.finalized_at is not null or o.queue is not null)
       and not exists (select from outbox_engine.dispatches d where d.id = o.dispatch_id and d.batch_id is not null)
@@ -240,11 +240,11 @@ begin
   if v_rows is null then
     return;
   end if;
-  perform outbox_engine.take_times_again(v_rows, p_now);
-  perform outbox_engine.tell_doubles(p_now);
-  update outbox_engine.dispatches set ask_at = p_now where id = any (v_dispatches);
+  perform outbox_engine.reclaim_occurrences(v_rows, p_now);
+  perform outbox_engine.log_duplicate_sends(p_now);
+  update outbox_engine.dispatches set reconcile_at = p_now where id = any (v_dispatches);
   -- What was reported of it before.
-  perform outbox_engine.apply_news(array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
+  perform outbox_engine.advance_status(array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
     array_agg(e.status_code), array_agg(e.occurred_at), p_now)
   from unnest(v_rows, v_dispatches) c (outbox_id, dispatch_id)
   join public.outbox_events e on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'

@@ -30,7 +30,7 @@ $$;
 -- A refused dispatch's rows came back, and what the claim checks is checked again: those that must not go out
 -- any more, or not to this number or with this text, or did in an earlier attempt that turned up, end here or
 -- wait for the claim to say why. Halves may have to wait for minutes. Answers how many rows are left.
-create function outbox_engine.let_go(p_dispatch uuid, p_error text) returns integer
+create function outbox_engine.release_unsendable(p_dispatch uuid, p_error text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -49,20 +49,20 @@ begin
     from (
       select array_agg(a.id order by a.id) as ids, array_agg(a.parts order by a.id) as parts from attached a where a.campaign is not null
     ) c
-    cross join lateral outbox_engine.hold_back(c.ids, c.parts, v_now) h
+    cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, v_now) h
     where h.status is not null or h.due_at is not null
   ),
   behind as materialized (
     select b.id
     from (select array_agg(a.id) as ids from attached a where a.campaign is not null having count(*) > 0) c
-    cross join lateral outbox_engine.behind_campaigns(c.ids) b
+    cross join lateral outbox_engine.rows_behind_campaign(c.ids) b
   )
   select array_agg(x.recipient) filter (where x.gone), count(*) filter (where not x.gone)
   into v_gone, v_left
   from (
     select a.recipient,
       a.over or exists (select from public.outbox_suppressions s where s.recipient = a.recipient)
-        or exists (select from outbox_engine.doubles x where x.outbox_id = a.id and x.confirmed_at is null)
+        or exists (select from outbox_engine.duplicate_sends x where x.outbox_id = a.id and x.confirmed_at is null)
         or exists (select from held h where h.outbox_id = a.id)
         or exists (select from behind b where b.id = a.id) as gone
     from attached a
@@ -78,7 +78,7 @@ $$;
 -- rows that are still its own; none while the plan stands still, then they go back. Each waits until the plan
 -- allows one more request. A single slice stands where the closed one stood, beside its other half if it has
 -- one.
-create function outbox_engine.cut_dispatch(
+create function outbox_engine.split_dispatch(
   p_dispatch outbox_engine.dispatches, p_slices integer, p_split text, p_error text, p_worker text, p_lease_seconds double precision
 ) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -93,7 +93,7 @@ declare
 begin
   select * into v_plan from outbox_engine.plans
   where provider = p_dispatch.provider and plan = p_dispatch.plan for update;
-  v_pause := outbox_engine.pause_of(p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, v_now);
+  v_pause := outbox_engine.current_pause(p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, v_now);
   if v_pause.until > v_now then
     perform outbox_engine.put_back(array[p_dispatch.id], 'refused', p_error, false);
     perform outbox_engine.close_refused(p_dispatch.id);
@@ -132,7 +132,7 @@ begin
     v_child.http_status := null;
     v_child.error := null;
     insert into outbox_engine.dispatches select v_child.*;
-    v_made := v_made || outbox_engine.dispatch_again(v_child, v_wait);
+    v_made := v_made || outbox_engine.dispatch_answer(v_child, v_wait);
   end loop;
 
   perform outbox_engine.close_refused(p_dispatch.id);
@@ -144,7 +144,7 @@ $$;
 -- three bad texts: then the plan pauses and the rows wait. A refused probe waits longer, so that the next
 -- probe is another row. What is about to expire has maybe expired by the provider's clock, which says nothing
 -- of a setting.
-create function outbox_engine.blame_shared(p_dispatches outbox_engine.dispatches[]) returns void
+create function outbox_engine.fail_shared(p_dispatches outbox_engine.dispatches[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -179,7 +179,7 @@ $$;
 
 -- Both halves of a request with differing texts were refused alike. What they share may be wrong, or that
 -- they share a request at all, which blames no row: they go back, each to be sent with its own text only.
-create function outbox_engine.part_texts(p_dispatches outbox_engine.dispatches[]) returns void
+create function outbox_engine.separate_texts(p_dispatches outbox_engine.dispatches[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -197,7 +197,7 @@ end
 $$;
 
 -- What two refusals have to have in common to be called alike: all but what names the request.
-create function outbox_engine.refusal_of(p_dispatch outbox_engine.dispatches) returns text
+create function outbox_engine.refusal_key(p_dispatch outbox_engine.dispatches) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select p_dispatch.http_status || ' ' || regexp_replace(p_dispatch.error, '[0-9A-Za-z-]{20,}', '', 'g')
@@ -208,7 +208,7 @@ $$;
 -- a worker, or where the other half was never tried or never judged, its rows go back instead. Nobody is
 -- blamed for a request that had others in it, also where those are gone; who is tried alone then, and
 -- refused, is as good as a request of one. The plan is held before what belongs to campaigns, as claims do.
-create function outbox_engine.settle_siblings(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
+create function outbox_engine.decide_halves(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -226,8 +226,8 @@ begin
     where d.id = any (p_dispatches) and d.split = 'shared'
     order by d.parent_id
   loop
-    select array_agg(d order by d.lease_token) filter (where d.state = 'parked'), bool_or(d.state in ('claimed', 'doubtful')),
-      bool_or(d.state in ('released', 'returned', 'lost') or d.unjudged), count(*) = 1
+    select array_agg(d order by d.lease_token) filter (where d.state = 'awaiting_half'), bool_or(d.state in ('claimed', 'ambiguous')),
+      bool_or(d.state in ('released', 'not_found', 'given_up') or d.inconclusive), count(*) = 1
     into v_parked, v_open, v_untried, v_is_alone
     from outbox_engine.dispatches d
     where d.parent_id = v_parent;
@@ -235,18 +235,18 @@ begin
     perform from outbox_engine.plans
     where provider = v_parked[1].provider and plan = v_parked[1].plan for update;
 
-    if cardinality(v_parked) = 2 and outbox_engine.refusal_of(v_parked[1]) = outbox_engine.refusal_of(v_parked[2]) then
+    if cardinality(v_parked) = 2 and outbox_engine.refusal_key(v_parked[1]) = outbox_engine.refusal_key(v_parked[2]) then
       if v_parked[1].texts_differ then
-        perform outbox_engine.part_texts(v_parked);
+        perform outbox_engine.separate_texts(v_parked);
       else
-        perform outbox_engine.blame_shared(v_parked);
+        perform outbox_engine.fail_shared(v_parked);
       end if;
       continue;
     end if;
     foreach v_half in array v_parked loop
-      v_left := outbox_engine.let_go(v_half.id, v_half.error);
+      v_left := outbox_engine.release_unsendable(v_half.id, v_half.error);
       if v_left = 1 and v_half.recipients = 1 and v_is_alone then
-        perform outbox_engine.blame_shared(array[v_half]);
+        perform outbox_engine.fail_shared(array[v_half]);
       elsif v_left = 1 and v_half.recipients = 1 and not v_untried then
         perform outbox_engine.fail_rows(v_half.id, v_half.error);
         perform outbox_engine.close_refused(v_half.id);
@@ -254,7 +254,7 @@ begin
         perform outbox_engine.put_back(array[v_half.id], 'refused', v_half.error, false);
         perform outbox_engine.close_refused(v_half.id);
       else
-        v_made := v_made || outbox_engine.cut_dispatch(v_half, 2, 'shared', v_half.error, p_worker, p_lease_seconds);
+        v_made := v_made || outbox_engine.split_dispatch(v_half, 2, 'shared', v_half.error, p_worker, p_lease_seconds);
       end if;
     end loop;
   end loop;
@@ -279,7 +279,7 @@ begin
   update outbox_engine.dispatches d
   set
     error = left(p_error, 500), http_status = p_http_status,
-    unjudged = p_why in ('throttled', 'unreachable', 'account', 'setting')
+    inconclusive = p_why in ('throttled', 'unreachable', 'account', 'setting')
   from outbox_engine.held(array[p_dispatch_id], array[p_lease_token]) h
   where d.id = h.id
   returning d.* into v_dispatch;
@@ -287,37 +287,37 @@ begin
     return jsonb_build_object('dispatches', v_made);
   end if;
 
-  if v_dispatch.unjudged then
+  if v_dispatch.inconclusive then
     perform outbox_engine.pause_plan(v_dispatch.provider, v_dispatch.plan, p_why,
       case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds);
     perform outbox_engine.put_back(array[v_dispatch.id], null, p_error, false,
       case when v_dispatch.is_probe then interval '5 minutes' else interval '0' end);
     perform outbox_engine.close_refused(v_dispatch.id);
-    return jsonb_build_object('dispatches', outbox_engine.settle_siblings(array[v_dispatch.id], null, null));
+    return jsonb_build_object('dispatches', outbox_engine.decide_halves(array[v_dispatch.id], null, null));
   end if;
 
   -- As claims do: the plan first, then what belongs to campaigns.
   perform from outbox_engine.plans where provider = v_dispatch.provider and plan = v_dispatch.plan for update;
-  v_left := outbox_engine.let_go(v_dispatch.id, v_dispatch.error);
+  v_left := outbox_engine.release_unsendable(v_dispatch.id, v_dispatch.error);
   if v_left = 0 then
-    update outbox_engine.dispatches set unjudged = true where id = v_dispatch.id;
+    update outbox_engine.dispatches set inconclusive = true where id = v_dispatch.id;
     perform outbox_engine.close_refused(v_dispatch.id);
   elsif p_why = 'no_callback' then
-    v_made := outbox_engine.cut_dispatch(v_dispatch, 1, v_dispatch.split, v_dispatch.split_error, p_worker, p_lease_seconds);
+    v_made := outbox_engine.split_dispatch(v_dispatch, 1, v_dispatch.split, v_dispatch.split_error, p_worker, p_lease_seconds);
   elsif p_why = 'recipient' and v_dispatch.recipients = 1 then
     perform outbox_engine.fail_rows(v_dispatch.id, v_dispatch.error);
     perform outbox_engine.close_refused(v_dispatch.id);
   elsif p_why = 'recipient' then
-    v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'recipient', v_dispatch.error, p_worker, p_lease_seconds);
+    v_made := outbox_engine.split_dispatch(v_dispatch, 2, 'recipient', v_dispatch.error, p_worker, p_lease_seconds);
   elsif v_dispatch.split = 'shared' then
-    update outbox_engine.dispatches set state = 'parked' where id = v_dispatch.id;
+    update outbox_engine.dispatches set state = 'awaiting_half' where id = v_dispatch.id;
   elsif v_dispatch.recipients > 1 then
-    v_made := outbox_engine.cut_dispatch(v_dispatch, 2, 'shared', v_dispatch.error, p_worker, p_lease_seconds);
+    v_made := outbox_engine.split_dispatch(v_dispatch, 2, 'shared', v_dispatch.error, p_worker, p_lease_seconds);
   else
-    perform outbox_engine.blame_shared(array[v_dispatch]);
+    perform outbox_engine.fail_shared(array[v_dispatch]);
   end if;
   return jsonb_build_object('dispatches',
-    v_made || outbox_engine.settle_siblings(array[v_dispatch.id], p_worker, p_lease_seconds));
+    v_made || outbox_engine.decide_halves(array[v_dispatch.id], p_worker, p_lease_seconds));
 end
 $$;
 

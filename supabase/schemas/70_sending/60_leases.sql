@@ -26,23 +26,23 @@ begin
   select array_agg(id) into v_ids from outbox_engine.held(p_dispatch_ids, p_lease_tokens);
   update outbox_engine.dispatches set state = 'released', closed_at = outbox_engine.now(), body = null where id = any (v_ids);
   perform outbox_engine.put_back(v_ids, null, null, false);
-  perform outbox_engine.settle_siblings(v_ids, null, null);
+  perform outbox_engine.decide_halves(v_ids, null, null);
   return to_jsonb(coalesce(v_ids, '{}'));
 end
 $$;
 
 -- Called by the dispatch job when nobody knows whether the provider took a request. The first look comes a
 -- moment later.
-create function public.outbox_doubt(
-  p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_look_after_seconds double precision
+create function public.outbox_mark_ambiguous(
+  p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_lookup_after_seconds double precision
 ) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   with doubted as (
     update outbox_engine.dispatches d
     set
-      state = 'doubtful', error = f.error, doubtful_at = outbox_engine.now(), doubt = f.error, lease_token = nextval('outbox_engine.lease_tokens'),
-      look_at = outbox_engine.now() + make_interval(secs => p_look_after_seconds)
+      state = 'ambiguous', error = f.error, ambiguous_at = outbox_engine.now(), ambiguous_error = f.error, lease_token = nextval('outbox_engine.lease_tokens'),
+      lookup_at = outbox_engine.now() + make_interval(secs => p_lookup_after_seconds)
     from unnest(p_dispatch_ids, p_errors) f (id, error)
     where d.id = f.id and d.id in (select h.id from outbox_engine.held(p_dispatch_ids, p_lease_tokens) h)
     returning d.id
@@ -54,10 +54,10 @@ $$;
 revoke all on function
   public.outbox_renew,
   public.outbox_release,
-  public.outbox_doubt
+  public.outbox_mark_ambiguous
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_renew,
   public.outbox_release,
-  public.outbox_doubt
+  public.outbox_mark_ambiguous
 to service_role;

@@ -7,14 +7,14 @@
 -- called within one, it would see rows that were committed since that one began, and which that one cannot
 -- change.
 create function outbox_engine.pick(
-  p_floors outbox_engine.floors, p_rows integer, p_priority_below integer, out ids bigint[], out again bigint[]
+  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer, out ids bigint[], out again bigint[]
 )
 language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   select coalesce(array_agg(id), '{}'), array_agg(id) filter (where again)
   from (
     select r.id, r.again
-    from unnest(p_floors.priorities, p_floors.ready_from) f (priority, ready_from)
+    from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
     cross join lateral (
       select o.id, o.campaign is not null and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0 as again
       from public.outbox o
@@ -58,7 +58,7 @@ as $$
     where t.name in (select p.template from picked p)
   ),
   filled as materialized (
-    select p.id, outbox_engine.fill(f.pieces, f.names, f.defaults || jsonb_strip_nulls(coalesce(p.parameters, '{}')), f.plain) as made
+    select p.id, outbox_engine.fill_template(f.pieces, f.names, f.defaults || jsonb_strip_nulls(coalesce(p.parameters, '{}')), f.plain) as made
     from picked p
     join forms f on f.name = p.template
   ),
@@ -93,7 +93,7 @@ as $$
           when w.cancel_requested_at is not null then null
           when w.expires_at <= p_now then 'expired before it could be sent'
           when s.reason is not null then 'the recipient opted out: ' || s.reason
-          when w.text is null then outbox_engine.row_problem(w.template, w.parameters)
+          when w.text is null then outbox_engine.template_row_problem(w.template, w.parameters)
           when p_allowed_countries is not null and (c.region = any (p_allowed_countries)) is not true
           then format('country %s is not in ALLOWED_COUNTRIES', coalesce(c.region, 'unknown'))
         end as error
@@ -106,7 +106,7 @@ as $$
       from ruled r
       where r.verdict is null and r.campaign is not null
     ) c
-    cross join lateral outbox_engine.hold_back(c.ids, c.parts, p_now) h
+    cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, p_now) h
   ),
   verdicts as materialized (
     select r.id, r.recipient, r.sender, r.text, r.priority, r.due_at, r.campaign, r.batch_id, r.sends_alone,

@@ -9,11 +9,11 @@ begin
   return exists (
       select from public.outbox
       where queue is not null and expires_at <= p_now
-        and expires_at >= coalesce((select expiring_from from outbox_engine.floors), '-infinity')
+        and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
       order by expires_at
       limit 1)
-    or exists (select from outbox_engine.alarms where told_at is null and coalesce(offered_until <= p_now, true))
-    or exists (select from outbox_engine.doubles where confirmed_at is null)
+    or exists (select from outbox_engine.alarms where acknowledged_at is null and coalesce(offered_until <= p_now, true))
+    or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
 $$;
@@ -24,9 +24,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return array_remove(array[
-    case when outbox_engine.looks_due(p_provider, p_plan, p_host, p_now) > 0 then 'recover' end,
+    case when outbox_engine.lookups_due(p_provider, p_plan, p_host, p_now) > 0 then 'recover' end,
     case when exists (
-      select from outbox_engine.dispatches where provider = p_provider and plan = p_plan and ask_at <= p_now
+      select from outbox_engine.dispatches where provider = p_provider and plan = p_plan and reconcile_at <= p_now
     ) then 'reconcile' end,
     case when outbox_engine.campaigns_due(p_now) then 'campaigns' end,
     case when outbox_engine.upkeep_due(p_now) then 'upkeep' end
@@ -37,14 +37,14 @@ $$;
 -- Moves rows whose time has come from waiting to ready, the most urgent first: a campaign that came due a
 -- moment before a one-time code is not woken before it. The ids go through an array, or the planner, who
 -- cannot know that few are due, walks over the whole table at every tick.
-create function outbox_engine.wake_due(p_floors outbox_engine.floors, p_now timestamptz, p_most integer) returns void
+create function outbox_engine.wake_due(p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer) returns void
 language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   update public.outbox
   set queue = 'r', status = 'pending'
   where id = any (array(
     select due.id
-    from unnest(p_floors.priorities, p_floors.waiting_from) f (priority, waiting_from)
+    from unnest(p_bounds.priorities, p_bounds.waiting_from) f (priority, waiting_from)
     cross join lateral (
       select o.id from public.outbox o
       where o.queue = 'w' and o.priority = f.priority and o.due_at >= f.waiting_from and o.due_at <= p_now
@@ -58,14 +58,14 @@ $$;
 
 -- Those of these locked rows of which no earlier attempt turned up: others came back since `sent_after_all`
 -- looked, which makes them sent.
-create function outbox_engine.not_doubtful(p_ids bigint[]) returns bigint[]
+create function outbox_engine.without_unconfirmed_duplicates(p_ids bigint[]) returns bigint[]
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if exists (select from outbox_engine.doubles where confirmed_at is null) then
+  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
     return array(
       select u.id from unnest(p_ids) with ordinality u (id, place)
-      where not exists (select from outbox_engine.doubles x where x.outbox_id = u.id and x.confirmed_at is null)
+      where not exists (select from outbox_engine.duplicate_sends x where x.outbox_id = u.id and x.confirmed_at is null)
       order by u.place);
   end if;
   return p_ids;
@@ -76,7 +76,7 @@ $$;
 create function outbox_engine.claimed_before(p_claim_id uuid) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_agg(outbox_engine.dispatch_again(d, 0) order by d.lease_token)
+  select jsonb_agg(outbox_engine.dispatch_answer(d, 0) order by d.lease_token)
   from outbox_engine.dispatches d
   where d.claim_id = p_claim_id and d.state = 'claimed' and d.parent_id is null
 $$;
@@ -106,7 +106,7 @@ declare
   v_rows integer := p_max_rows;
   v_most integer;
   v_looked integer;
-  v_floors outbox_engine.floors;
+  v_bounds outbox_engine.queue_bounds;
   v_first record;
   v_picked record;
   v_next_id bigint;
@@ -120,13 +120,13 @@ declare
 begin
   -- The first call with this id may be running still.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
-  perform outbox_engine.note_tick('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
-  perform outbox_engine.mind_the_clock();
-  v_floors := outbox_engine.known_floors();
-  perform outbox_engine.wake_due(v_floors, v_now, 5000);
+  perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
+  perform outbox_engine.reset_queue_bounds_after_clock_step();
+  v_bounds := outbox_engine.current_queue_bounds();
+  perform outbox_engine.wake_due(v_bounds, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
-  if exists (select from outbox_engine.first_ready(v_floors, v_under)) then
-    v_plan := outbox_engine.hold_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+  if exists (select from outbox_engine.first_ready(v_bounds, v_under)) then
+    v_plan := outbox_engine.lock_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   end if;
   v_made := outbox_engine.claimed_before(p_claim_id);
   if v_made is not null then
@@ -139,7 +139,7 @@ begin
 
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
-  v_pause := outbox_engine.pause_of(p_provider, p_plan, p_credential, v_now);
+  v_pause := outbox_engine.current_pause(p_provider, p_plan, p_credential, v_now);
   if v_pause.until > v_now then
     if v_pause.replaced then
       -- Somebody works with that credential after all.
@@ -154,7 +154,7 @@ begin
 
   v_tokens := outbox_engine.tokens_now(v_plan, v_now);
   v_requests := greatest(0,
-    outbox_engine.requests_left(v_plan, v_now) - outbox_engine.looks_due(p_provider, p_plan, p_host, v_now));
+    outbox_engine.requests_left(v_plan, v_now) - outbox_engine.lookups_due(p_provider, p_plan, p_host, v_now));
   v_most := floor(v_tokens)::integer;
   v_dispatches := least(v_dispatches, v_requests);
   if v_pause.kind is not null then
@@ -169,13 +169,13 @@ begin
 
   -- What turned out to have been accepted while a later attempt was under way, and came back from that one,
   -- is not sent again.
-  if exists (select from outbox_engine.doubles where confirmed_at is null) then
-    perform outbox_engine.sent_after_all(v_now);
+  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
+    perform outbox_engine.close_already_sent(v_now);
   end if;
   -- What is more urgent than the default does not wait until thousands of others are made ready to go along
   -- with it; and while such rows keep coming, nor behind a claim of thousands, as long as the plan has
   -- requests to spare for smaller ones.
-  select * into v_first from outbox_engine.first_ready(v_floors, v_under);
+  select * into v_first from outbox_engine.first_ready(v_bounds, v_under);
   v_urgent := coalesce(v_first.priority < 100, false);
   if v_urgent and coalesce(v_plan.urgent_at < v_now - interval '1 second', true) then
     update outbox_engine.plans set urgent_at = v_now where provider = p_provider and plan = p_plan;
@@ -187,19 +187,19 @@ begin
     -- message of the rate.
     v_looked := least(v_rows, v_most);
     loop
-      v_picked := outbox_engine.pick(v_floors, v_looked, v_below);
+      v_picked := outbox_engine.pick(v_bounds, v_looked, v_below);
       if v_picked.again is not null then
-        perform outbox_engine.follow_campaigns(v_picked.again);
+        perform outbox_engine.refresh_from_campaign(v_picked.again);
       end if;
       select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
       into v_made, v_count, v_recipients
       from outbox_engine.claim_rows(
-        outbox_engine.not_doubtful(v_picked.ids), p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
+        outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
         make_interval(secs => p_lease_seconds), make_interval(secs => p_deadline_seconds),
         v_dispatches, p_max_recipients, v_most, p_allowed_countries, p_share_texts, v_pause.kind is not null, v_now
       ) d;
       exit when v_count > 0 or v_looked = v_rows
-        or not exists (select from outbox_engine.first_ready(v_floors, v_below));
+        or not exists (select from outbox_engine.first_ready(v_bounds, v_below));
       v_looked := least(v_rows, 10 * v_looked);
     end loop;
     exit when v_count > 0;
@@ -218,9 +218,9 @@ begin
     where provider = p_provider and plan = p_plan and kind = v_pause.kind and credential = v_pause.credential;
   end if;
 
-  v_next_id := (select id from outbox_engine.first_ready(v_floors, v_under));
+  v_next_id := (select id from outbox_engine.first_ready(v_bounds, v_under));
   if v_next_id is distinct from v_first.id then
-    perform outbox_engine.raise_floors(v_recipients);
+    perform outbox_engine.advance_queue_bounds(v_recipients);
   end if;
   return jsonb_build_object(
     'dispatches', coalesce(v_made, '[]'),

@@ -14,7 +14,7 @@ alter table outbox_engine.kept_callbacks enable row level security;
 -- Finds the message each report is about, by batch and number, else by the reference it carries, else by a
 -- second batch that is known of a dispatch. Writes it into the trail, where its key stops repeats, and
 -- answers what was news. What belongs to no known batch waits.
-create function outbox_engine.file_reports(p_reports outbox_engine.report[], p_source text, p_now timestamptz)
+create function outbox_engine.store_reports(p_reports outbox_engine.report[], p_source text, p_now timestamptz)
 returns table (outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz)
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -37,7 +37,7 @@ as $$
     ) f on true
     left join lateral (
       select m.outbox_id, m.dispatch_id
-      from outbox_engine.doubles x
+      from outbox_engine.duplicate_sends x
       join outbox_engine.dispatch_members m on m.dispatch_id = x.dispatch_id and m.recipient = r.recipient
       where b.outbox_id is null and f.outbox_id is null and x.batch_id = r.batch_id
       limit 1
@@ -69,7 +69,7 @@ $$;
 
 -- What some codes ask for beyond the row: the account is blocked, or the recipient has opted out at the
 -- provider.
-create function outbox_engine.heed_codes(p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[])
+create function outbox_engine.apply_code_effects(p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[])
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -90,7 +90,7 @@ begin
   end loop;
 
   -- The number is the one the request went to: a waiting row may have been given another since.
-  perform outbox_engine.heed_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
+  perform outbox_engine.apply_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
   from (
     select distinct on (m.recipient) m.recipient, format('%s code %s', d.provider, n.code) as reason,
       coalesce(n.at, outbox_engine.now()) as at
@@ -107,7 +107,7 @@ $$;
 -- Opt-outs that reports on batches nobody here knows (yet) tell of. A STOP to any number of the plan counts
 -- for all we send, so this counts too, whichever app on the plan sent the text. Repeats are told by their
 -- time: without one, the report only waits.
-create function outbox_engine.heed_strangers(p_reports outbox_engine.report[]) returns void
+create function outbox_engine.apply_unmatched_opt_outs(p_reports outbox_engine.report[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -116,7 +116,7 @@ begin
   ) then
     return;
   end if;
-  perform outbox_engine.heed_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
+  perform outbox_engine.apply_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
   from (
     select distinct on (r.recipient) r.recipient, format('%s code %s', c.provider, c.code) as reason, r.at
     from unnest(p_reports) r
@@ -131,7 +131,7 @@ $$;
 
 -- Where reports said that the account is blocked, sending stops until one of them, about a request made
 -- since, says something else.
-create function outbox_engine.heed_recovery(p_dispatches uuid[], p_statuses text[], p_codes integer[]) returns void
+create function outbox_engine.end_account_pauses(p_dispatches uuid[], p_statuses text[], p_codes integer[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   delete from outbox_engine.plan_pauses p
@@ -145,13 +145,13 @@ $$;
 
 -- An earlier attempt proved delivered. If a newer one was accepted too, the recipient has or will have the
 -- text twice.
-create function outbox_engine.note_late_deliveries(
+create function outbox_engine.record_late_deliveries(
   p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select o.id, d.id, d.batch_id, p_now, p_now
   from unnest(p_outbox_ids, p_dispatches, p_statuses) n (outbox_id, dispatch_id, status)
   cross join lateral (select x.id, x.dispatch_id from public.outbox x where x.id = n.outbox_id limit 1) o
@@ -160,7 +160,7 @@ begin
   where n.status = 'delivered' and o.dispatch_id <> n.dispatch_id and newer.batch_id is not null and d.batch_id is not null
   on conflict do nothing;
   if found then
-    perform outbox_engine.tell_doubles(p_now);
+    perform outbox_engine.log_duplicate_sends(p_now);
   end if;
 end
 $$;
@@ -182,9 +182,9 @@ begin
   select array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status), array_agg(n.code),
     array_agg(n.at)
   into v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats
-  from outbox_engine.file_reports(p_reports, p_source, v_now) n;
+  from outbox_engine.store_reports(p_reports, p_source, v_now) n;
   if v_rows is null then
-    perform outbox_engine.heed_strangers(p_reports);
+    perform outbox_engine.apply_unmatched_opt_outs(p_reports);
     return 0;
   end if;
 
@@ -195,15 +195,15 @@ begin
     -- Of messages that somebody was just pruning nothing stays.
     delete from public.outbox_events e where e.outbox_id = any (v_rows) and not exists (select from public.outbox o where o.id = e.outbox_id);
   end if;
-  perform outbox_engine.apply_news(v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
-  perform outbox_engine.note_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
+  perform outbox_engine.advance_status(v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
+  perform outbox_engine.record_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
   if exists (select from outbox_engine.report_codes c where c.effect in ('account', 'opt_out') and c.code = any (v_codes)) then
-    perform outbox_engine.heed_codes(v_dispatches, v_rows, v_codes, v_ats);
+    perform outbox_engine.apply_code_effects(v_dispatches, v_rows, v_codes, v_ats);
   end if;
   if exists (select from outbox_engine.plan_pauses where by_report) then
-    perform outbox_engine.heed_recovery(v_dispatches, v_statuses, v_codes);
+    perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
   end if;
-  perform outbox_engine.heed_strangers(p_reports);
+  perform outbox_engine.apply_unmatched_opt_outs(p_reports);
   return cardinality(v_rows);
 end
 $$;
@@ -223,7 +223,7 @@ begin
       using (
         select id, batch_id from outbox_engine.dispatches where id = any (p_dispatches)
         union all
-        select dispatch_id, batch_id from outbox_engine.doubles where dispatch_id = any (p_dispatches)
+        select dispatch_id, batch_id from outbox_engine.duplicate_sends where dispatch_id = any (p_dispatches)
       ) d, outbox_engine.dispatch_members m
       where (w.batch_id = d.batch_id or w.reference = d.id) and m.dispatch_id = d.id and m.recipient = (w.report).recipient
       returning w.source, w.report
@@ -237,7 +237,7 @@ $$;
 
 -- Adopts the batches that prove, by the reference they carry, that a lost request arrived. Answers the
 -- dispatches, or null.
-create function outbox_engine.adopt_proven(p_reports outbox_engine.report[], p_source text) returns uuid[]
+create function outbox_engine.accept_proven(p_reports outbox_engine.report[], p_source text) returns uuid[]
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -253,7 +253,7 @@ begin
     where d.batch_id is distinct from r.batch_id
   ) x;
   if v_ids is not null then
-    perform outbox_engine.adopt(v_ids, v_batches, p_source, null);
+    perform outbox_engine.accept_dispatches(v_ids, v_batches, p_source, null);
   end if;
   return v_ids;
 end
@@ -267,12 +267,12 @@ declare
   v_proven uuid[];
 begin
   if p_source = 'webhook' then
-    perform outbox_engine.note_tick('webhook', '', '', '');
+    perform outbox_engine.record_heartbeat('webhook', '', '', '');
   end if;
-  v_proven := outbox_engine.adopt_proven(p_reports, p_source);
+  v_proven := outbox_engine.accept_proven(p_reports, p_source);
   if v_proven is not null then
     perform outbox_engine.match_waiting_reports(v_proven);
-    perform outbox_engine.settle_siblings(v_proven, null, null);
+    perform outbox_engine.decide_halves(v_proven, null, null);
   end if;
   return outbox_engine.record_reports(p_reports, p_source);
 end

@@ -4,24 +4,24 @@
 -- up one by one. Answers dispatches that became the caller's to send because the halves of a refused one are
 -- now decided.
 create function public.outbox_accept(
-  p_dispatch_ids uuid[], p_batch_ids text[], p_worker text, p_lease_seconds double precision, p_ask_after_seconds double precision
+  p_dispatch_ids uuid[], p_batch_ids text[], p_worker text, p_lease_seconds double precision, p_reconcile_after_seconds double precision
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_mergejoin = off
 as $$
 begin
-  perform outbox_engine.adopt(p_dispatch_ids, p_batch_ids, 'engine', make_interval(secs => p_ask_after_seconds));
+  perform outbox_engine.accept_dispatches(p_dispatch_ids, p_batch_ids, 'engine', make_interval(secs => p_reconcile_after_seconds));
   perform outbox_engine.match_waiting_reports(p_dispatch_ids);
-  return jsonb_build_object('dispatches', outbox_engine.settle_siblings(p_dispatch_ids, p_worker, p_lease_seconds));
+  return jsonb_build_object('dispatches', outbox_engine.decide_halves(p_dispatch_ids, p_worker, p_lease_seconds));
 end
 $$;
 
 -- Called by the recover job after one complete look. `p_batch_ids` are the batches found that carry the
 -- dispatch's id, `p_recipients` the numbers each holds, separated by spaces. An overtaken look that found
 -- nothing decides nothing; one that found a batch is a fact.
-create function public.outbox_record_look(
+create function public.outbox_record_lookup(
   p_dispatch_id uuid, p_lease_token text, p_batch_ids text[], p_recipients text[],
-  p_settle_seconds double precision, p_ask_after_seconds double precision
+  p_settle_seconds double precision, p_reconcile_after_seconds double precision
 ) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -44,7 +44,7 @@ begin
       and m.recipient <> all (string_to_array(array_to_string(p_recipients, ' '), ' '));
     -- What a report proved meanwhile is no longer in question.
     if v_missing is not null and v_dispatch.batch_id is null then
-      perform outbox_engine.put_back(array[p_dispatch_id], 'returned', 'the provider''s batch lacks this number', false,
+      perform outbox_engine.put_back(array[p_dispatch_id], 'not_found', 'the provider''s batch lacks this number', false,
         p_recipients => v_missing);
       -- They are no longer this dispatch's, so that adopting it leaves them alone.
       with gone as (
@@ -56,40 +56,40 @@ begin
       from gone g
       where o.id = g.outbox_id and o.dispatch_id = p_dispatch_id and o.queue is not null;
     end if;
-    perform outbox_engine.adopt(array_fill(p_dispatch_id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile',
-      make_interval(secs => p_ask_after_seconds));
+    perform outbox_engine.accept_dispatches(array_fill(p_dispatch_id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile',
+      make_interval(secs => p_reconcile_after_seconds));
     perform outbox_engine.match_waiting_reports(array[p_dispatch_id]);
-    perform outbox_engine.settle_siblings(array[p_dispatch_id], null, null);
+    perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
     return 'found';
   end if;
 
-  if v_dispatch.lease_token <> p_lease_token::bigint or v_dispatch.state not in ('doubtful', 'returned') then
+  if v_dispatch.lease_token <> p_lease_token::bigint or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
   end if;
   -- Under a new token, so that this call, made again because its answer was lost, is no second look.
   update outbox_engine.dispatches
   set
     lease_token = nextval('outbox_engine.lease_tokens'),
-    misses = misses + 1,
-    missed_at = coalesce(missed_at, v_now),
-    look_at = v_now + make_interval(secs => p_settle_seconds)
+    lookup_misses = lookup_misses + 1,
+    first_missed_at = coalesce(first_missed_at, v_now),
+    lookup_at = v_now + make_interval(secs => p_settle_seconds)
   where id = p_dispatch_id
   returning * into v_dispatch;
 
-  if v_dispatch.state = 'returned' then
+  if v_dispatch.state = 'not_found' then
     -- Watched for a while, in case it turns up after all.
     update outbox_engine.dispatches
-    set look_at = case when misses < 6 then v_now + (interval '1 minute') * 5 ^ (misses - 2) end
+    set lookup_at = case when lookup_misses < 6 then v_now + (interval '1 minute') * 5 ^ (lookup_misses - 2) end
     where id = p_dispatch_id;
     return 'watched';
   end if;
-  if v_dispatch.misses >= 2 and v_now >= v_dispatch.missed_at + make_interval(secs => p_settle_seconds) then
+  if v_dispatch.lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + make_interval(secs => p_settle_seconds) then
     update outbox_engine.dispatches
-    set state = 'returned', closed_at = v_now, look_at = v_now + interval '1 minute', body = null
+    set state = 'not_found', closed_at = v_now, lookup_at = v_now + interval '1 minute', body = null
     where id = p_dispatch_id;
-    perform outbox_engine.put_back(array[p_dispatch_id], 'returned', 'the provider never got the request', false);
-    perform outbox_engine.settle_siblings(array[p_dispatch_id], null, null);
-    return 'returned';
+    perform outbox_engine.put_back(array[p_dispatch_id], 'not_found', 'the provider never got the request', false);
+    perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
+    return 'not_found';
   end if;
   return 'missed';
 end
@@ -98,9 +98,9 @@ $$;
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_accept,
-  public.outbox_record_look
+  public.outbox_record_lookup
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_accept,
-  public.outbox_record_look
+  public.outbox_record_lookup
 to service_role;

@@ -18,7 +18,7 @@ as $$
     where id = any (array(
       select id from public.outbox
       where queue is not null and expires_at <= p_now
-        and expires_at >= coalesce((select expiring_from from outbox_engine.floors), '-infinity')
+        and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
       order by expires_at
       limit p_most
       for update skip locked
@@ -94,9 +94,9 @@ begin
   select array_agg(distinct dispatch_id) into v_dispatches
   from (select dispatch_id from members union select dispatch_id from trail union select dispatch_id from messages) x
   where dispatch_id is not null;
-  delete from outbox_engine.doubles where outbox_id = any (v_ids);
+  delete from outbox_engine.duplicate_sends where outbox_id = any (v_ids);
   delete from outbox_engine.campaign_sends where outbox_id = any (v_ids);
-  delete from outbox_engine.replaced_messages where outbox_id = any (v_ids);
+  delete from outbox_engine.reassigned_occurrences where outbox_id = any (v_ids);
   delete from outbox_engine.dispatches d
   where d.id = any (v_dispatches) and not exists (select from outbox_engine.dispatch_members m where m.dispatch_id = d.id);
 
@@ -114,23 +114,23 @@ create function outbox_engine.give_up_everywhere(p_now timestamptz, p_most integ
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_settled constant boolean := exists (select from outbox_engine.ticks where job = 'upkeep' and since < p_now - interval '1 hour');
+  v_settled constant boolean := exists (select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
   v_silent uuid[];
 begin
-  perform outbox_engine.give_up_old_doubts(p.provider, p.plan, p_now) from outbox_engine.plans p;
+  perform outbox_engine.give_up_old_lookups(p.provider, p.plan, p_now) from outbox_engine.plans p;
   select array_agg(id) into v_silent
   from outbox_engine.plans p
   cross join lateral (
     select d.id, d.accepted_at from outbox_engine.dispatches d
-    where d.provider = p.provider and d.plan = p.plan and d.ask_at < p_now - interval '1 day'
-    order by d.ask_at
+    where d.provider = p.provider and d.plan = p.plan and d.reconcile_at < p_now - interval '1 day'
+    order by d.reconcile_at
     limit p_most
     for update skip locked
   ) late
   where v_settled or late.accepted_at < p_now - interval '14 days';
   if v_silent is not null then
     perform outbox_engine.give_up_reports(v_silent, true, p_now);
-    update outbox_engine.dispatches set ask_at = p_now where id = any (v_silent);
+    update outbox_engine.dispatches set reconcile_at = p_now where id = any (v_silent);
   end if;
 end
 $$;
@@ -145,10 +145,10 @@ declare
   v_expired integer;
   v_pruned integer;
 begin
-  perform outbox_engine.note_tick('upkeep', '', '', '');
+  perform outbox_engine.record_heartbeat('upkeep', '', '', '');
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
-  perform outbox_engine.sent_after_all(v_now);
+  perform outbox_engine.close_already_sent(v_now);
   perform outbox_engine.give_up_everywhere(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(
     v_now - make_interval(secs => p_retention_days * 86400),
@@ -166,9 +166,9 @@ begin
     where received_at < v_now - make_interval(secs => p_retention_days * 86400)
     order by id
     limit p_most));
-  delete from outbox_engine.help_answers where answered_at < v_now - interval '1 day';
-  delete from outbox_engine.ticks where at < v_now - interval '1 day';
-  delete from outbox_engine.alarms where told_at < v_now - interval '30 days';
+  delete from outbox_engine.help_answers where reconciled_at < v_now - interval '1 day';
+  delete from outbox_engine.heartbeats where at < v_now - interval '1 day';
+  delete from outbox_engine.alarms where acknowledged_at < v_now - interval '30 days';
   delete from outbox_engine.campaign_imports where id = any (array(
     select id from outbox_engine.campaign_imports where started_at < v_now - interval '1 day' limit 1));
   return jsonb_build_object('expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);

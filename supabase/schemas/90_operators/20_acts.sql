@@ -76,7 +76,7 @@ begin
   with judged as materialized (
     select a.id, o.status, o.attempts, o.error, d.batch_id is not null as accepted,
       outbox_engine.retry_problem(
-        o, coalesce(d.state in ('claimed', 'parked', 'doubtful'), false), p_force, p_expires_in_seconds is not null, v_now
+        o, coalesce(d.state in ('claimed', 'awaiting_half', 'ambiguous'), false), p_force, p_expires_in_seconds is not null, v_now
       ) as problem
     from (select distinct unnest(p_ids) as id) a
     left join public.outbox o on o.id = a.id
@@ -178,7 +178,7 @@ $$;
 
 -- The plans a command is about: those known by that name, paused ones among them; all known ones where none
 -- is named; and one nobody worked for yet where the provider is named too.
-create function outbox_engine.plans_meant(p_provider text, p_plan text) returns table (provider text, plan text)
+create function outbox_engine.matching_plans(p_provider text, p_plan text) returns table (provider text, plan text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select p.provider, p.plan
@@ -232,7 +232,7 @@ begin
   with paused as (
     insert into outbox_engine.plan_pauses as p (provider, plan, kind, reason, since, until)
     select m.provider, m.plan, 'operator', left(coalesce(p_reason, 'an operator paused it'), 500), v_now, v_until
-    from outbox_engine.plans_meant(p_provider, p_plan) m
+    from outbox_engine.matching_plans(p_provider, p_plan) m
     on conflict (provider, plan, kind, credential) do update
     set
       reason = excluded.reason,
@@ -260,7 +260,7 @@ declare
 begin
   with ended as (
     delete from outbox_engine.plan_pauses p
-    using outbox_engine.plans_meant(p_provider, p_plan) m
+    using outbox_engine.matching_plans(p_provider, p_plan) m
     where p.provider = m.provider and p.plan = m.plan and p.kind = 'operator'
     returning p.provider, p.plan, p.kind, p.reason, p.since, p.until
   )
@@ -273,10 +273,10 @@ begin
   if p_force then
     update outbox_engine.plan_pauses p
     set until = v_now
-    from outbox_engine.plans_meant(p_provider, p_plan) m
+    from outbox_engine.matching_plans(p_provider, p_plan) m
     where p.provider = m.provider and p.plan = m.plan and p.until > v_now;
-    perform outbox_engine.end_wait_of_probes(m.provider, m.plan, null, v_now)
-    from outbox_engine.plans_meant(p_provider, p_plan) m;
+    perform outbox_engine.release_waiting_probes(m.provider, m.plan, null, v_now)
+    from outbox_engine.matching_plans(p_provider, p_plan) m;
   end if;
 
   perform pg_notify('outbox', '');

@@ -80,17 +80,17 @@ as $$
     'ambiguous', (
       select jsonb_build_object('requests', count(*), 'messages', coalesce(sum(recipients), 0), 'oldest_at', min(claimed_at))
       from outbox_engine.dispatches
-      where look_at is not null and state = 'doubtful'
+      where lookup_at is not null and state = 'ambiguous'
     ),
-    'watched', (select count(*) from outbox_engine.dispatches where look_at is not null and state = 'returned'),
-    'doubles', (
+    'watched', (select count(*) from outbox_engine.dispatches where lookup_at is not null and state = 'not_found'),
+    'duplicate_sends', (
       select jsonb_build_object('confirmed', count(*) filter (where confirmed_at is not null), 'suspected',
         count(*) filter (where confirmed_at is null), 'latest_at', max(found_at))
-      from outbox_engine.doubles
+      from outbox_engine.duplicate_sends
     ),
     'batches_without_all_reports', (
       -- Those that were asked about and lacked some still. Before that nobody looks whether all are there.
-      select count(*) from (select from outbox_engine.dispatches where ask_at is not null and asks > 0 limit 100000) x
+      select count(*) from (select from outbox_engine.dispatches where reconcile_at is not null and reconciliations > 0 limit 100000) x
     ),
     'unmatched_reports', (select count(*) from (select from outbox_engine.waiting_reports limit 100000) x),
     'kept_callbacks', (select count(*) from (select from outbox_engine.kept_callbacks limit 100000) x)
@@ -106,7 +106,7 @@ as $$
       select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.plan), '[]')
       from (
         select job, plan, max(at) as at, greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
-        from outbox_engine.ticks
+        from outbox_engine.heartbeats
         group by job, plan
       ) t
     ),
@@ -114,16 +114,16 @@ as $$
       select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker), '[]')
       from (
         select worker, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
-        from outbox_engine.ticks
+        from outbox_engine.heartbeats
         where worker <> '' and at > p_now - interval '10 minutes'
         order by at desc
         limit 100
       ) w
     ),
-    'alarms_waiting', (select count(*) from (select from outbox_engine.alarms where told_at is null limit 100000) x),
+    'alarms_waiting', (select count(*) from (select from outbox_engine.alarms where acknowledged_at is null limit 100000) x),
     'alarms', (
       select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]')
-      from (select id, at, kind, detail, told_at from outbox_engine.alarms order by id desc limit 10) a
+      from (select id, at, kind, detail, acknowledged_at from outbox_engine.alarms order by id desc limit 10) a
     )
   )
 $$;

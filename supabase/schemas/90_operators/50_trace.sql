@@ -50,7 +50,7 @@ as $$
     union
     select dispatch_id from public.outbox_events where outbox_id = p_outbox_id
     union
-    select dispatch_id from outbox_engine.doubles where outbox_id = p_outbox_id
+    select dispatch_id from outbox_engine.duplicate_sends where outbox_id = p_outbox_id
   )
   order by d.lease_token
 $$;
@@ -67,13 +67,13 @@ as $$
     case when d.parent_id is not null then format('part of %s, refused with: %s', d.parent_id, coalesce(d.split_error, 'no callback URL')) end)
   from outbox_engine.dispatches_of(p_outbox_id) d
   union all
-  select d.doubtful_at, 'doubtful', null, d.id, concat_ws(': ', d.doubt, 'the provider''s list will tell whether it took the request')
+  select d.ambiguous_at, 'ambiguous', null, d.id, concat_ws(': ', d.ambiguous_error, 'the provider''s list will tell whether it took the request')
   from outbox_engine.dispatches_of(p_outbox_id) d
-  where d.doubtful_at is not null
+  where d.ambiguous_at is not null
   union all
-  select d.missed_at, 'not_found', null, d.id, format('%s looks in the provider''s list so far', d.misses)
+  select d.first_missed_at, 'not_found', null, d.id, format('%s lookups in the provider''s list so far', d.lookup_misses)
   from outbox_engine.dispatches_of(p_outbox_id) d
-  where d.missed_at is not null
+  where d.first_missed_at is not null
   union all
   select d.closed_at, 'closed', d.batch_id, d.id, concat_ws(': ', d.state, 'HTTP ' || d.http_status, d.error)
   from outbox_engine.dispatches_of(p_outbox_id) d
@@ -130,13 +130,13 @@ begin
       select coalesce(jsonb_agg(jsonb_build_object(
         'id', d.id, 'state', d.state, 'provider', d.provider, 'plan', d.plan, 'worker', d.worker, 'recipients', d.recipients,
         'lease_token', d.lease_token, 'lease_until', d.lease_until, 'claimed_at', d.claimed_at, 'accepted_at', d.accepted_at,
-        'closed_at', d.closed_at, 'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error, 'misses', d.misses,
-        'look_at', d.look_at, 'ask_at', d.ask_at, 'asks', d.asks, 'parent_id', d.parent_id
+        'closed_at', d.closed_at, 'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error, 'lookup_misses', d.lookup_misses,
+        'lookup_at', d.lookup_at, 'reconcile_at', d.reconcile_at, 'reconciliations', d.reconciliations, 'parent_id', d.parent_id
       ) order by d.lease_token), '[]')
       from outbox_engine.dispatches_of(p_id) d
     ),
-    'doubles', (
-      select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]') from outbox_engine.doubles x where x.outbox_id = p_id
+    'duplicate_sends', (
+      select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]') from outbox_engine.duplicate_sends x where x.outbox_id = p_id
     ),
     'suppressed', (select s.reason from public.outbox_suppressions s where s.recipient = o.recipient)
   );

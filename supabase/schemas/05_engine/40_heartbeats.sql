@@ -1,7 +1,7 @@
 -- When each job last looked for work, so that an operator sees what stands still. Written inside calls that
 -- the jobs make anyway, at most once in ten seconds each.
 
-create table outbox_engine.ticks (
+create table outbox_engine.heartbeats (
   job text not null,
   provider text not null default '',
   plan text not null default '',
@@ -15,12 +15,12 @@ create table outbox_engine.ticks (
   allowed_countries text[],
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
-alter table outbox_engine.ticks enable row level security;
+alter table outbox_engine.heartbeats enable row level security;
 
 -- Called first thing by the functions that the jobs call at each tick. Waits for nobody: while another
 -- transaction is writing this tick down, however long that takes to commit, it is left to that one. A process
 -- keeps its settings as long as it lives.
-create function outbox_engine.note_tick(
+create function outbox_engine.record_heartbeat(
   p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -29,13 +29,13 @@ declare
   v_now timestamptz := outbox_engine.now();
 begin
   if exists (
-    select from outbox_engine.ticks
+    select from outbox_engine.heartbeats
     where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker and at > v_now - interval '10 seconds'
   ) or not pg_try_advisory_xact_lock(hashtext(format('outbox tick %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
     return;
   end if;
 
-  insert into outbox_engine.ticks as t (job, provider, plan, worker, since, at, allowed_countries)
+  insert into outbox_engine.heartbeats as t (job, provider, plan, worker, since, at, allowed_countries)
   values (p_job, p_provider, p_plan, p_worker, v_now, v_now, (select array_agg(c order by c) from unnest(p_allowed_countries) c))
   on conflict (job, provider, plan, worker) do update
   set
@@ -47,18 +47,18 @@ $$;
 -- The lists of countries that the processes which are running may send to, each once; those of the last ones,
 -- where none is running. Of a plan, they are the processes that looked for work in its last minute; a plan
 -- that was left alone for a day longer than another is given up.
-create function outbox_engine.countries_told() returns table (allowed_countries text[])
+create function outbox_engine.reported_countries() returns table (allowed_countries text[])
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with plans as (
     select provider, plan, max(at) as last_at, max(max(at)) over () as last_of_all
-    from outbox_engine.ticks
+    from outbox_engine.heartbeats
     where job = 'dispatch'
     group by provider, plan
   )
   select distinct t.allowed_countries
   from plans p
-  join outbox_engine.ticks t on t.job = 'dispatch' and t.provider = p.provider and t.plan = p.plan
+  join outbox_engine.heartbeats t on t.job = 'dispatch' and t.provider = p.provider and t.plan = p.plan
   where p.last_at > p.last_of_all - interval '1 day' and t.at > p.last_at - interval '1 minute'
 $$;
 

@@ -2,23 +2,23 @@
 -- looks did not find. By then their time may have been given to another message.
 
 -- Runs when a time is given to another message.
-create function outbox_engine.after_time_given_on() returns trigger
+create function outbox_engine.after_occurrence_reassigned() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into outbox_engine.replaced_messages (outbox_id, campaign, external_id, stands_for)
+  insert into outbox_engine.reassigned_occurrences (outbox_id, campaign, external_id, stands_for)
   select old.outbox_id, old.campaign, old.external_id, old.stands_for
   where exists (select from outbox_engine.dispatch_members m where m.outbox_id = old.outbox_id)
   on conflict do nothing;
   return null;
 end
 $$;
-create trigger outbox_campaign_occurrences_given_on after update of outbox_id on public.outbox_campaign_occurrences for each row
+create trigger outbox_campaign_occurrences_reassigned after update of outbox_id on public.outbox_campaign_occurrences for each row
   when (old.outbox_id <> new.outbox_id)
-  execute function outbox_engine.after_time_given_on();
+  execute function outbox_engine.after_occurrence_reassigned();
 
 -- The times that these messages have or had, and the message that has each now.
-create function outbox_engine.times_of_messages(p_outbox_ids bigint[])
+create function outbox_engine.occurrences_of_messages(p_outbox_ids bigint[])
 returns table (outbox_id bigint, campaign text, external_id text, stands_for timestamp, holder_id bigint)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -27,7 +27,7 @@ as $$
   join public.outbox_campaign_occurrences o on o.outbox_id = u.id
   union all
   select r.outbox_id, o.campaign, o.external_id, o.stands_for, o.outbox_id
-  from outbox_engine.replaced_messages r
+  from outbox_engine.reassigned_occurrences r
   join public.outbox_campaign_occurrences o using (campaign, external_id, stands_for)
   where r.outbox_id = any (p_outbox_ids) and o.outbox_id <> r.outbox_id
 $$;
@@ -35,7 +35,7 @@ $$;
 -- Called for messages that had ended and turn out to have been sent. Their times are used and theirs again.
 -- What was made for such a time meanwhile is withdrawn; if it is in a request or went out, that is a double,
 -- confirmed once both are known to have been accepted. The caller tells of it.
-create function outbox_engine.take_times_again(p_outbox_ids bigint[], p_now timestamptz) returns void
+create function outbox_engine.reclaim_occurrences(p_outbox_ids bigint[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -45,13 +45,13 @@ declare
 begin
   -- Messages are locked before their occurrences, as everywhere.
   perform from public.outbox
-  where id in (select t.holder_id from outbox_engine.times_of_messages(p_outbox_ids) t)
+  where id in (select t.holder_id from outbox_engine.occurrences_of_messages(p_outbox_ids) t)
   order by id
   for update;
 
   for v_time in
     select t.outbox_id, t.campaign, t.external_id, t.stands_for, s.dispatch_id, s.batch_id
-    from outbox_engine.times_of_messages(p_outbox_ids) t
+    from outbox_engine.occurrences_of_messages(p_outbox_ids) t
     join public.outbox s on s.id = t.outbox_id
     order by t.outbox_id
   loop
@@ -67,7 +67,7 @@ begin
     for update of x;
 
     if v_holder.status = 'sending' or (v_holder.batch_id is not null and v_holder.queue is null) then
-      insert into outbox_engine.doubles (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+      insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
       values (v_holder.id, v_time.dispatch_id, v_time.batch_id, p_now, case when v_holder.status <> 'sending' then p_now end)
       on conflict do nothing;
     end if;
