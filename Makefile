@@ -18,12 +18,13 @@ test: setup ## run every test against the real parts (ARGS="tests/unit -k window
 setup: ## build .venv from the lock files, which takes no time when nothing changed
 	@.ci/setup
 
-check: setup ## format, lint, types, who may import whom, and the house rules
+check: setup ## format, lint, types, who may import whom, the house rules, and the digests of released SQL
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy --no-error-summary
 	@report=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$report"; exit 1; }
 	@$(BIN)/python .ci/house.py
+	@$(BIN)/python .ci/releases.py
 
 format: setup ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix --quiet . || true
