@@ -187,6 +187,14 @@ def campaign(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def install(context: typer.Context) -> int:
+    """Put the database schema into your Supabase project, or update it there."""
+    from scheduler.commands.install import install
+
+    return _hand_over(context, _alone(install))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def local(context: typer.Context) -> int:
     """Start and stop a local Supabase for development: up, env, down."""
     with _development_parts():
