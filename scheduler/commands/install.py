@@ -62,8 +62,10 @@ def install(
 
 def _plan(given: Path | None, *, holds: int, post: bool) -> Plan:
     try:
-        releases = released.packaged()
         project = _project(given)
+        releases = released.packaged()
+        if not releases.versions:
+            raise Failed("this build of supabase-outbox carries no released schema version: install a release")
         if holds > releases.newest:
             raise WrongUsage(f"--from {holds}: the newest schema version of this release is {releases.newest}")
         return make_plan(project, releases, now=datetime.now(UTC), holds=holds, post=post)

@@ -1,5 +1,6 @@
 """Writes several files, all or none."""
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -43,7 +44,7 @@ def write_all(new: Mapping[Path, str], *, replaced: Mapping[Path, str] | None = 
 
 def _unfinished(path: Path) -> Path:
     """Beside it, for a rename is atomic within one file system only; the Supabase CLI skips files that end like this."""
-    return path.with_name(f".{path.name}{_UNFINISHED}")
+    return path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
 
 
 def _make_folders(folder: Path) -> list[Path]:

@@ -254,6 +254,15 @@ def test_repository_of_the_outbox_is_refused(monkeypatch: pytest.MonkeyPatch, ca
     assert "repository of the outbox" in capsys.readouterr().err
 
 
+def test_build_without_a_release_installs_nothing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    package_with(monkeypatch, tmp_path / "empty package")
+
+    assert run_command_line(["install", "--check"]) == 1
+    assert "carries no released schema version" in capsys.readouterr().err
+
+
 # After `supabase migration squash`, and other histories
 
 

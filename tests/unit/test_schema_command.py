@@ -101,6 +101,7 @@ def test_drop_that_cannot_connect_is_one_line(
 def test_damaged_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     monkeypatch.setattr(releases, "folder", lambda: tmp_path / "nowhere")
 
+    (tmp_path / "config.toml").touch()
     assert [run_command_line(["schema", *words]) for words in (["sql"], ["drop"])] == [1, 1]
-    assert run_command_line(["install"]) == 1
+    assert run_command_line(["install", "--supabase", str(tmp_path)]) == 1
     assert [line.endswith("install it again") for line in capsys.readouterr().err.splitlines()] == [True] * 3
