@@ -57,6 +57,7 @@ def test_first_install_writes_the_first_version(project: Path, capsys: Captured)
     assert re.fullmatch(r"20\d{12}_outbox_0001_initial\.sql", path.name)
     assert path.read_text(encoding="utf-8") == INITIAL
     assert said.out.index("1. Apply the migrations") < said.out.index("supabase db push") < said.out.index("outbox run")
+    assert "Old processes" not in said.out
 
 
 def test_second_run_writes_nothing(project: Path, capsys: Captured) -> None:
@@ -85,6 +86,19 @@ def test_update_writes_pre_files_and_mentions_post(updated: Path, capsys: Captur
     assert migrations(updated)[1:] == ["outbox_0002_pre_routes.sql", "outbox_0002_pre_routes_index.sql"]
     assert "later    outbox_0002_post_routes.sql" in said.out
     assert said.out.index("Old processes may go on") < said.out.index("restart") < said.out.index("outbox install --post")
+
+
+def test_half_of_a_version_is_completed(updated: Path) -> None:
+    run_command_line(["install", "--yes"])
+    next((updated / "migrations").glob("*_outbox_0002_pre_routes.sql")).unlink()
+
+    run_command_line(["install", "--yes"])
+
+    assert sorted(migrations(updated)) == [
+        "outbox_0001_initial.sql",
+        "outbox_0002_pre_routes.sql",
+        "outbox_0002_pre_routes_index.sql",
+    ]
 
 
 def test_post_files_come_when_asked_for(updated: Path, capsys: Captured) -> None:
@@ -169,6 +183,17 @@ def test_second_copy_is_named_and_fails_the_check(project: Path, capsys: Capture
 
     assert said["missing"] == []
     assert any("is a second copy" in warning for warning in said["warnings"])
+
+
+def test_second_copy_stands_for_no_other_file(updated: Path) -> None:
+    run_command_line(["install", "--yes"])
+    next((updated / "migrations").glob("*_index.sql")).unlink()
+    (copied,) = (updated / "migrations").glob("*_routes.sql")
+    (updated / "migrations" / "20990101000000_outbox_0002_pre_routes.sql").write_bytes(copied.read_bytes())
+
+    run_command_line(["install", "--yes"])
+
+    assert migrations(updated)[-1] == "outbox_0002_pre_routes_index.sql"
 
 
 def test_check_names_missing_files_and_changes_nothing(project: Path, capsys: Captured) -> None:

@@ -47,6 +47,15 @@ def test_new_version_replaces_the_declared_schema(project: Path, tmp_path: Path,
     assert "create index if not exists routes" in declared(project)
 
 
+def test_squashed_versions_are_declared_too(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package_with(monkeypatch, tmp_path / "updated package", FIRST, SECOND)
+
+    run_command_line(["install", "--yes", "--from", "1"])
+
+    assert "create table public.outbox (id bigint);" in declared(project)
+    assert "alter table public.outbox add column route text;" in declared(project)
+
+
 def test_outdated_declared_schema_fails_the_check(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_command_line(["install", "--yes"])
     before = declared(project)
@@ -59,14 +68,15 @@ def test_outdated_declared_schema_fails_the_check(project: Path, tmp_path: Path,
     assert declared(project) != before
 
 
-def test_edited_declared_schema_is_left_alone(project: Path, capsys: Captured) -> None:
+@pytest.mark.parametrize("edit", ["{before}-- mine\n", "create schema outbox_engine;\n"], ids=["edited", "hand-written"])
+def test_declared_schema_of_the_user_is_kept(project: Path, capsys: Captured, edit: str) -> None:
     run_command_line(["install", "--yes"])
-    path = project / "schemas" / "outbox" / "outbox.sql"
-    path.write_text(declared(project) + "-- mine\n", encoding="utf-8")
+    mine = edit.format(before=declared(project))
+    (project / "schemas" / "outbox" / "outbox.sql").write_text(mine, encoding="utf-8")
 
     assert run_command_line(["install", "--yes"]) == 0
 
-    assert declared(project).endswith("-- mine\n")
+    assert declared(project) == mine
     assert "was edited, so it is left alone" in " ".join(capsys.readouterr().err.split())
 
 
