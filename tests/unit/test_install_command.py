@@ -69,7 +69,7 @@ def test_second_run_writes_nothing(project: Path, capsys: Captured) -> None:
     assert migrations(project) == ["outbox_0001_initial.sql"]
 
 
-def test_new_file_sorts_after_younger_ones_of_the_user(project: Path) -> None:
+def test_new_file_sorts_after_younger_user_files(project: Path) -> None:
     (project / "migrations").mkdir()
     (project / "migrations" / "20990101000000_orders.sql").touch()
 

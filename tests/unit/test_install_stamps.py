@@ -75,5 +75,5 @@ def test_version_is_what_the_supabase_cli_reads(name: str, version: str | None) 
     assert version_of(name) == version
 
 
-def test_a_version_that_begins_a_stamp_is_out_of_order() -> None:
+def test_prefix_of_a_stamp_is_out_of_order() -> None:
     assert sorted_before_by_name(["2", "20261129", "20261130", "20261129224501"], "20261129224501") == ["2", "20261129"]

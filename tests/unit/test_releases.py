@@ -33,7 +33,7 @@ def test_files_come_in_the_order_they_run(tmp_path: Path) -> None:
     assert read.version(2).release == "0.2.0"
 
 
-def test_text_and_digest_do_not_depend_on_line_endings(tmp_path: Path) -> None:
+def test_text_and_digest_ignore_line_endings(tmp_path: Path) -> None:
     folder = make_releases(tmp_path / "package", FIRST)
     (name,) = FIRST
     path = folder / MIGRATIONS / name
