@@ -20,14 +20,16 @@ setup: ## build .venv from the lock files, which takes no time when nothing chan
 
 schema: setup ## write the release file of the schema from supabase/schemas/
 	@$(BIN)/python -m sandbox.schema
+	@$(BIN)/python .ci/releases.py renew
 
-check: setup ## format, lint, types, who may import whom, and the house rules
+check: setup ## format, lint, types, who may import whom, the house rules, the SQL, and the digests of releases
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy --no-error-summary
 	@report=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$report"; exit 1; }
 	@$(BIN)/python .ci/house.py
 	@$(BIN)/python -m sandbox.schema check
+	@$(BIN)/python .ci/releases.py
 
 format: setup ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix --quiet . || true

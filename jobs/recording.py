@@ -17,6 +17,10 @@ class GatewayUnavailable(GatewayError):
     """Passing trouble: the network, a 5xx, a timeout, a function that is not there yet. The same call may work later."""
 
 
+class FunctionMissing(GatewayUnavailable):
+    """The database has no such function: our schema is not in it, or an older version of it."""
+
+
 class KeyNotAccepted(GatewayUnavailable):
     """The project does not know the key, or it is no secret one. Passing trouble for who waits until it was mended."""
 

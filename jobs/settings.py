@@ -110,17 +110,22 @@ def _header_safe(value: SecretStr) -> SecretStr:
     return value
 
 
-class SupabaseSettings(BaseSettings):
-    """The project whose outbox is worked off."""
+class DatabaseSettings(BaseSettings):
+    """A connection to the project's database itself."""
 
     model_config = _CONFIG
+
+    outbox_db_url: SecretStr | None = None
+
+
+class SupabaseSettings(DatabaseSettings):
+    """The project whose outbox is worked off."""
 
     supabase_url: str = Field(description="the project's URL, such as https://your-project.supabase.co")
     supabase_secret_key: SecretStr = Field(
         description="a secret key of the project (sb_secret_…), from Project Settings → API Keys",
         validation_alias=AliasChoices("supabase_secret_key", *(name.lower() for name in _ALIASES)),
     )
-    outbox_db_url: SecretStr | None = None
 
     @field_validator("supabase_url")
     @classmethod

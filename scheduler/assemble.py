@@ -1,13 +1,16 @@
 """The one place where the process gets its real jobs."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jobs import settings
-from jobs.job import Job
 from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings
 from scheduler.process import Listener
+
+if TYPE_CHECKING:
+    from jobs.assembly import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,14 @@ class RunSettings:
 
 
 @asynccontextmanager
-async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator[Sequence[Job]]:
-    """The jobs of this process, open until the block ends. Nothing is asked of Supabase or the provider here."""
+async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator["Engine"]:
+    """The jobs of this process and their gateway, open until the block ends. Asks neither Supabase nor the provider."""
     # Here and not above: importing the Supabase client takes longer than all else, and wrong settings should be told at once.
     from jobs.assembly import build_engine
 
     engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, waits_for_rates=not once)
     try:
-        yield engine.jobs
+        yield engine
     finally:
         await engine.aclose()
 

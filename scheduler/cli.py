@@ -187,6 +187,22 @@ def campaign(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def install(context: typer.Context) -> int:
+    """Put the database schema into your Supabase project, or update it there."""
+    from scheduler.commands.install import install
+
+    return _hand_over(context, _alone(install))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def schema(context: typer.Context) -> int:
+    """The database schema: compare it with this release, print it as SQL, remove it."""
+    from scheduler.commands.schema import app as schema_app
+
+    return _hand_over(context, schema_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def local(context: typer.Context) -> int:
     """Start and stop a local Supabase for development: up, env, down."""
     with _development_parts():

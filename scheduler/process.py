@@ -1,15 +1,18 @@
 """The process: jobs ticking until it is told to stop, then draining within its bounds."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
 
 from jobs.job import Draining, Finishing, Job, Stoppable, Waking
+from jobs.recording import GatewayUnavailable
 from scheduler.availability import Availability
+from scheduler.backoff import Backoff
 from scheduler.clock import Clock
-from scheduler.ticker import Ticker
+from scheduler.ticker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Ticker
 
 log = structlog.get_logger()
 
@@ -34,20 +37,26 @@ class Listener(Protocol):
 
 
 class Process:
-    """Runs jobs, either until :meth:`stop` or once each. Durations are in seconds."""
+    """Runs jobs, either until :meth:`stop` or once each. Durations are in seconds.
+
+    ``admission`` is asked before the first tick. It raises GatewayUnavailable to be asked again later, and any other exception
+    where the process may not work.
+    """
 
     def __init__(
         self,
         jobs: Sequence[Job],
         *,
         listener: Listener | None = None,
+        admission: Callable[[], Awaitable[None]] | None = None,
         drain_seconds: float = DRAIN_SECONDS,
         finish_seconds: float = FINISH_SECONDS,
     ) -> None:
         self._clock = Clock()
-        availability = Availability()
-        self._tickers = [Ticker(job, clock=self._clock, availability=availability) for job in jobs]
+        self._availability = Availability()
+        self._tickers = [Ticker(job, clock=self._clock, availability=self._availability) for job in jobs]
         self._listener = listener
+        self._admission = admission
         self._drain_seconds = drain_seconds
         self._finish_seconds = finish_seconds
         self._stopping = asyncio.Event()
@@ -63,13 +72,18 @@ class Process:
                 ticker.wake()
 
     async def run(self) -> None:
-        """Tick until stopped."""
+        """Tick until stopped. Raises what ``admission`` raises."""
+        log.info("scheduler.started", jobs=[ticker.job.name for ticker in self._tickers])
+        if await self._is_admitted_in_time():
+            await self._tick_until_stopped()
+        log.info("scheduler.stopped")
+
+    async def _tick_until_stopped(self) -> None:
         for ticker in self._tickers:
             ticker.start()
             if isinstance(ticker.job, Waking):
                 ticker.job.wakes(self.wake)
         self._clock.start()
-        log.info("scheduler.started", jobs=[ticker.job.name for ticker in self._tickers])
         listening = None if self._listener is None else asyncio.create_task(self._listen(self._listener), name="listener")
 
         await self._stopping.wait()
@@ -80,13 +94,45 @@ class Process:
         self._clock.pause()
         await self._drain()
         await self._clock.stop()
-        log.info("scheduler.stopped")
+
+    async def _is_admitted_in_time(self) -> bool:
+        """Ask until the database answers. False where the process is to stop before that."""
+        asking = asyncio.create_task(self._ask_until_admitted(), name="admission")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+        await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if asking.done():
+            asking.result()
+            return not self._stopping.is_set()
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+        return False
+
+    async def _ask_until_admitted(self) -> None:
+        backoff = Backoff(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
+        while True:
+            if await self._is_admitted():
+                return
+            await asyncio.sleep(backoff.next())
+
+    async def _is_admitted(self) -> bool:
+        """Ask once. False where the database does not answer."""
+        if self._admission is None:
+            return True
+        try:
+            await self._admission()
+        except GatewayUnavailable as error:
+            self._availability.away("admission", error)
+            return False
+        self._availability.reached("admission")
+        return True
 
     async def run_once(self) -> bool:
         """One tick of each job, a second one to send what the others made due, and everything they began.
 
         Answers whether all of it succeeded. It did not where work that is due was left for what somebody has to mend, nor
-        where it was stopped in between.
+        where it was stopped in between. Raises what ``admission`` raises.
         """
         working = asyncio.create_task(self._tick_each(), name="single run")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -99,6 +145,8 @@ class Process:
         return succeeded and drained
 
     async def _tick_each(self) -> bool:
+        if not await self._is_admitted():
+            return False
         last = [ticker for ticker in self._tickers if ticker.job.name == LAST]
         succeeded = await asyncio.gather(*(ticker.tick() for ticker in self._tickers if ticker not in last))
         finished = await self._finish()

@@ -16,6 +16,7 @@ from webhook.callbacks import CallbackEndpoint
 from webhook.health import Readiness, healthz
 from webhook.intake import Intake
 from webhook.rejections import Rejections
+from webhook.schema_gate import SchemaGate
 from webhook.sources import FailureLimit
 
 
@@ -37,18 +38,18 @@ class WebhookApp(Starlette):
             await endpoint(scope, receive, send)
 
 
-def create_app(settings: WebhookSettings, recorder: Recorder) -> WebhookApp:
-    """The ASGI app. The caller opens and closes ``recorder``; one app lives in one event loop."""
+def create_app(settings: WebhookSettings, recorder: Recorder, gate: SchemaGate | None = None) -> WebhookApp:
+    """The ASGI app. The caller opens and closes ``recorder`` and watches ``gate``; one app lives in one event loop."""
     access, limit = Access(settings), FailureLimit()
     intake, rejections = Intake(recorder), Rejections(recorder)
 
     routes = [
         Route("/healthz", healthz, methods=["GET"]),
-        Route("/readyz", Readiness(recorder).readyz, methods=["GET"]),
+        Route("/readyz", Readiness(recorder, gate).readyz, methods=["GET"]),
     ]
     endpoints: dict[str, CallbackEndpoint] = {}
     for name, reader in callback_readers(settings).items():
-        endpoint = CallbackEndpoint(reader, access=access, intake=intake, limit=limit, rejections=rejections)
+        endpoint = CallbackEndpoint(reader, access=access, intake=intake, limit=limit, rejections=rejections, gate=gate)
         # Both paths take every type, and a slash too many in a setting far away must not lose what is pushed only once.
         for path in (f"/webhooks/{name}/delivery", f"/webhooks/{name}/inbound"):
             endpoints |= {path: endpoint, f"{path}/": endpoint}

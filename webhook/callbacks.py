@@ -15,6 +15,7 @@ from webhook.bodies import Gone, TooLarge, read_body
 from webhook.groups import Overloaded
 from webhook.intake import Intake
 from webhook.rejections import Rejections
+from webhook.schema_gate import SchemaGate
 from webhook.sources import Address, FailureLimit, source_of
 
 log = structlog.get_logger()
@@ -24,9 +25,17 @@ class CallbackEndpoint:
     """Takes every type of callback of one provider."""
 
     def __init__(
-        self, reader: CallbackReader, *, access: Access, intake: Intake, limit: FailureLimit, rejections: Rejections
+        self,
+        reader: CallbackReader,
+        *,
+        access: Access,
+        intake: Intake,
+        limit: FailureLimit,
+        rejections: Rejections,
+        gate: SchemaGate | None = None,
     ) -> None:
         self._reader = reader
+        self._gate = gate
         self._access = access
         self._intake = intake
         self._limit = limit
@@ -52,6 +61,8 @@ class CallbackEndpoint:
             return answers.TOO_LARGE
         if raw is None:
             return self._turn_away(scope, headers)
+        if self._gate is not None and self._gate.reason is not None:
+            return answers.UNAVAILABLE
 
         try:
             await self._intake.take(self._reader.parse(raw))

@@ -5,8 +5,10 @@ import errno
 import gc
 import signal
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Final
 
 import structlog
 import typer
@@ -14,13 +16,19 @@ import uvicorn
 
 from jobs import environment, settings, telemetry
 from jobs.gateway import Gateway
+from jobs.schema import releases
+from jobs.schema.admission import Admission, SchemaUnfit
+from jobs.schema.releases import BrokenPackage
 from jobs.settings import SettingsError, SupabaseSettings, TelemetrySettings, WebhookSettings
 from webhook.app import create_app
+from webhook.schema_gate import SchemaGate
 
 log = structlog.get_logger()
 _STOP_SECONDS = 8
 _BACKLOG = 2048
 _OBJECTS_PER_COLLECTION = 50_000
+_FIRST_LOOK_SECONDS: Final = 2.0
+"""How long callbacks wait unanswered at the start for the database's schema to be known."""
 
 
 def webhook(
@@ -43,26 +51,53 @@ def webhook(
         option = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "--port"
         typer.echo(f"outbox: {option}: cannot listen on {host}:{port}: {error.strerror or error}", err=True)
         raise typer.Exit(2) from None
-    serve(access, project, listener)
+    try:
+        serve(access, project, listener)
+    except (SchemaUnfit, BrokenPackage) as error:
+        typer.echo(f"outbox: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT: then take no more, finish what was begun, and return within ten seconds."""
+    """Serve until SIGTERM or SIGINT: then take no more, finish what was begun, and return within ten seconds.
+
+    Raises SchemaUnfit where the database has a schema that this package must not work with.
+    """
     with asyncio.Runner(loop_factory=server_config(None).get_loop_factory()) as runner:
         runner.run(_serve(access, project, listener))
 
 
 async def _serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
     gateway = await Gateway.connect(project)
+    gate = SchemaGate(Admission(gateway.installed_schema, releases.packaged()).check)
     try:
-        server = uvicorn.Server(server_config(create_app(access, gateway)))
+        server = uvicorn.Server(server_config(create_app(access, gateway, gate)))
         _stop_on_signals(server)
         _collect_seldom()
         host, port = listener.getsockname()[:2]
         log.info("webhook.listening", host=host, port=port)
-        await server.serve(sockets=[listener])
+        async with _watched(gate, server):
+            await server.serve(sockets=[listener])
     finally:
         await gateway.aclose()
+    if gate.unfit is not None:
+        raise SchemaUnfit(gate.unfit)
+
+
+@asynccontextmanager
+async def _watched(gate: SchemaGate, server: uvicorn.Server) -> AsyncIterator[None]:
+    """Watch the gate, and stop the server where it can never open. Most often it opens before the first callback is read."""
+
+    def stop_if_unfit(_watching: "asyncio.Task[None]") -> None:
+        server.should_exit = server.should_exit or gate.unfit is not None
+
+    watching = asyncio.create_task(gate.watch(), name="schema gate")
+    watching.add_done_callback(stop_if_unfit)
+    try:
+        await asyncio.wait({watching}, timeout=_FIRST_LOOK_SECONDS)
+        yield
+    finally:
+        watching.cancel()
 
 
 def _collect_seldom() -> None:

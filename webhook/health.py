@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from jobs.recording import Recorder
+from webhook.schema_gate import SchemaGate
 
 
 async def healthz(_request: Request) -> Response:
@@ -15,10 +16,14 @@ async def healthz(_request: Request) -> Response:
 
 
 class Readiness:
-    """The database answers. Anybody may ask, so it is asked at most once a second whoever asks, and within two seconds."""
+    """The database answers and its schema fits.
 
-    def __init__(self, recorder: Recorder, *, fresh: float = 1.0, timeout: float = 2.0) -> None:
+    Anybody may ask, so the database is asked at most once a second whoever asks, and within two seconds.
+    """
+
+    def __init__(self, recorder: Recorder, gate: SchemaGate | None = None, *, fresh: float = 1.0, timeout: float = 2.0) -> None:
         self._recorder = recorder
+        self._gate = gate
         self._fresh = fresh
         self._timeout = timeout
         self._lock = asyncio.Lock()
@@ -26,6 +31,8 @@ class Readiness:
         self._ready = False
 
     async def readyz(self, _request: Request) -> Response:
+        if self._gate is not None and self._gate.reason is not None:
+            return PlainTextResponse("callbacks are held back, the log says why\n", 503)
         async with self._lock:
             if time.monotonic() - self._asked_at > self._fresh:
                 self._ready = await self._ask()

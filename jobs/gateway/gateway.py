@@ -7,8 +7,10 @@ from typing import Any
 
 from jobs.gateway import values
 from jobs.gateway.rpc import Rpc
+from jobs.gateway.schema import installed_schema
 from jobs.gateway.values import Alarm, Asks, Claim, Dispatch, Expansion, Look, Plan, Window
 from jobs.providers.base import Inbound, Refusal, Refused, Report, Summary, Unusable
+from jobs.schema.installed import InstalledSchema
 from jobs.settings import SupabaseSettings
 
 
@@ -33,6 +35,10 @@ class Gateway:
     async def ping(self) -> None:
         """Return if the database answers and its functions are there."""
         await self._rpc.call("outbox_ping", {})
+
+    async def installed_schema(self) -> InstalledSchema | None:
+        """The schema versions of the database, None where nothing is installed."""
+        return await installed_schema(self._rpc)
 
     # Sending
 

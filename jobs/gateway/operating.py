@@ -8,7 +8,9 @@ from jobs.gateway import values
 from jobs.gateway.campaigning import Campaigning
 from jobs.gateway.history import Meant, Trace
 from jobs.gateway.rpc import Rpc
+from jobs.gateway.schema import installed_schema
 from jobs.gateway.standing import Figures, Pause, Standing
+from jobs.schema.installed import InstalledSchema
 from jobs.settings import SupabaseSettings
 
 
@@ -69,6 +71,10 @@ class Operating:
         return Campaigning(self._rpc)
 
     # Seeing
+
+    async def installed_schema(self) -> InstalledSchema | None:
+        """The schema versions of the database, None where nothing is installed."""
+        return await installed_schema(self._rpc)
 
     async def status(self) -> Standing:
         """The backlog, what is under way, what stands still and why."""

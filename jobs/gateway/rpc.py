@@ -7,7 +7,7 @@ import structlog
 from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
-from jobs.recording import GatewayRefused, GatewayUnavailable, KeyNotAccepted
+from jobs.recording import FunctionMissing, GatewayRefused, GatewayUnavailable, KeyNotAccepted
 from jobs.settings import SupabaseSettings
 
 log = structlog.get_logger()
@@ -72,7 +72,7 @@ def _failure(function: str, error: APIError) -> GatewayRefused | GatewayUnavaila
     if code in _NOT_ALLOWED or (not code and _BAD_KEY in (error.message or "").lower()):
         return KeyNotAccepted(f"SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY) was not accepted: {error.message}")
     if code in _NO_FUNCTION:
-        return GatewayUnavailable(f"{function} is not in the database: have the migrations been applied?")
+        return FunctionMissing(f"{function} is not in the database: run outbox install and supabase db push")
     return GatewayUnavailable(f"{function}: {' '.join(filter(None, [code, error.message]))}")
 
 

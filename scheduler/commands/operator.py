@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -18,12 +17,20 @@ from jobs import settings, telemetry
 from jobs.gateway.operating import Operating
 from jobs.recording import GatewayError, GatewayRefused, KeyNotAccepted
 from jobs.settings import SettingsError, SupabaseSettings, TelemetrySettings
+from scheduler.commands.terminal import Failed, agreed, console, counted
 
-_PIPED_WIDTH: Final = 160
-
-
-class Failed(typer.TyperException):
-    """The command could not do what it was asked to. Its words are one line on stderr, and the exit code is 1."""
+__all__ = [
+    "Failed",
+    "agreed",
+    "away",
+    "console",
+    "counted",
+    "operate",
+    "progress",
+    "said_when_stopped",
+    "say_json",
+    "were_refused",
+]
 
 
 def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
@@ -66,12 +73,6 @@ def said_when_stopped(standing: Callable[[], str]) -> Iterator[None]:
         raise
 
 
-def console() -> Console:
-    """Where results go. Lines that go to a file or a pipe are not folded at 80 characters, and brackets stay what they are."""
-    piped = not sys.stdout.isatty()
-    return Console(highlight=False, markup=False, width=_PIPED_WIDTH if piped else None)
-
-
 def say_json(value: object, *, texts: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> None:
     """One object on stdout, times in ISO 8601, phone numbers masked.
 
@@ -100,34 +101,9 @@ def _plain(value: object) -> Any:
             return value
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things for people: ``0 lines``, ``1 line``, ``2,000 lines``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def were_refused(lines: int) -> str:
     """What is said of lines of a file that cannot be used."""
     return f"{counted(lines, 'line')} {'was' if lines == 1 else 'were'} refused"
-
-
-class NobodyToAsk(typer.TyperException):
-    """A question whose answer was not given along, and nobody at the keyboard."""
-
-    exit_code = 2
-
-
-def agreed(question: str, *, yes: bool) -> bool:
-    """Whether to go on. Where nobody can be asked, only ``--yes`` agrees."""
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise NobodyToAsk(f"{question} There is no terminal to ask at: --yes agrees")
-    # The event loop takes Ctrl-C for itself, and does not turn while somebody is asked.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return typer.confirm(question, err=True)
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

@@ -5,7 +5,11 @@ import asyncio
 import structlog
 
 from jobs import environment, settings, telemetry
+from jobs.schema import releases
+from jobs.schema.admission import Admission, SchemaUnfit
+from jobs.schema.releases import BrokenPackage, Releases
 from scheduler.assemble import RunSettings, assembled, listener
+from scheduler.commands.terminal import Failed
 from scheduler.process import Process
 from scheduler.signals import on_stop
 
@@ -13,18 +17,25 @@ log = structlog.get_logger()
 
 
 def run(*, once: bool) -> int:
-    """Run the scheduler and return the exit code. Raises SettingsError before anything has begun."""
+    """Run the scheduler and return the exit code.
+
+    Raises SettingsError before anything has begun, and :class:`Failed` where the database's schema does not fit this package.
+    """
     chosen = RunSettings.load()
     telemetry.configure(chosen.telemetry, component="scheduler")
     environment.warn_of_misspelled(settings.names())
-    return asyncio.run(_run(chosen, once=once))
+    try:
+        return asyncio.run(_run(chosen, releases.packaged(), once=once))
+    except (SchemaUnfit, BrokenPackage) as error:
+        raise Failed(str(error)) from None
 
 
-async def _run(chosen: RunSettings, *, once: bool) -> int:
+async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
     wakeup = listener(chosen)
     _say_what_is_allowed(chosen)
-    async with assembled(chosen, once=once) as jobs:
-        process = Process(jobs, listener=None if once else wakeup)
+    async with assembled(chosen, once=once) as engine:
+        admission = Admission(engine.gateway.installed_schema, known)
+        process = Process(engine.jobs, listener=None if once else wakeup, admission=admission.require)
         on_stop(process.stop, exit_code=1 if once else 0)
         if once:
             return 0 if await process.run_once() else 1

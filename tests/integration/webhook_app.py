@@ -16,6 +16,7 @@ from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
 from jobs.settings import WebhookSettings
 from webhook.app import create_app
 from webhook.commands import listen, server_config
+from webhook.schema_gate import SchemaGate
 
 SECRET = "a secret"
 DELIVERY = "/webhooks/sinch/delivery"
@@ -86,10 +87,12 @@ def settings(**chosen: Any) -> WebhookSettings:
 
 
 @asynccontextmanager
-async def serving(recorder: Recorder, chosen: WebhookSettings | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(
+    recorder: Recorder, chosen: WebhookSettings | None = None, gate: SchemaGate | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a running app."""
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(server_config(create_app(chosen or settings(), recorder)))
+    server = uvicorn.Server(server_config(create_app(chosen or settings(), recorder, gate)))
     with contextlib.closing(listener):
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:

@@ -1,0 +1,13 @@
+"""Which schema the database has."""
+
+from jobs.gateway.rpc import Rpc
+from jobs.recording import FunctionMissing
+from jobs.schema.installed import InstalledSchema
+
+
+async def installed_schema(rpc: Rpc) -> InstalledSchema | None:
+    """The versions that were applied; None where the function that tells them is missing, so nothing is installed."""
+    try:
+        return InstalledSchema.parse(await rpc.call("outbox_schema_version", {}))
+    except FunctionMissing:
+        return None

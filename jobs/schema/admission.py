@@ -1,0 +1,38 @@
+"""Asks a database for its schema before a process works with it."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from jobs.schema.compatibility import Fit, Verdict, judge
+from jobs.schema.installed import InstalledSchema
+from jobs.schema.releases import Releases
+
+log = structlog.get_logger()
+
+
+class SchemaUnfit(Exception):
+    """A process must not work with the database as it is. The text is one line that says what to do."""
+
+
+class Admission:
+    """Compares the versions that ``ask`` answers with those this package knows. Warns once of newer ones that do no harm."""
+
+    def __init__(self, ask: Callable[[], Awaitable[InstalledSchema | None]], known: Releases) -> None:
+        self._ask = ask
+        self._known = known
+        self._warned = False
+
+    async def check(self) -> Verdict:
+        """Raises :class:`jobs.recording.GatewayUnavailable` where the database does not answer."""
+        verdict = judge(self._known, await self._ask())
+        if verdict.fit is Fit.NEWER and not self._warned:
+            self._warned = True
+            log.warning("schema.newer", meaning=verdict.message)
+        return verdict
+
+    async def require(self) -> None:
+        """The same; raises :class:`SchemaUnfit` where the process may not work."""
+        verdict = await self.check()
+        if not verdict.allows_work:
+            raise SchemaUnfit(verdict.message)

@@ -1,0 +1,69 @@
+"""Whether this package may work with the schema that a database has."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from jobs.schema.installed import InstalledSchema
+from jobs.schema.releases import Kind, Releases
+
+INSTALL: Final = "run outbox install and supabase db push"
+
+
+class Fit(Enum):
+    """How the two relate."""
+
+    SAME = "same"
+    NEWER = "newer"
+    TOO_OLD = "too_old"
+    TOO_NEW = "too_new"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``message`` is one line that says what is wrong and what to do; empty where both have the same versions."""
+
+    fit: Fit
+    message: str = ""
+
+    @property
+    def allows_work(self) -> bool:
+        """Whether a process may read and write rows."""
+        return self.fit in (Fit.SAME, Fit.NEWER)
+
+
+def judge(releases: Releases, installed: InstalledSchema | None) -> Verdict:
+    """Compare what the package knows with what the database has. ``installed`` is None where nothing is installed.
+
+    Versions are applied in order, so the newest number of each side says everything.
+    """
+    if installed is None or not installed.versions:
+        if not releases.versions:
+            return Verdict(Fit.SAME)
+        return Verdict(Fit.TOO_OLD, f"the outbox schema is not in the database: {INSTALL}")
+
+    unknown = [version for version in installed.versions if version.number > releases.newest]
+    breaking = next((version for version in unknown if version.breaking), None)
+    if breaking is not None:
+        return Verdict(
+            Fit.TOO_NEW,
+            f"the database has schema version {breaking.number} (release {breaking.release}), which this version of "
+            f"supabase-outbox cannot work with: update it to {breaking.release} or newer",
+        )
+
+    # New processes work without post files.
+    missing = [file.name for file in releases.files if file.number > installed.newest and file.kind is not Kind.POST]
+    if missing:
+        return Verdict(
+            Fit.TOO_OLD,
+            f"the database has schema version {installed.newest}, this version of supabase-outbox needs {releases.newest}: "
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; {INSTALL}",
+        )
+    if unknown:
+        newest = unknown[-1]
+        return Verdict(
+            Fit.NEWER,
+            f"the database has schema version {newest.number} (release {newest.release}), this version of supabase-outbox "
+            f"knows {releases.newest}: it works, update it when convenient",
+        )
+    return Verdict(Fit.SAME)

@@ -1,0 +1,45 @@
+"""The schema versions that a database says it has."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedVersion:
+    """One version that was applied to the database. ``release`` is the package version that brought it."""
+
+    number: int
+    breaking: bool
+    release: str
+    applied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledSchema:
+    """Every version of one database, oldest first. ``old_processes`` ticked lately and know fewer versions; None if unknown."""
+
+    versions: tuple[AppliedVersion, ...]
+    old_processes: int | None = None
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest version, 0 where there is none."""
+        return max((version.number for version in self.versions), default=0)
+
+    @classmethod
+    def parse(cls, answer: dict[str, Any]) -> "InstalledSchema":
+        """Read the answer of ``outbox_schema_version()``. A later version of it may say more."""
+        versions = [_applied(row) for row in answer["versions"]]
+        old = answer.get("processes")
+        return cls(tuple(sorted(versions, key=lambda version: version.number)), old if isinstance(old, int) else None)
+
+
+def _applied(row: dict[str, Any]) -> AppliedVersion:
+    at = row.get("applied_at")
+    return AppliedVersion(
+        number=row["version"],
+        breaking=row["breaking"],
+        release=row["release"],
+        applied_at=None if at is None else datetime.fromisoformat(at),
+    )

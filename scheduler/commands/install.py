@@ -1,0 +1,105 @@
+"""`outbox install`: puts the released schema files into a Supabase project."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.schema import releases as released
+from jobs.schema.releases import BrokenPackage
+from scheduler.commands import install_view as view
+from scheduler.commands.terminal import Failed, WrongUsage, agreed, counted
+from scheduler.installing import project as projects
+from scheduler.installing.files import write_all
+from scheduler.installing.plan import Plan, make_plan
+from scheduler.installing.project import NoProject, Project
+from scheduler.installing.survey import TakenUp
+
+
+def install(
+    *,
+    supabase: Annotated[
+        Path | None,
+        typer.Option("--supabase", metavar="DIR", help="The folder that holds config.toml, or the one above it."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where files are missing. For CI.")] = False,
+    post: Annotated[bool, typer.Option("--post", help="Add post files, which remove what only older releases need.")] = False,
+    holds: Annotated[
+        int,
+        typer.Option("--from", metavar="VERSION", min=0, help="The version the project has under other names (a squash)."),
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Write the missing schema files into supabase/migrations of your project.
+
+    Finds the project in this folder or above it, asks once, never overwrites a migration, and writes all files or none. Run it
+    again after each update of the outbox. `supabase db push` then applies the files; the last lines say what comes next.
+    """
+    plan = _plan(supabase, holds=holds, post=post)
+    view.warn(plan)
+    if not as_json:
+        view.say_plan(plan)
+
+    written: Sequence[Path] = ()
+    if not check and not dry_run:
+        agreed_to = _write(plan, yes=yes)
+        if agreed_to is None:
+            typer.echo("Nothing was written.", err=as_json)
+            return 1
+        written = agreed_to
+    if as_json:
+        typer.echo(json.dumps(view.plain(plan, written), ensure_ascii=False))
+    else:
+        view.say_end(plan, written, checked=check, tried=dry_run)
+    return 1 if check and not plan.is_complete else 0
+
+
+def _plan(given: Path | None, *, holds: int, post: bool) -> Plan:
+    try:
+        project = _project(given)
+        releases = released.packaged()
+        if not releases.versions:
+            raise Failed("this build of supabase-outbox carries no released schema version: install a release")
+        if holds > releases.newest:
+            raise WrongUsage(f"--from {holds}: the newest schema version of this release is {releases.newest}")
+        return make_plan(project, releases, now=datetime.now(UTC), holds=holds, post=post)
+    except (TakenUp, BrokenPackage) as error:
+        raise Failed(str(error)) from None
+    except OSError as error:
+        raise Failed(_words(error)) from None
+
+
+def _project(given: Path | None) -> Project:
+    try:
+        project = projects.find(Path.cwd(), given)
+    except NoProject as error:
+        raise WrongUsage(str(error)) from None
+    if project.folder.resolve() == released.folder().resolve():
+        raise WrongUsage("this is the repository of the outbox: go to your own project, or name its folder with --supabase")
+    return project
+
+
+def _write(plan: Plan, *, yes: bool) -> list[Path] | None:
+    """The files that were written, None where the user refused."""
+    if plan.new and not agreed(f"Write {counted(len(plan.new), 'file')} into {view.shown(plan.project.migrations)}?", yes=yes):
+        return None
+    replaced = {}
+    declared = plan.declared
+    # Where there is nothing else to write, this offer is no reason to fail without a terminal.
+    if declared and declared.is_wanted and (plan.new or yes or sys.stdin.isatty()) and agreed(view.offer(declared), yes=yes):
+        replaced[declared.path] = declared.text
+    try:
+        write_all({path: file.text for path, file in plan.new.items()}, replaced=replaced)
+    except OSError as error:
+        raise Failed(f"nothing was written: {_words(error)}") from None
+    return [*plan.new, *replaced]
+
+
+def _words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)

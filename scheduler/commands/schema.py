@@ -1,0 +1,164 @@
+"""`outbox schema`: compares the database's schema with this release, prints it, removes it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+
+from jobs import settings
+from jobs.schema import releases as released
+from jobs.schema.compatibility import judge
+from jobs.schema.installed import InstalledSchema
+from jobs.schema.releases import BrokenPackage, Releases
+from jobs.settings import DatabaseSettings
+from jobs.telemetry import scrub
+from scheduler.commands.terminal import Failed, WrongUsage, console
+from scheduler.commands.times import utc
+from scheduler.installing.script import files_between, script
+
+_CONNECT_SECONDS: Final = 10
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="The database schema: compare it with this release, print it as SQL, remove it.",
+)
+
+
+@app.command("sql")
+def print_sql(
+    *,
+    start: Annotated[
+        int, typer.Option("--from", metavar="VERSION", min=0, help="The version the database has; 0 is none.")
+    ] = 0,
+    end: Annotated[
+        int | None, typer.Option("--to", metavar="VERSION", min=1, help="The version it is to have; the newest without it.")
+    ] = None,
+    post: Annotated[bool, typer.Option("--post", help="Add post files, which remove what only older releases need.")] = False,
+) -> int:
+    """Print the schema as SQL, for psql and other tools, and nothing else on stdout.
+
+    Each file is a transaction of its own. `outbox schema sql | psql "$OUTBOX_DB_URL" -v ON_ERROR_STOP=1` installs.
+    """
+    releases = _releases()
+    to = releases.newest if end is None else end
+    if to > releases.newest:
+        raise WrongUsage(f"--to {to}: the newest schema version of this release is {releases.newest}")
+    if start > to:
+        raise WrongUsage(f"--from {start} is newer than version {to}; versions cannot be taken back")
+    typer.echo(script(files_between(releases, start, to, post=post)), nl=False)
+    return 0
+
+
+@app.command("status")
+def show_status(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> int:
+    """Compare the versions in the database with those of this release. Exit 1 where processes would refuse to work."""
+    # Here and not above: the Supabase client takes a second to load, and the other commands do without it.
+    from jobs.gateway.operating import Operating
+    from scheduler.commands.operator import operate, say_json
+
+    releases = _releases()
+
+    async def work(operating: Operating) -> int:
+        installed = await operating.installed_schema()
+        verdict = judge(releases, installed)
+        lines = _lines(releases, installed)
+        old_processes = None if installed is None else installed.old_processes
+        if as_json:
+            say_json({"fit": verdict.fit.value, "meaning": verdict.message, "versions": lines, "old_processes": old_processes})
+        else:
+            _say(lines)
+            if old_processes is not None:
+                console().print(f"processes of an older release: {old_processes}")
+            console().print(verdict.message or "database and release fit")
+        return 0 if verdict.allows_work else 1
+
+    return operate(work)
+
+
+@app.command("drop")
+def drop(*, yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it now, over OUTBOX_DB_URL.")] = False) -> int:
+    """Remove the outbox from the database: all of its objects and messages, and nothing else.
+
+    Without --yes this prints the SQL for psql or the SQL editor. With --yes it runs it, over OUTBOX_DB_URL. Stop all processes
+    first. Objects of yours that use the outbox are named, and then nothing is removed.
+    """
+    statements = _uninstall_script()
+    if not yes:
+        typer.echo(statements, nl=False)
+        typer.echo("outbox: nothing was removed; this is the SQL that does it, and --yes runs it", err=True)
+        return 0
+    url = settings.load(DatabaseSettings).outbox_db_url
+    if url is None:
+        typer.echo(statements, nl=False)
+        raise WrongUsage("OUTBOX_DB_URL is not set, so nothing was removed: set it, or run this SQL in psql or the SQL editor")
+    _run(url.get_secret_value(), statements)
+    console().print("The outbox was removed. Its files in supabase/migrations stay: see docs/upgrading.md.")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One version, and which side has it."""
+
+    version: int
+    release: str
+    breaking: bool
+    in_package: bool
+    in_database: bool
+    applied_at: datetime | None
+
+
+def _lines(releases: Releases, installed: InstalledSchema | None) -> list[_Line]:
+    known = {version.number: version for version in releases.versions}
+    applied = {version.number: version for version in (installed.versions if installed else ())}
+    lines = []
+    for number in sorted(known.keys() | applied.keys()):
+        one = applied.get(number) or known[number]
+        at = applied[number].applied_at if number in applied else None
+        lines.append(_Line(number, one.release, one.breaking, number in known, number in applied, at))
+    return lines
+
+
+def _say(lines: Sequence[_Line]) -> None:
+    table = Table("version", "release", "this package", "database", box=None, padding=(0, 2, 0, 0))
+    for line in lines:
+        applied = utc(line.applied_at) if line.applied_at else "applied" if line.in_database else "missing"
+        release = f"{line.release} (breaking)" if line.breaking else line.release
+        table.add_row(str(line.version), release, "known" if line.in_package else "unknown", applied)
+    console().print(table)
+
+
+def _releases() -> Releases:
+    try:
+        return released.packaged()
+    except BrokenPackage as error:
+        raise Failed(str(error)) from None
+
+
+def _uninstall_script() -> str:
+    try:
+        return released.uninstall_script()
+    except BrokenPackage as error:
+        raise Failed(str(error)) from None
+
+
+def _run(url: str, statements: str) -> None:
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(url)
+    except psycopg.Error:
+        # Its message repeats the string, and a password may be in it.
+        raise WrongUsage("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
+    try:
+        with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection:
+            connection.execute(statements.encode())
+    except psycopg.Error as error:
+        why = error.diag.message_primary or str(error).partition("\n")[0]
+        raise Failed(f"nothing was removed: {scrub(why)}") from None

@@ -1,0 +1,1 @@
+"""Puts released schema files into a user's Supabase project. Talks to no database."""

@@ -1,0 +1,47 @@
+"""What to do after `outbox install` has written files, in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobs.schema.releases import Kind, ReleaseFile, Releases
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``what`` is one line. ``commands`` are to be typed as they are."""
+
+    what: str
+    commands: tuple[str, ...] = ()
+
+
+def next_steps(written: Sequence[ReleaseFile], releases: Releases, *, first: bool, post_remains: bool) -> list[Step]:
+    """The steps after ``written`` files. ``first`` is True where the project had none of our files before."""
+    push = Step("Apply the migrations to your database.", ("supabase db push",))
+    kinds = {file.kind for file in written}
+    if first:
+        steps = [push, Step("Then start the processes.", ("outbox run", "outbox webhook"))]
+    elif kinds == {Kind.POST}:
+        steps = [
+            Step("Make sure that no process of an older release runs.", ("outbox schema status",)),
+            push,
+            Step("Running processes need no restart."),
+        ]
+    elif any(releases.version(file.number).breaking for file in written):
+        steps = [
+            Step("Stop outbox run and outbox webhook everywhere: older releases cannot work with this version."),
+            push,
+            Step("Start the new release of both.", ("outbox run", "outbox webhook")),
+        ]
+    else:
+        steps = [
+            Step("Apply the migrations to your database. Old processes may go on.", push.commands),
+            Step("Then restart the processes with the new release.", ("outbox run", "outbox webhook")),
+        ]
+    if post_remains and Kind.POST not in kinds:
+        steps.append(
+            Step(
+                "When no process of an older release runs, remove what only those need.",
+                ("outbox install --post", *push.commands),
+            )
+        )
+    return steps

@@ -1,0 +1,132 @@
+-- Removes the outbox from a database: every object that a release made, the messages included, and nothing else.
+-- One statement, so it removes all of it or nothing. `outbox schema drop` prints and runs it; docs/upgrading.md says
+-- what to do before and after. Run it as the role that applied the migrations (postgres).
+do $$
+declare
+    -- Tables and views in the schema public, of all releases.
+    relations constant text[] := array[
+        'outbox',
+        'outbox_campaign_members',
+        'outbox_campaign_occurrences',
+        'outbox_campaigns',
+        'outbox_events',
+        'outbox_figures',
+        'outbox_inbound',
+        'outbox_opt_out_words',
+        'outbox_suppressions',
+        'outbox_templates'
+    ];
+    -- Functions in the schema public, of all releases. A function of the user's may have the same name and other
+    -- arguments.
+    functions constant text[] := array[
+        'outbox_accept(uuid[],text[],text,double precision,double precision)',
+        'outbox_acknowledge_alarms(text[])',
+        'outbox_campaign_costs(text,text,integer)',
+        'outbox_campaign_report(text)',
+        'outbox_cancel(bigint[],boolean)',
+        'outbox_claim(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,integer,'
+        'double precision,integer,text[],boolean,boolean)',
+        'outbox_claim_inbound_window(text,text,double precision)',
+        'outbox_claim_lookups(text,text,text,double precision,smallint)',
+        'outbox_claim_reconciliation(text,text,smallint)',
+        'outbox_commit_import(uuid,boolean)',
+        'outbox_daily_figures(integer)',
+        'outbox_discard_import(uuid)',
+        'outbox_draw_requests(text,text,text,smallint)',
+        'outbox_expand_campaigns(integer)',
+        'outbox_export_suppressions(text,integer)',
+        'outbox_find(text,text)',
+        'outbox_find_overlooked()',
+        'outbox_finish_inbound_window(text,text,timestamp with time zone)',
+        'outbox_finish_reconciliation(text,text,text[],boolean)',
+        'outbox_import_suppressions(text[],text[],text[])',
+        'outbox_keep_callbacks(text[],text[])',
+        'outbox_list_campaigns()',
+        'outbox_mark_ambiguous(uuid[],text[],text[],double precision)',
+        'outbox_member_form(text)',
+        'outbox_pause(text,text,timestamp with time zone,double precision,text)',
+        'outbox_pause_plan(text,text,text,text,text,double precision)',
+        'outbox_ping()',
+        'outbox_postpone_lookup(uuid,text,double precision)',
+        'outbox_preview_campaign(text,integer)',
+        'outbox_reconcile_soon(text[])',
+        'outbox_record_inbounds(text,text[],text[],text[],text[],text[],text[],text[],text[],text[])',
+        'outbox_record_lookup(uuid,text,text[],text[],double precision,double precision)',
+        'outbox_record_rejected_callbacks(integer)',
+        'outbox_record_reports(text,text[],text[],text[],text[],text[],text[],text[])',
+        'outbox_refuse(uuid,text,text,text,smallint,double precision,text,double precision)',
+        'outbox_release(uuid[],text[])',
+        'outbox_renew(uuid[],text[],double precision)',
+        'outbox_resume(text,text,boolean)',
+        'outbox_retry(bigint[],boolean,double precision,boolean)',
+        'outbox_schema_version()',
+        'outbox_select(text[],text,timestamp with time zone,bigint,integer,integer)',
+        'outbox_stage_members(uuid,text,integer[],text[],text[],text[],text[],text[])',
+        'outbox_status()',
+        'outbox_switch_campaign(text,text,integer)',
+        'outbox_take_alarms(smallint)',
+        'outbox_text(text)',
+        'outbox_trace(bigint,boolean)',
+        'outbox_upkeep(double precision,double precision,integer)'
+    ];
+    our_relations regclass[];
+    our_functions regprocedure[];
+    dependents text;
+    one text;
+begin
+    -- Without our schema, a table of one of these names is the user's.
+    if to_regnamespace('outbox_engine') is null then
+        return;
+    end if;
+    perform set_config('lock_timeout', '10s', true);
+    -- Each drop notes what it takes along.
+    perform set_config('client_min_messages', 'warning', true);
+
+    select coalesce(array_agg(c.oid::regclass), '{}') into our_relations
+    from pg_catalog.pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relname = any (relations) and c.relkind in ('r', 'p', 'v', 'm');
+    select coalesce(array_agg(to_regprocedure('public.' || f)), '{}') into our_functions
+    from unnest(functions) f
+    where to_regprocedure('public.' || f) is not null;
+
+    -- Objects of the user's that depend on ours would go with them, or keep them: they are named instead.
+    with recursive ours (classid, objid) as (
+        select * from (
+            select 'pg_namespace'::regclass::oid, n.oid from pg_catalog.pg_namespace n where n.nspname = 'outbox_engine'
+            union all
+            select 'pg_class'::regclass::oid, r::oid from unnest(our_relations) r
+            union all
+            select 'pg_proc'::regclass::oid, f::oid from unnest(our_functions) f
+        ) roots
+        union
+        -- What is in our schema, and parts of our objects: columns' defaults, constraints, indexes, triggers, policies.
+        select d.classid, d.objid
+        from ours o
+        join pg_catalog.pg_depend d on d.refclassid = o.classid and d.refobjid = o.objid
+        where d.deptype in ('a', 'i', 'P', 'S') or o.classid = 'pg_namespace'::regclass
+    )
+    select string_agg(distinct pg_describe_object(d.classid, d.objid, 0), ', ') into dependents
+    from ours o
+    join pg_catalog.pg_depend d on d.refclassid = o.classid and d.refobjid = o.objid
+    where d.deptype = 'n' and not exists (select from ours p where p.classid = d.classid and p.objid = d.objid);
+    if dependents is not null then
+        raise exception 'other objects use the outbox: %', dependents
+            using errcode = 'dependent_objects_still_exist', hint = 'Nothing was removed. Drop or change these first.';
+    end if;
+
+    foreach one in array our_functions::text[] loop
+        execute 'drop routine ' || one || ' cascade';
+    end loop;
+    for one in
+        select format('drop %s %s cascade', case when c.relkind = 'v' then 'view' else 'table' end, c.oid::regclass)
+        from pg_catalog.pg_class c
+        where c.oid = any (our_relations::oid[])
+        order by c.relkind desc
+    loop
+        execute one;
+    end loop;
+    drop schema if exists outbox_engine cascade;
+end
+$$;
+
+notify pgrst, 'reload schema';

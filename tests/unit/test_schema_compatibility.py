@@ -1,0 +1,127 @@
+"""Whether a process may work with the schema that a database has."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from jobs.recording import GatewayUnavailable
+from jobs.schema.admission import Admission, SchemaUnfit
+from jobs.schema.compatibility import Fit, judge
+from jobs.schema.installed import AppliedVersion, InstalledSchema
+from jobs.schema.releases import Releases
+from tests.small_releases import FIRST, SECOND, THIRD, small_releases
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Releases:
+    """A package with versions 1 and 2."""
+    return small_releases(tmp_path / "package", FIRST, SECOND)
+
+
+def database(*numbers: int, breaking: int = 0) -> InstalledSchema:
+    """A database with these versions. Release 0.N.0 brought version N."""
+    return InstalledSchema(tuple(AppliedVersion(number, number == breaking, f"0.{number}.0", None) for number in numbers))
+
+
+def test_same_versions_fit(known: Releases) -> None:
+    verdict = judge(known, database(1, 2))
+
+    assert (verdict.fit, verdict.message, verdict.allows_work) == (Fit.SAME, "", True)
+
+
+def test_breaking_version_that_is_known_fits(known: Releases) -> None:
+    assert judge(known, database(1, 2, breaking=2)).fit is Fit.SAME
+
+
+@pytest.mark.parametrize("installed", [None, database()], ids=["no function", "no version"])
+def test_empty_database_names_both_commands(known: Releases, installed: InstalledSchema | None) -> None:
+    verdict = judge(known, installed)
+
+    assert not verdict.allows_work
+    assert verdict.message == "the outbox schema is not in the database: run outbox install and supabase db push"
+
+
+def test_older_database_names_the_missing_pre_files(known: Releases) -> None:
+    verdict = judge(known, database(1))
+
+    assert not verdict.allows_work
+    assert verdict.message == (
+        "the database has schema version 1, this version of supabase-outbox needs 2: outbox_0002_pre_routes.sql, "
+        "outbox_0002_pre_routes_index.sql are missing; run outbox install and supabase db push"
+    )
+
+
+def test_newer_harmless_version_allows_work(known: Releases) -> None:
+    verdict = judge(known, database(1, 2, 3))
+
+    assert (verdict.fit, verdict.allows_work) == (Fit.NEWER, True)
+    assert "schema version 3 (release 0.3.0)" in verdict.message
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (1, 2, 3, 4), (3,)])
+def test_unknown_breaking_version_forbids_work(known: Releases, numbers: tuple[int, ...]) -> None:
+    verdict = judge(known, database(*numbers, breaking=3))
+
+    assert (verdict.fit, verdict.allows_work) == (Fit.TOO_NEW, False)
+    assert "update it to 0.3.0 or newer" in verdict.message
+
+
+def test_squashed_history_counts_by_its_newest_version(known: Releases) -> None:
+    assert judge(known, database(2)).fit is Fit.SAME
+
+
+def test_package_without_releases_asks_for_nothing(tmp_path: Path) -> None:
+    assert judge(small_releases(tmp_path / "package"), None).fit is Fit.SAME
+
+
+def test_answer_of_the_database_is_read() -> None:
+    answer = {
+        "versions": [
+            {"version": 2, "breaking": True, "release": "0.2.0", "applied_at": "2027-01-01T00:00:00+00:00", "later": 1},
+            {"version": 1, "breaking": False, "release": "0.1.0", "applied_at": None},
+        ],
+        "processes": 3,
+        "later": {},
+    }
+
+    read = InstalledSchema.parse(answer)
+
+    assert [(one.number, one.breaking, one.release) for one in read.versions] == [(1, False, "0.1.0"), (2, True, "0.2.0")]
+    assert (read.newest, read.old_processes) == (2, 3)
+    assert InstalledSchema.parse({"versions": []}).old_processes is None
+
+
+async def test_newer_version_is_warned_of_once(known: Releases) -> None:
+    async def ask() -> InstalledSchema:
+        return database(1, 2, 3)
+
+    admission = Admission(ask, known)
+    with capture_logs() as logs:
+        await admission.require()
+        await admission.require()
+
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("schema.newer", "warning")]
+
+
+async def test_unfit_database_is_said_in_one_line(known: Releases, tmp_path: Path) -> None:
+    async def ask() -> InstalledSchema:
+        return database(1)
+
+    with pytest.raises(SchemaUnfit, match=r"^the database has schema version 1.*missing.*$"):
+        await Admission(ask, known).require()
+    await Admission(ask, small_releases(tmp_path / "newer", FIRST)).require()
+
+
+async def test_database_that_is_away_is_no_verdict(known: Releases) -> None:
+    async def ask() -> InstalledSchema:
+        raise GatewayUnavailable("gone")
+
+    with pytest.raises(GatewayUnavailable):
+        await Admission(ask, known).require()
+
+
+def test_third_version_is_missing_after_two(tmp_path: Path) -> None:
+    verdict = judge(small_releases(tmp_path / "package", FIRST, SECOND, THIRD), database(1, 2))
+
+    assert "outbox_0003_pre_events.sql is missing" in verdict.message
