@@ -1046,14 +1046,17 @@ grant insert (name, body, defaults, plain), update (name, body, defaults, plain)
 -- by the claim and by previews with `fill_template`.
 create function outbox_engine.template_forms(p_names text[])
 returns table (name text, defaults jsonb, plain boolean, pieces text[], placeholders text[])
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp rows 10
 as $$
+begin
+  return query
   select t.name, t.defaults, t.plain,
     regexp_split_to_array(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}'),
     array(select m[1] from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m)
   from public.outbox_templates t
-  where t.name = any (p_names)
+  where t.name = any (p_names);
+end
 $$;
 
 -- 30_numbers/10_senders.sql
@@ -1102,20 +1105,24 @@ create policy number_regions_server on outbox_engine.number_regions for select t
 -- begin alike the longest sorts last, so the index gives the answer without a sort. The prefixes are written
 -- out because a subquery for each number would cost more than the lookup.
 create function outbox_engine.countries_of(p_recipients text[]) returns table (place bigint, country text)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+  return query
   select n.place, r.region
   from unnest(p_recipients) with ordinality n (recipient, place)
   left join lateral (
     select x.region
     from outbox_engine.number_regions x
     where x.prefix = any (array[
-      substr(n.recipient, 2, 1), substr(n.recipient, 2, 2), substr(n.recipient, 2, 3), substr(n.recipient, 2, 4),
-      substr(n.recipient, 2, 5), substr(n.recipient, 2, 6), substr(n.recipient, 2, 7), substr(n.recipient, 2, 8)])
+      substr(n.recipient, 2, 1), substr(n.recipient, 2, 2), substr(n.recipient, 2, 3),
+      substr(n.recipient, 2, 4), substr(n.recipient, 2, 5), substr(n.recipient, 2, 6),
+      substr(n.recipient, 2, 7), substr(n.recipient, 2, 8)])
     order by x.prefix desc
     limit 1
-  ) r on true
+  ) r on true;
+end
 $$;
 
 -- 30_numbers/30_region_prefixes.sql
@@ -2479,49 +2486,34 @@ to service_role;
 
 -- 50_people/50_verdicts.sql
 
--- What stops a message whatever made it: a cancel request, its expiry, an opt-out, a text that cannot be
--- made, or a country that is not allowed. The same rules for the claim and for previews.
+-- What stops a message because of its recipient: an opt-out, or a country that is not allowed. The same rule
+-- for the claim and for previews.
 
--- Returns only the messages that must not go out, by their place in the arrays, with the final status and the
--- reason. `p_have_text` is false where no text could be made; the caller then finds the reason, because it
--- knows the template. `p_allowed_countries` null allows all, and looks no country up.
-create function outbox_engine.judge_messages(
-  p_recipients text[], p_have_text boolean[], p_cancel_requested boolean[], p_expires_at timestamptz[],
-  p_allowed_countries text[], p_now timestamptz
-) returns table (place bigint, status text, error text)
-language sql stable
+-- Returns only the recipients that must not be sent to, by their place in the array, with the final status
+-- and the reason. `p_allowed_countries` null allows all, and looks no country up.
+create function outbox_engine.judge_recipients(p_recipients text[], p_allowed_countries text[])
+returns table (place bigint, status text, error text)
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select m.place, v.status, v.error
-  from unnest(p_recipients, p_have_text, p_cancel_requested, p_expires_at)
-    with ordinality m (recipient, has_text, cancel_requested, expires_at, place)
+begin
+  return query
+  select r.place, 'suppressed', 'the recipient opted out: ' || s.reason
+  from unnest(p_recipients) with ordinality r (recipient, place)
   -- A limit keeps each lookup an index probe, whatever the planner believes of the table's size.
-  left join lateral (
-    select s.reason from public.outbox_suppressions s where s.recipient = m.recipient limit 1
-  ) opt_out on true
-  left join outbox_engine.countries_of(case when p_allowed_countries is not null then p_recipients end) c
-    on c.place = m.place
   cross join lateral (
-    select m.expires_at <= p_now as has_expired,
-      p_allowed_countries is not null and (c.country = any (p_allowed_countries)) is not true as is_abroad
-  ) x
-  cross join lateral (
-    select
-      case
-        when m.cancel_requested then 'cancelled'
-        when x.has_expired then 'expired'
-        when opt_out.reason is not null then 'suppressed'
-        when not m.has_text or x.is_abroad then 'failed'
-      end as status,
-      case
-        when m.cancel_requested then null
-        when x.has_expired then 'expired before it could be sent'
-        when opt_out.reason is not null then 'the recipient opted out: ' || opt_out.reason
-        when not m.has_text then null
-        when x.is_abroad then format('country %s is not in ALLOWED_COUNTRIES', coalesce(c.country, 'unknown'))
-      end as error
-  ) v
-  where v.status is not null
+    select x.reason from public.outbox_suppressions x where x.recipient = r.recipient limit 1
+  ) s;
+
+  if p_allowed_countries is not null then
+    return query
+    select c.place, 'failed', format('country %s is not in ALLOWED_COUNTRIES', coalesce(c.country, 'unknown'))
+    from outbox_engine.countries_of(p_recipients) c
+    where (c.country = any (p_allowed_countries)) is not true
+      and not exists (
+        select from public.outbox_suppressions x where x.recipient = p_recipients[c.place]);
+  end if;
+end
 $$;
 
 -- 60_campaigns/10_campaigns.sql
@@ -3642,7 +3634,8 @@ as $$
   windows as materialized (
     select w.campaign, w.zone, w.at, o.opens_at, o.closes_at
     from (select distinct campaign, zone, at, window_start, window_end, window_days from messages) w
-    cross join lateral outbox_engine.window_opening(w.at, w.window_start, w.window_end, w.window_days, w.zone) f
+    cross join lateral outbox_engine.window_opening(
+      w.at, w.window_start, w.window_end, w.window_days, w.zone) f
     -- A window that closes within 30 seconds may have closed by the provider's clock.
     cross join lateral outbox_engine.window_opening(
       case when f.closes_at < w.at + interval '30 seconds' then f.closes_at else w.at end,
@@ -3659,7 +3652,8 @@ as $$
       when x.waits is not null then 'held: ' || x.waits
       when w.opens_at is null then 'its window never opens'
       when not x.is_open
-      then format('its window opens at %s, after its expiry or later than late_limit %s', w.opens_at, m.late_limit)
+      then format(
+        'its window opens at %s, after its expiry or later than late_limit %s', w.opens_at, m.late_limit)
       when x.is_late then format('later than late_limit %s, and late_policy is skip', m.late_limit)
     end,
     case
@@ -3677,7 +3671,8 @@ as $$
       w.opens_at < m.expires_at and w.opens_at <= m.occurs_at + m.late_limit as is_reachable,
       m.late_policy = 'skip' and greatest(m.send_at, m.occurs_at) + m.late_limit < w.opens_at as is_late,
       case
-        when m.campaign_status is null or m.campaign_status in ('ended', 'draft') then 'the campaign was ended'
+        when m.campaign_status is null or m.campaign_status in ('ended', 'draft')
+        then 'the campaign was ended'
         when not m.is_member then 'the member was removed from the campaign'
         when m.lost_time and m.member_changed then 'the member was moved to another time'
         when m.lost_time then 'the campaign was given another schedule'
@@ -3740,7 +3735,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   r record;
-  v_at constant timestamptz[] := array(select m.at from unnest(p_messages) with ordinality m order by ordinality);
+  v_at constant timestamptz[] := array(
+    select m.at from unnest(p_messages) with ordinality m order by ordinality);
   -- By message: the last one before it that goes to the same recipient.
   v_previous bigint[] := array_fill(null::bigint, array[cardinality(p_messages)]);
   v_stopped boolean[] := array_fill(false, array[cardinality(p_messages)]);
@@ -3759,8 +3755,8 @@ begin
       dense_rank() over (order by m.campaign collate "C") as budget,
       dense_rank() over (order by m.campaign collate "C", m.spend_day) as day_budget
     from unnest(p_messages) with ordinality m (
-      place, campaign, recipient, at, day_start, week_start, spend_day, sent_today, sent_this_week, parts, counted,
-      counted_day, i)
+      place, campaign, recipient, at, day_start, week_start, spend_day, sent_today, sent_this_week, parts,
+      counted, counted_day, i)
     left join public.outbox_campaigns c on c.name = m.campaign
     order by m.i
   loop
@@ -3769,7 +3765,9 @@ begin
     v_today := r.sent_today;
     v_week := r.sent_this_week;
     if num_nonnulls(r.daily_cap, r.weekly_cap) > 0 then
-      while v_at[v_other] >= r.week_start and (v_today >= r.daily_cap or v_week >= r.weekly_cap) is not true loop
+      while v_at[v_other] >= r.week_start
+        and (v_today >= r.daily_cap or v_week >= r.weekly_cap) is not true
+      loop
         v_week := v_week + 1;
         v_today := v_today + (v_at[v_other] >= r.day_start)::integer;
         v_other := v_previous[v_other];
@@ -3827,8 +3825,9 @@ as $$
   ),
   counted as materialized (
     select array_agg(
-      row(l.place, l.campaign, l.recipient, l.at, d.day_start, d.week_start, (l.at at time zone l.campaign_zone)::date,
-        h.sent_today, h.sent_this_week, l.parts, l.counted, l.counted_day)::outbox_engine.counted_message
+      row(l.place, l.campaign, l.recipient, l.at, d.day_start, d.week_start,
+        (l.at at time zone l.campaign_zone)::date, h.sent_today, h.sent_this_week, l.parts, l.counted,
+        l.counted_day)::outbox_engine.counted_message
       order by l.place) as messages
     from limited l
     join days d on d.zone = l.zone and d.at = l.at
@@ -3836,7 +3835,8 @@ as $$
       select count(*) filter (where s.at >= d.day_start) as sent_today, count(*) as sent_this_week
       from outbox_engine.campaign_sends s
       join public.outbox o on o.id = s.outbox_id and (o.sent_at is not null or o.status = 'sending')
-      where l.has_cap and s.recipient = l.recipient and s.at >= d.week_start and o.id is distinct from l.outbox_id
+      where l.has_cap and s.recipient = l.recipient and s.at >= d.week_start
+        and o.id is distinct from l.outbox_id
     ) h
   )
   select r.place, r.problem
@@ -3852,9 +3852,11 @@ $$;
 -- Messages that differ from what their member and campaign are now, with the present values. An expiry that
 -- an operator set by a retry stays.
 create function outbox_engine.rows_behind_campaign(p_ids bigint[]) returns table (
-  id bigint, recipient text, parameters jsonb, template text, sender text, priority smallint, expires_at timestamptz
+  id bigint, recipient text, parameters jsonb, template text, sender text, priority smallint,
+  expires_at timestamptz
 )
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
+set search_path = pg_catalog, pg_temp
 as $$
   select o.id, m.recipient, m.parameters, c.template, c.sender, c.priority, e.expires_at
   from public.outbox o
@@ -3876,14 +3878,15 @@ as $$
       is distinct from (m.recipient, m.parameters, c.template, c.sender, c.priority, e.expires_at)
 $$;
 
--- Called by the claim for rows that were in a request before: they take the present values of their member and
--- campaign. An edit changes waiting rows only, and these may not have been waiting then.
+-- Called by the claim for rows that were in a request before: they take the present values of their member
+-- and campaign. An edit changes waiting rows only, and these may not have been waiting then.
 create function outbox_engine.refresh_from_campaign(p_ids bigint[]) returns void
-language sql set search_path = pg_catalog, pg_temp
+language sql
+set search_path = pg_catalog, pg_temp
 as $$
   update public.outbox o
-  set recipient = n.recipient, parameters = n.parameters, template = n.template, sender = n.sender, priority = n.priority,
-    expires_at = n.expires_at
+  set recipient = n.recipient, parameters = n.parameters, template = n.template, sender = n.sender,
+    priority = n.priority, expires_at = n.expires_at
   from outbox_engine.rows_behind_campaign(p_ids) n
   where o.id = any (p_ids) and o.id = n.id
 $$;
@@ -3894,7 +3897,8 @@ create function outbox_engine.campaign_context(p_ids bigint[], p_parts smallint[
 returns table (
   id bigint, recipient text, campaign text, priority smallint, due_at timestamptz, send_at timestamptz,
   expires_at timestamptz, occurs_at timestamptz, parts integer, counted integer, counted_day date,
-  campaign_status text, is_unchecked boolean, is_member boolean, lost_time boolean, member_changed boolean, zone text
+  campaign_status text, is_unchecked boolean, is_member boolean, lost_time boolean, member_changed boolean,
+  zone text
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -3913,15 +3917,16 @@ as $$
     coalesce(m.timezone, c.timezone, 'UTC')
   from unnest(p_ids, p_parts) p (id, parts)
   join public.outbox o on o.id = p.id
-  left join outbox_engine.campaign_sends s on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+  left join outbox_engine.campaign_sends s
+    on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
   left join public.outbox_campaigns c on c.name = o.campaign
   left join public.outbox_campaign_occurrences oc on oc.outbox_id = o.id
   left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
 $$;
 
 -- Called by the claim for the rows it picked and would send, and when a refused dispatch gives rows back.
--- Returns, for rows that a campaign made, the verdicts of `judge_times` and `judge_limits`: a final status and
--- the reason when the row never goes; `due_at` and the reason when it waits; else the latest instant of
+-- Returns, for rows that a campaign made, the verdicts of `judge_times` and `judge_limits`: a final status
+-- and the reason when the row never goes; `due_at` and the reason when it waits; else the latest instant of
 -- delivery. `counted` parts, on `counted_day`, are those of an attempt that was never accepted.
 create function outbox_engine.judge_campaign_rows(p_ids bigint[], p_parts smallint[], p_now timestamptz)
 returns table (
@@ -3948,8 +3953,9 @@ begin
     select t.*
     from (
       select array_agg(
-        row(p.place, p.campaign, p.campaign_status, p.is_unchecked, p.is_member, p.lost_time, p.member_changed, p.zone,
-          p_now, p.occurs_at, p.send_at, p.expires_at)::outbox_engine.campaign_message
+        row(p.place, p.campaign, p.campaign_status, p.is_unchecked, p.is_member, p.lost_time,
+        p.member_changed,
+          p.zone, p_now, p.occurs_at, p.send_at, p.expires_at)::outbox_engine.campaign_message
       ) as messages
       from picked p
     ) a
@@ -3968,8 +3974,8 @@ begin
     ) a
     cross join lateral outbox_engine.judge_limits(a.messages) l
   )
-  select p.id, coalesce(t.status, case when l.problem is not null then 'suppressed' end), coalesce(l.problem, t.error),
-    t.due_at, t.expires_at, p.counted, p.counted_day
+  select p.id, coalesce(t.status, case when l.problem is not null then 'suppressed' end),
+    coalesce(l.problem, t.error), t.due_at, t.expires_at, p.counted, p.counted_day
   from picked p
   join timed t on t.place = p.place
   left join limited l on l.place = p.place;
@@ -4289,11 +4295,13 @@ to service_role;
 
 -- 60_campaigns/80_preview.sql
 
--- Previews: the coming messages of a campaign as the expansion and the claim would judge them if nothing changed
--- from now on, and what they cost. Nothing here writes.
+-- Previews: the coming messages of a campaign as the expansion and the claim would judge them if nothing
+-- changed from now on, and what they cost. Nothing here writes.
 
--- A campaign as it would be if it were started or resumed now; an ended one stays ended. Refuses an unknown name.
-create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz) returns public.outbox_campaigns
+-- A campaign as it would be if it were started or resumed now; an ended one stays ended. Refuses an unknown
+-- name.
+create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz)
+returns public.outbox_campaigns
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -4361,7 +4369,8 @@ as $$
     select t.*
     from (
       select array_agg(
-        row(q.place, c.name, c.status, false, true, false, false, coalesce(q.zone, 'UTC'), greatest(q.occurs_at, p_now),
+        row(q.place, c.name, c.status, false, true, false, false, coalesce(q.zone, 'UTC'),
+        greatest(q.occurs_at, p_now),
           q.occurs_at, q.send_at, q.expires_at)::outbox_engine.campaign_message
       ) as messages
       from queued q
@@ -4398,18 +4407,20 @@ as $$
   cross join lateral outbox_engine.upcoming_messages(c, m.member, p_now, 'infinity', p_times) t
   where m.problem is null
   union all
-  select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, null, null, null, m.problem,
+  select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, null, null, null,
+  m.problem,
     false
   from members m
   where m.problem is not null
 $$;
 
--- The same with text, parts and country, and everything the claim would find wrong with one message alone. With
--- `p_most` only the first so many, and none after the last known time of a member that may have more.
+-- The same with text, parts and country, and everything the claim would find wrong with one message alone.
+-- With `p_most` only the first so many, and none after the last known time of a member that may have more.
 create function outbox_engine.upcoming_texts(
   c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz
 ) returns table (
-  external_id text, outbox_id bigint, recipient text, zone text, at timestamptz, send_at timestamptz, body text,
+  external_id text, outbox_id bigint, recipient text, zone text, at timestamptz, send_at timestamptz,
+  body text,
   parts smallint, country text, problem text
 )
 language sql stable
@@ -4442,34 +4453,33 @@ as $$
     cross join outbox_engine.template_forms(array[c.template]) f
   ),
   arrays as materialized (
-    select array_agg(recipient order by place) as recipients, array_agg(text is not null order by place) as have_text,
-      array_agg(false) as cancel_requested, array_agg(coalesce(expires_at, 'infinity') order by place) as expires_at
-    from rendered
+    select array_agg(recipient order by place) as recipients from rendered
   ),
-  -- The same rules as in the claim.
   stopped as materialized (
     select j.*
     from arrays a
-    cross join lateral outbox_engine.judge_messages(
-      a.recipients, a.have_text, a.cancel_requested, a.expires_at, outbox_engine.countries_allowed(), p_now) j
+    cross join lateral outbox_engine.judge_recipients(a.recipients, outbox_engine.countries_allowed()) j
   ),
   located as materialized (
     select l.* from arrays a cross join lateral outbox_engine.countries_of(a.recipients) l
   )
-  select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text, outbox_engine.parts_of(r.text),
+  select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text,
+  outbox_engine.parts_of(r.text),
     l.country,
-    coalesce(
-      case when s.status = 'expired' then s.error end,
-      r.problem,
-      s.error,
-      case when r.text is null then outbox_engine.template_row_problem(c.template, r.parameters) end)
+    case
+      when r.expires_at <= p_now then 'expired before it could be sent'
+      when r.problem is not null then r.problem
+      when s.status = 'suppressed' then s.error
+      when r.text is null then outbox_engine.template_row_problem(c.template, r.parameters)
+      else s.error
+    end
   from rendered r
   left join stopped s on s.place = r.place
   left join located l on l.place = r.place
 $$;
 
--- Members among whom the first `p_most` messages are. Up to 2,000 are looked at whole; of more, those with the
--- earliest events, or the first of each zone where all share their times.
+-- Members among whom the first `p_most` messages are. Up to 2,000 are looked at whole; of more, those with
+-- the earliest events, or the first of each zone where all share their times.
 create function outbox_engine.first_members(c public.outbox_campaigns, p_most integer) returns text[]
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -4487,11 +4497,12 @@ as $$
   )
   select coalesce(array_agg(external_id), '{}')
   from ranked
-  where members <= 2000 or place <= case c.schedule when 'reminder' then greatest(2000, p_most) else p_most end
+  where members <= 2000
+    or place <= case c.schedule when 'reminder' then greatest(2000, p_most) else p_most end
 $$;
 
--- The same with caps and budgets, which depend on what goes out before: in the order of going out, beside what
--- was sent already. Rows of other campaigns that wait for the same people are not foreseen.
+-- The same with caps and budgets, which depend on what goes out before: in the order of going out, beside
+-- what was sent already. Rows of other campaigns that wait for the same people are not foreseen.
 create function outbox_engine.upcoming_within_limits(
   c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz
 ) returns table (
@@ -4515,20 +4526,22 @@ as $$
       from texts t
       -- An attempt that was never accepted has counted already.
       left join public.outbox o on o.id = t.outbox_id
-      left join outbox_engine.campaign_sends s on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+      left join outbox_engine.campaign_sends s
+        on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
       where t.problem is null
     ) a
     cross join lateral outbox_engine.judge_limits(a.messages) l
   )
-  select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country, coalesce(t.problem, s.problem)
+  select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country,
+  coalesce(t.problem, s.problem)
   from texts t
   left join stopped s on s.place = t.place
 $$;
 
 -- Called by apps and operators. Returns the first `max_rows` coming messages, by the time they go out:
 -- `external_id, recipient, send_at, local_time` (what the recipient's wall clock shows then, null without a
--- zone), `body, parts, country, problem` (null, or why it will not go). A cron schedule has no end: as many times
--- of each member are looked at as the first messages may need.
+-- zone), `body, parts, country, problem` (null, or why it will not go). A cron schedule has no end: as many
+-- times of each member are looked at as the first messages may need.
 create function public.outbox_preview_campaign(campaign text, max_rows integer) returns jsonb
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -4567,13 +4580,14 @@ to service_role;
 
 -- What a campaign would cost, by country, and what is wrong with its messages.
 
--- Called by `outbox campaign preview` and `start`, a stretch of members at a time, until `next` is null: what
--- is to come by country, and by problem; members in a zone without summer time whose name people say for a
--- clock with one; the campaign's `status` and `schedule`; the template's warning, and, where not all its
--- texts do, the characters for which texts leave GSM-7, each with whether `plain` would replace it and the
--- first member whose value it is; and `countries_told`, the lists of countries that processes go by, null for
--- all. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages
--- they stop depends on what else goes out.
+-- Called by `outbox campaign preview` and `start`, a stretch of `p_most` members at a time, until `next` is
+-- null. Of a cron campaign one time of each member counts. Caps and budgets are not applied: which messages
+-- they stop depends on what else goes out. Returns: status, schedule, members  of the campaign, and of this
+-- stretch countries, problems        coming messages by country with their parts, and by what is wrong with
+-- them warning, beyond_gsm7       the template's warning; where it has none about characters, those that make
+-- single texts leave GSM-7, whether `plain` replaces each, and the first member abbreviated_zones
+-- members in a zone such as EST, which has no summer time, and the zone meant countries_told             the
+-- lists of allowed countries of the running processes, null for all
 create function public.outbox_campaign_costs(p_campaign text, p_after text, p_most integer) returns jsonb
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -4587,8 +4601,9 @@ declare
     where m.campaign = v_campaign.name and m.external_id > p_after
     order by m.external_id
     limit p_most);
-  v_template public.outbox_templates := (select t from public.outbox_templates t where t.name = v_campaign.template);
-  v_all_odd boolean := outbox_engine.template_alphabet_warning(v_template) is not null;
+  v_template public.outbox_templates := (
+    select t from public.outbox_templates t where t.name = v_campaign.template);
+  v_warns_of_all boolean := outbox_engine.template_alphabet_warning(v_template) is not null;
 begin
   return (
     with texts as materialized (
@@ -4599,16 +4614,20 @@ begin
         v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
     ),
     countries as (
-      select country, count(*) as messages, sum(parts) as parts from texts where problem is null group by country
+      select country, count(*) as messages, sum(parts) as parts
+      from texts
+      where problem is null
+      group by country
     ),
     problems as (
       select problem, count(*) as messages from texts where problem is not null group by problem
     ),
-    odd as (
+    foreign_characters as (
       select substring(t.body from outbox_engine.beyond_gsm7()) as character,
-        outbox_engine.plain_text(t.body) !~ outbox_engine.beyond_gsm7() as replaceable, count(*) as messages, min(t.external_id) as external_id
+        outbox_engine.plain_text(t.body) !~ outbox_engine.beyond_gsm7() as replaceable, count(*) as messages,
+        min(t.external_id) as external_id
       from texts t
-      where not v_all_odd and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
+      where not v_warns_of_all and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
       group by 1, 2
     ),
     abbreviated as (
@@ -4626,12 +4645,17 @@ begin
       'schedule', v_campaign.schedule,
       'members', cardinality(v_members),
       'countries_told', (
-        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]') from outbox_engine.reported_countries() t),
-      'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
-      'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
+        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]')
+        from outbox_engine.reported_countries() t),
+      'countries', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
+      'problems', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
       'template', v_campaign.template,
       'warning', v_template.warning,
-      'beyond_gsm7', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]') from odd x),
+      'beyond_gsm7', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]')
+        from foreign_characters x),
       'abbreviated_zones', (select coalesce(jsonb_agg(to_jsonb(x) order by x.zone), '[]') from abbreviated x),
       'next', case when cardinality(v_members) = p_most then v_members[p_most] end));
 end
@@ -6402,8 +6426,8 @@ create type outbox_engine.claim_request as (
 );
 
 create type outbox_engine.admission as (
-  -- Null where something may be sent; else what the claim answers: `paused` with its `reason`, or `limited` by
-  -- which limit, and `wait_seconds`.
+  -- Null where something may be sent; else what the claim answers: `paused` with its `reason`, or `limited`
+  -- by which limit, and `wait_seconds`.
   refusal jsonb,
   -- The pause that lets one probe through, or null.
   probed_pause text,
@@ -6432,10 +6456,12 @@ begin
       -- A process still uses the credential that another one replaced.
       update outbox_engine.plan_pauses
       set replaced = false
-      where provider = p_plan.provider and plan = p_plan.plan and kind = v_pause.kind and credential = v_pause.credential;
+      where provider = p_plan.provider and plan = p_plan.plan and kind = v_pause.kind
+        and credential = v_pause.credential;
     end if;
     v_admission.refusal := jsonb_build_object(
-      'paused', v_pause.kind, 'reason', v_pause.reason, 'wait_seconds', extract(epoch from v_pause.until - p_now));
+      'paused', v_pause.kind, 'reason', v_pause.reason,
+      'wait_seconds', extract(epoch from v_pause.until - p_now));
     return v_admission;
   end if;
 
@@ -6450,7 +6476,8 @@ begin
   v_admission.requests := least(p_max_dispatches, v_admission.requests_left);
   if v_admission.messages = 0 then
     v_admission.refusal := jsonb_build_object(
-      'limited', 'messages_per_second', 'wait_seconds', (1 - v_admission.tokens) / p_plan.messages_per_second);
+      'limited', 'messages_per_second',
+      'wait_seconds', (1 - v_admission.tokens) / p_plan.messages_per_second);
   elsif v_admission.requests = 0 then
     v_admission.refusal := jsonb_build_object('limited', 'requests_per_minute', 'wait_seconds', 1);
   end if;
@@ -6458,8 +6485,8 @@ begin
 end
 $$;
 
--- Called by the claim after it made dispatches: takes what they use from the plan's limits. A probe is out: the
--- next one waits for its answer, or for the time that a pause of this kind takes.
+-- Called by the claim after it made dispatches: takes what they use from the plan's limits. A probe is out:
+-- the next one waits for its answer, or for the time that a pause of this kind takes.
 create function outbox_engine.charge_plan(
   p_plan outbox_engine.plans, p_credential text, p_admission outbox_engine.admission, p_requests integer,
   p_messages integer, p_now timestamptz
@@ -6483,11 +6510,12 @@ begin
 end
 $$;
 
--- How many rows a claim takes at most. While rows more urgent than the default (priority below 100) keep coming,
--- others are claimed 500 at a time, so that no urgent row waits behind a claim of thousands; but only as long as
--- the plan has requests to spare for smaller dispatches.
+-- How many rows a claim takes at most. While rows more urgent than the default (priority below 100) keep
+-- coming, others are claimed 500 at a time, so that no urgent row waits behind a claim of thousands; but only
+-- as long as the plan has requests to spare for smaller dispatches.
 create function outbox_engine.claim_size(
-  p_plan outbox_engine.plans, p_is_urgent boolean, p_max_rows integer, p_requests_left integer, p_now timestamptz
+  p_plan outbox_engine.plans, p_is_urgent boolean, p_max_rows integer, p_requests_left integer,
+  p_now timestamptz
 ) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -6507,14 +6535,15 @@ $$;
 
 -- The claim's first stages: pick ready rows, make their texts, and judge each.
 
--- Locks up to `p_rows` ready rows of a priority below `p_priority_below`, in their order, beginning at the queue
--- bounds. Rows that another claim holds are left to it. `again` are those that a campaign made and that were in
--- a request before: a dispatch_id, batch_id or error marks an earlier attempt.
+-- Locks up to `p_rows` ready rows of a priority below `p_priority_below`, in their order, beginning at the
+-- queue bounds. Rows that another claim holds are left to it. `again` are those that a campaign made and that
+-- were in a request before: a dispatch_id, batch_id or error marks an earlier attempt.
 --
--- A statement of its own. Called within another statement it would see rows that were committed since that one
--- began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
+-- A statement of its own. Called within another statement it would see rows that were committed since that
+-- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
 create function outbox_engine.pick(
-  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer, out ids bigint[], out again bigint[]
+  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
+  out ids bigint[], out again bigint[]
 )
 language sql
 set search_path = pg_catalog, pg_temp set enable_sort = off
@@ -6536,139 +6565,161 @@ as $$
   ) x
 $$;
 
--- Picked rows with their texts. A text of an earlier attempt is made anew; it stays where its template is gone.
--- `text` is null where the template gives none. The rows are locked, so they stay where they are: `row_at` finds
--- them again without an index.
+-- Picked rows with their texts; `place` is their order in `p_ids`. A text of an earlier attempt is made anew;
+-- it stays where its template is gone. `text` is null where the template gives none. The rows are locked, so
+-- they stay where they are: `row_at` finds them again without an index.
 create function outbox_engine.rendered_rows(p_ids bigint[])
 returns table (
-  id bigint, row_at tid, recipient text, sender text, text text, template text, parameters jsonb, campaign text,
-  priority smallint, due_at timestamptz, expires_at timestamptz, batch_id text, sends_alone boolean,
+  place bigint, id bigint, row_at tid, recipient text, sender text, text text, template text,
+  parameters jsonb, campaign text, priority smallint, expires_at timestamptz, batch_id text,
+  sends_alone boolean,
   cancel_requested boolean
 )
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with picked as materialized (
-    select o.id, o.ctid as row_at, o.recipient, o.sender, o.body, o.template, o.parameters, o.campaign, o.priority,
-      o.due_at, o.expires_at, o.batch_id, o.sends_alone, o.cancel_requested_at is not null as cancel_requested
-    from public.outbox o
-    where o.id = any (p_ids)
-  ),
-  forms as materialized (
+begin
+  return query
+  with forms as materialized (
     select f.*
-    from outbox_engine.template_forms(array(select distinct p.template from picked p where p.template is not null)) f
+    from outbox_engine.template_forms(array(
+      select distinct o.template from public.outbox o where o.id = any (p_ids) and o.template is not null)) f
   )
-  select p.id, p.row_at, p.recipient, p.sender,
+  select u.place, o.id, o.ctid, o.recipient, o.sender,
     case
-      when f.name is null then p.body
+      when f.name is null then o.body
       else outbox_engine.fill_template(
-        f.pieces, f.placeholders, f.defaults || jsonb_strip_nulls(coalesce(p.parameters, '{}')), f.plain)
+        f.pieces, f.placeholders, f.defaults || jsonb_strip_nulls(coalesce(o.parameters, '{}')), f.plain)
     end,
-    p.template, p.parameters, p.campaign, p.priority, p.due_at, p.expires_at, p.batch_id, p.sends_alone,
-    p.cancel_requested
-  from picked p
-  left join forms f on f.name = p.template
+    o.template, o.parameters, o.campaign, o.priority, o.expires_at, o.batch_id, o.sends_alone,
+    o.cancel_requested_at is not null
+  from public.outbox o
+  join unnest(p_ids) with ordinality u (id, place) on u.id = o.id
+  left join forms f on f.name = o.template
+  where o.id = any (p_ids);
+end
 $$;
 
--- Judges picked rows: one verdict for each. `status` is the final status of a row that must not go out, with the
--- reason in `error`; else `held_until` is until when it waits, with the reason; else it goes. Of those that go,
--- at most `p_most` (null is all) are returned, and nothing of what comes after the last of them: no limit has
--- been applied to those rows yet. `counted` parts, on `counted_day`, belong to an attempt that was never
--- accepted.
-create function outbox_engine.judge_rows(p_ids bigint[], p_allowed_countries text[], p_most integer, p_now timestamptz)
-returns table (
-  id bigint, row_at tid, recipient text, sender text, text text, campaign text, priority smallint,
-  due_at timestamptz, expires_at timestamptz, batch_id text, sends_alone boolean, status text, error text,
-  held_until timestamptz, goes boolean, counted integer, counted_day date
+-- Judges picked rows: one verdict for each. `status` is the final status of a row that must not go out, with
+-- the reason in `error`; else `held_until` is until when it waits, with the reason; else it goes. Of those
+-- that go, at most `p_most` (null is all) are returned, and nothing of what comes after the last of them: no
+-- limit has been applied to those rows yet. `counted` parts, on `counted_day`, belong to an attempt that was
+-- never accepted.
+create function outbox_engine.judge_rows(
+  p_ids bigint[], p_allowed_countries text[], p_most integer, p_now timestamptz
+) returns table (
+  place bigint, id bigint, row_at tid, recipient text, sender text, text text, campaign text,
+  priority smallint, expires_at timestamptz, batch_id text, sends_alone boolean, status text, error text,
+  held_until timestamptz,
+  goes boolean, counted integer, counted_day date
 )
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-  with candidates as materialized (
-    select r.*, row_number() over () as place from outbox_engine.rendered_rows(p_ids) r
+begin
+  return query
+  with rendered as materialized (
+    select * from outbox_engine.rendered_rows(p_ids)
   ),
-  -- What stops any message, whoever made it.
-  stopped as materialized (
+  recipients as materialized (
     select j.*
-    from (
-      select array_agg(c.recipient order by c.place) as recipients, array_agg(c.text is not null order by c.place) as have_text,
-        array_agg(c.cancel_requested order by c.place) as cancel_requested,
-        array_agg(c.expires_at order by c.place) as expires_at
-      from candidates c
-    ) a
-    cross join lateral outbox_engine.judge_messages(
-      a.recipients, a.have_text, a.cancel_requested, a.expires_at, p_allowed_countries, p_now) j
+    from (select array_agg(r.recipient order by r.place) as all_of_them from rendered r) a
+    cross join lateral outbox_engine.judge_recipients(a.all_of_them, p_allowed_countries) j
+  ),
+  -- What stops any message, in the order in which the reasons count.
+  candidates as materialized (
+    select r.*,
+      case
+        when r.cancel_requested then 'cancelled'
+        when r.expires_at <= p_now then 'expired'
+        when j.status = 'suppressed' then j.status
+        when r.text is null then 'failed'
+        else j.status
+      end as stopped,
+      j.error as refusal
+    from rendered r
+    left join recipients j on j.place = r.place
   ),
   -- What a campaign, its windows and its limits say to the rest. Without rows of campaigns it costs nothing.
   of_campaigns as materialized (
     select j.*
     from (
-      select array_agg(c.id order by c.id) as ids, array_agg(outbox_engine.parts_of(c.text) order by c.id) as parts
+      select array_agg(c.id order by c.id) as ids,
+        array_agg(outbox_engine.parts_of(c.text) order by c.id) as parts
       from candidates c
-      left join stopped s on s.place = c.place
-      where c.campaign is not null and s.place is null
+      where c.campaign is not null and c.stopped is null
     ) a
     cross join lateral outbox_engine.judge_campaign_rows(a.ids, a.parts, p_now) j
   ),
-  verdicts as materialized (
-    select c.id, c.row_at, c.recipient, c.sender, c.text, c.campaign, c.priority, c.due_at,
-      coalesce(j.expires_at, c.expires_at) as expires_at, c.batch_id, c.sends_alone,
-      coalesce(s.status, j.status) as status,
-      case
-        when s.status = 'failed' and c.text is null then outbox_engine.template_row_problem(c.template, c.parameters)
-        else coalesce(s.error, j.error)
-      end as error,
-      j.due_at as held_until, coalesce(s.status, j.status) is null and j.due_at is null as goes, j.counted, j.counted_day
+  verdicts as not materialized (
+    select c.place, c.id, c.row_at, c.recipient, c.sender, c.text, c.campaign, c.priority,
+      coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone, coalesce(c.stopped, j.status),
+      case c.stopped
+        when 'cancelled' then null
+        when 'expired' then 'expired before it could be sent'
+        else coalesce(
+          case when c.text is null and c.stopped = 'failed'
+            then outbox_engine.template_row_problem(c.template, c.parameters) end,
+          c.refusal, j.error)
+      end,
+      j.due_at, c.stopped is null and j.status is null and j.due_at is null as goes, j.counted, j.counted_day
     from candidates c
-    left join stopped s on s.place = c.place
     left join of_campaigns j on j.outbox_id = c.id
   )
   select v.* from verdicts v where p_most is null
   union all
-  select n.id, n.row_at, n.recipient, n.sender, n.text, n.campaign, n.priority, n.due_at, n.expires_at, n.batch_id,
-    n.sends_alone, n.status, n.error, n.held_until, n.goes, n.counted, n.counted_day
+  select (n.verdict).*
   from (
-    select v.*, count(*) filter (where v.goes) over (order by v.priority, v.due_at, v.id) as nth
+    select v as verdict, v.goes, count(*) filter (where v.goes) over (order by v.place) as nth
     from verdicts v
     where p_most is not null
   ) n
-  where n.nth < p_most or n.nth = p_most and n.goes
+  where n.nth < p_most or n.nth = p_most and n.goes;
+end
 $$;
 
 -- 70_sending/83_pack.sql
 
 -- Packing: which rows share a request.
 
--- Makes at most `p_dispatches` requests of rows that go, of at most `p_recipients` numbers each and no number
--- twice, the most urgent first. Rows share a request when sender, text and hour of expiry agree (minute, when
--- under two hours ahead). With `p_shares`, texts that differ share one as well where there are more of them than
--- requests; but not a text that fills a quarter of a request by itself, nor one that holds `${`, which the
--- provider would take for a parameter, nor rows that a refusal separated; and only texts of one priority and of
--- about one length. `texts` then holds one for each recipient, else nulls.
+-- Makes at most `p_max_dispatches` requests of messages that are given in the order in which they should go,
+-- of at most `p_max_recipients` numbers each and no number twice.
+-- Messages share a request when sender, text and hour of expiry agree (minute, when under two hours ahead).
+-- With `p_shares`, texts that differ share one as well where there are more of them than requests; but not a
+-- text that fills a quarter of a request by itself, nor one that holds `${`, which the provider would take
+-- for a parameter, nor messages that a refusal separated; and only texts of one priority and of about one
+-- length. `texts` then holds one for each recipient, else nulls.
 create function outbox_engine.pack(
-  p_ids bigint[], p_recipients_of text[], p_senders text[], p_texts text[], p_priorities smallint[],
-  p_due_at timestamptz[], p_expires_at timestamptz[], p_send_alone boolean[],
-  p_dispatches integer, p_recipients integer, p_shares boolean, p_now timestamptz
+  p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
+  p_expires_at timestamptz[],
+  p_send_alone boolean[], p_max_dispatches integer, p_max_recipients integer, p_shares boolean,
+  p_now timestamptz
 ) returns table (
   dispatch_id uuid, sender text, text text, texts_differ boolean, earliest_expiry timestamptz,
   latest_expiry timestamptz, ids bigint[], recipients text[], texts text[]
 )
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_latest constant timestamptz := outbox_engine.provider_expiry('infinity', p_now);
+begin
+  return query
   -- Texts are compared byte by byte: a collation would be slower, and some call different texts equal.
   with kinds as materialized (
     select r.*,
       rank() over (order by r.sender collate "C", h.hour) as family,
       dense_rank() over (order by r.sender collate "C", h.hour, r.text collate "C") as kind,
       count(*) over (partition by r.sender collate "C", h.hour, r.text collate "C") as alike
-    from unnest(p_ids, p_recipients_of, p_senders, p_texts, p_priorities, p_due_at, p_expires_at, p_send_alone)
-      r (id, recipient, sender, text, priority, due_at, expires_at, sends_alone)
-    cross join (select outbox_engine.provider_expiry('infinity', p_now) as latest) l
+    from unnest(p_ids, p_recipients, p_senders, p_texts, p_priorities, p_expires_at, p_send_alone)
+      with ordinality r (id, recipient, sender, text, priority, expires_at, sends_alone, place)
     cross join lateral (
       select date_bin(
-        case when r.expires_at < p_now + interval '2 hours' then interval '1 minute' else interval '1 hour' end,
-        least(r.expires_at, l.latest), timestamptz 'epoch') as hour
+        case
+          when r.expires_at < p_now + interval '2 hours' then interval '1 minute'
+          else interval '1 hour'
+        end,
+        least(r.expires_at, v_latest), timestamptz 'epoch') as hour
     ) h
   ),
   -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length.
@@ -6678,23 +6729,21 @@ as $$
       case when k.shares then k.priority end as level,
       case when k.shares then (octet_length(k.text) + 159) / 160 end as size
     from (
-      select *,
-        p_shares and alike * 4 < p_recipients and sends_alone is not true and strpos(text, '${') = 0
-          and (select max(kind) from kinds) > p_dispatches as shares
-      from kinds
+      select x.*,
+        p_shares and x.alike * 4 < p_max_recipients and x.sends_alone is not true and strpos(x.text, '${') = 0
+          and (select max(y.kind) from kinds y) > p_max_dispatches as shares
+      from kinds x
     ) k
   ),
   -- The second message to one number goes into another request.
   copies as (
-    select p.*,
-      row_number() over (
-        partition by p.pool, p.level, p.size, p.recipient order by p.priority, p.due_at, p.id) as copy
+    select p.*, row_number() over (partition by p.pool, p.level, p.size, p.recipient order by p.place) as copy
     from pools p
   ),
   slices as (
     select c.*,
-      (row_number() over (
-        partition by c.pool, c.level, c.size, c.copy order by c.priority, c.due_at, c.id) - 1) / p_recipients as slice
+      (row_number() over (partition by c.pool, c.level, c.size, c.copy order by c.place) - 1)
+        / p_max_recipients as slice
     from copies c
   )
   select gen_random_uuid(), d.*
@@ -6704,17 +6753,18 @@ as $$
       array_agg(case when s.shares then s.text end)
     from slices s
     group by s.pool, s.level, s.size, s.copy, s.slice
-    order by min(s.priority), min(s.due_at), min(s.id)
-    limit p_dispatches
-  ) d
+    order by min(s.place)
+    limit p_max_dispatches
+  ) d;
+end
 $$;
 
 -- 70_sending/86_write.sql
 
 -- Writing a claim down, before anything is sent.
 
--- Counts what a claim takes for campaigns, for caps and budgets. An earlier attempt that was never accepted is
--- given back on its own day.
+-- Counts what a claim takes for campaigns, for caps and budgets. An earlier attempt that was never accepted
+-- is given back on its own day.
 create function outbox_engine.count_campaign_sends(
   p_ids bigint[], p_campaigns text[], p_recipients text[], p_batch_ids text[], p_parts smallint[],
   p_counted integer[], p_counted_days date[], p_now timestamptz
@@ -6752,8 +6802,8 @@ $$;
 -- that a claim is one moment. Rows are found by place (`row_at`): joined by id, a plan from the time when the
 -- table was small, which lives as long as its connection, reads all of it.
 create function outbox_engine.claim_rows(
-  p_ids bigint[], p_request outbox_engine.claim_request, p_dispatches integer, p_messages integer, p_is_probe boolean,
-  p_now timestamptz
+  p_ids bigint[], p_request outbox_engine.claim_request, p_dispatches integer, p_messages integer,
+  p_is_probe boolean, p_now timestamptz
 ) returns table (dispatch jsonb, recipients integer)
 language sql
 set search_path = pg_catalog, pg_temp
@@ -6761,49 +6811,43 @@ as $$
   with judged as materialized (
     select * from outbox_engine.judge_rows(p_ids, p_request.allowed_countries, p_messages, p_now)
   ),
-  -- Rows that wait for a window, a resumed campaign or an edit.
-  held as (
+  -- Rows that never go out, or that wait for a window, a resumed campaign or an edit.
+  stopped as (
     update public.outbox o
-    set status = 'scheduled', queue = 'w', due_at = j.held_until
+    set status = coalesce(j.status, 'scheduled'), queue = case when j.status is null then 'w'::"char" end,
+      due_at = coalesce(j.held_until, o.due_at), finalized_at = case when j.status is not null then p_now end,
+      error = case when j.status is null then o.error else j.error end
     from judged j
-    where j.status is null and j.held_until is not null and o.ctid = j.row_at
-    returning o.id, o.status, j.error, 'held' as event
-  ),
-  -- Rows that never go out.
-  closed as (
-    update public.outbox o
-    set status = j.status, error = j.error, queue = null, finalized_at = p_now
-    from judged j
-    where j.status is not null and o.ctid = j.row_at
-    returning o.id, o.status, o.error, o.status as event
+    where not j.goes and o.ctid = j.row_at
+    returning o.id, o.status, j.error, coalesce(j.status, 'held') as event
   ),
   history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, p_now, 'engine', event, status, error from held
-    union all
-    select id, p_now, 'engine', event, status, error from closed
+    select id, p_now, 'engine', event, status, error from stopped
   ),
   packed as materialized (
     select d.*, case when not d.texts_differ then outbox_engine.parts_of(d.text) end as parts
     from (
-      select array_agg(id) as ids, array_agg(recipient) as recipients, array_agg(sender) as senders,
-        array_agg(text) as texts, array_agg(priority) as priorities, array_agg(due_at) as due_at,
-        array_agg(expires_at) as expires_at, array_agg(sends_alone) as send_alone
+      select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
+        array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
+        array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
+        array_agg(sends_alone order by place) as send_alone
       from judged
       where goes
     ) a
     cross join lateral outbox_engine.pack(
-      a.ids, a.recipients, a.senders, a.texts, a.priorities, a.due_at, a.expires_at, a.send_alone,
-      p_dispatches, p_request.max_recipients, p_request.share_texts, p_now) d
+      a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, p_dispatches,
+      p_request.max_recipients, p_request.share_texts, p_now) d
   ),
   -- The rows that are in these dispatches, each with its text.
   taken as materialized (
-    select d.dispatch_id, j.id, j.recipient, j.row_at, j.text, coalesce(d.parts, outbox_engine.parts_of(j.text)) as parts,
-      j.campaign, j.batch_id, j.counted, j.counted_day
+    select d.dispatch_id, j.id, j.recipient, j.row_at, j.text, j.campaign, j.batch_id, j.counted,
+      j.counted_day, coalesce(d.parts, outbox_engine.parts_of(j.text)) as parts
     from packed d
     cross join lateral unnest(d.ids) u (id)
     join judged j on j.id = u.id
   ),
+  -- Volatile, and run because the last query reads it.
   counted as materialized (
     select outbox_engine.count_campaign_sends(
       array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
@@ -6814,35 +6858,30 @@ as $$
   ),
   members as (
     insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
-    select dispatch_id, recipient, id
-    from taken
-    order by dispatch_id, recipient collate "C"
+    select dispatch_id, recipient, id from taken order by dispatch_id, recipient collate "C"
   ),
   sending as (
     update public.outbox o
-    set
-      status = 'sending', queue = null, dispatch_id = t.dispatch_id, body = t.text, parts = t.parts,
+    set status = 'sending', queue = null, dispatch_id = t.dispatch_id, body = t.text, parts = t.parts,
       reported_rank = null, reported_at = null, status_code = null, error = null
     from taken t
     where o.ctid = t.row_at
   ),
   made as (
     insert into outbox_engine.dispatches (
-      id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at, expires_at,
-      recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at
+      id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at,
+      expires_at, recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at
     )
-    select
-      dispatch_id, p_request.claim_id, p_request.worker, p_request.provider, p_request.plan, p_request.host,
-      p_request.credential, sender,
-      case when not texts_differ then text end, texts_differ, outbox_engine.provider_expiry(earliest_expiry, p_now),
-      latest_expiry, cardinality(ids), 'claimed', nextval('outbox_engine.lease_tokens'), p_now + p_request.lease,
-      p_request.deadline,
-      p_is_probe, p_now
+    select dispatch_id, p_request.claim_id, p_request.worker, p_request.provider, p_request.plan,
+      p_request.host, p_request.credential, sender, case when not texts_differ then text end, texts_differ,
+      outbox_engine.provider_expiry(earliest_expiry, p_now), latest_expiry, cardinality(ids), 'claimed',
+      nextval('outbox_engine.lease_tokens'), p_now + p_request.lease, p_request.deadline, p_is_probe, p_now
     from packed
     returning id, lease_token, sender, body, expire_at, recipients
   )
   select
-    outbox_engine.dispatch_json(m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
+    outbox_engine.dispatch_json(
+      m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
       case when d.texts_differ then d.texts end),
     m.recipients
   from made m
@@ -6855,8 +6894,8 @@ $$;
 
 -- Which other jobs have work. The claim answers it, so that an idle process makes one call a second.
 
--- True while the upkeep job has work: waiting rows that expired, alarms to raise, unconfirmed duplicate sends, or
--- reports that arrived at the same moment as the acceptance of their batch.
+-- True while the upkeep job has work: waiting rows that expired, alarms to raise, unconfirmed duplicate
+-- sends, or reports that arrived at the same moment as the acceptance of their batch.
 create function outbox_engine.upkeep_due(p_now timestamptz) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -6867,21 +6906,27 @@ begin
         and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
       order by expires_at
       limit 1)
-    or exists (select from outbox_engine.alarms where acknowledged_at is null and coalesce(offered_until <= p_now, true))
+    or exists (
+      select from outbox_engine.alarms
+      where acknowledged_at is null and coalesce(offered_until <= p_now, true))
     or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
 $$;
 
 -- The names of the jobs that have work now. Each check is a few steps into an index.
-create function outbox_engine.jobs_due(p_provider text, p_plan text, p_host text, p_now timestamptz) returns text[]
-language plpgsql stable set search_path = pg_catalog, pg_temp
+create function outbox_engine.jobs_due(
+  p_provider text, p_plan text, p_host text, p_now timestamptz
+) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return array_remove(array[
     case when outbox_engine.lookups_due(p_provider, p_plan, p_host, p_now) > 0 then 'recover' end,
     case when exists (
-      select from outbox_engine.dispatches where provider = p_provider and plan = p_plan and reconcile_at <= p_now
+      select from outbox_engine.dispatches
+      where provider = p_provider and plan = p_plan and reconcile_at <= p_now
     ) then 'reconcile' end,
     case when outbox_engine.campaigns_due(p_now) then 'campaigns' end,
     case when outbox_engine.upkeep_due(p_now) then 'upkeep' end
@@ -6894,9 +6939,11 @@ $$;
 -- Claiming: due rows become dispatches, as far as the plan's limits and pauses let them.
 
 -- Moves rows whose time has come from waiting to ready, the most urgent first: a one-time code is not woken
--- after a campaign that came due a moment earlier. The ids go through an array: the planner cannot know that few
--- rows are due, and would walk over the whole table at each claim.
-create function outbox_engine.wake_due(p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer) returns void
+-- after a campaign that came due a moment earlier. The ids go through an array: the planner cannot know that
+-- few rows are due, and would walk over the whole table at each claim.
+create function outbox_engine.wake_due(
+  p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer
+) returns void
 language sql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -6944,11 +6991,12 @@ as $$
   where d.claim_id = p_claim_id and d.state = 'claimed' and d.parent_id is null
 $$;
 
--- Claims ready rows of a priority below `p_priority_below`. No more rows are picked than may go, unless none of
--- them goes: a row that is closed or held costs no message of the rate, so ten times as many are picked then, up
--- to `p_rows`. Returns the dispatches with their number and their messages.
+-- Claims ready rows of a priority below `p_priority_below`. No more rows are picked than may go, unless none
+-- of them goes: a row that is closed or held costs no message of the rate, so ten times as many are picked
+-- then, up to `p_rows`. Returns the dispatches with their number and their messages.
 create function outbox_engine.claim_ready(
-  p_request outbox_engine.claim_request, p_admission outbox_engine.admission, p_bounds outbox_engine.queue_bounds,
+  p_request outbox_engine.claim_request, p_admission outbox_engine.admission,
+  p_bounds outbox_engine.queue_bounds,
   p_priority_below integer, p_rows integer, p_now timestamptz,
   out dispatches jsonb, out requests integer, out messages integer
 )
@@ -6967,7 +7015,8 @@ begin
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
     from outbox_engine.claim_rows(
-      outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests, p_admission.messages,
+      outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
+      p_admission.messages,
       p_admission.probed_pause is not null, p_now) d;
     exit when requests > 0 or v_rows = p_rows
       or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
@@ -6976,18 +7025,17 @@ begin
 end
 $$;
 
--- Called by the dispatch job at every tick: wakes due rows, admits, then claims (pick, judge, pack, write). Returns
--- jsonb with:
---   dispatches  those that are now the caller's to send, each at most once
---   paused, reason, limited, wait_seconds  why there are none, where a pause or a limit is the reason
---   more        whether more rows are ready
---   passed      whether rows were closed or held, so that another claim at once would find others
---   due         which other jobs have work
--- A repeated call with the same `p_claim_id` returns the same dispatches and claims nothing more. With
--- `p_urgent_only` all of this is about rows more urgent than the default: used when only urgent slots are free.
+-- Called by the dispatch job at every tick: wakes due rows, admits, then claims (pick, judge, pack, write).
+-- Returns jsonb with: dispatches  those that are now the caller's to send, each at most once paused, reason,
+-- limited, wait_seconds  why there are none, where a pause or a limit is the reason more        whether more
+-- rows are ready passed      whether rows were closed or held, so that another claim at once would find
+-- others due         which other jobs have work A repeated call with the same `p_claim_id` returns the same
+-- dispatches and claims nothing more. With `p_urgent_only` all of this is about rows more urgent than the
+-- default: used when only urgent slots are free.
 --
--- Compiling the plan would take twice its running time, and no call of the processes may scan a table, whatever
--- its statistics say: hence jit and enable_seqscan are off, here and in the other calls.
+-- Compiling the plan would take twice its running time, and no call of the processes may scan a table,
+-- whatever its statistics say: hence jit and enable_seqscan are off, here and in the other calls. Generic
+-- plans: planning for the values of each call took a third of the time of a claim of one row.
 create function public.outbox_claim(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
@@ -6997,11 +7045,13 @@ create function public.outbox_claim(
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_request constant outbox_engine.claim_request := row(
     p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential, make_interval(secs => p_lease_seconds),
-    make_interval(secs => p_deadline_seconds), p_max_dispatches, p_max_recipients, p_max_rows, p_allowed_countries,
+    make_interval(secs => p_deadline_seconds), p_max_dispatches, p_max_recipients, p_max_rows,
+    p_allowed_countries,
     p_share_texts);
   v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
   v_now timestamptz := outbox_engine.now();
@@ -7023,7 +7073,8 @@ begin
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
   if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
-    v_plan := outbox_engine.lock_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+    v_plan := outbox_engine.lock_plan(
+      p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then

@@ -39,7 +39,8 @@ as $$
   windows as materialized (
     select w.campaign, w.zone, w.at, o.opens_at, o.closes_at
     from (select distinct campaign, zone, at, window_start, window_end, window_days from messages) w
-    cross join lateral outbox_engine.window_opening(w.at, w.window_start, w.window_end, w.window_days, w.zone) f
+    cross join lateral outbox_engine.window_opening(
+      w.at, w.window_start, w.window_end, w.window_days, w.zone) f
     -- A window that closes within 30 seconds may have closed by the provider's clock.
     cross join lateral outbox_engine.window_opening(
       case when f.closes_at < w.at + interval '30 seconds' then f.closes_at else w.at end,
@@ -56,7 +57,8 @@ as $$
       when x.waits is not null then 'held: ' || x.waits
       when w.opens_at is null then 'its window never opens'
       when not x.is_open
-      then format('its window opens at %s, after its expiry or later than late_limit %s', w.opens_at, m.late_limit)
+      then format(
+        'its window opens at %s, after its expiry or later than late_limit %s', w.opens_at, m.late_limit)
       when x.is_late then format('later than late_limit %s, and late_policy is skip', m.late_limit)
     end,
     case
@@ -74,7 +76,8 @@ as $$
       w.opens_at < m.expires_at and w.opens_at <= m.occurs_at + m.late_limit as is_reachable,
       m.late_policy = 'skip' and greatest(m.send_at, m.occurs_at) + m.late_limit < w.opens_at as is_late,
       case
-        when m.campaign_status is null or m.campaign_status in ('ended', 'draft') then 'the campaign was ended'
+        when m.campaign_status is null or m.campaign_status in ('ended', 'draft')
+        then 'the campaign was ended'
         when not m.is_member then 'the member was removed from the campaign'
         when m.lost_time and m.member_changed then 'the member was moved to another time'
         when m.lost_time then 'the campaign was given another schedule'
@@ -137,7 +140,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   r record;
-  v_at constant timestamptz[] := array(select m.at from unnest(p_messages) with ordinality m order by ordinality);
+  v_at constant timestamptz[] := array(
+    select m.at from unnest(p_messages) with ordinality m order by ordinality);
   -- By message: the last one before it that goes to the same recipient.
   v_previous bigint[] := array_fill(null::bigint, array[cardinality(p_messages)]);
   v_stopped boolean[] := array_fill(false, array[cardinality(p_messages)]);
@@ -156,8 +160,8 @@ begin
       dense_rank() over (order by m.campaign collate "C") as budget,
       dense_rank() over (order by m.campaign collate "C", m.spend_day) as day_budget
     from unnest(p_messages) with ordinality m (
-      place, campaign, recipient, at, day_start, week_start, spend_day, sent_today, sent_this_week, parts, counted,
-      counted_day, i)
+      place, campaign, recipient, at, day_start, week_start, spend_day, sent_today, sent_this_week, parts,
+      counted, counted_day, i)
     left join public.outbox_campaigns c on c.name = m.campaign
     order by m.i
   loop
@@ -166,7 +170,9 @@ begin
     v_today := r.sent_today;
     v_week := r.sent_this_week;
     if num_nonnulls(r.daily_cap, r.weekly_cap) > 0 then
-      while v_at[v_other] >= r.week_start and (v_today >= r.daily_cap or v_week >= r.weekly_cap) is not true loop
+      while v_at[v_other] >= r.week_start
+        and (v_today >= r.daily_cap or v_week >= r.weekly_cap) is not true
+      loop
         v_week := v_week + 1;
         v_today := v_today + (v_at[v_other] >= r.day_start)::integer;
         v_other := v_previous[v_other];
@@ -224,8 +230,9 @@ as $$
   ),
   counted as materialized (
     select array_agg(
-      row(l.place, l.campaign, l.recipient, l.at, d.day_start, d.week_start, (l.at at time zone l.campaign_zone)::date,
-        h.sent_today, h.sent_this_week, l.parts, l.counted, l.counted_day)::outbox_engine.counted_message
+      row(l.place, l.campaign, l.recipient, l.at, d.day_start, d.week_start,
+        (l.at at time zone l.campaign_zone)::date, h.sent_today, h.sent_this_week, l.parts, l.counted,
+        l.counted_day)::outbox_engine.counted_message
       order by l.place) as messages
     from limited l
     join days d on d.zone = l.zone and d.at = l.at
@@ -233,7 +240,8 @@ as $$
       select count(*) filter (where s.at >= d.day_start) as sent_today, count(*) as sent_this_week
       from outbox_engine.campaign_sends s
       join public.outbox o on o.id = s.outbox_id and (o.sent_at is not null or o.status = 'sending')
-      where l.has_cap and s.recipient = l.recipient and s.at >= d.week_start and o.id is distinct from l.outbox_id
+      where l.has_cap and s.recipient = l.recipient and s.at >= d.week_start
+        and o.id is distinct from l.outbox_id
     ) h
   )
   select r.place, r.problem

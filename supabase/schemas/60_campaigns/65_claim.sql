@@ -3,9 +3,11 @@
 -- Messages that differ from what their member and campaign are now, with the present values. An expiry that
 -- an operator set by a retry stays.
 create function outbox_engine.rows_behind_campaign(p_ids bigint[]) returns table (
-  id bigint, recipient text, parameters jsonb, template text, sender text, priority smallint, expires_at timestamptz
+  id bigint, recipient text, parameters jsonb, template text, sender text, priority smallint,
+  expires_at timestamptz
 )
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
+set search_path = pg_catalog, pg_temp
 as $$
   select o.id, m.recipient, m.parameters, c.template, c.sender, c.priority, e.expires_at
   from public.outbox o
@@ -27,14 +29,15 @@ as $$
       is distinct from (m.recipient, m.parameters, c.template, c.sender, c.priority, e.expires_at)
 $$;
 
--- Called by the claim for rows that were in a request before: they take the present values of their member and
--- campaign. An edit changes waiting rows only, and these may not have been waiting then.
+-- Called by the claim for rows that were in a request before: they take the present values of their member
+-- and campaign. An edit changes waiting rows only, and these may not have been waiting then.
 create function outbox_engine.refresh_from_campaign(p_ids bigint[]) returns void
-language sql set search_path = pg_catalog, pg_temp
+language sql
+set search_path = pg_catalog, pg_temp
 as $$
   update public.outbox o
-  set recipient = n.recipient, parameters = n.parameters, template = n.template, sender = n.sender, priority = n.priority,
-    expires_at = n.expires_at
+  set recipient = n.recipient, parameters = n.parameters, template = n.template, sender = n.sender,
+    priority = n.priority, expires_at = n.expires_at
   from outbox_engine.rows_behind_campaign(p_ids) n
   where o.id = any (p_ids) and o.id = n.id
 $$;
@@ -45,7 +48,8 @@ create function outbox_engine.campaign_context(p_ids bigint[], p_parts smallint[
 returns table (
   id bigint, recipient text, campaign text, priority smallint, due_at timestamptz, send_at timestamptz,
   expires_at timestamptz, occurs_at timestamptz, parts integer, counted integer, counted_day date,
-  campaign_status text, is_unchecked boolean, is_member boolean, lost_time boolean, member_changed boolean, zone text
+  campaign_status text, is_unchecked boolean, is_member boolean, lost_time boolean, member_changed boolean,
+  zone text
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -64,15 +68,16 @@ as $$
     coalesce(m.timezone, c.timezone, 'UTC')
   from unnest(p_ids, p_parts) p (id, parts)
   join public.outbox o on o.id = p.id
-  left join outbox_engine.campaign_sends s on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+  left join outbox_engine.campaign_sends s
+    on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
   left join public.outbox_campaigns c on c.name = o.campaign
   left join public.outbox_campaign_occurrences oc on oc.outbox_id = o.id
   left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
 $$;
 
 -- Called by the claim for the rows it picked and would send, and when a refused dispatch gives rows back.
--- Returns, for rows that a campaign made, the verdicts of `judge_times` and `judge_limits`: a final status and
--- the reason when the row never goes; `due_at` and the reason when it waits; else the latest instant of
+-- Returns, for rows that a campaign made, the verdicts of `judge_times` and `judge_limits`: a final status
+-- and the reason when the row never goes; `due_at` and the reason when it waits; else the latest instant of
 -- delivery. `counted` parts, on `counted_day`, are those of an attempt that was never accepted.
 create function outbox_engine.judge_campaign_rows(p_ids bigint[], p_parts smallint[], p_now timestamptz)
 returns table (
@@ -99,8 +104,9 @@ begin
     select t.*
     from (
       select array_agg(
-        row(p.place, p.campaign, p.campaign_status, p.is_unchecked, p.is_member, p.lost_time, p.member_changed, p.zone,
-          p_now, p.occurs_at, p.send_at, p.expires_at)::outbox_engine.campaign_message
+        row(p.place, p.campaign, p.campaign_status, p.is_unchecked, p.is_member, p.lost_time,
+        p.member_changed,
+          p.zone, p_now, p.occurs_at, p.send_at, p.expires_at)::outbox_engine.campaign_message
       ) as messages
       from picked p
     ) a
@@ -119,8 +125,8 @@ begin
     ) a
     cross join lateral outbox_engine.judge_limits(a.messages) l
   )
-  select p.id, coalesce(t.status, case when l.problem is not null then 'suppressed' end), coalesce(l.problem, t.error),
-    t.due_at, t.expires_at, p.counted, p.counted_day
+  select p.id, coalesce(t.status, case when l.problem is not null then 'suppressed' end),
+    coalesce(l.problem, t.error), t.due_at, t.expires_at, p.counted, p.counted_day
   from picked p
   join timed t on t.place = p.place
   left join limited l on l.place = p.place;

@@ -1,8 +1,10 @@
--- Previews: the coming messages of a campaign as the expansion and the claim would judge them if nothing changed
--- from now on, and what they cost. Nothing here writes.
+-- Previews: the coming messages of a campaign as the expansion and the claim would judge them if nothing
+-- changed from now on, and what they cost. Nothing here writes.
 
--- A campaign as it would be if it were started or resumed now; an ended one stays ended. Refuses an unknown name.
-create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz) returns public.outbox_campaigns
+-- A campaign as it would be if it were started or resumed now; an ended one stays ended. Refuses an unknown
+-- name.
+create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz)
+returns public.outbox_campaigns
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -70,7 +72,8 @@ as $$
     select t.*
     from (
       select array_agg(
-        row(q.place, c.name, c.status, false, true, false, false, coalesce(q.zone, 'UTC'), greatest(q.occurs_at, p_now),
+        row(q.place, c.name, c.status, false, true, false, false, coalesce(q.zone, 'UTC'),
+        greatest(q.occurs_at, p_now),
           q.occurs_at, q.send_at, q.expires_at)::outbox_engine.campaign_message
       ) as messages
       from queued q
@@ -107,18 +110,20 @@ as $$
   cross join lateral outbox_engine.upcoming_messages(c, m.member, p_now, 'infinity', p_times) t
   where m.problem is null
   union all
-  select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, null, null, null, m.problem,
+  select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, null, null, null,
+  m.problem,
     false
   from members m
   where m.problem is not null
 $$;
 
--- The same with text, parts and country, and everything the claim would find wrong with one message alone. With
--- `p_most` only the first so many, and none after the last known time of a member that may have more.
+-- The same with text, parts and country, and everything the claim would find wrong with one message alone.
+-- With `p_most` only the first so many, and none after the last known time of a member that may have more.
 create function outbox_engine.upcoming_texts(
   c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz
 ) returns table (
-  external_id text, outbox_id bigint, recipient text, zone text, at timestamptz, send_at timestamptz, body text,
+  external_id text, outbox_id bigint, recipient text, zone text, at timestamptz, send_at timestamptz,
+  body text,
   parts smallint, country text, problem text
 )
 language sql stable
@@ -151,34 +156,33 @@ as $$
     cross join outbox_engine.template_forms(array[c.template]) f
   ),
   arrays as materialized (
-    select array_agg(recipient order by place) as recipients, array_agg(text is not null order by place) as have_text,
-      array_agg(false) as cancel_requested, array_agg(coalesce(expires_at, 'infinity') order by place) as expires_at
-    from rendered
+    select array_agg(recipient order by place) as recipients from rendered
   ),
-  -- The same rules as in the claim.
   stopped as materialized (
     select j.*
     from arrays a
-    cross join lateral outbox_engine.judge_messages(
-      a.recipients, a.have_text, a.cancel_requested, a.expires_at, outbox_engine.countries_allowed(), p_now) j
+    cross join lateral outbox_engine.judge_recipients(a.recipients, outbox_engine.countries_allowed()) j
   ),
   located as materialized (
     select l.* from arrays a cross join lateral outbox_engine.countries_of(a.recipients) l
   )
-  select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text, outbox_engine.parts_of(r.text),
+  select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text,
+  outbox_engine.parts_of(r.text),
     l.country,
-    coalesce(
-      case when s.status = 'expired' then s.error end,
-      r.problem,
-      s.error,
-      case when r.text is null then outbox_engine.template_row_problem(c.template, r.parameters) end)
+    case
+      when r.expires_at <= p_now then 'expired before it could be sent'
+      when r.problem is not null then r.problem
+      when s.status = 'suppressed' then s.error
+      when r.text is null then outbox_engine.template_row_problem(c.template, r.parameters)
+      else s.error
+    end
   from rendered r
   left join stopped s on s.place = r.place
   left join located l on l.place = r.place
 $$;
 
--- Members among whom the first `p_most` messages are. Up to 2,000 are looked at whole; of more, those with the
--- earliest events, or the first of each zone where all share their times.
+-- Members among whom the first `p_most` messages are. Up to 2,000 are looked at whole; of more, those with
+-- the earliest events, or the first of each zone where all share their times.
 create function outbox_engine.first_members(c public.outbox_campaigns, p_most integer) returns text[]
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -196,11 +200,12 @@ as $$
   )
   select coalesce(array_agg(external_id), '{}')
   from ranked
-  where members <= 2000 or place <= case c.schedule when 'reminder' then greatest(2000, p_most) else p_most end
+  where members <= 2000
+    or place <= case c.schedule when 'reminder' then greatest(2000, p_most) else p_most end
 $$;
 
--- The same with caps and budgets, which depend on what goes out before: in the order of going out, beside what
--- was sent already. Rows of other campaigns that wait for the same people are not foreseen.
+-- The same with caps and budgets, which depend on what goes out before: in the order of going out, beside
+-- what was sent already. Rows of other campaigns that wait for the same people are not foreseen.
 create function outbox_engine.upcoming_within_limits(
   c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz
 ) returns table (
@@ -224,20 +229,22 @@ as $$
       from texts t
       -- An attempt that was never accepted has counted already.
       left join public.outbox o on o.id = t.outbox_id
-      left join outbox_engine.campaign_sends s on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+      left join outbox_engine.campaign_sends s
+        on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
       where t.problem is null
     ) a
     cross join lateral outbox_engine.judge_limits(a.messages) l
   )
-  select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country, coalesce(t.problem, s.problem)
+  select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country,
+  coalesce(t.problem, s.problem)
   from texts t
   left join stopped s on s.place = t.place
 $$;
 
 -- Called by apps and operators. Returns the first `max_rows` coming messages, by the time they go out:
 -- `external_id, recipient, send_at, local_time` (what the recipient's wall clock shows then, null without a
--- zone), `body, parts, country, problem` (null, or why it will not go). A cron schedule has no end: as many times
--- of each member are looked at as the first messages may need.
+-- zone), `body, parts, country, problem` (null, or why it will not go). A cron schedule has no end: as many
+-- times of each member are looked at as the first messages may need.
 create function public.outbox_preview_campaign(campaign text, max_rows integer) returns jsonb
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp

@@ -1,12 +1,13 @@
 -- What a campaign would cost, by country, and what is wrong with its messages.
 
--- Called by `outbox campaign preview` and `start`, a stretch of members at a time, until `next` is null: what
--- is to come by country, and by problem; members in a zone without summer time whose name people say for a
--- clock with one; the campaign's `status` and `schedule`; the template's warning, and, where not all its
--- texts do, the characters for which texts leave GSM-7, each with whether `plain` would replace it and the
--- first member whose value it is; and `countries_told`, the lists of countries that processes go by, null for
--- all. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages
--- they stop depends on what else goes out.
+-- Called by `outbox campaign preview` and `start`, a stretch of `p_most` members at a time, until `next` is
+-- null. Of a cron campaign one time of each member counts. Caps and budgets are not applied: which messages
+-- they stop depends on what else goes out. Returns: status, schedule, members  of the campaign, and of this
+-- stretch countries, problems        coming messages by country with their parts, and by what is wrong with
+-- them warning, beyond_gsm7       the template's warning; where it has none about characters, those that make
+-- single texts leave GSM-7, whether `plain` replaces each, and the first member abbreviated_zones
+-- members in a zone such as EST, which has no summer time, and the zone meant countries_told             the
+-- lists of allowed countries of the running processes, null for all
 create function public.outbox_campaign_costs(p_campaign text, p_after text, p_most integer) returns jsonb
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -20,8 +21,9 @@ declare
     where m.campaign = v_campaign.name and m.external_id > p_after
     order by m.external_id
     limit p_most);
-  v_template public.outbox_templates := (select t from public.outbox_templates t where t.name = v_campaign.template);
-  v_all_odd boolean := outbox_engine.template_alphabet_warning(v_template) is not null;
+  v_template public.outbox_templates := (
+    select t from public.outbox_templates t where t.name = v_campaign.template);
+  v_warns_of_all boolean := outbox_engine.template_alphabet_warning(v_template) is not null;
 begin
   return (
     with texts as materialized (
@@ -32,16 +34,20 @@ begin
         v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
     ),
     countries as (
-      select country, count(*) as messages, sum(parts) as parts from texts where problem is null group by country
+      select country, count(*) as messages, sum(parts) as parts
+      from texts
+      where problem is null
+      group by country
     ),
     problems as (
       select problem, count(*) as messages from texts where problem is not null group by problem
     ),
-    odd as (
+    foreign_characters as (
       select substring(t.body from outbox_engine.beyond_gsm7()) as character,
-        outbox_engine.plain_text(t.body) !~ outbox_engine.beyond_gsm7() as replaceable, count(*) as messages, min(t.external_id) as external_id
+        outbox_engine.plain_text(t.body) !~ outbox_engine.beyond_gsm7() as replaceable, count(*) as messages,
+        min(t.external_id) as external_id
       from texts t
-      where not v_all_odd and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
+      where not v_warns_of_all and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
       group by 1, 2
     ),
     abbreviated as (
@@ -59,12 +65,17 @@ begin
       'schedule', v_campaign.schedule,
       'members', cardinality(v_members),
       'countries_told', (
-        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]') from outbox_engine.reported_countries() t),
-      'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
-      'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
+        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]')
+        from outbox_engine.reported_countries() t),
+      'countries', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
+      'problems', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
       'template', v_campaign.template,
       'warning', v_template.warning,
-      'beyond_gsm7', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]') from odd x),
+      'beyond_gsm7', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]')
+        from foreign_characters x),
       'abbreviated_zones', (select coalesce(jsonb_agg(to_jsonb(x) order by x.zone), '[]') from abbreviated x),
       'next', case when cardinality(v_members) = p_most then v_members[p_most] end));
 end

@@ -18,8 +18,8 @@ create type outbox_engine.claim_request as (
 );
 
 create type outbox_engine.admission as (
-  -- Null where something may be sent; else what the claim answers: `paused` with its `reason`, or `limited` by
-  -- which limit, and `wait_seconds`.
+  -- Null where something may be sent; else what the claim answers: `paused` with its `reason`, or `limited`
+  -- by which limit, and `wait_seconds`.
   refusal jsonb,
   -- The pause that lets one probe through, or null.
   probed_pause text,
@@ -48,10 +48,12 @@ begin
       -- A process still uses the credential that another one replaced.
       update outbox_engine.plan_pauses
       set replaced = false
-      where provider = p_plan.provider and plan = p_plan.plan and kind = v_pause.kind and credential = v_pause.credential;
+      where provider = p_plan.provider and plan = p_plan.plan and kind = v_pause.kind
+        and credential = v_pause.credential;
     end if;
     v_admission.refusal := jsonb_build_object(
-      'paused', v_pause.kind, 'reason', v_pause.reason, 'wait_seconds', extract(epoch from v_pause.until - p_now));
+      'paused', v_pause.kind, 'reason', v_pause.reason,
+      'wait_seconds', extract(epoch from v_pause.until - p_now));
     return v_admission;
   end if;
 
@@ -66,7 +68,8 @@ begin
   v_admission.requests := least(p_max_dispatches, v_admission.requests_left);
   if v_admission.messages = 0 then
     v_admission.refusal := jsonb_build_object(
-      'limited', 'messages_per_second', 'wait_seconds', (1 - v_admission.tokens) / p_plan.messages_per_second);
+      'limited', 'messages_per_second',
+      'wait_seconds', (1 - v_admission.tokens) / p_plan.messages_per_second);
   elsif v_admission.requests = 0 then
     v_admission.refusal := jsonb_build_object('limited', 'requests_per_minute', 'wait_seconds', 1);
   end if;
@@ -74,8 +77,8 @@ begin
 end
 $$;
 
--- Called by the claim after it made dispatches: takes what they use from the plan's limits. A probe is out: the
--- next one waits for its answer, or for the time that a pause of this kind takes.
+-- Called by the claim after it made dispatches: takes what they use from the plan's limits. A probe is out:
+-- the next one waits for its answer, or for the time that a pause of this kind takes.
 create function outbox_engine.charge_plan(
   p_plan outbox_engine.plans, p_credential text, p_admission outbox_engine.admission, p_requests integer,
   p_messages integer, p_now timestamptz
@@ -99,11 +102,12 @@ begin
 end
 $$;
 
--- How many rows a claim takes at most. While rows more urgent than the default (priority below 100) keep coming,
--- others are claimed 500 at a time, so that no urgent row waits behind a claim of thousands; but only as long as
--- the plan has requests to spare for smaller dispatches.
+-- How many rows a claim takes at most. While rows more urgent than the default (priority below 100) keep
+-- coming, others are claimed 500 at a time, so that no urgent row waits behind a claim of thousands; but only
+-- as long as the plan has requests to spare for smaller dispatches.
 create function outbox_engine.claim_size(
-  p_plan outbox_engine.plans, p_is_urgent boolean, p_max_rows integer, p_requests_left integer, p_now timestamptz
+  p_plan outbox_engine.plans, p_is_urgent boolean, p_max_rows integer, p_requests_left integer,
+  p_now timestamptz
 ) returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
