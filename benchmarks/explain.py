@@ -100,15 +100,15 @@ def _explained(rig: Rig) -> list[Plan]:
 def _steps(plans: Sequence[Plan]) -> list[tuple[str, float]]:
     """Milliseconds by step, in their order: of each call the steps, and what they leave of it."""
     picking, claim_rows, mark_sent = (_saying(words, plans) for words in ("(where again)", "CTE judged", "CTE sent"))
-    checked, grouped = _step("judged", claim_rows), _step("planned", claim_rows)
+    judged, packed = _step("judged", claim_rows), _step("packed", claim_rows)
     return [
         *_with_rest(
             ("claim", _took(_saying("public.outbox_claim(", plans)["Plan"])),
-            ("look at the rows, most urgent first", _took(picking["Plan"])),
-            ("check each: wish, expiry, opt-out, country, text", checked),
-            ("make requests of them", grouped - checked),
-            ("write down who is in which request", _step("members", claim_rows)),
-            ("mark the rows", _step("sending", claim_rows)),
+            ("pick: lock ready rows, the most urgent first", _took(picking["Plan"])),
+            ("judge: cancel request, expiry, opt-out, country, text", judged),
+            ("pack: make requests of them", packed - judged),
+            ("write: which message is in which request", _step("members", claim_rows)),
+            ("write: the rows", _step("sending", claim_rows)),
         ),
         *_with_rest(
             ("acceptance", _took(_saying("public.outbox_accept(", plans)["Plan"])),

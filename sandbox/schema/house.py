@@ -10,7 +10,7 @@ from sandbox.schema import release, source
 MAX_LINES: Final = 80
 MAX_COLUMNS: Final = 110
 
-LONG_FUNCTIONS: Final = frozenset({"outbox_engine.judge_campaign_rows", "outbox_engine.claim_rows", "public.outbox_claim"})
+LONG_FUNCTIONS: Final = frozenset[str]()
 """Functions that are longer than allowed. This list may only shrink."""
 
 WIDE_FILES: Final = frozenset(
@@ -37,9 +37,7 @@ WIDE_FILES: Final = frozenset(
         "60_campaigns/30_campaign_rules.sql",
         "60_campaigns/40_member_rules.sql",
         "60_campaigns/50_reclaimed.sql",
-        "60_campaigns/60_limits.sql",
         "60_campaigns/70_expansion.sql",
-        "60_campaigns/80_preview.sql",
         "60_campaigns/85_import.sql",
         "60_campaigns/90_report.sql",
         "70_sending/10_plans.sql",
@@ -49,8 +47,6 @@ WIDE_FILES: Final = frozenset(
         "70_sending/50_refusals.sql",
         "70_sending/60_leases.sql",
         "70_sending/70_lookups.sql",
-        "70_sending/80_claim_rows.sql",
-        "70_sending/90_claim.sql",
         "80_reports/10_reports.sql",
         "80_reports/20_acceptance.sql",
         "80_reports/30_reconcile.sql",

@@ -1038,6 +1038,27 @@ revoke all on public.outbox_templates from public, anon, authenticated, service_
 grant select, delete on public.outbox_templates to service_role;
 grant insert (name, body, defaults, plain), update (name, body, defaults, plain) on public.outbox_templates to service_role;
 
+-- 20_text/40_forms.sql
+
+-- Templates taken apart once, for statements that fill many rows.
+
+-- These templates by name: what stands around their placeholders, and the placeholders' names in order. Used
+-- by the claim and by previews with `fill_template`.
+create function outbox_engine.template_forms(p_names text[])
+returns table (name text, defaults jsonb, plain boolean, pieces text[], placeholders text[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp rows 10
+as $$
+begin
+  return query
+  select t.name, t.defaults, t.plain,
+    regexp_split_to_array(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}'),
+    array(select m[1] from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m)
+  from public.outbox_templates t
+  where t.name = any (p_names);
+end
+$$;
+
 -- 30_numbers/10_senders.sql
 
 -- Senders.
@@ -1075,6 +1096,34 @@ $$;
 
 -- The view is read with the reader's own rights. These prefixes are no secret.
 create policy number_regions_server on outbox_engine.number_regions for select to service_role using (true);
+
+-- 30_numbers/25_countries.sql
+
+-- Countries of many numbers at once.
+
+-- The country of each number, by its place in the array; null where the prefix is not known. Of prefixes that
+-- begin alike the longest sorts last, so the index gives the answer without a sort. The prefixes are written
+-- out because a subquery for each number would cost more than the lookup.
+create function outbox_engine.countries_of(p_recipients text[]) returns table (place bigint, country text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select n.place, r.region
+  from unnest(p_recipients) with ordinality n (recipient, place)
+  left join lateral (
+    select x.region
+    from outbox_engine.number_regions x
+    where x.prefix = any (array[
+      substr(n.recipient, 2, 1), substr(n.recipient, 2, 2), substr(n.recipient, 2, 3),
+      substr(n.recipient, 2, 4), substr(n.recipient, 2, 5), substr(n.recipient, 2, 6),
+      substr(n.recipient, 2, 7), substr(n.recipient, 2, 8)])
+    order by x.prefix desc
+    limit 1
+  ) r on true;
+end
+$$;
 
 -- 30_numbers/30_region_prefixes.sql
 
@@ -2435,6 +2484,38 @@ grant execute on function
   public.outbox_record_inbounds
 to service_role;
 
+-- 50_people/50_verdicts.sql
+
+-- What stops a message because of its recipient: an opt-out, or a country that is not allowed. The same rule
+-- for the claim and for previews.
+
+-- Returns only the recipients that must not be sent to, by their place in the array, with the final status
+-- and the reason. `p_allowed_countries` null allows all, and looks no country up.
+create function outbox_engine.judge_recipients(p_recipients text[], p_allowed_countries text[])
+returns table (place bigint, status text, error text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select r.place, 'suppressed', 'the recipient opted out: ' || s.reason
+  from unnest(p_recipients) with ordinality r (recipient, place)
+  -- A limit keeps each lookup an index probe, whatever the planner believes of the table's size.
+  cross join lateral (
+    select x.reason from public.outbox_suppressions x where x.recipient = r.recipient limit 1
+  ) s;
+
+  if p_allowed_countries is not null then
+    return query
+    select c.place, 'failed', format('country %s is not in ALLOWED_COUNTRIES', coalesce(c.country, 'unknown'))
+    from outbox_engine.countries_of(p_recipients) c
+    where (c.country = any (p_allowed_countries)) is not true
+      and not exists (
+        select from public.outbox_suppressions x where x.recipient = p_recipients[c.place]);
+  end if;
+end
+$$;
+
 -- 60_campaigns/10_campaigns.sql
 
 -- Campaigns, their members, and the proof of what became of each time.
@@ -3510,91 +3591,272 @@ begin
 end
 $$;
 
--- 60_campaigns/60_limits.sql
+-- 60_campaigns/60_verdicts.sql
 
--- What the claim asks about rows that a campaign made: whether it may still send, whether the window is open,
--- whether the recipient has had enough and the money lasts.
+-- What stops or postpones a message of a campaign: the campaign's status, its window, lateness, and limits.
+-- The same rules for the claim and for previews, which have no rows yet: so they take messages, not ids.
 
--- What caps and budgets say to messages of campaigns in the order they go out, for the claim and for
--- previews: the place, and which limit is reached, of those that are stopped. What is stopped takes nothing
--- from what comes after it. `p_today` and `p_this_week` were sent to the recipient before; `p_counted` parts
--- were spent on the message itself on `p_counted_days` and are given back.
-create function outbox_engine.limits_reached(
-  p_campaigns text[], p_recipients text[], p_at timestamptz[], p_day timestamptz[], p_week timestamptz[], p_spend_day date[],
-  p_today bigint[], p_this_week bigint[], p_parts integer[], p_counted integer[], p_counted_days date[]
-) returns table (place bigint, problem text)
-language plpgsql stable set search_path = pg_catalog, pg_temp
+-- A message of a campaign, as `judge_times` needs it. `place` is the order in which messages go out.
+create type outbox_engine.campaign_message as (
+  place bigint,
+  campaign text,
+  -- Null where the campaign is gone.
+  campaign_status text,
+  -- The campaign was edited, and the campaigns job has not checked this message since.
+  is_unchecked boolean,
+  is_member boolean,
+  -- The time the message stands for is no longer one of the member's.
+  lost_time boolean,
+  member_changed boolean,
+  zone text,
+  -- When it would go.
+  at timestamptz,
+  occurs_at timestamptz,
+  send_at timestamptz,
+  expires_at timestamptz
+);
+
+-- Returns one verdict for each message. `status` is final where it never goes, with the reason. Else
+-- `due_at` says until when it waits, with the reason; null where it may go at its `at`. `opens_at` is when
+-- the window allows it, `expires_at` the latest instant of delivery.
+create function outbox_engine.judge_times(p_messages outbox_engine.campaign_message[])
+returns table (
+  place bigint, status text, error text, due_at timestamptz, opens_at timestamptz, expires_at timestamptz
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with messages as materialized (
+    select m.*, c.late_policy, c.late_limit, c.window_start, c.window_end, c.window_days
+    from unnest(p_messages) m
+    left join public.outbox_campaigns c on c.name = m.campaign
+  ),
+  windows as materialized (
+    select w.campaign, w.zone, w.at, o.opens_at, o.closes_at
+    from (select distinct campaign, zone, at, window_start, window_end, window_days from messages) w
+    cross join lateral outbox_engine.window_opening(
+      w.at, w.window_start, w.window_end, w.window_days, w.zone) f
+    -- A window that closes within 30 seconds may have closed by the provider's clock.
+    cross join lateral outbox_engine.window_opening(
+      case when f.closes_at < w.at + interval '30 seconds' then f.closes_at else w.at end,
+      w.window_start, w.window_end, w.window_days, w.zone) o
+  )
+  select m.place,
+    case
+      when x.withdrawn is not null then 'cancelled'
+      when x.waits is not null then null
+      when not x.is_open or x.is_late then 'expired'
+    end,
+    case
+      when x.withdrawn is not null then x.withdrawn
+      when x.waits is not null then 'held: ' || x.waits
+      when w.opens_at is null then 'its window never opens'
+      when not x.is_open
+      then format(
+        'its window opens at %s, after its expiry or later than late_limit %s', w.opens_at, m.late_limit)
+      when x.is_late then format('later than late_limit %s, and late_policy is skip', m.late_limit)
+    end,
+    case
+      when x.withdrawn is not null or x.waits is null then null
+      when m.campaign_status = 'paused' then m.expires_at
+      when m.is_unchecked then m.at + interval '5 seconds'
+      else w.opens_at
+    end,
+    w.opens_at,
+    least(m.expires_at, w.closes_at)
+  from messages m
+  join windows w on (w.campaign, w.zone, w.at) = (m.campaign, m.zone, m.at)
+  cross join lateral (
+    select coalesce(w.opens_at <= m.at, false) as is_open,
+      w.opens_at < m.expires_at and w.opens_at <= m.occurs_at + m.late_limit as is_reachable,
+      m.late_policy = 'skip' and greatest(m.send_at, m.occurs_at) + m.late_limit < w.opens_at as is_late,
+      case
+        when m.campaign_status is null or m.campaign_status in ('ended', 'draft')
+        then 'the campaign was ended'
+        when not m.is_member then 'the member was removed from the campaign'
+        when m.lost_time and m.member_changed then 'the member was moved to another time'
+        when m.lost_time then 'the campaign was given another schedule'
+      end as withdrawn
+  ) v
+  cross join lateral (
+    select v.*, case
+      when m.campaign_status = 'paused' then 'the campaign is paused'
+      when m.is_unchecked then 'the campaign was just changed'
+      when not v.is_open and v.is_reachable then 'outside its window'
+    end as waits
+  ) x
+$$;
+
+-- A message of a campaign, as `judge_limits` needs it. `counted` parts were counted on `counted_day` for an
+-- earlier attempt that was never accepted, and are given back.
+create type outbox_engine.limited_message as (
+  place bigint,
+  campaign text,
+  outbox_id bigint,
+  recipient text,
+  zone text,
+  at timestamptz,
+  parts integer,
+  counted integer,
+  counted_day date
+);
+
+-- The same with what its recipient was sent before.
+create type outbox_engine.counted_message as (
+  place bigint,
+  campaign text,
+  recipient text,
+  at timestamptz,
+  day_start timestamptz,
+  week_start timestamptz,
+  spend_day date,
+  sent_today bigint,
+  sent_this_week bigint,
+  parts integer,
+  counted integer,
+  counted_day date
+);
+
+-- Parts a campaign has spent, on one day or in all.
+create function outbox_engine.parts_spent(p_campaign text, p_day date default null) returns bigint
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(sum(s.parts), 0)::bigint
+  from outbox_engine.campaign_spend s
+  where s.campaign = p_campaign and (p_day is null or s.day = p_day)
+$$;
+
+-- Goes through the messages one by one, because each counts for those after it.
+create function outbox_engine.limits_reached(p_messages outbox_engine.counted_message[])
+returns table (place bigint, problem text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   r record;
-  -- By place: the last message before this one that goes to the same recipient.
-  v_before bigint[] := array_fill(null::bigint, array[cardinality(p_at)]);
-  v_stopped boolean[] := array_fill(false, array[cardinality(p_at)]);
+  v_at constant timestamptz[] := array(
+    select m.at from unnest(p_messages) with ordinality m order by ordinality);
+  -- By message: the last one before it that goes to the same recipient.
+  v_previous bigint[] := array_fill(null::bigint, array[cardinality(p_messages)]);
+  v_stopped boolean[] := array_fill(false, array[cardinality(p_messages)]);
   v_other bigint;
   v_today bigint;
   v_week bigint;
-  -- By campaign, and by campaign and day.
+  -- Parts by campaign, and by campaign and day.
   v_spent bigint[] := '{}';
   v_spent_today bigint[] := '{}';
 begin
   for r in
-    select u.*, c.daily_cap, c.weekly_cap, c.budget_parts, c.daily_budget_parts,
-      u.parts - coalesce(u.counted, 0) as more,
-      u.parts - case when u.counted_day = u.spend_day then u.counted else 0 end as more_today,
-      lag(u.i) over (partition by u.recipient collate "C" order by u.i) as previous,
-      dense_rank() over (order by u.campaign collate "C") as purse,
-      dense_rank() over (order by u.campaign collate "C", u.spend_day) as day_purse
-    from unnest(
-      p_campaigns, p_recipients, p_at, p_day, p_week, p_spend_day, p_today, p_this_week, p_parts, p_counted, p_counted_days)
-      with ordinality u (campaign, recipient, at, day, week, spend_day, today, this_week, parts, counted, counted_day, i)
-    left join public.outbox_campaigns c on c.name = u.campaign
-    order by u.i
+    select m.*, c.daily_cap, c.weekly_cap, c.budget_parts, c.daily_budget_parts,
+      m.parts - coalesce(m.counted, 0) as more,
+      m.parts - case when m.counted_day = m.spend_day then m.counted else 0 end as more_today,
+      lag(m.i) over (partition by m.recipient collate "C" order by m.i) as previous,
+      dense_rank() over (order by m.campaign collate "C") as budget,
+      dense_rank() over (order by m.campaign collate "C", m.spend_day) as day_budget
+    from unnest(p_messages) with ordinality m (
+      place, campaign, recipient, at, day_start, week_start, spend_day, sent_today, sent_this_week, parts,
+      counted, counted_day, i)
+    left join public.outbox_campaigns c on c.name = m.campaign
+    order by m.i
   loop
-    v_other := case when v_stopped[r.previous] then v_before[r.previous] else r.previous end;
-    v_before[r.i] := v_other;
-    v_today := r.today;
-    v_week := r.this_week;
+    v_other := case when v_stopped[r.previous] then v_previous[r.previous] else r.previous end;
+    v_previous[r.i] := v_other;
+    v_today := r.sent_today;
+    v_week := r.sent_this_week;
     if num_nonnulls(r.daily_cap, r.weekly_cap) > 0 then
-      while p_at[v_other] >= r.week and (v_today >= r.daily_cap or v_week >= r.weekly_cap) is not true loop
+      while v_at[v_other] >= r.week_start
+        and (v_today >= r.daily_cap or v_week >= r.weekly_cap) is not true
+      loop
         v_week := v_week + 1;
-        v_today := v_today + (p_at[v_other] >= r.day)::integer;
-        v_other := v_before[v_other];
+        v_today := v_today + (v_at[v_other] >= r.day_start)::integer;
+        v_other := v_previous[v_other];
       end loop;
     end if;
-    if v_spent[r.purse] is null and r.budget_parts is not null then
-      v_spent[r.purse] := (select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = r.campaign);
+    if v_spent[r.budget] is null and r.budget_parts is not null then
+      v_spent[r.budget] := outbox_engine.parts_spent(r.campaign);
     end if;
-    if v_spent_today[r.day_purse] is null and r.daily_budget_parts is not null then
-      v_spent_today[r.day_purse] := (
-        select coalesce(sum(s.parts), 0)
-        from outbox_engine.campaign_spend s
-        where s.campaign = r.campaign and s.day = r.spend_day);
+    if v_spent_today[r.day_budget] is null and r.daily_budget_parts is not null then
+      v_spent_today[r.day_budget] := outbox_engine.parts_spent(r.campaign, r.spend_day);
     end if;
     problem := case
       when v_today >= r.daily_cap then format('daily_cap %s reached for this recipient', r.daily_cap)
       when v_week >= r.weekly_cap then format('weekly_cap %s reached for this recipient', r.weekly_cap)
-      when v_spent[r.purse] + r.more > r.budget_parts then format('budget_parts %s of the campaign reached', r.budget_parts)
-      when v_spent_today[r.day_purse] + r.more_today > r.daily_budget_parts
+      when v_spent[r.budget] + r.more > r.budget_parts
+      then format('budget_parts %s of the campaign reached', r.budget_parts)
+      when v_spent_today[r.day_budget] + r.more_today > r.daily_budget_parts
       then format('daily_budget_parts %s of the campaign reached', r.daily_budget_parts)
     end;
     if problem is not null then
-      place := r.i;
+      place := r.place;
       v_stopped[r.i] := true;
       return next;
     else
-      v_spent[r.purse] := v_spent[r.purse] + r.more;
-      v_spent_today[r.day_purse] := v_spent_today[r.day_purse] + r.more_today;
+      v_spent[r.budget] := v_spent[r.budget] + r.more;
+      v_spent_today[r.day_budget] := v_spent_today[r.day_budget] + r.more_today;
     end if;
   end loop;
 end
 $$;
 
--- Which of these messages are not what their member and campaign are by now, and what they would be. An
--- expiry that an operator gave stays.
+-- Returns only the messages that a cap or a budget stops, and which. Messages go out in the order of `place`;
+-- one that is stopped takes nothing from those after it.
+create function outbox_engine.judge_limits(p_messages outbox_engine.limited_message[])
+returns table (place bigint, problem text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with messages as materialized (
+    select m.*, coalesce(c.timezone, 'UTC') as campaign_zone,
+      num_nonnulls(c.daily_cap, c.weekly_cap) > 0 as has_cap,
+      num_nonnulls(c.budget_parts, c.daily_budget_parts) > 0 as has_budget
+    from unnest(p_messages) m
+    join public.outbox_campaigns c on c.name = m.campaign
+  ),
+  -- Only what has limits, or counts for a recipient who has some, is looked at one by one.
+  limited as materialized (
+    select * from messages
+    where has_budget or recipient in (select x.recipient from messages x where x.has_cap)
+  ),
+  days as materialized (
+    select d.zone, d.at, outbox_engine.day_start(d.at, d.zone) as day_start,
+      outbox_engine.week_start(d.at, d.zone) as week_start
+    from (select distinct l.zone, l.at from limited l) d
+  ),
+  counted as materialized (
+    select array_agg(
+      row(l.place, l.campaign, l.recipient, l.at, d.day_start, d.week_start,
+        (l.at at time zone l.campaign_zone)::date, h.sent_today, h.sent_this_week, l.parts, l.counted,
+        l.counted_day)::outbox_engine.counted_message
+      order by l.place) as messages
+    from limited l
+    join days d on d.zone = l.zone and d.at = l.at
+    cross join lateral (
+      select count(*) filter (where s.at >= d.day_start) as sent_today, count(*) as sent_this_week
+      from outbox_engine.campaign_sends s
+      join public.outbox o on o.id = s.outbox_id and (o.sent_at is not null or o.status = 'sending')
+      where l.has_cap and s.recipient = l.recipient and s.at >= d.week_start
+        and o.id is distinct from l.outbox_id
+    ) h
+  )
+  select r.place, r.problem
+  from counted c
+  cross join lateral outbox_engine.limits_reached(c.messages) r
+  where c.messages is not null
+$$;
+
+-- 60_campaigns/65_claim.sql
+
+-- What the claim asks of rows that a campaign made.
+
+-- Messages that differ from what their member and campaign are now, with the present values. An expiry that
+-- an operator set by a retry stays.
 create function outbox_engine.rows_behind_campaign(p_ids bigint[]) returns table (
-  id bigint, recipient text, parameters jsonb, template text, sender text, priority smallint, expires_at timestamptz
+  id bigint, recipient text, parameters jsonb, template text, sender text, priority smallint,
+  expires_at timestamptz
 )
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
+set search_path = pg_catalog, pg_temp
 as $$
   select o.id, m.recipient, m.parameters, c.template, c.sender, c.priority, e.expires_at
   from public.outbox o
@@ -3605,7 +3867,8 @@ as $$
     select case
       when c.schedule = 'reminder' and m.changed_at > oc.created_at
         and not exists (
-          select from public.outbox_events t where t.outbox_id = o.id and t.event = 'retried' and t.at >= m.changed_at)
+          select from public.outbox_events r
+          where r.outbox_id = o.id and r.event = 'retried' and r.at >= m.changed_at)
       then outbox_engine.message_expiry(o.send_at, oc.occurs_at, m.event_at)
       else o.expires_at
     end as expires_at
@@ -3615,137 +3878,107 @@ as $$
       is distinct from (m.recipient, m.parameters, c.template, c.sender, c.priority, e.expires_at)
 $$;
 
--- Called by the claim for rows of campaigns that were in a request before: they become what their member and
--- campaign are by now. An edit reaches what waits, and these may not have waited when it came.
+-- Called by the claim for rows that were in a request before: they take the present values of their member
+-- and campaign. An edit changes waiting rows only, and these may not have been waiting then.
 create function outbox_engine.refresh_from_campaign(p_ids bigint[]) returns void
-language sql set search_path = pg_catalog, pg_temp
+language sql
+set search_path = pg_catalog, pg_temp
 as $$
   update public.outbox o
-  set recipient = n.recipient, parameters = n.parameters, template = n.template, sender = n.sender, priority = n.priority,
-    expires_at = n.expires_at
+  set recipient = n.recipient, parameters = n.parameters, template = n.template, sender = n.sender,
+    priority = n.priority, expires_at = n.expires_at
   from outbox_engine.rows_behind_campaign(p_ids) n
   where o.id = any (p_ids) and o.id = n.id
 $$;
 
--- Called by the claim for the rows it picked and would send. Answers, for those that a campaign made: null
--- and the latest instant of delivery when it may go; null and `due_at` when it waits; a final status and the
--- reason when it never goes; and the parts, with their day, that an attempt which was never accepted had
--- counted. Without such rows it costs nothing.
+-- Rows that a campaign made, with what `judge_times` and `judge_limits` need to know of their campaign and
+-- member.
+create function outbox_engine.campaign_context(p_ids bigint[], p_parts smallint[])
+returns table (
+  id bigint, recipient text, campaign text, priority smallint, due_at timestamptz, send_at timestamptz,
+  expires_at timestamptz, occurs_at timestamptz, parts integer, counted integer, counted_day date,
+  campaign_status text, is_unchecked boolean, is_member boolean, lost_time boolean, member_changed boolean,
+  zone text
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select o.id, o.recipient, o.campaign, o.priority, o.due_at, o.send_at, o.expires_at, oc.occurs_at,
+    p.parts::integer, s.parts, (s.at at time zone coalesce(c.timezone, 'UTC'))::date,
+    c.status, coalesce(c.recheck_after < o.id, false), m.external_id is not null,
+    -- Only a change since the row was made can have lost its time. Waiting rows of an edited campaign were
+    -- checked when it was edited; a row that was in a request was not waiting then.
+    coalesce(
+      m.changed_at > oc.created_at and c.schedule = 'reminder'
+        or c.activated_at > oc.created_at and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0, false)
+      and not coalesce(
+        outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false),
+    coalesce(m.changed_at > oc.created_at, false),
+    coalesce(m.timezone, c.timezone, 'UTC')
+  from unnest(p_ids, p_parts) p (id, parts)
+  join public.outbox o on o.id = p.id
+  left join outbox_engine.campaign_sends s
+    on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+  left join public.outbox_campaigns c on c.name = o.campaign
+  left join public.outbox_campaign_occurrences oc on oc.outbox_id = o.id
+  left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
+$$;
+
+-- Called by the claim for the rows it picked and would send, and when a refused dispatch gives rows back.
+-- Returns, for rows that a campaign made, the verdicts of `judge_times` and `judge_limits`: a final status
+-- and the reason when the row never goes; `due_at` and the reason when it waits; else the latest instant of
+-- delivery. `counted` parts, on `counted_day`, are those of an attempt that was never accepted.
 create function outbox_engine.judge_campaign_rows(p_ids bigint[], p_parts smallint[], p_now timestamptz)
 returns table (
-  outbox_id bigint, status text, error text, due_at timestamptz, expires_at timestamptz, counted integer, counted_day date
+  outbox_id bigint, status text, error text, due_at timestamptz, expires_at timestamptz,
+  counted integer, counted_day date
 )
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_ids is null then
     return;
   end if;
-  -- Claims of several plans take turns here, so that none of them spends what another is just spending.
+  -- Claims of several plans take turns here, so that none of them spends what another is just spending. The
+  -- query below is a statement of its own: it sees what the others spent.
   perform pg_advisory_xact_lock(hashtext('outbox campaign claims'));
 
   return query
   with picked as materialized (
-    select o.id, o.recipient, o.campaign, o.priority, o.due_at, o.send_at, o.expires_at, oc.occurs_at,
-      p.parts, mine.parts as counted, (mine.at at time zone coalesce(c.timezone, 'UTC'))::date as counted_day,
-      c.status as campaign_status, c.recheck_after < o.id as unsettled, c.late_policy, c.late_limit, c.window_start, c.window_end, c.window_days, c.daily_cap, c.weekly_cap,
-      c.budget_parts, c.daily_budget_parts, coalesce(c.timezone, 'UTC') as campaign_zone, m.external_id,
-      coalesce(m.timezone, c.timezone, 'UTC') as zone,
-      -- Only what changed since can have lost the time; and of an edited campaign, only what did not wait
-      -- when it was looked through.
-      (m.changed_at > oc.created_at and c.schedule = 'reminder'
-          or c.activated_at > oc.created_at and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0)
-        and not coalesce(outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false) as lost_time,
-      m.changed_at > oc.created_at as moved
-    from unnest(p_ids, p_parts) p (id, parts)
-    join public.outbox o on o.id = p.id
-    left join outbox_engine.campaign_sends mine on mine.outbox_id = o.id and mine.batch_id is not distinct from o.batch_id
-    left join public.outbox_campaigns c on c.name = o.campaign
-    left join public.outbox_campaign_occurrences oc on oc.outbox_id = o.id
-    left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
+    select r.*, row_number() over (order by r.priority, r.due_at, r.id) as place
+    from outbox_engine.campaign_context(p_ids, p_parts) r
   ),
-  windows as materialized (
-    select w.campaign, w.zone, o.opens_at, o.closes_at, outbox_engine.day_start(p_now, w.zone) as day_start,
-      outbox_engine.week_start(p_now, w.zone) as week_start
-    from (select distinct campaign, zone, window_start, window_end, window_days from picked) w
-    cross join lateral outbox_engine.window_opening(p_now, w.window_start, w.window_end, w.window_days, w.zone) f
-    -- One that is about to close may have closed by the provider's clock.
-    cross join lateral outbox_engine.window_opening(
-      case when f.closes_at < p_now + interval '30 seconds' then f.closes_at else p_now end,
-      w.window_start, w.window_end, w.window_days, w.zone) o
-  ),
-  judged as materialized (
-    select p.*, w.opens_at, w.closes_at, w.day_start, w.week_start, num_nonnulls(p.daily_cap, p.weekly_cap) > 0 as capped,
-      coalesce(
-        p.campaign_status = 'active' and p.unsettled is not true and p.external_id is not null and w.opens_at <= p_now, false) as open,
-      coalesce(p.late_policy = 'skip' and greatest(p.send_at, p.occurs_at) + p.late_limit < p_now, false) as missed,
-      case
-        when p.campaign_status is null or p.campaign_status in ('ended', 'draft') then 'the campaign was ended'
-        when p.external_id is null then 'the member was removed from the campaign'
-        when p.lost_time and p.moved then 'the member was moved to another time'
-        when p.lost_time then 'the campaign was given another schedule'
-      end as gone
-    from picked p
-    join windows w using (campaign, zone)
-  ),
-  -- Only what has limits, or counts for somebody who has some, is looked at one by one.
-  counted as materialized (
-    select j.id, j.campaign, j.recipient, j.day_start, j.week_start, j.campaign_zone, j.parts, j.counted, j.counted_day,
-      h.today, h.this_week,
-      row_number() over (order by j.priority, j.due_at, j.id) as place
-    from judged j
-    cross join lateral (
-      select count(*) filter (where s.at >= j.day_start) as today, count(*) as this_week
-      from outbox_engine.campaign_sends s
-      join public.outbox x on x.id = s.outbox_id and (x.sent_at is not null or x.status = 'sending')
-      where j.capped and s.recipient = j.recipient and s.at >= j.week_start and x.id <> j.id
-    ) h
-    where j.open and not j.missed and j.gone is null
-      and (num_nonnulls(j.budget_parts, j.daily_budget_parts) > 0 or j.recipient in (select recipient from judged where capped))
-  ),
-  reached as materialized (
-    select k.id, l.problem
+  timed as materialized (
+    select t.*
     from (
-      select array_agg(campaign order by place) as campaigns, array_agg(recipient order by place) as recipients,
-        array_agg(p_now order by place) as at, array_agg(day_start order by place) as days,
-        array_agg(week_start order by place) as weeks,
-        array_agg((p_now at time zone campaign_zone)::date order by place) as spend_days,
-        array_agg(today order by place) as today, array_agg(this_week order by place) as this_week,
-        array_agg(parts::integer order by place) as parts, array_agg(k.counted order by place) as counted,
-        array_agg(k.counted_day order by place) as counted_days
-      from counted k
-      having count(*) > 0
+      select array_agg(
+        row(p.place, p.campaign, p.campaign_status, p.is_unchecked, p.is_member, p.lost_time,
+        p.member_changed,
+          p.zone, p_now, p.occurs_at, p.send_at, p.expires_at)::outbox_engine.campaign_message
+      ) as messages
+      from picked p
     ) a
-    cross join lateral outbox_engine.limits_reached(
-      a.campaigns, a.recipients, a.at, a.days, a.weeks, a.spend_days, a.today, a.this_week, a.parts, a.counted, a.counted_days) l
-    join counted k using (place)
+    cross join lateral outbox_engine.judge_times(a.messages) t
+  ),
+  limited as materialized (
+    select l.*
+    from (
+      select array_agg(
+        row(p.place, p.campaign, p.id, p.recipient, p.zone, p_now, p.parts, p.counted, p.counted_day)
+          ::outbox_engine.limited_message
+      ) as messages
+      from picked p
+      join timed t on t.place = p.place
+      where t.status is null and t.due_at is null
+    ) a
+    cross join lateral outbox_engine.judge_limits(a.messages) l
   )
-  select id,
-    case
-      when c.gone is not null then 'cancelled'
-      when c.campaign_status = 'paused' or c.unsettled then null
-      when not c.open and c.opens_at < c.expires_at and c.opens_at <= c.occurs_at + c.late_limit then null
-      when not c.open or c.missed then 'expired'
-      when r.problem is not null then 'suppressed'
-    end,
-    case
-      when c.gone is not null then c.gone
-      when c.campaign_status = 'paused' then 'held: the campaign is paused'
-      when c.unsettled then 'held: the campaign was just changed'
-      when not c.open and c.opens_at < c.expires_at and c.opens_at <= c.occurs_at + c.late_limit then 'held: outside its window'
-      when not c.open then format('its window opens at %s, after its expiry or later than late_limit %s', c.opens_at, c.late_limit)
-      when c.missed then format('later than late_limit %s, and late_policy is skip', c.late_limit)
-      else r.problem
-    end,
-    case
-      when c.gone is not null or c.open then null
-      when c.campaign_status = 'paused' then c.expires_at
-      when c.unsettled then p_now + interval '5 seconds'
-      else c.opens_at
-    end,
-    least(c.expires_at, c.closes_at), c.counted, c.counted_day
-  from judged c
-  left join reached r using (id);
+  select p.id, coalesce(t.status, case when l.problem is not null then 'suppressed' end),
+    coalesce(l.problem, t.error), t.due_at, t.expires_at, p.counted, p.counted_day
+  from picked p
+  join timed t on t.place = p.place
+  left join limited l on l.place = p.place;
 end
 $$;
 
@@ -4062,13 +4295,15 @@ to service_role;
 
 -- 60_campaigns/80_preview.sql
 
--- Look before you send: the coming messages of a campaign as the expansion and the claim would decide about
--- them if nothing changed from now on, and what they cost. Nothing here writes.
+-- Previews: the coming messages of a campaign as the expansion and the claim would judge them if nothing
+-- changed from now on, and what they cost. Nothing here writes.
 
--- A campaign as it would be if it were started or resumed now; an ended one stays ended. Refuses a name
--- nobody knows.
-create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz) returns public.outbox_campaigns
-language plpgsql stable set search_path = pg_catalog, pg_temp
+-- A campaign as it would be if it were started or resumed now; an ended one stays ended. Refuses an unknown
+-- name.
+create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz)
+returns public.outbox_campaigns
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   c public.outbox_campaigns := outbox_engine.named_campaign(p_campaign);
@@ -4083,115 +4318,171 @@ begin
 end
 $$;
 
--- The countries the running processes may send to; null is all. A row may be claimed by any of them, so what
--- one allows is allowed.
+-- The countries that the running processes may send to; null is all. Any of them may claim a row, so what one
+-- allows is allowed.
 create function outbox_engine.countries_allowed() returns text[]
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
+set search_path = pg_catalog, pg_temp
 as $$
   select case when bool_and(t.allowed_countries is not null) then array_agg(a.country) end
   from outbox_engine.reported_countries() t
   left join lateral unnest(t.allowed_countries) a (country) on true
 $$;
 
--- What a campaign still has to say to these members: what waits already, then each member's next times, at
--- most `p_times`; after the one that `is_last`, more may come. Members that will hear nothing have one line
--- that says why.
-create function outbox_engine.upcoming_rows(c public.outbox_campaigns, p_members text[], p_times integer, p_now timestamptz)
+-- Members of a campaign with their zone, and why they get no message at all, or null.
+create function outbox_engine.members_to_preview(c public.outbox_campaigns, p_members text[])
+returns table (member public.outbox_campaign_members, zone text, problem text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select m, coalesce(m.timezone, c.timezone),
+    case
+      when c.status = 'ended' then 'the campaign was ended'
+      when c.schedule = 'reminder' and m.event_at is null then 'it has no event_at'
+      when coalesce(m.timezone, c.timezone) is null and z.reason is not null
+      then format('it has no timezone, and the campaign has none either; %s needs one', z.reason)
+    end
+  from public.outbox_campaign_members m
+  cross join (select outbox_engine.zone_needed_by(c) as reason) z
+  where m.campaign = c.name and m.external_id = any (p_members)
+$$;
+
+-- Rows of these members that are queued already, judged as the claim will judge them at their time.
+create function outbox_engine.queued_rows(c public.outbox_campaigns, p_members text[], p_now timestamptz)
 returns table (
-  external_id text, recipient text, parameters jsonb, zone text, at timestamptz, send_at timestamptz, problem text, is_last boolean
+  external_id text, outbox_id bigint, recipient text, parameters jsonb, zone text, at timestamptz,
+  send_at timestamptz, expires_at timestamptz, problem text
 )
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with queued as materialized (
+    select oc.external_id, o.id, o.recipient, o.parameters, o.send_at, o.expires_at, oc.occurs_at,
+      coalesce(m.timezone, c.timezone) as zone, row_number() over () as place
+    from public.outbox_campaign_members m
+    join public.outbox_campaign_occurrences oc
+      on oc.campaign = c.name and oc.external_id = m.external_id and not oc.taken_back
+    join public.outbox o on o.id = oc.outbox_id and o.queue is not null
+    where m.campaign = c.name and m.external_id = any (p_members) and c.status <> 'ended'
+  ),
+  timed as materialized (
+    select t.*
+    from (
+      select array_agg(
+        row(q.place, c.name, c.status, false, true, false, false, coalesce(q.zone, 'UTC'),
+        greatest(q.occurs_at, p_now),
+          q.occurs_at, q.send_at, q.expires_at)::outbox_engine.campaign_message
+      ) as messages
+      from queued q
+    ) a
+    cross join lateral outbox_engine.judge_times(a.messages) t
+  )
+  select q.external_id, q.id, q.recipient, q.parameters, q.zone, q.occurs_at, t.opens_at, q.expires_at,
+    case when t.status is not null then t.error end
+  from queued q
+  join timed t on t.place = q.place
+$$;
+
+-- What a campaign still has to say to these members: queued rows, then each member's next times, at most
+-- `p_times`; after the one that `is_last`, more may come. Members that will get no message have one line that
+-- says why.
+create function outbox_engine.upcoming_rows(
+  c public.outbox_campaigns, p_members text[], p_times integer, p_now timestamptz
+) returns table (
+  external_id text, outbox_id bigint, recipient text, parameters jsonb, zone text, at timestamptz,
+  send_at timestamptz, expires_at timestamptz, problem text, is_last boolean
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
 as $$
   with members as materialized (
-    select m as member, m.external_id, m.recipient, m.parameters, coalesce(m.timezone, c.timezone) as zone,
-      case
-        when c.status = 'ended' then 'the campaign was ended'
-        when c.schedule = 'reminder' and m.event_at is null then 'it has no event_at'
-        when coalesce(m.timezone, c.timezone) is null and outbox_engine.zone_needed_by(c) is not null
-        then format('it has no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
-      end as missing
-    from public.outbox_campaign_members m
-    where m.campaign = c.name and m.external_id = any (p_members)
+    select * from outbox_engine.members_to_preview(c, p_members)
   )
-  select m.external_id, x.recipient, x.parameters, m.zone, o.occurs_at, w.opens_at,
-    case
-      when w.opens_at is null then 'its window never opens'
-      when x.expires_at <= p_now then 'expired before it could be sent'
-      when w.opens_at > p_now and (w.opens_at >= x.expires_at or w.opens_at > o.occurs_at + c.late_limit)
-      then format('its window opens at %s, after its expiry or later than late_limit %s', w.opens_at, c.late_limit)
-      when c.late_policy = 'skip' and greatest(x.send_at, o.occurs_at) + c.late_limit < w.opens_at
-      then format('later than late_limit %s, and late_policy is skip', c.late_limit)
-    end,
-    false
-  from members m
-  join public.outbox_campaign_occurrences o on o.campaign = c.name and o.external_id = m.external_id and not o.taken_back
-  join public.outbox x on x.id = o.outbox_id and x.queue is not null and c.status <> 'ended'
-  cross join lateral outbox_engine.window_opening(
-    greatest(o.occurs_at, p_now), c.window_start, c.window_end, c.window_days, coalesce(m.zone, 'UTC')) w
+  select q.*, false from outbox_engine.queued_rows(c, p_members, p_now) q
   union all
-  select m.external_id, m.recipient, m.parameters, m.zone, t.at, t.send_at, t.problem,
-    row_number() over (partition by m.external_id order by t.at) = p_times
+  select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, t.at, t.send_at,
+    t.expires_at, t.problem,
+    row_number() over (partition by (m.member).external_id order by t.at) = p_times
   from members m
   cross join lateral outbox_engine.upcoming_messages(c, m.member, p_now, 'infinity', p_times) t
-  where m.missing is null
+  where m.problem is null
   union all
-  select m.external_id, m.recipient, m.parameters, m.zone, null, null, m.missing, false
+  select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, null, null, null,
+  m.problem,
+    false
   from members m
-  where m.missing is not null
+  where m.problem is not null
 $$;
 
--- The same with text, parts and country, and everything the claim would find wrong with one message alone. Of
--- the first `p_most`, none that may come after one of which nobody asked.
-create function outbox_engine.upcoming_texts(c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
-returns table (
-  external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint, country text, problem text
+-- The same with text, parts and country, and everything the claim would find wrong with one message alone.
+-- With `p_most` only the first so many, and none after the last known time of a member that may have more.
+create function outbox_engine.upcoming_texts(
+  c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz
+) returns table (
+  external_id text, outbox_id bigint, recipient text, zone text, at timestamptz, send_at timestamptz,
+  body text,
+  parts smallint, country text, problem text
 )
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
+set search_path = pg_catalog, pg_temp
 as $$
-  with form as materialized (
-    select f.defaults, f.plain,
-      regexp_split_to_array(f.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}') as pieces,
-      array(select m[1] from regexp_matches(f.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m) as names
-    from public.outbox_templates f
-    where f.name = c.template
-  ),
-  listed as materialized (
+  with listed as materialized (
     select * from outbox_engine.upcoming_rows(c, p_members, p_times, p_now)
   ),
+  -- Times after this one are incomplete: a member whose last known time it is may have more.
   edge as materialized (
-    select e.send_at, e.at from listed e where e.is_last and e.send_at is not null order by e.send_at, e.at limit 1
+    select e.send_at, e.at
+    from listed e
+    where e.is_last and e.send_at is not null
+    order by e.send_at, e.at
+    limit 1
   ),
-  filled as materialized (
-    select t.*, outbox_engine.fill_template(f.pieces, f.names, outbox_engine.template_values(f.defaults, t.parameters), f.plain) as made,
-      outbox_engine.country_of(t.recipient) as country, (select outbox_engine.countries_allowed()) as allowed
-    from (
-      select l.*
-      from listed l
-      left join edge e on true
-      where p_most is null or e.at is null or l.send_at is null or (l.send_at, l.at) <= (e.send_at, e.at)
-      order by l.send_at, l.at, l.external_id
-      limit p_most
-    ) t
-    cross join form f
+  first_rows as materialized (
+    select l.*
+    from listed l
+    left join edge e on true
+    where p_most is null or e.at is null or l.send_at is null or (l.send_at, l.at) <= (e.send_at, e.at)
+    order by l.send_at, l.at, l.external_id
+    limit p_most
   ),
-  written as materialized (
-    select *, case when char_length(made) between 1 and 2000 then made end as text from filled
+  rendered as materialized (
+    select r.*, row_number() over () as place,
+      outbox_engine.fill_template(
+        f.pieces, f.placeholders, outbox_engine.template_values(f.defaults, r.parameters), f.plain) as text
+    from first_rows r
+    cross join outbox_engine.template_forms(array[c.template]) f
+  ),
+  arrays as materialized (
+    select array_agg(recipient order by place) as recipients from rendered
+  ),
+  stopped as materialized (
+    select j.*
+    from arrays a
+    cross join lateral outbox_engine.judge_recipients(a.recipients, outbox_engine.countries_allowed()) j
+  ),
+  located as materialized (
+    select l.* from arrays a cross join lateral outbox_engine.countries_of(a.recipients) l
   )
-  select w.external_id, w.recipient, w.zone, w.at, w.send_at, w.text, outbox_engine.parts_of(w.text), w.country,
-    coalesce(w.problem, case
-      when s.reason is not null then 'the recipient opted out: ' || s.reason
-      when w.text is null then outbox_engine.template_row_problem(c.template, w.parameters)
-      when w.allowed is not null and (w.country = any (w.allowed)) is not true
-      then format('country %s is not in ALLOWED_COUNTRIES', coalesce(w.country, 'unknown'))
-    end)
-  from written w
-  left join public.outbox_suppressions s on s.recipient = w.recipient
+  select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text,
+  outbox_engine.parts_of(r.text),
+    l.country,
+    case
+      when r.expires_at <= p_now then 'expired before it could be sent'
+      when r.problem is not null then r.problem
+      when s.status = 'suppressed' then s.error
+      when r.text is null then outbox_engine.template_row_problem(c.template, r.parameters)
+      else s.error
+    end
+  from rendered r
+  left join stopped s on s.place = r.place
+  left join located l on l.place = r.place
 $$;
 
--- Members among whom the first `p_most` messages are. A few thousand are looked at whole; of more, those with
+-- Members among whom the first `p_most` messages are. Up to 2,000 are looked at whole; of more, those with
 -- the earliest events, or the first of each zone where all share their times.
 create function outbox_engine.first_members(c public.outbox_campaigns, p_most integer) returns text[]
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
+set search_path = pg_catalog, pg_temp
 as $$
   with ranked as (
     select m.external_id,
@@ -4206,78 +4497,62 @@ as $$
   )
   select coalesce(array_agg(external_id), '{}')
   from ranked
-  where members <= 2000 or place <= case c.schedule when 'reminder' then greatest(2000, p_most) else p_most end
+  where members <= 2000
+    or place <= case c.schedule when 'reminder' then greatest(2000, p_most) else p_most end
 $$;
 
--- Caps and budgets, which depend on what goes out before: by order of going out, beside what was sent
--- already. The rows of other campaigns that wait for the same people are not foreseen.
-create function outbox_engine.with_limits(c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz)
-returns table (
-  external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint, country text, problem text
+-- The same with caps and budgets, which depend on what goes out before: in the order of going out, beside
+-- what was sent already. Rows of other campaigns that wait for the same people are not foreseen.
+create function outbox_engine.upcoming_within_limits(
+  c public.outbox_campaigns, p_members text[], p_times integer, p_most integer, p_now timestamptz
+) returns table (
+  external_id text, recipient text, zone text, at timestamptz, send_at timestamptz, body text, parts smallint,
+  country text, problem text
 )
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
+set search_path = pg_catalog, pg_temp
 as $$
   with texts as materialized (
-    select t.*, row_number() over (partition by t.problem is null order by t.send_at, t.at, t.external_id)::integer as place
+    select t.*, row_number() over (order by t.send_at, t.at, t.external_id) as place
     from outbox_engine.upcoming_texts(c, p_members, p_times, p_most, p_now) t
   ),
-  dated as materialized (
-    select t.*, d.day, d.week, d.spend_day, h.today, h.this_week, w.counted, w.counted_day
-    from texts t
-    cross join lateral (
-      select outbox_engine.day_start(t.send_at, coalesce(t.zone, 'UTC')) as day,
-        outbox_engine.week_start(t.send_at, coalesce(t.zone, 'UTC')) as week,
-        (t.send_at at time zone coalesce(c.timezone, 'UTC'))::date as spend_day
-    ) d
-    cross join lateral (
-      select count(*) filter (where s.at >= d.day) as today, count(*) as this_week
-      from outbox_engine.campaign_sends s
-      join public.outbox x on x.id = s.outbox_id and (x.sent_at is not null or x.status = 'sending')
-      where num_nonnulls(c.daily_cap, c.weekly_cap) > 0 and s.recipient = t.recipient and s.at >= d.week
-    ) h
-    -- What waits again after an attempt that was never accepted, and had counted.
-    left join lateral (
-      select s.parts as counted, (s.at at time zone coalesce(c.timezone, 'UTC'))::date as counted_day
-      from public.outbox_campaign_occurrences o
-      join public.outbox x on x.id = o.outbox_id and x.queue is not null
-      join outbox_engine.campaign_sends s on s.outbox_id = x.id and s.batch_id is not distinct from x.batch_id
-      where o.campaign = c.name and o.external_id = t.external_id and o.occurs_at = t.at
-    ) w on true
-    where t.problem is null
-  ),
-  reached as materialized (
-    select l.place, l.problem
+  stopped as materialized (
+    select l.*
     from (
-      select array_agg(c.name order by place) as campaigns, array_agg(recipient order by place) as recipients,
-        array_agg(send_at order by place) as at, array_agg(day order by place) as days, array_agg(week order by place) as weeks,
-        array_agg(spend_day order by place) as spend_days, array_agg(today order by place) as today,
-        array_agg(this_week order by place) as this_week, array_agg(parts::integer order by place) as parts,
-        array_agg(counted order by place) as counted, array_agg(counted_day order by place) as counted_days
-      from dated
-      where num_nonnulls(c.daily_cap, c.weekly_cap, c.budget_parts, c.daily_budget_parts) > 0
-      having count(*) > 0
+      select array_agg(
+        row(t.place, c.name, t.outbox_id, t.recipient, coalesce(t.zone, 'UTC'), t.send_at, t.parts, s.parts,
+          (s.at at time zone coalesce(c.timezone, 'UTC'))::date)::outbox_engine.limited_message
+        order by t.place) as messages
+      from texts t
+      -- An attempt that was never accepted has counted already.
+      left join public.outbox o on o.id = t.outbox_id
+      left join outbox_engine.campaign_sends s
+        on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+      where t.problem is null
     ) a
-    cross join lateral outbox_engine.limits_reached(
-      a.campaigns, a.recipients, a.at, a.days, a.weeks, a.spend_days, a.today, a.this_week, a.parts, a.counted, a.counted_days) l
+    cross join lateral outbox_engine.judge_limits(a.messages) l
   )
-  select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country, coalesce(t.problem, r.problem)
+  select t.external_id, t.recipient, t.zone, t.at, t.send_at, t.body, t.parts, t.country,
+  coalesce(t.problem, s.problem)
   from texts t
-  left join reached r on t.problem is null and r.place = t.place
+  left join stopped s on s.place = t.place
 $$;
 
--- The first `max_rows` messages that are to come, by the time they go out: `external_id, recipient, send_at,
--- local_time` (what the recipient's wall clock shows then, null where nobody gave a zone), `body, parts,
--- country, problem` (null, or why it will not go). Called by operators and apps. Cron has no end: as many
--- times of each member are looked at as the first messages may be.
+-- Called by apps and operators. Returns the first `max_rows` coming messages, by the time they go out:
+-- `external_id, recipient, send_at, local_time` (what the recipient's wall clock shows then, null without a
+-- zone), `body, parts, country, problem` (null, or why it will not go). A cron schedule has no end: as many
+-- times of each member are looked at as the first messages may need.
 create function public.outbox_preview_campaign(campaign text, max_rows integer) returns jsonb
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
   v_campaign public.outbox_campaigns := outbox_engine.as_if_started(outbox_preview_campaign.campaign, v_now);
   v_most integer := least(greatest(coalesce(max_rows, 100), 0), 10000);
   v_members text[] := outbox_engine.first_members(v_campaign, v_most);
-  v_times integer := case when v_campaign.schedule = 'cron' then ceil(v_most::numeric / greatest(cardinality(v_members), 1)) else 100 end;
+  v_times integer := case when v_campaign.schedule = 'cron'
+    then ceil(v_most::numeric / greatest(cardinality(v_members), 1)) else 100 end;
   v_shown jsonb;
 begin
   loop
@@ -4286,7 +4561,7 @@ begin
       'local_time', t.send_at at time zone t.zone,
       'body', t.body, 'parts', t.parts, 'country', t.country, 'problem', t.problem
     ) order by t.send_at, t.at, t.external_id), '[]') into v_shown
-    from outbox_engine.with_limits(v_campaign, v_members, v_times, v_most, v_now) t;
+    from outbox_engine.upcoming_within_limits(v_campaign, v_members, v_times, v_most, v_now) t;
     exit when v_campaign.schedule <> 'cron' or jsonb_array_length(v_shown) >= v_most or v_times >= v_most;
     v_times := 2 * v_times;
   end loop;
@@ -4294,15 +4569,28 @@ begin
 end
 $$;
 
--- Called by `outbox campaign preview` and `start`, a stretch of members at a time, until `next` is null: what
--- is to come by country, and by problem; members in a zone without summer time whose name people say for a
--- clock with one; the campaign's `status` and `schedule`; the template's warning, and, where not all its
--- texts do, the characters for which texts leave GSM-7, each with whether `plain` would replace it and the
--- first member whose value it is; and `countries_told`, the lists of countries that processes go by, null for
--- all. Of a cron campaign, one time of each member. Caps and budgets are named, not applied: which messages
--- they stop depends on what else goes out.
+revoke all on function
+  public.outbox_preview_campaign
+from public, anon, authenticated, service_role;
+grant execute on function
+  public.outbox_preview_campaign
+to service_role;
+
+-- 60_campaigns/82_costs.sql
+
+-- What a campaign would cost, by country, and what is wrong with its messages.
+
+-- Called by `outbox campaign preview` and `start`, a stretch of `p_most` members at a time, until `next` is
+-- null. Of a cron campaign one time of each member counts. Caps and budgets are not applied: which messages
+-- they stop depends on what else goes out. Returns: status, schedule, members  of the campaign, and of this
+-- stretch countries, problems        coming messages by country with their parts, and by what is wrong with
+-- them warning, beyond_gsm7       the template's warning; where it has none about characters, those that make
+-- single texts leave GSM-7, whether `plain` replaces each, and the first member abbreviated_zones
+-- members in a zone such as EST, which has no summer time, and the zone meant countries_told             the
+-- lists of allowed countries of the running processes, null for all
 create function public.outbox_campaign_costs(p_campaign text, p_after text, p_most integer) returns jsonb
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
@@ -4313,26 +4601,33 @@ declare
     where m.campaign = v_campaign.name and m.external_id > p_after
     order by m.external_id
     limit p_most);
-  v_template public.outbox_templates := (select t from public.outbox_templates t where t.name = v_campaign.template);
-  v_all_odd boolean := outbox_engine.template_alphabet_warning(v_template) is not null;
+  v_template public.outbox_templates := (
+    select t from public.outbox_templates t where t.name = v_campaign.template);
+  v_warns_of_all boolean := outbox_engine.template_alphabet_warning(v_template) is not null;
 begin
   return (
     with texts as materialized (
-      select t.external_id, t.body, t.country, t.parts, regexp_replace(t.problem, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g') as problem
+      -- Problems that differ only in their time are counted together.
+      select t.external_id, t.body, t.country, t.parts,
+        regexp_replace(t.problem, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g') as problem
       from outbox_engine.upcoming_texts(
         v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
     ),
     countries as (
-      select country, count(*) as messages, sum(parts) as parts from texts where problem is null group by country
+      select country, count(*) as messages, sum(parts) as parts
+      from texts
+      where problem is null
+      group by country
     ),
     problems as (
       select problem, count(*) as messages from texts where problem is not null group by problem
     ),
-    odd as (
+    foreign_characters as (
       select substring(t.body from outbox_engine.beyond_gsm7()) as character,
-        outbox_engine.plain_text(t.body) !~ outbox_engine.beyond_gsm7() as replaceable, count(*) as messages, min(t.external_id) as external_id
+        outbox_engine.plain_text(t.body) !~ outbox_engine.beyond_gsm7() as replaceable, count(*) as messages,
+        min(t.external_id) as external_id
       from texts t
-      where not v_all_odd and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
+      where not v_warns_of_all and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
       group by 1, 2
     ),
     abbreviated as (
@@ -4350,24 +4645,26 @@ begin
       'schedule', v_campaign.schedule,
       'members', cardinality(v_members),
       'countries_told', (
-        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]') from outbox_engine.reported_countries() t),
-      'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
-      'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
+        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]')
+        from outbox_engine.reported_countries() t),
+      'countries', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
+      'problems', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
       'template', v_campaign.template,
       'warning', v_template.warning,
-      'beyond_gsm7', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]') from odd x),
+      'beyond_gsm7', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]')
+        from foreign_characters x),
       'abbreviated_zones', (select coalesce(jsonb_agg(to_jsonb(x) order by x.zone), '[]') from abbreviated x),
       'next', case when cardinality(v_members) = p_most then v_members[p_most] end));
 end
 $$;
 
--- Called by processes, with the server's key.
 revoke all on function
-  public.outbox_preview_campaign,
   public.outbox_campaign_costs
 from public, anon, authenticated, service_role;
 grant execute on function
-  public.outbox_preview_campaign,
   public.outbox_campaign_costs
 to service_role;
 
@@ -6107,20 +6404,149 @@ grant execute on function
   public.outbox_postpone_lookup
 to service_role;
 
--- 70_sending/80_claim_rows.sql
+-- 70_sending/75_admit.sql
 
--- Claiming rows: which may go, what each text is, and which share a request. Written down before anything is
--- sent.
+-- Admission: what a plan may send now, by its pauses, its message rate and its request limit.
 
--- Up to `p_rows` ready rows from the floors on, of a priority below `p_priority_below`, in their order,
--- locked; and which of them a campaign made and were in a request before: what such a row has kept of it is
--- the request, its batch or why it came back. What another claim holds is left to it. A statement of its own:
--- called within one, it would see rows that were committed since that one began, and which that one cannot
--- change.
+-- What the dispatch job asks a claim for; the same for the whole call.
+create type outbox_engine.claim_request as (
+  claim_id uuid,
+  worker text,
+  provider text,
+  plan text,
+  host text,
+  credential text,
+  lease interval,
+  deadline interval,
+  max_dispatches integer,
+  max_recipients integer,
+  max_rows integer,
+  allowed_countries text[],
+  share_texts boolean
+);
+
+create type outbox_engine.admission as (
+  -- Null where something may be sent; else what the claim answers: `paused` with its `reason`, or `limited`
+  -- by which limit, and `wait_seconds`.
+  refusal jsonb,
+  -- The pause that lets one probe through, or null.
+  probed_pause text,
+  -- Messages and requests that may go. Null messages: no limit.
+  messages integer,
+  requests integer,
+  tokens double precision,
+  requests_left integer
+);
+
+-- Called by the claim, which holds the plan. Due lookups are served before sending, so their requests are
+-- subtracted.
+create function outbox_engine.admit(
+  p_plan outbox_engine.plans, p_host text, p_credential text, p_max_dispatches integer, p_now timestamptz
+) returns outbox_engine.admission
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause outbox_engine.plan_pauses;
+  v_admission outbox_engine.admission;
+begin
+  v_pause := outbox_engine.current_pause(p_plan.provider, p_plan.plan, p_credential, p_now);
+  if v_pause.until > p_now then
+    if v_pause.replaced then
+      -- A process still uses the credential that another one replaced.
+      update outbox_engine.plan_pauses
+      set replaced = false
+      where provider = p_plan.provider and plan = p_plan.plan and kind = v_pause.kind
+        and credential = v_pause.credential;
+    end if;
+    v_admission.refusal := jsonb_build_object(
+      'paused', v_pause.kind, 'reason', v_pause.reason,
+      'wait_seconds', extract(epoch from v_pause.until - p_now));
+    return v_admission;
+  end if;
+
+  v_admission.probed_pause := v_pause.kind;
+  v_admission.tokens := outbox_engine.tokens_now(p_plan, p_now);
+  v_admission.messages := floor(v_admission.tokens)::integer;
+  if v_pause.kind is not null then
+    v_admission.messages := least(v_admission.messages, 1);
+  end if;
+  v_admission.requests_left := greatest(0, outbox_engine.requests_left(p_plan, p_now)
+    - outbox_engine.lookups_due(p_plan.provider, p_plan.plan, p_host, p_now));
+  v_admission.requests := least(p_max_dispatches, v_admission.requests_left);
+  if v_admission.messages = 0 then
+    v_admission.refusal := jsonb_build_object(
+      'limited', 'messages_per_second',
+      'wait_seconds', (1 - v_admission.tokens) / p_plan.messages_per_second);
+  elsif v_admission.requests = 0 then
+    v_admission.refusal := jsonb_build_object('limited', 'requests_per_minute', 'wait_seconds', 1);
+  end if;
+  return v_admission;
+end
+$$;
+
+-- Called by the claim after it made dispatches: takes what they use from the plan's limits. A probe is out:
+-- the next one waits for its answer, or for the time that a pause of this kind takes.
+create function outbox_engine.charge_plan(
+  p_plan outbox_engine.plans, p_credential text, p_admission outbox_engine.admission, p_requests integer,
+  p_messages integer, p_now timestamptz
+) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_plan.messages_per_second is not null then
+    update outbox_engine.plans
+    set tokens = p_admission.tokens - p_messages, refilled_at = p_now
+    where provider = p_plan.provider and plan = p_plan.plan;
+  end if;
+  perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', p_requests, p_now);
+  if p_admission.probed_pause is not null and p_requests > 0 then
+    update outbox_engine.plan_pauses
+    set until = greatest(until, p_now + make_interval(secs => least(300, 10 * 2 ^ least(tries, 5))))
+    where provider = p_plan.provider and plan = p_plan.plan and kind = p_admission.probed_pause
+      and credential in ('', p_credential);
+  end if;
+end
+$$;
+
+-- How many rows a claim takes at most. While rows more urgent than the default (priority below 100) keep
+-- coming, others are claimed 500 at a time, so that no urgent row waits behind a claim of thousands; but only
+-- as long as the plan has requests to spare for smaller dispatches.
+create function outbox_engine.claim_size(
+  p_plan outbox_engine.plans, p_is_urgent boolean, p_max_rows integer, p_requests_left integer,
+  p_now timestamptz
+) returns integer
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_is_urgent and coalesce(p_plan.urgent_at < p_now - interval '1 second', true) then
+    update outbox_engine.plans set urgent_at = p_now where provider = p_plan.provider and plan = p_plan.plan;
+  elsif not p_is_urgent and p_plan.urgent_at > p_now - interval '5 seconds'
+    and 2 * p_requests_left > p_plan.requests_per_minute then
+    return least(p_max_rows, 500);
+  end if;
+  return p_max_rows;
+end
+$$;
+
+-- 70_sending/80_pick_judge.sql
+
+-- The claim's first stages: pick ready rows, make their texts, and judge each.
+
+-- Locks up to `p_rows` ready rows of a priority below `p_priority_below`, in their order, beginning at the
+-- queue bounds. Rows that another claim holds are left to it. `again` are those that a campaign made and that
+-- were in a request before: a dispatch_id, batch_id or error marks an earlier attempt.
+--
+-- A statement of its own. Called within another statement it would see rows that were committed since that
+-- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
 create function outbox_engine.pick(
-  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer, out ids bigint[], out again bigint[]
+  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
+  out ids bigint[], out again bigint[]
 )
-language sql set search_path = pg_catalog, pg_temp set enable_sort = off
+language sql
+set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   select coalesce(array_agg(id), '{}'), array_agg(id) filter (where again)
   from (
@@ -6139,249 +6565,337 @@ as $$
   ) x
 $$;
 
--- Looks at these rows, which are ready and locked, until `p_most` of them go (null is all), closes or puts
--- off those that must not go out, and makes dispatches of the rest, at most `p_recipients` numbers each and
--- no number twice: one for each sender, text and hour of expiry (minute, when under two hours ahead). With
--- `p_shares`, texts that differ share a dispatch where there are more of them than dispatches; not a text
--- that fills a quarter of one by itself, nor one that holds `${`, nor rows that a refusal left alone; only
--- texts of one priority, and of about one length. Answers the dispatches, most urgent first. One statement,
--- so a claim is one moment; small functions stand written out in it, since a call for each row costs more
--- than all the rest. The rows are locked, so they stay where they are and can be found by place: joined by
--- id, a plan from the time when the table was small, which lives as long as its connection, reads all of it.
-create function outbox_engine.claim_rows(
-  p_ids bigint[], p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
-  p_lease interval, p_deadline interval, p_dispatches integer, p_recipients integer, p_most integer,
-  p_allowed_countries text[], p_shares boolean, p_is_probe boolean, p_now timestamptz
-) returns table (dispatch jsonb, recipients integer)
-language sql set search_path = pg_catalog, pg_temp
+-- Picked rows with their texts; `place` is their order in `p_ids`. A text of an earlier attempt is made anew;
+-- it stays where its template is gone. `text` is null where the template gives none. The rows are locked, so
+-- they stay where they are: `row_at` finds them again without an index.
+create function outbox_engine.rendered_rows(p_ids bigint[])
+returns table (
+  place bigint, id bigint, row_at tid, recipient text, sender text, text text, template text,
+  parameters jsonb, campaign text, priority smallint, expires_at timestamptz, batch_id text,
+  sends_alone boolean,
+  cancel_requested boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
 as $$
-  with picked as materialized (
-    select o.id, o.recipient, o.body, o.template, o.parameters, o.sender, o.expires_at, o.priority, o.due_at, o.cancel_requested_at,
-      o.campaign, o.batch_id, o.sends_alone, o.ctid as place
-    from public.outbox o
-    where o.id = any (p_ids)
+begin
+  return query
+  with forms as materialized (
+    select f.*
+    from outbox_engine.template_forms(array(
+      select distinct o.template from public.outbox o where o.id = any (p_ids) and o.template is not null)) f
+  )
+  select u.place, o.id, o.ctid, o.recipient, o.sender,
+    case
+      when f.name is null then o.body
+      else outbox_engine.fill_template(
+        f.pieces, f.placeholders, f.defaults || jsonb_strip_nulls(coalesce(o.parameters, '{}')), f.plain)
+    end,
+    o.template, o.parameters, o.campaign, o.priority, o.expires_at, o.batch_id, o.sends_alone,
+    o.cancel_requested_at is not null
+  from public.outbox o
+  join unnest(p_ids) with ordinality u (id, place) on u.id = o.id
+  left join forms f on f.name = o.template
+  where o.id = any (p_ids);
+end
+$$;
+
+-- Judges picked rows: one verdict for each. `status` is the final status of a row that must not go out, with
+-- the reason in `error`; else `held_until` is until when it waits, with the reason; else it goes. Of those
+-- that go, at most `p_most` (null is all) are returned, and nothing of what comes after the last of them: no
+-- limit has been applied to those rows yet. `counted` parts, on `counted_day`, belong to an attempt that was
+-- never accepted.
+create function outbox_engine.judge_rows(
+  p_ids bigint[], p_allowed_countries text[], p_most integer, p_now timestamptz
+) returns table (
+  place bigint, id bigint, row_at tid, recipient text, sender text, text text, campaign text,
+  priority smallint, expires_at timestamptz, batch_id text, sends_alone boolean, status text, error text,
+  held_until timestamptz,
+  goes boolean, counted integer, counted_day date
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with rendered as materialized (
+    select * from outbox_engine.rendered_rows(p_ids)
   ),
-  forms as materialized (
-    select t.name, t.defaults, t.plain,
-      regexp_split_to_array(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}') as pieces,
-      array(select m[1] from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m) as names
-    from public.outbox_templates t
-    where t.name in (select p.template from picked p)
+  recipients as materialized (
+    select j.*
+    from (select array_agg(r.recipient order by r.place) as all_of_them from rendered r) a
+    cross join lateral outbox_engine.judge_recipients(a.all_of_them, p_allowed_countries) j
   ),
-  filled as materialized (
-    select p.id, outbox_engine.fill_template(f.pieces, f.names, f.defaults || jsonb_strip_nulls(coalesce(p.parameters, '{}')), f.plain) as made
-    from picked p
-    join forms f on f.name = p.template
+  -- What stops any message, in the order in which the reasons count.
+  candidates as materialized (
+    select r.*,
+      case
+        when r.cancel_requested then 'cancelled'
+        when r.expires_at <= p_now then 'expired'
+        when j.status = 'suppressed' then j.status
+        when r.text is null then 'failed'
+        else j.status
+      end as stopped,
+      j.error as refusal
+    from rendered r
+    left join recipients j on j.place = r.place
   ),
-  -- What nobody asked for costs nothing: no country is looked up where all are allowed.
-  ruled as materialized (
-    select w.id, w.recipient, w.sender, w.text, w.priority, w.due_at, w.campaign, w.batch_id, w.sends_alone, w.place, w.expires_at, x.*
+  -- What a campaign, its windows and its limits say to the rest. Without rows of campaigns it costs nothing.
+  of_campaigns as materialized (
+    select j.*
     from (
-      -- A text of an earlier attempt is made anew; it stays where its template is gone.
-      select p.*, case when f.id is null then p.body else f.made end as text
-      from picked p
-      left join filled f on f.id = p.id
-    ) w
-    left join lateral (select s.reason from public.outbox_suppressions s where s.recipient = w.recipient limit 1) s on true
-    left join lateral (
-      select r.region from outbox_engine.number_regions r
-      where p_allowed_countries is not null and r.prefix = any (array[
-        substr(w.recipient, 2, 1), substr(w.recipient, 2, 2), substr(w.recipient, 2, 3), substr(w.recipient, 2, 4),
-        substr(w.recipient, 2, 5), substr(w.recipient, 2, 6), substr(w.recipient, 2, 7), substr(w.recipient, 2, 8)])
-      order by r.prefix desc
-      limit 1
-    ) c on true
-    cross join lateral (
-      select
-        case
-          when w.cancel_requested_at is not null then 'cancelled'
-          when w.expires_at <= p_now then 'expired'
-          when s.reason is not null then 'suppressed'
-          when w.text is null then 'failed'
-          when p_allowed_countries is not null and (c.region = any (p_allowed_countries)) is not true then 'failed'
-        end as verdict,
-        case
-          when w.cancel_requested_at is not null then null
-          when w.expires_at <= p_now then 'expired before it could be sent'
-          when s.reason is not null then 'the recipient opted out: ' || s.reason
-          when w.text is null then outbox_engine.template_row_problem(w.template, w.parameters)
-          when p_allowed_countries is not null and (c.region = any (p_allowed_countries)) is not true
-          then format('country %s is not in ALLOWED_COUNTRIES', coalesce(c.region, 'unknown'))
-        end as error
-    ) x
+      select array_agg(c.id order by c.id) as ids,
+        array_agg(outbox_engine.parts_of(c.text) order by c.id) as parts
+      from candidates c
+      where c.campaign is not null and c.stopped is null
+    ) a
+    cross join lateral outbox_engine.judge_campaign_rows(a.ids, a.parts, p_now) j
   ),
-  held as materialized (
-    select h.*
-    from (
-      select array_agg(r.id order by r.id) as ids, array_agg(outbox_engine.parts_of(r.text) order by r.id) as parts
-      from ruled r
-      where r.verdict is null and r.campaign is not null
-    ) c
-    cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, p_now) h
-  ),
-  verdicts as materialized (
-    select r.id, r.recipient, r.sender, r.text, r.priority, r.due_at, r.campaign, r.batch_id, r.sends_alone,
-      r.place, coalesce(h.expires_at, r.expires_at) as expires_at, coalesce(r.verdict, h.status) as verdict, coalesce(h.error, r.error) as error,
-      h.due_at as held_until, coalesce(r.verdict, h.status) is null and h.due_at is null as goes, h.counted, h.counted_day
-    from ruled r
-    left join held h on h.outbox_id = r.id
-  ),
-  -- Where not all may go, what comes after the last of them is left as it was: whether a limit stops it is
-  -- not decided yet.
-  judged as materialized (
-    select v.*, null::bigint as nth from verdicts v where p_most is null
-    union all
-    select * from (
-      select v.*, count(*) filter (where v.goes) over (order by v.priority, v.due_at, v.id) as nth
-      from verdicts v
-      where p_most is not null
-    ) n
-    where n.nth < p_most or n.nth = p_most and n.goes
-  ),
-  put_off as (
-    update public.outbox o
-    set status = 'scheduled', queue = 'w', due_at = j.held_until
-    from judged j
-    where j.verdict is null and j.held_until is not null and o.ctid = j.place
-    returning o.id, j.error
-  ),
-  put_off_trail as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, p_now, 'engine', 'held', 'scheduled', error from put_off
-  ),
-  closed as (
-    update public.outbox o
-    set status = j.verdict, error = j.error, queue = null, finalized_at = p_now
-    from judged j
-    where j.verdict is not null and o.ctid = j.place
-    returning o.id, o.status, o.error
-  ),
-  closed_trail as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, p_now, 'engine', status, status, error from closed
-  ),
+  verdicts as not materialized (
+    select c.place, c.id, c.row_at, c.recipient, c.sender, c.text, c.campaign, c.priority,
+      coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone, coalesce(c.stopped, j.status),
+      case c.stopped
+        when 'cancelled' then null
+        when 'expired' then 'expired before it could be sent'
+        else coalesce(
+          case when c.text is null and c.stopped = 'failed'
+            then outbox_engine.template_row_problem(c.template, c.parameters) end,
+          c.refusal, j.error)
+      end,
+      j.due_at, c.stopped is null and j.status is null and j.due_at is null as goes, j.counted, j.counted_day
+    from candidates c
+    left join of_campaigns j on j.outbox_id = c.id
+  )
+  select v.* from verdicts v where p_most is null
+  union all
+  select (n.verdict).*
+  from (
+    select v as verdict, v.goes, count(*) filter (where v.goes) over (order by v.place) as nth
+    from verdicts v
+    where p_most is not null
+  ) n
+  where n.nth < p_most or n.nth = p_most and n.goes;
+end
+$$;
+
+-- 70_sending/83_pack.sql
+
+-- Packing: which rows share a request.
+
+-- Makes at most `p_max_dispatches` requests of messages that are given in the order in which they should go,
+-- of at most `p_max_recipients` numbers each and no number twice.
+-- Messages share a request when sender, text and hour of expiry agree (minute, when under two hours ahead).
+-- With `p_shares`, texts that differ share one as well where there are more of them than requests; but not a
+-- text that fills a quarter of a request by itself, nor one that holds `${`, which the provider would take
+-- for a parameter, nor messages that a refusal separated; and only texts of one priority and of about one
+-- length. `texts` then holds one for each recipient, else nulls.
+create function outbox_engine.pack(
+  p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
+  p_expires_at timestamptz[],
+  p_send_alone boolean[], p_max_dispatches integer, p_max_recipients integer, p_shares boolean,
+  p_now timestamptz
+) returns table (
+  dispatch_id uuid, sender text, text text, texts_differ boolean, earliest_expiry timestamptz,
+  latest_expiry timestamptz, ids bigint[], recipients text[], texts text[]
+)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_latest constant timestamptz := outbox_engine.provider_expiry('infinity', p_now);
+begin
+  return query
   -- Texts are compared byte by byte: a collation would be slower, and some call different texts equal.
-  kinds as materialized (
-    select j.*,
-      rank() over (order by j.sender collate "C", h.hour) as family,
-      dense_rank() over (order by j.sender collate "C", h.hour, j.text collate "C") as kind,
-      count(*) over (partition by j.sender collate "C", h.hour, j.text collate "C") as alike
-    from judged j
+  with kinds as materialized (
+    select r.*,
+      rank() over (order by r.sender collate "C", h.hour) as family,
+      dense_rank() over (order by r.sender collate "C", h.hour, r.text collate "C") as kind,
+      count(*) over (partition by r.sender collate "C", h.hour, r.text collate "C") as alike
+    from unnest(p_ids, p_recipients, p_senders, p_texts, p_priorities, p_expires_at, p_send_alone)
+      with ordinality r (id, recipient, sender, text, priority, expires_at, sends_alone, place)
     cross join lateral (
       select date_bin(
-        case when j.expires_at < p_now + interval '2 hours' then interval '1 minute' else interval '1 hour' end,
-        least(j.expires_at, p_now + interval '2 days 22 hours'), timestamptz 'epoch') as hour
+        case
+          when r.expires_at < p_now + interval '2 hours' then interval '1 minute'
+          else interval '1 hour'
+        end,
+        least(r.expires_at, v_latest), timestamptz 'epoch') as hour
     ) h
-    where j.goes
   ),
+  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length.
   pools as (
     select k.*,
       case when k.shares then -k.family else k.kind end as pool,
       case when k.shares then k.priority end as level,
       case when k.shares then (octet_length(k.text) + 159) / 160 end as size
     from (
-      select *,
-        p_shares and alike * 4 < p_recipients and sends_alone is not true and strpos(text, '${') = 0
-          and (select max(kind) from kinds) > p_dispatches as shares
-      from kinds
+      select x.*,
+        p_shares and x.alike * 4 < p_max_recipients and x.sends_alone is not true and strpos(x.text, '${') = 0
+          and (select max(y.kind) from kinds y) > p_max_dispatches as shares
+      from kinds x
     ) k
   ),
+  -- The second message to one number goes into another request.
   copies as (
-    select p.*, row_number() over (partition by p.pool, p.level, p.size, p.recipient order by p.priority, p.due_at, p.id) as copy
+    select p.*, row_number() over (partition by p.pool, p.level, p.size, p.recipient order by p.place) as copy
     from pools p
   ),
-  cut as (
+  slices as (
     select c.*,
-      (row_number() over (partition by c.pool, c.level, c.size, c.copy order by c.priority, c.due_at, c.id) - 1) / p_recipients as slice
+      (row_number() over (partition by c.pool, c.level, c.size, c.copy order by c.place) - 1)
+        / p_max_recipients as slice
     from copies c
+  )
+  select gen_random_uuid(), d.*
+  from (
+    select min(s.sender), min(s.text collate "C"), min(s.text collate "C") <> max(s.text collate "C"),
+      min(s.expires_at), max(s.expires_at), array_agg(s.id), array_agg(s.recipient),
+      array_agg(case when s.shares then s.text end)
+    from slices s
+    group by s.pool, s.level, s.size, s.copy, s.slice
+    order by min(s.place)
+    limit p_max_dispatches
+  ) d;
+end
+$$;
+
+-- 70_sending/86_write.sql
+
+-- Writing a claim down, before anything is sent.
+
+-- Counts what a claim takes for campaigns, for caps and budgets. An earlier attempt that was never accepted
+-- is given back on its own day.
+create function outbox_engine.count_campaign_sends(
+  p_ids bigint[], p_campaigns text[], p_recipients text[], p_batch_ids text[], p_parts smallint[],
+  p_counted integer[], p_counted_days date[], p_now timestamptz
+) returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with sends as materialized (
+    select s.*, (p_now at time zone coalesce(c.timezone, 'UTC'))::date as day
+    from unnest(p_ids, p_campaigns, p_recipients, p_batch_ids, p_parts, p_counted, p_counted_days)
+      s (id, campaign, recipient, batch_id, parts, counted, counted_day)
+    join public.outbox_campaigns c on c.name = s.campaign
   ),
-  planned as materialized (
-    select gen_random_uuid() as dispatch_id, t.*, case when not t.texts_differ then outbox_engine.parts_of(t.first_text) end as parts
+  written as (
+    insert into outbox_engine.campaign_sends (outbox_id, campaign, recipient, parts, at, batch_id)
+    select id, campaign, recipient, parts, p_now, batch_id from sends
+    on conflict (outbox_id) do update
+    set parts = excluded.parts, at = excluded.at, batch_id = excluded.batch_id
+  )
+  insert into outbox_engine.campaign_spend as s (campaign, day, parts)
+  select x.campaign, x.day, sum(x.parts)
+  from (
+    select campaign, day, parts from sends
+    union all
+    select campaign, counted_day, -counted from sends where counted is not null
+  ) x
+  group by x.campaign, x.day
+  having sum(x.parts) <> 0
+  order by x.campaign, x.day
+  on conflict (campaign, day) do update set parts = s.parts + excluded.parts
+$$;
+
+-- Judges these rows, which are ready and locked, closes or postpones those that must not go out, and makes
+-- dispatches of the rest. Returns the dispatches as `dispatch_json`, the most urgent first. One statement, so
+-- that a claim is one moment. Rows are found by place (`row_at`): joined by id, a plan from the time when the
+-- table was small, which lives as long as its connection, reads all of it.
+create function outbox_engine.claim_rows(
+  p_ids bigint[], p_request outbox_engine.claim_request, p_dispatches integer, p_messages integer,
+  p_is_probe boolean, p_now timestamptz
+) returns table (dispatch jsonb, recipients integer)
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with judged as materialized (
+    select * from outbox_engine.judge_rows(p_ids, p_request.allowed_countries, p_messages, p_now)
+  ),
+  -- Rows that never go out, or that wait for a window, a resumed campaign or an edit.
+  stopped as (
+    update public.outbox o
+    set status = coalesce(j.status, 'scheduled'), queue = case when j.status is null then 'w'::"char" end,
+      due_at = coalesce(j.held_until, o.due_at), finalized_at = case when j.status is not null then p_now end,
+      error = case when j.status is null then o.error else j.error end
+    from judged j
+    where not j.goes and o.ctid = j.row_at
+    returning o.id, o.status, j.error, coalesce(j.status, 'held') as event
+  ),
+  history as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+    select id, p_now, 'engine', event, status, error from stopped
+  ),
+  packed as materialized (
+    select d.*, case when not d.texts_differ then outbox_engine.parts_of(d.text) end as parts
     from (
-      select min(c.sender) as sender, min(c.text collate "C") as first_text, min(c.text collate "C") <> max(c.text collate "C") as texts_differ,
-        min(c.expires_at) as earliest, max(c.expires_at) as latest,
-        array_agg(c.id) as ids, array_agg(c.recipient) as recipients, array_agg(case when c.shares then c.text end) as texts,
-        array_agg(c.place) as places
-      from cut c
-      group by c.pool, c.level, c.size, c.copy, c.slice
-      order by min(c.priority), min(c.due_at), min(c.id)
-      limit p_dispatches
-    ) t
+      select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
+        array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
+        array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
+        array_agg(sends_alone order by place) as send_alone
+      from judged
+      where goes
+    ) a
+    cross join lateral outbox_engine.pack(
+      a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, p_dispatches,
+      p_request.max_recipients, p_request.share_texts, p_now) d
   ),
+  -- The rows that are in these dispatches, each with its text.
   taken as materialized (
-    select p.dispatch_id, u.id, u.recipient, u.place, coalesce(u.text, p.first_text) as text,
-      coalesce(p.parts, outbox_engine.parts_of(u.text)) as parts
-    from planned p
-    cross join lateral unnest(p.ids, p.recipients, p.texts, p.places) u (id, recipient, text, place)
+    select d.dispatch_id, j.id, j.recipient, j.row_at, j.text, j.campaign, j.batch_id, j.counted,
+      j.counted_day, coalesce(d.parts, outbox_engine.parts_of(j.text)) as parts
+    from packed d
+    cross join lateral unnest(d.ids) u (id)
+    join judged j on j.id = u.id
+  ),
+  -- Volatile, and run because the last query reads it.
+  counted as materialized (
+    select outbox_engine.count_campaign_sends(
+      array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
+      array_agg(counted), array_agg(counted_day), p_now)
+    from taken
+    where campaign is not null
+    having count(*) > 0
   ),
   members as (
     insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
-    select t.dispatch_id, t.recipient, t.id
-    from taken t
-    order by t.dispatch_id, t.recipient collate "C"
-  ),
-  counting as materialized (
-    select j.id, j.campaign, j.recipient, j.batch_id, t.parts, (p_now at time zone coalesce(k.timezone, 'UTC'))::date as day,
-      j.counted, j.counted_day
-    from judged j
-    join taken t on t.id = j.id
-    join public.outbox_campaigns k on k.name = j.campaign
-    where j.campaign is not null
-  ),
-  counted as (
-    insert into outbox_engine.campaign_sends (outbox_id, campaign, recipient, parts, at, batch_id)
-    select id, campaign, recipient, parts, p_now, batch_id from counting
-    on conflict (outbox_id) do update
-    set parts = excluded.parts, at = excluded.at, batch_id = excluded.batch_id
-  ),
-  spent as (
-    insert into outbox_engine.campaign_spend as s (campaign, day, parts)
-    select x.campaign, x.day, sum(x.parts)
-    from (
-      select campaign, day, parts from counting
-      union all
-      select campaign, counted_day, -counted from counting where counted is not null
-    ) x
-    group by x.campaign, x.day
-    having sum(x.parts) <> 0
-    order by x.campaign, x.day
-    on conflict (campaign, day) do update set parts = s.parts + excluded.parts
+    select dispatch_id, recipient, id from taken order by dispatch_id, recipient collate "C"
   ),
   sending as (
     update public.outbox o
-    set
-      status = 'sending', queue = null, dispatch_id = t.dispatch_id, body = t.text, parts = t.parts,
+    set status = 'sending', queue = null, dispatch_id = t.dispatch_id, body = t.text, parts = t.parts,
       reported_rank = null, reported_at = null, status_code = null, error = null
     from taken t
-    where o.ctid = t.place
+    where o.ctid = t.row_at
   ),
   made as (
     insert into outbox_engine.dispatches (
-      id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at, expires_at, recipients, state,
-      lease_token, lease_until, deadline, is_probe, claimed_at
+      id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at,
+      expires_at, recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at
     )
-    select
-      dispatch_id, p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential, sender,
-      case when not texts_differ then first_text end, texts_differ, outbox_engine.provider_expiry(earliest, p_now), latest,
-      cardinality(ids), 'claimed', nextval('outbox_engine.lease_tokens'), p_now + p_lease, p_deadline, p_is_probe, p_now
-    from planned
+    select dispatch_id, p_request.claim_id, p_request.worker, p_request.provider, p_request.plan,
+      p_request.host, p_request.credential, sender, case when not texts_differ then text end, texts_differ,
+      outbox_engine.provider_expiry(earliest_expiry, p_now), latest_expiry, cardinality(ids), 'claimed',
+      nextval('outbox_engine.lease_tokens'), p_now + p_request.lease, p_request.deadline, p_is_probe, p_now
+    from packed
     returning id, lease_token, sender, body, expire_at, recipients
   )
   select
-    outbox_engine.dispatch_json(m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, p.recipients,
-      case when p.texts_differ then p.texts end),
+    outbox_engine.dispatch_json(
+      m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
+      case when d.texts_differ then d.texts end),
     m.recipients
   from made m
-  join planned p on p.dispatch_id = m.id
+  join packed d on d.dispatch_id = m.id
+  left join counted c on true
   order by m.lease_token
 $$;
 
--- 70_sending/90_claim.sql
+-- 70_sending/88_jobs_due.sql
 
--- Claiming: due rows become dispatches, as far as the plan's limits and pauses let them.
+-- Which other jobs have work. The claim answers it, so that an idle process makes one call a second.
 
--- Waiting rows that expired, alarms nobody has passed on, and what was found out or reported a moment too
--- late to be acted on.
+-- True while the upkeep job has work: waiting rows that expired, alarms to raise, unconfirmed duplicate
+-- sends, or reports that arrived at the same moment as the acceptance of their batch.
 create function outbox_engine.upkeep_due(p_now timestamptz) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -6392,21 +6906,27 @@ begin
         and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
       order by expires_at
       limit 1)
-    or exists (select from outbox_engine.alarms where acknowledged_at is null and coalesce(offered_until <= p_now, true))
+    or exists (
+      select from outbox_engine.alarms
+      where acknowledged_at is null and coalesce(offered_until <= p_now, true))
     or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
 $$;
 
--- The names of the jobs that would find something to do now. A few steps into an index each.
-create function outbox_engine.jobs_due(p_provider text, p_plan text, p_host text, p_now timestamptz) returns text[]
-language plpgsql stable set search_path = pg_catalog, pg_temp
+-- The names of the jobs that have work now. Each check is a few steps into an index.
+create function outbox_engine.jobs_due(
+  p_provider text, p_plan text, p_host text, p_now timestamptz
+) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return array_remove(array[
     case when outbox_engine.lookups_due(p_provider, p_plan, p_host, p_now) > 0 then 'recover' end,
     case when exists (
-      select from outbox_engine.dispatches where provider = p_provider and plan = p_plan and reconcile_at <= p_now
+      select from outbox_engine.dispatches
+      where provider = p_provider and plan = p_plan and reconcile_at <= p_now
     ) then 'reconcile' end,
     case when outbox_engine.campaigns_due(p_now) then 'campaigns' end,
     case when outbox_engine.upkeep_due(p_now) then 'upkeep' end
@@ -6414,11 +6934,18 @@ begin
 end
 $$;
 
--- Moves rows whose time has come from waiting to ready, the most urgent first: a campaign that came due a
--- moment before a one-time code is not woken before it. The ids go through an array, or the planner, who
--- cannot know that few are due, walks over the whole table at every tick.
-create function outbox_engine.wake_due(p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer) returns void
-language sql set search_path = pg_catalog, pg_temp set enable_sort = off
+-- 70_sending/90_claim.sql
+
+-- Claiming: due rows become dispatches, as far as the plan's limits and pauses let them.
+
+-- Moves rows whose time has come from waiting to ready, the most urgent first: a one-time code is not woken
+-- after a campaign that came due a moment earlier. The ids go through an array: the planner cannot know that
+-- few rows are due, and would walk over the whole table at each claim.
+create function outbox_engine.wake_due(
+  p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer
+) returns void
+language sql
+set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   update public.outbox
   set queue = 'r', status = 'pending'
@@ -6436,176 +6963,159 @@ as $$
   ))
 $$;
 
--- Those of these locked rows of which no earlier attempt turned up: others came back since `sent_after_all`
--- looked, which makes them sent.
+-- These locked rows without those of which an earlier attempt turned up since `close_already_sent` ran: they
+-- are sent already.
 create function outbox_engine.without_unconfirmed_duplicates(p_ids bigint[]) returns bigint[]
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
     return array(
       select u.id from unnest(p_ids) with ordinality u (id, place)
-      where not exists (select from outbox_engine.duplicate_sends x where x.outbox_id = u.id and x.confirmed_at is null)
+      where not exists (
+        select from outbox_engine.duplicate_sends x where x.outbox_id = u.id and x.confirmed_at is null)
       order by u.place);
   end if;
   return p_ids;
 end
 $$;
 
--- The dispatches of a claim that was made before and whose answer may have been lost.
+-- The dispatches of a claim that was made before, whose answer may have been lost.
 create function outbox_engine.claimed_before(p_claim_id uuid) returns jsonb
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
+set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_agg(outbox_engine.dispatch_answer(d, 0) order by d.lease_token)
   from outbox_engine.dispatches d
   where d.claim_id = p_claim_id and d.state = 'claimed' and d.parent_id is null
 $$;
 
--- Called by the dispatch job at every tick. Answers the dispatches that are now the caller's to send, each at
--- most once; why there are none where a limit or a pause is the reason; whether more rows are ready (`more`),
--- and whether it is worth claiming again at once although nothing goes (`passed`); and which other jobs have
--- something to do (`due`). Asked again with the same `p_claim_id`, it answers the same dispatches and takes
--- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: for whoever has
--- no room for others just now. Compiling the claim's plan would take twice its running, and no call of the
--- processes may ever walk over a table, whatever its statistics say: so for the other calls as well.
+-- Claims ready rows of a priority below `p_priority_below`. No more rows are picked than may go, unless none
+-- of them goes: a row that is closed or held costs no message of the rate, so ten times as many are picked
+-- then, up to `p_rows`. Returns the dispatches with their number and their messages.
+create function outbox_engine.claim_ready(
+  p_request outbox_engine.claim_request, p_admission outbox_engine.admission,
+  p_bounds outbox_engine.queue_bounds,
+  p_priority_below integer, p_rows integer, p_now timestamptz,
+  out dispatches jsonb, out requests integer, out messages integer
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_rows integer := least(p_rows, p_admission.messages);
+  v_picked record;
+begin
+  loop
+    v_picked := outbox_engine.pick(p_bounds, v_rows, p_priority_below);
+    if v_picked.again is not null then
+      perform outbox_engine.refresh_from_campaign(v_picked.again);
+    end if;
+    select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
+    into dispatches, requests, messages
+    from outbox_engine.claim_rows(
+      outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
+      p_admission.messages,
+      p_admission.probed_pause is not null, p_now) d;
+    exit when requests > 0 or v_rows = p_rows
+      or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
+    v_rows := least(p_rows, 10 * v_rows);
+  end loop;
+end
+$$;
+
+-- Called by the dispatch job at every tick: wakes due rows, admits, then claims (pick, judge, pack, write).
+-- Returns jsonb with: dispatches  those that are now the caller's to send, each at most once paused, reason,
+-- limited, wait_seconds  why there are none, where a pause or a limit is the reason more        whether more
+-- rows are ready passed      whether rows were closed or held, so that another claim at once would find
+-- others due         which other jobs have work A repeated call with the same `p_claim_id` returns the same
+-- dispatches and claims nothing more. With `p_urgent_only` all of this is about rows more urgent than the
+-- default: used when only urgent slots are free.
+--
+-- Compiling the plan would take twice its running time, and no call of the processes may scan a table,
+-- whatever its statistics say: hence jit and enable_seqscan are off, here and in the other calls. Generic
+-- plans: planning for the values of each call took a third of the time of a claim of one row.
 create function public.outbox_claim(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
-  p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[], p_share_texts boolean,
-  p_urgent_only boolean default false
+  p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
+  p_share_texts boolean, p_urgent_only boolean default false
 ) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
+  v_request constant outbox_engine.claim_request := row(
+    p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential, make_interval(secs => p_lease_seconds),
+    make_interval(secs => p_deadline_seconds), p_max_dispatches, p_max_recipients, p_max_rows,
+    p_allowed_countries,
+    p_share_texts);
+  v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
   v_now timestamptz := outbox_engine.now();
-  v_plan outbox_engine.plans;
-  v_pause outbox_engine.plan_pauses;
-  v_tokens double precision;
-  v_requests integer;
-  v_rows integer := p_max_rows;
-  v_most integer;
-  v_looked integer;
   v_bounds outbox_engine.queue_bounds;
+  v_plan outbox_engine.plans;
+  v_admission outbox_engine.admission;
   v_first record;
-  v_picked record;
+  v_rows integer;
+  v_level integer;
+  v_claimed record;
+  v_answer jsonb;
   v_next_id bigint;
-  v_urgent boolean;
-  v_under integer := case when p_urgent_only then 100 else 32768 end;
-  v_below integer;
-  v_dispatches integer := p_max_dispatches;
-  v_made jsonb;
-  v_count integer;
-  v_recipients integer;
 begin
-  -- The first call with this id may be running still.
+  -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   v_bounds := outbox_engine.current_queue_bounds();
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
-  if exists (select from outbox_engine.first_ready(v_bounds, v_under)) then
-    v_plan := outbox_engine.lock_plan(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+  if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
+    v_plan := outbox_engine.lock_plan(
+      p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   end if;
-  v_made := outbox_engine.claimed_before(p_claim_id);
-  if v_made is not null then
-    return jsonb_build_object('dispatches', v_made, 'more', true);
+  v_answer := outbox_engine.claimed_before(p_claim_id);
+  if v_answer is not null then
+    return jsonb_build_object('dispatches', v_answer, 'more', true);
   end if;
-  if v_plan.plan is null then
-    return jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
-      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
-  end if;
-
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
-  v_pause := outbox_engine.current_pause(p_provider, p_plan, p_credential, v_now);
-  if v_pause.until > v_now then
-    if v_pause.replaced then
-      -- Somebody works with that credential after all.
-      update outbox_engine.plan_pauses
-      set replaced = false
-      where provider = p_provider and plan = p_plan and kind = v_pause.kind and credential = v_pause.credential;
-    end if;
-    return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
-      'paused', v_pause.kind, 'reason', v_pause.reason, 'wait_seconds', extract(epoch from v_pause.until - v_now),
-      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
+  v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', v_plan.plan is not null);
+  if v_plan.plan is not null then
+    v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
+  end if;
+  if v_plan.plan is null or v_admission.refusal is not null then
+    return v_answer || coalesce(v_admission.refusal, '{}')
+      || jsonb_build_object('due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
-  v_tokens := outbox_engine.tokens_now(v_plan, v_now);
-  v_requests := greatest(0,
-    outbox_engine.requests_left(v_plan, v_now) - outbox_engine.lookups_due(p_provider, p_plan, p_host, v_now));
-  v_most := floor(v_tokens)::integer;
-  v_dispatches := least(v_dispatches, v_requests);
-  if v_pause.kind is not null then
-    v_most := least(v_most, 1);
-  end if;
-  if v_most = 0 or v_dispatches = 0 then
-    return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
-      'limited', case when v_most = 0 then 'messages_per_second' else 'requests_per_minute' end,
-      'wait_seconds', case when v_most = 0 then (1 - v_tokens) / v_plan.messages_per_second else 1 end,
-      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
-  end if;
-
-  -- What turned out to have been accepted while a later attempt was under way, and came back from that one,
-  -- is not sent again.
+  -- A row whose earlier attempt turned out to have been accepted is not sent again.
   if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
     perform outbox_engine.close_already_sent(v_now);
   end if;
-  -- What is more urgent than the default does not wait until thousands of others are made ready to go along
-  -- with it; and while such rows keep coming, nor behind a claim of thousands, as long as the plan has
-  -- requests to spare for smaller ones.
-  select * into v_first from outbox_engine.first_ready(v_bounds, v_under);
-  v_urgent := coalesce(v_first.priority < 100, false);
-  if v_urgent and coalesce(v_plan.urgent_at < v_now - interval '1 second', true) then
-    update outbox_engine.plans set urgent_at = v_now where provider = p_provider and plan = p_plan;
-  elsif not v_urgent and v_plan.urgent_at > v_now - interval '5 seconds' and 2 * v_requests > p_requests_per_minute then
-    v_rows := least(v_rows, 500);
-  end if;
-  foreach v_below in array case when v_urgent and not p_urgent_only then array[100, 32768] else array[v_under] end loop
-    -- No more rows are looked at than may go, unless none of them goes: what is closed or put off costs no
-    -- message of the rate.
-    v_looked := least(v_rows, v_most);
-    loop
-      v_picked := outbox_engine.pick(v_bounds, v_looked, v_below);
-      if v_picked.again is not null then
-        perform outbox_engine.refresh_from_campaign(v_picked.again);
-      end if;
-      select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
-      into v_made, v_count, v_recipients
-      from outbox_engine.claim_rows(
-        outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential,
-        make_interval(secs => p_lease_seconds), make_interval(secs => p_deadline_seconds),
-        v_dispatches, p_max_recipients, v_most, p_allowed_countries, p_share_texts, v_pause.kind is not null, v_now
-      ) d;
-      exit when v_count > 0 or v_looked = v_rows
-        or not exists (select from outbox_engine.first_ready(v_bounds, v_below));
-      v_looked := least(v_rows, 10 * v_looked);
-    end loop;
-    exit when v_count > 0;
+  -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
+  select * into v_first from outbox_engine.first_ready(v_bounds, v_priority_below);
+  v_rows := outbox_engine.claim_size(
+    v_plan, coalesce(v_first.priority < 100, false), p_max_rows, v_admission.requests_left, v_now);
+  foreach v_level in array case
+    when v_first.priority < 100 and not p_urgent_only then array[100, v_priority_below]
+    else array[v_priority_below] end
+  loop
+    v_claimed := outbox_engine.claim_ready(v_request, v_admission, v_bounds, v_level, v_rows, v_now);
+    exit when v_claimed.requests > 0;
   end loop;
+  perform outbox_engine.charge_plan(
+    v_plan, p_credential, v_admission, v_claimed.requests, v_claimed.messages, v_now);
 
-  if v_plan.messages_per_second is not null then
-    update outbox_engine.plans
-    set tokens = v_tokens - v_recipients, refilled_at = v_now
-    where provider = p_provider and plan = p_plan;
-  end if;
-  perform outbox_engine.count_requests(p_provider, p_plan, 'send', v_count, v_now);
-  if v_pause.kind is not null and v_count > 0 then
-    -- The probe is out; the next one waits for its answer or for the time a pause of this kind takes.
-    update outbox_engine.plan_pauses
-    set until = greatest(until, v_now + make_interval(secs => least(300, 10 * 2 ^ least(tries, 5))))
-    where provider = p_provider and plan = p_plan and kind = v_pause.kind and credential = v_pause.credential;
-  end if;
-
-  v_next_id := (select id from outbox_engine.first_ready(v_bounds, v_under));
+  v_next_id := (select id from outbox_engine.first_ready(v_bounds, v_priority_below));
   if v_next_id is distinct from v_first.id then
-    perform outbox_engine.advance_queue_bounds(v_recipients);
+    perform outbox_engine.advance_queue_bounds(v_claimed.messages);
   end if;
   return jsonb_build_object(
-    'dispatches', coalesce(v_made, '[]'),
+    'dispatches', coalesce(v_claimed.dispatches, '[]'),
     'more', v_next_id is not null,
-    -- Rows were closed or put off, so that the next claim looks at others.
     'passed', v_next_id is distinct from v_first.id,
     'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now)
   );

@@ -120,6 +120,7 @@ def claimed(db: Connection, requests_per_minute: int) -> int:
 def test_while_urgent_rows_keep_coming_claims_are_small_where_the_plan_has_requests_to_spare(
     db: Connection, after: str, requests_per_minute: int, taken: int
 ) -> None:
+    db.execute("update outbox_engine.clock set frozen_at = now()")
     insert(db, 1, body="Your code is 1234", priority=0)
     claimed(db, 600)
     insert(db, 1200, body="campaign", first=1, priority=200)

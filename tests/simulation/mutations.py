@@ -139,10 +139,7 @@ MUTATIONS: Final = (
         "expiry is not checked at the claim",
         ("app.hurries", "process.stall"),
         "although it has expired",
-        rewrites=(
-            ("outbox_engine.claim_rows", "when w.expires_at <= p_now then 'expired'\n", "\n"),
-            ("outbox_engine.claim_rows", "when w.expires_at <= p_now then 'expired before it could be sent'", ""),
-        ),
+        rewrites=(("outbox_engine.judge_rows", "when r.expires_at <= p_now then 'expired'\n", "\n"),),
     ),
 )
 

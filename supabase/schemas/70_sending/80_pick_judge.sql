@@ -1,0 +1,144 @@
+-- The claim's first stages: pick ready rows, make their texts, and judge each.
+
+-- Locks up to `p_rows` ready rows of a priority below `p_priority_below`, in their order, beginning at the
+-- queue bounds. Rows that another claim holds are left to it. `again` are those that a campaign made and that
+-- were in a request before: a dispatch_id, batch_id or error marks an earlier attempt.
+--
+-- A statement of its own. Called within another statement it would see rows that were committed since that
+-- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
+create function outbox_engine.pick(
+  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
+  out ids bigint[], out again bigint[]
+)
+language sql
+set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+  select coalesce(array_agg(id), '{}'), array_agg(id) filter (where again)
+  from (
+    select r.id, r.again
+    from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
+    cross join lateral (
+      select o.id, o.campaign is not null and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0 as again
+      from public.outbox o
+      where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
+      order by o.due_at, o.id
+      limit p_rows
+      for update skip locked
+    ) r
+    where f.priority < p_priority_below
+    limit p_rows
+  ) x
+$$;
+
+-- Picked rows with their texts; `place` is their order in `p_ids`. A text of an earlier attempt is made anew;
+-- it stays where its template is gone. `text` is null where the template gives none. The rows are locked, so
+-- they stay where they are: `row_at` finds them again without an index.
+create function outbox_engine.rendered_rows(p_ids bigint[])
+returns table (
+  place bigint, id bigint, row_at tid, recipient text, sender text, text text, template text,
+  parameters jsonb, campaign text, priority smallint, expires_at timestamptz, batch_id text,
+  sends_alone boolean,
+  cancel_requested boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with forms as materialized (
+    select f.*
+    from outbox_engine.template_forms(array(
+      select distinct o.template from public.outbox o where o.id = any (p_ids) and o.template is not null)) f
+  )
+  select u.place, o.id, o.ctid, o.recipient, o.sender,
+    case
+      when f.name is null then o.body
+      else outbox_engine.fill_template(
+        f.pieces, f.placeholders, f.defaults || jsonb_strip_nulls(coalesce(o.parameters, '{}')), f.plain)
+    end,
+    o.template, o.parameters, o.campaign, o.priority, o.expires_at, o.batch_id, o.sends_alone,
+    o.cancel_requested_at is not null
+  from public.outbox o
+  join unnest(p_ids) with ordinality u (id, place) on u.id = o.id
+  left join forms f on f.name = o.template
+  where o.id = any (p_ids);
+end
+$$;
+
+-- Judges picked rows: one verdict for each. `status` is the final status of a row that must not go out, with
+-- the reason in `error`; else `held_until` is until when it waits, with the reason; else it goes. Of those
+-- that go, at most `p_most` (null is all) are returned, and nothing of what comes after the last of them: no
+-- limit has been applied to those rows yet. `counted` parts, on `counted_day`, belong to an attempt that was
+-- never accepted.
+create function outbox_engine.judge_rows(
+  p_ids bigint[], p_allowed_countries text[], p_most integer, p_now timestamptz
+) returns table (
+  place bigint, id bigint, row_at tid, recipient text, sender text, text text, campaign text,
+  priority smallint, expires_at timestamptz, batch_id text, sends_alone boolean, status text, error text,
+  held_until timestamptz,
+  goes boolean, counted integer, counted_day date
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with rendered as materialized (
+    select * from outbox_engine.rendered_rows(p_ids)
+  ),
+  recipients as materialized (
+    select j.*
+    from (select array_agg(r.recipient order by r.place) as all_of_them from rendered r) a
+    cross join lateral outbox_engine.judge_recipients(a.all_of_them, p_allowed_countries) j
+  ),
+  -- What stops any message, in the order in which the reasons count.
+  candidates as materialized (
+    select r.*,
+      case
+        when r.cancel_requested then 'cancelled'
+        when r.expires_at <= p_now then 'expired'
+        when j.status = 'suppressed' then j.status
+        when r.text is null then 'failed'
+        else j.status
+      end as stopped,
+      j.error as refusal
+    from rendered r
+    left join recipients j on j.place = r.place
+  ),
+  -- What a campaign, its windows and its limits say to the rest. Without rows of campaigns it costs nothing.
+  of_campaigns as materialized (
+    select j.*
+    from (
+      select array_agg(c.id order by c.id) as ids,
+        array_agg(outbox_engine.parts_of(c.text) order by c.id) as parts
+      from candidates c
+      where c.campaign is not null and c.stopped is null
+    ) a
+    cross join lateral outbox_engine.judge_campaign_rows(a.ids, a.parts, p_now) j
+  ),
+  verdicts as not materialized (
+    select c.place, c.id, c.row_at, c.recipient, c.sender, c.text, c.campaign, c.priority,
+      coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone, coalesce(c.stopped, j.status),
+      case c.stopped
+        when 'cancelled' then null
+        when 'expired' then 'expired before it could be sent'
+        else coalesce(
+          case when c.text is null and c.stopped = 'failed'
+            then outbox_engine.template_row_problem(c.template, c.parameters) end,
+          c.refusal, j.error)
+      end,
+      j.due_at, c.stopped is null and j.status is null and j.due_at is null as goes, j.counted, j.counted_day
+    from candidates c
+    left join of_campaigns j on j.outbox_id = c.id
+  )
+  select v.* from verdicts v where p_most is null
+  union all
+  select (n.verdict).*
+  from (
+    select v as verdict, v.goes, count(*) filter (where v.goes) over (order by v.place) as nth
+    from verdicts v
+    where p_most is not null
+  ) n
+  where n.nth < p_most or n.nth = p_most and n.goes;
+end
+$$;
