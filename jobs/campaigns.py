@@ -4,8 +4,8 @@ from typing import Final
 
 import structlog
 
-from jobs.gateway import Gateway
-from jobs.job import UNTOLD_SECONDS
+from jobs.gateway.gateway import Gateway
+from jobs.runtime.job import UNTOLD_SECONDS
 
 log = structlog.get_logger()
 

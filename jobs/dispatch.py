@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import structlog
 
-from jobs.acceptances import Acceptances
-from jobs.claims import Asked, Claims
-from jobs.gateway import Claim, Dispatch, Gateway, Plan
-from jobs.leases import Leases, clock
+from jobs.dispatching.acceptances import Acceptances
+from jobs.dispatching.claims import Asked, Claims
+from jobs.dispatching.leases import Leases, clock
+from jobs.dispatching.parameters import share
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.retry import until_answered
+from jobs.gateway.values import Claim, Dispatch, Plan
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refusal, Refused, Submission
-from jobs.retry import until_answered
-from jobs.settings import EngineSettings
-from jobs.sharing import share
+from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
 

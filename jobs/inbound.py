@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from jobs.gateway import Gateway, Plan, Window
-from jobs.halving import record_page
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.halves import record_page
+from jobs.gateway.provider_outage import Reach
+from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Inbound, Provider, ProviderError
-from jobs.reach import Reach
-from jobs.settings import EngineSettings
+from jobs.runtime.settings import EngineSettings
 
 
 class InboundPolling:

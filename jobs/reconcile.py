@@ -7,12 +7,13 @@ from typing import Final
 
 import structlog
 
-from jobs.gateway import Gateway, Plan, Window
-from jobs.halving import record_page
-from jobs.job import UNTOLD_SECONDS
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.halves import record_page
+from jobs.gateway.provider_outage import Reach
+from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Provider, ProviderError, Report
-from jobs.reach import Reach
-from jobs.settings import EngineSettings
+from jobs.runtime.job import UNTOLD_SECONDS
+from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
 

@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
-from jobs.gateway import Gateway, Look, Plan
-from jobs.job import UNTOLD_SECONDS
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.provider_outage import Reach
+from jobs.gateway.retry import until_answered
+from jobs.gateway.values import Look, Plan
 from jobs.providers.base import Batch, Provider, ProviderError
-from jobs.reach import Reach
-from jobs.retry import until_answered
-from jobs.settings import EngineSettings
+from jobs.runtime.job import UNTOLD_SECONDS
+from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
 

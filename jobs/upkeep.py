@@ -6,9 +6,9 @@ from typing import Final
 
 import structlog
 
-from jobs.gateway import Gateway
-from jobs.job import UNTOLD_SECONDS
-from jobs.settings import EngineSettings
+from jobs.gateway.gateway import Gateway
+from jobs.runtime.job import UNTOLD_SECONDS
+from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from jobs import settings
-from jobs.job import Job
-from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings
+from jobs.runtime import settings
+from jobs.runtime.job import Job
+from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings
 from scheduler.process import Listener
 
 
@@ -34,7 +34,7 @@ class RunSettings:
 async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator[Sequence[Job]]:
     """The jobs of this process, open until the block ends. Nothing is asked of Supabase or the provider here."""
     # Here and not above: importing the Supabase client takes longer than all else, and wrong settings should be told at once.
-    from jobs.assembly import build_engine
+    from scheduler.engine import build_engine
 
     engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, waits_for_rates=not once)
     try:

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from jobs.job import Draining, Finishing, Job, Stoppable, Waking
+from jobs.runtime.job import Draining, Finishing, Job, Stoppable, Waking
 from scheduler.availability import Availability
 from scheduler.clock import Clock
 from scheduler.ticker import Ticker

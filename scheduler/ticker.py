@@ -6,8 +6,8 @@ from typing import Final
 
 import structlog
 
-from jobs.job import Job, Noticing
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.runtime.job import Job, Noticing
 from scheduler.availability import Availability
 from scheduler.backoff import Backoff
 from scheduler.clock import Clock

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
-from jobs.settings import SettingsError
+from jobs.runtime.settings import SettingsError
 from scheduler.backoff import Backoff
 
 log = structlog.get_logger()

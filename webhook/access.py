@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 
 from jobs.providers.callbacks import CallbackReader, Verdict
-from jobs.settings import WebhookSettings
+from jobs.runtime.settings import WebhookSettings
 from webhook.sources import Address, is_within
 
 Headers = Mapping[str, str]

@@ -6,8 +6,8 @@ Plain ASGI: at thousands of callbacks a second, request and response objects wou
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.providers.callbacks import CallbackReader, NotJson
-from jobs.recording import GatewayUnavailable
 from webhook import answers
 from webhook.access import Access, Headers
 from webhook.answers import Answer

@@ -12,9 +12,9 @@ import structlog
 import typer
 import uvicorn
 
-from jobs import environment, settings, telemetry
-from jobs.gateway import Gateway
-from jobs.settings import SettingsError, SupabaseSettings, TelemetrySettings, WebhookSettings
+from jobs.gateway.gateway import Gateway
+from jobs.runtime import environment, settings, telemetry
+from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings, WebhookSettings
 from webhook.app import create_app
 
 log = structlog.get_logger()

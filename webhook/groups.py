@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar, cast
 
 import structlog
 
-from jobs.halving import in_halves
-from jobs.recording import GatewayRefused, GatewayUnavailable
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
+from jobs.gateway.halves import in_halves
 
 log = structlog.get_logger()
 T = TypeVar("T")

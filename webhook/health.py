@@ -6,7 +6,7 @@ import time
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from jobs.recording import Recorder
+from jobs.gateway.recorder import Recorder
 
 
 async def healthz(_request: Request) -> Response:

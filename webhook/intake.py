@@ -6,9 +6,10 @@ from typing import TypeVar
 
 import structlog
 
-from jobs.halving import refused
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
+from jobs.gateway.halves import refused
+from jobs.gateway.recorder import Recorder
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
-from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
 from webhook.groups import GroupCommit
 
 log = structlog.get_logger()

@@ -8,7 +8,8 @@ import asyncio
 
 import structlog
 
-from jobs.recording import GatewayError, Recorder
+from jobs.gateway.errors import GatewayError
+from jobs.gateway.recorder import Recorder
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from jobs.settings import Network
+from jobs.runtime.settings import Network
 
 Address = IPv4Address | IPv6Address
 

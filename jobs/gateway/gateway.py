@@ -9,14 +9,14 @@ from jobs.gateway import values
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.values import Alarm, Asks, Claim, Dispatch, Expansion, Look, Plan, Window
 from jobs.providers.base import Inbound, Refusal, Refused, Report, Summary, Unusable
-from jobs.settings import SupabaseSettings
+from jobs.runtime.settings import SupabaseSettings
 
 
 class Gateway:
     """The outbox's database functions.
 
     Every method is one call, may be made again with the same arguments, and raises
-    :class:`jobs.recording.GatewayUnavailable` or :class:`jobs.recording.GatewayRefused`. Durations are in seconds.
+    :class:`jobs.gateway.errors.GatewayUnavailable` or :class:`jobs.gateway.errors.GatewayRefused`. Durations are in seconds.
     """
 
     def __init__(self, rpc: Rpc) -> None:

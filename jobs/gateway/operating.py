@@ -9,7 +9,7 @@ from jobs.gateway.campaigning import Campaigning
 from jobs.gateway.history import Meant, Trace
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.standing import Figures, Pause, Standing
-from jobs.settings import SupabaseSettings
+from jobs.runtime.settings import SupabaseSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import structlog
 from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
-from jobs.recording import GatewayRefused, GatewayUnavailable, KeyNotAccepted
-from jobs.settings import SupabaseSettings
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable, KeyNotAccepted
+from jobs.runtime.settings import SupabaseSettings
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from jobs.providers.base import Provider
 from jobs.providers.callbacks import CallbackReader
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.reader import SinchCallbacks
-from jobs.settings import SinchSettings, WebhookSettings
+from jobs.runtime.settings import SinchSettings, WebhookSettings
 
 
 def names() -> tuple[str, ...]:

@@ -14,10 +14,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from jobs import settings, telemetry
+from jobs.gateway.errors import GatewayError, GatewayRefused, KeyNotAccepted
 from jobs.gateway.operating import Operating
-from jobs.recording import GatewayError, GatewayRefused, KeyNotAccepted
-from jobs.settings import SettingsError, SupabaseSettings, TelemetrySettings
+from jobs.runtime import settings, telemetry
+from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings
 
 _PIPED_WIDTH: Final = 160
 

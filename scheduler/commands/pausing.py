@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from jobs import settings
 from jobs.gateway.operating import Operating
 from jobs.gateway.standing import Pause
 from jobs.providers import registry
-from jobs.settings import SettingsError, SinchSettings
-from jobs.telemetry import scrub
+from jobs.runtime import settings
+from jobs.runtime.settings import SettingsError, SinchSettings
+from jobs.runtime.telemetry import scrub
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, console, operate, say_json
 from scheduler.commands.standing_view import until as words_until

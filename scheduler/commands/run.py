@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from jobs import environment, settings, telemetry
+from jobs.runtime import environment, settings, telemetry
 from scheduler.assemble import RunSettings, assembled, listener
 from scheduler.process import Process
 from scheduler.signals import on_stop

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.gateway.standing import Backlog, Figures, Pause, RaisedAlarm, Requests, Standing, Tick, Worker
-from jobs.telemetry import scrub
+from jobs.runtime.telemetry import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
 

@@ -8,9 +8,9 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
+from jobs.gateway.errors import GatewayError
 from jobs.gateway.operating import Operating
 from jobs.gateway.standing import Figures, Standing
-from jobs.recording import GatewayError
 from scheduler.commands import standing_view
 from scheduler.commands.operator import console, operate, say_json
 

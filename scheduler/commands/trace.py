@@ -13,7 +13,7 @@ from rich.text import Text
 
 from jobs.gateway.history import Happening, Meant, Trace
 from jobs.gateway.operating import Operating
-from jobs.telemetry import mask, scrub, scrub_value
+from jobs.runtime.telemetry import mask, scrub, scrub_value
 from scheduler.commands.operator import Failed, console, counted, operate, say_json
 from scheduler.commands.times import utc
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.gateway import Claim, Dispatch, Look
+from jobs.gateway.values import Claim, Dispatch, Look
 from tests.stack import Connection
 
 KNOWN = Path(__file__).with_name("functions.txt")

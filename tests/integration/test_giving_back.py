@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.gateway import Gateway
-from jobs.leases import clock
+from jobs.dispatching.leases import clock
+from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Report
 from sandbox.simulator import control as faults
 from tests.engine import MakeRig, Rig, column, insert, later, statuses, trail

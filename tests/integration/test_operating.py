@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg.types.json import Jsonb
 
-from jobs.gateway import Gateway
+from jobs.gateway.gateway import Gateway
 from jobs.gateway.operating import Operating, Outcome
 from jobs.providers.base import Report
 from sandbox.local.stack import LocalStack

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from jobs.gateway import Gateway
+from jobs.gateway.errors import GatewayRefused
+from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Inbound, Report, Summary, Unusable
-from jobs.recording import GatewayRefused
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
 from tests.calls import claim, doubt, find_nothing, look

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.gateway import Gateway
+from jobs.gateway.gateway import Gateway
 from jobs.gateway.history import Trace
 from jobs.gateway.operating import Operating, Suppression
 from jobs.providers.base import Inbound, Report

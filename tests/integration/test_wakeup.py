@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from jobs.settings import SettingsError
+from jobs.runtime.settings import SettingsError
 from sandbox.local.stack import LocalStack
 from scheduler import wakeup as wakeup_module
 from scheduler.wakeup import Wakeup

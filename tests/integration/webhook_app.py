@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import uvicorn
 
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
+from jobs.gateway.recorder import Recorder
 from jobs.providers.base import Inbound, Report, Summary, Unusable
 from jobs.providers.sinch.signature import sign
-from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
-from jobs.settings import WebhookSettings
+from jobs.runtime.settings import WebhookSettings
 from webhook.app import create_app
 from webhook.commands import listen, server_config
 

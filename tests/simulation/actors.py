@@ -11,15 +11,16 @@ from typing import Final
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
-from jobs.gateway import Gateway, Plan
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.provider_outage import Reach
+from jobs.gateway.values import Plan
 from jobs.inbound import InboundPolling
-from jobs.job import Job
 from jobs.providers.base import Refusal
-from jobs.reach import Reach
 from jobs.reconcile import Reconciliation
-from jobs.recording import GatewayUnavailable
 from jobs.recover import Recovery
-from jobs.settings import EngineSettings
+from jobs.runtime.job import Job
+from jobs.runtime.settings import EngineSettings
 from jobs.upkeep import Upkeep
 from tests.simulation.chaos import Chaos, Profile
 from tests.simulation.clockwork import calendar

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unittest import mock
 
-from jobs.gateway import Look
-from jobs.leases import Leases
+from jobs.dispatching.leases import Leases
+from jobs.gateway.values import Look
 from jobs.providers.base import ProviderError
 from jobs.recover import Recovery
 from tests.simulation.chaos import Chaos

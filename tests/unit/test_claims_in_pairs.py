@@ -9,10 +9,11 @@ import pytest
 
 from jobs import dispatch
 from jobs.dispatch import Dispatcher
-from jobs.gateway import Claim, Dispatch, Gateway, Plan
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.values import Claim, Dispatch, Plan
 from jobs.providers.base import Accepted, Provider, Submission
-from jobs.recording import GatewayUnavailable
-from jobs.settings import EngineSettings
+from jobs.runtime.settings import EngineSettings
 
 A_WHILE = 30.0
 FULL = 1000

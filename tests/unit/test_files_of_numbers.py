@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs import members, opt_outs
-from jobs.csv_rows import NotATable
 from jobs.gateway.campaigning import Campaigning, Form, Line
 from jobs.gateway.operating import Operating, Suppression
 from scheduler.cli import run_command_line
+from scheduler.commands import members, opt_outs
+from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.refusals import Refusals
 
 FORM = Form(template="hi", placeholders=(), required=(), needs_event=False, zone_needed_by=None)

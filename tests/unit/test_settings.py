@@ -8,9 +8,9 @@ import pytest
 from pydantic_settings import BaseSettings
 from structlog.testing import capture_logs
 
-from jobs import settings
-from jobs.environment import warn_of_misspelled
-from jobs.settings import (
+from jobs.runtime import settings
+from jobs.runtime.environment import warn_of_misspelled
+from jobs.runtime.settings import (
     EngineSettings,
     SettingsError,
     SinchSettings,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.dispatching.parameters import share
 from jobs.providers.base import Submission
 from jobs.providers.sinch import wire
-from jobs.sharing import share
 from sandbox.simulator.texts import Texts
 
 TYPED = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200)

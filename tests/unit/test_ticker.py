@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
 from scheduler import ticker as ticker_module
 from scheduler.availability import Availability
 from scheduler.clock import Clock

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from jobs.phone import address
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
 from jobs.providers.callbacks import NotJson
 from jobs.providers.sinch.wire import Event, Media, StatusCount, Unreadable, code, instant, number
+from jobs.runtime.phone import address
 
 NAME = "sinch"
 """The provider's name, as it is written into the database."""

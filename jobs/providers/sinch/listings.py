@@ -5,12 +5,12 @@ from typing import TypeVar
 
 import msgspec
 
-from jobs.phone import e164
 from jobs.providers.base import Batch, CallbackItem, Inbound, Page, ProviderError, Report, Unusable
 from jobs.providers.callbacks import NotJson
 from jobs.providers.sinch import callbacks, refusals
 from jobs.providers.sinch.refusals import Answer
 from jobs.providers.sinch.wire import BatchItem, Listing, Unreadable, instant
+from jobs.runtime.phone import e164
 
 Item = TypeVar("Item", Batch, Report, Inbound)
 

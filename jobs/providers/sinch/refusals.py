@@ -14,7 +14,7 @@ import msgspec
 
 from jobs.providers.base import Accepted, Ambiguous, Outcome, ProviderError, Refusal, Refused
 from jobs.providers.sinch.wire import Created, Problem
-from jobs.telemetry import mask_url
+from jobs.runtime.telemetry import mask_url
 
 ACCOUNT_STATUSES = frozenset({401, 402, 404, 405, 415})
 """About the plan, its credential or its address; 403 joins them unless its code says otherwise."""

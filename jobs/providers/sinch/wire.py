@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from jobs.phone import e164
 from jobs.providers.base import Submission
+from jobs.runtime.phone import e164
 
 PAGE_SIZE = 100
 """The most items a listing gives at once."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import typer
 
-from jobs import settings
-from jobs.settings import CountrySettings
+from jobs.runtime import settings
+from jobs.runtime.settings import CountrySettings
 
 Told = Sequence[tuple[str, ...] | None]
 """The lists that the running processes go by, each once; None is all countries."""

@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import typer
 
-from jobs import members
-from jobs.csv_rows import NotATable
 from jobs.gateway.campaigning import Campaigning, Form, Imported, Line, RefusedLine
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.operating import Operating
-from jobs.members import NotMembers
-from jobs.recording import GatewayUnavailable
-from jobs.telemetry import scrub
+from jobs.runtime.telemetry import scrub
+from scheduler.commands import members
+from scheduler.commands.csv_rows import NotATable
+from scheduler.commands.members import NotMembers
 from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json, were_refused
 from scheduler.commands.refusals import Refusals
 

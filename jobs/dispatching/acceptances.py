@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from jobs.gateway import Dispatch
+from jobs.gateway.values import Dispatch
 
 _LINGER_SECONDS: Final = 0.01
 """Far less than a lease: should we die meanwhile, recovery finds what was accepted at the provider."""

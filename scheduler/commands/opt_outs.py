@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jobs import csv_rows
-from jobs.csv_rows import NUMBER_COLUMNS, NotATable
 from jobs.gateway.operating import Suppression
-from jobs.phone import e164
+from jobs.runtime.phone import e164
+from scheduler.commands import csv_rows
+from scheduler.commands.csv_rows import NUMBER_COLUMNS, NotATable
 
 COLUMNS: Final = ("recipient", "reason", "source", "created_at")
 _SOURCES: Final = ("reply", "operator")
@@ -44,7 +44,7 @@ def read(lines: Iterable[str], *, reason: str = "") -> Reading:
 
     ``reason`` is for lines that give none. A number has its ``+`` or ``00``: without it nobody could tell a country code from
     the beginning of a national number. Raises :class:`NotAList` where a header names no column of numbers, and
-    :class:`jobs.csv_rows.NotATable` where the file is no CSV.
+    :class:`scheduler.commands.csv_rows.NotATable` where the file is no CSV.
     """
     taken: dict[str, Suppression] = {}
     refused: list[RefusedLine] = []

@@ -4,7 +4,8 @@ from typing import Final
 
 import structlog
 
-from jobs.gateway import Gateway, Plan
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.values import Plan
 from jobs.providers.base import ProviderError, Refusal
 
 log = structlog.get_logger()
@@ -25,7 +26,7 @@ class Reach:
         self._away = False
 
     async def unanswered(self, job: str, error: ProviderError) -> None:
-        """Note that a question of ``job`` was not answered. Raises :class:`jobs.recording.GatewayUnavailable`."""
+        """Note that a question of ``job`` was not answered. Raises :class:`jobs.gateway.errors.GatewayUnavailable`."""
         say = log.debug if self._away else log.warning
         say("provider.away", job=job, error=error.error)
         self._away = True

@@ -6,9 +6,9 @@ from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from typing import Final
 
-from jobs import csv_rows
-from jobs.csv_rows import NUMBER_COLUMNS, NotATable
 from jobs.gateway.campaigning import Form, Line, RefusedLine
+from scheduler.commands import csv_rows
+from scheduler.commands.csv_rows import NUMBER_COLUMNS, NotATable
 
 REQUIRED: Final = ("external_id", "recipient")
 _OWN: Final = (*REQUIRED, "timezone", "event_at")
@@ -36,7 +36,7 @@ def read(lines: Iterable[str], form: Form) -> Table:
     The header names ``external_id`` and ``recipient``, perhaps ``timezone`` and ``event_at`` (ISO 8601; without an offset it is
     the member's wall clock), and all else is a placeholder of the template, in letters of any case. An empty cell is no value.
     What only the database can judge is not judged here. Raises :class:`NotMembers` where the header does not fit the campaign's
-    ``form``, :class:`jobs.csv_rows.NotATable` where the file is no CSV.
+    ``form``, :class:`scheduler.commands.csv_rows.NotATable` where the file is no CSV.
     """
     rows = csv_rows.rows(lines)
     _, names = next(rows, (0, []))

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from jobs.gateway import Claim
-from jobs.leases import clock
+from jobs.dispatching.leases import clock
+from jobs.gateway.values import Claim
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What the webhook app needs from the database, and the two ways a call to the database can fail.
+"""The calls that the webhook app makes to the database.
 
 The gateway fulfils :class:`Recorder`. Tests may use one that lives in memory and fails on demand.
 """
@@ -7,29 +7,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from jobs.providers.base import Inbound, Report, Summary, Unusable
-
-
-class GatewayError(Exception):
-    """A call to the database did not do what it was asked to. Nothing of it was committed, as far as we know."""
-
-
-class GatewayUnavailable(GatewayError):
-    """Passing trouble: the network, a 5xx, a timeout, a function that is not there yet. The same call may work later."""
-
-
-class KeyNotAccepted(GatewayUnavailable):
-    """The project does not know the key, or it is no secret one. Passing trouble for who waits until it was mended."""
-
-
-class GatewayRefused(GatewayError):
-    """The database refuses these very values (a NUL character, an impossible date). Asking again cannot help.
-
-    ``code`` is the SQLSTATE where one is known.
-    """
-
-    def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Recorder(Protocol):

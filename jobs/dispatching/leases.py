@@ -6,8 +6,8 @@ from typing import Final
 
 import structlog
 
-from jobs.gateway import Dispatch
-from jobs.recording import GatewayError
+from jobs.gateway.errors import GatewayError
+from jobs.gateway.values import Dispatch
 
 log = structlog.get_logger()
 

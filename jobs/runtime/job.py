@@ -11,8 +11,8 @@ class Job(Protocol):
     """Work that is due again and again.
 
     ``interval`` is in seconds. :meth:`tick` works off what is due and returns; it must be safe to call beside other processes
-    that run the same job, and raises :class:`jobs.recording.GatewayUnavailable` when Supabase is away: the scheduler then backs
-    off. Any other exception is a fault of ours: it is reported, and the next tick comes as usual.
+    that run the same job, and raises :class:`jobs.gateway.errors.GatewayUnavailable` when Supabase is away: the
+    scheduler then backs off. Any other exception is a fault of ours: it is reported, and the next tick comes as usual.
     """
 
     @property

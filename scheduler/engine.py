@@ -7,15 +7,16 @@ from uuid import uuid4
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
-from jobs.gateway import Gateway, Plan
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.provider_outage import Reach
+from jobs.gateway.values import Plan
 from jobs.inbound import InboundPolling
-from jobs.job import Job
 from jobs.providers import registry
 from jobs.providers.base import Provider
-from jobs.reach import Reach
 from jobs.reconcile import Reconciliation
 from jobs.recover import Recovery
-from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.runtime.job import Job
+from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
 from jobs.upkeep import Upkeep
 
 

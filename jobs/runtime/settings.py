@@ -15,7 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import BadDsn, Dsn
 
-from jobs import environment
+from jobs.runtime import environment
 
 Network = IPv4Network | IPv6Network
 _SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")

@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
+from jobs.gateway.recorder import Recorder
 from jobs.providers.base import Inbound, Report, Summary, Unusable
-from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
 
 T = TypeVar("T")
 Item = TypeVar("Item", Report, Inbound)
@@ -35,7 +36,7 @@ async def record_page(
 ) -> None:
     """Record what a provider's listing holds. What the database refuses is kept as bytes, with an alarm the first time.
 
-    Raises :class:`jobs.recording.GatewayUnavailable`.
+    Raises :class:`jobs.gateway.errors.GatewayUnavailable`.
     """
 
     async def attempt(some: Sequence[Item]) -> GatewayRefused | None:

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -20,7 +20,7 @@ async def until_answered(call: Callable[[], Awaitable[T]], what: str) -> T:
     """Make ``call`` until it returns, with growing jittered pauses while Supabase is away. Says so once.
 
     For completions: what happened at the provider must reach the database however long that takes. Ends only by answer,
-    cancellation, or an error other than :class:`jobs.recording.GatewayUnavailable`.
+    cancellation, or an error other than :class:`jobs.gateway.errors.GatewayUnavailable`.
     """
     pause = _FIRST_PAUSE_SECONDS
     while True:

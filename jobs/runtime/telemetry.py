@@ -16,7 +16,7 @@ from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.types import Breadcrumb, Event, Hint
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from jobs.settings import TelemetrySettings
+from jobs.runtime.settings import TelemetrySettings
 
 _HIDDEN = "•••"
 
