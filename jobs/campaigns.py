@@ -5,7 +5,7 @@ from typing import Final
 import structlog
 
 from jobs.gateway.gateway import Gateway
-from jobs.runtime.job import UNTOLD_SECONDS
+from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 
 log = structlog.get_logger()
 
@@ -13,11 +13,11 @@ _MEMBERS_A_CHUNK: Final = 2000
 """Each chunk is one short transaction, so that the claims of other rows never wait for a campaign."""
 
 
-class Campaigns:
+class Campaigns(Job):
     """The campaigns job. Any number of processes may run it; a unique row decides which of two was first."""
 
     name = "campaigns"
-    interval = UNTOLD_SECONDS
+    interval = FALLBACK_INTERVAL_SECONDS
 
     def __init__(self, *, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -17,6 +17,7 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.retry import until_answered
 from jobs.gateway.values import Claim, Dispatch, Plan
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refusal, Refused, Submission
+from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -42,7 +43,7 @@ _LOOK_AFTER_SECONDS: Final = 1.0
 """A request that went wrong may have arrived a moment ago; the list of batches follows after."""
 
 
-class Dispatcher:
+class Dispatcher(Job):
     """The dispatch job of one plan."""
 
     name = "dispatch"
@@ -87,8 +88,7 @@ class Dispatcher:
             "reconcile": settings.reconcile_interval_seconds,
         }
 
-    def wakes(self, wake: Callable[[str], None]) -> None:
-        """Have ``wake`` told the name of each other job that a claim says has something to do."""
+    def wake_others_with(self, wake: Callable[[str], None]) -> None:
         self._wake = wake
 
     @property

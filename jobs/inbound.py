@@ -7,10 +7,11 @@ from jobs.gateway.halves import record_page
 from jobs.gateway.provider_outage import Reach
 from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Inbound, Provider, ProviderError
+from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
 
 
-class InboundPolling:
+class InboundPolling(Job):
     """The inbound job of one plan: reads the provider's list in overlapping windows, one process at a time."""
 
     name = "inbound"

@@ -12,7 +12,7 @@ from jobs.gateway.halves import record_page
 from jobs.gateway.provider_outage import Reach
 from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Provider, ProviderError, Report
-from jobs.runtime.job import UNTOLD_SECONDS
+from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ _Question = tuple[Callable[[], Awaitable[bool]], list[str]]
 """Asks, and says whether the answer was whole; and the batches it is about."""
 
 
-class Reconciliation:
+class Reconciliation(Job):
     """The reconcile job of one plan.
 
     The feed of finished reports covers many small batches in one listing; big batches, and those the feed did not help with,
@@ -35,7 +35,7 @@ class Reconciliation:
     name = "reconcile"
 
     def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
-        self.interval = max(UNTOLD_SECONDS, settings.reconcile_interval_seconds)
+        self.interval = max(FALLBACK_INTERVAL_SECONDS, settings.reconcile_interval_seconds)
         self._gateway = gateway
         self._provider = provider
         self._plan = plan

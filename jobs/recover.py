@@ -10,7 +10,7 @@ from jobs.gateway.provider_outage import Reach
 from jobs.gateway.retry import until_answered
 from jobs.gateway.values import Look, Plan
 from jobs.providers.base import Batch, Provider, ProviderError
-from jobs.runtime.job import UNTOLD_SECONDS
+from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -18,11 +18,11 @@ log = structlog.get_logger()
 _LOOKS_AT_ONCE = 20
 
 
-class Recovery:
+class Recovery(Job):
     """The recover job of one plan: a look is one complete reading of the provider's list for one dispatch."""
 
     name = "recover"
-    interval = UNTOLD_SECONDS
+    interval = FALLBACK_INTERVAL_SECONDS
 
     def __init__(
         self,

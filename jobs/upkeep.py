@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from jobs.gateway.gateway import Gateway
-from jobs.runtime.job import UNTOLD_SECONDS
+from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -17,14 +17,14 @@ _ALARMS_AT_ONCE: Final = 50
 _OVERLOOKED_SECONDS: Final = 600.0
 
 
-class Upkeep:
+class Upkeep(Job):
     """The upkeep job: rows that expired while waiting, retention, and alarms (logged as errors, so that Sentry hears them).
 
     Every ten minutes it looks for rows that claims pass over; there are none unless somebody wrote them past the triggers.
     """
 
     name = "upkeep"
-    interval = UNTOLD_SECONDS
+    interval = FALLBACK_INTERVAL_SECONDS
 
     def __init__(self, *, gateway: Gateway, settings: EngineSettings) -> None:
         self._gateway = gateway

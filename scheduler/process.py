@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from jobs.runtime.job import Draining, Finishing, Job, Stoppable, Waking
+from jobs.runtime.job import Job
 from scheduler.availability import Availability
 from scheduler.clock import Clock
 from scheduler.ticker import Ticker
@@ -66,8 +66,7 @@ class Process:
         """Tick until stopped."""
         for ticker in self._tickers:
             ticker.start()
-            if isinstance(ticker.job, Waking):
-                ticker.job.wakes(self.wake)
+            ticker.job.wake_others_with(self.wake)
         self._clock.start()
         log.info("scheduler.started", jobs=[ticker.job.name for ticker in self._tickers])
         listening = None if self._listener is None else asyncio.create_task(self._listen(self._listener), name="listener")
@@ -107,23 +106,19 @@ class Process:
             finished = await self._finish()
         succeeded += [await ticker.tick() for ticker in last]
 
-        stopped = any(ticker.job.stopped for ticker in self._tickers if isinstance(ticker.job, Stoppable))
+        stopped = any(ticker.job.stopped for ticker in self._tickers)
         return all(succeeded) and finished and not stopped and not self._stopping.is_set()
 
     async def _finish(self) -> bool:
         jobs = [ticker.job for ticker in self._tickers]
-        return await _within(
-            self._finish_seconds, {f"finish {job.name}": job.finish() for job in jobs if isinstance(job, Finishing)}
-        )
+        return await _within(self._finish_seconds, {f"finish {job.name}": job.finish() for job in jobs})
 
     async def _drain(self, *others: "asyncio.Task[Any]") -> bool:
         """Wait for whatever is open, then cut it off. Answers whether everything ended by itself."""
         for ticker in self._tickers:
             ticker.stop()
         open_ticks = [ticker.open for ticker in self._tickers if ticker.open is not None]
-        drains = {
-            f"drain {ticker.job.name}": ticker.job.drain() for ticker in self._tickers if isinstance(ticker.job, Draining)
-        }
+        drains = {f"drain {ticker.job.name}": ticker.job.drain() for ticker in self._tickers}
         return await _within(self._drain_seconds, drains, *open_ticks, *others)
 
     async def _listen(self, listener: Listener) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from jobs.gateway.errors import GatewayUnavailable
-from jobs.runtime.job import Job, Noticing
+from jobs.runtime.job import Job
 from scheduler.availability import Availability
 from scheduler.backoff import Backoff
 from scheduler.clock import Clock
@@ -56,8 +56,7 @@ class Ticker:
             return
         if self._running:
             self._again = True
-            if isinstance(self.job, Noticing):
-                self.job.notice()
+            self.job.notice()
         elif not self._hastened:
             self._hastened = True
             self._clock.hasten(self.job.name)

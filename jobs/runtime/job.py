@@ -1,70 +1,46 @@
-"""What the scheduler knows of a job."""
+"""The base class of every job: what the process that runs it may call."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
-UNTOLD_SECONDS: Final = 300.0
-"""How often a job looks for work that the dispatch job did not tell it of."""
+FALLBACK_INTERVAL_SECONDS: Final = 300.0
+"""How often a job looks for work that no claim has named. The dispatch job wakes it sooner."""
 
 
-class Job(Protocol):
-    """Work that is due again and again.
+class Job(ABC):
+    """Work that is due again and again. Any number of processes may run the same job.
 
-    ``interval`` is in seconds. :meth:`tick` works off what is due and returns; it must be safe to call beside other processes
-    that run the same job, and raises :class:`jobs.gateway.errors.GatewayUnavailable` when Supabase is away: the
-    scheduler then backs off. Any other exception is a fault of ours: it is reported, and the next tick comes as usual.
+    ``name`` is unique within a process. ``interval`` is the time between two ticks, in seconds.
+
+    Only :meth:`tick` is required. The other methods do nothing here; they are for a job that leaves requests open between its
+    ticks, that learns of other jobs' work, or whose ticks take long.
     """
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    interval: float
 
-    @property
-    def interval(self) -> float: ...
+    @abstractmethod
+    async def tick(self) -> None:
+        """Do the work that is due, and return.
 
-    async def tick(self) -> None: ...
-
-
-@runtime_checkable
-class Draining(Protocol):
-    """A job that holds claims between its awaits and has to be told to stop taking more."""
-
-    async def drain(self) -> None:
-        """Take nothing new, give back what was not started, and return when open requests are done."""
-        ...
-
-
-@runtime_checkable
-class Finishing(Protocol):
-    """A job whose tick may return while requests it began are still open."""
-
-    async def finish(self) -> None:
-        """Return when everything begun so far is done, what is claimed but not started included."""
-        ...
-
-
-@runtime_checkable
-class Stoppable(Protocol):
-    """A job whose work may be stopped by what somebody has to mend."""
+        Raises :class:`jobs.gateway.errors.GatewayUnavailable` when Supabase is away: the scheduler then waits longer before
+        the next tick. Any other exception is a bug of this package: the scheduler logs it, and the next tick comes as usual.
+        """
 
     @property
     def stopped(self) -> bool:
-        """Whether work that is due was left for such a reason."""
-        ...
+        """Whether the job left due work undone until an operator mends an account, a setting or the network."""
+        return False
 
-
-@runtime_checkable
-class Waking(Protocol):
-    """A job that learns on its way that another one has something to do, and spares that one from asking."""
-
-    def wakes(self, wake: Callable[[str], None]) -> None:
-        """Call ``wake`` with the other job's name from now on."""
-        ...
-
-
-@runtime_checkable
-class Noticing(Protocol):
-    """A job whose tick may take long, and that can attend to new work in the middle of it."""
+    def wake_others_with(self, wake: Callable[[str], None]) -> None:
+        """From now on, call ``wake`` with the name of each other job that has work."""
 
     def notice(self) -> None:
-        """There may be new work since the tick under way began. Another tick comes after it all the same."""
-        ...
+        """Take note that rows may have been inserted since the current tick began. Another tick follows in any case."""
+
+    async def finish(self) -> None:
+        """Return when every request that the job has begun or claimed is done."""
+
+    async def drain(self) -> None:
+        """Claim nothing more, give back requests that were not started, and return when the open ones are done."""

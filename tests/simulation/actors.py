@@ -56,7 +56,7 @@ class Worker:
         recovery = Recovery(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach)
         self._told: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._ticking: list[asyncio.Task[None]] = []
-        self.dispatcher.wakes(lambda job: self._told[job].set())
+        self.dispatcher.wake_others_with(lambda job: self._told[job].set())
         self.jobs: Sequence[Job] = (
             self.dispatcher,
             recovery,
