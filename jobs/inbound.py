@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.halves import record_page
-from jobs.gateway.provider_outage import Reach
+from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Inbound, Provider, ProviderError
 from jobs.runtime.job import Job
@@ -16,12 +16,14 @@ class InboundPolling(Job):
 
     name = "inbound"
 
-    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
+    def __init__(
+        self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, outage: ProviderOutage
+    ) -> None:
         self.interval = settings.reconcile_interval_seconds
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
-        self._reach = reach
+        self._outage = outage
         self._deadline = settings.lease_seconds / 3
 
     async def tick(self) -> None:
@@ -31,7 +33,7 @@ class InboundPolling(Job):
         try:
             finished = await self._read(window)
         except ProviderError as error:
-            await self._reach.unanswered(self.name, error)
+            await self._outage.unanswered(self.name, error)
             return
         if finished:
             await self._gateway.finish_inbound_window(self._plan, window)
@@ -44,7 +46,7 @@ class InboundPolling(Job):
         page = 0
         while True:
             listing = await self._provider.inbounds(start=window.start, end=window.end, page=page, deadline=self._deadline)
-            self._reach.answered(self.name)
+            self._outage.answered(self.name)
             await record_page(listing.items, record=self._record, recorder=self._gateway)
             if listing.unusable:
                 await self._gateway.keep_callbacks(listing.unusable)

@@ -9,7 +9,7 @@ import structlog
 
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.halves import record_page
-from jobs.gateway.provider_outage import Reach
+from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Provider, ProviderError, Report
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
@@ -34,12 +34,14 @@ class Reconciliation(Job):
 
     name = "reconcile"
 
-    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
+    def __init__(
+        self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, outage: ProviderOutage
+    ) -> None:
         self.interval = max(FALLBACK_INTERVAL_SECONDS, settings.reconcile_interval_seconds)
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
-        self._reach = reach
+        self._outage = outage
         self._deadline = settings.lease_seconds / 3
 
     async def tick(self) -> None:
@@ -48,7 +50,7 @@ class Reconciliation(Job):
                 pass
         except ProviderError as error:
             # What was not read now is asked for again soon.
-            await self._reach.unanswered(self.name, error)
+            await self._outage.unanswered(self.name, error)
         except _OutOfRequests:
             log.info("reconcile.out_of_requests", plan=self._plan.plan)
 
@@ -103,7 +105,7 @@ class Reconciliation(Job):
             listing = await self._provider.finished_reports(
                 start=window.start, end=window.end, page=page, deadline=self._deadline
             )
-            self._reach.answered(self.name)
+            self._outage.answered(self.name)
             await self._record(listing.items)
             if listing.unusable:
                 await self._gateway.keep_callbacks(listing.unusable)
@@ -116,7 +118,7 @@ class Reconciliation(Job):
     async def _ask_for(self, batch_id: str) -> bool:
         await self._draw()
         reports = await self._provider.batch_reports(batch_id, deadline=self._deadline)
-        self._reach.answered(self.name)
+        self._outage.answered(self.name)
         if reports is None:
             log.warning("reconcile.batch_unknown", batch=batch_id)
             return True

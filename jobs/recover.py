@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import structlog
 
 from jobs.gateway.gateway import Gateway
-from jobs.gateway.provider_outage import Reach
+from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.retry import until_answered
 from jobs.gateway.values import Look, Plan
 from jobs.providers.base import Batch, Provider, ProviderError
@@ -31,13 +31,13 @@ class Recovery(Job):
         provider: Provider,
         plan: Plan,
         settings: EngineSettings,
-        reach: Reach,
+        outage: ProviderOutage,
         waits_for_rates: bool = True,
     ) -> None:
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
-        self._reach = reach
+        self._outage = outage
         self._settings = settings
         self._deadline = settings.lease_seconds / 3
         self._waits_for_rates = waits_for_rates
@@ -57,10 +57,10 @@ class Recovery(Job):
             found = await self._read(look)
         except ProviderError as error:
             # An error is no look. Nothing is known, nothing is decided.
-            await self._reach.unanswered(self.name, error)
+            await self._outage.unanswered(self.name, error)
             await self._gateway.postpone_look(look, seconds=error.retry_after or self._settings.settle_seconds / 4)
             return
-        self._reach.answered(self.name)
+        self._outage.answered(self.name)
         if found is None:
             await self._gateway.postpone_look(look, seconds=1.0)
             return

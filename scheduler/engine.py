@@ -8,7 +8,7 @@ from uuid import uuid4
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
 from jobs.gateway.gateway import Gateway
-from jobs.gateway.provider_outage import Reach
+from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.values import Plan
 from jobs.inbound import InboundPolling
 from jobs.providers import registry
@@ -51,17 +51,17 @@ async def build_engine(
         messages_per_second=sinch.sinch_messages_per_second,
         requests_per_minute=sinch.sinch_requests_per_minute,
     )
-    reach = Reach(gateway=gateway, plan=plan)
+    outage = ProviderOutage(gateway=gateway, plan=plan)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     jobs: tuple[Job, ...] = (
         Dispatcher(
             gateway=gateway, provider=provider, plan=plan, worker=worker, settings=settings, waits_for_rates=waits_for_rates
         ),
         Recovery(
-            gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach, waits_for_rates=waits_for_rates
+            gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage, waits_for_rates=waits_for_rates
         ),
-        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
-        InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
+        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
+        InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
         Campaigns(gateway=gateway),
         Upkeep(gateway=gateway, settings=settings),
     )

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from jobs.runtime.job import Job
-from scheduler.availability import Availability
+from jobs.runtime.outage import Outage
 from scheduler.clock import Clock
 from scheduler.ticker import Ticker
 
@@ -45,8 +45,8 @@ class Process:
         finish_seconds: float = FINISH_SECONDS,
     ) -> None:
         self._clock = Clock()
-        availability = Availability()
-        self._tickers = [Ticker(job, clock=self._clock, availability=availability) for job in jobs]
+        supabase = Outage("supabase.away", ended="supabase.back")
+        self._tickers = [Ticker(job, clock=self._clock, supabase=supabase) for job in jobs]
         self._listener = listener
         self._drain_seconds = drain_seconds
         self._finish_seconds = finish_seconds

@@ -8,7 +8,7 @@ import structlog
 
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.runtime.job import Job
-from scheduler.availability import Availability
+from jobs.runtime.outage import Outage
 from scheduler.backoff import Backoff
 from scheduler.clock import Clock
 from scheduler.monitors import Monitor
@@ -25,10 +25,10 @@ class Ticker:
     Supabase being away makes the next tick wait, longer each time. Any other failure is reported; the next tick comes as usual.
     """
 
-    def __init__(self, job: Job, *, clock: Clock, availability: Availability) -> None:
+    def __init__(self, job: Job, *, clock: Clock, supabase: Outage) -> None:
         self.job = job
         self._clock = clock
-        self._availability = availability
+        self._supabase = supabase
         self._monitor = Monitor(job.name, job.interval)
         self._backoff = Backoff(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
         self._tick: asyncio.Task[bool] | None = None
@@ -97,11 +97,11 @@ class Ticker:
             await self.job.tick()
         except GatewayUnavailable as error:
             self._away = True
-            self._availability.away(self.job.name, error)
+            self._supabase.failed(self.job.name, job=self.job.name, error=str(error))
             return False
         except Exception:
             # One job's fault must not stop the others; at level error it goes to Sentry.
             log.exception("tick.failed", job=self.job.name)
             return False
-        self._availability.reached(self.job.name)
+        self._supabase.recovered(self.job.name, job=self.job.name)
         return True

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
+from jobs.runtime.outage import Outage
 from jobs.runtime.settings import SettingsError
 from scheduler.backoff import Backoff
 
@@ -49,7 +50,8 @@ class Wakeup:
         self._url = url.get_secret_value()
         self._self_test_seconds = self_test_seconds
         self._backoff = Backoff(first=_FIRST_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
-        self._said: set[str] = set()
+        self._deaf = Outage("wakeup.polling")
+        self._away = Outage("wakeup.away")
         try:
             conninfo_to_dict(self._url)
         except psycopg.Error:
@@ -62,10 +64,10 @@ class Wakeup:
             try:
                 await self._listen_once(wake)
             except Deaf as error:
-                self._say("wakeup.polling", setting="OUTBOX_DB_URL", reason=str(error))
+                self._deaf.failed(setting="OUTBOX_DB_URL", reason=str(error))
                 pause = _DEAF_PAUSE_SECONDS
             except (psycopg.Error, OSError) as error:
-                self._say("wakeup.away", setting="OUTBOX_DB_URL", error=_first_line(error))
+                self._away.failed(setting="OUTBOX_DB_URL", error=_first_line(error))
                 pause = self._backoff.next()
             else:
                 pause = _FIRST_PAUSE_SECONDS
@@ -77,7 +79,8 @@ class Wakeup:
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
             await self._self_test(connection, wake)
             log.info("wakeup.listening")
-            self._said.clear()
+            self._deaf.recovered()
+            self._away.recovered()
             self._backoff.reset()
             wake()
             async for _ in connection.notifies():
@@ -101,12 +104,6 @@ class Wakeup:
 
     async def _connect(self) -> "AsyncConnection[Any]":
         return await AsyncConnection.connect(self._url, **_CONNECTION)
-
-    def _say(self, event: str, **fields: str) -> None:
-        """Each kind of trouble once, until listening works again."""
-        if event not in self._said:
-            self._said.add(event)
-            log.warning(event, **fields)
 
 
 def _first_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
 from jobs.gateway.halves import refused
 from jobs.gateway.recorder import Recorder
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
+from jobs.runtime.outage import Outage
 from webhook.groups import GroupCommit
 
 log = structlog.get_logger()
@@ -22,7 +23,7 @@ class Intake:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._is_away = False
+        self._outage = Outage("database.away", ended="database.back")
         self._reports = GroupCommit[Report](
             commit=self._record_reports, order=lambda report: (report.batch_id, report.recipient), set_aside=self._keep_refused
         )
@@ -50,9 +51,9 @@ class Intake:
             if len(reports) < len(items):
                 await self._take_rest(items)
         except GatewayUnavailable as error:
-            self._note_away(error)
+            self._outage.failed(error=str(error))
             raise
-        self._note_back()
+        self._outage.recovered()
 
     async def _take_rest(self, items: Sequence[CallbackItem]) -> None:
         if inbounds := _of(Inbound, items):
@@ -80,16 +81,6 @@ class Intake:
     async def _keep_refused(self, item: Report | Inbound | Summary, error: GatewayRefused) -> None:
         await self._recorder.keep_callbacks([refused(item, error)])
         log.error("callback.refused", kind=type(item).__name__.lower(), code=error.code, error=str(error))
-
-    def _note_away(self, error: GatewayUnavailable) -> None:
-        if not self._is_away:
-            self._is_away = True
-            log.warning("database.away", error=str(error))
-
-    def _note_back(self) -> None:
-        if self._is_away:
-            self._is_away = False
-            log.info("database.back")
 
 
 def _of(kind: type[Kind], items: Sequence[CallbackItem]) -> list[Kind]:

@@ -8,6 +8,7 @@ import structlog
 
 from jobs.gateway.errors import GatewayError
 from jobs.gateway.values import Dispatch
+from jobs.runtime.outage import Outage
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ class Leases:
         self._ends: dict[str, float] = {}
         self._settling: set[str] = set()
         self._heart: asyncio.Task[None] | None = None
-        self._unrenewed = False
+        self._outage = Outage("lease.not_renewed")
 
     def hold(self, dispatches: Sequence[Dispatch], *, since: float) -> None:
         """Hold these from now on. ``since`` is the monotonic time before their claim was sent."""
@@ -81,11 +82,9 @@ class Leases:
         try:
             kept = await self._renew(held)
         except GatewayError as error:
-            if not self._unrenewed:
-                log.warning("lease.not_renewed", dispatches=len(held), error=str(error))
-            self._unrenewed = True
+            self._outage.failed(dispatches=len(held), error=str(error))
             return
-        self._unrenewed = False
+        self._outage.recovered()
         for dispatch in held:
             if dispatch.dispatch_id not in self._held:
                 continue

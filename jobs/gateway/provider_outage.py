@@ -1,40 +1,33 @@
-"""What the jobs of one process find when they ask the provider: said once, and heeded where it speaks for the plan."""
+"""What follows when the provider does not answer a question of the recover, reconcile or inbound job."""
 
 from typing import Final
-
-import structlog
 
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.values import Plan
 from jobs.providers.base import ProviderError, Refusal
-
-log = structlog.get_logger()
+from jobs.runtime.outage import Outage
 
 _STOPS_THE_PLAN: Final = {Refusal.THROTTLED, Refusal.ACCOUNT}
 
 
-class Reach:
-    """Says once that the provider answers no questions, and once that it does again.
+class ProviderOutage:
+    """Logs once that the provider does not answer, and once that it answers again. The jobs of one process share it.
 
-    Sending has its own words for this, because there a silence stops the plan for every process. A 429 or trouble of the
-    account stops it whatever was asked.
+    Throttling and account trouble stop the plan for every process, whichever request met them. The dispatch job logs its own
+    refusals.
     """
 
     def __init__(self, *, gateway: Gateway, plan: Plan) -> None:
         self._gateway = gateway
         self._plan = plan
-        self._away = False
+        self._outage = Outage("provider.away", ended="provider.back")
 
     async def unanswered(self, job: str, error: ProviderError) -> None:
         """Note that a question of ``job`` was not answered. Raises :class:`jobs.gateway.errors.GatewayUnavailable`."""
-        say = log.debug if self._away else log.warning
-        say("provider.away", job=job, error=error.error)
-        self._away = True
+        self._outage.failed(job=job, error=error.error)
         if error.why in _STOPS_THE_PLAN:
             await self._gateway.pause_plan(self._plan, error.why, reason=error.error, seconds=error.retry_after)
 
     def answered(self, job: str) -> None:
-        """Note that one was."""
-        if self._away:
-            self._away = False
-            log.info("provider.back", job=job)
+        """Note that a question of ``job`` was answered."""
+        self._outage.recovered(job=job)

@@ -1,15 +1,13 @@
-"""Asks the database again until it answers."""
+"""Repeats a call to the database until the database answers."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-import structlog
-
 from jobs.gateway.errors import GatewayUnavailable
+from jobs.runtime.outage import Outage
 
-log = structlog.get_logger()
 T = TypeVar("T")
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
@@ -17,17 +15,17 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 
 
 async def until_answered(call: Callable[[], Awaitable[T]], what: str) -> T:
-    """Make ``call`` until it returns, with growing jittered pauses while Supabase is away. Says so once.
+    """Repeat ``call`` until it returns, with growing jittered pauses while Supabase is away. ``what`` names it in the log.
 
-    For completions: what happened at the provider must reach the database however long that takes. Ends only by answer,
-    cancellation, or an error other than :class:`jobs.gateway.errors.GatewayUnavailable`.
+    For calls that record an outcome: what happened at the provider must reach the database, however long that takes. Ends only
+    with an answer, a cancellation, or an error other than :class:`jobs.gateway.errors.GatewayUnavailable`.
     """
+    outage = Outage("completion.waiting")
     pause = _FIRST_PAUSE_SECONDS
     while True:
         try:
             return await call()
         except GatewayUnavailable as error:
-            if pause == _FIRST_PAUSE_SECONDS:
-                log.warning("completion.waiting", what=what, error=str(error))
+            outage.failed(what=what, error=str(error))
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
