@@ -112,11 +112,11 @@ class Gateway:
         )
         return values.dispatches(answer)
 
-    async def doubt(self, dispatch: Dispatch, error: str, *, look_after: float) -> None:
+    async def mark_ambiguous(self, dispatch: Dispatch, error: str, *, lookup_after: float) -> None:
         """Have a dispatch looked for, whose outcome nobody knows."""
         await self._rpc.call(
             "outbox_mark_ambiguous",
-            {**_held([dispatch]), "p_errors": [error], "p_lookup_after_seconds": look_after},
+            {**_held([dispatch]), "p_errors": [error], "p_lookup_after_seconds": lookup_after},
         )
 
     async def release(self, dispatches: Sequence[Dispatch]) -> None:
