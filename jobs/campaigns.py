@@ -1,4 +1,4 @@
-"""Makes campaigns outbox rows: what the database finds due, a chunk at a time."""
+"""Turns the due members of campaigns into outbox rows, a chunk at a time."""
 
 from typing import Final
 
@@ -10,11 +10,11 @@ from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 log = structlog.get_logger()
 
 _MEMBERS_A_CHUNK: Final = 2000
-"""Each chunk is one short transaction, so that the claims of other rows never wait for a campaign."""
+"""Each chunk is one short transaction, so that claims of other rows never wait for a campaign."""
 
 
 class Campaigns(Job):
-    """The campaigns job. Any number of processes may run it; a unique row decides which of two was first."""
+    """The campaigns job. Any number of processes may run it: a unique row decides which of two comes first."""
 
     name = "campaigns"
     interval = FALLBACK_INTERVAL_SECONDS

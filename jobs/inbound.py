@@ -1,4 +1,4 @@
-"""Fetches messages from phones that no callback brought: a STOP must not depend on one callback."""
+"""Fetches messages from phones that no callback brought, because a STOP must not depend on one callback."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from jobs.runtime.settings import EngineSettings
 
 
 class InboundPolling(Job):
-    """The inbound job of one plan: reads the provider's list in overlapping windows, one process at a time."""
+    """The inbound job of one plan. It reads the provider's list in overlapping windows, one process at a time."""
 
     name = "inbound"
 
@@ -39,9 +39,9 @@ class InboundPolling(Job):
             await self._gateway.finish_inbound_window(self._plan, window)
 
     async def _read(self, window: Window) -> bool:
-        """Record every page. False where the plan's share for polling ran out; the next window starts where this one did.
+        """Record every page. False if the plan's share for polling ran out; the next window then starts where this one did.
 
-        The first page is already paid for.
+        The claim of the window has drawn the request for the first page.
         """
         page = 0
         while True:

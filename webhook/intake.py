@@ -33,7 +33,7 @@ class Intake:
             set_aside=self._keep_refused,
         )
         self._summaries = GroupCommit[Summary](
-            commit=recorder.request_full_report, order=lambda summary: summary.batch_id, set_aside=self._keep_refused
+            commit=recorder.reconcile_soon, order=lambda summary: summary.batch_id, set_aside=self._keep_refused
         )
         self._unusables = GroupCommit[Unusable](
             commit=self._keep_unusables, order=lambda unusable: unusable.raw, set_aside=_give_up

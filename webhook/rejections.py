@@ -47,7 +47,7 @@ class Rejections:
 
     async def _tell_database(self, count: int) -> None:
         try:
-            await self._recorder.note_rejected_callback(count)
+            await self._recorder.record_rejected_callbacks(count)
         except GatewayError as error:
             self._count += count
             log.warning("callback.rejection_not_noted", error=str(error))

@@ -1,4 +1,4 @@
-"""Every call the processes make, in the words of the jobs. The rules are in `supabase/schemas`."""
+"""Every call that the processes make. The rules are in `supabase/schemas`."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,15 @@ from typing import Any
 
 from jobs.gateway import values
 from jobs.gateway.rpc import Rpc
-from jobs.gateway.values import Alarm, Asks, Claim, Dispatch, Expansion, Look, Plan, Window
+from jobs.gateway.values import Alarm, Claim, Dispatch, Expansion, Lookup, MissingReports, Plan, Window
 from jobs.providers.base import Inbound, Refusal, Refused, Report, Summary, Unusable
 from jobs.runtime.settings import SupabaseSettings
 
 
 class Gateway:
-    """The outbox's database functions.
+    """The outbox's database functions. A method has the name of its function, without ``outbox_``.
 
-    Every method is one call, may be made again with the same arguments, and raises
+    Every method is one call and may be repeated with the same arguments without a second effect. It raises
     :class:`jobs.gateway.errors.GatewayUnavailable` or :class:`jobs.gateway.errors.GatewayRefused`. Durations are in seconds.
     """
 
@@ -24,7 +24,7 @@ class Gateway:
 
     @classmethod
     async def connect(cls, settings: SupabaseSettings) -> "Gateway":
-        """Make the client. No request is made yet."""
+        """Make the client. This makes no request yet, so it succeeds while Supabase is away."""
         return cls(await Rpc.connect(settings))
 
     async def aclose(self) -> None:
@@ -51,10 +51,10 @@ class Gateway:
         share_texts: bool,
         urgent_only: bool = False,
     ) -> Claim:
-        """Take due rows as dispatches, with ``share_texts`` also such whose texts differ.
+        """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
 
-        With ``urgent_only`` this and the answer are about rows more urgent than the default. Asked again with the same
-        ``claim_id``, answers the same dispatches.
+        ``share_texts``: rows whose texts differ may share a dispatch. ``urgent_only``: the call and its answer concern rows
+        with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_countries`` None is all.
         """
         answer = await self._rpc.call(
             "outbox_claim",
@@ -82,7 +82,7 @@ class Gateway:
     async def accept(
         self, accepted: Sequence[tuple[str, str]], *, worker: str, lease: float, reconcile_after: float
     ) -> tuple[Dispatch, ...]:
-        """Record (dispatch id, batch id) facts. Answers dispatches that thereby became the caller's."""
+        """Record accepted dispatches, as pairs of dispatch id and batch id. Returns dispatches that are now the caller's."""
         answer = await self._rpc.call(
             "outbox_accept",
             {
@@ -96,7 +96,7 @@ class Gateway:
         return values.dispatches(answer)
 
     async def refuse(self, dispatch: Dispatch, refused: Refused, *, worker: str, lease: float) -> tuple[Dispatch, ...]:
-        """Close a dispatch that was certainly not taken. Answers the dispatches that replace it."""
+        """Close a dispatch that the provider certainly did not take. Returns the dispatches that replace it."""
         answer = await self._rpc.call(
             "outbox_refuse",
             {
@@ -113,25 +113,25 @@ class Gateway:
         return values.dispatches(answer)
 
     async def mark_ambiguous(self, dispatch: Dispatch, error: str, *, lookup_after: float) -> None:
-        """Have a dispatch looked for, whose outcome nobody knows."""
+        """Have a dispatch looked up whose outcome is unknown, ``lookup_after`` seconds from now."""
         await self._rpc.call(
             "outbox_mark_ambiguous",
             {**_held([dispatch]), "p_errors": [error], "p_lookup_after_seconds": lookup_after},
         )
 
     async def release(self, dispatches: Sequence[Dispatch]) -> None:
-        """Give back dispatches whose request was never started."""
+        """Give back dispatches whose request was not started."""
         await self._rpc.call("outbox_release", _held(dispatches))
 
     async def renew(self, dispatches: Sequence[Dispatch], *, lease: float) -> frozenset[str]:
-        """Keep dispatches for another lease. Answers the ids that are still the caller's."""
+        """Keep dispatches for another lease. Returns the ids that are still the caller's."""
         answer = await self._rpc.call("outbox_renew", {**_held(dispatches), "p_lease_seconds": lease})
         return frozenset(answer)
 
-    # Looking for lost requests
+    # Looking up ambiguous requests
 
-    async def claim_looks(self, plan: Plan, *, lease: float, limit: int) -> tuple[Look, ...]:
-        """Take dispatches of unknown outcome to look for; one request each is drawn from the plan."""
+    async def claim_lookups(self, plan: Plan, *, lease: float, limit: int) -> tuple[Lookup, ...]:
+        """Take dispatches whose outcome is unknown. The call draws one request for each from the plan's limits."""
         answer = await self._rpc.call(
             "outbox_claim_lookups",
             {
@@ -142,17 +142,20 @@ class Gateway:
                 "p_limit": limit,
             },
         )
-        return tuple(Look.parse(row) for row in answer)
+        return tuple(Lookup.parse(row) for row in answer)
 
-    async def record_look(
-        self, look: Look, found: Mapping[str, Sequence[str]], *, settle: float, reconcile_after: float
+    async def record_lookup(
+        self, lookup: Lookup, found: Mapping[str, Sequence[str]], *, settle: float, reconcile_after: float
     ) -> str:
-        """Say what one complete look found: batch ids and the numbers each holds. Answers what that decided."""
+        """Record what one complete lookup found: batch ids, each with its recipients. Returns what the database decided.
+
+        ``settle`` is the time between two lookups that together prove that a dispatch never arrived.
+        """
         answer: str = await self._rpc.call(
             "outbox_record_lookup",
             {
-                "p_dispatch_id": look.dispatch_id,
-                "p_lease_token": look.lease_token,
+                "p_dispatch_id": lookup.dispatch_id,
+                "p_lease_token": lookup.lease_token,
                 "p_batch_ids": list(found),
                 "p_recipients": [" ".join(recipients) for recipients in found.values()],
                 "p_settle_seconds": settle,
@@ -161,16 +164,16 @@ class Gateway:
         )
         return answer
 
-    async def postpone_look(self, look: Look, *, seconds: float) -> bool:
-        """Look in a while, or again. True as long as nobody else has taken the look over."""
+    async def postpone_lookup(self, lookup: Lookup, *, seconds: float) -> bool:
+        """Keep the lookup for ``seconds``; it is due again after that. False if another process has taken it over."""
         held: bool = await self._rpc.call(
             "outbox_postpone_lookup",
-            {"p_dispatch_id": look.dispatch_id, "p_lease_token": look.lease_token, "p_seconds": seconds},
+            {"p_dispatch_id": lookup.dispatch_id, "p_lease_token": lookup.lease_token, "p_seconds": seconds},
         )
         return held
 
     async def draw_requests(self, plan: Plan, kind: str, wanted: int = 1) -> int:
-        """How many more requests of this kind (``look`` or ``poll``) the plan allows now, at most ``wanted``."""
+        """Draw requests of a kind (``lookup`` or ``poll``). Returns how many the plan allows now, at most ``wanted``."""
         answer: int = await self._rpc.call(
             "outbox_draw_requests",
             {"p_provider": plan.provider, "p_plan": plan.plan, "p_kind": kind, "p_wanted": wanted},
@@ -178,7 +181,7 @@ class Gateway:
         return answer
 
     async def pause_plan(self, plan: Plan, why: Refusal, *, reason: str, seconds: float | None) -> None:
-        """Stop the plan for every process, because a question was answered with ``why`` (throttled or account)."""
+        """Pause the plan for every process, because the provider answered a question with ``why`` (throttled or account)."""
         await self._rpc.call(
             "outbox_pause_plan",
             {
@@ -194,7 +197,7 @@ class Gateway:
     # Recording what the provider says
 
     async def record_reports(self, reports: Sequence[Report], *, source: str) -> None:
-        """Take reports on recipients. ``source`` is ``webhook`` or ``reconcile``."""
+        """Record reports on recipients. ``source`` is ``webhook`` or ``reconcile``."""
         await self._rpc.call(
             "outbox_record_reports",
             {
@@ -210,7 +213,7 @@ class Gateway:
         )
 
     async def record_inbounds(self, inbounds: Sequence[Inbound], *, source: str) -> None:
-        """Take messages from phones. ``source`` is ``webhook`` or ``reconcile``."""
+        """Record messages from phones. ``source`` is ``webhook`` or ``reconcile``."""
         await self._rpc.call(
             "outbox_record_inbounds",
             {
@@ -228,7 +231,7 @@ class Gateway:
         )
 
     async def keep_callbacks(self, items: Sequence[Unusable]) -> None:
-        """Keep what could not be read or stored, byte for byte, and raise an alarm."""
+        """Keep items that could not be read or stored, byte for byte, and raise an alarm."""
         await self._rpc.call(
             "outbox_keep_callbacks",
             {
@@ -237,33 +240,34 @@ class Gateway:
             },
         )
 
-    async def request_full_report(self, summaries: Sequence[Summary]) -> None:
-        """Have the full report of these batches asked for soon."""
+    async def reconcile_soon(self, summaries: Sequence[Summary]) -> None:
+        """Have the reconcile job ask for the full reports of these batches soon."""
         await self._rpc.call("outbox_reconcile_soon", {"p_batch_ids": [summary.batch_id for summary in summaries]})
 
-    async def note_rejected_callback(self, count: int) -> None:
-        """Callbacks that carried a provider's signature were turned away: reconcile now."""
+    async def record_rejected_callbacks(self, count: int) -> None:
+        """Record that ``count`` signed callbacks were rejected, and have the reconcile job run now."""
         await self._rpc.call("outbox_record_rejected_callbacks", {"p_count": count})
 
-    # Asking
+    # Reconciling
 
-    async def claim_asks(self, plan: Plan, *, limit: int) -> Asks:
-        """Which reports are missing and due to be asked for. Not answered again for two minutes."""
+    async def claim_reconciliation(self, plan: Plan, *, limit: int) -> MissingReports:
+        """Take batches whose missing reports are due to be asked for. Another call does not return them for two minutes."""
         answer = await self._rpc.call(
             "outbox_claim_reconciliation", {"p_provider": plan.provider, "p_plan": plan.plan, "p_limit": limit}
         )
         feed = answer["feed"]
-        return Asks(
+        return MissingReports(
             batches=tuple(answer["batches"]),
             feed=None if feed is None else Window.parse(feed),
             by_feed=() if feed is None else tuple(feed["batches"]),
             more=answer["more"],
         )
 
-    async def finish_asks(self, plan: Plan, batches: Sequence[str], *, answered: bool = True) -> None:
-        """The provider was asked about these batches, and the next time comes later.
+    async def finish_reconciliation(self, plan: Plan, batches: Sequence[str], *, answered: bool = True) -> None:
+        """Record that the provider was asked about these batches; they are due again later.
 
-        Not ``answered`` are those it has no answer about while it answers others: they are given up at last.
+        ``answered`` is False for batches that the provider gives no answer about while it answers others. After a time the
+        database gives those up.
         """
         await self._rpc.call(
             "outbox_finish_reconciliation",
@@ -271,9 +275,9 @@ class Gateway:
         )
 
     async def claim_inbound_window(self, plan: Plan, *, interval: float) -> Window | None:
-        """The stretch of inbound messages to read, the request for its first page drawn from the plan.
+        """Take the next window of inbound messages. The call draws the request for its first page from the plan's limits.
 
-        None where another process read it just now, or the plan allows no request.
+        None if another process read it less than ``interval`` ago, or if the plan allows no request.
         """
         answer = await self._rpc.call(
             "outbox_claim_inbound_window",
@@ -282,7 +286,7 @@ class Gateway:
         return None if answer is None else Window.parse(answer)
 
     async def finish_inbound_window(self, plan: Plan, window: Window) -> None:
-        """Every page of the window was recorded."""
+        """Record that every page of the window was recorded."""
         await self._rpc.call(
             "outbox_finish_inbound_window",
             {"p_provider": plan.provider, "p_plan": plan.plan, "p_until": window.end.isoformat()},
@@ -291,14 +295,14 @@ class Gateway:
     # Campaigns
 
     async def expand_campaigns(self, *, most: int) -> Expansion:
-        """Make outbox rows for at most ``most`` members that are due."""
+        """Insert outbox rows for at most ``most`` members that are due."""
         answer = await self._rpc.call("outbox_expand_campaigns", {"p_most": most})
         return Expansion(campaign=answer["campaign"], members=answer["members"], more=answer["more"])
 
     # Upkeep
 
     async def upkeep(self, *, retention_days: float, body_retention_days: float | None, most: int) -> bool:
-        """One small step of expiry and retention. Answers whether another is worth making at once."""
+        """Make one small step of expiry and retention, of at most ``most`` rows. Returns whether more is due now."""
         answer = await self._rpc.call(
             "outbox_upkeep",
             {"p_retention_days": retention_days, "p_body_retention_days": body_retention_days, "p_most": most},
@@ -307,17 +311,18 @@ class Gateway:
         return more
 
     async def find_overlooked(self) -> None:
-        """Find rows that are queued where no claim looks. They are claimed from then on, and an alarm tells of them."""
+        """Find due rows that claims pass over. From now on claims take them, and an alarm names them."""
         await self._rpc.call("outbox_find_overlooked", {})
 
     async def take_alarms(self, *, limit: int) -> tuple[Alarm, ...]:
-        """Alarms that nobody has passed on yet, the caller's to pass on for a minute, and then to call :meth:`alarms_told`."""
+        """Take alarms that no process has logged yet. For a minute they are the caller's, to log and acknowledge."""
         answer = await self._rpc.call("outbox_take_alarms", {"p_limit": limit})
         return tuple(
             Alarm(id=row["id"], at=values.instant(row["at"]), kind=row["kind"], detail=row["detail"]) for row in answer
         )
 
-    async def alarms_told(self, alarms: Sequence[Alarm]) -> None:
+    async def acknowledge_alarms(self, alarms: Sequence[Alarm]) -> None:
+        """Record that these alarms were logged."""
         await self._rpc.call("outbox_acknowledge_alarms", {"p_ids": [str(alarm.id) for alarm in alarms]})
 
 

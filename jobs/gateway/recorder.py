@@ -10,32 +10,32 @@ from jobs.providers.base import Inbound, Report, Summary, Unusable
 
 
 class Recorder(Protocol):
-    """Takes what callbacks say into the database.
+    """Records what callbacks say.
 
-    Each method is one database call that commits everything or nothing and may be repeated with the same arguments without a
-    second effect. Each raises :class:`GatewayUnavailable` or :class:`GatewayRefused`, nothing else.
+    Each method is one database call. It commits everything or nothing, and may be repeated with the same arguments without a
+    second effect. It raises :class:`~jobs.gateway.errors.GatewayUnavailable` or :class:`~jobs.gateway.errors.GatewayRefused`.
     """
 
     async def record_reports(self, reports: Sequence[Report], *, source: str) -> None:
-        """Take reports on recipients. ``source`` is ``webhook`` or ``reconcile``."""
+        """Record reports on recipients. ``source`` is ``webhook`` or ``reconcile``."""
         ...
 
     async def record_inbounds(self, inbounds: Sequence[Inbound], *, source: str) -> None:
-        """Take messages from phones. ``source`` is ``webhook`` or ``reconcile``."""
+        """Record messages from phones. ``source`` is ``webhook`` or ``reconcile``."""
         ...
 
     async def keep_callbacks(self, items: Sequence[Unusable]) -> None:
-        """Keep what could not be read or stored, byte for byte, and raise an alarm."""
+        """Keep items that could not be read or stored, byte for byte, and raise an alarm."""
         ...
 
-    async def request_full_report(self, summaries: Sequence[Summary]) -> None:
-        """Have reconciliation ask for the full report of these batches soon."""
+    async def reconcile_soon(self, summaries: Sequence[Summary]) -> None:
+        """Have the reconcile job ask for the full reports of these batches soon."""
         ...
 
-    async def note_rejected_callback(self, count: int) -> None:
-        """``count`` callbacks that carried a provider's signature were turned away: have reconciliation run now.
+    async def record_rejected_callbacks(self, count: int) -> None:
+        """Record that ``count`` callbacks with a provider's signature were rejected, and have the reconcile job run now.
 
-        The caller limits how often this is called.
+        The caller limits how often it calls this.
         """
         ...
 

@@ -57,12 +57,12 @@ async def _operate(supabase: SupabaseSettings, work: Callable[[Operating], Await
 
 
 @contextmanager
-def said_when_stopped(standing: Callable[[], str]) -> Iterator[None]:
+def said_when_stopped(progress_so_far: Callable[[], str]) -> Iterator[None]:
     """Where Ctrl-C ends a command half-way, one line on stderr says what was done until then."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"outbox: stopped; {standing()}", err=True)
+        typer.echo(f"outbox: stopped; {progress_so_far()}", err=True)
         raise
 
 

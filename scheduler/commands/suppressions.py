@@ -64,7 +64,7 @@ def import_list(
             typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
         return 0
 
-    with said_when_stopped(import_.standing):
+    with said_when_stopped(import_.progress):
         return operate(work)
 
 
@@ -113,8 +113,8 @@ class _Import:
                 self.taken += len(some)
                 show(self.taken)
 
-    def standing(self) -> str:
-        """How far it came. Whether a call that was cut off had its effect, nobody knows."""
+    def progress(self) -> str:
+        """How far the import came. A call that was cut off may have had its effect."""
         perhaps = f" and perhaps the next {self._asked - self.taken}" if self._asked > self.taken else ""
         first = f"the first {self.taken}{perhaps}" if self.taken else f"perhaps the first {self._asked}" if perhaps else "none"
         return f"{first} of {len(self._suppressions)} numbers were imported; the same file may be imported again"

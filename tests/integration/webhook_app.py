@@ -57,11 +57,11 @@ class Memory:
         await self._call()
         self.kept += items
 
-    async def request_full_report(self, summaries: Sequence[Summary]) -> None:
+    async def reconcile_soon(self, summaries: Sequence[Summary]) -> None:
         await self._call()
         self.summaries += summaries
 
-    async def note_rejected_callback(self, count: int) -> None:
+    async def record_rejected_callbacks(self, count: int) -> None:
         self.rejected.append(count)
         self.was_told.set()
 

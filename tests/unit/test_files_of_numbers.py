@@ -218,7 +218,7 @@ def test_who_stops_the_import_of_a_list_is_told_how_far_it_came(
 
 
 @pytest.mark.parametrize(
-    ("calls", "says"), [(0, "nothing was imported"), (1, "all lines were being imported, and nobody knows whether they were")]
+    ("calls", "says"), [(0, "nothing was imported"), (1, "the import of all lines was under way and may have succeeded")]
 )
 @pytest.mark.usefixtures("project")
 def test_who_stops_the_import_of_members_is_told_whether_any_came_in(
@@ -227,8 +227,8 @@ def test_who_stops_the_import_of_members_is_told_whether_any_came_in(
     file = tmp_path / "members.csv"
     file.write_text(HEADER + "a,+14155550101\n", encoding="utf-8")
     database = Database((), calls=calls)
-    monkeypatch.setattr(Campaigning, "form", Database(FORM, calls=1))
-    for name in ("stage", "commit_import"):
+    monkeypatch.setattr(Campaigning, "member_form", Database(FORM, calls=1))
+    for name in ("stage_members", "commit_import"):
         monkeypatch.setattr(Campaigning, name, database)
     monkeypatch.setattr(Campaigning, "discard_import", Database(None, calls=1))
 

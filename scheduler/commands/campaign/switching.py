@@ -30,7 +30,7 @@ def start(
         total = await costs.count(operating.campaigns, name)
         if total.status == "ended":
             raise Failed(f"campaign {name!r} was ended; make a new campaign (what is paused can go on)")
-        countries.say_differences(total.countries_told)
+        countries.say_differences(total.process_countries)
         if not as_json:
             for problem in total.problems:
                 console().print(f"{problem.messages:,} will not go: {scrub(problem.name or '')}")
