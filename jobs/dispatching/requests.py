@@ -94,7 +94,7 @@ class Requests:
     async def _carry(self, dispatch: Dispatch) -> None:
         try:
             if await self._may_start(dispatch):
-                outcome = await self._provider.submit(self._submission(dispatch), deadline=self._deadline)
+                outcome = await self._provider.submit(_submission(dispatch, self._provider), deadline=self._deadline)
                 await self._record(dispatch, outcome)
             else:
                 await until_answered(lambda: self._gateway.release([dispatch]), "release")
@@ -118,19 +118,6 @@ class Requests:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._draining.wait(), timeout=dispatch.wait_seconds)
         return not self.draining and self._leases.left(dispatch) > self._deadline
-
-    def _submission(self, dispatch: Dispatch) -> Submission:
-        body, parameters = dispatch.body or "", None
-        if dispatch.texts is not None:
-            body, parameters = body_and_parameters(dispatch.texts, dispatch.recipients, longest=self._provider.longest_value)
-        return Submission(
-            reference=dispatch.dispatch_id,
-            sender=dispatch.sender,
-            body=body,
-            recipients=dispatch.recipients,
-            expire_at=dispatch.expire_at,
-            parameters=parameters,
-        )
 
     async def _record(self, dispatch: Dispatch, outcome: Outcome) -> None:
         """Write the outcome down, and start the dispatches that the answer brings."""
@@ -173,3 +160,17 @@ class Requests:
         await until_answered(
             lambda: self._gateway.mark_ambiguous(dispatch, error, lookup_after=_LOOKUP_AFTER_SECONDS), "ambiguity"
         )
+
+
+def _submission(dispatch: Dispatch, provider: Provider) -> Submission:
+    body, parameters = dispatch.body or "", None
+    if dispatch.texts is not None:
+        body, parameters = body_and_parameters(dispatch.texts, dispatch.recipients, longest=provider.longest_value)
+    return Submission(
+        reference=dispatch.dispatch_id,
+        sender=dispatch.sender,
+        body=body,
+        recipients=dispatch.recipients,
+        expire_at=dispatch.expire_at,
+        parameters=parameters,
+    )

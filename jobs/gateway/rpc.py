@@ -57,6 +57,13 @@ class Rpc:
         await self._http.aclose()
 
 
+class Calls:
+    """Some of the calls over one client. The gateway is made of several of these."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+
 async def _read_whole(response: httpx.Response) -> None:
     """Break the circle of a response and its stream, which httpx makes. It would keep the sent reports, hundreds of them, until
     the next garbage collection, and the webhook app makes those rare.
