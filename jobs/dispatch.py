@@ -1,4 +1,4 @@
-"""Sends what is due: claims rows as dispatches, makes the single request of each, and records what became of it."""
+"""Sends due rows: claims them as dispatches, makes the single request of each, and records the outcome."""
 
 import asyncio
 from collections.abc import Callable
@@ -104,7 +104,7 @@ class Dispatcher(Job):
             await self._requests.aclose()
 
     def _ask(self, now: float) -> bool:
-        """Make each claim that the pace wants now. Answers whether the tick goes on."""
+        """Make each claim that the pace wants now. Returns whether the tick goes on."""
         if self._requests.draining or not self._pace.goes_on or self._claims.failed:
             return False
         while wanted := self._pace.next_claim(now, under_way=len(self._claims.under_way), noticed=self._noticed.is_set()):
@@ -131,7 +131,7 @@ class Dispatcher(Job):
             notice.cancel()
 
     def _take(self, asked: Asked, claim: Claim) -> None:
-        """Start what a claim brought, and learn from its answer."""
+        """Start the dispatches of a claim, and learn from its answer."""
         self._requests.start(claim.dispatches, since=asked.since)
         self._health.claimed(claim, urgent_only=asked.urgent_only)
         self._others.due(claim.due, now=clock())

@@ -1,4 +1,4 @@
-"""Finds out what became of requests whose outcome is unknown, by reading the provider's own list."""
+"""Decides requests whose outcome is unknown by reading the provider's own list."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

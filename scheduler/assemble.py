@@ -1,4 +1,4 @@
-"""The one place where the process gets its real jobs."""
+"""Gives the process its real jobs."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ class RunSettings:
 
     @classmethod
     def load(cls) -> "RunSettings":
-        """Raises SettingsError for the first that is missing or wrong."""
+        """Raises SettingsError for the first setting that is missing or wrong."""
         return cls(
             telemetry=settings.load(TelemetrySettings),
             supabase=settings.load(SupabaseSettings),
@@ -32,8 +32,8 @@ class RunSettings:
 
 @asynccontextmanager
 async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator[Sequence[Job]]:
-    """The jobs of this process, open until the block ends. Nothing is asked of Supabase or the provider here."""
-    # Here and not above: importing the Supabase client takes longer than all else, and wrong settings should be told at once.
+    """The jobs of this process, open until the block ends. This makes no request to Supabase or the provider."""
+    # Imported here: loading the Supabase client takes longer than everything else, and wrong settings should fail at once.
     from scheduler.engine import build_engine
 
     engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, waits_for_rates=not once)
@@ -44,7 +44,7 @@ async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator[Sequenc
 
 
 def listener(chosen: RunSettings) -> Listener | None:
-    """What wakes the process at once, if ``OUTBOX_DB_URL`` is set. Raises SettingsError where that is no connection string."""
+    """The listener for new rows, None if ``OUTBOX_DB_URL`` is not set. Raises SettingsError if that is no connection string."""
     if chosen.supabase.outbox_db_url is None:
         return None
     from scheduler.wakeup import Wakeup

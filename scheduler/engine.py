@@ -22,7 +22,7 @@ from jobs.upkeep import Upkeep
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The jobs and what they share. :meth:`aclose` when all have drained."""
+    """The jobs and what they share. Call :meth:`aclose` when all jobs have drained."""
 
     jobs: tuple[Job, ...]
     gateway: Gateway
@@ -36,10 +36,9 @@ class Engine:
 async def build_engine(
     supabase: SupabaseSettings, sinch: SinchSettings, settings: EngineSettings, *, waits_for_rates: bool = True
 ) -> Engine:
-    """Make everything; nothing is asked of Supabase or the provider yet, so both may be
-    away.
+    """Make the jobs. This makes no request to Supabase or the provider, so both may be away.
 
-    Without ``waits_for_rates`` a tick ends where the plan's limits do.
+    Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
     """
     gateway = await Gateway.connect(supabase)
     provider = registry.build(sinch)

@@ -1,6 +1,6 @@
-"""Wakes the process the moment rows are inserted: LISTEN on a connection of its own.
+"""Wakes the process as soon as rows are inserted: LISTEN on a connection of its own.
 
-Not needed for anything but speed. Where it cannot work, the process says so once and looks every interval.
+This is only for speed. If it cannot work, the process logs that once and claims every interval.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _CONNECTION: Final[dict[str, Any]] = {
     "autocommit": True,
     "application_name": "outbox",
     "connect_timeout": 10,
-    # A connection that only waits would never notice that the other side is gone.
+    # Without keepalives, a connection that only waits would never notice that the server is gone.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
@@ -39,14 +39,14 @@ _CONNECTION: Final[dict[str, Any]] = {
 
 
 class Deaf(Exception):
-    """Notices do not reach a connection that answers: a transaction-mode pooler hands each statement to another session."""
+    """The connection works, but notices do not reach it: a transaction-mode pooler gives each statement another session."""
 
 
 class Wakeup:
     """Listens on the database's channel ``outbox`` and reconnects for as long as it runs. Durations are in seconds."""
 
     def __init__(self, url: SecretStr, *, self_test_seconds: float = _SELF_TEST_SECONDS) -> None:
-        """Raises SettingsError where ``url`` is not a connection string."""
+        """Raises SettingsError if ``url`` is not a connection string."""
         self._url = url.get_secret_value()
         self._self_test_seconds = self_test_seconds
         self._backoff = Backoff(first=_FIRST_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
@@ -55,11 +55,11 @@ class Wakeup:
         try:
             conninfo_to_dict(self._url)
         except psycopg.Error:
-            # Its message repeats the string, and a password may be in it.
+            # The error's text repeats the string, which may hold a password.
             raise SettingsError("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
 
     async def listen(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` for every notice, and after each new connection for those it may have missed. Runs until cancelled."""
+        """Call ``wake`` for each notice, and after each new connection, which may have missed some. Runs until cancelled."""
         while True:
             try:
                 await self._listen_once(wake)
@@ -87,7 +87,7 @@ class Wakeup:
                 wake()
 
     async def _self_test(self, connection: "AsyncConnection[Any]", wake: Callable[[], None]) -> None:
-        """Send a notice to ourselves from a second connection. From the same one it would arrive even through a pooler."""
+        """Send a notice from a second connection. From the same connection it would arrive even through a pooler."""
         channel = f"outbox_self_test_{uuid4().hex}"
         await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
         async with await self._connect() as other:

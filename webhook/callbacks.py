@@ -1,4 +1,4 @@
-"""One callback: authenticate, read, commit, answer. In that order, and the answer never before the commit.
+"""One callback: authenticate, read, commit, answer, in that order. The answer never precedes the commit.
 
 Plain ASGI: at thousands of callbacks a second, request and response objects would cost more than the work itself.
 """
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class CallbackEndpoint:
-    """Takes every type of callback of one provider."""
+    """Receives every type of callback of one provider."""
 
     def __init__(
         self, reader: CallbackReader, *, access: Access, intake: Intake, limit: FailureLimit, rejections: Rejections
@@ -51,7 +51,7 @@ class CallbackEndpoint:
         except TooLarge:
             return answers.TOO_LARGE
         if raw is None:
-            return self._turn_away(scope, headers)
+            return self._reject(scope, headers)
 
         try:
             await self._intake.take(self._reader.parse(raw))
@@ -63,7 +63,7 @@ class CallbackEndpoint:
         return answers.COMMITTED
 
     async def _authenticated_body(self, scope: Scope, headers: Headers, receive: Receive) -> bytes | None:
-        """The body, or None where the request is not to be believed; that is decided without the body where it can be."""
+        """The body, or None if the request is not authenticated. Where possible, that is decided without reading the body."""
         if self._access.asks_for_source and not self._access.admits_source(self._source(scope)):
             return None
         signed = self._reader.claims_origin(headers)
@@ -73,7 +73,7 @@ class CallbackEndpoint:
         raw = await read_body(receive, declared=headers.get("content-length"))
         return raw if not signed or self._access.admits_signature(self._reader, headers, raw) else None
 
-    def _turn_away(self, scope: Scope, headers: Headers) -> Answer:
+    def _reject(self, scope: Scope, headers: Headers) -> Answer:
         if self._reader.claims_origin(headers):
             self._rejections.note()
         failures = self._limit.count(source := self._source(scope))

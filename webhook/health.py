@@ -1,4 +1,4 @@
-"""Whether the app is alive, and whether it can do its work."""
+"""Whether the app is alive, and whether the database answers."""
 
 import asyncio
 import time
@@ -10,12 +10,12 @@ from jobs.gateway.recorder import Recorder
 
 
 async def healthz(_request: Request) -> Response:
-    """The process answers."""
+    """Answers 200 while the process runs."""
     return PlainTextResponse("alive\n")
 
 
 class Readiness:
-    """The database answers. Anybody may ask, so it is asked at most once a second whoever asks, and within two seconds."""
+    """Whether the database answers. The endpoint is public, so it asks at most once a second, and for at most two seconds."""
 
     def __init__(self, recorder: Recorder, *, fresh: float = 1.0, timeout: float = 2.0) -> None:
         self._recorder = recorder

@@ -1,4 +1,4 @@
-"""What callbacks say, on its way to the database."""
+"""Takes the items of callbacks to the database."""
 
 import asyncio
 from collections.abc import Sequence
@@ -40,10 +40,10 @@ class Intake:
         )
 
     async def take(self, items: Sequence[CallbackItem]) -> None:
-        """Return when all of it is committed.
+        """Return when all items are committed.
 
-        Raises :class:`webhook.groups.Overloaded` or whatever the database call raised. Then some of it may be committed;
-        taking it again does no harm.
+        Raises :class:`webhook.groups.Overloaded` or the error of the database call. Some items may be committed then; taking
+        them again does no harm.
         """
         try:
             if reports := _of(Report, items):
@@ -64,7 +64,7 @@ class Intake:
             await self._unusables.add(unusables)
 
     async def aclose(self) -> None:
-        """Wait for what is still waiting to be committed."""
+        """Wait until the waiting items are committed."""
         groups = (self._reports, self._inbounds, self._summaries, self._unusables)
         await asyncio.gather(*(group.aclose() for group in groups))
 
@@ -88,5 +88,5 @@ def _of(kind: type[Kind], items: Sequence[CallbackItem]) -> list[Kind]:
 
 
 async def _give_up(_unusable: Unusable, error: GatewayRefused) -> None:
-    """Bytes that the database does not even take as bytes: the provider is asked to try again later."""
+    """The database refuses the item even as bytes: raise, so that the provider tries again later."""
     raise error

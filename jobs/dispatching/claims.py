@@ -1,4 +1,4 @@
-"""The claims under way. A claim whose answer was lost is repeated under its own id: what it took is leased to this process."""
+"""The claims under way. A claim whose answer was lost is repeated under its id: its dispatches are leased to this process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ class Claims:
                 asked.answer.result()
 
     async def stop(self) -> None:
-        """Cancel the claims under way. Recovery finds what they took."""
+        """Cancel the claims under way. Recovery finds their dispatches."""
         for asked in self._asked:
             asked.answer.cancel()
         await asyncio.gather(*(asked.answer for asked in self._asked), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What this process knows about its plan, from claims and refusals: whether it sends, and what was logged about that."""
+"""The state of the plan as this process learns it from claims and refusals, and its log."""
 
 from typing import Final
 

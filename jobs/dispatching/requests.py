@@ -26,7 +26,7 @@ _LOOKUP_AFTER_SECONDS: Final = 1.0
 
 
 class Requests:
-    """Makes the single request of each dispatch, and records what became of it.
+    """Makes the single request of each dispatch, and records the outcome.
 
     A request ends after a third of the lease, so that its outcome can be recorded while the lease lasts.
     """

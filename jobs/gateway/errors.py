@@ -19,7 +19,7 @@ class KeyNotAccepted(GatewayUnavailable):
 class GatewayRefused(GatewayError):
     """The database refuses these values (a NUL character, an impossible date). The same call fails again.
 
-    ``code`` is the SQLSTATE, or None where none is known.
+    ``code`` is the SQLSTATE, or None if none is known.
     """
 
     def __init__(self, message: str, *, code: str | None = None) -> None:

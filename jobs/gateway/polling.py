@@ -8,7 +8,7 @@ from jobs.providers.base import Refusal
 
 
 class Polling(Calls):
-    """Takes what is due to be asked for, within the limits of the plan."""
+    """Takes due batches and windows, and draws requests from the limits of the plan."""
 
     async def claim_reconciliation(self, plan: Plan, *, limit: int) -> MissingReports:
         """Take batches whose missing reports are due to be asked for. Another call does not return them for two minutes."""

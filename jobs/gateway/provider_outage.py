@@ -1,4 +1,4 @@
-"""What follows when the provider does not answer a question of the recover, reconcile or inbound job."""
+"""Handles questions of the recover, reconcile and inbound jobs that the provider does not answer."""
 
 from typing import Final
 

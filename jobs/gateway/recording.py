@@ -1,4 +1,4 @@
-"""The calls that record what the provider says."""
+"""The calls that record delivery reports and inbound messages."""
 
 import base64
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Phone numbers as they cross our edges.
+"""Phone numbers from outside.
 
-Inside, a number is E.164 with ``+``. Sinch gives numbers back without it and takes ``00``, spaces, dashes and brackets, so
-whatever comes from outside goes through :func:`e164` once, where it is parsed.
+Inside, a number is E.164 with ``+``. Sinch returns numbers without it and accepts ``00``, spaces, dashes and brackets.
+Every number from outside therefore goes through :func:`e164` once, where it is parsed.
 """
 
 import re
@@ -11,7 +11,7 @@ _DECORATION = str.maketrans("", "", " -.()\u00a0")
 
 
 def e164(number: str) -> str | None:
-    """``number`` as E.164 with ``+``, or None where it is not a phone number (a short code, a name)."""
+    """``number`` as E.164 with ``+``, or None if it is not a phone number (a short code, a name)."""
     bare = number.translate(_DECORATION)
     if bare.startswith("00"):
         bare = bare[2:]
@@ -20,5 +20,5 @@ def e164(number: str) -> str | None:
 
 
 def address(text: str) -> str:
-    """A number as E.164; a short code or an alphanumeric sender as it stands."""
+    """A number as E.164; a short code or an alphanumeric sender unchanged."""
     return e164(text) or text

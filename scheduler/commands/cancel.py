@@ -19,11 +19,11 @@ def cancel(
     idempotency_key: Annotated[
         list[str] | None, typer.Option("--idempotency-key", help="A message by its key. May be given several times.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the outcome without changing anything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --campaign: do not ask first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> int:
-    """Cancel messages. What became of each is said; exit code 1 if it was too late for any.
+    """Cancel messages. Prints the outcome of each; exit code 1 if it was too late for any.
 
     A message in a request is cancelled if it comes back. A campaign goes on making messages: end or pause it first.
     """

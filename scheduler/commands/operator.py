@@ -1,4 +1,4 @@
-"""What every operator's command has in common: its settings, its connection, and how it says what it found."""
+"""The common parts of every operator's command: settings, the connection, and the output."""
 
 import asyncio
 import json
@@ -23,13 +23,13 @@ _PIPED_WIDTH: Final = 160
 
 
 class Failed(typer.TyperException):
-    """The command could not do what it was asked to. Its words are one line on stderr, and the exit code is 1."""
+    """The command failed. Its text is one line on stderr, and the exit code is 1."""
 
 
 def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
     """Do ``work`` with a connection to the project and return its exit code.
 
-    Raises SettingsError where a setting is missing or wrong and :class:`Failed` where Supabase is away or refuses.
+    Raises SettingsError if a setting is missing or wrong, and :class:`Failed` if Supabase is away or refuses the call.
     """
     supabase = settings.load(SupabaseSettings)
     telemetry.configure(settings.load(TelemetrySettings), component="operator")
@@ -44,7 +44,7 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
 
 
 def away(supabase: SupabaseSettings, error: GatewayError) -> str:
-    """In words, that Supabase did not do what it was asked to."""
+    """The text of an error that says that Supabase failed."""
     return f"Supabase at {telemetry.mask_url(supabase.supabase_url)} does not answer: {error}"
 
 
@@ -58,7 +58,7 @@ async def _operate(supabase: SupabaseSettings, work: Callable[[Operating], Await
 
 @contextmanager
 def said_when_stopped(progress_so_far: Callable[[], str]) -> Iterator[None]:
-    """Where Ctrl-C ends a command half-way, one line on stderr says what was done until then."""
+    """If Ctrl-C ends a command half-way, print one line on stderr with the progress so far."""
     try:
         yield
     except KeyboardInterrupt:
@@ -67,7 +67,7 @@ def said_when_stopped(progress_so_far: Callable[[], str]) -> Iterator[None]:
 
 
 def console() -> Console:
-    """Where results go. Lines that go to a file or a pipe are not folded at 80 characters, and brackets stay what they are."""
+    """The console for results. In a file or a pipe, lines are not folded at 80 characters. Brackets are not markup."""
     piped = not sys.stdout.isatty()
     return Console(highlight=False, markup=False, width=_PIPED_WIDTH if piped else None)
 
@@ -75,8 +75,8 @@ def console() -> Console:
 def say_json(value: object, *, texts: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> None:
     """One object on stdout, times in ISO 8601, phone numbers masked.
 
-    Texts are dropped by their names wherever values are masked; ``texts`` are those that somebody asked for, by the part of
-    the object they belong to, one for each of its items where it is a list.
+    Masking drops message texts by the names of their fields. ``texts`` are the texts that the operator asked for, by the part
+    of the object that they belong to; for a list, one for each of its items.
     """
     plain = telemetry.scrub_value(_plain(value))
     for part, given in (texts or {}).items():
@@ -106,23 +106,23 @@ def counted(count: int, noun: str) -> str:
 
 
 def were_refused(lines: int) -> str:
-    """What is said of lines of a file that cannot be used."""
+    """A sentence about refused lines of a file: ``2 lines were refused``."""
     return f"{counted(lines, 'line')} {'was' if lines == 1 else 'were'} refused"
 
 
-class NobodyToAsk(typer.TyperException):
-    """A question whose answer was not given along, and nobody at the keyboard."""
+class NoTerminal(typer.TyperException):
+    """A question without an answer on the command line, and without a terminal to ask at."""
 
     exit_code = 2
 
 
 def agreed(question: str, *, yes: bool) -> bool:
-    """Whether to go on. Where nobody can be asked, only ``--yes`` agrees."""
+    """Whether to go on. Without a terminal, only ``--yes`` agrees. Raises :class:`NoTerminal`."""
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise NobodyToAsk(f"{question} There is no terminal to ask at: --yes agrees")
-    # The event loop takes Ctrl-C for itself, and does not turn while somebody is asked.
+        raise NoTerminal(f"{question} There is no terminal to ask at. Add --yes to agree")
+    # The event loop handles Ctrl-C itself, and it does not turn while the operator is asked.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return typer.confirm(question, err=True)
@@ -132,7 +132,7 @@ def agreed(question: str, *, yes: bool) -> bool:
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr for long work, where somebody looks. Call what it gives with how much is done."""
+    """A progress bar on stderr, on a terminal only. Call the yielded function with the amount that is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)

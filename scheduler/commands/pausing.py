@@ -67,7 +67,7 @@ def resume(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """End an operator's pause, and say what else still holds the plan back."""
+    """End an operator's pause, and print the pauses that remain."""
     _check(provider)
 
     async def work(operating: Operating) -> int:

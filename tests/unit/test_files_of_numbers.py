@@ -166,7 +166,7 @@ def test_somebody_who_looks_on_sees_the_first_lines_of_each_reason_and_a_file_ge
             "line 21: recipient '0151 21' is not an E.164 number",
             "line 6000: no event_at",
             "and 4,981 more, such as: recipient '0151 5002' is not an E.164 number",
-            "(all of them where stderr goes to a file: 2> refused.txt)",
+            "(write stderr to a file to see all of them: 2> refused.txt)",
         ]
     else:
         assert len(said) == 5002

@@ -268,7 +268,7 @@ def test_a_misspelled_name_is_told_wherever_it_stands_and_no_other(environment: 
     with capture_logs() as logs:
         warn_of_misspelled(settings.names())
 
-    assert [(entry["name"], entry["meant"]) for entry in logs] == [
+    assert [(entry["name"], entry["similar_to"]) for entry in logs] == [
         ("ALOWED_COUNTRIES", "ALLOWED_COUNTRIES"),
         ("SINCH_REIGON", "SINCH_REGION"),
     ]

@@ -1,4 +1,4 @@
-"""`outbox campaign import`: a CSV file becomes members, all of it or nothing."""
+"""`outbox campaign import`: the lines of a CSV file become members, all or none."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +21,7 @@ from scheduler.commands.operator import Failed, operate, progress, said_when_sto
 from scheduler.commands.refusals import Refusals
 
 _AT_ONCE: Final = 2000
-"""Lines a call: a fraction of the time the database allows it, and of memory."""
+"""Lines in each call: a fraction of the time that the database allows a call."""
 _TRIES: Final = 4
 
 
@@ -43,9 +43,9 @@ def import_members(
 ) -> int:
     """Put the lines of a file into a campaign, by external_id: new members are added, known ones changed, others stay.
 
-    A header that does not fit the template ends the import at once. Every refused line is said with its number and why (on a
-    terminal, the first of each reason); then nothing is imported, unless --partial. All lines become members in one moment. An
-    event_at without an offset is the member's wall clock.
+    A header that does not fit the template ends the import at once. Every refused line is printed with its number and the
+    reason (on a terminal, only the first of each reason); then nothing is imported, unless --partial. All lines become members
+    in one moment. An event_at without an offset is the member's wall clock.
     """
     size = file.stat().st_size
     stage = _Stage()

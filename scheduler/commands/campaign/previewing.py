@@ -1,4 +1,4 @@
-"""`outbox campaign preview`: what would go out, to whom, when by their own clock, and what it takes."""
+"""`outbox campaign preview`: the messages to come, their recipients, local times and parts."""
 
 from collections.abc import Sequence
 from datetime import UTC
@@ -72,8 +72,8 @@ def _rows(rows: Sequence[PreviewRow]) -> RenderableType:
     table.add_column("parts", justify="right")
     table.add_column("text, or why not")
     for row in rows:
-        said = Text(row.body or "") if row.problem is None else Text(scrub(row.problem), "yellow")
-        table.add_row(row.external_id, mask(row.recipient), _when(row), row.country or "", str(row.parts or ""), said)
+        text = Text(row.body or "") if row.problem is None else Text(scrub(row.problem), "yellow")
+        table.add_row(row.external_id, mask(row.recipient), _when(row), row.country or "", str(row.parts or ""), text)
     return table
 
 
