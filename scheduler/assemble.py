@@ -32,8 +32,8 @@ class RunSettings:
 
 @asynccontextmanager
 async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator[Sequence[Job]]:
-    """The jobs of this process, open until the block ends. This makes no request to Supabase or the provider."""
-    # Imported here: loading the Supabase client takes longer than everything else, and wrong settings should fail at once.
+    """The jobs of this process, open until the block ends. Nothing is asked of Supabase or the provider here."""
+    # Here and not above: importing the Supabase client takes longer than all else, and wrong settings should be told at once.
     from scheduler.engine import build_engine
 
     engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, waits_for_rates=not once)

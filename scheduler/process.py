@@ -84,7 +84,8 @@ class Process:
     async def run_once(self) -> bool:
         """One tick of each job, a second one to send what the others made due, and everything they began.
 
-        Returns whether all of it succeeded: no job left due work for an operator to mend, and no stop came in between.
+        Answers whether all of it succeeded. It did not where work that is due was left for what somebody has to mend, nor
+        where it was stopped in between.
         """
         working = asyncio.create_task(self._tick_each(), name="single run")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")

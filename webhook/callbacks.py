@@ -30,7 +30,7 @@ class CallbackEndpoint:
         self._access = access
         self._intake = intake
         self._limit = limit
-        self._rejections = rejections
+        self._turn_awayions = rejections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -51,7 +51,7 @@ class CallbackEndpoint:
         except TooLarge:
             return answers.TOO_LARGE
         if raw is None:
-            return self._reject(scope, headers)
+            return self._turn_away(scope, headers)
 
         try:
             await self._intake.take(self._reader.parse(raw))
@@ -73,9 +73,9 @@ class CallbackEndpoint:
         raw = await read_body(receive, declared=headers.get("content-length"))
         return raw if not signed or self._access.admits_signature(self._reader, headers, raw) else None
 
-    def _reject(self, scope: Scope, headers: Headers) -> Answer:
+    def _turn_away(self, scope: Scope, headers: Headers) -> Answer:
         if self._reader.claims_origin(headers):
-            self._rejections.note()
+            self._turn_awayions.note()
         failures = self._limit.count(source := self._source(scope))
         if failures == 1:
             log.warning("callback.unauthenticated", source=str(source), signed=self._reader.claims_origin(headers))

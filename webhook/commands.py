@@ -47,7 +47,7 @@ def webhook(
 
 
 def serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT: then take no more callbacks, finish the open ones, and return within ten seconds."""
+    """Serve until SIGTERM or SIGINT: then take no more, finish what was begun, and return within ten seconds."""
     with asyncio.Runner(loop_factory=server_config(None).get_loop_factory()) as runner:
         runner.run(_serve(access, project, listener))
 

@@ -15,7 +15,7 @@ async def healthz(_request: Request) -> Response:
 
 
 class Readiness:
-    """Whether the database answers. The endpoint is public, so it asks at most once a second, and for at most two seconds."""
+    """The database answers. Anybody may ask, so it is asked at most once a second whoever asks, and within two seconds."""
 
     def __init__(self, recorder: Recorder, *, fresh: float = 1.0, timeout: float = 2.0) -> None:
         self._recorder = recorder

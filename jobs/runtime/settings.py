@@ -111,7 +111,7 @@ def _header_safe(value: SecretStr) -> SecretStr:
 
 
 class SupabaseSettings(BaseSettings):
-    """The Supabase project with the outbox."""
+    """The project whose outbox is worked off."""
 
     model_config = _CONFIG
 

@@ -23,7 +23,7 @@ _PIPED_WIDTH: Final = 160
 
 
 class Failed(typer.TyperException):
-    """The command failed. Its text is one line on stderr, and the exit code is 1."""
+    """The command could not do what it was asked to. Its words are one line on stderr, and the exit code is 1."""
 
 
 def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
@@ -67,7 +67,7 @@ def said_when_stopped(progress_so_far: Callable[[], str]) -> Iterator[None]:
 
 
 def console() -> Console:
-    """The console for results. In a file or a pipe, lines are not folded at 80 characters. Brackets are not markup."""
+    """Where results go. Lines that go to a file or a pipe are not folded at 80 characters, and brackets stay what they are."""
     piped = not sys.stdout.isatty()
     return Console(highlight=False, markup=False, width=_PIPED_WIDTH if piped else None)
 
@@ -110,19 +110,19 @@ def were_refused(lines: int) -> str:
     return f"{counted(lines, 'line')} {'was' if lines == 1 else 'were'} refused"
 
 
-class NoTerminal(typer.TyperException):
-    """A question without an answer on the command line, and without a terminal to ask at."""
+class NobodyToAsk(typer.TyperException):
+    """A question whose answer was not given along, and nobody at the keyboard."""
 
     exit_code = 2
 
 
 def agreed(question: str, *, yes: bool) -> bool:
-    """Whether to go on. Without a terminal, only ``--yes`` agrees. Raises :class:`NoTerminal`."""
+    """Whether to go on. Where nobody can be asked, only ``--yes`` agrees."""
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise NoTerminal(f"{question} There is no terminal to ask at. Add --yes to agree")
-    # The event loop handles Ctrl-C itself, and it does not turn while the operator is asked.
+        raise NobodyToAsk(f"{question} There is no terminal to ask at: --yes agrees")
+    # The event loop takes Ctrl-C for itself, and does not turn while somebody is asked.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return typer.confirm(question, err=True)

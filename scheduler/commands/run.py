@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 def run(*, once: bool) -> int:
-    """Run the scheduler and return the exit code. Raises SettingsError before it makes any request."""
+    """Run the scheduler and return the exit code. Raises SettingsError before anything has begun."""
     chosen = RunSettings.load()
     telemetry.configure(chosen.telemetry, component="scheduler")
     environment.warn_of_misspelled(settings.names())

@@ -128,7 +128,7 @@ async def test_many_are_retried_only_with_consent(outbox: Operator, failed: list
     assert (trial.returncode, unasked.returncode) == (0, 2)
     assert trial.stdout.splitlines()[0] == f"{failed[0]} (failed): would be sent again"
     assert "dry run" in trial.stdout
-    assert unasked.stderr == "outbox: Send 3 messages again? There is no terminal to ask at. Add --yes to agree\n"
+    assert unasked.stderr == "outbox: Send 3 messages again? There is no terminal to ask at: --yes agrees\n"
     assert untouched == {"failed": 3}
     assert (agreed["done"], agreed["refused"]) == (3, 0)
     assert statuses(db) == {"pending": 3}
