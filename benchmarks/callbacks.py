@@ -22,7 +22,7 @@ from benchmarks.result import Figure, Options, Plot, Result
 from benchmarks.rig import cpu_by_program, cpu_since
 from benchmarks.sent import Batch, make_batches
 from benchmarks.worker import started
-from jobs import settings
+from jobs.runtime import settings
 from sandbox.local.stack import LocalStack
 
 TITLE = "how many callbacks a second are committed, and how soon are they answered?"

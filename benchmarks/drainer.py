@@ -8,11 +8,12 @@ from uuid import uuid4
 
 from benchmarks import worker
 from jobs.dispatch import Dispatcher
-from jobs.gateway import Gateway, Plan
+from jobs.gateway.gateway import Gateway
 from jobs.gateway.rpc import Rpc
+from jobs.gateway.values import Plan
 from jobs.providers import registry
-from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, load
-from jobs.telemetry import configure
+from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, load
+from jobs.runtime.telemetry import configure
 
 
 class TimedRpc(Rpc):

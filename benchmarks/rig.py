@@ -9,7 +9,7 @@ from typing import Self
 import psutil
 import psycopg
 
-from jobs import settings
+from jobs.runtime import settings
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
 from sandbox.simulator.control import Control

@@ -5,8 +5,8 @@ from unittest import mock
 from benchmarks import worker
 from benchmarks.drainer import TimedRpc
 from jobs.gateway import gateway
-from jobs.settings import SupabaseSettings, TelemetrySettings, WebhookSettings, load
-from jobs.telemetry import configure
+from jobs.runtime.settings import SupabaseSettings, TelemetrySettings, WebhookSettings, load
+from jobs.runtime.telemetry import configure
 from webhook.commands import listen, serve
 
 

@@ -15,7 +15,7 @@ from benchmarks.load import Order
 from benchmarks.sent import make_batches
 from benchmarks.timeline import covered
 from benchmarks.worker import Worker, started
-from jobs import settings
+from jobs.runtime import settings
 from sandbox.local.stack import LocalStack
 
 CONNECTIONS: Final = (50, 200, 500)

@@ -1,1 +1,1 @@
-"""The jobs, and what they share."""
+"""One module per job. The folders hold what the jobs share."""

@@ -1,23 +1,23 @@
-"""Makes campaigns outbox rows: what the database finds due, a chunk at a time."""
+"""Turns the due members of campaigns into outbox rows, a chunk at a time."""
 
 from typing import Final
 
 import structlog
 
-from jobs.gateway import Gateway
-from jobs.job import UNTOLD_SECONDS
+from jobs.gateway.gateway import Gateway
+from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 
 log = structlog.get_logger()
 
 _MEMBERS_A_CHUNK: Final = 2000
-"""Each chunk is one short transaction, so that the claims of other rows never wait for a campaign."""
+"""Each chunk is one short transaction, so that claims of other rows never wait for a campaign."""
 
 
-class Campaigns:
-    """The campaigns job. Any number of processes may run it; a unique row decides which of two was first."""
+class Campaigns(Job):
+    """The campaigns job. Any number of processes may run it: a unique row decides which of two comes first."""
 
     name = "campaigns"
-    interval = UNTOLD_SECONDS
+    interval = FALLBACK_INTERVAL_SECONDS
 
     def __init__(self, *, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -1,25 +1,29 @@
-"""Fetches messages from phones that no callback brought: a STOP must not depend on one callback."""
+"""Fetches messages from phones that no callback brought, because a STOP must not depend on one callback."""
 
 from collections.abc import Sequence
 
-from jobs.gateway import Gateway, Plan, Window
-from jobs.halving import record_page
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.halves import record_page
+from jobs.gateway.provider_outage import ProviderOutage
+from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Inbound, Provider, ProviderError
-from jobs.reach import Reach
-from jobs.settings import EngineSettings
+from jobs.runtime.job import Job
+from jobs.runtime.settings import EngineSettings
 
 
-class InboundPolling:
-    """The inbound job of one plan: reads the provider's list in overlapping windows, one process at a time."""
+class InboundPolling(Job):
+    """The inbound job of one plan. It reads the provider's list in overlapping windows, one process at a time."""
 
     name = "inbound"
 
-    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
+    def __init__(
+        self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, outage: ProviderOutage
+    ) -> None:
         self.interval = settings.reconcile_interval_seconds
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
-        self._reach = reach
+        self._outage = outage
         self._deadline = settings.lease_seconds / 3
 
     async def tick(self) -> None:
@@ -29,20 +33,20 @@ class InboundPolling:
         try:
             finished = await self._read(window)
         except ProviderError as error:
-            await self._reach.unanswered(self.name, error)
+            await self._outage.unanswered(self.name, error)
             return
         if finished:
             await self._gateway.finish_inbound_window(self._plan, window)
 
     async def _read(self, window: Window) -> bool:
-        """Record every page. False where the plan's share for polling ran out; the next window starts where this one did.
+        """Record every page. False if the plan's share for polling ran out; the next window then starts where this one did.
 
-        The first page is already paid for.
+        The claim of the window has drawn the request for the first page.
         """
         page = 0
         while True:
             listing = await self._provider.inbounds(start=window.start, end=window.end, page=page, deadline=self._deadline)
-            self._reach.answered(self.name)
+            self._outage.answered(self.name)
             await record_page(listing.items, record=self._record, recorder=self._gateway)
             if listing.unusable:
                 await self._gateway.keep_callbacks(listing.unusable)

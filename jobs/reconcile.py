@@ -1,4 +1,4 @@
-"""Asks for the delivery reports that no callback brought."""
+"""Fetches the delivery reports that no callback brought."""
 
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -7,63 +7,70 @@ from typing import Final
 
 import structlog
 
-from jobs.gateway import Gateway, Plan, Window
-from jobs.halving import record_page
-from jobs.job import UNTOLD_SECONDS
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.halves import record_page
+from jobs.gateway.provider_outage import ProviderOutage
+from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Provider, ProviderError, Report
-from jobs.reach import Reach
-from jobs.settings import EngineSettings
+from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
+from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
 
 _DISPATCHES_AT_ONCE: Final = 200
 _REPORTS_A_CALL: Final = 1000
 _MOST_UNANSWERED: Final = 3
-"""After so many questions in a row without an answer, each of which may take a deadline, it is left for another time."""
+"""Questions in a row without an answer that end a tick. Each of them may take a whole deadline."""
 _Question = tuple[Callable[[], Awaitable[bool]], list[str]]
-"""Asks, and says whether the answer was whole; and the batches it is about."""
+"""A request to the provider, which returns whether its answer was whole, and the batches that it is about."""
 
 
-class Reconciliation:
+class Reconciliation(Job):
     """The reconcile job of one plan.
 
-    The feed of finished reports covers many small batches in one listing; big batches, and those the feed did not help with,
-    are asked for one by one.
+    The provider's feed of finished reports covers many small batches in one listing. The job asks for big batches one by one,
+    and for those that the feed did not cover.
     """
 
     name = "reconcile"
 
-    def __init__(self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, reach: Reach) -> None:
-        self.interval = max(UNTOLD_SECONDS, settings.reconcile_interval_seconds)
+    def __init__(
+        self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, outage: ProviderOutage
+    ) -> None:
+        self.interval = max(FALLBACK_INTERVAL_SECONDS, settings.reconcile_interval_seconds)
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
-        self._reach = reach
+        self._outage = outage
         self._deadline = settings.lease_seconds / 3
 
     async def tick(self) -> None:
         try:
-            while await self._ask():
+            while await self._reconcile():
                 pass
         except ProviderError as error:
-            # What was not read now is asked for again soon.
-            await self._reach.unanswered(self.name, error)
+            # A later tick asks for the rest.
+            await self._outage.unanswered(self.name, error)
         except _OutOfRequests:
             log.info("reconcile.out_of_requests", plan=self._plan.plan)
 
-    async def _ask(self) -> bool:
-        """Ask for some of what is missing. True where more is due."""
-        asks = await self._gateway.claim_asks(self._plan, limit=_DISPATCHES_AT_ONCE)
-        questions: list[_Question] = [(partial(self._ask_for, batch_id), [batch_id]) for batch_id in asks.batches]
-        # In another order each time, or the same few without an answer would be the first for ever.
+    async def _reconcile(self) -> bool:
+        """Ask for some of the missing reports. Returns whether more are due."""
+        missing = await self._gateway.claim_reconciliation(self._plan, limit=_DISPATCHES_AT_ONCE)
+        questions: list[_Question] = [(partial(self._read_batch, batch_id), [batch_id]) for batch_id in missing.batches]
+        # In random order: otherwise the same few batches without an answer would come first each time.
         random.shuffle(questions)
-        if asks.feed is not None:
-            questions.insert(0, (partial(self._read_feed, asks.feed), list(asks.by_feed)))
+        if missing.feed is not None:
+            questions.insert(0, (partial(self._read_feed, missing.feed), list(missing.by_feed)))
         await self._go_through(questions)
-        return asks.more
+        return missing.more
 
     async def _go_through(self, questions: Sequence[_Question]) -> None:
-        """Ask each. One that has no answer keeps none behind it waiting, as long as the provider answers others."""
+        """Ask each question. One without an answer delays no other, as long as the provider answers some.
+
+        Raises the last ProviderError if the provider answered none, if an error concerns every question, or after three
+        questions in a row without an answer.
+        """
         unanswered: list[tuple[ProviderError, list[str]]] = []
         answered, in_a_row = False, 0
         stop: Exception | None = None
@@ -79,7 +86,7 @@ class Reconciliation:
                     stop = error
             else:
                 answered, in_a_row = True, 0
-                await self._gateway.finish_asks(self._plan, batches, answered=is_whole)
+                await self._gateway.finish_reconciliation(self._plan, batches, answered=is_whole)
             if stop is not None:
                 break
         if unanswered and not answered:
@@ -92,17 +99,20 @@ class Reconciliation:
     async def _leave_for_later(self, unanswered: Iterable[tuple[ProviderError, list[str]]]) -> None:
         for error, batches in unanswered:
             log.warning("reconcile.unanswered", plan=self._plan.plan, error=error.error, batches=len(batches))
-            await self._gateway.finish_asks(self._plan, batches, answered=False)
+            await self._gateway.finish_reconciliation(self._plan, batches, answered=False)
 
     async def _read_feed(self, window: Window) -> bool:
-        """To its end, or as far as the share for polling goes: a feed too long for that would else be begun for ever."""
+        """Read the feed to its end, or as far as the plan's share for polling goes. Returns whether that was the end.
+
+        A feed that is longer than the share counts as asked all the same: otherwise the job would begin it again for ever.
+        """
         await self._draw()
         page = 0
         while True:
             listing = await self._provider.finished_reports(
                 start=window.start, end=window.end, page=page, deadline=self._deadline
             )
-            self._reach.answered(self.name)
+            self._outage.answered(self.name)
             await self._record(listing.items)
             if listing.unusable:
                 await self._gateway.keep_callbacks(listing.unusable)
@@ -112,10 +122,10 @@ class Reconciliation:
                 return False
             page += 1
 
-    async def _ask_for(self, batch_id: str) -> bool:
+    async def _read_batch(self, batch_id: str) -> bool:
         await self._draw()
         reports = await self._provider.batch_reports(batch_id, deadline=self._deadline)
-        self._reach.answered(self.name)
+        self._outage.answered(self.name)
         if reports is None:
             log.warning("reconcile.batch_unknown", batch=batch_id)
             return True

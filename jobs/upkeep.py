@@ -1,4 +1,4 @@
-"""Keeps the database tidy and passes alarms on."""
+"""Expires and prunes rows, and logs alarms."""
 
 import asyncio
 import math
@@ -6,9 +6,9 @@ from typing import Final
 
 import structlog
 
-from jobs.gateway import Gateway
-from jobs.job import UNTOLD_SECONDS
-from jobs.settings import EngineSettings
+from jobs.gateway.gateway import Gateway
+from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
+from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
 
@@ -17,19 +17,19 @@ _ALARMS_AT_ONCE: Final = 50
 _OVERLOOKED_SECONDS: Final = 600.0
 
 
-class Upkeep:
-    """The upkeep job: rows that expired while waiting, retention, and alarms (logged as errors, so that Sentry hears them).
+class Upkeep(Job):
+    """The upkeep job: expiry of waiting rows, retention, and alarms. It logs alarms as errors, so that Sentry receives them.
 
-    Every ten minutes it looks for rows that claims pass over; there are none unless somebody wrote them past the triggers.
+    Every ten minutes it finds due rows that claims pass over. Such rows exist only if they were written past the triggers.
     """
 
     name = "upkeep"
-    interval = UNTOLD_SECONDS
+    interval = FALLBACK_INTERVAL_SECONDS
 
     def __init__(self, *, gateway: Gateway, settings: EngineSettings) -> None:
         self._gateway = gateway
         self._settings = settings
-        self._looked_at = -math.inf
+        self._overlooked_at = -math.inf
 
     async def tick(self) -> None:
         while await self._gateway.upkeep(
@@ -38,21 +38,21 @@ class Upkeep:
             most=_ROWS_A_STEP,
         ):
             pass
-        await self._pass_alarms_on()
-        # Last, and not again soon where it fails: beside a reader of many hours it may take longer than a call is given.
+        await self._log_alarms()
+        # Last, and not soon again if it fails: beside a transaction of many hours it may exceed the timeout of a call.
         now = asyncio.get_running_loop().time()
-        if now >= self._looked_at + _OVERLOOKED_SECONDS:
-            self._looked_at = now
+        if now >= self._overlooked_at + _OVERLOOKED_SECONDS:
+            self._overlooked_at = now
             await self._gateway.find_overlooked()
 
-    async def _pass_alarms_on(self) -> None:
+    async def _log_alarms(self) -> None:
         alarms = await self._gateway.take_alarms(limit=_ALARMS_AT_ONCE)
         for alarm in alarms:
-            # Under its own name, by which Sentry groups.
+            # The event is the alarm's kind, because Sentry groups by it.
             log.error(
                 alarm.kind,
                 at=alarm.at.isoformat(),
                 **{f"alarm_{key}": value for key, value in alarm.detail.items()},
             )
         if alarms:
-            await self._gateway.alarms_told(alarms)
+            await self._gateway.acknowledge_alarms(alarms)

@@ -1,16 +1,16 @@
-"""The one place where the process gets its real jobs."""
+"""Gives the process its real jobs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs import settings
-from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings
+from jobs.runtime import settings
+from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings
 from scheduler.process import Listener
 
 if TYPE_CHECKING:
-    from jobs.assembly import Engine
+    from scheduler.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class RunSettings:
 
     @classmethod
     def load(cls) -> "RunSettings":
-        """Raises SettingsError for the first that is missing or wrong."""
+        """Raises SettingsError for the first setting that is missing or wrong."""
         return cls(
             telemetry=settings.load(TelemetrySettings),
             supabase=settings.load(SupabaseSettings),
@@ -37,7 +37,7 @@ class RunSettings:
 async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator["Engine"]:
     """The jobs of this process and their gateway, open until the block ends. Asks neither Supabase nor the provider."""
     # Here and not above: importing the Supabase client takes longer than all else, and wrong settings should be told at once.
-    from jobs.assembly import build_engine
+    from scheduler.engine import build_engine
 
     engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, waits_for_rates=not once)
     try:
@@ -47,7 +47,7 @@ async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator["Engine
 
 
 def listener(chosen: RunSettings) -> Listener | None:
-    """What wakes the process at once, if ``OUTBOX_DB_URL`` is set. Raises SettingsError where that is no connection string."""
+    """The listener for new rows, None if ``OUTBOX_DB_URL`` is not set. Raises SettingsError if that is no connection string."""
     if chosen.supabase.outbox_db_url is None:
         return None
     from scheduler.wakeup import Wakeup

@@ -1,10 +1,10 @@
-"""How long to wait before trying again."""
+"""How long to wait before the next try."""
 
 import random
 
 
 class Backoff:
-    """Pauses that double, with jitter so that many processes do not come back at the same moment. Durations are in seconds."""
+    """Pauses in seconds that double, with jitter so that many processes do not return at the same moment."""
 
     def __init__(self, *, first: float, longest: float) -> None:
         self._first = first
@@ -17,8 +17,8 @@ class Backoff:
         return self._failures > 0
 
     def next(self) -> float:
-        """The pause after one more failure: between half of and all of what it has grown to, never above the longest."""
-        # Beyond 2**32 nothing is longer than the longest, and a float would overflow after a thousand failures.
+        """The pause after one more failure: between half and all of the grown pause, which is never above the longest."""
+        # Beyond 2**32 the longest pause applies anyway, and a float would overflow after a thousand failures.
         grown = min(self._longest, self._first * 2.0 ** min(self._failures, 32))
         self._failures += 1
         return grown * random.uniform(0.5, 1.0)

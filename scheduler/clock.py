@@ -1,4 +1,4 @@
-"""APScheduler as a clock: it says when, and decides nothing."""
+"""APScheduler as a clock: it decides only when a call is made."""
 
 import asyncio
 import logging
@@ -19,19 +19,19 @@ _STEP_SECONDS: Final = 1.0
 class Clock:
     """Calls coroutine functions again and again, each never twice at once.
 
-    A call that runs on blocks no other; the calls it overlaps are left out. Intervals and delays are in seconds.
+    A long call delays no other function. The calls that would overlap it are skipped. Intervals and delays are in seconds.
     """
 
     def __init__(self) -> None:
-        # The default grace time of one second would drop, silently, whatever a busy moment delays.
+        # The default grace time of one second would silently drop calls that a busy loop delays.
         defaults = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
         self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults=defaults)
         self._watch: asyncio.Task[None] | None = None
-        # It warns at each call that is left out because the one before runs on, which is what we ask for.
+        # APScheduler warns about each call that it skips because the one before still runs.
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
 
     def every(self, interval: float, call: Callable[[], Awaitable[None]], *, name: str) -> None:
-        """Make ``call`` once at the start and, a little late each time, every ``interval`` seconds from then on."""
+        """Make ``call`` once at the start, and then every ``interval`` seconds, a little late each time."""
         self._scheduler.add_job(call, Rhythm(interval), id=name, name=name, next_run_time=_now())
 
     def hasten(self, name: str) -> None:
@@ -39,7 +39,7 @@ class Clock:
         self.postpone(name, 0.0)
 
     def postpone(self, name: str, seconds: float) -> None:
-        """Make the next call ``seconds`` from now, whenever it was due."""
+        """Make the next call ``seconds`` from now instead of when it was due."""
         self._scheduler.modify_job(name, next_run_time=_now() + timedelta(seconds=seconds))
 
     def start(self) -> None:
@@ -47,19 +47,19 @@ class Clock:
         self._watch = asyncio.create_task(self._watch_steps(), name="clock watch")
 
     def pause(self) -> None:
-        """Make no new calls. Those under way go on."""
+        """Make no new calls. Calls under way go on."""
         if self._watch is not None:
             self._watch.cancel()
         self._scheduler.pause()
 
     async def stop(self) -> None:
-        """Forget every call. Those still under way are cancelled."""
+        """Forget every call. Calls under way are cancelled."""
         self._scheduler.shutdown(wait=False)
         # The scheduler shuts down in the loop's next round.
         await asyncio.sleep(0)
 
     async def _watch_steps(self) -> None:
-        """APScheduler goes by the wall clock: were it set back an hour, nothing would be due for an hour."""
+        """Make all calls due when the wall clock is set back. APScheduler uses it: no call would be due for that long."""
         ahead = _wall_ahead()
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
@@ -73,12 +73,12 @@ class Clock:
 
 
 class Rhythm(BaseTrigger):  # type: ignore[misc]  # APScheduler ships without types
-    """Fires every ``interval`` seconds and a few hundredths, so that processes started together drift apart.
+    """Fires every ``interval`` seconds and a few hundredths, so that processes that start together drift apart.
 
-    Never sooner: a job that looks every second shall cost no more than a call a second.
+    It never fires sooner: a job with an interval of one second costs at most one call a second.
 
-    APScheduler's own interval trigger counts up from the last time it fired: after a machine slept for a week it walks through
-    every second of it.
+    APScheduler's own interval trigger counts up from the last time it fired: after a machine slept for a week, it walks
+    through every second of that week.
     """
 
     __slots__ = ("_interval",)

@@ -1,4 +1,4 @@
-"""Sentry cron monitors: one for each job, so that silence is an alarm too."""
+"""Sentry cron monitors, one for each job, so that a job that stops ticking raises an alarm."""
 
 import math
 import time
@@ -17,8 +17,8 @@ Status = Literal["ok", "error"]
 class Monitor:
     """Checks in for one job after its ticks. Without a DSN it does nothing.
 
-    Sentry counts in minutes and throttles what comes more often, so a job that ticks every second checks in once a minute: one
-    "ok" and, where ticks fail, one "error" in each of the monitor's intervals. ``interval`` is in seconds.
+    Sentry counts in minutes and throttles more frequent check-ins. A job that ticks every second therefore checks in once a
+    minute: one "ok" and, if ticks fail, one "error" in each of the monitor's intervals. ``interval`` is in seconds.
     """
 
     def __init__(self, job: str, interval: float) -> None:
@@ -27,7 +27,7 @@ class Monitor:
         self._last: dict[Status, float] = {}
 
     def ticked(self, status: Status, *, seconds: float) -> None:
-        """A tick of ``seconds`` ended."""
+        """Take note that a tick of ``seconds`` ended."""
         if not sentry_sdk.is_initialized() or not self._due(status):
             return
         self._last[status] = time.monotonic()
@@ -38,7 +38,7 @@ class Monitor:
         return last is None or time.monotonic() - last >= self._minutes * _MINUTE
 
     def _config(self) -> MonitorConfig:
-        """Sent along, so that the monitor exists without anybody creating it."""
+        """The configuration, sent with each check-in: Sentry creates the monitor from it."""
         return {
             "schedule": {"type": "interval", "value": self._minutes, "unit": "minute"},
             "timezone": "UTC",

@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from jobs.job import Draining, Finishing, Job, Stoppable, Waking
-from jobs.recording import GatewayUnavailable
-from scheduler.availability import Availability
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.runtime.job import Job
+from jobs.runtime.outage import Outage
 from scheduler.backoff import Backoff
 from scheduler.clock import Clock
 from scheduler.ticker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Ticker
@@ -53,8 +53,8 @@ class Process:
         finish_seconds: float = FINISH_SECONDS,
     ) -> None:
         self._clock = Clock()
-        self._availability = Availability()
-        self._tickers = [Ticker(job, clock=self._clock, availability=self._availability) for job in jobs]
+        self._supabase = Outage("supabase.away", ended="supabase.back")
+        self._tickers = [Ticker(job, clock=self._clock, supabase=self._supabase) for job in jobs]
         self._listener = listener
         self._admission = admission
         self._drain_seconds = drain_seconds
@@ -81,8 +81,7 @@ class Process:
     async def _tick_until_stopped(self) -> None:
         for ticker in self._tickers:
             ticker.start()
-            if isinstance(ticker.job, Waking):
-                ticker.job.wakes(self.wake)
+            ticker.job.wake_others_with(self.wake)
         self._clock.start()
         listening = None if self._listener is None else asyncio.create_task(self._listen(self._listener), name="listener")
 
@@ -123,9 +122,9 @@ class Process:
         try:
             await self._admission()
         except GatewayUnavailable as error:
-            self._availability.away("admission", error)
+            self._supabase.failed("admission", job="admission", error=str(error))
             return False
-        self._availability.reached("admission")
+        self._supabase.recovered("admission")
         return True
 
     async def run_once(self) -> bool:
@@ -155,23 +154,19 @@ class Process:
             finished = await self._finish()
         succeeded += [await ticker.tick() for ticker in last]
 
-        stopped = any(ticker.job.stopped for ticker in self._tickers if isinstance(ticker.job, Stoppable))
+        stopped = any(ticker.job.stopped for ticker in self._tickers)
         return all(succeeded) and finished and not stopped and not self._stopping.is_set()
 
     async def _finish(self) -> bool:
         jobs = [ticker.job for ticker in self._tickers]
-        return await _within(
-            self._finish_seconds, {f"finish {job.name}": job.finish() for job in jobs if isinstance(job, Finishing)}
-        )
+        return await _within(self._finish_seconds, {f"finish {job.name}": job.finish() for job in jobs})
 
     async def _drain(self, *others: "asyncio.Task[Any]") -> bool:
         """Wait for whatever is open, then cut it off. Answers whether everything ended by itself."""
         for ticker in self._tickers:
             ticker.stop()
         open_ticks = [ticker.open for ticker in self._tickers if ticker.open is not None]
-        drains = {
-            f"drain {ticker.job.name}": ticker.job.drain() for ticker in self._tickers if isinstance(ticker.job, Draining)
-        }
+        drains = {f"drain {ticker.job.name}": ticker.job.drain() for ticker in self._tickers}
         return await _within(self._drain_seconds, drains, *open_ticks, *others)
 
     async def _listen(self, listener: Listener) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks the process to stop, the second ends it."""
+"""SIGTERM and SIGINT: the first signal asks the process to stop, a second SIGINT ends it."""
 
 import asyncio
 import os
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Final
 
 EXIT_SECONDS: Final = 9.8
-"""From the first signal until the process ends whatever holds it, such as a name being looked up in a thread."""
+"""From the first signal until the process ends in any case, even if a thread still resolves a host name."""
 
 
 def on_stop(stop: Callable[[], None], *, exit_code: int, exit_seconds: float = EXIT_SECONDS) -> None:
-    """Call ``stop`` at the first SIGTERM or SIGINT, and end at once at a second SIGINT.
+    """Call ``stop`` at the first SIGTERM or SIGINT, and end the process at once at a second SIGINT.
 
-    Should the process still be there ``exit_seconds`` after the first signal, it ends with ``exit_code`` then. To be called in
-    the running event loop.
+    If the process still runs ``exit_seconds`` after the first signal, it ends then with ``exit_code``. Call this in the running
+    event loop.
     """
     loop = asyncio.get_running_loop()
     asked = False
@@ -35,7 +35,7 @@ def on_stop(stop: Callable[[], None], *, exit_code: int, exit_seconds: float = E
 
 
 def _end_after(seconds: float, exit_code: int) -> None:
-    """A thread, because neither asyncio.run nor the interpreter leaves while a worker thread is stuck in a system call."""
+    """End the process from a thread: asyncio.run and the interpreter wait for worker threads that hang in a system call."""
     timer = threading.Timer(seconds, _end, (exit_code,))
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""One job under the clock: its ticks, what a failed one means, and being woken between them."""
+"""One job under the clock: its ticks, their failures, and waking it between ticks."""
 
 import asyncio
 from time import monotonic
@@ -6,9 +6,9 @@ from typing import Final
 
 import structlog
 
-from jobs.job import Job, Noticing
-from jobs.recording import GatewayUnavailable
-from scheduler.availability import Availability
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.runtime.job import Job
+from jobs.runtime.outage import Outage
 from scheduler.backoff import Backoff
 from scheduler.clock import Clock
 from scheduler.monitors import Monitor
@@ -20,15 +20,16 @@ LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
 class Ticker:
-    """Runs one job's ticks, never two at once, and lets no failure past.
+    """Runs one job's ticks, never two at once. No failure of the job leaves this class.
 
-    Supabase being away makes the next tick wait, longer each time. Any other failure is reported; the next tick comes as usual.
+    While Supabase is away, the next tick waits longer each time. Any other failure is logged, and the next tick comes as usual.
+    ``supabase`` is the outage that all jobs of the process share.
     """
 
-    def __init__(self, job: Job, *, clock: Clock, availability: Availability) -> None:
+    def __init__(self, job: Job, *, clock: Clock, supabase: Outage) -> None:
         self.job = job
         self._clock = clock
-        self._availability = availability
+        self._supabase = supabase
         self._monitor = Monitor(job.name, job.interval)
         self._backoff = Backoff(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
         self._tick: asyncio.Task[bool] | None = None
@@ -44,33 +45,32 @@ class Ticker:
 
     @property
     def open(self) -> asyncio.Task[bool] | None:
-        """The tick under way, if there is one."""
+        """The tick under way, None if there is none."""
         return None if self._tick is None or self._tick.done() else self._tick
 
     def wake(self) -> None:
-        """Tick at once, or once more when the tick under way is done: it may have looked before there was something to see.
+        """Tick at once, or once more after the tick under way, which may have claimed before the rows were inserted.
 
-        While Supabase is away this does nothing; the tick that finds it back sees everything.
+        While Supabase is away this does nothing: the tick that reaches it again finds everything.
         """
         if self._stopped or self._backoff.active:
             return
         if self._running:
             self._again = True
-            if isinstance(self.job, Noticing):
-                self.job.notice()
+            self.job.notice()
         elif not self._hastened:
             self._hastened = True
             self._clock.hasten(self.job.name)
 
     def stop(self) -> None:
-        """Let the tick under way be the last."""
+        """Make the tick under way the last one."""
         self._stopped, self._again = True, False
 
     async def run(self) -> None:
-        """What the clock calls: one tick, and another for a wake that came meanwhile.
+        """Run one tick, and another one for a wake that came meanwhile. The clock calls this.
 
-        Each is a task of its own, because APScheduler logs the cancelling of what it awaits as an error. Nothing may be awaited
-        between the last look at ``_again`` and the return, or a wake in between would be lost.
+        Each tick is a task of its own, because APScheduler logs the cancellation of a call as an error. Between the last check
+        of ``_again`` and the return there must be no await, or a wake in between would be lost.
         """
         self._running, self._hastened = True, False
         while True:
@@ -86,7 +86,7 @@ class Ticker:
         self._running = False
 
     async def tick(self) -> bool:
-        """One tick. Answers whether it succeeded."""
+        """Run one tick. Returns whether it succeeded."""
         began = monotonic()
         succeeded = await self._attempt()
         self._monitor.ticked("ok" if succeeded else "error", seconds=monotonic() - began)
@@ -98,11 +98,11 @@ class Ticker:
             await self.job.tick()
         except GatewayUnavailable as error:
             self._away = True
-            self._availability.away(self.job.name, error)
+            self._supabase.failed(self.job.name, job=self.job.name, error=str(error))
             return False
         except Exception:
-            # One job's fault must not stop the others; at level error it goes to Sentry.
+            # A bug in one job must not stop the others. At level error it goes to Sentry.
             log.exception("tick.failed", job=self.job.name)
             return False
-        self._availability.reached(self.job.name)
+        self._supabase.recovered(self.job.name, job=self.job.name)
         return True

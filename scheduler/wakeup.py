@@ -1,6 +1,6 @@
-"""Wakes the process the moment rows are inserted: LISTEN on a connection of its own.
+"""Wakes the process as soon as rows are inserted: LISTEN on a connection of its own.
 
-Not needed for anything but speed. Where it cannot work, the process says so once and looks every interval.
+This is only for speed. If it cannot work, the process logs that once and claims every interval.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
-from jobs.settings import SettingsError
+from jobs.runtime.outage import Outage
+from jobs.runtime.settings import SettingsError
 from scheduler.backoff import Backoff
 
 log = structlog.get_logger()
@@ -30,7 +31,7 @@ _CONNECTION: Final[dict[str, Any]] = {
     "autocommit": True,
     "application_name": "outbox",
     "connect_timeout": 10,
-    # A connection that only waits would never notice that the other side is gone.
+    # Without keepalives, a connection that only waits would never notice that the server is gone.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
@@ -38,34 +39,35 @@ _CONNECTION: Final[dict[str, Any]] = {
 
 
 class Deaf(Exception):
-    """Notices do not reach a connection that answers: a transaction-mode pooler hands each statement to another session."""
+    """The connection works, but notices do not reach it: a transaction-mode pooler gives each statement another session."""
 
 
 class Wakeup:
     """Listens on the database's channel ``outbox`` and reconnects for as long as it runs. Durations are in seconds."""
 
     def __init__(self, url: SecretStr, *, self_test_seconds: float = _SELF_TEST_SECONDS) -> None:
-        """Raises SettingsError where ``url`` is not a connection string."""
+        """Raises SettingsError if ``url`` is not a connection string."""
         self._url = url.get_secret_value()
         self._self_test_seconds = self_test_seconds
         self._backoff = Backoff(first=_FIRST_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
-        self._said: set[str] = set()
+        self._deaf = Outage("wakeup.polling")
+        self._away = Outage("wakeup.away")
         try:
             conninfo_to_dict(self._url)
         except psycopg.Error:
-            # Its message repeats the string, and a password may be in it.
+            # The error's text repeats the string, which may hold a password.
             raise SettingsError("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
 
     async def listen(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` for every notice, and after each new connection for those it may have missed. Runs until cancelled."""
+        """Call ``wake`` for each notice, and after each new connection, which may have missed some. Runs until cancelled."""
         while True:
             try:
                 await self._listen_once(wake)
             except Deaf as error:
-                self._say("wakeup.polling", setting="OUTBOX_DB_URL", reason=str(error))
+                self._deaf.failed(setting="OUTBOX_DB_URL", reason=str(error))
                 pause = _DEAF_PAUSE_SECONDS
             except (psycopg.Error, OSError) as error:
-                self._say("wakeup.away", setting="OUTBOX_DB_URL", error=_first_line(error))
+                self._away.failed(setting="OUTBOX_DB_URL", error=_first_line(error))
                 pause = self._backoff.next()
             else:
                 pause = _FIRST_PAUSE_SECONDS
@@ -77,14 +79,15 @@ class Wakeup:
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
             await self._self_test(connection, wake)
             log.info("wakeup.listening")
-            self._said.clear()
+            self._deaf.recovered()
+            self._away.recovered()
             self._backoff.reset()
             wake()
             async for _ in connection.notifies():
                 wake()
 
     async def _self_test(self, connection: "AsyncConnection[Any]", wake: Callable[[], None]) -> None:
-        """Send a notice to ourselves from a second connection. From the same one it would arrive even through a pooler."""
+        """Send a notice from a second connection. From the same connection it would arrive even through a pooler."""
         channel = f"outbox_self_test_{uuid4().hex}"
         await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
         async with await self._connect() as other:
@@ -101,12 +104,6 @@ class Wakeup:
 
     async def _connect(self) -> "AsyncConnection[Any]":
         return await AsyncConnection.connect(self._url, **_CONNECTION)
-
-    def _say(self, event: str, **fields: str) -> None:
-        """Each kind of trouble once, until listening works again."""
-        if event not in self._said:
-            self._said.add(event)
-            log.warning(event, **fields)
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ import signal
 
 from hypothesis import settings
 
-from jobs.settings import names
+from jobs.runtime.settings import names
 from tests.engine import clocks, gateway, make_rig, rig, sinch
 from tests.stack import baseline, db, local_stack, other, stack
 

@@ -9,16 +9,17 @@ from uuid import uuid4
 
 import pytest
 
-from jobs.assembly import Engine, build_engine
 from jobs.dispatch import Dispatcher
-from jobs.gateway import Dispatch, Gateway, Plan
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.values import Dispatch, Plan
 from jobs.providers import registry
-from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
 from sandbox.simulator.control import Control
 from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running
+from scheduler.engine import Engine, build_engine
 from tests.stack import Connection
 
 SENDER = "+12025550100"

@@ -1,1 +1,1 @@
-"""The app that takes a provider's callbacks."""
+"""The app that receives a provider's callbacks."""

@@ -1,4 +1,4 @@
-"""Who may hand in callbacks."""
+"""Decides which requests are authenticated."""
 
 import base64
 import binascii
@@ -7,14 +7,14 @@ import hmac
 from collections.abc import Mapping
 
 from jobs.providers.callbacks import CallbackReader, Verdict
-from jobs.settings import WebhookSettings
+from jobs.runtime.settings import WebhookSettings
 from webhook.sources import Address, is_within
 
 Headers = Mapping[str, str]
 
 
 class Access:
-    """Decides by the settings alone. Secrets are compared by digest, so that neither content nor length shows in time."""
+    """Decides by the settings alone. It compares digests of secrets, so that timing shows neither content nor length."""
 
     def __init__(self, settings: WebhookSettings) -> None:
         basic = settings.webhook_basic_auth
@@ -22,28 +22,29 @@ class Access:
         self._networks = tuple(settings.webhook_allowed_ips)
         self._basic = None if basic is None else _digest(basic.get_secret_value().encode())
         self._tokens = [_digest(token.get_secret_value().encode()) for token in settings.webhook_tokens]
-        self._anybody = settings.webhook_allow_unauthenticated
+        self._unauthenticated = settings.webhook_allow_unauthenticated
 
     @property
     def asks_for_source(self) -> bool:
-        """Whether it matters where a request comes from."""
+        """Whether the source of a request matters."""
         return bool(self._networks)
 
     def admits_source(self, source: Address | None) -> bool:
-        """Networks come in addition to a proof of origin, never instead of one."""
+        """Whether the source is allowed. Allowed networks are required in addition to a proof of origin, never instead."""
         return not self._networks or (source is not None and is_within(source, self._networks))
 
     def admits_credentials(self, headers: Headers) -> bool:
-        """For a request without a provider's signature; needs no body."""
-        return self._anybody or self._has_token(headers) | self._has_basic(headers)
+        """Whether a request without a provider's signature is authenticated. This needs no body."""
+        return self._unauthenticated or self._has_token(headers) | self._has_basic(headers)
 
     def admits_signature(self, reader: CallbackReader, headers: Headers, raw: bytes) -> bool:
-        """For a request with a provider's signature: it must verify, whatever else was sent.
+        """Whether a request with a provider's signature is authenticated: the signature must verify, whatever else was sent.
 
-        Without a secret nothing verifies. Only who takes callbacks from anybody takes those.
+        Without a configured secret no signature verifies. Such a request is then accepted only if WEBHOOK_ALLOW_UNAUTHENTICATED
+        is set.
         """
         verdict = reader.authenticate(headers, raw)
-        return verdict is Verdict.VERIFIED or (verdict is Verdict.UNVERIFIABLE and self._anybody)
+        return verdict is Verdict.VERIFIED or (verdict is Verdict.UNVERIFIABLE and self._unauthenticated)
 
     def _has_token(self, headers: Headers) -> bool:
         given = _digest(headers.get("x-webhook-token", "").encode("latin-1"))

@@ -1,7 +1,7 @@
-"""The answers, ready to be sent: ASGI messages made once.
+"""The HTTP answers, as ASGI messages that are made once.
 
-What a status does at the provider decides which one is given: 2xx is done, 5xx is repeated for hours, 429 is repeated more
-slowly, and any other 4xx is never repeated.
+The provider's reaction decides which status is used: it repeats a callback after a 5xx for hours, after a 429 more slowly, and
+never after a 2xx or another 4xx.
 """
 
 from dataclasses import dataclass

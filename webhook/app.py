@@ -8,9 +8,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from jobs.gateway.recorder import Recorder
 from jobs.providers.registry import callback_readers
-from jobs.recording import Recorder
-from jobs.settings import WebhookSettings
+from jobs.runtime.settings import WebhookSettings
 from webhook.access import Access
 from webhook.callbacks import CallbackEndpoint
 from webhook.health import Readiness, healthz

@@ -1,13 +1,13 @@
-"""Reading a request's body, never more of it than is allowed."""
+"""Reads the body of a request, up to a limit."""
 
 import asyncio
 
 from starlette.types import Message, Receive
 
 LIMIT = 1024 * 1024
-"""The most bytes a callback may have."""
+"""The largest body of a callback, in bytes."""
 
-# A client that is still sending would lose the answer when we hang up, so some of what is too much is read and dropped.
+# A client that is still sending would lose the answer if the app hung up, so the app reads and drops some of the excess.
 DRAIN = 16 * LIMIT
 _SECONDS = 10.0
 
@@ -17,13 +17,13 @@ class TooLarge(Exception):
 
 
 class Gone(Exception):
-    """The client went away before its request was complete."""
+    """The client disconnected before its request was complete."""
 
 
 async def read_body(receive: Receive, *, declared: str | None) -> bytes:
     """The whole body. ``declared`` is the header Content-Length; chunked bodies have none.
 
-    Raises :class:`TooLarge`, :class:`Gone`, or TimeoutError for a client that takes longer than ten seconds.
+    Raises :class:`TooLarge`, :class:`Gone`, or TimeoutError if the client takes longer than ten seconds.
     """
     message = await receive()
     if _is_all(message):

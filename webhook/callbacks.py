@@ -1,4 +1,4 @@
-"""One callback: authenticate, read, commit, answer. In that order, and the answer never before the commit.
+"""One callback: authenticate, read, commit, answer, in that order. The answer never precedes the commit.
 
 Plain ASGI: at thousands of callbacks a second, request and response objects would cost more than the work itself.
 """
@@ -6,8 +6,8 @@ Plain ASGI: at thousands of callbacks a second, request and response objects wou
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.providers.callbacks import CallbackReader, NotJson
-from jobs.recording import GatewayUnavailable
 from webhook import answers
 from webhook.access import Access, Headers
 from webhook.answers import Answer
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class CallbackEndpoint:
-    """Takes every type of callback of one provider."""
+    """Receives every type of callback of one provider."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class CallbackEndpoint:
         self._access = access
         self._intake = intake
         self._limit = limit
-        self._rejections = rejections
+        self._turn_awayions = rejections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -74,7 +74,7 @@ class CallbackEndpoint:
         return answers.COMMITTED
 
     async def _authenticated_body(self, scope: Scope, headers: Headers, receive: Receive) -> bytes | None:
-        """The body, or None where the request is not to be believed; that is decided without the body where it can be."""
+        """The body, or None if the request is not authenticated. Where possible, that is decided without reading the body."""
         if self._access.asks_for_source and not self._access.admits_source(self._source(scope)):
             return None
         signed = self._reader.claims_origin(headers)
@@ -86,7 +86,7 @@ class CallbackEndpoint:
 
     def _turn_away(self, scope: Scope, headers: Headers) -> Answer:
         if self._reader.claims_origin(headers):
-            self._rejections.note()
+            self._turn_awayions.note()
         failures = self._limit.count(source := self._source(scope))
         if failures == 1:
             log.warning("callback.unauthenticated", source=str(source), signed=self._reader.claims_origin(headers))

@@ -14,12 +14,12 @@ import structlog
 import typer
 import uvicorn
 
-from jobs import environment, settings, telemetry
-from jobs.gateway import Gateway
+from jobs.gateway.gateway import Gateway
+from jobs.runtime import environment, settings, telemetry
+from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings, WebhookSettings
 from jobs.schema import releases
 from jobs.schema.admission import Admission, SchemaUnfit
 from jobs.schema.releases import BrokenPackage
-from jobs.settings import SettingsError, SupabaseSettings, TelemetrySettings, WebhookSettings
 from webhook.app import create_app
 from webhook.schema_gate import SchemaGate
 
@@ -101,20 +101,20 @@ async def _watched(gate: SchemaGate, server: uvicorn.Server) -> AsyncIterator[No
 
 
 def _collect_seldom() -> None:
-    """A callback leaves no cycles behind. Looking for some after every 700 objects would cost a fifth of the work."""
+    """Collect garbage rarely. A callback leaves no cycles; collecting after every 700 objects costs a fifth of the work."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_PER_COLLECTION)
 
 
 def server_config(app: object) -> uvicorn.Config:
-    """How the app is served."""
+    """The configuration of the server."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # None where only the choice of the event loop is asked for
         log_config=None,
         log_level="warning",
-        access_log=False,  # a line a callback, with numbers in none of them and nothing that our own log lacks
-        proxy_headers=False,  # who is believed about that is WEBHOOK_TRUSTED_PROXIES
+        access_log=False,  # it would write a line for each callback that says nothing new
+        proxy_headers=False,  # WEBHOOK_TRUSTED_PROXIES decides which proxies count
         server_header=False,
         lifespan="on",
         ws="none",
@@ -124,7 +124,7 @@ def server_config(app: object) -> uvicorn.Config:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError where the name is unknown or the port is taken."""
+    """A listening socket. Raises OSError if the host is unknown or the port is taken."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     listener = socket.socket(family, kind, protocol)
     try:
@@ -140,9 +140,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _stop_on_signals(server: uvicorn.Server) -> None:
-    """The server catches signals itself while it serves, then raises them again for whoever was there before.
+    """Keep signals from killing the process.
 
-    That must not kill us, for stopping was a success; and one that comes before it serves must not be lost.
+    While it serves, the server catches signals itself and then raises them again for the handler before it. That must not end
+    the process with a failure, and a signal that comes before the server serves must not be lost.
     """
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -1,8 +1,8 @@
-"""Group commit: what arrives together is committed together, and everyone hears back after the commit.
+"""Group commit: items that arrive together are committed together, and each request is answered after the commit.
 
-A call costs far more than one item of it, so a group goes when all that has arrived was read, and while one is on its way to
-the database the next one gathers: under load groups grow instead of calls. A group that the database refuses is halved until
-what it refuses stands alone; the rest of it commits.
+A call costs far more than one item in it. A group is therefore sent once all requests that have arrived were read, and the next
+group gathers while that call is under way: under load groups grow, and the number of calls does not. A group that the database
+refuses is halved until the refused item is alone; the other items are committed.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar, cast
 
 import structlog
 
-from jobs.halving import in_halves
-from jobs.recording import GatewayRefused, GatewayUnavailable
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
+from jobs.gateway.halves import in_halves
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -22,12 +22,12 @@ _QUIET_TURNS, _MOST_TURNS = 3, 20
 
 
 class Overloaded(Exception):
-    """More is waiting than may wait."""
+    """More items wait than may wait."""
 
 
 @dataclass(slots=True)
 class _Ticket:
-    """One request, waiting for all it brought. Its future may be cancelled by then: the client went away."""
+    """One request that waits for its items. Its future may be cancelled meanwhile, when the client disconnects."""
 
     future: asyncio.Future[None]
     left: int
@@ -46,14 +46,14 @@ _Entries = Sequence[tuple[T, _Ticket]]
 
 
 class GroupCommit(Generic[T]):
-    """Takes items of one kind from many requests to one call of the database.
+    """Collects items of one kind from many requests into one database call.
 
-    ``commit`` stores all items or none, in the order given, which is that of ``order``: two processes that store the same rows
-    must not wait for each other crosswise. ``set_aside`` gets the single item that the database refuses. At most ``waiting``
-    items wait, ``size`` go in one call, and a call that takes longer than ``seconds`` counts as failed.
+    ``commit`` stores all items or none, in the order of ``order``, so that two processes that store the same rows do not
+    deadlock. ``set_aside`` receives the single item that the database refuses. At most ``waiting`` items wait, and one call
+    takes at most ``size``. A call that takes longer than ``seconds`` counts as failed.
 
-    A group goes once ``crowd`` items wait, or three turns of the event loop brought nothing, and after twenty in any case. One
-    call is under way at a time, and up to ``calls`` while a crowd waits.
+    A group is sent once ``crowd`` items wait, once three turns of the event loop bring no item, and after twenty turns in any
+    case. One call is under way at a time, and up to ``calls`` while ``crowd`` items wait.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class GroupCommit(Generic[T]):
         await ticket.future
 
     async def aclose(self) -> None:
-        """Take no more, wait a second for what is waiting, then give it up: it was not acknowledged, so it comes again."""
+        """Take no more items, and wait a second for the waiting ones. The rest is not acknowledged: the provider repeats it."""
         self._is_closed = True
         if self._workers:
             _, late = await asyncio.wait(self._workers, timeout=1.0)
@@ -119,7 +119,7 @@ class GroupCommit(Generic[T]):
         try:
             while self._waiting:
                 await self._gather()
-                # None is left where another worker has taken them meanwhile.
+                # Another worker may have taken all items meanwhile.
                 if group := [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]:
                     await self._settle_or_fail(group)
         finally:
@@ -128,7 +128,7 @@ class GroupCommit(Generic[T]):
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _gather(self) -> None:
-        """Let those come who are being read. In turns and not by a clock: an idle loop turns in microseconds."""
+        """Wait for the requests that are being read. This counts turns, not time: an idle loop turns in microseconds."""
         quiet = turns = 0
         while len(self._waiting) < self._crowd and quiet < _QUIET_TURNS and turns < _MOST_TURNS:
             before = len(self._waiting)
@@ -137,16 +137,16 @@ class GroupCommit(Generic[T]):
             turns += 1
 
     async def _settle_or_fail(self, group: _Entries[T]) -> None:
-        """Whatever happens, nobody waits for ever."""
+        """Settle the group, or fail its requests: whatever happens, no request waits for ever."""
         try:
-            await in_halves(group, attempt=self._try, settle=self._tell)
+            await in_halves(group, attempt=self._try, settle=self._settle)
         except BaseException as error:
             for _, ticket in group:
                 ticket.failed(GatewayUnavailable("stopped while committing") if not isinstance(error, Exception) else error)
             if not isinstance(error, Exception):
                 raise
 
-    async def _tell(self, part: _Entries[T], error: Exception | None) -> None:
+    async def _settle(self, part: _Entries[T], error: Exception | None) -> None:
         if error is None:
             for _, ticket in part:
                 ticket.committed()
@@ -174,7 +174,7 @@ class GroupCommit(Generic[T]):
         try:
             async with asyncio.timeout(self._seconds):
                 await self._set_aside(item, error)
-        except Exception as second:  # noqa: BLE001  # it could not even be kept: this request alone is told so
+        except Exception as second:  # noqa: BLE001  # it could not even be kept: this request alone fails
             ticket.failed(second)
         else:
             ticket.committed()

@@ -1,4 +1,4 @@
-"""Whether the app is alive, and whether it can do its work."""
+"""Whether the app is alive, and whether the database answers."""
 
 import asyncio
 import time
@@ -6,12 +6,12 @@ import time
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from jobs.recording import Recorder
+from jobs.gateway.recorder import Recorder
 from webhook.schema_gate import SchemaGate
 
 
 async def healthz(_request: Request) -> Response:
-    """The process answers."""
+    """Answers 200 while the process runs."""
     return PlainTextResponse("alive\n")
 
 

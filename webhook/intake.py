@@ -1,4 +1,4 @@
-"""What callbacks say, on its way to the database."""
+"""Takes the items of callbacks to the database."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,9 +6,11 @@ from typing import TypeVar
 
 import structlog
 
-from jobs.halving import refused
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
+from jobs.gateway.halves import refused
+from jobs.gateway.recorder import Recorder
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
-from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
+from jobs.runtime.outage import Outage
 from webhook.groups import GroupCommit
 
 log = structlog.get_logger()
@@ -21,7 +23,7 @@ class Intake:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._is_away = False
+        self._outage = Outage("database.away", ended="database.back")
         self._reports = GroupCommit[Report](
             commit=self._record_reports, order=lambda report: (report.batch_id, report.recipient), set_aside=self._keep_refused
         )
@@ -31,17 +33,17 @@ class Intake:
             set_aside=self._keep_refused,
         )
         self._summaries = GroupCommit[Summary](
-            commit=recorder.request_full_report, order=lambda summary: summary.batch_id, set_aside=self._keep_refused
+            commit=recorder.reconcile_soon, order=lambda summary: summary.batch_id, set_aside=self._keep_refused
         )
         self._unusables = GroupCommit[Unusable](
             commit=self._keep_unusables, order=lambda unusable: unusable.raw, set_aside=_give_up
         )
 
     async def take(self, items: Sequence[CallbackItem]) -> None:
-        """Return when all of it is committed.
+        """Return when all items are committed.
 
-        Raises :class:`webhook.groups.Overloaded` or whatever the database call raised. Then some of it may be committed;
-        taking it again does no harm.
+        Raises :class:`webhook.groups.Overloaded` or the error of the database call. Some items may be committed then; taking
+        them again does no harm.
         """
         try:
             if reports := _of(Report, items):
@@ -49,9 +51,9 @@ class Intake:
             if len(reports) < len(items):
                 await self._take_rest(items)
         except GatewayUnavailable as error:
-            self._note_away(error)
+            self._outage.failed(error=str(error))
             raise
-        self._note_back()
+        self._outage.recovered()
 
     async def _take_rest(self, items: Sequence[CallbackItem]) -> None:
         if inbounds := _of(Inbound, items):
@@ -62,7 +64,7 @@ class Intake:
             await self._unusables.add(unusables)
 
     async def aclose(self) -> None:
-        """Wait for what is still waiting to be committed."""
+        """Wait until the waiting items are committed."""
         groups = (self._reports, self._inbounds, self._summaries, self._unusables)
         await asyncio.gather(*(group.aclose() for group in groups))
 
@@ -80,21 +82,11 @@ class Intake:
         await self._recorder.keep_callbacks([refused(item, error)])
         log.error("callback.refused", kind=type(item).__name__.lower(), code=error.code, error=str(error))
 
-    def _note_away(self, error: GatewayUnavailable) -> None:
-        if not self._is_away:
-            self._is_away = True
-            log.warning("database.away", error=str(error))
-
-    def _note_back(self) -> None:
-        if self._is_away:
-            self._is_away = False
-            log.info("database.back")
-
 
 def _of(kind: type[Kind], items: Sequence[CallbackItem]) -> list[Kind]:
     return [item for item in items if isinstance(item, kind)]
 
 
 async def _give_up(_unusable: Unusable, error: GatewayRefused) -> None:
-    """Bytes that the database does not even take as bytes: the provider is asked to try again later."""
+    """The database refuses the item even as bytes: raise, so that the provider tries again later."""
     raise error

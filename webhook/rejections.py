@@ -1,52 +1,53 @@
-"""Alarm for callbacks that claim to be a provider's and are not believed.
+"""The alarm for callbacks whose signature does not verify.
 
-If they are forged, that is worth knowing. If a secret is wrong, every one of them is lost, for providers do not repeat after a
-4xx: so reconciliation has to ask for what they said.
+Either they are forged, or a configured secret is wrong. In that case all of them are lost, because providers do not repeat a
+callback after a 4xx, and the reconcile job has to fetch what they said.
 """
 
 import asyncio
 
 import structlog
 
-from jobs.recording import GatewayError, Recorder
+from jobs.gateway.errors import GatewayError
+from jobs.gateway.recorder import Recorder
 
 log = structlog.get_logger()
 
 
 class Rejections:
-    """Counts at once, tells at most every ``pause`` seconds: whoever forges may not fill the log or the database."""
+    """Counts each rejection, and reports at most once in ``pause`` seconds: forged callbacks must not fill log or database."""
 
     def __init__(self, recorder: Recorder, *, pause: float = 30.0) -> None:
         self._recorder = recorder
         self._pause = pause
         self._count = 0
-        self._teller: asyncio.Task[None] | None = None
+        self._reporter: asyncio.Task[None] | None = None
 
     def note(self) -> None:
-        """One more."""
+        """Count one more rejection."""
         self._count += 1
-        if self._teller is None:
-            self._teller = asyncio.create_task(self._tell())
+        if self._reporter is None:
+            self._reporter = asyncio.create_task(self._report())
 
     async def aclose(self) -> None:
-        """Stop telling."""
-        if self._teller is not None:
-            self._teller.cancel()
-            await asyncio.wait([self._teller])
+        """Stop reporting."""
+        if self._reporter is not None:
+            self._reporter.cancel()
+            await asyncio.wait([self._reporter])
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         try:
             while self._count:
                 count, self._count = self._count, 0
                 log.error("callback.rejected", count=count, hint="a signature did not verify; check SINCH_WEBHOOK_SECRETS")
-                await self._tell_database(count)
+                await self._record(count)
                 await asyncio.sleep(self._pause)
         finally:
-            self._teller = None
+            self._reporter = None
 
-    async def _tell_database(self, count: int) -> None:
+    async def _record(self, count: int) -> None:
         try:
-            await self._recorder.note_rejected_callback(count)
+            await self._recorder.record_rejected_callbacks(count)
         except GatewayError as error:
             self._count += count
             log.warning("callback.rejection_not_noted", error=str(error))

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.schema.compatibility import Fit, Verdict
 
 log = structlog.get_logger()

@@ -1,20 +1,20 @@
-"""Who a request comes from, and how often that source failed to prove who it is."""
+"""The source of a request, and how often that source failed to authenticate."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from jobs.settings import Network
+from jobs.runtime.settings import Network
 
 Address = IPv4Address | IPv6Address
 
 
 def source_of(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]) -> Address | None:
-    """The address a request came from; None where the peer has none (a Unix socket) or it is unreadable.
+    """The address that a request came from; None if the peer has none (a Unix socket) or if it cannot be read.
 
-    ``forwarded`` are the values of ``X-Forwarded-For``, believed only from ``trusted`` proxies: read from the right, the first
-    hop that is no such proxy is the source. Whatever stands further left was written by that source and proves nothing.
+    ``forwarded`` are the values of ``X-Forwarded-For``, which count only from ``trusted`` proxies. Read from the right, the
+    first hop that is not a trusted proxy is the source. That source wrote everything further left, which proves nothing.
     """
     source = _address(peer or "")
     hops = [hop for value in forwarded for hop in value.split(",")]
@@ -32,7 +32,7 @@ def is_within(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def _address(text: str) -> Address | None:
-    """An address as proxies write it: bare, with a port, in brackets; an IPv4 address in IPv6 clothing is IPv4."""
+    """Parse an address as proxies write it: bare, with a port, or in brackets. An IPv4-mapped IPv6 address becomes IPv4."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -46,7 +46,7 @@ def _address(text: str) -> Address | None:
 
 
 class FailureLimit:
-    """Counts requests that failed to authenticate, by source. Those that succeed are never counted and never limited."""
+    """Counts requests that failed to authenticate, by source. Authenticated requests are neither counted nor limited."""
 
     def __init__(
         self, *, failures: int = 60, seconds: float = 60.0, sources: int = 10_000, clock: Callable[[], float] = time.monotonic
@@ -58,7 +58,7 @@ class FailureLimit:
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def count(self, source: Address | None) -> int:
-        """Note one more failure and say how many there were in the current window."""
+        """Count one more failure. Returns the number in the current window of ``seconds``."""
         key = _key(source)
         now = self._clock()
         since, count = self._seen.pop(key, (now, 0))
@@ -71,10 +71,10 @@ class FailureLimit:
         return count + 1
 
     def exceeded(self, count: int) -> bool:
-        """Whether so many are too many."""
+        """Whether so many failures are too many."""
         return count > self._failures
 
 
 def _key(source: Address | None) -> str:
-    """One source: an IPv4 address, or the /64 that an IPv6 host may choose its address from."""
+    """One source: an IPv4 address, or the /64 network from which an IPv6 host chooses its address."""
     return str(ip_network((source, 64), strict=False)) if isinstance(source, IPv6Address) else str(source)

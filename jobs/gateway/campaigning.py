@@ -1,4 +1,4 @@
-"""The calls an operator makes about campaigns. The rules are in `supabase/schemas`."""
+"""The calls that an operator makes about campaigns. The rules are in `supabase/schemas`."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,8 +14,8 @@ from jobs.gateway.rpc import Rpc
 class Listed:
     """A campaign in the list.
 
-    ``next_at`` is when its next message goes out, of a draft or a paused one if it were started now. ``waiting`` messages are
-    in the outbox and not sent yet; they come into it about a minute before they are due.
+    ``next_at`` is when its next message goes out; for a draft or a paused campaign, if it were started now. ``waiting``
+    messages are in the outbox and not sent yet. They are inserted about a minute before they are due.
     """
 
     name: str
@@ -29,8 +29,11 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Coming:
-    """A message to come, or the ``problem`` why not. ``local_time`` is the recipient's wall clock at ``send_at``, if known."""
+class PreviewRow:
+    """A message of the preview, or the ``problem`` that prevents it.
+
+    ``local_time`` is the recipient's wall clock at ``send_at``, None if the zone is unknown.
+    """
 
     external_id: str
     recipient: str
@@ -44,7 +47,7 @@ class Coming:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """So many messages, and the parts they take, of one ``name``: a country or a reason. None is a country nobody knows."""
+    """The number of messages and of their parts for one ``name``: a country or a reason. None is an unknown country."""
 
     name: str | None
     messages: int
@@ -52,10 +55,10 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
-    """A character for which so many texts leave GSM-7, though their template does not; ``external_id`` is one of the members.
+class NonGsmCharacter:
+    """A character outside GSM-7 that parameters bring into so many texts. ``external_id`` is one of the members.
 
-    ``replaceable`` where the template's ``plain`` would put another in its place.
+    ``replaceable``: the template's ``plain`` would replace it with a similar character.
     """
 
     character: str
@@ -66,7 +69,7 @@ class Odd:
 
 @dataclass(frozen=True, slots=True)
 class AbbreviatedZone:
-    """Members in a zone without summer time, whose name people say for the clock of a ``place`` that has it."""
+    """Members in a zone without summer time whose name often stands for the clock of a ``place`` that has it."""
 
     zone: str
     place: str
@@ -75,29 +78,28 @@ class AbbreviatedZone:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What is to come of one stretch of members, by country, and what is not, by problem.
+    """The messages of one stretch of members by country, and the prevented ones by problem, if the campaign ran from now on.
 
-    It is as if the campaign ran from now on, unless its ``status`` is ended.
-
-    ``warning`` is the template's, and ``odd`` where not all its texts leave GSM-7, but some. ``countries_told`` are the lists
-    of countries that the running processes go by, None for all: none where no process ever ran, several where they disagree.
+    ``warning`` is the template's own. ``beyond_gsm7`` are characters of parameters that make some texts longer.
+    ``process_countries`` are the allowed countries of the running processes, None for all countries: it is empty if no process
+    ever ran, and has several items if processes disagree.
     """
 
     status: str
     schedule: str
     members: int
-    countries_told: tuple[tuple[str, ...] | None, ...]
+    process_countries: tuple[tuple[str, ...] | None, ...]
     countries: tuple[Counted, ...]
     problems: tuple[Counted, ...]
     template: str
     warning: str | None
-    odd: tuple[Odd, ...]
+    beyond_gsm7: tuple[NonGsmCharacter, ...]
     abbreviated_zones: tuple[AbbreviatedZone, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """A campaign after its status was set. ``sending`` messages are in a request, which nobody calls back."""
+    """A campaign after its status was set. ``sending`` messages are in a request, which cannot be called back."""
 
     was: str
     status: str
@@ -108,7 +110,7 @@ class Switched:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Messages sent within one step of the timeline, and what became of them."""
+    """Messages sent within one step of the timeline, and how many of them were delivered or failed."""
 
     at: datetime
     sent: int
@@ -118,7 +120,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """Messages that ended otherwise than delivered, by status and reason."""
+    """Messages that ended without being delivered, with one status and reason."""
 
     status: str
     reason: str
@@ -127,10 +129,10 @@ class Undelivered:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a campaign, messages older than retention included.
+    """The results of a campaign, including messages older than retention.
 
-    ``skipped`` times became no message; ``forgotten`` messages were pruned after their campaign was deleted. ``timeline`` has
-    every step from the first to the last, those without a message too.
+    ``skipped`` occurrences became no message. ``forgotten`` messages were pruned after their campaign was deleted. ``timeline``
+    has every step from the first to the last, including those without a message.
     """
 
     campaign: str
@@ -148,9 +150,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a campaign's members consist of: its template's ``placeholders``, and those ``required`` for want of a default.
+    """What a campaign's members have: its template's ``placeholders``; those without a default are ``required``.
 
-    ``zone_needed_by`` is what of the campaign needs a time zone that only the members can give, None where nothing does.
+    ``zone_needed_by`` names the campaign's setting that needs a time zone from each member, None if none does.
     """
 
     template: str
@@ -162,7 +164,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A member as a file gives it. ``event_at`` is ISO 8601, without an offset where the member's wall clock is meant."""
+    """A member as a file gives it. ``event_at`` is ISO 8601; without an offset it is the member's wall clock."""
 
     number: int
     external_id: str
@@ -182,7 +184,7 @@ class RefusedLine:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import came to, or would."""
+    """The result of an import, or of its dry run."""
 
     added: int
     changed: int
@@ -190,7 +192,10 @@ class Imported:
 
 
 class Campaigning:
-    """What operators ask about campaigns. Every method but :meth:`costs` is one call; all raise as those of the gateway do."""
+    """The operator's calls about campaigns. Each method except :meth:`costs` is one call.
+
+    It raises :class:`jobs.gateway.errors.GatewayUnavailable` or :class:`jobs.gateway.errors.GatewayRefused`.
+    """
 
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
@@ -200,16 +205,16 @@ class Campaigning:
         answer = await self._rpc.call("outbox_list_campaigns", {})
         return tuple(Listed(**{**row, "next_at": values.moment(row["next_at"])}) for row in answer)
 
-    async def preview(self, campaign: str, *, most: int) -> tuple[Coming, ...]:
-        """The first messages to come, if the campaign ran from now on."""
+    async def preview(self, campaign: str, *, most: int) -> tuple[PreviewRow, ...]:
+        """The first ``most`` messages, if the campaign ran from now on."""
         answer = await self._rpc.call("outbox_preview_campaign", {"campaign": campaign, "max_rows": most})
         return tuple(
-            Coming(**{**row, "send_at": values.moment(row["send_at"]), "local_time": values.moment(row["local_time"])})
+            PreviewRow(**{**row, "send_at": values.moment(row["send_at"]), "local_time": values.moment(row["local_time"])})
             for row in answer
         )
 
     async def costs(self, campaign: str, *, stretch: int = 2000) -> AsyncIterator[Costs]:
-        """What all that is to come takes, a stretch of members at a time."""
+        """The messages and parts that the campaign takes, one stretch of members at a time."""
         after: str | None = ""
         while after is not None:
             answer = await self._rpc.call(
@@ -219,23 +224,23 @@ class Campaigning:
                 status=answer["status"],
                 schedule=answer["schedule"],
                 members=answer["members"],
-                countries_told=tuple(None if told is None else tuple(told) for told in answer["countries_told"]),
+                process_countries=tuple(None if one is None else tuple(one) for one in answer["countries_told"]),
                 countries=_countries(answer),
                 problems=_problems(answer["problems"], "problem"),
                 template=answer["template"],
                 warning=answer["warning"],
-                odd=tuple(Odd(**row) for row in answer["beyond_gsm7"]),
+                beyond_gsm7=tuple(NonGsmCharacter(**row) for row in answer["beyond_gsm7"]),
                 abbreviated_zones=tuple(AbbreviatedZone(**row) for row in answer["abbreviated_zones"]),
             )
             after = answer["next"]
 
     async def switch(self, campaign: str, status: str, *, most: int = 5000) -> Switched:
-        """Set a campaign's status. Of an ended one, at most so many waiting messages are cancelled a call."""
+        """Set a campaign's status. For ``ended``, one call cancels at most ``most`` waiting messages."""
         answer = await self._rpc.call("outbox_switch_campaign", {"p_campaign": campaign, "p_status": status, "p_most": most})
         return Switched(**answer)
 
     async def report(self, campaign: str) -> Report:
-        """What became of a campaign's messages so far."""
+        """The results of a campaign's messages so far."""
         answer = await self._rpc.call("outbox_campaign_report", {"p_campaign": campaign})
         return Report(
             **{
@@ -249,14 +254,14 @@ class Campaigning:
 
     # Importing
 
-    async def form(self, campaign: str) -> Form:
-        """What members of a campaign must bring along. Refused where it takes none."""
+    async def member_form(self, campaign: str) -> Form:
+        """What members of a campaign must have. Raises GatewayRefused if the campaign takes no members."""
         answer = await self._rpc.call("outbox_member_form", {"p_campaign": campaign})
         lists = {key: tuple(answer[key]) for key in ("placeholders", "required")}
         return Form(**{**answer, **lists})
 
-    async def stage(self, import_id: str, campaign: str, lines: Sequence[Line]) -> tuple[RefusedLine, ...]:
-        """Check some lines and keep those that are right. Answers the others."""
+    async def stage_members(self, import_id: str, campaign: str, lines: Sequence[Line]) -> tuple[RefusedLine, ...]:
+        """Check some lines and keep the valid ones. Returns the others."""
         answer = await self._rpc.call(
             "outbox_stage_members",
             {
@@ -273,11 +278,11 @@ class Campaigning:
         return tuple(RefusedLine(row["line"], row["problem"]) for row in answer)
 
     async def commit_import(self, import_id: str, *, dry_run: bool) -> Imported:
-        """Make all staged lines members, in one transaction; or say what that would come to."""
+        """Make all staged lines members, in one transaction. With ``dry_run``, return only the result that this would have."""
         return Imported(**await self._rpc.call("outbox_commit_import", {"p_import_id": import_id, "p_dry_run": dry_run}))
 
     async def discard_import(self, import_id: str) -> None:
-        """Forget what was staged."""
+        """Forget the staged lines."""
         await self._rpc.call("outbox_discard_import", {"p_import_id": import_id})
 
 

@@ -9,8 +9,8 @@ from jobs.gateway.values import instant, moment
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A message that an operator may have meant."""
+class Match:
+    """A message that an operator's text matches."""
 
     id: int
     recipient: str
@@ -19,20 +19,20 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Meant:
-    """The messages that a text stands for, and what it was read as: id, dispatch, batch or idempotency_key."""
+class Matches:
+    """The messages that a text matches. ``read_as`` is what the text names: id, dispatch, batch or idempotency_key."""
 
     read_as: str
-    messages: tuple[Found, ...]
+    messages: tuple[Match, ...]
 
     @classmethod
-    def parse(cls, answer: Mapping[str, Any]) -> "Meant":
-        return cls(read_as=answer["as"], messages=tuple(Found(**row) for row in answer["messages"]))
+    def parse(cls, answer: Mapping[str, Any]) -> "Matches":
+        return cls(read_as=answer["as"], messages=tuple(Match(**row) for row in answer["messages"]))
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
-    """One thing that happened to a message: recorded ``at``, and where the provider says so, ``occurred_at``."""
+class Event:
+    """One event of a message, recorded ``at``. ``occurred_at`` is the provider's own time, if it gives one."""
 
     at: datetime
     source: str
@@ -46,26 +46,30 @@ class Happening:
     report: Mapping[str, Any] | None
 
     @classmethod
-    def parse(cls, row: Mapping[str, Any]) -> "Happening":
+    def parse(cls, row: Mapping[str, Any]) -> "Event":
         return cls(**{**row, "at": instant(row["at"]), "occurred_at": moment(row["occurred_at"])})
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """``message`` holds the row's columns; ``dispatches`` and ``doubles`` what the engine knows of its requests."""
+    """The history of a message.
+
+    ``message`` holds the columns of its row, ``dispatches`` and ``duplicate_sends`` the engine's rows about its requests.
+    ``suppressed`` is the reason if its recipient is suppressed.
+    """
 
     message: Mapping[str, Any]
-    timeline: tuple[Happening, ...]
+    timeline: tuple[Event, ...]
     dispatches: tuple[Mapping[str, Any], ...]
-    doubles: tuple[Mapping[str, Any], ...]
+    duplicate_sends: tuple[Mapping[str, Any], ...]
     suppressed: str | None
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Trace":
         return cls(
             message=answer["message"],
-            timeline=tuple(Happening.parse(row) for row in answer["timeline"]),
+            timeline=tuple(Event.parse(row) for row in answer["timeline"]),
             dispatches=tuple(answer["dispatches"]),
-            doubles=tuple(answer["duplicate_sends"]),
+            duplicate_sends=tuple(answer["duplicate_sends"]),
             suppressed=answer["suppressed"],
         )

@@ -1,4 +1,4 @@
-"""The calls an operator makes. The rules are in `supabase/schemas`."""
+"""The calls that an operator makes. The rules are in `supabase/schemas`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from datetime import datetime
 
 from jobs.gateway import values
 from jobs.gateway.campaigning import Campaigning
-from jobs.gateway.history import Meant, Trace
+from jobs.gateway.history import Matches, Trace
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.schema import installed_schema
-from jobs.gateway.standing import Figures, Pause, Standing
+from jobs.gateway.status import Figures, Pause, Status
+from jobs.runtime.settings import SupabaseSettings
 from jobs.schema.installed import InstalledSchema
-from jobs.settings import SupabaseSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """One stretch of the table: the ids that matched, where to go on (None at its end), and the table's last id."""
+    """One stretch of the table: the ids that match, where the next stretch begins (None at the end), and the last id."""
 
     ids: tuple[int, ...]
     after: int | None
@@ -25,7 +25,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one message that something was asked for. ``was`` is its status before, None where there is none such."""
+    """What a retry or a cancellation did to one message. ``was`` is its status before, None if there is no such message."""
 
     id: int
     was: str | None
@@ -35,7 +35,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The operator's pauses that were ended, and every pause that remains, of all plans."""
+    """The operator's pauses that ended, and every pause that remains, of all plans."""
 
     ended: tuple[Pause, ...]
     remaining: tuple[Pause, ...]
@@ -43,7 +43,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A number that gets no messages. ``replied``: its owner asked for that, and a START lifts it."""
+    """A recipient who gets no messages. ``replied``: the recipient opted out, and a START from there lifts it."""
 
     recipient: str
     reason: str
@@ -52,14 +52,17 @@ class Suppression:
 
 
 class Operating:
-    """What operators ask of the database. Every method is one call, safe to repeat, and raises as those of the gateway do."""
+    """The operator's calls. Each method is one call and safe to repeat.
+
+    It raises :class:`jobs.gateway.errors.GatewayUnavailable` or :class:`jobs.gateway.errors.GatewayRefused`.
+    """
 
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
 
     @classmethod
     async def connect(cls, settings: SupabaseSettings) -> "Operating":
-        """Make the client. No request is made yet."""
+        """Make the client. This makes no request yet."""
         return cls(await Rpc.connect(settings))
 
     async def aclose(self) -> None:
@@ -70,26 +73,26 @@ class Operating:
         """The calls about campaigns, over the same connection."""
         return Campaigning(self._rpc)
 
-    # Seeing
+    # Reading
 
     async def installed_schema(self) -> InstalledSchema | None:
         """The schema versions of the database, None where nothing is installed."""
         return await installed_schema(self._rpc)
 
-    async def status(self) -> Standing:
-        """The backlog, what is under way, what stands still and why."""
-        return Standing.parse(await self._rpc.call("outbox_status", {}))
+    async def status(self) -> Status:
+        """The backlog, open requests, pauses, jobs, processes and alarms."""
+        return Status.parse(await self._rpc.call("outbox_status", {}))
 
-    async def figures(self, *, days: int) -> Figures:
-        """What became of the messages of the last days."""
+    async def daily_figures(self, *, days: int) -> Figures:
+        """Messages of the last ``days`` days by country and status."""
         return Figures.parse(await self._rpc.call("outbox_daily_figures", {"p_days": days}))
 
-    async def find(self, text: str, *, read_as: str | None = None) -> Meant:
-        """The messages meant by an ``id``, a ``dispatch``, a ``batch`` or an ``idempotency_key``, or by one of these only."""
-        return Meant.parse(await self._rpc.call("outbox_find", {"p_text": text, "p_as": read_as}))
+    async def find(self, text: str, *, read_as: str | None = None) -> Matches:
+        """The messages that ``text`` names by id, dispatch, batch or idempotency_key; ``read_as`` allows only one of these."""
+        return Matches.parse(await self._rpc.call("outbox_find", {"p_text": text, "p_as": read_as}))
 
     async def trace(self, message: int, *, show_body: bool) -> Trace | None:
-        """Everything about one message, or None where there is none."""
+        """Everything about one message, or None if there is no such message."""
         answer = await self._rpc.call("outbox_trace", {"p_id": message, "p_show_body": show_body})
         return None if answer is None else Trace.parse(answer)
 
@@ -105,7 +108,7 @@ class Operating:
         stretch: int,
         most: int,
     ) -> Selection:
-        """The matching ids among the next ``stretch`` messages after ``after``, at most ``most``."""
+        """The matching ids among the next ``stretch`` messages after the id ``after``, at most ``most``."""
         answer = await self._rpc.call(
             "outbox_select",
             {
@@ -122,7 +125,7 @@ class Operating:
     async def retry(
         self, ids: Sequence[int], *, force: bool, expires_in: float | None, dry_run: bool = False
     ) -> tuple[Outcome, ...]:
-        """Make final messages a new attempt. ``expires_in`` seconds is the new expiry of those whose own has passed."""
+        """Give final messages a new attempt. Messages whose expiry has passed expire ``expires_in`` seconds from now."""
         answer = await self._rpc.call(
             "outbox_retry",
             {"p_ids": list(ids), "p_force": force, "p_expires_in_seconds": expires_in, "p_dry_run": dry_run},
@@ -130,7 +133,7 @@ class Operating:
         return tuple(Outcome(**row) for row in answer)
 
     async def cancel(self, ids: Sequence[int], *, dry_run: bool = False) -> tuple[Outcome, ...]:
-        """End what waits, and wish it for what is in a request."""
+        """Cancel waiting messages, and request it for those in a request: they are cancelled if they come back."""
         answer = await self._rpc.call("outbox_cancel", {"p_ids": list(ids), "p_dry_run": dry_run})
         return tuple(Outcome(**row) for row in answer)
 
@@ -139,7 +142,7 @@ class Operating:
     async def pause(
         self, *, provider: str | None, plan: str | None, until: datetime | None, seconds: float | None, reason: str | None
     ) -> tuple[Pause, ...]:
-        """Have no process claim for a plan (all that are known where None) until a time or for so long, else until resumed."""
+        """Stop all claims for a plan, or for all known plans: until a time, for ``seconds``, or until resumed."""
         answer = await self._rpc.call(
             "outbox_pause",
             {
@@ -153,7 +156,7 @@ class Operating:
         return tuple(Pause.parse(row) for row in answer)
 
     async def resume(self, *, provider: str | None, plan: str | None, force: bool) -> Resumed:
-        """End operators' pauses; with ``force`` let the next claim find out whether the others are over too."""
+        """End operators' pauses. With ``force`` the next claim finds out whether the other pauses are over too."""
         answer = await self._rpc.call("outbox_resume", {"p_provider": provider, "p_plan": plan, "p_force": force})
         return Resumed(
             ended=tuple(Pause.parse(row) for row in answer["ended"]),
@@ -163,7 +166,7 @@ class Operating:
     # Opt-outs
 
     async def import_suppressions(self, suppressions: Sequence[Suppression]) -> int:
-        """Put numbers on the list. Answers how many were new."""
+        """Suppress these recipients. Returns how many were not suppressed before."""
         answer: int = await self._rpc.call(
             "outbox_import_suppressions",
             {
@@ -175,6 +178,6 @@ class Operating:
         return answer
 
     async def export_suppressions(self, *, after: str, most: int) -> tuple[Suppression, ...]:
-        """One page of the list, by number, after ``after`` ('' for the first)."""
+        """One page of the suppressed recipients in order, after ``after`` ('' for the first page)."""
         answer = await self._rpc.call("outbox_export_suppressions", {"p_after": after, "p_most": most})
         return tuple(Suppression(**{**row, "created_at": values.instant(row["created_at"])}) for row in answer)

@@ -1,4 +1,4 @@
-"""Calls a database function over the Supabase API, and says which of two ways it failed."""
+"""Calls a database function over the Supabase API, and turns failures into the errors of :mod:`jobs.gateway.errors`."""
 
 from typing import Any, Final
 
@@ -7,8 +7,8 @@ import structlog
 from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
-from jobs.recording import FunctionMissing, GatewayRefused, GatewayUnavailable, KeyNotAccepted
-from jobs.settings import SupabaseSettings
+from jobs.gateway.errors import FunctionMissing, GatewayRefused, GatewayUnavailable, KeyNotAccepted
+from jobs.runtime.settings import SupabaseSettings
 
 log = structlog.get_logger()
 
@@ -18,7 +18,7 @@ _TIMEOUT_SECONDS: Final = 15.0
 
 
 class Rpc:
-    """One client of one project. Calls may run side by side; none is ever repeated here."""
+    """One client of one project. Calls may run side by side. This class repeats none."""
 
     def __init__(self, client: AsyncClient, http: httpx.AsyncClient) -> None:
         self._client = client
@@ -26,7 +26,7 @@ class Rpc:
 
     @classmethod
     async def connect(cls, settings: SupabaseSettings) -> "Rpc":
-        """Make the client. No request is made yet, so this works with Supabase away."""
+        """Make the client. This makes no request yet, so it succeeds while Supabase is away."""
         http = httpx.AsyncClient(
             timeout=httpx.Timeout(_TIMEOUT_SECONDS),
             limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=4.0),
@@ -42,14 +42,14 @@ class Rpc:
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
         """Call ``public.<function>`` and return its answer.
 
-        Raises GatewayRefused where the database refuses these values, GatewayUnavailable for everything else.
+        Raises GatewayRefused if the database refuses these values, and GatewayUnavailable for every other failure.
         """
         try:
             answer = await self._client.rpc(function, arguments).execute()
         except APIError as error:
             raise _failure(function, error) from error
         except (httpx.HTTPError, AttributeError) as error:
-            # anyio asks a socket that was reset while it connected for its peer, and finds no socket any more.
+            # AttributeError: anyio reads the peer of a socket that was reset while it connected, and finds no socket.
             raise GatewayUnavailable(f"{function}: {type(error).__name__} {error}".rstrip()) from error
         return answer.data
 
@@ -57,9 +57,16 @@ class Rpc:
         await self._http.aclose()
 
 
+class Calls:
+    """Some of the calls over one client. The gateway is made of several of these."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+
 async def _read_whole(response: httpx.Response) -> None:
-    """Httpx ties a response and its stream in a circle. It would keep what was sent, hundreds of reports, until the garbage
-    collector comes by; and the webhook app has it come seldom.
+    """Break the circle of a response and its stream, which httpx makes. It would keep the sent reports, hundreds of them, until
+    the next garbage collection, and the webhook app makes those rare.
     """
     await response.aread()
     response.stream = httpx.ByteStream(b"")
@@ -78,8 +85,8 @@ def _failure(function: str, error: APIError) -> GatewayRefused | GatewayUnavaila
 
 _SQLSTATE_LENGTH: Final = 5
 _REFUSED_CLASSES: Final = frozenset({"21", "22", "23"})
-"""Cardinality, data exceptions and constraints: the values are at fault. All else may pass."""
+"""Cardinality, data exceptions and constraints: the values are wrong. Every other failure may pass."""
 _NOT_ALLOWED: Final = frozenset({"401", "403", "42501", "PGRST301", "PGRST302", "PGRST303"})
 _BAD_KEY: Final = "api key"
-"""Supabase's gateway turns a key away before PostgREST sees it, in words and without a code."""
+"""Supabase's gateway rejects a key before PostgREST sees it, with a message and without a code."""
 _NO_FUNCTION: Final = frozenset({"PGRST202", "42883"})

@@ -1,7 +1,7 @@
 """Which schema the database has."""
 
+from jobs.gateway.errors import FunctionMissing
 from jobs.gateway.rpc import Rpc
-from jobs.recording import FunctionMissing
 from jobs.schema.installed import InstalledSchema
 
 

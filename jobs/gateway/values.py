@@ -1,4 +1,4 @@
-"""What the database answers, as values. Parsed here, once."""
+"""The values that the processes exchange with the database. Answers are parsed here, once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A service plan as a process knows it: who it is, and the limits all processes share."""
+    """A service plan as a process knows it: its identity, and the limits that all processes share. None is no limit."""
 
     provider: str
     plan: str
@@ -20,10 +20,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """One request that is the caller's to make, at most once, ``wait_seconds`` from now.
+    """One request that the caller may make, at most once, ``wait_seconds`` from now.
 
-    ``lease_token`` proves the claim to the database; ``recipients`` are E.164. Where texts differ, ``texts`` holds one for each
-    recipient, and ``body`` is None.
+    ``lease_token`` proves the claim to the database. ``recipients`` are E.164. If texts differ, ``texts`` holds one for each
+    recipient and ``body`` is None.
     """
 
     dispatch_id: str
@@ -51,9 +51,11 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a claim brought. ``more``: rows are ready that it did not take, for the reason in ``paused`` or ``limited``, if any,
-    which lasts ``wait_seconds``. ``passed``: some were closed or put off, so claiming again is worth it though nothing goes.
-    ``due`` names the other jobs that have something to do.
+    """The answer to a claim.
+
+    ``more``: rows are due that the claim did not take. If ``paused`` or ``limited`` gives a reason, it lasts ``wait_seconds``.
+    ``passed``: the claim closed or postponed rows, so another claim may bring dispatches although this one brought none.
+    ``due`` names the other jobs that have work.
     """
 
     dispatches: tuple[Dispatch, ...]
@@ -80,21 +82,21 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A dispatch to look for at the provider, in everything created since ``since``."""
+class Lookup:
+    """A dispatch to look up at the provider, among all batches created at or after ``since``."""
 
     dispatch_id: str
     lease_token: str
     since: datetime
 
     @classmethod
-    def parse(cls, row: Mapping[str, Any]) -> "Look":
+    def parse(cls, row: Mapping[str, Any]) -> "Lookup":
         return cls(dispatch_id=row["dispatch_id"], lease_token=row["lease_token"], since=instant(row["since"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of a provider's listing: ``[start, end)``."""
+    """A part of a provider's listing: ``[start, end)``."""
 
     start: datetime
     end: datetime
@@ -105,10 +107,10 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Asks:
-    """What reports are missing: batches to ask for one by one, and the window of the feed that covers ``by_feed``.
+class MissingReports:
+    """Batches whose reports are missing: ``batches`` to ask for one by one, ``by_feed`` within the window ``feed``.
 
-    ``more`` says that others are due as well.
+    ``more``: other batches are due too.
     """
 
     batches: tuple[str, ...]
@@ -119,7 +121,7 @@ class Asks:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """One chunk of a campaign: how many members were handled, and whether another call is worth making at once."""
+    """One chunk of a campaign: how many members it handled, and whether more are due now."""
 
     campaign: str | None
     members: int
@@ -128,7 +130,7 @@ class Expansion:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something a person should be told."""
+    """An alarm for an operator."""
 
     id: int
     at: datetime
@@ -142,7 +144,7 @@ def dispatches(answer: Mapping[str, Any]) -> tuple[Dispatch, ...]:
 
 
 def instant(text: str) -> datetime:
-    """PostgreSQL's JSON timestamp; Python 3.11 reads every form of it."""
+    """Parse a timestamp of PostgreSQL's JSON. Python 3.11 reads every form of it."""
     return datetime.fromisoformat(text)
 
 

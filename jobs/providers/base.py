@@ -1,7 +1,7 @@
-"""What a provider is to the rest of the house.
+"""The protocol of a provider, and the values that cross it.
 
-A provider is one folder beside this file that fulfils :class:`Provider`. The jobs know only the values defined here; how a
-request looks on the wire, which status code means what and how a callback is signed stay inside the folder.
+A provider is one folder beside this file that fulfils :class:`Provider`. The jobs know only the values defined here. Wire
+formats, status codes and signatures stay inside the folder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,28 +32,28 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider said yes, and its answer was read: ``batch_id`` is a fact."""
+    """The provider took the request, and its answer was read: ``batch_id`` is a fact."""
 
     batch_id: str
 
 
 class Refusal(StrEnum):
-    """Why the provider certainly did not take a request, by what has to happen next."""
+    """Why the provider certainly did not take a request. The reason decides what happens next."""
 
     RECIPIENT = "recipient"
-    """It names a number: halve until the number is alone."""
+    """The refusal names a recipient: halve the request until that recipient is alone."""
     SHARED = "shared"
-    """The part all recipients share may be wrong: split once to find out."""
+    """The part that all recipients share may be wrong: split the request once to find out."""
     SETTING = "setting"
-    """One of our own settings is wrong: pause the plan, fail nobody."""
+    """A setting of this process is wrong: pause the plan, and fail no row."""
     NO_CALLBACK = "no_callback"
-    """Callbacks were asked for but there is no URL to send them to: send again without, and poll."""
+    """The provider has no URL for the callbacks that were asked for: send again without callbacks, and poll."""
     THROTTLED = "throttled"
-    """Too fast: everyone on the plan waits."""
+    """The plan sends too fast: every process waits."""
     ACCOUNT = "account"
-    """The account or its credential: sending stops, a probe now and then."""
+    """The account or its credential is refused: sending stops, and a probe follows now and then."""
     UNREACHABLE = "unreachable"
-    """No connection was ever established: nothing was sent."""
+    """No connection was established: nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """Nobody knows whether the provider took the request. It must be looked up, never resent."""
+    """The provider may or may not have taken the request. It is looked up, never resent."""
 
     error: str
     http_status: int | None = None
@@ -79,7 +79,7 @@ Outcome = Accepted | Refused | Ambiguous
 
 
 class ProviderError(Exception):
-    """A question to the provider (not a submission) was not answered. Nothing is known; ask again later."""
+    """The provider did not answer a question (not a submission). Nothing is known; ask again later."""
 
     def __init__(
         self, error: str, *, why: Refusal | None = None, http_status: int | None = None, retry_after: float | None = None
@@ -92,13 +92,13 @@ class ProviderError(Exception):
 
     @property
     def is_about_the_question(self) -> bool:
-        """Whether another question may fare better: this one took too long, or its answer was none."""
+        """Whether another question may succeed: this one took too long, or its answer could not be read."""
         return self.why not in (Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A request the provider remembers. ``recipients`` are E.164 with ``+``; ``is_whole``: all of them could be read."""
+    """A request that the provider lists. ``recipients`` are E.164 with ``+``; ``is_whole``: all of them could be read."""
 
     batch_id: str
     reference: str | None
@@ -109,9 +109,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the provider says became of one recipient of one batch.
+    """A delivery report on one recipient of one batch.
 
-    ``status`` is one of the outbox's own words (``sent`` ``dispatched`` ``delivered`` ``failed`` ``rejected`` ``aborted``
+    ``status`` is one of the outbox's own statuses (``sent`` ``dispatched`` ``delivered`` ``failed`` ``rejected`` ``aborted``
     ``expired`` ``cancelled`` ``deleted`` ``unknown``). ``raw`` is the JSON text it was read from.
     """
 
@@ -126,7 +126,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A report on a whole batch that does not say which recipients: the full report has to be asked for."""
+    """A report on a whole batch that does not name the recipients: the full report has to be fetched."""
 
     batch_id: str
     reference: str | None
@@ -137,7 +137,7 @@ class Summary:
 class Inbound:
     """A message from a phone. ``sender`` is the phone, ``recipient`` our number; ``body`` is text or None.
 
-    ``provider`` is the name of whom it came through.
+    ``provider`` is the name of the provider that passed it on.
     """
 
     inbound_id: str
@@ -153,7 +153,7 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Something arrived that this version cannot read. It is kept as bytes and alarmed, never thrown away."""
+    """An item that this version cannot read. It is kept as bytes and raises an alarm; it is never dropped."""
 
     why: str
     raw: bytes
@@ -164,7 +164,7 @@ CallbackItem = Report | Summary | Inbound | Unusable
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing. ``last`` says that no more pages follow, ``total`` how many items all of them hold, if known."""
+    """One page of a listing. ``last``: no more pages follow. ``total`` is the number of items on all pages, None if unknown."""
 
     items: tuple[T, ...]
     last: bool
@@ -175,8 +175,8 @@ class Page(Generic[T]):
 class Provider(Protocol):
     """One account (service plan) at one provider.
 
-    Every method makes at most the requests its docstring names, never retries, and gives up ``deadline`` seconds after it was
-    called, in total, aborting the connection. Methods that ask (all but :meth:`submit`) raise :class:`ProviderError`.
+    Each method makes at most the requests that its docstring names, and never retries. It gives up ``deadline`` seconds after
+    the call and aborts the connection. All methods except :meth:`submit` raise :class:`ProviderError`.
     """
 
     @property
@@ -194,11 +194,11 @@ class Provider(Protocol):
     def max_recipients(self) -> int: ...
     @property
     def longest_value(self) -> int:
-        """UTF-16 units that a value of :attr:`Submission.parameters` may have; 0 where a request cannot carry any."""
+        """UTF-16 units that a value of :attr:`Submission.parameters` may have; 0 if requests cannot carry parameters."""
         ...
 
     async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
-        """Exactly one request. Never raises for anything the network or the provider did."""
+        """Make exactly one request. Never raises for anything that the network or the provider does."""
         ...
 
     async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
@@ -206,7 +206,7 @@ class Provider(Protocol):
         ...
 
     async def batch_reports(self, batch_id: str, *, deadline: float) -> tuple[Report, ...] | None:
-        """Every recipient's report of one batch, or None where the provider does not know the batch."""
+        """The reports of all recipients of one batch, or None if the provider does not know the batch."""
         ...
 
     async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:

@@ -1,4 +1,4 @@
-"""What a provider's callbacks are to the webhook app: something that proves where it comes from and that can be read."""
+"""The protocol of a provider's callbacks: the webhook app checks where they come from, and reads them."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -8,20 +8,20 @@ from jobs.providers.base import CallbackItem
 
 
 class NotJson(ValueError):
-    """The body is no JSON at all."""
+    """The body is not JSON."""
 
 
 class Verdict(Enum):
-    """What the provider's own proof of origin says about a request."""
+    """The result of checking the provider's proof of origin, such as a signature."""
 
     ABSENT = "absent"
-    """There is none."""
+    """The request has none."""
     VERIFIED = "verified"
-    """It is the provider's."""
+    """The proof is valid."""
     UNVERIFIABLE = "unverifiable"
-    """There is one, and no secret to check it with is configured."""
+    """The request has one, and no secret is configured to check it with."""
     FORGED = "forged"
-    """There is one, and it is wrong."""
+    """The proof is wrong."""
 
 
 class CallbackReader(Protocol):
@@ -32,9 +32,9 @@ class CallbackReader(Protocol):
         ...
 
     def authenticate(self, headers: Mapping[str, str], raw: bytes) -> Verdict:
-        """Check that proof over the body exactly as it arrived, in constant time."""
+        """Check the proof over the body exactly as it arrived, in constant time."""
         ...
 
     def parse(self, raw: bytes) -> list[CallbackItem]:
-        """What the callback says. Raises :class:`NotJson` and nothing else; what it cannot read is an ``Unusable``."""
+        """Read the callback. Raises :class:`NotJson` and nothing else; an item that cannot be read becomes an ``Unusable``."""
         ...

@@ -24,7 +24,7 @@ class Admission:
         self._warned = False
 
     async def check(self) -> Verdict:
-        """Raises :class:`jobs.recording.GatewayUnavailable` where the database does not answer."""
+        """Raises :class:`jobs.gateway.errors.GatewayUnavailable` where the database does not answer."""
         verdict = judge(self._known, await self._ask())
         if verdict.fit is Fit.NEWER and not self._warned:
             self._warned = True

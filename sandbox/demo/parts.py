@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from jobs import settings
+from jobs.runtime import settings
 from sandbox.demo.interrupts import Interrupts
 from sandbox.local import ports, processes
 from sandbox.local.binaries import REPOSITORY

@@ -1,4 +1,4 @@
-"""`outbox cancel`: what waits ends, what is in a request ends should it come back."""
+"""`outbox cancel`: cancels messages that wait, and those in a request if they come back."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,13 +19,13 @@ def cancel(
     idempotency_key: Annotated[
         list[str] | None, typer.Option("--idempotency-key", help="A message by its key. May be given several times.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the outcome without changing anything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --campaign: do not ask first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> int:
-    """Cancel messages. What became of each is said; exit code 1 if it was too late for any.
+    """Cancel messages. Prints the outcome of each; exit code 1 if it was too late for any.
 
-    A message in a request is cancelled should it come back. A campaign goes on making messages: end or pause it first.
+    A message in a request is cancelled if it comes back. A campaign goes on making messages: end or pause it first.
     """
     if sum(map(bool, (ids, campaign, idempotency_key))) != 1:
         raise typer.BadParameter("name messages by id, or give --campaign or --idempotency-key")
@@ -51,8 +51,8 @@ async def _chosen(operating: Operating, campaign: str | None, keys: Sequence[str
         return await selecting.select(operating, statuses=waiting, campaign=campaign, since=None)
     found: list[int] = []
     for key in keys:
-        meant = await operating.find(key, read_as="idempotency_key")
-        if not meant.messages:
+        matches = await operating.find(key, read_as="idempotency_key")
+        if not matches.messages:
             raise Failed(f"no message has the idempotency key {key!r}; nothing was changed")
-        found += [message.id for message in meant.messages]
+        found += [message.id for message in matches.messages]
     return found

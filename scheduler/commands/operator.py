@@ -1,4 +1,4 @@
-"""What every operator's command has in common: its settings, its connection, and how it says what it found."""
+"""The common parts of every operator's command: settings, the connection, and the output."""
 
 import asyncio
 import json
@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from jobs import settings, telemetry
+from jobs.gateway.errors import GatewayError, GatewayRefused, KeyNotAccepted
 from jobs.gateway.operating import Operating
-from jobs.recording import GatewayError, GatewayRefused, KeyNotAccepted
-from jobs.settings import SettingsError, SupabaseSettings, TelemetrySettings
+from jobs.runtime import settings, telemetry
+from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings
 from scheduler.commands.terminal import Failed, agreed, console, counted
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
 def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
     """Do ``work`` with a connection to the project and return its exit code.
 
-    Raises SettingsError where a setting is missing or wrong and :class:`Failed` where Supabase is away or refuses.
+    Raises SettingsError if a setting is missing or wrong, and :class:`Failed` if Supabase is away or refuses the call.
     """
     supabase = settings.load(SupabaseSettings)
     telemetry.configure(settings.load(TelemetrySettings), component="operator")
@@ -51,7 +51,7 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
 
 
 def away(supabase: SupabaseSettings, error: GatewayError) -> str:
-    """In words, that Supabase did not do what it was asked to."""
+    """The text of an error that says that Supabase failed."""
     return f"Supabase at {telemetry.mask_url(supabase.supabase_url)} does not answer: {error}"
 
 
@@ -64,20 +64,20 @@ async def _operate(supabase: SupabaseSettings, work: Callable[[Operating], Await
 
 
 @contextmanager
-def said_when_stopped(standing: Callable[[], str]) -> Iterator[None]:
-    """Where Ctrl-C ends a command half-way, one line on stderr says what was done until then."""
+def said_when_stopped(progress_so_far: Callable[[], str]) -> Iterator[None]:
+    """If Ctrl-C ends a command half-way, print one line on stderr with the progress so far."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"outbox: stopped; {standing()}", err=True)
+        typer.echo(f"outbox: stopped; {progress_so_far()}", err=True)
         raise
 
 
 def say_json(value: object, *, texts: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> None:
     """One object on stdout, times in ISO 8601, phone numbers masked.
 
-    Texts are dropped by their names wherever values are masked; ``texts`` are those that somebody asked for, by the part of
-    the object they belong to, one for each of its items where it is a list.
+    Masking drops message texts by the names of their fields. ``texts`` are the texts that the operator asked for, by the part
+    of the object that they belong to; for a list, one for each of its items.
     """
     plain = telemetry.scrub_value(_plain(value))
     for part, given in (texts or {}).items():
@@ -102,13 +102,13 @@ def _plain(value: object) -> Any:
 
 
 def were_refused(lines: int) -> str:
-    """What is said of lines of a file that cannot be used."""
+    """A sentence about refused lines of a file: ``2 lines were refused``."""
     return f"{counted(lines, 'line')} {'was' if lines == 1 else 'were'} refused"
 
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr for long work, where somebody looks. Call what it gives with how much is done."""
+    """A progress bar on stderr, on a terminal only. Call the yielded function with the amount that is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)

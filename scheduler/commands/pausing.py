@@ -1,4 +1,4 @@
-"""`outbox pause` and `outbox resume`: whether anybody sends for a plan."""
+"""`outbox pause` and `outbox resume`: whether processes send for a plan."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -6,20 +6,20 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from jobs import settings
 from jobs.gateway.operating import Operating
-from jobs.gateway.standing import Pause
+from jobs.gateway.status import Pause
 from jobs.providers import registry
-from jobs.settings import SettingsError, SinchSettings
-from jobs.telemetry import scrub
+from jobs.runtime import settings
+from jobs.runtime.settings import SettingsError, SinchSettings
+from jobs.runtime.telemetry import scrub
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, console, operate, say_json
-from scheduler.commands.standing_view import until as words_until
+from scheduler.commands.status_view import until as words_until
 
 Plan = Annotated[
     str | None, typer.Option("--plan", help="A service plan. Without it: every plan ever worked for, and the configured one.")
 ]
-ProviderName = Annotated[str | None, typer.Option("--provider", help="The plan's provider, where nobody worked for it yet.")]
+ProviderName = Annotated[str | None, typer.Option("--provider", help="The plan's provider, if no process worked for it yet.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
@@ -29,10 +29,10 @@ def pause(
     provider: ProviderName = None,
     until: Annotated[str | None, typer.Option("--until", help="End by itself at a time, such as 2027-01-31T09:00Z.")] = None,
     duration: Annotated[str | None, typer.Option("--for", help="End by itself after so long, such as 30m.")] = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why, for those who look at the status.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, as the status shows it.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Stop sending, for all processes, until a time or until resumed. What is in a request already is not called back.
+    """Stop sending, for all processes, until a time or until resumed. Requests that are under way are not called back.
 
     Reports are taken, lost requests looked for and campaigns expanded all the same.
     """
@@ -44,11 +44,11 @@ def pause(
 
     async def work(operating: Operating) -> int:
         paused: list[Pause] = []
-        for whose, which in _meant(provider, plan):
+        for whose, which in _targets(provider, plan):
             if (whose, which) not in [(one.provider, one.plan) for one in paused]:
                 paused += await operating.pause(provider=whose, plan=which, until=at, seconds=seconds, reason=reason)
         if not paused:
-            raise Failed(_nobody_worked_for(plan))
+            raise Failed(_unknown_plan(plan))
         if as_json:
             say_json({"paused": paused})
         else:
@@ -67,13 +67,13 @@ def resume(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """End an operator's pause, and say what else still holds the plan back."""
+    """End an operator's pause, and print the pauses that remain."""
     _check(provider)
 
     async def work(operating: Operating) -> int:
         ended: list[Pause] = []
         remaining: tuple[Pause, ...] = ()
-        for whose, which in _meant(provider, plan):
+        for whose, which in _targets(provider, plan):
             resumed = await operating.resume(provider=whose, plan=which, force=force)
             ended += resumed.ended
             remaining = tuple(one for one in resumed.remaining if plan in (None, one.plan) and provider in (None, one.provider))
@@ -82,7 +82,7 @@ def resume(
         else:
             _say("resumed", ended, "green")
             _say("still paused", remaining, "red")
-            _say_what_next(ended, remaining, force=force)
+            _say_next_step(ended, remaining, force=force)
         return 0
 
     return operate(work)
@@ -93,8 +93,8 @@ def _check(provider: str | None) -> None:
         raise typer.BadParameter(f"--provider {provider!r} is no provider: {', '.join(registry.names())}")
 
 
-def _meant(provider: str | None, plan: str | None) -> list[tuple[str | None, str | None]]:
-    """What is asked of the database: a plan by its name; else all that are known, and the configured one, known or not."""
+def _targets(provider: str | None, plan: str | None) -> list[tuple[str | None, str | None]]:
+    """The plans to pause or resume: the named one, or else all known plans and the configured one."""
     configured = _configured()
     if plan is not None:
         return [(provider or (configured[0] if configured is not None and configured[1] == plan else None), plan)]
@@ -103,14 +103,14 @@ def _meant(provider: str | None, plan: str | None) -> list[tuple[str | None, str
 
 
 def _configured() -> tuple[str, str] | None:
-    """Operators may work where no plan is configured."""
+    """The configured provider and plan, None where none is configured: an operator's machine may have neither."""
     try:
         return registry.identity(settings.load(SinchSettings))
     except SettingsError:
         return None
 
 
-def _nobody_worked_for(plan: str | None) -> str:
+def _unknown_plan(plan: str | None) -> str:
     if plan is None:
         return "no process ever worked for a plan, and none is configured: name one with --plan and --provider"
     return f"no process ever worked for plan {plan}: --provider NAME pauses it all the same"
@@ -122,8 +122,8 @@ def _say(what: str, pauses: Sequence[Pause], style: str) -> None:
         console().print(line)
 
 
-def _say_what_next(ended: Sequence[Pause], remaining: Sequence[Pause], *, force: bool) -> None:
+def _say_next_step(ended: Sequence[Pause], remaining: Sequence[Pause], *, force: bool) -> None:
     if any(one.kind != "operator" for one in remaining) and not force:
-        console().print("what no operator said ends by itself; --force has the next claim find out now whether they are over")
+        console().print("automatic pauses end by themselves; with --force, the next claim finds out whether they are over")
     elif not ended and not remaining:
         console().print("nothing was paused")

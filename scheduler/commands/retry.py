@@ -1,4 +1,4 @@
-"""`outbox retry`: final messages become a new attempt."""
+"""`outbox retry`: gives final messages a new attempt."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -25,16 +25,17 @@ def retry(
         str | None, typer.Option("--since", help="With --status: only those final since a time (ISO 8601) or for so long (2h).")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also what was delivered, may have been, expired, or was cancelled on request.")
+        bool,
+        typer.Option("--force", help="Also messages that were or may have been delivered, expired, or were cancelled."),
     ] = False,
     expires_in: Annotated[
         str | None, typer.Option("--expires-in", help="A new expiry, such as 2h, for those whose own has passed.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the outcome without changing anything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --status: do not ask first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> int:
-    """Send final messages again, as a new attempt. What became of each is said; exit code 1 if any was refused.
+    """Send final messages again, as a new attempt. Prints the outcome of each; exit code 1 if any was refused.
 
     A message that was delivered, may have been, or expired is refused without --force. Opt-outs, windows and campaigns are
     checked again when it comes up.

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from jobs import environment, settings, telemetry
+from jobs.runtime import environment, settings, telemetry
 from jobs.schema import releases
 from jobs.schema.admission import Admission, SchemaUnfit
 from jobs.schema.releases import BrokenPackage, Releases

@@ -8,13 +8,13 @@ from typing import Annotated, Final
 import typer
 from rich.table import Table
 
-from jobs import settings
+from jobs.runtime import settings
+from jobs.runtime.settings import DatabaseSettings
+from jobs.runtime.telemetry import scrub
 from jobs.schema import releases as released
 from jobs.schema.compatibility import judge
 from jobs.schema.installed import InstalledSchema
 from jobs.schema.releases import BrokenPackage, Releases
-from jobs.settings import DatabaseSettings
-from jobs.telemetry import scrub
 from scheduler.commands.terminal import Failed, WrongUsage, console
 from scheduler.commands.times import utc
 from scheduler.installing.script import files_between, script

@@ -1,4 +1,4 @@
-"""Which messages a command is about, and saying what became of each."""
+"""Selects the messages of a command, and prints the outcome of each."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +11,7 @@ from jobs.gateway.operating import Operating, Outcome
 from scheduler.commands.operator import Failed, console, counted, progress, say_json
 
 _STRETCH: Final = 50_000
-"""Rows read in one call: well under a second, whatever they are."""
+"""Rows that one call reads, in well under a second."""
 _AT_ONCE: Final = 1000
 _CHUNK: Final = 500
 _SAID_SINGLY: Final = 20
@@ -22,7 +22,7 @@ async def select(
 ) -> list[int]:
     """The ids of all messages that match, oldest first. Reads the table in stretches, so it may take a while.
 
-    Raises Failed where nothing matches because the name of the campaign is nobody's.
+    Raises Failed if nothing matches and there is no campaign of this name.
     """
     ids: list[int] = []
     after: int | None = 0
@@ -42,7 +42,7 @@ async def select(
 async def in_chunks(
     what: str, ids: Sequence[int], act: Callable[[Sequence[int]], Awaitable[Sequence[Outcome]]]
 ) -> list[Outcome]:
-    """Act on all of them, some hundred a call."""
+    """Act on all messages, 500 in each call. ``what`` labels the progress bar."""
     outcomes: list[Outcome] = []
     with progress(what, len(ids)) as show:
         for first in range(0, len(ids), _CHUNK):
@@ -52,7 +52,7 @@ async def in_chunks(
 
 
 def say(outcomes: Sequence[Outcome], *, as_json: bool, trial: bool) -> int:
-    """Say what became of each (of many, how many and which first). Answers the exit code: 1 if anything was refused."""
+    """Print the outcome of each message, or counts if there are many. Returns the exit code: 1 if any was refused."""
     refused = sum(not outcome.done for outcome in outcomes)
     if as_json:
         say_json({"done": len(outcomes) - refused, "refused": refused, "dry_run": trial, "messages": _rows(outcomes)})

@@ -1,4 +1,4 @@
-"""`outbox status`: how the outbox stands."""
+"""`outbox status`: the backlog, pauses, jobs, alarms and figures."""
 
 import asyncio
 import time
@@ -8,14 +8,14 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
+from jobs.gateway.errors import GatewayError
 from jobs.gateway.operating import Operating
-from jobs.gateway.standing import Figures, Standing
-from jobs.recording import GatewayError
-from scheduler.commands import standing_view
+from jobs.gateway.status import Figures, Status
+from scheduler.commands import status_view
 from scheduler.commands.operator import console, operate, say_json
 
 _FIGURES_SECONDS: Final = 30.0
-"""While watching: how long counted figures are shown before they are counted again."""
+"""While watching: how long figures are shown before they are counted again."""
 
 
 def status(
@@ -28,11 +28,11 @@ def status(
     """Show the backlog, open requests, pauses and why, the last tick of each job, alarms, and delivery figures."""
 
     async def once(operating: Operating) -> int:
-        standing, figures = await operating.status(), await _figures(operating, days)
+        found, figures = await operating.status(), await _figures(operating, days)
         if as_json:
-            _say(standing, figures)
+            _say(found, figures)
         else:
-            console().print(standing_view.screen(standing, figures, asked=days))
+            console().print(status_view.screen(found, figures, asked=days))
         return 0
 
     async def again(operating: Operating) -> int:
@@ -43,11 +43,11 @@ def status(
 
 
 async def _figures(operating: Operating, days: int) -> Figures | None:
-    """None where none are wanted or a busy database did not count them in time: the rest is worth showing all the same."""
+    """None for no days, or if a busy database did not count them in time: the rest of the status is shown all the same."""
     if days == 0:
         return None
     try:
-        return await operating.figures(days=days)
+        return await operating.daily_figures(days=days)
     except GatewayError:
         return None
 
@@ -57,7 +57,7 @@ async def _watch(operating: Operating, *, every: float, days: int, as_json: bool
     with Live(console=console(), screen=False, auto_refresh=False) as live:
         while True:
             try:
-                standing = await operating.status()
+                found = await operating.status()
             except GatewayError as error:
                 live.update(Text(f"Supabase does not answer: {error}", style="red"), refresh=True)
                 await asyncio.sleep(every)
@@ -65,11 +65,11 @@ async def _watch(operating: Operating, *, every: float, days: int, as_json: bool
             if time.monotonic() - counted_at >= _FIGURES_SECONDS:
                 counted_at, figures = time.monotonic(), await _figures(operating, days)
             if as_json:
-                _say(standing, figures)
+                _say(found, figures)
             else:
-                live.update(standing_view.screen(standing, figures, asked=days), refresh=True)
+                live.update(status_view.screen(found, figures, asked=days), refresh=True)
             await asyncio.sleep(every)
 
 
-def _say(standing: Standing, figures: Figures | None) -> None:
-    say_json({"standing": standing, "figures": figures})
+def _say(found: Status, figures: Figures | None) -> None:
+    say_json({"status": found, "figures": figures})

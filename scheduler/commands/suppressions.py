@@ -1,4 +1,4 @@
-"""`outbox suppressions`: the list of numbers that get no messages, from and to CSV files."""
+"""`outbox suppressions`: imports and exports the suppressed recipients as CSV files."""
 
 import csv
 import os
@@ -10,11 +10,11 @@ from typing import IO, Annotated, Final
 
 import typer
 
-from jobs import opt_outs
-from jobs.csv_rows import NotATable
 from jobs.gateway.operating import Operating, Suppression
-from jobs.opt_outs import Reading
+from scheduler.commands import opt_outs
+from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.operator import Failed, counted, operate, progress, said_when_stopped, say_json, were_refused
+from scheduler.commands.opt_outs import Reading
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,9 +38,9 @@ def import_list(
 ) -> int:
     """Put the numbers of a file on the list. Messages that wait for them end at once.
 
-    Every refused line is said with its number and why; then nothing is imported, unless --partial. Numbers on the list already
-    stay as they are, so a file may be imported again; but a line with source operator makes an operator's decision of what a
-    recipient asked for.
+    Every refused line is printed with its number and the reason; then nothing is imported, unless --partial. Numbers on the
+    list already stay as they are, so a file may be imported again. But a line with source operator turns a recipient's opt-out
+    into an operator's decision.
     """
     reading = _read(file, reason)
     for refused in reading.refused:
@@ -64,7 +64,7 @@ def import_list(
             typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
         return 0
 
-    with said_when_stopped(import_.standing):
+    with said_when_stopped(import_.progress):
         return operate(work)
 
 
@@ -96,7 +96,7 @@ def export_list(
 
 
 class _Import:
-    """Some thousand numbers a call, so that no call comes near the time the database allows it."""
+    """Imports 5000 numbers in each call, far below the time that the database allows a call."""
 
     def __init__(self, suppressions: tuple[Suppression, ...]) -> None:
         self._suppressions = suppressions
@@ -113,8 +113,8 @@ class _Import:
                 self.taken += len(some)
                 show(self.taken)
 
-    def standing(self) -> str:
-        """How far it came. Whether a call that was cut off had its effect, nobody knows."""
+    def progress(self) -> str:
+        """How far the import came. A call that was cut off may have had its effect."""
         perhaps = f" and perhaps the next {self._asked - self.taken}" if self._asked > self.taken else ""
         first = f"the first {self.taken}{perhaps}" if self.taken else f"perhaps the first {self._asked}" if perhaps else "none"
         return f"{first} of {len(self._suppressions)} numbers were imported; the same file may be imported again"
@@ -122,7 +122,7 @@ class _Import:
 
 @contextmanager
 def _written_whole(file: Path) -> Iterator[IO[str]]:
-    """The file, which appears under its name once all of it is written."""
+    """A new file, which gets its name only when all of it is written."""
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
         with unfinished.open("w", encoding="utf-8", newline="") as out:
@@ -134,7 +134,7 @@ def _written_whole(file: Path) -> Iterator[IO[str]]:
 
 def _check_writable(file: Path) -> None:
     if not file.name or file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK):
-        raise typer.BadParameter(f"{file}: no file can be written there")
+        raise typer.BadParameter(f"{file}: no file can be written there. Name another file")
 
 
 def _read(file: Path, reason: str) -> Reading:

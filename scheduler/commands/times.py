@@ -12,29 +12,29 @@ _LONGEST_SECONDS: Final = 3650 * 86400
 
 
 def seconds(text: str) -> float:
-    """``90s``, ``30m``, ``2h`` or ``1d`` in seconds, more than none and at most ten years. Raises BadParameter."""
+    """``90s``, ``30m``, ``2h`` or ``1d`` in seconds, above zero and at most ten years. Raises BadParameter."""
     read = _DURATION.fullmatch(text.strip())
     amount = float(read[1]) * _UNITS[read[2]] if read else 0.0
     if not 0 < amount <= _LONGEST_SECONDS:
-        raise typer.BadParameter(f"{text!r} is not a duration: write it as 90s, 30m, 2h or 1d")
+        raise typer.BadParameter(f"{text!r} is not a duration. Write it as 90s, 30m, 2h or 1d")
     return amount
 
 
 def moment(text: str) -> datetime:
-    """An ISO 8601 time with its offset, such as ``2027-01-31T09:00Z``. Raises BadParameter: a zone is never guessed."""
+    """An ISO 8601 time with its offset, such as ``2027-01-31T09:00Z``. Raises BadParameter without an offset."""
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
         raise typer.BadParameter(
-            f"{text!r} is not a time with an offset: write it as 2027-01-31T09:00Z or 2027-01-31T09:00+01:00"
+            f"{text!r} is not a time with an offset. Write it as 2027-01-31T09:00Z or 2027-01-31T09:00+01:00"
         )
     return at
 
 
 def past(text: str) -> datetime:
-    """A time, or how long ago it was."""
+    """A time, given as such or as a duration before now."""
     return datetime.now(UTC) - timedelta(seconds=seconds(text)) if _DURATION.fullmatch(text.strip()) else moment(text)
 
 

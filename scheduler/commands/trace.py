@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from jobs.gateway.history import Happening, Meant, Trace
+from jobs.gateway.history import Event, Matches, Trace
 from jobs.gateway.operating import Operating
-from jobs.telemetry import mask, scrub, scrub_value
+from jobs.runtime.telemetry import mask, scrub, scrub_value
 from scheduler.commands.operator import Failed, console, counted, operate, say_json
 from scheduler.commands.times import utc
 
@@ -32,21 +32,21 @@ def trace(
     show_body: Annotated[bool, typer.Option("--show-body", help="Show texts, the message's and the replies'.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> int:
-    """Tell a message from its insert to its end: requests, looks, reports as they came, retries, replies. Numbers are masked.
+    """Show the history of a message: requests, lookups, reports in order of arrival, retries, replies. Numbers are masked.
 
-    What stands for several messages, such as a batch, is listed.
+    An ID that names several messages, such as a batch, lists them.
     """
 
     async def work(operating: Operating) -> int:
-        meant = await operating.find(what)
-        if not meant.messages:
-            raise Failed(f"{what} is no message's id or idempotency key, no dispatch and no batch")
-        if len(meant.messages) > 1:
-            _list(what, meant, as_json=as_json)
+        matches = await operating.find(what)
+        if not matches.messages:
+            raise Failed(f"{what} is not the id or idempotency key of a message, nor a dispatch or a batch")
+        if len(matches.messages) > 1:
+            _list(what, matches, as_json=as_json)
             return 0
-        found = await operating.trace(meant.messages[0].id, show_body=show_body)
+        found = await operating.trace(matches.messages[0].id, show_body=show_body)
         if found is None:
-            raise Failed(f"message {meant.messages[0].id} was pruned just now")
+            raise Failed(f"message {matches.messages[0].id} was pruned just now")
         if as_json:
             _say(found)
         else:
@@ -56,16 +56,16 @@ def trace(
     return operate(work)
 
 
-def _list(what: str, meant: Meant, *, as_json: bool) -> None:
+def _list(what: str, matches: Matches, *, as_json: bool) -> None:
     if as_json:
-        say_json({"read_as": meant.read_as, "messages": list(meant.messages)})
+        say_json({"read_as": matches.read_as, "messages": list(matches.messages)})
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("id", "recipient", "status", "error"):
         table.add_column(name)
-    for message in meant.messages:
+    for message in matches.messages:
         table.add_row(str(message.id), mask(message.recipient), message.status, scrub(message.error or ""))
-    console().print(f"{meant.read_as} {what}: {counted(len(meant.messages), 'message')}; outbox trace ID tells one", table)
+    console().print(f"{matches.read_as} {what}: {counted(len(matches.messages), 'message')}; outbox trace ID shows one", table)
 
 
 def _say(found: Trace) -> None:
@@ -84,32 +84,32 @@ def _screen(found: Trace) -> RenderableType:
         facts.add_row("body", Text(str(message["body"])))
     if found.suppressed is not None:
         facts.add_row("suppressed", scrub(found.suppressed))
-    for double in found.doubles:
-        facts.add_row("double", Text(f"batch {double['batch_id']} of dispatch {double['dispatch_id']}", "red"))
-    happenings = (part for happening in found.timeline for part in _happening(happening))
-    return Group(Text(f"message {message['id']}", "bold"), facts, "", *happenings)
+    for sent in found.duplicate_sends:
+        facts.add_row("duplicate send", Text(f"batch {sent['batch_id']} of dispatch {sent['dispatch_id']}", "red"))
+    events = (part for event in found.timeline for part in _event(event))
+    return Group(Text(f"message {message['id']}", "bold"), facts, "", *events)
 
 
-def _happening(happening: Happening) -> Iterable[RenderableType]:
-    """When, by whom and what; below it the details, of which a narrow terminal must not cut off an id or a report."""
-    yield Text.assemble(f"{utc(happening.at)}  {happening.source:<9}  ", (_what(happening), "bold"))
-    if detail := _detail(happening):
+def _event(event: Event) -> Iterable[RenderableType]:
+    """A line with time, source and event. Details follow below it, so that a narrow terminal cuts off no id or report."""
+    yield Text.assemble(f"{utc(event.at)}  {event.source:<9}  ", (_what(event), "bold"))
+    if detail := _detail(event):
         yield Padding(detail, (0, 0, 0, 4), expand=False)
 
 
-def _what(happening: Happening) -> str:
-    if happening.status in (None, happening.event):
-        return happening.event
-    code = "" if happening.status_code is None else f" {happening.status_code}"
-    return f"{happening.event}: {happening.status}{code}"
+def _what(event: Event) -> str:
+    if event.status in (None, event.event):
+        return event.event
+    code = "" if event.status_code is None else f" {event.status_code}"
+    return f"{event.event}: {event.status}{code}"
 
 
-def _detail(happening: Happening) -> Text:
+def _detail(event: Event) -> Text:
     parts = [
-        f"batch {happening.batch_id}" if happening.batch_id else None,
-        f"dispatch {happening.dispatch_id}" if happening.dispatch_id else None,
-        f"at {utc(happening.occurred_at)}" if happening.occurred_at else None,
-        happening.detail,
-        json.dumps(scrub_value(happening.report), ensure_ascii=False) if happening.report else None,
+        f"batch {event.batch_id}" if event.batch_id else None,
+        f"dispatch {event.dispatch_id}" if event.dispatch_id else None,
+        f"at {utc(event.occurred_at)}" if event.occurred_at else None,
+        event.detail,
+        json.dumps(scrub_value(event.report), ensure_ascii=False) if event.report else None,
     ]
     return Text(scrub(", ".join(part for part in parts if part)), overflow="fold")

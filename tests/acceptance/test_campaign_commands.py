@@ -260,9 +260,9 @@ def test_preview_and_start_name_the_characters_that_make_texts_cost_double(outbo
 @pytest.mark.parametrize(
     ("told", "own", "warning"),
     [
-        ([], "US", "US here, but no scheduler ran yet"),
-        (["US"], "US,CA", "CA,US here, but the schedulers go by US"),
-        ([None], "US", "US here, but the schedulers go by all"),
+        ([], "US", "US here, but no scheduler has run yet"),
+        (["US"], "US,CA", "CA,US here, but the schedulers use US"),
+        ([None], "US", "US here, but the schedulers use all"),
         (["US,CA", None], "US", "the running schedulers differ in ALLOWED_COUNTRIES (CA,US; all)"),
         (["CA,US"], "US,CA", ""),
         (["US"], "", ""),

@@ -97,10 +97,10 @@ async def test_the_status_shows_the_backlog_pauses_and_figures(outbox: Operator,
     assert "2 due" in words
     assert "wrong prices" in words
     assert "402" in words
-    assert status["standing"]["backlog"]["due"] == {"count": 2, "exact": True}
-    assert [pause["kind"] for pause in status["standing"]["pauses"]] == ["operator"]
+    assert status["status"]["backlog"]["due"] == {"count": 2, "exact": True}
+    assert [pause["kind"] for pause in status["status"]["pauses"]] == ["operator"]
     assert {figure["status"]: figure["messages"] for figure in status["figures"]["figures"]} == {"failed": 3, "pending": 2}
-    assert {tick["job"] for tick in status["standing"]["jobs"]} == {"dispatch"}
+    assert {tick["job"] for tick in status["status"]["jobs"]} == {"dispatch"}
 
 
 async def test_retry_says_what_became_of_each_and_fails_if_any_was_refused(

@@ -16,7 +16,7 @@ import pytest
 from supabase import create_client
 from supabase.lib.client_options import SyncClientOptions
 
-from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
+from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
 from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
 from scheduler.cli import app

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.rpc import Rpc
-from jobs.recording import GatewayUnavailable
 from tests.engine import MakeRig, insert, later, statuses
 from tests.races import overlap
 from tests.stack import Connection

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from jobs.gateway import Gateway
+from jobs.gateway.gateway import Gateway
 from sandbox.simulator.control import reset_after_accepting
 from sandbox.simulator.server import Running
 from tests.campaigns import campaign, member, template

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.gateway import Claim, Dispatch, Look
+from jobs.gateway.values import Claim, Dispatch, Lookup
 from tests.stack import Connection
 
 KNOWN = Path(__file__).with_name("functions.txt")
@@ -56,4 +56,4 @@ def test_an_older_process_reads_answers_that_say_more_than_it_knows() -> None:
     claim = Claim.parse({"dispatches": [dispatch], "more": False, "of_a_later_version": {}})
 
     assert claim.dispatches == (Dispatch.parse(dispatch),)
-    assert Look.parse(look).dispatch_id == "d"
+    assert Lookup.parse(look).dispatch_id == "d"

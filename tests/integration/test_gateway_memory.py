@@ -2,7 +2,7 @@
 
 import gc
 
-from jobs.gateway import Gateway
+from jobs.gateway.gateway import Gateway
 
 CALLS = 10
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.gateway import Gateway
-from jobs.leases import clock
+from jobs.dispatching.leases import clock
+from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Report
 from sandbox.simulator import control as faults
 from tests.engine import MakeRig, Rig, column, insert, later, statuses, trail
@@ -22,8 +22,8 @@ async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: Make
     since = clock()
     claimed = await rig.claim()
 
-    rig.dispatcher._drained.set()
-    rig.dispatcher._start(claimed, since=since)
+    rig.dispatcher._requests.drain()
+    rig.dispatcher._requests.start(claimed, since=since)
     await rig.dispatcher.drain()
 
     assert statuses(db) == {"pending": 3}

@@ -73,7 +73,7 @@ async def test_a_claim_that_sees_lost_requests_wakes_the_job_that_looks_for_them
 ) -> None:
     rig = await make_rig()
     woken: list[str] = []
-    rig.dispatcher.wakes(woken.append)
+    rig.dispatcher.wake_others_with(woken.append)
     rig.simulator.add(reset_after_accepting())
     insert(db, 1)
     await rig.tick("dispatch")

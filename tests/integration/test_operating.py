@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg.types.json import Jsonb
 
-from jobs.gateway import Gateway
+from jobs.gateway.gateway import Gateway
 from jobs.gateway.operating import Operating, Outcome
 from jobs.providers.base import Report
 from sandbox.local.stack import LocalStack
@@ -340,7 +340,7 @@ async def test_messages_are_selected_by_when_they_became_final(operating: Operat
 async def test_a_lost_request_that_turns_up_before_its_forced_retry_is_adopted_instead(
     make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig()
     (row,) = insert(db, expires_at=datetime.now(UTC) + timedelta(days=30))
     rig.simulator.add(faults.reset_before_accepting())
     await rig.tick("dispatch")

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from jobs.gateway.errors import GatewayRefused
 from jobs.gateway.operating import Operating
-from jobs.recording import GatewayRefused
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from jobs.gateway import Gateway
+from jobs.gateway.errors import GatewayRefused
+from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Inbound, Report, Summary, Unusable
-from jobs.recording import GatewayRefused
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
 from tests.calls import claim, doubt, find_nothing, look
@@ -339,6 +339,6 @@ async def test_what_the_database_cannot_store_is_refused_and_can_be_kept(gateway
 async def test_a_summary_has_the_full_report_asked_for(rig: Rig, gateway: Gateway, sinch: Running, db: Connection) -> None:
     _, batch = await sent_row(rig, db)
 
-    await gateway.request_full_report([Summary(batch, None, "{}")])
+    await gateway.reconcile_soon([Summary(batch, None, "{}")])
 
-    assert (await gateway.claim_asks(plan_of(sinch), limit=10)).batches == (batch,)
+    assert (await gateway.claim_reconciliation(plan_of(sinch), limit=10)).batches == (batch,)

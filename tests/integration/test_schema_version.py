@@ -13,12 +13,12 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from jobs.gateway import Gateway
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.gateway import Gateway
+from jobs.runtime.settings import SupabaseSettings
 from jobs.schema import releases
 from jobs.schema.admission import Admission
 from jobs.schema.compatibility import Verdict
-from jobs.settings import SupabaseSettings
 from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.engine import insert, statuses

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.settings import EngineSettings
+from jobs.runtime.settings import EngineSettings
 from sandbox.simulator import control as faults
 from sandbox.simulator.behaviour import Fault
 from tests.engine import MakeRig, Rig, column, insert, later, number, statuses, trail

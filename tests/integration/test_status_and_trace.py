@@ -1,4 +1,4 @@
-"""What operators see: the standing of the whole outbox, its figures, and the story of one message."""
+"""What operators see: the status of the whole outbox, its figures, and the story of one message."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.gateway import Gateway
+from jobs.gateway.gateway import Gateway
 from jobs.gateway.history import Trace
 from jobs.gateway.operating import Operating, Suppression
 from jobs.providers.base import Inbound, Report
@@ -33,12 +33,12 @@ def events(trace: Trace | None) -> list[str]:
 
 
 async def test_an_empty_outbox_has_nothing_to_say(operating: Operating) -> None:
-    standing = await operating.status()
+    status = await operating.status()
 
-    assert (standing.backlog.due.count, standing.backlog.scheduled.count) == (0, 0)
-    assert standing.backlog.oldest_due_seconds is None
-    assert standing.requests.in_flight == standing.requests.doubles == standing.alarms_waiting == 0
-    assert (standing.pauses, standing.jobs, standing.plans) == ((), (), ())
+    assert (status.backlog.due.count, status.backlog.scheduled.count) == (0, 0)
+    assert status.backlog.oldest_due_seconds is None
+    assert status.requests.in_flight == status.requests.duplicate_sends == status.alarms_waiting == 0
+    assert (status.pauses, status.jobs, status.plans) == ((), (), ())
 
 
 async def test_the_backlog_counts_what_is_due_and_what_waits_and_says_how_long_the_oldest_has(
@@ -108,12 +108,12 @@ async def test_pauses_and_untaken_alarms_are_shown_with_their_reasons(rig: Rig, 
     rig.simulator.add(faults.account_error(402))
     await rig.tick("dispatch")
 
-    standing = await operating.status()
+    status = await operating.status()
 
-    assert [(pause.kind, pause.probing) for pause in standing.pauses] == [("account", False)]
-    assert "402" in standing.pauses[0].reason
-    assert standing.alarms_waiting == 1
-    assert [(alarm.kind, alarm.told) for alarm in standing.alarms] == [("plan.paused", False)]
+    assert [(pause.kind, pause.probing) for pause in status.pauses] == [("account", False)]
+    assert "402" in status.pauses[0].reason
+    assert status.alarms_waiting == 1
+    assert [(alarm.kind, alarm.acknowledged) for alarm in status.alarms] == [("plan.paused", False)]
 
 
 async def test_every_job_leaves_a_tick_and_at_most_one_in_ten_seconds(rig: Rig, operating: Operating, db: Connection) -> None:
@@ -127,20 +127,20 @@ async def test_every_job_leaves_a_tick_and_at_most_one_in_ten_seconds(rig: Rig, 
     later(db, "2 seconds")
     await rig.tick(*jobs)
 
-    standing = await operating.status()
+    status = await operating.status()
 
     assert early == dict.fromkeys(jobs, at)
-    assert {tick.job: tick.at for tick in standing.jobs} == dict.fromkeys(jobs, at + timedelta(seconds=11))
-    assert len(standing.processes) == 1
+    assert {tick.job: tick.at for tick in status.jobs} == dict.fromkeys(jobs, at + timedelta(seconds=11))
+    assert len(status.processes) == 1
 
 
 async def test_callbacks_leave_a_tick_of_the_webhook_app(rig: Rig, gateway: Gateway, operating: Operating) -> None:
     await gateway.record_reports([Report("b", number(0), "delivered", 0, None, None, "{}")], source="webhook")
 
-    standing = await operating.status()
+    status = await operating.status()
 
-    assert [tick.job for tick in standing.jobs] == ["webhook"]
-    assert standing.requests.unmatched_reports == 1
+    assert [tick.job for tick in status.jobs] == ["webhook"]
+    assert status.requests.unmatched_reports == 1
 
 
 async def test_idle_ticks_write_nothing_between_two_notes(rig: Rig, db: Connection) -> None:
@@ -166,7 +166,7 @@ async def test_figures_are_by_day_country_and_code(operating: Operating, db: Con
             [recipient, code],
         )
 
-    answer = await operating.figures(days=7)
+    answer = await operating.daily_figures(days=7)
 
     assert answer.days == 7
     assert {(str(f.day), f.country, f.status_code, f.messages, f.parts) for f in answer.figures} == {

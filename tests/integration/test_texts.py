@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from jobs.gateway import Gateway
+from jobs.gateway.gateway import Gateway
 from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from jobs.settings import SettingsError
+from jobs.runtime.settings import SettingsError
 from sandbox.local.stack import LocalStack
 from scheduler import wakeup as wakeup_module
 from scheduler.wakeup import Wakeup
@@ -109,7 +109,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def events(logs: Sequence[Mapping[str, object]]) -> list[object]:
-    return [entry["event"] for entry in logs]
+    return [entry["event"] for entry in logs if entry["log_level"] != "debug"]
 
 
 async def test_a_new_row_wakes_whoever_listens(stack: LocalStack, db: Connection) -> None:
@@ -178,7 +178,7 @@ async def test_where_notices_do_not_arrive_it_says_so_once_and_leaves_it_to_the_
         ):
             await asyncio.wait_for(said.wait(), A_WHILE)
 
-    (warning,) = logs
+    (warning,) = (entry for entry in logs if entry["log_level"] != "debug")
     assert (warning["event"], warning["setting"]) == ("wakeup.polling", "OUTBOX_DB_URL")
     assert "5432" in str(warning["reason"])
 

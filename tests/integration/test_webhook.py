@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.gateway import Gateway
-from jobs.settings import SettingsError, WebhookSettings, load
+from jobs.gateway.gateway import Gateway
+from jobs.runtime.settings import SettingsError, WebhookSettings, load
 from sandbox.local.stack import LocalStack
 from tests.engine import Rig, column, insert, number
 from tests.stack import Connection

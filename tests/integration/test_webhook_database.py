@@ -5,8 +5,8 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from jobs.gateway import Gateway
-from jobs.settings import SupabaseSettings
+from jobs.gateway.gateway import Gateway
+from jobs.runtime.settings import SupabaseSettings
 from sandbox.local.stack import LocalStack
 from tests.engine import Clocks, Rig, clocks, column, gateway, insert, make_rig, number, rig, sinch
 from tests.integration.webhook_app import DELIVERY, INBOUND, SUMMARY, inbound, report, serving, signed

@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import uvicorn
 
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
+from jobs.gateway.recorder import Recorder
 from jobs.providers.base import Inbound, Report, Summary, Unusable
 from jobs.providers.sinch.signature import sign
-from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
-from jobs.settings import WebhookSettings
+from jobs.runtime.settings import WebhookSettings
 from webhook.app import create_app
 from webhook.commands import listen, server_config
 from webhook.schema_gate import SchemaGate
@@ -57,11 +58,11 @@ class Memory:
         await self._call()
         self.kept += items
 
-    async def request_full_report(self, summaries: Sequence[Summary]) -> None:
+    async def reconcile_soon(self, summaries: Sequence[Summary]) -> None:
         await self._call()
         self.summaries += summaries
 
-    async def note_rejected_callback(self, count: int) -> None:
+    async def record_rejected_callbacks(self, count: int) -> None:
         self.rejected.append(count)
         self.was_told.set()
 

@@ -11,15 +11,16 @@ from typing import Final
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
-from jobs.gateway import Gateway, Plan
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.provider_outage import ProviderOutage
+from jobs.gateway.values import Plan
 from jobs.inbound import InboundPolling
-from jobs.job import Job
 from jobs.providers.base import Refusal
-from jobs.reach import Reach
 from jobs.reconcile import Reconciliation
-from jobs.recording import GatewayUnavailable
 from jobs.recover import Recovery
-from jobs.settings import EngineSettings
+from jobs.runtime.job import Job
+from jobs.runtime.settings import EngineSettings
 from jobs.upkeep import Upkeep
 from tests.simulation.chaos import Chaos, Profile
 from tests.simulation.clockwork import calendar
@@ -51,16 +52,16 @@ class Worker:
         plan = Plan(line.name, line.plan, line.host, line.credential, profile.messages_per_second, profile.requests_per_minute)
         engine = settings(profile)
         self.dispatcher = Dispatcher(gateway=gateway, provider=line, plan=plan, worker=process.name, settings=engine)
-        reach = Reach(gateway=gateway, plan=plan)
-        recovery = Recovery(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach)
+        outage = ProviderOutage(gateway=gateway, plan=plan)
+        recovery = Recovery(gateway=gateway, provider=line, plan=plan, settings=engine, outage=outage)
         self._told: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._ticking: list[asyncio.Task[None]] = []
-        self.dispatcher.wakes(lambda job: self._told[job].set())
+        self.dispatcher.wake_others_with(lambda job: self._told[job].set())
         self.jobs: Sequence[Job] = (
             self.dispatcher,
             recovery,
-            Reconciliation(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach),
-            InboundPolling(gateway=gateway, provider=line, plan=plan, settings=engine, reach=reach),
+            Reconciliation(gateway=gateway, provider=line, plan=plan, settings=engine, outage=outage),
+            InboundPolling(gateway=gateway, provider=line, plan=plan, settings=engine, outage=outage),
             Campaigns(gateway=gateway),
             Upkeep(gateway=gateway, settings=engine),
         )

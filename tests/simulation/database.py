@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from jobs.gateway import rpc
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "supabase" / "migrations"
 _ROLES: Final = ("anon nologin", "authenticated nologin", "service_role nologin bypassrls")

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from jobs.gateway import Gateway
+from jobs.gateway.gateway import Gateway
 from jobs.gateway.rpc import Rpc
 from tests.simulation import actors, invariants
 from tests.simulation.actors import Stage, Worker
@@ -215,7 +215,7 @@ def _seeded(seed: int) -> Iterator[None]:
     def uuid4() -> UUID:
         return UUID(int=ids.getrandbits(128), version=4)
 
-    with mock.patch("jobs.claims.uuid4", uuid4):
+    with mock.patch("jobs.dispatching.claims.uuid4", uuid4):
         yield
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from jobs.gateway import Gateway
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Inbound, Report
-from jobs.recording import GatewayUnavailable
 from tests.simulation.books import Books, Taken
 from tests.simulation.chaos import Chaos
 from tests.simulation.clockwork import calendar

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unittest import mock
 
-from jobs.gateway import Look
-from jobs.leases import Leases
+from jobs.dispatching.leases import Leases
+from jobs.gateway.values import Lookup
 from jobs.providers.base import ProviderError
 from jobs.recover import Recovery
 from tests.simulation.chaos import Chaos
@@ -62,7 +62,7 @@ def _leases_never_end() -> AbstractContextManager[object]:
 def _errors_find_nothing() -> AbstractContextManager[object]:
     read = Recovery._read
 
-    async def careless(recovery: Recovery, look: Look) -> Mapping[str, Sequence[str]] | None:
+    async def careless(recovery: Recovery, look: Lookup) -> Mapping[str, Sequence[str]] | None:
         try:
             return await read(recovery, look)
         except ProviderError:

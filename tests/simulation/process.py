@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, Final, Protocol
 
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
 from tests.simulation.chaos import Chaos
 from tests.simulation.clockwork import Owner, calendar, owner
 from tests.simulation.database import Database

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from jobs.recording import GatewayRefused, GatewayUnavailable
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
 from webhook.groups import GroupCommit
 
 

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 
+from jobs.runtime.job import Job
+
 HOUR = 3600.0
 A_WHILE = 30.0
 
 
-class Work:
+class Work(Job):
     """A job. Each tick takes the next of ``answers``: an exception is raised, None ends well; with none left all end well.
 
     A tick that began waits for ``may_end``.

@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from jobs import dispatch
 from jobs.dispatch import Dispatcher
-from jobs.gateway import Claim, Dispatch, Gateway, Plan
+from jobs.dispatching import pace
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.values import Claim, Dispatch, Plan
 from jobs.providers.base import Accepted, Provider, Submission
-from jobs.recording import GatewayUnavailable
-from jobs.settings import EngineSettings
+from jobs.runtime.settings import EngineSettings
 
 A_WHILE = 30.0
 FULL = 1000
@@ -208,7 +209,7 @@ async def test_a_claim_of_urgent_rows_does_not_say_that_a_pause_is_over(
 ) -> None:
     """Where it finds none, it answers before it looks at pauses."""
     tick = await held_by_bulk(job, database, line)
-    job._paused = "account"
+    job._health._paused = "account"
 
     job.notice()
     await until(lambda: len(database.waiting) == 1)
@@ -222,7 +223,7 @@ async def test_a_claim_of_urgent_rows_does_not_say_that_a_pause_is_over(
 async def test_urgent_rows_are_claimed_until_there_are_no_more_or_ten_requests_are_open(
     job: Dispatcher, database: Database, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "_AFTER_NOTICE_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "AFTER_NOTICE_SECONDS", 0.0)
     tick = await held_by_bulk(job, database, line)
 
     job.notice()
@@ -243,7 +244,7 @@ async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_wou
     job: Dispatcher, database: Database, line: Line
 ) -> None:
     tick = await held_by_bulk(job, database, line)
-    job.interval = 0.05
+    job._pace._interval = 0.05
     job.notice()
     await until(lambda: len(database.waiting) == 1)
     database.answer(brings(more=False))
@@ -251,7 +252,7 @@ async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_wou
     await until(lambda: len(database.waiting) == 1)
     assert database.urgent[-1] is True
 
-    job.interval = 60
+    job._pace._interval = 60
     database.answer(brings(more=False))
     await until_it_ends(tick, database, line)
 

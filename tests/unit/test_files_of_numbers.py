@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs import members, opt_outs
-from jobs.csv_rows import NotATable
 from jobs.gateway.campaigning import Campaigning, Form, Line
 from jobs.gateway.operating import Operating, Suppression
 from scheduler.cli import run_command_line
+from scheduler.commands import members, opt_outs
+from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.refusals import Refusals
 
 FORM = Form(template="hi", placeholders=(), required=(), needs_event=False, zone_needed_by=None)
@@ -166,7 +166,7 @@ def test_somebody_who_looks_on_sees_the_first_lines_of_each_reason_and_a_file_ge
             "line 21: recipient '0151 21' is not an E.164 number",
             "line 6000: no event_at",
             "and 4,981 more, such as: recipient '0151 5002' is not an E.164 number",
-            "(all of them where stderr goes to a file: 2> refused.txt)",
+            "(write stderr to a file to see all of them: 2> refused.txt)",
         ]
     else:
         assert len(said) == 5002
@@ -218,7 +218,7 @@ def test_who_stops_the_import_of_a_list_is_told_how_far_it_came(
 
 
 @pytest.mark.parametrize(
-    ("calls", "says"), [(0, "nothing was imported"), (1, "all lines were being imported, and nobody knows whether they were")]
+    ("calls", "says"), [(0, "nothing was imported"), (1, "the import of all lines was under way and may have succeeded")]
 )
 @pytest.mark.usefixtures("project")
 def test_who_stops_the_import_of_members_is_told_whether_any_came_in(
@@ -227,8 +227,8 @@ def test_who_stops_the_import_of_members_is_told_whether_any_came_in(
     file = tmp_path / "members.csv"
     file.write_text(HEADER + "a,+14155550101\n", encoding="utf-8")
     database = Database((), calls=calls)
-    monkeypatch.setattr(Campaigning, "form", Database(FORM, calls=1))
-    for name in ("stage", "commit_import"):
+    monkeypatch.setattr(Campaigning, "member_form", Database(FORM, calls=1))
+    for name in ("stage_members", "commit_import"):
         monkeypatch.setattr(Campaigning, name, database)
     monkeypatch.setattr(Campaigning, "discard_import", Database(None, calls=1))
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.gateway import Dispatch
-from jobs.leases import Leases, clock
+from jobs.dispatching.leases import Leases, clock
+from jobs.gateway.values import Dispatch
 
 A_WHILE = 30.0
 LEASE = 0.02

@@ -12,9 +12,9 @@ import structlog
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
-from jobs import telemetry
-from jobs.recording import GatewayUnavailable
-from jobs.settings import TelemetrySettings
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.runtime import telemetry
+from jobs.runtime.settings import TelemetrySettings
 from scheduler.monitors import Monitor
 from scheduler.process import Process
 from tests.unit.jobs_in_memory import Work

@@ -13,12 +13,11 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import opt_outs
 from jobs.gateway.operating import Suppression
-from jobs.opt_outs import NotAList
 from scheduler.cli import run_command_line
-from scheduler.commands import times
+from scheduler.commands import opt_outs, times
 from scheduler.commands.operator import agreed
+from scheduler.commands.opt_outs import NotAList
 
 COMMANDS = [["status"], ["retry", "1"], ["cancel", "1"], ["pause", "--plan", "p"], ["resume"], ["trace", "1"]]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.job import Job
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.runtime.job import Job
 from scheduler.process import Process
 from tests.unit.jobs_in_memory import A_WHILE, DrainingWork, Work
 

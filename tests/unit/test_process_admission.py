@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.schema.admission import SchemaUnfit
 from scheduler.process import Process
 from tests.unit.jobs_in_memory import A_WHILE, Work

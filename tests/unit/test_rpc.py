@@ -4,8 +4,8 @@ import httpx
 import pytest
 from supabase import AsyncClientOptions, create_async_client
 
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.rpc import Rpc
-from jobs.recording import GatewayUnavailable
 
 
 @pytest.mark.parametrize(

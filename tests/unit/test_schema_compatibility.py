@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.schema.admission import Admission, SchemaUnfit
 from jobs.schema.compatibility import Fit, judge
 from jobs.schema.installed import AppliedVersion, InstalledSchema

@@ -8,9 +8,9 @@ import pytest
 from pydantic_settings import BaseSettings
 from structlog.testing import capture_logs
 
-from jobs import settings
-from jobs.environment import warn_of_misspelled
-from jobs.settings import (
+from jobs.runtime import settings
+from jobs.runtime.environment import warn_of_misspelled
+from jobs.runtime.settings import (
     EngineSettings,
     SettingsError,
     SinchSettings,
@@ -268,7 +268,7 @@ def test_a_misspelled_name_is_told_wherever_it_stands_and_no_other(environment: 
     with capture_logs() as logs:
         warn_of_misspelled(settings.names())
 
-    assert [(entry["name"], entry["meant"]) for entry in logs] == [
+    assert [(entry["name"], entry["similar_to"]) for entry in logs] == [
         ("ALOWED_COUNTRIES", "ALLOWED_COUNTRIES"),
         ("SINCH_REIGON", "SINCH_REGION"),
     ]

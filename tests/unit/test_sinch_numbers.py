@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.phone import address, e164
+from jobs.runtime.phone import address, e164
 
 
 @pytest.mark.parametrize(

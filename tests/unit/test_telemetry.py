@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
-from jobs import telemetry
-from jobs.settings import TelemetrySettings
-from jobs.telemetry import mask, mask_url, scrub, scrub_value
+from jobs.runtime import telemetry
+from jobs.runtime.settings import TelemetrySettings
+from jobs.runtime.telemetry import mask, mask_url, scrub, scrub_value
 
 NUMBER = "+14155551234"
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.recording import GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.runtime.outage import Outage
 from scheduler import ticker as ticker_module
-from scheduler.availability import Availability
 from scheduler.clock import Clock
 from scheduler.ticker import Ticker
 from tests.unit.jobs_in_memory import Work
@@ -31,7 +31,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started(work: Work, clock: Clock) -> Ticker:
-    ticker = Ticker(work, clock=clock, availability=Availability())
+    ticker = Ticker(work, clock=clock, supabase=Outage("supabase.away", ended="supabase.back"))
     ticker.start()
     return ticker
 
@@ -49,7 +49,7 @@ async def test_while_supabase_is_away_it_is_tried_again_sooner_than_the_next_tic
         await work.begins(4)
         await ended(ticker)
 
-    assert [entry["event"] for entry in logs] == ["supabase.away", "supabase.back"]
+    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["supabase.away", "supabase.back"]
 
 
 async def test_another_failure_is_an_alarm_and_the_next_tick_comes_as_usual(clock: Clock) -> None:
@@ -143,18 +143,3 @@ async def test_after_a_stop_no_tick_follows(clock: Clock) -> None:
 
     assert ticker.open is None
     assert work.ticks == 1
-
-
-def test_supabase_is_back_when_every_job_that_missed_it_has_reached_it() -> None:
-    supabase = Availability()
-
-    with capture_logs() as logs:
-        supabase.away("dispatch", AWAY)
-        supabase.away("recover", AWAY)
-        supabase.away("dispatch", AWAY)
-        supabase.reached("upkeep")
-        supabase.reached("dispatch")
-        assert len(logs) == 1
-        supabase.reached("recover")
-
-    assert [(entry["event"], entry["job"]) for entry in logs] == [("supabase.away", "dispatch"), ("supabase.back", "recover")]

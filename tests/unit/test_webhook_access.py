@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.providers.sinch.reader import SinchCallbacks
 from jobs.providers.sinch.signature import sign
-from jobs.settings import WebhookSettings
+from jobs.runtime.settings import WebhookSettings
 from webhook.access import Access
 
 RAW = b'{"type":"mo_text"}'

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.recording import GatewayRefused, GatewayUnavailable
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
 from tests.unit.groups_in_memory import Database, adding, grouped, turn
 from webhook.groups import Overloaded
 

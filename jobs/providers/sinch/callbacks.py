@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from jobs.phone import address
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
 from jobs.providers.callbacks import NotJson
 from jobs.providers.sinch.wire import Event, Media, StatusCount, Unreadable, code, instant, number
+from jobs.runtime.phone import address
 
 NAME = "sinch"
-"""The provider's name, as it is written into the database."""
+"""The provider's name, as the database stores it."""
 
 STATUSES = {
     "queued": "sent",
@@ -38,19 +38,19 @@ _TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 
 
 def parse(raw: bytes) -> list[CallbackItem]:
-    """What one callback, or one item of a listing, says. Raises :class:`NotJson` and nothing else."""
+    """Read one callback, or one item of a listing. Raises :class:`NotJson` and nothing else."""
     try:
         event = _EVENT.decode(raw)
         return list(_reader(event)(event, raw.decode()))
     except Unreadable as error:
         return [Unusable(str(error), raw)]
     except (ValueError, RecursionError) as error:
-        _refuse_what_is_no_json(raw)
+        _require_json(raw)
         return [Unusable(f"not of a known shape: {error}"[:200], raw)]
 
 
-def _refuse_what_is_no_json(raw: bytes) -> None:
-    """The strict decoder stops at the first surprise; a lenient one tells odd JSON (half an emoji, deep nesting) from none."""
+def _require_json(raw: bytes) -> None:
+    """Raise NotJson unless the body is JSON. A lenient decoder takes JSON that ours refuses: half an emoji, deep nesting."""
     try:
         json.loads(raw, parse_int=str, parse_float=str)
     except RecursionError:
@@ -72,7 +72,7 @@ def _recipient_report(event: Event, raw: str) -> Iterator[CallbackItem]:
 
 
 def _batch_report(event: Event, raw: str) -> Iterator[CallbackItem]:
-    """One report a recipient, or a summary where some of them are not named."""
+    """One report for each recipient, or a summary if the callback does not name all of them."""
     batch_id = _required(event.batch_id, "batch_id")
     lines = event.statuses or []
     for line in lines:
@@ -99,7 +99,7 @@ def _line_reports(event: Event, batch_id: str, line: StatusCount) -> Iterator[Ca
 
 
 def _one_recipient(event: Event, line: StatusCount, recipient: str) -> bytes:
-    """The report cut down to one recipient, for a thousand copies of the whole would be megabytes."""
+    """The report cut down to one recipient: a thousand copies of the whole would be megabytes."""
     only = {"status": line.status, "code": line.code, "recipients": [recipient]}
     whole = {"type": event.type, "batch_id": event.batch_id, "client_reference": event.client_reference, "statuses": [only]}
     return msgspec.json.encode(whole)
@@ -121,7 +121,7 @@ def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
 
 
 def _inbound_text(kind: str, body: msgspec.Raw) -> str | None:
-    """What a person wrote. A STOP may come in a multimedia message; binary messages have no words."""
+    """The text that a person wrote. A STOP may come in a multimedia message; binary messages have no text."""
     if kind == "mo_binary":
         return None
     if kind == "mo_text":

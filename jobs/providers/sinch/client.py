@@ -42,8 +42,8 @@ from jobs.providers.sinch.wire import (
 
 log = structlog.get_logger()
 
-# Nobody is to wait for one: the dispatch job's small requests may be this many. httpx looks at every connection it has for
-# every request, but has no more than are open at once.
+# No request waits for a connection: the dispatch job's small requests may be this many. For every request httpx walks through
+# its connections, which are no more than are open at once.
 _CONNECTIONS = 64
 # Idle for longer, the other side may close a connection just as we write to it, and the outcome would be ambiguous.
 _KEEP_IDLE_SECONDS = 3.0
@@ -75,12 +75,12 @@ class SinchClient:
         self.host = host
         self.credential = hashlib.sha256(token.encode()).hexdigest()[:16]
         self.callbacks_refused = False
-        """Sinch said that it has no URL for callbacks: from then on none are asked for, and reports come by polling."""
+        """Note that Sinch has no URL for callbacks: later requests ask for none, and reports come by polling."""
         self._sender = sender
         self._callback_url = callback_url
         base_url = f"{host}/xms/v1/{quote(plan, safe='')}/"
         self._http = _http_client(base_url, token)
-        # Connections of their own: questions that are answered slowly must keep no message waiting.
+        # Connections of their own, so that slow answers to questions delay no message.
         self._questions = _http_client(base_url, token)
 
     async def submit(self, submission: Submission, *, deadline: float) -> Outcome:

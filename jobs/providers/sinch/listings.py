@@ -1,16 +1,16 @@
-"""Answers to questions, read: pages of listings, and the full report on a batch."""
+"""Reads Sinch's answers to questions: pages of listings, and the full report on a batch."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 
-from jobs.phone import e164
 from jobs.providers.base import Batch, CallbackItem, Inbound, Page, ProviderError, Report, Unusable
 from jobs.providers.callbacks import NotJson
 from jobs.providers.sinch import callbacks, refusals
 from jobs.providers.sinch.refusals import Answer
 from jobs.providers.sinch.wire import BatchItem, Listing, Unreadable, instant
+from jobs.runtime.phone import e164
 
 Item = TypeVar("Item", Batch, Report, Inbound)
 
@@ -34,7 +34,7 @@ def page_of(answer: Answer, what: str, *, number: int, read: Callable[[bytes], I
 
 
 def batch_reports(answer: Answer, what: str) -> list[CallbackItem]:
-    """What a full batch report says. Raises :class:`ProviderError` for anything but a report on a batch."""
+    """Read a full batch report. Raises :class:`ProviderError` for anything but a report on a batch."""
     if answer.status != 200 or answer.body is None:
         raise refusals.unanswered(answer, what)
     try:
@@ -87,7 +87,7 @@ def _only(raw: bytes) -> CallbackItem:
 def _listed(answer: Answer, what: str) -> tuple[list[msgspec.Raw], int | None]:
     """The items of a page and how many there are on all pages. Raises :class:`ProviderError` for anything but a readable 200.
 
-    A 200 that has neither the list nor a count of zero is no empty page: somebody else may have answered.
+    A 200 with neither the list nor a count of zero is not an empty page: a proxy may have answered.
     """
     if answer.status != 200 or answer.body is None:
         raise refusals.unanswered(answer, what)

@@ -1,4 +1,4 @@
-"""What an answer to ``POST /batches`` means: taken, certainly not taken, or nobody knows.
+"""The meaning of an answer to ``POST /batches``: accepted, certainly refused, or ambiguous.
 
 The table follows Sinch's status codes page; what it leaves open is decided so that nothing is sent twice (an unknown outcome
 is ambiguous) and no typing error in a setting fails a backlog.
@@ -14,7 +14,7 @@ import msgspec
 
 from jobs.providers.base import Accepted, Ambiguous, Outcome, ProviderError, Refusal, Refused
 from jobs.providers.sinch.wire import Created, Problem
-from jobs.telemetry import mask_url
+from jobs.runtime.telemetry import mask_url
 
 ACCOUNT_STATUSES = frozenset({401, 402, 404, 405, 415})
 """About the plan, its credential or its address; 403 joins them unless its code says otherwise."""
@@ -37,7 +37,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What of a submission decides how its refusal is read: whose sender it used, and which of our settings went along."""
+    """The parts of a submission that decide how its refusal is read: its sender, and the settings that it carried."""
 
     default_sender: bool
     callback_url: bool
@@ -46,7 +46,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer. ``body`` is None where its end never came."""
+    """An HTTP answer. ``body`` is None if it broke off."""
 
     status: int
     headers: Mapping[str, str]
@@ -54,7 +54,7 @@ class Answer:
 
 
 def outcome(answer: Answer, sent: Sent) -> Outcome:
-    """What became of a submission that was answered."""
+    """The outcome of a submission that was answered."""
     status = answer.status
     if status == 201:
         return _created(answer)
@@ -107,7 +107,7 @@ def _why_content(problem: Problem, sent: Sent) -> Refusal:
 
 
 def unanswered(answer: Answer, what: str) -> ProviderError:
-    """The error for a question that was answered with anything but a 200 that can be read."""
+    """The error for a question whose answer is not a 200 that can be read."""
     status = answer.status
     why = Refusal.THROTTLED if status == 429 else Refusal.ACCOUNT if status in ACCOUNT_STATUSES | {403} else None
     error = _error(status, _problem(answer.body)) if status >= 400 else f"HTTP {status}, not a readable answer"
@@ -116,9 +116,9 @@ def unanswered(answer: Answer, what: str) -> ProviderError:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as ``Retry-After`` says (RFC 9110 §10.2.3: seconds or a date), at most an hour; None where it does not.
+    """Seconds to wait as ``Retry-After`` says (RFC 9110 §10.2.3: seconds or a date), at most an hour; None if it gives none.
 
-    A date is compared with the answer's own ``Date`` where there is one, so that a wrong clock on either side does not matter.
+    A date is compared with the answer's own ``Date`` if it has one, so that a wrong clock on either side does not matter.
     """
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):

@@ -1,4 +1,4 @@
-"""What crosses the wire to and from Sinch's SMS API, and nothing about what it means.
+"""The wire format of Sinch's SMS API, without its meaning.
 
 Unknown fields are ignored, for Sinch announces that new ones may appear at any time. Numbers arrive without ``+``, times as
 ISO 8601 where no offset means UTC.
@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from jobs.phone import e164
 from jobs.providers.base import Submission
+from jobs.runtime.phone import e164
 
 PAGE_SIZE = 100
 """The most items a listing gives at once."""
@@ -95,7 +95,7 @@ class Media(msgspec.Struct):
 
 
 class Unreadable(ValueError):
-    """A value has not the form the documentation gives it. The text says which."""
+    """A value does not have its documented form. The text names the value."""
 
 
 def submission_body(submission: Submission, *, sender: str | None, callback_url: str | None, reports: bool) -> bytes:

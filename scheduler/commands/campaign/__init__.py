@@ -1,1 +1,1 @@
-"""`outbox campaign`: members from a file, a look before sending, one switch, and a report."""
+"""`outbox campaign`: members from a file, a preview, start and stop, and a report."""

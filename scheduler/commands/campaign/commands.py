@@ -12,7 +12,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Campaigns: members from a file, a look before sending, start, pause, stop, and what became of it.",
+    help="Campaigns: members from a file, a preview, start, pause, stop, and a report.",
 )
 app.command("import")(import_members)
 app.command("preview")(preview)

@@ -1,4 +1,4 @@
-"""What a campaign will cost: every member's messages, by country."""
+"""The cost of a campaign: the messages of all members, by country."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
-from jobs.gateway.campaigning import Campaigning, Counted, Odd
+from jobs.gateway.campaigning import Campaigning, Counted, NonGsmCharacter
 from scheduler.commands.operator import progress
 
 _CHARACTERS_NAMED = 5
@@ -16,11 +16,10 @@ _CHARACTERS_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The whole campaign, before caps and budgets. Of a cron campaign, one time of each member.
+    """The whole campaign, before caps and budgets; of a cron campaign, one occurrence of each member.
 
-    ``warnings`` say in words which characters make texts take more than twice the parts, and whose zone may not be the one that
-    was meant. ``countries_told`` are the lists that
-    the running processes go by. Of an ended campaign nothing is to come.
+    ``warnings`` say which characters make texts take more than twice the parts, and which zones may be a mistake.
+    ``process_countries`` are the allowed countries of the running processes. An ended campaign has no messages.
     """
 
     status: str
@@ -29,7 +28,7 @@ class Total:
     countries: tuple[Counted, ...]
     problems: tuple[Counted, ...]
     warnings: tuple[str, ...] = ()
-    countries_told: tuple[tuple[str, ...] | None, ...] = ()
+    process_countries: tuple[tuple[str, ...] | None, ...] = ()
 
     @property
     def messages(self) -> int:
@@ -41,27 +40,27 @@ class Total:
 
 
 async def count(campaigns: Campaigning, name: str) -> Total:
-    """Go through all members."""
+    """Add up the messages of all members."""
     members = 0
     status = schedule = ""
     messages: Counter[str | None] = Counter()
     parts: Counter[str | None] = Counter()
     problems: Counter[str | None] = Counter()
     warnings: list[str] = []
-    odd: dict[str, Odd] = {}
+    characters: dict[str, NonGsmCharacter] = {}
     zones: Counter[tuple[str, str]] = Counter()
-    told: tuple[tuple[str, ...] | None, ...] = ()
+    process_countries: tuple[tuple[str, ...] | None, ...] = ()
     with progress("members counted", None) as show:
         async for costs in campaigns.costs(name):
             members += costs.members
-            status, schedule, told = costs.status, costs.schedule, costs.countries_told
+            status, schedule, process_countries = costs.status, costs.schedule, costs.process_countries
             messages.update({country.name: country.messages for country in costs.countries})
             parts.update({country.name: country.parts for country in costs.countries})
             problems.update({problem.name: problem.messages for problem in costs.problems})
             warnings = [] if costs.warning is None else [f"template {costs.template!r}: {costs.warning}"]
-            for one in costs.odd:
-                before = odd.get(one.character, one)
-                odd[one.character] = replace(before, messages=one.messages + (before.messages if before is not one else 0))
+            for one in costs.beyond_gsm7:
+                known = characters.get(one.character)
+                characters[one.character] = one if known is None else replace(known, messages=known.messages + one.messages)
             zones.update({(zone.zone, zone.place): zone.members for zone in costs.abbreviated_zones})
             show(members)
     return Total(
@@ -70,13 +69,13 @@ async def count(campaigns: Campaigning, name: str) -> Total:
         members=members,
         countries=tuple(Counted(country, messages[country], amount) for country, amount in parts.most_common()),
         problems=tuple(Counted(problem, amount) for problem, amount in problems.most_common()),
-        warnings=(*warnings, *_in_words(odd.values()), *_zones_in_words(zones)),
-        countries_told=told,
+        warnings=(*warnings, *_characters_in_words(characters.values()), *_zones_in_words(zones)),
+        process_countries=process_countries,
     )
 
 
-def _in_words(odd: Iterable[Odd]) -> Iterator[str]:
-    by_messages = sorted(odd, key=lambda one: -one.messages)
+def _characters_in_words(characters: Iterable[NonGsmCharacter]) -> Iterator[str]:
+    by_messages = sorted(characters, key=lambda one: -one.messages)
     for one in by_messages[:_CHARACTERS_NAMED]:
         texts = "1 text" if one.messages == 1 else f"{one.messages:,} texts"
         hint = "; plain = true replaces look-alikes" if one.replaceable else ""

@@ -1,33 +1,35 @@
-"""Whether what is allowed here is what the running schedulers go by: theirs decides, and a preview shows theirs."""
+"""Compares ALLOWED_COUNTRIES here with the lists of the running schedulers, which decide and which a preview shows."""
 
 from collections.abc import Sequence
 
 import typer
 
-from jobs import settings
-from jobs.settings import CountrySettings
+from jobs.runtime import settings
+from jobs.runtime.settings import CountrySettings
 
-Told = Sequence[tuple[str, ...] | None]
-"""The lists that the running processes go by, each once; None is all countries."""
+ProcessCountries = Sequence[tuple[str, ...] | None]
+"""The allowed countries of the running processes, each list once. None is all countries."""
 
 
-def say_differences(told: Told) -> None:
-    """Warn on stderr where ``told`` differs from our own ALLOWED_COUNTRIES, or the processes from one another."""
+def say_differences(process_countries: ProcessCountries) -> None:
+    """Warn on stderr if ALLOWED_COUNTRIES here differs from ``process_countries``, or processes differ from each other."""
     own = settings.load(CountrySettings).allowed_countries
-    for warning in _differences(None if own is None else tuple(sorted(own)), told):
+    for warning in _differences(None if own is None else tuple(sorted(own)), process_countries):
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _differences(own: tuple[str, ...] | None, told: Told) -> list[str]:
-    if len(told) > 1:
-        theirs = "; ".join(map(_words, told))
-        return [f"the running schedulers differ in ALLOWED_COUNTRIES ({theirs}): whichever claims a message decides"]
+def _differences(own: tuple[str, ...] | None, process_countries: ProcessCountries) -> list[str]:
+    if len(process_countries) > 1:
+        theirs = "; ".join(map(_words, process_countries))
+        return [f"the running schedulers differ in ALLOWED_COUNTRIES ({theirs}): the one that claims a message decides"]
     if own is None:
         return []
-    if not told:
-        return [f"ALLOWED_COUNTRIES is {_words(own)} here, but no scheduler ran yet and said so: all are shown as allowed"]
-    if told[0] != own:
-        return [f"ALLOWED_COUNTRIES is {_words(own)} here, but the schedulers go by {_words(told[0])}: that is what is shown"]
+    here = f"ALLOWED_COUNTRIES is {_words(own)} here"
+    if not process_countries:
+        return [f"{here}, but no scheduler has run yet with its own list: the preview shows all countries as allowed"]
+    if process_countries[0] != own:
+        theirs = _words(process_countries[0])
+        return [f"{here}, but the schedulers use {theirs}: the preview shows theirs"]
     return []
 
 

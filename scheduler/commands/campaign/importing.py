@@ -1,4 +1,4 @@
-"""`outbox campaign import`: a CSV file becomes members, all of it or nothing."""
+"""`outbox campaign import`: the lines of a CSV file become members, all or none."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,18 +10,18 @@ from uuid import uuid4
 
 import typer
 
-from jobs import members
-from jobs.csv_rows import NotATable
 from jobs.gateway.campaigning import Campaigning, Form, Imported, Line, RefusedLine
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.operating import Operating
-from jobs.members import NotMembers
-from jobs.recording import GatewayUnavailable
-from jobs.telemetry import scrub
+from jobs.runtime.telemetry import scrub
+from scheduler.commands import members
+from scheduler.commands.csv_rows import NotATable
+from scheduler.commands.members import NotMembers
 from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json, were_refused
 from scheduler.commands.refusals import Refusals
 
 _AT_ONCE: Final = 2000
-"""Lines a call: a fraction of the time the database allows it, and of memory."""
+"""Lines in each call: a fraction of the time that the database allows a call."""
 _TRIES: Final = 4
 
 
@@ -43,9 +43,9 @@ def import_members(
 ) -> int:
     """Put the lines of a file into a campaign, by external_id: new members are added, known ones changed, others stay.
 
-    A header that does not fit the template ends the import at once. Every refused line is said with its number and why (on a
-    terminal, the first of each reason); then nothing is imported, unless --partial. All lines become members in one moment. An
-    event_at without an offset is the member's wall clock.
+    A header that does not fit the template ends the import at once. Every refused line is printed with its number and the
+    reason (on a terminal, only the first of each reason); then nothing is imported, unless --partial. All lines become members
+    in one moment. An event_at without an offset is the member's wall clock.
     """
     size = file.stat().st_size
     stage = _Stage()
@@ -61,7 +61,7 @@ def import_members(
             typer.echo(_words(imported, refused, dry_run=dry_run))
         return 1 if refused and dry_run else 0
 
-    with said_when_stopped(stage.standing):
+    with said_when_stopped(stage.progress):
         return operate(work)
 
 
@@ -71,26 +71,26 @@ class _Stage:
 
     commits: bool = False
 
-    def standing(self) -> str:
+    def progress(self) -> str:
         if self.commits:
-            return "all lines were being imported, and nobody knows whether they were: --dry-run tells"
+            return "the import of all lines was under way and may have succeeded: --dry-run shows whether it did"
         return "nothing was imported"
 
 
 async def _import(
     campaigns: Campaigning, name: str, lines: IO[str], size: int, stage: _Stage, *, dry_run: bool, partial: bool
 ) -> tuple[int, Imported | None]:
-    """How many lines were refused, and what the others came to, if anything."""
+    """How many lines were refused, and the result of the others, None if nothing was imported."""
     import_id, refusals = str(uuid4()), Refusals()
     finished = False
-    # A campaign that takes no members, or a header that no line can make up for, is told before the file is read.
-    form = await campaigns.form(name)
+    # A campaign that takes no members, or a header that does not fit, ends the import before the file is read.
+    form = await campaigns.member_form(name)
     try:
         with progress("bytes checked", size) as show:
             for chunk in _chunks(lines, form, show):
                 wrong = [line for line in chunk if isinstance(line, RefusedLine)]
                 right = [line for line in chunk if isinstance(line, Line)]
-                wrong += await campaigns.stage(import_id, name, right)
+                wrong += await campaigns.stage_members(import_id, name, right)
                 for line in sorted(wrong, key=lambda one: one.number):
                     refusals.say(line.number, scrub(line.problem))
         refusals.say_rest()
@@ -106,7 +106,7 @@ async def _import(
 
 
 async def _commit(campaigns: Campaigning, import_id: str, *, dry_run: bool) -> Imported:
-    """The one call that may take long. Asked again it waits for the first, if that goes on, and answers the same."""
+    """The one call that may take long. A repetition waits for the first call, if that goes on, and returns the same."""
     for _ in range(_TRIES - 1):
         with suppress(GatewayUnavailable):
             return await campaigns.commit_import(import_id, dry_run=dry_run)
@@ -114,7 +114,7 @@ async def _commit(campaigns: Campaigning, import_id: str, *, dry_run: bool) -> I
 
 
 def _chunks(lines: IO[str], form: Form, show: Callable[[int], None]) -> Iterator[list[Line | RefusedLine]]:
-    """Of a file without lines one that is empty: the import then comes to nothing."""
+    """Chunks of lines. A file without lines gives one empty chunk, so that the import runs and adds nothing."""
     reading = members.read(_counted(lines, show), form).lines
     chunk = list(islice(reading, _AT_ONCE))
     yield chunk

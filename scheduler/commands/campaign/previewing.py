@@ -1,4 +1,4 @@
-"""`outbox campaign preview`: what would go out, to whom, when by their own clock, and what it takes."""
+"""`outbox campaign preview`: the messages to come, their recipients, local times and parts."""
 
 from collections.abc import Sequence
 from datetime import UTC
@@ -10,13 +10,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.gateway.campaigning import Coming
+from jobs.gateway.campaigning import PreviewRow
 from jobs.gateway.operating import Operating
-from jobs.telemetry import mask, scrub
+from jobs.runtime.telemetry import mask, scrub
 from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import console, counted, operate, say_json
 
-_STANDING: Final = {
+_STATUS: Final = {
     "draft": "a draft: this is what would go out if it were started now",
     "paused": "paused: this is what would go out if it went on now",
     "ended": "ended: nothing will go out",
@@ -39,7 +39,7 @@ def preview(
     async def work(operating: Operating) -> int:
         rows = await operating.campaigns.preview(name, most=max_rows)
         total = await costs.count(operating.campaigns, name)
-        countries.say_differences(total.countries_told)
+        countries.say_differences(total.process_countries)
         if as_json:
             counts = {"messages": total.messages, "parts": total.parts}
             say_json(
@@ -48,7 +48,7 @@ def preview(
             )
             return 0
         out = console()
-        out.print(f"{name} is {_STANDING.get(total.status, total.status)}")
+        out.print(f"{name} is {_STATUS.get(total.status, total.status)}")
         if rows:
             out.print(_rows(rows))
         out.print(
@@ -65,20 +65,20 @@ def preview(
     return operate(work)
 
 
-def _rows(rows: Sequence[Coming]) -> RenderableType:
+def _rows(rows: Sequence[PreviewRow]) -> RenderableType:
     table = Table(box=box.SIMPLE)
     for heading in ("member", "recipient", "local time", "country"):
         table.add_column(heading, no_wrap=True)
     table.add_column("parts", justify="right")
     table.add_column("text, or why not")
     for row in rows:
-        said = Text(row.body or "") if row.problem is None else Text(scrub(row.problem), "yellow")
-        table.add_row(row.external_id, mask(row.recipient), _when(row), row.country or "", str(row.parts or ""), said)
+        text = Text(row.body or "") if row.problem is None else Text(scrub(row.problem), "yellow")
+        table.add_row(row.external_id, mask(row.recipient), _when(row), row.country or "", str(row.parts or ""), text)
     return table
 
 
-def _when(row: Coming) -> str:
-    """By the recipient's clock, or by that of nobody and saying so."""
+def _when(row: PreviewRow) -> str:
+    """The recipient's local time, or UTC if the zone is unknown."""
     if row.local_time is not None:
         return f"{row.local_time:%a %Y-%m-%d %H:%M}"
     return "" if row.send_at is None else f"{row.send_at.astimezone(UTC):%a %Y-%m-%d %H:%M} UTC"

@@ -1,4 +1,4 @@
-"""`outbox campaign report`: what became of a campaign, as a table and a plot."""
+"""`outbox campaign report`: the results of a campaign, as a table and a plot."""
 
 from io import StringIO
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from jobs.gateway.campaigning import Report, Step
 from jobs.gateway.operating import Operating
-from jobs.telemetry import scrub
+from jobs.runtime.telemetry import scrub
 from scheduler.commands.campaign import costs
 from scheduler.commands.operator import Failed, console, operate, say_json
 
@@ -26,7 +26,7 @@ def report(
     svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write the report as a picture too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> int:
-    """Show what became of a campaign: sent, delivered, failed and skipped by reason, opted out, parts by country, over time."""
+    """Show the results of a campaign: sent, delivered, failed and skipped by reason, opted out, parts by country, over time."""
 
     async def work(operating: Operating) -> int:
         found = await operating.campaigns.report(name)

@@ -6,7 +6,7 @@ import typer
 
 from jobs.gateway.campaigning import Switched
 from jobs.gateway.operating import Operating
-from jobs.telemetry import scrub
+from jobs.runtime.telemetry import scrub
 from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import Failed, agreed, console, counted, operate, say_json
 
@@ -23,14 +23,14 @@ def start(
 ) -> int:
     """Start a campaign, or go on with a paused one, after showing how many messages and parts that is.
 
-    Refused, with the member and the reason, where somebody would get no text or is without a time zone that is needed.
+    This fails, naming the member and the reason, if a member would get no text or lacks a time zone that is needed.
     """
 
     async def work(operating: Operating) -> int:
         total = await costs.count(operating.campaigns, name)
         if total.status == "ended":
-            raise Failed(f"campaign {name!r} was ended; make a new campaign (what is paused can go on)")
-        countries.say_differences(total.countries_told)
+            raise Failed(f"campaign {name!r} was ended and cannot start again. Make a new campaign")
+        countries.say_differences(total.process_countries)
         if not as_json:
             for problem in total.problems:
                 console().print(f"{problem.messages:,} will not go: {scrub(problem.name or '')}")
@@ -52,7 +52,7 @@ def start(
 
 
 def pause(name: Name, *, as_json: AsJson = False) -> int:
-    """Hold a campaign: what waits stays until it is started again, or expires."""
+    """Hold a campaign: waiting messages stay until it is started again, or expire."""
 
     async def work(operating: Operating) -> int:
         _say(name, await operating.campaigns.switch(name, "paused"), as_json=as_json)
@@ -62,13 +62,13 @@ def pause(name: Name, *, as_json: AsJson = False) -> int:
 
 
 def stop(name: Name, *, yes: Yes = False, as_json: AsJson = False) -> int:
-    """End a campaign for good: what waits is cancelled. What is in a request already is not called back.
+    """End a campaign for good, and cancel its waiting messages. Requests that are under way are not called back.
 
     `outbox campaign pause` holds it at once, without asking, until it is started again.
     """
 
     async def work(operating: Operating) -> int:
-        if not agreed(f"End {name} for good, and cancel what waits?", yes=yes):
+        if not agreed(f"End {name} for good, and cancel its waiting messages?", yes=yes):
             console().print("nothing was changed")
             return 1
         switched = first = await operating.campaigns.switch(name, "ended")

@@ -1,6 +1,6 @@
 """Logs and errors that never carry a phone number, a text or a secret.
 
-:func:`configure` is called once by each process. Everything said through structlog or the standard library goes to stderr
+:func:`configure` is called once by each process. All events of structlog and of the standard library go to stderr
 through :func:`scrub_event`; an event at level ``error`` is an alarm and goes to Sentry too, scrubbed again on its way out.
 """
 
@@ -16,7 +16,7 @@ from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.types import Breadcrumb, Event, Hint
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from jobs.settings import TelemetrySettings
+from jobs.runtime.settings import TelemetrySettings
 
 _HIDDEN = "•••"
 
@@ -54,7 +54,7 @@ def scrub(text: str) -> str:
 
 
 def scrub_value(value: Any) -> Any:
-    """The same for whatever an event may hold; message texts and secrets are dropped by their field's name."""
+    """Mask all strings in a value of an event. Message texts and secrets are dropped by the name of their field."""
     if isinstance(value, str):
         return scrub(value)
     if isinstance(value, Mapping):
@@ -80,7 +80,7 @@ def scrub_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 
 def configure(settings: TelemetrySettings, *, component: str) -> None:
-    """Set up logging to stderr and, where there is a DSN, Sentry. ``component`` is the process: ``scheduler``, ``webhook``."""
+    """Set up logging to stderr and, if a DSN is set, Sentry. ``component`` is the process: ``scheduler``, ``webhook``."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -148,9 +148,9 @@ def _capture(name: str, exc_info: Any, scope: sentry_sdk.Scope) -> None:
 
 
 def sentry_options() -> dict[str, Any]:
-    """What is sent to Sentry: errors and cron monitors, without personal data, request bodies or local variables.
+    """Options for Sentry: errors and cron monitors, without personal data, request bodies or local variables.
 
-    Personal data is off unless it is asked for; newer clients warn about the option that said so.
+    Personal data is off by default. Newer clients warn about the option that switched it off.
     """
     return {
         "max_request_body_size": "never",
@@ -169,5 +169,5 @@ def _before_send(event: Event, _hint: Hint) -> Event | None:
 
 
 def _before_breadcrumb(_crumb: Breadcrumb, _hint: Hint) -> Breadcrumb | None:
-    """Breadcrumbs are requests to Supabase and Sinch, with numbers in their URLs. The log tells the same story, scrubbed."""
+    """Drop breadcrumbs: they are requests to Supabase and Sinch, with numbers in their URLs. The log has the same, scrubbed."""
     return None

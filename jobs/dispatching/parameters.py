@@ -1,4 +1,4 @@
-"""Lets texts that differ travel in one request: what they begin and end with is said once, the rest for each recipient."""
+"""Body parameters: texts that differ travel in one request, which carries their common beginning and end once."""
 
 from collections.abc import Mapping, Sequence
 from os.path import commonprefix
@@ -6,14 +6,14 @@ from os.path import commonprefix
 _BRACE = "{"
 
 
-def share(
+def body_and_parameters(
     texts: Sequence[str], recipients: Sequence[str], *, longest: int
 ) -> tuple[str, Mapping[str, Mapping[str, str]] | None]:
-    """The body and parameters of a :class:`~jobs.providers.base.Submission` that gives each recipient the text in its place.
+    """The body and parameters of a :class:`~jobs.providers.base.Submission` that gives each recipient the text at its index.
 
-    Every recipient has every value, none is empty, and none has more than ``longest`` UTF-16 units: what is longer becomes
-    several values that follow each other. Parameters are None where all texts agree. Raises ValueError where one text is so
-    short beside another that it cannot be cut into as many values.
+    Each recipient has each value. No value is empty, and none has more than ``longest`` UTF-16 units: a longer one is cut into
+    values that follow each other. Parameters are None if all texts are equal. Raises ValueError if one text is so much shorter
+    than another that it cannot be cut into as many values.
     """
     if min(texts) == max(texts):
         return texts[0], None
@@ -24,19 +24,19 @@ def share(
     pieces = _pieces_needed(values, longest)
     cut = [_cut(value, pieces, longest) for value in values]
     parameters = {
-        str(place): {recipient: of_one[place] for recipient, of_one in zip(recipients, cut, strict=True)}
-        for place in range(pieces)
+        str(index): {recipient: of_one[index] for recipient, of_one in zip(recipients, cut, strict=True)}
+        for index in range(pieces)
     }
-    return f"{front}{''.join(f'{{{{{place}}}}}' for place in parameters)}{back}", parameters
+    return f"{front}{''.join(f'{{{{{index}}}}}' for index in parameters)}{back}", parameters
 
 
 def _common(texts: Sequence[str]) -> tuple[str, str]:
-    """What all texts begin and end with, leaving at least one character of each. Of sorted texts the outermost two decide."""
+    """The common beginning and end, leaving at least one character of each text. Of sorted texts the outermost two decide."""
     room = min(map(len, texts)) - 1
-    turned = [text[::-1] for text in texts]
+    reversed_texts = [text[::-1] for text in texts]
     front = commonprefix([min(texts), max(texts)])[:room]  # noqa: RUF071  # these are no paths
-    back = commonprefix([min(turned), max(turned)])[: room - len(front)][::-1]  # noqa: RUF071
-    # Braces that somebody typed must not be taken for a placeholder of ours.
+    back = commonprefix([min(reversed_texts), max(reversed_texts)])[: room - len(front)][::-1]  # noqa: RUF071
+    # The provider must not take braces of the text for a placeholder of ours.
     return ("", "") if _BRACE in front + back else (front, back)
 
 
@@ -45,14 +45,14 @@ def _pieces_needed(values: Sequence[str], longest: int) -> int:
 
 
 def _cut(value: str, least: int, longest: int) -> list[str]:
-    """Pieces of at most ``longest`` units, and at least ``least`` of them. No character is cut in half."""
+    """At least ``least`` pieces of at most ``longest`` UTF-16 units each. No character is cut in half."""
     pieces = [value] if _units(value) <= longest else _cut_long(value, longest)
     while len(pieces) < least:
-        place = max(range(len(pieces)), key=lambda place: len(pieces[place]))
-        middle = len(pieces[place]) // 2
+        index = max(range(len(pieces)), key=lambda index: len(pieces[index]))
+        middle = len(pieces[index]) // 2
         if middle == 0:
             raise ValueError(f"a text of {len(value)} characters cannot be cut into {least} values")
-        pieces[place : place + 1] = [pieces[place][:middle], pieces[place][middle:]]
+        pieces[index : index + 1] = [pieces[index][:middle], pieces[index][middle:]]
     return pieces
 
 

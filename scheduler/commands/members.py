@@ -1,4 +1,4 @@
-"""Members of a campaign as a file: CSV with a header, read a line at a time."""
+"""Members of a campaign as a CSV file with a header, read line by line."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from typing import Final
 
-from jobs import csv_rows
-from jobs.csv_rows import NUMBER_COLUMNS, NotATable
 from jobs.gateway.campaigning import Form, Line, RefusedLine
+from scheduler.commands import csv_rows
+from scheduler.commands.csv_rows import NUMBER_COLUMNS, NotATable
 
 REQUIRED: Final = ("external_id", "recipient")
 _OWN: Final = (*REQUIRED, "timezone", "event_at")
 
 
 class NotMembers(NotATable):
-    """The file as a whole does not name members of this campaign. Of ``problems``, each is a line that says why."""
+    """The file as a whole does not fit the campaign. Each of the ``problems`` is one line that says why."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(problems[0])
@@ -24,19 +24,19 @@ class NotMembers(NotATable):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file whose header was read: what its columns stand for, and its lines, which are read as somebody asks for them."""
+    """A file whose header was read: the meaning of its columns, and its lines, which are read as the caller takes them."""
 
     columns: Sequence[str]
     lines: Iterator[Line | RefusedLine]
 
 
 def read(lines: Iterable[str], form: Form) -> Table:
-    """The members of a file, or why a line names none, each with the number of the line it ends on.
+    """The members of a file, and the lines that name none, each with the number of the line on which it ends.
 
-    The header names ``external_id`` and ``recipient``, perhaps ``timezone`` and ``event_at`` (ISO 8601; without an offset it is
-    the member's wall clock), and all else is a placeholder of the template, in letters of any case. An empty cell is no value.
-    What only the database can judge is not judged here. Raises :class:`NotMembers` where the header does not fit the campaign's
-    ``form``, :class:`jobs.csv_rows.NotATable` where the file is no CSV.
+    The header names ``external_id`` and ``recipient``, and may name ``timezone`` and ``event_at`` (ISO 8601; without an offset
+    it is the member's wall clock). All other columns are placeholders of the template, in letters of any case. An empty cell is
+    no value. The database checks the rest. Raises :class:`NotMembers` if the header does not fit the campaign's ``form``, and
+    :class:`scheduler.commands.csv_rows.NotATable` if the file is not CSV.
     """
     rows = csv_rows.rows(lines)
     _, names = next(rows, (0, []))
@@ -45,7 +45,7 @@ def read(lines: Iterable[str], form: Form) -> Table:
 
 
 def _columns(header: Sequence[str], form: Form) -> Sequence[str]:
-    """What the columns of a header stand for: the names of ours, or placeholders as the template spells them."""
+    """The meaning of each column: one of the fixed names, or a placeholder as the template spells it."""
     columns = [_column(name, form) for name in header]
     if "recipient" not in columns:
         numbers = [name for name in columns if name.lower() in NUMBER_COLUMNS and name not in form.placeholders]
@@ -74,7 +74,7 @@ def _column(name: str, form: Form) -> str:
 
 
 def _unknown(columns: Sequence[str], form: Form) -> Iterator[str]:
-    """Columns that are nothing of ours and no placeholder: all their values would be refused, line by line."""
+    """Problems with columns that are neither fixed names nor placeholders. The database would refuse every line."""
     others = [name for name in form.placeholders if name not in columns]
     for column in columns:
         if column in _OWN or column in form.placeholders:
@@ -89,7 +89,7 @@ def _unknown(columns: Sequence[str], form: Form) -> Iterator[str]:
 
 
 def _lacking(columns: Sequence[str], form: Form) -> Iterator[str]:
-    """Columns without which every line would be refused."""
+    """Problems with missing columns. Without them the database would refuse every line."""
     for name in form.required:
         if name not in columns:
             yield f"no column for {{{{{name}}}}} of template {form.template!r}, which has no default for it"
@@ -122,14 +122,14 @@ def _line(number: int, header: Sequence[str], row: Sequence[str]) -> Line | Refu
 
 
 def _moment(text: str) -> str:
-    """ISO 8601 as the database reads it. Raises ValueError, whose words say what the text is instead."""
+    """The time as ISO 8601, as the database reads it. Raises ValueError, whose text says what the cell holds instead."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("not a time") from None
     if (moment.utcoffset() or timedelta()).microseconds:
         raise ValueError("not a time")
-    # Midnight is what a day alone would be read as, which is when nobody means to remind anybody.
+    # A day alone would be read as midnight, which is hardly the time of an event.
     if _is_day(text):
         raise ValueError("a day without a time")
     return moment.isoformat()

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.dispatching.parameters import body_and_parameters
 from jobs.providers.base import Submission
 from jobs.providers.sinch import wire
-from jobs.sharing import share
 from sandbox.simulator.texts import Texts
 
 TYPED = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200)
@@ -16,7 +16,7 @@ BRACED = st.text(st.sampled_from("ab${}p01 d🙂"), min_size=1, max_size=60)
 def arrived(texts: list[str], *, longest: int = 160) -> list[str | None]:
     """Through the wire format and the simulator's rendering."""
     recipients = [f"+1202555{place:04d}" for place in range(len(texts))]
-    body, parameters = share(texts, recipients, longest=longest)
+    body, parameters = body_and_parameters(texts, recipients, longest=longest)
     submission = Submission("r", None, body, recipients, parameters=parameters)
     sent, keyed = wire._text_and_parameters(submission)
     rendered = Texts(sent, {key: dict(values) for key, values in keyed.items()})
@@ -38,7 +38,7 @@ def test_every_recipient_gets_the_very_text_that_was_typed(texts: list[str], lon
 def test_no_value_is_empty_missing_or_longer_than_the_provider_takes(texts: list[str], longest: int) -> None:
     recipients = [str(place) for place in range(len(texts))]
     try:
-        _, parameters = share(texts, recipients, longest=longest)
+        _, parameters = body_and_parameters(texts, recipients, longest=longest)
     except ValueError:
         return
     for values in (parameters or {}).values():
@@ -47,20 +47,20 @@ def test_no_value_is_empty_missing_or_longer_than_the_provider_takes(texts: list
 
 
 def test_what_texts_have_in_common_is_said_once() -> None:
-    body, parameters = share(["Dear Ada, hello.", "Dear Grace, hello."], ["+1", "+2"], longest=160)
+    body, parameters = body_and_parameters(["Dear Ada, hello.", "Dear Grace, hello."], ["+1", "+2"], longest=160)
 
     assert body == "Dear {{0}}, hello."
     assert parameters == {"0": {"+1": "Ada", "+2": "Grace"}}
 
 
 def test_texts_that_agree_need_no_parameters() -> None:
-    assert share(["same", "same"], ["+1", "+2"], longest=160) == ("same", None)
+    assert body_and_parameters(["same", "same"], ["+1", "+2"], longest=160) == ("same", None)
 
 
 def test_a_text_that_another_begins_with_keeps_a_character_of_its_own() -> None:
-    assert share(["Hi", "Hi Ada"], ["+1", "+2"], longest=160) == ("H{{0}}", {"0": {"+1": "i", "+2": "i Ada"}})
+    assert body_and_parameters(["Hi", "Hi Ada"], ["+1", "+2"], longest=160) == ("H{{0}}", {"0": {"+1": "i", "+2": "i Ada"}})
 
 
 def test_texts_too_different_to_be_cut_alike_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be cut"):
-        share(["x", "y" * 400], ["+1", "+2"], longest=160)
+        body_and_parameters(["x", "y" * 400], ["+1", "+2"], longest=160)

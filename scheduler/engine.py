@@ -7,21 +7,22 @@ from uuid import uuid4
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
-from jobs.gateway import Gateway, Plan
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.provider_outage import ProviderOutage
+from jobs.gateway.values import Plan
 from jobs.inbound import InboundPolling
-from jobs.job import Job
 from jobs.providers import registry
 from jobs.providers.base import Provider
-from jobs.reach import Reach
 from jobs.reconcile import Reconciliation
 from jobs.recover import Recovery
-from jobs.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.runtime.job import Job
+from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
 from jobs.upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The jobs and what they share. :meth:`aclose` when all have drained."""
+    """The jobs and what they share. Call :meth:`aclose` when all jobs have drained."""
 
     jobs: tuple[Job, ...]
     gateway: Gateway
@@ -35,10 +36,9 @@ class Engine:
 async def build_engine(
     supabase: SupabaseSettings, sinch: SinchSettings, settings: EngineSettings, *, waits_for_rates: bool = True
 ) -> Engine:
-    """Make everything; nothing is asked of Supabase or the provider yet, so both may be
-    away.
+    """Make the jobs. This makes no request to Supabase or the provider, so both may be away.
 
-    Without ``waits_for_rates`` a tick ends where the plan's limits do.
+    Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
     """
     gateway = await Gateway.connect(supabase)
     provider = registry.build(sinch)
@@ -50,17 +50,17 @@ async def build_engine(
         messages_per_second=sinch.sinch_messages_per_second,
         requests_per_minute=sinch.sinch_requests_per_minute,
     )
-    reach = Reach(gateway=gateway, plan=plan)
+    outage = ProviderOutage(gateway=gateway, plan=plan)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     jobs: tuple[Job, ...] = (
         Dispatcher(
             gateway=gateway, provider=provider, plan=plan, worker=worker, settings=settings, waits_for_rates=waits_for_rates
         ),
         Recovery(
-            gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach, waits_for_rates=waits_for_rates
+            gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage, waits_for_rates=waits_for_rates
         ),
-        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
-        InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, reach=reach),
+        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
+        InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
         Campaigns(gateway=gateway),
         Upkeep(gateway=gateway, settings=settings),
     )

@@ -1,4 +1,4 @@
-"""What an operator sees of the whole outbox, as values. Durations are in seconds."""
+"""The status of the whole outbox and its figures, as values. Durations are in seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from jobs.gateway.values import instant, moment
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of rows: counted, or estimated where counting would have been slow."""
+    """A number of rows: exact, or an estimate if counting would have been slow."""
 
     count: int
     exact: bool
@@ -21,7 +21,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits: due now (and how long the oldest has been), and for a time to come."""
+    """Messages that wait: those due now, with the time since the oldest became due, and those scheduled for later."""
 
     due: Count
     oldest_due_seconds: float | None
@@ -40,9 +40,10 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Requests to the provider and what is open about them, in requests (``…_messages``: in messages).
+    """Open requests to the provider, counted in requests (``…_messages``: in messages).
 
-    ``silent`` ones in flight belong to a process that has stopped renewing them. ``doubles`` are confirmed.
+    ``silent`` requests in flight belong to a process that has stopped renewing their leases. ``watched`` dispatches were never
+    found at the provider and may still appear there. ``duplicate_sends`` are confirmed.
     """
 
     in_flight: int
@@ -51,8 +52,8 @@ class Requests:
     ambiguous: int
     ambiguous_messages: int
     watched: int
-    doubles: int
-    suspected_doubles: int
+    duplicate_sends: int
+    suspected_duplicate_sends: int
     batches_without_all_reports: int
     unmatched_reports: int
     kept_callbacks: int
@@ -66,8 +67,8 @@ class Requests:
             ambiguous=row["ambiguous"]["requests"],
             ambiguous_messages=row["ambiguous"]["messages"],
             watched=row["watched"],
-            doubles=row["duplicate_sends"]["confirmed"],
-            suspected_doubles=row["duplicate_sends"]["suspected"],
+            duplicate_sends=row["duplicate_sends"]["confirmed"],
+            suspected_duplicate_sends=row["duplicate_sends"]["suspected"],
             batches_without_all_reports=row["batches_without_all_reports"],
             unmatched_reports=row["unmatched_reports"],
             kept_callbacks=row["kept_callbacks"],
@@ -76,8 +77,9 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Why a plan is not sending. ``until`` is None where it lasts until somebody ends it; ``probing``: its time has run, and
-    one message at a time finds out whether it is over.
+    """Why a plan does not send. ``until`` is None if only an operator ends the pause.
+
+    ``probing``: the pause's time is over, and one message at a time finds out whether the plan works again.
     """
 
     provider: str
@@ -103,7 +105,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class PlanLimits:
-    """A service plan that a process has worked for, its limits, and the requests it may still make this minute."""
+    """A service plan that a process has worked for, its limits, and how many requests are left this minute."""
 
     provider: str
     plan: str
@@ -114,7 +116,7 @@ class PlanLimits:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """When a job, in any process, last looked for work. Noted at most once in ten seconds."""
+    """When a job last ticked, in any process. Recorded at most once in ten seconds."""
 
     job: str
     plan: str
@@ -134,17 +136,17 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class RaisedAlarm:
-    """An alarm, and whether a process has passed it on."""
+    """An alarm. ``acknowledged``: a process has logged it."""
 
     at: datetime
     kind: str
     detail: Mapping[str, Any]
-    told: bool
+    acknowledged: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Everything `outbox status` says but the figures."""
+class Status:
+    """Everything that `outbox status` shows, except the figures. ``alarms_waiting`` alarms are not acknowledged yet."""
 
     at: datetime
     backlog: Backlog
@@ -157,7 +159,7 @@ class Standing:
     alarms: tuple[RaisedAlarm, ...]
 
     @classmethod
-    def parse(cls, answer: Mapping[str, Any]) -> "Standing":
+    def parse(cls, answer: Mapping[str, Any]) -> "Status":
         return cls(
             at=instant(answer["at"]),
             backlog=Backlog.parse(answer["backlog"]),
@@ -178,7 +180,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Messages that were to go out on one day (UTC) to one country and stand alike."""
+    """Messages that were due on one day (UTC), to one country, with one status."""
 
     day: date
     country: str | None
@@ -190,7 +192,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The last ``days`` days; fewer than ``asked`` for where counting them all would have taken too long."""
+    """Figures of the last ``days`` days, which are fewer than ``asked`` if counting them all would have taken too long."""
 
     days: int
     asked: int

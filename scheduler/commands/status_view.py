@@ -1,4 +1,4 @@
-"""How `outbox status` looks."""
+"""The screen of `outbox status`."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.gateway.standing import Backlog, Figures, Pause, RaisedAlarm, Requests, Standing, Tick, Worker
-from jobs.telemetry import scrub
+from jobs.gateway.status import Backlog, Figures, Pause, RaisedAlarm, Requests, Status, Tick, Worker
+from jobs.runtime.telemetry import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
 
@@ -19,18 +19,18 @@ _WAITING_LONG_SECONDS: Final = 60.0
 _FIGURE_ROWS: Final = 40
 
 
-def screen(standing: Standing, figures: Figures | None, *, asked: int) -> RenderableType:
-    """Everything, the urgent things first."""
+def screen(status: Status, figures: Figures | None, *, asked: int) -> RenderableType:
+    """Everything, the urgent things first. Figures were asked for ``asked`` days."""
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("backlog", _backlog(standing.backlog))
-    facts.add_row("requests", _requests(standing.requests))
-    facts.add_row("doubles", _doubles(standing.requests))
-    facts.add_row("reports", _reports(standing.requests))
-    facts.add_row("paused", _pauses(standing.pauses))
-    facts.add_row("alarms", _alarms(standing.alarms_waiting, standing.alarms))
-    facts.add_row("jobs", _jobs(standing.jobs))
-    facts.add_row("processes", _processes(standing))
-    return Group(Text(f"outbox at {utc(standing.at)}", style="bold"), facts, *_figures(figures, asked))
+    facts.add_row("backlog", _backlog(status.backlog))
+    facts.add_row("requests", _requests(status.requests))
+    facts.add_row("duplicates", _duplicate_sends(status.requests))
+    facts.add_row("reports", _reports(status.requests))
+    facts.add_row("paused", _pauses(status.pauses))
+    facts.add_row("alarms", _alarms(status.alarms_waiting, status.alarms))
+    facts.add_row("jobs", _jobs(status.jobs))
+    facts.add_row("processes", _processes(status))
+    return Group(Text(f"outbox at {utc(status.at)}", style="bold"), facts, *_figures(figures, asked))
 
 
 def _backlog(backlog: Backlog) -> Text:
@@ -52,12 +52,13 @@ def _requests(requests: Requests) -> Text:
         f" · {requests.ambiguous:,} ambiguous ({counted(requests.ambiguous_messages, 'message')}), being looked up",
         "yellow" if requests.ambiguous else "",
     )
-    return text.append(f" · {requests.watched:,} watched in case they turn up") if requests.watched else text
+    return text.append(f" · {requests.watched:,} watched in case they appear") if requests.watched else text
 
 
-def _doubles(requests: Requests) -> Text:
-    text = Text(f"{requests.doubles:,} found", "red" if requests.doubles else "")
-    return text.append(f" · {requests.suspected_doubles:,} suspected", "yellow") if requests.suspected_doubles else text
+def _duplicate_sends(requests: Requests) -> Text:
+    suspected = requests.suspected_duplicate_sends
+    text = Text(f"{requests.duplicate_sends:,} found", "red" if requests.duplicate_sends else "")
+    return text.append(f" · {suspected:,} suspected", "yellow") if suspected else text
 
 
 def _reports(requests: Requests) -> Text:
@@ -79,9 +80,9 @@ def _pauses(pauses: Sequence[Pause]) -> Text:
 
 
 def until(pause: Pause) -> str:
-    """Since when and how long, in words."""
+    """Since when the plan is paused and until when, in words."""
     if pause.probing:
-        end = "now finding out with one message at a time whether it is over"
+        end = "now sending one message at a time to find out whether it is over"
     elif pause.until is None:
         end = "until resumed"
     else:
@@ -90,11 +91,10 @@ def until(pause: Pause) -> str:
 
 
 def _alarms(waiting: int, alarms: Sequence[RaisedAlarm]) -> Text:
-    lines = [Text(f"{waiting:,} not passed on yet", "yellow" if waiting else "")]
-    lines += [
-        Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(_words(alarm)), "dim"), "" if alarm.told else "  (waiting)")
-        for alarm in alarms[:5]
-    ]
+    lines = [Text(f"{waiting:,} not logged yet", "yellow" if waiting else "")]
+    for alarm in alarms[:5]:
+        waits = "" if alarm.acknowledged else "  (waiting)"
+        lines.append(Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(_words(alarm)), "dim"), waits))
     return Text("\n").join(lines)
 
 
@@ -111,14 +111,14 @@ def _jobs(jobs: Sequence[Tick]) -> Text:
 
 
 def _late(tick: Tick) -> str:
-    # Callbacks come when they come; the others tick whether there is work or not.
+    # The webhook app ticks when callbacks arrive. The jobs tick whether there is work or not.
     return "red" if tick.seconds_ago > _LATE_SECONDS and tick.job != "webhook" else ""
 
 
-def _processes(standing: Standing) -> Text:
-    if not standing.processes:
+def _processes(status: Status) -> Text:
+    if not status.processes:
         return Text("none claimed within 10 minutes: is `outbox run` up?", "red")
-    return Text("\n").join(_process(process) for process in standing.processes)
+    return Text("\n").join(_process(process) for process in status.processes)
 
 
 def _process(process: Worker) -> Text:

@@ -1,10 +1,11 @@
-"""Recording many items in one call although the database may refuse some: halved until what it refuses stands alone."""
+"""Records many items in one call although the database may refuse some: halves them until a refused item is alone."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
+from jobs.gateway.recorder import Recorder
 from jobs.providers.base import Inbound, Report, Summary, Unusable
-from jobs.recording import GatewayRefused, GatewayUnavailable, Recorder
 
 T = TypeVar("T")
 Item = TypeVar("Item", Report, Inbound)
@@ -16,10 +17,10 @@ async def in_halves(
     attempt: Callable[[Sequence[T]], Awaitable[Exception | None]],
     settle: Callable[[Sequence[T], Exception | None], Awaitable[None]],
 ) -> None:
-    """Attempt all ``items`` at once, and in halves of halves what fails.
+    """Attempt all ``items`` at once. Split a part that fails into halves, and attempt each of them.
 
-    ``attempt`` answers the error, or None where all of its items are committed. ``settle`` is told of each part what it came
-    to: of a single item where its error is its own, of more where the database is away, which no halving helps.
+    ``attempt`` returns the error, or None if it committed all of its items. ``settle`` receives each part with its outcome.
+    With an error, the part is a single item, or the database is away: splitting does not help against that.
     """
     error = await attempt(items)
     if error is None or isinstance(error, GatewayUnavailable) or len(items) == 1:
@@ -33,9 +34,9 @@ async def in_halves(
 async def record_page(
     items: Sequence[Item], *, record: Callable[[Sequence[Item]], Awaitable[None]], recorder: Recorder
 ) -> None:
-    """Record what a provider's listing holds. What the database refuses is kept as bytes, with an alarm the first time.
+    """Record the items of a listing. Items that the database refuses are kept as bytes, with an alarm the first time.
 
-    Raises :class:`jobs.recording.GatewayUnavailable`.
+    Raises :class:`jobs.gateway.errors.GatewayUnavailable`.
     """
 
     async def attempt(some: Sequence[Item]) -> GatewayRefused | None:
@@ -54,5 +55,5 @@ async def record_page(
 
 
 def refused(item: Report | Inbound | Summary, error: GatewayRefused) -> Unusable:
-    """An item that the database refuses, as it is kept."""
+    """An item that the database refuses, in the form in which it is kept."""
     return Unusable(f"the database refuses it: {error}", item.raw.encode())

@@ -1,30 +1,30 @@
-"""Lists of numbers that opted out, as files: CSV in and out."""
+"""Lists of suppressed recipients as CSV files, read and written."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jobs import csv_rows
-from jobs.csv_rows import NUMBER_COLUMNS, NotATable
 from jobs.gateway.operating import Suppression
-from jobs.phone import e164
+from jobs.runtime.phone import e164
+from scheduler.commands import csv_rows
+from scheduler.commands.csv_rows import NUMBER_COLUMNS, NotATable
 
 COLUMNS: Final = ("recipient", "reason", "source", "created_at")
 _SOURCES: Final = ("reply", "operator")
 _LONGEST_REASON: Final = 200
 _FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""What a spreadsheet takes for a formula, whoever wrote it; East Asian ones take the wide signs too."""
+"""Text that a spreadsheet takes for a formula. East Asian spreadsheets take the wide signs too."""
 _HARMLESS_FORMULA: Final = re.compile(rf"'+{_FORMULA.pattern}")
 
 
 class NotAList(NotATable):
-    """The file as a whole is not such a list. The words say why."""
+    """The file as a whole is not such a list. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedLine:
-    """A line (counted from 1) that names no number to suppress, and why."""
+    """A line (counted from 1) that names no recipient to suppress, and why."""
 
     line: int
     why: str
@@ -32,7 +32,7 @@ class RefusedLine:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a file says: each number once, and every line that was refused."""
+    """The content of a file: each recipient once, the number of repetitions, and the refused lines."""
 
     suppressions: tuple[Suppression, ...]
     repeated: int
@@ -42,9 +42,9 @@ class Reading:
 def read(lines: Iterable[str], *, reason: str = "") -> Reading:
     """Read a list, with a header that names ``recipient`` (and ``reason``, ``source``) or with numbers in its first column.
 
-    ``reason`` is for lines that give none. A number has its ``+`` or ``00``: without it nobody could tell a country code from
-    the beginning of a national number. Raises :class:`NotAList` where a header names no column of numbers, and
-    :class:`jobs.csv_rows.NotATable` where the file is no CSV.
+    ``reason`` is for lines that give none. A number needs ``+`` or ``00``: without it, a country code looks like the beginning
+    of a national number. Raises :class:`NotAList` if a header names no column of numbers, and
+    :class:`scheduler.commands.csv_rows.NotATable` if the file is not CSV.
     """
     taken: dict[str, Suppression] = {}
     refused: list[RefusedLine] = []
@@ -61,9 +61,9 @@ def read(lines: Iterable[str], *, reason: str = "") -> Reading:
 
 
 def line_of(one: Suppression) -> Sequence[str]:
-    """The fields of :data:`COLUMNS`, as :func:`read` takes them back (all but ``created_at``, which is for people).
+    """The fields of :data:`COLUMNS`, as :func:`read` takes them back. It ignores ``created_at``, which is for people.
 
-    An apostrophe before a reason keeps spreadsheets from taking it for a formula.
+    An apostrophe before a reason keeps spreadsheets from reading it as a formula.
     """
     source = "reply" if one.replied else "operator"
     reason = f"'{one.reason}" if _FORMULA.match(one.reason.lstrip("'")) else one.reason
@@ -71,7 +71,7 @@ def line_of(one: Suppression) -> Sequence[str]:
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Each line that holds anything, by the names of its columns."""
+    """Each line that is not empty, by the names of its columns."""
     names: Sequence[str] | None = None
     for line, cells in csv_rows.rows(lines):
         if names is None:
@@ -83,7 +83,7 @@ def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
 
 
 def _header(cells: Sequence[str]) -> Sequence[str] | None:
-    """The columns' names, or None where the first line is a number already."""
+    """The names of the columns, or None if the first line is a number already."""
     if any(character.isdigit() for character in cells[0]):
         return None
     names = [cell.lower().lstrip("\ufeff") for cell in cells]

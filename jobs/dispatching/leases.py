@@ -1,4 +1,4 @@
-"""The dispatches a process holds, and for how long it may still act on them."""
+"""The dispatches that a process holds, and how long it may still act on them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,8 +6,9 @@ from typing import Final
 
 import structlog
 
-from jobs.gateway import Dispatch
-from jobs.recording import GatewayError
+from jobs.gateway.errors import GatewayError
+from jobs.gateway.values import Dispatch
+from jobs.runtime.outage import Outage
 
 log = structlog.get_logger()
 
@@ -17,15 +18,15 @@ _BEATS_PER_LEASE: Final = 4
 
 
 def clock() -> float:
-    """Seconds on the event loop's clock: monotonic, and a test's own where it runs its own loop."""
+    """Seconds on the event loop's clock, which is monotonic. A test that runs its own loop sets it."""
     return asyncio.get_running_loop().time()
 
 
 class Leases:
-    """Keeps leases alive by heartbeat while their dispatches are open.
+    """Renews leases by heartbeat while their dispatches are open.
 
-    A lease is counted on this process's monotonic clock from before the call that won or renewed it was sent, so that it never
-    looks longer here than it is in the database. ``lease`` is in seconds.
+    ``renew`` renews all of them in one call and returns the ids that are still held. ``lease`` is in seconds. A lease counts on
+    this process's monotonic clock, from before the call that won or renewed it: it never ends later here than in the database.
     """
 
     def __init__(self, *, renew: Renew, lease: float) -> None:
@@ -35,10 +36,10 @@ class Leases:
         self._ends: dict[str, float] = {}
         self._settling: set[str] = set()
         self._heart: asyncio.Task[None] | None = None
-        self._unrenewed = False
+        self._outage = Outage("lease.not_renewed")
 
     def hold(self, dispatches: Sequence[Dispatch], *, since: float) -> None:
-        """Hold these from now on. ``since`` is the monotonic time before their claim was sent."""
+        """Hold these from now on. ``since`` is the time of :func:`clock` before the call that claimed them."""
         for dispatch in dispatches:
             self._held[dispatch.dispatch_id] = dispatch
             self._ends[dispatch.dispatch_id] = since + self._lease
@@ -46,21 +47,21 @@ class Leases:
             self._heart = asyncio.create_task(self._beat(), name="lease heartbeat")
 
     def settle(self, dispatch: Dispatch) -> None:
-        """What became of the dispatch is known and being written down, after which it is nobody's: that is no loss."""
+        """The outcome of the dispatch is known and being recorded. If the lease ends meanwhile, that is no loss to log."""
         self._settling.add(dispatch.dispatch_id)
 
     def drop(self, dispatch: Dispatch) -> None:
-        """The dispatch is settled."""
+        """The outcome of the dispatch is recorded: hold it no longer."""
         self._held.pop(dispatch.dispatch_id, None)
         self._ends.pop(dispatch.dispatch_id, None)
         self._settling.discard(dispatch.dispatch_id)
 
     def left(self, dispatch: Dispatch) -> float:
-        """Seconds left of a lease; zero where it was lost."""
+        """Seconds left of the lease; zero if it was lost."""
         return max(0.0, self._ends.get(dispatch.dispatch_id, 0.0) - clock())
 
     async def stop(self) -> None:
-        """End the heartbeat. What is still held is left to recovery."""
+        """End the heartbeat. Recovery looks up the dispatches that are still held."""
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
@@ -81,18 +82,16 @@ class Leases:
         try:
             kept = await self._renew(held)
         except GatewayError as error:
-            if not self._unrenewed:
-                log.warning("lease.not_renewed", dispatches=len(held), error=str(error))
-            self._unrenewed = True
+            self._outage.failed(dispatches=len(held), error=str(error))
             return
-        self._unrenewed = False
+        self._outage.recovered()
         for dispatch in held:
             if dispatch.dispatch_id not in self._held:
                 continue
             if dispatch.dispatch_id in kept:
                 self._ends[dispatch.dispatch_id] = before + self._lease
             else:
-                # Overtaken: somebody else decides from here on. A batch id that still comes back is recorded all the same.
+                # Another process decides from here on. A batch id that still comes back is recorded all the same.
                 self._ends[dispatch.dispatch_id] = 0.0
                 if dispatch.dispatch_id not in self._settling:
                     log.warning("lease.lost", dispatch=dispatch.dispatch_id)

@@ -1,4 +1,4 @@
-"""Where settings come from: the environment, and a file of lines ``NAME=value`` beside it."""
+"""The source of settings: the environment, and a file of lines ``NAME=value``."""
 
 import os
 from collections.abc import Collection
@@ -12,26 +12,26 @@ from dotenv.parser import parse_stream
 log = structlog.get_logger()
 
 FILE: Final = "OUTBOX_ENV_FILE"
-"""Names another file than ``.env`` in the working directory; empty, no file is read."""
+"""The setting that names a file other than ``.env`` in the working directory. If it is empty, no file is read."""
 _ALIKE: Final = 0.9
-"""From here on two names are taken for one and its misspelling: higher than ``SUPABASE_DB_URL`` is to ``SUPABASE_URL``."""
+"""The similarity from which a name counts as a misspelling: above that of ``SUPABASE_DB_URL`` and ``SUPABASE_URL``."""
 
 
 def file() -> Path | None:
-    """The file to read, if there is one. Raises ValueError, without the line's text, where a line cannot be read."""
+    """The file to read, None if there is none. Raises ValueError, without the line's text, if a line cannot be read."""
     named = os.environ.get(FILE)
     path = Path(".env" if named is None else named)
     if named == "" or (named is None and not path.is_file()):
         return None
     if path.is_fifo():
-        raise ValueError(f"{_called(path, named)} is a pipe, and it has to be read twice")
+        raise ValueError(f"{_called(path, named)} is a pipe, but the file is read twice: use a regular file")
     try:
         with path.open(encoding="utf-8") as lines:
             for line in parse_stream(lines):
                 if line.error:
                     raise ValueError(f"{path}, line {line.original.line}: is not of the form NAME=value")
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ValueError(f"{_called(path, named)} cannot be read: {why}") from None
     return path
 
@@ -41,15 +41,15 @@ def _called(path: Path, named: str | None) -> str:
 
 
 def misspelled(name: str, known: Collection[str]) -> str | None:
-    """A name that is set, is none of the ``known``, and looks much like this one, which is not set."""
+    """A name that is set, is not among the ``known``, and is similar to ``name``, which is not set."""
     return next(iter(get_close_matches(name, _unknown(known), 1, _ALIKE)), None)
 
 
 def warn_of_misspelled(known: Collection[str]) -> None:
-    """Log names that are set, mean nothing, and look much like one of the ``known``."""
+    """Log names that are set, are not among the ``known``, and are similar to one of them."""
     for name in sorted(_unknown(known)):
-        for meant in get_close_matches(name, known, 1, _ALIKE):
-            log.warning("settings.misspelled", name=name, meant=meant)
+        for similar in get_close_matches(name, known, 1, _ALIKE):
+            log.warning("settings.misspelled", name=name, similar_to=similar)
 
 
 def _unknown(known: Collection[str]) -> set[str]:

@@ -1,9 +1,9 @@
 """Settings from the environment, read once and checked at the edge.
 
-Each process reads only the group it needs: :class:`SupabaseSettings`, :class:`SinchSettings`, :class:`EngineSettings`,
-:class:`WebhookSettings`, :class:`TelemetrySettings`. :func:`load` turns whatever is wrong into one :class:`SettingsError`
-whose text names the setting and never shows a secret's value. A ``.env`` file in the working directory, or the one that
-``OUTBOX_ENV_FILE`` names, is read too; the environment wins over it. What is set to nothing counts as unset.
+Each process reads only the groups it needs: :class:`SupabaseSettings`, :class:`SinchSettings`, :class:`EngineSettings`,
+:class:`WebhookSettings`, :class:`TelemetrySettings`. :func:`load` turns any mistake into one :class:`SettingsError`
+whose text names the setting and never shows a secret's value. A ``.env`` file in the working directory, or the file that
+``OUTBOX_ENV_FILE`` names, is read too; the environment wins over it. An empty value counts as unset.
 """
 
 import re
@@ -15,7 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import BadDsn, Dsn
 
-from jobs import environment
+from jobs.runtime import environment
 
 Network = IPv4Network | IPv6Network
 _SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
@@ -44,7 +44,7 @@ def load(group: type[Group]) -> Group:
 
 
 def names() -> set[str]:
-    """Every setting there is, as the environment names it."""
+    """The names of all settings, as the environment spells them."""
     groups = (SupabaseSettings, SinchSettings, EngineSettings, WebhookSettings, TelemetrySettings)
     return {environment.FILE, *_ALIASES, *(name.upper() for group in groups for name in group.model_fields)}
 
@@ -90,7 +90,7 @@ def _http_url(value: str) -> SplitResult:
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", value):
             return parts
     except ValueError:
-        # What it says repeats the value, and a password may be in it.
+        # The error's text repeats the value, which may hold a password.
         pass
     raise ValueError("must be an http or https URL")
 
@@ -103,7 +103,7 @@ def _origin(value: str) -> str:
 
 
 def _header_safe(value: SecretStr) -> SecretStr:
-    """A key that travels in a header; a space or a letter beyond ASCII slipped in when it was copied."""
+    """A key that travels in a header. Copying it may have added a space or a letter beyond ASCII."""
     key = value.get_secret_value()
     if not re.fullmatch(r"[!-~]+", key):
         raise ValueError("must be letters, digits and signs of ASCII without spaces, as the dashboard shows it")
@@ -136,7 +136,7 @@ class SupabaseSettings(DatabaseSettings):
     @classmethod
     def _key(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value().startswith("sb_publishable_"):
-            raise ValueError("is a publishable key; a secret one (sb_secret_…) is needed")
+            raise ValueError("is a publishable key. Use a secret key (sb_secret_…)")
         return _header_safe(value)
 
 
@@ -200,7 +200,7 @@ class SinchSettings(BaseSettings):
 
 
 class CountrySettings(BaseSettings):
-    """Where texts may go. None is everywhere."""
+    """The countries that messages may go to. None is all countries."""
 
     model_config = _CONFIG
 
@@ -209,10 +209,10 @@ class CountrySettings(BaseSettings):
     @field_validator("allowed_countries", mode="before")
     @classmethod
     def _countries(cls, value: Any) -> Any:
-        # Blanks are as good as nothing, and nothing counts as unset in every setting.
+        # Blanks count as unset, like an empty value in every setting.
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
-        # Here and not above: only who sets it waits for the tables of every country's numbers.
+        # Imported here, because loading the tables of all countries takes time that other users save.
         from phonenumbers import SUPPORTED_REGIONS
 
         codes = [str(code).upper() for code in _commas(value)]
@@ -220,7 +220,7 @@ class CountrySettings(BaseSettings):
             if code not in SUPPORTED_REGIONS:
                 raise ValueError(f"{code!r} is not an ISO country code of two letters, such as US or GB")
         if not codes:
-            raise ValueError("names no country, so nothing could be sent; leave it out to allow all")
+            raise ValueError("names no country, so nothing could be sent. Unset it to allow all countries")
         return codes
 
 
@@ -266,12 +266,12 @@ class WebhookSettings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _somebody_can_be_told_apart(self) -> "WebhookSettings":
+    def _can_authenticate(self) -> "WebhookSettings":
         if self.sinch_webhook_secrets or self.webhook_basic_auth or self.webhook_tokens or self.webhook_allow_unauthenticated:
             return self
         raise ValueError(
-            "SINCH_WEBHOOK_SECRETS is not set: give it, WEBHOOK_BASIC_AUTH or WEBHOOK_TOKENS, so that callbacks can be "
-            "authenticated (or WEBHOOK_ALLOW_UNAUTHENTICATED=1 to take them from anybody)"
+            "SINCH_WEBHOOK_SECRETS is not set: set it, WEBHOOK_BASIC_AUTH or WEBHOOK_TOKENS, so that callbacks can be "
+            "authenticated (or set WEBHOOK_ALLOW_UNAUTHENTICATED=1 to accept every callback)"
         )
 
 

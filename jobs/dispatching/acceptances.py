@@ -1,21 +1,22 @@
-"""Writes acceptances down together: while one call is under way, the next group gathers."""
+"""Records acceptances in groups: while one call is under way, the next group gathers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from jobs.gateway import Dispatch
+from jobs.gateway.values import Dispatch
 
 _LINGER_SECONDS: Final = 0.01
-"""Far less than a lease: should we die meanwhile, recovery finds what was accepted at the provider."""
+"""Far less than a lease. If the process dies meanwhile, recovery finds the accepted batches at the provider."""
 
 Record = Callable[[Sequence[tuple[str, str]]], Awaitable[tuple[Dispatch, ...]]]
 
 
 class Acceptances:
-    """Groups (dispatch id, batch id) facts so that several finished requests cost one call.
+    """Records pairs of dispatch id and batch id, so that several finished requests cost one call.
 
-    ``expected`` says how many requests are open, those waiting here included: a fact waits a moment for others to come.
+    ``record`` is that call. ``expected`` returns how many requests are open, including those that wait here: while others are
+    open, a pair waits 10 ms for theirs.
     """
 
     def __init__(self, record: Record, *, expected: Callable[[], int]) -> None:
@@ -25,7 +26,11 @@ class Acceptances:
         self._writer: asyncio.Task[None] | None = None
 
     async def add(self, dispatch_id: str, batch_id: str) -> tuple[Dispatch, ...]:
-        """Return once this acceptance is committed, with the dispatches that the commit brought, to one caller of the group."""
+        """Return once this acceptance is committed.
+
+        Returns the dispatches that the commit brought to one caller of the group, and nothing to the others. Raises what
+        ``record`` raised.
+        """
         done: asyncio.Future[tuple[Dispatch, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append(((dispatch_id, batch_id), done))
         if self._writer is None:
@@ -33,7 +38,7 @@ class Acceptances:
         return await done
 
     async def stop(self) -> None:
-        """Give up what is not written yet; recovery finds it at the provider."""
+        """Cancel the call under way. Recovery finds the accepted batches at the provider."""
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
@@ -58,6 +63,6 @@ class Acceptances:
             if not isinstance(error, Exception):
                 raise
             return
-        for place, (_, done) in enumerate(group):
+        for index, (_, done) in enumerate(group):
             if not done.done():
-                done.set_result(brought if place == 0 else ())
+                done.set_result(brought if index == 0 else ())

@@ -1,0 +1,1 @@
+"""What only the dispatch job uses."""

@@ -1,0 +1,66 @@
+"""The state of the plan as this process learns it from claims and refusals, and its log."""
+
+from typing import Final
+
+import structlog
+
+from jobs.gateway.values import Claim, Dispatch
+from jobs.providers.base import Refusal, Refused
+from jobs.runtime.outage import Outage
+
+log = structlog.get_logger()
+
+_STOPS_THE_PLAN: Final = (Refusal.SETTING, Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE)
+_LEAVES_ROWS: Final = (Refusal.SETTING, Refusal.ACCOUNT, Refusal.UNREACHABLE)
+"""An operator or the network has to change something. Throttling passes by itself."""
+
+
+class PlanHealth:
+    """Logs once that the plan stops, and once that it works again."""
+
+    def __init__(self, plan: str) -> None:
+        self._plan = plan
+        self._paused: str | None = None
+        self._pause, self._pause_kind = self._new_pause(), ""
+        self._refusals = {why: Outage("dispatch.refused") for why in _STOPS_THE_PLAN}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether due rows stay because the account or a setting is refused, or because the provider cannot be reached."""
+        return self._paused in _LEAVES_ROWS or any(self._refusals[why].ongoing for why in _LEAVES_ROWS)
+
+    def claimed(self, claim: Claim, *, urgent_only: bool) -> None:
+        """Take note of the pause in the answer to a claim.
+
+        A claim of urgent rows that finds none answers before it reads the pauses, so it does not end one. A claim that brings
+        requests after a pause brings a probe: the plan is logged as resumed once a request is accepted.
+        """
+        if claim.paused is None:
+            if not urgent_only:
+                self._paused = None
+            return
+        self._paused = claim.paused
+        if claim.paused != self._pause_kind:
+            self._pause, self._pause_kind = self._new_pause(), claim.paused
+        self._pause.failed(plan=self._plan, kind=claim.paused, reason=claim.reason, seconds=claim.wait_seconds)
+
+    def refused(self, dispatch: Dispatch, refused: Refused) -> None:
+        """Log a refusal. One that stops the whole plan is a warning once, until a request is accepted."""
+        self._refusals.get(refused.why, Outage("dispatch.refused")).failed(
+            dispatch=dispatch.dispatch_id,
+            why=refused.why.value,
+            http_status=refused.http_status,
+            error=refused.error,
+            recipients=len(dispatch.recipients),
+        )
+
+    def accepted(self) -> None:
+        """A request was accepted, so the plan works."""
+        for refusal in self._refusals.values():
+            refusal.recovered()
+        self._pause.recovered(plan=self._plan)
+        self._pause_kind = ""
+
+    @staticmethod
+    def _new_pause() -> Outage:
+        return Outage("plan.paused", ended="plan.resumed")

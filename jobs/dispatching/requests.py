@@ -1,0 +1,176 @@
+"""The open requests of one process: each dispatch from its claim to its outcome in the database."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from jobs.dispatching.acceptances import Acceptances
+from jobs.dispatching.health import PlanHealth
+from jobs.dispatching.leases import Leases, clock
+from jobs.dispatching.parameters import body_and_parameters
+from jobs.dispatching.slots import Slots
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.retry import until_answered
+from jobs.gateway.values import Dispatch
+from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refused, Submission
+from jobs.runtime.settings import EngineSettings
+
+log = structlog.get_logger()
+
+_LOOKUP_AFTER_SECONDS: Final = 1.0
+"""An ambiguous request may have arrived a moment ago. The provider's list of batches shows it a little later."""
+
+
+class Requests:
+    """Makes the single request of each dispatch, and records the outcome.
+
+    A request ends after a third of the lease, so that its outcome can be recorded while the lease lasts.
+    """
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        provider: Provider,
+        worker: str,
+        settings: EngineSettings,
+        slots: Slots,
+        health: PlanHealth,
+    ) -> None:
+        self._gateway = gateway
+        self._provider = provider
+        self._worker = worker
+        self._settings = settings
+        self._slots = slots
+        self._health = health
+        self._leases = Leases(
+            renew=lambda held: gateway.renew(held, lease=settings.lease_seconds), lease=settings.lease_seconds
+        )
+        self._acceptances = Acceptances(self._record_accepted, expected=lambda: len(self._open))
+        self._open: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
+
+    @property
+    def open(self) -> frozenset["asyncio.Task[None]"]:
+        """The requests whose outcome is not recorded yet."""
+        return frozenset(self._open)
+
+    @property
+    def draining(self) -> bool:
+        """Whether no request may be started any more."""
+        return self._draining.is_set()
+
+    def start(self, dispatches: Iterable[Dispatch], *, since: float) -> None:
+        """Carry these dispatches out. Their leases count from ``since``, the time before the call that claimed them."""
+        claimed = tuple(dispatches)
+        self._leases.hold(claimed, since=since)
+        for dispatch in claimed:
+            recipients = len(dispatch.recipients)
+            self._slots.take(recipients)
+            task = asyncio.create_task(self._carry(dispatch), name=f"dispatch {dispatch.dispatch_id}")
+            self._open.add(task)
+            task.add_done_callback(partial(self._close, recipients))
+
+    async def finish(self) -> None:
+        """Return when the outcome of every dispatch is recorded, of those that are not started yet too."""
+        while self._open:
+            await asyncio.wait(self._open)
+
+    def drain(self) -> None:
+        """Start no more requests: from now on, dispatches that wait for the plan's limits are given back."""
+        self._draining.set()
+
+    async def aclose(self) -> None:
+        """Cancel the open requests. Recovery looks their dispatches up."""
+        for task in self._open:
+            task.cancel()
+        await self._acceptances.stop()
+        await self._leases.stop()
+
+    async def _carry(self, dispatch: Dispatch) -> None:
+        try:
+            if await self._may_start(dispatch):
+                outcome = await self._provider.submit(_submission(dispatch, self._provider), deadline=self._deadline)
+                await self._record(dispatch, outcome)
+            else:
+                await until_answered(lambda: self._gateway.release([dispatch]), "release")
+        except Exception:
+            # A bug of this package. The dispatch is in the database, and recovery looks it up.
+            log.exception("dispatch.left_to_recovery", dispatch=dispatch.dispatch_id)
+        finally:
+            self._leases.drop(dispatch)
+
+    def _close(self, recipients: int, task: "asyncio.Task[None]") -> None:
+        self._open.discard(task)
+        self._slots.give_back(recipients)
+
+    @property
+    def _deadline(self) -> float:
+        return self._settings.lease_seconds / 3
+
+    async def _may_start(self, dispatch: Dispatch) -> bool:
+        """Wait until the plan allows the request. False if too little of the lease is left then, or while draining."""
+        if dispatch.wait_seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._draining.wait(), timeout=dispatch.wait_seconds)
+        return not self.draining and self._leases.left(dispatch) > self._deadline
+
+    async def _record(self, dispatch: Dispatch, outcome: Outcome) -> None:
+        """Write the outcome down, and start the dispatches that the answer brings."""
+        before = clock()
+        self._leases.settle(dispatch)
+        more: tuple[Dispatch, ...] = ()
+        recipients = len(dispatch.recipients)
+        match outcome:
+            case Accepted(batch_id):
+                self._health.accepted()
+                log.info("dispatch.accepted", dispatch=dispatch.dispatch_id, batch=batch_id, recipients=recipients)
+                more = await self._acceptances.add(dispatch.dispatch_id, batch_id)
+            case Refused():
+                self._health.refused(dispatch, outcome)
+                more = await self._refuse(dispatch, outcome)
+            case Ambiguous(error):
+                log.warning("dispatch.ambiguous", dispatch=dispatch.dispatch_id, error=error, recipients=recipients)
+                await self._mark_ambiguous(dispatch, error)
+        self.start(more, since=before)
+
+    async def _record_accepted(self, accepted: Iterable[tuple[str, str]]) -> tuple[Dispatch, ...]:
+        facts, settings = list(accepted), self._settings
+        return await until_answered(
+            lambda: self._gateway.accept(
+                facts,
+                worker=self._worker,
+                lease=settings.lease_seconds,
+                reconcile_after=settings.reconcile_after_seconds,
+            ),
+            "acceptance",
+        )
+
+    async def _refuse(self, dispatch: Dispatch, refused: Refused) -> tuple[Dispatch, ...]:
+        lease = self._settings.lease_seconds
+        return await until_answered(
+            lambda: self._gateway.refuse(dispatch, refused, worker=self._worker, lease=lease), "refusal"
+        )
+
+    async def _mark_ambiguous(self, dispatch: Dispatch, error: str) -> None:
+        await until_answered(
+            lambda: self._gateway.mark_ambiguous(dispatch, error, lookup_after=_LOOKUP_AFTER_SECONDS), "ambiguity"
+        )
+
+
+def _submission(dispatch: Dispatch, provider: Provider) -> Submission:
+    body, parameters = dispatch.body or "", None
+    if dispatch.texts is not None:
+        body, parameters = body_and_parameters(dispatch.texts, dispatch.recipients, longest=provider.longest_value)
+    return Submission(
+        reference=dispatch.dispatch_id,
+        sender=dispatch.sender,
+        body=body,
+        recipients=dispatch.recipients,
+        expire_at=dispatch.expire_at,
+        parameters=parameters,
+    )

@@ -1,0 +1,48 @@
+"""How many requests a process has open, and how many more it may claim. Arithmetic only: no clock and no asyncio."""
+
+import math
+from typing import Final
+
+FULL_REQUESTS: Final = 8
+"""Slots for requests of any priority. Batches do the work; more connections only cost more."""
+URGENT_REQUESTS: Final = 2
+"""Extra slots reserved for priority < 100, so that a one-time code never waits behind a campaign at a slow provider."""
+SMALL_REQUESTS: Final = 8
+"""Small requests that share one slot. Otherwise single messages would wait for a slow provider."""
+
+
+class Slots:
+    """The slots that the open requests of one process take.
+
+    A full request takes one slot. A request with at most an eighth of ``max_recipients`` is small and takes an eighth of one.
+    """
+
+    def __init__(self, *, max_recipients: int) -> None:
+        self._max_recipients = max_recipients
+        self._taken_eighths = 0
+
+    def take(self, recipients: int) -> None:
+        """Count a request to so many recipients as open."""
+        self._taken_eighths += self._eighths(recipients)
+
+    def give_back(self, recipients: int) -> None:
+        """Count a request to so many recipients as done."""
+        self._taken_eighths -= self._eighths(recipients)
+
+    @property
+    def free(self) -> int:
+        """Slots for a request of any priority; below zero while urgent requests take the extra slots."""
+        return FULL_REQUESTS - math.ceil(self._taken_eighths / SMALL_REQUESTS)
+
+    @property
+    def free_for_urgent(self) -> int:
+        """Slots for an urgent request: the free ones and the extra ones."""
+        return self.free + URGENT_REQUESTS
+
+    @property
+    def half_free(self) -> bool:
+        """Whether at least half of the slots for any priority are free."""
+        return self._taken_eighths <= FULL_REQUESTS * SMALL_REQUESTS // 2
+
+    def _eighths(self, recipients: int) -> int:
+        return 1 if recipients * SMALL_REQUESTS <= self._max_recipients else SMALL_REQUESTS

@@ -1,0 +1,52 @@
+"""The calls of the recover job."""
+
+from collections.abc import Mapping, Sequence
+
+from jobs.gateway.rpc import Calls
+from jobs.gateway.values import Lookup, Plan
+
+
+class Lookups(Calls):
+    """Takes dispatches whose outcome is unknown, and records what the provider's list shows."""
+
+    async def claim_lookups(self, plan: Plan, *, lease: float, limit: int) -> tuple[Lookup, ...]:
+        """Take dispatches whose outcome is unknown. The call draws one request for each from the plan's limits."""
+        answer = await self._rpc.call(
+            "outbox_claim_lookups",
+            {
+                "p_provider": plan.provider,
+                "p_plan": plan.plan,
+                "p_host": plan.host,
+                "p_lease_seconds": lease,
+                "p_limit": limit,
+            },
+        )
+        return tuple(Lookup.parse(row) for row in answer)
+
+    async def record_lookup(
+        self, lookup: Lookup, found: Mapping[str, Sequence[str]], *, settle: float, reconcile_after: float
+    ) -> str:
+        """Record what one complete lookup found: batch ids, each with its recipients. Returns what the database decided.
+
+        ``settle`` is the time between two lookups that together prove that a dispatch never arrived.
+        """
+        answer: str = await self._rpc.call(
+            "outbox_record_lookup",
+            {
+                "p_dispatch_id": lookup.dispatch_id,
+                "p_lease_token": lookup.lease_token,
+                "p_batch_ids": list(found),
+                "p_recipients": [" ".join(recipients) for recipients in found.values()],
+                "p_settle_seconds": settle,
+                "p_reconcile_after_seconds": reconcile_after,
+            },
+        )
+        return answer
+
+    async def postpone_lookup(self, lookup: Lookup, *, seconds: float) -> bool:
+        """Keep the lookup for ``seconds``; it is due again after that. False if another process has taken it over."""
+        held: bool = await self._rpc.call(
+            "outbox_postpone_lookup",
+            {"p_dispatch_id": lookup.dispatch_id, "p_lease_token": lookup.lease_token, "p_seconds": seconds},
+        )
+        return held

@@ -1,0 +1,33 @@
+"""Handles questions of the recover, reconcile and inbound jobs that the provider does not answer."""
+
+from typing import Final
+
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.values import Plan
+from jobs.providers.base import ProviderError, Refusal
+from jobs.runtime.outage import Outage
+
+_STOPS_THE_PLAN: Final = {Refusal.THROTTLED, Refusal.ACCOUNT}
+
+
+class ProviderOutage:
+    """Logs once that the provider does not answer, and once that it answers again. The jobs of one process share it.
+
+    Throttling and account trouble stop the plan for every process, whichever request met them. The dispatch job logs its own
+    refusals.
+    """
+
+    def __init__(self, *, gateway: Gateway, plan: Plan) -> None:
+        self._gateway = gateway
+        self._plan = plan
+        self._outage = Outage("provider.away", ended="provider.back")
+
+    async def unanswered(self, job: str, error: ProviderError) -> None:
+        """Note that a question of ``job`` was not answered. Raises :class:`jobs.gateway.errors.GatewayUnavailable`."""
+        self._outage.failed(job=job, error=error.error)
+        if error.why in _STOPS_THE_PLAN:
+            await self._gateway.pause_plan(self._plan, error.why, reason=error.error, seconds=error.retry_after)
+
+    def answered(self, job: str) -> None:
+        """Note that a question of ``job`` was answered."""
+        self._outage.recovered(job=job)

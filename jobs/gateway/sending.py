@@ -1,0 +1,112 @@
+"""The calls of the dispatch job."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.gateway import values
+from jobs.gateway.rpc import Calls
+from jobs.gateway.values import Claim, Dispatch, Plan
+from jobs.providers.base import Refused
+
+
+class Sending(Calls):
+    """Claims dispatches and records their outcomes."""
+
+    async def claim(
+        self,
+        plan: Plan,
+        *,
+        claim_id: str,
+        worker: str,
+        lease: float,
+        deadline: float,
+        max_dispatches: int,
+        max_recipients: int,
+        max_rows: int,
+        allowed_countries: Sequence[str] | None,
+        share_texts: bool,
+        urgent_only: bool = False,
+    ) -> Claim:
+        """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
+
+        ``share_texts``: rows whose texts differ may share a dispatch. ``urgent_only``: the call and its answer concern rows
+        with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_countries`` None is all.
+        """
+        answer = await self._rpc.call(
+            "outbox_claim",
+            {
+                "p_claim_id": claim_id,
+                "p_worker": worker,
+                "p_provider": plan.provider,
+                "p_plan": plan.plan,
+                "p_host": plan.host,
+                "p_credential": plan.credential,
+                "p_lease_seconds": lease,
+                "p_deadline_seconds": deadline,
+                "p_max_dispatches": max_dispatches,
+                "p_max_recipients": max_recipients,
+                "p_max_rows": max_rows,
+                "p_messages_per_second": plan.messages_per_second,
+                "p_requests_per_minute": plan.requests_per_minute,
+                "p_allowed_countries": None if allowed_countries is None else list(allowed_countries),
+                "p_share_texts": share_texts,
+                "p_urgent_only": urgent_only,
+            },
+        )
+        return Claim.parse(answer)
+
+    async def accept(
+        self, accepted: Sequence[tuple[str, str]], *, worker: str, lease: float, reconcile_after: float
+    ) -> tuple[Dispatch, ...]:
+        """Record accepted dispatches, as pairs of dispatch id and batch id. Returns dispatches that are now the caller's."""
+        answer = await self._rpc.call(
+            "outbox_accept",
+            {
+                "p_dispatch_ids": [dispatch_id for dispatch_id, _ in accepted],
+                "p_batch_ids": [batch_id for _, batch_id in accepted],
+                "p_worker": worker,
+                "p_lease_seconds": lease,
+                "p_reconcile_after_seconds": reconcile_after,
+            },
+        )
+        return values.dispatches(answer)
+
+    async def refuse(self, dispatch: Dispatch, refused: Refused, *, worker: str, lease: float) -> tuple[Dispatch, ...]:
+        """Close a dispatch that the provider certainly did not take. Returns the dispatches that replace it."""
+        answer = await self._rpc.call(
+            "outbox_refuse",
+            {
+                "p_dispatch_id": dispatch.dispatch_id,
+                "p_lease_token": dispatch.lease_token,
+                "p_why": refused.why.value,
+                "p_error": refused.error,
+                "p_http_status": refused.http_status,
+                "p_retry_after_seconds": refused.retry_after,
+                "p_worker": worker,
+                "p_lease_seconds": lease,
+            },
+        )
+        return values.dispatches(answer)
+
+    async def mark_ambiguous(self, dispatch: Dispatch, error: str, *, lookup_after: float) -> None:
+        """Have a dispatch looked up whose outcome is unknown, ``lookup_after`` seconds from now."""
+        await self._rpc.call(
+            "outbox_mark_ambiguous",
+            {**_held([dispatch]), "p_errors": [error], "p_lookup_after_seconds": lookup_after},
+        )
+
+    async def release(self, dispatches: Sequence[Dispatch]) -> None:
+        """Give back dispatches whose request was not started."""
+        await self._rpc.call("outbox_release", _held(dispatches))
+
+    async def renew(self, dispatches: Sequence[Dispatch], *, lease: float) -> frozenset[str]:
+        """Keep dispatches for another lease. Returns the ids that are still the caller's."""
+        answer = await self._rpc.call("outbox_renew", {**_held(dispatches), "p_lease_seconds": lease})
+        return frozenset(answer)
+
+
+def _held(dispatches: Sequence[Dispatch]) -> dict[str, Any]:
+    return {
+        "p_dispatch_ids": [dispatch.dispatch_id for dispatch in dispatches],
+        "p_lease_tokens": [dispatch.lease_token for dispatch in dispatches],
+    }

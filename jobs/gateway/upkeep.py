@@ -1,0 +1,40 @@
+"""The calls of the campaigns job and the upkeep job."""
+
+from collections.abc import Sequence
+
+from jobs.gateway import values
+from jobs.gateway.rpc import Calls
+from jobs.gateway.values import Alarm, Expansion
+
+
+class Upkeep(Calls):
+    """Inserts the messages of campaigns, expires and prunes rows, and hands out alarms."""
+
+    async def expand_campaigns(self, *, most: int) -> Expansion:
+        """Insert outbox rows for at most ``most`` members that are due."""
+        answer = await self._rpc.call("outbox_expand_campaigns", {"p_most": most})
+        return Expansion(campaign=answer["campaign"], members=answer["members"], more=answer["more"])
+
+    async def upkeep(self, *, retention_days: float, body_retention_days: float | None, most: int) -> bool:
+        """Make one small step of expiry and retention, of at most ``most`` rows. Returns whether more is due now."""
+        answer = await self._rpc.call(
+            "outbox_upkeep",
+            {"p_retention_days": retention_days, "p_body_retention_days": body_retention_days, "p_most": most},
+        )
+        more: bool = answer["more"]
+        return more
+
+    async def find_overlooked(self) -> None:
+        """Find due rows that claims pass over. From now on claims take them, and an alarm names them."""
+        await self._rpc.call("outbox_find_overlooked", {})
+
+    async def take_alarms(self, *, limit: int) -> tuple[Alarm, ...]:
+        """Take alarms that no process has logged yet. For a minute they are the caller's, to log and acknowledge."""
+        answer = await self._rpc.call("outbox_take_alarms", {"p_limit": limit})
+        return tuple(
+            Alarm(id=row["id"], at=values.instant(row["at"]), kind=row["kind"], detail=row["detail"]) for row in answer
+        )
+
+    async def acknowledge_alarms(self, alarms: Sequence[Alarm]) -> None:
+        """Record that these alarms were logged."""
+        await self._rpc.call("outbox_acknowledge_alarms", {"p_ids": [str(alarm.id) for alarm in alarms]})

@@ -1,0 +1,72 @@
+"""How many requests fit beside those that are open."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.dispatching.slots import FULL_REQUESTS, SMALL_REQUESTS, URGENT_REQUESTS, Slots
+
+FULL = 1000
+
+
+def taken(*sizes: int) -> Slots:
+    slots = Slots(max_recipients=FULL)
+    for size in sizes:
+        slots.take(size)
+    return slots
+
+
+@pytest.mark.parametrize(
+    ("sizes", "free"),
+    [
+        ((), 8),
+        ((FULL,), 7),
+        ((126,), 7),
+        ((125,), 7),
+        ((125,) * 8, 7),
+        ((125,) * 9, 6),
+        ((FULL, 1), 6),
+        ((FULL,) * 8, 0),
+        ((FULL,) * 10, -2),
+    ],
+)
+def test_free_slots_beside_open_requests(sizes: tuple[int, ...], free: int) -> None:
+    assert taken(*sizes).free == free
+
+
+@pytest.mark.parametrize(("full", "free"), [(0, 10), (7, 3), (8, 2), (10, 0)])
+def test_urgent_requests_have_two_extra_slots(full: int, free: int) -> None:
+    assert taken(*[FULL] * full).free_for_urgent == free
+
+
+@pytest.mark.parametrize(
+    ("sizes", "half_free"), [((FULL,) * 4, True), ((FULL,) * 4 + (1,), False), ((1,) * 32, True), ((1,) * 33, False)]
+)
+def test_half_free_counts_small_requests_as_eighths(sizes: tuple[int, ...], half_free: bool) -> None:
+    assert taken(*sizes).half_free is half_free
+
+
+@given(st.lists(st.integers(1, FULL), max_size=40), st.randoms(use_true_random=False))
+def test_slots_come_back_in_any_order(sizes: list[int], random: Random) -> None:
+    slots = taken(*sizes)
+    random.shuffle(sizes)
+
+    for size in sizes:
+        slots.give_back(size)
+
+    assert slots.free == FULL_REQUESTS
+
+
+@given(st.lists(st.integers(1, FULL), max_size=40), st.integers(1, FULL))
+def test_one_more_request_takes_at_most_one_slot(sizes: list[int], size: int) -> None:
+    slots = taken(*sizes)
+    before = slots.free
+
+    slots.take(size)
+
+    assert before - 1 <= slots.free <= before
+    assert slots.free_for_urgent - slots.free == URGENT_REQUESTS
+    assert slots.free >= FULL_REQUESTS - len(sizes) - 1
+    assert slots.free <= FULL_REQUESTS - (len(sizes) + 1) // SMALL_REQUESTS
