@@ -23,7 +23,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one message that something was asked for. ``was`` is its status before, None where there is none such."""
+    """What became of one message that a command is about.
+
+    ``was`` is its status before, None where there is no such message. ``outcome`` is a code, such as ``cancelled``.
+    """
 
     id: int
     was: str | None
