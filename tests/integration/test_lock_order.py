@@ -124,24 +124,24 @@ def test_late_acceptance_locks_messages_by_id(db: Connection, other: Connection)
     cross_messages(db, [low, high], lambda: accept(other, lost, "B1"))
 
 
-def test_group_of_reports_locks_messages_by_id(db: Connection, other: Connection) -> None:
-    """Among them one that proves a request to have arrived whose acceptance is not known yet."""
-    (low,) = insert(db)
+def two_reports(db: Connection) -> tuple[list[int], str, list[object]]:
+    """Two messages, and the call that reports both. One report proves a request to have arrived that is not accepted yet."""
+    rows = insert(db)
     accept(db, claim(db), "B1")
-    (high,) = insert(db, first=1)
-    proven = claim(db)["dispatch_id"]
-
-    cross_messages(
-        db,
-        [low, high],
-        lambda: other.execute(
-            "select public.outbox_record_reports('webhook', '{B1,B2}', %s, '{delivered,delivered}', '{0,0}', '{\"\",\"\"}',"
-            ' %s, \'{"{}","{}"}\')',
-            [[number(0), number(1)], ["", proven]],
-        ),
+    rows += insert(db, first=1)
+    call = (
+        "select public.outbox_record_reports('webhook', '{B1,B2}', %s, '{delivered,delivered}', '{0,0}', '{\"\",\"\"}',"
+        ' %s, \'{"{}","{}"}\')'
     )
+    return rows, call, [[number(0), number(1)], ["", claim(db)["dispatch_id"]]]
 
-    assert {column(db, "status", row) for row in (low, high)} == {"delivered"}
+
+def test_group_of_reports_locks_messages_by_id(db: Connection, other: Connection) -> None:
+    rows, call, arguments = two_reports(db)
+
+    cross_messages(db, rows, lambda: other.execute(call.encode(), arguments))
+
+    assert {column(db, "status", row) for row in rows} == {"delivered"}
 
 
 @pytest.mark.parametrize("act", ["outbox_cancel(%s, false)", "outbox_retry(%s, true, null, false)"])
@@ -227,6 +227,15 @@ def test_acceptance_takes_plan_before_messages(db: Connection, other: Connection
     hold(db, PLAN, lambda: accept(other, dispatch, "B1"), rows)
 
     assert db.execute("select shared_refusals from outbox_engine.plans").fetchone() == (0,)
+
+
+def test_group_of_reports_takes_plan_before_messages(db: Connection, other: Connection) -> None:
+    rows, call, arguments = two_reports(db)
+    db.execute("update outbox_engine.plans set shared_refusals = 1")
+
+    hold(db, PLAN, lambda: other.execute(call.encode(), arguments), rows)
+
+    assert {column(db, "status", row) for row in rows} == {"delivered"}
 
 
 def test_acceptance_lifts_pauses_before_messages(db: Connection, other: Connection) -> None:
