@@ -25,7 +25,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a retry or a cancellation did to one message. ``was`` is its status before, None if there is no such message."""
+    """What a retry or a cancellation did to one message.
+
+    ``was`` is its status before, None if there is no such message. ``outcome`` is a code, such as ``cancelled``.
+    """
 
     id: int
     was: str | None

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from jobs.gateway.operating import Operating, Outcome
 from scheduler.commands.operator import Failed, console, counted, progress, say_json
+from scheduler.commands.outcomes import in_words
 
 _STRETCH: Final = 50_000
 """Rows that one call reads, in well under a second."""
@@ -60,12 +61,12 @@ def say(outcomes: Sequence[Outcome], *, as_json: bool, trial: bool) -> int:
         console().print(counted(0, "message"))
     elif len(outcomes) <= _SAID_SINGLY:
         for outcome in outcomes:
-            _line(f"{outcome.id}", outcome)
+            _line(f"{outcome.id}", outcome, dry_run=trial)
     else:
         for kind, count in Counter(map(_kind, outcomes)).most_common():
             these = [outcome for outcome in outcomes if _kind(outcome) == kind]
             first = ", ".join(str(outcome.id) for outcome in these[:5])
-            _line(f"{counted(count, 'message')} ({first}{', …' if count > 5 else ''})", these[0])
+            _line(f"{counted(count, 'message')} ({first}{', …' if count > 5 else ''})", these[0], dry_run=trial)
     if trial and not as_json:
         console().print("nothing was changed: this was a dry run")
     return 1 if refused else 0
@@ -79,6 +80,7 @@ def _rows(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
     return [{"id": o.id, "was": o.was, "done": o.done, "outcome": o.outcome} for o in outcomes]
 
 
-def _line(who: str, outcome: Outcome) -> None:
+def _line(who: str, outcome: Outcome, *, dry_run: bool) -> None:
     was = f" ({outcome.was})" if outcome.was else ""
-    console().print(Text.assemble(f"{who}{was}: ", (outcome.outcome, "green" if outcome.done else "yellow")))
+    words = in_words(outcome, dry_run=dry_run)
+    console().print(Text.assemble(f"{who}{was}: ", (words, "green" if outcome.done else "yellow")))

@@ -2018,7 +2018,7 @@ $$;
 
 -- 50_people/10_suppressions.sql
 
--- Opt-outs: numbers that get no messages.
+-- Suppressions: numbers that get no messages.
 
 create table public.outbox_suppressions (
   recipient text primary key,
@@ -2030,10 +2030,12 @@ create table public.outbox_suppressions (
 alter table public.outbox_suppressions enable row level security;
 
 comment on table public.outbox_suppressions is 'Numbers that get no messages. Deleting a row lifts it.';
-comment on column public.outbox_suppressions.by_engine is 'Engine: the recipient asked for it, so that a START lifts it';
+comment on column public.outbox_suppressions.by_engine is
+  'Engine: the recipient opted out, so a START from the same number lifts it';
 
--- The latest word of each number about messages as such. Outlives the messages themselves, so that an old
--- STOP that a poll brings up again neither undoes a newer START nor an operator's decision.
+-- The latest decision about each number: it opted out, opted in, or an operator lifted its suppression.
+-- Kept longer than messages, so that an old STOP that a poll returns again overrides neither a newer START
+-- nor an operator.
 create table outbox_engine.consents (
   recipient text primary key,
   opted_out boolean not null,
@@ -2042,9 +2044,8 @@ create table outbox_engine.consents (
 );
 alter table outbox_engine.consents enable row level security;
 
--- A list of suppressions that somebody brings along is told in words what is wrong with it. The engine never
--- changes a row, so a change is an operator's decision, which no START takes back, whoever put the number on
--- the list.
+-- Runs before a suppression is inserted or updated and refuses what is no number. The engine never updates
+-- a row, so an update is an operator's decision: no START lifts it, whoever inserted the row.
 create function outbox_engine.before_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -2052,7 +2053,8 @@ begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
   if new.recipient is null or new.recipient !~ '^\+[1-9][0-9]{6,14}$' then
-    perform outbox_engine.refuse(format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
+    perform outbox_engine.refuse(
+      format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
       'Write it with + and the country code, digits only, such as +14155550123.');
   end if;
   return new;
@@ -2061,27 +2063,40 @@ $$;
 create trigger outbox_suppressions_change before insert or update on public.outbox_suppressions for each row
   execute function outbox_engine.before_suppression();
 
--- Waiting messages to a number that opted out end at once; the claim checks again.
+-- Runs after a suppression is inserted or updated. Messages that wait for the number end at once. A message
+-- that another transaction holds is left to the claim, which checks the list again: waiting for it here
+-- would deadlock with transactions that lock several messages (docs/decisions/0009).
 create function outbox_engine.after_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  with stopped as (
+  with suppressed as (
     update public.outbox
-    set status = 'suppressed', error = 'the recipient opted out: ' || new.reason, queue = null, finalized_at = outbox_engine.now()
-    where recipient = new.recipient and queue is not null
+    set
+      status = 'suppressed',
+      error = 'the recipient opted out: ' || new.reason,
+      queue = null,
+      finalized_at = outbox_engine.now()
+    where id = any (array(
+      select id
+      from public.outbox
+      where recipient = new.recipient and queue is not null
+      order by id
+      for update skip locked
+    ))
     returning id, status, error
   )
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, outbox_engine.now(), 'engine', 'suppressed', status, error from stopped;
+  select id, outbox_engine.now(), 'engine', 'suppressed', status, error
+  from suppressed;
   return null;
 end
 $$;
-create trigger outbox_suppressions_stop_waiting after insert or update on public.outbox_suppressions for each row
-  execute function outbox_engine.after_suppression();
+create trigger outbox_suppressions_stop_waiting after insert or update on public.outbox_suppressions
+  for each row execute function outbox_engine.after_suppression();
 
--- An operator who lifts suppressions, by whatever role, has the latest word, so that polling an old STOP does
--- not bring them back.
+-- Records that an operator lifted these suppressions, by whatever role. It is the latest decision about
+-- each number, so a poll that returns an old STOP does not suppress it again.
 create function outbox_engine.record_lifted(p_recipients text[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -2094,7 +2109,8 @@ as $$
   where c.decided_at < excluded.decided_at
 $$;
 
--- Only heed_replies lifts one for a START, and says so: there the time of the START counts.
+-- Runs after an operator deletes a suppression or gives it another number. `apply_replies` also deletes
+-- rows, for a START; it sets `outbox_engine.lifted_by` because there the time of the START counts.
 create function outbox_engine.after_suppression_lifted() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -2110,7 +2126,7 @@ create trigger outbox_suppressions_replaced after update on public.outbox_suppre
   when (old.recipient <> new.recipient)
   execute function outbox_engine.after_suppression_lifted();
 
--- The dashboard's table editor deletes all rows by emptying the table.
+-- Runs before a truncate, which is how the dashboard's table editor deletes all rows.
 create function outbox_engine.before_suppressions_emptied() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -2122,79 +2138,162 @@ $$;
 create trigger outbox_suppressions_emptied before truncate on public.outbox_suppressions for each statement
   execute function outbox_engine.before_suppressions_emptied();
 
--- Opt-outs that somebody else tells of, each number once, with the instant it was said: suppressed where
--- nothing newer is known of the number, which may be a START or an operator's decision. Answers how many are
--- new on the list.
-create function outbox_engine.apply_opt_outs(p_recipients text[], p_reasons text[], p_ats timestamptz[]) returns integer
-language sql set search_path = pg_catalog, pg_temp
+-- Locks the suppressions of these numbers that exist. Every function that writes consents calls it first: a
+-- deleted suppression is locked before its trigger writes the consent, and so the others keep that order.
+create function outbox_engine.lock_suppressions(p_recipients text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-  with decided as (
+begin
+  perform from public.outbox_suppressions
+  where recipient = any (p_recipients)
+  order by recipient
+  for update;
+end
+$$;
+
+-- Records that these numbers, each given once, opted out at these instants. Returns those of which nothing
+-- newer is known, such as a START or an operator's decision. The caller suppresses them.
+create function outbox_engine.record_opt_outs(p_recipients text[], p_ats timestamptz[]) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_opted_out text[];
+begin
+  perform outbox_engine.lock_suppressions(p_recipients);
+  with recorded as (
     insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
     select x.recipient, true, x.at
     from unnest(p_recipients, p_ats) x (recipient, at)
     order by x.recipient
     on conflict (recipient) do update
     set opted_out = true, decided_at = excluded.decided_at, inbound_id = null
-    where c.decided_at < excluded.decided_at or (c.decided_at = excluded.decided_at and not c.opted_out)
-    returning recipient
-  ),
-  added as (
-    insert into public.outbox_suppressions (recipient, reason, by_engine)
-    select d.recipient, x.reason, true
-    from decided d
-    join unnest(p_recipients, p_reasons) x (recipient, reason) using (recipient)
-    on conflict do nothing
+    where c.decided_at < excluded.decided_at
+      or (c.decided_at = excluded.decided_at and not c.opted_out)
     returning recipient
   )
-  select count(*)::integer from added
+  select coalesce(array_agg(recipient), '{}')
+  into v_opted_out
+  from recorded;
+  return v_opted_out;
+end
 $$;
 
--- Arrays of one length; '' for a reason takes 'imported'. What is on the list already stays as it is, so that
--- saying it again changes nothing; only what a recipient asked for becomes an operator's decision by an
--- operator's line, with its reason if it gives one. A source of 'reply' says that the recipient asked for it,
--- so that a START of theirs lifts it, unless it is older than the import. Messages that wait for these
--- numbers end at once. Answers how many were new.
-create function public.outbox_import_suppressions(p_recipients text[], p_reasons text[], p_sources text[]) returns integer
-language sql security definer set search_path = pg_catalog, pg_temp
+-- Called for opt-outs that a provider reports. Suppresses the numbers of which nothing newer is known.
+create function outbox_engine.apply_opt_outs(p_recipients text[], p_reasons text[], p_ats timestamptz[])
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-  with listed as materialized (
-    select distinct on (x.recipient) x.recipient, nullif(x.reason, '') as reason, x.source = 'reply' as replied
-    from unnest(p_recipients, p_reasons, p_sources) x (recipient, reason, source)
-    left join public.outbox_suppressions s on s.recipient = x.recipient
-    where s.recipient is null or s.by_engine and x.source is distinct from 'reply'
-    order by x.recipient
-  ),
-  decided as (
-    insert into public.outbox_suppressions as s (recipient, reason)
-    select recipient, coalesce(reason, 'imported') from listed where replied is not true
-    on conflict (recipient) do update
-    set by_engine = false, reason = coalesce((select l.reason from listed l where l.recipient = excluded.recipient), s.reason)
-    where s.by_engine
-    -- A row that was there before is locked by this transaction.
-    returning s.xmax = '0'::xid as is_new
-  ),
-  asked as (
-    select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(coalesce(reason, 'imported')), array_agg(outbox_engine.now())) as added
-    from listed
-    where replied
-    having count(*) > 0
-  )
-  select (select count(*) from decided where is_new)::integer + coalesce((select added from asked), 0)
+declare
+  v_opted_out constant text[] := outbox_engine.record_opt_outs(p_recipients, p_ats);
+begin
+  insert into public.outbox_suppressions (recipient, reason, by_engine)
+  select x.recipient, x.reason, true
+  from unnest(p_recipients, p_reasons) x (recipient, reason)
+  where x.recipient = any (v_opted_out)
+  order by x.recipient
+  on conflict do nothing;
+end
 $$;
 
--- One page of the list, by number, after `p_after` ('' for the first).
+-- The lines of an import that change the list: numbers that are not on it, and numbers whose recipient
+-- opted out and that now become an operator's decision. Each number once; `reason` is null where none is
+-- given.
+create function outbox_engine.effective_import_lines(p_recipients text[], p_reasons text[], p_sources text[])
+returns table (recipient text, reason text, replied boolean)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (x.recipient)
+    x.recipient, nullif(x.reason, ''), coalesce(x.source = 'reply', false)
+  from unnest(p_recipients, p_reasons, p_sources) x (recipient, reason, source)
+  left join public.outbox_suppressions s on s.recipient = x.recipient
+  where s.recipient is null
+    or (s.by_engine and x.source is distinct from 'reply')
+  order by x.recipient
+$$;
+
+-- Called by `outbox suppressions import`. Takes arrays of one length and returns how many numbers are new
+-- on the list. Numbers that are on it stay as they are, so an import can be repeated. The exception: a line
+-- of an operator turns a recipient's opt-out into an operator's decision, with the line's reason if it has
+-- one. The source 'reply' says that the recipient opted out, so a START that is newer than the import lifts
+-- it. An empty reason becomes 'imported'. Messages that wait for these numbers end at once.
+create function public.outbox_import_suppressions(p_recipients text[], p_reasons text[], p_sources text[])
+returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_lines record;
+  v_opted_out text[];
+  v_added integer;
+begin
+  perform outbox_engine.lock_suppressions(p_recipients);
+  select
+    array_agg(l.recipient) as recipients,
+    array_agg(l.reason) as reasons,
+    array_agg(l.replied) as replied,
+    array_agg(l.recipient) filter (where l.replied) as replied_recipients,
+    array_agg(outbox_engine.now()) filter (where l.replied) as replied_at
+  into v_lines
+  from outbox_engine.effective_import_lines(p_recipients, p_reasons, p_sources) l;
+  v_opted_out := outbox_engine.record_opt_outs(v_lines.replied_recipients, v_lines.replied_at);
+
+  -- One statement for all of them, so that the numbers are written in order.
+  with lines as materialized (
+    select *
+    from unnest(v_lines.recipients, v_lines.reasons, v_lines.replied) l (recipient, reason, replied)
+    where not l.replied or l.recipient = any (v_opted_out)
+  ),
+  written as (
+    insert into public.outbox_suppressions as s (recipient, reason, by_engine)
+    select recipient, coalesce(reason, 'imported'), replied
+    from lines
+    order by recipient
+    on conflict (recipient) do update
+    set
+      by_engine = false,
+      reason = coalesce((select l.reason from lines l where l.recipient = excluded.recipient), s.reason)
+    where s.by_engine and not excluded.by_engine
+    -- This transaction has locked a row that was there before, which leaves its mark in xmax.
+    returning s.xmax = '0'::xid as is_new
+  )
+  select count(*) filter (where is_new)
+  into v_added
+  from written;
+  return v_added;
+end
+$$;
+
+-- Called by `outbox suppressions export`. One page of the list in the order of the numbers, after `p_after`
+-- ('' for the first page).
 create function public.outbox_export_suppressions(p_after text, p_most integer) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object(
-    'recipient', s.recipient, 'reason', s.reason, 'replied', s.by_engine, 'created_at', s.created_at) order by s.recipient), '[]')
-  from (select * from public.outbox_suppressions where recipient > p_after order by recipient limit p_most) s
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'recipient', s.recipient,
+        'reason', s.reason,
+        'replied', s.by_engine,
+        'created_at', s.created_at
+      )
+      order by s.recipient
+    ),
+    '[]'
+  )
+  from (
+    select *
+    from public.outbox_suppressions
+    where recipient > p_after
+    order by recipient
+    limit p_most
+  ) s
 $$;
 
-create policy outbox_suppressions_server on public.outbox_suppressions for all to service_role using (true) with check (true);
+create policy outbox_suppressions_server on public.outbox_suppressions for all to service_role
+  using (true) with check (true);
 
 revoke all on public.outbox_suppressions from public, anon, authenticated, service_role;
-grant select, insert (recipient, reason), update (recipient, reason), delete on public.outbox_suppressions to service_role;
+grant select, insert (recipient, reason), update (recipient, reason), delete
+  on public.outbox_suppressions to service_role;
 
 -- Called by processes, with the server's key.
 revoke all on function
@@ -2208,10 +2307,10 @@ to service_role;
 
 -- 50_people/20_opt_out_words.sql
 
--- The words that stop messages, start them again or ask for help.
+-- Opt-out words: words in replies that stop messages, start them again or ask for help.
 
--- Words that stop and start messages. An empty sender is for every sender; a row for one sender goes before,
--- and may say that the word means nothing there.
+-- A row with an empty sender counts for all senders. A row for one sender takes precedence there; the
+-- effect 'none' makes the word an ordinary one for that sender.
 create table public.outbox_opt_out_words (
   word text not null,
   sender text not null default '',
@@ -2222,14 +2321,18 @@ create table public.outbox_opt_out_words (
 );
 alter table public.outbox_opt_out_words enable row level security;
 
-comment on table public.outbox_opt_out_words is 'Words in a reply that stop messages, start them again or ask for help, by sender.';
-comment on column public.outbox_opt_out_words.sender is 'The number or code they were sent to; empty for all';
-comment on column public.outbox_opt_out_words.language is 'For those who read the list: the words of all languages are heeded';
-comment on column public.outbox_opt_out_words.reply is 'For help words: the text to answer with, null for none';
+comment on table public.outbox_opt_out_words is
+  'Words in a reply that stop messages, start them again or ask for help, by sender.';
+comment on column public.outbox_opt_out_words.sender is
+  'The number or short code that recipients write to; empty for all';
+comment on column public.outbox_opt_out_words.language is
+  'For people who read the list: the engine matches the words of all languages';
+comment on column public.outbox_opt_out_words.reply is
+  'For help words: the text to answer with, null for none';
 
--- A word as it is compared: upper case and without accents (Latin, Greek, Cyrillic, Arabic, Hebrew), whatever
--- stands between, before and after its letters and digits. A database's locale may know no letters but
--- English ones, or Turkish rules for them, so the others are named here.
+-- A text in the form in which words are compared: upper case, without accents (Latin, Greek, Cyrillic,
+-- Arabic, Hebrew), spaces and punctuation. `upper` follows the locale of the database, which may know only
+-- English letters or use Turkish rules, so the other letters are listed here.
 create function outbox_engine.normalized_word(p_text text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -2239,20 +2342,30 @@ as $$
       '['
         -- Signs of ASCII and Latin-1, modifier letters, accents.
         || '\u0001-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00bf\u00d7\u00f7\u02b9-\u036f\u0483-\u0489'
-        -- Armenian, Hebrew with its points, Arabic with its vowels, Indic, Thai, Burmese, Ethiopic, Khmer and
-        -- Mongolian signs, fillers.
-        || '\u055a-\u055f\u0589\u058a\u0591-\u05c7\u05f3\u05f4\u060c\u060d\u061b-\u061f\u0640\u064b-\u065f\u066a-\u066d\u0670\u06d4'
+        -- Armenian, Hebrew with its points, Arabic with its vowels.
+        || '\u055a-\u055f\u0589\u058a\u0591-\u05c7\u05f3\u05f4\u060c\u060d\u061b-\u061f\u0640\u064b-\u065f'
+        || '\u066a-\u066d\u0670\u06d4'
+        -- Indic, Thai, Burmese, Ethiopic, Khmer and Mongolian signs, fillers.
         || '\u0964\u0965\u0e5a\u0e5b\u104a\u104b\u115f\u1160\u1361-\u1368\u17d4-\u17d6\u1800-\u180e'
-        -- Punctuation and symbols, those of East Asia, selectors and marks that nobody sees, pictures.
+        -- Punctuation and symbols, those of East Asia, variation selectors and invisible marks, pictures.
         || '\u2000-\u2bff\u2e00-\u2e7f\u3000-\u3004\u3008-\u3020\u3030\u303d\u30a0\u30fb\u3164'
-        || '\ufe00-\ufe6f\ufeff\ufff9-\ufffd\U0001f000-\U0001fbff\U000e0000-\U000e01ef]', '', 'g'),
-    'iıłøđðħŧæœþŋəßабвгдежзиклмнопрстуфхцчшщъыьэюяієґђјљњћџѕәғқңөұүһαβγδεζηθικλμνξοπρσςτυφχψωաբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ'
-      || 'ŁØĐÐĦŦẞ',
-    'IILODDHTÆŒÞŊƏßАБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯІЄҐЂЈЉЊЋЏЅӘҒҚҢӨҰҮҺΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΣΤΥΦΧΨΩԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ'
-      || 'LODDHTß'))
+        || '\ufe00-\ufe6f\ufeff\ufff9-\ufffd\U0001f000-\U0001fbff\U000e0000-\U000e01ef]',
+      '',
+      'g'
+    ),
+    'iıłøđðħŧæœþŋəßŁØĐÐĦŦẞ'
+      || 'абвгдежзиклмнопрстуфхцчшщъыьэюяієґђјљњћџѕәғқңөұүһ'
+      || 'αβγδεζηθικλμνξοπρσςτυφχψω'
+      || 'աբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ',
+    'IILODDHTÆŒÞŊƏßLODDHTß'
+      || 'АБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯІЄҐЂЈЉЊЋЏЅӘҒҚҢӨҰҮҺ'
+      || 'ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΣΤΥΦΧΨΩ'
+      || 'ԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ'
+  ))
 $$;
 
--- A sender as it is compared: a number with its plus and nothing between its digits, all else as it stands.
+-- A sender in the form in which senders are compared: a number gets its plus and loses what separates its
+-- digits; anything else stays as it is.
 create function outbox_engine.normalized_sender(p_sender text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -2264,7 +2377,8 @@ as $$
   from (select translate(p_sender, E' -.()\u00a0', '') as number) x
 $$;
 
--- Words are kept the way they are compared, so nobody needs to know how that is.
+-- Runs before a word is inserted or updated. Words and senders are stored in the form in which they are
+-- compared, so an operator can write them in any form.
 create function outbox_engine.before_word_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -2276,7 +2390,9 @@ begin
     perform outbox_engine.refuse('word has no letter or digit');
   elsif new.effect is null or new.effect not in ('stop', 'start', 'help', 'none') then
     perform outbox_engine.refuse(format('effect %L is not stop, start, help or none', new.effect));
-  elsif new.reply is not null and (new.effect <> 'help' or btrim(new.reply, E' \t\r\n') = '' or char_length(new.reply) > 2000) then
+  elsif new.reply is not null and (
+    new.effect <> 'help' or btrim(new.reply, E' \t\r\n') = '' or char_length(new.reply) > 2000
+  ) then
     perform outbox_engine.refuse('only a help word has a reply, of 1 to 2000 characters');
   elsif new.sender <> '' and not outbox_engine.is_sender(new.sender) then
     perform outbox_engine.refuse(
@@ -2289,31 +2405,35 @@ $$;
 create trigger outbox_opt_out_words_change before insert or update on public.outbox_opt_out_words for each row
   execute function outbox_engine.before_word_change();
 
--- What a reply asks for: `stop`, `start`, `help`, or null for an ordinary message, and the answer to it where
--- there is one. Case, accents, spaces and punctuation are forgiven. Numbers are compared without their plus.
+-- The effect of a reply to a sender: `stop`, `start`, `help`, or null for an ordinary message; and for a
+-- help word the text to answer with, or null. Case, accents, spaces and punctuation of the reply do not
+-- matter. Senders are compared without their plus.
 create function outbox_engine.word_effect(p_body text, p_to text, out effect text, out reply text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select nullif(w.effect, 'none'), w.reply
   from public.outbox_opt_out_words w
-  where w.word = outbox_engine.normalized_word(left(p_body, 200)) and (w.sender = '' or ltrim(w.sender, '+') = ltrim(p_to, '+'))
+  where w.word = outbox_engine.normalized_word(left(p_body, 200))
+    and (w.sender = '' or ltrim(w.sender, '+') = ltrim(p_to, '+'))
   order by w.sender = ''
   limit 1
 $$;
 
-create policy outbox_opt_out_words_server on public.outbox_opt_out_words for all to service_role using (true) with check (true);
+create policy outbox_opt_out_words_server on public.outbox_opt_out_words for all to service_role
+  using (true) with check (true);
 
--- Called by `seed`. Only the first run adds words, so that a word which a project took off its list stays
--- off.
+-- Called by `seed`. Only the first run inserts words, so a word that a project deleted stays deleted.
 create function outbox_engine.seed_opt_out_words() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into public.outbox_opt_out_words (word, language, effect)
   select w.word, w.language, w.effect
   from (values
-    ('STOP', '', 'stop'), ('STOPALL', 'en', 'stop'), ('UNSUBSCRIBE', 'en', 'stop'), ('CANCEL', 'en', 'stop'), ('END', 'en', 'stop'),
-    ('QUIT', 'en', 'stop'), ('REVOKE', 'en', 'stop'), ('OPTOUT', 'en', 'stop'), ('ARRET', 'fr', 'stop'),
-    ('START', 'en', 'start'), ('UNSTOP', 'en', 'start'), ('NONARRET', 'fr', 'start'), ('HELP', 'en', 'help'), ('AIDE', 'fr', 'help')
+    ('STOP', '', 'stop'), ('STOPALL', 'en', 'stop'), ('UNSUBSCRIBE', 'en', 'stop'), ('CANCEL', 'en', 'stop'),
+    ('END', 'en', 'stop'), ('QUIT', 'en', 'stop'), ('REVOKE', 'en', 'stop'), ('OPTOUT', 'en', 'stop'),
+    ('ARRET', 'fr', 'stop'),
+    ('START', 'en', 'start'), ('UNSTOP', 'en', 'start'), ('NONARRET', 'fr', 'start'),
+    ('HELP', 'en', 'help'), ('AIDE', 'fr', 'help')
   ) w (word, language, effect)
   where not exists (select from outbox_engine.seeds s where s.name = 'opt_out_words')
   on conflict do nothing;
@@ -2326,7 +2446,8 @@ grant select, insert, update, delete on public.outbox_opt_out_words to service_r
 
 -- 50_people/30_inbound.sql
 
--- What recipients write to us. The latest word of a number decides, whatever the order of arrival.
+-- Inbound messages: what recipients reply. The latest reply of a number decides, in whatever order replies
+-- arrive.
 
 create table public.outbox_inbound (
   id text primary key,
@@ -2347,101 +2468,143 @@ create index outbox_inbound_recorded on public.outbox_inbound (recorded_at);
 
 comment on table public.outbox_inbound is 'What recipients sent us.';
 
--- Every inbound id that has had its effect, kept when the message itself is pruned.
+-- The ids of all inbound messages that had their effect. Kept when retention deletes the message, so that a
+-- provider which repeats it has no effect twice.
 create table outbox_engine.inbounds_seen (
   id text primary key,
   seen_at timestamptz not null
 );
 alter table outbox_engine.inbounds_seen enable row level security;
 
--- When each number was last answered to HELP: once a day at most, whatever it asks for.
+-- When each number last got an answer to HELP: at most one a day.
 create table outbox_engine.help_answers (
   recipient text primary key,
-  reconciled_at timestamptz not null
+  answered_at timestamptz not null
 );
 alter table outbox_engine.help_answers enable row level security;
 
--- The latest word of each number among these (of two at one instant, the one that stops), if it is newer than
--- what is known, becomes its consent.
+-- What each number asks for in these inbound messages: its latest STOP or START. Of two at one instant,
+-- STOP counts.
+create function outbox_engine.latest_replies(p_ids text[])
+returns table (recipient text, opts_out boolean, received_at timestamptz, inbound_id text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (i.sender) i.sender, w.effect = 'stop', i.received_at, i.id
+  from public.outbox_inbound i
+  cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
+  where i.id = any (p_ids)
+    and w.effect in ('stop', 'start')
+    and i.sender ~ '^\+[1-9][0-9]{6,14}$'
+  order by i.sender, i.received_at desc, w.effect desc, i.id desc
+$$;
+
+-- Called for new inbound messages. A reply that is newer than what is known of its number becomes the
+-- number's consent: STOP suppresses it, START lifts the suppression that an earlier STOP made.
 create function outbox_engine.apply_replies(p_ids text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_reply record;
+  v_senders constant text[] := array(select r.recipient from outbox_engine.latest_replies(p_ids) r);
+  v_stopped text[];
+  v_started text[];
 begin
-  for v_reply in
-    select distinct on (i.sender) i.sender, i.id, i.received_at, w.effect
-    from public.outbox_inbound i
-    cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
-    where i.id = any (p_ids) and w.effect in ('stop', 'start') and i.sender ~ '^\+[1-9][0-9]{6,14}$'
-    order by i.sender, i.received_at desc, w.effect desc, i.id desc
-  loop
-    insert into outbox_engine.consents as c (recipient, opted_out, decided_at, inbound_id)
-    values (v_reply.sender, v_reply.effect = 'stop', v_reply.received_at, v_reply.id)
-    on conflict (recipient) do update
-    set opted_out = excluded.opted_out, decided_at = excluded.decided_at, inbound_id = excluded.inbound_id
-    where c.decided_at < excluded.decided_at or (c.decided_at = excluded.decided_at and excluded.opted_out and not c.opted_out);
-    continue when not found;
+  if v_senders = '{}' then
+    return;
+  end if;
+  perform outbox_engine.lock_suppressions(v_senders);
 
-    if v_reply.effect = 'stop' then
-      insert into public.outbox_suppressions (recipient, reason, by_engine)
-      values (v_reply.sender, 'replied STOP', true)
-      on conflict do nothing;
-    else
-      perform set_config('outbox_engine.lifted_by', 'start', true);
-      delete from public.outbox_suppressions where recipient = v_reply.sender and by_engine;
-      perform set_config('outbox_engine.lifted_by', '', true);
-    end if;
-  end loop;
+  with decided as (
+    insert into outbox_engine.consents as c (recipient, opted_out, decided_at, inbound_id)
+    select r.recipient, r.opts_out, r.received_at, r.inbound_id
+    from outbox_engine.latest_replies(p_ids) r
+    order by r.recipient
+    on conflict (recipient) do update
+    set
+      opted_out = excluded.opted_out,
+      decided_at = excluded.decided_at,
+      inbound_id = excluded.inbound_id
+    where c.decided_at < excluded.decided_at
+      or (c.decided_at = excluded.decided_at and excluded.opted_out and not c.opted_out)
+    returning recipient, opted_out
+  )
+  select
+    array_agg(recipient order by recipient) filter (where opted_out),
+    array_agg(recipient) filter (where not opted_out)
+  into v_stopped, v_started
+  from decided;
+
+  insert into public.outbox_suppressions (recipient, reason, by_engine)
+  select r, 'replied STOP', true
+  from unnest(v_stopped) r
+  on conflict do nothing;
+
+  if v_started is not null then
+    -- Tells the triggers that no operator lifts these.
+    perform set_config('outbox_engine.lifted_by', 'start', true);
+    delete from public.outbox_suppressions where recipient = any (v_started) and by_engine;
+    perform set_config('outbox_engine.lifted_by', '', true);
+  end if;
 end
 $$;
 
--- Answers those of these messages that ask for help, where a text is set: each number once a day, and none
--- that opted out. A question that was found a day late is left alone. The answer is a row like any other: it
--- goes out from the number that was written to, and the claim checks it. One that cannot be made is an alarm,
--- for the words of others came in the same call.
+-- Called for new inbound messages. Answers requests for help where the word has a reply: at most once a day
+-- for each number, never a number that opted out, and no request that is found more than a day late. The
+-- answer is a message like any other, from the number that was written to; the claim checks it. An answer
+-- that cannot be inserted raises an alarm and does not stop the call, which carries replies of other
+-- numbers.
 create function outbox_engine.answer_help(p_ids text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_asked record;
+  v_now constant timestamptz := outbox_engine.now();
+  v_request record;
 begin
-  for v_asked in
+  for v_request in
     select distinct on (i.sender) i.sender, i.recipient, w.reply
     from public.outbox_inbound i
     cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
-    where i.id = any (p_ids) and w.effect = 'help' and w.reply is not null and i.sender ~ '^\+[1-9][0-9]{6,14}$'
-      and i.received_at > outbox_engine.now() - interval '1 day'
+    where i.id = any (p_ids)
+      and w.effect = 'help'
+      and w.reply is not null
+      and i.sender ~ '^\+[1-9][0-9]{6,14}$'
+      and i.received_at > v_now - interval '1 day'
       and not exists (select from public.outbox_suppressions s where s.recipient = i.sender)
     order by i.sender, i.received_at, i.id
   loop
     begin
-      insert into outbox_engine.help_answers as h (recipient, reconciled_at)
-      values (v_asked.sender, outbox_engine.now())
+      insert into outbox_engine.help_answers as h (recipient, answered_at)
+      values (v_request.sender, v_now)
       on conflict (recipient) do update
-      set reconciled_at = excluded.reconciled_at
-      where h.reconciled_at <= excluded.reconciled_at - interval '1 day';
+      set answered_at = excluded.answered_at
+      where h.answered_at <= excluded.answered_at - interval '1 day';
       continue when not found;
 
       insert into public.outbox (recipient, body, sender, priority, expires_at)
-      values (v_asked.sender, v_asked.reply, case when outbox_engine.is_sender(v_asked.recipient) then v_asked.recipient end, 50,
-        outbox_engine.now() + interval '1 day');
+      values (
+        v_request.sender,
+        v_request.reply,
+        case when outbox_engine.is_sender(v_request.recipient) then v_request.recipient end,
+        50,
+        v_now + interval '1 day'
+      );
     exception
       when transaction_rollback then
-        -- Passing trouble, such as a deadlock: the whole call comes again.
+        -- A deadlock or the like: the caller repeats the whole call.
         raise;
       when others then
-        perform outbox_engine.alarm('help.unanswered', jsonb_build_object('error', sqlerrm, 'code', sqlstate));
+        perform outbox_engine.alarm(
+          'help.unanswered', jsonb_build_object('error', sqlerrm, 'code', sqlstate));
     end;
   end loop;
 end
 $$;
 
--- Called by the webhook app for a group of callbacks and by the inbound job for a page. Arrays of one length,
--- '' for what is missing. Each id acts once, also after retention. Answers how many were new.
+-- Called by the webhook app for a group of callbacks and by the inbound job for a page of the provider's
+-- list. Takes arrays of one length, with '' for missing values, and returns how many messages are new. Each
+-- id has its effect once, also after retention deleted the message.
 create function public.outbox_record_inbounds(
-  p_source text, p_providers text[], p_ids text[], p_kinds text[], p_senders text[], p_recipients text[], p_bodies text[],
-  p_received_ats text[], p_references text[], p_raws text[]
+  p_source text, p_providers text[], p_ids text[], p_kinds text[], p_senders text[], p_recipients text[],
+  p_bodies text[], p_received_ats text[], p_references text[], p_raws text[]
 ) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -2450,21 +2613,29 @@ declare
 begin
   with seen as (
     insert into outbox_engine.inbounds_seen (id, seen_at)
-    select distinct x.id, outbox_engine.now() from unnest(p_ids) x (id)
+    select distinct x.id, outbox_engine.now()
+    from unnest(p_ids) x (id)
     order by x.id
     on conflict do nothing
     returning id
   ),
-  kept as (
-    insert into public.outbox_inbound (id, provider, kind, sender, recipient, body, received_at, reference, raw)
-    select distinct on (x.id) x.id, x.provider, x.kind, x.sender, x.recipient, nullif(x.body, ''), x.received_at::timestamptz,
+  stored as (
+    insert into public.outbox_inbound (
+      id, provider, kind, sender, recipient, body, received_at, reference, raw
+    )
+    select distinct on (x.id)
+      x.id, x.provider, x.kind, x.sender, x.recipient, nullif(x.body, ''), x.received_at::timestamptz,
       nullif(x.reference, ''), x.raw::jsonb
-    from unnest(p_providers, p_ids, p_kinds, p_senders, p_recipients, p_bodies, p_received_ats, p_references, p_raws)
-      x (provider, id, kind, sender, recipient, body, received_at, reference, raw)
+    from unnest(
+      p_providers, p_ids, p_kinds, p_senders, p_recipients, p_bodies, p_received_ats, p_references, p_raws
+    ) x (provider, id, kind, sender, recipient, body, received_at, reference, raw)
     join seen using (id)
     returning id
   )
-  select array_agg(id) into v_new from kept;
+  select array_agg(id)
+  into v_new
+  from stored;
+
   perform outbox_engine.apply_replies(v_new);
   perform outbox_engine.answer_help(v_new);
   return coalesce(cardinality(v_new), 0);
@@ -5151,9 +5322,9 @@ to service_role;
 
 -- 70_sending/10_plans.sql
 
--- Limits shared by all processes of a plan.
+-- Service plans and their limits, which all processes of a plan share.
 
--- One row for each service plan that any process ever worked for: its limits, shared by all processes.
+-- One row for each service plan that a process has claimed for.
 create table outbox_engine.plans (
   provider text not null,
   plan text not null,
@@ -5162,18 +5333,17 @@ create table outbox_engine.plans (
   requests_per_minute integer not null,
   tokens double precision not null,
   refilled_at timestamptz not null,
-  -- How long a report may be missing. Remembered for what a report proves accepted, since the webhook app is
-  -- not told.
+  -- How long after an acceptance the reconcile job asks for missing reports. Stored here for requests that
+  -- a report proves accepted, because the webhook app does not know the setting.
   reconcile_after interval not null default '5 minutes',
-  throttles smallint not null default 0,
   shared_refusals smallint not null default 0,
-  -- When rows more urgent than the default were last claimed, to the second.
+  -- When messages more urgent than the default were last claimed, to the second.
   urgent_at timestamptz,
   primary key (provider, plan)
 ) with (fillfactor = 50);
 alter table outbox_engine.plans enable row level security;
 
--- Requests made or promised, by the second, for "no more than so many in any sixty seconds".
+-- Requests made or promised in each second, for the limit on requests in any sixty seconds.
 create table outbox_engine.plan_requests (
   provider text not null,
   plan text not null,
@@ -5184,21 +5354,31 @@ create table outbox_engine.plan_requests (
 );
 alter table outbox_engine.plan_requests enable row level security;
 
--- Makes the plan known, writes down its present limits, and holds its row until the end of the transaction.
+-- Called by the claim. Inserts the plan if it is new, stores its present limits, and holds its row until
+-- the end of the transaction.
 create function outbox_engine.lock_plan(
-  p_provider text, p_plan text, p_host text, p_messages_per_second double precision, p_requests_per_minute integer
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer
 ) returns outbox_engine.plans
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_plan outbox_engine.plans;
 begin
-  insert into outbox_engine.plans (provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at)
-  values (p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
-    greatest(p_messages_per_second, 1), outbox_engine.now())
+  insert into outbox_engine.plans (
+    provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at
+  )
+  values (
+    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
+    greatest(p_messages_per_second, 1), outbox_engine.now()
+  )
   on conflict do nothing;
 
-  select * into v_plan from outbox_engine.plans where provider = p_provider and plan = p_plan for update;
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_provider and plan = p_plan
+  for update;
 
   if (v_plan.host, v_plan.messages_per_second, v_plan.requests_per_minute)
     is distinct from (p_host, p_messages_per_second, p_requests_per_minute) then
@@ -5215,29 +5395,72 @@ begin
 end
 $$;
 
--- Messages the plan may send right now: a token bucket that holds one second's worth, at least one. Null is
--- no limit.
-create function outbox_engine.tokens_now(p_plan outbox_engine.plans, p_now timestamptz) returns double precision
+-- Holds a plan until the end of the transaction, if a process has claimed for it. Called before the plan's
+-- pauses are written and before messages are locked (docs/decisions/0009).
+create function outbox_engine.hold_plan(p_provider text, p_plan text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform from outbox_engine.plans
+  where provider = p_provider and plan = p_plan
+  for update;
+end
+$$;
+
+-- The same for the plans of these dispatches.
+create function outbox_engine.hold_plans_of(p_dispatches uuid[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform from outbox_engine.plans
+  where (provider, plan) in (
+    select d.provider, d.plan
+    from outbox_engine.dispatches d
+    where d.id = any (p_dispatches)
+  )
+  order by provider, plan
+  for update;
+end
+$$;
+
+-- How many messages the plan may send now: a token bucket that holds one second's worth, at least one. Null
+-- means no limit.
+create function outbox_engine.tokens_now(p_plan outbox_engine.plans, p_now timestamptz)
+returns double precision
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case when p_plan.messages_per_second is not null then
     least(
       greatest(p_plan.messages_per_second, 1),
-      coalesce(p_plan.tokens, 0) + greatest(extract(epoch from p_now - p_plan.refilled_at), 0) * p_plan.messages_per_second
+      coalesce(p_plan.tokens, 0)
+        + greatest(extract(epoch from p_now - p_plan.refilled_at), 0) * p_plan.messages_per_second
     )
   end
 $$;
 
--- Requests the plan may still make. Sixty-one seconds are counted, so that a request that starts late within
--- its second still stays within any sixty.
+-- How many requests of a kind (null: of all kinds) count against the limit now. Counts 61 seconds, so that
+-- a request that starts late within its second still keeps the limit in any sixty seconds.
+create function outbox_engine.requests_made(p_provider text, p_plan text, p_kind text, p_now timestamptz)
+returns integer
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(sum(r.requests), 0)::integer
+  from outbox_engine.plan_requests r
+  where r.provider = p_provider
+    and r.plan = p_plan
+    and r.second > date_trunc('second', p_now) - interval '61 seconds'
+    and (p_kind is null or r.kind = p_kind)
+$$;
+
+-- How many more requests the plan may make now.
 create function outbox_engine.requests_left(p_plan outbox_engine.plans, p_now timestamptz) returns integer
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select greatest(0, p_plan.requests_per_minute - coalesce(sum(r.requests), 0))::integer
-  from outbox_engine.plan_requests r
-  where r.provider = p_plan.provider and r.plan = p_plan.plan and r.second > date_trunc('second', p_now) - interval '61 seconds'
+  select greatest(
+    0, p_plan.requests_per_minute - outbox_engine.requests_made(p_plan.provider, p_plan.plan, null, p_now))
 $$;
 
+-- Counts requests of a kind against the plan's limit, at the second in which they are made.
 create function outbox_engine.count_requests(
   p_provider text, p_plan text, p_kind text, p_requests integer, p_at timestamptz
 ) returns void
@@ -5246,12 +5469,14 @@ as $$
   insert into outbox_engine.plan_requests as r (provider, plan, second, kind, requests)
   select p_provider, p_plan, date_trunc('second', p_at), p_kind, p_requests
   where p_requests > 0
-  on conflict (provider, plan, second, kind) do update set requests = r.requests + excluded.requests
+  on conflict (provider, plan, second, kind) do update
+  set requests = r.requests + excluded.requests
 $$;
 
--- Seconds until one more request is allowed, counting those already promised for later. The caller holds the
--- plan.
-create function outbox_engine.reserve_request(p_plan outbox_engine.plans, p_now timestamptz) returns double precision
+-- Reserves one request and returns how many seconds the caller has to wait before it makes it. Counts
+-- requests that others reserved for later. The caller holds the plan.
+create function outbox_engine.reserve_request(p_plan outbox_engine.plans, p_now timestamptz)
+returns double precision
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5267,9 +5492,11 @@ $$;
 
 -- 70_sending/20_pauses.sql
 
--- Why a plan is not sending, and what lets it go on.
+-- Pauses: why a plan sends nothing, and what lets it go on. Every function that writes a pause holds its
+-- plan first.
 
--- Why a plan is not sending. `account` pauses belong to one credential: a new token is tried at once.
+-- One row for each reason that stops a plan. A pause of kind `account` belongs to one credential: with a
+-- new token the plan is tried at once.
 create table outbox_engine.plan_pauses (
   provider text not null,
   plan text not null,
@@ -5279,49 +5506,70 @@ create table outbox_engine.plan_pauses (
   since timestamptz not null,
   until timestamptz not null,
   tries smallint not null default 0,
-  -- Requests are accepted all the while, and what became of them says that the account is blocked.
+  -- Delivery reports say that the account is blocked, although the provider accepts requests.
   by_report boolean not null default false,
-  -- Something was accepted under another credential since: it holds back whoever still uses this one, and is
-  -- no news to others.
+  -- A request under another credential was accepted since. The pause still stops processes that use this
+  -- credential; operators no longer see it.
   replaced boolean not null default false,
   primary key (provider, plan, kind, credential)
 );
 alter table outbox_engine.plan_pauses enable row level security;
 
--- Stops a plan, or stops it longer. Each further try of the same kind doubles the wait where the provider
--- names none: throttling from one second to a minute, an unreachable provider from one to thirty seconds,
--- account trouble from ten seconds to five minutes, all jittered.
+-- How many seconds a pause lasts after so many tries where the provider names no time, before jitter. It
+-- doubles with each try: account and setting from 10 seconds to 5 minutes, an unreachable provider from 1
+-- to 30 seconds, throttling from 1 second to 1 minute.
+create function outbox_engine.pause_seconds(p_kind text, p_tries integer) returns double precision
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select least(b.most, b.first * 2 ^ least(p_tries, 10))
+  from (values
+    ('account', 10, 300),
+    ('setting', 10, 300),
+    ('unreachable', 1, 30),
+    ('throttled', 1, 60)
+  ) b (kind, first, most)
+  where b.kind = p_kind
+$$;
+
+-- Pauses a plan, or prolongs its pause. `p_seconds` is the time that the provider names. A time below one
+-- second would never back off, so it counts as none.
 create function outbox_engine.pause_plan(
-  p_provider text, p_plan text, p_kind text, p_credential text, p_reason text, p_seconds double precision default null
+  p_provider text, p_plan text, p_kind text, p_credential text, p_reason text,
+  p_seconds double precision default null
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
   v_tries smallint;
-  v_is_new boolean;
-  v_first double precision := case p_kind when 'account' then 10 when 'setting' then 10 else 1 end;
-  v_most double precision := case p_kind when 'account' then 300 when 'setting' then 300 when 'unreachable' then 30 else 60 end;
   v_seconds double precision;
+  v_is_new boolean;
 begin
-  select tries into v_tries
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  select tries
+  into v_tries
   from outbox_engine.plan_pauses
   where provider = p_provider and plan = p_plan and kind = p_kind and credential = p_credential;
-  v_tries := coalesce(v_tries, 0);
-  -- A wait of nothing, or until a time that has passed, would never back off.
-  v_seconds := case when p_seconds >= 1 then p_seconds
-    else least(v_most, v_first * 2 ^ least(v_tries, 10)) * (0.75 + random() * 0.25) end;
+  v_seconds := case
+    when p_seconds >= 1 then p_seconds
+    else outbox_engine.pause_seconds(p_kind, coalesce(v_tries, 0)) * (0.75 + random() * 0.25)
+  end;
 
-  insert into outbox_engine.plan_pauses as p (provider, plan, kind, credential, reason, since, until, tries)
-  values (p_provider, p_plan, p_kind, p_credential, left(p_reason, 500), v_now, v_now + make_interval(secs => v_seconds), 1)
+  insert into outbox_engine.plan_pauses as p (
+    provider, plan, kind, credential, reason, since, until, tries
+  )
+  values (
+    p_provider, p_plan, p_kind, p_credential, left(p_reason, 500), v_now,
+    v_now + make_interval(secs => v_seconds), 1
+  )
   on conflict (provider, plan, kind, credential) do update
   set
     reason = excluded.reason,
     replaced = false,
     until = greatest(p.until, excluded.until),
-    -- Several requests in flight that fail together are one piece of news.
+    -- Requests that were open together and fail together are one try.
     tries = p.tries + case when p.until <= v_now then 1 else 0 end
-  -- The first transaction that ever wrote a row left no mark of one that changed it.
+  -- Only a row that this statement inserted has no xmax.
   returning p.xmax = 0 into v_is_new;
 
   if v_is_new and p_kind in ('account', 'setting') then
@@ -5331,9 +5579,12 @@ begin
 end
 $$;
 
--- Rows that wait because they served as a probe wait no longer: what refused them is over, or another
--- credential is to be tried, which `p_credential` then is. Whoever holds one of them at this moment keeps it.
-create function outbox_engine.release_waiting_probes(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
+-- Messages that wait because they were refused as a probe become ready: the cause is over, or
+-- `p_credential` is a new one and the refusal was for another. Messages that another transaction holds keep
+-- waiting.
+create function outbox_engine.release_waiting_probes(
+  p_provider text, p_plan text, p_credential text, p_now timestamptz
+) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update public.outbox
@@ -5343,73 +5594,102 @@ as $$
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
     join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id
-    where d.provider = p_provider and d.plan = p_plan and d.is_probe and d.closed_at >= p_now - interval '5 minutes'
-      and d.state = 'refused' and d.credential is distinct from p_credential and o.queue = 'w' and o.status = 'pending'
+    where d.provider = p_provider
+      and d.plan = p_plan
+      and d.is_probe
+      and d.closed_at >= p_now - interval '5 minutes'
+      and d.state = 'refused'
+      and d.credential is distinct from p_credential
+      and o.queue = 'w'
+      and o.status = 'pending'
     order by o.id
     for update of o skip locked
   ))
 $$;
 
--- An accepted request proves that the account, the settings and the way there are in order, if it was claimed
--- after they were found not to be: what was under way then proves nothing. Where reports said that the
--- account is blocked, only a report proves that it no longer is. A pause of another credential is no news
--- from here on, and goes once it has run its time.
-create function outbox_engine.lift_pauses(p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz) returns void
+-- Called when the provider accepted a request that was claimed at `p_claimed_at`. That ends the pauses that
+-- began before the claim: account (of this credential) and setting at once, throttled and unreachable once
+-- their time has run. A request that was open when the pause began proves nothing. Where delivery reports
+-- say that the account is blocked, only a report ends the pause. Account pauses of other credentials count
+-- as replaced and go once their time has run. The caller holds the plan.
+create function outbox_engine.lift_pauses(
+  p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz
+) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
-  v_lifted boolean;
+  v_now constant timestamptz := outbox_engine.now();
+  v_probing_ends boolean;
 begin
   with lifted as (
     delete from outbox_engine.plan_pauses
-    where provider = p_provider and plan = p_plan
-      and (kind in ('throttled', 'unreachable') and until <= v_now
-        or kind = 'setting' and since <= p_claimed_at
-        or kind = 'account' and credential = p_credential and since <= p_claimed_at and not by_report
-        or kind = 'account' and credential <> p_credential and until <= v_now)
+    where provider = p_provider
+      and plan = p_plan
+      and case kind
+        when 'throttled' then until <= v_now
+        when 'unreachable' then until <= v_now
+        when 'setting' then since <= p_claimed_at
+        when 'account' then case
+          when credential = p_credential then since <= p_claimed_at and not by_report
+          else until <= v_now
+        end
+        else false
+      end
     returning kind
   )
-  select count(*) filter (where kind in ('account', 'setting')) > 0 into v_lifted from lifted;
-  if v_lifted then
+  select coalesce(bool_or(kind in ('account', 'setting')), false)
+  into v_probing_ends
+  from lifted;
+
+  if v_probing_ends then
     perform outbox_engine.release_waiting_probes(p_provider, p_plan, null, v_now);
   end if;
   update outbox_engine.plan_pauses
   set replaced = true
-  where provider = p_provider and plan = p_plan and kind = 'account' and credential <> p_credential and not replaced;
+  where provider = p_provider
+    and plan = p_plan
+    and kind = 'account'
+    and credential <> p_credential
+    and not replaced;
 end
 $$;
 
--- Called by the jobs that ask, where the provider answered a question with a 429 or with trouble of the
--- account: that speaks for the plan, so sending stops as well.
+-- Called by the recover, reconcile and inbound jobs when the provider answers a query with 429 or with
+-- account trouble. That is true of the whole plan, so sending pauses too.
 create function public.outbox_pause_plan(
   p_provider text, p_plan text, p_kind text, p_credential text, p_reason text, p_seconds double precision
 ) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  select outbox_engine.pause_plan(p_provider, p_plan, p_kind, case when p_kind = 'account' then p_credential else '' end,
-    p_reason, p_seconds)
+  select outbox_engine.pause_plan(
+    p_provider, p_plan, p_kind, case when p_kind = 'account' then p_credential else '' end,
+    p_reason, p_seconds
+  )
   where p_kind in ('throttled', 'account')
 $$;
 
--- Which pause holds this plan, if any. An account or setting pause that has run its time lets one probe
--- through.
-create function outbox_engine.current_pause(p_provider text, p_plan text, p_credential text, p_now timestamptz)
-returns outbox_engine.plan_pauses
+-- The pause that stops the plan for this credential, if any. An account or setting pause whose time has run
+-- still stops it, but for one probe.
+create function outbox_engine.current_pause(
+  p_provider text, p_plan text, p_credential text, p_now timestamptz
+) returns outbox_engine.plan_pauses
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select p.*
   from outbox_engine.plan_pauses p
-  where p.provider = p_provider and p.plan = p_plan
+  where p.provider = p_provider
+    and p.plan = p_plan
     and p.credential in ('', p_credential)
     and (p.until > p_now or p.kind in ('account', 'setting'))
   order by p.until > p_now desc, p.until desc
   limit 1
 $$;
 
--- Where the account was refused under another credential and not under this one, its probes are this one's to
--- send, at once.
-create function outbox_engine.try_new_credential(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
+-- Called by the claim. Where the account was refused under other credentials and never under this one, the
+-- messages of refused probes become ready, for this credential to try.
+create function outbox_engine.try_new_credential(
+  p_provider text, p_plan text, p_credential text, p_now timestamptz
+) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -5423,10 +5703,11 @@ begin
 end
 $$;
 
--- How many requests that ask (looks, reports, inbounds) are allowed now, at most `p_wanted`. Polling gets a
--- fifth of the plan's requests; looks for lost requests all that is left; nobody any while the provider
--- throttles the plan.
-create function outbox_engine.draw_requests(p_provider text, p_plan text, p_kind text, p_wanted integer) returns integer
+-- Draws at most `p_wanted` requests that query the provider (lookups, reports, inbound messages) from the
+-- plan and returns how many are allowed. Polling gets a fifth of the plan's requests, lookups all that are
+-- left, and neither gets any while the provider throttles the plan.
+create function outbox_engine.draw_requests(p_provider text, p_plan text, p_kind text, p_wanted integer)
+returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5434,36 +5715,39 @@ declare
   v_plan outbox_engine.plans;
   v_allowed integer;
 begin
-  select * into v_plan from outbox_engine.plans where provider = p_provider and plan = p_plan for update;
-  -- Waiting for the plan took time.
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_provider and plan = p_plan
+  for update;
+  -- Read after the lock, which may have taken time.
   v_now := outbox_engine.now();
+
   if v_plan.plan is null then
-    -- No process has claimed for this plan yet, so nothing is known of its limits.
-    perform outbox_engine.count_requests(p_provider, p_plan, p_kind, p_wanted, v_now);
-    return p_wanted;
-  end if;
-  v_allowed := least(p_wanted, outbox_engine.requests_left(v_plan, v_now));
-  if exists (
+    -- No process has claimed for this plan yet, so its limits are not known.
+    v_allowed := p_wanted;
+  elsif exists (
     select from outbox_engine.plan_pauses
     where provider = p_provider and plan = p_plan and kind = 'throttled' and until > v_now
   ) then
     v_allowed := 0;
-  end if;
-  if p_kind = 'poll' then
-    v_allowed := least(v_allowed, greatest(0, v_plan.requests_per_minute / 5 - (
-      select coalesce(sum(requests), 0)
-      from outbox_engine.plan_requests
-      where provider = p_provider and plan = p_plan and kind = 'poll'
-        and second > date_trunc('second', v_now) - interval '61 seconds'
-    )::integer));
+  else
+    v_allowed := least(p_wanted, outbox_engine.requests_left(v_plan, v_now));
+    if p_kind = 'poll' then
+      v_allowed := least(v_allowed, greatest(
+        0,
+        v_plan.requests_per_minute / 5 - outbox_engine.requests_made(p_provider, p_plan, 'poll', v_now)
+      ));
+    end if;
   end if;
   perform outbox_engine.count_requests(p_provider, p_plan, p_kind, v_allowed, v_now);
   return v_allowed;
 end
 $$;
 
--- Called by the jobs that ask, before each further request.
-create function public.outbox_draw_requests(p_provider text, p_plan text, p_kind text, p_wanted smallint) returns integer
+-- Called by the recover, reconcile and inbound jobs before each further request.
+create function public.outbox_draw_requests(p_provider text, p_plan text, p_kind text, p_wanted smallint)
+returns integer
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.draw_requests(p_provider, p_plan, p_kind, p_wanted)
@@ -5481,13 +5765,21 @@ to service_role;
 
 -- 70_sending/30_dispatches.sql
 
--- What the dispatch job is told of a dispatch.
+-- What all calls about dispatches share: locks, what the dispatch job gets, and messages that go back to
+-- the queue.
 
--- A dispatch as the scheduler sees it. `lease_seconds` is what was left of its lease when this was said.
--- `texts` are given, one for each recipient, where they differ; then there is no `body`.
+-- The states of a dispatch whose outcome is not decided: its messages are still with it.
+create function outbox_engine.is_open(p_state text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_state in ('claimed', 'awaiting_half', 'ambiguous')
+$$;
+
+-- A dispatch as the dispatch job gets it. `wait_seconds` is how long to wait before the request. `texts`
+-- are given, one for each recipient, where they differ; otherwise `body` is.
 create function outbox_engine.dispatch_json(
-  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_expire_at timestamptz, p_wait_seconds double precision,
-  p_recipients text[], p_texts text[]
+  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_expire_at timestamptz,
+  p_wait_seconds double precision, p_recipients text[], p_texts text[]
 ) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -5503,12 +5795,15 @@ as $$
   )
 $$;
 
--- The same for a dispatch that is in the tables already.
-create function outbox_engine.dispatch_answer(p_dispatch outbox_engine.dispatches, p_wait_seconds double precision) returns jsonb
+-- The same for a dispatch that is stored already.
+create function outbox_engine.dispatch_answer(
+  p_dispatch outbox_engine.dispatches, p_wait_seconds double precision
+) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.dispatch_json(
-    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.expire_at, p_wait_seconds,
+    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.expire_at,
+    p_wait_seconds,
     array_agg(m.recipient order by m.outbox_id),
     case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
   )
@@ -5517,85 +5812,50 @@ as $$
   where m.dispatch_id = p_dispatch.id
 $$;
 
--- The instant after which the provider must not deliver a row. Three days after it was sent is as far as
--- Sinch lets a message live and no request may ask for more: two hours less, so that clocks which differ
--- never make one refuse the other's request.
+-- The instant after which the provider must not deliver a message. Sinch lets a message live for three days
+-- and refuses requests that ask for more. Two hours less keeps a clock that differs from Sinch's within the
+-- limit.
 create function outbox_engine.provider_expiry(p_expires_at timestamptz, p_now timestamptz) returns timestamptz
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select least(p_expires_at, p_now + interval '2 days 22 hours')
 $$;
 
--- Locks these dispatches, and the other halves of refused ones, in the order of their ids: what becomes of
--- one half decides about both. Whoever needs dispatches and their plan takes the dispatches first.
+-- Locks these dispatches in the order of their ids, together with the other halves of refused ones, because
+-- the outcome of one half decides about both. If there are halves, it then holds their plan and locks the
+-- messages of all these dispatches, which `decide_halves` may change. Called before a function locks
+-- messages (docs/decisions/0009).
 create function outbox_engine.lock_dispatches(p_dispatches uuid[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-begin
-  perform from outbox_engine.dispatches
-  where id = any (p_dispatches || array(
-    select s.id
-    from outbox_engine.dispatches d
-    join outbox_engine.dispatches s on s.parent_id = d.parent_id
-    where d.id = any (p_dispatches) and d.split = 'shared'
-  ))
-  order by id
-  for update;
-end
-$$;
-
--- Rows of these dispatches that are still attached to them go back to waiting as a new attempt, or end if
--- they must. `p_recipients` restricts it to some of the numbers. `p_counts`: a refused attempt counts, "not
--- found" and throttling do not. Whoever just wants some of them back is waited for.
-create function outbox_engine.put_back(
-  p_dispatches uuid[], p_event text, p_detail text, p_counts boolean, p_delay interval default '0', p_recipients text[] default null
-) returns integer
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
 declare
-  v_count integer;
+  v_locked uuid[];
+  v_has_halves boolean;
 begin
-  perform from public.outbox
-  where id = any (array(select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)))
-    and status = 'sending' and dispatch_id = any (p_dispatches)
-  order by id
-  for update;
-
-  with rows_back as materialized (
-    select o.id, o.attempts + p_counts::integer as attempts, outbox_engine.now() as now,
-      o.cancel_requested_at is not null as wished, oc.reason
-    from outbox_engine.dispatch_members m
-    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
-    left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
-    where m.dispatch_id = any (p_dispatches) and o.status = 'sending' and (p_recipients is null or m.recipient = any (p_recipients))
-  ),
-  changed as (
-    update public.outbox o
-    set
-      attempts = r.attempts,
-      status = case when r.wished then 'cancelled' when o.expires_at <= r.now then 'expired'
-        when r.attempts >= 5 then 'failed' else 'pending' end,
-      error = case when r.wished then coalesce(r.reason, o.error) when o.expires_at <= r.now then 'expired before it could be sent' else p_detail end,
-      finalized_at = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then r.now end,
-      queue = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then null
-        when p_delay > '0' then 'w' else 'r' end::"char",
-      due_at = r.now + p_delay
-    from rows_back r
-    where o.id = r.id
-    returning o.id, o.status, r.now, o.dispatch_id
-  ),
-  trail as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
-    select id, now, 'engine', coalesce(p_event, status), status, dispatch_id, p_detail from changed
-    where p_event is not null or status <> 'pending'
-  )
-  select count(*)::integer into v_count from changed;
-  return v_count;
+  select array_agg(x.id), bool_or(x.split = 'shared')
+  into v_locked, v_has_halves
+  from (
+    select id, split
+    from outbox_engine.dispatches
+    where id = any (p_dispatches || array(
+      select s.id
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatches s on s.parent_id = d.parent_id
+      where d.id = any (p_dispatches) and d.split = 'shared'
+    ))
+    order by id
+    for update
+  ) x;
+  if v_has_halves then
+    perform outbox_engine.hold_plans_of(v_locked);
+    perform outbox_engine.lock_attached(v_locked);
+  end if;
 end
 $$;
 
--- Dispatches among these that the caller still holds by their lease tokens, locked.
-create function outbox_engine.held(p_dispatch_ids uuid[], p_lease_tokens text[]) returns setof outbox_engine.dispatches
+-- Locks those of these dispatches that the caller still holds by their lease tokens, and returns them.
+create function outbox_engine.lock_leased(p_dispatch_ids uuid[], p_lease_tokens text[])
+returns setof outbox_engine.dispatches
 language sql set search_path = pg_catalog, pg_temp
 as $$
   select d.*
@@ -5605,43 +5865,127 @@ as $$
   for update of d
 $$;
 
+-- Locks the messages that are still attached to these dispatches, in the order of their ids, and returns
+-- the ids. A message that was accepted, requeued or ended is not attached any more. `p_recipients`
+-- restricts it to these numbers.
+create function outbox_engine.lock_attached(p_dispatches uuid[], p_recipients text[] default null)
+returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select o.id
+    from public.outbox o
+    where o.id = any (array(
+        select m.outbox_id
+        from outbox_engine.dispatch_members m
+        where m.dispatch_id = any (p_dispatches)
+          and (p_recipients is null or m.recipient = any (p_recipients))
+      ))
+      and o.dispatch_id = any (p_dispatches)
+      and o.status = 'sending'
+    order by o.id
+    for update
+  );
+end
+$$;
+
+-- Called when a dispatch certainly did not reach the provider. Messages that are still attached to it wait
+-- again, after `p_delay`, or end if they expired or were cancelled on request. It counts as no attempt.
+-- Writes the event `p_event`; without one, only messages that end get an event.
+create function outbox_engine.requeue_attached(
+  p_dispatches uuid[], p_event text, p_detail text,
+  p_delay interval default '0', p_recipients text[] default null
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant bigint[] := outbox_engine.lock_attached(p_dispatches, p_recipients);
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  with attached as materialized (
+    select
+      o.id,
+      case
+        when o.cancel_requested_at is not null then 'cancelled'
+        when o.expires_at <= v_now then 'expired'
+        else 'pending'
+      end as status,
+      -- Where the engine asked for the cancellation, the occurrence says why.
+      coalesce(oc.reason, o.error) as cancel_reason
+    from public.outbox o
+    left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+    where o.id = any (v_ids)
+  ),
+  requeued as (
+    update public.outbox o
+    set
+      status = a.status,
+      error = case a.status
+        when 'cancelled' then a.cancel_reason
+        when 'expired' then 'expired before it could be sent'
+        else p_detail
+      end,
+      finalized_at = case when a.status <> 'pending' then v_now end,
+      queue = case when a.status = 'pending' then case when p_delay > '0' then 'w' else 'r' end end::"char",
+      due_at = v_now + p_delay
+    from attached a
+    where o.id = a.id
+    returning o.id, o.status, o.dispatch_id
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
+  select id, v_now, 'engine', coalesce(p_event, status), status, dispatch_id, p_detail
+  from requeued
+  where p_event is not null or status <> 'pending';
+end
+$$;
+
 -- 70_sending/40_acceptance.sql
 
--- Requests that the provider took.
+-- Acceptance: the provider took a request. That is a fact, whoever learns of it and however late.
 
--- Trail and alarm for doubles confirmed at this moment.
+-- Writes an event and raises an alarm for duplicate sends that were confirmed at this moment.
 create function outbox_engine.log_duplicate_sends(p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with told as (
+  with logged as (
     insert into public.outbox_events (outbox_id, at, source, event, batch_id, dispatch_id, detail)
     select x.outbox_id, p_now, 'engine', 'duplicate_send', x.batch_id, x.dispatch_id,
-      case when exists (select from outbox_engine.dispatch_members m where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id)
-        then 'the provider accepted this message twice'
-        else 'the provider accepted an earlier message for the same time too' end
+      case
+        when exists (
+          select from outbox_engine.dispatch_members m
+          where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id
+        ) then 'the provider accepted this message twice'
+        else 'the provider accepted an earlier message for the same time too'
+      end
     from outbox_engine.duplicate_sends x
     join public.outbox o on o.id = x.outbox_id
     where x.confirmed_at = p_now
       and not exists (
         select from public.outbox_events e
-        where e.outbox_id = x.outbox_id and e.event = 'duplicate_send' and e.dispatch_id = x.dispatch_id and e.batch_id = x.batch_id
+        where e.outbox_id = x.outbox_id
+          and e.event = 'duplicate_send'
+          and e.dispatch_id = x.dispatch_id
+          and e.batch_id = x.batch_id
       )
     returning outbox_id
   )
-  select outbox_engine.alarm('message.duplicate_send', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
-  from told
+  select outbox_engine.alarm(
+    'message.duplicate_send', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
+  from logged
   having count(*) > 0
 $$;
 
--- Rows of newly accepted dispatches that are still attached to them become sent. Answers whether all of them
--- did. They are named by their ids as well as joined, and joined by hash: a plan from the time when the
--- tables were small, which lives as long as its connection, reads a whole table or each row of one for each
--- of another.
+-- Messages of newly accepted dispatches that are still attached to them become sent. Returns whether all
+-- did. The messages are named by their ids besides the join, and the function allows no nested loop: the
+-- API's connections keep plans from when the tables were small, and those would read a whole table, or one
+-- row of it for each of another (docs/decisions/0006).
 create function outbox_engine.mark_sent(p_dispatches uuid[], p_source text, p_now timestamptz) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set enable_nestloop = off
 as $$
 declare
-  v_ids constant bigint[] := array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
+  v_ids constant bigint[] := array(
+    select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
   v_all_sent boolean;
 begin
   with members as materialized (
@@ -5649,109 +5993,209 @@ begin
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
     where d.id = any (p_dispatches) and m.dispatch_id = any (p_dispatches)
-    -- In the order in which others lock messages, and in which these stand in the table.
+    -- The order in which other functions lock messages, and in which these stand in the table.
     order by m.outbox_id
   ),
   sent as (
     update public.outbox o
     set
-      status = 'sent', batch_id = m.batch_id, sent_at = p_now, attempts = o.attempts + 1, queue = null, error = null
+      status = 'sent', batch_id = m.batch_id, sent_at = p_now, attempts = o.attempts + 1, queue = null,
+      error = null
     from members m
-    where o.id = m.outbox_id and o.id = any (v_ids) and o.dispatch_id = m.id and o.status in ('sending', 'pending', 'scheduled')
+    where o.id = m.outbox_id
+      and o.id = any (v_ids)
+      and o.dispatch_id = m.id
+      and o.status in ('sending', 'pending', 'scheduled')
     returning o.id, m.batch_id, m.id as dispatch_id
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
-    select id, p_now, p_source, 'accepted', 'sent', batch_id, dispatch_id from sent
+    select id, p_now, p_source, 'accepted', 'sent', batch_id, dispatch_id
+    from sent
   )
-  select (select count(*) from sent) = (select count(*) from members) into v_all_sent;
+  select (select count(*) from sent) = (select count(*) from members)
+  into v_all_sent;
   return v_all_sent;
 end
 $$;
 
--- The rows of newly accepted dispatches.
-create function outbox_engine.accept_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
+-- Locks all messages of these dispatches, wherever they are by now, and the messages that took over the
+-- times of those among them that a campaign made. Called before a late acceptance changes any of them.
+create function outbox_engine.lock_messages_and_successors(p_dispatches uuid[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_late bigint[];
+  v_ids constant bigint[] := array(
+    select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
 begin
-  if not outbox_engine.mark_sent(p_dispatches, p_source, p_now) then
-    -- Whoever is just changing the others is waited for: what they are by then decides.
-    perform from public.outbox
-    where id = any (array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches)))
-    order by id
-    for no key update;
-    perform outbox_engine.mark_sent(p_dispatches, p_source, p_now);
-  elsif not exists (select from outbox_engine.duplicate_sends) then
-    -- As nearly always: then no row is elsewhere, and nothing below can find one.
-    return;
-  end if;
+  perform from public.outbox
+  where id = any (v_ids)
+    or id = any (array(select t.holder_id from outbox_engine.occurrences_of_messages(v_ids) t))
+  order by id
+  for update;
+end
+$$;
 
-  -- It had ended before the provider turned out to have it. Its reports tell how.
-  with late as (
+-- Messages that had ended, still attached to a dispatch that turns out to be accepted, get its batch. Their
+-- status stays: the reports of the batch say what became of them. The time of a campaign's message, which
+-- the campaign may have given to another message, is its own again.
+create function outbox_engine.adopt_ended_messages(p_dispatches uuid[], p_source text, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaign_messages bigint[];
+begin
+  with adopted as (
     update public.outbox o
     set batch_id = d.batch_id, sent_at = p_now
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-    where d.id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = d.id and o.finalized_at is not null
+    where d.id = any (p_dispatches)
+      and o.id = m.outbox_id
+      and o.dispatch_id = d.id
+      and o.finalized_at is not null
       and (o.batch_id is null or o.batch_id <> d.batch_id and o.status <> 'delivered')
     returning o.id, o.campaign, d.batch_id, d.id as dispatch_id, o.status
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
-    select id, p_now, p_source, 'accepted', status, batch_id, dispatch_id from late
+    select id, p_now, p_source, 'accepted', status, batch_id, dispatch_id
+    from adopted
   )
-  select array_agg(id) into v_late from late where campaign is not null;
-  -- A campaign may have given their times to others.
-  if v_late is not null then
-    perform outbox_engine.reclaim_occurrences(v_late, p_now);
-  end if;
+  select array_agg(id)
+  into v_campaign_messages
+  from adopted
+  where campaign is not null;
 
-  -- Rows that are elsewhere by now. Whether it is a double depends on what becomes of the other dispatch.
+  if v_campaign_messages is not null then
+    perform outbox_engine.reclaim_occurrences(v_campaign_messages, p_now);
+  end if;
+end
+$$;
+
+-- Records messages of newly accepted dispatches that may have been sent twice. Each is confirmed once both
+-- requests are known to have been accepted.
+create function outbox_engine.record_duplicate_sends(p_dispatches uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
   insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  -- The message went to another dispatch meanwhile, or an operator had it sent again after an earlier
+  -- dispatch was accepted.
   select m.outbox_id, d.id, d.batch_id, p_now,
-    case when other.batch_id is not null or (o.dispatch_id is null and exists (
-      -- One that was accepted, and that an operator had sent again.
-      select from outbox_engine.dispatch_members a
-      join outbox_engine.dispatches x on x.id = a.dispatch_id
-      where a.outbox_id = o.id and x.id <> d.id and x.batch_id is not null
-    )) then p_now end
+    case
+      when other.batch_id is not null then p_now
+      when o.dispatch_id is null and exists (
+        select from outbox_engine.dispatch_members earlier
+        join outbox_engine.dispatches x on x.id = earlier.dispatch_id
+        where earlier.outbox_id = o.id and x.id <> d.id and x.batch_id is not null
+      ) then p_now
+    end
   from outbox_engine.dispatches d
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
   join public.outbox o on o.id = m.outbox_id and o.dispatch_id is distinct from d.id
   left join outbox_engine.dispatches other on other.id = o.dispatch_id
   where d.id = any (p_dispatches)
   union all
-  -- An earlier attempt proved delivered while this one was on its way.
+  -- An earlier attempt proved delivered while this dispatch was on its way.
   select m.outbox_id, d.id, d.batch_id, p_now, p_now
   from outbox_engine.dispatches d
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-  join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and o.status = 'delivered' and o.batch_id <> d.batch_id
+  join public.outbox o on o.id = m.outbox_id
+    and o.dispatch_id = d.id
+    and o.status = 'delivered'
+    and o.batch_id <> d.batch_id
   where d.id = any (p_dispatches)
   on conflict do nothing;
 
   if exists (select from outbox_engine.duplicate_sends) then
+    -- Earlier finds about these messages are confirmed by this acceptance.
     update outbox_engine.duplicate_sends x
     set confirmed_at = p_now
     from outbox_engine.dispatch_members m
-    where m.dispatch_id = any (p_dispatches) and x.outbox_id = m.outbox_id and x.dispatch_id <> m.dispatch_id
+    where m.dispatch_id = any (p_dispatches)
+      and x.outbox_id = m.outbox_id
+      and x.dispatch_id <> m.dispatch_id
       and x.confirmed_at is null;
     perform outbox_engine.log_duplicate_sends(p_now);
   end if;
 end
 $$;
 
--- Records that the provider has these batches, whoever found out and however late: a fact that no lease can
--- undo. Rows still attached become sent. Rows that meanwhile went out in another dispatch are doubles.
--- `p_reconcile_after` is kept with the plan; null is what was told last. The caller then matches the reports that
--- wait for these batches.
-create function outbox_engine.accept_dispatches(p_dispatches uuid[], p_batches text[], p_source text, p_reconcile_after interval) returns void
+-- The messages of newly accepted dispatches. `p_were_closed` says that some of the dispatches had been
+-- given up or refused, so that their messages may be elsewhere by now.
+create function outbox_engine.accept_messages(
+  p_dispatches uuid[], p_were_closed boolean, p_source text, p_now timestamptz
+) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_all_sent boolean;
+begin
+  if p_were_closed then
+    perform outbox_engine.lock_messages_and_successors(p_dispatches);
+  end if;
+  v_all_sent := outbox_engine.mark_sent(p_dispatches, p_source, p_now);
+  if v_all_sent and not exists (select from outbox_engine.duplicate_sends) then
+    -- The usual case: no message is elsewhere, and none was sent before.
+    return;
+  end if;
+  if not v_all_sent then
+    -- Waits for transactions that are changing the others, then decides by what they are now.
+    perform outbox_engine.lock_messages_and_successors(p_dispatches);
+    perform outbox_engine.mark_sent(p_dispatches, p_source, p_now);
+  end if;
+  perform outbox_engine.adopt_ended_messages(p_dispatches, p_source, p_now);
+  perform outbox_engine.record_duplicate_sends(p_dispatches, p_now);
+end
+$$;
+
+-- Records for the plans of newly accepted dispatches that the provider accepts requests: pauses end, the
+-- count of refusals in a row starts again, and the latest `p_reconcile_after` is kept.
+create function outbox_engine.record_plan_success(p_dispatches uuid[], p_reconcile_after interval)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from outbox_engine.plan_pauses) and exists (
+    select from outbox_engine.plan_pauses p
+    join outbox_engine.dispatches d on d.provider = p.provider and d.plan = p.plan
+    where d.id = any (p_dispatches)
+  ) then
+    perform outbox_engine.hold_plans_of(p_dispatches);
+    perform outbox_engine.lift_pauses(d.provider, d.plan, d.credential, d.claimed_at)
+    from (
+      select provider, plan, credential, max(claimed_at) as claimed_at
+      from outbox_engine.dispatches
+      where id = any (p_dispatches)
+      group by provider, plan, credential
+    ) d;
+  end if;
+
+  update outbox_engine.plans p
+  set shared_refusals = 0, reconcile_after = coalesce(p_reconcile_after, p.reconcile_after)
+  from outbox_engine.dispatches d
+  where d.id = any (p_dispatches)
+    and p.provider = d.provider
+    and p.plan = d.plan
+    and (p.shared_refusals, p.reconcile_after) <> (0, coalesce(p_reconcile_after, p.reconcile_after));
+end
+$$;
+
+-- Records that the provider has these batches. Needs no lease: a late acceptance counts all the same.
+-- Messages that are still attached become sent; a message that meanwhile went out in another dispatch is a
+-- duplicate send. `p_reconcile_after` is kept with the plan; null takes what is kept there. The caller then
+-- matches the reports that wait for these batches.
+create function outbox_engine.accept_dispatches(
+  p_dispatches uuid[], p_batches text[], p_source text, p_reconcile_after interval
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
   v_new uuid[];
+  v_were_closed boolean;
 begin
   perform outbox_engine.lock_dispatches(p_dispatches);
 
@@ -5763,21 +6207,31 @@ begin
   adopted as (
     update outbox_engine.dispatches d
     set
-      batch_id = f.batch_id, state = 'accepted', accepted_at = v_now, closed_at = coalesce(d.closed_at, v_now), body = null,
-      lookup_at = null, error = null,
-      reconcile_at = v_now + coalesce(
-        p_reconcile_after, (select p.reconcile_after from outbox_engine.plans p where p.provider = d.provider and p.plan = d.plan))
+      batch_id = f.batch_id, state = 'accepted', accepted_at = v_now,
+      closed_at = coalesce(d.closed_at, v_now), body = null, lookup_at = null, error = null,
+      reconcile_at = v_now + coalesce(p_reconcile_after, (
+        select p.reconcile_after
+        from outbox_engine.plans p
+        where p.provider = d.provider and p.plan = d.plan
+      ))
     from facts f
     where d.id = f.dispatch_id and d.id = any (p_dispatches) and d.batch_id is null
-    returning d.id
+    returning d.id, d.closed_at < v_now as was_closed
   )
-  select array_agg(id) into v_new from adopted;
+  select array_agg(id), bool_or(was_closed)
+  into v_new, v_were_closed
+  from adopted;
 
-  -- A second batch under the same reference: somebody repeated our request on the way.
+  -- A second batch with the same reference: something between us and the provider repeated our request.
   insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select m.outbox_id, d.id, f.batch_id, v_now, v_now
   from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
-  cross join lateral (select x.id, x.batch_id from outbox_engine.dispatches x where x.id = f.dispatch_id limit 1) d
+  cross join lateral (
+    select x.id, x.batch_id
+    from outbox_engine.dispatches x
+    where x.id = f.dispatch_id
+    limit 1
+  ) d
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
   where d.batch_id <> f.batch_id
   on conflict do nothing;
@@ -5785,105 +6239,164 @@ begin
     perform outbox_engine.log_duplicate_sends(v_now);
   end if;
 
-  if v_new is null then
-    return;
+  if v_new is not null then
+    perform outbox_engine.record_plan_success(v_new, p_reconcile_after);
+    perform outbox_engine.accept_messages(v_new, v_were_closed, p_source, v_now);
   end if;
-  perform outbox_engine.accept_rows(v_new, p_source, v_now);
-  perform outbox_engine.lift_pauses(d.provider, d.plan, d.credential, d.claimed_at)
-  from (
-    select provider, plan, credential, max(claimed_at) as claimed_at
-    from outbox_engine.dispatches
-    where id = any (v_new)
-    group by provider, plan, credential
-  ) d
-  where exists (select from outbox_engine.plan_pauses);
-  update outbox_engine.plans p
-  set shared_refusals = 0, throttles = 0, reconcile_after = coalesce(p_reconcile_after, p.reconcile_after)
-  from outbox_engine.dispatches d
-  where d.id = any (v_new) and p.provider = d.provider and p.plan = d.plan
-    and (p.shared_refusals, p.throttles, p.reconcile_after) <> (0, 0, coalesce(p_reconcile_after, p.reconcile_after));
 end
 $$;
 
--- A row whose last attempt came to nothing, so that it ended or waits again, while an earlier one, given up
--- after two looks, turned out to have been accepted: it was sent after all, by that one. The claim asks this
--- before it takes rows; what somebody else holds is left to the next one.
+-- 70_sending/45_already_sent.sql
+
+-- Messages that were sent by an earlier attempt: it was given up after two lookups, and then turned out to
+-- be accepted.
+
+-- Locks messages of which an earlier attempt turned up as accepted while a later one was under way, and
+-- whatever else `close_already_sent` changes: the earlier dispatches, and the messages that took over their
+-- times. Waits for nothing, because the claim holds its plan by now: a message is returned only if all of
+-- these could be locked.
+create function outbox_engine.lock_already_sent() returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant bigint[] := array(
+    select id
+    from public.outbox
+    where id = any (array(select outbox_id from outbox_engine.duplicate_sends where confirmed_at is null))
+    order by id
+    for update skip locked
+  );
+  v_dispatches constant uuid[] := array(
+    select id
+    from outbox_engine.dispatches
+    where id = any (array(
+      select dispatch_id
+      from outbox_engine.duplicate_sends
+      where confirmed_at is null and outbox_id = any (v_ids)
+    ))
+    order by id
+    for update skip locked
+  );
+  v_holders constant bigint[] := array(
+    select id
+    from public.outbox
+    where id = any (array(select t.holder_id from outbox_engine.occurrences_of_messages(v_ids) t))
+    order by id
+    for update skip locked
+  );
+begin
+  return array(
+    select u.id
+    from unnest(v_ids) u (id)
+    where not exists (
+        select from outbox_engine.duplicate_sends x
+        join outbox_engine.dispatches d on d.id = x.dispatch_id
+        where x.outbox_id = u.id and x.confirmed_at is null and d.id <> all (v_dispatches)
+      )
+      and not exists (
+        select from outbox_engine.occurrences_of_messages(array[u.id]) t
+        join public.outbox o on o.id = t.holder_id
+        where t.holder_id <> all (v_holders)
+      )
+  );
+end
+$$;
+
+-- Called by the claim, before it picks messages, and by the upkeep job. The last attempt of a message came
+-- to nothing, so it ended or waits again, while an earlier attempt, given up after two lookups, turned out
+-- to be accepted. The message was sent, by the earlier attempt. Messages that another transaction holds are
+-- left to the next call.
 create function outbox_engine.close_already_sent(p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_held constant bigint[] := array(
-    select id from public.outbox
-    where id = any (array(select outbox_id from outbox_engine.duplicate_sends where confirmed_at is null))
-    order by id
-    for update skip locked);
-  v_rows bigint[];
+  v_locked constant bigint[] := outbox_engine.lock_already_sent();
+  v_ids bigint[];
   v_dispatches uuid[];
 begin
-  with theirs as (
+  with proven as (
     delete from outbox_engine.duplicate_sends x
     using public.outbox o
-    where x.confirmed_at is null and x.outbox_id = any (v_held) and o.id = x.outbox_id and (o.finalized_at is not null or o.queue is not null)
-      and not exists (select from outbox_engine.dispatches d where d.id = o.dispatch_id and d.batch_id is not null)
+    where x.confirmed_at is null
+      and x.outbox_id = any (v_locked)
+      and o.id = x.outbox_id
+      and (o.finalized_at is not null or o.queue is not null)
+      and not exists (
+        select from outbox_engine.dispatches d where d.id = o.dispatch_id and d.batch_id is not null
+      )
     returning x.*
   ),
-  changed as (
+  adopted as (
     update public.outbox o
     set
-      dispatch_id = t.dispatch_id, batch_id = t.batch_id, sent_at = t.found_at,
+      dispatch_id = p.dispatch_id, batch_id = p.batch_id, sent_at = p.found_at,
       status = case o.status when 'delivered' then o.status else 'sent' end,
       finalized_at = case o.status when 'delivered' then o.finalized_at end,
       reported_rank = case o.status when 'delivered' then o.reported_rank end,
       queue = null, error = null
-    -- Not where it was another message for the same time that turned up: this one was not sent.
-    from theirs t
-    join outbox_engine.dispatch_members m on m.dispatch_id = t.dispatch_id and m.outbox_id = t.outbox_id
-    where o.id = t.outbox_id
+    from proven p
+    -- Not where the dispatch held another message for the same time: this one was not sent.
+    join outbox_engine.dispatch_members m on m.dispatch_id = p.dispatch_id and m.outbox_id = p.outbox_id
+    where o.id = p.outbox_id
     returning o.id, o.status, o.batch_id, o.dispatch_id
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
-    select id, p_now, 'engine', 'accepted', status, batch_id, dispatch_id from changed
+    select id, p_now, 'engine', 'accepted', status, batch_id, dispatch_id
+    from adopted
   )
-  select array_agg(id), array_agg(dispatch_id) into v_rows, v_dispatches from changed;
-  if v_rows is null then
+  select array_agg(id), array_agg(dispatch_id)
+  into v_ids, v_dispatches
+  from adopted;
+  if v_ids is null then
     return;
   end if;
-  perform outbox_engine.reclaim_occurrences(v_rows, p_now);
+
+  perform outbox_engine.reclaim_occurrences(v_ids, p_now);
   perform outbox_engine.log_duplicate_sends(p_now);
-  update outbox_engine.dispatches set reconcile_at = p_now where id = any (v_dispatches);
-  -- What was reported of it before.
-  perform outbox_engine.advance_status(array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
+  update outbox_engine.dispatches
+  set reconcile_at = p_now
+  where id = any (v_dispatches);
+  -- Reports of the earlier attempt that came before.
+  perform outbox_engine.advance_status(
+    array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
     array_agg(e.status_code), array_agg(e.occurred_at), p_now)
-  from unnest(v_rows, v_dispatches) c (outbox_id, dispatch_id)
-  join public.outbox_events e on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'
+  from unnest(v_ids, v_dispatches) c (outbox_id, dispatch_id)
+  join public.outbox_events e
+    on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'
   join outbox_engine.dispatches d on d.id = c.dispatch_id;
 end
 $$;
 
--- 70_sending/50_refusals.sql
+-- 70_sending/48_refused_dispatches.sql
 
--- A request the provider certainly did not take. Who is to blame decides what happens: the plan waits, a
--- number fails alone, or the dispatch is halved to find out.
+-- What can become of a refused dispatch: its messages fail, wait again, or go into smaller dispatches.
 
--- The rows of a dispatch end as failed.
-create function outbox_engine.fail_rows(p_dispatch uuid, p_error text) returns void
-language sql set search_path = pg_catalog, pg_temp
+-- Messages that are still attached to a dispatch end as failed; as cancelled, where their cancellation was
+-- requested.
+create function outbox_engine.fail_attached(p_dispatch uuid, p_error text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch]);
+  v_now constant timestamptz := outbox_engine.now();
+begin
   with failed as (
-    update public.outbox o
+    update public.outbox
     set
-      attempts = o.attempts + 1,
-      status = case when o.cancel_requested_at is null then 'failed' else 'cancelled' end,
-      error = p_error, finalized_at = outbox_engine.now(), queue = null
-    from outbox_engine.dispatch_members m
-    where m.dispatch_id = p_dispatch and o.id = m.outbox_id and o.dispatch_id = p_dispatch and o.status = 'sending'
-    returning o.id, o.status
+      attempts = attempts + 1,
+      status = case when cancel_requested_at is null then 'failed' else 'cancelled' end,
+      error = p_error, finalized_at = v_now, queue = null
+    where id = any (v_ids)
+    returning id, status
   )
   insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
-  select id, outbox_engine.now(), 'engine', 'refused', status, p_dispatch, p_error from failed
+  select id, v_now, 'engine', 'refused', status, p_dispatch, p_error
+  from failed;
+end
 $$;
 
+-- Closes a refused dispatch. Its messages have failed, wait again, or are in other dispatches.
 create function outbox_engine.close_refused(p_dispatch uuid) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -5892,243 +6405,359 @@ as $$
   where id = p_dispatch
 $$;
 
--- A refused dispatch's rows came back, and what the claim checks is checked again: those that must not go out
--- any more, or not to this number or with this text, or did in an earlier attempt that turned up, end here or
--- wait for the claim to say why. Halves may have to wait for minutes. Answers how many rows are left.
+-- Messages of a refused dispatch wait again and the dispatch is closed. Those of a probe wait five minutes,
+-- so that the next probe is another message.
+create function outbox_engine.requeue_refused(
+  p_dispatch outbox_engine.dispatches, p_event text, p_error text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.requeue_attached(array[p_dispatch.id], p_event, p_error,
+    case when p_dispatch.is_probe then interval '5 minutes' else interval '0' end);
+  perform outbox_engine.close_refused(p_dispatch.id);
+end
+$$;
+
+-- Checks again what the claim checks, because a half may have waited for minutes. Messages that must not go
+-- out now go back, where the claim closes them or puts them off: cancelled, expired or suppressed ones,
+-- those that their campaign stops, changed or holds back, and those of which an earlier attempt turned up.
+-- Returns how many messages stay attached.
 create function outbox_engine.release_unsendable(p_dispatch uuid, p_error text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
-  v_gone text[];
+  v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch]);
+  v_now constant timestamptz := outbox_engine.now();
+  v_unsendable text[];
   v_left integer;
 begin
   with attached as materialized (
-    select m.recipient, o.id, o.campaign, o.parts, o.cancel_requested_at is not null or o.expires_at <= v_now as over
-    from outbox_engine.dispatch_members m
-    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = p_dispatch and o.status = 'sending'
-    where m.dispatch_id = p_dispatch
+    select o.id, o.recipient, o.campaign, o.parts,
+      o.cancel_requested_at is not null or o.expires_at <= v_now as is_over
+    from public.outbox o
+    where o.id = any (v_ids)
   ),
-  held as materialized (
-    select h.outbox_id
-    from (
-      select array_agg(a.id order by a.id) as ids, array_agg(a.parts order by a.id) as parts from attached a where a.campaign is not null
-    ) c
-    cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, v_now) h
-    where h.status is not null or h.due_at is not null
-  ),
-  behind as materialized (
-    select b.id
-    from (select array_agg(a.id) as ids from attached a where a.campaign is not null having count(*) > 0) c
-    cross join lateral outbox_engine.rows_behind_campaign(c.ids) b
-  )
-  select array_agg(x.recipient) filter (where x.gone), count(*) filter (where not x.gone)
-  into v_gone, v_left
-  from (
-    select a.recipient,
-      a.over or exists (select from public.outbox_suppressions s where s.recipient = a.recipient)
-        or exists (select from outbox_engine.duplicate_sends x where x.outbox_id = a.id and x.confirmed_at is null)
-        or exists (select from held h where h.outbox_id = a.id)
-        or exists (select from behind b where b.id = a.id) as gone
+  campaign_rows as materialized (
+    select array_agg(a.id order by a.id) as ids, array_agg(a.parts order by a.id) as parts
     from attached a
-  ) x;
-  if v_gone is not null then
-    perform outbox_engine.put_back(array[p_dispatch], null, p_error, false, p_recipients => v_gone);
+    where a.campaign is not null
+    having count(*) > 0
+  ),
+  stopped as materialized (
+    select j.outbox_id as id
+    from campaign_rows c
+    cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, v_now) j
+    where j.status is not null or j.due_at is not null
+    union
+    select b.id
+    from campaign_rows c
+    cross join lateral outbox_engine.rows_behind_campaign(c.ids) b
+  ),
+  checked as (
+    select a.recipient,
+      a.is_over
+        or a.id in (select s.id from stopped s)
+        or exists (select from public.outbox_suppressions s where s.recipient = a.recipient)
+        or exists (
+          select from outbox_engine.duplicate_sends x where x.outbox_id = a.id and x.confirmed_at is null
+        ) as is_unsendable
+    from attached a
+  )
+  select array_agg(recipient) filter (where is_unsendable), count(*) filter (where not is_unsendable)
+  into v_unsendable, v_left
+  from checked;
+
+  if v_unsendable is not null then
+    perform outbox_engine.requeue_attached(
+      array[p_dispatch], null, p_error, p_recipients => v_unsendable);
   end if;
   return v_left;
 end
 $$;
 
--- New dispatches for slices of a closed one, in the same transaction and leased to the same worker, of the
--- rows that are still its own; none while the plan stands still, then they go back. Each waits until the plan
--- allows one more request. A single slice stands where the closed one stood, beside its other half if it has
--- one.
-create function outbox_engine.split_dispatch(
-  p_dispatch outbox_engine.dispatches, p_slices integer, p_split text, p_error text, p_worker text, p_lease_seconds double precision
+-- A new dispatch for these messages of a refused one, leased to the same worker. Returns it as the dispatch
+-- job gets it, with the wait that the plan's limit on requests asks for. A single slice takes the place of
+-- the refused dispatch beside its other half, if it has one; of several slices it is the parent.
+create function outbox_engine.make_slice(
+  p_dispatch outbox_engine.dispatches, p_ids bigint[], p_is_single boolean, p_split text, p_error text,
+  p_worker text, p_lease_seconds double precision, p_wait_seconds double precision
 ) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
+  v_slice outbox_engine.dispatches := p_dispatch;
+begin
+  v_slice.id := gen_random_uuid();
+  insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+  select v_slice.id, m.recipient, m.outbox_id
+  from outbox_engine.dispatch_members m
+  where m.dispatch_id = p_dispatch.id and m.outbox_id = any (p_ids);
+  update public.outbox
+  set dispatch_id = v_slice.id
+  where id = any (p_ids);
+
+  v_slice.recipients := cardinality(p_ids);
+  v_slice.worker := p_worker;
+  v_slice.state := 'claimed';
+  v_slice.lease_token := nextval('outbox_engine.lease_tokens');
+  v_slice.lease_until := v_now + make_interval(secs => p_lease_seconds);
+  v_slice.claimed_at := v_now;
+  v_slice.parent_id := case
+    when p_is_single then coalesce(p_dispatch.parent_id, p_dispatch.id)
+    else p_dispatch.id
+  end;
+  v_slice.split := p_split;
+  v_slice.split_error := p_error;
+  v_slice.http_status := null;
+  v_slice.error := null;
+  insert into outbox_engine.dispatches select v_slice.*;
+  return outbox_engine.dispatch_answer(v_slice, p_wait_seconds);
+end
+$$;
+
+-- Closes a refused dispatch and makes `p_slices` new ones of the messages that are still attached to it.
+-- Each waits until the plan allows one more request. While the plan is paused there are none: the messages
+-- wait again. Returns the new dispatches. The caller holds the plan.
+create function outbox_engine.split_dispatch(
+  p_dispatch outbox_engine.dispatches, p_slices integer, p_split text, p_error text, p_worker text,
+  p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
   v_plan outbox_engine.plans;
   v_pause outbox_engine.plan_pauses;
-  v_child outbox_engine.dispatches := p_dispatch;
-  v_wait double precision;
+  v_ids bigint[];
+  v_slice bigint[];
   v_made jsonb := '[]';
 begin
-  select * into v_plan from outbox_engine.plans
-  where provider = p_dispatch.provider and plan = p_dispatch.plan for update;
-  v_pause := outbox_engine.current_pause(p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, v_now);
+  v_pause := outbox_engine.current_pause(
+    p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, v_now);
   if v_pause.until > v_now then
-    perform outbox_engine.put_back(array[p_dispatch.id], 'refused', p_error, false);
+    perform outbox_engine.requeue_attached(array[p_dispatch.id], 'refused', p_error);
     perform outbox_engine.close_refused(p_dispatch.id);
     return v_made;
   end if;
 
-  for v_slice in 1 .. p_slices loop
-    v_child.id := gen_random_uuid();
-    insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
-    select v_child.id, m.recipient, m.outbox_id
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_dispatch.provider and plan = p_dispatch.plan;
+  v_ids := outbox_engine.lock_attached(array[p_dispatch.id]);
+  for v_slice in
+    select array_agg(u.id order by u.id)
     from (
-      -- The slices before this one have taken theirs along.
-      select a.recipient, a.outbox_id, ntile(p_slices - v_slice + 1) over (order by a.outbox_id) as slice
-      from outbox_engine.dispatch_members a
-      join public.outbox o on o.id = a.outbox_id and o.dispatch_id = p_dispatch.id and o.status = 'sending'
-      where a.dispatch_id = p_dispatch.id
-    ) m
-    where m.slice = 1;
-    get diagnostics v_child.recipients = row_count;
-    continue when v_child.recipients = 0;
-
-    update public.outbox o
-    set dispatch_id = v_child.id
-    from outbox_engine.dispatch_members m
-    where m.dispatch_id = v_child.id and o.id = m.outbox_id;
-
-    v_wait := outbox_engine.reserve_request(v_plan, v_now);
-    v_child.worker := p_worker;
-    v_child.state := 'claimed';
-    v_child.lease_token := nextval('outbox_engine.lease_tokens');
-    v_child.lease_until := v_now + make_interval(secs => p_lease_seconds);
-    v_child.claimed_at := v_now;
-    v_child.parent_id := case when p_slices = 1 then coalesce(p_dispatch.parent_id, p_dispatch.id) else p_dispatch.id end;
-    v_child.split := p_split;
-    v_child.split_error := p_error;
-    v_child.http_status := null;
-    v_child.error := null;
-    insert into outbox_engine.dispatches select v_child.*;
-    v_made := v_made || outbox_engine.dispatch_answer(v_child, v_wait);
+      select id, ntile(p_slices) over (order by id) as slice
+      from unnest(v_ids) id
+    ) u
+    group by u.slice
+    order by u.slice
+  loop
+    v_made := v_made || outbox_engine.make_slice(
+      p_dispatch, v_slice, p_slices = 1, p_split, p_error, p_worker, p_lease_seconds,
+      outbox_engine.reserve_request(v_plan, v_now));
   end loop;
-
   perform outbox_engine.close_refused(p_dispatch.id);
   return v_made;
 end
 $$;
 
--- The shared part of a dispatch is wrong, so its rows fail. But three in a row are more likely a setting than
--- three bad texts: then the plan pauses and the rows wait. A refused probe waits longer, so that the next
--- probe is another row. What is about to expire has maybe expired by the provider's clock, which says nothing
--- of a setting.
+-- 70_sending/50_refusals.sql
+
+-- Refusals: the provider certainly did not take a request. The cause decides what happens: the plan pauses,
+-- one number fails, or the dispatch is halved to find the fault.
+
+-- What the dispatches have in common is wrong, such as the text, so their messages fail. Three refusals in
+-- a row point to a setting rather than to three bad texts: then the plan pauses and the messages wait. A
+-- message that is about to expire may have expired by the provider's clock, which says nothing about a
+-- setting. The caller holds the plan.
 create function outbox_engine.fail_shared(p_dispatches outbox_engine.dispatches[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_first outbox_engine.dispatches := p_dispatches[1];
-  v_in_a_row smallint;
+  v_first constant outbox_engine.dispatches := p_dispatches[1];
+  v_in_a_row smallint := 0;
   v_dispatch outbox_engine.dispatches;
 begin
-  if v_first.expire_at < outbox_engine.now() + interval '2 minutes' then
-    v_in_a_row := 0;
-  else
+  if coalesce(v_first.expire_at >= outbox_engine.now() + interval '2 minutes', true) then
     update outbox_engine.plans
     set shared_refusals = least(shared_refusals + 1, 100)
     where provider = v_first.provider and plan = v_first.plan
     returning shared_refusals into v_in_a_row;
   end if;
-
   if v_in_a_row >= 3 then
     perform outbox_engine.pause_plan(v_first.provider, v_first.plan, 'setting', '',
       'three requests in a row were refused: ' || v_first.error);
   end if;
+
   foreach v_dispatch in array p_dispatches loop
     if v_in_a_row >= 3 then
-      perform outbox_engine.put_back(array[v_dispatch.id], 'refused', v_dispatch.error, false,
-        case when v_dispatch.is_probe then interval '5 minutes' else interval '0' end);
+      perform outbox_engine.requeue_refused(v_dispatch, 'refused', v_dispatch.error);
     else
-      perform outbox_engine.fail_rows(v_dispatch.id, v_dispatch.error);
+      perform outbox_engine.fail_attached(v_dispatch.id, v_dispatch.error);
+      perform outbox_engine.close_refused(v_dispatch.id);
     end if;
-    perform outbox_engine.close_refused(v_dispatch.id);
   end loop;
 end
 $$;
 
--- Both halves of a request with differing texts were refused alike. What they share may be wrong, or that
--- they share a request at all, which blames no row: they go back, each to be sent with its own text only.
+-- Both halves of a dispatch whose texts differ were refused for the same reason. Either what they share is
+-- wrong, or the provider takes no different texts in one request. No message is to blame for the latter, so
+-- all wait again, each to be sent with its own text only.
 create function outbox_engine.separate_texts(p_dispatches outbox_engine.dispatches[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_dispatch outbox_engine.dispatches;
+  v_ids bigint[];
 begin
   foreach v_dispatch in array p_dispatches loop
-    update public.outbox o
+    v_ids := outbox_engine.lock_attached(array[v_dispatch.id]);
+    update public.outbox
     set sends_alone = true
-    from outbox_engine.dispatch_members m
-    where m.dispatch_id = v_dispatch.id and o.id = m.outbox_id and o.dispatch_id = v_dispatch.id;
-    perform outbox_engine.put_back(array[v_dispatch.id], 'refused', v_dispatch.error, false);
+    where id = any (v_ids);
+    perform outbox_engine.requeue_attached(array[v_dispatch.id], 'refused', v_dispatch.error);
     perform outbox_engine.close_refused(v_dispatch.id);
   end loop;
 end
 $$;
 
--- What two refusals have to have in common to be called alike: all but what names the request.
+-- Two refusals with the same key have the same reason. It is the answer of the provider without the parts
+-- that name the request.
 create function outbox_engine.refusal_key(p_dispatch outbox_engine.dispatches) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select p_dispatch.http_status || ' ' || regexp_replace(p_dispatch.error, '[0-9A-Za-z-]{20,}', '', 'g')
 $$;
 
--- One of two halves may know more now that the other is decided. Refused alike: the shared part is wrong.
--- Otherwise the fault is within the refused half, which is halved on, or fails when it is one number. Without
--- a worker, or where the other half was never tried or never judged, its rows go back instead. Nobody is
--- blamed for a request that had others in it, also where those are gone; who is tried alone then, and
--- refused, is as good as a request of one. The plan is held before what belongs to campaigns, as claims do.
-create function outbox_engine.decide_halves(p_dispatches uuid[], p_worker text, p_lease_seconds double precision) returns jsonb
+-- A refused half whose fault lies within itself. It is halved again until one message is left, which fails.
+-- Its messages wait again instead where no worker can send the halves, or where the other half was never
+-- judged (`p_is_inconclusive`): a message never fails for a request that it shared with others.
+-- `p_is_alone` says that the half stands for the whole dispatch, so a refusal of its only message is a
+-- refusal of a request of one. Returns the new dispatches.
+create function outbox_engine.decide_half(
+  p_half outbox_engine.dispatches, p_is_alone boolean, p_is_inconclusive boolean, p_worker text,
+  p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_left constant integer := outbox_engine.release_unsendable(p_half.id, p_half.error);
+  v_is_one_message constant boolean := v_left = 1 and p_half.recipients = 1;
+begin
+  if v_is_one_message and p_is_alone then
+    perform outbox_engine.fail_shared(array[p_half]);
+  elsif v_is_one_message and not p_is_inconclusive then
+    perform outbox_engine.fail_attached(p_half.id, p_half.error);
+    perform outbox_engine.close_refused(p_half.id);
+  elsif p_worker is null or p_is_inconclusive or v_left = 0 then
+    perform outbox_engine.requeue_attached(array[p_half.id], 'refused', p_half.error);
+    perform outbox_engine.close_refused(p_half.id);
+  else
+    return outbox_engine.split_dispatch(p_half, 2, 'shared', p_half.error, p_worker, p_lease_seconds);
+  end if;
+  return '[]';
+end
+$$;
+
+-- Called after the outcome of these dispatches was recorded, with `p_worker` null where the caller sends no
+-- requests. Where one of them is a half and the outcome of both halves is known, it decides about the
+-- refused ones. Both refused for the same reason: what they share is wrong. Otherwise the fault lies within
+-- the refused half. Returns the dispatches that the caller is to send. The caller called `lock_dispatches`.
+create function outbox_engine.decide_halves(
+  p_dispatches uuid[], p_worker text, p_lease_seconds double precision
+) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_parent uuid;
-  v_parked outbox_engine.dispatches[];
-  v_open boolean;
-  v_untried boolean;
+  v_refused outbox_engine.dispatches[];
+  v_is_undecided boolean;
+  v_is_inconclusive boolean;
   v_is_alone boolean;
   v_half outbox_engine.dispatches;
-  v_left integer;
   v_made jsonb := '[]';
 begin
   for v_parent in
-    select distinct d.parent_id from outbox_engine.dispatches d
+    select distinct d.parent_id
+    from outbox_engine.dispatches d
     where d.id = any (p_dispatches) and d.split = 'shared'
     order by d.parent_id
   loop
-    select array_agg(d order by d.lease_token) filter (where d.state = 'awaiting_half'), bool_or(d.state in ('claimed', 'ambiguous')),
-      bool_or(d.state in ('released', 'not_found', 'given_up') or d.inconclusive), count(*) = 1
-    into v_parked, v_open, v_untried, v_is_alone
+    select
+      array_agg(d order by d.lease_token) filter (where d.state = 'awaiting_half'),
+      bool_or(d.state in ('claimed', 'ambiguous')),
+      bool_or(d.state in ('released', 'not_found', 'given_up') or d.inconclusive),
+      count(*) = 1
+    into v_refused, v_is_undecided, v_is_inconclusive, v_is_alone
     from outbox_engine.dispatches d
     where d.parent_id = v_parent;
-    continue when v_open or v_parked is null;
-    perform from outbox_engine.plans
-    where provider = v_parked[1].provider and plan = v_parked[1].plan for update;
+    continue when v_is_undecided or v_refused is null;
 
-    if cardinality(v_parked) = 2 and outbox_engine.refusal_key(v_parked[1]) = outbox_engine.refusal_key(v_parked[2]) then
-      if v_parked[1].texts_differ then
-        perform outbox_engine.separate_texts(v_parked);
+    if cardinality(v_refused) = 2
+      and outbox_engine.refusal_key(v_refused[1]) = outbox_engine.refusal_key(v_refused[2]) then
+      if v_refused[1].texts_differ then
+        perform outbox_engine.separate_texts(v_refused);
       else
-        perform outbox_engine.fail_shared(v_parked);
+        perform outbox_engine.fail_shared(v_refused);
       end if;
-      continue;
+    else
+      foreach v_half in array v_refused loop
+        v_made := v_made || outbox_engine.decide_half(
+          v_half, v_is_alone, v_is_inconclusive, p_worker, p_lease_seconds);
+      end loop;
     end if;
-    foreach v_half in array v_parked loop
-      v_left := outbox_engine.release_unsendable(v_half.id, v_half.error);
-      if v_left = 1 and v_half.recipients = 1 and v_is_alone then
-        perform outbox_engine.fail_shared(array[v_half]);
-      elsif v_left = 1 and v_half.recipients = 1 and not v_untried then
-        perform outbox_engine.fail_rows(v_half.id, v_half.error);
-        perform outbox_engine.close_refused(v_half.id);
-      elsif p_worker is null or v_untried or v_left = 0 then
-        perform outbox_engine.put_back(array[v_half.id], 'refused', v_half.error, false);
-        perform outbox_engine.close_refused(v_half.id);
-      else
-        v_made := v_made || outbox_engine.split_dispatch(v_half, 2, 'shared', v_half.error, p_worker, p_lease_seconds);
-      end if;
-    end loop;
   end loop;
   return v_made;
 end
 $$;
 
--- Called by the dispatch job after a certain refusal. Answers the dispatches that replace it and are the
--- caller's to send, after `wait_seconds` each.
+-- The provider refused a dispatch for what is in it. `p_why`: `no_callback` sends it again without a
+-- callback URL, `recipient` blames a number, anything else the part that its messages share. Returns the
+-- dispatches that replace it.
+create function outbox_engine.decide_refusal(
+  p_dispatch outbox_engine.dispatches, p_why text, p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_left constant integer := outbox_engine.release_unsendable(p_dispatch.id, p_dispatch.error);
+begin
+  if v_left = 0 then
+    update outbox_engine.dispatches
+    set inconclusive = true
+    where id = p_dispatch.id;
+    perform outbox_engine.close_refused(p_dispatch.id);
+  elsif p_why = 'no_callback' then
+    return outbox_engine.split_dispatch(
+      p_dispatch, 1, p_dispatch.split, p_dispatch.split_error, p_worker, p_lease_seconds);
+  elsif p_why = 'recipient' and p_dispatch.recipients = 1 then
+    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.close_refused(p_dispatch.id);
+  elsif p_why = 'recipient' then
+    return outbox_engine.split_dispatch(
+      p_dispatch, 2, 'recipient', p_dispatch.error, p_worker, p_lease_seconds);
+  elsif p_dispatch.split = 'shared' then
+    -- `decide_halves` decides once the outcome of the other half is known.
+    update outbox_engine.dispatches
+    set state = 'awaiting_half'
+    where id = p_dispatch.id;
+  elsif p_dispatch.recipients > 1 then
+    return outbox_engine.split_dispatch(
+      p_dispatch, 2, 'shared', p_dispatch.error, p_worker, p_lease_seconds);
+  else
+    perform outbox_engine.fail_shared(array[p_dispatch]);
+  end if;
+  return '[]';
+end
+$$;
+
+-- Called by the dispatch job after a certain refusal. `p_why` is `throttled`, `unreachable`, `account` or
+-- `setting`, which pause the plan, or what `decide_refusal` takes. Returns the dispatches that replace the
+-- refused one and are the caller's to send, after `wait_seconds` each.
 create function public.outbox_refuse(
   p_dispatch_id uuid, p_lease_token text, p_why text, p_error text, p_http_status smallint,
   p_retry_after_seconds double precision, p_worker text, p_lease_seconds double precision
@@ -6137,52 +6766,35 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set jit 
 as $$
 declare
   v_dispatch outbox_engine.dispatches;
-  v_left integer;
   v_made jsonb := '[]';
+  v_worker text := p_worker;
 begin
   perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
   update outbox_engine.dispatches d
   set
-    error = left(p_error, 500), http_status = p_http_status,
+    error = left(p_error, 500),
+    http_status = p_http_status,
     inconclusive = p_why in ('throttled', 'unreachable', 'account', 'setting')
-  from outbox_engine.held(array[p_dispatch_id], array[p_lease_token]) h
+  from outbox_engine.lock_leased(array[p_dispatch_id], array[p_lease_token]) h
   where d.id = h.id
   returning d.* into v_dispatch;
   if not found then
     return jsonb_build_object('dispatches', v_made);
   end if;
 
+  perform outbox_engine.hold_plan(v_dispatch.provider, v_dispatch.plan);
   if v_dispatch.inconclusive then
-    perform outbox_engine.pause_plan(v_dispatch.provider, v_dispatch.plan, p_why,
+    perform outbox_engine.pause_plan(
+      v_dispatch.provider, v_dispatch.plan, p_why,
       case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds);
-    perform outbox_engine.put_back(array[v_dispatch.id], null, p_error, false,
-      case when v_dispatch.is_probe then interval '5 minutes' else interval '0' end);
-    perform outbox_engine.close_refused(v_dispatch.id);
-    return jsonb_build_object('dispatches', outbox_engine.decide_halves(array[v_dispatch.id], null, null));
-  end if;
-
-  -- As claims do: the plan first, then what belongs to campaigns.
-  perform from outbox_engine.plans where provider = v_dispatch.provider and plan = v_dispatch.plan for update;
-  v_left := outbox_engine.release_unsendable(v_dispatch.id, v_dispatch.error);
-  if v_left = 0 then
-    update outbox_engine.dispatches set inconclusive = true where id = v_dispatch.id;
-    perform outbox_engine.close_refused(v_dispatch.id);
-  elsif p_why = 'no_callback' then
-    v_made := outbox_engine.split_dispatch(v_dispatch, 1, v_dispatch.split, v_dispatch.split_error, p_worker, p_lease_seconds);
-  elsif p_why = 'recipient' and v_dispatch.recipients = 1 then
-    perform outbox_engine.fail_rows(v_dispatch.id, v_dispatch.error);
-    perform outbox_engine.close_refused(v_dispatch.id);
-  elsif p_why = 'recipient' then
-    v_made := outbox_engine.split_dispatch(v_dispatch, 2, 'recipient', v_dispatch.error, p_worker, p_lease_seconds);
-  elsif v_dispatch.split = 'shared' then
-    update outbox_engine.dispatches set state = 'awaiting_half' where id = v_dispatch.id;
-  elsif v_dispatch.recipients > 1 then
-    v_made := outbox_engine.split_dispatch(v_dispatch, 2, 'shared', v_dispatch.error, p_worker, p_lease_seconds);
+    perform outbox_engine.requeue_refused(v_dispatch, null, p_error);
+    -- The plan is paused, so no half can be sent now.
+    v_worker := null;
   else
-    perform outbox_engine.fail_shared(array[v_dispatch]);
+    v_made := outbox_engine.decide_refusal(v_dispatch, p_why, p_worker, p_lease_seconds);
   end if;
   return jsonb_build_object('dispatches',
-    v_made || outbox_engine.decide_halves(array[v_dispatch.id], p_worker, p_lease_seconds));
+    v_made || outbox_engine.decide_halves(array[v_dispatch.id], v_worker, p_lease_seconds));
 end
 $$;
 
@@ -6196,24 +6808,30 @@ to service_role;
 
 -- 70_sending/60_leases.sql
 
--- Leases: renewed, given back, or ended by an ambiguous outcome.
+-- Leases: a dispatch belongs to one worker until its lease ends. The worker renews it, gives it back, or
+-- reports an ambiguous outcome.
 
--- Called by the dispatch job while requests are open. Answers the ids that are still the caller's.
-create function public.outbox_renew(p_dispatch_ids uuid[], p_lease_tokens text[], p_lease_seconds double precision) returns jsonb
+-- Called by the dispatch job while requests are open. Returns the ids of the dispatches that are still the
+-- caller's.
+create function public.outbox_renew(
+  p_dispatch_ids uuid[], p_lease_tokens text[], p_lease_seconds double precision
+) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   with renewed as (
     update outbox_engine.dispatches d
     set lease_until = outbox_engine.now() + make_interval(secs => p_lease_seconds)
-    from outbox_engine.held(p_dispatch_ids, p_lease_tokens) h
+    from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h
     where d.id = h.id
     returning d.id
   )
-  select coalesce(jsonb_agg(id), '[]') from renewed
+  select coalesce(jsonb_agg(id), '[]')
+  from renewed
 $$;
 
--- Called by the dispatch job for dispatches whose request was never started: shutting down, or too little of
--- the lease left.
+-- Called by the dispatch job for dispatches whose request it never started: the process shuts down, or too
+-- little of the lease is left. Their messages wait again. Returns the ids of the dispatches that were the
+-- caller's.
 create function public.outbox_release(p_dispatch_ids uuid[], p_lease_tokens text[]) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
@@ -6221,31 +6839,59 @@ declare
   v_ids uuid[];
 begin
   perform outbox_engine.lock_dispatches(p_dispatch_ids);
-  select array_agg(id) into v_ids from outbox_engine.held(p_dispatch_ids, p_lease_tokens);
-  update outbox_engine.dispatches set state = 'released', closed_at = outbox_engine.now(), body = null where id = any (v_ids);
-  perform outbox_engine.put_back(v_ids, null, null, false);
+  select coalesce(array_agg(id), '{}')
+  into v_ids
+  from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
+
+  update outbox_engine.dispatches
+  set state = 'released', closed_at = outbox_engine.now(), body = null
+  where id = any (v_ids);
+  perform outbox_engine.requeue_attached(v_ids, null, null);
   perform outbox_engine.decide_halves(v_ids, null, null);
-  return to_jsonb(coalesce(v_ids, '{}'));
+  return to_jsonb(v_ids);
 end
 $$;
 
--- Called by the dispatch job when nobody knows whether the provider took a request. The first look comes a
--- moment later.
+-- Marks a dispatch whose outcome is unknown. It gets a new lease token, so its worker no longer holds it,
+-- and the recover job looks it up at the provider.
+create function outbox_engine.mark_ambiguous(
+  p_dispatch_id uuid, p_error text, p_lease_token bigint, p_lookup_at timestamptz
+) returns uuid
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.dispatches
+  set
+    state = 'ambiguous',
+    error = p_error,
+    ambiguous_at = outbox_engine.now(),
+    ambiguous_error = p_error,
+    lease_token = p_lease_token,
+    lookup_at = p_lookup_at
+  where id = p_dispatch_id
+  returning id
+$$;
+
+-- Called by the dispatch job when it cannot know whether the provider took a request, such as after a
+-- timeout. The first lookup comes `p_lookup_after_seconds` later. Returns the ids of the dispatches that
+-- were the caller's.
 create function public.outbox_mark_ambiguous(
   p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_lookup_after_seconds double precision
 ) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  with doubted as (
-    update outbox_engine.dispatches d
-    set
-      state = 'ambiguous', error = f.error, ambiguous_at = outbox_engine.now(), ambiguous_error = f.error, lease_token = nextval('outbox_engine.lease_tokens'),
-      lookup_at = outbox_engine.now() + make_interval(secs => p_lookup_after_seconds)
-    from unnest(p_dispatch_ids, p_errors) f (id, error)
-    where d.id = f.id and d.id in (select h.id from outbox_engine.held(p_dispatch_ids, p_lease_tokens) h)
-    returning d.id
+  with leased as materialized (
+    select h.id, f.error
+    from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h
+    join unnest(p_dispatch_ids, p_errors) f (id, error) on f.id = h.id
   )
-  select coalesce(jsonb_agg(id), '[]') from doubted
+  select coalesce(
+    jsonb_agg(outbox_engine.mark_ambiguous(
+      id, error, nextval('outbox_engine.lease_tokens'),
+      outbox_engine.now() + make_interval(secs => p_lookup_after_seconds)
+    )),
+    '[]'
+  )
+  from leased
 $$;
 
 -- Called by processes, with the server's key.
@@ -6262,127 +6908,169 @@ to service_role;
 
 -- 70_sending/70_lookups.sql
 
--- Looking for requests whose outcome nobody knows. Never resent on a guess: only after two complete looks, a
--- settling time apart, that found nothing.
+-- Lookups: the recover job searches the provider's list of batches for requests whose outcome is unknown. A
+-- message is never sent again on a guess: only after two complete lookups, a settling time apart, found no
+-- batch.
 
--- How many looks are waiting to be made at this host; they go before sending. A batch is looked for where it
--- may be: under another host of the provider it can never be found.
-create function outbox_engine.lookups_due(p_provider text, p_plan text, p_host text, p_now timestamptz) returns integer
+-- How many lookups the recover job can make at this host now, at most 100 of each kind: of ambiguous
+-- dispatches, and of claimed ones whose worker has been silent beyond its lease and the longest request.
+-- The claim leaves requests for them. A batch exists at one host of the provider only, so other hosts
+-- cannot find it.
+create function outbox_engine.lookups_due(p_provider text, p_plan text, p_host text, p_now timestamptz)
+returns integer
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select (
-    select count(*) from (
+    select count(*)
+    from (
       select from outbox_engine.dispatches
       where provider = p_provider and plan = p_plan and host = p_host and lookup_at <= p_now
       limit 100
     ) ambiguous
   )::integer + (
-    select count(*) from (
+    select count(*)
+    from (
       select from outbox_engine.dispatches
-      where provider = p_provider and plan = p_plan and host = p_host and state = 'claimed' and lease_until <= p_now - deadline
+      where provider = p_provider
+        and plan = p_plan
+        and host = p_host
+        and state = 'claimed'
+        and lease_until <= p_now - deadline
       limit 100
     ) silent
   )::integer
 $$;
 
--- The provider's list reaches back fourteen days. A dispatch it no longer reaches stays unknown and is never
--- resent.
-create function outbox_engine.give_up_old_lookups(p_provider text, p_plan text, p_now timestamptz) returns void
+-- Called by the recover and upkeep jobs. The provider's list reaches back fourteen days. The messages of a
+-- dispatch that is about to leave it end as unknown and are never sent again by the engine.
+create function outbox_engine.give_up_old_lookups(p_provider text, p_plan text, p_now timestamptz)
+returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_old constant uuid[] := array(
-    select id from outbox_engine.dispatches
-    where provider = p_provider and plan = p_plan and lookup_at is not null and claimed_at < p_now - interval '13 days');
-  v_lost uuid[];
+    select id
+    from outbox_engine.dispatches
+    where provider = p_provider
+      and plan = p_plan
+      and lookup_at is not null
+      and claimed_at < p_now - interval '13 days'
+  );
+  v_given_up uuid[];
+  v_ids bigint[];
 begin
+  if v_old = '{}' then
+    return;
+  end if;
   perform outbox_engine.lock_dispatches(v_old);
-  with old as (
+  with closed as (
     update outbox_engine.dispatches
-    set state = case state when 'ambiguous' then 'given_up' else state end, closed_at = p_now, lookup_at = null, body = null
+    set
+      state = case state when 'ambiguous' then 'given_up' else state end,
+      closed_at = p_now, lookup_at = null, body = null
     where id = any (v_old) and lookup_at is not null
     returning id, state
   )
-  select array_agg(id) into v_lost from old where state = 'given_up';
-  if v_lost is null then
+  select array_agg(id)
+  into v_given_up
+  from closed
+  where state = 'given_up';
+  if v_given_up is null then
     return;
   end if;
 
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  v_ids := outbox_engine.lock_attached(v_given_up);
   with ended as (
-    update public.outbox o
+    update public.outbox
     set status = 'unknown', error = 'the outcome of the request could not be found out', finalized_at = p_now
-    from outbox_engine.dispatch_members m
-    where m.dispatch_id = any (v_lost) and o.id = m.outbox_id and o.dispatch_id = m.dispatch_id and o.status = 'sending'
-    returning o.id, o.error
+    where id = any (v_ids)
+    returning id, error
   )
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, p_now, 'engine', 'unknown', 'unknown', error from ended;
-  perform outbox_engine.decide_halves(v_lost, null, null);
+  select id, p_now, 'engine', 'unknown', 'unknown', error
+  from ended;
+  perform outbox_engine.decide_halves(v_given_up, null, null);
 end
 $$;
 
--- Called by the recover job. A claim whose worker has been silent beyond its lease and the longest request is
--- doubtful from now on. Answers the dispatches to look for, leased to the caller by a new token; requests are
--- drawn from the plan.
+-- Marks claimed dispatches as ambiguous whose worker has been silent beyond its lease and the longest
+-- request.
+create function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Lease tokens are drawn in the order of the ids, so that a simulated history repeats exactly.
+  perform outbox_engine.mark_ambiguous(
+    x.id, 'its worker fell silent', nextval('outbox_engine.lease_tokens'), p_now)
+  from (
+    select id
+    from outbox_engine.dispatches
+    where provider = p_provider
+      and plan = p_plan
+      and state = 'claimed'
+      and lease_until <= p_now - deadline
+    order by id
+    for update skip locked
+  ) x;
+end
+$$;
+
+-- Called by the recover job. Returns the dispatches to look up, leased to the caller by a new token, with
+-- the time since when the provider's list may show them. Draws the requests from the plan.
 create function public.outbox_claim_lookups(
   p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
   v_allowed integer;
-  v_taken jsonb;
+  v_lookups jsonb;
 begin
   perform outbox_engine.record_heartbeat('recover', p_provider, p_plan, '');
-  -- Tokens are drawn in an order of their own, and not in that of the table's pages: a history that is told
-  -- again must go the same way.
-  with silent as materialized (
-    select id, nextval('outbox_engine.lease_tokens') as lease_token
-    from (
-      select id from outbox_engine.dispatches
-      where provider = p_provider and plan = p_plan and state = 'claimed' and lease_until <= v_now - deadline
-      order by id
-      for update skip locked
-    ) x
-  )
-  update outbox_engine.dispatches d
-  set
-    state = 'ambiguous', error = 'its worker fell silent', ambiguous_at = v_now, ambiguous_error = 'its worker fell silent', lookup_at = v_now,
-    lease_token = s.lease_token
-  from silent s
-  where d.id = any (array(select id from silent)) and d.id = s.id;
   perform outbox_engine.give_up_old_lookups(p_provider, p_plan, v_now);
-
+  perform outbox_engine.mark_silent_claims(p_provider, p_plan, v_now);
   v_allowed := outbox_engine.draw_requests(p_provider, p_plan, 'lookup',
     least(p_limit, outbox_engine.lookups_due(p_provider, p_plan, p_host, v_now)));
+
   with due as materialized (
     select id, nextval('outbox_engine.lease_tokens') as lease_token
     from (
-      select id from outbox_engine.dispatches
+      select id
+      from outbox_engine.dispatches
       where provider = p_provider and plan = p_plan and host = p_host and lookup_at <= v_now
       order by lookup_at, claimed_at, id
       limit v_allowed
       for update skip locked
     ) x
   ),
-  taken as (
+  leased as (
     update outbox_engine.dispatches d
     set lookup_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
     from due
     where d.id = any (array(select id from due)) and d.id = due.id
     returning d.id, d.lease_token, d.claimed_at
   )
-  select jsonb_agg(jsonb_build_object(
-    'dispatch_id', id, 'lease_token', lease_token::text, 'since', claimed_at - interval '1 hour'
-  ) order by claimed_at, id) into v_taken
-  from taken;
-  return coalesce(v_taken, '[]');
+  select jsonb_agg(
+    jsonb_build_object(
+      'dispatch_id', id,
+      'lease_token', lease_token::text,
+      'since', claimed_at - interval '1 hour'
+    )
+    order by claimed_at, id
+  )
+  into v_lookups
+  from leased;
+  return coalesce(v_lookups, '[]');
 end
 $$;
 
--- Called by the recover job when a look could not be completed: nothing is known, look again in a while.
-create function public.outbox_postpone_lookup(p_dispatch_id uuid, p_lease_token text, p_seconds double precision) returns boolean
+-- Called by the recover job when a lookup was incomplete, such as after an error: it decides nothing and is
+-- repeated after `p_seconds`. Returns false if the lookup is no longer the caller's.
+create function public.outbox_postpone_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_seconds double precision
+) returns boolean
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   with postponed as (
@@ -6503,7 +7191,8 @@ begin
   perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', p_requests, p_now);
   if p_admission.probed_pause is not null and p_requests > 0 then
     update outbox_engine.plan_pauses
-    set until = greatest(until, p_now + make_interval(secs => least(300, 10 * 2 ^ least(tries, 5))))
+    set until = greatest(
+      until, p_now + make_interval(secs => outbox_engine.pause_seconds(p_admission.probed_pause, tries)))
     where provider = p_plan.provider and plan = p_plan.plan and kind = p_admission.probed_pause
       and credential in ('', p_credential);
   end if;
@@ -7130,12 +7819,132 @@ grant execute on function
   public.outbox_claim
 to service_role;
 
+-- 80_reports/05_effects.sql
+
+-- What delivery reports change besides the status of a message: pauses, suppressions and duplicate sends.
+
+-- Pauses plans whose account is blocked, as codes in reports on requests of the last hour say.
+create function outbox_engine.pause_blocked_accounts(p_dispatches uuid[], p_codes integer[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blocked record;
+begin
+  for v_blocked in
+    select distinct d.provider, d.plan, d.credential, c.meaning
+    from unnest(p_dispatches, p_codes) n (dispatch_id, code)
+    join outbox_engine.dispatches d on d.id = n.dispatch_id
+    join outbox_engine.report_codes c
+      on c.provider = d.provider and c.code = n.code and c.effect = 'account'
+    where d.accepted_at > outbox_engine.now() - interval '1 hour'
+    order by d.provider, d.plan, d.credential
+  loop
+    perform outbox_engine.pause_plan(
+      v_blocked.provider, v_blocked.plan, 'account', v_blocked.credential, v_blocked.meaning);
+    update outbox_engine.plan_pauses
+    set by_report = true
+    where provider = v_blocked.provider
+      and plan = v_blocked.plan
+      and kind = 'account'
+      and credential = v_blocked.credential;
+  end loop;
+end
+$$;
+
+-- Ends account pauses that reports began: a report on a request that was claimed since says something else.
+create function outbox_engine.end_account_pauses(
+  p_dispatches uuid[], p_statuses text[], p_codes integer[]
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.hold_plans_of(p_dispatches);
+  delete from outbox_engine.plan_pauses p
+  using unnest(p_dispatches, p_statuses, p_codes) n (dispatch_id, status, code), outbox_engine.dispatches d
+  where p.by_report
+    and d.id = n.dispatch_id
+    and n.status <> 'sent'
+    and d.claimed_at > p.since
+    and (d.provider, d.plan, d.credential) = (p.provider, p.plan, p.credential)
+    and not exists (
+      select from outbox_engine.report_codes c
+      where c.provider = d.provider and c.code = n.code and c.effect = 'account'
+    );
+end
+$$;
+
+-- Suppresses numbers whose codes say that the recipient opted out at the provider. The arrays are the new
+-- reports on known messages; the number is the one that the request went to, because a waiting message may
+-- have another by now. Of `p_reports` those count that wait for their batch: a STOP to any number of the
+-- plan counts for all messages of the project, whichever app sent the text. They are recognized by their
+-- time, so one without a time has no effect until its batch is known.
+create function outbox_engine.apply_opt_out_codes(
+  p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[],
+  p_reports outbox_engine.report[]
+) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  with opt_outs as (
+    select m.recipient, c.provider, c.code, coalesce(n.at, outbox_engine.now()) as at
+    from unnest(p_dispatches, p_outbox_ids, p_codes, p_ats) n (dispatch_id, outbox_id, code, at)
+    join outbox_engine.dispatches d on d.id = n.dispatch_id
+    join outbox_engine.report_codes c
+      on c.provider = d.provider and c.code = n.code and c.effect = 'opt_out'
+    join outbox_engine.dispatch_members m on m.dispatch_id = n.dispatch_id and m.outbox_id = n.outbox_id
+    union all
+    select r.recipient, c.provider, c.code, r.at
+    from unnest(p_reports) r
+    join outbox_engine.waiting_reports w on w.key = r.key
+    join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
+    where r.at is not null and r.recipient ~ '^\+[1-9][0-9]{6,14}$'
+  ),
+  latest as (
+    select distinct on (recipient) recipient, format('%s code %s', provider, code) as reason, at
+    from opt_outs
+    order by recipient, at desc
+  )
+  select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(reason), array_agg(at))
+  from latest
+  having count(*) > 0
+$$;
+
+-- Reports that an earlier attempt was delivered. If a newer attempt was accepted too, the recipient gets
+-- the text twice.
+create function outbox_engine.record_late_deliveries(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[], p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  select o.id, d.id, d.batch_id, p_now, p_now
+  from unnest(p_outbox_ids, p_dispatches, p_statuses) n (outbox_id, dispatch_id, status)
+  cross join lateral (
+    select x.id, x.dispatch_id from public.outbox x where x.id = n.outbox_id limit 1
+  ) o
+  cross join lateral (
+    select x.batch_id from outbox_engine.dispatches x where x.id = o.dispatch_id limit 1
+  ) newer
+  cross join lateral (
+    select x.id, x.batch_id from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
+  ) d
+  where n.status = 'delivered'
+    and o.dispatch_id <> n.dispatch_id
+    and newer.batch_id is not null
+    and d.batch_id is not null
+  on conflict do nothing;
+  if found then
+    perform outbox_engine.log_duplicate_sends(p_now);
+  end if;
+end
+$$;
+
 -- 80_reports/10_reports.sql
 
--- Delivery reports, from callbacks and from polling alike. Any order and any repetition of the same reports
--- ends in the same row.
+-- Delivery reports, from callbacks and from polling. The same reports in any order, and however often
+-- repeated, end in the same row.
 
--- What arrived and could not be read or stored, byte for byte.
+-- Callbacks that the webhook app could not read or the database refused, byte for byte.
 create table outbox_engine.kept_callbacks (
   id bigint generated always as identity primary key,
   received_at timestamptz not null,
@@ -7145,11 +7954,14 @@ create table outbox_engine.kept_callbacks (
 );
 alter table outbox_engine.kept_callbacks enable row level security;
 
--- Finds the message each report is about, by batch and number, else by the reference it carries, else by a
--- second batch that is known of a dispatch. Writes it into the trail, where its key stops repeats, and
--- answers what was news. What belongs to no known batch waits.
-create function outbox_engine.store_reports(p_reports outbox_engine.report[], p_source text, p_now timestamptz)
-returns table (outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz)
+-- Finds the message of each report: by batch and number, else by the reference that the report carries,
+-- else by a second batch that is known of a dispatch. Writes each report as an event, where its key stops
+-- repeats, and returns the new ones. Reports for unknown batches wait in `waiting_reports`.
+create function outbox_engine.store_reports(
+  p_reports outbox_engine.report[], p_source text, p_now timestamptz
+) returns table (
+  outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz
+)
 language sql set search_path = pg_catalog, pg_temp
 as $$
   with located as materialized (
@@ -7180,16 +7992,22 @@ as $$
   waiting as (
     insert into outbox_engine.waiting_reports (key, batch_id, reference, report, source, received_at)
     select l.key, l.batch_id, l.reference,
-      row(l.batch_id, l.recipient, l.status, l.code, l.at, l.reference, l.raw, l.key)::outbox_engine.report, p_source, p_now
+      row(
+        l.batch_id, l.recipient, l.status, l.code, l.at, l.reference, l.raw, l.key
+      )::outbox_engine.report,
+      p_source, p_now
     from located l
     where l.outbox_id is null
     order by l.key
     on conflict do nothing
   ),
-  filed as (
-    insert into public.outbox_events
-      (outbox_id, at, source, event, status, status_code, batch_id, dispatch_id, occurred_at, report, report_key)
-    select l.outbox_id, p_now, p_source, 'report', l.status, l.code, l.batch_id, l.dispatch_id, l.at, l.raw, l.key
+  stored as (
+    insert into public.outbox_events (
+      outbox_id, at, source, event, status, status_code, batch_id, dispatch_id, occurred_at, report,
+      report_key
+    )
+    select
+      l.outbox_id, p_now, p_source, 'report', l.status, l.code, l.batch_id, l.dispatch_id, l.at, l.raw, l.key
     from located l
     where l.outbox_id is not null
     order by l.outbox_id, l.key
@@ -7197,153 +8015,70 @@ as $$
     returning outbox_id, dispatch_id, status, status_code, occurred_at
   )
   select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at
-  from filed f
-  cross join lateral (select x.provider from outbox_engine.dispatches x where x.id = f.dispatch_id limit 1) d
+  from stored f
+  cross join lateral (
+    select x.provider
+    from outbox_engine.dispatches x
+    where x.id = f.dispatch_id
+    limit 1
+  ) d
 $$;
 
--- What some codes ask for beyond the row: the account is blocked, or the recipient has opted out at the
--- provider.
-create function outbox_engine.apply_code_effects(p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[])
-returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_blocked record;
-begin
-  for v_blocked in
-    select distinct d.provider, d.plan, d.credential, c.meaning
-    from unnest(p_dispatches, p_codes) n (dispatch_id, code)
-    join outbox_engine.dispatches d on d.id = n.dispatch_id
-    join outbox_engine.report_codes c on c.provider = d.provider and c.code = n.code and c.effect = 'account'
-    where d.accepted_at > outbox_engine.now() - interval '1 hour'
-  loop
-    perform outbox_engine.pause_plan(v_blocked.provider, v_blocked.plan, 'account', v_blocked.credential, v_blocked.meaning);
-    update outbox_engine.plan_pauses
-    set by_report = true
-    where provider = v_blocked.provider and plan = v_blocked.plan and kind = 'account' and credential = v_blocked.credential;
-  end loop;
-
-  -- The number is the one the request went to: a waiting row may have been given another since.
-  perform outbox_engine.apply_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
-  from (
-    select distinct on (m.recipient) m.recipient, format('%s code %s', d.provider, n.code) as reason,
-      coalesce(n.at, outbox_engine.now()) as at
-    from unnest(p_dispatches, p_outbox_ids, p_codes, p_ats) n (dispatch_id, outbox_id, code, at)
-    join outbox_engine.dispatches d on d.id = n.dispatch_id
-    join outbox_engine.report_codes c on c.provider = d.provider and c.code = n.code and c.effect = 'opt_out'
-    join outbox_engine.dispatch_members m on m.dispatch_id = n.dispatch_id and m.outbox_id = n.outbox_id
-    order by m.recipient, at desc
-  ) x
-  having count(*) > 0;
-end
-$$;
-
--- Opt-outs that reports on batches nobody here knows (yet) tell of. A STOP to any number of the plan counts
--- for all we send, so this counts too, whichever app on the plan sent the text. Repeats are told by their
--- time: without one, the report only waits.
-create function outbox_engine.apply_unmatched_opt_outs(p_reports outbox_engine.report[]) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if not exists (
-    select from unnest(p_reports) r join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
-  ) then
-    return;
-  end if;
-  perform outbox_engine.apply_opt_outs(array_agg(x.recipient), array_agg(x.reason), array_agg(x.at))
-  from (
-    select distinct on (r.recipient) r.recipient, format('%s code %s', c.provider, c.code) as reason, r.at
-    from unnest(p_reports) r
-    join outbox_engine.waiting_reports w on w.key = r.key
-    join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
-    where r.at is not null and r.recipient ~ '^\+[1-9][0-9]{6,14}$'
-    order by r.recipient, r.at desc
-  ) x
-  having count(*) > 0;
-end
-$$;
-
--- Where reports said that the account is blocked, sending stops until one of them, about a request made
--- since, says something else.
-create function outbox_engine.end_account_pauses(p_dispatches uuid[], p_statuses text[], p_codes integer[]) returns void
-language sql set search_path = pg_catalog, pg_temp
-as $$
-  delete from outbox_engine.plan_pauses p
-  using unnest(p_dispatches, p_statuses, p_codes) n (dispatch_id, status, code), outbox_engine.dispatches d
-  where p.by_report and d.id = n.dispatch_id and n.status <> 'sent' and d.claimed_at > p.since
-    and (d.provider, d.plan, d.credential) = (p.provider, p.plan, p.credential)
-    and not exists (
-      select from outbox_engine.report_codes c where c.provider = d.provider and c.code = n.code and c.effect = 'account'
-    )
-$$;
-
--- An earlier attempt proved delivered. If a newer one was accepted too, the recipient has or will have the
--- text twice.
-create function outbox_engine.record_late_deliveries(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[], p_now timestamptz
-) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
-  select o.id, d.id, d.batch_id, p_now, p_now
-  from unnest(p_outbox_ids, p_dispatches, p_statuses) n (outbox_id, dispatch_id, status)
-  cross join lateral (select x.id, x.dispatch_id from public.outbox x where x.id = n.outbox_id limit 1) o
-  cross join lateral (select x.batch_id from outbox_engine.dispatches x where x.id = o.dispatch_id limit 1) newer
-  cross join lateral (select x.id, x.batch_id from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1) d
-  where n.status = 'delivered' and o.dispatch_id <> n.dispatch_id and newer.batch_id is not null and d.batch_id is not null
-  on conflict do nothing;
-  if found then
-    perform outbox_engine.log_duplicate_sends(p_now);
-  end if;
-end
-$$;
-
--- Files reports and applies what is news. Answers how many were.
+-- Stores reports and applies the new ones: plans and their pauses first, then messages, then opt-outs
+-- (docs/decisions/0009). Returns how many are new.
 create function outbox_engine.record_reports(p_reports outbox_engine.report[], p_source text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
-  v_rows bigint[];
-  v_held integer;
+  v_now constant timestamptz := outbox_engine.now();
+  v_effects constant text[] := array(
+    select c.effect
+    from outbox_engine.report_codes c
+    where c.effect in ('account', 'opt_out') and c.code in (select r.code from unnest(p_reports) r)
+  );
+  v_outbox_ids bigint[];
+  v_locked integer;
   v_dispatches uuid[];
   v_providers text[];
   v_statuses text[];
   v_codes integer[];
   v_ats timestamptz[];
 begin
-  select array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status), array_agg(n.code),
-    array_agg(n.at)
-  into v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats
+  select
+    array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status),
+    array_agg(n.code), array_agg(n.at)
+  into v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats
   from outbox_engine.store_reports(p_reports, p_source, v_now) n;
-  if v_rows is null then
-    perform outbox_engine.apply_unmatched_opt_outs(p_reports);
-    return 0;
-  end if;
 
-  -- Everybody locks rows in one order.
-  perform from public.outbox where id = any (v_rows) order by id for update;
-  get diagnostics v_held = row_count;
-  if v_held < (select count(distinct id) from unnest(v_rows) id) then
-    -- Of messages that somebody was just pruning nothing stays.
-    delete from public.outbox_events e where e.outbox_id = any (v_rows) and not exists (select from public.outbox o where o.id = e.outbox_id);
+  if v_outbox_ids is not null then
+    if 'account' = any (v_effects) then
+      perform outbox_engine.pause_blocked_accounts(v_dispatches, v_codes);
+    end if;
+    if exists (select from outbox_engine.plan_pauses where by_report) then
+      perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
+    end if;
+
+    perform from public.outbox where id = any (v_outbox_ids) order by id for update;
+    get diagnostics v_locked = row_count;
+    if v_locked < (select count(distinct id) from unnest(v_outbox_ids) id) then
+      -- Retention deleted some of these messages meanwhile, so their events go too.
+      delete from public.outbox_events e
+      where e.outbox_id = any (v_outbox_ids)
+        and not exists (select from public.outbox o where o.id = e.outbox_id);
+    end if;
+    perform outbox_engine.advance_status(
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
+    perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
   end if;
-  perform outbox_engine.advance_status(v_rows, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
-  perform outbox_engine.record_late_deliveries(v_rows, v_dispatches, v_statuses, v_now);
-  if exists (select from outbox_engine.report_codes c where c.effect in ('account', 'opt_out') and c.code = any (v_codes)) then
-    perform outbox_engine.apply_code_effects(v_dispatches, v_rows, v_codes, v_ats);
+  if 'opt_out' = any (v_effects) then
+    perform outbox_engine.apply_opt_out_codes(v_dispatches, v_outbox_ids, v_codes, v_ats, p_reports);
   end if;
-  if exists (select from outbox_engine.plan_pauses where by_report) then
-    perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
-  end if;
-  perform outbox_engine.apply_unmatched_opt_outs(p_reports);
-  return cardinality(v_rows);
+  return coalesce(cardinality(v_outbox_ids), 0);
 end
 $$;
 
--- Reports that came before their batch was known. What names a number that the batch does not have goes on
--- waiting for its end.
+-- Applies reports that came before their batch was known. A report on a number that the batch does not have
+-- keeps waiting until retention deletes it.
 create function outbox_engine.match_waiting_reports(p_dispatches uuid[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -7355,23 +8090,72 @@ begin
     with matched as (
       delete from outbox_engine.waiting_reports w
       using (
-        select id, batch_id from outbox_engine.dispatches where id = any (p_dispatches)
+        select id, batch_id
+        from outbox_engine.dispatches
+        where id = any (p_dispatches)
         union all
-        select dispatch_id, batch_id from outbox_engine.duplicate_sends where dispatch_id = any (p_dispatches)
+        select dispatch_id, batch_id
+        from outbox_engine.duplicate_sends
+        where dispatch_id = any (p_dispatches)
       ) d, outbox_engine.dispatch_members m
-      where (w.batch_id = d.batch_id or w.reference = d.id) and m.dispatch_id = d.id and m.recipient = (w.report).recipient
+      where (w.batch_id = d.batch_id or w.reference = d.id)
+        and m.dispatch_id = d.id
+        and m.recipient = (w.report).recipient
       returning w.source, w.report
     )
-    select source, array_agg(report) from matched group by source
+    select source, array_agg(report)
+    from matched
+    group by source
   loop
     perform outbox_engine.record_reports(v_reports, v_source);
   end loop;
 end
 $$;
 
--- Adopts the batches that prove, by the reference they carry, that a lost request arrived. Answers the
--- dispatches, or null.
-create function outbox_engine.accept_proven(p_reports outbox_engine.report[], p_source text) returns uuid[]
+-- Locks the messages of these dispatches, which are about to be accepted, together with those of reports on
+-- other batches, so that one call locks all its messages in one order. Before that it holds the plans, if
+-- the call is going to begin or end a pause or a count of refusals. Not needed where all reports are about
+-- the dispatches.
+create function outbox_engine.lock_proven_and_reported(p_proven uuid[], p_reports outbox_engine.report[])
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from unnest(p_reports) r where (r.reference = any (p_proven)) is not true) then
+    return;
+  end if;
+  if exists (select from outbox_engine.plan_pauses)
+    or exists (select from outbox_engine.plans where shared_refusals > 0)
+    or exists (
+      select from unnest(p_reports) r
+      join outbox_engine.report_codes c on c.code = r.code and c.effect = 'account'
+    ) then
+    perform outbox_engine.hold_plans_of(p_proven);
+  end if;
+  perform from public.outbox
+  where id = any (array(
+    select m.outbox_id
+    from outbox_engine.dispatch_members m
+    where m.dispatch_id = any (p_proven)
+    union all
+    select o.outbox_id
+    from unnest(p_reports) r
+    cross join lateral (
+      select m.outbox_id
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = r.recipient
+      where d.batch_id = r.batch_id
+      limit 1
+    ) o
+  ))
+  order by id
+  for update;
+end
+$$;
+
+-- Adopts batches that prove, by the reference they carry, that a request of unknown outcome arrived, and
+-- applies the reports that wait for them.
+create function outbox_engine.accept_proven(p_reports outbox_engine.report[], p_source text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -7383,59 +8167,73 @@ begin
   from (
     select distinct d.id, r.batch_id
     from unnest(p_reports) r
-    cross join lateral (select x.id, x.batch_id from outbox_engine.dispatches x where x.id = r.reference limit 1) d
+    cross join lateral (
+      select x.id, x.batch_id
+      from outbox_engine.dispatches x
+      where x.id = r.reference
+      limit 1
+    ) d
     where d.batch_id is distinct from r.batch_id
   ) x;
-  if v_ids is not null then
-    perform outbox_engine.accept_dispatches(v_ids, v_batches, p_source, null);
+  if v_ids is null then
+    return;
   end if;
-  return v_ids;
+
+  perform outbox_engine.lock_dispatches(v_ids);
+  perform outbox_engine.lock_proven_and_reported(v_ids, p_reports);
+  perform outbox_engine.accept_dispatches(v_ids, v_batches, p_source, null);
+  perform outbox_engine.match_waiting_reports(v_ids);
+  perform outbox_engine.decide_halves(v_ids, null, null);
 end
 $$;
 
--- Takes reports that were read, from a callback or a poll. Answers how many were news.
+-- Applies reports from a callback or a poll. Returns how many are new.
 create function outbox_engine.apply_reports(p_reports outbox_engine.report[], p_source text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_proven uuid[];
 begin
   if p_source = 'webhook' then
     perform outbox_engine.record_heartbeat('webhook', '', '', '');
   end if;
-  v_proven := outbox_engine.accept_proven(p_reports, p_source);
-  if v_proven is not null then
-    perform outbox_engine.match_waiting_reports(v_proven);
-    perform outbox_engine.decide_halves(v_proven, null, null);
-  end if;
+  perform outbox_engine.accept_proven(p_reports, p_source);
   return outbox_engine.record_reports(p_reports, p_source);
 end
 $$;
 
--- Called by the webhook app for a group of callbacks and by the reconcile job for a page. Arrays of one
--- length, '' for what is missing. `p_raws` is each report's JSON text. Answers how many were news. All or
--- nothing; repeating it changes nothing.
+-- Called by the webhook app for a group of callbacks and by the reconcile job for a page of the provider's
+-- list. Takes arrays of one length, with '' for missing values; `p_raws` is the JSON text of each report.
+-- Returns how many are new. All or nothing; a repetition changes nothing.
 create function public.outbox_record_reports(
-  p_source text, p_batch_ids text[], p_recipients text[], p_statuses text[], p_codes text[], p_ats text[], p_references text[],
-  p_raws text[]
+  p_source text, p_batch_ids text[], p_recipients text[], p_statuses text[], p_codes text[], p_ats text[],
+  p_references text[], p_raws text[]
 ) returns integer
 language sql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
-  select outbox_engine.apply_reports(array_agg(
-    row(r.batch_id, r.recipient, r.status, r.code, r.at, r.reference, r.raw, r.key)::outbox_engine.report
-  ), p_source)
+  select outbox_engine.apply_reports(
+    array_agg(
+      row(
+        r.batch_id, r.recipient, r.status, r.code, r.at, r.reference, r.raw, r.key
+      )::outbox_engine.report
+    ),
+    p_source
+  )
   from (
     select distinct on (key) x.batch_id, x.recipient, x.status, nullif(x.code, '')::integer as code,
       nullif(x.at, '')::timestamptz as at,
-      case when x.reference ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then x.reference::uuid end as reference,
+      case
+        when x.reference ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then x.reference::uuid
+      end as reference,
       x.raw::jsonb as raw,
-      md5(concat_ws('|', x.batch_id, x.recipient, x.status, x.code, extract(epoch from nullif(x.at, '')::timestamptz)))::uuid as key
+      md5(concat_ws(
+        '|', x.batch_id, x.recipient, x.status, x.code, extract(epoch from nullif(x.at, '')::timestamptz)
+      ))::uuid as key
     from unnest(p_batch_ids, p_recipients, p_statuses, p_codes, p_ats, p_references, p_raws)
       x (batch_id, recipient, status, code, at, reference, raw)
   ) r
 $$;
 
--- Called by the webhook app for what it could not read or the database refused. `p_raws` is base64.
+-- Called by the webhook app for callbacks that it could not read or the database refused. Keeps each once
+-- and raises an alarm for new ones. `p_raws` is base64.
 create function public.outbox_keep_callbacks(p_whys text[], p_raws text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -7463,27 +8261,122 @@ to service_role;
 
 -- 80_reports/20_acceptance.sql
 
--- Acceptances meet the reports that came before them.
+-- The outcome of a request: accepted, found by a lookup, or not found.
 
--- Called by the dispatch job after 201s that were read. Safe to repeat; needs no valid lease; looks its rows
--- up one by one. Answers dispatches that became the caller's to send because the halves of a refused one are
--- now decided.
+-- Called by the dispatch job after requests that the provider answered with a batch. Safe to repeat; needs
+-- no valid lease. Returns dispatches that became the caller's to send, because the outcome of both halves
+-- of a refused one is now known. The settings keep plans of old connections from reading whole tables.
 create function public.outbox_accept(
-  p_dispatch_ids uuid[], p_batch_ids text[], p_worker text, p_lease_seconds double precision, p_reconcile_after_seconds double precision
+  p_dispatch_ids uuid[], p_batch_ids text[], p_worker text, p_lease_seconds double precision,
+  p_reconcile_after_seconds double precision
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_mergejoin = off
 as $$
 begin
-  perform outbox_engine.accept_dispatches(p_dispatch_ids, p_batch_ids, 'engine', make_interval(secs => p_reconcile_after_seconds));
+  perform outbox_engine.accept_dispatches(
+    p_dispatch_ids, p_batch_ids, 'engine', make_interval(secs => p_reconcile_after_seconds));
   perform outbox_engine.match_waiting_reports(p_dispatch_ids);
-  return jsonb_build_object('dispatches', outbox_engine.decide_halves(p_dispatch_ids, p_worker, p_lease_seconds));
+  return jsonb_build_object('dispatches',
+    outbox_engine.decide_halves(p_dispatch_ids, p_worker, p_lease_seconds));
 end
 $$;
 
--- Called by the recover job after one complete look. `p_batch_ids` are the batches found that carry the
--- dispatch's id, `p_recipients` the numbers each holds, separated by spaces. An overtaken look that found
--- nothing decides nothing; one that found a batch is a fact.
+-- The provider's batches of a dispatch lack these numbers, so their messages were not sent: they wait again
+-- and leave the dispatch, so that adopting it does not change them. The caller holds the dispatch.
+create function outbox_engine.remove_members(p_dispatch_id uuid, p_recipients text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.hold_plans_of(array[p_dispatch_id]);
+  perform outbox_engine.lock_attached(array[p_dispatch_id]);
+  perform outbox_engine.requeue_attached(
+    array[p_dispatch_id], 'not_found', 'the provider''s batch lacks this number',
+    p_recipients => p_recipients);
+  with removed as (
+    delete from outbox_engine.dispatch_members
+    where dispatch_id = p_dispatch_id and recipient = any (p_recipients)
+    returning outbox_id
+  )
+  update public.outbox o
+  set dispatch_id = null
+  from removed r
+  where o.id = r.outbox_id and o.dispatch_id = p_dispatch_id and o.queue is not null;
+end
+$$;
+
+-- A lookup found these batches of a dispatch. `p_recipients` are the numbers of each batch, separated by
+-- spaces. The caller holds the dispatch.
+create function outbox_engine.record_found_batches(
+  p_dispatch outbox_engine.dispatches, p_batch_ids text[], p_recipients text[], p_reconcile_after interval
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_missing text[];
+begin
+  select array_agg(m.recipient)
+  into v_missing
+  from outbox_engine.dispatch_members m
+  where m.dispatch_id = p_dispatch.id
+    and m.recipient <> all (string_to_array(array_to_string(p_recipients, ' '), ' '));
+  -- Once a report has proved the request accepted, its numbers are not in question.
+  if v_missing is not null and p_dispatch.batch_id is null then
+    perform outbox_engine.remove_members(p_dispatch.id, v_missing);
+  end if;
+
+  perform outbox_engine.accept_dispatches(
+    array_fill(p_dispatch.id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile', p_reconcile_after);
+  perform outbox_engine.match_waiting_reports(array[p_dispatch.id]);
+  perform outbox_engine.decide_halves(array[p_dispatch.id], null, null);
+end
+$$;
+
+-- A lookup found no batch of a dispatch. The second one, `p_settle` after the first, decides that the
+-- provider does not have the request. Lookups go on for a while after that, ever more seldom, in case the
+-- batch turns up. The caller holds the dispatch.
+create function outbox_engine.record_missed_lookup(p_dispatch_id uuid, p_settle interval) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_dispatch outbox_engine.dispatches;
+begin
+  -- The new token keeps a repeated call from counting as a second lookup.
+  update outbox_engine.dispatches
+  set
+    lease_token = nextval('outbox_engine.lease_tokens'),
+    lookup_misses = lookup_misses + 1,
+    first_missed_at = coalesce(first_missed_at, v_now),
+    lookup_at = v_now + p_settle
+  where id = p_dispatch_id
+  returning * into v_dispatch;
+
+  if v_dispatch.state = 'not_found' then
+    update outbox_engine.dispatches
+    set lookup_at = case
+      when lookup_misses < 6 then v_now + (interval '1 minute') * 5 ^ (lookup_misses - 2)
+    end
+    where id = p_dispatch_id;
+    return 'watched';
+  end if;
+  if v_dispatch.lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + p_settle then
+    update outbox_engine.dispatches
+    set state = 'not_found', closed_at = v_now, lookup_at = v_now + interval '1 minute', body = null
+    where id = p_dispatch_id;
+    perform outbox_engine.requeue_attached(
+      array[p_dispatch_id], 'not_found', 'the provider never got the request');
+    perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
+    return 'not_found';
+  end if;
+  return 'missed';
+end
+$$;
+
+-- Called by the recover job after one complete lookup. `p_batch_ids` are the batches that carry the
+-- dispatch's id, `p_recipients` the numbers of each, separated by spaces. A batch that was found is a fact.
+-- A lookup that found none decides nothing if another one overtook it. Returns `found`, `missed`,
+-- `not_found`, `watched`, `overtaken`, or `gone` where retention deleted the dispatch.
 create function public.outbox_record_lookup(
   p_dispatch_id uuid, p_lease_token text, p_batch_ids text[], p_recipients text[],
   p_settle_seconds double precision, p_reconcile_after_seconds double precision
@@ -7491,72 +8384,27 @@ create function public.outbox_record_lookup(
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
   v_dispatch outbox_engine.dispatches;
-  v_missing text[];
 begin
   perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
-  select * into v_dispatch from outbox_engine.dispatches where id = p_dispatch_id;
+  select *
+  into v_dispatch
+  from outbox_engine.dispatches
+  where id = p_dispatch_id;
   if not found then
     return 'gone';
   end if;
 
   if cardinality(p_batch_ids) > 0 then
-    -- Numbers that no batch holds were certainly not sent to.
-    select array_agg(m.recipient) into v_missing
-    from outbox_engine.dispatch_members m
-    where m.dispatch_id = p_dispatch_id
-      and m.recipient <> all (string_to_array(array_to_string(p_recipients, ' '), ' '));
-    -- What a report proved meanwhile is no longer in question.
-    if v_missing is not null and v_dispatch.batch_id is null then
-      perform outbox_engine.put_back(array[p_dispatch_id], 'not_found', 'the provider''s batch lacks this number', false,
-        p_recipients => v_missing);
-      -- They are no longer this dispatch's, so that adopting it leaves them alone.
-      with gone as (
-        delete from outbox_engine.dispatch_members where dispatch_id = p_dispatch_id and recipient = any (v_missing)
-        returning outbox_id
-      )
-      update public.outbox o
-      set dispatch_id = null
-      from gone g
-      where o.id = g.outbox_id and o.dispatch_id = p_dispatch_id and o.queue is not null;
-    end if;
-    perform outbox_engine.accept_dispatches(array_fill(p_dispatch_id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile',
-      make_interval(secs => p_reconcile_after_seconds));
-    perform outbox_engine.match_waiting_reports(array[p_dispatch_id]);
-    perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
+    perform outbox_engine.record_found_batches(
+      v_dispatch, p_batch_ids, p_recipients, make_interval(secs => p_reconcile_after_seconds));
     return 'found';
   end if;
-
-  if v_dispatch.lease_token <> p_lease_token::bigint or v_dispatch.state not in ('ambiguous', 'not_found') then
+  if v_dispatch.lease_token <> p_lease_token::bigint
+    or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
   end if;
-  -- Under a new token, so that this call, made again because its answer was lost, is no second look.
-  update outbox_engine.dispatches
-  set
-    lease_token = nextval('outbox_engine.lease_tokens'),
-    lookup_misses = lookup_misses + 1,
-    first_missed_at = coalesce(first_missed_at, v_now),
-    lookup_at = v_now + make_interval(secs => p_settle_seconds)
-  where id = p_dispatch_id
-  returning * into v_dispatch;
-
-  if v_dispatch.state = 'not_found' then
-    -- Watched for a while, in case it turns up after all.
-    update outbox_engine.dispatches
-    set lookup_at = case when lookup_misses < 6 then v_now + (interval '1 minute') * 5 ^ (lookup_misses - 2) end
-    where id = p_dispatch_id;
-    return 'watched';
-  end if;
-  if v_dispatch.lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + make_interval(secs => p_settle_seconds) then
-    update outbox_engine.dispatches
-    set state = 'not_found', closed_at = v_now, lookup_at = v_now + interval '1 minute', body = null
-    where id = p_dispatch_id;
-    perform outbox_engine.put_back(array[p_dispatch_id], 'not_found', 'the provider never got the request', false);
-    perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
-    return 'not_found';
-  end if;
-  return 'missed';
+  return outbox_engine.record_missed_lookup(p_dispatch_id, make_interval(secs => p_settle_seconds));
 end
 $$;
 
@@ -7572,9 +8420,10 @@ to service_role;
 
 -- 80_reports/30_reconcile.sql
 
--- Asking for what callbacks did not bring: reports that are missing, and inbound messages.
+-- Reconciliation: asking the provider for what callbacks did not bring, which is missing reports and
+-- inbound messages.
 
--- How far each listing of a plan has been read.
+-- How far each list of the provider was read for a plan.
 create table outbox_engine.feeds (
   provider text not null,
   plan text not null,
@@ -7585,52 +8434,103 @@ create table outbox_engine.feeds (
 );
 alter table outbox_engine.feeds enable row level security;
 
--- When a dispatch is asked about again: after 1, 5 and 30 minutes, then every 6 hours.
-create function outbox_engine.reconcile_interval(p_asks integer) returns interval
+-- How long after a reconciliation the next one of the same dispatch comes: 1, 5 and 30 minutes, then every
+-- 6 hours.
+create function outbox_engine.reconcile_interval(p_reconciliations integer) returns interval
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case p_asks when 0 then interval '1 minute' when 1 then '5 minutes' when 2 then '30 minutes' else '6 hours' end
+  select case p_reconciliations
+    when 0 then interval '1 minute'
+    when 1 then '5 minutes'
+    when 2 then '30 minutes'
+    else '6 hours'
+  end
 $$;
 
--- Rows of these dispatches for which no report came until a day after their expiry, although the provider was
--- asked towards the end of it, however seldom that is; or until 14 days after it took them, as far back as
--- Sinch's list of batches goes. `p_unasked`: nobody reconciliations any more.
-create function outbox_engine.give_up_reports(p_dispatches uuid[], p_unasked boolean, p_now timestamptz) returns void
-language sql set search_path = pg_catalog, pg_temp
+-- Messages of these dispatches end as unknown if no report came until a day after their expiry and the
+-- provider was asked in the last six hours of that day or later, or if the provider took them 14 days ago,
+-- as far back as its list goes. With `p_unasked` the provider does not have to be asked, because no process
+-- is configured for the plan. Messages that another transaction holds are left to the next call.
+create function outbox_engine.give_up_reports(p_dispatches uuid[], p_unasked boolean, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_ids constant bigint[] := array(
+    select o.id
+    from outbox_engine.dispatches d
+    join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id
+    where d.id = any (p_dispatches)
+      and m.dispatch_id = any (p_dispatches)
+      and o.status in ('sent', 'dispatched')
+      and o.expires_at < p_now - interval '1 day'
+      and (
+        p_unasked
+        or d.reconciled_at > o.expires_at + interval '18 hours'
+        or d.accepted_at < p_now - interval '14 days'
+      )
+    order by o.id
+    for update of o skip locked
+  );
+begin
   with ended as (
-    update public.outbox o
-    set status = 'unknown', error = 'no report', reported_rank = outbox_engine.rank_of('unknown'), reported_at = null,
-      status_code = null, finalized_at = p_now
-    from outbox_engine.dispatch_members m
-    join outbox_engine.dispatches d on d.id = m.dispatch_id
-    where m.dispatch_id = any (p_dispatches) and d.id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
-      and o.status in ('sent', 'dispatched') and o.expires_at < p_now - interval '1 day'
-      and (p_unasked or d.reconciled_at > o.expires_at + interval '18 hours' or d.accepted_at < p_now - interval '14 days')
-    returning o.id
+    update public.outbox
+    set
+      status = 'unknown', error = 'no report', reported_rank = outbox_engine.rank_of('unknown'),
+      reported_at = null, status_code = null, finalized_at = p_now
+    where id = any (v_ids)
+    returning id
   )
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, p_now, 'reconcile', 'unknown', 'unknown', 'no report' from ended
+  select id, p_now, 'reconcile', 'unknown', 'unknown', 'no report'
+  from ended;
+end
 $$;
 
--- Called by the reconcile job. Answers which batches to ask for one by one, and the window of the
--- finished-reports feed that covers the rest, with their ids (`feed` is null where nothing is missing);
--- `more` says that others are due. What is answered here is not answered again for two minutes. Only
--- `outbox_finish_reconciliation` counts it as asked: who comes to nothing loses no time.
-create function public.outbox_claim_reconciliation(p_provider text, p_plan text, p_limit smallint) returns jsonb
+-- How many messages of each of these dispatches lack a report. A message that had ended before its request
+-- turned up as accepted counts too, because it may have been delivered as well.
+create function outbox_engine.missing_reports(p_dispatches uuid[], p_now timestamptz)
+returns table (dispatch_id uuid, messages bigint)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select d.id, count(o.id)
+  from outbox_engine.dispatches d
+  left join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+  left join public.outbox o on o.id = m.outbox_id
+    and o.dispatch_id = d.id
+    and (
+      o.status in ('sent', 'dispatched')
+      or o.finalized_at is not null
+        and o.reported_rank is null
+        and o.expires_at > p_now - interval '1 day'
+    )
+  where d.id = any (p_dispatches)
+  group by d.id
+$$;
+
+-- Called by the reconcile job. Returns `batches`, the batches to ask for one by one; `feed`, the window of
+-- the provider's list of finished reports that covers the others, with their ids, or null where nothing is
+-- missing; and `more`, which says that other dispatches are due. A dispatch that is returned here is not
+-- returned again for two minutes. Only `outbox_finish_reconciliation` counts it as reconciled, so a process
+-- that fails loses no time.
+create function public.outbox_claim_reconciliation(p_provider text, p_plan text, p_limit smallint)
+returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
   v_due uuid[];
   v_one_by_one jsonb;
   v_by_feed jsonb;
   v_since timestamptz;
 begin
   perform outbox_engine.record_heartbeat('reconcile', p_provider, p_plan, '');
-  select array_agg(id) into v_due
+  select array_agg(id)
+  into v_due
   from (
-    select id from outbox_engine.dispatches
+    select id
+    from outbox_engine.dispatches
     where provider = p_provider and plan = p_plan and reconcile_at <= v_now
     order by reconcile_at
     limit p_limit
@@ -7641,85 +8541,120 @@ begin
   end if;
   perform outbox_engine.give_up_reports(v_due, false, v_now);
 
-  -- What had ended before its request turned up may have been delivered as well.
   with missing as materialized (
-    select d.id, count(o.id) as rows_open
-    from outbox_engine.dispatches d
-    left join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-    left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and (o.status in ('sent', 'dispatched')
-      or o.finalized_at is not null and o.reported_rank is null and o.expires_at > v_now - interval '1 day')
-    where d.id = any (v_due)
-    group by d.id
+    select m.dispatch_id, m.messages
+    from outbox_engine.missing_reports(v_due, v_now) m
   ),
-  set_out as (
+  started as (
     update outbox_engine.dispatches d
     set
       reconcile_started_at = v_now,
-      reconcile_at = case when m.rows_open > 0 then v_now + interval '2 minutes' end
+      reconcile_at = case when m.messages > 0 then v_now + interval '2 minutes' end
     from missing m
-    where d.id = m.id
-    returning d.batch_id, d.accepted_at, d.reconciliations, m.rows_open
+    where d.id = m.dispatch_id
+    returning d.batch_id, d.accepted_at, d.reconciliations, m.messages
+  ),
+  -- Many missing reports, or reports that the list did not bring, are worth a request of their own.
+  to_ask as (
+    select s.batch_id, s.accepted_at, s.messages >= 50 or s.reconciliations > 0 as alone
+    from started s
+    where s.messages > 0
   )
   select
-    coalesce(jsonb_agg(batch_id order by accepted_at, batch_id) filter (where rows_open >= 50 or reconciliations > 0), '[]'),
-    jsonb_agg(batch_id) filter (where rows_open < 50 and reconciliations = 0),
-    min(accepted_at) filter (where rows_open < 50 and reconciliations = 0)
+    coalesce(jsonb_agg(batch_id order by accepted_at, batch_id) filter (where alone), '[]'),
+    jsonb_agg(batch_id) filter (where not alone),
+    min(accepted_at) filter (where not alone)
   into v_one_by_one, v_by_feed, v_since
-  from set_out
-  where rows_open > 0;
+  from to_ask;
+
   return jsonb_build_object(
     'batches', v_one_by_one,
-    'feed', case when v_since is not null then
-      jsonb_build_object('start', v_since - interval '10 minutes', 'end', v_now, 'batches', v_by_feed) end,
+    'feed', case when v_since is not null then jsonb_build_object(
+      'start', v_since - interval '10 minutes', 'end', v_now, 'batches', v_by_feed) end,
     'more', cardinality(v_due) = p_limit
   );
 end
 $$;
 
--- Called by the reconcile job once the provider answered what these batches were asked for, or (not
--- `p_answered`) answered other questions and not theirs. The next time is further off, unless somebody wanted
--- them asked soon meanwhile.
-create function public.outbox_finish_reconciliation(p_provider text, p_plan text, p_batch_ids text[], p_answered boolean) returns void
-language sql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+-- Locks the dispatches of these batches in the order of their ids, like `lock_dispatches`, and returns the
+-- ids.
+create function outbox_engine.lock_batches(p_batch_ids text[]) returns uuid[]
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-  update outbox_engine.dispatches d
-  set
-    reconciliations = least(d.reconciliations + 1, 100), reconciled_at = case when p_answered then outbox_engine.now() else d.reconciled_at end,
-    reconcile_at = case when d.reconcile_at < d.reconcile_started_at + interval '2 minutes' then d.reconcile_at
-      else outbox_engine.now() + outbox_engine.reconcile_interval(d.reconciliations) end
-  where d.batch_id = any (p_batch_ids) and d.provider = p_provider and d.plan = p_plan and d.reconcile_at is not null
+begin
+  return array(
+    select id
+    from outbox_engine.dispatches
+    where batch_id = any (p_batch_ids)
+    order by id
+    for update
+  );
+end
 $$;
 
--- Called by the webhook app for summaries that name no recipients: the full report is asked for at the next
--- tick.
-create function public.outbox_reconcile_soon(p_batch_ids text[]) returns void
-language sql security definer set search_path = pg_catalog, pg_temp
+-- Called by the reconcile job once the provider answered for these batches, or, with `p_answered` false,
+-- answered other requests and not theirs. The next reconciliation comes later each time, unless one was
+-- asked for soon meanwhile.
+create function public.outbox_finish_reconciliation(
+  p_provider text, p_plan text, p_batch_ids text[], p_answered boolean
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
+declare
+  v_ids constant uuid[] := outbox_engine.lock_batches(p_batch_ids);
+begin
   update outbox_engine.dispatches
-  set reconcile_at = outbox_engine.now(), reconciliations = greatest(reconciliations, 1)
-  where batch_id = any (p_batch_ids)
+  set
+    reconciliations = least(reconciliations + 1, 100),
+    reconciled_at = case when p_answered then outbox_engine.now() else reconciled_at end,
+    reconcile_at = case
+      when reconcile_at < reconcile_started_at + interval '2 minutes' then reconcile_at
+      else outbox_engine.now() + outbox_engine.reconcile_interval(reconciliations)
+    end
+  where id = any (v_ids) and provider = p_provider and plan = p_plan and reconcile_at is not null;
+end
 $$;
 
--- Called by the inbound job. Answers the window to read, overlapping the last one, and draws the request for
--- its first page; null where another process read it less than `p_interval_seconds` ago, or the plan allows
--- no request.
-create function public.outbox_claim_inbound_window(p_provider text, p_plan text, p_interval_seconds double precision) returns jsonb
+-- Called by the webhook app for summaries that name no recipients: the reconcile job asks for the full
+-- report at its next tick.
+create function public.outbox_reconcile_soon(p_batch_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_ids constant uuid[] := outbox_engine.lock_batches(p_batch_ids);
+begin
+  update outbox_engine.dispatches
+  set reconcile_at = outbox_engine.now(), reconciliations = greatest(reconciliations, 1)
+  where id = any (v_ids);
+end
+$$;
+
+-- Called by the inbound job. Returns the window of the provider's list to read, which overlaps the last
+-- one, and draws the request for its first page. Returns null where a process read the list less than
+-- `p_interval_seconds` ago, or the plan allows no request.
+create function public.outbox_claim_inbound_window(
+  p_provider text, p_plan text, p_interval_seconds double precision
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
   v_read_until timestamptz;
 begin
   perform outbox_engine.record_heartbeat('inbound', p_provider, p_plan, '');
-  insert into outbox_engine.feeds (provider, plan, feed, next_at) values (p_provider, p_plan, 'inbounds', v_now)
+  insert into outbox_engine.feeds (provider, plan, feed, next_at)
+  values (p_provider, p_plan, 'inbounds', v_now)
   on conflict do nothing;
-  select read_until into v_read_until
+
+  select read_until
+  into v_read_until
   from outbox_engine.feeds
   where provider = p_provider and plan = p_plan and feed = 'inbounds' and next_at <= v_now
   for update;
   if not found or outbox_engine.draw_requests(p_provider, p_plan, 'poll', 1) = 0 then
     return null;
   end if;
+
   update outbox_engine.feeds
   set next_at = v_now + make_interval(secs => p_interval_seconds)
   where provider = p_provider and plan = p_plan and feed = 'inbounds';
@@ -7730,8 +8665,9 @@ begin
 end
 $$;
 
--- Called by the inbound job when every page up to `p_until` was recorded.
-create function public.outbox_finish_inbound_window(p_provider text, p_plan text, p_until timestamptz) returns void
+-- Called by the inbound job once every page up to `p_until` was recorded.
+create function public.outbox_finish_inbound_window(p_provider text, p_plan text, p_until timestamptz)
+returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   update outbox_engine.feeds
@@ -7739,14 +8675,15 @@ as $$
   where provider = p_provider and plan = p_plan and feed = 'inbounds'
 $$;
 
--- Called by the webhook app, now and then, when callbacks that carry a provider's signature headers were
--- turned away: what they said is fetched instead. Anybody can send such a callback, so this brings forward
--- only what was not asked for just now, some of it, and leaves the pace of asking as it was.
+-- Called by the webhook app, now and then, when it rejected callbacks that carry a provider's signature
+-- headers: what they said is fetched instead. Anyone can send such a callback. So this brings forward only
+-- up to 1000 dispatches of each plan that were not asked for in the last five minutes, and it does not
+-- change the pace of reconciliation.
 create function public.outbox_record_rejected_callbacks(p_count integer) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
 begin
   update outbox_engine.dispatches
   set reconcile_at = v_now, reconciliations = greatest(reconciliations - 1, 0)
@@ -7754,15 +8691,27 @@ begin
     select d.id
     from outbox_engine.plans p
     cross join lateral (
-      select x.id from outbox_engine.dispatches x
-      where x.provider = p.provider and x.plan = p.plan and x.reconcile_at > v_now
-        and x.accepted_at > v_now - interval '1 day' and coalesce(x.reconcile_started_at < v_now - interval '5 minutes', true)
+      select x.id
+      from outbox_engine.dispatches x
+      where x.provider = p.provider
+        and x.plan = p.plan
+        and x.reconcile_at > v_now
+        and x.accepted_at > v_now - interval '1 day'
+        and coalesce(x.reconcile_started_at < v_now - interval '5 minutes', true)
       order by x.reconcile_at
       limit 1000
       for update skip locked
     ) d
   ));
-  update outbox_engine.feeds set next_at = outbox_engine.now() where feed = 'inbounds';
+  update outbox_engine.feeds
+  set next_at = v_now
+  where (provider, plan, feed) in (
+    select provider, plan, feed
+    from outbox_engine.feeds
+    where feed = 'inbounds'
+    order by provider, plan
+    for update
+  );
   perform outbox_engine.alarm('callback.rejected', jsonb_build_object('count', p_count));
 end
 $$;
@@ -7787,26 +8736,29 @@ to service_role;
 
 -- 90_operators/10_upkeep.sql
 
--- Upkeep: rows that expired while waiting, reports that raced their batch, retention, and alarms.
+-- Upkeep: expiry of waiting messages, outcomes that no other job will find, and retention.
 
+-- How far retention has read the outbox, by id.
 create table outbox_engine.upkeep (
   only_row boolean primary key default true check (only_row),
   pruned_to bigint not null default 0
 );
 alter table outbox_engine.upkeep enable row level security;
 
-
--- Waiting rows whose time ran out, also while the plan is paused.
+-- Ends waiting messages whose expiry has passed, also while their plan is paused. Returns how many.
 create function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
 language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   with expired as (
     update public.outbox
-    set status = case when cancel_requested_at is null then 'expired' else 'cancelled' end,
+    set
+      status = case when cancel_requested_at is null then 'expired' else 'cancelled' end,
       error = 'expired before it could be sent', queue = null, finalized_at = p_now
     where id = any (array(
-      select id from public.outbox
-      where queue is not null and expires_at <= p_now
+      select id
+      from public.outbox
+      where queue is not null
+        and expires_at <= p_now
         and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
       order by expires_at
       limit p_most
@@ -7814,22 +8766,25 @@ as $$
     ))
     returning id, status, error
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, p_now, 'engine', status, status, error from expired
+    select id, p_now, 'engine', status, status, error
+    from expired
   )
-  select count(*)::integer from expired
+  select count(*)::integer
+  from expired
 $$;
 
--- A report that was committed in the same moment as the acceptance it belongs to saw no batch, and the
--- acceptance no report.
+-- Matches reports with acceptances that were committed at the same moment: neither transaction saw the
+-- other.
 create function outbox_engine.match_raced_reports(p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_dispatches uuid[];
 begin
-  select array_agg(distinct d.id) into v_dispatches
+  select array_agg(distinct d.id)
+  into v_dispatches
   from outbox_engine.waiting_reports w
   join outbox_engine.dispatches d on d.batch_id = w.batch_id
   where w.received_at > p_now - interval '1 hour';
@@ -7839,128 +8794,210 @@ begin
 end
 $$;
 
--- Deletes finished rows with all that hangs on them, oldest first, a stretch of the table at a time. What
--- they came to stays in the counts of their campaigns.
+-- Deletes these messages, which the caller has locked, with all that belongs to them. What became of them
+-- stays in the totals of their campaigns.
+create function outbox_engine.delete_messages(p_ids bigint[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dispatches uuid[];
+begin
+  perform outbox_engine.count_pruned(
+    array(select id from public.outbox where id = any (p_ids) and campaign is not null));
+  -- Found by message: a request that was throttled or given back has members and no event.
+  with members as (
+    delete from outbox_engine.dispatch_members where outbox_id = any (p_ids) returning dispatch_id
+  ),
+  history as (
+    delete from public.outbox_events where outbox_id = any (p_ids) returning dispatch_id
+  ),
+  messages as (
+    delete from public.outbox where id = any (p_ids) returning dispatch_id
+  )
+  select array_agg(distinct dispatch_id)
+  into v_dispatches
+  from (
+    select dispatch_id from members
+    union
+    select dispatch_id from history
+    union
+    select dispatch_id from messages
+  ) x
+  where dispatch_id is not null;
+  delete from outbox_engine.duplicate_sends where outbox_id = any (p_ids);
+  delete from outbox_engine.campaign_sends where outbox_id = any (p_ids);
+  delete from outbox_engine.reassigned_occurrences where outbox_id = any (p_ids);
+  delete from outbox_engine.dispatches
+  where id = any (array(
+    select d.id
+    from outbox_engine.dispatches d
+    where d.id = any (v_dispatches)
+      and not exists (select from outbox_engine.dispatch_members m where m.dispatch_id = d.id)
+    order by d.id
+    for update skip locked
+  ));
+end
+$$;
+
+-- Retention: in the next `p_most` messages by id, deletes those that became final before `p_delete_before`
+-- and removes the texts of those that did before `p_blank_before`. Messages that another transaction holds
+-- keep for the next round. Returns how many were deleted.
 create function outbox_engine.prune_messages(
   p_delete_before timestamptz, p_blank_before timestamptz, p_most integer
 ) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_ids bigint[];
-  v_dispatches uuid[];
+  v_from constant bigint := (select pruned_to from outbox_engine.upkeep);
+  v_old bigint[];
+  v_old_texts bigint[];
   v_last bigint;
   v_last_created_at timestamptz;
 begin
-  select array_agg(id) filter (where finalized_at < p_delete_before), max(id), max(created_at)
-  into v_ids, v_last, v_last_created_at
+  select
+    array_agg(id) filter (where finalized_at < p_delete_before),
+    array_agg(id) filter (where finalized_at < p_blank_before and num_nonnulls(body, parameters) > 0),
+    max(id),
+    max(created_at)
+  into v_old, v_old_texts, v_last, v_last_created_at
   from (
-    select id, created_at, finalized_at from public.outbox
-    where id > (select pruned_to from outbox_engine.upkeep)
+    select id, created_at, finalized_at, body, parameters
+    from public.outbox
+    where id > v_from
     order by id
     limit p_most
   ) stretch;
 
-  update public.outbox o
+  -- Locked, so that two upkeep jobs do not count a message twice. Checked again, because an operator may
+  -- have had a message sent again meanwhile.
+  v_old := array(
+    select id
+    from public.outbox
+    where id = any (v_old) and finalized_at < p_delete_before
+    order by id
+    for update skip locked
+  );
+  update public.outbox
   set body = null, parameters = null
-  where o.id > (select pruned_to from outbox_engine.upkeep) and o.id <= v_last
-    and o.finalized_at < p_blank_before and (o.body is not null or o.parameters is not null) and o.id <> all (coalesce(v_ids, '{}'));
+  where id = any (array(
+    select id
+    from public.outbox
+    where id = any (v_old_texts) and id <> all (v_old) and finalized_at < p_blank_before
+    order by id
+    for update skip locked
+  ));
+  perform outbox_engine.delete_messages(v_old);
 
-  -- Held, so that of two who prune at once one counts them; and without what somebody sent again meanwhile.
-  v_ids := array(
-    select id from public.outbox where id = any (v_ids) and finalized_at < p_delete_before order by id for update);
-  perform outbox_engine.count_pruned(array(select id from public.outbox where id = any (v_ids) and campaign is not null));
-  -- By message, because a request that was throttled or given back left no entry in the trail.
-  with members as (
-    delete from outbox_engine.dispatch_members where outbox_id = any (v_ids) returning dispatch_id
-  ),
-  trail as (
-    delete from public.outbox_events where outbox_id = any (v_ids) returning dispatch_id
-  ),
-  messages as (
-    delete from public.outbox where id = any (v_ids) returning dispatch_id
-  )
-  select array_agg(distinct dispatch_id) into v_dispatches
-  from (select dispatch_id from members union select dispatch_id from trail union select dispatch_id from messages) x
-  where dispatch_id is not null;
-  delete from outbox_engine.duplicate_sends where outbox_id = any (v_ids);
-  delete from outbox_engine.campaign_sends where outbox_id = any (v_ids);
-  delete from outbox_engine.reassigned_occurrences where outbox_id = any (v_ids);
-  delete from outbox_engine.dispatches d
-  where d.id = any (v_dispatches) and not exists (select from outbox_engine.dispatch_members m where m.dispatch_id = d.id);
-
-  -- Start over once the stretch reaches rows that are too young to prune or blank.
+  -- Starts over once it reaches messages that are too young to delete or blank.
   update outbox_engine.upkeep
   set pruned_to = case when v_last_created_at < least(p_delete_before, p_blank_before) then v_last else 0 end;
-  return coalesce(cardinality(v_ids), 0);
+  return cardinality(v_old);
 end
 $$;
 
--- Ends what nobody asks about any more, because no process is configured for its plan: neither end needs the
--- provider. After a downtime those who are have an hour to ask first; where no process runs for an hour, the
--- provider's memory is the limit.
+-- Deletes old rows of the engine's own tables, and inbound messages.
+create function outbox_engine.prune_records(p_now timestamptz, p_delete_before timestamptz, p_most integer)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
+  delete from outbox_engine.waiting_reports
+  where key = any (array(
+    select key
+    from outbox_engine.waiting_reports
+    where received_at < p_now - interval '14 days'
+    limit p_most
+  ));
+  delete from public.outbox_inbound
+  where id = any (array(
+    select id
+    from public.outbox_inbound
+    where recorded_at < p_delete_before
+    limit p_most
+  ));
+  delete from outbox_engine.kept_callbacks
+  where id = any (array(
+    select id
+    from outbox_engine.kept_callbacks
+    where received_at < p_delete_before
+    order by id
+    limit p_most
+  ));
+  delete from outbox_engine.help_answers where answered_at < p_now - interval '1 day';
+  delete from outbox_engine.heartbeats where at < p_now - interval '1 day';
+  delete from outbox_engine.alarms where acknowledged_at < p_now - interval '30 days';
+  delete from outbox_engine.campaign_imports
+  where id = any (array(
+    select id
+    from outbox_engine.campaign_imports
+    where started_at < p_now - interval '1 day'
+    limit 1
+  ));
+end
+$$;
+
+-- Ends what no job asks the provider about, because no process is configured for its plan: lookups and
+-- missing reports. After a downtime the jobs have an hour to ask first. If no upkeep job runs for an hour,
+-- missing reports end 14 days after the acceptance, as far back as the provider's list goes.
 create function outbox_engine.give_up_everywhere(p_now timestamptz, p_most integer) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_settled constant boolean := exists (select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
-  v_silent uuid[];
+  v_runs_for_an_hour constant boolean := exists (
+    select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
+  v_unasked uuid[];
 begin
-  perform outbox_engine.give_up_old_lookups(p.provider, p.plan, p_now) from outbox_engine.plans p;
-  select array_agg(id) into v_silent
+  perform outbox_engine.give_up_old_lookups(p.provider, p.plan, p_now)
+  from outbox_engine.plans p;
+
+  select array_agg(id)
+  into v_unasked
   from outbox_engine.plans p
   cross join lateral (
-    select d.id, d.accepted_at from outbox_engine.dispatches d
+    select d.id, d.accepted_at
+    from outbox_engine.dispatches d
     where d.provider = p.provider and d.plan = p.plan and d.reconcile_at < p_now - interval '1 day'
     order by d.reconcile_at
     limit p_most
     for update skip locked
   ) late
-  where v_settled or late.accepted_at < p_now - interval '14 days';
-  if v_silent is not null then
-    perform outbox_engine.give_up_reports(v_silent, true, p_now);
-    update outbox_engine.dispatches set reconcile_at = p_now where id = any (v_silent);
+  where v_runs_for_an_hour or late.accepted_at < p_now - interval '14 days';
+  if v_unasked is not null then
+    perform outbox_engine.give_up_reports(v_unasked, true, p_now);
+    update outbox_engine.dispatches
+    set reconcile_at = p_now
+    where id = any (v_unasked);
   end if;
 end
 $$;
 
--- Called by the upkeep job. Small steps; `more` says that another is worth making at once.
-create function public.outbox_upkeep(p_retention_days double precision, p_body_retention_days double precision, p_most integer)
-returns jsonb
+-- Called by the upkeep job. Does a small step of each task and returns how many messages expired and were
+-- deleted; `more` says that another call has work to do at once. The first two tasks may wait for messages;
+-- the others skip messages that another transaction holds, because by then this one holds some
+-- (docs/decisions/0009).
+create function public.outbox_upkeep(
+  p_retention_days double precision, p_body_retention_days double precision, p_most integer
+) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
+  v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
+  v_blank_before constant timestamptz :=
+    v_now - make_interval(secs => coalesce(p_body_retention_days, p_retention_days) * 86400);
   v_expired integer;
   v_pruned integer;
 begin
   perform outbox_engine.record_heartbeat('upkeep', '', '', '');
-  v_expired := outbox_engine.expire_waiting(v_now, p_most);
-  perform outbox_engine.match_raced_reports(v_now);
-  perform outbox_engine.close_already_sent(v_now);
   perform outbox_engine.give_up_everywhere(v_now, p_most);
-  v_pruned := outbox_engine.prune_messages(
-    v_now - make_interval(secs => p_retention_days * 86400),
-    v_now - make_interval(secs => coalesce(p_body_retention_days, p_retention_days) * 86400),
-    p_most
-  );
-  delete from outbox_engine.plan_requests where second < v_now - interval '5 minutes';
-  delete from outbox_engine.waiting_reports where key = any (array(
-    select key from outbox_engine.waiting_reports where received_at < v_now - interval '14 days' limit p_most));
-  delete from public.outbox_inbound where id = any (array(
-    select id from public.outbox_inbound
-    where recorded_at < v_now - make_interval(secs => p_retention_days * 86400) limit p_most));
-  delete from outbox_engine.kept_callbacks where id = any (array(
-    select id from outbox_engine.kept_callbacks
-    where received_at < v_now - make_interval(secs => p_retention_days * 86400)
-    order by id
-    limit p_most));
-  delete from outbox_engine.help_answers where reconciled_at < v_now - interval '1 day';
-  delete from outbox_engine.heartbeats where at < v_now - interval '1 day';
-  delete from outbox_engine.alarms where acknowledged_at < v_now - interval '30 days';
-  delete from outbox_engine.campaign_imports where id = any (array(
-    select id from outbox_engine.campaign_imports where started_at < v_now - interval '1 day' limit 1));
-  return jsonb_build_object('expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
+  perform outbox_engine.match_raced_reports(v_now);
+  v_expired := outbox_engine.expire_waiting(v_now, p_most);
+  perform outbox_engine.close_already_sent(v_now);
+  v_pruned := outbox_engine.prune_messages(v_delete_before, v_blank_before, p_most);
+  perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
+  return jsonb_build_object(
+    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
 end
 $$;
 
@@ -7974,13 +9011,13 @@ to service_role;
 
 -- 90_operators/20_acts.sql
 
--- What an operator does: send again, cancel, stop a plan and let it go on. Each call answers what became of
--- each thing it was asked for, and each change stands in the trail as the operator's.
+-- What operators do with messages: send them again, or cancel them. Each call returns an outcome for each
+-- thing it was asked for, as a code that the command puts into words, and writes an event for each change.
 
--- Called by `outbox retry` and `outbox cancel` for "all that …": the ids of one stretch of the table that
--- match, oldest first. `after` is where to go on, null at the end; there is no index to lean on, so a table
--- of any size is read in small steps. `p_since` is compared with the time a message became final, for
--- messages that are not with the time they were inserted.
+-- Called by `outbox retry` and `outbox cancel` for all messages that match. No index serves such a
+-- question, so a call reads one stretch of the table and returns the matching ids, oldest first, at most
+-- `p_most`. `after` is where the next call goes on, null at the end. `p_since` is compared with the time a
+-- message became final, or was inserted if it is not final.
 create function public.outbox_select(
   p_statuses text[], p_campaign text, p_since timestamptz, p_after bigint, p_stretch integer, p_most integer
 ) returns jsonb
@@ -7994,98 +9031,148 @@ as $$
     limit p_stretch
   ),
   matching as materialized (
-    select id from stretch
-    where (p_statuses is null or status = any (p_statuses)) and (p_campaign is null or campaign = p_campaign)
+    select id
+    from stretch
+    where (p_statuses is null or status = any (p_statuses))
+      and (p_campaign is null or campaign = p_campaign)
       and (p_since is null or at >= p_since)
     order by id
     limit p_most
   ),
-  read as (
-    select case when (select count(*) from matching) = p_most then (select max(id) from matching) else (select max(id) from stretch) end
-      as upto
+  progress as (
+    select case
+      when (select count(*) from matching) = p_most then (select max(id) from matching)
+      else (select max(id) from stretch)
+    end as read_to
   )
   select jsonb_build_object(
     'ids', coalesce((select jsonb_agg(id order by id) from matching), '[]'),
-    'after', read.upto,
+    'after', progress.read_to,
     'last', (select max(id) from public.outbox)
   )
-  from read
+  from progress
 $$;
 
--- Why a message is not sent again, in words, or null where it may be.
-create function outbox_engine.retry_problem(o public.outbox, p_open boolean, p_force boolean, p_expires boolean, p_now timestamptz)
-returns text
+-- Locks these messages, all or none: it never waits for one while it holds another. An app that cancels
+-- several messages locks them in an order that no function of ours can know, and would deadlock with a
+-- caller that waits in order. After ten attempts it waits all the same. Called before anything else is
+-- locked.
+create function outbox_engine.lock_all_or_none(p_ids bigint[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id bigint;
+begin
+  for v_attempt in 1 .. 10 loop
+    begin
+      perform from public.outbox where id = any (p_ids) order by id for update nowait;
+      return;
+    exception
+      when lock_not_available then
+        -- The exception released the messages that were locked until then.
+        null;
+    end;
+    foreach v_id in array p_ids loop
+      begin
+        perform from public.outbox where id = v_id for update;
+        raise exception using errcode = 'OBX01';
+      exception
+        when sqlstate 'OBX01' then
+          -- No other transaction holds this message now, and neither does this one.
+          null;
+      end;
+    end loop;
+  end loop;
+  perform from public.outbox where id = any (p_ids) order by id for update;
+end
+$$;
+
+-- Why a message is not sent again, as a code, or null where it may be.
+create function outbox_engine.retry_problem(
+  o public.outbox, p_is_open boolean, p_force boolean, p_gets_expiry boolean, p_now timestamptz
+) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when o.id is null then 'no such message'
-    when o.finalized_at is null then 'not final: it is still on its way'
-    when p_open then 'a request for it is open: its outcome has to be known first'
-    when o.body is null and o.parameters is null then 'its text was blanked after BODY_RETENTION_DAYS'
-    when o.status = 'delivered' and not p_force then 'it was delivered; --force sends it a second time'
-    when o.status = 'unknown' and not p_force then 'nobody knows whether it arrived; --force may send it a second time'
-    when o.cancel_requested_at is not null and not p_force then 'it was cancelled on request; --force sends it all the same'
-    when o.status = 'expired' and not p_force then 'it expired; --force with --expires-in sends it late'
-    when o.expires_at <= p_now and not p_expires then 'its expiry has passed; --expires-in gives it a new one'
+    when o.id is null then 'missing'
+    when o.finalized_at is null then 'not_final'
+    when p_is_open then 'request_open'
+    when o.body is null and o.parameters is null then 'text_blanked'
+    when o.status = 'delivered' and not p_force then 'delivered'
+    when o.status = 'unknown' and not p_force then 'may_have_arrived'
+    when o.cancel_requested_at is not null and not p_force then 'cancelled_on_request'
+    when o.status = 'expired' and not p_force then 'expired'
+    when o.expires_at <= p_now and not p_gets_expiry then 'expiry_passed'
   end
 $$;
 
--- Called by `outbox retry`. Final messages become a new attempt, counted from none; what the claim checks
--- (opt-out, window, campaign, country) it checks again. Reports of the attempt before go to the trail alone,
--- a `delivered` excepted. An attempt that the provider may yet prove to have taken stays attached, so that it
--- can be adopted before the new one goes out. `p_expires_in_seconds` is the new expiry of those whose own has
--- passed. Asked with `p_dry_run` it changes nothing.
+-- Called by `outbox retry`. Final messages become a new attempt, with the count of attempts at zero; the
+-- claim checks again what it always checks (opt-out, window, campaign, country). Later reports on the
+-- earlier attempt only become events, but for `delivered`. An attempt that the provider may yet prove to
+-- have taken stays attached, so that it can be adopted before the new one goes out. `p_expires_in_seconds`
+-- is the new expiry of messages whose own has passed. With `p_dry_run` nothing changes. The outcome of a
+-- message is `retried` or what `retry_problem` returns.
 create function public.outbox_retry(
   p_ids bigint[], p_force boolean, p_expires_in_seconds double precision, p_dry_run boolean
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now timestamptz;
   v_answer jsonb;
 begin
   if p_expires_in_seconds <= 0 then
     perform outbox_engine.refuse('a new expiry must lie ahead');
   end if;
-  perform from public.outbox where id = any (p_ids) order by id for update;
+  perform outbox_engine.lock_all_or_none(p_ids);
+  v_now := outbox_engine.now();
 
   with judged as materialized (
-    select a.id, o.status, o.attempts, o.error, d.batch_id is not null as accepted,
+    select a.id, o.status, o.attempts, o.error, d.batch_id is not null as was_accepted,
       outbox_engine.retry_problem(
-        o, coalesce(d.state in ('claimed', 'awaiting_half', 'ambiguous'), false), p_force, p_expires_in_seconds is not null, v_now
+        o, coalesce(outbox_engine.is_open(d.state), false), p_force, p_expires_in_seconds is not null, v_now
       ) as problem
     from (select distinct unnest(p_ids) as id) a
     left join public.outbox o on o.id = a.id
     left join outbox_engine.dispatches d on d.id = o.dispatch_id
   ),
-  changed as (
+  retried as (
     update public.outbox o
     set
-      status = 'pending', queue = 'r', due_at = v_now, attempts = 0, status_code = null, error = 'an operator has it sent again', reported_rank = null,
-      reported_at = null, finalized_at = null, cancel_requested_at = null,
-      dispatch_id = case when j.accepted then null else o.dispatch_id end,
-      expires_at = case when o.expires_at <= v_now then v_now + make_interval(secs => p_expires_in_seconds) else o.expires_at end
+      status = 'pending', queue = 'r', due_at = v_now, attempts = 0,
+      error = 'an operator has it sent again', status_code = null, reported_rank = null, reported_at = null,
+      finalized_at = null, cancel_requested_at = null,
+      dispatch_id = case when j.was_accepted then null else o.dispatch_id end,
+      expires_at = case
+        when o.expires_at <= v_now then v_now + make_interval(secs => p_expires_in_seconds)
+        else o.expires_at
+      end
     from judged j
     where not p_dry_run and j.problem is null and o.id = j.id
     returning o.id, j.status as was, j.attempts, j.error
   ),
-  -- The time of a campaign that had it back is the message's again.
-  given_back as (
+  -- The time of a campaign that was free again is the message's once more.
+  occurrences as (
     update public.outbox_campaign_occurrences o
     set taken_back = false, reason = null
-    from changed c
-    where o.outbox_id = c.id and (o.taken_back or o.reason is not null)
+    from retried r
+    where o.outbox_id = r.id and (o.taken_back or o.reason is not null)
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, v_now, 'operator', 'retried', 'pending', concat_ws(': ', format('%s after %s attempts', was, attempts), error)
-    from changed
+    select id, v_now, 'operator', 'retried', 'pending',
+      concat_ws(': ', format('%s after %s attempts', was, attempts), error)
+    from retried
     order by id
   )
-  select coalesce(jsonb_agg(
-    jsonb_build_object('id', j.id, 'was', j.status, 'done', j.problem is null,
-      'outcome', coalesce(j.problem, case when p_dry_run then 'would be sent again' else 'waits to be sent again' end))
-    order by j.id), '[]')
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', j.id, 'was', j.status, 'done', j.problem is null, 'outcome', coalesce(j.problem, 'retried'))
+      order by j.id
+    ),
+    '[]'
+  )
   into v_answer
   from judged j;
 
@@ -8094,26 +9181,29 @@ begin
 end
 $$;
 
--- Called by `outbox cancel`. What waits ends at once; what is in a request keeps the wish, should it come
--- back; later it has no effect. The trail says each.
+-- Called by `outbox cancel`. The outcome of each message: `cancelled` at once, if it waited;
+-- `cancel_requested`, if it is in a request: it ends as cancelled if it comes back; `already_cancelled`;
+-- `too_late`; `missing`. All but the last and `already_cancelled` become an event. With `p_dry_run` nothing
+-- changes.
 create function public.outbox_cancel(p_ids bigint[], p_dry_run boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now timestamptz;
   v_answer jsonb;
 begin
-  perform from public.outbox where id = any (p_ids) order by id for update;
+  perform outbox_engine.lock_all_or_none(p_ids);
+  v_now := outbox_engine.now();
 
   with judged as materialized (
     select a.id, o.status as was,
       case
         when o.id is null then 'missing'
         when o.status in ('scheduled', 'pending') then 'cancelled'
-        when o.status = 'cancelled' then 'already'
-        when o.status = 'sending' then 'wished'
+        when o.status = 'cancelled' then 'already_cancelled'
+        when o.status = 'sending' then 'cancel_requested'
         else 'too_late'
-      end as effect
+      end as outcome
     from (select distinct unnest(p_ids) as id) a
     left join public.outbox o on o.id = a.id
   ),
@@ -8121,93 +9211,146 @@ begin
     update public.outbox o
     set
       cancel_requested_at = v_now,
-      status = case when j.effect = 'cancelled' then 'cancelled' else o.status end,
-      queue = case when j.effect = 'cancelled' then null else o.queue end,
-      finalized_at = case when j.effect = 'cancelled' then v_now else o.finalized_at end
+      status = case when j.outcome = 'cancelled' then 'cancelled' else o.status end,
+      queue = case when j.outcome = 'cancelled' then null else o.queue end,
+      finalized_at = case when j.outcome = 'cancelled' then v_now else o.finalized_at end
     from judged j
-    where not p_dry_run and j.effect in ('cancelled', 'wished') and o.id = j.id
+    where not p_dry_run and j.outcome in ('cancelled', 'cancel_requested') and o.id = j.id
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status)
     select id, v_now, 'operator',
-      case effect when 'cancelled' then 'cancelled' when 'wished' then 'cancel_requested' else 'cancel_too_late' end,
-      case effect when 'cancelled' then 'cancelled' else was end
+      case outcome when 'too_late' then 'cancel_too_late' else outcome end,
+      case outcome when 'cancelled' then 'cancelled' else was end
     from judged
-    where not p_dry_run and effect in ('cancelled', 'wished', 'too_late')
+    where not p_dry_run and outcome in ('cancelled', 'cancel_requested', 'too_late')
     order by id
   )
-  select coalesce(jsonb_agg(
-    jsonb_build_object('id', j.id, 'was', j.was, 'done', j.effect in ('cancelled', 'already', 'wished'), 'outcome', case j.effect
-      when 'missing' then 'no such message'
-      when 'cancelled' then case when p_dry_run then 'would be cancelled' else 'cancelled' end
-      when 'already' then 'was cancelled before'
-      when 'wished' then 'in a request: it ' || case when p_dry_run then 'would end' else 'ends' end
-        || ' as cancelled should it come back'
-      else format('too late: it is %s', j.was)
-    end)
-    order by j.id), '[]')
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', j.id, 'was', j.was,
+        'done', j.outcome in ('cancelled', 'already_cancelled', 'cancel_requested'),
+        'outcome', j.outcome)
+      order by j.id
+    ),
+    '[]'
+  )
   into v_answer
   from judged j;
   return v_answer;
 end
 $$;
 
--- The plans a command is about: those known by that name, paused ones among them; all known ones where none
--- is named; and one nobody worked for yet where the provider is named too.
-create function outbox_engine.matching_plans(p_provider text, p_plan text) returns table (provider text, plan text)
+-- Called by processes, with the server's key.
+revoke all on function
+  public.outbox_select,
+  public.outbox_retry,
+  public.outbox_cancel
+from public, anon, authenticated, service_role;
+grant execute on function
+  public.outbox_select,
+  public.outbox_retry,
+  public.outbox_cancel
+to service_role;
+
+-- 90_operators/25_pausing.sql
+
+-- What operators do with plans: pause and resume them.
+
+-- The plans that a command is about: known plans by that name (null: all), including plans that only have a
+-- pause; and the named one, if the provider is named too, even if no process has claimed for it.
+create function outbox_engine.matching_plans(p_provider text, p_plan text)
+returns table (provider text, plan text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select p.provider, p.plan
-  from (select provider, plan from outbox_engine.plans union select provider, plan from outbox_engine.plan_pauses) p
-  where (p_provider is null or p.provider = p_provider) and (p_plan is null or p.plan = p_plan)
+  from (
+    select provider, plan from outbox_engine.plans
+    union
+    select provider, plan from outbox_engine.plan_pauses
+  ) p
+  where (p_provider is null or p.provider = p_provider)
+    and (p_plan is null or p.plan = p_plan)
   union
   select p_provider, p_plan
   where p_provider is not null and p_plan is not null
+  order by 1, 2
 $$;
 
--- A pause as operators see it; `until` is null where it lasts until somebody ends it.
+-- Holds these plans in order, before their pauses are written.
+create function outbox_engine.hold_matching_plans(p_provider text, p_plan text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.hold_plan(m.provider, m.plan)
+  from outbox_engine.matching_plans(p_provider, p_plan) m
+$$;
+
+-- The instant that stands for a pause without an end. An infinite one would have no number of seconds left.
+create function outbox_engine.endless() returns timestamptz
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select timestamptz '9999-01-01 00:00Z'
+$$;
+
+-- A pause as operators see it; `until` is null where it lasts until an operator ends it. `probing`: the
+-- time of an account or setting pause has run, and it lets one probe through.
 create function outbox_engine.pause_json(
-  p_provider text, p_plan text, p_kind text, p_reason text, p_since timestamptz, p_until timestamptz, p_now timestamptz
+  p_provider text, p_plan text, p_kind text, p_reason text, p_since timestamptz, p_until timestamptz,
+  p_now timestamptz
 ) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
-    'provider', p_provider, 'plan', p_plan, 'kind', p_kind, 'reason', p_reason, 'since', p_since,
-    'until', case when p_until < '9999-01-01 00:00Z' then p_until end,
-    -- An account or setting pause that has run its time still lets only one probe through.
+    'provider', p_provider,
+    'plan', p_plan,
+    'kind', p_kind,
+    'reason', p_reason,
+    'since', p_since,
+    'until', case when p_until < outbox_engine.endless() then p_until end,
     'probing', p_until <= p_now
   )
 $$;
 
--- Every pause that still holds a plan back, as operators see it. Not that of a credential which another one
--- has replaced.
+-- Every pause that stops a plan, as operators see it, without those of credentials that another one
+-- replaced.
 create function outbox_engine.pauses_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(jsonb_agg(outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, p_now)
-    order by p.provider, p.plan, p.since), '[]')
+  select coalesce(
+    jsonb_agg(
+      outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, p_now)
+      order by p.provider, p.plan, p.since
+    ),
+    '[]'
+  )
   from outbox_engine.plan_pauses p
   where (p.until > p_now or p.kind in ('account', 'setting')) and not p.replaced
 $$;
 
--- Called by `outbox pause`. No process claims for these plans until that time, for good (the end of the year
--- 9998) where none is given: an infinite time has no number of seconds left. Said again, the new time and
--- reason hold. What is in a request already is not called back.
-create function public.outbox_pause(p_provider text, p_plan text, p_until timestamptz, p_seconds double precision, p_reason text)
-returns jsonb
+-- Called by `outbox pause`. No process claims for these plans until that time, or, where none is given,
+-- until an operator resumes them. A repetition replaces the time and the reason. Requests that are open go
+-- on. Returns the pauses.
+create function public.outbox_pause(
+  p_provider text, p_plan text, p_until timestamptz, p_seconds double precision, p_reason text
+) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
-  v_until timestamptz := coalesce(p_until, v_now + make_interval(secs => p_seconds), '9999-01-01 00:00Z');
+  v_now constant timestamptz := outbox_engine.now();
+  v_until constant timestamptz :=
+    coalesce(p_until, v_now + make_interval(secs => p_seconds), outbox_engine.endless());
   v_answer jsonb;
 begin
   if v_until <= v_now then
     perform outbox_engine.refuse(format('the pause would end at %s, which has passed', v_until));
   end if;
+  perform outbox_engine.hold_matching_plans(p_provider, p_plan);
+
   with paused as (
     insert into outbox_engine.plan_pauses as p (provider, plan, kind, reason, since, until)
-    select m.provider, m.plan, 'operator', left(coalesce(p_reason, 'an operator paused it'), 500), v_now, v_until
+    select
+      m.provider, m.plan, 'operator', left(coalesce(p_reason, 'an operator paused it'), 500), v_now, v_until
     from outbox_engine.matching_plans(p_provider, p_plan) m
     on conflict (provider, plan, kind, credential) do update
     set
@@ -8216,32 +9359,43 @@ begin
       until = excluded.until
     returning p.provider, p.plan, p.kind, p.credential, p.reason, p.since, p.until
   )
-  select coalesce(jsonb_agg(outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, v_now)
-    order by p.provider, p.plan), '[]')
+  select coalesce(
+    jsonb_agg(
+      outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, v_now)
+      order by p.provider, p.plan
+    ),
+    '[]'
+  )
   into v_answer
   from paused p;
   return v_answer;
 end
 $$;
 
--- Called by `outbox resume`: ends the operator's pauses. Other pauses end by themselves; with `p_force` they
--- are over now, and those for the account or a setting let their probe through at the next claim. Answers
--- what was ended and what remains.
+-- Called by `outbox resume`: ends the pauses of operators. Other pauses end by themselves; with `p_force`
+-- their time has run now, and those of an account or a setting let a probe through at the next claim.
+-- Returns the pauses that were ended and those that remain.
 create function public.outbox_resume(p_provider text, p_plan text, p_force boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
   v_ended jsonb;
 begin
+  perform outbox_engine.hold_matching_plans(p_provider, p_plan);
   with ended as (
     delete from outbox_engine.plan_pauses p
     using outbox_engine.matching_plans(p_provider, p_plan) m
     where p.provider = m.provider and p.plan = m.plan and p.kind = 'operator'
     returning p.provider, p.plan, p.kind, p.reason, p.since, p.until
   )
-  select coalesce(jsonb_agg(outbox_engine.pause_json(e.provider, e.plan, e.kind, e.reason, e.since, e.until, v_now)
-    order by e.provider, e.plan), '[]')
+  select coalesce(
+    jsonb_agg(
+      outbox_engine.pause_json(e.provider, e.plan, e.kind, e.reason, e.since, e.until, v_now)
+      order by e.provider, e.plan
+    ),
+    '[]'
+  )
   into v_ended
   from ended e
   where e.until > v_now;
@@ -8262,27 +9416,20 @@ $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
-  public.outbox_select,
-  public.outbox_retry,
-  public.outbox_cancel,
   public.outbox_pause,
   public.outbox_resume
 from public, anon, authenticated, service_role;
 grant execute on function
-  public.outbox_select,
-  public.outbox_retry,
-  public.outbox_cancel,
   public.outbox_pause,
   public.outbox_resume
 to service_role;
 
 -- 90_operators/30_status.sql
 
--- What an operator sees of the whole: the backlog, what is under way, what stands still and why, and what
--- became of messages.
+-- Status: the backlog, open requests, pauses and processes, for `outbox status`.
 
--- How many rows a query finds, in words of one of our own functions. Counted where that is quick; beyond the
--- bound it is the planner's estimate, and `exact` says so.
+-- How many rows a query of one of our own functions finds. It counts up to `p_bound`; beyond that it takes
+-- the planner's estimate, and `exact` is false.
 create function outbox_engine.count_or_estimate(p_query text, p_bound integer) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -8290,38 +9437,56 @@ declare
   v_count bigint;
   v_plan json;
 begin
-  execute format('select count(*) from (%s limit %s) found', p_query, p_bound + 1) into v_count;
+  execute format('select count(*) from (%s limit %s) found', p_query, p_bound + 1)
+  into v_count;
   if v_count <= p_bound then
     return jsonb_build_object('count', v_count, 'exact', true);
   end if;
   execute 'explain (format json) ' || p_query into v_plan;
-  return jsonb_build_object('count', greatest(v_count, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint), 'exact', false);
+  return jsonb_build_object(
+    'count', greatest(v_count, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint),
+    'exact', false
+  );
 end
 $$;
 
--- The longest that a due row has been waiting. One step of the index for each priority there is, however many
--- rows wait.
+-- Since when the oldest due message has been waiting. Takes one step in the index for each priority in use,
+-- however many messages wait.
 create function outbox_engine.oldest_due(p_now timestamptz) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with recursive priorities as (
-    (select priority, due_at from public.outbox where queue = 'r' order by priority, due_at, id limit 1)
+    (
+      select priority, due_at
+      from public.outbox
+      where queue = 'r'
+      order by priority, due_at, id
+      limit 1
+    )
     union all
     select n.priority, n.due_at
     from priorities p
     cross join lateral (
-      select priority, due_at from public.outbox
+      select priority, due_at
+      from public.outbox
       where queue = 'r' and priority > p.priority
       order by priority, due_at, id
       limit 1
     ) n
   )
-  select least((select min(due_at) from priorities), (
-    select due_at from public.outbox where queue = 'w' and due_at <= p_now order by due_at, priority, id limit 1
-  ))
+  select least(
+    (select min(due_at) from priorities),
+    (
+      select due_at
+      from public.outbox
+      where queue = 'w' and due_at <= p_now
+      order by due_at, priority, id
+      limit 1
+    )
+  )
 $$;
 
--- What waits, and since when.
+-- The backlog: how many messages are due or scheduled, the oldest due one and the next scheduled one.
 create function outbox_engine.backlog_json(p_now timestamptz) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -8339,45 +9504,75 @@ begin
     'scheduled', outbox_engine.count_or_estimate(
       format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000),
     'next_due_at', (
-      select due_at from public.outbox where queue = 'w' and due_at > p_now order by due_at, priority, id limit 1
+      select due_at
+      from public.outbox
+      where queue = 'w' and due_at > p_now
+      order by due_at, priority, id
+      limit 1
     )
   );
 end
 $$;
 
--- Requests that are open, of unknown outcome, or watched; doubles; reports that are missing or belong to
--- nothing.
+-- Requests to the provider: open ones (`silent`: their worker no longer answers), ambiguous ones, and ones
+-- that were not found and are still watched; duplicate sends; missing and unmatched reports; callbacks that
+-- could not be used.
 create function outbox_engine.requests_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'in_flight', (
-      select jsonb_build_object('requests', count(*), 'messages', coalesce(sum(recipients), 0),
-        'silent', count(*) filter (where lease_until <= p_now - deadline))
+      select jsonb_build_object(
+        'requests', count(*),
+        'messages', coalesce(sum(recipients), 0),
+        'silent', count(*) filter (where lease_until <= p_now - deadline)
+      )
       from outbox_engine.dispatches
       where state = 'claimed'
     ),
     'ambiguous', (
-      select jsonb_build_object('requests', count(*), 'messages', coalesce(sum(recipients), 0), 'oldest_at', min(claimed_at))
+      select jsonb_build_object(
+        'requests', count(*),
+        'messages', coalesce(sum(recipients), 0),
+        'oldest_at', min(claimed_at)
+      )
       from outbox_engine.dispatches
       where lookup_at is not null and state = 'ambiguous'
     ),
-    'watched', (select count(*) from outbox_engine.dispatches where lookup_at is not null and state = 'not_found'),
+    'watched', (
+      select count(*)
+      from outbox_engine.dispatches
+      where lookup_at is not null and state = 'not_found'
+    ),
     'duplicate_sends', (
-      select jsonb_build_object('confirmed', count(*) filter (where confirmed_at is not null), 'suspected',
-        count(*) filter (where confirmed_at is null), 'latest_at', max(found_at))
+      select jsonb_build_object(
+        'confirmed', count(*) filter (where confirmed_at is not null),
+        'suspected', count(*) filter (where confirmed_at is null),
+        'latest_at', max(found_at)
+      )
       from outbox_engine.duplicate_sends
     ),
+    -- Only batches that were reconciled and lacked reports then. Before that the engine does not count
+    -- reports.
     'batches_without_all_reports', (
-      -- Those that were asked about and lacked some still. Before that nobody looks whether all are there.
-      select count(*) from (select from outbox_engine.dispatches where reconcile_at is not null and reconciliations > 0 limit 100000) x
+      select count(*)
+      from (
+        select from outbox_engine.dispatches
+        where reconcile_at is not null and reconciliations > 0
+        limit 100000
+      ) x
     ),
-    'unmatched_reports', (select count(*) from (select from outbox_engine.waiting_reports limit 100000) x),
-    'kept_callbacks', (select count(*) from (select from outbox_engine.kept_callbacks limit 100000) x)
+    'unmatched_reports', (
+      select count(*) from (select from outbox_engine.waiting_reports limit 100000) x
+    ),
+    'kept_callbacks', (
+      select count(*) from (select from outbox_engine.kept_callbacks limit 100000) x
+    )
   )
 $$;
 
--- The jobs that ticked within a day, the processes that claim, and alarms that nobody has passed on.
+-- The last heartbeat of each job within a day, the processes that claimed in the last ten minutes, and
+-- alarms.
 create function outbox_engine.processes_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -8400,21 +9595,33 @@ as $$
         limit 100
       ) w
     ),
-    'alarms_waiting', (select count(*) from (select from outbox_engine.alarms where acknowledged_at is null limit 100000) x),
+    'alarms_waiting', (
+      select count(*)
+      from (
+        select from outbox_engine.alarms
+        where acknowledged_at is null
+        limit 100000
+      ) x
+    ),
     'alarms', (
       select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]')
-      from (select id, at, kind, detail, acknowledged_at from outbox_engine.alarms order by id desc limit 10) a
+      from (
+        select id, at, kind, detail, acknowledged_at
+        from outbox_engine.alarms
+        order by id desc
+        limit 10
+      ) a
     )
   )
 $$;
 
 -- Called by `outbox status`. Reads partial indexes and small tables only, so it takes milliseconds with
--- millions of rows.
+-- millions of messages.
 create function public.outbox_status() returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
 begin
   return jsonb_build_object(
     'at', v_now,
@@ -8422,10 +9629,19 @@ begin
     'requests', outbox_engine.requests_json(v_now),
     'pauses', outbox_engine.pauses_json(v_now),
     'plans', (
-      select coalesce(jsonb_agg(jsonb_build_object(
-        'provider', p.provider, 'plan', p.plan, 'messages_per_second', p.messages_per_second,
-        'requests_per_minute', p.requests_per_minute, 'requests_left', outbox_engine.requests_left(p, v_now)
-      ) order by p.provider, p.plan), '[]')
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'provider', p.provider,
+            'plan', p.plan,
+            'messages_per_second', p.messages_per_second,
+            'requests_per_minute', p.requests_per_minute,
+            'requests_left', outbox_engine.requests_left(p, v_now)
+          )
+          order by p.provider, p.plan
+        ),
+        '[]'
+      )
       from outbox_engine.plans p
     )
   ) || outbox_engine.processes_json(v_now);
@@ -8442,11 +9658,11 @@ to service_role;
 
 -- 90_operators/40_figures.sql
 
--- What became of messages, by the day they were to go out (UTC), country and the provider's code.
+-- Figures: how many messages had which status, by day (UTC) of their send_at, country and provider code.
 
--- For apps and dashboards with the server's key, and for `outbox status`. Ask for the days you want
--- (`?day=gte.2027-01-01`). A number's country is that of its longest known prefix, looked up in one pass: a
--- call for each row would take ten times as long.
+-- For apps and dashboards with the server's key, and for `outbox status`. Filter by day
+-- (`?day=gte.2027-01-01`). The country of a number is that of its longest known prefix. Joins look it up,
+-- because a function call for each row takes ten times as long.
 create view public.outbox_figures with (security_invoker = true) as
 select
   (o.send_at at time zone 'UTC')::date as day,
@@ -8466,30 +9682,36 @@ left join outbox_engine.number_regions r2 on r2.prefix = substr(o.recipient, 2, 
 left join outbox_engine.number_regions r1 on r1.prefix = substr(o.recipient, 2, 1)
 group by 1, 2, 3, 4;
 
-comment on view public.outbox_figures is 'Messages and parts by day (UTC), country, status and the provider''s code.';
+comment on view public.outbox_figures is
+  'Messages and parts by day (UTC), country, status and the provider''s code.';
 
--- Called by `outbox status` for the last days, today included. Fewer where so many messages could not be
--- counted in time.
+-- Called by `outbox status` for the last `p_days` days, today included. Where the planner expects more than
+-- a million messages, it returns fewer days and says how many. `asked` is `p_days`.
 create function public.outbox_daily_figures(p_days integer) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_today date := (outbox_engine.now() at time zone 'UTC')::date;
+  v_today constant date := (outbox_engine.now() at time zone 'UTC')::date;
   v_days integer := greatest(p_days, 1);
   v_plan json;
   v_rows jsonb;
 begin
   loop
-    execute format('explain (format json) select from public.outbox o where (o.send_at at time zone ''UTC'')::date between %L and %L',
-      v_today - v_days + 1, v_today) into v_plan;
+    execute format(
+      'explain (format json) select from public.outbox o'
+        || ' where (o.send_at at time zone ''UTC'')::date between %L and %L',
+      v_today - v_days + 1, v_today)
+    into v_plan;
     exit when v_days = 1 or (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint <= 1000000;
     v_days := v_days / 2;
   end loop;
 
-  select coalesce(jsonb_agg(to_jsonb(f) order by f.day desc, f.messages desc, f.country, f.status, f.status_code), '[]')
+  select coalesce(
+    jsonb_agg(to_jsonb(f) order by f.day desc, f.messages desc, f.country, f.status, f.status_code), '[]')
   into v_rows
   from (
-    select * from public.outbox_figures
+    select *
+    from public.outbox_figures
     where day between v_today - v_days + 1 and v_today
     order by day desc, messages desc
     limit 2000
@@ -8511,23 +9733,32 @@ to service_role;
 
 -- 90_operators/50_trace.sql
 
--- What happened to one message, from its insert to its end.
+-- Trace: what happened to one message, from its insert to its end.
 
--- Called by `outbox trace` and `outbox cancel`. The messages that a text means: a message's id, a dispatch's
--- id, a batch of the provider, or an idempotency key, in that order, or only what `p_as` says. At most a
--- thousand, as many as a batch holds.
+-- Called by `outbox trace` and `outbox cancel`. Finds the messages that a text names: by a message's id, a
+-- dispatch's id, a batch of the provider or an idempotency key, whichever of these finds any first; with
+-- `p_as` only by that one. At most a thousand, as many as a batch holds.
 create function public.outbox_find(p_text text, p_as text) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_kinds constant text[] := case
+    when p_as is not null then array[p_as]
+    else array['id', 'dispatch', 'batch', 'idempotency_key']
+  end;
   v_as text;
   v_ids bigint[] := '{}';
 begin
-  foreach v_as in array case when p_as is not null then array[p_as] else array['id', 'dispatch', 'batch', 'idempotency_key'] end loop
+  foreach v_as in array v_kinds loop
     if v_as = 'id' and p_text ~ '^[0-9]{1,18}$' then
       v_ids := array(select id from public.outbox where id = p_text::bigint);
     elsif v_as = 'dispatch' and p_text ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
-      v_ids := array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = p_text::uuid order by outbox_id);
+      v_ids := array(
+        select outbox_id
+        from outbox_engine.dispatch_members
+        where dispatch_id = p_text::uuid
+        order by outbox_id
+      );
     elsif v_as = 'batch' then
       v_ids := array(
         select m.outbox_id
@@ -8544,15 +9775,20 @@ begin
   end loop;
 
   return jsonb_build_object('as', v_as, 'messages', (
-    select coalesce(jsonb_agg(jsonb_build_object('id', o.id, 'recipient', o.recipient, 'status', o.status, 'error', o.error)
-      order by o.id), '[]')
+    select coalesce(
+      jsonb_agg(
+        jsonb_build_object('id', o.id, 'recipient', o.recipient, 'status', o.status, 'error', o.error)
+        order by o.id
+      ),
+      '[]'
+    )
     from public.outbox o
     where o.id = any (v_ids)
   ));
 end
 $$;
 
--- Every request that held a message, in the order they were made.
+-- Every dispatch that held a message, in the order they were claimed.
 create function outbox_engine.dispatches_of(p_outbox_id bigint) returns setof outbox_engine.dispatches
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -8568,88 +9804,133 @@ as $$
   order by d.lease_token
 $$;
 
--- What the requests themselves remember: taken by whom, doubtful why, not found when, closed how. The trail
--- says the rest.
-create function outbox_engine.request_history(p_outbox_id bigint)
+-- What only the dispatches of a message know: when they were claimed and by which process, became
+-- ambiguous, were not found, and were closed. The rest are events.
+create function outbox_engine.dispatch_history(p_outbox_id bigint)
 returns table (at timestamptz, event text, batch_id text, dispatch_id uuid, detail text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
+  with requests as materialized (
+    select * from outbox_engine.dispatches_of(p_outbox_id)
+  )
   select d.claimed_at, 'claimed', null, d.id, concat_ws(', ',
-    'by ' || d.worker, format('plan %s', d.plan), format(case d.recipients when 1 then '1 recipient' else '%s recipients' end, d.recipients),
+    'by ' || d.worker,
+    format('plan %s', d.plan),
+    format(case d.recipients when 1 then '1 recipient' else '%s recipients' end, d.recipients),
     case when d.is_probe then 'as a probe' end,
-    case when d.parent_id is not null then format('part of %s, refused with: %s', d.parent_id, coalesce(d.split_error, 'no callback URL')) end)
-  from outbox_engine.dispatches_of(p_outbox_id) d
+    case
+      when d.parent_id is not null
+      then format('part of %s, refused with: %s', d.parent_id, coalesce(d.split_error, 'no callback URL'))
+    end)
+  from requests d
   union all
-  select d.ambiguous_at, 'ambiguous', null, d.id, concat_ws(': ', d.ambiguous_error, 'the provider''s list will tell whether it took the request')
-  from outbox_engine.dispatches_of(p_outbox_id) d
+  select d.ambiguous_at, 'ambiguous', null, d.id,
+    concat_ws(': ', d.ambiguous_error, 'the provider''s list will tell whether it took the request')
+  from requests d
   where d.ambiguous_at is not null
   union all
-  select d.first_missed_at, 'not_found', null, d.id, format('%s lookups in the provider''s list so far', d.lookup_misses)
-  from outbox_engine.dispatches_of(p_outbox_id) d
+  select d.first_missed_at, 'not_found', null, d.id,
+    format('%s lookups in the provider''s list so far', d.lookup_misses)
+  from requests d
   where d.first_missed_at is not null
   union all
-  select d.closed_at, 'closed', d.batch_id, d.id, concat_ws(': ', d.state, 'HTTP ' || d.http_status, d.error)
-  from outbox_engine.dispatches_of(p_outbox_id) d
+  select d.closed_at, 'closed', d.batch_id, d.id,
+    concat_ws(': ', d.state, 'HTTP ' || d.http_status, d.error)
+  from requests d
   where d.closed_at is not null and d.state <> 'accepted'
 $$;
 
--- Called by `outbox trace` for one message. `timeline` is in the order things were recorded, first the
--- insert: a claim's time is that of its transaction, which may have begun before; texts come only where asked
--- for.
+-- What happened to a message, in the order in which it was recorded: the insert first, then claims, other
+-- states of dispatches, events, and inbound messages of the recipient. The time of a claim is that of its
+-- transaction, which may have begun before the insert was committed. `place` orders entries of one time.
+create function outbox_engine.timeline_of(o public.outbox, p_show_body boolean)
+returns table (
+  at timestamptz, place bigint, source text, event text, status text, status_code integer, batch_id text,
+  dispatch_id uuid, occurred_at timestamptz, detail text, report jsonb
+)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select o.created_at, -3, 'app', 'inserted', null::text, null::integer, null::text, null::uuid,
+    null::timestamptz, concat_ws(', ', format('to go out at %s', o.send_at), 'by campaign ' || o.campaign),
+    null::jsonb
+  union all
+  select h.at, case h.event when 'claimed' then -2 else -1 end, 'engine', h.event, null, null, h.batch_id,
+    h.dispatch_id, null, h.detail, null
+  from outbox_engine.dispatch_history(o.id) h
+  union all
+  select e.at, e.id, e.source, e.event, e.status, e.status_code, e.batch_id, e.dispatch_id, e.occurred_at,
+    e.detail, e.report
+  from public.outbox_events e
+  where e.outbox_id = o.id
+  union all
+  select i.recorded_at, 0, 'recipient', 'inbound', null, null, null, null, i.received_at,
+    concat_ws(': ', format('a message to %s', i.recipient), case when p_show_body then i.body end), null
+  from (
+    select *
+    from public.outbox_inbound
+    where sender = o.recipient
+      and received_at between o.created_at
+        and coalesce(o.finalized_at, outbox_engine.now()) + interval '7 days'
+    order by received_at
+    limit 50
+  ) i
+$$;
+
+-- The dispatches of a message as `outbox trace` shows them.
+create function outbox_engine.dispatches_json(p_outbox_id bigint) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', d.id, 'state', d.state, 'provider', d.provider, 'plan', d.plan, 'worker', d.worker,
+        'recipients', d.recipients, 'lease_token', d.lease_token, 'lease_until', d.lease_until,
+        'claimed_at', d.claimed_at, 'accepted_at', d.accepted_at, 'closed_at', d.closed_at,
+        'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error,
+        'lookup_misses', d.lookup_misses, 'lookup_at', d.lookup_at, 'reconcile_at', d.reconcile_at,
+        'reconciliations', d.reconciliations, 'parent_id', d.parent_id
+      )
+      order by d.lease_token
+    ),
+    '[]'
+  )
+  from outbox_engine.dispatches_of(p_outbox_id) d
+$$;
+
+-- Called by `outbox trace` for one message; null if there is none. Texts are included only with
+-- `p_show_body`.
 create function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   o public.outbox;
-  v_timeline jsonb;
 begin
   select * into o from public.outbox where id = p_id;
   if not found then
     return null;
   end if;
 
-  select coalesce(jsonb_agg(to_jsonb(x) - 'place' order by x.event = 'inserted' desc, x.at, x.place), '[]')
-  into v_timeline
-  from (
-    select o.created_at as at, -3 as place, 'app' as source, 'inserted' as event, null as status, null::integer as status_code,
-      null as batch_id, null::uuid as dispatch_id, null::timestamptz as occurred_at,
-      concat_ws(', ', format('to go out at %s', o.send_at), 'by campaign ' || o.campaign) as detail, null::jsonb as report
-    union all
-    select h.at, case h.event when 'claimed' then -2 else -1 end, 'engine', h.event, null, null, h.batch_id, h.dispatch_id, null, h.detail,
-      null
-    from outbox_engine.request_history(p_id) h
-    union all
-    select e.at, e.id, e.source, e.event, e.status, e.status_code, e.batch_id, e.dispatch_id, e.occurred_at, e.detail, e.report
-    from public.outbox_events e
-    where e.outbox_id = p_id
-    union all
-    select i.recorded_at, 0, 'recipient', 'inbound', null, null, null, null, i.received_at,
-      concat_ws(': ', format('a message to %s', i.recipient), case when p_show_body then i.body end), null
-    from (
-      select * from public.outbox_inbound
-      where sender = o.recipient and received_at between o.created_at and coalesce(o.finalized_at, outbox_engine.now()) + interval '7 days'
-      order by received_at
-      limit 50
-    ) i
-  ) x;
-
   return jsonb_build_object(
-    'message', to_jsonb(o) - array['body', 'parameters', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
-      -- What came back waits a while before the next attempt.
-      || jsonb_build_object('tried_again_at', case when o.status = 'pending' and o.queue = 'w' then o.due_at end)
-      || case when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters) else '{}' end,
-    'timeline', v_timeline,
-    'dispatches', (
-      select coalesce(jsonb_agg(jsonb_build_object(
-        'id', d.id, 'state', d.state, 'provider', d.provider, 'plan', d.plan, 'worker', d.worker, 'recipients', d.recipients,
-        'lease_token', d.lease_token, 'lease_until', d.lease_until, 'claimed_at', d.claimed_at, 'accepted_at', d.accepted_at,
-        'closed_at', d.closed_at, 'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error, 'lookup_misses', d.lookup_misses,
-        'lookup_at', d.lookup_at, 'reconcile_at', d.reconcile_at, 'reconciliations', d.reconciliations, 'parent_id', d.parent_id
-      ) order by d.lease_token), '[]')
-      from outbox_engine.dispatches_of(p_id) d
+    'message',
+      to_jsonb(o)
+        - array['body', 'parameters', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
+      -- A message that came back waits a while before the next attempt.
+      || jsonb_build_object(
+        'tried_again_at', case when o.status = 'pending' and o.queue = 'w' then o.due_at end)
+      || case
+        when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
+        else '{}'
+      end,
+    'timeline', (
+      select coalesce(
+        jsonb_agg(to_jsonb(t) - 'place' order by t.event = 'inserted' desc, t.at, t.place), '[]')
+      from outbox_engine.timeline_of(o, p_show_body) t
     ),
+    'dispatches', outbox_engine.dispatches_json(p_id),
     'duplicate_sends', (
-      select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]') from outbox_engine.duplicate_sends x where x.outbox_id = p_id
+      select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]')
+      from outbox_engine.duplicate_sends x
+      where x.outbox_id = p_id
     ),
     'suppressed', (select s.reason from public.outbox_suppressions s where s.recipient = o.recipient)
   );

@@ -58,7 +58,7 @@ async def test_what_the_provider_ended_goes_out_again_as_a_new_attempt(
     waiting = statuses(db)
     await rig.tick("dispatch")
 
-    assert outcome == Outcome(row, status, True, "waits to be sent again")
+    assert outcome == Outcome(row, status, True, "retried")
     assert waiting == {"pending": 1}
     assert statuses(db) == {"sent": 1}
     assert rig.simulator.summary().batches == 2
@@ -80,7 +80,7 @@ async def test_what_may_have_arrived_is_sent_again_by_force_alone(
     await rig.tick("dispatch")
 
     assert (refused.done, forced.done) == (False, True)
-    assert "force" in refused.outcome
+    assert refused.outcome == {"unknown": "may_have_arrived"}.get(status, status)
     assert untouched == {status: 1}
     assert statuses(db) == {"sent": 1}
 
@@ -95,7 +95,7 @@ async def test_what_outlived_its_expiry_needs_a_new_one(rig: Rig, operating: Ope
     (done,) = await retry(operating, row, force=True, expires_in=600)
 
     assert [unforced.done, without.done, done.done] == [False, False, True]
-    assert "expiry" in without.outcome
+    assert without.outcome == "expiry_passed"
     assert db.execute("select expires_at = due_at + interval '600 seconds' from public.outbox").fetchone() == (True,)
 
 
@@ -146,7 +146,7 @@ async def test_a_message_whose_text_was_blanked_cannot_be_sent_again(
     (outcome,) = await retry(operating, row, force=True)
 
     assert not outcome.done
-    assert "BODY_RETENTION_DAYS" in outcome.outcome
+    assert outcome.outcome == "text_blanked"
 
 
 async def test_a_message_from_a_template_without_values_can_be_sent_again(
@@ -258,7 +258,7 @@ async def test_a_message_in_a_request_is_cancelled_should_it_come_back(
         await rig.tick("recover")
 
     assert outcome.done
-    assert "should it come back" in outcome.outcome
+    assert outcome.outcome == "cancel_requested"
     assert wished == {"sending": 1}
     assert statuses(db) == {"cancelled": 1}
 
@@ -269,7 +269,7 @@ async def test_a_message_that_was_sent_is_too_late_to_cancel(rig: Rig, operating
 
     first, missing = await operating.cancel([row, 999])
 
-    assert (first.done, first.outcome) == (False, "too late: it is sent")
+    assert (first.done, first.outcome) == (False, "too_late")
     assert (missing.done, missing.was) == (False, None)
     assert statuses(db) == {"sent": 1}
     assert trail(db, row)[-1] == "cancel_too_late"
@@ -392,4 +392,4 @@ async def test_a_message_whose_new_request_is_open_is_not_sent_again_though_the_
 
     assert statuses(db) == {"delivered": 1}
     assert not outcome.done
-    assert "request for it is open" in outcome.outcome
+    assert outcome.outcome == "request_open"

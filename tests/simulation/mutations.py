@@ -96,7 +96,7 @@ MUTATIONS: Final = (
         "no fence",
         ("process.stall", "call.slow"),
         "it never comes to rest",
-        rewrites=(("outbox_engine.held", "and d.lease_token = f.token::bigint and d.state = 'claimed'", ""),),
+        rewrites=(("outbox_engine.lock_leased", "and d.lease_token = f.token::bigint and d.state = 'claimed'", ""),),
     ),
     Mutation(
         "the fence stops facts too",
@@ -112,8 +112,8 @@ MUTATIONS: Final = (
         TWICE,
         rewrites=(
             (
-                "public.outbox_record_lookup",
-                "lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + make_interval(secs => p_settle_seconds)",
+                "outbox_engine.record_missed_lookup",
+                "lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + p_settle",
                 "lookup_misses >= 1",
             ),
         ),

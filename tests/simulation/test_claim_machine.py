@@ -245,7 +245,7 @@ LOOKS_WITHOUT_A_FENCE = Mutation(
     "no fence for looks",
     (),
     "",
-    rewrites=(("public.outbox_record_lookup", "v_dispatch.lease_token <> p_lease_token::bigint or ", ""),),
+    rewrites=(("public.outbox_record_lookup", "v_dispatch.lease_token <> p_lease_token::bigint\n    or ", ""),),
 )
 
 

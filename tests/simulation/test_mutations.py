@@ -17,7 +17,7 @@ def test_a_history_notices_that_a_rule_is_missing(mutation: Mutation, database: 
 
 
 def test_a_mutation_that_finds_nothing_to_change_says_so(database: Database) -> None:
-    nothing = Mutation("nothing", (), "", rewrites=(("outbox_engine.held", "a line that is not there", ""),))
+    nothing = Mutation("nothing", (), "", rewrites=(("outbox_engine.lock_leased", "a line that is not there", ""),))
 
     with pytest.raises(LookupError, match="does not say once"), made_worse(database, nothing):
         pass

@@ -1,4 +1,4 @@
--- Opt-outs: numbers that get no messages.
+-- Suppressions: numbers that get no messages.
 
 create table public.outbox_suppressions (
   recipient text primary key,
@@ -10,10 +10,12 @@ create table public.outbox_suppressions (
 alter table public.outbox_suppressions enable row level security;
 
 comment on table public.outbox_suppressions is 'Numbers that get no messages. Deleting a row lifts it.';
-comment on column public.outbox_suppressions.by_engine is 'Engine: the recipient asked for it, so that a START lifts it';
+comment on column public.outbox_suppressions.by_engine is
+  'Engine: the recipient opted out, so a START from the same number lifts it';
 
--- The latest word of each number about messages as such. Outlives the messages themselves, so that an old
--- STOP that a poll brings up again neither undoes a newer START nor an operator's decision.
+-- The latest decision about each number: it opted out, opted in, or an operator lifted its suppression.
+-- Kept longer than messages, so that an old STOP that a poll returns again overrides neither a newer START
+-- nor an operator.
 create table outbox_engine.consents (
   recipient text primary key,
   opted_out boolean not null,
@@ -22,9 +24,8 @@ create table outbox_engine.consents (
 );
 alter table outbox_engine.consents enable row level security;
 
--- A list of suppressions that somebody brings along is told in words what is wrong with it. The engine never
--- changes a row, so a change is an operator's decision, which no START takes back, whoever put the number on
--- the list.
+-- Runs before a suppression is inserted or updated and refuses what is no number. The engine never updates
+-- a row, so an update is an operator's decision: no START lifts it, whoever inserted the row.
 create function outbox_engine.before_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -32,7 +33,8 @@ begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
   if new.recipient is null or new.recipient !~ '^\+[1-9][0-9]{6,14}$' then
-    perform outbox_engine.refuse(format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
+    perform outbox_engine.refuse(
+      format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
       'Write it with + and the country code, digits only, such as +14155550123.');
   end if;
   return new;
@@ -41,27 +43,40 @@ $$;
 create trigger outbox_suppressions_change before insert or update on public.outbox_suppressions for each row
   execute function outbox_engine.before_suppression();
 
--- Waiting messages to a number that opted out end at once; the claim checks again.
+-- Runs after a suppression is inserted or updated. Messages that wait for the number end at once. A message
+-- that another transaction holds is left to the claim, which checks the list again: waiting for it here
+-- would deadlock with transactions that lock several messages (docs/decisions/0009).
 create function outbox_engine.after_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  with stopped as (
+  with suppressed as (
     update public.outbox
-    set status = 'suppressed', error = 'the recipient opted out: ' || new.reason, queue = null, finalized_at = outbox_engine.now()
-    where recipient = new.recipient and queue is not null
+    set
+      status = 'suppressed',
+      error = 'the recipient opted out: ' || new.reason,
+      queue = null,
+      finalized_at = outbox_engine.now()
+    where id = any (array(
+      select id
+      from public.outbox
+      where recipient = new.recipient and queue is not null
+      order by id
+      for update skip locked
+    ))
     returning id, status, error
   )
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, outbox_engine.now(), 'engine', 'suppressed', status, error from stopped;
+  select id, outbox_engine.now(), 'engine', 'suppressed', status, error
+  from suppressed;
   return null;
 end
 $$;
-create trigger outbox_suppressions_stop_waiting after insert or update on public.outbox_suppressions for each row
-  execute function outbox_engine.after_suppression();
+create trigger outbox_suppressions_stop_waiting after insert or update on public.outbox_suppressions
+  for each row execute function outbox_engine.after_suppression();
 
--- An operator who lifts suppressions, by whatever role, has the latest word, so that polling an old STOP does
--- not bring them back.
+-- Records that an operator lifted these suppressions, by whatever role. It is the latest decision about
+-- each number, so a poll that returns an old STOP does not suppress it again.
 create function outbox_engine.record_lifted(p_recipients text[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -74,7 +89,8 @@ as $$
   where c.decided_at < excluded.decided_at
 $$;
 
--- Only heed_replies lifts one for a START, and says so: there the time of the START counts.
+-- Runs after an operator deletes a suppression or gives it another number. `apply_replies` also deletes
+-- rows, for a START; it sets `outbox_engine.lifted_by` because there the time of the START counts.
 create function outbox_engine.after_suppression_lifted() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -90,7 +106,7 @@ create trigger outbox_suppressions_replaced after update on public.outbox_suppre
   when (old.recipient <> new.recipient)
   execute function outbox_engine.after_suppression_lifted();
 
--- The dashboard's table editor deletes all rows by emptying the table.
+-- Runs before a truncate, which is how the dashboard's table editor deletes all rows.
 create function outbox_engine.before_suppressions_emptied() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -102,79 +118,162 @@ $$;
 create trigger outbox_suppressions_emptied before truncate on public.outbox_suppressions for each statement
   execute function outbox_engine.before_suppressions_emptied();
 
--- Opt-outs that somebody else tells of, each number once, with the instant it was said: suppressed where
--- nothing newer is known of the number, which may be a START or an operator's decision. Answers how many are
--- new on the list.
-create function outbox_engine.apply_opt_outs(p_recipients text[], p_reasons text[], p_ats timestamptz[]) returns integer
-language sql set search_path = pg_catalog, pg_temp
+-- Locks the suppressions of these numbers that exist. Every function that writes consents calls it first: a
+-- deleted suppression is locked before its trigger writes the consent, and so the others keep that order.
+create function outbox_engine.lock_suppressions(p_recipients text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-  with decided as (
+begin
+  perform from public.outbox_suppressions
+  where recipient = any (p_recipients)
+  order by recipient
+  for update;
+end
+$$;
+
+-- Records that these numbers, each given once, opted out at these instants. Returns those of which nothing
+-- newer is known, such as a START or an operator's decision. The caller suppresses them.
+create function outbox_engine.record_opt_outs(p_recipients text[], p_ats timestamptz[]) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_opted_out text[];
+begin
+  perform outbox_engine.lock_suppressions(p_recipients);
+  with recorded as (
     insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
     select x.recipient, true, x.at
     from unnest(p_recipients, p_ats) x (recipient, at)
     order by x.recipient
     on conflict (recipient) do update
     set opted_out = true, decided_at = excluded.decided_at, inbound_id = null
-    where c.decided_at < excluded.decided_at or (c.decided_at = excluded.decided_at and not c.opted_out)
-    returning recipient
-  ),
-  added as (
-    insert into public.outbox_suppressions (recipient, reason, by_engine)
-    select d.recipient, x.reason, true
-    from decided d
-    join unnest(p_recipients, p_reasons) x (recipient, reason) using (recipient)
-    on conflict do nothing
+    where c.decided_at < excluded.decided_at
+      or (c.decided_at = excluded.decided_at and not c.opted_out)
     returning recipient
   )
-  select count(*)::integer from added
+  select coalesce(array_agg(recipient), '{}')
+  into v_opted_out
+  from recorded;
+  return v_opted_out;
+end
 $$;
 
--- Arrays of one length; '' for a reason takes 'imported'. What is on the list already stays as it is, so that
--- saying it again changes nothing; only what a recipient asked for becomes an operator's decision by an
--- operator's line, with its reason if it gives one. A source of 'reply' says that the recipient asked for it,
--- so that a START of theirs lifts it, unless it is older than the import. Messages that wait for these
--- numbers end at once. Answers how many were new.
-create function public.outbox_import_suppressions(p_recipients text[], p_reasons text[], p_sources text[]) returns integer
-language sql security definer set search_path = pg_catalog, pg_temp
+-- Called for opt-outs that a provider reports. Suppresses the numbers of which nothing newer is known.
+create function outbox_engine.apply_opt_outs(p_recipients text[], p_reasons text[], p_ats timestamptz[])
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-  with listed as materialized (
-    select distinct on (x.recipient) x.recipient, nullif(x.reason, '') as reason, x.source = 'reply' as replied
-    from unnest(p_recipients, p_reasons, p_sources) x (recipient, reason, source)
-    left join public.outbox_suppressions s on s.recipient = x.recipient
-    where s.recipient is null or s.by_engine and x.source is distinct from 'reply'
-    order by x.recipient
-  ),
-  decided as (
-    insert into public.outbox_suppressions as s (recipient, reason)
-    select recipient, coalesce(reason, 'imported') from listed where replied is not true
-    on conflict (recipient) do update
-    set by_engine = false, reason = coalesce((select l.reason from listed l where l.recipient = excluded.recipient), s.reason)
-    where s.by_engine
-    -- A row that was there before is locked by this transaction.
-    returning s.xmax = '0'::xid as is_new
-  ),
-  asked as (
-    select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(coalesce(reason, 'imported')), array_agg(outbox_engine.now())) as added
-    from listed
-    where replied
-    having count(*) > 0
-  )
-  select (select count(*) from decided where is_new)::integer + coalesce((select added from asked), 0)
+declare
+  v_opted_out constant text[] := outbox_engine.record_opt_outs(p_recipients, p_ats);
+begin
+  insert into public.outbox_suppressions (recipient, reason, by_engine)
+  select x.recipient, x.reason, true
+  from unnest(p_recipients, p_reasons) x (recipient, reason)
+  where x.recipient = any (v_opted_out)
+  order by x.recipient
+  on conflict do nothing;
+end
 $$;
 
--- One page of the list, by number, after `p_after` ('' for the first).
+-- The lines of an import that change the list: numbers that are not on it, and numbers whose recipient
+-- opted out and that now become an operator's decision. Each number once; `reason` is null where none is
+-- given.
+create function outbox_engine.effective_import_lines(p_recipients text[], p_reasons text[], p_sources text[])
+returns table (recipient text, reason text, replied boolean)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (x.recipient)
+    x.recipient, nullif(x.reason, ''), coalesce(x.source = 'reply', false)
+  from unnest(p_recipients, p_reasons, p_sources) x (recipient, reason, source)
+  left join public.outbox_suppressions s on s.recipient = x.recipient
+  where s.recipient is null
+    or (s.by_engine and x.source is distinct from 'reply')
+  order by x.recipient
+$$;
+
+-- Called by `outbox suppressions import`. Takes arrays of one length and returns how many numbers are new
+-- on the list. Numbers that are on it stay as they are, so an import can be repeated. The exception: a line
+-- of an operator turns a recipient's opt-out into an operator's decision, with the line's reason if it has
+-- one. The source 'reply' says that the recipient opted out, so a START that is newer than the import lifts
+-- it. An empty reason becomes 'imported'. Messages that wait for these numbers end at once.
+create function public.outbox_import_suppressions(p_recipients text[], p_reasons text[], p_sources text[])
+returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_lines record;
+  v_opted_out text[];
+  v_added integer;
+begin
+  perform outbox_engine.lock_suppressions(p_recipients);
+  select
+    array_agg(l.recipient) as recipients,
+    array_agg(l.reason) as reasons,
+    array_agg(l.replied) as replied,
+    array_agg(l.recipient) filter (where l.replied) as replied_recipients,
+    array_agg(outbox_engine.now()) filter (where l.replied) as replied_at
+  into v_lines
+  from outbox_engine.effective_import_lines(p_recipients, p_reasons, p_sources) l;
+  v_opted_out := outbox_engine.record_opt_outs(v_lines.replied_recipients, v_lines.replied_at);
+
+  -- One statement for all of them, so that the numbers are written in order.
+  with lines as materialized (
+    select *
+    from unnest(v_lines.recipients, v_lines.reasons, v_lines.replied) l (recipient, reason, replied)
+    where not l.replied or l.recipient = any (v_opted_out)
+  ),
+  written as (
+    insert into public.outbox_suppressions as s (recipient, reason, by_engine)
+    select recipient, coalesce(reason, 'imported'), replied
+    from lines
+    order by recipient
+    on conflict (recipient) do update
+    set
+      by_engine = false,
+      reason = coalesce((select l.reason from lines l where l.recipient = excluded.recipient), s.reason)
+    where s.by_engine and not excluded.by_engine
+    -- This transaction has locked a row that was there before, which leaves its mark in xmax.
+    returning s.xmax = '0'::xid as is_new
+  )
+  select count(*) filter (where is_new)
+  into v_added
+  from written;
+  return v_added;
+end
+$$;
+
+-- Called by `outbox suppressions export`. One page of the list in the order of the numbers, after `p_after`
+-- ('' for the first page).
 create function public.outbox_export_suppressions(p_after text, p_most integer) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object(
-    'recipient', s.recipient, 'reason', s.reason, 'replied', s.by_engine, 'created_at', s.created_at) order by s.recipient), '[]')
-  from (select * from public.outbox_suppressions where recipient > p_after order by recipient limit p_most) s
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'recipient', s.recipient,
+        'reason', s.reason,
+        'replied', s.by_engine,
+        'created_at', s.created_at
+      )
+      order by s.recipient
+    ),
+    '[]'
+  )
+  from (
+    select *
+    from public.outbox_suppressions
+    where recipient > p_after
+    order by recipient
+    limit p_most
+  ) s
 $$;
 
-create policy outbox_suppressions_server on public.outbox_suppressions for all to service_role using (true) with check (true);
+create policy outbox_suppressions_server on public.outbox_suppressions for all to service_role
+  using (true) with check (true);
 
 revoke all on public.outbox_suppressions from public, anon, authenticated, service_role;
-grant select, insert (recipient, reason), update (recipient, reason), delete on public.outbox_suppressions to service_role;
+grant select, insert (recipient, reason), update (recipient, reason), delete
+  on public.outbox_suppressions to service_role;
 
 -- Called by processes, with the server's key.
 revoke all on function

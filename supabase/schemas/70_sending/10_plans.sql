@@ -1,6 +1,6 @@
--- Limits shared by all processes of a plan.
+-- Service plans and their limits, which all processes of a plan share.
 
--- One row for each service plan that any process ever worked for: its limits, shared by all processes.
+-- One row for each service plan that a process has claimed for.
 create table outbox_engine.plans (
   provider text not null,
   plan text not null,
@@ -9,18 +9,17 @@ create table outbox_engine.plans (
   requests_per_minute integer not null,
   tokens double precision not null,
   refilled_at timestamptz not null,
-  -- How long a report may be missing. Remembered for what a report proves accepted, since the webhook app is
-  -- not told.
+  -- How long after an acceptance the reconcile job asks for missing reports. Stored here for requests that
+  -- a report proves accepted, because the webhook app does not know the setting.
   reconcile_after interval not null default '5 minutes',
-  throttles smallint not null default 0,
   shared_refusals smallint not null default 0,
-  -- When rows more urgent than the default were last claimed, to the second.
+  -- When messages more urgent than the default were last claimed, to the second.
   urgent_at timestamptz,
   primary key (provider, plan)
 ) with (fillfactor = 50);
 alter table outbox_engine.plans enable row level security;
 
--- Requests made or promised, by the second, for "no more than so many in any sixty seconds".
+-- Requests made or promised in each second, for the limit on requests in any sixty seconds.
 create table outbox_engine.plan_requests (
   provider text not null,
   plan text not null,
@@ -31,21 +30,31 @@ create table outbox_engine.plan_requests (
 );
 alter table outbox_engine.plan_requests enable row level security;
 
--- Makes the plan known, writes down its present limits, and holds its row until the end of the transaction.
+-- Called by the claim. Inserts the plan if it is new, stores its present limits, and holds its row until
+-- the end of the transaction.
 create function outbox_engine.lock_plan(
-  p_provider text, p_plan text, p_host text, p_messages_per_second double precision, p_requests_per_minute integer
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer
 ) returns outbox_engine.plans
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_plan outbox_engine.plans;
 begin
-  insert into outbox_engine.plans (provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at)
-  values (p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
-    greatest(p_messages_per_second, 1), outbox_engine.now())
+  insert into outbox_engine.plans (
+    provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at
+  )
+  values (
+    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
+    greatest(p_messages_per_second, 1), outbox_engine.now()
+  )
   on conflict do nothing;
 
-  select * into v_plan from outbox_engine.plans where provider = p_provider and plan = p_plan for update;
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_provider and plan = p_plan
+  for update;
 
   if (v_plan.host, v_plan.messages_per_second, v_plan.requests_per_minute)
     is distinct from (p_host, p_messages_per_second, p_requests_per_minute) then
@@ -62,29 +71,72 @@ begin
 end
 $$;
 
--- Messages the plan may send right now: a token bucket that holds one second's worth, at least one. Null is
--- no limit.
-create function outbox_engine.tokens_now(p_plan outbox_engine.plans, p_now timestamptz) returns double precision
+-- Holds a plan until the end of the transaction, if a process has claimed for it. Called before the plan's
+-- pauses are written and before messages are locked (docs/decisions/0009).
+create function outbox_engine.hold_plan(p_provider text, p_plan text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform from outbox_engine.plans
+  where provider = p_provider and plan = p_plan
+  for update;
+end
+$$;
+
+-- The same for the plans of these dispatches.
+create function outbox_engine.hold_plans_of(p_dispatches uuid[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform from outbox_engine.plans
+  where (provider, plan) in (
+    select d.provider, d.plan
+    from outbox_engine.dispatches d
+    where d.id = any (p_dispatches)
+  )
+  order by provider, plan
+  for update;
+end
+$$;
+
+-- How many messages the plan may send now: a token bucket that holds one second's worth, at least one. Null
+-- means no limit.
+create function outbox_engine.tokens_now(p_plan outbox_engine.plans, p_now timestamptz)
+returns double precision
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case when p_plan.messages_per_second is not null then
     least(
       greatest(p_plan.messages_per_second, 1),
-      coalesce(p_plan.tokens, 0) + greatest(extract(epoch from p_now - p_plan.refilled_at), 0) * p_plan.messages_per_second
+      coalesce(p_plan.tokens, 0)
+        + greatest(extract(epoch from p_now - p_plan.refilled_at), 0) * p_plan.messages_per_second
     )
   end
 $$;
 
--- Requests the plan may still make. Sixty-one seconds are counted, so that a request that starts late within
--- its second still stays within any sixty.
+-- How many requests of a kind (null: of all kinds) count against the limit now. Counts 61 seconds, so that
+-- a request that starts late within its second still keeps the limit in any sixty seconds.
+create function outbox_engine.requests_made(p_provider text, p_plan text, p_kind text, p_now timestamptz)
+returns integer
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(sum(r.requests), 0)::integer
+  from outbox_engine.plan_requests r
+  where r.provider = p_provider
+    and r.plan = p_plan
+    and r.second > date_trunc('second', p_now) - interval '61 seconds'
+    and (p_kind is null or r.kind = p_kind)
+$$;
+
+-- How many more requests the plan may make now.
 create function outbox_engine.requests_left(p_plan outbox_engine.plans, p_now timestamptz) returns integer
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select greatest(0, p_plan.requests_per_minute - coalesce(sum(r.requests), 0))::integer
-  from outbox_engine.plan_requests r
-  where r.provider = p_plan.provider and r.plan = p_plan.plan and r.second > date_trunc('second', p_now) - interval '61 seconds'
+  select greatest(
+    0, p_plan.requests_per_minute - outbox_engine.requests_made(p_plan.provider, p_plan.plan, null, p_now))
 $$;
 
+-- Counts requests of a kind against the plan's limit, at the second in which they are made.
 create function outbox_engine.count_requests(
   p_provider text, p_plan text, p_kind text, p_requests integer, p_at timestamptz
 ) returns void
@@ -93,12 +145,14 @@ as $$
   insert into outbox_engine.plan_requests as r (provider, plan, second, kind, requests)
   select p_provider, p_plan, date_trunc('second', p_at), p_kind, p_requests
   where p_requests > 0
-  on conflict (provider, plan, second, kind) do update set requests = r.requests + excluded.requests
+  on conflict (provider, plan, second, kind) do update
+  set requests = r.requests + excluded.requests
 $$;
 
--- Seconds until one more request is allowed, counting those already promised for later. The caller holds the
--- plan.
-create function outbox_engine.reserve_request(p_plan outbox_engine.plans, p_now timestamptz) returns double precision
+-- Reserves one request and returns how many seconds the caller has to wait before it makes it. Counts
+-- requests that others reserved for later. The caller holds the plan.
+create function outbox_engine.reserve_request(p_plan outbox_engine.plans, p_now timestamptz)
+returns double precision
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare

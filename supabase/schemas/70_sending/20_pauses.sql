@@ -1,6 +1,8 @@
--- Why a plan is not sending, and what lets it go on.
+-- Pauses: why a plan sends nothing, and what lets it go on. Every function that writes a pause holds its
+-- plan first.
 
--- Why a plan is not sending. `account` pauses belong to one credential: a new token is tried at once.
+-- One row for each reason that stops a plan. A pause of kind `account` belongs to one credential: with a
+-- new token the plan is tried at once.
 create table outbox_engine.plan_pauses (
   provider text not null,
   plan text not null,
@@ -10,49 +12,70 @@ create table outbox_engine.plan_pauses (
   since timestamptz not null,
   until timestamptz not null,
   tries smallint not null default 0,
-  -- Requests are accepted all the while, and what became of them says that the account is blocked.
+  -- Delivery reports say that the account is blocked, although the provider accepts requests.
   by_report boolean not null default false,
-  -- Something was accepted under another credential since: it holds back whoever still uses this one, and is
-  -- no news to others.
+  -- A request under another credential was accepted since. The pause still stops processes that use this
+  -- credential; operators no longer see it.
   replaced boolean not null default false,
   primary key (provider, plan, kind, credential)
 );
 alter table outbox_engine.plan_pauses enable row level security;
 
--- Stops a plan, or stops it longer. Each further try of the same kind doubles the wait where the provider
--- names none: throttling from one second to a minute, an unreachable provider from one to thirty seconds,
--- account trouble from ten seconds to five minutes, all jittered.
+-- How many seconds a pause lasts after so many tries where the provider names no time, before jitter. It
+-- doubles with each try: account and setting from 10 seconds to 5 minutes, an unreachable provider from 1
+-- to 30 seconds, throttling from 1 second to 1 minute.
+create function outbox_engine.pause_seconds(p_kind text, p_tries integer) returns double precision
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select least(b.most, b.first * 2 ^ least(p_tries, 10))
+  from (values
+    ('account', 10, 300),
+    ('setting', 10, 300),
+    ('unreachable', 1, 30),
+    ('throttled', 1, 60)
+  ) b (kind, first, most)
+  where b.kind = p_kind
+$$;
+
+-- Pauses a plan, or prolongs its pause. `p_seconds` is the time that the provider names. A time below one
+-- second would never back off, so it counts as none.
 create function outbox_engine.pause_plan(
-  p_provider text, p_plan text, p_kind text, p_credential text, p_reason text, p_seconds double precision default null
+  p_provider text, p_plan text, p_kind text, p_credential text, p_reason text,
+  p_seconds double precision default null
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
   v_tries smallint;
-  v_is_new boolean;
-  v_first double precision := case p_kind when 'account' then 10 when 'setting' then 10 else 1 end;
-  v_most double precision := case p_kind when 'account' then 300 when 'setting' then 300 when 'unreachable' then 30 else 60 end;
   v_seconds double precision;
+  v_is_new boolean;
 begin
-  select tries into v_tries
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  select tries
+  into v_tries
   from outbox_engine.plan_pauses
   where provider = p_provider and plan = p_plan and kind = p_kind and credential = p_credential;
-  v_tries := coalesce(v_tries, 0);
-  -- A wait of nothing, or until a time that has passed, would never back off.
-  v_seconds := case when p_seconds >= 1 then p_seconds
-    else least(v_most, v_first * 2 ^ least(v_tries, 10)) * (0.75 + random() * 0.25) end;
+  v_seconds := case
+    when p_seconds >= 1 then p_seconds
+    else outbox_engine.pause_seconds(p_kind, coalesce(v_tries, 0)) * (0.75 + random() * 0.25)
+  end;
 
-  insert into outbox_engine.plan_pauses as p (provider, plan, kind, credential, reason, since, until, tries)
-  values (p_provider, p_plan, p_kind, p_credential, left(p_reason, 500), v_now, v_now + make_interval(secs => v_seconds), 1)
+  insert into outbox_engine.plan_pauses as p (
+    provider, plan, kind, credential, reason, since, until, tries
+  )
+  values (
+    p_provider, p_plan, p_kind, p_credential, left(p_reason, 500), v_now,
+    v_now + make_interval(secs => v_seconds), 1
+  )
   on conflict (provider, plan, kind, credential) do update
   set
     reason = excluded.reason,
     replaced = false,
     until = greatest(p.until, excluded.until),
-    -- Several requests in flight that fail together are one piece of news.
+    -- Requests that were open together and fail together are one try.
     tries = p.tries + case when p.until <= v_now then 1 else 0 end
-  -- The first transaction that ever wrote a row left no mark of one that changed it.
+  -- Only a row that this statement inserted has no xmax.
   returning p.xmax = 0 into v_is_new;
 
   if v_is_new and p_kind in ('account', 'setting') then
@@ -62,9 +85,12 @@ begin
 end
 $$;
 
--- Rows that wait because they served as a probe wait no longer: what refused them is over, or another
--- credential is to be tried, which `p_credential` then is. Whoever holds one of them at this moment keeps it.
-create function outbox_engine.release_waiting_probes(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
+-- Messages that wait because they were refused as a probe become ready: the cause is over, or
+-- `p_credential` is a new one and the refusal was for another. Messages that another transaction holds keep
+-- waiting.
+create function outbox_engine.release_waiting_probes(
+  p_provider text, p_plan text, p_credential text, p_now timestamptz
+) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update public.outbox
@@ -74,73 +100,102 @@ as $$
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
     join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id
-    where d.provider = p_provider and d.plan = p_plan and d.is_probe and d.closed_at >= p_now - interval '5 minutes'
-      and d.state = 'refused' and d.credential is distinct from p_credential and o.queue = 'w' and o.status = 'pending'
+    where d.provider = p_provider
+      and d.plan = p_plan
+      and d.is_probe
+      and d.closed_at >= p_now - interval '5 minutes'
+      and d.state = 'refused'
+      and d.credential is distinct from p_credential
+      and o.queue = 'w'
+      and o.status = 'pending'
     order by o.id
     for update of o skip locked
   ))
 $$;
 
--- An accepted request proves that the account, the settings and the way there are in order, if it was claimed
--- after they were found not to be: what was under way then proves nothing. Where reports said that the
--- account is blocked, only a report proves that it no longer is. A pause of another credential is no news
--- from here on, and goes once it has run its time.
-create function outbox_engine.lift_pauses(p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz) returns void
+-- Called when the provider accepted a request that was claimed at `p_claimed_at`. That ends the pauses that
+-- began before the claim: account (of this credential) and setting at once, throttled and unreachable once
+-- their time has run. A request that was open when the pause began proves nothing. Where delivery reports
+-- say that the account is blocked, only a report ends the pause. Account pauses of other credentials count
+-- as replaced and go once their time has run. The caller holds the plan.
+create function outbox_engine.lift_pauses(
+  p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz
+) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
-  v_lifted boolean;
+  v_now constant timestamptz := outbox_engine.now();
+  v_probing_ends boolean;
 begin
   with lifted as (
     delete from outbox_engine.plan_pauses
-    where provider = p_provider and plan = p_plan
-      and (kind in ('throttled', 'unreachable') and until <= v_now
-        or kind = 'setting' and since <= p_claimed_at
-        or kind = 'account' and credential = p_credential and since <= p_claimed_at and not by_report
-        or kind = 'account' and credential <> p_credential and until <= v_now)
+    where provider = p_provider
+      and plan = p_plan
+      and case kind
+        when 'throttled' then until <= v_now
+        when 'unreachable' then until <= v_now
+        when 'setting' then since <= p_claimed_at
+        when 'account' then case
+          when credential = p_credential then since <= p_claimed_at and not by_report
+          else until <= v_now
+        end
+        else false
+      end
     returning kind
   )
-  select count(*) filter (where kind in ('account', 'setting')) > 0 into v_lifted from lifted;
-  if v_lifted then
+  select coalesce(bool_or(kind in ('account', 'setting')), false)
+  into v_probing_ends
+  from lifted;
+
+  if v_probing_ends then
     perform outbox_engine.release_waiting_probes(p_provider, p_plan, null, v_now);
   end if;
   update outbox_engine.plan_pauses
   set replaced = true
-  where provider = p_provider and plan = p_plan and kind = 'account' and credential <> p_credential and not replaced;
+  where provider = p_provider
+    and plan = p_plan
+    and kind = 'account'
+    and credential <> p_credential
+    and not replaced;
 end
 $$;
 
--- Called by the jobs that ask, where the provider answered a question with a 429 or with trouble of the
--- account: that speaks for the plan, so sending stops as well.
+-- Called by the recover, reconcile and inbound jobs when the provider answers a query with 429 or with
+-- account trouble. That is true of the whole plan, so sending pauses too.
 create function public.outbox_pause_plan(
   p_provider text, p_plan text, p_kind text, p_credential text, p_reason text, p_seconds double precision
 ) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  select outbox_engine.pause_plan(p_provider, p_plan, p_kind, case when p_kind = 'account' then p_credential else '' end,
-    p_reason, p_seconds)
+  select outbox_engine.pause_plan(
+    p_provider, p_plan, p_kind, case when p_kind = 'account' then p_credential else '' end,
+    p_reason, p_seconds
+  )
   where p_kind in ('throttled', 'account')
 $$;
 
--- Which pause holds this plan, if any. An account or setting pause that has run its time lets one probe
--- through.
-create function outbox_engine.current_pause(p_provider text, p_plan text, p_credential text, p_now timestamptz)
-returns outbox_engine.plan_pauses
+-- The pause that stops the plan for this credential, if any. An account or setting pause whose time has run
+-- still stops it, but for one probe.
+create function outbox_engine.current_pause(
+  p_provider text, p_plan text, p_credential text, p_now timestamptz
+) returns outbox_engine.plan_pauses
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select p.*
   from outbox_engine.plan_pauses p
-  where p.provider = p_provider and p.plan = p_plan
+  where p.provider = p_provider
+    and p.plan = p_plan
     and p.credential in ('', p_credential)
     and (p.until > p_now or p.kind in ('account', 'setting'))
   order by p.until > p_now desc, p.until desc
   limit 1
 $$;
 
--- Where the account was refused under another credential and not under this one, its probes are this one's to
--- send, at once.
-create function outbox_engine.try_new_credential(p_provider text, p_plan text, p_credential text, p_now timestamptz) returns void
+-- Called by the claim. Where the account was refused under other credentials and never under this one, the
+-- messages of refused probes become ready, for this credential to try.
+create function outbox_engine.try_new_credential(
+  p_provider text, p_plan text, p_credential text, p_now timestamptz
+) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -154,10 +209,11 @@ begin
 end
 $$;
 
--- How many requests that ask (looks, reports, inbounds) are allowed now, at most `p_wanted`. Polling gets a
--- fifth of the plan's requests; looks for lost requests all that is left; nobody any while the provider
--- throttles the plan.
-create function outbox_engine.draw_requests(p_provider text, p_plan text, p_kind text, p_wanted integer) returns integer
+-- Draws at most `p_wanted` requests that query the provider (lookups, reports, inbound messages) from the
+-- plan and returns how many are allowed. Polling gets a fifth of the plan's requests, lookups all that are
+-- left, and neither gets any while the provider throttles the plan.
+create function outbox_engine.draw_requests(p_provider text, p_plan text, p_kind text, p_wanted integer)
+returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -165,36 +221,39 @@ declare
   v_plan outbox_engine.plans;
   v_allowed integer;
 begin
-  select * into v_plan from outbox_engine.plans where provider = p_provider and plan = p_plan for update;
-  -- Waiting for the plan took time.
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_provider and plan = p_plan
+  for update;
+  -- Read after the lock, which may have taken time.
   v_now := outbox_engine.now();
+
   if v_plan.plan is null then
-    -- No process has claimed for this plan yet, so nothing is known of its limits.
-    perform outbox_engine.count_requests(p_provider, p_plan, p_kind, p_wanted, v_now);
-    return p_wanted;
-  end if;
-  v_allowed := least(p_wanted, outbox_engine.requests_left(v_plan, v_now));
-  if exists (
+    -- No process has claimed for this plan yet, so its limits are not known.
+    v_allowed := p_wanted;
+  elsif exists (
     select from outbox_engine.plan_pauses
     where provider = p_provider and plan = p_plan and kind = 'throttled' and until > v_now
   ) then
     v_allowed := 0;
-  end if;
-  if p_kind = 'poll' then
-    v_allowed := least(v_allowed, greatest(0, v_plan.requests_per_minute / 5 - (
-      select coalesce(sum(requests), 0)
-      from outbox_engine.plan_requests
-      where provider = p_provider and plan = p_plan and kind = 'poll'
-        and second > date_trunc('second', v_now) - interval '61 seconds'
-    )::integer));
+  else
+    v_allowed := least(p_wanted, outbox_engine.requests_left(v_plan, v_now));
+    if p_kind = 'poll' then
+      v_allowed := least(v_allowed, greatest(
+        0,
+        v_plan.requests_per_minute / 5 - outbox_engine.requests_made(p_provider, p_plan, 'poll', v_now)
+      ));
+    end if;
   end if;
   perform outbox_engine.count_requests(p_provider, p_plan, p_kind, v_allowed, v_now);
   return v_allowed;
 end
 $$;
 
--- Called by the jobs that ask, before each further request.
-create function public.outbox_draw_requests(p_provider text, p_plan text, p_kind text, p_wanted smallint) returns integer
+-- Called by the recover, reconcile and inbound jobs before each further request.
+create function public.outbox_draw_requests(p_provider text, p_plan text, p_kind text, p_wanted smallint)
+returns integer
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.draw_requests(p_provider, p_plan, p_kind, p_wanted)

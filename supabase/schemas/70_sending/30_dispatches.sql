@@ -1,10 +1,18 @@
--- What the dispatch job is told of a dispatch.
+-- What all calls about dispatches share: locks, what the dispatch job gets, and messages that go back to
+-- the queue.
 
--- A dispatch as the scheduler sees it. `lease_seconds` is what was left of its lease when this was said.
--- `texts` are given, one for each recipient, where they differ; then there is no `body`.
+-- The states of a dispatch whose outcome is not decided: its messages are still with it.
+create function outbox_engine.is_open(p_state text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_state in ('claimed', 'awaiting_half', 'ambiguous')
+$$;
+
+-- A dispatch as the dispatch job gets it. `wait_seconds` is how long to wait before the request. `texts`
+-- are given, one for each recipient, where they differ; otherwise `body` is.
 create function outbox_engine.dispatch_json(
-  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_expire_at timestamptz, p_wait_seconds double precision,
-  p_recipients text[], p_texts text[]
+  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_expire_at timestamptz,
+  p_wait_seconds double precision, p_recipients text[], p_texts text[]
 ) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -20,12 +28,15 @@ as $$
   )
 $$;
 
--- The same for a dispatch that is in the tables already.
-create function outbox_engine.dispatch_answer(p_dispatch outbox_engine.dispatches, p_wait_seconds double precision) returns jsonb
+-- The same for a dispatch that is stored already.
+create function outbox_engine.dispatch_answer(
+  p_dispatch outbox_engine.dispatches, p_wait_seconds double precision
+) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.dispatch_json(
-    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.expire_at, p_wait_seconds,
+    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.expire_at,
+    p_wait_seconds,
     array_agg(m.recipient order by m.outbox_id),
     case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
   )
@@ -34,85 +45,50 @@ as $$
   where m.dispatch_id = p_dispatch.id
 $$;
 
--- The instant after which the provider must not deliver a row. Three days after it was sent is as far as
--- Sinch lets a message live and no request may ask for more: two hours less, so that clocks which differ
--- never make one refuse the other's request.
+-- The instant after which the provider must not deliver a message. Sinch lets a message live for three days
+-- and refuses requests that ask for more. Two hours less keeps a clock that differs from Sinch's within the
+-- limit.
 create function outbox_engine.provider_expiry(p_expires_at timestamptz, p_now timestamptz) returns timestamptz
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select least(p_expires_at, p_now + interval '2 days 22 hours')
 $$;
 
--- Locks these dispatches, and the other halves of refused ones, in the order of their ids: what becomes of
--- one half decides about both. Whoever needs dispatches and their plan takes the dispatches first.
+-- Locks these dispatches in the order of their ids, together with the other halves of refused ones, because
+-- the outcome of one half decides about both. If there are halves, it then holds their plan and locks the
+-- messages of all these dispatches, which `decide_halves` may change. Called before a function locks
+-- messages (docs/decisions/0009).
 create function outbox_engine.lock_dispatches(p_dispatches uuid[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-begin
-  perform from outbox_engine.dispatches
-  where id = any (p_dispatches || array(
-    select s.id
-    from outbox_engine.dispatches d
-    join outbox_engine.dispatches s on s.parent_id = d.parent_id
-    where d.id = any (p_dispatches) and d.split = 'shared'
-  ))
-  order by id
-  for update;
-end
-$$;
-
--- Rows of these dispatches that are still attached to them go back to waiting as a new attempt, or end if
--- they must. `p_recipients` restricts it to some of the numbers. `p_counts`: a refused attempt counts, "not
--- found" and throttling do not. Whoever just wants some of them back is waited for.
-create function outbox_engine.put_back(
-  p_dispatches uuid[], p_event text, p_detail text, p_counts boolean, p_delay interval default '0', p_recipients text[] default null
-) returns integer
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
 declare
-  v_count integer;
+  v_locked uuid[];
+  v_has_halves boolean;
 begin
-  perform from public.outbox
-  where id = any (array(select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)))
-    and status = 'sending' and dispatch_id = any (p_dispatches)
-  order by id
-  for update;
-
-  with rows_back as materialized (
-    select o.id, o.attempts + p_counts::integer as attempts, outbox_engine.now() as now,
-      o.cancel_requested_at is not null as wished, oc.reason
-    from outbox_engine.dispatch_members m
-    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
-    left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
-    where m.dispatch_id = any (p_dispatches) and o.status = 'sending' and (p_recipients is null or m.recipient = any (p_recipients))
-  ),
-  changed as (
-    update public.outbox o
-    set
-      attempts = r.attempts,
-      status = case when r.wished then 'cancelled' when o.expires_at <= r.now then 'expired'
-        when r.attempts >= 5 then 'failed' else 'pending' end,
-      error = case when r.wished then coalesce(r.reason, o.error) when o.expires_at <= r.now then 'expired before it could be sent' else p_detail end,
-      finalized_at = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then r.now end,
-      queue = case when r.wished or o.expires_at <= r.now or r.attempts >= 5 then null
-        when p_delay > '0' then 'w' else 'r' end::"char",
-      due_at = r.now + p_delay
-    from rows_back r
-    where o.id = r.id
-    returning o.id, o.status, r.now, o.dispatch_id
-  ),
-  trail as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
-    select id, now, 'engine', coalesce(p_event, status), status, dispatch_id, p_detail from changed
-    where p_event is not null or status <> 'pending'
-  )
-  select count(*)::integer into v_count from changed;
-  return v_count;
+  select array_agg(x.id), bool_or(x.split = 'shared')
+  into v_locked, v_has_halves
+  from (
+    select id, split
+    from outbox_engine.dispatches
+    where id = any (p_dispatches || array(
+      select s.id
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatches s on s.parent_id = d.parent_id
+      where d.id = any (p_dispatches) and d.split = 'shared'
+    ))
+    order by id
+    for update
+  ) x;
+  if v_has_halves then
+    perform outbox_engine.hold_plans_of(v_locked);
+    perform outbox_engine.lock_attached(v_locked);
+  end if;
 end
 $$;
 
--- Dispatches among these that the caller still holds by their lease tokens, locked.
-create function outbox_engine.held(p_dispatch_ids uuid[], p_lease_tokens text[]) returns setof outbox_engine.dispatches
+-- Locks those of these dispatches that the caller still holds by their lease tokens, and returns them.
+create function outbox_engine.lock_leased(p_dispatch_ids uuid[], p_lease_tokens text[])
+returns setof outbox_engine.dispatches
 language sql set search_path = pg_catalog, pg_temp
 as $$
   select d.*
@@ -120,4 +96,79 @@ as $$
   join outbox_engine.dispatches d on d.id = f.id and d.lease_token = f.token::bigint and d.state = 'claimed'
   order by d.id
   for update of d
+$$;
+
+-- Locks the messages that are still attached to these dispatches, in the order of their ids, and returns
+-- the ids. A message that was accepted, requeued or ended is not attached any more. `p_recipients`
+-- restricts it to these numbers.
+create function outbox_engine.lock_attached(p_dispatches uuid[], p_recipients text[] default null)
+returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select o.id
+    from public.outbox o
+    where o.id = any (array(
+        select m.outbox_id
+        from outbox_engine.dispatch_members m
+        where m.dispatch_id = any (p_dispatches)
+          and (p_recipients is null or m.recipient = any (p_recipients))
+      ))
+      and o.dispatch_id = any (p_dispatches)
+      and o.status = 'sending'
+    order by o.id
+    for update
+  );
+end
+$$;
+
+-- Called when a dispatch certainly did not reach the provider. Messages that are still attached to it wait
+-- again, after `p_delay`, or end if they expired or were cancelled on request. It counts as no attempt.
+-- Writes the event `p_event`; without one, only messages that end get an event.
+create function outbox_engine.requeue_attached(
+  p_dispatches uuid[], p_event text, p_detail text,
+  p_delay interval default '0', p_recipients text[] default null
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant bigint[] := outbox_engine.lock_attached(p_dispatches, p_recipients);
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  with attached as materialized (
+    select
+      o.id,
+      case
+        when o.cancel_requested_at is not null then 'cancelled'
+        when o.expires_at <= v_now then 'expired'
+        else 'pending'
+      end as status,
+      -- Where the engine asked for the cancellation, the occurrence says why.
+      coalesce(oc.reason, o.error) as cancel_reason
+    from public.outbox o
+    left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+    where o.id = any (v_ids)
+  ),
+  requeued as (
+    update public.outbox o
+    set
+      status = a.status,
+      error = case a.status
+        when 'cancelled' then a.cancel_reason
+        when 'expired' then 'expired before it could be sent'
+        else p_detail
+      end,
+      finalized_at = case when a.status <> 'pending' then v_now end,
+      queue = case when a.status = 'pending' then case when p_delay > '0' then 'w' else 'r' end end::"char",
+      due_at = v_now + p_delay
+    from attached a
+    where o.id = a.id
+    returning o.id, o.status, o.dispatch_id
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
+  select id, v_now, 'engine', coalesce(p_event, status), status, dispatch_id, p_detail
+  from requeued
+  where p_event is not null or status <> 'pending';
+end
 $$;

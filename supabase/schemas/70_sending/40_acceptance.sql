@@ -1,38 +1,47 @@
--- Requests that the provider took.
+-- Acceptance: the provider took a request. That is a fact, whoever learns of it and however late.
 
--- Trail and alarm for doubles confirmed at this moment.
+-- Writes an event and raises an alarm for duplicate sends that were confirmed at this moment.
 create function outbox_engine.log_duplicate_sends(p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with told as (
+  with logged as (
     insert into public.outbox_events (outbox_id, at, source, event, batch_id, dispatch_id, detail)
     select x.outbox_id, p_now, 'engine', 'duplicate_send', x.batch_id, x.dispatch_id,
-      case when exists (select from outbox_engine.dispatch_members m where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id)
-        then 'the provider accepted this message twice'
-        else 'the provider accepted an earlier message for the same time too' end
+      case
+        when exists (
+          select from outbox_engine.dispatch_members m
+          where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id
+        ) then 'the provider accepted this message twice'
+        else 'the provider accepted an earlier message for the same time too'
+      end
     from outbox_engine.duplicate_sends x
     join public.outbox o on o.id = x.outbox_id
     where x.confirmed_at = p_now
       and not exists (
         select from public.outbox_events e
-        where e.outbox_id = x.outbox_id and e.event = 'duplicate_send' and e.dispatch_id = x.dispatch_id and e.batch_id = x.batch_id
+        where e.outbox_id = x.outbox_id
+          and e.event = 'duplicate_send'
+          and e.dispatch_id = x.dispatch_id
+          and e.batch_id = x.batch_id
       )
     returning outbox_id
   )
-  select outbox_engine.alarm('message.duplicate_send', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
-  from told
+  select outbox_engine.alarm(
+    'message.duplicate_send', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
+  from logged
   having count(*) > 0
 $$;
 
--- Rows of newly accepted dispatches that are still attached to them become sent. Answers whether all of them
--- did. They are named by their ids as well as joined, and joined by hash: a plan from the time when the
--- tables were small, which lives as long as its connection, reads a whole table or each row of one for each
--- of another.
+-- Messages of newly accepted dispatches that are still attached to them become sent. Returns whether all
+-- did. The messages are named by their ids besides the join, and the function allows no nested loop: the
+-- API's connections keep plans from when the tables were small, and those would read a whole table, or one
+-- row of it for each of another (docs/decisions/0006).
 create function outbox_engine.mark_sent(p_dispatches uuid[], p_source text, p_now timestamptz) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set enable_nestloop = off
 as $$
 declare
-  v_ids constant bigint[] := array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
+  v_ids constant bigint[] := array(
+    select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
   v_all_sent boolean;
 begin
   with members as materialized (
@@ -40,109 +49,209 @@ begin
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
     where d.id = any (p_dispatches) and m.dispatch_id = any (p_dispatches)
-    -- In the order in which others lock messages, and in which these stand in the table.
+    -- The order in which other functions lock messages, and in which these stand in the table.
     order by m.outbox_id
   ),
   sent as (
     update public.outbox o
     set
-      status = 'sent', batch_id = m.batch_id, sent_at = p_now, attempts = o.attempts + 1, queue = null, error = null
+      status = 'sent', batch_id = m.batch_id, sent_at = p_now, attempts = o.attempts + 1, queue = null,
+      error = null
     from members m
-    where o.id = m.outbox_id and o.id = any (v_ids) and o.dispatch_id = m.id and o.status in ('sending', 'pending', 'scheduled')
+    where o.id = m.outbox_id
+      and o.id = any (v_ids)
+      and o.dispatch_id = m.id
+      and o.status in ('sending', 'pending', 'scheduled')
     returning o.id, m.batch_id, m.id as dispatch_id
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
-    select id, p_now, p_source, 'accepted', 'sent', batch_id, dispatch_id from sent
+    select id, p_now, p_source, 'accepted', 'sent', batch_id, dispatch_id
+    from sent
   )
-  select (select count(*) from sent) = (select count(*) from members) into v_all_sent;
+  select (select count(*) from sent) = (select count(*) from members)
+  into v_all_sent;
   return v_all_sent;
 end
 $$;
 
--- The rows of newly accepted dispatches.
-create function outbox_engine.accept_rows(p_dispatches uuid[], p_source text, p_now timestamptz) returns void
+-- Locks all messages of these dispatches, wherever they are by now, and the messages that took over the
+-- times of those among them that a campaign made. Called before a late acceptance changes any of them.
+create function outbox_engine.lock_messages_and_successors(p_dispatches uuid[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_late bigint[];
+  v_ids constant bigint[] := array(
+    select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
 begin
-  if not outbox_engine.mark_sent(p_dispatches, p_source, p_now) then
-    -- Whoever is just changing the others is waited for: what they are by then decides.
-    perform from public.outbox
-    where id = any (array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches)))
-    order by id
-    for no key update;
-    perform outbox_engine.mark_sent(p_dispatches, p_source, p_now);
-  elsif not exists (select from outbox_engine.duplicate_sends) then
-    -- As nearly always: then no row is elsewhere, and nothing below can find one.
-    return;
-  end if;
+  perform from public.outbox
+  where id = any (v_ids)
+    or id = any (array(select t.holder_id from outbox_engine.occurrences_of_messages(v_ids) t))
+  order by id
+  for update;
+end
+$$;
 
-  -- It had ended before the provider turned out to have it. Its reports tell how.
-  with late as (
+-- Messages that had ended, still attached to a dispatch that turns out to be accepted, get its batch. Their
+-- status stays: the reports of the batch say what became of them. The time of a campaign's message, which
+-- the campaign may have given to another message, is its own again.
+create function outbox_engine.adopt_ended_messages(p_dispatches uuid[], p_source text, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaign_messages bigint[];
+begin
+  with adopted as (
     update public.outbox o
     set batch_id = d.batch_id, sent_at = p_now
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-    where d.id = any (p_dispatches) and o.id = m.outbox_id and o.dispatch_id = d.id and o.finalized_at is not null
+    where d.id = any (p_dispatches)
+      and o.id = m.outbox_id
+      and o.dispatch_id = d.id
+      and o.finalized_at is not null
       and (o.batch_id is null or o.batch_id <> d.batch_id and o.status <> 'delivered')
     returning o.id, o.campaign, d.batch_id, d.id as dispatch_id, o.status
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
-    select id, p_now, p_source, 'accepted', status, batch_id, dispatch_id from late
+    select id, p_now, p_source, 'accepted', status, batch_id, dispatch_id
+    from adopted
   )
-  select array_agg(id) into v_late from late where campaign is not null;
-  -- A campaign may have given their times to others.
-  if v_late is not null then
-    perform outbox_engine.reclaim_occurrences(v_late, p_now);
-  end if;
+  select array_agg(id)
+  into v_campaign_messages
+  from adopted
+  where campaign is not null;
 
-  -- Rows that are elsewhere by now. Whether it is a double depends on what becomes of the other dispatch.
+  if v_campaign_messages is not null then
+    perform outbox_engine.reclaim_occurrences(v_campaign_messages, p_now);
+  end if;
+end
+$$;
+
+-- Records messages of newly accepted dispatches that may have been sent twice. Each is confirmed once both
+-- requests are known to have been accepted.
+create function outbox_engine.record_duplicate_sends(p_dispatches uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
   insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  -- The message went to another dispatch meanwhile, or an operator had it sent again after an earlier
+  -- dispatch was accepted.
   select m.outbox_id, d.id, d.batch_id, p_now,
-    case when other.batch_id is not null or (o.dispatch_id is null and exists (
-      -- One that was accepted, and that an operator had sent again.
-      select from outbox_engine.dispatch_members a
-      join outbox_engine.dispatches x on x.id = a.dispatch_id
-      where a.outbox_id = o.id and x.id <> d.id and x.batch_id is not null
-    )) then p_now end
+    case
+      when other.batch_id is not null then p_now
+      when o.dispatch_id is null and exists (
+        select from outbox_engine.dispatch_members earlier
+        join outbox_engine.dispatches x on x.id = earlier.dispatch_id
+        where earlier.outbox_id = o.id and x.id <> d.id and x.batch_id is not null
+      ) then p_now
+    end
   from outbox_engine.dispatches d
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
   join public.outbox o on o.id = m.outbox_id and o.dispatch_id is distinct from d.id
   left join outbox_engine.dispatches other on other.id = o.dispatch_id
   where d.id = any (p_dispatches)
   union all
-  -- An earlier attempt proved delivered while this one was on its way.
+  -- An earlier attempt proved delivered while this dispatch was on its way.
   select m.outbox_id, d.id, d.batch_id, p_now, p_now
   from outbox_engine.dispatches d
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-  join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and o.status = 'delivered' and o.batch_id <> d.batch_id
+  join public.outbox o on o.id = m.outbox_id
+    and o.dispatch_id = d.id
+    and o.status = 'delivered'
+    and o.batch_id <> d.batch_id
   where d.id = any (p_dispatches)
   on conflict do nothing;
 
   if exists (select from outbox_engine.duplicate_sends) then
+    -- Earlier finds about these messages are confirmed by this acceptance.
     update outbox_engine.duplicate_sends x
     set confirmed_at = p_now
     from outbox_engine.dispatch_members m
-    where m.dispatch_id = any (p_dispatches) and x.outbox_id = m.outbox_id and x.dispatch_id <> m.dispatch_id
+    where m.dispatch_id = any (p_dispatches)
+      and x.outbox_id = m.outbox_id
+      and x.dispatch_id <> m.dispatch_id
       and x.confirmed_at is null;
     perform outbox_engine.log_duplicate_sends(p_now);
   end if;
 end
 $$;
 
--- Records that the provider has these batches, whoever found out and however late: a fact that no lease can
--- undo. Rows still attached become sent. Rows that meanwhile went out in another dispatch are doubles.
--- `p_reconcile_after` is kept with the plan; null is what was told last. The caller then matches the reports that
--- wait for these batches.
-create function outbox_engine.accept_dispatches(p_dispatches uuid[], p_batches text[], p_source text, p_reconcile_after interval) returns void
+-- The messages of newly accepted dispatches. `p_were_closed` says that some of the dispatches had been
+-- given up or refused, so that their messages may be elsewhere by now.
+create function outbox_engine.accept_messages(
+  p_dispatches uuid[], p_were_closed boolean, p_source text, p_now timestamptz
+) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_all_sent boolean;
+begin
+  if p_were_closed then
+    perform outbox_engine.lock_messages_and_successors(p_dispatches);
+  end if;
+  v_all_sent := outbox_engine.mark_sent(p_dispatches, p_source, p_now);
+  if v_all_sent and not exists (select from outbox_engine.duplicate_sends) then
+    -- The usual case: no message is elsewhere, and none was sent before.
+    return;
+  end if;
+  if not v_all_sent then
+    -- Waits for transactions that are changing the others, then decides by what they are now.
+    perform outbox_engine.lock_messages_and_successors(p_dispatches);
+    perform outbox_engine.mark_sent(p_dispatches, p_source, p_now);
+  end if;
+  perform outbox_engine.adopt_ended_messages(p_dispatches, p_source, p_now);
+  perform outbox_engine.record_duplicate_sends(p_dispatches, p_now);
+end
+$$;
+
+-- Records for the plans of newly accepted dispatches that the provider accepts requests: pauses end, the
+-- count of refusals in a row starts again, and the latest `p_reconcile_after` is kept.
+create function outbox_engine.record_plan_success(p_dispatches uuid[], p_reconcile_after interval)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from outbox_engine.plan_pauses) and exists (
+    select from outbox_engine.plan_pauses p
+    join outbox_engine.dispatches d on d.provider = p.provider and d.plan = p.plan
+    where d.id = any (p_dispatches)
+  ) then
+    perform outbox_engine.hold_plans_of(p_dispatches);
+    perform outbox_engine.lift_pauses(d.provider, d.plan, d.credential, d.claimed_at)
+    from (
+      select provider, plan, credential, max(claimed_at) as claimed_at
+      from outbox_engine.dispatches
+      where id = any (p_dispatches)
+      group by provider, plan, credential
+    ) d;
+  end if;
+
+  update outbox_engine.plans p
+  set shared_refusals = 0, reconcile_after = coalesce(p_reconcile_after, p.reconcile_after)
+  from outbox_engine.dispatches d
+  where d.id = any (p_dispatches)
+    and p.provider = d.provider
+    and p.plan = d.plan
+    and (p.shared_refusals, p.reconcile_after) <> (0, coalesce(p_reconcile_after, p.reconcile_after));
+end
+$$;
+
+-- Records that the provider has these batches. Needs no lease: a late acceptance counts all the same.
+-- Messages that are still attached become sent; a message that meanwhile went out in another dispatch is a
+-- duplicate send. `p_reconcile_after` is kept with the plan; null takes what is kept there. The caller then
+-- matches the reports that wait for these batches.
+create function outbox_engine.accept_dispatches(
+  p_dispatches uuid[], p_batches text[], p_source text, p_reconcile_after interval
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
   v_new uuid[];
+  v_were_closed boolean;
 begin
   perform outbox_engine.lock_dispatches(p_dispatches);
 
@@ -154,21 +263,31 @@ begin
   adopted as (
     update outbox_engine.dispatches d
     set
-      batch_id = f.batch_id, state = 'accepted', accepted_at = v_now, closed_at = coalesce(d.closed_at, v_now), body = null,
-      lookup_at = null, error = null,
-      reconcile_at = v_now + coalesce(
-        p_reconcile_after, (select p.reconcile_after from outbox_engine.plans p where p.provider = d.provider and p.plan = d.plan))
+      batch_id = f.batch_id, state = 'accepted', accepted_at = v_now,
+      closed_at = coalesce(d.closed_at, v_now), body = null, lookup_at = null, error = null,
+      reconcile_at = v_now + coalesce(p_reconcile_after, (
+        select p.reconcile_after
+        from outbox_engine.plans p
+        where p.provider = d.provider and p.plan = d.plan
+      ))
     from facts f
     where d.id = f.dispatch_id and d.id = any (p_dispatches) and d.batch_id is null
-    returning d.id
+    returning d.id, d.closed_at < v_now as was_closed
   )
-  select array_agg(id) into v_new from adopted;
+  select array_agg(id), bool_or(was_closed)
+  into v_new, v_were_closed
+  from adopted;
 
-  -- A second batch under the same reference: somebody repeated our request on the way.
+  -- A second batch with the same reference: something between us and the provider repeated our request.
   insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
   select m.outbox_id, d.id, f.batch_id, v_now, v_now
   from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
-  cross join lateral (select x.id, x.batch_id from outbox_engine.dispatches x where x.id = f.dispatch_id limit 1) d
+  cross join lateral (
+    select x.id, x.batch_id
+    from outbox_engine.dispatches x
+    where x.id = f.dispatch_id
+    limit 1
+  ) d
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
   where d.batch_id <> f.batch_id
   on conflict do nothing;
@@ -176,78 +295,9 @@ begin
     perform outbox_engine.log_duplicate_sends(v_now);
   end if;
 
-  if v_new is null then
-    return;
+  if v_new is not null then
+    perform outbox_engine.record_plan_success(v_new, p_reconcile_after);
+    perform outbox_engine.accept_messages(v_new, v_were_closed, p_source, v_now);
   end if;
-  perform outbox_engine.accept_rows(v_new, p_source, v_now);
-  perform outbox_engine.lift_pauses(d.provider, d.plan, d.credential, d.claimed_at)
-  from (
-    select provider, plan, credential, max(claimed_at) as claimed_at
-    from outbox_engine.dispatches
-    where id = any (v_new)
-    group by provider, plan, credential
-  ) d
-  where exists (select from outbox_engine.plan_pauses);
-  update outbox_engine.plans p
-  set shared_refusals = 0, throttles = 0, reconcile_after = coalesce(p_reconcile_after, p.reconcile_after)
-  from outbox_engine.dispatches d
-  where d.id = any (v_new) and p.provider = d.provider and p.plan = d.plan
-    and (p.shared_refusals, p.throttles, p.reconcile_after) <> (0, 0, coalesce(p_reconcile_after, p.reconcile_after));
-end
-$$;
-
--- A row whose last attempt came to nothing, so that it ended or waits again, while an earlier one, given up
--- after two looks, turned out to have been accepted: it was sent after all, by that one. The claim asks this
--- before it takes rows; what somebody else holds is left to the next one.
-create function outbox_engine.close_already_sent(p_now timestamptz) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_held constant bigint[] := array(
-    select id from public.outbox
-    where id = any (array(select outbox_id from outbox_engine.duplicate_sends where confirmed_at is null))
-    order by id
-    for update skip locked);
-  v_rows bigint[];
-  v_dispatches uuid[];
-begin
-  with theirs as (
-    delete from outbox_engine.duplicate_sends x
-    using public.outbox o
-    where x.confirmed_at is null and x.outbox_id = any (v_held) and o.id = x.outbox_id and (o.finalized_at is not null or o.queue is not null)
-      and not exists (select from outbox_engine.dispatches d where d.id = o.dispatch_id and d.batch_id is not null)
-    returning x.*
-  ),
-  changed as (
-    update public.outbox o
-    set
-      dispatch_id = t.dispatch_id, batch_id = t.batch_id, sent_at = t.found_at,
-      status = case o.status when 'delivered' then o.status else 'sent' end,
-      finalized_at = case o.status when 'delivered' then o.finalized_at end,
-      reported_rank = case o.status when 'delivered' then o.reported_rank end,
-      queue = null, error = null
-    -- Not where it was another message for the same time that turned up: this one was not sent.
-    from theirs t
-    join outbox_engine.dispatch_members m on m.dispatch_id = t.dispatch_id and m.outbox_id = t.outbox_id
-    where o.id = t.outbox_id
-    returning o.id, o.status, o.batch_id, o.dispatch_id
-  ),
-  trail as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
-    select id, p_now, 'engine', 'accepted', status, batch_id, dispatch_id from changed
-  )
-  select array_agg(id), array_agg(dispatch_id) into v_rows, v_dispatches from changed;
-  if v_rows is null then
-    return;
-  end if;
-  perform outbox_engine.reclaim_occurrences(v_rows, p_now);
-  perform outbox_engine.log_duplicate_sends(p_now);
-  update outbox_engine.dispatches set reconcile_at = p_now where id = any (v_dispatches);
-  -- What was reported of it before.
-  perform outbox_engine.advance_status(array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
-    array_agg(e.status_code), array_agg(e.occurred_at), p_now)
-  from unnest(v_rows, v_dispatches) c (outbox_id, dispatch_id)
-  join public.outbox_events e on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'
-  join outbox_engine.dispatches d on d.id = c.dispatch_id;
 end
 $$;

@@ -1,21 +1,27 @@
--- Leases: renewed, given back, or ended by an ambiguous outcome.
+-- Leases: a dispatch belongs to one worker until its lease ends. The worker renews it, gives it back, or
+-- reports an ambiguous outcome.
 
--- Called by the dispatch job while requests are open. Answers the ids that are still the caller's.
-create function public.outbox_renew(p_dispatch_ids uuid[], p_lease_tokens text[], p_lease_seconds double precision) returns jsonb
+-- Called by the dispatch job while requests are open. Returns the ids of the dispatches that are still the
+-- caller's.
+create function public.outbox_renew(
+  p_dispatch_ids uuid[], p_lease_tokens text[], p_lease_seconds double precision
+) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   with renewed as (
     update outbox_engine.dispatches d
     set lease_until = outbox_engine.now() + make_interval(secs => p_lease_seconds)
-    from outbox_engine.held(p_dispatch_ids, p_lease_tokens) h
+    from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h
     where d.id = h.id
     returning d.id
   )
-  select coalesce(jsonb_agg(id), '[]') from renewed
+  select coalesce(jsonb_agg(id), '[]')
+  from renewed
 $$;
 
--- Called by the dispatch job for dispatches whose request was never started: shutting down, or too little of
--- the lease left.
+-- Called by the dispatch job for dispatches whose request it never started: the process shuts down, or too
+-- little of the lease is left. Their messages wait again. Returns the ids of the dispatches that were the
+-- caller's.
 create function public.outbox_release(p_dispatch_ids uuid[], p_lease_tokens text[]) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
@@ -23,31 +29,59 @@ declare
   v_ids uuid[];
 begin
   perform outbox_engine.lock_dispatches(p_dispatch_ids);
-  select array_agg(id) into v_ids from outbox_engine.held(p_dispatch_ids, p_lease_tokens);
-  update outbox_engine.dispatches set state = 'released', closed_at = outbox_engine.now(), body = null where id = any (v_ids);
-  perform outbox_engine.put_back(v_ids, null, null, false);
+  select coalesce(array_agg(id), '{}')
+  into v_ids
+  from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
+
+  update outbox_engine.dispatches
+  set state = 'released', closed_at = outbox_engine.now(), body = null
+  where id = any (v_ids);
+  perform outbox_engine.requeue_attached(v_ids, null, null);
   perform outbox_engine.decide_halves(v_ids, null, null);
-  return to_jsonb(coalesce(v_ids, '{}'));
+  return to_jsonb(v_ids);
 end
 $$;
 
--- Called by the dispatch job when nobody knows whether the provider took a request. The first look comes a
--- moment later.
+-- Marks a dispatch whose outcome is unknown. It gets a new lease token, so its worker no longer holds it,
+-- and the recover job looks it up at the provider.
+create function outbox_engine.mark_ambiguous(
+  p_dispatch_id uuid, p_error text, p_lease_token bigint, p_lookup_at timestamptz
+) returns uuid
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.dispatches
+  set
+    state = 'ambiguous',
+    error = p_error,
+    ambiguous_at = outbox_engine.now(),
+    ambiguous_error = p_error,
+    lease_token = p_lease_token,
+    lookup_at = p_lookup_at
+  where id = p_dispatch_id
+  returning id
+$$;
+
+-- Called by the dispatch job when it cannot know whether the provider took a request, such as after a
+-- timeout. The first lookup comes `p_lookup_after_seconds` later. Returns the ids of the dispatches that
+-- were the caller's.
 create function public.outbox_mark_ambiguous(
   p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_lookup_after_seconds double precision
 ) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  with doubted as (
-    update outbox_engine.dispatches d
-    set
-      state = 'ambiguous', error = f.error, ambiguous_at = outbox_engine.now(), ambiguous_error = f.error, lease_token = nextval('outbox_engine.lease_tokens'),
-      lookup_at = outbox_engine.now() + make_interval(secs => p_lookup_after_seconds)
-    from unnest(p_dispatch_ids, p_errors) f (id, error)
-    where d.id = f.id and d.id in (select h.id from outbox_engine.held(p_dispatch_ids, p_lease_tokens) h)
-    returning d.id
+  with leased as materialized (
+    select h.id, f.error
+    from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h
+    join unnest(p_dispatch_ids, p_errors) f (id, error) on f.id = h.id
   )
-  select coalesce(jsonb_agg(id), '[]') from doubted
+  select coalesce(
+    jsonb_agg(outbox_engine.mark_ambiguous(
+      id, error, nextval('outbox_engine.lease_tokens'),
+      outbox_engine.now() + make_interval(secs => p_lookup_after_seconds)
+    )),
+    '[]'
+  )
+  from leased
 $$;
 
 -- Called by processes, with the server's key.

@@ -95,7 +95,8 @@ begin
   perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', p_requests, p_now);
   if p_admission.probed_pause is not null and p_requests > 0 then
     update outbox_engine.plan_pauses
-    set until = greatest(until, p_now + make_interval(secs => least(300, 10 * 2 ^ least(tries, 5))))
+    set until = greatest(
+      until, p_now + make_interval(secs => outbox_engine.pause_seconds(p_admission.probed_pause, tries)))
     where provider = p_plan.provider and plan = p_plan.plan and kind = p_admission.probed_pause
       and credential in ('', p_credential);
   end if;

@@ -1,8 +1,7 @@
--- What an operator sees of the whole: the backlog, what is under way, what stands still and why, and what
--- became of messages.
+-- Status: the backlog, open requests, pauses and processes, for `outbox status`.
 
--- How many rows a query finds, in words of one of our own functions. Counted where that is quick; beyond the
--- bound it is the planner's estimate, and `exact` says so.
+-- How many rows a query of one of our own functions finds. It counts up to `p_bound`; beyond that it takes
+-- the planner's estimate, and `exact` is false.
 create function outbox_engine.count_or_estimate(p_query text, p_bound integer) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -10,38 +9,56 @@ declare
   v_count bigint;
   v_plan json;
 begin
-  execute format('select count(*) from (%s limit %s) found', p_query, p_bound + 1) into v_count;
+  execute format('select count(*) from (%s limit %s) found', p_query, p_bound + 1)
+  into v_count;
   if v_count <= p_bound then
     return jsonb_build_object('count', v_count, 'exact', true);
   end if;
   execute 'explain (format json) ' || p_query into v_plan;
-  return jsonb_build_object('count', greatest(v_count, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint), 'exact', false);
+  return jsonb_build_object(
+    'count', greatest(v_count, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint),
+    'exact', false
+  );
 end
 $$;
 
--- The longest that a due row has been waiting. One step of the index for each priority there is, however many
--- rows wait.
+-- Since when the oldest due message has been waiting. Takes one step in the index for each priority in use,
+-- however many messages wait.
 create function outbox_engine.oldest_due(p_now timestamptz) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with recursive priorities as (
-    (select priority, due_at from public.outbox where queue = 'r' order by priority, due_at, id limit 1)
+    (
+      select priority, due_at
+      from public.outbox
+      where queue = 'r'
+      order by priority, due_at, id
+      limit 1
+    )
     union all
     select n.priority, n.due_at
     from priorities p
     cross join lateral (
-      select priority, due_at from public.outbox
+      select priority, due_at
+      from public.outbox
       where queue = 'r' and priority > p.priority
       order by priority, due_at, id
       limit 1
     ) n
   )
-  select least((select min(due_at) from priorities), (
-    select due_at from public.outbox where queue = 'w' and due_at <= p_now order by due_at, priority, id limit 1
-  ))
+  select least(
+    (select min(due_at) from priorities),
+    (
+      select due_at
+      from public.outbox
+      where queue = 'w' and due_at <= p_now
+      order by due_at, priority, id
+      limit 1
+    )
+  )
 $$;
 
--- What waits, and since when.
+-- The backlog: how many messages are due or scheduled, the oldest due one and the next scheduled one.
 create function outbox_engine.backlog_json(p_now timestamptz) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -59,45 +76,75 @@ begin
     'scheduled', outbox_engine.count_or_estimate(
       format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000),
     'next_due_at', (
-      select due_at from public.outbox where queue = 'w' and due_at > p_now order by due_at, priority, id limit 1
+      select due_at
+      from public.outbox
+      where queue = 'w' and due_at > p_now
+      order by due_at, priority, id
+      limit 1
     )
   );
 end
 $$;
 
--- Requests that are open, of unknown outcome, or watched; doubles; reports that are missing or belong to
--- nothing.
+-- Requests to the provider: open ones (`silent`: their worker no longer answers), ambiguous ones, and ones
+-- that were not found and are still watched; duplicate sends; missing and unmatched reports; callbacks that
+-- could not be used.
 create function outbox_engine.requests_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'in_flight', (
-      select jsonb_build_object('requests', count(*), 'messages', coalesce(sum(recipients), 0),
-        'silent', count(*) filter (where lease_until <= p_now - deadline))
+      select jsonb_build_object(
+        'requests', count(*),
+        'messages', coalesce(sum(recipients), 0),
+        'silent', count(*) filter (where lease_until <= p_now - deadline)
+      )
       from outbox_engine.dispatches
       where state = 'claimed'
     ),
     'ambiguous', (
-      select jsonb_build_object('requests', count(*), 'messages', coalesce(sum(recipients), 0), 'oldest_at', min(claimed_at))
+      select jsonb_build_object(
+        'requests', count(*),
+        'messages', coalesce(sum(recipients), 0),
+        'oldest_at', min(claimed_at)
+      )
       from outbox_engine.dispatches
       where lookup_at is not null and state = 'ambiguous'
     ),
-    'watched', (select count(*) from outbox_engine.dispatches where lookup_at is not null and state = 'not_found'),
+    'watched', (
+      select count(*)
+      from outbox_engine.dispatches
+      where lookup_at is not null and state = 'not_found'
+    ),
     'duplicate_sends', (
-      select jsonb_build_object('confirmed', count(*) filter (where confirmed_at is not null), 'suspected',
-        count(*) filter (where confirmed_at is null), 'latest_at', max(found_at))
+      select jsonb_build_object(
+        'confirmed', count(*) filter (where confirmed_at is not null),
+        'suspected', count(*) filter (where confirmed_at is null),
+        'latest_at', max(found_at)
+      )
       from outbox_engine.duplicate_sends
     ),
+    -- Only batches that were reconciled and lacked reports then. Before that the engine does not count
+    -- reports.
     'batches_without_all_reports', (
-      -- Those that were asked about and lacked some still. Before that nobody looks whether all are there.
-      select count(*) from (select from outbox_engine.dispatches where reconcile_at is not null and reconciliations > 0 limit 100000) x
+      select count(*)
+      from (
+        select from outbox_engine.dispatches
+        where reconcile_at is not null and reconciliations > 0
+        limit 100000
+      ) x
     ),
-    'unmatched_reports', (select count(*) from (select from outbox_engine.waiting_reports limit 100000) x),
-    'kept_callbacks', (select count(*) from (select from outbox_engine.kept_callbacks limit 100000) x)
+    'unmatched_reports', (
+      select count(*) from (select from outbox_engine.waiting_reports limit 100000) x
+    ),
+    'kept_callbacks', (
+      select count(*) from (select from outbox_engine.kept_callbacks limit 100000) x
+    )
   )
 $$;
 
--- The jobs that ticked within a day, the processes that claim, and alarms that nobody has passed on.
+-- The last heartbeat of each job within a day, the processes that claimed in the last ten minutes, and
+-- alarms.
 create function outbox_engine.processes_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -120,21 +167,33 @@ as $$
         limit 100
       ) w
     ),
-    'alarms_waiting', (select count(*) from (select from outbox_engine.alarms where acknowledged_at is null limit 100000) x),
+    'alarms_waiting', (
+      select count(*)
+      from (
+        select from outbox_engine.alarms
+        where acknowledged_at is null
+        limit 100000
+      ) x
+    ),
     'alarms', (
       select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]')
-      from (select id, at, kind, detail, acknowledged_at from outbox_engine.alarms order by id desc limit 10) a
+      from (
+        select id, at, kind, detail, acknowledged_at
+        from outbox_engine.alarms
+        order by id desc
+        limit 10
+      ) a
     )
   )
 $$;
 
 -- Called by `outbox status`. Reads partial indexes and small tables only, so it takes milliseconds with
--- millions of rows.
+-- millions of messages.
 create function public.outbox_status() returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
+  v_now constant timestamptz := outbox_engine.now();
 begin
   return jsonb_build_object(
     'at', v_now,
@@ -142,10 +201,19 @@ begin
     'requests', outbox_engine.requests_json(v_now),
     'pauses', outbox_engine.pauses_json(v_now),
     'plans', (
-      select coalesce(jsonb_agg(jsonb_build_object(
-        'provider', p.provider, 'plan', p.plan, 'messages_per_second', p.messages_per_second,
-        'requests_per_minute', p.requests_per_minute, 'requests_left', outbox_engine.requests_left(p, v_now)
-      ) order by p.provider, p.plan), '[]')
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'provider', p.provider,
+            'plan', p.plan,
+            'messages_per_second', p.messages_per_second,
+            'requests_per_minute', p.requests_per_minute,
+            'requests_left', outbox_engine.requests_left(p, v_now)
+          )
+          order by p.provider, p.plan
+        ),
+        '[]'
+      )
       from outbox_engine.plans p
     )
   ) || outbox_engine.processes_json(v_now);

@@ -1,20 +1,29 @@
--- What happened to one message, from its insert to its end.
+-- Trace: what happened to one message, from its insert to its end.
 
--- Called by `outbox trace` and `outbox cancel`. The messages that a text means: a message's id, a dispatch's
--- id, a batch of the provider, or an idempotency key, in that order, or only what `p_as` says. At most a
--- thousand, as many as a batch holds.
+-- Called by `outbox trace` and `outbox cancel`. Finds the messages that a text names: by a message's id, a
+-- dispatch's id, a batch of the provider or an idempotency key, whichever of these finds any first; with
+-- `p_as` only by that one. At most a thousand, as many as a batch holds.
 create function public.outbox_find(p_text text, p_as text) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_kinds constant text[] := case
+    when p_as is not null then array[p_as]
+    else array['id', 'dispatch', 'batch', 'idempotency_key']
+  end;
   v_as text;
   v_ids bigint[] := '{}';
 begin
-  foreach v_as in array case when p_as is not null then array[p_as] else array['id', 'dispatch', 'batch', 'idempotency_key'] end loop
+  foreach v_as in array v_kinds loop
     if v_as = 'id' and p_text ~ '^[0-9]{1,18}$' then
       v_ids := array(select id from public.outbox where id = p_text::bigint);
     elsif v_as = 'dispatch' and p_text ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
-      v_ids := array(select outbox_id from outbox_engine.dispatch_members where dispatch_id = p_text::uuid order by outbox_id);
+      v_ids := array(
+        select outbox_id
+        from outbox_engine.dispatch_members
+        where dispatch_id = p_text::uuid
+        order by outbox_id
+      );
     elsif v_as = 'batch' then
       v_ids := array(
         select m.outbox_id
@@ -31,15 +40,20 @@ begin
   end loop;
 
   return jsonb_build_object('as', v_as, 'messages', (
-    select coalesce(jsonb_agg(jsonb_build_object('id', o.id, 'recipient', o.recipient, 'status', o.status, 'error', o.error)
-      order by o.id), '[]')
+    select coalesce(
+      jsonb_agg(
+        jsonb_build_object('id', o.id, 'recipient', o.recipient, 'status', o.status, 'error', o.error)
+        order by o.id
+      ),
+      '[]'
+    )
     from public.outbox o
     where o.id = any (v_ids)
   ));
 end
 $$;
 
--- Every request that held a message, in the order they were made.
+-- Every dispatch that held a message, in the order they were claimed.
 create function outbox_engine.dispatches_of(p_outbox_id bigint) returns setof outbox_engine.dispatches
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -55,88 +69,133 @@ as $$
   order by d.lease_token
 $$;
 
--- What the requests themselves remember: taken by whom, doubtful why, not found when, closed how. The trail
--- says the rest.
-create function outbox_engine.request_history(p_outbox_id bigint)
+-- What only the dispatches of a message know: when they were claimed and by which process, became
+-- ambiguous, were not found, and were closed. The rest are events.
+create function outbox_engine.dispatch_history(p_outbox_id bigint)
 returns table (at timestamptz, event text, batch_id text, dispatch_id uuid, detail text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
+  with requests as materialized (
+    select * from outbox_engine.dispatches_of(p_outbox_id)
+  )
   select d.claimed_at, 'claimed', null, d.id, concat_ws(', ',
-    'by ' || d.worker, format('plan %s', d.plan), format(case d.recipients when 1 then '1 recipient' else '%s recipients' end, d.recipients),
+    'by ' || d.worker,
+    format('plan %s', d.plan),
+    format(case d.recipients when 1 then '1 recipient' else '%s recipients' end, d.recipients),
     case when d.is_probe then 'as a probe' end,
-    case when d.parent_id is not null then format('part of %s, refused with: %s', d.parent_id, coalesce(d.split_error, 'no callback URL')) end)
-  from outbox_engine.dispatches_of(p_outbox_id) d
+    case
+      when d.parent_id is not null
+      then format('part of %s, refused with: %s', d.parent_id, coalesce(d.split_error, 'no callback URL'))
+    end)
+  from requests d
   union all
-  select d.ambiguous_at, 'ambiguous', null, d.id, concat_ws(': ', d.ambiguous_error, 'the provider''s list will tell whether it took the request')
-  from outbox_engine.dispatches_of(p_outbox_id) d
+  select d.ambiguous_at, 'ambiguous', null, d.id,
+    concat_ws(': ', d.ambiguous_error, 'the provider''s list will tell whether it took the request')
+  from requests d
   where d.ambiguous_at is not null
   union all
-  select d.first_missed_at, 'not_found', null, d.id, format('%s lookups in the provider''s list so far', d.lookup_misses)
-  from outbox_engine.dispatches_of(p_outbox_id) d
+  select d.first_missed_at, 'not_found', null, d.id,
+    format('%s lookups in the provider''s list so far', d.lookup_misses)
+  from requests d
   where d.first_missed_at is not null
   union all
-  select d.closed_at, 'closed', d.batch_id, d.id, concat_ws(': ', d.state, 'HTTP ' || d.http_status, d.error)
-  from outbox_engine.dispatches_of(p_outbox_id) d
+  select d.closed_at, 'closed', d.batch_id, d.id,
+    concat_ws(': ', d.state, 'HTTP ' || d.http_status, d.error)
+  from requests d
   where d.closed_at is not null and d.state <> 'accepted'
 $$;
 
--- Called by `outbox trace` for one message. `timeline` is in the order things were recorded, first the
--- insert: a claim's time is that of its transaction, which may have begun before; texts come only where asked
--- for.
+-- What happened to a message, in the order in which it was recorded: the insert first, then claims, other
+-- states of dispatches, events, and inbound messages of the recipient. The time of a claim is that of its
+-- transaction, which may have begun before the insert was committed. `place` orders entries of one time.
+create function outbox_engine.timeline_of(o public.outbox, p_show_body boolean)
+returns table (
+  at timestamptz, place bigint, source text, event text, status text, status_code integer, batch_id text,
+  dispatch_id uuid, occurred_at timestamptz, detail text, report jsonb
+)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select o.created_at, -3, 'app', 'inserted', null::text, null::integer, null::text, null::uuid,
+    null::timestamptz, concat_ws(', ', format('to go out at %s', o.send_at), 'by campaign ' || o.campaign),
+    null::jsonb
+  union all
+  select h.at, case h.event when 'claimed' then -2 else -1 end, 'engine', h.event, null, null, h.batch_id,
+    h.dispatch_id, null, h.detail, null
+  from outbox_engine.dispatch_history(o.id) h
+  union all
+  select e.at, e.id, e.source, e.event, e.status, e.status_code, e.batch_id, e.dispatch_id, e.occurred_at,
+    e.detail, e.report
+  from public.outbox_events e
+  where e.outbox_id = o.id
+  union all
+  select i.recorded_at, 0, 'recipient', 'inbound', null, null, null, null, i.received_at,
+    concat_ws(': ', format('a message to %s', i.recipient), case when p_show_body then i.body end), null
+  from (
+    select *
+    from public.outbox_inbound
+    where sender = o.recipient
+      and received_at between o.created_at
+        and coalesce(o.finalized_at, outbox_engine.now()) + interval '7 days'
+    order by received_at
+    limit 50
+  ) i
+$$;
+
+-- The dispatches of a message as `outbox trace` shows them.
+create function outbox_engine.dispatches_json(p_outbox_id bigint) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', d.id, 'state', d.state, 'provider', d.provider, 'plan', d.plan, 'worker', d.worker,
+        'recipients', d.recipients, 'lease_token', d.lease_token, 'lease_until', d.lease_until,
+        'claimed_at', d.claimed_at, 'accepted_at', d.accepted_at, 'closed_at', d.closed_at,
+        'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error,
+        'lookup_misses', d.lookup_misses, 'lookup_at', d.lookup_at, 'reconcile_at', d.reconcile_at,
+        'reconciliations', d.reconciliations, 'parent_id', d.parent_id
+      )
+      order by d.lease_token
+    ),
+    '[]'
+  )
+  from outbox_engine.dispatches_of(p_outbox_id) d
+$$;
+
+-- Called by `outbox trace` for one message; null if there is none. Texts are included only with
+-- `p_show_body`.
 create function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   o public.outbox;
-  v_timeline jsonb;
 begin
   select * into o from public.outbox where id = p_id;
   if not found then
     return null;
   end if;
 
-  select coalesce(jsonb_agg(to_jsonb(x) - 'place' order by x.event = 'inserted' desc, x.at, x.place), '[]')
-  into v_timeline
-  from (
-    select o.created_at as at, -3 as place, 'app' as source, 'inserted' as event, null as status, null::integer as status_code,
-      null as batch_id, null::uuid as dispatch_id, null::timestamptz as occurred_at,
-      concat_ws(', ', format('to go out at %s', o.send_at), 'by campaign ' || o.campaign) as detail, null::jsonb as report
-    union all
-    select h.at, case h.event when 'claimed' then -2 else -1 end, 'engine', h.event, null, null, h.batch_id, h.dispatch_id, null, h.detail,
-      null
-    from outbox_engine.request_history(p_id) h
-    union all
-    select e.at, e.id, e.source, e.event, e.status, e.status_code, e.batch_id, e.dispatch_id, e.occurred_at, e.detail, e.report
-    from public.outbox_events e
-    where e.outbox_id = p_id
-    union all
-    select i.recorded_at, 0, 'recipient', 'inbound', null, null, null, null, i.received_at,
-      concat_ws(': ', format('a message to %s', i.recipient), case when p_show_body then i.body end), null
-    from (
-      select * from public.outbox_inbound
-      where sender = o.recipient and received_at between o.created_at and coalesce(o.finalized_at, outbox_engine.now()) + interval '7 days'
-      order by received_at
-      limit 50
-    ) i
-  ) x;
-
   return jsonb_build_object(
-    'message', to_jsonb(o) - array['body', 'parameters', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
-      -- What came back waits a while before the next attempt.
-      || jsonb_build_object('tried_again_at', case when o.status = 'pending' and o.queue = 'w' then o.due_at end)
-      || case when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters) else '{}' end,
-    'timeline', v_timeline,
-    'dispatches', (
-      select coalesce(jsonb_agg(jsonb_build_object(
-        'id', d.id, 'state', d.state, 'provider', d.provider, 'plan', d.plan, 'worker', d.worker, 'recipients', d.recipients,
-        'lease_token', d.lease_token, 'lease_until', d.lease_until, 'claimed_at', d.claimed_at, 'accepted_at', d.accepted_at,
-        'closed_at', d.closed_at, 'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error, 'lookup_misses', d.lookup_misses,
-        'lookup_at', d.lookup_at, 'reconcile_at', d.reconcile_at, 'reconciliations', d.reconciliations, 'parent_id', d.parent_id
-      ) order by d.lease_token), '[]')
-      from outbox_engine.dispatches_of(p_id) d
+    'message',
+      to_jsonb(o)
+        - array['body', 'parameters', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
+      -- A message that came back waits a while before the next attempt.
+      || jsonb_build_object(
+        'tried_again_at', case when o.status = 'pending' and o.queue = 'w' then o.due_at end)
+      || case
+        when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
+        else '{}'
+      end,
+    'timeline', (
+      select coalesce(
+        jsonb_agg(to_jsonb(t) - 'place' order by t.event = 'inserted' desc, t.at, t.place), '[]')
+      from outbox_engine.timeline_of(o, p_show_body) t
     ),
+    'dispatches', outbox_engine.dispatches_json(p_id),
     'duplicate_sends', (
-      select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]') from outbox_engine.duplicate_sends x where x.outbox_id = p_id
+      select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]')
+      from outbox_engine.duplicate_sends x
+      where x.outbox_id = p_id
     ),
     'suppressed', (select s.reason from public.outbox_suppressions s where s.recipient = o.recipient)
   );

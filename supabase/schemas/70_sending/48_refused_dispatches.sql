@@ -1,0 +1,194 @@
+-- What can become of a refused dispatch: its messages fail, wait again, or go into smaller dispatches.
+
+-- Messages that are still attached to a dispatch end as failed; as cancelled, where their cancellation was
+-- requested.
+create function outbox_engine.fail_attached(p_dispatch uuid, p_error text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch]);
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  with failed as (
+    update public.outbox
+    set
+      attempts = attempts + 1,
+      status = case when cancel_requested_at is null then 'failed' else 'cancelled' end,
+      error = p_error, finalized_at = v_now, queue = null
+    where id = any (v_ids)
+    returning id, status
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
+  select id, v_now, 'engine', 'refused', status, p_dispatch, p_error
+  from failed;
+end
+$$;
+
+-- Closes a refused dispatch. Its messages have failed, wait again, or are in other dispatches.
+create function outbox_engine.close_refused(p_dispatch uuid) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.dispatches
+  set state = 'refused', closed_at = outbox_engine.now(), body = null
+  where id = p_dispatch
+$$;
+
+-- Messages of a refused dispatch wait again and the dispatch is closed. Those of a probe wait five minutes,
+-- so that the next probe is another message.
+create function outbox_engine.requeue_refused(
+  p_dispatch outbox_engine.dispatches, p_event text, p_error text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.requeue_attached(array[p_dispatch.id], p_event, p_error,
+    case when p_dispatch.is_probe then interval '5 minutes' else interval '0' end);
+  perform outbox_engine.close_refused(p_dispatch.id);
+end
+$$;
+
+-- Checks again what the claim checks, because a half may have waited for minutes. Messages that must not go
+-- out now go back, where the claim closes them or puts them off: cancelled, expired or suppressed ones,
+-- those that their campaign stops, changed or holds back, and those of which an earlier attempt turned up.
+-- Returns how many messages stay attached.
+create function outbox_engine.release_unsendable(p_dispatch uuid, p_error text) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch]);
+  v_now constant timestamptz := outbox_engine.now();
+  v_unsendable text[];
+  v_left integer;
+begin
+  with attached as materialized (
+    select o.id, o.recipient, o.campaign, o.parts,
+      o.cancel_requested_at is not null or o.expires_at <= v_now as is_over
+    from public.outbox o
+    where o.id = any (v_ids)
+  ),
+  campaign_rows as materialized (
+    select array_agg(a.id order by a.id) as ids, array_agg(a.parts order by a.id) as parts
+    from attached a
+    where a.campaign is not null
+    having count(*) > 0
+  ),
+  stopped as materialized (
+    select j.outbox_id as id
+    from campaign_rows c
+    cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, v_now) j
+    where j.status is not null or j.due_at is not null
+    union
+    select b.id
+    from campaign_rows c
+    cross join lateral outbox_engine.rows_behind_campaign(c.ids) b
+  ),
+  checked as (
+    select a.recipient,
+      a.is_over
+        or a.id in (select s.id from stopped s)
+        or exists (select from public.outbox_suppressions s where s.recipient = a.recipient)
+        or exists (
+          select from outbox_engine.duplicate_sends x where x.outbox_id = a.id and x.confirmed_at is null
+        ) as is_unsendable
+    from attached a
+  )
+  select array_agg(recipient) filter (where is_unsendable), count(*) filter (where not is_unsendable)
+  into v_unsendable, v_left
+  from checked;
+
+  if v_unsendable is not null then
+    perform outbox_engine.requeue_attached(
+      array[p_dispatch], null, p_error, p_recipients => v_unsendable);
+  end if;
+  return v_left;
+end
+$$;
+
+-- A new dispatch for these messages of a refused one, leased to the same worker. Returns it as the dispatch
+-- job gets it, with the wait that the plan's limit on requests asks for. A single slice takes the place of
+-- the refused dispatch beside its other half, if it has one; of several slices it is the parent.
+create function outbox_engine.make_slice(
+  p_dispatch outbox_engine.dispatches, p_ids bigint[], p_is_single boolean, p_split text, p_error text,
+  p_worker text, p_lease_seconds double precision, p_wait_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_slice outbox_engine.dispatches := p_dispatch;
+begin
+  v_slice.id := gen_random_uuid();
+  insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+  select v_slice.id, m.recipient, m.outbox_id
+  from outbox_engine.dispatch_members m
+  where m.dispatch_id = p_dispatch.id and m.outbox_id = any (p_ids);
+  update public.outbox
+  set dispatch_id = v_slice.id
+  where id = any (p_ids);
+
+  v_slice.recipients := cardinality(p_ids);
+  v_slice.worker := p_worker;
+  v_slice.state := 'claimed';
+  v_slice.lease_token := nextval('outbox_engine.lease_tokens');
+  v_slice.lease_until := v_now + make_interval(secs => p_lease_seconds);
+  v_slice.claimed_at := v_now;
+  v_slice.parent_id := case
+    when p_is_single then coalesce(p_dispatch.parent_id, p_dispatch.id)
+    else p_dispatch.id
+  end;
+  v_slice.split := p_split;
+  v_slice.split_error := p_error;
+  v_slice.http_status := null;
+  v_slice.error := null;
+  insert into outbox_engine.dispatches select v_slice.*;
+  return outbox_engine.dispatch_answer(v_slice, p_wait_seconds);
+end
+$$;
+
+-- Closes a refused dispatch and makes `p_slices` new ones of the messages that are still attached to it.
+-- Each waits until the plan allows one more request. While the plan is paused there are none: the messages
+-- wait again. Returns the new dispatches. The caller holds the plan.
+create function outbox_engine.split_dispatch(
+  p_dispatch outbox_engine.dispatches, p_slices integer, p_split text, p_error text, p_worker text,
+  p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_plan outbox_engine.plans;
+  v_pause outbox_engine.plan_pauses;
+  v_ids bigint[];
+  v_slice bigint[];
+  v_made jsonb := '[]';
+begin
+  v_pause := outbox_engine.current_pause(
+    p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, v_now);
+  if v_pause.until > v_now then
+    perform outbox_engine.requeue_attached(array[p_dispatch.id], 'refused', p_error);
+    perform outbox_engine.close_refused(p_dispatch.id);
+    return v_made;
+  end if;
+
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_dispatch.provider and plan = p_dispatch.plan;
+  v_ids := outbox_engine.lock_attached(array[p_dispatch.id]);
+  for v_slice in
+    select array_agg(u.id order by u.id)
+    from (
+      select id, ntile(p_slices) over (order by id) as slice
+      from unnest(v_ids) id
+    ) u
+    group by u.slice
+    order by u.slice
+  loop
+    v_made := v_made || outbox_engine.make_slice(
+      p_dispatch, v_slice, p_slices = 1, p_split, p_error, p_worker, p_lease_seconds,
+      outbox_engine.reserve_request(v_plan, v_now));
+  end loop;
+  perform outbox_engine.close_refused(p_dispatch.id);
+  return v_made;
+end
+$$;

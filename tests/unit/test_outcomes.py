@@ -1,0 +1,33 @@
+"""The words for what became of messages that an operator acts on."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from jobs.gateway.operating import Outcome
+from scheduler.commands.outcomes import in_words
+
+ACTS = Path("supabase/schemas/90_operators/20_acts.sql")
+
+
+@pytest.mark.parametrize(
+    ("code", "dry_run", "words"),
+    [
+        ("retried", False, "waits to be sent again"),
+        ("retried", True, "would be sent again"),
+        ("too_late", True, "too late: it is sent"),
+        ("of_a_newer_release", False, "of_a_newer_release"),
+    ],
+)
+def test_outcomes_are_put_into_words(code: str, dry_run: bool, words: str) -> None:
+    assert in_words(Outcome(1, "sent", True, code), dry_run=dry_run) == words
+
+
+def test_every_code_of_the_database_has_words() -> None:
+    codes = {"retried", "too_late"} | set(re.findall(r" when .* then '(\w+)'\n", ACTS.read_text(encoding="utf-8")))
+
+    without = {code for code in codes if in_words(Outcome(1, "sent", True, code), dry_run=True) == code}
+
+    assert len(codes) == 14
+    assert without == set()
