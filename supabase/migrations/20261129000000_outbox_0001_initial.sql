@@ -273,6 +273,73 @@ grant execute on function
   public.outbox_ping
 to service_role;
 
+-- 05_engine/50_locks.sql
+
+-- Locks by name, for what row locks cannot do cheaply or without deadlocks. The order in which the engine
+-- locks stands in docs/decisions/0008-lock-order.md.
+--
+-- They are advisory locks of the transaction: a shared one writes nothing, where `for share` would write a
+-- multixact for each pair of transactions that use one row at a time. A transaction needs one entry of the
+-- lock table for each name, however many rows it writes.
+
+-- Called by inserts that use a campaign or a template: holds off edits of it until the transaction ends, and
+-- waits for an edit that is under way. Read the row in a later statement, which sees what that edit wrote.
+create function outbox_engine.lock_for_use(p_kind text, p_name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock_shared(hashtext('outbox ' || p_kind), hashtext(p_name));
+end
+$$;
+
+-- Whether a transaction that keeps this one from the lock waits for this one itself, directly or through
+-- others.
+create function outbox_engine.is_lock_cycle(p_kind text, p_name text, p_shared boolean) returns boolean
+language sql volatile set search_path = pg_catalog, pg_temp
+as $$
+  with recursive blocking as (
+    select l.pid
+    from pg_locks l
+    where l.locktype = 'advisory' and l.objsubid = 2
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and l.classid::bigint = hashtext('outbox ' || p_kind)::bigint & 4294967295
+      and l.objid::bigint = hashtext(p_name)::bigint & 4294967295
+      and l.pid <> pg_backend_pid()
+      and case when p_shared then l.mode = 'ExclusiveLock' else l.granted end
+    union
+    select w.pid
+    from blocking b
+    cross join unnest(pg_blocking_pids(b.pid)) w (pid)
+  )
+  select exists (select from blocking where pid = pg_backend_pid())
+$$;
+
+-- Called by edits of campaigns and templates, which hold the row already: takes the lock that `lock_for_use`
+-- takes (`p_shared`), or the one that waits for all who hold that and keeps others from it. Refuses with
+-- `p_refusal` after five seconds, or as soon as waiting longer would be a deadlock. It waits a tenth of a
+-- second at a time: that is shorter than `deadlock_timeout`, and between two waits others get the lock.
+create function outbox_engine.lock_for_edit(
+  p_kind text, p_name text, p_shared boolean, p_refusal text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
+as $$
+begin
+  for v_attempt in 1 .. 50 loop
+    begin
+      if p_shared then
+        perform outbox_engine.lock_for_use(p_kind, p_name);
+      else
+        perform pg_advisory_xact_lock(hashtext('outbox ' || p_kind), hashtext(p_name));
+      end if;
+      return;
+    exception when lock_not_available then
+      exit when outbox_engine.is_lock_cycle(p_kind, p_name, p_shared);
+    end;
+  end loop;
+  perform outbox_engine.refuse(p_refusal, 'Try again in a moment.');
+end
+$$;
+
 -- 10_time/10_zones.sql
 
 -- Time zones, by the names of the tz database.
@@ -786,7 +853,9 @@ $$;
 
 -- 20_text/30_templates.sql
 
--- Templates: the table, what makes one valid, and what makes a text of it.
+-- Templates: the table, when one is valid, and the text it makes from values.
+--
+-- Functions named `…_problem` describe the first thing that is wrong, in words for the app, or return null.
 
 create table public.outbox_templates (
   name text primary key,
@@ -803,40 +872,66 @@ create table public.outbox_templates (
 alter table public.outbox_templates enable row level security;
 
 comment on table public.outbox_templates is 'Texts with {{placeholder}}s, rendered when a row is claimed.';
-comment on column public.outbox_templates.plain is 'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
+comment on column public.outbox_templates.plain is
+  'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
 comment on column public.outbox_templates.warning is
-  'Engine: the character that makes texts of this template take more than twice the parts, and what only looks like a placeholder';
-comment on column public.outbox_templates.version is 'Engine: a new one whenever body, defaults or plain change';
+  'Engine: the character that more than doubles the parts of each text, and braces that are no placeholder';
+comment on column public.outbox_templates.version is
+  'Engine: increases with each change of body, defaults or plain';
 
--- A template's text for one row.
+-- The text a template makes for one message.
 create function outbox_engine.rendered_text(t public.outbox_templates, p_parameters jsonb) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case when t.plain then outbox_engine.plain_text(x.text) else x.text end
-  from (select outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters)) as text) x
+  from (
+    select outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters)) as text
+  ) x
 $$;
 
--- What of these values makes the text of a template too long, or null where it is not.
+-- Each placeholder of a body, and how often it stands there.
+create function outbox_engine.placeholder_uses(p_body text) returns table (name text, uses integer)
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select m[1], count(*)::integer
+  from regexp_matches(p_body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+  group by m[1]
+$$;
+
+-- A body with each placeholder replaced by `p_replacement`, to find braces that are no placeholder.
+create function outbox_engine.without_placeholders(p_body text, p_replacement text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', p_replacement, 'g')
+$$;
+
+-- Says that the text is longer than 2000 characters, and which placeholder makes up most of it.
 create function outbox_engine.length_problem(t public.outbox_templates, p_values jsonb) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('template %L becomes a text of %s characters, 2000 are allowed%s', t.name, x.characters, (
-    select format('; {{%s}} makes up %s of them', v.name, v.characters)
-    from (
-      select m[1] as name, sum(char_length(case when t.plain then outbox_engine.plain_text(p_values ->> m[1]) else p_values ->> m[1] end)) as characters
-      from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
-      group by m[1]
-    ) v
-    order by v.characters desc, v.name
-    limit 1))
+  select format(
+    'template %L becomes a text of %s characters, 2000 are allowed%s', t.name, x.characters, (
+      select format('; {{%s}} makes up %s of them', u.name, u.uses * v.characters)
+      from outbox_engine.placeholder_uses(t.body) u
+      cross join lateral (
+        select char_length(case
+          when t.plain then outbox_engine.plain_text(p_values ->> u.name)
+          else p_values ->> u.name
+        end) as characters
+      ) v
+      order by u.uses * v.characters desc, u.name
+      limit 1
+    ))
   from (select char_length(outbox_engine.rendered_text(t, p_values)) as characters) x
   where x.characters > 2000
 $$;
 
--- Why these values do not make a text of this template, or null where they do. `p_strict`: values without a
--- place are wrong as well, which they are when they are written, but not once a placeholder was taken out of
--- the template.
-create function outbox_engine.text_problem(t public.outbox_templates, p_parameters jsonb, p_strict boolean) returns text
+-- Says why a template makes no text from these values. With `p_strict`, a value without a placeholder is
+-- wrong too: a writer may have mistyped its name. Rows that are waiting already may have such values, because
+-- an edit may remove a placeholder.
+create function outbox_engine.text_problem(
+  t public.outbox_templates, p_parameters jsonb, p_strict boolean
+) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -875,31 +970,26 @@ begin
 end
 $$;
 
--- For checks of many rows at once: placeholders that a row must bring, how long the text is without values,
--- and how much a row's values can add per character at most (each may stand in the text several times). With
--- look-alikes replaced no text has more characters than it had bytes before, and a character becomes three at
--- most, such as the dots of an ellipsis.
-create function outbox_engine.text_bounds(t public.outbox_templates, out required text[], out literal integer, out most integer)
+-- Called by edits of templates and campaigns, to check many rows without rendering each: a row's text is at
+-- most `literal_length + growth * (characters of its values)` long, and a row without a value for one of
+-- `required` has no text. `growth` is more than 1 where a placeholder stands in the body several times. With
+-- `plain`, a text has no more characters than it had bytes, and one character becomes at most three ("...").
+create function outbox_engine.text_bounds(
+  t public.outbox_templates, out required text[], out literal_length integer, out growth integer
+)
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select
     array(select n from unnest(outbox_engine.placeholders(t.body)) n where t.defaults ->> n is null),
-    case when t.plain
-      then octet_length(t.body) + u.uses * octet_length(t.defaults::text)
+    case
+      when t.plain then octet_length(t.body) + u.uses * octet_length(t.defaults::text)
       else char_length(t.body) + u.uses * char_length(t.defaults::text)
     end,
     u.uses * case when t.plain then 3 else 1 end
-  from (
-    select coalesce(max(n.uses), 0) as uses
-    from (
-      select count(*)::integer as uses
-      from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
-      group by m[1]
-    ) n
-  ) u
+  from (select coalesce(max(p.uses), 0) as uses from outbox_engine.placeholder_uses(t.body) p) u
 $$;
 
--- Why a row's template gives no text that may be sent.
+-- Called by the claim and the preview for a message that got no text. Never null.
 create function outbox_engine.template_row_problem(p_template text, p_parameters jsonb) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -916,50 +1006,78 @@ begin
 end
 $$;
 
--- What is wrong with a template itself, or null.
-create function outbox_engine.template_problem(t public.outbox_templates) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
+-- Says what is wrong with a template's defaults, which must be an object of texts and numbers, each for a
+-- placeholder of the body.
+create function outbox_engine.defaults_problem(t public.outbox_templates) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when btrim(coalesce(t.name, '')) = '' or btrim(coalesce(t.body, ''), E' \t\r\n') = '' then 'a template needs a name and a body'
-    when char_length(t.name) > 200 then format('name has %s characters, 200 are allowed', char_length(t.name))
-    when char_length(t.body) > 2000 then format('body has %s characters, 2000 are allowed', char_length(t.body))
-    when stray.piece is not null
-    then format('%L in the body is not a placeholder; write {{name}} with letters, digits and _', stray.piece)
-    when jsonb_typeof(t.defaults) <> 'object' then 'defaults must be an object, such as {"name": "there"}'
-    when surplus.name is not null then format('defaults name {{%s}}, which the body has no place for', surplus.name)
-    when odd.name is not null then format('the default of {{%s}} must be a text or a number', odd.name)
-    when btrim(outbox_engine.rendered_text(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
-    -- As short as its texts are where a row leaves the defaults as they are.
-    else outbox_engine.length_problem(t, (
-      select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n) || t.defaults)
-  end
-  from (
-    select substring(
-      regexp_replace(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', '', 'g') from '\{\{[^{}]{0,40}\}{0,2}|\}\}') as piece
-  ) stray
-  left join lateral (
-    select key as name
-    from jsonb_object_keys(case when jsonb_typeof(t.defaults) = 'object' then t.defaults else '{}' end) key
-    where key <> all (outbox_engine.placeholders(t.body))
-    limit 1
-  ) surplus on true
-  left join lateral (
-    select key as name
-    from jsonb_each(case when jsonb_typeof(t.defaults) = 'object' then t.defaults else '{}' end)
-    where jsonb_typeof(value) in ('object', 'array')
-    limit 1
-  ) odd on true
+declare
+  v_name text;
+begin
+  if jsonb_typeof(t.defaults) <> 'object' then
+    return 'defaults must be an object, such as {"name": "there"}';
+  end if;
+  select key into v_name
+  from jsonb_object_keys(t.defaults) key
+  where key <> all (outbox_engine.placeholders(t.body))
+  limit 1;
+  if found then
+    return format('defaults name {{%s}}, which the body has no place for', v_name);
+  end if;
+  select key into v_name from jsonb_each(t.defaults) where jsonb_typeof(value) in ('object', 'array') limit 1;
+  if found then
+    return format('the default of {{%s}} must be a text or a number', v_name);
+  end if;
+  return null;
+end
 $$;
 
--- What a reader of a template should know: that one character makes every part of its texts less than half as
--- long.
+-- Says what is wrong with a template itself.
+create function outbox_engine.template_problem(t public.outbox_templates) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_braces text := substring(
+    outbox_engine.without_placeholders(t.body, '') from '\{\{[^{}]{0,40}\}{0,2}|\}\}');
+  v_problem text;
+begin
+  if btrim(coalesce(t.name, '')) = '' or btrim(coalesce(t.body, ''), E' \t\r\n') = '' then
+    return 'a template needs a name and a body';
+  elsif char_length(t.name) > 200 then
+    return format('name has %s characters, 200 are allowed', char_length(t.name));
+  elsif char_length(t.body) > 2000 then
+    return format('body has %s characters, 2000 are allowed', char_length(t.body));
+  elsif v_braces is not null then
+    return format(
+      '%L in the body is not a placeholder; write {{name}} with letters, digits and _', v_braces);
+  end if;
+  v_problem := outbox_engine.defaults_problem(t);
+  if v_problem is not null then
+    return v_problem;
+  elsif btrim(outbox_engine.rendered_text(t, null), E' \t\r\n') = '' then
+    return 'the defaults make a text of the template that is all blank';
+  end if;
+  -- The shortest text that leaves the defaults as they are: placeholders without a default are empty.
+  return outbox_engine.length_problem(t, (
+    select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n
+  ) || t.defaults);
+end
+$$;
+
+-- Warns of the first character that is not in GSM-7: with it, a part holds less than half as much. Null
+-- without one.
 create function outbox_engine.alphabet_warning(p_text text, p_plain boolean) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('%L at character %s is not in GSM-7, so a part holds 70 characters instead of 160%s', x.character,
+  select format(
+    '%L at character %s is not in GSM-7, so a part holds 70 characters instead of 160%s',
+    x.character,
     strpos(x.text, x.character),
-    case when outbox_engine.plain_text(x.text) !~ outbox_engine.beyond_gsm7() then '; plain = true replaces look-alikes' else '' end)
+    case
+      when outbox_engine.plain_text(x.text) !~ outbox_engine.beyond_gsm7()
+      then '; plain = true replaces look-alikes'
+      else ''
+    end)
   from (
     select y.text, substring(y.text from outbox_engine.beyond_gsm7()) as character
     from (select case when p_plain then outbox_engine.plain_text(p_text) else p_text end as text) y
@@ -967,25 +1085,28 @@ as $$
   where x.character is not null
 $$;
 
--- Likewise, that something is written as placeholders are elsewhere, and goes out as it stands.
+-- Warns of `{name}`, which other systems replace and this one sends as it stands. Null without one.
 create function outbox_engine.brace_warning(p_body text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s is no placeholder and goes out as it stands; one is written {{%s}}', x.found, btrim(x.found, '{} '))
+  select format(
+    '%s is no placeholder and goes out as it stands; one is written {{%s}}', x.found, btrim(x.found, '{} '))
   from (
     select substring(
-      regexp_replace(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', '-', 'g') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as found
+      outbox_engine.without_placeholders(p_body, '-') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as found
   ) x
   where x.found is not null
 $$;
 
--- For which character all texts of a template leave GSM-7, or null.
+-- Warns of a character outside GSM-7 that stands in every text of a template, in its body or its defaults.
 create function outbox_engine.template_alphabet_warning(t public.outbox_templates) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select outbox_engine.alphabet_warning(t.body || array_to_string(array(select value from jsonb_each_text(t.defaults)), ''), t.plain)
+  select outbox_engine.alphabet_warning(
+    t.body || array_to_string(array(select value from jsonb_each_text(t.defaults)), ''), t.plain)
 $$;
 
+-- Runs before each insert and update of a template: refuses invalid ones, and writes version and warning.
 create function outbox_engine.before_template_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -997,46 +1118,71 @@ begin
   new.updated_at := outbox_engine.now();
   if tg_op = 'INSERT' then
     new.version := 1;
+  elsif (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then
+    new.version := old.version + 1;
   else
-    new.version := old.version + case when (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then 1 else 0 end;
+    new.version := old.version;
   end if;
   v_problem := outbox_engine.template_problem(new);
   if v_problem is not null then
     perform outbox_engine.refuse(v_problem);
   end if;
-  new.warning := nullif(concat_ws('; ', outbox_engine.template_alphabet_warning(new), outbox_engine.brace_warning(new.body)), '');
+  new.warning := nullif(
+    concat_ws('; ', outbox_engine.template_alphabet_warning(new), outbox_engine.brace_warning(new.body)), '');
   return new;
 end
 $$;
 create trigger outbox_templates_change before insert or update on public.outbox_templates for each row
   execute function outbox_engine.before_template_change();
 
--- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too
--- long. An edit of the template waits until the row is committed and can be seen, and the row for an edit, so
--- that neither lookup_misses the other.
+-- Called by whatever writes rows that use a template: the template, null where there is none. Until the
+-- transaction ends, edits wait for it, and then see its rows. A transaction that reads from an older snapshot
+-- could take a template that was edited since, and gets a serialization failure instead.
+create function outbox_engine.template_for_use(p_template text) returns public.outbox_templates
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_template public.outbox_templates;
+begin
+  perform outbox_engine.lock_for_use('template', p_template);
+  if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    select * into v_template from public.outbox_templates where name = p_template for share;
+  else
+    select * into v_template from public.outbox_templates where name = p_template;
+  end if;
+  return v_template;
+end
+$$;
+
+-- Called before the insert of a message with a template. Refuses it where the template is unknown, lacks a
+-- value, is given a value it has no placeholder for, or makes too long a text.
 create function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_template public.outbox_templates;
+  v_template public.outbox_templates := outbox_engine.template_for_use(p_template);
   v_problem text;
 begin
-  select * into v_template from public.outbox_templates where name = p_template for share;
-  if not found then
+  if v_template.name is null then
     perform outbox_engine.refuse(format('template %L does not exist', p_template));
   end if;
   v_problem := outbox_engine.text_problem(v_template, p_parameters, true);
   if v_problem is not null then
-    perform outbox_engine.refuse(v_problem, 'Values are given in parameters; the template may have defaults.');
+    perform outbox_engine.refuse(
+      v_problem, 'Values are given in parameters; the template may have defaults.');
   end if;
 end
 $$;
 
-create policy outbox_templates_server on public.outbox_templates for all to service_role using (true) with check (true);
+create policy outbox_templates_server on public.outbox_templates for all to service_role
+  using (true) with check (true);
 
 revoke all on public.outbox_templates from public, anon, authenticated, service_role;
 grant select, delete on public.outbox_templates to service_role;
-grant insert (name, body, defaults, plain), update (name, body, defaults, plain) on public.outbox_templates to service_role;
+grant
+  insert (name, body, defaults, plain),
+  update (name, body, defaults, plain)
+  on public.outbox_templates to service_role;
 
 -- 30_numbers/10_senders.sql
 
@@ -2437,7 +2583,8 @@ to service_role;
 
 -- 60_campaigns/10_campaigns.sql
 
--- Campaigns, their members, and the proof of what became of each time.
+-- Campaigns, their members, and what became of each occurrence, which is a time at which a campaign has a
+-- message for a member.
 
 create table public.outbox_campaigns (
   name text primary key,
@@ -2464,7 +2611,8 @@ create table public.outbox_campaigns (
   message_count integer not null default 0,
   created_at timestamptz not null default outbox_engine.now(),
   activated_at timestamptz,
-  -- How far the rows and the members of an edited campaign were looked at again; null is all.
+  -- After an edit: the last waiting message and the last member that the campaigns job brought up to date.
+  -- Null means all are.
   recheck_after bigint,
   replan_after text,
   constraint outbox_campaigns_name_length check (char_length(name) <= 200),
@@ -2493,17 +2641,20 @@ create table public.outbox_campaign_members (
   primary key (campaign, external_id),
   constraint outbox_campaign_members_external_id_length check (char_length(external_id) <= 200),
   constraint outbox_campaign_members_recipient_is_e164 check (
-    rtrim(recipient, '0123456789') = '+' and octet_length(recipient) between 8 and 16 and recipient >= '+1' collate "C"
+    rtrim(recipient, '0123456789') = '+'
+    and octet_length(recipient) between 8 and 16
+    and recipient >= '+1' collate "C"
   ),
   constraint outbox_campaign_members_parameters_are_an_object check (jsonb_typeof(parameters) = 'object')
 );
 alter table public.outbox_campaign_members enable row level security;
 
-create index outbox_campaign_members_due on public.outbox_campaign_members (campaign, next_at) where next_at is not null;
+create index outbox_campaign_members_due on public.outbox_campaign_members (campaign, next_at)
+  where next_at is not null;
 create index outbox_campaign_members_recipient on public.outbox_campaign_members (recipient);
 
--- The permanent proof: one row for each (campaign, member, time it stands for). It outlives the member, hence
--- no foreign key.
+-- One row for each occurrence, kept for ever: its key is why no member gets a message for one time twice. It
+-- outlives its member, so it has no foreign key.
 create table public.outbox_campaign_occurrences (
   campaign text not null,
   external_id text not null,
@@ -2511,22 +2662,22 @@ create table public.outbox_campaign_occurrences (
   outbox_id bigint,
   reason text,
   created_at timestamptz not null default outbox_engine.now(),
-  -- The key: for cron the local time, for the others the instant in UTC.
+  -- Local time for cron, so that the time stays the same in another zone; UTC for the other schedules.
   stands_for timestamp not null,
-  -- Withdrawn before it was sent, so the same time may be used again.
+  -- Its message was withdrawn unsent, so another one may be made for the same time.
   taken_back boolean not null default false,
   primary key (campaign, external_id, stands_for)
 );
 alter table public.outbox_campaign_occurrences enable row level security;
 
-create index outbox_campaign_occurrences_message on public.outbox_campaign_occurrences (outbox_id) where outbox_id is not null;
+create index outbox_campaign_occurrences_message on public.outbox_campaign_occurrences (outbox_id)
+  where outbox_id is not null;
 
 comment on table public.outbox_campaign_occurrences is
   'What became of each time a campaign stood for: the outbox row it made, or the reason it made none.';
 
--- What was claimed for campaigns, for caps and budgets. When a row is claimed again after an attempt that was
--- never accepted, that one is given back and the new one counts, so that what it costs now is what counts, on
--- the day it goes.
+-- Messages of campaigns that were claimed, for caps and budgets. A message that is claimed again, because no
+-- earlier attempt was accepted, counts once: with its latest parts, on its latest day.
 create table outbox_engine.campaign_sends (
   outbox_id bigint primary key,
   campaign text not null,
@@ -2539,6 +2690,7 @@ alter table outbox_engine.campaign_sends enable row level security;
 
 create index campaign_sends_recipient on outbox_engine.campaign_sends (recipient, at);
 
+-- The parts that each campaign spent, by day in the campaign's zone.
 create table outbox_engine.campaign_spend (
   campaign text not null,
   day date not null,
@@ -2547,14 +2699,14 @@ create table outbox_engine.campaign_spend (
 );
 alter table outbox_engine.campaign_spend enable row level security;
 
+-- Imports of members from a file, and their lines until they become members.
 create table outbox_engine.campaign_imports (
   id uuid primary key,
   campaign text not null,
-  -- What the lines were checked against. Should it change before the end, they must be checked anew.
-  basis text not null,
+  -- Of the campaign and template that the lines were checked against (`import_digest`).
+  digest text not null,
   started_at timestamptz not null,
-  -- The transaction in which the lines become members: they were checked already, so its inserts are not
-  -- checked again.
+  -- The transaction in which the lines become members. It does not check them again.
   committing xid8 unique,
   result jsonb
 );
@@ -2575,25 +2727,29 @@ create table outbox_engine.campaign_import_lines (
 );
 alter table outbox_engine.campaign_import_lines enable row level security;
 
--- How many members came and went, for the counts of their campaign; added up when there is nothing better to
--- do, because a count kept in the campaign itself would make everyone who adds members wait for each other.
+-- Changes of a campaign's counts, which the campaigns job adds up. Counting in the campaign's own row would
+-- make transactions that add members wait for each other. The key is for logical replication, which refuses
+-- to delete rows of a table without one.
 create table outbox_engine.campaign_changes (
+  id bigint generated always as identity primary key,
   campaign text not null,
   members integer not null,
   messages integer not null
 );
 alter table outbox_engine.campaign_changes enable row level security;
 
--- Members whose message came back unsent. The campaigns job looks at them anew; whoever cancels the message
--- has its row locked and would wait here for someone who changes the member and waits for that row.
+-- Members whose message came back unsent, for the campaigns job, which makes them due again. A transaction
+-- that cancels a message cannot do that itself: it holds the message, and an edit of the member that waits
+-- for the message holds the member. The key is for logical replication.
 create table outbox_engine.campaign_returns (
+  id bigint generated always as identity primary key,
   campaign text not null,
   external_id text not null
 );
 alter table outbox_engine.campaign_returns enable row level security;
 
--- Messages that were in a request once and whose time was given to another. The occurrence knows only who has
--- it now.
+-- Messages that were part of a request, and whose occurrence was given to another message since. The
+-- occurrence itself names only its latest message.
 create table outbox_engine.reassigned_occurrences (
   outbox_id bigint primary key,
   campaign text not null,
@@ -2602,8 +2758,9 @@ create table outbox_engine.reassigned_occurrences (
 );
 alter table outbox_engine.reassigned_occurrences enable row level security;
 
--- `sent_on` is a day in UTC, 'infinity' where the message was never sent; `country` is '' where it is not
--- known. `opted_out` recipients did so after a message, counted with the last of theirs.
+-- Counts of messages that retention deleted, for the campaign report. `sent_on` is a day in UTC, 'infinity'
+-- for messages that were never sent; `country` is '' where it is unknown. `opted_out` counts recipients who
+-- opted out after a message, each once.
 create table outbox_engine.campaign_totals (
   campaign text not null,
   sent_on date not null,
@@ -2617,26 +2774,31 @@ create table outbox_engine.campaign_totals (
 );
 alter table outbox_engine.campaign_totals enable row level security;
 
--- In which round each campaign last had a chunk. Campaigns take turns, so that none waits for another's
--- hundred thousand members.
+-- The round in which the campaigns job last handled a chunk of each campaign. Campaigns take turns, so that
+-- none waits for the hundred thousand members of another.
 create table outbox_engine.campaign_turns (
   campaign text primary key references public.outbox_campaigns (name) on delete cascade,
   round bigint not null
 );
 alter table outbox_engine.campaign_turns enable row level security;
 
-create policy outbox_campaigns_server on public.outbox_campaigns for all to service_role using (true) with check (true);
-create policy outbox_campaign_members_server on public.outbox_campaign_members for all to service_role using (true) with check (true);
-create policy outbox_campaign_occurrences_server on public.outbox_campaign_occurrences for select to service_role using (true);
+create policy outbox_campaigns_server on public.outbox_campaigns for all to service_role
+  using (true) with check (true);
+create policy outbox_campaign_members_server on public.outbox_campaign_members for all to service_role
+  using (true) with check (true);
+create policy outbox_campaign_occurrences_server on public.outbox_campaign_occurrences for select
+  to service_role using (true);
 
 revoke all on public.outbox_campaigns, public.outbox_campaign_members, public.outbox_campaign_occurrences
   from public, anon, authenticated, service_role;
 grant select, delete on public.outbox_campaigns to service_role;
 grant
-  insert (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
-    window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status),
-  update (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
-    window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status)
+  insert (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets,
+    window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
+    daily_budget_parts, status),
+  update (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets,
+    window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
+    daily_budget_parts, status)
   on public.outbox_campaigns to service_role;
 grant select, delete on public.outbox_campaign_members to service_role;
 grant
@@ -2883,9 +3045,11 @@ $$;
 
 -- 60_campaigns/30_campaign_rules.sql
 
--- What a campaign must be before anything is sent, and what a change of it does to what already waits.
+-- What a campaign must be before anything is sent, and which edits of campaigns and templates are refused.
+--
+-- Functions named `…_problem` describe the first thing that is wrong, in words for the app, or return null.
 
--- What is wrong with when a campaign sends, or null.
+-- Says what is wrong with the times at which a campaign sends.
 create function outbox_engine.schedule_problem(c public.outbox_campaigns) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -2895,47 +3059,65 @@ begin
   if c.schedule is null or c.schedule not in ('once', 'cron', 'reminder') then
     return format('schedule %L is not once, cron or reminder', c.schedule);
   elsif c.schedule = 'once' then
-    return case when coalesce(outbox_engine.is_outside_calendar(c.starts_at), true)
-      then 'schedule once needs starts_at, an instant between 1970 and 2200' end;
+    return case
+      when coalesce(outbox_engine.is_outside_calendar(c.starts_at), true)
+      then 'schedule once needs starts_at, an instant between 1970 and 2200'
+    end;
   elsif c.schedule = 'reminder' then
     return case
-      when coalesce(cardinality(c.offsets), 0) = 0 then 'schedule reminder needs offsets, such as {-1 day,-1 hour}'
-      when exists (select from unnest(c.offsets) o where o is null or o not between interval '-2 years' and interval '2 years')
+      when coalesce(cardinality(c.offsets), 0) = 0
+      then 'schedule reminder needs offsets, such as {-1 day,-1 hour}'
+      when exists (
+        select from unnest(c.offsets) o
+        where o is null or o not between interval '-2 years' and interval '2 years'
+      )
       then 'each of the offsets must lie within two years of the event'
     end;
   end if;
   v_cron := outbox_engine.read_cron(c.cron_expression);
   return coalesce(v_cron.problem, case
     when outbox_engine.cron_next(v_cron, timestamp '2000-01-01') is null
-    then format('cron_expression %L names a day that never comes', c.cron_expression) end);
+    then format('cron_expression %L names a day that never comes', c.cron_expression)
+  end);
 end
 $$;
 
--- What is wrong with a campaign apart from its schedule, or null.
-create function outbox_engine.campaign_problem(c public.outbox_campaigns) returns text
+-- Says what is wrong with a campaign apart from its schedule and time zone.
+create function outbox_engine.settings_problem(c public.outbox_campaigns) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when btrim(coalesce(c.name, '')) = '' then 'a campaign needs a name'
-    when char_length(c.name) > 200 then format('name has %s characters, 200 are allowed', char_length(c.name))
-    when c.status not in ('draft', 'active', 'paused', 'ended') then format('status %L is not draft, active, paused or ended', c.status)
-    when c.late_policy not in ('send', 'skip') then format('late_policy %L is not send or skip', c.late_policy)
-    when c.late_limit < '0' then 'late_limit must not be negative'
-    when c.late_limit > '100 years' then 'late_limit must not be more than a hundred years'
-    when not exists (select from public.outbox_templates t where t.name = c.template) then format('template %L does not exist', c.template)
-    when not outbox_engine.is_sender(c.sender) then format('sender %L is not a sender', c.sender)
+    when btrim(coalesce(c.name, '')) = ''
+    then 'a campaign needs a name'
+    when char_length(c.name) > 200
+    then format('name has %s characters, 200 are allowed', char_length(c.name))
+    when c.status not in ('draft', 'active', 'paused', 'ended')
+    then format('status %L is not draft, active, paused or ended', c.status)
+    when c.late_policy not in ('send', 'skip')
+    then format('late_policy %L is not send or skip', c.late_policy)
+    when c.late_limit < '0'
+    then 'late_limit must not be negative'
+    when c.late_limit > '100 years'
+    then 'late_limit must not be more than a hundred years'
+    when not exists (select from public.outbox_templates t where t.name = c.template)
+    then format('template %L does not exist', c.template)
+    when not outbox_engine.is_sender(c.sender)
+    then format('sender %L is not a sender', c.sender)
     when (c.window_start is null) <> (c.window_end is null) or c.window_start = c.window_end
     then 'window_start and window_end must both be given, and differ'
-    when cardinality(c.window_days) = 0 or c.window_days && array[null]::smallint[]
+    when cardinality(c.window_days) = 0
+      or c.window_days && array[null]::smallint[]
       or not c.window_days <@ array[1, 2, 3, 4, 5, 6, 7]::smallint[]
     then 'window_days must be ISO days, 1 (Monday) to 7 (Sunday)'
-    when least(c.daily_cap, c.weekly_cap) < 1 then 'daily_cap and weekly_cap must be at least 1'
-    when least(c.budget_parts, c.daily_budget_parts) < 0 then 'budget_parts and daily_budget_parts must not be negative'
+    when least(c.daily_cap, c.weekly_cap) < 1
+    then 'daily_cap and weekly_cap must be at least 1'
+    when least(c.budget_parts, c.daily_budget_parts) < 0
+    then 'budget_parts and daily_budget_parts must not be negative'
   end
 $$;
 
--- A campaign by its name. Refuses a name nobody knows.
-create function outbox_engine.named_campaign(p_campaign text) returns public.outbox_campaigns
+-- Called by functions that take a campaign's name. Refuses an unknown name.
+create function outbox_engine.get_campaign(p_campaign text) returns public.outbox_campaigns
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -2949,13 +3131,15 @@ begin
 end
 $$;
 
--- Called for each campaign that is written. Says in words what is wrong.
+-- Called for each campaign that is written. Refuses an invalid one.
 create function outbox_engine.check_campaign(c public.outbox_campaigns) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_problem text := coalesce(
-    outbox_engine.zone_problem(c.timezone), outbox_engine.campaign_problem(c), outbox_engine.schedule_problem(c));
+    outbox_engine.zone_problem(c.timezone),
+    outbox_engine.settings_problem(c),
+    outbox_engine.schedule_problem(c));
 begin
   if v_problem is not null then
     perform outbox_engine.refuse(format('campaign %L: %s', left(c.name, 200), v_problem));
@@ -2963,7 +3147,8 @@ begin
 end
 $$;
 
--- What of a campaign goes by local time and so needs a zone from somebody, or null; none is guessed.
+-- The first setting of a campaign that goes by local time, so that each member needs a zone, its own or the
+-- campaign's; null where none does. The engine guesses no zone.
 create function outbox_engine.zone_needed_by(c public.outbox_campaigns) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -2973,12 +3158,71 @@ as $$
     when c.daily_cap is not null then 'its daily_cap'
     when c.weekly_cap is not null then 'its weekly_cap'
     when exists (
-      select from unnest(c.offsets) o where extract(day from o) <> 0 or extract(month from o) <> 0 or extract(year from o) <> 0)
+      select from unnest(c.offsets) o
+      where extract(day from o) <> 0 or extract(month from o) <> 0 or extract(year from o) <> 0
+    )
     then 'an offset in days'
   end
 $$;
 
--- Runs for whatever an app or an operator writes into a campaign. Null means the default, as everywhere.
+-- Refuses an edit that takes back a decision: another name, another schedule after messages of `once` were
+-- made, a draft after the start, anything after the end.
+create function outbox_engine.check_campaign_edit(
+  was public.outbox_campaigns, c public.outbox_campaigns, p_rescheduled boolean
+) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if c.name <> was.name then
+    perform outbox_engine.refuse('a campaign keeps its name', 'Make a new campaign.');
+  end if;
+  if p_rescheduled and 'once' in (was.schedule, c.schedule) and exists (
+    select from public.outbox_campaign_occurrences
+    where campaign = was.name and outbox_id is not null and not taken_back
+  ) then
+    perform outbox_engine.refuse(
+      format('campaign %L has begun: its schedule and starts_at cannot change', was.name),
+      'Make a new campaign.');
+  end if;
+  if was.status = 'ended' and c.status <> 'ended' then
+    perform outbox_engine.refuse(
+      format('campaign %L was ended', was.name), 'Make a new campaign; what is paused can go on.');
+  end if;
+  if was.status in ('active', 'paused') and c.status = 'draft' then
+    perform outbox_engine.refuse(
+      format('campaign %L is %s: it cannot become a draft again', was.name, was.status),
+      'One that is paused can be changed as well.');
+  end if;
+end
+$$;
+
+-- Whether members without a zone of their own are invalid.
+create function outbox_engine.members_need_zone(c public.outbox_campaigns) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select c.timezone is null and outbox_engine.zone_needed_by(c) is not null
+$$;
+
+-- Waits for transactions that add members, where the edit may make those members invalid; later it finds
+-- them. An edit that keeps every member valid, such as a start, a pause or an end, waits for none: each
+-- member that is being added was checked against the campaign as it is.
+create function outbox_engine.lock_for_campaign_edit(
+  was public.outbox_campaigns, c public.outbox_campaigns
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if c.template <> was.template
+    or outbox_engine.members_need_zone(c) and not outbox_engine.members_need_zone(was) then
+    perform outbox_engine.lock_for_edit(
+      'campaign', c.name, false,
+      format('members of campaign %L are being added by another transaction', c.name));
+  end if;
+end
+$$;
+
+-- Runs before an app or an operator writes a campaign. Null means the default in each column, as in the
+-- outbox.
 create function outbox_engine.before_campaign_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -2987,37 +3231,28 @@ declare
   v_rescheduled boolean;
 begin
   new.timezone := outbox_engine.canonical_zone(new.timezone);
-  v_rescheduled := tg_op = 'UPDATE' and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
-    is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
+  v_rescheduled := tg_op = 'UPDATE'
+    and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
+      is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
   new.priority := coalesce(new.priority, 200);
   new.late_policy := coalesce(new.late_policy, 'send');
   new.late_limit := coalesce(new.late_limit, '1 hour');
   new.status := coalesce(new.status, 'draft');
   perform outbox_engine.check_campaign(new);
-
   if tg_op = 'UPDATE' then
-    if new.name <> old.name then
-      perform outbox_engine.refuse('a campaign keeps its name', 'Make a new campaign.');
-    end if;
-    if v_rescheduled and 'once' in (old.schedule, new.schedule) and exists (
-      select from public.outbox_campaign_occurrences where campaign = old.name and outbox_id is not null and not taken_back) then
-      perform outbox_engine.refuse(format('campaign %L has begun: its schedule and starts_at cannot change', old.name), 'Make a new campaign.');
-    end if;
-    if old.status = 'ended' and new.status <> 'ended' then
-      perform outbox_engine.refuse(format('campaign %L was ended', old.name), 'Make a new campaign; what is paused can go on.');
-    end if;
-    if old.status in ('active', 'paused') and new.status = 'draft' then
-      perform outbox_engine.refuse(
-        format('campaign %L is %s: it cannot become a draft again', old.name, old.status), 'One that is paused can be changed as well.');
-    end if;
+    perform outbox_engine.check_campaign_edit(old, new, v_rescheduled);
+    perform outbox_engine.lock_for_campaign_edit(old, new);
     new.recheck_after := 0;
   end if;
 
-  -- What was past when a campaign began, or came by its times, is not sent after all.
-  if new.status = 'active' and (tg_op = 'INSERT' or v_rescheduled or old.status = 'draft' or old.activated_at is null) then
+  -- Times before `activated_at` are not sent: they were past when the campaign started or was rescheduled.
+  if new.status = 'active'
+    and (tg_op = 'INSERT' or v_rescheduled or old.status = 'draft' or old.activated_at is null) then
     new.activated_at := v_now;
     if new.schedule = 'once' and new.starts_at + new.late_limit < v_now then
-      perform outbox_engine.refuse(format('starts_at %s is past by more than late_limit %s', new.starts_at, new.late_limit), 'Set it anew.');
+      perform outbox_engine.refuse(
+        format('starts_at %s is past by more than late_limit %s', new.starts_at, new.late_limit),
+        'Set it anew.');
     end if;
   elsif v_rescheduled then
     new.activated_at := v_now;
@@ -3028,15 +3263,16 @@ begin
   return new;
 end
 $$;
-create trigger outbox_campaigns_change before insert or update of name, template, sender, priority, schedule, starts_at, cron_expression,
-    timezone, offsets, window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
-    daily_budget_parts, status
+create trigger outbox_campaigns_change
+  before insert or update of name, template, sender, priority, schedule, starts_at, cron_expression, timezone,
+    offsets, window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap,
+    budget_parts, daily_budget_parts, status
   on public.outbox_campaigns for each row execute function outbox_engine.before_campaign_change();
 
--- The first member of a campaign (or, with null, of any active or paused campaign of the template) for which
--- the template makes no text, and why. Members were checked one by one when they were written, so only what a
--- change can break is looked for, and the texts themselves are made only where they might be too long.
-create function outbox_engine.member_problem(t public.outbox_templates, p_campaign text) returns text
+-- Names the first member for which the template makes no text, and why; null where there is none. Looks at
+-- one campaign, or with null at all active and paused campaigns of the template. Each member was checked when
+-- it was written, so this finds only what an edit can break.
+create function outbox_engine.member_without_text(t public.outbox_templates, p_campaign text) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with suspects as materialized (
@@ -3044,8 +3280,10 @@ as $$
     from outbox_engine.text_bounds(t) b
     cross join public.outbox_campaigns c
     join public.outbox_campaign_members m on m.campaign = c.name
-    where (c.name = p_campaign or (p_campaign is null and c.template = t.name and c.status in ('active', 'paused')))
-      and (not m.parameters ?& b.required or b.literal + b.most * char_length(m.parameters::text) > 2000)
+    where (c.name = p_campaign
+        or (p_campaign is null and c.template = t.name and c.status in ('active', 'paused')))
+      and (not m.parameters ?& b.required
+        or b.literal_length + b.growth * char_length(m.parameters::text) > 2000)
   )
   select format('member %L of campaign %L: %s', s.external_id, s.campaign, p.problem)
   from suspects s
@@ -3054,15 +3292,17 @@ as $$
   limit 1
 $$;
 
--- Likewise for the messages that wait with this template.
-create function outbox_engine.waiting_problem(t public.outbox_templates) returns text
+-- Names the first waiting message for which its template, as edited, makes no text, and why.
+create function outbox_engine.message_without_text(t public.outbox_templates) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with suspects as materialized (
     select o.id, o.parameters
     from outbox_engine.text_bounds(t) b
     join public.outbox o on o.template = t.name and o.queue is not null
-    where o.parameters is null or not o.parameters ?& b.required or b.literal + b.most * char_length(o.parameters::text) > 2000
+    where o.parameters is null
+      or not o.parameters ?& b.required
+      or b.literal_length + b.growth * char_length(o.parameters::text) > 2000
   )
   select format('waiting message %s: %s', s.id, p.problem)
   from suspects s
@@ -3071,10 +3311,10 @@ as $$
   limit 1
 $$;
 
--- Members become known one by one, but a campaign starts with all of them: none may lack a value or a zone
--- then. Those whom others are just adding are waited for, a moment long.
+-- Runs after a campaign was written. Refuses to start one, or to edit an active one, where a member has no
+-- text or lacks a zone.
 create function outbox_engine.after_campaign_change() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_problem text;
@@ -3082,17 +3322,12 @@ begin
   if new.status <> 'active' then
     return null;
   end if;
-  begin
-    perform from public.outbox_campaigns where name = new.name for update;
-    select outbox_engine.member_problem(t, new.name) into v_problem
-    from public.outbox_templates t
-    where t.name = new.template
-    for share;
-  exception when lock_not_available then
-    perform outbox_engine.refuse(
-      format('somebody is adding members to campaign %L, or editing its template, just now', new.name), 'Try again in a moment.');
-  end;
-  if v_problem is null and new.timezone is null and outbox_engine.zone_needed_by(new) is not null then
+  perform outbox_engine.lock_for_edit(
+    'template', new.template, true,
+    format('template %L is being edited by another transaction', new.template));
+  select outbox_engine.member_without_text(t, new.name) into v_problem
+  from outbox_engine.template_for_use(new.template) t;
+  if v_problem is null and outbox_engine.members_need_zone(new) then
     select format('member %L has no timezone, and campaign %L has none either; %s needs one',
       external_id, new.name, outbox_engine.zone_needed_by(new)) into v_problem
     from public.outbox_campaign_members
@@ -3105,31 +3340,68 @@ begin
   return null;
 end
 $$;
-create trigger outbox_campaigns_changed after insert or update of status, template, timezone, window_start, window_days, daily_cap,
-    weekly_cap, offsets, schedule
+create trigger outbox_campaigns_changed
+  after insert or update of status, template, timezone, window_start, window_days, daily_cap, weekly_cap,
+    offsets, schedule
   on public.outbox_campaigns for each row execute function outbox_engine.after_campaign_change();
 
--- An edit of a template that would leave a waiting message or a member of a campaign without a text is
--- refused, unless the campaign is a draft, which is looked at when it is started, or ended. A paused one goes
--- on.
+-- Called before a template is deleted or renamed. Refuses it while waiting messages use the old name; a
+-- campaign follows a rename by its foreign key, but not a deletion.
+create function outbox_engine.check_template_is_unused(p_name text, p_deleted boolean) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_user text;
+begin
+  select format('waiting message %s', id) into v_user
+  from public.outbox
+  where template = p_name and queue is not null
+  limit 1;
+  if v_user is null and p_deleted then
+    select format('campaign %L', name) into v_user
+    from public.outbox_campaigns
+    where template = p_name
+    limit 1;
+  end if;
+  if v_user is not null then
+    perform outbox_engine.refuse(format('template %L is used by %s', p_name, v_user));
+  end if;
+end
+$$;
+
+-- Runs before a template is edited or deleted. Refuses an edit that leaves a waiting message without a text,
+-- or a member of an active or paused campaign. Members of a draft are checked when it starts.
 create function outbox_engine.before_template_edit() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_renamed boolean := tg_op = 'UPDATE' and new.name <> old.name;
+  v_rewritten boolean := tg_op = 'UPDATE'
+    and (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain);
+  v_template public.outbox_templates := new;
   v_problem text;
 begin
-  if tg_op = 'DELETE' or new.name <> old.name then
-    select format('waiting message %s', id) into v_problem from public.outbox where template = old.name and queue is not null limit 1;
-    if tg_op = 'DELETE' and v_problem is null then
-      select format('campaign %L', name) into v_problem from public.outbox_campaigns where template = old.name limit 1;
-    end if;
+  if tg_op = 'UPDATE' and not v_renamed and not v_rewritten then
+    return new;
+  end if;
+  if v_renamed then
+    -- The foreign key updates these campaigns. An edit of a campaign locks its row before its template.
+    perform from public.outbox_campaigns where template = old.name order by name for no key update;
+  end if;
+  perform outbox_engine.lock_for_edit(
+    'template', old.name, false, format('template %L is in use by another transaction', old.name));
+
+  if v_renamed or tg_op = 'DELETE' then
+    perform outbox_engine.check_template_is_unused(old.name, tg_op = 'DELETE');
+  end if;
+  if v_rewritten then
+    -- Messages and members still have the old name.
+    v_template.name := old.name;
+    v_problem := coalesce(
+      outbox_engine.message_without_text(v_template), outbox_engine.member_without_text(v_template, null));
     if v_problem is not null then
-      perform outbox_engine.refuse(format('template %L is used by %s', old.name, v_problem));
-    end if;
-  elsif (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then
-    v_problem := coalesce(outbox_engine.waiting_problem(new), outbox_engine.member_problem(new, null));
-    if v_problem is not null then
-      perform outbox_engine.refuse(v_problem, 'A new placeholder needs a default as long as somebody is without a value.');
+      perform outbox_engine.refuse(
+        v_problem, 'A new placeholder needs a default while any message or member is without a value.');
     end if;
   end if;
   return case when tg_op = 'DELETE' then old else new end;
@@ -3138,148 +3410,187 @@ $$;
 create trigger outbox_templates_edit before update or delete on public.outbox_templates for each row
   execute function outbox_engine.before_template_edit();
 
--- A campaign's counts and what it spent of its budget go with it: a new one of the same name begins with
--- nothing, also where a claim that was under way added something after that.
-create function outbox_engine.forget_campaign() returns trigger
+-- Runs after a campaign was inserted or deleted: its counts and what it spent go with it. A new campaign of
+-- an old name starts from zero, even where a claim added to the old counts after the deletion.
+create function outbox_engine.forget_campaign_counts() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_campaign constant text := coalesce(new.name, old.name);
 begin
-  delete from outbox_engine.campaign_totals where campaign = coalesce(new.name, old.name);
-  delete from outbox_engine.campaign_spend where campaign = coalesce(new.name, old.name);
-  delete from outbox_engine.campaign_changes where campaign = coalesce(new.name, old.name);
-  delete from outbox_engine.campaign_returns where campaign = coalesce(new.name, old.name);
+  delete from outbox_engine.campaign_totals where campaign = v_campaign;
+  delete from outbox_engine.campaign_spend where campaign = v_campaign;
+  delete from outbox_engine.campaign_changes where campaign = v_campaign;
+  delete from outbox_engine.campaign_returns where campaign = v_campaign;
   return null;
 end
 $$;
-create trigger outbox_campaigns_forget after insert or delete on public.outbox_campaigns for each row execute function outbox_engine.forget_campaign();
+create trigger outbox_campaigns_forget after insert or delete on public.outbox_campaigns for each row
+  execute function outbox_engine.forget_campaign_counts();
 
 -- 60_campaigns/40_member_rules.sql
 
--- What a member of a campaign must be, and what becomes of waiting messages when one is moved, changed or
+-- What a member of a campaign must be, and what happens to waiting messages when a member is changed or
 -- removed.
 
--- What is wrong with a member, or null.
-create function outbox_engine.member_fault(m public.outbox_campaign_members, c public.outbox_campaigns) returns text
+-- Says what is wrong with a member, or returns null. `c` is null where the campaign does not exist.
+create function outbox_engine.member_problem(m public.outbox_campaign_members, c public.outbox_campaigns)
+returns text
 language sql volatile set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when c.name is null then format('campaign %L does not exist', m.campaign)
-    when btrim(coalesce(m.external_id, '')) = '' then format('a member of campaign %L has no external_id', m.campaign)
+    when c.name is null
+    then format('campaign %L does not exist', m.campaign)
+    when btrim(coalesce(m.external_id, '')) = ''
+    then format('a member of campaign %L has no external_id', m.campaign)
     when char_length(m.external_id) > 200
-    then format('external_id %L has %s characters, 200 are allowed', left(m.external_id, 20) || '…', char_length(m.external_id))
+    then format('external_id %L has %s characters, 200 are allowed',
+      left(m.external_id, 20) || '…', char_length(m.external_id))
     when m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$'
     then format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'))
-    when m.timezone is not null and not outbox_engine.is_zone(m.timezone) then outbox_engine.zone_problem(m.timezone)
-    when m.timezone is null and c.timezone is null and outbox_engine.zone_needed_by(c) is not null
-    then format('no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
-    when outbox_engine.is_outside_calendar(m.event_at) then 'event_at must be an instant between 1970 and 2200'
+    when m.timezone is not null and not outbox_engine.is_zone(m.timezone)
+    then outbox_engine.zone_problem(m.timezone)
+    when m.timezone is null and outbox_engine.members_need_zone(c)
+    then format('no timezone, and the campaign has none either; %s needs one',
+      outbox_engine.zone_needed_by(c))
+    when outbox_engine.is_outside_calendar(m.event_at)
+    then 'event_at must be an instant between 1970 and 2200'
   end
 $$;
 
+-- Called before a member is inserted, and before its number, zone, event or parameters change. Refuses an
+-- invalid one. Members of an import were checked a chunk at a time, and are not checked again.
+create function outbox_engine.check_member(
+  m public.outbox_campaign_members, p_is_new boolean, p_loses_zone boolean, p_new_parameters boolean
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaign public.outbox_campaigns;
+  v_problem text;
+begin
+  if exists (
+    select from outbox_engine.campaign_imports where committing = pg_catalog.pg_current_xact_id()
+  ) then
+    return;
+  end if;
+  -- An edit of the campaign checks its members and cannot see this one yet, so it waits (`lock_for_edit`).
+  -- The row lock keeps the campaign from being deleted; it holds off neither a pause nor an end.
+  if p_is_new or p_loses_zone then
+    perform outbox_engine.lock_for_use('campaign', m.campaign);
+    select * into v_campaign from public.outbox_campaigns where name = m.campaign for key share;
+  else
+    select * into v_campaign from public.outbox_campaigns where name = m.campaign;
+  end if;
+  v_problem := outbox_engine.member_problem(m, v_campaign);
+  if v_problem is null and p_new_parameters then
+    v_problem := outbox_engine.text_problem(
+      outbox_engine.template_for_use(v_campaign.template), m.parameters, true);
+  end if;
+  if v_problem is not null then
+    perform outbox_engine.refuse(
+      format('member %L of campaign %L: %s', left(m.external_id, 200), m.campaign, v_problem));
+  end if;
+end
+$$;
+
+-- Runs before an app or an import writes a member. A new one, and one that is moved to another event or zone,
+-- is due at once for the campaigns job, which finds its times.
 create function outbox_engine.before_member_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
-  v_campaign public.outbox_campaigns;
-  v_template public.outbox_templates;
-  v_problem text;
+  v_is_new constant boolean := tg_op = 'INSERT';
 begin
   new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
   new.timezone := outbox_engine.canonical_zone(new.timezone);
-  if tg_op = 'UPDATE' then
+  if not v_is_new then
     if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
       perform outbox_engine.refuse(
-        format('member %L keeps its campaign and its external_id', old.external_id), 'Delete it and insert it anew.');
+        format('member %L keeps its campaign and its external_id', old.external_id),
+        'Delete it and insert it anew.');
     elsif (new.recipient, new.timezone, new.event_at, new.parameters)
       is not distinct from (old.recipient, old.timezone, old.event_at, old.parameters) then
       return new;
     end if;
   end if;
 
-  -- The lines of an import were checked before, a chunk at a time; together they would take too long.
-  if not exists (select from outbox_engine.campaign_imports where committing = pg_catalog.pg_current_xact_id()) then
-    -- Who edits the campaign looks at its members, cannot see this one yet, and waits for it
-    -- (`after_campaign_change`). One that is updated was seen. A lock that does not keep anybody from pausing
-    -- or ending the campaign.
-    if tg_op = 'INSERT' then
-      perform from public.outbox_campaigns where name = new.campaign for key share;
-    end if;
-    select * into v_campaign from public.outbox_campaigns where name = new.campaign;
-    v_problem := outbox_engine.member_fault(new, v_campaign);
-    if v_problem is null and (tg_op = 'INSERT' or new.parameters is distinct from old.parameters) then
-      select * into v_template from public.outbox_templates where name = v_campaign.template for share;
-      v_problem := outbox_engine.text_problem(v_template, new.parameters, true);
-    end if;
-    if v_problem is not null then
-      perform outbox_engine.refuse(format('member %L of campaign %L: %s', left(new.external_id, 200), new.campaign, v_problem));
-    end if;
-  end if;
+  perform outbox_engine.check_member(
+    new, v_is_new, new.timezone is null and old.timezone is not null,
+    v_is_new or new.parameters is distinct from old.parameters);
 
-  if tg_op = 'INSERT' or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
-    new.changed_at := v_now;
-    new.next_at := v_now;
+  if v_is_new or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
+    new.changed_at := outbox_engine.now();
+    new.next_at := new.changed_at;
     new.handled_until := null;
   end if;
   return new;
 end
 $$;
-create trigger outbox_campaign_members_change before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
+create trigger outbox_campaign_members_change
+  before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
   on public.outbox_campaign_members for each row execute function outbox_engine.before_member_change();
 
+-- Runs after each insert of members, for the counts of their campaigns.
 create function outbox_engine.after_members_added() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into outbox_engine.campaign_changes (campaign, members, messages)
-  select campaign, count(*), 0 from came group by campaign;
+  select campaign, count(*), 0 from added group by campaign;
   return null;
 end
 $$;
 create trigger outbox_campaign_members_added after insert on public.outbox_campaign_members
-  referencing new table as came for each statement execute function outbox_engine.after_members_added();
+  referencing new table as added for each statement execute function outbox_engine.after_members_added();
 
--- Ends what waits for these occurrences, and leaves a wish where a request is under way. Their times may be
--- used again.
-create function outbox_engine.withdraw(p_outbox_ids bigint[], p_why text) returns void
+-- Cancels the waiting ones of these messages, and requests cancellation of those that are being sent. Their
+-- occurrences may make new messages; that of a message being sent only once it comes back unsent
+-- (`after_campaign_message_cancelled`).
+create function outbox_engine.withdraw_messages(p_outbox_ids bigint[], p_reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Whoever is just claiming them is waited for, so that what they are by now decides.
+  -- Waits for a claim that has some of them, so that the status after that claim decides.
   perform from public.outbox where id = any (p_outbox_ids) order by id for update;
 
-  with stopped as (
+  with cancelled as (
     update public.outbox
-    set status = 'cancelled', error = p_why, queue = null, finalized_at = outbox_engine.now()
+    set status = 'cancelled', error = p_reason, queue = null, finalized_at = outbox_engine.now()
     where id = any (p_outbox_ids) and queue is not null
     returning id
   ),
-  wished as (
+  requested as (
     update public.outbox
     set cancel_requested_at = outbox_engine.now()
     where id = any (p_outbox_ids) and status = 'sending' and cancel_requested_at is null
     returning id
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_why from stopped
+    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_reason from cancelled
     union all
-    select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_why from wished
+    select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_reason from requested
   )
   update public.outbox_campaign_occurrences o
-  set taken_back = s.is_over, reason = p_why
-  from (select id, true as is_over from stopped union all select id, false from wished) s
-  where o.outbox_id = s.id;
+  set taken_back = w.is_cancelled, reason = p_reason
+  from (
+    select id, true as is_cancelled from cancelled
+    union all
+    select id, false from requested
+  ) w
+  where o.outbox_id = w.id;
 end
 $$;
 
--- A message that the engine wanted back came back unsent: its time may be used again, and its member may have
--- that time once more. Not one that an app or an operator alone cancelled, whatever it came back for before.
-create function outbox_engine.after_campaign_cancel() returns trigger
+-- Runs after a campaign's message ended as cancelled without having been accepted. Where the engine withdrew
+-- it, its occurrence may make a new message, and its member is due again. Where only an app or an operator
+-- cancelled it, that is final, even if the message came back from an earlier attempt.
+create function outbox_engine.after_campaign_message_cancelled() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  with free as (
+  with taken_back as (
     update public.outbox_campaign_occurrences
     set taken_back = true, reason = coalesce(reason, new.error)
     where outbox_id = new.id and not taken_back
@@ -3287,19 +3598,19 @@ begin
     returning campaign, external_id
   )
   insert into outbox_engine.campaign_returns (campaign, external_id)
-  select campaign, external_id from free;
+  select campaign, external_id from taken_back;
   return null;
 end
 $$;
 create trigger outbox_6_campaign_cancelled after update on public.outbox for each row
-  when (new.campaign is not null and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
-  execute function outbox_engine.after_campaign_cancel();
+  when (new.campaign is not null
+    and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
+  execute function outbox_engine.after_campaign_message_cancelled();
 
--- Locks what waits for these members by id, as everybody does who changes many messages: in another order, an
--- edit of their campaign and a change of its members would wait for each other. What is in a request is
--- nobody's to change: should it come back, the claim gives it what its member is by then. The settings of
--- this and the next two functions: be they few or a hundred thousand, the messages of each are found by
--- index.
+-- Locks the waiting messages of these members by id, the order in which everything locks many messages. A
+-- message that is being sent keeps what it has: if it comes back, the claim brings it up to date
+-- (`refresh_from_campaign`). The settings of this and the next three functions make the planner find messages
+-- by index, for one member as for a hundred thousand.
 create function outbox_engine.lock_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
@@ -3308,7 +3619,8 @@ declare
   v_ids constant bigint[] := array(
     select o.outbox_id
     from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-    join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+    join public.outbox_campaign_occurrences o
+      on o.campaign = u.campaign and o.external_id = u.external_id
     where o.outbox_id is not null and not o.taken_back
   );
 begin
@@ -3316,46 +3628,64 @@ begin
 end
 $$;
 
--- Members who were moved lose what waits for a time they no longer have; the rest is asked to come up.
-create function outbox_engine.move_messages(p_campaigns text[], p_external_ids text[]) returns void
+-- Called after members were moved to another event or zone: withdraws messages of times they no longer have.
+-- A time of a cron is a local time. It is withdrawn where the member's new clock has yet to show it, because
+-- it then comes at another instant; where that clock is past it, the message stays, or none would come.
+create function outbox_engine.withdraw_lost_times(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
 begin
-  perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was moved to another time')
+  perform outbox_engine.withdraw_messages(array_agg(o.outbox_id), 'the member was moved to another time')
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.outbox_campaigns k on k.name = u.campaign and k.schedule <> 'once'
+  join public.outbox_campaigns c on c.name = u.campaign and c.schedule <> 'once'
   join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
   join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where o.outbox_id is not null and not o.taken_back
-    and case k.schedule
+    and case c.schedule
       when 'reminder'
-      then not coalesce(outbox_engine.is_campaign_time(k, m.event_at, coalesce(m.timezone, k.timezone), o.occurs_at), false)
-      -- The same local time is still to come where the member is now. Where it is past, what waits is all
-      -- there will be.
-      else k.timezone is null and outbox_engine.instant_of(o.stands_for, m.timezone) > v_now
+      then not coalesce(
+        outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false)
+      else c.timezone is null
+        and outbox_engine.instant_of(o.stands_for, m.timezone) > v_now
         and outbox_engine.instant_of(o.stands_for, m.timezone) <> o.occurs_at
     end
   having count(*) > 0;
-  -- What stands for a time that the new event has as well ends with the new event, not with the old one; and
-  -- what waits for the window of the old zone comes up, where the claim decides by the new one. In a pause it
-  -- comes up when the campaign goes on.
+end
+$$;
+
+-- Called after members were moved, for their messages that remain: a reminder expires with the new event, and
+-- a message that waits for a window is due at once, so that the claim decides by the window of the new zone.
+-- In a paused campaign that happens when it goes on.
+create function outbox_engine.reschedule_messages(p_campaigns text[], p_external_ids text[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+begin
   update public.outbox x
-  set expires_at = case when k.schedule = 'reminder'
-      then outbox_engine.message_expiry(x.send_at, o.occurs_at, m.event_at) else x.expires_at end,
-    due_at = case when k.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now) else x.due_at end
+  set
+    expires_at = case
+      when c.schedule = 'reminder' then outbox_engine.message_expiry(x.send_at, o.occurs_at, m.event_at)
+      else x.expires_at
+    end,
+    due_at = case
+      when c.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now)
+      else x.due_at
+    end
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.outbox_campaigns k on k.name = u.campaign
+  join public.outbox_campaigns c on c.name = u.campaign
   join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
   join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where not o.taken_back and x.id = o.outbox_id and x.queue is not null;
 end
 $$;
 
--- A new number or new values go into what waits.
-create function outbox_engine.update_messages(p_campaigns text[], p_external_ids text[]) returns void
+-- Called after members got another number or other parameters: copies these to their waiting messages.
+create function outbox_engine.copy_members_to_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -3369,59 +3699,65 @@ begin
 end
 $$;
 
--- Runs after members were updated, once for all of them: an import changes a hundred thousand. A plan made
--- for one row and kept would compare each of them with all, hence the setting.
+-- Runs after members were updated, once for all members of the statement: an import changes a hundred
+-- thousand. Without `enable_nestloop = off`, a plan cached for one row would compare each member with all.
 create function outbox_engine.after_members_changed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_nestloop = off
 as $$
 declare
   r record;
 begin
-  select array_agg(x.campaign) filter (where x.moved) as moved_campaigns,
+  select
+    array_agg(x.campaign) filter (where x.moved) as moved_campaigns,
     array_agg(x.external_id) filter (where x.moved) as moved,
-    array_agg(x.campaign) filter (where x.changed) as changed_campaigns,
-    array_agg(x.external_id) filter (where x.changed) as changed,
-    array_agg(x.campaign) filter (where x.moved or x.changed) as campaigns,
-    array_agg(x.external_id) filter (where x.moved or x.changed) as external_ids
+    array_agg(x.campaign) filter (where x.edited) as edited_campaigns,
+    array_agg(x.external_id) filter (where x.edited) as edited,
+    array_agg(x.campaign) filter (where x.moved or x.edited) as campaigns,
+    array_agg(x.external_id) filter (where x.moved or x.edited) as external_ids
   into r
   from (
-    select n.campaign, n.external_id, (n.event_at, n.timezone) is distinct from (w.event_at, w.timezone) as moved,
-      (n.recipient, n.parameters) is distinct from (w.recipient, w.parameters) as changed
-    from were w
-    join are n using (campaign, external_id)
+    select n.campaign, n.external_id,
+      (n.event_at, n.timezone) is distinct from (o.event_at, o.timezone) as moved,
+      (n.recipient, n.parameters) is distinct from (o.recipient, o.parameters) as edited
+    from old_members o
+    join new_members n using (campaign, external_id)
   ) x;
   if r.external_ids is not null then
     perform outbox_engine.lock_messages(r.campaigns, r.external_ids);
   end if;
   if r.moved is not null then
-    perform outbox_engine.move_messages(r.moved_campaigns, r.moved);
+    perform outbox_engine.withdraw_lost_times(r.moved_campaigns, r.moved);
+    perform outbox_engine.reschedule_messages(r.moved_campaigns, r.moved);
   end if;
-  if r.changed is not null then
-    perform outbox_engine.update_messages(r.changed_campaigns, r.changed);
+  if r.edited is not null then
+    perform outbox_engine.copy_members_to_messages(r.edited_campaigns, r.edited);
   end if;
   return null;
 end
 $$;
 create trigger outbox_campaign_members_changed after update on public.outbox_campaign_members
-  referencing old table as were new table as are for each statement execute function outbox_engine.after_members_changed();
+  referencing old table as old_members new table as new_members
+  for each statement execute function outbox_engine.after_members_changed();
 
--- Runs after members were deleted, also with their campaign.
+-- Runs after members were deleted, alone or with their campaign: withdraws their messages.
 create function outbox_engine.after_members_removed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was removed from the campaign')
-  from gone g
-  join public.outbox_campaign_occurrences o
-    on o.campaign = g.campaign and o.external_id = g.external_id and o.outbox_id is not null and not o.taken_back
+  perform outbox_engine.withdraw_messages(
+    array_agg(o.outbox_id), 'the member was removed from the campaign')
+  from removed m
+  join public.outbox_campaign_occurrences o on o.campaign = m.campaign and o.external_id = m.external_id
+  where o.outbox_id is not null and not o.taken_back
   having count(*) > 0;
   insert into outbox_engine.campaign_changes (campaign, members, messages)
-  select campaign, -count(*), 0 from gone group by campaign;
+  select campaign, -count(*), 0 from removed group by campaign;
   return null;
 end
 $$;
 create trigger outbox_campaign_members_removed after delete on public.outbox_campaign_members
-  referencing old table as gone for each statement execute function outbox_engine.after_members_removed();
+  referencing old table as removed for each statement
+  execute function outbox_engine.after_members_removed();
 
 -- 60_campaigns/50_reclaimed.sql
 
@@ -3504,7 +3840,7 @@ begin
     update public.outbox_campaign_occurrences o
     set outbox_id = v_time.outbox_id, taken_back = false, reason = null
     where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for);
-    perform outbox_engine.withdraw(array[v_holder.id], v_why);
+    perform outbox_engine.withdraw_messages(array[v_holder.id], v_why);
     update public.outbox set error = v_why where id = v_holder.id and status = 'sending';
   end loop;
 end
@@ -3857,14 +4193,14 @@ begin
   ) x;
 
   if c.status = 'ended' then
-    perform outbox_engine.withdraw(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
   elsif c.status = 'active' then
     select array_agg(o.outbox_id) into v_withdrawn
     from public.outbox_campaign_occurrences o
     join public.outbox_campaign_members m on m.campaign = o.campaign and m.external_id = o.external_id
     where o.outbox_id = any (v_ids)
       and not coalesce(outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
-    perform outbox_engine.withdraw(v_withdrawn, 'the campaign was given another schedule');
+    perform outbox_engine.withdraw_messages(v_withdrawn, 'the campaign was given another schedule');
     update public.outbox x
     set template = c.template, sender = c.sender, priority = c.priority, due_at = greatest(o.occurs_at, p_now)
     from public.outbox_campaign_occurrences o
@@ -4071,7 +4407,7 @@ create function outbox_engine.as_if_started(p_campaign text, p_now timestamptz) 
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  c public.outbox_campaigns := outbox_engine.named_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.get_campaign(p_campaign);
 begin
   if c.status = 'draft' then
     c.activated_at := p_now;
@@ -4373,79 +4709,103 @@ to service_role;
 
 -- 60_campaigns/85_import.sql
 
--- Members from a file: staged and checked in chunks, then all of them become members in one transaction, or
--- none.
+-- Members from a file: `outbox campaign import` stages and checks them in chunks. Then all of them become
+-- members in one transaction, or none.
 
--- The campaign that members are to be imported into. Refused where nobody knows it, or where it sends nothing
--- any more.
-create function outbox_engine.importing_campaign(p_campaign text) returns public.outbox_campaigns
+-- The campaign to import into. Refuses an unknown one, and one that has ended.
+create function outbox_engine.get_campaign_for_import(p_campaign text) returns public.outbox_campaigns
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  c public.outbox_campaigns := outbox_engine.named_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.get_campaign(p_campaign);
 begin
   if c.status = 'ended' then
-    perform outbox_engine.refuse(format('campaign %L was ended, so members of it get nothing', p_campaign), 'Make a new campaign.');
+    perform outbox_engine.refuse(
+      format('campaign %L was ended, so members of it get nothing', p_campaign), 'Make a new campaign.');
   end if;
   return c;
 end
 $$;
 
--- Everything that decides whether a member is right: the campaign's schedule, zone, window and caps, and the
--- template.
-create function outbox_engine.import_basis(c public.outbox_campaigns, t public.outbox_templates) returns text
+-- A digest of everything that decides whether a member is valid: of the campaign, and of its template. An
+-- import whose digest differs at its end was checked against something else.
+create function outbox_engine.import_digest(c public.outbox_campaigns, t public.outbox_templates) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select md5(row(t.name, t.body, t.defaults, t.plain, c.schedule, c.timezone, c.offsets::text, outbox_engine.zone_needed_by(c))::text)
+  select md5(row(
+    t.name, t.body, t.defaults, t.plain,
+    c.schedule, c.timezone, c.offsets::text, outbox_engine.zone_needed_by(c)
+  )::text)
 $$;
 
--- An instant as a file gives it: with an offset, or by the wall clock of the member's zone. Of a local time
--- that comes twice, the first. `p_at` is ISO 8601.
-create function outbox_engine.event_of(p_at text, p_zone text) returns timestamptz
+-- Whether an ISO 8601 time names its offset from UTC.
+create function outbox_engine.has_offset(p_time text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_time ~ '[+-]\d\d:\d\d(:\d\d)?$'
+$$;
+
+-- The instant a file names: by the offset, or else by the wall clock of the member's zone. A local time that
+-- comes twice means the first one.
+create function outbox_engine.parse_event_at(p_time text, p_zone text) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when p_at = '' then null
-    when p_at ~ '[+-]\d\d:\d\d(:\d\d)?$' then p_at::timestamptz
-    else outbox_engine.instant_of(p_at::timestamp, p_zone)
+    when p_time = '' then null
+    when outbox_engine.has_offset(p_time) then p_time::timestamptz
+    else outbox_engine.instant_of(p_time::timestamp, p_zone)
   end
 $$;
 
--- Whether the database reads a text as a time; '' is none. What it takes is not quite what others do, such as
--- offsets up to 16 hours.
-create function outbox_engine.is_time(p_at text) returns boolean
+-- Whether PostgreSQL can read a time from the file, or there is none. The command read it as ISO 8601 before,
+-- which allows offsets that PostgreSQL does not.
+create function outbox_engine.is_time(p_time text) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform nullif(p_at, '')::timestamptz;
+  perform nullif(p_time, '')::timestamptz;
   return true;
 exception when data_exception then
   return false;
 end
 $$;
 
--- What is wrong with one line, or null.
-create function outbox_engine.line_fault(
-  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates, p_event_at text, p_import_id uuid, p_line integer
+-- Says what is wrong with the `event_at` of a line, or returns null. `p_zone` is the member's or the
+-- campaign's.
+create function outbox_engine.event_at_problem(p_time text, p_zone text, p_schedule text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not outbox_engine.is_time(p_time) then
+    return format('event_at %L is not a time', p_time);
+  elsif outbox_engine.is_outside_calendar(nullif(p_time, '')::timestamptz) then
+    return format('event_at %L is not between 1970 and 2200', p_time);
+  elsif p_schedule = 'reminder' and p_time = '' then
+    return 'no event_at, which reminders are sent around';
+  elsif p_time <> '' and not outbox_engine.has_offset(p_time) and p_zone is null then
+    return format('event_at %s has no offset, and there is no timezone', p_time);
+  end if;
+  return null;
+end
+$$;
+
+-- Says what is wrong with one line of a file, or returns null.
+create function outbox_engine.import_line_problem(
+  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates,
+  p_event_at text, p_import_id uuid, p_line integer
 ) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_problem text := outbox_engine.member_fault(m, c);
+  v_problem text := coalesce(
+    outbox_engine.member_problem(m, c),
+    outbox_engine.event_at_problem(p_event_at, coalesce(m.timezone, c.timezone), c.schedule),
+    outbox_engine.text_problem(t, m.parameters, true));
   v_line integer;
 begin
-  if v_problem is null and not outbox_engine.is_time(p_event_at) then
-    return format('event_at %L is not a time', p_event_at);
-  elsif v_problem is null and outbox_engine.is_outside_calendar(nullif(p_event_at, '')::timestamptz) then
-    return format('event_at %L is not between 1970 and 2200', p_event_at);
-  elsif v_problem is null and c.schedule = 'reminder' and p_event_at = '' then
-    return 'no event_at, which reminders are sent around';
-  elsif v_problem is null and p_event_at <> '' and p_event_at !~ '[+-]\d\d:\d\d(:\d\d)?$' and coalesce(m.timezone, c.timezone) is null then
-    return format('event_at %s has no offset, and there is no timezone', p_event_at);
-  end if;
-  v_problem := coalesce(v_problem, outbox_engine.text_problem(t, m.parameters, true));
   if v_problem is null then
-    select line into v_line from outbox_engine.campaign_import_lines
+    select line into v_line
+    from outbox_engine.campaign_import_lines
     where import_id = p_import_id and external_id = m.external_id and line <> p_line;
     if found then
       return format('external_id %L is on line %s already', m.external_id, v_line);
@@ -4455,14 +4815,14 @@ begin
 end
 $$;
 
--- Called by `outbox campaign import` before it reads a file: what the columns of members must and may be.
--- `required` placeholders have no default, and `zone_needed_by` is what needs a zone where the campaign has
--- none.
+-- Called by `outbox campaign import` before it reads a file: which columns the members must and may have.
+-- `required` placeholders have no default. `zone_needed_by` names the setting that needs a zone, where the
+-- campaign has none.
 create function public.outbox_member_form(p_campaign text) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  c public.outbox_campaigns := outbox_engine.importing_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.get_campaign_for_import(p_campaign);
 begin
   return (
     select jsonb_build_object(
@@ -4476,25 +4836,27 @@ begin
 end
 $$;
 
--- Called by `outbox campaign import` for each chunk of a file. Keeps the lines that are right; answers the
--- others with why not. Empty texts stand for nothing; `p_parameters` are JSON objects. Calling it again with
--- the same chunk changes nothing.
+-- Called by `outbox campaign import` for each chunk of a file. Stages the valid lines, and answers the others
+-- with what is wrong. Empty texts mean null; `p_parameters` are JSON objects. A second call with the same
+-- chunk changes nothing.
 create function public.outbox_stage_members(
-  p_import_id uuid, p_campaign text, p_lines integer[], p_external_ids text[], p_recipients text[], p_timezones text[],
-  p_event_ats text[], p_parameters text[]
+  p_import_id uuid, p_campaign text, p_lines integer[], p_external_ids text[], p_recipients text[],
+  p_timezones text[], p_event_ats text[], p_parameters text[]
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_campaign public.outbox_campaigns := outbox_engine.importing_campaign(p_campaign);
+  v_campaign public.outbox_campaigns := outbox_engine.get_campaign_for_import(p_campaign);
   v_template public.outbox_templates;
   m public.outbox_campaign_members;
+  v_event_at timestamptz;
   v_problem text;
   v_refused jsonb := '[]';
 begin
   select * into v_template from public.outbox_templates where name = v_campaign.template;
-  insert into outbox_engine.campaign_imports (id, campaign, basis, started_at)
-  values (p_import_id, p_campaign, outbox_engine.import_basis(v_campaign, v_template), outbox_engine.now())
+  insert into outbox_engine.campaign_imports (id, campaign, digest, started_at)
+  values (
+    p_import_id, p_campaign, outbox_engine.import_digest(v_campaign, v_template), outbox_engine.now())
   on conflict do nothing;
 
   m.campaign := p_campaign;
@@ -4503,11 +4865,15 @@ begin
     m.recipient := p_recipients[i];
     m.timezone := nullif(p_timezones[i], '');
     m.parameters := p_parameters[i]::jsonb;
-    v_problem := outbox_engine.line_fault(m, v_campaign, v_template, p_event_ats[i], p_import_id, p_lines[i]);
+    v_problem := outbox_engine.import_line_problem(
+      m, v_campaign, v_template, p_event_ats[i], p_import_id, p_lines[i]);
     if v_problem is null then
-      insert into outbox_engine.campaign_import_lines (import_id, line, external_id, recipient, timezone, event_at, parameters)
-      values (p_import_id, p_lines[i], m.external_id, m.recipient, m.timezone,
-        outbox_engine.event_of(p_event_ats[i], coalesce(m.timezone, v_campaign.timezone)), m.parameters)
+      v_event_at := outbox_engine.parse_event_at(
+        p_event_ats[i], coalesce(m.timezone, v_campaign.timezone));
+      insert into outbox_engine.campaign_import_lines
+        (import_id, line, external_id, recipient, timezone, event_at, parameters)
+      values
+        (p_import_id, p_lines[i], m.external_id, m.recipient, m.timezone, v_event_at, m.parameters)
       on conflict (import_id, line) do nothing;
     else
       v_refused := v_refused || jsonb_build_object('line', p_lines[i], 'problem', v_problem);
@@ -4517,69 +4883,100 @@ begin
 end
 $$;
 
--- Called by `outbox campaign import` at the end: every staged line becomes a member, new or changed, in this
--- one transaction. Answers how many were `added`, `changed` and `unchanged`; with `p_dry_run`, how many would
--- be. Asked again, it answers the same. (PostgREST takes the statement timeout from the function. A hundred
--- thousand lines take a few seconds.)
+-- Refuses to end an import whose campaign or template was edited since its first chunk. Until the transaction
+-- ends, neither can be edited in a way that makes a member invalid.
+create function outbox_engine.check_import_is_current(p_import outbox_engine.campaign_imports) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaign public.outbox_campaigns;
+begin
+  perform outbox_engine.lock_for_use('campaign', p_import.campaign);
+  select * into v_campaign from public.outbox_campaigns where name = p_import.campaign for key share;
+  if outbox_engine.import_digest(v_campaign, outbox_engine.template_for_use(v_campaign.template))
+    is distinct from p_import.digest then
+    perform outbox_engine.refuse(
+      format('campaign %L or its template was changed during the import', p_import.campaign),
+      'Import again.');
+  end if;
+end
+$$;
+
+-- Makes members of the staged lines. The members' triggers run once for all of them, and check none again
+-- while `committing` is this transaction.
+create function outbox_engine.write_imported_members(p_import outbox_engine.campaign_imports) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update outbox_engine.campaign_imports
+  set committing = pg_catalog.pg_current_xact_id(), result = p_import.result
+  where id = p_import.id;
+
+  update public.outbox_campaign_members m
+  set recipient = l.recipient, timezone = l.timezone, event_at = l.event_at, parameters = l.parameters
+  from outbox_engine.campaign_import_lines l
+  where l.import_id = p_import.id and m.campaign = p_import.campaign and m.external_id = l.external_id
+    and (m.recipient, m.timezone, m.event_at, m.parameters)
+      is distinct from (l.recipient, l.timezone, l.event_at, l.parameters);
+
+  insert into public.outbox_campaign_members
+    (campaign, external_id, recipient, timezone, event_at, parameters)
+  select p_import.campaign, l.external_id, l.recipient, l.timezone, l.event_at, l.parameters
+  from outbox_engine.campaign_import_lines l
+  where l.import_id = p_import.id and not exists (
+    select from public.outbox_campaign_members m
+    where m.campaign = p_import.campaign and m.external_id = l.external_id
+  )
+  on conflict (campaign, external_id) do update
+  set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at,
+    parameters = excluded.parameters;
+
+  update outbox_engine.campaign_imports set committing = null where id = p_import.id;
+  delete from outbox_engine.campaign_import_lines where import_id = p_import.id;
+end
+$$;
+
+-- Called by `outbox campaign import` at the end: each staged line becomes a member, new or changed, in this
+-- one transaction. Answers how many were `added`, `changed` and `unchanged`, or with `p_dry_run` how many
+-- would be. A second call answers the same. PostgREST takes the statement timeout from this function; a
+-- hundred thousand lines take a few seconds.
 create function public.outbox_commit_import(p_import_id uuid, p_dry_run boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set statement_timeout = '60s'
 as $$
 declare
   v_import outbox_engine.campaign_imports;
-  v_basis text;
-  v_total bigint;
-  v_known bigint;
-  v_changed bigint;
 begin
   select * into v_import from outbox_engine.campaign_imports where id = p_import_id for update;
   if not found then
-    perform outbox_engine.refuse('this import is not known any more', 'An import that is not finished is forgotten after a day.');
+    perform outbox_engine.refuse(
+      'this import is not known any more', 'An import that is not finished is forgotten after a day.');
   elsif v_import.result is not null then
     return v_import.result;
   end if;
-  perform outbox_engine.importing_campaign(v_import.campaign);
-  select outbox_engine.import_basis(c, t) into v_basis
-  from public.outbox_campaigns c join public.outbox_templates t on t.name = c.template
-  where c.name = v_import.campaign
-  for key share of c
-  for share of t;
-  if v_basis is distinct from v_import.basis then
-    perform outbox_engine.refuse(format('campaign %L or its template was changed during the import', v_import.campaign), 'Import again.');
-  end if;
+  perform outbox_engine.get_campaign_for_import(v_import.campaign);
+  perform outbox_engine.check_import_is_current(v_import);
 
-  select count(*), count(m.external_id), count(m.external_id) filter (where
-    (m.recipient, m.timezone, m.event_at, m.parameters) is distinct from (l.recipient, l.timezone, l.event_at, l.parameters))
-  into v_total, v_known, v_changed
+  select jsonb_build_object(
+    'added', count(*) filter (where m.external_id is null),
+    'changed', count(*) filter (where m.external_id is not null and x.differs),
+    'unchanged', count(*) filter (where m.external_id is not null and not x.differs))
+  into v_import.result
   from outbox_engine.campaign_import_lines l
-  left join public.outbox_campaign_members m on m.campaign = v_import.campaign and m.external_id = l.external_id
+  left join public.outbox_campaign_members m
+    on m.campaign = v_import.campaign and m.external_id = l.external_id
+  cross join lateral (
+    select (m.recipient, m.timezone, m.event_at, m.parameters)
+      is distinct from (l.recipient, l.timezone, l.event_at, l.parameters) as differs
+  ) x
   where l.import_id = p_import_id;
-  v_import.result := jsonb_build_object('added', v_total - v_known, 'changed', v_changed, 'unchanged', v_known - v_changed);
-  if p_dry_run then
-    return v_import.result;
+  if not p_dry_run then
+    perform outbox_engine.write_imported_members(v_import);
   end if;
-
-  update outbox_engine.campaign_imports
-  set committing = pg_catalog.pg_current_xact_id(), result = v_import.result
-  where id = p_import_id;
-  update public.outbox_campaign_members m
-  set recipient = l.recipient, timezone = l.timezone, event_at = l.event_at, parameters = l.parameters
-  from outbox_engine.campaign_import_lines l
-  where l.import_id = p_import_id and m.campaign = v_import.campaign and m.external_id = l.external_id
-    and (m.recipient, m.timezone, m.event_at, m.parameters) is distinct from (l.recipient, l.timezone, l.event_at, l.parameters);
-  insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)
-  select v_import.campaign, l.external_id, l.recipient, l.timezone, l.event_at, l.parameters
-  from outbox_engine.campaign_import_lines l
-  where l.import_id = p_import_id and not exists (
-    select from public.outbox_campaign_members m where m.campaign = v_import.campaign and m.external_id = l.external_id)
-  on conflict (campaign, external_id) do update
-  set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at, parameters = excluded.parameters;
-  update outbox_engine.campaign_imports set committing = null where id = p_import_id;
-  delete from outbox_engine.campaign_import_lines where import_id = p_import_id;
   return v_import.result;
 end
 $$;
 
--- Called by `outbox campaign import` where nothing is to be imported after all. Forgets what was staged.
+-- Called by `outbox campaign import` to give up. Deletes the staged lines.
 create function public.outbox_discard_import(p_import_id uuid) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -4722,7 +5119,7 @@ begin
     from (
       select id from public.outbox where campaign = p_campaign and queue is not null order by id limit p_most for update
     ) x;
-    perform outbox_engine.withdraw(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
   end if;
   return jsonb_build_object(
     'was', v_was, 'status', p_status, 'cancelled', coalesce(cardinality(v_ids), 0),

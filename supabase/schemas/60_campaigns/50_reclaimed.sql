@@ -77,7 +77,7 @@ begin
     update public.outbox_campaign_occurrences o
     set outbox_id = v_time.outbox_id, taken_back = false, reason = null
     where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for);
-    perform outbox_engine.withdraw(array[v_holder.id], v_why);
+    perform outbox_engine.withdraw_messages(array[v_holder.id], v_why);
     update public.outbox set error = v_why where id = v_holder.id and status = 'sending';
   end loop;
 end

@@ -104,14 +104,14 @@ begin
   ) x;
 
   if c.status = 'ended' then
-    perform outbox_engine.withdraw(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
   elsif c.status = 'active' then
     select array_agg(o.outbox_id) into v_withdrawn
     from public.outbox_campaign_occurrences o
     join public.outbox_campaign_members m on m.campaign = o.campaign and m.external_id = o.external_id
     where o.outbox_id = any (v_ids)
       and not coalesce(outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
-    perform outbox_engine.withdraw(v_withdrawn, 'the campaign was given another schedule');
+    perform outbox_engine.withdraw_messages(v_withdrawn, 'the campaign was given another schedule');
     update public.outbox x
     set template = c.template, sender = c.sender, priority = c.priority, due_at = greatest(o.occurs_at, p_now)
     from public.outbox_campaign_occurrences o

@@ -118,7 +118,7 @@ begin
     from (
       select id from public.outbox where campaign = p_campaign and queue is not null order by id limit p_most for update
     ) x;
-    perform outbox_engine.withdraw(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
   end if;
   return jsonb_build_object(
     'was', v_was, 'status', p_status, 'cancelled', coalesce(cardinality(v_ids), 0),
