@@ -2809,21 +2809,25 @@ grant select on public.outbox_campaign_occurrences to service_role;
 
 -- 60_campaigns/20_times.sql
 
--- When a campaign has something to say to a member, and when that may be said. Nothing here writes.
+-- When a campaign has a message for a member, and when that message may go out. Nothing here writes.
 
--- The wall-clock times of a cron expression in a zone after `p_after`, up to and including `p_until`, as
--- instants in order, each once. A time that a clock change skips becomes a later one, which may come after
--- its successors and may be one of them.
-create function outbox_engine.cron_times(
+-- The instants of a cron expression in a zone, in order, each once: after `p_after`, up to and including
+-- `p_until`, at most `p_most`. A local time that a clock change skips becomes a later instant, which may come
+-- after the next ones, or equal one of them.
+create function outbox_engine.cron_instants(
   p_cron outbox_engine.cron, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
 ) returns setof timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- A clock that was just set shows times again that came before, or has left out some that count only now.
+  -- After a clock change, begin a day earlier: the clock may repeat local times, and a skipped one may become
+  -- an instant after `p_after`.
   v_local timestamp := (p_after at time zone p_zone) - case
-    when outbox_engine.utc_offset(p_after - interval '26 hours', p_zone) <> outbox_engine.utc_offset(p_after, p_zone)
-    then interval '26 hours' else '0' end;
+    when outbox_engine.utc_offset(p_after - interval '26 hours', p_zone)
+      <> outbox_engine.utc_offset(p_after, p_zone)
+    then interval '26 hours'
+    else '0'
+  end;
   v_skipped timestamptz[] := '{}';
   v_at timestamptz;
   v_found integer := 0;
@@ -2851,11 +2855,12 @@ begin
 end
 $$;
 
--- The times a campaign has for one member after `p_after`, up to and including `p_until`, in order. `p_zone`
--- is the member's, or else the campaign's; cron goes by the campaign's where that has one. `p_most` bounds
--- cron, which has no end.
+-- The times a campaign has for one member, in order: after `p_after`, up to and including `p_until`. `p_zone`
+-- is the member's, or else the campaign's; for cron, the campaign's zone comes first. `p_most` bounds cron,
+-- which has no last time.
 create function outbox_engine.campaign_times(
-  c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
+  c public.outbox_campaigns, p_event_at timestamptz, p_zone text,
+  p_after timestamptz, p_until timestamptz, p_most integer
 ) returns setof timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -2866,20 +2871,24 @@ begin
     return query
       select distinct t.at
       from unnest(c.offsets) o
-      cross join lateral (select outbox_engine.add_offset(p_event_at, o, coalesce(p_zone, 'UTC')) as at) t
+      cross join lateral (
+        select outbox_engine.add_offset(p_event_at, o, coalesce(p_zone, 'UTC')) as at
+      ) t
       where t.at > p_after and t.at <= p_until
       order by 1;
   else
     return query
-      select t from outbox_engine.cron_times(
+      select t
+      from outbox_engine.cron_instants(
         outbox_engine.read_cron(c.cron_expression), coalesce(c.timezone, p_zone), p_after, p_until, p_most) t;
   end if;
 end
 $$;
 
--- Called by the expansion, once for all members of a kind: the times that have come, each once; up to when
--- that is all of them (more than can be worked off at once, as of a cron of minutes after days of downtime,
--- go on where the last one was); and where it is, the next time after `p_until`.
+-- Called by the expansion, once for all members with the same schedule: the `times` that are due, each once;
+-- `handled_until`, up to which they are complete; and `next_at`, the next time after that. At most 300 cron
+-- times are answered at once, such as after days of downtime; then `next_at` is null, and the next call goes
+-- on at `handled_until`.
 create function outbox_engine.due_times(
   c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz,
   out times timestamptz[], out handled_until timestamptz, out next_at timestamptz
@@ -2893,8 +2902,7 @@ begin
   times := '{}';
   handled_until := p_until;
   if c.schedule = 'reminder' then
-    -- As `times_of` has it, but without a query: where each member has an event of its own, each is a kind of
-    -- its own.
+    -- The rule of `campaign_times`, without a query: members with events of their own need a call each.
     foreach v_offset in array coalesce(c.offsets, '{}') loop
       v_at := outbox_engine.add_offset(p_event_at, v_offset, coalesce(p_zone, 'UTC'));
       if v_at > p_until then
@@ -2905,75 +2913,93 @@ begin
     end loop;
     return;
   end if;
-  times := array(select t from outbox_engine.campaign_times(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
+  times := array(
+    select t from outbox_engine.campaign_times(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
   if cardinality(times) = 300 then
     handled_until := times[300];
   else
-    select min(t) into next_at from outbox_engine.campaign_times(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
+    select min(t) into next_at
+    from outbox_engine.campaign_times(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
   end if;
 end
 $$;
 
 -- Whether a campaign still has this time for a member.
-create function outbox_engine.is_campaign_time(c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz) returns boolean
+create function outbox_engine.is_campaign_time(
+  c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz
+) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select exists (select from outbox_engine.campaign_times(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t where t = p_at)
+  select exists (
+    select from outbox_engine.campaign_times(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t
+    where t = p_at
+  )
 $$;
 
--- The wall-clock time that a cron names and that became this instant: another than the clock shows where that
--- one was skipped.
-create function outbox_engine.named_time(p_expression text, p_at timestamptz, p_zone text) returns timestamp
+-- The local time in a cron expression that became this instant. It differs from what the clock shows where a
+-- clock change skipped it.
+create function outbox_engine.cron_local_time(p_expression text, p_at timestamptz, p_zone text)
+returns timestamp
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_shown timestamp := p_at at time zone p_zone;
-  v_skipped timestamp := (p_at at time zone 'UTC') + outbox_engine.utc_offset(p_at - interval '26 hours', p_zone);
+  v_skipped timestamp := (p_at at time zone 'UTC')
+    + outbox_engine.utc_offset(p_at - interval '26 hours', p_zone);
 begin
   if v_skipped < v_shown and outbox_engine.instant_of(v_skipped, p_zone) = p_at
-    and outbox_engine.cron_next(outbox_engine.read_cron(p_expression), v_shown - interval '1 minute') is distinct from v_shown then
+    and outbox_engine.cron_next(
+      outbox_engine.read_cron(p_expression), v_shown - interval '1 minute') is distinct from v_shown then
     return v_skipped;
   end if;
   return v_shown;
 end
 $$;
 
--- What the permanent proof knows a time by: cron's local time, so that it stays the same time when a member
--- moves to another zone.
-create function outbox_engine.stands_for(c public.outbox_campaigns, p_at timestamptz, p_zone text) returns timestamp
+-- The key of an occurrence, for its column `stands_for`. For cron it is the local time, so that a member who
+-- moves to another zone does not get the same time twice.
+create function outbox_engine.occurrence_key(c public.outbox_campaigns, p_at timestamptz, p_zone text)
+returns timestamp
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return case
-    when c.schedule = 'cron' then outbox_engine.named_time(c.cron_expression, p_at, coalesce(c.timezone, p_zone))
+    when c.schedule = 'cron'
+    then outbox_engine.cron_local_time(c.cron_expression, p_at, coalesce(c.timezone, p_zone))
     else p_at at time zone 'UTC'
   end;
 end
 $$;
 
--- The instant after which a message is worth nothing: its event, where it announces one, and in any case
--- three days.
-create function outbox_engine.message_expiry(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
+-- When a campaign's message expires: three days after it may go out, or at its event if that comes first and
+-- the message announces it. `p_event_at` is null unless the campaign is a reminder.
+create function outbox_engine.message_expiry(
+  p_send_at timestamptz, p_occurs_at timestamptz, p_event_at timestamptz
+) returns timestamptz
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end);
+  return least(p_send_at + interval '3 days', case when p_occurs_at < p_event_at then p_event_at end);
 end
 $$;
 
--- When a message that stands for `p_at` goes out, or why it does not: the first opening from now on, unless
--- that is at or after the event it announces, or later than the campaign's limit.
+-- Called by the expansion, once for all members with the same schedule, and by previews. Plans the message
+-- for the time `p_at`: it goes out at the first opening of the window from now on. `problem` says why it does
+-- not; `is_missed` is true where `late_policy` skips it, unless the member is new (`occurrence_problem`).
 create function outbox_engine.plan_message(
   c public.outbox_campaigns, p_at timestamptz, p_event_at timestamptz, p_zone text, p_now timestamptz,
-  out send_at timestamptz, out expires_at timestamptz, out problem text
+  out send_at timestamptz, out expires_at timestamptz, out problem text, out is_missed boolean
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_own timestamptz;
+  v_on_time timestamptz;
 begin
-  send_at := (outbox_engine.window_opening(greatest(p_at, p_now), c.window_start, c.window_end, c.window_days, p_zone)).opens_at;
-  expires_at := outbox_engine.message_expiry(send_at, p_at, case when c.schedule = 'reminder' then p_event_at end);
+  is_missed := false;
+  send_at := (outbox_engine.window_opening(
+    greatest(p_at, p_now), c.window_start, c.window_end, c.window_days, p_zone)).opens_at;
+  expires_at := outbox_engine.message_expiry(
+    send_at, p_at, case when c.schedule = 'reminder' then p_event_at end);
   if send_at is null then
     problem := 'its window never opens';
   elsif expires_at <= send_at then
@@ -2981,63 +3007,71 @@ begin
   elsif send_at > p_at + c.late_limit then
     problem := format('too late: at %s, more than late_limit %s after its time', send_at, c.late_limit);
   elsif c.late_policy = 'skip' then
-    select o.opens_at into v_own from outbox_engine.window_opening(p_at, c.window_start, c.window_end, c.window_days, p_zone) o;
-    if greatest(v_own, c.activated_at) + interval '1 minute' < p_now then
-      problem := 'missed, and late_policy is skip';
-    end if;
+    select o.opens_at into v_on_time
+    from outbox_engine.window_opening(p_at, c.window_start, c.window_end, c.window_days, p_zone) o;
+    is_missed := coalesce(greatest(v_on_time, c.activated_at) + interval '1 minute' < p_now, false);
   end if;
 end
 $$;
 
--- Nobody is late for a member who came just now. Strict, so that it is not called where there is no problem.
-create function outbox_engine.unless_new(p_problem text, p_came_at timestamptz, p_now timestamptz) returns text
-language plpgsql immutable strict set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return case when p_problem <> 'missed, and late_policy is skip' or p_came_at + interval '1 minute' < p_now then p_problem end;
-end
-$$;
-
--- Whether a time was past when the member or the campaign came by it. Who joins a campaign that goes out once
--- may still be within its limit.
-create function outbox_engine.is_too_late(c public.outbox_campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
+-- Why one member gets no message for a time, or null. `p_problem` and `p_is_missed` are the plan's.
+-- `p_joined_at` is when the member was added or moved, or the campaign was started, whichever came last.
+-- Times before it are not sent, except that a new member of a campaign that sends once may be within its
+-- `late_limit`. For a member who joined just now, no time is missed.
+create function outbox_engine.occurrence_problem(
+  c public.outbox_campaigns, p_at timestamptz, p_problem text, p_is_missed boolean,
+  p_joined_at timestamptz, p_now timestamptz
+) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return p_at <= p_came_at - case c.schedule when 'once' then c.late_limit else '0' end;
+  if p_at <= p_joined_at - (case c.schedule when 'once' then c.late_limit else '0' end) then
+    return 'too late: it was past when the member came, moved or the campaign began';
+  elsif p_is_missed and p_joined_at + interval '1 minute' < p_now then
+    return 'missed, and late_policy is skip';
+  end if;
+  return p_problem;
 end
 $$;
 
--- The coming messages of one member in order, at most `p_most`: the time each stands for, when it would go
--- out if nothing came between, its expiry, and why it will not go (null where it will). For previews: a draft
--- is taken to begin now, and nothing is written. What already became a message, or was decided against, is
--- not among them.
+-- Called by previews: the next messages of one member in order, at most `p_most`, with the time of each, when
+-- it goes out, when it expires, and why it does not go out (null if it does). A draft is taken to start now.
+-- Leaves out times that made a message already, or were decided against.
 create function outbox_engine.upcoming_messages(
-  c public.outbox_campaigns, m public.outbox_campaign_members, p_now timestamptz, p_until timestamptz, p_most integer
+  c public.outbox_campaigns, m public.outbox_campaign_members,
+  p_now timestamptz, p_until timestamptz, p_most integer
 ) returns table (at timestamptz, send_at timestamptz, expires_at timestamptz, problem text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_zone text := coalesce(m.timezone, c.timezone);
-  v_came_at timestamptz := greatest(m.changed_at, case when c.status = 'draft' then p_now else c.activated_at end);
-  v_after timestamptz := case when c.schedule = 'cron' then greatest(m.handled_until, v_came_at, p_now - c.late_limit)
-    else coalesce(m.handled_until, '-infinity') end;
-  -- Times of a cron that were decided already, at most: they make room for later ones.
-  v_decided bigint := case when c.schedule = 'cron' then (
-    select count(*) from public.outbox_campaign_occurrences o
-    where o.campaign = c.name and o.external_id = m.external_id and o.stands_for > (v_after at time zone 'UTC') - interval '1 day') end;
+  v_joined_at timestamptz := greatest(
+    m.changed_at, case when c.status = 'draft' then p_now else c.activated_at end);
+  v_after timestamptz := case
+    when c.schedule = 'cron' then greatest(m.handled_until, v_joined_at, p_now - c.late_limit)
+    else coalesce(m.handled_until, '-infinity')
+  end;
+  -- Cron times that may be decided already, so that as many later ones are looked at.
+  v_decided bigint := case
+    when c.schedule = 'cron' then (
+      select count(*)
+      from public.outbox_campaign_occurrences o
+      where o.campaign = c.name and o.external_id = m.external_id
+        and o.stands_for > (v_after at time zone 'UTC') - interval '1 day')
+    else 0
+  end;
 begin
   return query
     select t.at, p.send_at, p.expires_at,
-      case when outbox_engine.is_too_late(c, t.at, v_came_at)
-        then 'too late: it was past when the member came, moved or the campaign began'
-        else outbox_engine.unless_new(p.problem, v_came_at, p_now) end
-    from outbox_engine.campaign_times(c, m.event_at, v_zone, v_after, p_until, p_most + coalesce(v_decided, 0)::integer) t (at)
+      outbox_engine.occurrence_problem(c, t.at, p.problem, p.is_missed, v_joined_at, p_now)
+    from outbox_engine.campaign_times(
+      c, m.event_at, v_zone, v_after, p_until, p_most + v_decided::integer) t (at)
     cross join lateral outbox_engine.plan_message(c, t.at, m.event_at, v_zone, p_now) p
     where not exists (
       select from public.outbox_campaign_occurrences o
       where o.campaign = c.name and o.external_id = m.external_id
-        and o.stands_for = outbox_engine.stands_for(c, t.at, v_zone) and not o.taken_back)
+        and o.stands_for = outbox_engine.occurrence_key(c, t.at, v_zone) and not o.taken_back
+    )
     order by t.at
     limit p_most;
 end
@@ -3761,10 +3795,11 @@ create trigger outbox_campaign_members_removed after delete on public.outbox_cam
 
 -- 60_campaigns/50_reclaimed.sql
 
--- Messages of campaigns that were taken back, and then turn out to have been sent: a lost request that two
--- looks did not find. By then their time may have been given to another message.
+-- Messages of campaigns that were withdrawn and turn out to have been sent, because two lookups missed their
+-- request. By then their occurrence may have made another message.
 
--- Runs when a time is given to another message.
+-- Runs when an occurrence is given to another message. Remembers the earlier one if it was part of a request,
+-- because it may turn out to have been sent.
 create function outbox_engine.after_occurrence_reassigned() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -3776,11 +3811,12 @@ begin
   return null;
 end
 $$;
-create trigger outbox_campaign_occurrences_reassigned after update of outbox_id on public.outbox_campaign_occurrences for each row
+create trigger outbox_campaign_occurrences_reassigned
+  after update of outbox_id on public.outbox_campaign_occurrences for each row
   when (old.outbox_id <> new.outbox_id)
   execute function outbox_engine.after_occurrence_reassigned();
 
--- The times that these messages have or had, and the message that has each now.
+-- The occurrences that these messages have or had, and the message that has each now (`holder_id`).
 create function outbox_engine.occurrences_of_messages(p_outbox_ids bigint[])
 returns table (outbox_id bigint, campaign text, external_id text, stands_for timestamp, holder_id bigint)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -3795,15 +3831,15 @@ as $$
   where r.outbox_id = any (p_outbox_ids) and o.outbox_id <> r.outbox_id
 $$;
 
--- Called for messages that had ended and turn out to have been sent. Their times are used and theirs again.
--- What was made for such a time meanwhile is withdrawn; if it is in a request or went out, that is a double,
--- confirmed once both are known to have been accepted. The caller tells of it.
+-- Called by the acceptance for messages that had ended and turn out to have been sent: each gets its
+-- occurrence back. Another message made for it meanwhile is withdrawn. If that one was accepted too, or is in
+-- a request, it is recorded as a duplicate send, confirmed once it was accepted. The caller raises the alarm.
 create function outbox_engine.reclaim_occurrences(p_outbox_ids bigint[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_why constant text := 'an earlier message for this time turned out to have been sent';
-  v_time record;
+  v_reason constant text := 'an earlier message for this time turned out to have been sent';
+  v_sent record;
   v_holder public.outbox;
 begin
   -- Messages are locked before their occurrences, as everywhere.
@@ -3812,36 +3848,42 @@ begin
   order by id
   for update;
 
-  for v_time in
+  for v_sent in
     select t.outbox_id, t.campaign, t.external_id, t.stands_for, s.dispatch_id, s.batch_id
     from outbox_engine.occurrences_of_messages(p_outbox_ids) t
     join public.outbox s on s.id = t.outbox_id
     order by t.outbox_id
   loop
-    -- Whoever is just giving the time to another message is waited for.
+    -- Waits for an expansion that is giving the occurrence to another message.
     perform from public.outbox_campaign_occurrences o
-    where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for)
+    where o.campaign = v_sent.campaign and o.external_id = v_sent.external_id
+      and o.stands_for = v_sent.stands_for
     for update;
     select x.* into v_holder
     from public.outbox_campaign_occurrences o
     join public.outbox x on x.id = o.outbox_id
-    where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for)
-      and o.outbox_id <> v_time.outbox_id
+    where o.campaign = v_sent.campaign and o.external_id = v_sent.external_id
+      and o.stands_for = v_sent.stands_for
+      and o.outbox_id <> v_sent.outbox_id
     for update of x;
 
     if v_holder.status = 'sending' or (v_holder.batch_id is not null and v_holder.queue is null) then
       insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
-      values (v_holder.id, v_time.dispatch_id, v_time.batch_id, p_now, case when v_holder.status <> 'sending' then p_now end)
+      values (
+        v_holder.id, v_sent.dispatch_id, v_sent.batch_id, p_now,
+        case when v_holder.status <> 'sending' then p_now end)
       on conflict do nothing;
     end if;
+    -- A message that was accepted keeps the occurrence.
     if v_holder.status <> 'sending' and v_holder.batch_id is not null and v_holder.queue is null then
       continue;
     end if;
     update public.outbox_campaign_occurrences o
-    set outbox_id = v_time.outbox_id, taken_back = false, reason = null
-    where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for);
-    perform outbox_engine.withdraw_messages(array[v_holder.id], v_why);
-    update public.outbox set error = v_why where id = v_holder.id and status = 'sending';
+    set outbox_id = v_sent.outbox_id, taken_back = false, reason = null
+    where o.campaign = v_sent.campaign and o.external_id = v_sent.external_id
+      and o.stands_for = v_sent.stands_for;
+    perform outbox_engine.withdraw_messages(array[v_holder.id], v_reason);
+    update public.outbox set error = v_reason where id = v_holder.id and status = 'sending';
   end loop;
 end
 $$;
@@ -4087,95 +4129,120 @@ $$;
 
 -- 60_campaigns/70_expansion.sql
 
--- Campaigns become outbox rows: each time of each member once, whoever and however many do it.
+-- The campaigns job makes messages of campaigns: one for each occurrence, however many processes run it.
 
--- One chunk of one campaign. Members that are due and in no other process's hands get an occurrence for each
--- time that has come; the unique key decides which of two wins. Answers how many members were handled.
-create function outbox_engine.expand_campaign(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
+-- The instant after which a member's times are yet to be handled. Cron has no first time, so it begins with
+-- the campaign and the member, and one day before `late_limit`: older times could only be skipped. Its times
+-- are whole minutes, so members that came within one minute get the same instant.
+create function outbox_engine.unhandled_since(
+  c public.outbox_campaigns, p_changed_at timestamptz, p_handled_until timestamptz, p_now timestamptz
+) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if c.schedule = 'cron' then
+    return date_trunc('minute', greatest(
+      p_handled_until, p_changed_at, c.activated_at, p_now - c.late_limit - interval '1 day'));
+  end if;
+  return coalesce(p_handled_until, '-infinity');
+end
+$$;
+
+-- Expands one chunk of one campaign: each member that is due and not locked gets an occurrence for each time
+-- that has come, and a message unless there is a problem. Of two processes that expand one time, the key of
+-- the occurrence lets one win. Answers how many members were handled, and how many messages were made.
+create function outbox_engine.expand_campaign(
+  c public.outbox_campaigns, p_now timestamptz, p_most integer, out members bigint, out messages bigint
+)
 language plpgsql set search_path = pg_catalog, pg_temp set enable_nestloop = off set jit = off
 as $$
 declare
   v_until timestamptz := p_now + interval '1 minute';
-  v_count integer;
-  v_messages integer;
 begin
-  with taken as materialized (
+  -- The members of this chunk.
+  with due as materialized (
     select m.external_id, m.recipient, m.event_at, m.parameters, coalesce(m.timezone, c.timezone) as zone,
-      greatest(m.changed_at, c.activated_at) as came_at, m.handled_until,
-      -- Cron has no times before it began. What is older than the limit can only be skipped, so it is not
-      -- counted up. Its times are whole minutes, so members that came within one minute are of one kind.
-      case when c.schedule = 'cron'
-        then date_trunc('minute', greatest(m.handled_until, m.changed_at, c.activated_at, p_now - c.late_limit - interval '1 day'))
-        else coalesce(m.handled_until, '-infinity') end as after
+      greatest(m.changed_at, c.activated_at) as joined_at,
+      outbox_engine.unhandled_since(c, m.changed_at, m.handled_until, p_now) as after
     from public.outbox_campaign_members m
     where m.campaign = c.name and m.next_at <= v_until
     order by m.next_at
     limit p_most
     for no key update skip locked
   ),
-  -- Most members share their zone and time, so times are computed once for each kind of member.
-  due as materialized (
-    select t.*, dense_rank() over (order by zone, event_at, after) as kind from taken t
+  -- Most members share zone and times, so times are computed once for each schedule.
+  chunk as materialized (
+    select d.*, dense_rank() over (order by zone, event_at, after) as schedule from due d
   ),
-  kinds as materialized (
-    select k.*, h.times, h.handled_until, case when h.handled_until < v_until then p_now else h.next_at end as next_at
-    from (select distinct kind, zone, event_at, after from due) k
-    cross join lateral outbox_engine.due_times(c, k.event_at, k.zone, k.after, v_until) h
+  schedules as materialized (
+    select s.*, t.times, t.handled_until,
+      case when t.handled_until < v_until then p_now else t.next_at end as next_at
+    from (select distinct schedule, zone, event_at, after from chunk) s
+    cross join lateral outbox_engine.due_times(c, s.event_at, s.zone, s.after, v_until) t
   ),
-  planned as materialized (
-    select k.*, t.at, p.send_at, p.expires_at, p.problem, outbox_engine.stands_for(c, t.at, k.zone) as stands_for
-    from kinds k
-    cross join unnest(k.times) t (at)
-    cross join lateral outbox_engine.plan_message(c, t.at, k.event_at, k.zone, p_now) p
+  -- One plan for each time of each schedule.
+  plans as materialized (
+    select s.schedule, t.at, p.send_at, p.expires_at, p.problem, p.is_missed,
+      outbox_engine.occurrence_key(c, t.at, s.zone) as stands_for
+    from schedules s
+    cross join unnest(s.times) t (at)
+    cross join lateral outbox_engine.plan_message(c, t.at, s.event_at, s.zone, p_now) p
   ),
-  times as materialized (
-    select d.external_id, d.recipient, d.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
-      case when outbox_engine.is_too_late(c, p.at, d.came_at)
-        then 'too late: it was past when the member came, moved or the campaign began'
-        else coalesce(outbox_engine.unless_new(p.problem, d.came_at, p_now), 'the recipient opted out: ' || s.reason) end as problem
-    from due d
-    join planned p using (kind)
-    left join public.outbox_suppressions s on s.recipient = d.recipient
+  -- One occurrence for each time of each member.
+  occurrences as materialized (
+    select m.external_id, m.recipient, m.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
+      coalesce(
+        outbox_engine.occurrence_problem(c, p.at, p.problem, p.is_missed, m.joined_at, p_now),
+        'the recipient opted out: ' || s.reason) as problem
+    from chunk m
+    join plans p using (schedule)
+    left join public.outbox_suppressions s on s.recipient = m.recipient
   ),
-  occurred as (
-    insert into public.outbox_campaign_occurrences as o (campaign, external_id, occurs_at, stands_for, outbox_id, reason, created_at)
-    select c.name, t.external_id, t.at, t.stands_for,
-      case when t.problem is null then nextval('public.outbox_id_seq') end, t.problem, p_now
-    from times t
-    order by t.external_id, t.stands_for
+  -- New occurrences, and those whose message was withdrawn unsent. Others are decided already.
+  recorded as (
+    insert into public.outbox_campaign_occurrences as o
+      (campaign, external_id, occurs_at, stands_for, outbox_id, reason, created_at)
+    select c.name, n.external_id, n.at, n.stands_for,
+      case when n.problem is null then nextval('public.outbox_id_seq') end, n.problem, p_now
+    from occurrences n
+    order by n.external_id, n.stands_for
     on conflict (campaign, external_id, stands_for) do update
-    set outbox_id = excluded.outbox_id, occurs_at = excluded.occurs_at, reason = excluded.reason, taken_back = false
+    set outbox_id = excluded.outbox_id, occurs_at = excluded.occurs_at, reason = excluded.reason,
+      taken_back = false
     where o.taken_back and excluded.outbox_id is not null
     returning external_id, stands_for, outbox_id
   ),
+  -- One message for each occurrence without a problem.
   made as (
-    insert into public.outbox (id, recipient, template, parameters, sender, send_at, expires_at, priority, campaign)
+    insert into public.outbox
+      (id, recipient, template, parameters, sender, send_at, expires_at, priority, campaign)
     overriding system value
-    select o.outbox_id, t.recipient, c.template, t.parameters, c.sender, t.send_at, t.expires_at, c.priority, c.name
-    from occurred o
-    join times t using (external_id, stands_for)
-    where o.outbox_id is not null
+    select r.outbox_id, n.recipient, c.template, n.parameters, c.sender, n.send_at, n.expires_at, c.priority,
+      c.name
+    from recorded r
+    join occurrences n using (external_id, stands_for)
+    where r.outbox_id is not null
   ),
-  moved_on as (
+  -- The list of members makes the planner use the index, not read all members of the campaign.
+  handled as (
     update public.outbox_campaign_members m
-    set next_at = k.next_at, handled_until = k.handled_until
-    from due d
-    join kinds k using (kind)
-    -- By index: without the list, all members of the campaign would be read for each chunk.
-    where m.campaign = c.name and m.external_id = any (array(select external_id from due)) and m.external_id = d.external_id
+    set next_at = s.next_at, handled_until = s.handled_until
+    from chunk d
+    join schedules s using (schedule)
+    where m.campaign = c.name and m.external_id = d.external_id
+      and m.external_id = any (array(select external_id from chunk))
   )
-  select count(*), (select count(*) from occurred where outbox_id is not null) into v_count, v_messages from due;
-  if v_messages > 0 then
-    insert into outbox_engine.campaign_changes (campaign, members, messages) values (c.name, 0, v_messages);
-  end if;
-  return v_count;
+  select count(*), (select count(*) from recorded where outbox_id is not null)
+  into expand_campaign.members, expand_campaign.messages
+  from chunk;
 end
 $$;
 
--- After an edit, a pause or an end, a stretch at a time: what waits for a time the campaign no longer has is
--- withdrawn, the rest takes its new template, sender and priority and is asked to come up, where the claim
--- decides.
-create function outbox_engine.recheck_rows(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns void
+-- Called after a campaign was edited, paused or ended, a chunk of its waiting messages at a time. Withdraws
+-- messages of times the campaign no longer has. The others get its new template, sender and priority, and are
+-- due at once, so that the claim decides by the new settings.
+create function outbox_engine.recheck_messages(c public.outbox_campaigns, p_now timestamptz, p_most integer)
+returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -4188,7 +4255,7 @@ begin
     where campaign = c.name and queue is not null and id > c.recheck_after
     order by id
     limit p_most
-    -- Whoever is just claiming some is waited for: what it puts off would else sleep until it expires.
+    -- Waits for a claim: it may put off messages until they expire, which has to be undone here.
     for update
   ) x;
 
@@ -4199,10 +4266,12 @@ begin
     from public.outbox_campaign_occurrences o
     join public.outbox_campaign_members m on m.campaign = o.campaign and m.external_id = o.external_id
     where o.outbox_id = any (v_ids)
-      and not coalesce(outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
+      and not coalesce(
+        outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
     perform outbox_engine.withdraw_messages(v_withdrawn, 'the campaign was given another schedule');
     update public.outbox x
-    set template = c.template, sender = c.sender, priority = c.priority, due_at = greatest(o.occurs_at, p_now)
+    set template = c.template, sender = c.sender, priority = c.priority,
+      due_at = greatest(o.occurs_at, p_now)
     from public.outbox_campaign_occurrences o
     where x.id = any (v_ids) and x.queue is not null and o.outbox_id = x.id
       and ((x.template, x.sender, x.priority) is distinct from (c.template, c.sender, c.priority)
@@ -4214,8 +4283,9 @@ begin
 end
 $$;
 
--- After a change of its times the members of a campaign are due again, a stretch at a time.
-create function outbox_engine.replan_members(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns void
+-- Called after a campaign's times changed, a chunk of its members at a time: each is due again.
+create function outbox_engine.replan_members(c public.outbox_campaigns, p_now timestamptz, p_most integer)
+returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -4228,8 +4298,7 @@ begin
     order by external_id
     limit p_most
   ) x;
-  -- What is handled is up to a minute ahead of the clock; a time that the change brought into that minute was
-  -- never looked at.
+  -- `handled_until` may be a minute ahead of the clock. Times that the edit moved into that minute count too.
   update public.outbox_campaign_members
   set next_at = p_now, handled_until = least(handled_until, c.activated_at)
   where campaign = c.name and external_id = any (v_ids);
@@ -4239,38 +4308,48 @@ begin
 end
 $$;
 
--- Members whose message came back unsent are due again, but for those whom somebody is just changing: they
--- wait for a later call.
+-- Makes members due again whose message came back unsent. Members that another transaction is changing wait
+-- for a later call.
 create function outbox_engine.replan_returns(p_now timestamptz, p_most integer) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with back as materialized (
+  with returned as materialized (
     select m.campaign, m.external_id
     from outbox_engine.campaign_returns r
     join public.outbox_campaign_members m on m.campaign = r.campaign and m.external_id = r.external_id
     limit p_most
     for no key update of m skip locked
   ),
-  due as (
+  replanned as (
     update public.outbox_campaign_members m
     set next_at = p_now, handled_until = null
-    from back b
-    where m.campaign = b.campaign and m.external_id = b.external_id
+    from returned r
+    where m.campaign = r.campaign and m.external_id = r.external_id
   )
   delete from outbox_engine.campaign_returns r
-  where (r.campaign, r.external_id) in (select campaign, external_id from back)
-    or not exists (select from public.outbox_campaign_members m where m.campaign = r.campaign and m.external_id = r.external_id)
+  where (r.campaign, r.external_id) in (select campaign, external_id from returned)
+    or not exists (
+      select from public.outbox_campaign_members m
+      where m.campaign = r.campaign and m.external_id = r.external_id
+    )
 $$;
 
--- A campaign that cannot be expanded must not keep the others waiting. It is tried again at every call, and
--- told of once an hour.
-create function outbox_engine.expand_or_alert(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
+-- Expands a chunk of a campaign. One that fails must not stop the others: it raises an alarm, at most once an
+-- hour, and is tried again at the next call.
+create function outbox_engine.expand_or_alarm(c public.outbox_campaigns, p_now timestamptz, p_most integer)
+returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_expanded record;
   v_problem text;
 begin
-  return outbox_engine.expand_campaign(c, p_now, p_most);
+  select * into v_expanded from outbox_engine.expand_campaign(c, p_now, p_most);
+  if v_expanded.messages > 0 then
+    insert into outbox_engine.campaign_changes (campaign, members, messages)
+    values (c.name, 0, v_expanded.messages);
+  end if;
+  return v_expanded.members;
 exception
   when transaction_rollback then
     raise;
@@ -4280,91 +4359,126 @@ exception
       select from outbox_engine.alarms
       where kind = 'campaign.stuck' and detail ->> 'campaign' = c.name and at > p_now - interval '1 hour'
     ) then
-      perform outbox_engine.alarm('campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem));
+      perform outbox_engine.alarm(
+        'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem));
     end if;
     return 0;
 end
 $$;
 
--- Brings the counts of campaigns, and when each is next due, up to date. A campaign that somebody else holds
--- has it done at a later call: nobody waits for a number.
+-- Brings the counts and `next_at` of campaigns up to date. A campaign that another transaction has locked
+-- waits for a later call.
 create function outbox_engine.count_campaigns() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with planned as materialized (
+  with outdated as materialized (
     select c.name, n.next_at
     from public.outbox_campaigns c
     cross join lateral (
-      select min(m.next_at) as next_at from public.outbox_campaign_members m where m.campaign = c.name and c.status = 'active'
+      select min(m.next_at) as next_at
+      from public.outbox_campaign_members m
+      where m.campaign = c.name and c.status = 'active'
     ) n
-    where c.next_at is distinct from n.next_at or exists (select from outbox_engine.campaign_changes x where x.campaign = c.name)
+    where c.next_at is distinct from n.next_at
+      or exists (select from outbox_engine.campaign_changes x where x.campaign = c.name)
   ),
-  free as materialized (
-    select name from public.outbox_campaigns where name in (select name from planned) order by name for no key update skip locked
+  locked as materialized (
+    select name from public.outbox_campaigns
+    where name in (select name from outdated)
+    order by name
+    for no key update skip locked
   ),
   changes as (
     delete from outbox_engine.campaign_changes x
-    where x.campaign in (select name from free) or not exists (select from public.outbox_campaigns c where c.name = x.campaign)
+    where x.campaign in (select name from locked)
+      or not exists (select from public.outbox_campaigns c where c.name = x.campaign)
     returning *
   ),
   sums as (
     select campaign, sum(members) as members, sum(messages) as messages from changes group by campaign
   )
   update public.outbox_campaigns c
-  set member_count = c.member_count + coalesce(s.members, 0), message_count = c.message_count + coalesce(s.messages, 0),
-    next_at = p.next_at
-  from free f
-  join planned p using (name)
-  left join sums s on s.campaign = f.name
-  where c.name = f.name
+  set member_count = c.member_count + coalesce(s.members, 0),
+    message_count = c.message_count + coalesce(s.messages, 0),
+    next_at = o.next_at
+  from locked l
+  join outdated o using (name)
+  left join sums s on s.campaign = l.name
+  where c.name = l.name
 $$;
 
--- Called by the campaigns job until `more` is false: at most one chunk of members, so that nobody else waits
--- for long. Each campaign that is due gets one in every round, the most urgent first, and of these the one
--- that is due longest.
+-- Brings a chunk of one edited campaign up to date, and answers its name; null where there is none.
+create function outbox_engine.continue_edit(p_now timestamptz, p_most integer) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  c public.outbox_campaigns;
+begin
+  select * into c
+  from public.outbox_campaigns
+  where recheck_after is not null or replan_after is not null
+  order by name
+  limit 1
+  for no key update skip locked;
+  if c.replan_after is not null then
+    perform outbox_engine.replan_members(c, p_now, 5 * p_most);
+  end if;
+  if c.recheck_after is not null then
+    perform outbox_engine.recheck_messages(c, p_now, p_most);
+  end if;
+  return c.name;
+end
+$$;
+
+-- Notes that a campaign had its turn. A new round begins with the first campaign that is served twice. Where
+-- another process is serving the same campaign, that one notes it.
+create function outbox_engine.note_turn(p_campaign text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pg_try_advisory_xact_lock(hashtext('outbox campaign turn'), hashtext(p_campaign)) then
+    insert into outbox_engine.campaign_turns as t (campaign, round)
+    select p_campaign, coalesce(max(x.round), 1) from outbox_engine.campaign_turns x
+    on conflict (campaign) do update set round = greatest(t.round + 1, excluded.round);
+  end if;
+end
+$$;
+
+-- Called by the campaigns job until `more` is false. Each call handles at most one chunk, so that its locks
+-- are short. In each round, each campaign that is due gets one chunk: the most urgent first, and of equally
+-- urgent ones the one that is due longest.
 create function public.outbox_expand_campaigns(p_most integer) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
+  v_edited text;
   v_campaign public.outbox_campaigns;
   v_count integer;
 begin
   perform outbox_engine.record_heartbeat('campaigns', '', '', '');
   perform outbox_engine.replan_returns(v_now, p_most);
-  for v_campaign in
-    select * from public.outbox_campaigns
-    where recheck_after is not null or replan_after is not null
-    order by name
-    for no key update skip locked
-  loop
-    if v_campaign.replan_after is not null then
-      perform outbox_engine.replan_members(v_campaign, v_now, 5 * p_most);
-    end if;
-    if v_campaign.recheck_after is not null then
-      perform outbox_engine.recheck_rows(v_campaign, v_now, p_most);
-    end if;
-    return jsonb_build_object('campaign', v_campaign.name, 'members', 0, 'more', true);
-  end loop;
+  v_edited := outbox_engine.continue_edit(v_now, p_most);
+  if v_edited is not null then
+    return jsonb_build_object('campaign', v_edited, 'members', 0, 'more', true);
+  end if;
 
   for v_campaign in
     select c.*
     from public.outbox_campaigns c
-    cross join lateral (select min(m.next_at) as since from public.outbox_campaign_members m where m.campaign = c.name) due
+    cross join lateral (
+      select min(m.next_at) as since from public.outbox_campaign_members m where m.campaign = c.name
+    ) due
     left join outbox_engine.campaign_turns t on t.campaign = c.name
     where c.status = 'active' and due.since <= v_now + interval '1 minute'
-    order by coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false), c.priority, due.since, c.name
+    order by
+      coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false),
+      c.priority, due.since, c.name
     for share of c skip locked
   loop
-    v_count := outbox_engine.expand_or_alert(v_campaign, v_now, p_most);
+    v_count := outbox_engine.expand_or_alarm(v_campaign, v_now, p_most);
     if v_count > 0 then
-      -- A new round begins with whoever is served twice. Whoever is just serving the same campaign notes it,
-      -- and is not waited for.
-      if pg_try_advisory_xact_lock(hashtext('outbox campaign turn'), hashtext(v_campaign.name)) then
-        insert into outbox_engine.campaign_turns as t (campaign, round)
-        select v_campaign.name, coalesce(max(x.round), 1) from outbox_engine.campaign_turns x
-        on conflict (campaign) do update set round = greatest(t.round + 1, excluded.round);
-      end if;
+      perform outbox_engine.note_turn(v_campaign.name);
       return jsonb_build_object('campaign', v_campaign.name, 'members', v_count, 'more', true);
     end if;
   end loop;
@@ -4373,18 +4487,21 @@ begin
 end
 $$;
 
--- Campaigns whose members come up within a minute, are to be looked at again, or whose counts changed.
+-- Called by the claim, to wake the campaigns job: whether `outbox_expand_campaigns` has anything to do.
 create function outbox_engine.campaigns_due(p_now timestamptz) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return exists (select from outbox_engine.campaign_changes)
     or exists (select from outbox_engine.campaign_returns)
-    or exists (select from public.outbox_campaigns c where c.recheck_after is not null or c.replan_after is not null)
+    or exists (
+      select from public.outbox_campaigns c where c.recheck_after is not null or c.replan_after is not null)
     or exists (
       select from public.outbox_campaigns c
       where c.status = 'active' and exists (
-        select from public.outbox_campaign_members m where m.campaign = c.name and m.next_at <= p_now + interval '1 minute'));
+        select from public.outbox_campaign_members m
+        where m.campaign = c.name and m.next_at <= p_now + interval '1 minute'
+      ));
 end
 $$;
 
@@ -4999,31 +5116,37 @@ to service_role;
 
 -- 60_campaigns/90_report.sql
 
--- Campaigns as their operators see and steer them: the list, one switch, and what became of the messages.
+-- Campaigns as operators see and control them: the list, starting and stopping, and the report.
 
--- Why a message ended as it did, for counting: without times, which differ from one to the next, and no
--- longer than an index takes.
+-- Why a message ended as it did, as a key for counting: without times, which differ between messages, and
+-- short enough for an index.
 create function outbox_engine.message_reason(p_error text, p_code integer) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select left(regexp_replace(coalesce(p_error, 'code ' || p_code, ''), '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g'), 300)
+  select left(regexp_replace(
+    coalesce(p_error, 'code ' || p_code, ''), '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g'), 300)
 $$;
 
--- Called before messages are pruned, which the caller holds. The settings: a thousand messages are found by
--- index.
+-- Called by the upkeep job before it deletes these messages, which it has locked: adds them to the totals of
+-- their campaigns. The settings make the planner find a thousand messages by index.
 create function outbox_engine.count_pruned(p_outbox_ids bigint[]) returns void
 language sql set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
   with pruned as materialized (
-    select x.id, x.campaign, x.recipient, x.status, outbox_engine.message_reason(x.error, x.status_code) as reason, x.parts, x.sent_at,
+    select x.id, x.campaign, x.recipient, x.status, x.parts, x.sent_at,
+      outbox_engine.message_reason(x.error, x.status_code) as reason,
       s.created_at as opted_out_at
     from public.outbox x
     join public.outbox_campaigns c on c.name = x.campaign
-    left join public.outbox_suppressions s on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
+    left join public.outbox_suppressions s
+      on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
     where x.id = any (p_outbox_ids)
-      and exists (select from public.outbox_campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id)
+      and exists (
+        select from public.outbox_campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id
+      )
   ),
-  -- Whoever is still to be seen by a message that stays is counted by that one.
+  -- One message for each recipient who opted out, unless an earlier message to the recipient remains: the
+  -- report counts the recipient by that one.
   opted_out as materialized (
     select distinct on (p.campaign, p.recipient) p.id
     from pruned p
@@ -5031,10 +5154,12 @@ as $$
       select from outbox_engine.campaign_sends m
       join public.outbox x on x.id = m.outbox_id
       where m.recipient = p.recipient and m.campaign = p.campaign and x.sent_at <= p.opted_out_at
-        and x.id <> all (p_outbox_ids))
+        and x.id <> all (p_outbox_ids)
+    )
     order by p.campaign, p.recipient, p.id
   )
-  insert into outbox_engine.campaign_totals as t (campaign, sent_on, status, reason, country, messages, parts, opted_out)
+  insert into outbox_engine.campaign_totals as t
+    (campaign, sent_on, status, reason, country, messages, parts, opted_out)
   select p.campaign, coalesce((p.sent_at at time zone 'UTC')::date, 'infinity'), p.status, p.reason,
     coalesce(outbox_engine.country_of(p.recipient), ''), count(*), coalesce(sum(p.parts), 0), count(o.id)
   from pruned p
@@ -5042,62 +5167,79 @@ as $$
   group by 1, 2, 3, 4, 5
   order by 1, 2, 3, 4, 5
   on conflict (campaign, sent_on, status, reason, country) do update
-  set messages = t.messages + excluded.messages, parts = t.parts + excluded.parts, opted_out = t.opted_out + excluded.opted_out
+  set messages = t.messages + excluded.messages, parts = t.parts + excluded.parts,
+    opted_out = t.opted_out + excluded.opted_out
 $$;
 
--- When a campaign's next message goes out; of a draft or a paused one, if it were started now. Null where
--- none will. Of what has no row in the outbox yet, some members whose turn is first are planned as a preview
--- does it, without caps, budgets and opt-outs.
-create function outbox_engine.next_message(p_campaign text, p_status text, p_now timestamptz) returns timestamptz
+-- When the next of a campaign's messages in the outbox goes out. A paused campaign puts its messages off
+-- until they expire; they count as if it went on now.
+create function outbox_engine.next_waiting_at(p_campaign text, p_status text, p_now timestamptz)
+returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select least(
-    (
-      -- What a pause holds is put off until it expires.
-      select min(case when p_status = 'paused' and x.due_at >= x.expires_at then greatest(x.send_at, p_now) else x.due_at end)
-      from public.outbox x
-      where x.campaign = p_campaign and x.queue is not null
-    ), (
-      select min(t.send_at)
-      from outbox_engine.as_if_started(p_campaign, p_now) c
-      cross join lateral (
-        -- Members of one zone share the times of a campaign that is not about their events.
-        select m as member, row_number() over (
-          partition by m.handled_until is null, case when c.schedule <> 'reminder' then m.timezone end order by s.soon, m.external_id) as place
-        from public.outbox_campaign_members m
-        cross join lateral (
-          select case
-            when m.handled_until is not null then m.next_at
-            when c.schedule = 'reminder' then (select min(m.event_at + o) from unnest(c.offsets) o where m.event_at + o > p_now - interval '2 hours')
-          end as soon
-        ) s
-        where m.campaign = c.name and (m.timezone is not null or c.timezone is not null or outbox_engine.zone_needed_by(c) is null)
-      ) m
-      cross join lateral outbox_engine.upcoming_messages(
-        c, m.member, p_now, 'infinity', case c.schedule when 'reminder' then 100 else 3 end) t
-      where m.place <= case c.schedule when 'reminder' then 50 else 3 end and t.problem is null
-    ))
-  where p_status <> 'ended'
+  select min(case
+    when p_status = 'paused' and x.due_at >= x.expires_at then greatest(x.send_at, p_now)
+    else x.due_at
+  end)
+  from public.outbox x
+  where x.campaign = p_campaign and x.queue is not null
 $$;
 
--- Called by `outbox campaign list`. `waiting` are rows in the outbox, which are made about a minute before
--- they are due.
+-- When the next message of a campaign goes out that is not in the outbox yet, as if it were started now.
+-- Plans the messages of a few members, those with the earliest events or some of each zone, without caps,
+-- budgets and opt-outs.
+create function outbox_engine.next_planned_at(p_campaign text, p_now timestamptz) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select min(t.send_at)
+  from outbox_engine.as_if_started(p_campaign, p_now) c
+  cross join lateral (
+    -- Unless the campaign goes by events, members of one zone share their times.
+    select m as member, row_number() over (
+      partition by m.handled_until is null, case when c.schedule <> 'reminder' then m.timezone end
+      order by f.first_at, m.external_id
+    ) as place
+    from public.outbox_campaign_members m
+    cross join lateral (
+      select case
+        when m.handled_until is not null then m.next_at
+        when c.schedule = 'reminder' then (
+          select min(m.event_at + o)
+          from unnest(c.offsets) o
+          where m.event_at + o > p_now - interval '2 hours'
+        )
+      end as first_at
+    ) f
+    where m.campaign = c.name and (m.timezone is not null or not outbox_engine.members_need_zone(c))
+  ) m
+  cross join lateral outbox_engine.upcoming_messages(
+    c, m.member, p_now, 'infinity', case c.schedule when 'reminder' then 100 else 3 end) t
+  where m.place <= case c.schedule when 'reminder' then 50 else 3 end and t.problem is null
+$$;
+
+-- Called by `outbox campaign list`. `next_at` is when the next message goes out; of a draft or a paused
+-- campaign, if it were started now. `waiting` counts messages in the outbox, which are made about a minute
+-- before they are due.
 create function public.outbox_list_campaigns() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'name', c.name, 'status', c.status, 'schedule', c.schedule, 'template', c.template,
-    'next_at', outbox_engine.next_message(c.name, c.status, outbox_engine.now()),
+    'next_at', case when c.status <> 'ended' then least(
+      outbox_engine.next_waiting_at(c.name, c.status, outbox_engine.now()),
+      outbox_engine.next_planned_at(c.name, outbox_engine.now())
+    ) end,
     'members', (select count(*) from public.outbox_campaign_members m where m.campaign = c.name),
     'waiting', (select count(*) from public.outbox o where o.campaign = c.name and o.queue is not null),
-    'spent_parts', (select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = c.name)
+    'spent_parts', (
+      select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = c.name)
   ) order by c.name), '[]')
   from public.outbox_campaigns c
 $$;
 
--- Called by `outbox campaign start`, `pause` and `stop`. Triggers refuse what cannot start, in words.
--- Stopping cancels what waits, at most `p_most` messages a call: the caller asks again while any are
--- `waiting`. What is `sending` is in a request already.
+-- Called by `outbox campaign start`, `pause` and `stop`. The triggers of campaigns refuse an invalid start.
+-- Stopping cancels at most `p_most` waiting messages: the caller repeats it while any are `waiting`. Messages
+-- that are `sending` are part of a request already.
 create function public.outbox_switch_campaign(p_campaign text, p_status text, p_most integer) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -5117,7 +5259,11 @@ begin
   if p_status = 'ended' then
     select array_agg(id) into v_ids
     from (
-      select id from public.outbox where campaign = p_campaign and queue is not null order by id limit p_most for update
+      select id from public.outbox
+      where campaign = p_campaign and queue is not null
+      order by id
+      limit p_most
+      for update
     ) x;
     perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
   end if;
@@ -5133,27 +5279,159 @@ begin
 end
 $$;
 
--- Every time of a campaign's members that came up, and the message it became, if it became one: `status` is
--- null where that is gone.
-create function outbox_engine.campaign_messages(p_campaign text)
+-- Each occurrence of a campaign: why it made no message (`skipped`), or what became of its message. `status`
+-- is null where retention deleted the message.
+create function outbox_engine.campaign_outcomes(p_campaign text)
 returns table (
-  outbox_id bigint, skipped text, recipient text, status text, reason text, parts smallint, sent_at timestamptz, is_final boolean
+  outbox_id bigint, skipped text, recipient text, status text, reason text, parts smallint,
+  sent_at timestamptz, is_final boolean
 )
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select o.outbox_id, case when o.outbox_id is null then outbox_engine.message_reason(o.reason, null) end, x.recipient, x.status,
-    case when x.status <> 'delivered' then outbox_engine.message_reason(x.error, x.status_code) end, x.parts, x.sent_at,
-    x.finalized_at is not null
+  select o.outbox_id,
+    case when o.outbox_id is null then outbox_engine.message_reason(o.reason, null) end,
+    x.recipient, x.status,
+    case when x.status <> 'delivered' then outbox_engine.message_reason(x.error, x.status_code) end,
+    x.parts, x.sent_at, x.finalized_at is not null
   from public.outbox_campaign_occurrences o
   left join public.outbox x on x.id = o.outbox_id
   where o.campaign = p_campaign
 $$;
 
--- Called by `outbox campaign report`: counts of one campaign. `sent` were accepted by the provider; `skipped`
--- times became no message; `opted_out` recipients replied so, or the provider said so, after a message of
--- this campaign. Messages older than retention are counted as the day they were sent knows them; `forgotten`
--- ones are not, since the campaign was deleted before. `timeline` counts messages by the time they were sent,
--- in about sixty steps at most, those without any included.
+-- Counts messages by the time they were sent, in at most about sixty steps of at least `p_precision`; steps
+-- without messages are included. The arrays go together: when, with which status, whether that is final, and
+-- how many messages.
+create function outbox_engine.report_timeline(
+  p_sent_at timestamptz[], p_statuses text[], p_finals boolean[], p_messages bigint[], p_precision interval,
+  out step_seconds numeric, out timeline jsonb
+)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with counts as materialized (
+    select * from unnest(p_sent_at, p_statuses, p_finals, p_messages) u (sent_at, status, is_final, messages)
+  ),
+  span as (
+    select min(sent_at) as first_at, make_interval(secs => (
+      select min(extract(epoch from s))
+      from unnest(
+        '{1 minute,5 minutes,15 minutes,1 hour,6 hours,1 day,7 days,30 days,365 days}'::interval[]) s
+      where s >= (max(sent_at) - min(sent_at)) / 60 and s >= p_precision or s = '365 days'
+    )) as step
+    from counts
+  ),
+  steps as (
+    select date_bin(s.step, c.sent_at, date_trunc('day', s.first_at, 'UTC')) as at,
+      sum(c.messages) as sent,
+      coalesce(sum(c.messages) filter (where c.status = 'delivered'), 0) as delivered,
+      coalesce(sum(c.messages) filter (where c.is_final and c.status <> 'delivered'), 0) as failed
+    from counts c
+    cross join span s
+    group by 1
+  ),
+  all_steps as (
+    select r.first_at + n * s.step as at, coalesce(t.sent, 0) as sent, coalesce(t.delivered, 0) as delivered,
+      coalesce(t.failed, 0) as failed
+    from span s
+    cross join (select min(at) as first_at, max(at) as last_at from steps) r
+    cross join generate_series(
+      0, (extract(epoch from r.last_at - r.first_at) / extract(epoch from s.step))::integer) n
+    left join steps t on t.at = r.first_at + n * s.step
+  )
+  select
+    (select extract(epoch from s.step) from span s),
+    (select coalesce(jsonb_agg(to_jsonb(x) order by x.at), '[]') from all_steps x)
+$$;
+
+-- The report as JSON (`outbox_campaign_report`). `p_status` is the campaign's.
+create function outbox_engine.campaign_report(p_campaign text, p_status text) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  -- Read once, for several counts.
+  with outcomes as materialized (
+    select * from outbox_engine.campaign_outcomes(p_campaign)
+  ),
+  -- Messages that are still there, and totals of those that are not, whose time is known to the day.
+  counts as materialized (
+    select status, reason, sent_at, is_final, 1 as messages, parts, interval '0' as precision,
+      outbox_engine.country_of(case when sent_at is not null then recipient end) as country
+    from outcomes
+    where status is not null
+    union all
+    select status, reason, case when isfinite(sent_on) then sent_on::timestamp at time zone 'UTC' end, true,
+      messages, parts, interval '1 day', nullif(country, '')
+    from outbox_engine.campaign_totals
+    where campaign = p_campaign
+  ),
+  -- Messages by status.
+  statuses as (
+    select status, sum(messages) as messages from counts group by status
+  ),
+  -- Final statuses other than delivered, with the reason.
+  undelivered as (
+    select status, reason, sum(messages) as messages
+    from counts
+    where is_final and status <> 'delivered'
+    group by 1, 2
+  ),
+  -- Why occurrences made no message.
+  skipped as (
+    select skipped as reason, count(*) as messages from outcomes where outbox_id is null group by 1
+  ),
+  -- What each country received.
+  countries as (
+    select country, sum(messages) as messages, sum(parts) as parts
+    from counts
+    where sent_at is not null
+    group by 1
+  ),
+  -- For the timeline: far fewer rows than messages, since those of one request share the time.
+  sent as (
+    select sent_at, status, is_final, sum(messages)::bigint as messages, max(precision) as precision
+    from counts
+    where sent_at is not null
+    group by 1, 2, 3
+  ),
+  -- What retention deleted.
+  totals as (
+    select coalesce(sum(t.messages), 0) as messages, coalesce(sum(t.opted_out), 0) as opted_out
+    from outbox_engine.campaign_totals t
+    where t.campaign = p_campaign
+  )
+  select jsonb_build_object(
+    'campaign', p_campaign,
+    'status', p_status,
+    'sent', (select coalesce(sum(messages), 0) from sent),
+    'opted_out', t.opted_out + (
+      select count(distinct s.recipient)
+      from public.outbox_suppressions s
+      join outcomes m on m.recipient = s.recipient and s.created_at >= m.sent_at
+      where s.by_engine),
+    'forgotten', greatest(0, -t.messages + (
+      select count(*) from outcomes where outbox_id is not null and status is null)),
+    'statuses', (select coalesce(jsonb_object_agg(x.status, x.messages), '{}') from statuses x),
+    'undelivered', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.status, x.reason), '[]')
+      from undelivered x),
+    'skipped', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.reason), '[]') from skipped x),
+    'countries', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
+    'step_seconds', l.step_seconds,
+    'timeline', l.timeline)
+  from totals t
+  cross join (
+    select array_agg(sent_at) as sent_at, array_agg(status) as statuses, array_agg(is_final) as finals,
+      array_agg(messages) as messages, max(precision) as precision
+    from sent
+  ) a
+  cross join lateral outbox_engine.report_timeline(
+    a.sent_at, a.statuses, a.finals, a.messages, a.precision) l
+$$;
+
+-- Called by `outbox campaign report`: counts of one campaign. `sent` messages were accepted by the provider.
+-- `skipped` occurrences made no message. `opted_out` recipients opted out after a message of this campaign.
+-- Messages that retention deleted are counted by the day they were sent; `forgotten` ones are not counted,
+-- because the campaign had been deleted before.
 create function public.outbox_campaign_report(p_campaign text) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -5161,79 +5439,11 @@ declare
   v_status text;
 begin
   select status into v_status from public.outbox_campaigns where name = p_campaign;
-  if not found and not exists (select from public.outbox_campaign_occurrences where campaign = p_campaign) then
+  if not found
+    and not exists (select from public.outbox_campaign_occurrences where campaign = p_campaign) then
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
   end if;
-  return (
-    with times as materialized (
-      select * from outbox_engine.campaign_messages(p_campaign)
-    ),
-    counted as materialized (
-      select status, reason, outbox_engine.country_of(case when sent_at is not null then recipient end) as country, sent_at, is_final,
-        1 as messages, parts, interval '0' as precision
-      from times
-      where status is not null
-      union all
-      select status, reason, nullif(country, ''), case when isfinite(sent_on) then sent_on::timestamp at time zone 'UTC' end, true,
-        messages, parts, interval '1 day'
-      from outbox_engine.campaign_totals
-      where campaign = p_campaign
-    ),
-    statuses as (
-      select status, sum(messages) as messages from counted group by status
-    ),
-    undelivered as (
-      select status, reason, sum(messages) as messages from counted where is_final and status <> 'delivered' group by 1, 2
-    ),
-    skipped as (
-      select skipped as reason, count(*) as messages from times where outbox_id is null group by 1
-    ),
-    countries as (
-      select country, sum(messages) as messages, sum(parts) as parts from counted where sent_at is not null group by 1
-    ),
-    span as (
-      select min(sent_at) as began, make_interval(secs => (
-        select min(extract(epoch from s))
-        from unnest('{1 minute,5 minutes,15 minutes,1 hour,6 hours,1 day,7 days,30 days,365 days}'::interval[]) s
-        where s >= (max(sent_at) - min(sent_at)) / 60 and s >= max(precision) or s = '365 days'
-      )) as step
-      from counted
-      where sent_at is not null
-    ),
-    steps as (
-      select date_bin(s.step, c.sent_at, date_trunc('day', s.began, 'UTC')) as at, sum(c.messages) as sent,
-        coalesce(sum(c.messages) filter (where c.status = 'delivered'), 0) as delivered,
-        coalesce(sum(c.messages) filter (where c.is_final and c.status <> 'delivered'), 0) as failed
-      from counted c
-      cross join span s
-      where c.sent_at is not null
-      group by 1
-    ),
-    timeline as (
-      select a.first + n * s.step as at, coalesce(t.sent, 0) as sent, coalesce(t.delivered, 0) as delivered, coalesce(t.failed, 0) as failed
-      from span s
-      cross join (select min(at) as first, max(at) as last from steps) a
-      cross join generate_series(0, (extract(epoch from a.last - a.first) / extract(epoch from s.step))::integer) n
-      left join steps t on t.at = a.first + n * s.step
-    )
-    select jsonb_build_object(
-      'campaign', p_campaign,
-      'status', coalesce(v_status, 'deleted'),
-      'sent', (select coalesce(sum(messages), 0) from counted where sent_at is not null),
-      'opted_out', (
-        select count(distinct s.recipient)
-        from public.outbox_suppressions s
-        join times m on m.recipient = s.recipient and s.created_at >= m.sent_at
-        where s.by_engine
-      ) + (select coalesce(sum(t.opted_out), 0) from outbox_engine.campaign_totals t where t.campaign = p_campaign),
-      'forgotten', greatest(0, (select count(*) from times where outbox_id is not null and status is null)
-        - (select coalesce(sum(t.messages), 0) from outbox_engine.campaign_totals t where t.campaign = p_campaign)),
-      'statuses', (select coalesce(jsonb_object_agg(x.status, x.messages), '{}') from statuses x),
-      'undelivered', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.status, x.reason), '[]') from undelivered x),
-      'skipped', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.reason), '[]') from skipped x),
-      'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
-      'step_seconds', (select extract(epoch from s.step) from span s),
-      'timeline', (select coalesce(jsonb_agg(to_jsonb(x) order by x.at), '[]') from timeline x)));
+  return outbox_engine.campaign_report(p_campaign, coalesce(v_status, 'deleted'));
 end
 $$;
 
