@@ -19,7 +19,10 @@ _PATIENCE_SECONDS = 30
 
 
 @pytest.fixture(autouse=True)
-def noon(db: Connection, clocks: Clocks) -> None:
+def noon(db: Connection, other: Connection, clocks: Clocks) -> None:
+    for connection in (db, other):
+        # Far longer than an edit waits, on a busy machine as well.
+        connection.execute("set deadlock_timeout = '20s'")
     clocks.set(NOW)
     template(db)
 

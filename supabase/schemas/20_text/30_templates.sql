@@ -26,12 +26,13 @@ comment on column public.outbox_templates.version is
 
 -- The text a template makes for one message.
 create function outbox_engine.rendered_text(t public.outbox_templates, p_parameters jsonb) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case when t.plain then outbox_engine.plain_text(x.text) else x.text end
-  from (
-    select outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters)) as text
-  ) x
+declare
+  v_text text := outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters));
+begin
+  return case when t.plain then outbox_engine.plain_text(v_text) else v_text end;
+end
 $$;
 
 -- Each placeholder of a body, and how often it stands there.

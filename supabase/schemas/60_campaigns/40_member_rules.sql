@@ -4,26 +4,28 @@
 -- Says what is wrong with a member, or returns null. `c` is null where the campaign does not exist.
 create function outbox_engine.member_problem(m public.outbox_campaign_members, c public.outbox_campaigns)
 returns text
-language sql volatile set search_path = pg_catalog, pg_temp
+language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when c.name is null
-    then format('campaign %L does not exist', m.campaign)
-    when btrim(coalesce(m.external_id, '')) = ''
-    then format('a member of campaign %L has no external_id', m.campaign)
-    when char_length(m.external_id) > 200
-    then format('external_id %L has %s characters, 200 are allowed',
-      left(m.external_id, 20) || '…', char_length(m.external_id))
-    when m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$'
-    then format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'))
-    when m.timezone is not null and not outbox_engine.is_zone(m.timezone)
-    then outbox_engine.zone_problem(m.timezone)
-    when m.timezone is null and outbox_engine.members_need_zone(c)
-    then format('no timezone, and the campaign has none either; %s needs one',
-      outbox_engine.zone_needed_by(c))
-    when outbox_engine.is_outside_calendar(m.event_at)
-    then 'event_at must be an instant between 1970 and 2200'
-  end
+begin
+  if c.name is null then
+    return format('campaign %L does not exist', m.campaign);
+  elsif btrim(coalesce(m.external_id, '')) = '' then
+    return format('a member of campaign %L has no external_id', m.campaign);
+  elsif char_length(m.external_id) > 200 then
+    return format('external_id %L has %s characters, 200 are allowed',
+      left(m.external_id, 20) || '…', char_length(m.external_id));
+  elsif m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+    return format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'));
+  elsif m.timezone is not null and not outbox_engine.is_zone(m.timezone) then
+    return outbox_engine.zone_problem(m.timezone);
+  elsif m.timezone is null and outbox_engine.members_need_zone(c) then
+    return format('no timezone, and the campaign has none either; %s needs one',
+      outbox_engine.zone_needed_by(c));
+  elsif outbox_engine.is_outside_calendar(m.event_at) then
+    return 'event_at must be an instant between 1970 and 2200';
+  end if;
+  return null;
+end
 $$;
 
 -- Called before a member is inserted, and before its number, zone, event or parameters change. Refuses an
