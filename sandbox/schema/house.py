@@ -21,7 +21,6 @@ WIDE_FILES: Final = frozenset(
         "10_time/30_cron.sql",
         "20_text/10_alphabets.sql",
         "20_text/20_rendering.sql",
-        "20_text/30_templates.sql",
         "30_numbers/10_senders.sql",
         "40_outbox/10_outbox.sql",
         "40_outbox/20_dispatches.sql",
@@ -29,14 +28,6 @@ WIDE_FILES: Final = frozenset(
         "40_outbox/40_insert.sql",
         "40_outbox/50_cancel.sql",
         "40_outbox/60_reports.sql",
-        "60_campaigns/10_campaigns.sql",
-        "60_campaigns/20_times.sql",
-        "60_campaigns/30_campaign_rules.sql",
-        "60_campaigns/40_member_rules.sql",
-        "60_campaigns/50_reclaimed.sql",
-        "60_campaigns/70_expansion.sql",
-        "60_campaigns/85_import.sql",
-        "60_campaigns/90_report.sql",
         "95_seed.sql",
     }
 )

@@ -273,6 +273,73 @@ grant execute on function
   public.outbox_ping
 to service_role;
 
+-- 05_engine/50_locks.sql
+
+-- Locks by name, for what row locks cannot do cheaply or without deadlocks. The order in which the engine
+-- locks stands in docs/decisions/0008-lock-order.md.
+--
+-- They are advisory locks of the transaction: a shared one writes nothing, where `for share` would write a
+-- multixact for each pair of transactions that use one row at a time. A transaction needs one entry of the
+-- lock table for each name, however many rows it writes.
+
+-- Called by inserts that use a campaign or a template: holds off edits of it until the transaction ends, and
+-- waits for an edit that is under way. Read the row in a later statement, which sees what that edit wrote.
+create function outbox_engine.lock_for_use(p_kind text, p_name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock_shared(hashtext('outbox ' || p_kind), hashtext(p_name));
+end
+$$;
+
+-- Whether a transaction that keeps this one from the lock waits for this one itself, directly or through
+-- others.
+create function outbox_engine.is_lock_cycle(p_kind text, p_name text, p_shared boolean) returns boolean
+language sql volatile set search_path = pg_catalog, pg_temp
+as $$
+  with recursive blocking as (
+    select l.pid
+    from pg_locks l
+    where l.locktype = 'advisory' and l.objsubid = 2
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and l.classid::bigint = hashtext('outbox ' || p_kind)::bigint & 4294967295
+      and l.objid::bigint = hashtext(p_name)::bigint & 4294967295
+      and l.pid <> pg_backend_pid()
+      and case when p_shared then l.mode = 'ExclusiveLock' else l.granted end
+    union
+    select w.pid
+    from blocking b
+    cross join unnest(pg_blocking_pids(b.pid)) w (pid)
+  )
+  select exists (select from blocking where pid = pg_backend_pid())
+$$;
+
+-- Called by edits of campaigns and templates, which hold the row already: takes the lock that `lock_for_use`
+-- takes (`p_shared`), or the one that waits for all who hold that and keeps others from it. Refuses with
+-- `p_refusal` after five seconds, or as soon as waiting longer would be a deadlock. It waits a tenth of a
+-- second at a time: that is shorter than `deadlock_timeout`, and between two waits others get the lock.
+create function outbox_engine.lock_for_edit(
+  p_kind text, p_name text, p_shared boolean, p_refusal text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
+as $$
+begin
+  for v_attempt in 1 .. 50 loop
+    begin
+      if p_shared then
+        perform outbox_engine.lock_for_use(p_kind, p_name);
+      else
+        perform pg_advisory_xact_lock(hashtext('outbox ' || p_kind), hashtext(p_name));
+      end if;
+      return;
+    exception when lock_not_available then
+      exit when outbox_engine.is_lock_cycle(p_kind, p_name, p_shared);
+    end;
+  end loop;
+  perform outbox_engine.refuse(p_refusal, 'Try again in a moment.');
+end
+$$;
+
 -- 10_time/10_zones.sql
 
 -- Time zones, by the names of the tz database.
@@ -786,7 +853,9 @@ $$;
 
 -- 20_text/30_templates.sql
 
--- Templates: the table, what makes one valid, and what makes a text of it.
+-- Templates: the table, when one is valid, and the text it makes from values.
+--
+-- Functions named `…_problem` describe the first thing that is wrong, in words for the app, or return null.
 
 create table public.outbox_templates (
   name text primary key,
@@ -803,40 +872,67 @@ create table public.outbox_templates (
 alter table public.outbox_templates enable row level security;
 
 comment on table public.outbox_templates is 'Texts with {{placeholder}}s, rendered when a row is claimed.';
-comment on column public.outbox_templates.plain is 'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
+comment on column public.outbox_templates.plain is
+  'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
 comment on column public.outbox_templates.warning is
-  'Engine: the character that makes texts of this template take more than twice the parts, and what only looks like a placeholder';
-comment on column public.outbox_templates.version is 'Engine: a new one whenever body, defaults or plain change';
+  'Engine: the character that more than doubles the parts of each text, and braces that are no placeholder';
+comment on column public.outbox_templates.version is
+  'Engine: increases with each change of body, defaults or plain';
 
--- A template's text for one row.
+-- The text a template makes for one message.
 create function outbox_engine.rendered_text(t public.outbox_templates, p_parameters jsonb) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case when t.plain then outbox_engine.plain_text(x.text) else x.text end
-  from (select outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters)) as text) x
+declare
+  v_text text := outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters));
+begin
+  return case when t.plain then outbox_engine.plain_text(v_text) else v_text end;
+end
 $$;
 
--- What of these values makes the text of a template too long, or null where it is not.
+-- Each placeholder of a body, and how often it stands there.
+create function outbox_engine.placeholder_uses(p_body text) returns table (name text, uses integer)
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select m[1], count(*)::integer
+  from regexp_matches(p_body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+  group by m[1]
+$$;
+
+-- A body with each placeholder replaced by `p_replacement`, to find braces that are no placeholder.
+create function outbox_engine.without_placeholders(p_body text, p_replacement text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', p_replacement, 'g')
+$$;
+
+-- Says that the text is longer than 2000 characters, and which placeholder makes up most of it.
 create function outbox_engine.length_problem(t public.outbox_templates, p_values jsonb) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('template %L becomes a text of %s characters, 2000 are allowed%s', t.name, x.characters, (
-    select format('; {{%s}} makes up %s of them', v.name, v.characters)
-    from (
-      select m[1] as name, sum(char_length(case when t.plain then outbox_engine.plain_text(p_values ->> m[1]) else p_values ->> m[1] end)) as characters
-      from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
-      group by m[1]
-    ) v
-    order by v.characters desc, v.name
-    limit 1))
+  select format(
+    'template %L becomes a text of %s characters, 2000 are allowed%s', t.name, x.characters, (
+      select format('; {{%s}} makes up %s of them', u.name, u.uses * v.characters)
+      from outbox_engine.placeholder_uses(t.body) u
+      cross join lateral (
+        select char_length(case
+          when t.plain then outbox_engine.plain_text(p_values ->> u.name)
+          else p_values ->> u.name
+        end) as characters
+      ) v
+      order by u.uses * v.characters desc, u.name
+      limit 1
+    ))
   from (select char_length(outbox_engine.rendered_text(t, p_values)) as characters) x
   where x.characters > 2000
 $$;
 
--- Why these values do not make a text of this template, or null where they do. `p_strict`: values without a
--- place are wrong as well, which they are when they are written, but not once a placeholder was taken out of
--- the template.
-create function outbox_engine.text_problem(t public.outbox_templates, p_parameters jsonb, p_strict boolean) returns text
+-- Says why a template makes no text from these values. With `p_strict`, a value without a placeholder is
+-- wrong too: a writer may have mistyped its name. Rows that are waiting already may have such values, because
+-- an edit may remove a placeholder.
+create function outbox_engine.text_problem(
+  t public.outbox_templates, p_parameters jsonb, p_strict boolean
+) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -875,31 +971,26 @@ begin
 end
 $$;
 
--- For checks of many rows at once: placeholders that a row must bring, how long the text is without values,
--- and how much a row's values can add per character at most (each may stand in the text several times). With
--- look-alikes replaced no text has more characters than it had bytes before, and a character becomes three at
--- most, such as the dots of an ellipsis.
-create function outbox_engine.text_bounds(t public.outbox_templates, out required text[], out literal integer, out most integer)
+-- Called by edits of templates and campaigns, to check many rows without rendering each: a row's text is at
+-- most `literal_length + growth * (characters of its values)` long, and a row without a value for one of
+-- `required` has no text. `growth` is more than 1 where a placeholder stands in the body several times. With
+-- `plain`, a text has no more characters than it had bytes, and one character becomes at most three ("...").
+create function outbox_engine.text_bounds(
+  t public.outbox_templates, out required text[], out literal_length integer, out growth integer
+)
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select
     array(select n from unnest(outbox_engine.placeholders(t.body)) n where t.defaults ->> n is null),
-    case when t.plain
-      then octet_length(t.body) + u.uses * octet_length(t.defaults::text)
+    case
+      when t.plain then octet_length(t.body) + u.uses * octet_length(t.defaults::text)
       else char_length(t.body) + u.uses * char_length(t.defaults::text)
     end,
     u.uses * case when t.plain then 3 else 1 end
-  from (
-    select coalesce(max(n.uses), 0) as uses
-    from (
-      select count(*)::integer as uses
-      from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
-      group by m[1]
-    ) n
-  ) u
+  from (select coalesce(max(p.uses), 0) as uses from outbox_engine.placeholder_uses(t.body) p) u
 $$;
 
--- Why a row's template gives no text that may be sent.
+-- Called by the claim and the preview for a message that got no text. Never null.
 create function outbox_engine.template_row_problem(p_template text, p_parameters jsonb) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -916,50 +1007,78 @@ begin
 end
 $$;
 
--- What is wrong with a template itself, or null.
-create function outbox_engine.template_problem(t public.outbox_templates) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
+-- Says what is wrong with a template's defaults, which must be an object of texts and numbers, each for a
+-- placeholder of the body.
+create function outbox_engine.defaults_problem(t public.outbox_templates) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when btrim(coalesce(t.name, '')) = '' or btrim(coalesce(t.body, ''), E' \t\r\n') = '' then 'a template needs a name and a body'
-    when char_length(t.name) > 200 then format('name has %s characters, 200 are allowed', char_length(t.name))
-    when char_length(t.body) > 2000 then format('body has %s characters, 2000 are allowed', char_length(t.body))
-    when stray.piece is not null
-    then format('%L in the body is not a placeholder; write {{name}} with letters, digits and _', stray.piece)
-    when jsonb_typeof(t.defaults) <> 'object' then 'defaults must be an object, such as {"name": "there"}'
-    when surplus.name is not null then format('defaults name {{%s}}, which the body has no place for', surplus.name)
-    when odd.name is not null then format('the default of {{%s}} must be a text or a number', odd.name)
-    when btrim(outbox_engine.rendered_text(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
-    -- As short as its texts are where a row leaves the defaults as they are.
-    else outbox_engine.length_problem(t, (
-      select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n) || t.defaults)
-  end
-  from (
-    select substring(
-      regexp_replace(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', '', 'g') from '\{\{[^{}]{0,40}\}{0,2}|\}\}') as piece
-  ) stray
-  left join lateral (
-    select key as name
-    from jsonb_object_keys(case when jsonb_typeof(t.defaults) = 'object' then t.defaults else '{}' end) key
-    where key <> all (outbox_engine.placeholders(t.body))
-    limit 1
-  ) surplus on true
-  left join lateral (
-    select key as name
-    from jsonb_each(case when jsonb_typeof(t.defaults) = 'object' then t.defaults else '{}' end)
-    where jsonb_typeof(value) in ('object', 'array')
-    limit 1
-  ) odd on true
+declare
+  v_name text;
+begin
+  if jsonb_typeof(t.defaults) <> 'object' then
+    return 'defaults must be an object, such as {"name": "there"}';
+  end if;
+  select key into v_name
+  from jsonb_object_keys(t.defaults) key
+  where key <> all (outbox_engine.placeholders(t.body))
+  limit 1;
+  if found then
+    return format('defaults name {{%s}}, which the body has no place for', v_name);
+  end if;
+  select key into v_name from jsonb_each(t.defaults) where jsonb_typeof(value) in ('object', 'array') limit 1;
+  if found then
+    return format('the default of {{%s}} must be a text or a number', v_name);
+  end if;
+  return null;
+end
 $$;
 
--- What a reader of a template should know: that one character makes every part of its texts less than half as
--- long.
+-- Says what is wrong with a template itself.
+create function outbox_engine.template_problem(t public.outbox_templates) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_braces text := substring(
+    outbox_engine.without_placeholders(t.body, '') from '\{\{[^{}]{0,40}\}{0,2}|\}\}');
+  v_problem text;
+begin
+  if btrim(coalesce(t.name, '')) = '' or btrim(coalesce(t.body, ''), E' \t\r\n') = '' then
+    return 'a template needs a name and a body';
+  elsif char_length(t.name) > 200 then
+    return format('name has %s characters, 200 are allowed', char_length(t.name));
+  elsif char_length(t.body) > 2000 then
+    return format('body has %s characters, 2000 are allowed', char_length(t.body));
+  elsif v_braces is not null then
+    return format(
+      '%L in the body is not a placeholder; write {{name}} with letters, digits and _', v_braces);
+  end if;
+  v_problem := outbox_engine.defaults_problem(t);
+  if v_problem is not null then
+    return v_problem;
+  elsif btrim(outbox_engine.rendered_text(t, null), E' \t\r\n') = '' then
+    return 'the defaults make a text of the template that is all blank';
+  end if;
+  -- The shortest text that leaves the defaults as they are: placeholders without a default are empty.
+  return outbox_engine.length_problem(t, (
+    select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n
+  ) || t.defaults);
+end
+$$;
+
+-- Warns of the first character that is not in GSM-7: with it, a part holds less than half as much. Null
+-- without one.
 create function outbox_engine.alphabet_warning(p_text text, p_plain boolean) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('%L at character %s is not in GSM-7, so a part holds 70 characters instead of 160%s', x.character,
+  select format(
+    '%L at character %s is not in GSM-7, so a part holds 70 characters instead of 160%s',
+    x.character,
     strpos(x.text, x.character),
-    case when outbox_engine.plain_text(x.text) !~ outbox_engine.beyond_gsm7() then '; plain = true replaces look-alikes' else '' end)
+    case
+      when outbox_engine.plain_text(x.text) !~ outbox_engine.beyond_gsm7()
+      then '; plain = true replaces look-alikes'
+      else ''
+    end)
   from (
     select y.text, substring(y.text from outbox_engine.beyond_gsm7()) as character
     from (select case when p_plain then outbox_engine.plain_text(p_text) else p_text end as text) y
@@ -967,25 +1086,28 @@ as $$
   where x.character is not null
 $$;
 
--- Likewise, that something is written as placeholders are elsewhere, and goes out as it stands.
+-- Warns of `{name}`, which other systems replace and this one sends as it stands. Null without one.
 create function outbox_engine.brace_warning(p_body text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s is no placeholder and goes out as it stands; one is written {{%s}}', x.found, btrim(x.found, '{} '))
+  select format(
+    '%s is no placeholder and goes out as it stands; one is written {{%s}}', x.found, btrim(x.found, '{} '))
   from (
     select substring(
-      regexp_replace(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', '-', 'g') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as found
+      outbox_engine.without_placeholders(p_body, '-') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as found
   ) x
   where x.found is not null
 $$;
 
--- For which character all texts of a template leave GSM-7, or null.
+-- Warns of a character outside GSM-7 that stands in every text of a template, in its body or its defaults.
 create function outbox_engine.template_alphabet_warning(t public.outbox_templates) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select outbox_engine.alphabet_warning(t.body || array_to_string(array(select value from jsonb_each_text(t.defaults)), ''), t.plain)
+  select outbox_engine.alphabet_warning(
+    t.body || array_to_string(array(select value from jsonb_each_text(t.defaults)), ''), t.plain)
 $$;
 
+-- Runs before each insert and update of a template: refuses invalid ones, and writes version and warning.
 create function outbox_engine.before_template_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -997,46 +1119,71 @@ begin
   new.updated_at := outbox_engine.now();
   if tg_op = 'INSERT' then
     new.version := 1;
+  elsif (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then
+    new.version := old.version + 1;
   else
-    new.version := old.version + case when (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then 1 else 0 end;
+    new.version := old.version;
   end if;
   v_problem := outbox_engine.template_problem(new);
   if v_problem is not null then
     perform outbox_engine.refuse(v_problem);
   end if;
-  new.warning := nullif(concat_ws('; ', outbox_engine.template_alphabet_warning(new), outbox_engine.brace_warning(new.body)), '');
+  new.warning := nullif(
+    concat_ws('; ', outbox_engine.template_alphabet_warning(new), outbox_engine.brace_warning(new.body)), '');
   return new;
 end
 $$;
 create trigger outbox_templates_change before insert or update on public.outbox_templates for each row
   execute function outbox_engine.before_template_change();
 
--- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too
--- long. An edit of the template waits until the row is committed and can be seen, and the row for an edit, so
--- that neither lookup_misses the other.
+-- Called by whatever writes rows that use a template: the template, null where there is none. Until the
+-- transaction ends, edits wait for it, and then see its rows. A transaction that reads from an older snapshot
+-- could take a template that was edited since, and gets a serialization failure instead.
+create function outbox_engine.template_for_use(p_template text) returns public.outbox_templates
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_template public.outbox_templates;
+begin
+  perform outbox_engine.lock_for_use('template', p_template);
+  if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    select * into v_template from public.outbox_templates where name = p_template for share;
+  else
+    select * into v_template from public.outbox_templates where name = p_template;
+  end if;
+  return v_template;
+end
+$$;
+
+-- Called before the insert of a message with a template. Refuses it where the template is unknown, lacks a
+-- value, is given a value it has no placeholder for, or makes too long a text.
 create function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_template public.outbox_templates;
+  v_template public.outbox_templates := outbox_engine.template_for_use(p_template);
   v_problem text;
 begin
-  select * into v_template from public.outbox_templates where name = p_template for share;
-  if not found then
+  if v_template.name is null then
     perform outbox_engine.refuse(format('template %L does not exist', p_template));
   end if;
   v_problem := outbox_engine.text_problem(v_template, p_parameters, true);
   if v_problem is not null then
-    perform outbox_engine.refuse(v_problem, 'Values are given in parameters; the template may have defaults.');
+    perform outbox_engine.refuse(
+      v_problem, 'Values are given in parameters; the template may have defaults.');
   end if;
 end
 $$;
 
-create policy outbox_templates_server on public.outbox_templates for all to service_role using (true) with check (true);
+create policy outbox_templates_server on public.outbox_templates for all to service_role
+  using (true) with check (true);
 
 revoke all on public.outbox_templates from public, anon, authenticated, service_role;
 grant select, delete on public.outbox_templates to service_role;
-grant insert (name, body, defaults, plain), update (name, body, defaults, plain) on public.outbox_templates to service_role;
+grant
+  insert (name, body, defaults, plain),
+  update (name, body, defaults, plain)
+  on public.outbox_templates to service_role;
 
 -- 20_text/40_forms.sql
 
@@ -2689,7 +2836,8 @@ $$;
 
 -- 60_campaigns/10_campaigns.sql
 
--- Campaigns, their members, and the proof of what became of each time.
+-- Campaigns, their members, and what became of each occurrence, which is a time at which a campaign has a
+-- message for a member.
 
 create table public.outbox_campaigns (
   name text primary key,
@@ -2716,7 +2864,8 @@ create table public.outbox_campaigns (
   message_count integer not null default 0,
   created_at timestamptz not null default outbox_engine.now(),
   activated_at timestamptz,
-  -- How far the rows and the members of an edited campaign were looked at again; null is all.
+  -- After an edit: the last waiting message and the last member that the campaigns job brought up to date.
+  -- Null means all are.
   recheck_after bigint,
   replan_after text,
   constraint outbox_campaigns_name_length check (char_length(name) <= 200),
@@ -2745,17 +2894,20 @@ create table public.outbox_campaign_members (
   primary key (campaign, external_id),
   constraint outbox_campaign_members_external_id_length check (char_length(external_id) <= 200),
   constraint outbox_campaign_members_recipient_is_e164 check (
-    rtrim(recipient, '0123456789') = '+' and octet_length(recipient) between 8 and 16 and recipient >= '+1' collate "C"
+    rtrim(recipient, '0123456789') = '+'
+    and octet_length(recipient) between 8 and 16
+    and recipient >= '+1' collate "C"
   ),
   constraint outbox_campaign_members_parameters_are_an_object check (jsonb_typeof(parameters) = 'object')
 );
 alter table public.outbox_campaign_members enable row level security;
 
-create index outbox_campaign_members_due on public.outbox_campaign_members (campaign, next_at) where next_at is not null;
+create index outbox_campaign_members_due on public.outbox_campaign_members (campaign, next_at)
+  where next_at is not null;
 create index outbox_campaign_members_recipient on public.outbox_campaign_members (recipient);
 
--- The permanent proof: one row for each (campaign, member, time it stands for). It outlives the member, hence
--- no foreign key.
+-- One row for each occurrence, kept for ever: its key is why no member gets a message for one time twice. It
+-- outlives its member, so it has no foreign key.
 create table public.outbox_campaign_occurrences (
   campaign text not null,
   external_id text not null,
@@ -2763,22 +2915,22 @@ create table public.outbox_campaign_occurrences (
   outbox_id bigint,
   reason text,
   created_at timestamptz not null default outbox_engine.now(),
-  -- The key: for cron the local time, for the others the instant in UTC.
+  -- Local time for cron, so that the time stays the same in another zone; UTC for the other schedules.
   stands_for timestamp not null,
-  -- Withdrawn before it was sent, so the same time may be used again.
+  -- Its message was withdrawn unsent, so another one may be made for the same time.
   taken_back boolean not null default false,
   primary key (campaign, external_id, stands_for)
 );
 alter table public.outbox_campaign_occurrences enable row level security;
 
-create index outbox_campaign_occurrences_message on public.outbox_campaign_occurrences (outbox_id) where outbox_id is not null;
+create index outbox_campaign_occurrences_message on public.outbox_campaign_occurrences (outbox_id)
+  where outbox_id is not null;
 
 comment on table public.outbox_campaign_occurrences is
   'What became of each time a campaign stood for: the outbox row it made, or the reason it made none.';
 
--- What was claimed for campaigns, for caps and budgets. When a row is claimed again after an attempt that was
--- never accepted, that one is given back and the new one counts, so that what it costs now is what counts, on
--- the day it goes.
+-- Messages of campaigns that were claimed, for caps and budgets. A message that is claimed again, because no
+-- earlier attempt was accepted, counts once: with its latest parts, on its latest day.
 create table outbox_engine.campaign_sends (
   outbox_id bigint primary key,
   campaign text not null,
@@ -2791,6 +2943,7 @@ alter table outbox_engine.campaign_sends enable row level security;
 
 create index campaign_sends_recipient on outbox_engine.campaign_sends (recipient, at);
 
+-- The parts that each campaign spent, by day in the campaign's zone.
 create table outbox_engine.campaign_spend (
   campaign text not null,
   day date not null,
@@ -2799,14 +2952,14 @@ create table outbox_engine.campaign_spend (
 );
 alter table outbox_engine.campaign_spend enable row level security;
 
+-- Imports of members from a file, and their lines until they become members.
 create table outbox_engine.campaign_imports (
   id uuid primary key,
   campaign text not null,
-  -- What the lines were checked against. Should it change before the end, they must be checked anew.
-  basis text not null,
+  -- Of the campaign and template that the lines were checked against (`import_digest`).
+  digest text not null,
   started_at timestamptz not null,
-  -- The transaction in which the lines become members: they were checked already, so its inserts are not
-  -- checked again.
+  -- The transaction in which the lines become members. It does not check them again.
   committing xid8 unique,
   result jsonb
 );
@@ -2827,25 +2980,29 @@ create table outbox_engine.campaign_import_lines (
 );
 alter table outbox_engine.campaign_import_lines enable row level security;
 
--- How many members came and went, for the counts of their campaign; added up when there is nothing better to
--- do, because a count kept in the campaign itself would make everyone who adds members wait for each other.
+-- Changes of a campaign's counts, which the campaigns job adds up. Counting in the campaign's own row would
+-- make transactions that add members wait for each other. The key is for logical replication, which refuses
+-- to delete rows of a table without one.
 create table outbox_engine.campaign_changes (
+  id bigint generated always as identity primary key,
   campaign text not null,
   members integer not null,
   messages integer not null
 );
 alter table outbox_engine.campaign_changes enable row level security;
 
--- Members whose message came back unsent. The campaigns job looks at them anew; whoever cancels the message
--- has its row locked and would wait here for someone who changes the member and waits for that row.
+-- Members whose message came back unsent, for the campaigns job, which makes them due again. A transaction
+-- that cancels a message cannot do that itself: it holds the message, and an edit of the member that waits
+-- for the message holds the member. The key is for logical replication.
 create table outbox_engine.campaign_returns (
+  id bigint generated always as identity primary key,
   campaign text not null,
   external_id text not null
 );
 alter table outbox_engine.campaign_returns enable row level security;
 
--- Messages that were in a request once and whose time was given to another. The occurrence knows only who has
--- it now.
+-- Messages that were part of a request, and whose occurrence was given to another message since. The
+-- occurrence itself names only its latest message.
 create table outbox_engine.reassigned_occurrences (
   outbox_id bigint primary key,
   campaign text not null,
@@ -2854,8 +3011,9 @@ create table outbox_engine.reassigned_occurrences (
 );
 alter table outbox_engine.reassigned_occurrences enable row level security;
 
--- `sent_on` is a day in UTC, 'infinity' where the message was never sent; `country` is '' where it is not
--- known. `opted_out` recipients did so after a message, counted with the last of theirs.
+-- Counts of messages that retention deleted, for the campaign report. `sent_on` is a day in UTC, 'infinity'
+-- for messages that were never sent; `country` is '' where it is unknown. `opted_out` counts recipients who
+-- opted out after a message, each once.
 create table outbox_engine.campaign_totals (
   campaign text not null,
   sent_on date not null,
@@ -2869,26 +3027,31 @@ create table outbox_engine.campaign_totals (
 );
 alter table outbox_engine.campaign_totals enable row level security;
 
--- In which round each campaign last had a chunk. Campaigns take turns, so that none waits for another's
--- hundred thousand members.
+-- The round in which the campaigns job last handled a chunk of each campaign. Campaigns take turns, so that
+-- none waits for the hundred thousand members of another.
 create table outbox_engine.campaign_turns (
   campaign text primary key references public.outbox_campaigns (name) on delete cascade,
   round bigint not null
 );
 alter table outbox_engine.campaign_turns enable row level security;
 
-create policy outbox_campaigns_server on public.outbox_campaigns for all to service_role using (true) with check (true);
-create policy outbox_campaign_members_server on public.outbox_campaign_members for all to service_role using (true) with check (true);
-create policy outbox_campaign_occurrences_server on public.outbox_campaign_occurrences for select to service_role using (true);
+create policy outbox_campaigns_server on public.outbox_campaigns for all to service_role
+  using (true) with check (true);
+create policy outbox_campaign_members_server on public.outbox_campaign_members for all to service_role
+  using (true) with check (true);
+create policy outbox_campaign_occurrences_server on public.outbox_campaign_occurrences for select
+  to service_role using (true);
 
 revoke all on public.outbox_campaigns, public.outbox_campaign_members, public.outbox_campaign_occurrences
   from public, anon, authenticated, service_role;
 grant select, delete on public.outbox_campaigns to service_role;
 grant
-  insert (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
-    window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status),
-  update (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
-    window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status)
+  insert (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets,
+    window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
+    daily_budget_parts, status),
+  update (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets,
+    window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
+    daily_budget_parts, status)
   on public.outbox_campaigns to service_role;
 grant select, delete on public.outbox_campaign_members to service_role;
 grant
@@ -2899,21 +3062,25 @@ grant select on public.outbox_campaign_occurrences to service_role;
 
 -- 60_campaigns/20_times.sql
 
--- When a campaign has something to say to a member, and when that may be said. Nothing here writes.
+-- When a campaign has a message for a member, and when that message may go out. Nothing here writes.
 
--- The wall-clock times of a cron expression in a zone after `p_after`, up to and including `p_until`, as
--- instants in order, each once. A time that a clock change skips becomes a later one, which may come after
--- its successors and may be one of them.
-create function outbox_engine.cron_times(
+-- The instants of a cron expression in a zone, in order, each once: after `p_after`, up to and including
+-- `p_until`, at most `p_most`. A local time that a clock change skips becomes a later instant, which may come
+-- after the next ones, or equal one of them.
+create function outbox_engine.cron_instants(
   p_cron outbox_engine.cron, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
 ) returns setof timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- A clock that was just set shows times again that came before, or has left out some that count only now.
+  -- After a clock change, begin a day earlier: the clock may repeat local times, and a skipped one may become
+  -- an instant after `p_after`.
   v_local timestamp := (p_after at time zone p_zone) - case
-    when outbox_engine.utc_offset(p_after - interval '26 hours', p_zone) <> outbox_engine.utc_offset(p_after, p_zone)
-    then interval '26 hours' else '0' end;
+    when outbox_engine.utc_offset(p_after - interval '26 hours', p_zone)
+      <> outbox_engine.utc_offset(p_after, p_zone)
+    then interval '26 hours'
+    else '0'
+  end;
   v_skipped timestamptz[] := '{}';
   v_at timestamptz;
   v_found integer := 0;
@@ -2941,11 +3108,12 @@ begin
 end
 $$;
 
--- The times a campaign has for one member after `p_after`, up to and including `p_until`, in order. `p_zone`
--- is the member's, or else the campaign's; cron goes by the campaign's where that has one. `p_most` bounds
--- cron, which has no end.
+-- The times a campaign has for one member, in order: after `p_after`, up to and including `p_until`. `p_zone`
+-- is the member's, or else the campaign's; for cron, the campaign's zone comes first. `p_most` bounds cron,
+-- which has no last time.
 create function outbox_engine.campaign_times(
-  c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz, p_most integer
+  c public.outbox_campaigns, p_event_at timestamptz, p_zone text,
+  p_after timestamptz, p_until timestamptz, p_most integer
 ) returns setof timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -2956,20 +3124,24 @@ begin
     return query
       select distinct t.at
       from unnest(c.offsets) o
-      cross join lateral (select outbox_engine.add_offset(p_event_at, o, coalesce(p_zone, 'UTC')) as at) t
+      cross join lateral (
+        select outbox_engine.add_offset(p_event_at, o, coalesce(p_zone, 'UTC')) as at
+      ) t
       where t.at > p_after and t.at <= p_until
       order by 1;
   else
     return query
-      select t from outbox_engine.cron_times(
+      select t
+      from outbox_engine.cron_instants(
         outbox_engine.read_cron(c.cron_expression), coalesce(c.timezone, p_zone), p_after, p_until, p_most) t;
   end if;
 end
 $$;
 
--- Called by the expansion, once for all members of a kind: the times that have come, each once; up to when
--- that is all of them (more than can be worked off at once, as of a cron of minutes after days of downtime,
--- go on where the last one was); and where it is, the next time after `p_until`.
+-- Called by the expansion, once for all members with the same schedule: the `times` that are due, each once;
+-- `handled_until`, up to which they are complete; and `next_at`, the next time after that. At most 300 cron
+-- times are answered at once, such as after days of downtime; then `next_at` is null, and the next call goes
+-- on at `handled_until`.
 create function outbox_engine.due_times(
   c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_after timestamptz, p_until timestamptz,
   out times timestamptz[], out handled_until timestamptz, out next_at timestamptz
@@ -2983,8 +3155,7 @@ begin
   times := '{}';
   handled_until := p_until;
   if c.schedule = 'reminder' then
-    -- As `times_of` has it, but without a query: where each member has an event of its own, each is a kind of
-    -- its own.
+    -- The rule of `campaign_times`, without a query: members with events of their own need a call each.
     foreach v_offset in array coalesce(c.offsets, '{}') loop
       v_at := outbox_engine.add_offset(p_event_at, v_offset, coalesce(p_zone, 'UTC'));
       if v_at > p_until then
@@ -2995,75 +3166,93 @@ begin
     end loop;
     return;
   end if;
-  times := array(select t from outbox_engine.campaign_times(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
+  times := array(
+    select t from outbox_engine.campaign_times(c, p_event_at, p_zone, p_after, p_until, 300) t order by t);
   if cardinality(times) = 300 then
     handled_until := times[300];
   else
-    select min(t) into next_at from outbox_engine.campaign_times(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
+    select min(t) into next_at
+    from outbox_engine.campaign_times(c, p_event_at, p_zone, p_until, 'infinity', 1) t;
   end if;
 end
 $$;
 
 -- Whether a campaign still has this time for a member.
-create function outbox_engine.is_campaign_time(c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz) returns boolean
+create function outbox_engine.is_campaign_time(
+  c public.outbox_campaigns, p_event_at timestamptz, p_zone text, p_at timestamptz
+) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select exists (select from outbox_engine.campaign_times(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t where t = p_at)
+  select exists (
+    select from outbox_engine.campaign_times(c, p_event_at, p_zone, p_at - interval '1 second', p_at, 1) t
+    where t = p_at
+  )
 $$;
 
--- The wall-clock time that a cron names and that became this instant: another than the clock shows where that
--- one was skipped.
-create function outbox_engine.named_time(p_expression text, p_at timestamptz, p_zone text) returns timestamp
+-- The local time in a cron expression that became this instant. It differs from what the clock shows where a
+-- clock change skipped it.
+create function outbox_engine.cron_local_time(p_expression text, p_at timestamptz, p_zone text)
+returns timestamp
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_shown timestamp := p_at at time zone p_zone;
-  v_skipped timestamp := (p_at at time zone 'UTC') + outbox_engine.utc_offset(p_at - interval '26 hours', p_zone);
+  v_skipped timestamp := (p_at at time zone 'UTC')
+    + outbox_engine.utc_offset(p_at - interval '26 hours', p_zone);
 begin
   if v_skipped < v_shown and outbox_engine.instant_of(v_skipped, p_zone) = p_at
-    and outbox_engine.cron_next(outbox_engine.read_cron(p_expression), v_shown - interval '1 minute') is distinct from v_shown then
+    and outbox_engine.cron_next(
+      outbox_engine.read_cron(p_expression), v_shown - interval '1 minute') is distinct from v_shown then
     return v_skipped;
   end if;
   return v_shown;
 end
 $$;
 
--- What the permanent proof knows a time by: cron's local time, so that it stays the same time when a member
--- moves to another zone.
-create function outbox_engine.stands_for(c public.outbox_campaigns, p_at timestamptz, p_zone text) returns timestamp
+-- The key of an occurrence, for its column `stands_for`. For cron it is the local time, so that a member who
+-- moves to another zone does not get the same time twice.
+create function outbox_engine.occurrence_key(c public.outbox_campaigns, p_at timestamptz, p_zone text)
+returns timestamp
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return case
-    when c.schedule = 'cron' then outbox_engine.named_time(c.cron_expression, p_at, coalesce(c.timezone, p_zone))
+    when c.schedule = 'cron'
+    then outbox_engine.cron_local_time(c.cron_expression, p_at, coalesce(c.timezone, p_zone))
     else p_at at time zone 'UTC'
   end;
 end
 $$;
 
--- The instant after which a message is worth nothing: its event, where it announces one, and in any case
--- three days.
-create function outbox_engine.message_expiry(p_send_at timestamptz, p_stands_for timestamptz, p_event_at timestamptz) returns timestamptz
+-- When a campaign's message expires: three days after it may go out, or at its event if that comes first and
+-- the message announces it. `p_event_at` is null unless the campaign is a reminder.
+create function outbox_engine.message_expiry(
+  p_send_at timestamptz, p_occurs_at timestamptz, p_event_at timestamptz
+) returns timestamptz
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return least(p_send_at + interval '3 days', case when p_stands_for < p_event_at then p_event_at end);
+  return least(p_send_at + interval '3 days', case when p_occurs_at < p_event_at then p_event_at end);
 end
 $$;
 
--- When a message that stands for `p_at` goes out, or why it does not: the first opening from now on, unless
--- that is at or after the event it announces, or later than the campaign's limit.
+-- Called by the expansion, once for all members with the same schedule, and by previews. Plans the message
+-- for the time `p_at`: it goes out at the first opening of the window from now on. `problem` says why it does
+-- not; `is_missed` is true where `late_policy` skips it, unless the member is new (`occurrence_problem`).
 create function outbox_engine.plan_message(
   c public.outbox_campaigns, p_at timestamptz, p_event_at timestamptz, p_zone text, p_now timestamptz,
-  out send_at timestamptz, out expires_at timestamptz, out problem text
+  out send_at timestamptz, out expires_at timestamptz, out problem text, out is_missed boolean
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_own timestamptz;
+  v_on_time timestamptz;
 begin
-  send_at := (outbox_engine.window_opening(greatest(p_at, p_now), c.window_start, c.window_end, c.window_days, p_zone)).opens_at;
-  expires_at := outbox_engine.message_expiry(send_at, p_at, case when c.schedule = 'reminder' then p_event_at end);
+  is_missed := false;
+  send_at := (outbox_engine.window_opening(
+    greatest(p_at, p_now), c.window_start, c.window_end, c.window_days, p_zone)).opens_at;
+  expires_at := outbox_engine.message_expiry(
+    send_at, p_at, case when c.schedule = 'reminder' then p_event_at end);
   if send_at is null then
     problem := 'its window never opens';
   elsif expires_at <= send_at then
@@ -3071,63 +3260,71 @@ begin
   elsif send_at > p_at + c.late_limit then
     problem := format('too late: at %s, more than late_limit %s after its time', send_at, c.late_limit);
   elsif c.late_policy = 'skip' then
-    select o.opens_at into v_own from outbox_engine.window_opening(p_at, c.window_start, c.window_end, c.window_days, p_zone) o;
-    if greatest(v_own, c.activated_at) + interval '1 minute' < p_now then
-      problem := 'missed, and late_policy is skip';
-    end if;
+    select o.opens_at into v_on_time
+    from outbox_engine.window_opening(p_at, c.window_start, c.window_end, c.window_days, p_zone) o;
+    is_missed := coalesce(greatest(v_on_time, c.activated_at) + interval '1 minute' < p_now, false);
   end if;
 end
 $$;
 
--- Nobody is late for a member who came just now. Strict, so that it is not called where there is no problem.
-create function outbox_engine.unless_new(p_problem text, p_came_at timestamptz, p_now timestamptz) returns text
-language plpgsql immutable strict set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return case when p_problem <> 'missed, and late_policy is skip' or p_came_at + interval '1 minute' < p_now then p_problem end;
-end
-$$;
-
--- Whether a time was past when the member or the campaign came by it. Who joins a campaign that goes out once
--- may still be within its limit.
-create function outbox_engine.is_too_late(c public.outbox_campaigns, p_at timestamptz, p_came_at timestamptz) returns boolean
+-- Why one member gets no message for a time, or null. `p_problem` and `p_is_missed` are the plan's.
+-- `p_joined_at` is when the member was added or moved, or the campaign was started, whichever came last.
+-- Times before it are not sent, except that a new member of a campaign that sends once may be within its
+-- `late_limit`. For a member who joined just now, no time is missed.
+create function outbox_engine.occurrence_problem(
+  c public.outbox_campaigns, p_at timestamptz, p_problem text, p_is_missed boolean,
+  p_joined_at timestamptz, p_now timestamptz
+) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return p_at <= p_came_at - case c.schedule when 'once' then c.late_limit else '0' end;
+  if p_at <= p_joined_at - (case c.schedule when 'once' then c.late_limit else '0' end) then
+    return 'too late: it was past when the member came, moved or the campaign began';
+  elsif p_is_missed and p_joined_at + interval '1 minute' < p_now then
+    return 'missed, and late_policy is skip';
+  end if;
+  return p_problem;
 end
 $$;
 
--- The coming messages of one member in order, at most `p_most`: the time each stands for, when it would go
--- out if nothing came between, its expiry, and why it will not go (null where it will). For previews: a draft
--- is taken to begin now, and nothing is written. What already became a message, or was decided against, is
--- not among them.
+-- Called by previews: the next messages of one member in order, at most `p_most`, with the time of each, when
+-- it goes out, when it expires, and why it does not go out (null if it does). A draft is taken to start now.
+-- Leaves out times that made a message already, or were decided against.
 create function outbox_engine.upcoming_messages(
-  c public.outbox_campaigns, m public.outbox_campaign_members, p_now timestamptz, p_until timestamptz, p_most integer
+  c public.outbox_campaigns, m public.outbox_campaign_members,
+  p_now timestamptz, p_until timestamptz, p_most integer
 ) returns table (at timestamptz, send_at timestamptz, expires_at timestamptz, problem text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_zone text := coalesce(m.timezone, c.timezone);
-  v_came_at timestamptz := greatest(m.changed_at, case when c.status = 'draft' then p_now else c.activated_at end);
-  v_after timestamptz := case when c.schedule = 'cron' then greatest(m.handled_until, v_came_at, p_now - c.late_limit)
-    else coalesce(m.handled_until, '-infinity') end;
-  -- Times of a cron that were decided already, at most: they make room for later ones.
-  v_decided bigint := case when c.schedule = 'cron' then (
-    select count(*) from public.outbox_campaign_occurrences o
-    where o.campaign = c.name and o.external_id = m.external_id and o.stands_for > (v_after at time zone 'UTC') - interval '1 day') end;
+  v_joined_at timestamptz := greatest(
+    m.changed_at, case when c.status = 'draft' then p_now else c.activated_at end);
+  v_after timestamptz := case
+    when c.schedule = 'cron' then greatest(m.handled_until, v_joined_at, p_now - c.late_limit)
+    else coalesce(m.handled_until, '-infinity')
+  end;
+  -- Cron times that may be decided already, so that as many later ones are looked at.
+  v_decided bigint := case
+    when c.schedule = 'cron' then (
+      select count(*)
+      from public.outbox_campaign_occurrences o
+      where o.campaign = c.name and o.external_id = m.external_id
+        and o.stands_for > (v_after at time zone 'UTC') - interval '1 day')
+    else 0
+  end;
 begin
   return query
     select t.at, p.send_at, p.expires_at,
-      case when outbox_engine.is_too_late(c, t.at, v_came_at)
-        then 'too late: it was past when the member came, moved or the campaign began'
-        else outbox_engine.unless_new(p.problem, v_came_at, p_now) end
-    from outbox_engine.campaign_times(c, m.event_at, v_zone, v_after, p_until, p_most + coalesce(v_decided, 0)::integer) t (at)
+      outbox_engine.occurrence_problem(c, t.at, p.problem, p.is_missed, v_joined_at, p_now)
+    from outbox_engine.campaign_times(
+      c, m.event_at, v_zone, v_after, p_until, p_most + v_decided::integer) t (at)
     cross join lateral outbox_engine.plan_message(c, t.at, m.event_at, v_zone, p_now) p
     where not exists (
       select from public.outbox_campaign_occurrences o
       where o.campaign = c.name and o.external_id = m.external_id
-        and o.stands_for = outbox_engine.stands_for(c, t.at, v_zone) and not o.taken_back)
+        and o.stands_for = outbox_engine.occurrence_key(c, t.at, v_zone) and not o.taken_back
+    )
     order by t.at
     limit p_most;
 end
@@ -3135,9 +3332,11 @@ $$;
 
 -- 60_campaigns/30_campaign_rules.sql
 
--- What a campaign must be before anything is sent, and what a change of it does to what already waits.
+-- What a campaign must be before anything is sent, and which edits of campaigns and templates are refused.
+--
+-- Functions named `…_problem` describe the first thing that is wrong, in words for the app, or return null.
 
--- What is wrong with when a campaign sends, or null.
+-- Says what is wrong with the times at which a campaign sends.
 create function outbox_engine.schedule_problem(c public.outbox_campaigns) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -3147,47 +3346,65 @@ begin
   if c.schedule is null or c.schedule not in ('once', 'cron', 'reminder') then
     return format('schedule %L is not once, cron or reminder', c.schedule);
   elsif c.schedule = 'once' then
-    return case when coalesce(outbox_engine.is_outside_calendar(c.starts_at), true)
-      then 'schedule once needs starts_at, an instant between 1970 and 2200' end;
+    return case
+      when coalesce(outbox_engine.is_outside_calendar(c.starts_at), true)
+      then 'schedule once needs starts_at, an instant between 1970 and 2200'
+    end;
   elsif c.schedule = 'reminder' then
     return case
-      when coalesce(cardinality(c.offsets), 0) = 0 then 'schedule reminder needs offsets, such as {-1 day,-1 hour}'
-      when exists (select from unnest(c.offsets) o where o is null or o not between interval '-2 years' and interval '2 years')
+      when coalesce(cardinality(c.offsets), 0) = 0
+      then 'schedule reminder needs offsets, such as {-1 day,-1 hour}'
+      when exists (
+        select from unnest(c.offsets) o
+        where o is null or o not between interval '-2 years' and interval '2 years'
+      )
       then 'each of the offsets must lie within two years of the event'
     end;
   end if;
   v_cron := outbox_engine.read_cron(c.cron_expression);
   return coalesce(v_cron.problem, case
     when outbox_engine.cron_next(v_cron, timestamp '2000-01-01') is null
-    then format('cron_expression %L names a day that never comes', c.cron_expression) end);
+    then format('cron_expression %L names a day that never comes', c.cron_expression)
+  end);
 end
 $$;
 
--- What is wrong with a campaign apart from its schedule, or null.
-create function outbox_engine.campaign_problem(c public.outbox_campaigns) returns text
+-- Says what is wrong with a campaign apart from its schedule and time zone.
+create function outbox_engine.settings_problem(c public.outbox_campaigns) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when btrim(coalesce(c.name, '')) = '' then 'a campaign needs a name'
-    when char_length(c.name) > 200 then format('name has %s characters, 200 are allowed', char_length(c.name))
-    when c.status not in ('draft', 'active', 'paused', 'ended') then format('status %L is not draft, active, paused or ended', c.status)
-    when c.late_policy not in ('send', 'skip') then format('late_policy %L is not send or skip', c.late_policy)
-    when c.late_limit < '0' then 'late_limit must not be negative'
-    when c.late_limit > '100 years' then 'late_limit must not be more than a hundred years'
-    when not exists (select from public.outbox_templates t where t.name = c.template) then format('template %L does not exist', c.template)
-    when not outbox_engine.is_sender(c.sender) then format('sender %L is not a sender', c.sender)
+    when btrim(coalesce(c.name, '')) = ''
+    then 'a campaign needs a name'
+    when char_length(c.name) > 200
+    then format('name has %s characters, 200 are allowed', char_length(c.name))
+    when c.status not in ('draft', 'active', 'paused', 'ended')
+    then format('status %L is not draft, active, paused or ended', c.status)
+    when c.late_policy not in ('send', 'skip')
+    then format('late_policy %L is not send or skip', c.late_policy)
+    when c.late_limit < '0'
+    then 'late_limit must not be negative'
+    when c.late_limit > '100 years'
+    then 'late_limit must not be more than a hundred years'
+    when not exists (select from public.outbox_templates t where t.name = c.template)
+    then format('template %L does not exist', c.template)
+    when not outbox_engine.is_sender(c.sender)
+    then format('sender %L is not a sender', c.sender)
     when (c.window_start is null) <> (c.window_end is null) or c.window_start = c.window_end
     then 'window_start and window_end must both be given, and differ'
-    when cardinality(c.window_days) = 0 or c.window_days && array[null]::smallint[]
+    when cardinality(c.window_days) = 0
+      or c.window_days && array[null]::smallint[]
       or not c.window_days <@ array[1, 2, 3, 4, 5, 6, 7]::smallint[]
     then 'window_days must be ISO days, 1 (Monday) to 7 (Sunday)'
-    when least(c.daily_cap, c.weekly_cap) < 1 then 'daily_cap and weekly_cap must be at least 1'
-    when least(c.budget_parts, c.daily_budget_parts) < 0 then 'budget_parts and daily_budget_parts must not be negative'
+    when least(c.daily_cap, c.weekly_cap) < 1
+    then 'daily_cap and weekly_cap must be at least 1'
+    when least(c.budget_parts, c.daily_budget_parts) < 0
+    then 'budget_parts and daily_budget_parts must not be negative'
   end
 $$;
 
--- A campaign by its name. Refuses a name nobody knows.
-create function outbox_engine.named_campaign(p_campaign text) returns public.outbox_campaigns
+-- Called by functions that take a campaign's name. Refuses an unknown name.
+create function outbox_engine.get_campaign(p_campaign text) returns public.outbox_campaigns
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -3201,13 +3418,15 @@ begin
 end
 $$;
 
--- Called for each campaign that is written. Says in words what is wrong.
+-- Called for each campaign that is written. Refuses an invalid one.
 create function outbox_engine.check_campaign(c public.outbox_campaigns) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_problem text := coalesce(
-    outbox_engine.zone_problem(c.timezone), outbox_engine.campaign_problem(c), outbox_engine.schedule_problem(c));
+    outbox_engine.zone_problem(c.timezone),
+    outbox_engine.settings_problem(c),
+    outbox_engine.schedule_problem(c));
 begin
   if v_problem is not null then
     perform outbox_engine.refuse(format('campaign %L: %s', left(c.name, 200), v_problem));
@@ -3215,7 +3434,8 @@ begin
 end
 $$;
 
--- What of a campaign goes by local time and so needs a zone from somebody, or null; none is guessed.
+-- The first setting of a campaign that goes by local time, so that each member needs a zone, its own or the
+-- campaign's; null where none does. The engine guesses no zone.
 create function outbox_engine.zone_needed_by(c public.outbox_campaigns) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -3225,12 +3445,71 @@ as $$
     when c.daily_cap is not null then 'its daily_cap'
     when c.weekly_cap is not null then 'its weekly_cap'
     when exists (
-      select from unnest(c.offsets) o where extract(day from o) <> 0 or extract(month from o) <> 0 or extract(year from o) <> 0)
+      select from unnest(c.offsets) o
+      where extract(day from o) <> 0 or extract(month from o) <> 0 or extract(year from o) <> 0
+    )
     then 'an offset in days'
   end
 $$;
 
--- Runs for whatever an app or an operator writes into a campaign. Null means the default, as everywhere.
+-- Refuses an edit that takes back a decision: another name, another schedule after messages of `once` were
+-- made, a draft after the start, anything after the end.
+create function outbox_engine.check_campaign_edit(
+  was public.outbox_campaigns, c public.outbox_campaigns, p_rescheduled boolean
+) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if c.name <> was.name then
+    perform outbox_engine.refuse('a campaign keeps its name', 'Make a new campaign.');
+  end if;
+  if p_rescheduled and 'once' in (was.schedule, c.schedule) and exists (
+    select from public.outbox_campaign_occurrences
+    where campaign = was.name and outbox_id is not null and not taken_back
+  ) then
+    perform outbox_engine.refuse(
+      format('campaign %L has begun: its schedule and starts_at cannot change', was.name),
+      'Make a new campaign.');
+  end if;
+  if was.status = 'ended' and c.status <> 'ended' then
+    perform outbox_engine.refuse(
+      format('campaign %L was ended', was.name), 'Make a new campaign; what is paused can go on.');
+  end if;
+  if was.status in ('active', 'paused') and c.status = 'draft' then
+    perform outbox_engine.refuse(
+      format('campaign %L is %s: it cannot become a draft again', was.name, was.status),
+      'One that is paused can be changed as well.');
+  end if;
+end
+$$;
+
+-- Whether members without a zone of their own are invalid.
+create function outbox_engine.members_need_zone(c public.outbox_campaigns) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select c.timezone is null and outbox_engine.zone_needed_by(c) is not null
+$$;
+
+-- Waits for transactions that add members, where the edit may make those members invalid; later it finds
+-- them. An edit that keeps every member valid, such as a start, a pause or an end, waits for none: each
+-- member that is being added was checked against the campaign as it is.
+create function outbox_engine.lock_for_campaign_edit(
+  was public.outbox_campaigns, c public.outbox_campaigns
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if c.template <> was.template
+    or outbox_engine.members_need_zone(c) and not outbox_engine.members_need_zone(was) then
+    perform outbox_engine.lock_for_edit(
+      'campaign', c.name, false,
+      format('members of campaign %L are being added by another transaction', c.name));
+  end if;
+end
+$$;
+
+-- Runs before an app or an operator writes a campaign. Null means the default in each column, as in the
+-- outbox.
 create function outbox_engine.before_campaign_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -3239,37 +3518,28 @@ declare
   v_rescheduled boolean;
 begin
   new.timezone := outbox_engine.canonical_zone(new.timezone);
-  v_rescheduled := tg_op = 'UPDATE' and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
-    is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
+  v_rescheduled := tg_op = 'UPDATE'
+    and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
+      is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
   new.priority := coalesce(new.priority, 200);
   new.late_policy := coalesce(new.late_policy, 'send');
   new.late_limit := coalesce(new.late_limit, '1 hour');
   new.status := coalesce(new.status, 'draft');
   perform outbox_engine.check_campaign(new);
-
   if tg_op = 'UPDATE' then
-    if new.name <> old.name then
-      perform outbox_engine.refuse('a campaign keeps its name', 'Make a new campaign.');
-    end if;
-    if v_rescheduled and 'once' in (old.schedule, new.schedule) and exists (
-      select from public.outbox_campaign_occurrences where campaign = old.name and outbox_id is not null and not taken_back) then
-      perform outbox_engine.refuse(format('campaign %L has begun: its schedule and starts_at cannot change', old.name), 'Make a new campaign.');
-    end if;
-    if old.status = 'ended' and new.status <> 'ended' then
-      perform outbox_engine.refuse(format('campaign %L was ended', old.name), 'Make a new campaign; what is paused can go on.');
-    end if;
-    if old.status in ('active', 'paused') and new.status = 'draft' then
-      perform outbox_engine.refuse(
-        format('campaign %L is %s: it cannot become a draft again', old.name, old.status), 'One that is paused can be changed as well.');
-    end if;
+    perform outbox_engine.check_campaign_edit(old, new, v_rescheduled);
+    perform outbox_engine.lock_for_campaign_edit(old, new);
     new.recheck_after := 0;
   end if;
 
-  -- What was past when a campaign began, or came by its times, is not sent after all.
-  if new.status = 'active' and (tg_op = 'INSERT' or v_rescheduled or old.status = 'draft' or old.activated_at is null) then
+  -- Times before `activated_at` are not sent: they were past when the campaign started or was rescheduled.
+  if new.status = 'active'
+    and (tg_op = 'INSERT' or v_rescheduled or old.status = 'draft' or old.activated_at is null) then
     new.activated_at := v_now;
     if new.schedule = 'once' and new.starts_at + new.late_limit < v_now then
-      perform outbox_engine.refuse(format('starts_at %s is past by more than late_limit %s', new.starts_at, new.late_limit), 'Set it anew.');
+      perform outbox_engine.refuse(
+        format('starts_at %s is past by more than late_limit %s', new.starts_at, new.late_limit),
+        'Set it anew.');
     end if;
   elsif v_rescheduled then
     new.activated_at := v_now;
@@ -3280,15 +3550,16 @@ begin
   return new;
 end
 $$;
-create trigger outbox_campaigns_change before insert or update of name, template, sender, priority, schedule, starts_at, cron_expression,
-    timezone, offsets, window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
-    daily_budget_parts, status
+create trigger outbox_campaigns_change
+  before insert or update of name, template, sender, priority, schedule, starts_at, cron_expression, timezone,
+    offsets, window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap,
+    budget_parts, daily_budget_parts, status
   on public.outbox_campaigns for each row execute function outbox_engine.before_campaign_change();
 
--- The first member of a campaign (or, with null, of any active or paused campaign of the template) for which
--- the template makes no text, and why. Members were checked one by one when they were written, so only what a
--- change can break is looked for, and the texts themselves are made only where they might be too long.
-create function outbox_engine.member_problem(t public.outbox_templates, p_campaign text) returns text
+-- Names the first member for which the template makes no text, and why; null where there is none. Looks at
+-- one campaign, or with null at all active and paused campaigns of the template. Each member was checked when
+-- it was written, so this finds only what an edit can break.
+create function outbox_engine.member_without_text(t public.outbox_templates, p_campaign text) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with suspects as materialized (
@@ -3296,8 +3567,10 @@ as $$
     from outbox_engine.text_bounds(t) b
     cross join public.outbox_campaigns c
     join public.outbox_campaign_members m on m.campaign = c.name
-    where (c.name = p_campaign or (p_campaign is null and c.template = t.name and c.status in ('active', 'paused')))
-      and (not m.parameters ?& b.required or b.literal + b.most * char_length(m.parameters::text) > 2000)
+    where (c.name = p_campaign
+        or (p_campaign is null and c.template = t.name and c.status in ('active', 'paused')))
+      and (not m.parameters ?& b.required
+        or b.literal_length + b.growth * char_length(m.parameters::text) > 2000)
   )
   select format('member %L of campaign %L: %s', s.external_id, s.campaign, p.problem)
   from suspects s
@@ -3306,15 +3579,17 @@ as $$
   limit 1
 $$;
 
--- Likewise for the messages that wait with this template.
-create function outbox_engine.waiting_problem(t public.outbox_templates) returns text
+-- Names the first waiting message for which its template, as edited, makes no text, and why.
+create function outbox_engine.message_without_text(t public.outbox_templates) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with suspects as materialized (
     select o.id, o.parameters
     from outbox_engine.text_bounds(t) b
     join public.outbox o on o.template = t.name and o.queue is not null
-    where o.parameters is null or not o.parameters ?& b.required or b.literal + b.most * char_length(o.parameters::text) > 2000
+    where o.parameters is null
+      or not o.parameters ?& b.required
+      or b.literal_length + b.growth * char_length(o.parameters::text) > 2000
   )
   select format('waiting message %s: %s', s.id, p.problem)
   from suspects s
@@ -3323,10 +3598,10 @@ as $$
   limit 1
 $$;
 
--- Members become known one by one, but a campaign starts with all of them: none may lack a value or a zone
--- then. Those whom others are just adding are waited for, a moment long.
+-- Runs after a campaign was written. Refuses to start one, or to edit an active one, where a member has no
+-- text or lacks a zone.
 create function outbox_engine.after_campaign_change() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_problem text;
@@ -3334,17 +3609,12 @@ begin
   if new.status <> 'active' then
     return null;
   end if;
-  begin
-    perform from public.outbox_campaigns where name = new.name for update;
-    select outbox_engine.member_problem(t, new.name) into v_problem
-    from public.outbox_templates t
-    where t.name = new.template
-    for share;
-  exception when lock_not_available then
-    perform outbox_engine.refuse(
-      format('somebody is adding members to campaign %L, or editing its template, just now', new.name), 'Try again in a moment.');
-  end;
-  if v_problem is null and new.timezone is null and outbox_engine.zone_needed_by(new) is not null then
+  perform outbox_engine.lock_for_edit(
+    'template', new.template, true,
+    format('template %L is being edited by another transaction', new.template));
+  select outbox_engine.member_without_text(t, new.name) into v_problem
+  from outbox_engine.template_for_use(new.template) t;
+  if v_problem is null and outbox_engine.members_need_zone(new) then
     select format('member %L has no timezone, and campaign %L has none either; %s needs one',
       external_id, new.name, outbox_engine.zone_needed_by(new)) into v_problem
     from public.outbox_campaign_members
@@ -3357,31 +3627,68 @@ begin
   return null;
 end
 $$;
-create trigger outbox_campaigns_changed after insert or update of status, template, timezone, window_start, window_days, daily_cap,
-    weekly_cap, offsets, schedule
+create trigger outbox_campaigns_changed
+  after insert or update of status, template, timezone, window_start, window_days, daily_cap, weekly_cap,
+    offsets, schedule
   on public.outbox_campaigns for each row execute function outbox_engine.after_campaign_change();
 
--- An edit of a template that would leave a waiting message or a member of a campaign without a text is
--- refused, unless the campaign is a draft, which is looked at when it is started, or ended. A paused one goes
--- on.
+-- Called before a template is deleted or renamed. Refuses it while waiting messages use the old name; a
+-- campaign follows a rename by its foreign key, but not a deletion.
+create function outbox_engine.check_template_is_unused(p_name text, p_deleted boolean) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_user text;
+begin
+  select format('waiting message %s', id) into v_user
+  from public.outbox
+  where template = p_name and queue is not null
+  limit 1;
+  if v_user is null and p_deleted then
+    select format('campaign %L', name) into v_user
+    from public.outbox_campaigns
+    where template = p_name
+    limit 1;
+  end if;
+  if v_user is not null then
+    perform outbox_engine.refuse(format('template %L is used by %s', p_name, v_user));
+  end if;
+end
+$$;
+
+-- Runs before a template is edited or deleted. Refuses an edit that leaves a waiting message without a text,
+-- or a member of an active or paused campaign. Members of a draft are checked when it starts.
 create function outbox_engine.before_template_edit() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_renamed boolean := tg_op = 'UPDATE' and new.name <> old.name;
+  v_rewritten boolean := tg_op = 'UPDATE'
+    and (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain);
+  v_template public.outbox_templates := new;
   v_problem text;
 begin
-  if tg_op = 'DELETE' or new.name <> old.name then
-    select format('waiting message %s', id) into v_problem from public.outbox where template = old.name and queue is not null limit 1;
-    if tg_op = 'DELETE' and v_problem is null then
-      select format('campaign %L', name) into v_problem from public.outbox_campaigns where template = old.name limit 1;
-    end if;
+  if tg_op = 'UPDATE' and not v_renamed and not v_rewritten then
+    return new;
+  end if;
+  if v_renamed then
+    -- The foreign key updates these campaigns. An edit of a campaign locks its row before its template.
+    perform from public.outbox_campaigns where template = old.name order by name for no key update;
+  end if;
+  perform outbox_engine.lock_for_edit(
+    'template', old.name, false, format('template %L is in use by another transaction', old.name));
+
+  if v_renamed or tg_op = 'DELETE' then
+    perform outbox_engine.check_template_is_unused(old.name, tg_op = 'DELETE');
+  end if;
+  if v_rewritten then
+    -- Messages and members still have the old name.
+    v_template.name := old.name;
+    v_problem := coalesce(
+      outbox_engine.message_without_text(v_template), outbox_engine.member_without_text(v_template, null));
     if v_problem is not null then
-      perform outbox_engine.refuse(format('template %L is used by %s', old.name, v_problem));
-    end if;
-  elsif (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then
-    v_problem := coalesce(outbox_engine.waiting_problem(new), outbox_engine.member_problem(new, null));
-    if v_problem is not null then
-      perform outbox_engine.refuse(v_problem, 'A new placeholder needs a default as long as somebody is without a value.');
+      perform outbox_engine.refuse(
+        v_problem, 'A new placeholder needs a default while any message or member is without a value.');
     end if;
   end if;
   return case when tg_op = 'DELETE' then old else new end;
@@ -3390,148 +3697,189 @@ $$;
 create trigger outbox_templates_edit before update or delete on public.outbox_templates for each row
   execute function outbox_engine.before_template_edit();
 
--- A campaign's counts and what it spent of its budget go with it: a new one of the same name begins with
--- nothing, also where a claim that was under way added something after that.
-create function outbox_engine.forget_campaign() returns trigger
+-- Runs after a campaign was inserted or deleted: its counts and what it spent go with it. A new campaign of
+-- an old name starts from zero, even where a claim added to the old counts after the deletion.
+create function outbox_engine.forget_campaign_counts() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_campaign constant text := coalesce(new.name, old.name);
 begin
-  delete from outbox_engine.campaign_totals where campaign = coalesce(new.name, old.name);
-  delete from outbox_engine.campaign_spend where campaign = coalesce(new.name, old.name);
-  delete from outbox_engine.campaign_changes where campaign = coalesce(new.name, old.name);
-  delete from outbox_engine.campaign_returns where campaign = coalesce(new.name, old.name);
+  delete from outbox_engine.campaign_totals where campaign = v_campaign;
+  delete from outbox_engine.campaign_spend where campaign = v_campaign;
+  delete from outbox_engine.campaign_changes where campaign = v_campaign;
+  delete from outbox_engine.campaign_returns where campaign = v_campaign;
   return null;
 end
 $$;
-create trigger outbox_campaigns_forget after insert or delete on public.outbox_campaigns for each row execute function outbox_engine.forget_campaign();
+create trigger outbox_campaigns_forget after insert or delete on public.outbox_campaigns for each row
+  execute function outbox_engine.forget_campaign_counts();
 
 -- 60_campaigns/40_member_rules.sql
 
--- What a member of a campaign must be, and what becomes of waiting messages when one is moved, changed or
+-- What a member of a campaign must be, and what happens to waiting messages when a member is changed or
 -- removed.
 
--- What is wrong with a member, or null.
-create function outbox_engine.member_fault(m public.outbox_campaign_members, c public.outbox_campaigns) returns text
-language sql volatile set search_path = pg_catalog, pg_temp
+-- Says what is wrong with a member, or returns null. `c` is null where the campaign does not exist.
+create function outbox_engine.member_problem(m public.outbox_campaign_members, c public.outbox_campaigns)
+returns text
+language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when c.name is null then format('campaign %L does not exist', m.campaign)
-    when btrim(coalesce(m.external_id, '')) = '' then format('a member of campaign %L has no external_id', m.campaign)
-    when char_length(m.external_id) > 200
-    then format('external_id %L has %s characters, 200 are allowed', left(m.external_id, 20) || '…', char_length(m.external_id))
-    when m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$'
-    then format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'))
-    when m.timezone is not null and not outbox_engine.is_zone(m.timezone) then outbox_engine.zone_problem(m.timezone)
-    when m.timezone is null and c.timezone is null and outbox_engine.zone_needed_by(c) is not null
-    then format('no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
-    when outbox_engine.is_outside_calendar(m.event_at) then 'event_at must be an instant between 1970 and 2200'
-  end
+begin
+  if c.name is null then
+    return format('campaign %L does not exist', m.campaign);
+  elsif btrim(coalesce(m.external_id, '')) = '' then
+    return format('a member of campaign %L has no external_id', m.campaign);
+  elsif char_length(m.external_id) > 200 then
+    return format('external_id %L has %s characters, 200 are allowed',
+      left(m.external_id, 20) || '…', char_length(m.external_id));
+  elsif m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+    return format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'));
+  elsif m.timezone is not null and not outbox_engine.is_zone(m.timezone) then
+    return outbox_engine.zone_problem(m.timezone);
+  elsif m.timezone is null and outbox_engine.members_need_zone(c) then
+    return format('no timezone, and the campaign has none either; %s needs one',
+      outbox_engine.zone_needed_by(c));
+  elsif outbox_engine.is_outside_calendar(m.event_at) then
+    return 'event_at must be an instant between 1970 and 2200';
+  end if;
+  return null;
+end
 $$;
 
+-- Called before a member is inserted, and before its number, zone, event or parameters change. Refuses an
+-- invalid one. Members of an import were checked a chunk at a time, and are not checked again.
+create function outbox_engine.check_member(
+  m public.outbox_campaign_members, p_is_new boolean, p_loses_zone boolean, p_new_parameters boolean
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaign public.outbox_campaigns;
+  v_problem text;
+begin
+  if exists (
+    select from outbox_engine.campaign_imports where committing = pg_catalog.pg_current_xact_id()
+  ) then
+    return;
+  end if;
+  -- An edit of the campaign checks its members and cannot see this one yet, so it waits (`lock_for_edit`).
+  -- The row lock keeps the campaign from being deleted; it holds off neither a pause nor an end.
+  if p_is_new or p_loses_zone then
+    perform outbox_engine.lock_for_use('campaign', m.campaign);
+    select * into v_campaign from public.outbox_campaigns where name = m.campaign for key share;
+  else
+    select * into v_campaign from public.outbox_campaigns where name = m.campaign;
+  end if;
+  v_problem := outbox_engine.member_problem(m, v_campaign);
+  if v_problem is null and p_new_parameters then
+    v_problem := outbox_engine.text_problem(
+      outbox_engine.template_for_use(v_campaign.template), m.parameters, true);
+  end if;
+  if v_problem is not null then
+    perform outbox_engine.refuse(
+      format('member %L of campaign %L: %s', left(m.external_id, 200), m.campaign, v_problem));
+  end if;
+end
+$$;
+
+-- Runs before an app or an import writes a member. A new one, and one that is moved to another event or zone,
+-- is due at once for the campaigns job, which finds its times.
 create function outbox_engine.before_member_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
-  v_campaign public.outbox_campaigns;
-  v_template public.outbox_templates;
-  v_problem text;
+  v_is_new constant boolean := tg_op = 'INSERT';
 begin
   new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
   new.timezone := outbox_engine.canonical_zone(new.timezone);
-  if tg_op = 'UPDATE' then
+  if not v_is_new then
     if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
       perform outbox_engine.refuse(
-        format('member %L keeps its campaign and its external_id', old.external_id), 'Delete it and insert it anew.');
+        format('member %L keeps its campaign and its external_id', old.external_id),
+        'Delete it and insert it anew.');
     elsif (new.recipient, new.timezone, new.event_at, new.parameters)
       is not distinct from (old.recipient, old.timezone, old.event_at, old.parameters) then
       return new;
     end if;
   end if;
 
-  -- The lines of an import were checked before, a chunk at a time; together they would take too long.
-  if not exists (select from outbox_engine.campaign_imports where committing = pg_catalog.pg_current_xact_id()) then
-    -- Who edits the campaign looks at its members, cannot see this one yet, and waits for it
-    -- (`after_campaign_change`). One that is updated was seen. A lock that does not keep anybody from pausing
-    -- or ending the campaign.
-    if tg_op = 'INSERT' then
-      perform from public.outbox_campaigns where name = new.campaign for key share;
-    end if;
-    select * into v_campaign from public.outbox_campaigns where name = new.campaign;
-    v_problem := outbox_engine.member_fault(new, v_campaign);
-    if v_problem is null and (tg_op = 'INSERT' or new.parameters is distinct from old.parameters) then
-      select * into v_template from public.outbox_templates where name = v_campaign.template for share;
-      v_problem := outbox_engine.text_problem(v_template, new.parameters, true);
-    end if;
-    if v_problem is not null then
-      perform outbox_engine.refuse(format('member %L of campaign %L: %s', left(new.external_id, 200), new.campaign, v_problem));
-    end if;
-  end if;
+  perform outbox_engine.check_member(
+    new, v_is_new, new.timezone is null and old.timezone is not null,
+    v_is_new or new.parameters is distinct from old.parameters);
 
-  if tg_op = 'INSERT' or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
-    new.changed_at := v_now;
-    new.next_at := v_now;
+  if v_is_new or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
+    new.changed_at := outbox_engine.now();
+    new.next_at := new.changed_at;
     new.handled_until := null;
   end if;
   return new;
 end
 $$;
-create trigger outbox_campaign_members_change before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
+create trigger outbox_campaign_members_change
+  before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
   on public.outbox_campaign_members for each row execute function outbox_engine.before_member_change();
 
+-- Runs after each insert of members, for the counts of their campaigns.
 create function outbox_engine.after_members_added() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into outbox_engine.campaign_changes (campaign, members, messages)
-  select campaign, count(*), 0 from came group by campaign;
+  select campaign, count(*), 0 from added group by campaign;
   return null;
 end
 $$;
 create trigger outbox_campaign_members_added after insert on public.outbox_campaign_members
-  referencing new table as came for each statement execute function outbox_engine.after_members_added();
+  referencing new table as added for each statement execute function outbox_engine.after_members_added();
 
--- Ends what waits for these occurrences, and leaves a wish where a request is under way. Their times may be
--- used again.
-create function outbox_engine.withdraw(p_outbox_ids bigint[], p_why text) returns void
+-- Cancels the waiting ones of these messages, and requests cancellation of those that are being sent. Their
+-- occurrences may make new messages; that of a message being sent only once it comes back unsent
+-- (`after_campaign_message_cancelled`).
+create function outbox_engine.withdraw_messages(p_outbox_ids bigint[], p_reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Whoever is just claiming them is waited for, so that what they are by now decides.
+  -- Waits for a claim that has some of them, so that the status after that claim decides.
   perform from public.outbox where id = any (p_outbox_ids) order by id for update;
 
-  with stopped as (
+  with cancelled as (
     update public.outbox
-    set status = 'cancelled', error = p_why, queue = null, finalized_at = outbox_engine.now()
+    set status = 'cancelled', error = p_reason, queue = null, finalized_at = outbox_engine.now()
     where id = any (p_outbox_ids) and queue is not null
     returning id
   ),
-  wished as (
+  requested as (
     update public.outbox
     set cancel_requested_at = outbox_engine.now()
     where id = any (p_outbox_ids) and status = 'sending' and cancel_requested_at is null
     returning id
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_why from stopped
+    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_reason from cancelled
     union all
-    select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_why from wished
+    select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_reason from requested
   )
   update public.outbox_campaign_occurrences o
-  set taken_back = s.is_over, reason = p_why
-  from (select id, true as is_over from stopped union all select id, false from wished) s
-  where o.outbox_id = s.id;
+  set taken_back = w.is_cancelled, reason = p_reason
+  from (
+    select id, true as is_cancelled from cancelled
+    union all
+    select id, false from requested
+  ) w
+  where o.outbox_id = w.id;
 end
 $$;
 
--- A message that the engine wanted back came back unsent: its time may be used again, and its member may have
--- that time once more. Not one that an app or an operator alone cancelled, whatever it came back for before.
-create function outbox_engine.after_campaign_cancel() returns trigger
+-- Runs after a campaign's message ended as cancelled without having been accepted. Where the engine withdrew
+-- it, its occurrence may make a new message, and its member is due again. Where only an app or an operator
+-- cancelled it, that is final, even if the message came back from an earlier attempt.
+create function outbox_engine.after_campaign_message_cancelled() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  with free as (
+  with taken_back as (
     update public.outbox_campaign_occurrences
     set taken_back = true, reason = coalesce(reason, new.error)
     where outbox_id = new.id and not taken_back
@@ -3539,19 +3887,19 @@ begin
     returning campaign, external_id
   )
   insert into outbox_engine.campaign_returns (campaign, external_id)
-  select campaign, external_id from free;
+  select campaign, external_id from taken_back;
   return null;
 end
 $$;
 create trigger outbox_6_campaign_cancelled after update on public.outbox for each row
-  when (new.campaign is not null and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
-  execute function outbox_engine.after_campaign_cancel();
+  when (new.campaign is not null
+    and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
+  execute function outbox_engine.after_campaign_message_cancelled();
 
--- Locks what waits for these members by id, as everybody does who changes many messages: in another order, an
--- edit of their campaign and a change of its members would wait for each other. What is in a request is
--- nobody's to change: should it come back, the claim gives it what its member is by then. The settings of
--- this and the next two functions: be they few or a hundred thousand, the messages of each are found by
--- index.
+-- Locks the waiting messages of these members by id, the order in which everything locks many messages. A
+-- message that is being sent keeps what it has: if it comes back, the claim brings it up to date
+-- (`refresh_from_campaign`). The settings of this and the next three functions make the planner find messages
+-- by index, for one member as for a hundred thousand.
 create function outbox_engine.lock_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
@@ -3560,7 +3908,8 @@ declare
   v_ids constant bigint[] := array(
     select o.outbox_id
     from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-    join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+    join public.outbox_campaign_occurrences o
+      on o.campaign = u.campaign and o.external_id = u.external_id
     where o.outbox_id is not null and not o.taken_back
   );
 begin
@@ -3568,46 +3917,64 @@ begin
 end
 $$;
 
--- Members who were moved lose what waits for a time they no longer have; the rest is asked to come up.
-create function outbox_engine.move_messages(p_campaigns text[], p_external_ids text[]) returns void
+-- Called after members were moved to another event or zone: withdraws messages of times they no longer have.
+-- A time of a cron is a local time. It is withdrawn where the member's new clock has yet to show it, because
+-- it then comes at another instant; where that clock is past it, the message stays, or none would come.
+create function outbox_engine.withdraw_lost_times(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
 begin
-  perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was moved to another time')
+  perform outbox_engine.withdraw_messages(array_agg(o.outbox_id), 'the member was moved to another time')
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.outbox_campaigns k on k.name = u.campaign and k.schedule <> 'once'
+  join public.outbox_campaigns c on c.name = u.campaign and c.schedule <> 'once'
   join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
   join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where o.outbox_id is not null and not o.taken_back
-    and case k.schedule
+    and case c.schedule
       when 'reminder'
-      then not coalesce(outbox_engine.is_campaign_time(k, m.event_at, coalesce(m.timezone, k.timezone), o.occurs_at), false)
-      -- The same local time is still to come where the member is now. Where it is past, what waits is all
-      -- there will be.
-      else k.timezone is null and outbox_engine.instant_of(o.stands_for, m.timezone) > v_now
+      then not coalesce(
+        outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false)
+      else c.timezone is null
+        and outbox_engine.instant_of(o.stands_for, m.timezone) > v_now
         and outbox_engine.instant_of(o.stands_for, m.timezone) <> o.occurs_at
     end
   having count(*) > 0;
-  -- What stands for a time that the new event has as well ends with the new event, not with the old one; and
-  -- what waits for the window of the old zone comes up, where the claim decides by the new one. In a pause it
-  -- comes up when the campaign goes on.
+end
+$$;
+
+-- Called after members were moved, for their messages that remain: a reminder expires with the new event, and
+-- a message that waits for a window is due at once, so that the claim decides by the window of the new zone.
+-- In a paused campaign that happens when it goes on.
+create function outbox_engine.reschedule_messages(p_campaigns text[], p_external_ids text[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+begin
   update public.outbox x
-  set expires_at = case when k.schedule = 'reminder'
-      then outbox_engine.message_expiry(x.send_at, o.occurs_at, m.event_at) else x.expires_at end,
-    due_at = case when k.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now) else x.due_at end
+  set
+    expires_at = case
+      when c.schedule = 'reminder' then outbox_engine.message_expiry(x.send_at, o.occurs_at, m.event_at)
+      else x.expires_at
+    end,
+    due_at = case
+      when c.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now)
+      else x.due_at
+    end
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.outbox_campaigns k on k.name = u.campaign
+  join public.outbox_campaigns c on c.name = u.campaign
   join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
   join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where not o.taken_back and x.id = o.outbox_id and x.queue is not null;
 end
 $$;
 
--- A new number or new values go into what waits.
-create function outbox_engine.update_messages(p_campaigns text[], p_external_ids text[]) returns void
+-- Called after members got another number or other parameters: copies these to their waiting messages.
+create function outbox_engine.copy_members_to_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -3621,66 +3988,73 @@ begin
 end
 $$;
 
--- Runs after members were updated, once for all of them: an import changes a hundred thousand. A plan made
--- for one row and kept would compare each of them with all, hence the setting.
+-- Runs after members were updated, once for all members of the statement: an import changes a hundred
+-- thousand. Without `enable_nestloop = off`, a plan cached for one row would compare each member with all.
 create function outbox_engine.after_members_changed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_nestloop = off
 as $$
 declare
   r record;
 begin
-  select array_agg(x.campaign) filter (where x.moved) as moved_campaigns,
+  select
+    array_agg(x.campaign) filter (where x.moved) as moved_campaigns,
     array_agg(x.external_id) filter (where x.moved) as moved,
-    array_agg(x.campaign) filter (where x.changed) as changed_campaigns,
-    array_agg(x.external_id) filter (where x.changed) as changed,
-    array_agg(x.campaign) filter (where x.moved or x.changed) as campaigns,
-    array_agg(x.external_id) filter (where x.moved or x.changed) as external_ids
+    array_agg(x.campaign) filter (where x.edited) as edited_campaigns,
+    array_agg(x.external_id) filter (where x.edited) as edited,
+    array_agg(x.campaign) filter (where x.moved or x.edited) as campaigns,
+    array_agg(x.external_id) filter (where x.moved or x.edited) as external_ids
   into r
   from (
-    select n.campaign, n.external_id, (n.event_at, n.timezone) is distinct from (w.event_at, w.timezone) as moved,
-      (n.recipient, n.parameters) is distinct from (w.recipient, w.parameters) as changed
-    from were w
-    join are n using (campaign, external_id)
+    select n.campaign, n.external_id,
+      (n.event_at, n.timezone) is distinct from (o.event_at, o.timezone) as moved,
+      (n.recipient, n.parameters) is distinct from (o.recipient, o.parameters) as edited
+    from old_members o
+    join new_members n using (campaign, external_id)
   ) x;
   if r.external_ids is not null then
     perform outbox_engine.lock_messages(r.campaigns, r.external_ids);
   end if;
   if r.moved is not null then
-    perform outbox_engine.move_messages(r.moved_campaigns, r.moved);
+    perform outbox_engine.withdraw_lost_times(r.moved_campaigns, r.moved);
+    perform outbox_engine.reschedule_messages(r.moved_campaigns, r.moved);
   end if;
-  if r.changed is not null then
-    perform outbox_engine.update_messages(r.changed_campaigns, r.changed);
+  if r.edited is not null then
+    perform outbox_engine.copy_members_to_messages(r.edited_campaigns, r.edited);
   end if;
   return null;
 end
 $$;
 create trigger outbox_campaign_members_changed after update on public.outbox_campaign_members
-  referencing old table as were new table as are for each statement execute function outbox_engine.after_members_changed();
+  referencing old table as old_members new table as new_members
+  for each statement execute function outbox_engine.after_members_changed();
 
--- Runs after members were deleted, also with their campaign.
+-- Runs after members were deleted, alone or with their campaign: withdraws their messages.
 create function outbox_engine.after_members_removed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was removed from the campaign')
-  from gone g
-  join public.outbox_campaign_occurrences o
-    on o.campaign = g.campaign and o.external_id = g.external_id and o.outbox_id is not null and not o.taken_back
+  perform outbox_engine.withdraw_messages(
+    array_agg(o.outbox_id), 'the member was removed from the campaign')
+  from removed m
+  join public.outbox_campaign_occurrences o on o.campaign = m.campaign and o.external_id = m.external_id
+  where o.outbox_id is not null and not o.taken_back
   having count(*) > 0;
   insert into outbox_engine.campaign_changes (campaign, members, messages)
-  select campaign, -count(*), 0 from gone group by campaign;
+  select campaign, -count(*), 0 from removed group by campaign;
   return null;
 end
 $$;
 create trigger outbox_campaign_members_removed after delete on public.outbox_campaign_members
-  referencing old table as gone for each statement execute function outbox_engine.after_members_removed();
+  referencing old table as removed for each statement
+  execute function outbox_engine.after_members_removed();
 
 -- 60_campaigns/50_reclaimed.sql
 
--- Messages of campaigns that were taken back, and then turn out to have been sent: a lost request that two
--- looks did not find. By then their time may have been given to another message.
+-- Messages of campaigns that were withdrawn and turn out to have been sent, because two lookups missed their
+-- request. By then their occurrence may have made another message.
 
--- Runs when a time is given to another message.
+-- Runs when an occurrence is given to another message. Remembers the earlier one if it was part of a request,
+-- because it may turn out to have been sent.
 create function outbox_engine.after_occurrence_reassigned() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -3692,11 +4066,12 @@ begin
   return null;
 end
 $$;
-create trigger outbox_campaign_occurrences_reassigned after update of outbox_id on public.outbox_campaign_occurrences for each row
+create trigger outbox_campaign_occurrences_reassigned
+  after update of outbox_id on public.outbox_campaign_occurrences for each row
   when (old.outbox_id <> new.outbox_id)
   execute function outbox_engine.after_occurrence_reassigned();
 
--- The times that these messages have or had, and the message that has each now.
+-- The occurrences that these messages have or had, and the message that has each now (`holder_id`).
 create function outbox_engine.occurrences_of_messages(p_outbox_ids bigint[])
 returns table (outbox_id bigint, campaign text, external_id text, stands_for timestamp, holder_id bigint)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -3711,15 +4086,15 @@ as $$
   where r.outbox_id = any (p_outbox_ids) and o.outbox_id <> r.outbox_id
 $$;
 
--- Called for messages that had ended and turn out to have been sent. Their times are used and theirs again.
--- What was made for such a time meanwhile is withdrawn; if it is in a request or went out, that is a double,
--- confirmed once both are known to have been accepted. The caller tells of it.
+-- Called by the acceptance for messages that had ended and turn out to have been sent: each gets its
+-- occurrence back. Another message made for it meanwhile is withdrawn. If that one was accepted too, or is in
+-- a request, it is recorded as a duplicate send, confirmed once it was accepted. The caller raises the alarm.
 create function outbox_engine.reclaim_occurrences(p_outbox_ids bigint[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_why constant text := 'an earlier message for this time turned out to have been sent';
-  v_time record;
+  v_reason constant text := 'an earlier message for this time turned out to have been sent';
+  v_sent record;
   v_holder public.outbox;
 begin
   -- Messages are locked before their occurrences, as everywhere.
@@ -3728,36 +4103,42 @@ begin
   order by id
   for update;
 
-  for v_time in
+  for v_sent in
     select t.outbox_id, t.campaign, t.external_id, t.stands_for, s.dispatch_id, s.batch_id
     from outbox_engine.occurrences_of_messages(p_outbox_ids) t
     join public.outbox s on s.id = t.outbox_id
     order by t.outbox_id
   loop
-    -- Whoever is just giving the time to another message is waited for.
+    -- Waits for an expansion that is giving the occurrence to another message.
     perform from public.outbox_campaign_occurrences o
-    where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for)
+    where o.campaign = v_sent.campaign and o.external_id = v_sent.external_id
+      and o.stands_for = v_sent.stands_for
     for update;
     select x.* into v_holder
     from public.outbox_campaign_occurrences o
     join public.outbox x on x.id = o.outbox_id
-    where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for)
-      and o.outbox_id <> v_time.outbox_id
+    where o.campaign = v_sent.campaign and o.external_id = v_sent.external_id
+      and o.stands_for = v_sent.stands_for
+      and o.outbox_id <> v_sent.outbox_id
     for update of x;
 
     if v_holder.status = 'sending' or (v_holder.batch_id is not null and v_holder.queue is null) then
       insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
-      values (v_holder.id, v_time.dispatch_id, v_time.batch_id, p_now, case when v_holder.status <> 'sending' then p_now end)
+      values (
+        v_holder.id, v_sent.dispatch_id, v_sent.batch_id, p_now,
+        case when v_holder.status <> 'sending' then p_now end)
       on conflict do nothing;
     end if;
+    -- A message that was accepted keeps the occurrence.
     if v_holder.status <> 'sending' and v_holder.batch_id is not null and v_holder.queue is null then
       continue;
     end if;
     update public.outbox_campaign_occurrences o
-    set outbox_id = v_time.outbox_id, taken_back = false, reason = null
-    where (o.campaign, o.external_id, o.stands_for) = (v_time.campaign, v_time.external_id, v_time.stands_for);
-    perform outbox_engine.withdraw(array[v_holder.id], v_why);
-    update public.outbox set error = v_why where id = v_holder.id and status = 'sending';
+    set outbox_id = v_sent.outbox_id, taken_back = false, reason = null
+    where o.campaign = v_sent.campaign and o.external_id = v_sent.external_id
+      and o.stands_for = v_sent.stands_for;
+    perform outbox_engine.withdraw_messages(array[v_holder.id], v_reason);
+    update public.outbox set error = v_reason where id = v_holder.id and status = 'sending';
   end loop;
 end
 $$;
@@ -4155,95 +4536,120 @@ $$;
 
 -- 60_campaigns/70_expansion.sql
 
--- Campaigns become outbox rows: each time of each member once, whoever and however many do it.
+-- The campaigns job makes messages of campaigns: one for each occurrence, however many processes run it.
 
--- One chunk of one campaign. Members that are due and in no other process's hands get an occurrence for each
--- time that has come; the unique key decides which of two wins. Answers how many members were handled.
-create function outbox_engine.expand_campaign(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
+-- The instant after which a member's times are yet to be handled. Cron has no first time, so it begins with
+-- the campaign and the member, and one day before `late_limit`: older times could only be skipped. Its times
+-- are whole minutes, so members that came within one minute get the same instant.
+create function outbox_engine.unhandled_since(
+  c public.outbox_campaigns, p_changed_at timestamptz, p_handled_until timestamptz, p_now timestamptz
+) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if c.schedule = 'cron' then
+    return date_trunc('minute', greatest(
+      p_handled_until, p_changed_at, c.activated_at, p_now - c.late_limit - interval '1 day'));
+  end if;
+  return coalesce(p_handled_until, '-infinity');
+end
+$$;
+
+-- Expands one chunk of one campaign: each member that is due and not locked gets an occurrence for each time
+-- that has come, and a message unless there is a problem. Of two processes that expand one time, the key of
+-- the occurrence lets one win. Answers how many members were handled, and how many messages were made.
+create function outbox_engine.expand_campaign(
+  c public.outbox_campaigns, p_now timestamptz, p_most integer, out members bigint, out messages bigint
+)
 language plpgsql set search_path = pg_catalog, pg_temp set enable_nestloop = off set jit = off
 as $$
 declare
   v_until timestamptz := p_now + interval '1 minute';
-  v_count integer;
-  v_messages integer;
 begin
-  with taken as materialized (
+  -- The members of this chunk.
+  with due as materialized (
     select m.external_id, m.recipient, m.event_at, m.parameters, coalesce(m.timezone, c.timezone) as zone,
-      greatest(m.changed_at, c.activated_at) as came_at, m.handled_until,
-      -- Cron has no times before it began. What is older than the limit can only be skipped, so it is not
-      -- counted up. Its times are whole minutes, so members that came within one minute are of one kind.
-      case when c.schedule = 'cron'
-        then date_trunc('minute', greatest(m.handled_until, m.changed_at, c.activated_at, p_now - c.late_limit - interval '1 day'))
-        else coalesce(m.handled_until, '-infinity') end as after
+      greatest(m.changed_at, c.activated_at) as joined_at,
+      outbox_engine.unhandled_since(c, m.changed_at, m.handled_until, p_now) as after
     from public.outbox_campaign_members m
     where m.campaign = c.name and m.next_at <= v_until
     order by m.next_at
     limit p_most
     for no key update skip locked
   ),
-  -- Most members share their zone and time, so times are computed once for each kind of member.
-  due as materialized (
-    select t.*, dense_rank() over (order by zone, event_at, after) as kind from taken t
+  -- Most members share zone and times, so times are computed once for each schedule.
+  chunk as materialized (
+    select d.*, dense_rank() over (order by zone, event_at, after) as schedule from due d
   ),
-  kinds as materialized (
-    select k.*, h.times, h.handled_until, case when h.handled_until < v_until then p_now else h.next_at end as next_at
-    from (select distinct kind, zone, event_at, after from due) k
-    cross join lateral outbox_engine.due_times(c, k.event_at, k.zone, k.after, v_until) h
+  schedules as materialized (
+    select s.*, t.times, t.handled_until,
+      case when t.handled_until < v_until then p_now else t.next_at end as next_at
+    from (select distinct schedule, zone, event_at, after from chunk) s
+    cross join lateral outbox_engine.due_times(c, s.event_at, s.zone, s.after, v_until) t
   ),
-  planned as materialized (
-    select k.*, t.at, p.send_at, p.expires_at, p.problem, outbox_engine.stands_for(c, t.at, k.zone) as stands_for
-    from kinds k
-    cross join unnest(k.times) t (at)
-    cross join lateral outbox_engine.plan_message(c, t.at, k.event_at, k.zone, p_now) p
+  -- One plan for each time of each schedule.
+  plans as materialized (
+    select s.schedule, t.at, p.send_at, p.expires_at, p.problem, p.is_missed,
+      outbox_engine.occurrence_key(c, t.at, s.zone) as stands_for
+    from schedules s
+    cross join unnest(s.times) t (at)
+    cross join lateral outbox_engine.plan_message(c, t.at, s.event_at, s.zone, p_now) p
   ),
-  times as materialized (
-    select d.external_id, d.recipient, d.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
-      case when outbox_engine.is_too_late(c, p.at, d.came_at)
-        then 'too late: it was past when the member came, moved or the campaign began'
-        else coalesce(outbox_engine.unless_new(p.problem, d.came_at, p_now), 'the recipient opted out: ' || s.reason) end as problem
-    from due d
-    join planned p using (kind)
-    left join public.outbox_suppressions s on s.recipient = d.recipient
+  -- One occurrence for each time of each member.
+  occurrences as materialized (
+    select m.external_id, m.recipient, m.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
+      coalesce(
+        outbox_engine.occurrence_problem(c, p.at, p.problem, p.is_missed, m.joined_at, p_now),
+        'the recipient opted out: ' || s.reason) as problem
+    from chunk m
+    join plans p using (schedule)
+    left join public.outbox_suppressions s on s.recipient = m.recipient
   ),
-  occurred as (
-    insert into public.outbox_campaign_occurrences as o (campaign, external_id, occurs_at, stands_for, outbox_id, reason, created_at)
-    select c.name, t.external_id, t.at, t.stands_for,
-      case when t.problem is null then nextval('public.outbox_id_seq') end, t.problem, p_now
-    from times t
-    order by t.external_id, t.stands_for
+  -- New occurrences, and those whose message was withdrawn unsent. Others are decided already.
+  recorded as (
+    insert into public.outbox_campaign_occurrences as o
+      (campaign, external_id, occurs_at, stands_for, outbox_id, reason, created_at)
+    select c.name, n.external_id, n.at, n.stands_for,
+      case when n.problem is null then nextval('public.outbox_id_seq') end, n.problem, p_now
+    from occurrences n
+    order by n.external_id, n.stands_for
     on conflict (campaign, external_id, stands_for) do update
-    set outbox_id = excluded.outbox_id, occurs_at = excluded.occurs_at, reason = excluded.reason, taken_back = false
+    set outbox_id = excluded.outbox_id, occurs_at = excluded.occurs_at, reason = excluded.reason,
+      taken_back = false
     where o.taken_back and excluded.outbox_id is not null
     returning external_id, stands_for, outbox_id
   ),
+  -- One message for each occurrence without a problem.
   made as (
-    insert into public.outbox (id, recipient, template, parameters, sender, send_at, expires_at, priority, campaign)
+    insert into public.outbox
+      (id, recipient, template, parameters, sender, send_at, expires_at, priority, campaign)
     overriding system value
-    select o.outbox_id, t.recipient, c.template, t.parameters, c.sender, t.send_at, t.expires_at, c.priority, c.name
-    from occurred o
-    join times t using (external_id, stands_for)
-    where o.outbox_id is not null
+    select r.outbox_id, n.recipient, c.template, n.parameters, c.sender, n.send_at, n.expires_at, c.priority,
+      c.name
+    from recorded r
+    join occurrences n using (external_id, stands_for)
+    where r.outbox_id is not null
   ),
-  moved_on as (
+  -- The list of members makes the planner use the index, not read all members of the campaign.
+  handled as (
     update public.outbox_campaign_members m
-    set next_at = k.next_at, handled_until = k.handled_until
-    from due d
-    join kinds k using (kind)
-    -- By index: without the list, all members of the campaign would be read for each chunk.
-    where m.campaign = c.name and m.external_id = any (array(select external_id from due)) and m.external_id = d.external_id
+    set next_at = s.next_at, handled_until = s.handled_until
+    from chunk d
+    join schedules s using (schedule)
+    where m.campaign = c.name and m.external_id = d.external_id
+      and m.external_id = any (array(select external_id from chunk))
   )
-  select count(*), (select count(*) from occurred where outbox_id is not null) into v_count, v_messages from due;
-  if v_messages > 0 then
-    insert into outbox_engine.campaign_changes (campaign, members, messages) values (c.name, 0, v_messages);
-  end if;
-  return v_count;
+  select count(*), (select count(*) from recorded where outbox_id is not null)
+  into expand_campaign.members, expand_campaign.messages
+  from chunk;
 end
 $$;
 
--- After an edit, a pause or an end, a stretch at a time: what waits for a time the campaign no longer has is
--- withdrawn, the rest takes its new template, sender and priority and is asked to come up, where the claim
--- decides.
-create function outbox_engine.recheck_rows(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns void
+-- Called after a campaign was edited, paused or ended, a chunk of its waiting messages at a time. Withdraws
+-- messages of times the campaign no longer has. The others get its new template, sender and priority, and are
+-- due at once, so that the claim decides by the new settings.
+create function outbox_engine.recheck_messages(c public.outbox_campaigns, p_now timestamptz, p_most integer)
+returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -4256,21 +4662,23 @@ begin
     where campaign = c.name and queue is not null and id > c.recheck_after
     order by id
     limit p_most
-    -- Whoever is just claiming some is waited for: what it puts off would else sleep until it expires.
+    -- Waits for a claim: it may put off messages until they expire, which has to be undone here.
     for update
   ) x;
 
   if c.status = 'ended' then
-    perform outbox_engine.withdraw(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
   elsif c.status = 'active' then
     select array_agg(o.outbox_id) into v_withdrawn
     from public.outbox_campaign_occurrences o
     join public.outbox_campaign_members m on m.campaign = o.campaign and m.external_id = o.external_id
     where o.outbox_id = any (v_ids)
-      and not coalesce(outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
-    perform outbox_engine.withdraw(v_withdrawn, 'the campaign was given another schedule');
+      and not coalesce(
+        outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
+    perform outbox_engine.withdraw_messages(v_withdrawn, 'the campaign was given another schedule');
     update public.outbox x
-    set template = c.template, sender = c.sender, priority = c.priority, due_at = greatest(o.occurs_at, p_now)
+    set template = c.template, sender = c.sender, priority = c.priority,
+      due_at = greatest(o.occurs_at, p_now)
     from public.outbox_campaign_occurrences o
     where x.id = any (v_ids) and x.queue is not null and o.outbox_id = x.id
       and ((x.template, x.sender, x.priority) is distinct from (c.template, c.sender, c.priority)
@@ -4282,8 +4690,9 @@ begin
 end
 $$;
 
--- After a change of its times the members of a campaign are due again, a stretch at a time.
-create function outbox_engine.replan_members(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns void
+-- Called after a campaign's times changed, a chunk of its members at a time: each is due again.
+create function outbox_engine.replan_members(c public.outbox_campaigns, p_now timestamptz, p_most integer)
+returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -4296,8 +4705,7 @@ begin
     order by external_id
     limit p_most
   ) x;
-  -- What is handled is up to a minute ahead of the clock; a time that the change brought into that minute was
-  -- never looked at.
+  -- `handled_until` may be a minute ahead of the clock. Times that the edit moved into that minute count too.
   update public.outbox_campaign_members
   set next_at = p_now, handled_until = least(handled_until, c.activated_at)
   where campaign = c.name and external_id = any (v_ids);
@@ -4307,38 +4715,48 @@ begin
 end
 $$;
 
--- Members whose message came back unsent are due again, but for those whom somebody is just changing: they
--- wait for a later call.
+-- Makes members due again whose message came back unsent. Members that another transaction is changing wait
+-- for a later call.
 create function outbox_engine.replan_returns(p_now timestamptz, p_most integer) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with back as materialized (
+  with returned as materialized (
     select m.campaign, m.external_id
     from outbox_engine.campaign_returns r
     join public.outbox_campaign_members m on m.campaign = r.campaign and m.external_id = r.external_id
     limit p_most
     for no key update of m skip locked
   ),
-  due as (
+  replanned as (
     update public.outbox_campaign_members m
     set next_at = p_now, handled_until = null
-    from back b
-    where m.campaign = b.campaign and m.external_id = b.external_id
+    from returned r
+    where m.campaign = r.campaign and m.external_id = r.external_id
   )
   delete from outbox_engine.campaign_returns r
-  where (r.campaign, r.external_id) in (select campaign, external_id from back)
-    or not exists (select from public.outbox_campaign_members m where m.campaign = r.campaign and m.external_id = r.external_id)
+  where (r.campaign, r.external_id) in (select campaign, external_id from returned)
+    or not exists (
+      select from public.outbox_campaign_members m
+      where m.campaign = r.campaign and m.external_id = r.external_id
+    )
 $$;
 
--- A campaign that cannot be expanded must not keep the others waiting. It is tried again at every call, and
--- told of once an hour.
-create function outbox_engine.expand_or_alert(c public.outbox_campaigns, p_now timestamptz, p_most integer) returns integer
+-- Expands a chunk of a campaign. One that fails must not stop the others: it raises an alarm, at most once an
+-- hour, and is tried again at the next call.
+create function outbox_engine.expand_or_alarm(c public.outbox_campaigns, p_now timestamptz, p_most integer)
+returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_expanded record;
   v_problem text;
 begin
-  return outbox_engine.expand_campaign(c, p_now, p_most);
+  select * into v_expanded from outbox_engine.expand_campaign(c, p_now, p_most);
+  if v_expanded.messages > 0 then
+    insert into outbox_engine.campaign_changes (campaign, members, messages)
+    values (c.name, 0, v_expanded.messages);
+  end if;
+  return v_expanded.members;
 exception
   when transaction_rollback then
     raise;
@@ -4348,91 +4766,126 @@ exception
       select from outbox_engine.alarms
       where kind = 'campaign.stuck' and detail ->> 'campaign' = c.name and at > p_now - interval '1 hour'
     ) then
-      perform outbox_engine.alarm('campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem));
+      perform outbox_engine.alarm(
+        'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem));
     end if;
     return 0;
 end
 $$;
 
--- Brings the counts of campaigns, and when each is next due, up to date. A campaign that somebody else holds
--- has it done at a later call: nobody waits for a number.
+-- Brings the counts and `next_at` of campaigns up to date. A campaign that another transaction has locked
+-- waits for a later call.
 create function outbox_engine.count_campaigns() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with planned as materialized (
+  with outdated as materialized (
     select c.name, n.next_at
     from public.outbox_campaigns c
     cross join lateral (
-      select min(m.next_at) as next_at from public.outbox_campaign_members m where m.campaign = c.name and c.status = 'active'
+      select min(m.next_at) as next_at
+      from public.outbox_campaign_members m
+      where m.campaign = c.name and c.status = 'active'
     ) n
-    where c.next_at is distinct from n.next_at or exists (select from outbox_engine.campaign_changes x where x.campaign = c.name)
+    where c.next_at is distinct from n.next_at
+      or exists (select from outbox_engine.campaign_changes x where x.campaign = c.name)
   ),
-  free as materialized (
-    select name from public.outbox_campaigns where name in (select name from planned) order by name for no key update skip locked
+  locked as materialized (
+    select name from public.outbox_campaigns
+    where name in (select name from outdated)
+    order by name
+    for no key update skip locked
   ),
   changes as (
     delete from outbox_engine.campaign_changes x
-    where x.campaign in (select name from free) or not exists (select from public.outbox_campaigns c where c.name = x.campaign)
+    where x.campaign in (select name from locked)
+      or not exists (select from public.outbox_campaigns c where c.name = x.campaign)
     returning *
   ),
   sums as (
     select campaign, sum(members) as members, sum(messages) as messages from changes group by campaign
   )
   update public.outbox_campaigns c
-  set member_count = c.member_count + coalesce(s.members, 0), message_count = c.message_count + coalesce(s.messages, 0),
-    next_at = p.next_at
-  from free f
-  join planned p using (name)
-  left join sums s on s.campaign = f.name
-  where c.name = f.name
+  set member_count = c.member_count + coalesce(s.members, 0),
+    message_count = c.message_count + coalesce(s.messages, 0),
+    next_at = o.next_at
+  from locked l
+  join outdated o using (name)
+  left join sums s on s.campaign = l.name
+  where c.name = l.name
 $$;
 
--- Called by the campaigns job until `more` is false: at most one chunk of members, so that nobody else waits
--- for long. Each campaign that is due gets one in every round, the most urgent first, and of these the one
--- that is due longest.
+-- Brings a chunk of one edited campaign up to date, and answers its name; null where there is none.
+create function outbox_engine.continue_edit(p_now timestamptz, p_most integer) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  c public.outbox_campaigns;
+begin
+  select * into c
+  from public.outbox_campaigns
+  where recheck_after is not null or replan_after is not null
+  order by name
+  limit 1
+  for no key update skip locked;
+  if c.replan_after is not null then
+    perform outbox_engine.replan_members(c, p_now, 5 * p_most);
+  end if;
+  if c.recheck_after is not null then
+    perform outbox_engine.recheck_messages(c, p_now, p_most);
+  end if;
+  return c.name;
+end
+$$;
+
+-- Notes that a campaign had its turn. A new round begins with the first campaign that is served twice. Where
+-- another process is serving the same campaign, that one notes it.
+create function outbox_engine.note_turn(p_campaign text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pg_try_advisory_xact_lock(hashtext('outbox campaign turn'), hashtext(p_campaign)) then
+    insert into outbox_engine.campaign_turns as t (campaign, round)
+    select p_campaign, coalesce(max(x.round), 1) from outbox_engine.campaign_turns x
+    on conflict (campaign) do update set round = greatest(t.round + 1, excluded.round);
+  end if;
+end
+$$;
+
+-- Called by the campaigns job until `more` is false. Each call handles at most one chunk, so that its locks
+-- are short. In each round, each campaign that is due gets one chunk: the most urgent first, and of equally
+-- urgent ones the one that is due longest.
 create function public.outbox_expand_campaigns(p_most integer) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
+  v_edited text;
   v_campaign public.outbox_campaigns;
   v_count integer;
 begin
   perform outbox_engine.record_heartbeat('campaigns', '', '', '');
   perform outbox_engine.replan_returns(v_now, p_most);
-  for v_campaign in
-    select * from public.outbox_campaigns
-    where recheck_after is not null or replan_after is not null
-    order by name
-    for no key update skip locked
-  loop
-    if v_campaign.replan_after is not null then
-      perform outbox_engine.replan_members(v_campaign, v_now, 5 * p_most);
-    end if;
-    if v_campaign.recheck_after is not null then
-      perform outbox_engine.recheck_rows(v_campaign, v_now, p_most);
-    end if;
-    return jsonb_build_object('campaign', v_campaign.name, 'members', 0, 'more', true);
-  end loop;
+  v_edited := outbox_engine.continue_edit(v_now, p_most);
+  if v_edited is not null then
+    return jsonb_build_object('campaign', v_edited, 'members', 0, 'more', true);
+  end if;
 
   for v_campaign in
     select c.*
     from public.outbox_campaigns c
-    cross join lateral (select min(m.next_at) as since from public.outbox_campaign_members m where m.campaign = c.name) due
+    cross join lateral (
+      select min(m.next_at) as since from public.outbox_campaign_members m where m.campaign = c.name
+    ) due
     left join outbox_engine.campaign_turns t on t.campaign = c.name
     where c.status = 'active' and due.since <= v_now + interval '1 minute'
-    order by coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false), c.priority, due.since, c.name
+    order by
+      coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false),
+      c.priority, due.since, c.name
     for share of c skip locked
   loop
-    v_count := outbox_engine.expand_or_alert(v_campaign, v_now, p_most);
+    v_count := outbox_engine.expand_or_alarm(v_campaign, v_now, p_most);
     if v_count > 0 then
-      -- A new round begins with whoever is served twice. Whoever is just serving the same campaign notes it,
-      -- and is not waited for.
-      if pg_try_advisory_xact_lock(hashtext('outbox campaign turn'), hashtext(v_campaign.name)) then
-        insert into outbox_engine.campaign_turns as t (campaign, round)
-        select v_campaign.name, coalesce(max(x.round), 1) from outbox_engine.campaign_turns x
-        on conflict (campaign) do update set round = greatest(t.round + 1, excluded.round);
-      end if;
+      perform outbox_engine.note_turn(v_campaign.name);
       return jsonb_build_object('campaign', v_campaign.name, 'members', v_count, 'more', true);
     end if;
   end loop;
@@ -4441,18 +4894,21 @@ begin
 end
 $$;
 
--- Campaigns whose members come up within a minute, are to be looked at again, or whose counts changed.
+-- Called by the claim, to wake the campaigns job: whether `outbox_expand_campaigns` has anything to do.
 create function outbox_engine.campaigns_due(p_now timestamptz) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return exists (select from outbox_engine.campaign_changes)
     or exists (select from outbox_engine.campaign_returns)
-    or exists (select from public.outbox_campaigns c where c.recheck_after is not null or c.replan_after is not null)
+    or exists (
+      select from public.outbox_campaigns c where c.recheck_after is not null or c.replan_after is not null)
     or exists (
       select from public.outbox_campaigns c
       where c.status = 'active' and exists (
-        select from public.outbox_campaign_members m where m.campaign = c.name and m.next_at <= p_now + interval '1 minute'));
+        select from public.outbox_campaign_members m
+        where m.campaign = c.name and m.next_at <= p_now + interval '1 minute'
+      ));
 end
 $$;
 
@@ -4477,7 +4933,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  c public.outbox_campaigns := outbox_engine.named_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.get_campaign(p_campaign);
 begin
   if c.status = 'draft' then
     c.activated_at := p_now;
@@ -4841,79 +5297,103 @@ to service_role;
 
 -- 60_campaigns/85_import.sql
 
--- Members from a file: staged and checked in chunks, then all of them become members in one transaction, or
--- none.
+-- Members from a file: `outbox campaign import` stages and checks them in chunks. Then all of them become
+-- members in one transaction, or none.
 
--- The campaign that members are to be imported into. Refused where nobody knows it, or where it sends nothing
--- any more.
-create function outbox_engine.importing_campaign(p_campaign text) returns public.outbox_campaigns
+-- The campaign to import into. Refuses an unknown one, and one that has ended.
+create function outbox_engine.get_campaign_for_import(p_campaign text) returns public.outbox_campaigns
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  c public.outbox_campaigns := outbox_engine.named_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.get_campaign(p_campaign);
 begin
   if c.status = 'ended' then
-    perform outbox_engine.refuse(format('campaign %L was ended, so members of it get nothing', p_campaign), 'Make a new campaign.');
+    perform outbox_engine.refuse(
+      format('campaign %L was ended, so members of it get nothing', p_campaign), 'Make a new campaign.');
   end if;
   return c;
 end
 $$;
 
--- Everything that decides whether a member is right: the campaign's schedule, zone, window and caps, and the
--- template.
-create function outbox_engine.import_basis(c public.outbox_campaigns, t public.outbox_templates) returns text
+-- A digest of everything that decides whether a member is valid: of the campaign, and of its template. An
+-- import whose digest differs at its end was checked against something else.
+create function outbox_engine.import_digest(c public.outbox_campaigns, t public.outbox_templates) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select md5(row(t.name, t.body, t.defaults, t.plain, c.schedule, c.timezone, c.offsets::text, outbox_engine.zone_needed_by(c))::text)
+  select md5(row(
+    t.name, t.body, t.defaults, t.plain,
+    c.schedule, c.timezone, c.offsets::text, outbox_engine.zone_needed_by(c)
+  )::text)
 $$;
 
--- An instant as a file gives it: with an offset, or by the wall clock of the member's zone. Of a local time
--- that comes twice, the first. `p_at` is ISO 8601.
-create function outbox_engine.event_of(p_at text, p_zone text) returns timestamptz
+-- Whether an ISO 8601 time names its offset from UTC.
+create function outbox_engine.has_offset(p_time text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_time ~ '[+-]\d\d:\d\d(:\d\d)?$'
+$$;
+
+-- The instant a file names: by the offset, or else by the wall clock of the member's zone. A local time that
+-- comes twice means the first one.
+create function outbox_engine.parse_event_at(p_time text, p_zone text) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when p_at = '' then null
-    when p_at ~ '[+-]\d\d:\d\d(:\d\d)?$' then p_at::timestamptz
-    else outbox_engine.instant_of(p_at::timestamp, p_zone)
+    when p_time = '' then null
+    when outbox_engine.has_offset(p_time) then p_time::timestamptz
+    else outbox_engine.instant_of(p_time::timestamp, p_zone)
   end
 $$;
 
--- Whether the database reads a text as a time; '' is none. What it takes is not quite what others do, such as
--- offsets up to 16 hours.
-create function outbox_engine.is_time(p_at text) returns boolean
+-- Whether PostgreSQL can read a time from the file, or there is none. The command read it as ISO 8601 before,
+-- which allows offsets that PostgreSQL does not.
+create function outbox_engine.is_time(p_time text) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform nullif(p_at, '')::timestamptz;
+  perform nullif(p_time, '')::timestamptz;
   return true;
 exception when data_exception then
   return false;
 end
 $$;
 
--- What is wrong with one line, or null.
-create function outbox_engine.line_fault(
-  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates, p_event_at text, p_import_id uuid, p_line integer
+-- Says what is wrong with the `event_at` of a line, or returns null. `p_zone` is the member's or the
+-- campaign's.
+create function outbox_engine.event_at_problem(p_time text, p_zone text, p_schedule text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not outbox_engine.is_time(p_time) then
+    return format('event_at %L is not a time', p_time);
+  elsif outbox_engine.is_outside_calendar(nullif(p_time, '')::timestamptz) then
+    return format('event_at %L is not between 1970 and 2200', p_time);
+  elsif p_schedule = 'reminder' and p_time = '' then
+    return 'no event_at, which reminders are sent around';
+  elsif p_time <> '' and not outbox_engine.has_offset(p_time) and p_zone is null then
+    return format('event_at %s has no offset, and there is no timezone', p_time);
+  end if;
+  return null;
+end
+$$;
+
+-- Says what is wrong with one line of a file, or returns null.
+create function outbox_engine.import_line_problem(
+  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates,
+  p_event_at text, p_import_id uuid, p_line integer
 ) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_problem text := outbox_engine.member_fault(m, c);
+  v_problem text := coalesce(
+    outbox_engine.member_problem(m, c),
+    outbox_engine.event_at_problem(p_event_at, coalesce(m.timezone, c.timezone), c.schedule),
+    outbox_engine.text_problem(t, m.parameters, true));
   v_line integer;
 begin
-  if v_problem is null and not outbox_engine.is_time(p_event_at) then
-    return format('event_at %L is not a time', p_event_at);
-  elsif v_problem is null and outbox_engine.is_outside_calendar(nullif(p_event_at, '')::timestamptz) then
-    return format('event_at %L is not between 1970 and 2200', p_event_at);
-  elsif v_problem is null and c.schedule = 'reminder' and p_event_at = '' then
-    return 'no event_at, which reminders are sent around';
-  elsif v_problem is null and p_event_at <> '' and p_event_at !~ '[+-]\d\d:\d\d(:\d\d)?$' and coalesce(m.timezone, c.timezone) is null then
-    return format('event_at %s has no offset, and there is no timezone', p_event_at);
-  end if;
-  v_problem := coalesce(v_problem, outbox_engine.text_problem(t, m.parameters, true));
   if v_problem is null then
-    select line into v_line from outbox_engine.campaign_import_lines
+    select line into v_line
+    from outbox_engine.campaign_import_lines
     where import_id = p_import_id and external_id = m.external_id and line <> p_line;
     if found then
       return format('external_id %L is on line %s already', m.external_id, v_line);
@@ -4923,14 +5403,14 @@ begin
 end
 $$;
 
--- Called by `outbox campaign import` before it reads a file: what the columns of members must and may be.
--- `required` placeholders have no default, and `zone_needed_by` is what needs a zone where the campaign has
--- none.
+-- Called by `outbox campaign import` before it reads a file: which columns the members must and may have.
+-- `required` placeholders have no default. `zone_needed_by` names the setting that needs a zone, where the
+-- campaign has none.
 create function public.outbox_member_form(p_campaign text) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  c public.outbox_campaigns := outbox_engine.importing_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.get_campaign_for_import(p_campaign);
 begin
   return (
     select jsonb_build_object(
@@ -4944,25 +5424,27 @@ begin
 end
 $$;
 
--- Called by `outbox campaign import` for each chunk of a file. Keeps the lines that are right; answers the
--- others with why not. Empty texts stand for nothing; `p_parameters` are JSON objects. Calling it again with
--- the same chunk changes nothing.
+-- Called by `outbox campaign import` for each chunk of a file. Stages the valid lines, and answers the others
+-- with what is wrong. Empty texts mean null; `p_parameters` are JSON objects. A second call with the same
+-- chunk changes nothing.
 create function public.outbox_stage_members(
-  p_import_id uuid, p_campaign text, p_lines integer[], p_external_ids text[], p_recipients text[], p_timezones text[],
-  p_event_ats text[], p_parameters text[]
+  p_import_id uuid, p_campaign text, p_lines integer[], p_external_ids text[], p_recipients text[],
+  p_timezones text[], p_event_ats text[], p_parameters text[]
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_campaign public.outbox_campaigns := outbox_engine.importing_campaign(p_campaign);
+  v_campaign public.outbox_campaigns := outbox_engine.get_campaign_for_import(p_campaign);
   v_template public.outbox_templates;
   m public.outbox_campaign_members;
+  v_event_at timestamptz;
   v_problem text;
   v_refused jsonb := '[]';
 begin
   select * into v_template from public.outbox_templates where name = v_campaign.template;
-  insert into outbox_engine.campaign_imports (id, campaign, basis, started_at)
-  values (p_import_id, p_campaign, outbox_engine.import_basis(v_campaign, v_template), outbox_engine.now())
+  insert into outbox_engine.campaign_imports (id, campaign, digest, started_at)
+  values (
+    p_import_id, p_campaign, outbox_engine.import_digest(v_campaign, v_template), outbox_engine.now())
   on conflict do nothing;
 
   m.campaign := p_campaign;
@@ -4971,11 +5453,15 @@ begin
     m.recipient := p_recipients[i];
     m.timezone := nullif(p_timezones[i], '');
     m.parameters := p_parameters[i]::jsonb;
-    v_problem := outbox_engine.line_fault(m, v_campaign, v_template, p_event_ats[i], p_import_id, p_lines[i]);
+    v_problem := outbox_engine.import_line_problem(
+      m, v_campaign, v_template, p_event_ats[i], p_import_id, p_lines[i]);
     if v_problem is null then
-      insert into outbox_engine.campaign_import_lines (import_id, line, external_id, recipient, timezone, event_at, parameters)
-      values (p_import_id, p_lines[i], m.external_id, m.recipient, m.timezone,
-        outbox_engine.event_of(p_event_ats[i], coalesce(m.timezone, v_campaign.timezone)), m.parameters)
+      v_event_at := outbox_engine.parse_event_at(
+        p_event_ats[i], coalesce(m.timezone, v_campaign.timezone));
+      insert into outbox_engine.campaign_import_lines
+        (import_id, line, external_id, recipient, timezone, event_at, parameters)
+      values
+        (p_import_id, p_lines[i], m.external_id, m.recipient, m.timezone, v_event_at, m.parameters)
       on conflict (import_id, line) do nothing;
     else
       v_refused := v_refused || jsonb_build_object('line', p_lines[i], 'problem', v_problem);
@@ -4985,69 +5471,100 @@ begin
 end
 $$;
 
--- Called by `outbox campaign import` at the end: every staged line becomes a member, new or changed, in this
--- one transaction. Answers how many were `added`, `changed` and `unchanged`; with `p_dry_run`, how many would
--- be. Asked again, it answers the same. (PostgREST takes the statement timeout from the function. A hundred
--- thousand lines take a few seconds.)
+-- Refuses to end an import whose campaign or template was edited since its first chunk. Until the transaction
+-- ends, neither can be edited in a way that makes a member invalid.
+create function outbox_engine.check_import_is_current(p_import outbox_engine.campaign_imports) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaign public.outbox_campaigns;
+begin
+  perform outbox_engine.lock_for_use('campaign', p_import.campaign);
+  select * into v_campaign from public.outbox_campaigns where name = p_import.campaign for key share;
+  if outbox_engine.import_digest(v_campaign, outbox_engine.template_for_use(v_campaign.template))
+    is distinct from p_import.digest then
+    perform outbox_engine.refuse(
+      format('campaign %L or its template was changed during the import', p_import.campaign),
+      'Import again.');
+  end if;
+end
+$$;
+
+-- Makes members of the staged lines. The members' triggers run once for all of them, and check none again
+-- while `committing` is this transaction.
+create function outbox_engine.write_imported_members(p_import outbox_engine.campaign_imports) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update outbox_engine.campaign_imports
+  set committing = pg_catalog.pg_current_xact_id(), result = p_import.result
+  where id = p_import.id;
+
+  update public.outbox_campaign_members m
+  set recipient = l.recipient, timezone = l.timezone, event_at = l.event_at, parameters = l.parameters
+  from outbox_engine.campaign_import_lines l
+  where l.import_id = p_import.id and m.campaign = p_import.campaign and m.external_id = l.external_id
+    and (m.recipient, m.timezone, m.event_at, m.parameters)
+      is distinct from (l.recipient, l.timezone, l.event_at, l.parameters);
+
+  insert into public.outbox_campaign_members
+    (campaign, external_id, recipient, timezone, event_at, parameters)
+  select p_import.campaign, l.external_id, l.recipient, l.timezone, l.event_at, l.parameters
+  from outbox_engine.campaign_import_lines l
+  where l.import_id = p_import.id and not exists (
+    select from public.outbox_campaign_members m
+    where m.campaign = p_import.campaign and m.external_id = l.external_id
+  )
+  on conflict (campaign, external_id) do update
+  set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at,
+    parameters = excluded.parameters;
+
+  update outbox_engine.campaign_imports set committing = null where id = p_import.id;
+  delete from outbox_engine.campaign_import_lines where import_id = p_import.id;
+end
+$$;
+
+-- Called by `outbox campaign import` at the end: each staged line becomes a member, new or changed, in this
+-- one transaction. Answers how many were `added`, `changed` and `unchanged`, or with `p_dry_run` how many
+-- would be. A second call answers the same. PostgREST takes the statement timeout from this function; a
+-- hundred thousand lines take a few seconds.
 create function public.outbox_commit_import(p_import_id uuid, p_dry_run boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set statement_timeout = '60s'
 as $$
 declare
   v_import outbox_engine.campaign_imports;
-  v_basis text;
-  v_total bigint;
-  v_known bigint;
-  v_changed bigint;
 begin
   select * into v_import from outbox_engine.campaign_imports where id = p_import_id for update;
   if not found then
-    perform outbox_engine.refuse('this import is not known any more', 'An import that is not finished is forgotten after a day.');
+    perform outbox_engine.refuse(
+      'this import is not known any more', 'An import that is not finished is forgotten after a day.');
   elsif v_import.result is not null then
     return v_import.result;
   end if;
-  perform outbox_engine.importing_campaign(v_import.campaign);
-  select outbox_engine.import_basis(c, t) into v_basis
-  from public.outbox_campaigns c join public.outbox_templates t on t.name = c.template
-  where c.name = v_import.campaign
-  for key share of c
-  for share of t;
-  if v_basis is distinct from v_import.basis then
-    perform outbox_engine.refuse(format('campaign %L or its template was changed during the import', v_import.campaign), 'Import again.');
-  end if;
+  perform outbox_engine.get_campaign_for_import(v_import.campaign);
+  perform outbox_engine.check_import_is_current(v_import);
 
-  select count(*), count(m.external_id), count(m.external_id) filter (where
-    (m.recipient, m.timezone, m.event_at, m.parameters) is distinct from (l.recipient, l.timezone, l.event_at, l.parameters))
-  into v_total, v_known, v_changed
+  select jsonb_build_object(
+    'added', count(*) filter (where m.external_id is null),
+    'changed', count(*) filter (where m.external_id is not null and x.differs),
+    'unchanged', count(*) filter (where m.external_id is not null and not x.differs))
+  into v_import.result
   from outbox_engine.campaign_import_lines l
-  left join public.outbox_campaign_members m on m.campaign = v_import.campaign and m.external_id = l.external_id
+  left join public.outbox_campaign_members m
+    on m.campaign = v_import.campaign and m.external_id = l.external_id
+  cross join lateral (
+    select (m.recipient, m.timezone, m.event_at, m.parameters)
+      is distinct from (l.recipient, l.timezone, l.event_at, l.parameters) as differs
+  ) x
   where l.import_id = p_import_id;
-  v_import.result := jsonb_build_object('added', v_total - v_known, 'changed', v_changed, 'unchanged', v_known - v_changed);
-  if p_dry_run then
-    return v_import.result;
+  if not p_dry_run then
+    perform outbox_engine.write_imported_members(v_import);
   end if;
-
-  update outbox_engine.campaign_imports
-  set committing = pg_catalog.pg_current_xact_id(), result = v_import.result
-  where id = p_import_id;
-  update public.outbox_campaign_members m
-  set recipient = l.recipient, timezone = l.timezone, event_at = l.event_at, parameters = l.parameters
-  from outbox_engine.campaign_import_lines l
-  where l.import_id = p_import_id and m.campaign = v_import.campaign and m.external_id = l.external_id
-    and (m.recipient, m.timezone, m.event_at, m.parameters) is distinct from (l.recipient, l.timezone, l.event_at, l.parameters);
-  insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)
-  select v_import.campaign, l.external_id, l.recipient, l.timezone, l.event_at, l.parameters
-  from outbox_engine.campaign_import_lines l
-  where l.import_id = p_import_id and not exists (
-    select from public.outbox_campaign_members m where m.campaign = v_import.campaign and m.external_id = l.external_id)
-  on conflict (campaign, external_id) do update
-  set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at, parameters = excluded.parameters;
-  update outbox_engine.campaign_imports set committing = null where id = p_import_id;
-  delete from outbox_engine.campaign_import_lines where import_id = p_import_id;
   return v_import.result;
 end
 $$;
 
--- Called by `outbox campaign import` where nothing is to be imported after all. Forgets what was staged.
+-- Called by `outbox campaign import` to give up. Deletes the staged lines.
 create function public.outbox_discard_import(p_import_id uuid) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -5070,31 +5587,37 @@ to service_role;
 
 -- 60_campaigns/90_report.sql
 
--- Campaigns as their operators see and steer them: the list, one switch, and what became of the messages.
+-- Campaigns as operators see and control them: the list, starting and stopping, and the report.
 
--- Why a message ended as it did, for counting: without times, which differ from one to the next, and no
--- longer than an index takes.
+-- Why a message ended as it did, as a key for counting: without times, which differ between messages, and
+-- short enough for an index.
 create function outbox_engine.message_reason(p_error text, p_code integer) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select left(regexp_replace(coalesce(p_error, 'code ' || p_code, ''), '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g'), 300)
+  select left(regexp_replace(
+    coalesce(p_error, 'code ' || p_code, ''), '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g'), 300)
 $$;
 
--- Called before messages are pruned, which the caller holds. The settings: a thousand messages are found by
--- index.
+-- Called by the upkeep job before it deletes these messages, which it has locked: adds them to the totals of
+-- their campaigns. The settings make the planner find a thousand messages by index.
 create function outbox_engine.count_pruned(p_outbox_ids bigint[]) returns void
 language sql set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
   with pruned as materialized (
-    select x.id, x.campaign, x.recipient, x.status, outbox_engine.message_reason(x.error, x.status_code) as reason, x.parts, x.sent_at,
+    select x.id, x.campaign, x.recipient, x.status, x.parts, x.sent_at,
+      outbox_engine.message_reason(x.error, x.status_code) as reason,
       s.created_at as opted_out_at
     from public.outbox x
     join public.outbox_campaigns c on c.name = x.campaign
-    left join public.outbox_suppressions s on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
+    left join public.outbox_suppressions s
+      on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
     where x.id = any (p_outbox_ids)
-      and exists (select from public.outbox_campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id)
+      and exists (
+        select from public.outbox_campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id
+      )
   ),
-  -- Whoever is still to be seen by a message that stays is counted by that one.
+  -- One message for each recipient who opted out, unless an earlier message to the recipient remains: the
+  -- report counts the recipient by that one.
   opted_out as materialized (
     select distinct on (p.campaign, p.recipient) p.id
     from pruned p
@@ -5102,10 +5625,12 @@ as $$
       select from outbox_engine.campaign_sends m
       join public.outbox x on x.id = m.outbox_id
       where m.recipient = p.recipient and m.campaign = p.campaign and x.sent_at <= p.opted_out_at
-        and x.id <> all (p_outbox_ids))
+        and x.id <> all (p_outbox_ids)
+    )
     order by p.campaign, p.recipient, p.id
   )
-  insert into outbox_engine.campaign_totals as t (campaign, sent_on, status, reason, country, messages, parts, opted_out)
+  insert into outbox_engine.campaign_totals as t
+    (campaign, sent_on, status, reason, country, messages, parts, opted_out)
   select p.campaign, coalesce((p.sent_at at time zone 'UTC')::date, 'infinity'), p.status, p.reason,
     coalesce(outbox_engine.country_of(p.recipient), ''), count(*), coalesce(sum(p.parts), 0), count(o.id)
   from pruned p
@@ -5113,62 +5638,79 @@ as $$
   group by 1, 2, 3, 4, 5
   order by 1, 2, 3, 4, 5
   on conflict (campaign, sent_on, status, reason, country) do update
-  set messages = t.messages + excluded.messages, parts = t.parts + excluded.parts, opted_out = t.opted_out + excluded.opted_out
+  set messages = t.messages + excluded.messages, parts = t.parts + excluded.parts,
+    opted_out = t.opted_out + excluded.opted_out
 $$;
 
--- When a campaign's next message goes out; of a draft or a paused one, if it were started now. Null where
--- none will. Of what has no row in the outbox yet, some members whose turn is first are planned as a preview
--- does it, without caps, budgets and opt-outs.
-create function outbox_engine.next_message(p_campaign text, p_status text, p_now timestamptz) returns timestamptz
+-- When the next of a campaign's messages in the outbox goes out. A paused campaign puts its messages off
+-- until they expire; they count as if it went on now.
+create function outbox_engine.next_waiting_at(p_campaign text, p_status text, p_now timestamptz)
+returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select least(
-    (
-      -- What a pause holds is put off until it expires.
-      select min(case when p_status = 'paused' and x.due_at >= x.expires_at then greatest(x.send_at, p_now) else x.due_at end)
-      from public.outbox x
-      where x.campaign = p_campaign and x.queue is not null
-    ), (
-      select min(t.send_at)
-      from outbox_engine.as_if_started(p_campaign, p_now) c
-      cross join lateral (
-        -- Members of one zone share the times of a campaign that is not about their events.
-        select m as member, row_number() over (
-          partition by m.handled_until is null, case when c.schedule <> 'reminder' then m.timezone end order by s.soon, m.external_id) as place
-        from public.outbox_campaign_members m
-        cross join lateral (
-          select case
-            when m.handled_until is not null then m.next_at
-            when c.schedule = 'reminder' then (select min(m.event_at + o) from unnest(c.offsets) o where m.event_at + o > p_now - interval '2 hours')
-          end as soon
-        ) s
-        where m.campaign = c.name and (m.timezone is not null or c.timezone is not null or outbox_engine.zone_needed_by(c) is null)
-      ) m
-      cross join lateral outbox_engine.upcoming_messages(
-        c, m.member, p_now, 'infinity', case c.schedule when 'reminder' then 100 else 3 end) t
-      where m.place <= case c.schedule when 'reminder' then 50 else 3 end and t.problem is null
-    ))
-  where p_status <> 'ended'
+  select min(case
+    when p_status = 'paused' and x.due_at >= x.expires_at then greatest(x.send_at, p_now)
+    else x.due_at
+  end)
+  from public.outbox x
+  where x.campaign = p_campaign and x.queue is not null
 $$;
 
--- Called by `outbox campaign list`. `waiting` are rows in the outbox, which are made about a minute before
--- they are due.
+-- When the next message of a campaign goes out that is not in the outbox yet, as if it were started now.
+-- Plans the messages of a few members, those with the earliest events or some of each zone, without caps,
+-- budgets and opt-outs.
+create function outbox_engine.next_planned_at(p_campaign text, p_now timestamptz) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select min(t.send_at)
+  from outbox_engine.as_if_started(p_campaign, p_now) c
+  cross join lateral (
+    -- Unless the campaign goes by events, members of one zone share their times.
+    select m as member, row_number() over (
+      partition by m.handled_until is null, case when c.schedule <> 'reminder' then m.timezone end
+      order by f.first_at, m.external_id
+    ) as place
+    from public.outbox_campaign_members m
+    cross join lateral (
+      select case
+        when m.handled_until is not null then m.next_at
+        when c.schedule = 'reminder' then (
+          select min(m.event_at + o)
+          from unnest(c.offsets) o
+          where m.event_at + o > p_now - interval '2 hours'
+        )
+      end as first_at
+    ) f
+    where m.campaign = c.name and (m.timezone is not null or not outbox_engine.members_need_zone(c))
+  ) m
+  cross join lateral outbox_engine.upcoming_messages(
+    c, m.member, p_now, 'infinity', case c.schedule when 'reminder' then 100 else 3 end) t
+  where m.place <= case c.schedule when 'reminder' then 50 else 3 end and t.problem is null
+$$;
+
+-- Called by `outbox campaign list`. `next_at` is when the next message goes out; of a draft or a paused
+-- campaign, if it were started now. `waiting` counts messages in the outbox, which are made about a minute
+-- before they are due.
 create function public.outbox_list_campaigns() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'name', c.name, 'status', c.status, 'schedule', c.schedule, 'template', c.template,
-    'next_at', outbox_engine.next_message(c.name, c.status, outbox_engine.now()),
+    'next_at', case when c.status <> 'ended' then least(
+      outbox_engine.next_waiting_at(c.name, c.status, outbox_engine.now()),
+      outbox_engine.next_planned_at(c.name, outbox_engine.now())
+    ) end,
     'members', (select count(*) from public.outbox_campaign_members m where m.campaign = c.name),
     'waiting', (select count(*) from public.outbox o where o.campaign = c.name and o.queue is not null),
-    'spent_parts', (select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = c.name)
+    'spent_parts', (
+      select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = c.name)
   ) order by c.name), '[]')
   from public.outbox_campaigns c
 $$;
 
--- Called by `outbox campaign start`, `pause` and `stop`. Triggers refuse what cannot start, in words.
--- Stopping cancels what waits, at most `p_most` messages a call: the caller asks again while any are
--- `waiting`. What is `sending` is in a request already.
+-- Called by `outbox campaign start`, `pause` and `stop`. The triggers of campaigns refuse an invalid start.
+-- Stopping cancels at most `p_most` waiting messages: the caller repeats it while any are `waiting`. Messages
+-- that are `sending` are part of a request already.
 create function public.outbox_switch_campaign(p_campaign text, p_status text, p_most integer) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -5188,9 +5730,13 @@ begin
   if p_status = 'ended' then
     select array_agg(id) into v_ids
     from (
-      select id from public.outbox where campaign = p_campaign and queue is not null order by id limit p_most for update
+      select id from public.outbox
+      where campaign = p_campaign and queue is not null
+      order by id
+      limit p_most
+      for update
     ) x;
-    perform outbox_engine.withdraw(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
   end if;
   return jsonb_build_object(
     'was', v_was, 'status', p_status, 'cancelled', coalesce(cardinality(v_ids), 0),
@@ -5204,27 +5750,159 @@ begin
 end
 $$;
 
--- Every time of a campaign's members that came up, and the message it became, if it became one: `status` is
--- null where that is gone.
-create function outbox_engine.campaign_messages(p_campaign text)
+-- Each occurrence of a campaign: why it made no message (`skipped`), or what became of its message. `status`
+-- is null where retention deleted the message.
+create function outbox_engine.campaign_outcomes(p_campaign text)
 returns table (
-  outbox_id bigint, skipped text, recipient text, status text, reason text, parts smallint, sent_at timestamptz, is_final boolean
+  outbox_id bigint, skipped text, recipient text, status text, reason text, parts smallint,
+  sent_at timestamptz, is_final boolean
 )
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select o.outbox_id, case when o.outbox_id is null then outbox_engine.message_reason(o.reason, null) end, x.recipient, x.status,
-    case when x.status <> 'delivered' then outbox_engine.message_reason(x.error, x.status_code) end, x.parts, x.sent_at,
-    x.finalized_at is not null
+  select o.outbox_id,
+    case when o.outbox_id is null then outbox_engine.message_reason(o.reason, null) end,
+    x.recipient, x.status,
+    case when x.status <> 'delivered' then outbox_engine.message_reason(x.error, x.status_code) end,
+    x.parts, x.sent_at, x.finalized_at is not null
   from public.outbox_campaign_occurrences o
   left join public.outbox x on x.id = o.outbox_id
   where o.campaign = p_campaign
 $$;
 
--- Called by `outbox campaign report`: counts of one campaign. `sent` were accepted by the provider; `skipped`
--- times became no message; `opted_out` recipients replied so, or the provider said so, after a message of
--- this campaign. Messages older than retention are counted as the day they were sent knows them; `forgotten`
--- ones are not, since the campaign was deleted before. `timeline` counts messages by the time they were sent,
--- in about sixty steps at most, those without any included.
+-- Counts messages by the time they were sent, in at most about sixty steps of at least `p_precision`; steps
+-- without messages are included. The arrays go together: when, with which status, whether that is final, and
+-- how many messages.
+create function outbox_engine.report_timeline(
+  p_sent_at timestamptz[], p_statuses text[], p_finals boolean[], p_messages bigint[], p_precision interval,
+  out step_seconds numeric, out timeline jsonb
+)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with counts as materialized (
+    select * from unnest(p_sent_at, p_statuses, p_finals, p_messages) u (sent_at, status, is_final, messages)
+  ),
+  span as (
+    select min(sent_at) as first_at, make_interval(secs => (
+      select min(extract(epoch from s))
+      from unnest(
+        '{1 minute,5 minutes,15 minutes,1 hour,6 hours,1 day,7 days,30 days,365 days}'::interval[]) s
+      where s >= (max(sent_at) - min(sent_at)) / 60 and s >= p_precision or s = '365 days'
+    )) as step
+    from counts
+  ),
+  steps as (
+    select date_bin(s.step, c.sent_at, date_trunc('day', s.first_at, 'UTC')) as at,
+      sum(c.messages) as sent,
+      coalesce(sum(c.messages) filter (where c.status = 'delivered'), 0) as delivered,
+      coalesce(sum(c.messages) filter (where c.is_final and c.status <> 'delivered'), 0) as failed
+    from counts c
+    cross join span s
+    group by 1
+  ),
+  all_steps as (
+    select r.first_at + n * s.step as at, coalesce(t.sent, 0) as sent, coalesce(t.delivered, 0) as delivered,
+      coalesce(t.failed, 0) as failed
+    from span s
+    cross join (select min(at) as first_at, max(at) as last_at from steps) r
+    cross join generate_series(
+      0, (extract(epoch from r.last_at - r.first_at) / extract(epoch from s.step))::integer) n
+    left join steps t on t.at = r.first_at + n * s.step
+  )
+  select
+    (select extract(epoch from s.step) from span s),
+    (select coalesce(jsonb_agg(to_jsonb(x) order by x.at), '[]') from all_steps x)
+$$;
+
+-- The report as JSON (`outbox_campaign_report`). `p_status` is the campaign's.
+create function outbox_engine.campaign_report(p_campaign text, p_status text) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  -- Read once, for several counts.
+  with outcomes as materialized (
+    select * from outbox_engine.campaign_outcomes(p_campaign)
+  ),
+  -- Messages that are still there, and totals of those that are not, whose time is known to the day.
+  counts as materialized (
+    select status, reason, sent_at, is_final, 1 as messages, parts, interval '0' as precision,
+      outbox_engine.country_of(case when sent_at is not null then recipient end) as country
+    from outcomes
+    where status is not null
+    union all
+    select status, reason, case when isfinite(sent_on) then sent_on::timestamp at time zone 'UTC' end, true,
+      messages, parts, interval '1 day', nullif(country, '')
+    from outbox_engine.campaign_totals
+    where campaign = p_campaign
+  ),
+  -- Messages by status.
+  statuses as (
+    select status, sum(messages) as messages from counts group by status
+  ),
+  -- Final statuses other than delivered, with the reason.
+  undelivered as (
+    select status, reason, sum(messages) as messages
+    from counts
+    where is_final and status <> 'delivered'
+    group by 1, 2
+  ),
+  -- Why occurrences made no message.
+  skipped as (
+    select skipped as reason, count(*) as messages from outcomes where outbox_id is null group by 1
+  ),
+  -- What each country received.
+  countries as (
+    select country, sum(messages) as messages, sum(parts) as parts
+    from counts
+    where sent_at is not null
+    group by 1
+  ),
+  -- For the timeline: far fewer rows than messages, since those of one request share the time.
+  sent as (
+    select sent_at, status, is_final, sum(messages)::bigint as messages, max(precision) as precision
+    from counts
+    where sent_at is not null
+    group by 1, 2, 3
+  ),
+  -- What retention deleted.
+  totals as (
+    select coalesce(sum(t.messages), 0) as messages, coalesce(sum(t.opted_out), 0) as opted_out
+    from outbox_engine.campaign_totals t
+    where t.campaign = p_campaign
+  )
+  select jsonb_build_object(
+    'campaign', p_campaign,
+    'status', p_status,
+    'sent', (select coalesce(sum(messages), 0) from sent),
+    'opted_out', t.opted_out + (
+      select count(distinct s.recipient)
+      from public.outbox_suppressions s
+      join outcomes m on m.recipient = s.recipient and s.created_at >= m.sent_at
+      where s.by_engine),
+    'forgotten', greatest(0, -t.messages + (
+      select count(*) from outcomes where outbox_id is not null and status is null)),
+    'statuses', (select coalesce(jsonb_object_agg(x.status, x.messages), '{}') from statuses x),
+    'undelivered', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.status, x.reason), '[]')
+      from undelivered x),
+    'skipped', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.reason), '[]') from skipped x),
+    'countries', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
+    'step_seconds', l.step_seconds,
+    'timeline', l.timeline)
+  from totals t
+  cross join (
+    select array_agg(sent_at) as sent_at, array_agg(status) as statuses, array_agg(is_final) as finals,
+      array_agg(messages) as messages, max(precision) as precision
+    from sent
+  ) a
+  cross join lateral outbox_engine.report_timeline(
+    a.sent_at, a.statuses, a.finals, a.messages, a.precision) l
+$$;
+
+-- Called by `outbox campaign report`: counts of one campaign. `sent` messages were accepted by the provider.
+-- `skipped` occurrences made no message. `opted_out` recipients opted out after a message of this campaign.
+-- Messages that retention deleted are counted by the day they were sent; `forgotten` ones are not counted,
+-- because the campaign had been deleted before.
 create function public.outbox_campaign_report(p_campaign text) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -5232,79 +5910,11 @@ declare
   v_status text;
 begin
   select status into v_status from public.outbox_campaigns where name = p_campaign;
-  if not found and not exists (select from public.outbox_campaign_occurrences where campaign = p_campaign) then
+  if not found
+    and not exists (select from public.outbox_campaign_occurrences where campaign = p_campaign) then
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
   end if;
-  return (
-    with times as materialized (
-      select * from outbox_engine.campaign_messages(p_campaign)
-    ),
-    counted as materialized (
-      select status, reason, outbox_engine.country_of(case when sent_at is not null then recipient end) as country, sent_at, is_final,
-        1 as messages, parts, interval '0' as precision
-      from times
-      where status is not null
-      union all
-      select status, reason, nullif(country, ''), case when isfinite(sent_on) then sent_on::timestamp at time zone 'UTC' end, true,
-        messages, parts, interval '1 day'
-      from outbox_engine.campaign_totals
-      where campaign = p_campaign
-    ),
-    statuses as (
-      select status, sum(messages) as messages from counted group by status
-    ),
-    undelivered as (
-      select status, reason, sum(messages) as messages from counted where is_final and status <> 'delivered' group by 1, 2
-    ),
-    skipped as (
-      select skipped as reason, count(*) as messages from times where outbox_id is null group by 1
-    ),
-    countries as (
-      select country, sum(messages) as messages, sum(parts) as parts from counted where sent_at is not null group by 1
-    ),
-    span as (
-      select min(sent_at) as began, make_interval(secs => (
-        select min(extract(epoch from s))
-        from unnest('{1 minute,5 minutes,15 minutes,1 hour,6 hours,1 day,7 days,30 days,365 days}'::interval[]) s
-        where s >= (max(sent_at) - min(sent_at)) / 60 and s >= max(precision) or s = '365 days'
-      )) as step
-      from counted
-      where sent_at is not null
-    ),
-    steps as (
-      select date_bin(s.step, c.sent_at, date_trunc('day', s.began, 'UTC')) as at, sum(c.messages) as sent,
-        coalesce(sum(c.messages) filter (where c.status = 'delivered'), 0) as delivered,
-        coalesce(sum(c.messages) filter (where c.is_final and c.status <> 'delivered'), 0) as failed
-      from counted c
-      cross join span s
-      where c.sent_at is not null
-      group by 1
-    ),
-    timeline as (
-      select a.first + n * s.step as at, coalesce(t.sent, 0) as sent, coalesce(t.delivered, 0) as delivered, coalesce(t.failed, 0) as failed
-      from span s
-      cross join (select min(at) as first, max(at) as last from steps) a
-      cross join generate_series(0, (extract(epoch from a.last - a.first) / extract(epoch from s.step))::integer) n
-      left join steps t on t.at = a.first + n * s.step
-    )
-    select jsonb_build_object(
-      'campaign', p_campaign,
-      'status', coalesce(v_status, 'deleted'),
-      'sent', (select coalesce(sum(messages), 0) from counted where sent_at is not null),
-      'opted_out', (
-        select count(distinct s.recipient)
-        from public.outbox_suppressions s
-        join times m on m.recipient = s.recipient and s.created_at >= m.sent_at
-        where s.by_engine
-      ) + (select coalesce(sum(t.opted_out), 0) from outbox_engine.campaign_totals t where t.campaign = p_campaign),
-      'forgotten', greatest(0, (select count(*) from times where outbox_id is not null and status is null)
-        - (select coalesce(sum(t.messages), 0) from outbox_engine.campaign_totals t where t.campaign = p_campaign)),
-      'statuses', (select coalesce(jsonb_object_agg(x.status, x.messages), '{}') from statuses x),
-      'undelivered', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.status, x.reason), '[]') from undelivered x),
-      'skipped', (select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.reason), '[]') from skipped x),
-      'countries', (select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
-      'step_seconds', (select extract(epoch from s.step) from span s),
-      'timeline', (select coalesce(jsonb_agg(to_jsonb(x) order by x.at), '[]') from timeline x)));
+  return outbox_engine.campaign_report(p_campaign, coalesce(v_status, 'deleted'));
 end
 $$;
 

@@ -57,8 +57,8 @@ def test_the_times_of_a_cron_are_each_wall_clock_time_once_and_in_order(
     until = after + timedelta(days=3)
     cron = f"{','.join(map(str, sorted(minutes)))} {','.join(map(str, sorted(hours)))} * * *"
     answered = db.execute(
-        "select t, outbox_engine.named_time(%s, t, %s)"
-        " from outbox_engine.cron_times(outbox_engine.read_cron(%s), %s, %s, %s, 1000) with ordinality x (t, n) order by n",
+        "select t, outbox_engine.cron_local_time(%s, t, %s)"
+        " from outbox_engine.cron_instants(outbox_engine.read_cron(%s), %s, %s, %s, 1000) with ordinality x (t, n) order by n",
         [cron, zone, cron, zone, after, until],
     ).fetchall()
 

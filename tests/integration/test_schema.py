@@ -49,7 +49,14 @@ SEQUENCES = """
       and has_sequence_privilege(%s, format('%%I.%%I', s.schemaname, s.sequencename), 'usage, select, update')
     order by 1
 """
-
+# Logical replication refuses to update or delete rows of other tables.
+KEYLESS = """
+    select c.oid::regclass::text
+    from pg_class c
+    where c.relnamespace = any (array['public', 'outbox_engine']::regnamespace[]) and c.relkind in ('r', 'p')
+      and not exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary)
+    order by 1
+"""
 
 SOURCES = list(source.texts(release.SCHEMAS).values())
 MIGRATIONS = list(source.texts(release.SUPABASE / "migrations").values())
@@ -133,6 +140,10 @@ def test_signed_in_users_execute_what_policies_need(fresh: Connection) -> None:
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
 def test_no_api_role_has_rights_on_our_sequences(fresh: Connection, role: str) -> None:
     assert column(fresh, SEQUENCES, role) == ["outboxes_id_seq"]
+
+
+def test_every_table_has_a_primary_key(fresh: Connection) -> None:
+    assert set(column(fresh, KEYLESS)) - {"outboxes", "outbox_engine.priorities"} == set()
 
 
 def test_preflight_knows_every_name_we_create(local_stack: LocalStack) -> None:

@@ -49,3 +49,12 @@ def join(db: Connection, values: dict[str, str]) -> None:
 
 def insert(db: Connection, values: dict[str, str]) -> None:
     db.execute("insert into public.outbox (recipient, template, parameters) values (%s, 'hi', %s)", [number(1), Jsonb(values)])
+
+
+def test_rename_with_a_new_placeholder_checks_members(db: Connection) -> None:
+    template(db)
+    campaign(db)
+    member(db, event_at="2030-01-01 12:00+00")
+
+    with pytest.raises(psycopg.DataError, match=r"member 'm' of campaign 'c': placeholder {{first}}"):
+        db.execute("update public.outbox_templates set name = 'hello', body = 'Hi {{first}}'")

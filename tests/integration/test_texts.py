@@ -234,7 +234,7 @@ def test_no_text_is_longer_than_the_bound_that_spares_most_rows_a_check(
 ) -> None:
     body = start + "{{a}}{{b}}" + "{{b}}" * times
     longest, bound = db.execute(
-        "select char_length(outbox_engine.rendered_text(t, p)), b.literal + b.most * char_length(p::text)"
+        "select char_length(outbox_engine.rendered_text(t, p)), b.literal_length + b.growth * char_length(p::text)"
         " from (select row('t', %s, %s, %s, null, 1, now())::public.outbox_templates as t, %s::jsonb as p) x,"
         " outbox_engine.text_bounds(t) b",
         [body, Jsonb({"a": default}), plain, Jsonb({"b": value})],
@@ -244,7 +244,7 @@ def test_no_text_is_longer_than_the_bound_that_spares_most_rows_a_check(
 
 def test_a_long_text_without_look_alikes_leaves_few_rows_to_check(db: Connection) -> None:
     template(db, body="Hi {{name}}{{a}}{{b}}" + "x" * 1800, defaults={"a": "1", "b": "2"}, plain=True)
-    bound = "select literal + most * char_length(%s::text) from public.outbox_templates t, outbox_engine.text_bounds(t)"
+    bound = "select literal_length + growth * length(%s::text) from public.outbox_templates t, outbox_engine.text_bounds(t)"
     assert int(one(db, bound, ['{"name": "Ada Lovelace"}'])) <= 2000
 
 

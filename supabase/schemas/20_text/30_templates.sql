@@ -1,4 +1,6 @@
--- Templates: the table, what makes one valid, and what makes a text of it.
+-- Templates: the table, when one is valid, and the text it makes from values.
+--
+-- Functions named `…_problem` describe the first thing that is wrong, in words for the app, or return null.
 
 create table public.outbox_templates (
   name text primary key,
@@ -15,40 +17,67 @@ create table public.outbox_templates (
 alter table public.outbox_templates enable row level security;
 
 comment on table public.outbox_templates is 'Texts with {{placeholder}}s, rendered when a row is claimed.';
-comment on column public.outbox_templates.plain is 'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
+comment on column public.outbox_templates.plain is
+  'Replace typographic look-alikes (curly quotes, dashes, dots) by characters of GSM-7';
 comment on column public.outbox_templates.warning is
-  'Engine: the character that makes texts of this template take more than twice the parts, and what only looks like a placeholder';
-comment on column public.outbox_templates.version is 'Engine: a new one whenever body, defaults or plain change';
+  'Engine: the character that more than doubles the parts of each text, and braces that are no placeholder';
+comment on column public.outbox_templates.version is
+  'Engine: increases with each change of body, defaults or plain';
 
--- A template's text for one row.
+-- The text a template makes for one message.
 create function outbox_engine.rendered_text(t public.outbox_templates, p_parameters jsonb) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case when t.plain then outbox_engine.plain_text(x.text) else x.text end
-  from (select outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters)) as text) x
+declare
+  v_text text := outbox_engine.render(t.body, outbox_engine.template_values(t.defaults, p_parameters));
+begin
+  return case when t.plain then outbox_engine.plain_text(v_text) else v_text end;
+end
 $$;
 
--- What of these values makes the text of a template too long, or null where it is not.
+-- Each placeholder of a body, and how often it stands there.
+create function outbox_engine.placeholder_uses(p_body text) returns table (name text, uses integer)
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select m[1], count(*)::integer
+  from regexp_matches(p_body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+  group by m[1]
+$$;
+
+-- A body with each placeholder replaced by `p_replacement`, to find braces that are no placeholder.
+create function outbox_engine.without_placeholders(p_body text, p_replacement text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', p_replacement, 'g')
+$$;
+
+-- Says that the text is longer than 2000 characters, and which placeholder makes up most of it.
 create function outbox_engine.length_problem(t public.outbox_templates, p_values jsonb) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('template %L becomes a text of %s characters, 2000 are allowed%s', t.name, x.characters, (
-    select format('; {{%s}} makes up %s of them', v.name, v.characters)
-    from (
-      select m[1] as name, sum(char_length(case when t.plain then outbox_engine.plain_text(p_values ->> m[1]) else p_values ->> m[1] end)) as characters
-      from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
-      group by m[1]
-    ) v
-    order by v.characters desc, v.name
-    limit 1))
+  select format(
+    'template %L becomes a text of %s characters, 2000 are allowed%s', t.name, x.characters, (
+      select format('; {{%s}} makes up %s of them', u.name, u.uses * v.characters)
+      from outbox_engine.placeholder_uses(t.body) u
+      cross join lateral (
+        select char_length(case
+          when t.plain then outbox_engine.plain_text(p_values ->> u.name)
+          else p_values ->> u.name
+        end) as characters
+      ) v
+      order by u.uses * v.characters desc, u.name
+      limit 1
+    ))
   from (select char_length(outbox_engine.rendered_text(t, p_values)) as characters) x
   where x.characters > 2000
 $$;
 
--- Why these values do not make a text of this template, or null where they do. `p_strict`: values without a
--- place are wrong as well, which they are when they are written, but not once a placeholder was taken out of
--- the template.
-create function outbox_engine.text_problem(t public.outbox_templates, p_parameters jsonb, p_strict boolean) returns text
+-- Says why a template makes no text from these values. With `p_strict`, a value without a placeholder is
+-- wrong too: a writer may have mistyped its name. Rows that are waiting already may have such values, because
+-- an edit may remove a placeholder.
+create function outbox_engine.text_problem(
+  t public.outbox_templates, p_parameters jsonb, p_strict boolean
+) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -87,31 +116,26 @@ begin
 end
 $$;
 
--- For checks of many rows at once: placeholders that a row must bring, how long the text is without values,
--- and how much a row's values can add per character at most (each may stand in the text several times). With
--- look-alikes replaced no text has more characters than it had bytes before, and a character becomes three at
--- most, such as the dots of an ellipsis.
-create function outbox_engine.text_bounds(t public.outbox_templates, out required text[], out literal integer, out most integer)
+-- Called by edits of templates and campaigns, to check many rows without rendering each: a row's text is at
+-- most `literal_length + growth * (characters of its values)` long, and a row without a value for one of
+-- `required` has no text. `growth` is more than 1 where a placeholder stands in the body several times. With
+-- `plain`, a text has no more characters than it had bytes, and one character becomes at most three ("...").
+create function outbox_engine.text_bounds(
+  t public.outbox_templates, out required text[], out literal_length integer, out growth integer
+)
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select
     array(select n from unnest(outbox_engine.placeholders(t.body)) n where t.defaults ->> n is null),
-    case when t.plain
-      then octet_length(t.body) + u.uses * octet_length(t.defaults::text)
+    case
+      when t.plain then octet_length(t.body) + u.uses * octet_length(t.defaults::text)
       else char_length(t.body) + u.uses * char_length(t.defaults::text)
     end,
     u.uses * case when t.plain then 3 else 1 end
-  from (
-    select coalesce(max(n.uses), 0) as uses
-    from (
-      select count(*)::integer as uses
-      from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
-      group by m[1]
-    ) n
-  ) u
+  from (select coalesce(max(p.uses), 0) as uses from outbox_engine.placeholder_uses(t.body) p) u
 $$;
 
--- Why a row's template gives no text that may be sent.
+-- Called by the claim and the preview for a message that got no text. Never null.
 create function outbox_engine.template_row_problem(p_template text, p_parameters jsonb) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -128,50 +152,78 @@ begin
 end
 $$;
 
--- What is wrong with a template itself, or null.
-create function outbox_engine.template_problem(t public.outbox_templates) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
+-- Says what is wrong with a template's defaults, which must be an object of texts and numbers, each for a
+-- placeholder of the body.
+create function outbox_engine.defaults_problem(t public.outbox_templates) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when btrim(coalesce(t.name, '')) = '' or btrim(coalesce(t.body, ''), E' \t\r\n') = '' then 'a template needs a name and a body'
-    when char_length(t.name) > 200 then format('name has %s characters, 200 are allowed', char_length(t.name))
-    when char_length(t.body) > 2000 then format('body has %s characters, 2000 are allowed', char_length(t.body))
-    when stray.piece is not null
-    then format('%L in the body is not a placeholder; write {{name}} with letters, digits and _', stray.piece)
-    when jsonb_typeof(t.defaults) <> 'object' then 'defaults must be an object, such as {"name": "there"}'
-    when surplus.name is not null then format('defaults name {{%s}}, which the body has no place for', surplus.name)
-    when odd.name is not null then format('the default of {{%s}} must be a text or a number', odd.name)
-    when btrim(outbox_engine.rendered_text(t, null), E' \t\r\n') = '' then 'the defaults make a text of the template that is all blank'
-    -- As short as its texts are where a row leaves the defaults as they are.
-    else outbox_engine.length_problem(t, (
-      select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n) || t.defaults)
-  end
-  from (
-    select substring(
-      regexp_replace(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', '', 'g') from '\{\{[^{}]{0,40}\}{0,2}|\}\}') as piece
-  ) stray
-  left join lateral (
-    select key as name
-    from jsonb_object_keys(case when jsonb_typeof(t.defaults) = 'object' then t.defaults else '{}' end) key
-    where key <> all (outbox_engine.placeholders(t.body))
-    limit 1
-  ) surplus on true
-  left join lateral (
-    select key as name
-    from jsonb_each(case when jsonb_typeof(t.defaults) = 'object' then t.defaults else '{}' end)
-    where jsonb_typeof(value) in ('object', 'array')
-    limit 1
-  ) odd on true
+declare
+  v_name text;
+begin
+  if jsonb_typeof(t.defaults) <> 'object' then
+    return 'defaults must be an object, such as {"name": "there"}';
+  end if;
+  select key into v_name
+  from jsonb_object_keys(t.defaults) key
+  where key <> all (outbox_engine.placeholders(t.body))
+  limit 1;
+  if found then
+    return format('defaults name {{%s}}, which the body has no place for', v_name);
+  end if;
+  select key into v_name from jsonb_each(t.defaults) where jsonb_typeof(value) in ('object', 'array') limit 1;
+  if found then
+    return format('the default of {{%s}} must be a text or a number', v_name);
+  end if;
+  return null;
+end
 $$;
 
--- What a reader of a template should know: that one character makes every part of its texts less than half as
--- long.
+-- Says what is wrong with a template itself.
+create function outbox_engine.template_problem(t public.outbox_templates) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_braces text := substring(
+    outbox_engine.without_placeholders(t.body, '') from '\{\{[^{}]{0,40}\}{0,2}|\}\}');
+  v_problem text;
+begin
+  if btrim(coalesce(t.name, '')) = '' or btrim(coalesce(t.body, ''), E' \t\r\n') = '' then
+    return 'a template needs a name and a body';
+  elsif char_length(t.name) > 200 then
+    return format('name has %s characters, 200 are allowed', char_length(t.name));
+  elsif char_length(t.body) > 2000 then
+    return format('body has %s characters, 2000 are allowed', char_length(t.body));
+  elsif v_braces is not null then
+    return format(
+      '%L in the body is not a placeholder; write {{name}} with letters, digits and _', v_braces);
+  end if;
+  v_problem := outbox_engine.defaults_problem(t);
+  if v_problem is not null then
+    return v_problem;
+  elsif btrim(outbox_engine.rendered_text(t, null), E' \t\r\n') = '' then
+    return 'the defaults make a text of the template that is all blank';
+  end if;
+  -- The shortest text that leaves the defaults as they are: placeholders without a default are empty.
+  return outbox_engine.length_problem(t, (
+    select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n
+  ) || t.defaults);
+end
+$$;
+
+-- Warns of the first character that is not in GSM-7: with it, a part holds less than half as much. Null
+-- without one.
 create function outbox_engine.alphabet_warning(p_text text, p_plain boolean) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('%L at character %s is not in GSM-7, so a part holds 70 characters instead of 160%s', x.character,
+  select format(
+    '%L at character %s is not in GSM-7, so a part holds 70 characters instead of 160%s',
+    x.character,
     strpos(x.text, x.character),
-    case when outbox_engine.plain_text(x.text) !~ outbox_engine.beyond_gsm7() then '; plain = true replaces look-alikes' else '' end)
+    case
+      when outbox_engine.plain_text(x.text) !~ outbox_engine.beyond_gsm7()
+      then '; plain = true replaces look-alikes'
+      else ''
+    end)
   from (
     select y.text, substring(y.text from outbox_engine.beyond_gsm7()) as character
     from (select case when p_plain then outbox_engine.plain_text(p_text) else p_text end as text) y
@@ -179,25 +231,28 @@ as $$
   where x.character is not null
 $$;
 
--- Likewise, that something is written as placeholders are elsewhere, and goes out as it stands.
+-- Warns of `{name}`, which other systems replace and this one sends as it stands. Null without one.
 create function outbox_engine.brace_warning(p_body text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s is no placeholder and goes out as it stands; one is written {{%s}}', x.found, btrim(x.found, '{} '))
+  select format(
+    '%s is no placeholder and goes out as it stands; one is written {{%s}}', x.found, btrim(x.found, '{} '))
   from (
     select substring(
-      regexp_replace(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', '-', 'g') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as found
+      outbox_engine.without_placeholders(p_body, '-') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as found
   ) x
   where x.found is not null
 $$;
 
--- For which character all texts of a template leave GSM-7, or null.
+-- Warns of a character outside GSM-7 that stands in every text of a template, in its body or its defaults.
 create function outbox_engine.template_alphabet_warning(t public.outbox_templates) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select outbox_engine.alphabet_warning(t.body || array_to_string(array(select value from jsonb_each_text(t.defaults)), ''), t.plain)
+  select outbox_engine.alphabet_warning(
+    t.body || array_to_string(array(select value from jsonb_each_text(t.defaults)), ''), t.plain)
 $$;
 
+-- Runs before each insert and update of a template: refuses invalid ones, and writes version and warning.
 create function outbox_engine.before_template_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -209,43 +264,68 @@ begin
   new.updated_at := outbox_engine.now();
   if tg_op = 'INSERT' then
     new.version := 1;
+  elsif (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then
+    new.version := old.version + 1;
   else
-    new.version := old.version + case when (new.body, new.defaults, new.plain) is distinct from (old.body, old.defaults, old.plain) then 1 else 0 end;
+    new.version := old.version;
   end if;
   v_problem := outbox_engine.template_problem(new);
   if v_problem is not null then
     perform outbox_engine.refuse(v_problem);
   end if;
-  new.warning := nullif(concat_ws('; ', outbox_engine.template_alphabet_warning(new), outbox_engine.brace_warning(new.body)), '');
+  new.warning := nullif(
+    concat_ws('; ', outbox_engine.template_alphabet_warning(new), outbox_engine.brace_warning(new.body)), '');
   return new;
 end
 $$;
 create trigger outbox_templates_change before insert or update on public.outbox_templates for each row
   execute function outbox_engine.before_template_change();
 
--- Refuses a row whose template is unknown, lacks a value, is given one it has no place for, or grows too
--- long. An edit of the template waits until the row is committed and can be seen, and the row for an edit, so
--- that neither lookup_misses the other.
+-- Called by whatever writes rows that use a template: the template, null where there is none. Until the
+-- transaction ends, edits wait for it, and then see its rows. A transaction that reads from an older snapshot
+-- could take a template that was edited since, and gets a serialization failure instead.
+create function outbox_engine.template_for_use(p_template text) returns public.outbox_templates
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_template public.outbox_templates;
+begin
+  perform outbox_engine.lock_for_use('template', p_template);
+  if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    select * into v_template from public.outbox_templates where name = p_template for share;
+  else
+    select * into v_template from public.outbox_templates where name = p_template;
+  end if;
+  return v_template;
+end
+$$;
+
+-- Called before the insert of a message with a template. Refuses it where the template is unknown, lacks a
+-- value, is given a value it has no placeholder for, or makes too long a text.
 create function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_template public.outbox_templates;
+  v_template public.outbox_templates := outbox_engine.template_for_use(p_template);
   v_problem text;
 begin
-  select * into v_template from public.outbox_templates where name = p_template for share;
-  if not found then
+  if v_template.name is null then
     perform outbox_engine.refuse(format('template %L does not exist', p_template));
   end if;
   v_problem := outbox_engine.text_problem(v_template, p_parameters, true);
   if v_problem is not null then
-    perform outbox_engine.refuse(v_problem, 'Values are given in parameters; the template may have defaults.');
+    perform outbox_engine.refuse(
+      v_problem, 'Values are given in parameters; the template may have defaults.');
   end if;
 end
 $$;
 
-create policy outbox_templates_server on public.outbox_templates for all to service_role using (true) with check (true);
+create policy outbox_templates_server on public.outbox_templates for all to service_role
+  using (true) with check (true);
 
 revoke all on public.outbox_templates from public, anon, authenticated, service_role;
 grant select, delete on public.outbox_templates to service_role;
-grant insert (name, body, defaults, plain), update (name, body, defaults, plain) on public.outbox_templates to service_role;
+grant
+  insert (name, body, defaults, plain),
+  update (name, body, defaults, plain)
+  on public.outbox_templates to service_role;

@@ -1,4 +1,5 @@
--- Campaigns, their members, and the proof of what became of each time.
+-- Campaigns, their members, and what became of each occurrence, which is a time at which a campaign has a
+-- message for a member.
 
 create table public.outbox_campaigns (
   name text primary key,
@@ -25,7 +26,8 @@ create table public.outbox_campaigns (
   message_count integer not null default 0,
   created_at timestamptz not null default outbox_engine.now(),
   activated_at timestamptz,
-  -- How far the rows and the members of an edited campaign were looked at again; null is all.
+  -- After an edit: the last waiting message and the last member that the campaigns job brought up to date.
+  -- Null means all are.
   recheck_after bigint,
   replan_after text,
   constraint outbox_campaigns_name_length check (char_length(name) <= 200),
@@ -54,17 +56,20 @@ create table public.outbox_campaign_members (
   primary key (campaign, external_id),
   constraint outbox_campaign_members_external_id_length check (char_length(external_id) <= 200),
   constraint outbox_campaign_members_recipient_is_e164 check (
-    rtrim(recipient, '0123456789') = '+' and octet_length(recipient) between 8 and 16 and recipient >= '+1' collate "C"
+    rtrim(recipient, '0123456789') = '+'
+    and octet_length(recipient) between 8 and 16
+    and recipient >= '+1' collate "C"
   ),
   constraint outbox_campaign_members_parameters_are_an_object check (jsonb_typeof(parameters) = 'object')
 );
 alter table public.outbox_campaign_members enable row level security;
 
-create index outbox_campaign_members_due on public.outbox_campaign_members (campaign, next_at) where next_at is not null;
+create index outbox_campaign_members_due on public.outbox_campaign_members (campaign, next_at)
+  where next_at is not null;
 create index outbox_campaign_members_recipient on public.outbox_campaign_members (recipient);
 
--- The permanent proof: one row for each (campaign, member, time it stands for). It outlives the member, hence
--- no foreign key.
+-- One row for each occurrence, kept for ever: its key is why no member gets a message for one time twice. It
+-- outlives its member, so it has no foreign key.
 create table public.outbox_campaign_occurrences (
   campaign text not null,
   external_id text not null,
@@ -72,22 +77,22 @@ create table public.outbox_campaign_occurrences (
   outbox_id bigint,
   reason text,
   created_at timestamptz not null default outbox_engine.now(),
-  -- The key: for cron the local time, for the others the instant in UTC.
+  -- Local time for cron, so that the time stays the same in another zone; UTC for the other schedules.
   stands_for timestamp not null,
-  -- Withdrawn before it was sent, so the same time may be used again.
+  -- Its message was withdrawn unsent, so another one may be made for the same time.
   taken_back boolean not null default false,
   primary key (campaign, external_id, stands_for)
 );
 alter table public.outbox_campaign_occurrences enable row level security;
 
-create index outbox_campaign_occurrences_message on public.outbox_campaign_occurrences (outbox_id) where outbox_id is not null;
+create index outbox_campaign_occurrences_message on public.outbox_campaign_occurrences (outbox_id)
+  where outbox_id is not null;
 
 comment on table public.outbox_campaign_occurrences is
   'What became of each time a campaign stood for: the outbox row it made, or the reason it made none.';
 
--- What was claimed for campaigns, for caps and budgets. When a row is claimed again after an attempt that was
--- never accepted, that one is given back and the new one counts, so that what it costs now is what counts, on
--- the day it goes.
+-- Messages of campaigns that were claimed, for caps and budgets. A message that is claimed again, because no
+-- earlier attempt was accepted, counts once: with its latest parts, on its latest day.
 create table outbox_engine.campaign_sends (
   outbox_id bigint primary key,
   campaign text not null,
@@ -100,6 +105,7 @@ alter table outbox_engine.campaign_sends enable row level security;
 
 create index campaign_sends_recipient on outbox_engine.campaign_sends (recipient, at);
 
+-- The parts that each campaign spent, by day in the campaign's zone.
 create table outbox_engine.campaign_spend (
   campaign text not null,
   day date not null,
@@ -108,14 +114,14 @@ create table outbox_engine.campaign_spend (
 );
 alter table outbox_engine.campaign_spend enable row level security;
 
+-- Imports of members from a file, and their lines until they become members.
 create table outbox_engine.campaign_imports (
   id uuid primary key,
   campaign text not null,
-  -- What the lines were checked against. Should it change before the end, they must be checked anew.
-  basis text not null,
+  -- Of the campaign and template that the lines were checked against (`import_digest`).
+  digest text not null,
   started_at timestamptz not null,
-  -- The transaction in which the lines become members: they were checked already, so its inserts are not
-  -- checked again.
+  -- The transaction in which the lines become members. It does not check them again.
   committing xid8 unique,
   result jsonb
 );
@@ -136,25 +142,29 @@ create table outbox_engine.campaign_import_lines (
 );
 alter table outbox_engine.campaign_import_lines enable row level security;
 
--- How many members came and went, for the counts of their campaign; added up when there is nothing better to
--- do, because a count kept in the campaign itself would make everyone who adds members wait for each other.
+-- Changes of a campaign's counts, which the campaigns job adds up. Counting in the campaign's own row would
+-- make transactions that add members wait for each other. The key is for logical replication, which refuses
+-- to delete rows of a table without one.
 create table outbox_engine.campaign_changes (
+  id bigint generated always as identity primary key,
   campaign text not null,
   members integer not null,
   messages integer not null
 );
 alter table outbox_engine.campaign_changes enable row level security;
 
--- Members whose message came back unsent. The campaigns job looks at them anew; whoever cancels the message
--- has its row locked and would wait here for someone who changes the member and waits for that row.
+-- Members whose message came back unsent, for the campaigns job, which makes them due again. A transaction
+-- that cancels a message cannot do that itself: it holds the message, and an edit of the member that waits
+-- for the message holds the member. The key is for logical replication.
 create table outbox_engine.campaign_returns (
+  id bigint generated always as identity primary key,
   campaign text not null,
   external_id text not null
 );
 alter table outbox_engine.campaign_returns enable row level security;
 
--- Messages that were in a request once and whose time was given to another. The occurrence knows only who has
--- it now.
+-- Messages that were part of a request, and whose occurrence was given to another message since. The
+-- occurrence itself names only its latest message.
 create table outbox_engine.reassigned_occurrences (
   outbox_id bigint primary key,
   campaign text not null,
@@ -163,8 +173,9 @@ create table outbox_engine.reassigned_occurrences (
 );
 alter table outbox_engine.reassigned_occurrences enable row level security;
 
--- `sent_on` is a day in UTC, 'infinity' where the message was never sent; `country` is '' where it is not
--- known. `opted_out` recipients did so after a message, counted with the last of theirs.
+-- Counts of messages that retention deleted, for the campaign report. `sent_on` is a day in UTC, 'infinity'
+-- for messages that were never sent; `country` is '' where it is unknown. `opted_out` counts recipients who
+-- opted out after a message, each once.
 create table outbox_engine.campaign_totals (
   campaign text not null,
   sent_on date not null,
@@ -178,26 +189,31 @@ create table outbox_engine.campaign_totals (
 );
 alter table outbox_engine.campaign_totals enable row level security;
 
--- In which round each campaign last had a chunk. Campaigns take turns, so that none waits for another's
--- hundred thousand members.
+-- The round in which the campaigns job last handled a chunk of each campaign. Campaigns take turns, so that
+-- none waits for the hundred thousand members of another.
 create table outbox_engine.campaign_turns (
   campaign text primary key references public.outbox_campaigns (name) on delete cascade,
   round bigint not null
 );
 alter table outbox_engine.campaign_turns enable row level security;
 
-create policy outbox_campaigns_server on public.outbox_campaigns for all to service_role using (true) with check (true);
-create policy outbox_campaign_members_server on public.outbox_campaign_members for all to service_role using (true) with check (true);
-create policy outbox_campaign_occurrences_server on public.outbox_campaign_occurrences for select to service_role using (true);
+create policy outbox_campaigns_server on public.outbox_campaigns for all to service_role
+  using (true) with check (true);
+create policy outbox_campaign_members_server on public.outbox_campaign_members for all to service_role
+  using (true) with check (true);
+create policy outbox_campaign_occurrences_server on public.outbox_campaign_occurrences for select
+  to service_role using (true);
 
 revoke all on public.outbox_campaigns, public.outbox_campaign_members, public.outbox_campaign_occurrences
   from public, anon, authenticated, service_role;
 grant select, delete on public.outbox_campaigns to service_role;
 grant
-  insert (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
-    window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status),
-  update (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets, window_start,
-    window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts, daily_budget_parts, status)
+  insert (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets,
+    window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
+    daily_budget_parts, status),
+  update (name, template, sender, priority, schedule, starts_at, cron_expression, timezone, offsets,
+    window_start, window_end, window_days, late_policy, late_limit, daily_cap, weekly_cap, budget_parts,
+    daily_budget_parts, status)
   on public.outbox_campaigns to service_role;
 grant select, delete on public.outbox_campaign_members to service_role;
 grant

@@ -1,128 +1,166 @@
--- What a member of a campaign must be, and what becomes of waiting messages when one is moved, changed or
+-- What a member of a campaign must be, and what happens to waiting messages when a member is changed or
 -- removed.
 
--- What is wrong with a member, or null.
-create function outbox_engine.member_fault(m public.outbox_campaign_members, c public.outbox_campaigns) returns text
-language sql volatile set search_path = pg_catalog, pg_temp
+-- Says what is wrong with a member, or returns null. `c` is null where the campaign does not exist.
+create function outbox_engine.member_problem(m public.outbox_campaign_members, c public.outbox_campaigns)
+returns text
+language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when c.name is null then format('campaign %L does not exist', m.campaign)
-    when btrim(coalesce(m.external_id, '')) = '' then format('a member of campaign %L has no external_id', m.campaign)
-    when char_length(m.external_id) > 200
-    then format('external_id %L has %s characters, 200 are allowed', left(m.external_id, 20) || '…', char_length(m.external_id))
-    when m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$'
-    then format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'))
-    when m.timezone is not null and not outbox_engine.is_zone(m.timezone) then outbox_engine.zone_problem(m.timezone)
-    when m.timezone is null and c.timezone is null and outbox_engine.zone_needed_by(c) is not null
-    then format('no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
-    when outbox_engine.is_outside_calendar(m.event_at) then 'event_at must be an instant between 1970 and 2200'
-  end
+begin
+  if c.name is null then
+    return format('campaign %L does not exist', m.campaign);
+  elsif btrim(coalesce(m.external_id, '')) = '' then
+    return format('a member of campaign %L has no external_id', m.campaign);
+  elsif char_length(m.external_id) > 200 then
+    return format('external_id %L has %s characters, 200 are allowed',
+      left(m.external_id, 20) || '…', char_length(m.external_id));
+  elsif m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+    return format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'));
+  elsif m.timezone is not null and not outbox_engine.is_zone(m.timezone) then
+    return outbox_engine.zone_problem(m.timezone);
+  elsif m.timezone is null and outbox_engine.members_need_zone(c) then
+    return format('no timezone, and the campaign has none either; %s needs one',
+      outbox_engine.zone_needed_by(c));
+  elsif outbox_engine.is_outside_calendar(m.event_at) then
+    return 'event_at must be an instant between 1970 and 2200';
+  end if;
+  return null;
+end
 $$;
 
+-- Called before a member is inserted, and before its number, zone, event or parameters change. Refuses an
+-- invalid one. Members of an import were checked a chunk at a time, and are not checked again.
+create function outbox_engine.check_member(
+  m public.outbox_campaign_members, p_is_new boolean, p_loses_zone boolean, p_new_parameters boolean
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaign public.outbox_campaigns;
+  v_problem text;
+begin
+  if exists (
+    select from outbox_engine.campaign_imports where committing = pg_catalog.pg_current_xact_id()
+  ) then
+    return;
+  end if;
+  -- An edit of the campaign checks its members and cannot see this one yet, so it waits (`lock_for_edit`).
+  -- The row lock keeps the campaign from being deleted; it holds off neither a pause nor an end.
+  if p_is_new or p_loses_zone then
+    perform outbox_engine.lock_for_use('campaign', m.campaign);
+    select * into v_campaign from public.outbox_campaigns where name = m.campaign for key share;
+  else
+    select * into v_campaign from public.outbox_campaigns where name = m.campaign;
+  end if;
+  v_problem := outbox_engine.member_problem(m, v_campaign);
+  if v_problem is null and p_new_parameters then
+    v_problem := outbox_engine.text_problem(
+      outbox_engine.template_for_use(v_campaign.template), m.parameters, true);
+  end if;
+  if v_problem is not null then
+    perform outbox_engine.refuse(
+      format('member %L of campaign %L: %s', left(m.external_id, 200), m.campaign, v_problem));
+  end if;
+end
+$$;
+
+-- Runs before an app or an import writes a member. A new one, and one that is moved to another event or zone,
+-- is due at once for the campaigns job, which finds its times.
 create function outbox_engine.before_member_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := outbox_engine.now();
-  v_campaign public.outbox_campaigns;
-  v_template public.outbox_templates;
-  v_problem text;
+  v_is_new constant boolean := tg_op = 'INSERT';
 begin
   new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
   new.timezone := outbox_engine.canonical_zone(new.timezone);
-  if tg_op = 'UPDATE' then
+  if not v_is_new then
     if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
       perform outbox_engine.refuse(
-        format('member %L keeps its campaign and its external_id', old.external_id), 'Delete it and insert it anew.');
+        format('member %L keeps its campaign and its external_id', old.external_id),
+        'Delete it and insert it anew.');
     elsif (new.recipient, new.timezone, new.event_at, new.parameters)
       is not distinct from (old.recipient, old.timezone, old.event_at, old.parameters) then
       return new;
     end if;
   end if;
 
-  -- The lines of an import were checked before, a chunk at a time; together they would take too long.
-  if not exists (select from outbox_engine.campaign_imports where committing = pg_catalog.pg_current_xact_id()) then
-    -- Who edits the campaign looks at its members, cannot see this one yet, and waits for it
-    -- (`after_campaign_change`). One that is updated was seen. A lock that does not keep anybody from pausing
-    -- or ending the campaign.
-    if tg_op = 'INSERT' then
-      perform from public.outbox_campaigns where name = new.campaign for key share;
-    end if;
-    select * into v_campaign from public.outbox_campaigns where name = new.campaign;
-    v_problem := outbox_engine.member_fault(new, v_campaign);
-    if v_problem is null and (tg_op = 'INSERT' or new.parameters is distinct from old.parameters) then
-      select * into v_template from public.outbox_templates where name = v_campaign.template for share;
-      v_problem := outbox_engine.text_problem(v_template, new.parameters, true);
-    end if;
-    if v_problem is not null then
-      perform outbox_engine.refuse(format('member %L of campaign %L: %s', left(new.external_id, 200), new.campaign, v_problem));
-    end if;
-  end if;
+  perform outbox_engine.check_member(
+    new, v_is_new, new.timezone is null and old.timezone is not null,
+    v_is_new or new.parameters is distinct from old.parameters);
 
-  if tg_op = 'INSERT' or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
-    new.changed_at := v_now;
-    new.next_at := v_now;
+  if v_is_new or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
+    new.changed_at := outbox_engine.now();
+    new.next_at := new.changed_at;
     new.handled_until := null;
   end if;
   return new;
 end
 $$;
-create trigger outbox_campaign_members_change before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
+create trigger outbox_campaign_members_change
+  before insert or update of campaign, external_id, recipient, timezone, event_at, parameters
   on public.outbox_campaign_members for each row execute function outbox_engine.before_member_change();
 
+-- Runs after each insert of members, for the counts of their campaigns.
 create function outbox_engine.after_members_added() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into outbox_engine.campaign_changes (campaign, members, messages)
-  select campaign, count(*), 0 from came group by campaign;
+  select campaign, count(*), 0 from added group by campaign;
   return null;
 end
 $$;
 create trigger outbox_campaign_members_added after insert on public.outbox_campaign_members
-  referencing new table as came for each statement execute function outbox_engine.after_members_added();
+  referencing new table as added for each statement execute function outbox_engine.after_members_added();
 
--- Ends what waits for these occurrences, and leaves a wish where a request is under way. Their times may be
--- used again.
-create function outbox_engine.withdraw(p_outbox_ids bigint[], p_why text) returns void
+-- Cancels the waiting ones of these messages, and requests cancellation of those that are being sent. Their
+-- occurrences may make new messages; that of a message being sent only once it comes back unsent
+-- (`after_campaign_message_cancelled`).
+create function outbox_engine.withdraw_messages(p_outbox_ids bigint[], p_reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Whoever is just claiming them is waited for, so that what they are by now decides.
+  -- Waits for a claim that has some of them, so that the status after that claim decides.
   perform from public.outbox where id = any (p_outbox_ids) order by id for update;
 
-  with stopped as (
+  with cancelled as (
     update public.outbox
-    set status = 'cancelled', error = p_why, queue = null, finalized_at = outbox_engine.now()
+    set status = 'cancelled', error = p_reason, queue = null, finalized_at = outbox_engine.now()
     where id = any (p_outbox_ids) and queue is not null
     returning id
   ),
-  wished as (
+  requested as (
     update public.outbox
     set cancel_requested_at = outbox_engine.now()
     where id = any (p_outbox_ids) and status = 'sending' and cancel_requested_at is null
     returning id
   ),
-  trail as (
+  history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_why from stopped
+    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_reason from cancelled
     union all
-    select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_why from wished
+    select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_reason from requested
   )
   update public.outbox_campaign_occurrences o
-  set taken_back = s.is_over, reason = p_why
-  from (select id, true as is_over from stopped union all select id, false from wished) s
-  where o.outbox_id = s.id;
+  set taken_back = w.is_cancelled, reason = p_reason
+  from (
+    select id, true as is_cancelled from cancelled
+    union all
+    select id, false from requested
+  ) w
+  where o.outbox_id = w.id;
 end
 $$;
 
--- A message that the engine wanted back came back unsent: its time may be used again, and its member may have
--- that time once more. Not one that an app or an operator alone cancelled, whatever it came back for before.
-create function outbox_engine.after_campaign_cancel() returns trigger
+-- Runs after a campaign's message ended as cancelled without having been accepted. Where the engine withdrew
+-- it, its occurrence may make a new message, and its member is due again. Where only an app or an operator
+-- cancelled it, that is final, even if the message came back from an earlier attempt.
+create function outbox_engine.after_campaign_message_cancelled() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  with free as (
+  with taken_back as (
     update public.outbox_campaign_occurrences
     set taken_back = true, reason = coalesce(reason, new.error)
     where outbox_id = new.id and not taken_back
@@ -130,19 +168,19 @@ begin
     returning campaign, external_id
   )
   insert into outbox_engine.campaign_returns (campaign, external_id)
-  select campaign, external_id from free;
+  select campaign, external_id from taken_back;
   return null;
 end
 $$;
 create trigger outbox_6_campaign_cancelled after update on public.outbox for each row
-  when (new.campaign is not null and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
-  execute function outbox_engine.after_campaign_cancel();
+  when (new.campaign is not null
+    and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
+  execute function outbox_engine.after_campaign_message_cancelled();
 
--- Locks what waits for these members by id, as everybody does who changes many messages: in another order, an
--- edit of their campaign and a change of its members would wait for each other. What is in a request is
--- nobody's to change: should it come back, the claim gives it what its member is by then. The settings of
--- this and the next two functions: be they few or a hundred thousand, the messages of each are found by
--- index.
+-- Locks the waiting messages of these members by id, the order in which everything locks many messages. A
+-- message that is being sent keeps what it has: if it comes back, the claim brings it up to date
+-- (`refresh_from_campaign`). The settings of this and the next three functions make the planner find messages
+-- by index, for one member as for a hundred thousand.
 create function outbox_engine.lock_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
@@ -151,7 +189,8 @@ declare
   v_ids constant bigint[] := array(
     select o.outbox_id
     from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-    join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
+    join public.outbox_campaign_occurrences o
+      on o.campaign = u.campaign and o.external_id = u.external_id
     where o.outbox_id is not null and not o.taken_back
   );
 begin
@@ -159,46 +198,64 @@ begin
 end
 $$;
 
--- Members who were moved lose what waits for a time they no longer have; the rest is asked to come up.
-create function outbox_engine.move_messages(p_campaigns text[], p_external_ids text[]) returns void
+-- Called after members were moved to another event or zone: withdraws messages of times they no longer have.
+-- A time of a cron is a local time. It is withdrawn where the member's new clock has yet to show it, because
+-- it then comes at another instant; where that clock is past it, the message stays, or none would come.
+create function outbox_engine.withdraw_lost_times(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
 begin
-  perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was moved to another time')
+  perform outbox_engine.withdraw_messages(array_agg(o.outbox_id), 'the member was moved to another time')
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.outbox_campaigns k on k.name = u.campaign and k.schedule <> 'once'
+  join public.outbox_campaigns c on c.name = u.campaign and c.schedule <> 'once'
   join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
   join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where o.outbox_id is not null and not o.taken_back
-    and case k.schedule
+    and case c.schedule
       when 'reminder'
-      then not coalesce(outbox_engine.is_campaign_time(k, m.event_at, coalesce(m.timezone, k.timezone), o.occurs_at), false)
-      -- The same local time is still to come where the member is now. Where it is past, what waits is all
-      -- there will be.
-      else k.timezone is null and outbox_engine.instant_of(o.stands_for, m.timezone) > v_now
+      then not coalesce(
+        outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false)
+      else c.timezone is null
+        and outbox_engine.instant_of(o.stands_for, m.timezone) > v_now
         and outbox_engine.instant_of(o.stands_for, m.timezone) <> o.occurs_at
     end
   having count(*) > 0;
-  -- What stands for a time that the new event has as well ends with the new event, not with the old one; and
-  -- what waits for the window of the old zone comes up, where the claim decides by the new one. In a pause it
-  -- comes up when the campaign goes on.
+end
+$$;
+
+-- Called after members were moved, for their messages that remain: a reminder expires with the new event, and
+-- a message that waits for a window is due at once, so that the claim decides by the window of the new zone.
+-- In a paused campaign that happens when it goes on.
+create function outbox_engine.reschedule_messages(p_campaigns text[], p_external_ids text[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+begin
   update public.outbox x
-  set expires_at = case when k.schedule = 'reminder'
-      then outbox_engine.message_expiry(x.send_at, o.occurs_at, m.event_at) else x.expires_at end,
-    due_at = case when k.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now) else x.due_at end
+  set
+    expires_at = case
+      when c.schedule = 'reminder' then outbox_engine.message_expiry(x.send_at, o.occurs_at, m.event_at)
+      else x.expires_at
+    end,
+    due_at = case
+      when c.status = 'active' and x.status = 'scheduled' then greatest(o.occurs_at, v_now)
+      else x.due_at
+    end
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
-  join public.outbox_campaigns k on k.name = u.campaign
+  join public.outbox_campaigns c on c.name = u.campaign
   join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
   join public.outbox_campaign_occurrences o on o.campaign = u.campaign and o.external_id = u.external_id
   where not o.taken_back and x.id = o.outbox_id and x.queue is not null;
 end
 $$;
 
--- A new number or new values go into what waits.
-create function outbox_engine.update_messages(p_campaigns text[], p_external_ids text[]) returns void
+-- Called after members got another number or other parameters: copies these to their waiting messages.
+create function outbox_engine.copy_members_to_messages(p_campaigns text[], p_external_ids text[]) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = on set enable_seqscan = off
 as $$
@@ -212,56 +269,62 @@ begin
 end
 $$;
 
--- Runs after members were updated, once for all of them: an import changes a hundred thousand. A plan made
--- for one row and kept would compare each of them with all, hence the setting.
+-- Runs after members were updated, once for all members of the statement: an import changes a hundred
+-- thousand. Without `enable_nestloop = off`, a plan cached for one row would compare each member with all.
 create function outbox_engine.after_members_changed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_nestloop = off
 as $$
 declare
   r record;
 begin
-  select array_agg(x.campaign) filter (where x.moved) as moved_campaigns,
+  select
+    array_agg(x.campaign) filter (where x.moved) as moved_campaigns,
     array_agg(x.external_id) filter (where x.moved) as moved,
-    array_agg(x.campaign) filter (where x.changed) as changed_campaigns,
-    array_agg(x.external_id) filter (where x.changed) as changed,
-    array_agg(x.campaign) filter (where x.moved or x.changed) as campaigns,
-    array_agg(x.external_id) filter (where x.moved or x.changed) as external_ids
+    array_agg(x.campaign) filter (where x.edited) as edited_campaigns,
+    array_agg(x.external_id) filter (where x.edited) as edited,
+    array_agg(x.campaign) filter (where x.moved or x.edited) as campaigns,
+    array_agg(x.external_id) filter (where x.moved or x.edited) as external_ids
   into r
   from (
-    select n.campaign, n.external_id, (n.event_at, n.timezone) is distinct from (w.event_at, w.timezone) as moved,
-      (n.recipient, n.parameters) is distinct from (w.recipient, w.parameters) as changed
-    from were w
-    join are n using (campaign, external_id)
+    select n.campaign, n.external_id,
+      (n.event_at, n.timezone) is distinct from (o.event_at, o.timezone) as moved,
+      (n.recipient, n.parameters) is distinct from (o.recipient, o.parameters) as edited
+    from old_members o
+    join new_members n using (campaign, external_id)
   ) x;
   if r.external_ids is not null then
     perform outbox_engine.lock_messages(r.campaigns, r.external_ids);
   end if;
   if r.moved is not null then
-    perform outbox_engine.move_messages(r.moved_campaigns, r.moved);
+    perform outbox_engine.withdraw_lost_times(r.moved_campaigns, r.moved);
+    perform outbox_engine.reschedule_messages(r.moved_campaigns, r.moved);
   end if;
-  if r.changed is not null then
-    perform outbox_engine.update_messages(r.changed_campaigns, r.changed);
+  if r.edited is not null then
+    perform outbox_engine.copy_members_to_messages(r.edited_campaigns, r.edited);
   end if;
   return null;
 end
 $$;
 create trigger outbox_campaign_members_changed after update on public.outbox_campaign_members
-  referencing old table as were new table as are for each statement execute function outbox_engine.after_members_changed();
+  referencing old table as old_members new table as new_members
+  for each statement execute function outbox_engine.after_members_changed();
 
--- Runs after members were deleted, also with their campaign.
+-- Runs after members were deleted, alone or with their campaign: withdraws their messages.
 create function outbox_engine.after_members_removed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform outbox_engine.withdraw(array_agg(o.outbox_id), 'the member was removed from the campaign')
-  from gone g
-  join public.outbox_campaign_occurrences o
-    on o.campaign = g.campaign and o.external_id = g.external_id and o.outbox_id is not null and not o.taken_back
+  perform outbox_engine.withdraw_messages(
+    array_agg(o.outbox_id), 'the member was removed from the campaign')
+  from removed m
+  join public.outbox_campaign_occurrences o on o.campaign = m.campaign and o.external_id = m.external_id
+  where o.outbox_id is not null and not o.taken_back
   having count(*) > 0;
   insert into outbox_engine.campaign_changes (campaign, members, messages)
-  select campaign, -count(*), 0 from gone group by campaign;
+  select campaign, -count(*), 0 from removed group by campaign;
   return null;
 end
 $$;
 create trigger outbox_campaign_members_removed after delete on public.outbox_campaign_members
-  referencing old table as gone for each statement execute function outbox_engine.after_members_removed();
+  referencing old table as removed for each statement
+  execute function outbox_engine.after_members_removed();

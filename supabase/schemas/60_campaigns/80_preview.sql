@@ -9,7 +9,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  c public.outbox_campaigns := outbox_engine.named_campaign(p_campaign);
+  c public.outbox_campaigns := outbox_engine.get_campaign(p_campaign);
 begin
   if c.status = 'draft' then
     c.activated_at := p_now;
