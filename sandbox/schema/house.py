@@ -25,7 +25,6 @@ WIDE_FILES: Final = frozenset(
         "30_numbers/10_senders.sql",
         "40_outbox/10_outbox.sql",
         "40_outbox/20_dispatches.sql",
-        "40_outbox/30_queue_bounds.sql",
         "40_outbox/40_insert.sql",
         "40_outbox/50_cancel.sql",
         "40_outbox/60_reports.sql",
