@@ -15,14 +15,7 @@ LONG_FUNCTIONS: Final = frozenset({"outbox_engine.judge_campaign_rows", "outbox_
 
 WIDE_FILES: Final = frozenset(
     {
-        "05_engine/30_alarms.sql",
-        "05_engine/40_heartbeats.sql",
-        "10_time/10_zones.sql",
-        "10_time/30_cron.sql",
-        "20_text/10_alphabets.sql",
-        "20_text/20_rendering.sql",
         "20_text/30_templates.sql",
-        "30_numbers/10_senders.sql",
         "40_outbox/10_outbox.sql",
         "40_outbox/20_dispatches.sql",
         "40_outbox/40_insert.sql",

@@ -73,12 +73,13 @@ $$;
 
 -- 05_engine/10_schema.sql
 
--- The engine's own schema. The API never exposes it.
+-- The engine's own schema. The API does not expose it.
 
 create schema outbox_engine;
 revoke all on schema outbox_engine from public;
 
--- One row for each release of the schema that was applied. A process that does not know a breaking one stops.
+-- One row for each release of the schema that was applied. A process stops when it finds a breaking version
+-- that it does not know.
 create table outbox_engine.schema_versions (
   version integer primary key,
   breaking boolean not null,
@@ -87,14 +88,14 @@ create table outbox_engine.schema_versions (
 );
 alter table outbox_engine.schema_versions enable row level security;
 
--- Seeds that a project may change afterwards, and that are therefore written once.
+-- The seeds that were written. A project may change these rows, so they are written once only.
 create table outbox_engine.seeds (
   name text primary key
 );
 alter table outbox_engine.seeds enable row level security;
 
--- A refusal an app can read: one message that names the column, with a hint. 22023 reaches the client whole
--- everywhere.
+-- Called by checks. Raises an error for the app: `p_message` says what is wrong and where, `p_hint` what to
+-- do. The API passes code 22023 on with message and hint.
 create function outbox_engine.refuse(p_message text, p_hint text default null) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -103,19 +104,21 @@ begin
 end
 $$;
 
--- The signed-in user of the request, or null for a server. An earlier transaction leaves '' behind in the
--- setting.
+-- Called by policies and triggers. The signed-in user of the request. Null for servers, and for users of
+-- other auth providers, whose ids are no UUIDs. Outside a request the setting is missing, or empty where an
+-- earlier transaction of the connection was a request.
 create function outbox_engine.caller_id() returns uuid
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+  select case when c.sub ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c.sub::uuid end
+  from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub' as sub) c
 $$;
 
 -- 05_engine/20_clock.sql
 
--- The clock that due times, leases and expiries go by.
+-- The clock for due times, leases and expiry.
 
--- Tests move time here. Nobody has a grant on it, so nothing that comes in through the API can.
+-- Tests move the time here. No role has rights on this table, so no API request can.
 create table outbox_engine.clock (
   only_row boolean primary key default true check (only_row),
   frozen_at timestamptz,
@@ -123,7 +126,7 @@ create table outbox_engine.clock (
 );
 alter table outbox_engine.clock enable row level security;
 
--- The one clock that due times, leases and expiries go by.
+-- The current time. The engine calls no other clock for due times, leases and expiry.
 create function outbox_engine.now() returns timestamptz
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -133,30 +136,31 @@ $$;
 
 -- 05_engine/30_alarms.sql
 
--- Alarms: what operators should learn of.
+-- Alarms: what operators should know. The upkeep job logs them as errors.
 
--- What somebody should be told. A process takes an alarm, which is its own until `offered_until`, and passes
--- it on; told is told.
 create table outbox_engine.alarms (
   id bigint generated always as identity primary key,
   at timestamptz not null,
   kind text not null,
   detail jsonb not null,
+  -- Until then the process that took the alarm has time to log it.
   offered_until timestamptz,
+  -- When a process said that it logged the alarm.
   acknowledged_at timestamptz
 );
 alter table outbox_engine.alarms enable row level security;
 
 create index alarms_waiting on outbox_engine.alarms (id) where acknowledged_at is null;
 
+-- Called by engine functions. Raises an alarm.
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into outbox_engine.alarms (at, kind, detail) values (outbox_engine.now(), p_kind, p_detail)
 $$;
 
--- Called by the upkeep job: alarms nobody has passed on yet. For a minute nobody else is answered them; who
--- dies meanwhile has not told them.
+-- Called by the upkeep job. Returns alarms that were not logged yet, oldest first, and keeps them from other
+-- processes for a minute. Where the process dies before it acknowledges them, another one gets them.
 create function public.outbox_take_alarms(p_limit smallint) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -175,11 +179,13 @@ as $$
   select coalesce(jsonb_agg(to_jsonb(taken) order by id), '[]') from taken
 $$;
 
--- Called by the upkeep job once it passed these on.
+-- Called by the upkeep job after it logged these alarms.
 create function public.outbox_acknowledge_alarms(p_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  update outbox_engine.alarms set acknowledged_at = outbox_engine.now() where id = any (p_ids::bigint[]) and acknowledged_at is null
+  update outbox_engine.alarms
+  set acknowledged_at = outbox_engine.now()
+  where id = any (p_ids::bigint[]) and acknowledged_at is null
 $$;
 
 -- Called by processes, with the server's key.
@@ -194,28 +200,29 @@ to service_role;
 
 -- 05_engine/40_heartbeats.sql
 
--- When each job last looked for work, so that an operator sees what stands still. Written inside calls that
--- the jobs make anyway, at most once in ten seconds each.
+-- Heartbeats: when each job last ran, so that operators see which one stands still. Calls that the jobs make
+-- anyway record them, at most once in ten seconds each.
 
 create table outbox_engine.heartbeats (
   job text not null,
   provider text not null default '',
   plan text not null default '',
-  -- The process, where the call names it; '' where it does not.
+  -- The process. Empty where the call does not name it.
   worker text not null default '',
-  -- Of the first one, or of the first after a day without any.
+  -- The first heartbeat, or the first after a day without any.
   since timestamptz not null,
+  -- The latest heartbeat.
   at timestamptz not null,
-  -- Of the dispatch job: the countries its process may send to, sorted; null is all. Remembered for previews
-  -- alone.
+  -- Dispatch job only: the countries its process may send to, sorted; null means all. Campaign previews read
+  -- it.
   allowed_countries text[],
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
 alter table outbox_engine.heartbeats enable row level security;
 
--- Called first thing by the functions that the jobs call at each tick. Waits for nobody: while another
--- transaction is writing this tick down, however long that takes to commit, it is left to that one. A process
--- keeps its settings as long as it lives.
+-- Called first by the functions that jobs call at each interval. Never waits: while another transaction
+-- writes the same heartbeat, this one is skipped, however long that transaction stays open. A process keeps
+-- its settings until it ends.
 create function outbox_engine.record_heartbeat(
   p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null
 ) returns void
@@ -225,24 +232,30 @@ declare
   v_now timestamptz := outbox_engine.now();
 begin
   if exists (
-    select from outbox_engine.heartbeats
-    where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker and at > v_now - interval '10 seconds'
-  ) or not pg_try_advisory_xact_lock(hashtext(format('outbox tick %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
+      select from outbox_engine.heartbeats
+      where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker
+        and at > v_now - interval '10 seconds'
+    )
+    or not pg_try_advisory_xact_lock(
+      hashtext(format('outbox heartbeat %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
     return;
   end if;
 
-  insert into outbox_engine.heartbeats as t (job, provider, plan, worker, since, at, allowed_countries)
-  values (p_job, p_provider, p_plan, p_worker, v_now, v_now, (select array_agg(c order by c) from unnest(p_allowed_countries) c))
+  insert into outbox_engine.heartbeats as h (job, provider, plan, worker, since, at, allowed_countries)
+  values (p_job, p_provider, p_plan, p_worker, v_now, v_now,
+    (select array_agg(c order by c) from unnest(p_allowed_countries) c))
   on conflict (job, provider, plan, worker) do update
   set
-    at = excluded.at, allowed_countries = excluded.allowed_countries,
-    since = case when t.at < excluded.at - interval '1 day' then excluded.since else t.since end;
+    at = excluded.at,
+    allowed_countries = excluded.allowed_countries,
+    since = case when h.at < excluded.at - interval '1 day' then excluded.since else h.since end;
 end
 $$;
 
--- The lists of countries that the processes which are running may send to, each once; those of the last ones,
--- where none is running. Of a plan, they are the processes that looked for work in its last minute; a plan
--- that was left alone for a day longer than another is given up.
+-- Called by campaign previews. The different lists of countries that the running processes may send to. The
+-- processes of a plan are those with a heartbeat in the last minute of that plan, so that a system that
+-- stands still keeps its last lists. A plan whose last heartbeat is a day older than that of another plan is
+-- left out.
 create function outbox_engine.reported_countries() returns table (allowed_countries text[])
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -252,13 +265,13 @@ as $$
     where job = 'dispatch'
     group by provider, plan
   )
-  select distinct t.allowed_countries
+  select distinct h.allowed_countries
   from plans p
-  join outbox_engine.heartbeats t on t.job = 'dispatch' and t.provider = p.provider and t.plan = p.plan
-  where p.last_at > p.last_of_all - interval '1 day' and t.at > p.last_at - interval '1 minute'
+  join outbox_engine.heartbeats h on h.job = 'dispatch' and h.provider = p.provider and h.plan = p.plan
+  where p.last_at > p.last_of_all - interval '1 day' and h.at > p.last_at - interval '1 minute'
 $$;
 
--- Called by readiness checks: the database answers and its functions are there.
+-- Called by readiness checks. An answer shows that the database is reachable and has our functions.
 create function public.outbox_ping() returns text
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -277,15 +290,16 @@ to service_role;
 
 -- Time zones, by the names of the tz database.
 
--- The zones that may be named. `at time zone` also takes abbreviations and any made-up name with a number
--- behind it, as fixed offsets; those are refused, because a typing error would become a guess.
+-- The zones that campaigns and members may name. `at time zone` accepts more: abbreviations, and any letters
+-- with a number behind them, as fixed offsets. The engine refuses those, because a typing error would go
+-- unnoticed.
 create table outbox_engine.zones (
   name text primary key
 );
 alter table outbox_engine.zones enable row level security;
 
--- A zone as it is kept. PostgreSQL takes these four names of the tz database for abbreviations, which stay on
--- winter's time all summer; the tz database makes them links to these places.
+-- The zone that is stored for this name. PostgreSQL takes four names of the tz database for abbreviations,
+-- without summer time. The tz database makes them links to these places.
 create function outbox_engine.canonical_zone(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -297,8 +311,7 @@ as $$
   end
 $$;
 
--- The place somebody may mean who names a zone that has no summer time, where people say its name for a clock
--- that has.
+-- For zones without summer time that people confuse with a place that has it: that place. Null for others.
 create function outbox_engine.zone_meant_by(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -309,8 +322,8 @@ as $$
   end
 $$;
 
--- Called by the checks of campaigns and members. Zones that a newer tz database brought are learned when
--- first named; the server's own list takes a tenth of a second to read, so it is asked only then.
+-- Called by the checks of campaigns and members. Also adds zones that a newer tz database brought, when they
+-- are first named: reading the server's list takes a tenth of a second, so it is read for unknown names only.
 create function outbox_engine.is_zone(p_name text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -318,7 +331,7 @@ begin
   if exists (select from outbox_engine.zones where name = p_name) then
     return true;
   end if;
-  if p_name !~ '^[A-Z][A-Za-z0-9_+/-]+$' or p_name in ('Factory') then
+  if p_name !~ '^[A-Z][A-Za-z0-9_+/-]+$' or p_name = 'Factory' then
     return false;
   end if;
   insert into outbox_engine.zones (name)
@@ -328,21 +341,21 @@ begin
 end
 $$;
 
--- What is wrong with the name of a zone, and what may have been meant; null where nothing is, also without a
--- name.
+-- Called by the checks of campaigns and members. What is wrong with the name of a zone, with a suggestion;
+-- null for a valid name and for null.
 create function outbox_engine.zone_problem(p_name text) returns text
 language sql volatile set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when p_name is null or outbox_engine.is_zone(p_name) then null
-    else format('timezone %L is not in the tz database; its names are such as %s', left(p_name, 64), coalesce(
-      (select min(name) from outbox_engine.zones
-      where right(lower(name), char_length(p_name) + 1) = '/' || lower(replace(p_name, ' ', '_')) and p_name <> ''),
-      'America/New_York'))
+  select case when p_name is not null and not outbox_engine.is_zone(p_name) then
+    format('timezone %L is not in the tz database; its names are such as %s', left(p_name, 64), coalesce((
+      select min(name) from outbox_engine.zones
+      where p_name <> ''
+        and right(lower(name), char_length(p_name) + 1) = '/' || lower(replace(p_name, ' ', '_'))
+    ), 'America/New_York'))
   end
 $$;
 
--- Called by `seed`. Zones that the server learned since are added.
+-- Called by `seed`. Adds all zones of the server.
 create function outbox_engine.seed_zones() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -354,10 +367,10 @@ $$;
 
 -- 10_time/20_local_time.sql
 
--- Local time: what a wall clock shows somewhere, and the instant that is. Pure functions.
+-- Local time: the instant at which the wall clock of a zone shows a time. No function here reads a table.
 
--- Whether an instant lies where nobody's appointments do. Near the ends of its calendar PostgreSQL gives up
--- adding days, and one member there would stop a whole campaign.
+-- Called by the checks of campaigns and members. Whether an instant is outside the years 1970 to 2199.
+-- PostgreSQL cannot add days near the ends of its calendar, and one member there would stop a whole campaign.
 create function outbox_engine.is_outside_calendar(p_at timestamptz) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -371,9 +384,9 @@ as $$
   select (p_at at time zone p_zone) - (p_at at time zone 'UTC')
 $$;
 
--- The same anywhere, by trial. A zone's offset is below a day, so a day before and a day after lie on either
--- side of whatever change there is. Where two changes fall within those two days, the offset in between is
--- tried as well.
+-- Called by `instant_of` near clock changes. The result is the same as there, found by trial. An offset is
+-- below a day, so the offsets of a day before and a day after are those before and after any change. Times in
+-- between are tried as well, because two changes may lie within these two days.
 create function outbox_engine.instant_near_change(p_local timestamp, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -390,8 +403,8 @@ begin
   if v_candidate is not null then
     return v_candidate;
   end if;
-  -- In a gap: the offset that held before it. It is the one whose result the change has carried past the time
-  -- asked for.
+  -- The time is in a gap, so no offset fits. The offset before the gap gives a result whose wall clock is
+  -- later than the time that was asked for.
   select min(c.at) into v_candidate
   from (
     select v_as_utc - outbox_engine.utc_offset(v_as_utc + h * interval '4 hours', p_zone) as at
@@ -402,9 +415,10 @@ begin
 end
 $$;
 
--- The instant at which a zone's wall clock shows this time: the first of two; in a gap, as long after the
--- gap's start as the time is. Called several times for each member of a campaign. PostgreSQL's answer is
--- taken where the clock shows that time then, and ran on for a day before: so it is the first.
+-- Called several times for each member of a campaign. The instant at which the wall clock of a zone shows
+-- this time. Where it shows the time twice, the first instant. In a gap, the instant that is as long after
+-- the start of the gap as the time is. PostgreSQL's own answer is taken where the clock did not change in the
+-- day before: then it is the first instant.
 create function outbox_engine.instant_of(p_local timestamp, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -419,16 +433,16 @@ begin
 end
 $$;
 
--- An instant moved by an offset: months, weeks and days on the wall clock of the zone, hours and less in real
--- time. The day of a month that is too short becomes its last. Without a zone only the latter kind is
--- possible.
+-- Called for reminders. An instant moved by an offset: months, weeks and days on the wall clock of the zone,
+-- hours and less in real time. A day that the month does not have becomes its last day. Without a zone, the
+-- offset must not have months, weeks or days.
 create function outbox_engine.add_offset(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_days interval := date_trunc('day', p_offset);
 begin
-  -- Intervals are compared as if a month had 30 days, so each kind is compared alone.
+  -- Intervals compare as if a month had 30 days, so months and days are compared separately.
   if extract(day from p_offset) = 0 and date_trunc('month', p_offset) = '0' then
     return p_at + p_offset;
   end if;
@@ -436,12 +450,13 @@ begin
 end
 $$;
 
--- The first opening of a daily window that is not over at an instant: when it opens (the instant itself,
--- where it is open already) and the first instant after it. The end is exclusive. A window whose end is not
--- after its start crosses midnight and belongs to the day it opens, and so do its `p_days` (ISO, 1 Monday to
--- 7 Sunday; null is every day). A window without times is the whole day, and days that follow one another are
--- one, for a week at most. Nulls where it never opens. Without any window, open for ever. A clock change may
--- take a window away, and where it opens once a week, the next is two weeks after the last.
+-- Called for campaigns with a window. The first daily window that ends after `p_from`: when it opens, or
+-- `p_from` where it is open already, and the first instant after it. A window whose end is not after its
+-- start crosses midnight, and belongs to the day on which it opens. `p_days` are ISO days (1 is Monday), null
+-- is every day. A window without times is the whole day, and consecutive days are one window, for a week at
+-- most. Both results are null where the window never opens. Without times and days it is open for ever. A
+-- clock change may remove a window. One that opens weekly then opens two weeks after the last, so 17 days are
+-- tried.
 create function outbox_engine.window_opening(
   p_from timestamptz, p_start time, p_end time, p_days smallint[], p_zone text,
   out opens_at timestamptz, out closes_at timestamptz
@@ -462,8 +477,8 @@ begin
     closes_at := 'infinity';
     return;
   end if;
-  -- Where no clock changes between the opening of yesterday's window and the end of tomorrow's, it is a
-  -- matter of arithmetic.
+  -- Where the clock does not change between yesterday's opening and the end of tomorrow's window, one offset
+  -- serves for all instants.
   v_steady := (p_from - interval '48 hours') at time zone p_zone = v_local - interval '48 hours'
     and (p_from + interval '72 hours') at time zone p_zone = v_local + interval '72 hours';
   v_day := v_local::date - 1;
@@ -492,14 +507,14 @@ begin
 end
 $$;
 
--- The first instant of the local day an instant lies in, for caps and budgets by the day.
+-- Called for caps and budgets by the day. The first instant of the local day of an instant.
 create function outbox_engine.day_start(p_at timestamptz, p_zone text) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.instant_of(date_trunc('day', p_at at time zone p_zone), p_zone)
 $$;
 
--- The first instant of the local ISO week (Monday) an instant lies in.
+-- Called for caps by the week. The first instant of the local ISO week (from Monday) of an instant.
 create function outbox_engine.week_start(p_at timestamptz, p_zone text) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -508,11 +523,12 @@ $$;
 
 -- 10_time/30_cron.sql
 
--- Cron expressions: minute, hour, day of month, month, day of week. They speak of wall-clock time; which
--- instant that is in which zone is a matter of local time, not of cron.
+-- Cron expressions: minute, hour, day of month, month, day of week. They name times of a wall clock; local
+-- time says which instant that is in a zone.
 
--- A cron expression taken apart. `any_day`: as in every cron, a day matches when its day of month or its day
--- of week does, unless one of the two starts with `*`; then both must. `problem` says which field is wrong.
+-- A parsed cron expression. `any_day` follows the rule of cron: a day matches when its day of month or its
+-- day of week matches, but where one of the two fields starts with `*`, both must match. `problem` says which
+-- field is wrong.
 create type outbox_engine.cron as (
   minutes integer[],
   hours integer[],
@@ -523,39 +539,48 @@ create type outbox_engine.cron as (
   problem text
 );
 
--- The values one field stands for, or null where it says nothing sensible: `*`, `5`, `1-5`, `*/15`,
--- `10-40/10`, `5/20`, lists of these, and names where the field has some. Sunday is 0 and 7.
-create function outbox_engine.cron_field(p_field text, p_least integer, p_most integer, p_names text[]) returns integer[]
+-- Called by `read_cron`. The values of one field, or null where the field is invalid. Valid are `*`, `5`,
+-- `1-5`, `*/15`, `10-40/10`, `5/20`, lists of these, and `p_names` in place of numbers.
+create function outbox_engine.cron_field(
+  p_field text, p_least integer, p_most integer, p_names text[]
+) returns integer[]
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_part text;
-  v_name integer;
-  v_m text[];
+  v_match text[];
   v_first integer;
   v_last integer;
   v_values integer[] := '{}';
 begin
   foreach v_part in array string_to_array(lower(p_field), ',') loop
-    for v_name in 1 .. coalesce(cardinality(p_names), 0) loop
-      v_part := regexp_replace(v_part, '(^|-)' || p_names[v_name] || '(?=$|-|/)', '\1' || (p_least + v_name - 1), 'g');
+    for i in 1 .. coalesce(cardinality(p_names), 0) loop
+      v_part := regexp_replace(
+        v_part, '(^|-)' || p_names[i] || '(?=$|-|/)', '\1' || (p_least + i - 1), 'g');
     end loop;
-    v_m := regexp_match(v_part, '^(?:(\*)|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?$');
-    if v_m is null or v_m[4] ~ '^0+$' then
+    -- `*` or a number, perhaps the end of a range, perhaps a step.
+    v_match := regexp_match(v_part, '^(?:(\*)|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?$');
+    if v_match is null or v_match[4] ~ '^0+$' then
       return null;
     end if;
-    v_first := coalesce(v_m[2]::integer, p_least);
-    v_last := coalesce(v_m[3]::integer, case when v_m[1] is not null or v_m[4] is not null then p_most else v_first end);
+    v_first := coalesce(v_match[2]::integer, p_least);
+    v_last := case
+      when v_match[3] is not null then v_match[3]::integer
+      when v_match[1] is not null or v_match[4] is not null then p_most
+      else v_first
+    end;
     if v_first < p_least or v_last > p_most or v_first > v_last then
       return null;
     end if;
-    v_values := v_values || array(select generate_series(v_first, v_last, coalesce(v_m[4]::integer, 1)));
+    v_values := v_values || array(
+      select generate_series(v_first, v_last, coalesce(v_match[4]::integer, 1)));
   end loop;
   return v_values;
 end
 $$;
 
--- Called when a campaign is written (to refuse) and wherever times are computed.
+-- Called by the checks of campaigns, and wherever the times of a campaign are computed. Parses an expression.
+-- Sunday is both 0 and 7.
 create function outbox_engine.read_cron(p_expression text) returns outbox_engine.cron
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -576,14 +601,16 @@ begin
   v_cron.days := outbox_engine.cron_field(v_fields[3], 1, 31, null);
   v_cron.months := outbox_engine.cron_field(v_fields[4], 1, 12,
     array['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']);
-  v_cron.weekdays := outbox_engine.cron_field(v_fields[5], 0, 7, array['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']);
+  v_cron.weekdays := outbox_engine.cron_field(v_fields[5], 0, 7,
+    array['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']);
   v_cron.any_day := left(v_fields[3], 1) <> '*' and left(v_fields[5], 1) <> '*';
   v_cron.problem := case
     when v_cron.minutes is null then format('minute %L in cron_expression is not understood', v_fields[1])
     when v_cron.hours is null then format('hour %L in cron_expression is not understood', v_fields[2])
     when v_cron.days is null then format('day of month %L in cron_expression is not understood', v_fields[3])
     when v_cron.months is null then format('month %L in cron_expression is not understood', v_fields[4])
-    when v_cron.weekdays is null then format('day of week %L in cron_expression is not understood', v_fields[5])
+    when v_cron.weekdays is null
+    then format('day of week %L in cron_expression is not understood', v_fields[5])
   end;
   if 7 = any (v_cron.weekdays) then
     v_cron.weekdays := v_cron.weekdays || 0;
@@ -592,8 +619,8 @@ begin
 end
 $$;
 
--- The first wall-clock minute after `p_after` that a cron expression names, or null where none comes within
--- nine years (the longest wait for a 29 February).
+-- Called wherever the times of a cron campaign are computed. The first matching minute of the wall clock
+-- after `p_after`, or null where none follows within nine years (the longest wait for a 29 February).
 create function outbox_engine.cron_next(p_cron outbox_engine.cron, p_after timestamp) returns timestamp
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -630,35 +657,51 @@ $$;
 
 -- Alphabets on the air, and how many parts a text takes.
 
--- Characters outside GSM-7, as a pattern: the default alphabet and its extension table (3GPP TS 23.038) are
--- what is excluded.
+-- The characters of the GSM-7 extension table (3GPP TS 23.038), as part of a pattern. Each takes two septets.
+create function outbox_engine.gsm7_extension() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select E'|^€{}~\\\\\\[\\]\f'
+$$;
+
+-- A pattern for one character that is not in GSM-7: neither in the default alphabet nor in the extension
+-- table.
 create function outbox_engine.beyond_gsm7() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select '[^' || E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà' || '|^€{}~\\\[\]\f-' || ']'
+  select '[^'
+    || E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà'
+    || outbox_engine.gsm7_extension()
+    || '-]'
 $$;
 
--- The text with typographic look-alikes replaced by what GSM-7 has: quotes, dashes, blanks, dots. Letters
--- stay what they are, but accents that stand apart join their letter. For texts that should not cost double
--- for the sake of a curly quote. Most texts are ASCII without a grave accent or a tab, where there is nothing
--- to replace: looking takes a small part of the time of replacing.
+-- The text with typographic look-alikes (quotes, dashes, blanks, dots) replaced by characters of GSM-7, so
+-- that a curly quote does not double the price. Letters stay, but combining accents join their letter. Most
+-- texts have ASCII only, without a grave accent or a tab: checking that costs a small part of replacing.
 create function outbox_engine.plain_text(p_text text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case when p_text !~ '[^\u0001-\u0008\u000a-\u005f\u0061-\u007f]' then p_text else replace(
-    translate(
-      normalize(p_text, nfc),
-      E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
-        || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t\u200b\u200c\u200d\u2060\ufeff\u00ad',
-      E'\'\'\'\'\'\'\'\'\'"""""""---------' || '        '
-    ),
-    E'\u2026', '...') end
+  select case
+    when p_text !~ '[^\u0001-\u0008\u000a-\u005f\u0061-\u007f]' then p_text
+    else replace(
+      translate(
+        normalize(p_text, nfc),
+        -- Single quotes, double quotes, dashes and dots, blanks; then six invisible characters, which go.
+        E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a'
+          || E'\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb'
+          || E'\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
+          || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t'
+          || E'\u200b\u200c\u200d\u2060\ufeff\u00ad',
+        repeat('''', 9) || repeat('"', 7) || repeat('-', 9) || repeat(' ', 8)
+      ),
+      E'\u2026', '...')
+  end
 $$;
 
--- Parts a text takes: GSM-7 160 alone and 153 each when joined, where the extension table costs two that are
--- not split between parts; otherwise UCS-2 with 70 and 67 UTF-16 units. (3GPP TS 23.038 for the alphabet, TS
--- 23.040 for the header that joined parts carry and for what is not split.) The claim asks for every text,
--- and few hold anything of the extension table.
+-- Called by the claim for each text. The parts that a text takes. GSM-7 (TS 23.038) has 160 septets in a
+-- single part and 153 in each of several, because each then carries a header (TS 23.040). A character of the
+-- extension table takes two septets, which are not split between parts. Other texts are UCS-2, with 70 and 67
+-- UTF-16 units.
 create function outbox_engine.parts_of(p_text text) returns smallint
 language plpgsql immutable strict set search_path = pg_catalog, pg_temp
 as $$
@@ -669,27 +712,28 @@ declare
   v_parts smallint := 0;
 begin
   if p_text ~ outbox_engine.beyond_gsm7() then
+    -- Characters above U+FFFF take two UTF-16 units.
     v_units := v_units + char_length(regexp_replace(p_text, E'[\\u0001-\\uffff]', '', 'g'));
     return case when v_units <= 70 then 1 else ceil(v_units / 67.0) end;
-  elsif p_text !~ E'[|^€{}~\\\\\\[\\]\f]' then
+  elsif p_text !~ ('[' || outbox_engine.gsm7_extension() || ']') then
     return case when v_units <= 160 then 1 else ceil(v_units / 153.0) end;
   end if;
-  v_septets := regexp_replace(p_text, E'[|^€{}~\\\\\\[\\]\f]', E'\u001b\\&', 'g');
+  v_septets := regexp_replace(p_text, '[' || outbox_engine.gsm7_extension() || ']', E'\u001b\\&', 'g');
   v_units := char_length(v_septets);
   if v_units <= 160 then
     return 1;
   end if;
   while v_at <= v_units loop
     v_parts := v_parts + 1;
-    -- An escape that would be a part's last septet goes into the next, with what it escapes.
+    -- An escape in the last septet of a part moves to the next part, with its character.
     v_at := v_at + case when substr(v_septets, v_at + 152, 1) = E'\u001b' then 152 else 153 end;
   end loop;
   return v_parts;
 end
 $$;
 
--- Called by whoever writes a text and wants to know what it costs before it is sent: parts, alphabet, the
--- characters to blame, and what look-alikes replaced would make of it.
+-- Called by apps that want to know what a text costs before it is sent: its parts, its alphabet, the
+-- characters that are not in GSM-7, and the same text with look-alikes replaced.
 create function public.outbox_text(p_body text) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -697,7 +741,10 @@ as $$
     'characters', char_length(p_body),
     'parts', outbox_engine.parts_of(p_body),
     'alphabet', case when p_body ~ outbox_engine.beyond_gsm7() then 'UCS-2' else 'GSM-7' end,
-    'beyond_gsm7', (select coalesce(jsonb_agg(distinct m[1]), '[]') from regexp_matches(p_body, outbox_engine.beyond_gsm7(), 'g') m),
+    'beyond_gsm7', (
+      select coalesce(jsonb_agg(distinct m[1]), '[]')
+      from regexp_matches(p_body, outbox_engine.beyond_gsm7(), 'g') m
+    ),
     'plain', outbox_engine.plain_text(p_body),
     'plain_parts', outbox_engine.parts_of(outbox_engine.plain_text(p_body)))
 $$;
@@ -714,68 +761,67 @@ to service_role;
 
 -- Texts with {{placeholder}}s.
 
+-- A pattern for one placeholder; its only group is the name. Immutable, so that plans hold it as a constant.
+create function outbox_engine.placeholder_pattern() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}'
+$$;
+
 -- The names of a text's placeholders, each once.
 create function outbox_engine.placeholders(p_body text) returns text[]
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(distinct m[1] order by m[1]), '{}')
-  from regexp_matches(p_body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+  from regexp_matches(p_body, outbox_engine.placeholder_pattern(), 'g') m
 $$;
 
--- The first placeholder that has no value, or null where all have one.
-create function outbox_engine.missing_placeholder(p_body text, p_values jsonb) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select name
-  from unnest(outbox_engine.placeholders(p_body)) name
-  where p_values ->> name is null
-  order by name
-  limit 1
-$$;
-
--- The text with every placeholder replaced. One pass over the template, so a value that looks like a
--- placeholder stays as it is.
+-- The text with every placeholder replaced by its value. A value that looks like a placeholder stays as it
+-- is, because only the template is searched.
 create function outbox_engine.render(p_body text, p_values jsonb) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pieces text[] := regexp_split_to_array(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}');
+  v_pieces text[] := regexp_split_to_array(p_body, outbox_engine.placeholder_pattern());
   v_text text := v_pieces[1];
-  v_place integer := 1;
+  v_piece integer := 1;
   v_name text;
 begin
   for v_name in
-    select m[1] from regexp_matches(p_body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+    select m[1] from regexp_matches(p_body, outbox_engine.placeholder_pattern(), 'g') m
   loop
-    v_place := v_place + 1;
-    v_text := v_text || (p_values ->> v_name) || v_pieces[v_place];
+    v_piece := v_piece + 1;
+    v_text := v_text || (p_values ->> v_name) || v_pieces[v_piece];
   end loop;
   return v_text;
 end
 $$;
 
--- What a template is filled with: a row's values before the template's defaults. Null means the default, as
--- in every column.
+-- The values that fill a template: those of the row, else the template's defaults. A null of the row means
+-- the default, as in every column.
 create function outbox_engine.template_values(p_defaults jsonb, p_parameters jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select p_defaults || jsonb_strip_nulls(coalesce(p_parameters, '{}'))
 $$;
 
--- A text from a template taken apart: what stands around its placeholders, and their names. Null where a name
--- has no value, or one that is no text, and where the whole is blank or too long: `row_problem` then says
--- what is wrong.
-create function outbox_engine.fill_template(p_pieces text[], p_names text[], p_values jsonb, p_plain boolean) returns text
+-- Called by the claim and the campaign preview for each row. The text of a template that was split once:
+-- `p_pieces` are the texts around its placeholders, `p_names` their names. Null where a value is missing or
+-- is an object or array, and where the text is blank or too long; `template_row_problem` then says what is
+-- wrong.
+create function outbox_engine.fill_template(
+  p_pieces text[], p_names text[], p_values jsonb, p_plain boolean
+) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_text text := p_pieces[1];
 begin
-  for v_place in 1 .. cardinality(p_names) loop
-    if jsonb_typeof(p_values -> p_names[v_place]) in ('object', 'array') then
+  for i in 1 .. cardinality(p_names) loop
+    if jsonb_typeof(p_values -> p_names[i]) in ('object', 'array') then
       return null;
     end if;
-    v_text := v_text || (p_values ->> p_names[v_place]) || p_pieces[v_place + 1];
+    v_text := v_text || (p_values ->> p_names[i]) || p_pieces[i + 1];
   end loop;
   if p_plain then
     v_text := outbox_engine.plain_text(v_text);
@@ -1040,19 +1086,29 @@ grant insert (name, body, defaults, plain), update (name, body, defaults, plain)
 
 -- 30_numbers/10_senders.sql
 
--- Senders.
+-- What counts as a recipient, and what as a sender.
 
--- A number, a short code, or at most 11 letters and digits with a letter among them. Null is the default
--- sender.
+-- A pattern for a whole E.164 number. Immutable, so that plans hold it as a constant. Check constraints have
+-- it written out, because they run with the rights of the role that writes.
+create function outbox_engine.e164_pattern() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '^\+[1-9][0-9]{6,14}$'
+$$;
+
+-- A number, a short code, or at most 11 letters, digits and blanks with a letter among them. Null means the
+-- default sender and is valid.
 create function outbox_engine.is_sender(p_sender text) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select p_sender is null or p_sender ~ '^\+?[1-9][0-9]{2,14}$' or (p_sender ~ '^[A-Za-z0-9 ]{1,11}$' and p_sender ~ '[A-Za-z]')
+  select p_sender is null
+    or p_sender ~ '^\+?[1-9][0-9]{2,14}$'
+    or (p_sender ~ '^[A-Za-z0-9 ]{1,11}$' and p_sender ~ '[A-Za-z]')
 $$;
 
 -- 30_numbers/20_regions.sql
 
--- The country a number belongs to, by its longest known prefix. The prefixes come from the next file.
+-- The country of a number, by its longest known prefix. The next file holds the prefixes.
 
 create table outbox_engine.number_regions (
   prefix text primary key,
@@ -1060,9 +1116,8 @@ create table outbox_engine.number_regions (
 );
 alter table outbox_engine.number_regions enable row level security;
 
--- ISO 3166 code of an E.164 number's country, or null where the prefix is not known. `+1` alone is not a
--- country. The claim calls it once a row. Of prefixes that begin alike the longest sorts last, so the index
--- gives the answer without a sort.
+-- The ISO 3166 code of an E.164 number's country, or null where no prefix is known; `+1` alone is no country.
+-- Of the prefixes that match, the longest sorts last, so the primary key gives the answer without a sort.
 create function outbox_engine.country_of(p_recipient text) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -1073,7 +1128,7 @@ as $$
   limit 1
 $$;
 
--- The view is read with the reader's own rights. These prefixes are no secret.
+-- The view outbox_figures reads the prefixes with the rights of its reader. They are no secret.
 create policy number_regions_server on outbox_engine.number_regions for select to service_role using (true);
 
 -- 30_numbers/30_region_prefixes.sql
