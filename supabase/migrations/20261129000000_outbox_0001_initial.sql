@@ -2,12 +2,12 @@
 
 -- 00_preflight.sql
 
--- Stops with one error that names every conflicting object, before anything is created.
+-- Preflight: names all conflicting objects in one error, before anything is created.
 
 set lock_timeout = '5s';
 
--- The outbox creates the objects below in `public`, and nothing else there. The names are the same as in
--- `outbox schema drop`; a test compares both lists with the catalogue.
+-- All objects that the outbox creates in `public`. `outbox schema drop` has the same names; a test compares
+-- them with the catalogue.
 do $$
 declare
   v_relations constant text[] := array[
@@ -1192,7 +1192,7 @@ $$;
 
 -- 40_outbox/10_outbox.sql
 
--- The two tables applications know: the outbox and its trail.
+-- The tables that apps work with: messages and their events.
 
 create table public.outbox (
   id bigint generated always as identity primary key,
@@ -1217,55 +1217,69 @@ create table public.outbox (
   created_at timestamptz not null,
   sent_at timestamptz,
   finalized_at timestamptz,
-  -- Where the row waits: 'r' ready to be claimed, 'w' for its time, null nowhere. Indexes hang on this column
-  -- and not on status, so that everything that happens after the claim is a cheap update in place.
+  -- 'r' ready to be claimed, 'w' waiting for its time, null not queued. Indexes depend on this column instead
+  -- of status, so that every update after the claim is done in place.
   queue "char",
   due_at timestamptz,
   dispatch_id uuid,
   reported_rank smallint,
   reported_at timestamptz,
   cancel_requested_at timestamptz,
-  -- A request that it shared with other texts was refused: it goes without them.
+  -- A dispatch that it shared with other texts was refused, so the next one has this text only.
   sends_alone boolean,
-  -- ^\+[1-9][0-9]{6,14}$ in words that take a third of its time: every update of a row checks it again.
+  -- The same as `e164_pattern`, in a third of the time: every update of a row checks it again.
   constraint outbox_recipient_is_e164 check (
-    rtrim(recipient, '0123456789') = '+' and octet_length(recipient) between 8 and 16 and recipient >= '+1' collate "C"
+    rtrim(recipient, '0123456789') = '+'
+    and octet_length(recipient) between 8 and 16
+    and recipient >= '+1' collate "C"
   ),
   constraint outbox_has_a_text check (body is not null or template is not null or finalized_at is not null),
   constraint outbox_idempotency_key_length check (char_length(idempotency_key) <= 255),
-  constraint outbox_body_length check (body <> '' and (octet_length(body) <= 2000 or char_length(body) <= 2000)),
+  -- Counting bytes is quicker than counting characters.
+  constraint outbox_body_length check (
+    body <> '' and (octet_length(body) <= 2000 or char_length(body) <= 2000)
+  ),
   constraint outbox_known_status check (status in (
-    'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted', 'expired',
-    'cancelled', 'deleted', 'unknown', 'suppressed'
+    'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted',
+    'expired', 'cancelled', 'deleted', 'unknown', 'suppressed'
   )),
   constraint outbox_known_queue check (queue in ('r', 'w'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 alter table public.outbox enable row level security;
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
+-- Waiting rows need two orders. `outbox status` and operators read them by time over all priorities; with the
+-- other index alone, the next due time takes a scan of all waiting rows. The claim makes rows ready by
+-- priority, each from its queue bound; with this index alone, that takes six times as many pages.
 create index outbox_waiting on public.outbox (due_at, priority, id) where queue = 'w';
 create index outbox_waiting_urgent on public.outbox (priority, due_at, id) where queue = 'w';
 create index outbox_expiring on public.outbox (expires_at) where queue is not null;
 create index outbox_waiting_recipient on public.outbox (recipient) where queue is not null;
 create index outbox_owner on public.outbox (owner_id, id) where owner_id is not null;
--- Finds the rows of some days without reading the others: tiny, and nothing that happens to a row after its
--- insert touches it.
-create index outbox_day on public.outbox using brin (((send_at at time zone 'UTC')::date)) with (pages_per_range = 32);
-create index outbox_waiting_campaign on public.outbox (campaign, id) where queue is not null and campaign is not null;
-create index outbox_waiting_template on public.outbox (template) where queue is not null and template is not null;
+-- Finds the rows of some days. It is tiny, and updates of a row do not change it.
+create index outbox_day on public.outbox
+  using brin (((send_at at time zone 'UTC')::date)) with (pages_per_range = 32);
+create index outbox_waiting_campaign on public.outbox (campaign, id)
+  where queue is not null and campaign is not null;
+create index outbox_waiting_template on public.outbox (template)
+  where queue is not null and template is not null;
 
-comment on table public.outbox is 'Messages to send. Insert a row; the engine writes back what became of it.';
+comment on table public.outbox is
+  'Messages to send. Insert a row to send a message; the engine writes its status back.';
 comment on column public.outbox.recipient is 'E.164 with +';
-comment on column public.outbox.body is 'The text, 1 to 2000 characters; with a template, the text as it was sent';
+comment on column public.outbox.body is
+  'The text, 1 to 2000 characters; with a template, the text as it was sent';
 comment on column public.outbox.send_at is 'Not before this instant; null or past means now';
-comment on column public.outbox.expires_at is 'Never after this instant; null means three days after the later of send_at and the insert';
-comment on column public.outbox.priority is 'Smaller goes first: 0 for one-time codes, 100 by default, 200 for campaigns';
-comment on column public.outbox.status is 'Written by the engine. An app may only set it to cancelled';
+comment on column public.outbox.expires_at is
+  'Not after this instant; null means three days after the later of send_at and the insert';
+comment on column public.outbox.priority is
+  'Smaller goes first: 0 for one-time codes, 100 by default, 200 for campaigns';
+comment on column public.outbox.status is
+  'Written by the engine. An app may only set it to cancelled';
 comment on column public.outbox.queue is 'Engine: r ready, w waiting for its time';
 
--- The trail: one row for each thing that happened to a message. No foreign key: nobody but retention deletes
--- messages, it takes their trail along, and a check of the key for every report would cost more than the
--- report.
+-- The history of messages: one row for each event. No foreign key, because checking it would cost more than
+-- writing the report. Only retention deletes messages, together with their events.
 create table public.outbox_events (
   id bigint generated always as identity primary key,
   outbox_id bigint not null,
@@ -1279,22 +1293,24 @@ create table public.outbox_events (
   occurred_at timestamptz,
   detail text,
   report jsonb,
-  -- A digest of (batch, recipient, status, code, at): the same report again is no news.
+  -- A digest of batch, recipient, status, code and time, so that a repeated report is stored once.
   report_key uuid
 ) with (autovacuum_vacuum_insert_scale_factor = 0.05);
 alter table public.outbox_events enable row level security;
 
 create index outbox_events_message on public.outbox_events (outbox_id, id);
--- By message first: keys alone lie anywhere in it, and the more reports there are the more pages each group
--- of them would touch.
-create unique index outbox_events_report on public.outbox_events (outbox_id, report_key) where report_key is not null;
+-- The message first: ordered by their keys alone, the reports of a batch would be spread over the whole
+-- index.
+create unique index outbox_events_report on public.outbox_events (outbox_id, report_key)
+  where report_key is not null;
 
-comment on table public.outbox_events is 'What happened to each message: who said so, when, and the raw report.';
+comment on table public.outbox_events is
+  'What happened to each message: when, on whose word, and the raw report.';
 comment on column public.outbox_events.at is 'When it was recorded';
-comment on column public.outbox_events.occurred_at is 'When it happened, where the provider says so';
+comment on column public.outbox_events.occurred_at is
+  'When it happened, where the provider says so';
 
--- service_role bypasses row level security on Supabase; the policy says the same for servers where it does
--- not.
+-- On Supabase, service_role bypasses row level security. The policy allows the same where it does not.
 create policy outbox_server on public.outbox for all to service_role using (true) with check (true);
 create policy outbox_own on public.outbox for select to authenticated
   using (owner_id = (select outbox_engine.caller_id()));
@@ -1306,20 +1322,22 @@ create policy outbox_events_own on public.outbox_events for select to authentica
     select from public.outbox o where o.id = outbox_id and o.owner_id = (select outbox_engine.caller_id())
   ));
 
--- Projects from before October 2026 grant everything on new tables and sequences to the API's roles: take it
--- back first.
+-- Projects from before October 2026 grant all rights on new tables and sequences to the roles of the API, so
+-- they are revoked first.
 revoke all on public.outbox, public.outbox_events from public, anon, authenticated, service_role;
-revoke all on sequence public.outbox_id_seq, public.outbox_events_id_seq from public, anon, authenticated, service_role;
+revoke all on sequence public.outbox_id_seq, public.outbox_events_id_seq
+from public, anon, authenticated, service_role;
 grant select on public.outbox, public.outbox_events to authenticated, service_role;
-grant insert (recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata)
-  on public.outbox to service_role;
+grant insert (
+  recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata
+) on public.outbox to service_role;
 grant update (status) on public.outbox to service_role;
 
 -- 40_outbox/20_dispatches.sql
 
--- Requests to the provider, the messages in them, and duplicate sends.
+-- Dispatches (requests to the provider), the messages in them, and duplicate sends.
 
--- A request to the provider, written down before it is made. At most one request is ever made for a dispatch.
+-- A request to the provider, written down before it is made. At most one request is made for a dispatch.
 create table outbox_engine.dispatches (
   id uuid primary key,
   claim_id uuid not null,
@@ -1329,7 +1347,7 @@ create table outbox_engine.dispatches (
   host text not null,
   credential text not null,
   sender text,
-  -- Null where the texts of its rows differ, and once it is closed.
+  -- Null where the texts of its messages differ, and after the dispatch was closed.
   body text,
   texts_differ boolean not null default false,
   expire_at timestamptz,
@@ -1348,23 +1366,22 @@ create table outbox_engine.dispatches (
   batch_id text,
   http_status smallint,
   error text,
-  -- Halves of a refused dispatch: what they came from, and whether a number was named or the shared part is
-  -- on trial.
+  -- Halves of a refused dispatch: the dispatch they come from, and what the split tests, a recipient that the
+  -- provider named or the part that all share.
   parent_id uuid,
   split text check (split in ('recipient', 'shared')),
   split_error text,
-  -- Refused for what is not about it: the plan was stopped, and what the provider makes of this request
-  -- nobody knows.
+  -- The refusal says nothing about this dispatch: the plan was stopped.
   inconclusive boolean not null default false,
-  -- Since when nobody knew whether the provider took it, and why.
+  -- Since when it is unknown whether the provider accepted it, and why.
   ambiguous_at timestamptz,
   ambiguous_error text,
-  -- When to look for it at the provider, how often that found nothing, and the first time it did.
+  -- When to look it up at the provider, how many lookups did not find it, and when the first of them was.
   lookup_at timestamptz,
   lookup_misses smallint not null default 0,
   first_missed_at timestamptz,
-  -- When to ask for its missing reports, when a process last set out to, when the provider last answered, and
-  -- how often it did.
+  -- When to reconcile it (fetch its missing reports), when a process last began to, when the provider last
+  -- answered, and how often it did.
   reconcile_at timestamptz,
   reconcile_started_at timestamptz,
   reconciled_at timestamptz,
@@ -1373,17 +1390,23 @@ create table outbox_engine.dispatches (
 alter table outbox_engine.dispatches enable row level security;
 
 create index dispatches_claim on outbox_engine.dispatches (claim_id);
-create index dispatches_batch on outbox_engine.dispatches (batch_id) where batch_id is not null;
-create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until) where state = 'claimed';
-create index dispatches_to_look_up on outbox_engine.dispatches (provider, plan, lookup_at) where lookup_at is not null;
-create index dispatches_to_reconcile on outbox_engine.dispatches (provider, plan, reconcile_at) where reconcile_at is not null;
-create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at) where is_probe;
-create index dispatches_parent on outbox_engine.dispatches (parent_id) where parent_id is not null;
+create index dispatches_batch on outbox_engine.dispatches (batch_id)
+  where batch_id is not null;
+create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until)
+  where state = 'claimed';
+create index dispatches_to_look_up on outbox_engine.dispatches (provider, plan, lookup_at)
+  where lookup_at is not null;
+create index dispatches_to_reconcile on outbox_engine.dispatches (provider, plan, reconcile_at)
+  where reconcile_at is not null;
+create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at)
+  where is_probe;
+create index dispatches_parent on outbox_engine.dispatches (parent_id)
+  where parent_id is not null;
 
 create sequence outbox_engine.lease_tokens;
 
--- Which rows travelled in which dispatch, kept as long as the row so that late reports of earlier attempts
--- find it.
+-- The messages of each dispatch. Kept as long as the message, so that late reports of earlier attempts find
+-- it.
 create table outbox_engine.dispatch_members (
   dispatch_id uuid not null,
   recipient text not null,
@@ -1394,8 +1417,8 @@ alter table outbox_engine.dispatch_members enable row level security;
 
 create index dispatch_members_message on outbox_engine.dispatch_members (outbox_id);
 
--- An accepted request whose rows had meanwhile been sent again. Confirmed once both are known to have been
--- accepted.
+-- Accepted dispatches whose messages had been sent again meanwhile. Confirmed once both dispatches are known
+-- to be accepted.
 create table outbox_engine.duplicate_sends (
   outbox_id bigint not null,
   dispatch_id uuid not null,
@@ -1762,15 +1785,14 @@ to service_role;
 
 -- 40_outbox/40_insert.sql
 
--- What an application may insert, and what it is told when it may not.
+-- Inserts: what an app may write, the defaults, and the errors.
 
--- Checks what a row says and fills in what it leaves out. Null means the default in every app column, because
--- bulk inserts send nulls for keys that only some rows have.
+-- Called by `before_insert`. Refuses invalid values with an error that says what to do.
 create function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if r.recipient is null or r.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+  if r.recipient is null or r.recipient !~ outbox_engine.e164_pattern() then
     perform outbox_engine.refuse(
       format('recipient %s is not an E.164 number', coalesce(quote_literal(r.recipient), 'null')),
       'Write it with + and the country code, digits only, such as +14155550123.');
@@ -1778,10 +1800,12 @@ begin
 
   if r.template is null then
     if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
-      perform outbox_engine.refuse('body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
+      perform outbox_engine.refuse(
+        'body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
     end if;
     if r.parameters is not null then
-      perform outbox_engine.refuse('parameters without a template', 'Name the template that the parameters belong to.');
+      perform outbox_engine.refuse(
+        'parameters without a template', 'Name the template that the parameters belong to.');
     end if;
   elsif r.body is not null then
     perform outbox_engine.refuse('body and template are both given', 'Give one of them.');
@@ -1790,10 +1814,11 @@ begin
     perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
   end if;
 
-  -- The index takes no longer ones, and would say so in its own words, and of random ones only.
+  -- The check constraint on the column refuses it too, but in less helpful words.
   if char_length(r.idempotency_key) > 255 then
     perform outbox_engine.refuse(
-      format('idempotency_key %L has %s characters, 255 are allowed', left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
+      format('idempotency_key %L has %s characters, 255 are allowed',
+        left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
       'A digest of what it is made of is as good.');
   end if;
 
@@ -1804,7 +1829,8 @@ begin
   end if;
 
   if not isfinite(r.send_at) then
-    perform outbox_engine.refuse(format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
+    perform outbox_engine.refuse(
+      format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
   end if;
   if not isfinite(r.expires_at) then
     perform outbox_engine.refuse(
@@ -1814,13 +1840,14 @@ begin
   if r.expires_at <= greatest(r.send_at, p_now) then
     perform outbox_engine.refuse(
       format('expires_at %s is not after %s', r.expires_at,
-        case when r.send_at > p_now then 'send_at ' || r.send_at else 'now' end),
+        case when r.send_at > p_now then format('send_at %s', r.send_at) else 'now' end),
       'Leave expires_at out for three days after send_at.');
   end if;
 end
 $$;
 
--- Runs before every insert, whoever inserts.
+-- Runs before every insert, by any role. Checks the row and fills in defaults. Null means the default in
+-- every column of the app, because a bulk insert sends nulls for keys that only some of its rows have.
 create function outbox_engine.before_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -1833,10 +1860,10 @@ begin
   new.priority := coalesce(new.priority, 100);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
-  -- A campaign's member was checked when it was written, and the text is made at the claim; checking again
-  -- would make a campaign of 100,000 take three times as long.
+  -- The members of campaigns were checked when they were written. A second check would make a campaign of
+  -- 100,000 members take three times as long.
   if new.template is not null and new.campaign is null then
-    -- None at all is what retention leaves.
+    -- Not null, because null says that retention deleted the values.
     new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
@@ -1856,18 +1883,21 @@ $$;
 create trigger outbox_2_insert before insert on public.outbox for each row
   execute function outbox_engine.before_insert();
 
--- Stands in front of the trigger above for the API's roles. It runs as the caller, so that `current_user` is
--- the caller; column grants say the same, this holds where a server widens them.
+-- Runs before the trigger above, for the roles of the API. Column grants refuse the same; this also holds
+-- where a project grants more. Not security definer, because `current_user` must be the caller.
 create function outbox_engine.before_app_insert() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if num_nonnulls(new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts, new.created_at,
-    new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank, new.reported_at,
-    new.cancel_requested_at, new.sends_alone) > 0 or new.owner_id is distinct from null then
+  if num_nonnulls(
+    new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
+    new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
+    new.reported_at, new.cancel_requested_at, new.sends_alone
+  ) > 0 then
     raise exception using errcode = '42501',
       message = 'a column that only the engine writes was given a value',
-      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata.';
+      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
+        || 'idempotency_key, metadata.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();
@@ -1879,7 +1909,7 @@ create trigger outbox_1_app_insert before insert on public.outbox for each row
   when (current_user in ('anon', 'authenticated', 'service_role'))
   execute function outbox_engine.before_app_insert();
 
--- Wakes listening processes: once a statement, and PostgreSQL folds equal notices of a transaction.
+-- Wakes processes that listen. PostgreSQL sends equal notifications of a transaction once.
 create function outbox_engine.after_insert() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -1893,31 +1923,34 @@ create trigger outbox_5_wake after insert on public.outbox for each statement
 
 -- 40_outbox/50_cancel.sql
 
--- What an application may change: it may cancel.
+-- Updates: the only change an app may make is to cancel.
 
--- Writes a wish to cancel into the trail, also the one that came too late. What the engine and operators
--- cancel they write down themselves.
-create function outbox_engine.log_cancel_request(was public.outbox, is_now public.outbox) returns void
+-- Writes a cancel request into the history, also one that came too late. `p_old` and `p_new` are the row
+-- before and after. Cancellations by the engine and by operators write their own events.
+create function outbox_engine.log_cancel_request(p_old public.outbox, p_new public.outbox) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into public.outbox_events (outbox_id, at, source, event, status)
   values (
-    is_now.id,
-    case when is_now.cancel_requested_at is distinct from was.cancel_requested_at
-      then is_now.cancel_requested_at else outbox_engine.now() end,
+    p_new.id,
+    case
+      when p_new.cancel_requested_at is distinct from p_old.cancel_requested_at then p_new.cancel_requested_at
+      else outbox_engine.now()
+    end,
     'app',
     case
-      when is_now.status = 'cancelled' and was.status <> 'cancelled' then 'cancelled'
-      when is_now.status = 'sending' then 'cancel_requested'
+      when p_new.status = 'cancelled' and p_old.status <> 'cancelled' then 'cancelled'
+      when p_new.status = 'sending' then 'cancel_requested'
       else 'cancel_too_late'
     end,
-    is_now.status
+    p_new.status
   )
 $$;
 
--- The only change an app may make is to cancel. What that does depends on how far the row is: too late, it
--- does nothing. The same goes for an owner's functions and for whoever types into an SQL editor: the engine,
--- which has the same role, never changes a status alone.
+-- Runs before updates by apps, and before updates by the tables' owner that change a status alone: the
+-- owner's functions and the SQL editor, which have the role of the engine. The engine itself never changes a
+-- status without another of its columns. Cancels where the message is still here, and otherwise leaves the
+-- row as it is.
 create function outbox_engine.before_app_update() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -1936,6 +1969,7 @@ begin
   else
     new.status := old.status;
   end if;
+  -- Apps have no right to write events; for them `after_cancel_request` does it.
   if current_user not in ('anon', 'authenticated', 'service_role') then
     perform outbox_engine.log_cancel_request(old, new);
   end if;
@@ -1943,12 +1977,17 @@ begin
 end
 $$;
 create trigger outbox_3_app_update before update on public.outbox for each row
-  when (current_user in ('anon', 'authenticated', 'service_role') or new.status <> old.status
-    and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank, new.status_code, new.error, new.finalized_at)
-      is not distinct from (old.queue, old.dispatch_id, old.batch_id, old.reported_rank, old.status_code, old.error, old.finalized_at))
+  when (
+    current_user in ('anon', 'authenticated', 'service_role')
+    or new.status <> old.status
+      and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank) is not distinct from
+        (old.queue, old.dispatch_id, old.batch_id, old.reported_rank)
+      and (new.status_code, new.error, new.finalized_at) is not distinct from
+        (old.status_code, old.error, old.finalized_at)
+  )
   execute function outbox_engine.before_app_update();
 
--- For the API's roles, which may not write into the trail: whatever they update, it is a wish to cancel.
+-- Runs after updates by apps, all of which are cancel requests.
 create function outbox_engine.after_cancel_request() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -1963,10 +2002,10 @@ create trigger outbox_4_cancel_request after update on public.outbox for each ro
 
 -- 40_outbox/60_reports.sql
 
--- What a provider's codes mean, and how far a report raises a message.
+-- Delivery reports: what the codes of providers mean, and how a report changes the status of its message.
 
--- What a provider's codes mean in words, and the few that ask for more than a note:
--- `retry` the attempt may be made again, `account` sending stops, `opt_out` the recipient wants no more.
+-- The codes of delivery reports in words, and what a code does besides: with `retry` the message is sent
+-- again, `account` pauses sending, `opt_out` suppresses the recipient.
 create table outbox_engine.report_codes (
   provider text not null,
   code integer not null,
@@ -1987,7 +2026,7 @@ create type outbox_engine.report as (
   key uuid
 );
 
--- Reports for batches that are not known yet, kept fourteen days.
+-- Reports of batches that are not known yet. They are kept for fourteen days.
 create table outbox_engine.waiting_reports (
   key uuid primary key,
   batch_id text not null,
@@ -1999,21 +2038,25 @@ create table outbox_engine.waiting_reports (
 alter table outbox_engine.waiting_reports enable row level security;
 
 create index waiting_reports_batch on outbox_engine.waiting_reports (batch_id);
-create index waiting_reports_reference on outbox_engine.waiting_reports (reference) where reference is not null;
+create index waiting_reports_reference on outbox_engine.waiting_reports (reference)
+  where reference is not null;
 create index waiting_reports_received on outbox_engine.waiting_reports (received_at);
 
--- How far a status is along within one attempt. A report only ever raises a row, so the order of arrival
--- cannot matter.
+-- The order of statuses within one attempt. A report only ever raises the rank of a message, so the order in
+-- which reports arrive does not matter.
 create function outbox_engine.rank_of(p_status text) returns smallint
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select array_position(
-    array['sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'],
+    array[
+      'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed',
+      'delivered'
+    ],
     p_status
   )::smallint
 $$;
 
--- What a status that is not good news means in words.
+-- The error of a message whose report has this status and code.
 create function outbox_engine.report_error(p_provider text, p_status text, p_code integer) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -2023,42 +2066,49 @@ as $$
   )
 $$;
 
--- Applies news to the rows. Within the current attempt the higher rank wins, between equals the earliest,
--- then the lowest code. A final of ours yields to `delivered` alone, but where a report had said before that
--- the attempt may be made again, that report is compared as any other; only it never brings such a row back.
--- Of an earlier attempt, only `delivered` counts. The caller holds the rows, so they stay where they are and
--- can be found by place.
+-- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
+-- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
+-- id instead, a plan from the time when the table was small would read all of it.
 create function outbox_engine.advance_status(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[], p_ats timestamptz[],
-  p_now timestamptz
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
+  p_ats timestamptz[], p_now timestamptz
 ) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with news as (
-    select distinct on (n.outbox_id) n.provider, n.status, n.code, n.at, outbox_engine.rank_of(n.status) as rank,
-      o.dispatch_id = n.dispatch_id as is_current, c.effect, o.*
-    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats) n (outbox_id, dispatch_id, provider, status, code, at)
+  -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
+  -- attempts, only `delivered` counts.
+  with reports as (
+    select distinct on (n.outbox_id) n.provider, n.status, n.code, n.at,
+      outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats)
+      n (outbox_id, dispatch_id, provider, status, code, at)
     cross join lateral (
-      select x.ctid as place, x.dispatch_id, x.status as was, x.attempts, x.cancel_requested_at is not null as wished, x.expires_at,
-        x.finalized_at, x.reported_rank, x.reported_at, x.status_code
-      from public.outbox x
-      where x.id = n.outbox_id
+      select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
+        o.cancel_requested_at is not null as cancel_requested, o.finalized_at, o.reported_rank, o.reported_at,
+        o.status_code
+      from public.outbox o
+      where o.id = n.outbox_id
       limit 1
-    ) o
+    ) m
     left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
-    where o.dispatch_id = n.dispatch_id or n.status = 'delivered'
+    where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),
-  winning as (
-    select n.*, s.again, s.ended, s.again and not s.ended and not n.wished and n.expires_at > p_now as returns
-    from news n
+  -- The reports that change their message, compared with the report it has in the same way. A final status
+  -- that the engine set yields to `delivered` only. Where a retryable report had come before that, later
+  -- reports are compared with it as usual, but do not queue the message again.
+  applied as (
+    select n.*, s.retryable, s.ended_by_engine,
+      s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
+    from reports n
     cross join lateral (
       select
-        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as again,
-        n.finalized_at is not null and n.reported_rank is distinct from outbox_engine.rank_of(n.was) as ended
+        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
+        n.finalized_at is not null
+          and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
     where case
-      when n.status = 'delivered' and n.was <> 'delivered' then true
+      when n.status = 'delivered' and n.old_status <> 'delivered' then true
       when n.is_current is not true then false
       when n.finalized_at is not null and n.reported_rank is null then false
       when n.rank = n.reported_rank then
@@ -2070,32 +2120,38 @@ as $$
   update public.outbox o
   set
     status = case
-      when not w.again then w.status
-      when w.ended then o.status
-      when w.wished then 'cancelled'
-      when w.returns then 'pending'
-      else 'expired' end,
-    status_code = w.code,
+      when not a.retryable then a.status
+      when a.ended_by_engine then o.status
+      when a.cancel_requested then 'cancelled'
+      when a.requeued then 'pending'
+      else 'expired'
+    end,
+    status_code = a.code,
     error = case
-      when w.again and w.ended then o.error
-      -- Nearly every report is good news: no call for each of those.
-      when w.status not in ('sent', 'dispatched', 'delivered') then outbox_engine.report_error(w.provider, w.status, w.code) end,
-    reported_rank = w.rank,
-    reported_at = w.at,
+      when a.retryable and a.ended_by_engine then o.error
+      -- Most reports are good: they need no call.
+      when a.status not in ('sent', 'dispatched', 'delivered')
+      then outbox_engine.report_error(a.provider, a.status, a.code)
+    end,
+    reported_rank = a.rank,
+    reported_at = a.at,
     finalized_at = case
-      when w.rank <= 2 or w.returns then null
-      -- Something else ended it after that report.
-      when w.again and w.ended and o.finalized_at <> o.reported_at then o.finalized_at
-      else coalesce(w.at, p_now) end,
-    queue = case when w.returns then 'w'::"char" end,
-    -- One to sixteen minutes, growing with each attempt, jittered so that a wave does not come back as one.
-    due_at = case when w.returns
-      then p_now + interval '1 minute' * 2 ^ (w.attempts - 1) * (0.75 + random() * 0.5) else o.due_at end
-  from winning w
-  where o.ctid = w.place
+      when a.rank <= 2 or a.requeued then null
+      -- The engine ended it after that report.
+      when a.retryable and a.ended_by_engine and o.finalized_at <> o.reported_at then o.finalized_at
+      else coalesce(a.at, p_now)
+    end,
+    queue = case when a.requeued then 'w'::"char" end,
+    -- One to sixteen minutes, doubled with each attempt, with jitter so that a wave is spread out.
+    due_at = case
+      when a.requeued then p_now + interval '1 minute' * 2 ^ (a.attempts - 1) * (0.75 + random() * 0.5)
+      else o.due_at
+    end
+  from applied a
+  where o.ctid = a.message_ctid
 $$;
 
--- Called by `seed`.
+-- Called by `seed`. The codes of the providers that the engine knows.
 create function outbox_engine.seed_report_codes() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -8311,10 +8367,10 @@ to service_role;
 
 -- 95_seed.sql
 
--- What the engine needs in its tables before the first message.
+-- The rows that the engine needs before the first message.
 
--- Run at the end of each release. `supabase migration squash` keeps no rows: run it again in a database that
--- was made from a squashed migration. It never overwrites what a project may change.
+-- Called at the end of each release. `supabase migration squash` drops rows, so an operator runs it again in
+-- a database that was made from a squashed migration. It does not overwrite rows that a project may change.
 create function outbox_engine.seed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -8325,7 +8381,9 @@ begin
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
   perform outbox_engine.seed_opt_out_words();
-  insert into outbox_engine.schema_versions (version, breaking, release) values (1, false, '0.1.0') on conflict do nothing;
+  insert into outbox_engine.schema_versions (version, breaking, release)
+  values (1, false, '0.1.0')
+  on conflict do nothing;
 end
 $$;
 select outbox_engine.seed();
@@ -8336,9 +8394,12 @@ create function public.outbox_schema_version() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
-    'versions', coalesce((select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
-    'seeded', exists (select from outbox_engine.clock) and exists (select from outbox_engine.report_codes)
-      and exists (select from outbox_engine.number_regions) and exists (select from outbox_engine.zones)
+    'versions', coalesce(
+      (select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
+    'seeded', exists (select from outbox_engine.clock)
+      and exists (select from outbox_engine.report_codes)
+      and exists (select from outbox_engine.number_regions)
+      and exists (select from outbox_engine.zones)
       and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
 $$;
 
@@ -8347,8 +8408,8 @@ grant execute on function public.outbox_schema_version to service_role;
 
 -- 99_grants.sql
 
--- The engine's own schema is closed but for what policies, triggers and views of the API's roles need.
--- Everything in it is ours.
+-- Rights on the engine's own schema, in which every object is ours. The roles of the API get what policies,
+-- triggers and views need when these roles use them.
 
 grant usage on schema outbox_engine to authenticated, service_role;
 revoke all on all tables in schema outbox_engine from public, anon, authenticated, service_role;

@@ -339,9 +339,7 @@ def test_inserts_while_a_priority_is_forgotten_are_claimed(
     assert is_known(other, 42)
 
     # The queue clock, because a transaction with an old snapshot does not see how `later` moves the other one.
-    db.execute(
-        "select setval('outbox_engine.queue_clock', outbox_engine.milliseconds(outbox_engine.now() + interval '30 s'))"
-    )
+    db.execute("select setval('outbox_engine.queue_clock', outbox_engine.milliseconds(outbox_engine.now() + interval '30 s'))")
     for _ in range(runs):
         db.execute("select public.outbox_find_overlooked()")
     insert(other, first=1, priority=42)
