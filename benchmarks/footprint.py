@@ -79,7 +79,7 @@ def _insert_backlog(rig: Rig, rows: int) -> None:
             "select '+1' || (2020000000 + n), 'Your order ' || n % 500 || ' is on its way.', now(), now() + interval '3 days', "
             f"100, 'pending', 0, now(), 'r', now() from generate_series(1, {rows}) n"
         )
-        # What the triggers note as well: the priority, and where claims begin (docs/decisions/0005-floors.md).
+        # What the triggers note as well: the priority, and where claims begin (docs/decisions/0005-queue-bounds.md).
         rig.db.execute("insert into outbox_engine.priorities (priority) values (100)")
         rig.db.execute("delete from outbox_engine.queue_bounds")
     rig.db.execute("vacuum analyze public.outbox")

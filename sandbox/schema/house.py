@@ -13,24 +13,7 @@ MAX_COLUMNS: Final = 110
 LONG_FUNCTIONS: Final = frozenset[str]()
 """Functions that are longer than allowed. This list may only shrink."""
 
-WIDE_FILES: Final = frozenset(
-    {
-        "05_engine/30_alarms.sql",
-        "05_engine/40_heartbeats.sql",
-        "10_time/10_zones.sql",
-        "10_time/30_cron.sql",
-        "20_text/10_alphabets.sql",
-        "20_text/20_rendering.sql",
-        "30_numbers/10_senders.sql",
-        "40_outbox/10_outbox.sql",
-        "40_outbox/20_dispatches.sql",
-        "40_outbox/30_queue_bounds.sql",
-        "40_outbox/40_insert.sql",
-        "40_outbox/50_cancel.sql",
-        "40_outbox/60_reports.sql",
-        "95_seed.sql",
-    }
-)
+WIDE_FILES: Final = frozenset[str]()
 """Files with lines that are wider than allowed. This list may only shrink."""
 
 

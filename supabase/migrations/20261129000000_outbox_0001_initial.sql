@@ -2,12 +2,12 @@
 
 -- 00_preflight.sql
 
--- Stops with one error that names every conflicting object, before anything is created.
+-- Preflight: names all conflicting objects in one error, before anything is created.
 
 set lock_timeout = '5s';
 
--- The outbox creates the objects below in `public`, and nothing else there. The names are the same as in
--- `outbox schema drop`; a test compares both lists with the catalogue.
+-- All objects that the outbox creates in `public`. `outbox schema drop` has the same names; a test compares
+-- them with the catalogue.
 do $$
 declare
   v_relations constant text[] := array[
@@ -73,12 +73,13 @@ $$;
 
 -- 05_engine/10_schema.sql
 
--- The engine's own schema. The API never exposes it.
+-- The engine's own schema. The API does not expose it.
 
 create schema outbox_engine;
 revoke all on schema outbox_engine from public;
 
--- One row for each release of the schema that was applied. A process that does not know a breaking one stops.
+-- One row for each release of the schema that was applied. A process stops when it finds a breaking version
+-- that it does not know.
 create table outbox_engine.schema_versions (
   version integer primary key,
   breaking boolean not null,
@@ -87,14 +88,14 @@ create table outbox_engine.schema_versions (
 );
 alter table outbox_engine.schema_versions enable row level security;
 
--- Seeds that a project may change afterwards, and that are therefore written once.
+-- The seeds that were written. A project may change these rows, so they are written once only.
 create table outbox_engine.seeds (
   name text primary key
 );
 alter table outbox_engine.seeds enable row level security;
 
--- A refusal an app can read: one message that names the column, with a hint. 22023 reaches the client whole
--- everywhere.
+-- Called by checks. Raises an error for the app: `p_message` says what is wrong and where, `p_hint` what to
+-- do. The API passes code 22023 on with message and hint.
 create function outbox_engine.refuse(p_message text, p_hint text default null) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -103,19 +104,21 @@ begin
 end
 $$;
 
--- The signed-in user of the request, or null for a server. An earlier transaction leaves '' behind in the
--- setting.
+-- Called by policies and triggers. The signed-in user of the request. Null for servers, and for users of
+-- other auth providers, whose ids are no UUIDs. Outside a request the setting is missing, or empty where an
+-- earlier transaction of the connection was a request.
 create function outbox_engine.caller_id() returns uuid
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+  select case when c.sub ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c.sub::uuid end
+  from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub' as sub) c
 $$;
 
 -- 05_engine/20_clock.sql
 
--- The clock that due times, leases and expiries go by.
+-- The clock for due times, leases and expiry.
 
--- Tests move time here. Nobody has a grant on it, so nothing that comes in through the API can.
+-- Tests move the time here. No role has rights on this table, so no API request can.
 create table outbox_engine.clock (
   only_row boolean primary key default true check (only_row),
   frozen_at timestamptz,
@@ -123,7 +126,7 @@ create table outbox_engine.clock (
 );
 alter table outbox_engine.clock enable row level security;
 
--- The one clock that due times, leases and expiries go by.
+-- The current time. The engine calls no other clock for due times, leases and expiry.
 create function outbox_engine.now() returns timestamptz
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -133,30 +136,31 @@ $$;
 
 -- 05_engine/30_alarms.sql
 
--- Alarms: what operators should learn of.
+-- Alarms: what operators should know. The upkeep job logs them as errors.
 
--- What somebody should be told. A process takes an alarm, which is its own until `offered_until`, and passes
--- it on; told is told.
 create table outbox_engine.alarms (
   id bigint generated always as identity primary key,
   at timestamptz not null,
   kind text not null,
   detail jsonb not null,
+  -- Until then the process that took the alarm has time to log it.
   offered_until timestamptz,
+  -- When a process said that it logged the alarm.
   acknowledged_at timestamptz
 );
 alter table outbox_engine.alarms enable row level security;
 
 create index alarms_waiting on outbox_engine.alarms (id) where acknowledged_at is null;
 
+-- Called by engine functions. Raises an alarm.
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into outbox_engine.alarms (at, kind, detail) values (outbox_engine.now(), p_kind, p_detail)
 $$;
 
--- Called by the upkeep job: alarms nobody has passed on yet. For a minute nobody else is answered them; who
--- dies meanwhile has not told them.
+-- Called by the upkeep job. Returns alarms that were not logged yet, oldest first, and keeps them from other
+-- processes for a minute. Where the process dies before it acknowledges them, another one gets them.
 create function public.outbox_take_alarms(p_limit smallint) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -175,11 +179,13 @@ as $$
   select coalesce(jsonb_agg(to_jsonb(taken) order by id), '[]') from taken
 $$;
 
--- Called by the upkeep job once it passed these on.
+-- Called by the upkeep job after it logged these alarms.
 create function public.outbox_acknowledge_alarms(p_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  update outbox_engine.alarms set acknowledged_at = outbox_engine.now() where id = any (p_ids::bigint[]) and acknowledged_at is null
+  update outbox_engine.alarms
+  set acknowledged_at = outbox_engine.now()
+  where id = any (p_ids::bigint[]) and acknowledged_at is null
 $$;
 
 -- Called by processes, with the server's key.
@@ -194,28 +200,29 @@ to service_role;
 
 -- 05_engine/40_heartbeats.sql
 
--- When each job last looked for work, so that an operator sees what stands still. Written inside calls that
--- the jobs make anyway, at most once in ten seconds each.
+-- Heartbeats: when each job last ran, so that operators see which one stands still. Calls that the jobs make
+-- anyway record them, at most once in ten seconds each.
 
 create table outbox_engine.heartbeats (
   job text not null,
   provider text not null default '',
   plan text not null default '',
-  -- The process, where the call names it; '' where it does not.
+  -- The process. Empty where the call does not name it.
   worker text not null default '',
-  -- Of the first one, or of the first after a day without any.
+  -- The first heartbeat, or the first after a day without any.
   since timestamptz not null,
+  -- The latest heartbeat.
   at timestamptz not null,
-  -- Of the dispatch job: the countries its process may send to, sorted; null is all. Remembered for previews
-  -- alone.
+  -- Dispatch job only: the countries its process may send to, sorted; null means all. Campaign previews read
+  -- it.
   allowed_countries text[],
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
 alter table outbox_engine.heartbeats enable row level security;
 
--- Called first thing by the functions that the jobs call at each tick. Waits for nobody: while another
--- transaction is writing this tick down, however long that takes to commit, it is left to that one. A process
--- keeps its settings as long as it lives.
+-- Called first by the functions that jobs call at each interval. Never waits: while another transaction
+-- writes the same heartbeat, this one is skipped, however long that transaction stays open. A process keeps
+-- its settings until it ends.
 create function outbox_engine.record_heartbeat(
   p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null
 ) returns void
@@ -225,24 +232,30 @@ declare
   v_now timestamptz := outbox_engine.now();
 begin
   if exists (
-    select from outbox_engine.heartbeats
-    where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker and at > v_now - interval '10 seconds'
-  ) or not pg_try_advisory_xact_lock(hashtext(format('outbox tick %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
+      select from outbox_engine.heartbeats
+      where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker
+        and at > v_now - interval '10 seconds'
+    )
+    or not pg_try_advisory_xact_lock(
+      hashtext(format('outbox heartbeat %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
     return;
   end if;
 
-  insert into outbox_engine.heartbeats as t (job, provider, plan, worker, since, at, allowed_countries)
-  values (p_job, p_provider, p_plan, p_worker, v_now, v_now, (select array_agg(c order by c) from unnest(p_allowed_countries) c))
+  insert into outbox_engine.heartbeats as h (job, provider, plan, worker, since, at, allowed_countries)
+  values (p_job, p_provider, p_plan, p_worker, v_now, v_now,
+    (select array_agg(c order by c) from unnest(p_allowed_countries) c))
   on conflict (job, provider, plan, worker) do update
   set
-    at = excluded.at, allowed_countries = excluded.allowed_countries,
-    since = case when t.at < excluded.at - interval '1 day' then excluded.since else t.since end;
+    at = excluded.at,
+    allowed_countries = excluded.allowed_countries,
+    since = case when h.at < excluded.at - interval '1 day' then excluded.since else h.since end;
 end
 $$;
 
--- The lists of countries that the processes which are running may send to, each once; those of the last ones,
--- where none is running. Of a plan, they are the processes that looked for work in its last minute; a plan
--- that was left alone for a day longer than another is given up.
+-- Called by campaign previews. The different lists of countries that the running processes may send to. The
+-- processes of a plan are those with a heartbeat in the last minute of that plan, so that a system that
+-- stands still keeps its last lists. A plan whose last heartbeat is a day older than that of another plan is
+-- left out.
 create function outbox_engine.reported_countries() returns table (allowed_countries text[])
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -252,13 +265,13 @@ as $$
     where job = 'dispatch'
     group by provider, plan
   )
-  select distinct t.allowed_countries
+  select distinct h.allowed_countries
   from plans p
-  join outbox_engine.heartbeats t on t.job = 'dispatch' and t.provider = p.provider and t.plan = p.plan
-  where p.last_at > p.last_of_all - interval '1 day' and t.at > p.last_at - interval '1 minute'
+  join outbox_engine.heartbeats h on h.job = 'dispatch' and h.provider = p.provider and h.plan = p.plan
+  where p.last_at > p.last_of_all - interval '1 day' and h.at > p.last_at - interval '1 minute'
 $$;
 
--- Called by readiness checks: the database answers and its functions are there.
+-- Called by readiness checks. An answer shows that the database is reachable and has our functions.
 create function public.outbox_ping() returns text
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -344,15 +357,16 @@ $$;
 
 -- Time zones, by the names of the tz database.
 
--- The zones that may be named. `at time zone` also takes abbreviations and any made-up name with a number
--- behind it, as fixed offsets; those are refused, because a typing error would become a guess.
+-- The zones that campaigns and members may name. `at time zone` accepts more: abbreviations, and any letters
+-- with a number behind them, as fixed offsets. The engine refuses those, because a typing error would go
+-- unnoticed.
 create table outbox_engine.zones (
   name text primary key
 );
 alter table outbox_engine.zones enable row level security;
 
--- A zone as it is kept. PostgreSQL takes these four names of the tz database for abbreviations, which stay on
--- winter's time all summer; the tz database makes them links to these places.
+-- The zone that is stored for this name. PostgreSQL takes four names of the tz database for abbreviations,
+-- without summer time. The tz database makes them links to these places.
 create function outbox_engine.canonical_zone(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -364,8 +378,7 @@ as $$
   end
 $$;
 
--- The place somebody may mean who names a zone that has no summer time, where people say its name for a clock
--- that has.
+-- For zones without summer time that people confuse with a place that has it: that place. Null for others.
 create function outbox_engine.zone_meant_by(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -376,8 +389,8 @@ as $$
   end
 $$;
 
--- Called by the checks of campaigns and members. Zones that a newer tz database brought are learned when
--- first named; the server's own list takes a tenth of a second to read, so it is asked only then.
+-- Called by the checks of campaigns and members. Also adds zones that a newer tz database brought, when they
+-- are first named: reading the server's list takes a tenth of a second, so it is read for unknown names only.
 create function outbox_engine.is_zone(p_name text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -385,7 +398,7 @@ begin
   if exists (select from outbox_engine.zones where name = p_name) then
     return true;
   end if;
-  if p_name !~ '^[A-Z][A-Za-z0-9_+/-]+$' or p_name in ('Factory') then
+  if p_name !~ '^[A-Z][A-Za-z0-9_+/-]+$' or p_name = 'Factory' then
     return false;
   end if;
   insert into outbox_engine.zones (name)
@@ -395,21 +408,21 @@ begin
 end
 $$;
 
--- What is wrong with the name of a zone, and what may have been meant; null where nothing is, also without a
--- name.
+-- Called by the checks of campaigns and members. What is wrong with the name of a zone, with a suggestion;
+-- null for a valid name and for null.
 create function outbox_engine.zone_problem(p_name text) returns text
 language sql volatile set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when p_name is null or outbox_engine.is_zone(p_name) then null
-    else format('timezone %L is not in the tz database; its names are such as %s', left(p_name, 64), coalesce(
-      (select min(name) from outbox_engine.zones
-      where right(lower(name), char_length(p_name) + 1) = '/' || lower(replace(p_name, ' ', '_')) and p_name <> ''),
-      'America/New_York'))
+  select case when p_name is not null and not outbox_engine.is_zone(p_name) then
+    format('timezone %L is not in the tz database; its names are such as %s', left(p_name, 64), coalesce((
+      select min(name) from outbox_engine.zones
+      where p_name <> ''
+        and right(lower(name), char_length(p_name) + 1) = '/' || lower(replace(p_name, ' ', '_'))
+    ), 'America/New_York'))
   end
 $$;
 
--- Called by `seed`. Zones that the server learned since are added.
+-- Called by `seed`. Adds all zones of the server.
 create function outbox_engine.seed_zones() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -421,10 +434,10 @@ $$;
 
 -- 10_time/20_local_time.sql
 
--- Local time: what a wall clock shows somewhere, and the instant that is. Pure functions.
+-- Local time: the instant at which the wall clock of a zone shows a time. No function here reads a table.
 
--- Whether an instant lies where nobody's appointments do. Near the ends of its calendar PostgreSQL gives up
--- adding days, and one member there would stop a whole campaign.
+-- Called by the checks of campaigns and members. Whether an instant is outside the years 1970 to 2199.
+-- PostgreSQL cannot add days near the ends of its calendar, and one member there would stop a whole campaign.
 create function outbox_engine.is_outside_calendar(p_at timestamptz) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -438,9 +451,9 @@ as $$
   select (p_at at time zone p_zone) - (p_at at time zone 'UTC')
 $$;
 
--- The same anywhere, by trial. A zone's offset is below a day, so a day before and a day after lie on either
--- side of whatever change there is. Where two changes fall within those two days, the offset in between is
--- tried as well.
+-- Called by `instant_of` near clock changes. The result is the same as there, found by trial. An offset is
+-- below a day, so the offsets of a day before and a day after are those before and after any change. Times in
+-- between are tried as well, because two changes may lie within these two days.
 create function outbox_engine.instant_near_change(p_local timestamp, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -457,8 +470,8 @@ begin
   if v_candidate is not null then
     return v_candidate;
   end if;
-  -- In a gap: the offset that held before it. It is the one whose result the change has carried past the time
-  -- asked for.
+  -- The time is in a gap, so no offset fits. The offset before the gap gives a result whose wall clock is
+  -- later than the time that was asked for.
   select min(c.at) into v_candidate
   from (
     select v_as_utc - outbox_engine.utc_offset(v_as_utc + h * interval '4 hours', p_zone) as at
@@ -469,9 +482,10 @@ begin
 end
 $$;
 
--- The instant at which a zone's wall clock shows this time: the first of two; in a gap, as long after the
--- gap's start as the time is. Called several times for each member of a campaign. PostgreSQL's answer is
--- taken where the clock shows that time then, and ran on for a day before: so it is the first.
+-- Called several times for each member of a campaign. The instant at which the wall clock of a zone shows
+-- this time. Where it shows the time twice, the first instant. In a gap, the instant that is as long after
+-- the start of the gap as the time is. PostgreSQL's own answer is taken where the clock did not change in the
+-- day before: then it is the first instant.
 create function outbox_engine.instant_of(p_local timestamp, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -486,16 +500,16 @@ begin
 end
 $$;
 
--- An instant moved by an offset: months, weeks and days on the wall clock of the zone, hours and less in real
--- time. The day of a month that is too short becomes its last. Without a zone only the latter kind is
--- possible.
+-- Called for reminders. An instant moved by an offset: months, weeks and days on the wall clock of the zone,
+-- hours and less in real time. A day that the month does not have becomes its last day. Without a zone, the
+-- offset must not have months, weeks or days.
 create function outbox_engine.add_offset(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_days interval := date_trunc('day', p_offset);
 begin
-  -- Intervals are compared as if a month had 30 days, so each kind is compared alone.
+  -- Intervals compare as if a month had 30 days, so months and days are compared separately.
   if extract(day from p_offset) = 0 and date_trunc('month', p_offset) = '0' then
     return p_at + p_offset;
   end if;
@@ -503,12 +517,13 @@ begin
 end
 $$;
 
--- The first opening of a daily window that is not over at an instant: when it opens (the instant itself,
--- where it is open already) and the first instant after it. The end is exclusive. A window whose end is not
--- after its start crosses midnight and belongs to the day it opens, and so do its `p_days` (ISO, 1 Monday to
--- 7 Sunday; null is every day). A window without times is the whole day, and days that follow one another are
--- one, for a week at most. Nulls where it never opens. Without any window, open for ever. A clock change may
--- take a window away, and where it opens once a week, the next is two weeks after the last.
+-- Called for campaigns with a window. The first daily window that ends after `p_from`: when it opens, or
+-- `p_from` where it is open already, and the first instant after it. A window whose end is not after its
+-- start crosses midnight, and belongs to the day on which it opens. `p_days` are ISO days (1 is Monday), null
+-- is every day. A window without times is the whole day, and consecutive days are one window, for a week at
+-- most. Both results are null where the window never opens. Without times and days it is open for ever. A
+-- clock change may remove a window. One that opens weekly then opens two weeks after the last, so 17 days are
+-- tried.
 create function outbox_engine.window_opening(
   p_from timestamptz, p_start time, p_end time, p_days smallint[], p_zone text,
   out opens_at timestamptz, out closes_at timestamptz
@@ -529,8 +544,8 @@ begin
     closes_at := 'infinity';
     return;
   end if;
-  -- Where no clock changes between the opening of yesterday's window and the end of tomorrow's, it is a
-  -- matter of arithmetic.
+  -- Where the clock does not change between yesterday's opening and the end of tomorrow's window, one offset
+  -- serves for all instants.
   v_steady := (p_from - interval '48 hours') at time zone p_zone = v_local - interval '48 hours'
     and (p_from + interval '72 hours') at time zone p_zone = v_local + interval '72 hours';
   v_day := v_local::date - 1;
@@ -559,14 +574,14 @@ begin
 end
 $$;
 
--- The first instant of the local day an instant lies in, for caps and budgets by the day.
+-- Called for caps and budgets by the day. The first instant of the local day of an instant.
 create function outbox_engine.day_start(p_at timestamptz, p_zone text) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.instant_of(date_trunc('day', p_at at time zone p_zone), p_zone)
 $$;
 
--- The first instant of the local ISO week (Monday) an instant lies in.
+-- Called for caps by the week. The first instant of the local ISO week (from Monday) of an instant.
 create function outbox_engine.week_start(p_at timestamptz, p_zone text) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -575,11 +590,12 @@ $$;
 
 -- 10_time/30_cron.sql
 
--- Cron expressions: minute, hour, day of month, month, day of week. They speak of wall-clock time; which
--- instant that is in which zone is a matter of local time, not of cron.
+-- Cron expressions: minute, hour, day of month, month, day of week. They name times of a wall clock; local
+-- time says which instant that is in a zone.
 
--- A cron expression taken apart. `any_day`: as in every cron, a day matches when its day of month or its day
--- of week does, unless one of the two starts with `*`; then both must. `problem` says which field is wrong.
+-- A parsed cron expression. `any_day` follows the rule of cron: a day matches when its day of month or its
+-- day of week matches, but where one of the two fields starts with `*`, both must match. `problem` says which
+-- field is wrong.
 create type outbox_engine.cron as (
   minutes integer[],
   hours integer[],
@@ -590,39 +606,48 @@ create type outbox_engine.cron as (
   problem text
 );
 
--- The values one field stands for, or null where it says nothing sensible: `*`, `5`, `1-5`, `*/15`,
--- `10-40/10`, `5/20`, lists of these, and names where the field has some. Sunday is 0 and 7.
-create function outbox_engine.cron_field(p_field text, p_least integer, p_most integer, p_names text[]) returns integer[]
+-- Called by `read_cron`. The values of one field, or null where the field is invalid. Valid are `*`, `5`,
+-- `1-5`, `*/15`, `10-40/10`, `5/20`, lists of these, and `p_names` in place of numbers.
+create function outbox_engine.cron_field(
+  p_field text, p_least integer, p_most integer, p_names text[]
+) returns integer[]
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_part text;
-  v_name integer;
-  v_m text[];
+  v_match text[];
   v_first integer;
   v_last integer;
   v_values integer[] := '{}';
 begin
   foreach v_part in array string_to_array(lower(p_field), ',') loop
-    for v_name in 1 .. coalesce(cardinality(p_names), 0) loop
-      v_part := regexp_replace(v_part, '(^|-)' || p_names[v_name] || '(?=$|-|/)', '\1' || (p_least + v_name - 1), 'g');
+    for i in 1 .. coalesce(cardinality(p_names), 0) loop
+      v_part := regexp_replace(
+        v_part, '(^|-)' || p_names[i] || '(?=$|-|/)', '\1' || (p_least + i - 1), 'g');
     end loop;
-    v_m := regexp_match(v_part, '^(?:(\*)|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?$');
-    if v_m is null or v_m[4] ~ '^0+$' then
+    -- `*` or a number, perhaps the end of a range, perhaps a step.
+    v_match := regexp_match(v_part, '^(?:(\*)|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?$');
+    if v_match is null or v_match[4] ~ '^0+$' then
       return null;
     end if;
-    v_first := coalesce(v_m[2]::integer, p_least);
-    v_last := coalesce(v_m[3]::integer, case when v_m[1] is not null or v_m[4] is not null then p_most else v_first end);
+    v_first := coalesce(v_match[2]::integer, p_least);
+    v_last := case
+      when v_match[3] is not null then v_match[3]::integer
+      when v_match[1] is not null or v_match[4] is not null then p_most
+      else v_first
+    end;
     if v_first < p_least or v_last > p_most or v_first > v_last then
       return null;
     end if;
-    v_values := v_values || array(select generate_series(v_first, v_last, coalesce(v_m[4]::integer, 1)));
+    v_values := v_values || array(
+      select generate_series(v_first, v_last, coalesce(v_match[4]::integer, 1)));
   end loop;
   return v_values;
 end
 $$;
 
--- Called when a campaign is written (to refuse) and wherever times are computed.
+-- Called by the checks of campaigns, and wherever the times of a campaign are computed. Parses an expression.
+-- Sunday is both 0 and 7.
 create function outbox_engine.read_cron(p_expression text) returns outbox_engine.cron
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -643,14 +668,16 @@ begin
   v_cron.days := outbox_engine.cron_field(v_fields[3], 1, 31, null);
   v_cron.months := outbox_engine.cron_field(v_fields[4], 1, 12,
     array['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']);
-  v_cron.weekdays := outbox_engine.cron_field(v_fields[5], 0, 7, array['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']);
+  v_cron.weekdays := outbox_engine.cron_field(v_fields[5], 0, 7,
+    array['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']);
   v_cron.any_day := left(v_fields[3], 1) <> '*' and left(v_fields[5], 1) <> '*';
   v_cron.problem := case
     when v_cron.minutes is null then format('minute %L in cron_expression is not understood', v_fields[1])
     when v_cron.hours is null then format('hour %L in cron_expression is not understood', v_fields[2])
     when v_cron.days is null then format('day of month %L in cron_expression is not understood', v_fields[3])
     when v_cron.months is null then format('month %L in cron_expression is not understood', v_fields[4])
-    when v_cron.weekdays is null then format('day of week %L in cron_expression is not understood', v_fields[5])
+    when v_cron.weekdays is null
+    then format('day of week %L in cron_expression is not understood', v_fields[5])
   end;
   if 7 = any (v_cron.weekdays) then
     v_cron.weekdays := v_cron.weekdays || 0;
@@ -659,8 +686,8 @@ begin
 end
 $$;
 
--- The first wall-clock minute after `p_after` that a cron expression names, or null where none comes within
--- nine years (the longest wait for a 29 February).
+-- Called wherever the times of a cron campaign are computed. The first matching minute of the wall clock
+-- after `p_after`, or null where none follows within nine years (the longest wait for a 29 February).
 create function outbox_engine.cron_next(p_cron outbox_engine.cron, p_after timestamp) returns timestamp
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -697,35 +724,51 @@ $$;
 
 -- Alphabets on the air, and how many parts a text takes.
 
--- Characters outside GSM-7, as a pattern: the default alphabet and its extension table (3GPP TS 23.038) are
--- what is excluded.
+-- The characters of the GSM-7 extension table (3GPP TS 23.038), as part of a pattern. Each takes two septets.
+create function outbox_engine.gsm7_extension() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select E'|^€{}~\\\\\\[\\]\f'
+$$;
+
+-- A pattern for one character that is not in GSM-7: neither in the default alphabet nor in the extension
+-- table.
 create function outbox_engine.beyond_gsm7() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select '[^' || E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà' || '|^€{}~\\\[\]\f-' || ']'
+  select '[^'
+    || E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà'
+    || outbox_engine.gsm7_extension()
+    || '-]'
 $$;
 
--- The text with typographic look-alikes replaced by what GSM-7 has: quotes, dashes, blanks, dots. Letters
--- stay what they are, but accents that stand apart join their letter. For texts that should not cost double
--- for the sake of a curly quote. Most texts are ASCII without a grave accent or a tab, where there is nothing
--- to replace: looking takes a small part of the time of replacing.
+-- The text with typographic look-alikes (quotes, dashes, blanks, dots) replaced by characters of GSM-7, so
+-- that a curly quote does not double the price. Letters stay, but combining accents join their letter. Most
+-- texts have ASCII only, without a grave accent or a tab: checking that costs a small part of replacing.
 create function outbox_engine.plain_text(p_text text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case when p_text !~ '[^\u0001-\u0008\u000a-\u005f\u0061-\u007f]' then p_text else replace(
-    translate(
-      normalize(p_text, nfc),
-      E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
-        || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t\u200b\u200c\u200d\u2060\ufeff\u00ad',
-      E'\'\'\'\'\'\'\'\'\'"""""""---------' || '        '
-    ),
-    E'\u2026', '...') end
+  select case
+    when p_text !~ '[^\u0001-\u0008\u000a-\u005f\u0061-\u007f]' then p_text
+    else replace(
+      translate(
+        normalize(p_text, nfc),
+        -- Single quotes, double quotes, dashes and dots, blanks; then six invisible characters, which go.
+        E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a'
+          || E'\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb'
+          || E'\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
+          || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t'
+          || E'\u200b\u200c\u200d\u2060\ufeff\u00ad',
+        repeat('''', 9) || repeat('"', 7) || repeat('-', 9) || repeat(' ', 8)
+      ),
+      E'\u2026', '...')
+  end
 $$;
 
--- Parts a text takes: GSM-7 160 alone and 153 each when joined, where the extension table costs two that are
--- not split between parts; otherwise UCS-2 with 70 and 67 UTF-16 units. (3GPP TS 23.038 for the alphabet, TS
--- 23.040 for the header that joined parts carry and for what is not split.) The claim asks for every text,
--- and few hold anything of the extension table.
+-- Called by the claim for each text. The parts that a text takes. GSM-7 (TS 23.038) has 160 septets in a
+-- single part and 153 in each of several, because each then carries a header (TS 23.040). A character of the
+-- extension table takes two septets, which are not split between parts. Other texts are UCS-2, with 70 and 67
+-- UTF-16 units.
 create function outbox_engine.parts_of(p_text text) returns smallint
 language plpgsql immutable strict set search_path = pg_catalog, pg_temp
 as $$
@@ -736,27 +779,28 @@ declare
   v_parts smallint := 0;
 begin
   if p_text ~ outbox_engine.beyond_gsm7() then
+    -- Characters above U+FFFF take two UTF-16 units.
     v_units := v_units + char_length(regexp_replace(p_text, E'[\\u0001-\\uffff]', '', 'g'));
     return case when v_units <= 70 then 1 else ceil(v_units / 67.0) end;
-  elsif p_text !~ E'[|^€{}~\\\\\\[\\]\f]' then
+  elsif p_text !~ ('[' || outbox_engine.gsm7_extension() || ']') then
     return case when v_units <= 160 then 1 else ceil(v_units / 153.0) end;
   end if;
-  v_septets := regexp_replace(p_text, E'[|^€{}~\\\\\\[\\]\f]', E'\u001b\\&', 'g');
+  v_septets := regexp_replace(p_text, '[' || outbox_engine.gsm7_extension() || ']', E'\u001b\\&', 'g');
   v_units := char_length(v_septets);
   if v_units <= 160 then
     return 1;
   end if;
   while v_at <= v_units loop
     v_parts := v_parts + 1;
-    -- An escape that would be a part's last septet goes into the next, with what it escapes.
+    -- An escape in the last septet of a part moves to the next part, with its character.
     v_at := v_at + case when substr(v_septets, v_at + 152, 1) = E'\u001b' then 152 else 153 end;
   end loop;
   return v_parts;
 end
 $$;
 
--- Called by whoever writes a text and wants to know what it costs before it is sent: parts, alphabet, the
--- characters to blame, and what look-alikes replaced would make of it.
+-- Called by apps that want to know what a text costs before it is sent: its parts, its alphabet, the
+-- characters that are not in GSM-7, and the same text with look-alikes replaced.
 create function public.outbox_text(p_body text) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -764,7 +808,10 @@ as $$
     'characters', char_length(p_body),
     'parts', outbox_engine.parts_of(p_body),
     'alphabet', case when p_body ~ outbox_engine.beyond_gsm7() then 'UCS-2' else 'GSM-7' end,
-    'beyond_gsm7', (select coalesce(jsonb_agg(distinct m[1]), '[]') from regexp_matches(p_body, outbox_engine.beyond_gsm7(), 'g') m),
+    'beyond_gsm7', (
+      select coalesce(jsonb_agg(distinct m[1]), '[]')
+      from regexp_matches(p_body, outbox_engine.beyond_gsm7(), 'g') m
+    ),
     'plain', outbox_engine.plain_text(p_body),
     'plain_parts', outbox_engine.parts_of(outbox_engine.plain_text(p_body)))
 $$;
@@ -781,68 +828,67 @@ to service_role;
 
 -- Texts with {{placeholder}}s.
 
+-- A pattern for one placeholder; its only group is the name. Immutable, so that plans hold it as a constant.
+create function outbox_engine.placeholder_pattern() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}'
+$$;
+
 -- The names of a text's placeholders, each once.
 create function outbox_engine.placeholders(p_body text) returns text[]
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(distinct m[1] order by m[1]), '{}')
-  from regexp_matches(p_body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+  from regexp_matches(p_body, outbox_engine.placeholder_pattern(), 'g') m
 $$;
 
--- The first placeholder that has no value, or null where all have one.
-create function outbox_engine.missing_placeholder(p_body text, p_values jsonb) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select name
-  from unnest(outbox_engine.placeholders(p_body)) name
-  where p_values ->> name is null
-  order by name
-  limit 1
-$$;
-
--- The text with every placeholder replaced. One pass over the template, so a value that looks like a
--- placeholder stays as it is.
+-- The text with every placeholder replaced by its value. A value that looks like a placeholder stays as it
+-- is, because only the template is searched.
 create function outbox_engine.render(p_body text, p_values jsonb) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pieces text[] := regexp_split_to_array(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}');
+  v_pieces text[] := regexp_split_to_array(p_body, outbox_engine.placeholder_pattern());
   v_text text := v_pieces[1];
-  v_place integer := 1;
+  v_piece integer := 1;
   v_name text;
 begin
   for v_name in
-    select m[1] from regexp_matches(p_body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+    select m[1] from regexp_matches(p_body, outbox_engine.placeholder_pattern(), 'g') m
   loop
-    v_place := v_place + 1;
-    v_text := v_text || (p_values ->> v_name) || v_pieces[v_place];
+    v_piece := v_piece + 1;
+    v_text := v_text || (p_values ->> v_name) || v_pieces[v_piece];
   end loop;
   return v_text;
 end
 $$;
 
--- What a template is filled with: a row's values before the template's defaults. Null means the default, as
--- in every column.
+-- The values that fill a template: those of the row, else the template's defaults. A null of the row means
+-- the default, as in every column.
 create function outbox_engine.template_values(p_defaults jsonb, p_parameters jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select p_defaults || jsonb_strip_nulls(coalesce(p_parameters, '{}'))
 $$;
 
--- A text from a template taken apart: what stands around its placeholders, and their names. Null where a name
--- has no value, or one that is no text, and where the whole is blank or too long: `row_problem` then says
--- what is wrong.
-create function outbox_engine.fill_template(p_pieces text[], p_names text[], p_values jsonb, p_plain boolean) returns text
+-- Called by the claim and the campaign preview for each row. The text of a template that was split once:
+-- `p_pieces` are the texts around its placeholders, `p_names` their names. Null where a value is missing or
+-- is an object or array, and where the text is blank or too long; `template_row_problem` then says what is
+-- wrong.
+create function outbox_engine.fill_template(
+  p_pieces text[], p_names text[], p_values jsonb, p_plain boolean
+) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_text text := p_pieces[1];
 begin
-  for v_place in 1 .. cardinality(p_names) loop
-    if jsonb_typeof(p_values -> p_names[v_place]) in ('object', 'array') then
+  for i in 1 .. cardinality(p_names) loop
+    if jsonb_typeof(p_values -> p_names[i]) in ('object', 'array') then
       return null;
     end if;
-    v_text := v_text || (p_values ->> p_names[v_place]) || p_pieces[v_place + 1];
+    v_text := v_text || (p_values ->> p_names[i]) || p_pieces[i + 1];
   end loop;
   if p_plain then
     v_text := outbox_engine.plain_text(v_text);
@@ -1208,19 +1254,29 @@ $$;
 
 -- 30_numbers/10_senders.sql
 
--- Senders.
+-- What counts as a recipient, and what as a sender.
 
--- A number, a short code, or at most 11 letters and digits with a letter among them. Null is the default
--- sender.
+-- A pattern for a whole E.164 number. Immutable, so that plans hold it as a constant. Check constraints have
+-- it written out, because they run with the rights of the role that writes.
+create function outbox_engine.e164_pattern() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '^\+[1-9][0-9]{6,14}$'
+$$;
+
+-- A number, a short code, or at most 11 letters, digits and blanks with a letter among them. Null means the
+-- default sender and is valid.
 create function outbox_engine.is_sender(p_sender text) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select p_sender is null or p_sender ~ '^\+?[1-9][0-9]{2,14}$' or (p_sender ~ '^[A-Za-z0-9 ]{1,11}$' and p_sender ~ '[A-Za-z]')
+  select p_sender is null
+    or p_sender ~ '^\+?[1-9][0-9]{2,14}$'
+    or (p_sender ~ '^[A-Za-z0-9 ]{1,11}$' and p_sender ~ '[A-Za-z]')
 $$;
 
 -- 30_numbers/20_regions.sql
 
--- The country a number belongs to, by its longest known prefix. The prefixes come from the next file.
+-- The country of a number, by its longest known prefix. The next file holds the prefixes.
 
 create table outbox_engine.number_regions (
   prefix text primary key,
@@ -1228,9 +1284,8 @@ create table outbox_engine.number_regions (
 );
 alter table outbox_engine.number_regions enable row level security;
 
--- ISO 3166 code of an E.164 number's country, or null where the prefix is not known. `+1` alone is not a
--- country. The claim calls it once a row. Of prefixes that begin alike the longest sorts last, so the index
--- gives the answer without a sort.
+-- The ISO 3166 code of an E.164 number's country, or null where no prefix is known; `+1` alone is no country.
+-- Of the prefixes that match, the longest sorts last, so the primary key gives the answer without a sort.
 create function outbox_engine.country_of(p_recipient text) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -1241,7 +1296,7 @@ as $$
   limit 1
 $$;
 
--- The view is read with the reader's own rights. These prefixes are no secret.
+-- The view outbox_figures reads the prefixes with the rights of its reader. They are no secret.
 create policy number_regions_server on outbox_engine.number_regions for select to service_role using (true);
 
 -- 30_numbers/25_countries.sql
@@ -1333,7 +1388,7 @@ $$;
 
 -- 40_outbox/10_outbox.sql
 
--- The two tables applications know: the outbox and its trail.
+-- The tables that apps work with: messages and their events.
 
 create table public.outbox (
   id bigint generated always as identity primary key,
@@ -1358,55 +1413,69 @@ create table public.outbox (
   created_at timestamptz not null,
   sent_at timestamptz,
   finalized_at timestamptz,
-  -- Where the row waits: 'r' ready to be claimed, 'w' for its time, null nowhere. Indexes hang on this column
-  -- and not on status, so that everything that happens after the claim is a cheap update in place.
+  -- 'r' ready to be claimed, 'w' waiting for its time, null not queued. Indexes depend on this column instead
+  -- of status, so that every update after the claim is done in place.
   queue "char",
   due_at timestamptz,
   dispatch_id uuid,
   reported_rank smallint,
   reported_at timestamptz,
   cancel_requested_at timestamptz,
-  -- A request that it shared with other texts was refused: it goes without them.
+  -- A dispatch that it shared with other texts was refused, so the next one has this text only.
   sends_alone boolean,
-  -- ^\+[1-9][0-9]{6,14}$ in words that take a third of its time: every update of a row checks it again.
+  -- The same as `e164_pattern`, in a third of the time: every update of a row checks it again.
   constraint outbox_recipient_is_e164 check (
-    rtrim(recipient, '0123456789') = '+' and octet_length(recipient) between 8 and 16 and recipient >= '+1' collate "C"
+    rtrim(recipient, '0123456789') = '+'
+    and octet_length(recipient) between 8 and 16
+    and recipient >= '+1' collate "C"
   ),
   constraint outbox_has_a_text check (body is not null or template is not null or finalized_at is not null),
   constraint outbox_idempotency_key_length check (char_length(idempotency_key) <= 255),
-  constraint outbox_body_length check (body <> '' and (octet_length(body) <= 2000 or char_length(body) <= 2000)),
+  -- Counting bytes is quicker than counting characters.
+  constraint outbox_body_length check (
+    body <> '' and (octet_length(body) <= 2000 or char_length(body) <= 2000)
+  ),
   constraint outbox_known_status check (status in (
-    'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted', 'expired',
-    'cancelled', 'deleted', 'unknown', 'suppressed'
+    'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted',
+    'expired', 'cancelled', 'deleted', 'unknown', 'suppressed'
   )),
   constraint outbox_known_queue check (queue in ('r', 'w'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 alter table public.outbox enable row level security;
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
+-- Waiting rows need two orders. `outbox status` and operators read them by time over all priorities; with the
+-- other index alone, the next due time takes a scan of all waiting rows. The claim makes rows ready by
+-- priority, each from its queue bound; with this index alone, that takes six times as many pages.
 create index outbox_waiting on public.outbox (due_at, priority, id) where queue = 'w';
 create index outbox_waiting_urgent on public.outbox (priority, due_at, id) where queue = 'w';
 create index outbox_expiring on public.outbox (expires_at) where queue is not null;
 create index outbox_waiting_recipient on public.outbox (recipient) where queue is not null;
 create index outbox_owner on public.outbox (owner_id, id) where owner_id is not null;
--- Finds the rows of some days without reading the others: tiny, and nothing that happens to a row after its
--- insert touches it.
-create index outbox_day on public.outbox using brin (((send_at at time zone 'UTC')::date)) with (pages_per_range = 32);
-create index outbox_waiting_campaign on public.outbox (campaign, id) where queue is not null and campaign is not null;
-create index outbox_waiting_template on public.outbox (template) where queue is not null and template is not null;
+-- Finds the rows of some days. It is tiny, and updates of a row do not change it.
+create index outbox_day on public.outbox
+  using brin (((send_at at time zone 'UTC')::date)) with (pages_per_range = 32);
+create index outbox_waiting_campaign on public.outbox (campaign, id)
+  where queue is not null and campaign is not null;
+create index outbox_waiting_template on public.outbox (template)
+  where queue is not null and template is not null;
 
-comment on table public.outbox is 'Messages to send. Insert a row; the engine writes back what became of it.';
+comment on table public.outbox is
+  'Messages to send. Insert a row to send a message; the engine writes its status back.';
 comment on column public.outbox.recipient is 'E.164 with +';
-comment on column public.outbox.body is 'The text, 1 to 2000 characters; with a template, the text as it was sent';
+comment on column public.outbox.body is
+  'The text, 1 to 2000 characters; with a template, the text as it was sent';
 comment on column public.outbox.send_at is 'Not before this instant; null or past means now';
-comment on column public.outbox.expires_at is 'Never after this instant; null means three days after the later of send_at and the insert';
-comment on column public.outbox.priority is 'Smaller goes first: 0 for one-time codes, 100 by default, 200 for campaigns';
-comment on column public.outbox.status is 'Written by the engine. An app may only set it to cancelled';
+comment on column public.outbox.expires_at is
+  'Not after this instant; null means three days after the later of send_at and the insert';
+comment on column public.outbox.priority is
+  'Smaller goes first: 0 for one-time codes, 100 by default, 200 for campaigns';
+comment on column public.outbox.status is
+  'Written by the engine. An app may only set it to cancelled';
 comment on column public.outbox.queue is 'Engine: r ready, w waiting for its time';
 
--- The trail: one row for each thing that happened to a message. No foreign key: nobody but retention deletes
--- messages, it takes their trail along, and a check of the key for every report would cost more than the
--- report.
+-- The history of messages: one row for each event. No foreign key, because checking it would cost more than
+-- writing the report. Only retention deletes messages, together with their events.
 create table public.outbox_events (
   id bigint generated always as identity primary key,
   outbox_id bigint not null,
@@ -1420,22 +1489,24 @@ create table public.outbox_events (
   occurred_at timestamptz,
   detail text,
   report jsonb,
-  -- A digest of (batch, recipient, status, code, at): the same report again is no news.
+  -- A digest of batch, recipient, status, code and time, so that a repeated report is stored once.
   report_key uuid
 ) with (autovacuum_vacuum_insert_scale_factor = 0.05);
 alter table public.outbox_events enable row level security;
 
 create index outbox_events_message on public.outbox_events (outbox_id, id);
--- By message first: keys alone lie anywhere in it, and the more reports there are the more pages each group
--- of them would touch.
-create unique index outbox_events_report on public.outbox_events (outbox_id, report_key) where report_key is not null;
+-- The message first: ordered by their keys alone, the reports of a batch would be spread over the whole
+-- index.
+create unique index outbox_events_report on public.outbox_events (outbox_id, report_key)
+  where report_key is not null;
 
-comment on table public.outbox_events is 'What happened to each message: who said so, when, and the raw report.';
+comment on table public.outbox_events is
+  'What happened to each message: when, on whose word, and the raw report.';
 comment on column public.outbox_events.at is 'When it was recorded';
-comment on column public.outbox_events.occurred_at is 'When it happened, where the provider says so';
+comment on column public.outbox_events.occurred_at is
+  'When it happened, where the provider says so';
 
--- service_role bypasses row level security on Supabase; the policy says the same for servers where it does
--- not.
+-- On Supabase, service_role bypasses row level security. The policy allows the same where it does not.
 create policy outbox_server on public.outbox for all to service_role using (true) with check (true);
 create policy outbox_own on public.outbox for select to authenticated
   using (owner_id = (select outbox_engine.caller_id()));
@@ -1447,20 +1518,22 @@ create policy outbox_events_own on public.outbox_events for select to authentica
     select from public.outbox o where o.id = outbox_id and o.owner_id = (select outbox_engine.caller_id())
   ));
 
--- Projects from before October 2026 grant everything on new tables and sequences to the API's roles: take it
--- back first.
+-- Projects from before October 2026 grant all rights on new tables and sequences to the roles of the API, so
+-- they are revoked first.
 revoke all on public.outbox, public.outbox_events from public, anon, authenticated, service_role;
-revoke all on sequence public.outbox_id_seq, public.outbox_events_id_seq from public, anon, authenticated, service_role;
+revoke all on sequence public.outbox_id_seq, public.outbox_events_id_seq
+from public, anon, authenticated, service_role;
 grant select on public.outbox, public.outbox_events to authenticated, service_role;
-grant insert (recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata)
-  on public.outbox to service_role;
+grant insert (
+  recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata
+) on public.outbox to service_role;
 grant update (status) on public.outbox to service_role;
 
 -- 40_outbox/20_dispatches.sql
 
--- Requests to the provider, the messages in them, and duplicate sends.
+-- Dispatches (requests to the provider), the messages in them, and duplicate sends.
 
--- A request to the provider, written down before it is made. At most one request is ever made for a dispatch.
+-- A request to the provider, written down before it is made. At most one request is made for a dispatch.
 create table outbox_engine.dispatches (
   id uuid primary key,
   claim_id uuid not null,
@@ -1470,7 +1543,7 @@ create table outbox_engine.dispatches (
   host text not null,
   credential text not null,
   sender text,
-  -- Null where the texts of its rows differ, and once it is closed.
+  -- Null where the texts of its messages differ, and after the dispatch was closed.
   body text,
   texts_differ boolean not null default false,
   expire_at timestamptz,
@@ -1489,23 +1562,22 @@ create table outbox_engine.dispatches (
   batch_id text,
   http_status smallint,
   error text,
-  -- Halves of a refused dispatch: what they came from, and whether a number was named or the shared part is
-  -- on trial.
+  -- Halves of a refused dispatch: the dispatch they come from, and what the split tests, a recipient that the
+  -- provider named or the part that all share.
   parent_id uuid,
   split text check (split in ('recipient', 'shared')),
   split_error text,
-  -- Refused for what is not about it: the plan was stopped, and what the provider makes of this request
-  -- nobody knows.
+  -- The refusal says nothing about this dispatch: the plan was stopped.
   inconclusive boolean not null default false,
-  -- Since when nobody knew whether the provider took it, and why.
+  -- Since when it is unknown whether the provider accepted it, and why.
   ambiguous_at timestamptz,
   ambiguous_error text,
-  -- When to look for it at the provider, how often that found nothing, and the first time it did.
+  -- When to look it up at the provider, how many lookups did not find it, and when the first of them was.
   lookup_at timestamptz,
   lookup_misses smallint not null default 0,
   first_missed_at timestamptz,
-  -- When to ask for its missing reports, when a process last set out to, when the provider last answered, and
-  -- how often it did.
+  -- When to reconcile it (fetch its missing reports), when a process last began to, when the provider last
+  -- answered, and how often it did.
   reconcile_at timestamptz,
   reconcile_started_at timestamptz,
   reconciled_at timestamptz,
@@ -1514,17 +1586,23 @@ create table outbox_engine.dispatches (
 alter table outbox_engine.dispatches enable row level security;
 
 create index dispatches_claim on outbox_engine.dispatches (claim_id);
-create index dispatches_batch on outbox_engine.dispatches (batch_id) where batch_id is not null;
-create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until) where state = 'claimed';
-create index dispatches_to_look_up on outbox_engine.dispatches (provider, plan, lookup_at) where lookup_at is not null;
-create index dispatches_to_reconcile on outbox_engine.dispatches (provider, plan, reconcile_at) where reconcile_at is not null;
-create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at) where is_probe;
-create index dispatches_parent on outbox_engine.dispatches (parent_id) where parent_id is not null;
+create index dispatches_batch on outbox_engine.dispatches (batch_id)
+  where batch_id is not null;
+create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until)
+  where state = 'claimed';
+create index dispatches_to_look_up on outbox_engine.dispatches (provider, plan, lookup_at)
+  where lookup_at is not null;
+create index dispatches_to_reconcile on outbox_engine.dispatches (provider, plan, reconcile_at)
+  where reconcile_at is not null;
+create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at)
+  where is_probe;
+create index dispatches_parent on outbox_engine.dispatches (parent_id)
+  where parent_id is not null;
 
 create sequence outbox_engine.lease_tokens;
 
--- Which rows travelled in which dispatch, kept as long as the row so that late reports of earlier attempts
--- find it.
+-- The messages of each dispatch. Kept as long as the message, so that late reports of earlier attempts find
+-- it.
 create table outbox_engine.dispatch_members (
   dispatch_id uuid not null,
   recipient text not null,
@@ -1535,8 +1613,8 @@ alter table outbox_engine.dispatch_members enable row level security;
 
 create index dispatch_members_message on outbox_engine.dispatch_members (outbox_id);
 
--- An accepted request whose rows had meanwhile been sent again. Confirmed once both are known to have been
--- accepted.
+-- Accepted dispatches whose messages had been sent again meanwhile. Confirmed once both dispatches are known
+-- to be accepted.
 create table outbox_engine.duplicate_sends (
   outbox_id bigint not null,
   dispatch_id uuid not null,
@@ -1552,73 +1630,88 @@ create index duplicate_sends_dispatch on outbox_engine.duplicate_sends (dispatch
 
 -- 40_outbox/30_queue_bounds.sql
 
--- Where the queues begin. PostgreSQL keeps the index entry of a row that was claimed until nobody who began
--- earlier reads any more, and a walk from an index's beginning passes all of them: beside one backup of an
--- hour, every claim would pass the hour's messages. So claims remember below which due time nothing is queued
--- and nothing can come any more, and begin there. How that can be known is in docs/decisions/0005-floors.md.
+-- Queue bounds: due times below which nothing is queued and nothing can be queued any more. Claims start
+-- their index scans there. PostgreSQL keeps the index entries of claimed rows while an older transaction
+-- still reads, so beside a backup of an hour a scan from the start of an index would pass every message of
+-- that hour. docs/decisions/0005-queue-bounds.md explains why the bounds are safe.
 
--- Milliseconds since 1970, of the latest moment at which somebody looked at what is under way. A sequence,
--- because it is written in place: every insert reads it, and of a row there would be a version for every look
--- while an old reader lives.
+-- The queue clock: the time of the latest advance, in milliseconds since 1970. It is a sequence because every
+-- insert reads it: a sequence is updated in place, while a row would leave a dead version at each advance.
 create sequence outbox_engine.queue_clock minvalue 0 start 0;
 
--- Every priority that a row was ever queued with. No key: whoever is the first to use one must not wait for
--- another who is, too.
+-- The priorities that queued rows may have; claims search these only. A priority may have several rows, so
+-- that two transactions that are the first to use it do not wait for each other. Inserts rely on a row until
+-- the queue clock reaches `known_until`, then add another. `forget_priorities` deletes rows.
 create table outbox_engine.priorities (
-  priority smallint not null
+  id bigint generated always as identity,
+  priority smallint not null,
+  known_until timestamptz not null default outbox_engine.now() + interval '10 minutes',
+  primary key (priority, known_until, id)
 );
 alter table outbox_engine.priorities enable row level security;
 
--- Made by the first look, and gone after a clock was set back: then the queues begin at their beginning.
+-- One row, made by the first advance. It is deleted after the clock was set back; claims then start at the
+-- beginning of their indexes.
 create table outbox_engine.queue_bounds (
   only_row boolean primary key default true check (only_row),
-  -- Whatever a transaction queues that has not ended yet is due at this time or later.
+  -- Transactions that are still open queue rows at this time or later only.
   safe_at timestamptz not null,
-  -- A look that is waited for: when it was, and the first transaction that began after it.
+  -- The time of an earlier advance, and a transaction id above all those in use at that time. Once they have
+  -- ended, `seen_at` becomes the new `safe_at`.
   seen_at timestamptz not null,
   seen_xid xid8 not null,
+  -- By priority: no ready (waiting) row is due before this time.
   priorities smallint[] not null,
-  -- By priority. Nothing is ready, or waits, that is due before.
   ready_from timestamptz[] not null,
   waiting_from timestamptz[] not null,
-  -- Nothing is queued that expires before.
+  -- No queued row expires before this time.
   expiring_from timestamptz not null
 ) with (fillfactor = 50);
 alter table outbox_engine.queue_bounds enable row level security;
 
+-- A time as the queue clock counts it.
+create function outbox_engine.milliseconds(p_at timestamptz) returns bigint
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select floor(extract(epoch from p_at) * 1000)::bigint
+$$;
+
+-- The queue clock as a timestamp.
 create function outbox_engine.queue_time() returns timestamptz
 language sql volatile set search_path = pg_catalog, pg_temp
 as $$
   select timestamptz 'epoch' + last_value * interval '1 millisecond' from outbox_engine.queue_clock
 $$;
 
--- For every row that becomes queued, or is queued at another time or priority: when it is due in the order of
--- its queue. That is `p_due_at`, except while the clock is a little behind of what it was. One that is far
--- behind is noticed by the next claim.
+-- Called for each row that enters the queue or moves in it. Returns `p_due_at`, or the queue clock where that
+-- is later: then the row cannot end up below bounds that other transactions compute meanwhile. A queue clock
+-- that is more than a minute ahead is ignored, because the next claim resets it.
 create function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- First of all, so that whoever looks later finds this transaction to be under way.
+  -- Before the clock is read: an advance then finds this transaction among the open ones.
   v_xid constant xid8 := pg_current_xact_id();
-  v_seen_at timestamptz;
+  v_queue_time timestamptz;
   v_is_known boolean;
 begin
-  select timestamptz 'epoch' + q.last_value * interval '1 millisecond',
-    exists (select from outbox_engine.priorities p where p.priority = p_priority)
-  into v_seen_at, v_is_known
-  from outbox_engine.queue_clock q;
+  select q.at, exists (
+    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > q.at)
+  into v_queue_time, v_is_known
+  from (
+    select timestamptz 'epoch' + last_value * interval '1 millisecond' as at from outbox_engine.queue_clock
+  ) q;
   if not v_is_known then
     insert into outbox_engine.priorities (priority) values (p_priority);
   end if;
-  if p_due_at < v_seen_at and v_seen_at < outbox_engine.now() + interval '1 minute' then
-    return v_seen_at;
+  if p_due_at < v_queue_time and v_queue_time < outbox_engine.now() + interval '1 minute' then
+    return v_queue_time;
   end if;
   return p_due_at;
 end
 $$;
 
--- Runs before a queued row is written that was not queued, or has another time or priority.
+-- Runs when an update queues a row, or changes the time or priority of a queued row.
 create function outbox_engine.before_requeue() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -1629,169 +1722,252 @@ end
 $$;
 create trigger outbox_6_requeue before update on public.outbox for each row
   when (new.queue is not null
-    and (old.queue is null or new.due_at is distinct from old.due_at or new.priority is distinct from old.priority))
+    and (old.queue is null or (new.due_at, new.priority) is distinct from (old.due_at, old.priority)))
   execute function outbox_engine.before_requeue();
 
--- The floors as they are known, those of priorities that no look has seen yet included. What they say stays
--- true.
+-- Called by the claim. The bounds as the last advance left them, with '-infinity' for priorities it did not
+-- see. Bounds stay valid however old they are.
 create function outbox_engine.current_queue_bounds() returns outbox_engine.queue_bounds
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select true, f.safe_at, f.seen_at, f.seen_xid,
+  select true, b.safe_at, b.seen_at, b.seen_xid,
     array_agg(p.priority order by p.priority),
     array_agg(coalesce(k.ready_from, '-infinity') order by p.priority),
     array_agg(coalesce(k.waiting_from, '-infinity') order by p.priority),
-    coalesce(f.expiring_from, '-infinity')
+    coalesce(b.expiring_from, '-infinity')
   from (select distinct priority from outbox_engine.priorities) p
-  left join outbox_engine.queue_bounds f on true
-  left join lateral unnest(f.priorities, f.ready_from, f.waiting_from) k (priority, ready_from, waiting_from)
+  left join outbox_engine.queue_bounds b on true
+  left join lateral unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
     on k.priority = p.priority
-  group by f.only_row
+  group by b.only_row
 $$;
 
--- Called by the claim, first thing. A clock that was set back would let rows be due below the floors.
+-- Called at the start of each claim. After the clock was set back, new rows are due below the bounds, so the
+-- bounds are dropped. Setting a sequence is not undone by a rollback: where the queue clock is behind the
+-- bounds, a claim that reset it was rolled back, and the bounds are dropped again.
 create function outbox_engine.reset_queue_bounds_after_clock_step() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
+  if (outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
+      or exists (select from outbox_engine.queue_bounds b where b.seen_at > outbox_engine.queue_time()))
     and pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
     delete from outbox_engine.queue_bounds;
-    perform setval('outbox_engine.queue_clock', floor(1000 * extract(epoch from outbox_engine.now()))::bigint);
+    perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(outbox_engine.now()));
   end if;
 end
 $$;
 
--- Called by the claim after it took `p_rows`. A look, where it pays: a floor is a version of its row as well,
--- which an old reader keeps.
-create function outbox_engine.advance_queue_bounds(p_rows integer) returns void
-language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
+-- Called by `advance_queue_bounds`, which holds the lock on the bounds. One statement, because the same
+-- snapshot must say which transactions are open and which rows are queued.
+create function outbox_engine.move_queue_bounds(
+  b outbox_engine.queue_bounds, p_seen_at timestamptz, p_seen_xid xid8
+) returns void
+language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-declare
-  f outbox_engine.queue_bounds;
-  v_now timestamptz := outbox_engine.now();
-  v_seen_at timestamptz;
-begin
-  -- Where a transaction sees one moment all along, what was queued since would be taken for what is to come.
-  if (p_rows < 500 and outbox_engine.queue_time() between v_now - interval '1 second' and v_now) or current_setting('transaction_isolation') <> 'read committed'
-    or not pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
-    return;
-  end if;
-  f := outbox_engine.current_queue_bounds();
-  perform setval('outbox_engine.queue_clock',
-    greatest(floor(1000 * extract(epoch from v_now))::bigint, (select last_value from outbox_engine.queue_clock)));
-  v_seen_at := outbox_engine.queue_time();
-
-  -- One statement, for it has to be one moment that says who is under way and what is queued.
-  with moment as materialized (
-    -- Once all have ended that were under way at the look before, its time is the safe one, and the next to
-    -- be is this one's. In a copy of the database transactions may count from less.
-    select case when e.ended or e.is_copy then pg_snapshot_xmax(s) else f.seen_xid end as seen_xid,
-      case when e.ended or e.is_copy then v_seen_at else f.seen_at end as seen_at,
-      coalesce(case when e.ended then greatest(f.seen_at, f.safe_at) else f.safe_at end, '-infinity') as safe_at
+  -- When the transactions that an earlier advance saw have ended, the time of that advance is safe, and this
+  -- one is the next to be waited for. In a restored copy of the database transaction ids may start again from
+  -- less.
+  with horizon as materialized (
+    select case when e.ended or e.is_copy then p_seen_xid else b.seen_xid end as seen_xid,
+      case when e.ended or e.is_copy then p_seen_at else b.seen_at end as seen_at,
+      case when e.ended then greatest(b.seen_at, b.safe_at) else b.safe_at end as safe_at
     from pg_current_snapshot() s
     cross join lateral (
-      select coalesce(pg_snapshot_xmin(s) >= f.seen_xid, true) as ended, pg_snapshot_xmax(s) < f.seen_xid as is_copy
+      select pg_snapshot_xmin(s) >= b.seen_xid as ended, pg_snapshot_xmax(s) < b.seen_xid as is_copy
     ) e
   ),
+  -- The first waiting row of each priority, or the safe time where there is none below it.
   waiting as materialized (
-    select k.priority, k.ready_from, coalesce(w.due_at, m.safe_at) as waiting_from
-    from moment m
-    cross join unnest(f.priorities, f.ready_from, f.waiting_from) k (priority, ready_from, waiting_from)
+    select k.priority, k.ready_from, coalesce(w.due_at, h.safe_at) as waiting_from
+    from horizon h
+    cross join unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
     left join lateral (
       select o.due_at from public.outbox o
-      where o.queue = 'w' and o.priority = k.priority and o.due_at >= k.waiting_from and o.due_at < m.safe_at
+      where o.queue = 'w' and o.priority = k.priority
+        and o.due_at >= k.waiting_from and o.due_at < h.safe_at
       order by o.due_at
       limit 1
     ) w on true
   ),
-  -- What waits may be made ready by somebody at this moment, and is due when it was.
+  -- The same for ready rows, never above the waiting rows: a waiting row keeps its due time when it is made
+  -- ready, and another transaction may be doing that now.
   ready as materialized (
     select w.priority, w.waiting_from, coalesce(r.due_at, w.waiting_from) as ready_from
     from waiting w
     left join lateral (
       select o.due_at from public.outbox o
-      where o.queue = 'r' and o.priority = w.priority and o.due_at >= w.ready_from and o.due_at < w.waiting_from
+      where o.queue = 'r' and o.priority = w.priority
+        and o.due_at >= w.ready_from and o.due_at < w.waiting_from
       order by o.due_at
       limit 1
     ) r on true
   )
-  insert into outbox_engine.queue_bounds as x
-    (safe_at, seen_at, seen_xid, priorities, ready_from, waiting_from, expiring_from)
-  select m.safe_at, m.seen_at, m.seen_xid, r.priorities, r.ready_from, r.waiting_from,
-    coalesce((
+  update outbox_engine.queue_bounds
+  set safe_at = h.safe_at, seen_at = h.seen_at, seen_xid = h.seen_xid,
+    priorities = r.priorities, ready_from = r.ready_from, waiting_from = r.waiting_from,
+    expiring_from = coalesce((
       select o.expires_at from public.outbox o
-      where o.queue is not null and o.expires_at >= f.expiring_from and o.expires_at < m.safe_at
+      where o.queue is not null and o.expires_at >= b.expiring_from and o.expires_at < h.safe_at
       order by o.expires_at
       limit 1
-    ), m.safe_at)
-  from moment m
+    ), h.safe_at)
+  from horizon h
   cross join (
-    select array_agg(priority order by priority) as priorities, array_agg(ready_from order by priority) as ready_from,
+    select array_agg(priority order by priority) as priorities,
+      array_agg(ready_from order by priority) as ready_from,
       array_agg(waiting_from order by priority) as waiting_from
     from ready
   ) r
-  on conflict (only_row) do update
-  set safe_at = excluded.safe_at, seen_at = excluded.seen_at, seen_xid = excluded.seen_xid, priorities = excluded.priorities,
-    ready_from = excluded.ready_from, waiting_from = excluded.waiting_from, expiring_from = excluded.expiring_from
-  where x is distinct from excluded;
+$$;
+
+-- Called by the claim after it took `p_rows`, and by the upkeep job. Advances the bounds at most once a
+-- second, or after 500 rows: each advance leaves a dead version of the row, which long readers pin. Not above
+-- read committed: with an older snapshot, rows that were queued meanwhile would be missed.
+create function outbox_engine.advance_queue_bounds(p_rows integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_own_xid bigint;
+  v_newest_xid bigint;
+  v_now timestamptz := outbox_engine.now();
+begin
+  if (p_rows < 500 and outbox_engine.queue_time() between v_now - interval '1 second' and v_now)
+    or current_setting('transaction_isolation') <> 'read committed'
+    or not exists (select from outbox_engine.priorities)
+    or not pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
+    return;
+  end if;
+  insert into outbox_engine.queue_bounds
+    (safe_at, seen_at, seen_xid, priorities, ready_from, waiting_from, expiring_from)
+  values ('-infinity', '-infinity', '0', '{}', '{}', '{}', '-infinity')
+  on conflict do nothing;
+  v_own_xid := pg_current_xact_id()::text::bigint;
+  perform setval('outbox_engine.queue_clock', greatest(q.last_value, outbox_engine.milliseconds(v_now)))
+  from outbox_engine.queue_clock q;
+
+  -- The exception clause makes this block a subtransaction. It is given an id of its own when it locks a row,
+  -- and that id is above all ids in use at this moment. A snapshot does not tell such an id: its xmax is
+  -- above the transactions that have ended, and open ones may have higher ids.
+  begin
+    perform from outbox_engine.queue_bounds for update;
+    select b.xmax::text::bigint into v_newest_xid from outbox_engine.queue_bounds b;
+    perform outbox_engine.move_queue_bounds(
+      outbox_engine.current_queue_bounds(), outbox_engine.queue_time(),
+      -- A row holds the lower 32 bits of an id.
+      (v_own_xid + ((v_newest_xid - v_own_xid) & 4294967295))::text::xid8);
+  exception when others then
+    raise;
+  end;
 end
 $$;
 
--- The row that is next to go, of those more urgent than `p_priority_below`. Here and wherever a queue is
--- walked in its order, sorting is off: a planner who believes the queue to be short would take any index that
--- holds it and walk over all of that.
-create function outbox_engine.first_ready(p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768)
-returns table (id bigint, priority smallint)
+-- Called by the claim. The next row to send, of a priority below `p_priority_below`. Sorting is off here and
+-- wherever a queue is read in its order: where the planner believes the queue to be short, it would otherwise
+-- read any index that holds the queue from end to end, and sort.
+create function outbox_engine.first_ready(
+  p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768
+) returns table (id bigint, priority smallint)
 language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-  select r.id, f.priority
-  from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
+  select r.id, k.priority
+  from unnest(p_bounds.priorities, p_bounds.ready_from) k (priority, ready_from)
   cross join lateral (
     select o.id from public.outbox o
-    where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
+    where o.queue = 'r' and o.priority = k.priority and o.due_at >= k.ready_from
     order by o.due_at, o.id
     limit 1
   ) r
-  where f.priority < p_priority_below
+  where k.priority < p_priority_below
   limit 1
 $$;
 
--- Called by the upkeep job now and then, which costs a walk from the beginning: what is queued below the
--- floors after all, because a clock was set back unseen or somebody wrote rows past the triggers, is found
--- again and told.
+-- Called by `outbox_find_overlooked`. The first row of each queue and priority. It steps through the indexes
+-- from their beginning, without the bounds.
+create function outbox_engine.queue_heads()
+returns table (queue "char", priority smallint, due_at timestamptz)
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off
+as $$
+  with recursive ready as (
+    (select priority, due_at from public.outbox where queue = 'r' order by priority, due_at limit 1)
+    union all
+    select n.priority, n.due_at
+    from ready h
+    cross join lateral (
+      select o.priority, o.due_at from public.outbox o
+      where o.queue = 'r' and o.priority > h.priority
+      order by o.priority, o.due_at
+      limit 1
+    ) n
+  ),
+  waiting as (
+    (select priority, due_at from public.outbox where queue = 'w' order by priority, due_at limit 1)
+    union all
+    select n.priority, n.due_at
+    from waiting h
+    cross join lateral (
+      select o.priority, o.due_at from public.outbox o
+      where o.queue = 'w' and o.priority > h.priority
+      order by o.priority, o.due_at
+      limit 1
+    ) n
+  )
+  select 'r', h.priority, h.due_at from ready h
+  union all
+  select 'w', h.priority, h.due_at from waiting h
+$$;
+
+-- Called by `outbox_find_overlooked`. Deletes the priorities of which nothing is queued and nothing can be
+-- queued any more. An insert that relied on a row read the queue clock before `known_until`. Once the safe
+-- time has reached `known_until`, that insert has ended, and its message can be seen here. A priority in use
+-- keeps one row.
+create function outbox_engine.forget_priorities(p_safe_at timestamptz, p_queued smallint[]) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  delete from outbox_engine.priorities p
+  where p.known_until <= p_safe_at
+    and (not exists (select from unnest(p_queued) q (priority) where q.priority = p.priority)
+      or exists (
+        select from outbox_engine.priorities n
+        where n.priority = p.priority and (n.known_until, n.id) > (p.known_until, p.id)
+      ))
+$$;
+
+-- Called by the upkeep job every ten minutes. Finds rows that are queued below the bounds, because they were
+-- written without the triggers (replication, a restore) or the clock was set back unnoticed, lets the next
+-- claim see them, and raises an alarm. Returns how many priorities have such rows. Forgets unused priorities
+-- as well.
 create function public.outbox_find_overlooked() returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  f outbox_engine.queue_bounds;
-  v_priorities smallint[];
+  v_safe_at timestamptz;
+  v_queued smallint[];
+  v_overlooked smallint[];
 begin
   perform pg_advisory_xact_lock(hashtext('outbox queue bounds'));
-  f := outbox_engine.current_queue_bounds();
-  with recursive queued as (
-    select q.queue, (select min(o.priority) from public.outbox o where o.queue = q.queue) as priority
-    from unnest(array['r', 'w']::"char"[]) q (queue)
-    union all
-    select q.queue, (select min(o.priority) from public.outbox o where o.queue = q.queue and o.priority > q.priority)
-    from queued q
-    where q.priority is not null
-  )
-  select array_agg(distinct q.priority) into v_priorities
-  from queued q
-  left join unnest(f.priorities, f.ready_from, f.waiting_from) k (priority, ready_from, waiting_from) on k.priority = q.priority
-  cross join lateral (
-    select min(o.due_at) as due_at from public.outbox o where o.queue = q.queue and o.priority = q.priority
-  ) o
-  where q.priority is not null
-    and (k.priority is null or o.due_at < case q.queue when 'r' then k.ready_from else k.waiting_from end);
+  perform outbox_engine.advance_queue_bounds(500);
+  -- One statement: with two snapshots, a message of a new priority could be committed between them.
+  select b.safe_at, array_agg(distinct h.priority),
+    array_agg(distinct h.priority) filter (
+      where h.priority is not null
+        and (k.priority is null
+          or h.due_at < case h.queue when 'r' then k.ready_from else k.waiting_from end))
+  into v_safe_at, v_queued, v_overlooked
+  from outbox_engine.current_queue_bounds() b
+  left join outbox_engine.queue_heads() h on true
+  left join unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
+    on k.priority = h.priority
+  group by b.safe_at;
 
-  if v_priorities is not null then
-    insert into outbox_engine.priorities (priority) select unnest(v_priorities);
+  if v_overlooked is not null then
+    insert into outbox_engine.priorities (priority) select unnest(v_overlooked);
     delete from outbox_engine.queue_bounds;
-    perform outbox_engine.alarm('queue.overlooked', jsonb_build_object('priorities', v_priorities));
+    perform outbox_engine.alarm('queue.overlooked', jsonb_build_object('priorities', v_overlooked));
+  else
+    perform outbox_engine.forget_priorities(v_safe_at, v_queued);
   end if;
-  return coalesce(cardinality(v_priorities), 0);
+  return coalesce(cardinality(v_overlooked), 0);
 end
 $$;
 
@@ -1805,15 +1981,14 @@ to service_role;
 
 -- 40_outbox/40_insert.sql
 
--- What an application may insert, and what it is told when it may not.
+-- Inserts: what an app may write, the defaults, and the errors.
 
--- Checks what a row says and fills in what it leaves out. Null means the default in every app column, because
--- bulk inserts send nulls for keys that only some rows have.
+-- Called by `before_insert`. Refuses invalid values with an error that says what to do.
 create function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if r.recipient is null or r.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+  if r.recipient is null or r.recipient !~ outbox_engine.e164_pattern() then
     perform outbox_engine.refuse(
       format('recipient %s is not an E.164 number', coalesce(quote_literal(r.recipient), 'null')),
       'Write it with + and the country code, digits only, such as +14155550123.');
@@ -1821,10 +1996,12 @@ begin
 
   if r.template is null then
     if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
-      perform outbox_engine.refuse('body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
+      perform outbox_engine.refuse(
+        'body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
     end if;
     if r.parameters is not null then
-      perform outbox_engine.refuse('parameters without a template', 'Name the template that the parameters belong to.');
+      perform outbox_engine.refuse(
+        'parameters without a template', 'Name the template that the parameters belong to.');
     end if;
   elsif r.body is not null then
     perform outbox_engine.refuse('body and template are both given', 'Give one of them.');
@@ -1833,10 +2010,11 @@ begin
     perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
   end if;
 
-  -- The index takes no longer ones, and would say so in its own words, and of random ones only.
+  -- The check constraint on the column refuses it too, but in less helpful words.
   if char_length(r.idempotency_key) > 255 then
     perform outbox_engine.refuse(
-      format('idempotency_key %L has %s characters, 255 are allowed', left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
+      format('idempotency_key %L has %s characters, 255 are allowed',
+        left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
       'A digest of what it is made of is as good.');
   end if;
 
@@ -1847,7 +2025,8 @@ begin
   end if;
 
   if not isfinite(r.send_at) then
-    perform outbox_engine.refuse(format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
+    perform outbox_engine.refuse(
+      format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
   end if;
   if not isfinite(r.expires_at) then
     perform outbox_engine.refuse(
@@ -1857,13 +2036,14 @@ begin
   if r.expires_at <= greatest(r.send_at, p_now) then
     perform outbox_engine.refuse(
       format('expires_at %s is not after %s', r.expires_at,
-        case when r.send_at > p_now then 'send_at ' || r.send_at else 'now' end),
+        case when r.send_at > p_now then format('send_at %s', r.send_at) else 'now' end),
       'Leave expires_at out for three days after send_at.');
   end if;
 end
 $$;
 
--- Runs before every insert, whoever inserts.
+-- Runs before every insert, by any role. Checks the row and fills in defaults. Null means the default in
+-- every column of the app, because a bulk insert sends nulls for keys that only some of its rows have.
 create function outbox_engine.before_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -1876,10 +2056,10 @@ begin
   new.priority := coalesce(new.priority, 100);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
-  -- A campaign's member was checked when it was written, and the text is made at the claim; checking again
-  -- would make a campaign of 100,000 take three times as long.
+  -- The members of campaigns were checked when they were written. A second check would make a campaign of
+  -- 100,000 members take three times as long.
   if new.template is not null and new.campaign is null then
-    -- None at all is what retention leaves.
+    -- Not null, because null says that retention deleted the values.
     new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
@@ -1899,18 +2079,21 @@ $$;
 create trigger outbox_2_insert before insert on public.outbox for each row
   execute function outbox_engine.before_insert();
 
--- Stands in front of the trigger above for the API's roles. It runs as the caller, so that `current_user` is
--- the caller; column grants say the same, this holds where a server widens them.
+-- Runs before the trigger above, for the roles of the API. Column grants refuse the same; this also holds
+-- where a project grants more. Not security definer, because `current_user` must be the caller.
 create function outbox_engine.before_app_insert() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if num_nonnulls(new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts, new.created_at,
-    new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank, new.reported_at,
-    new.cancel_requested_at, new.sends_alone) > 0 or new.owner_id is distinct from null then
+  if num_nonnulls(
+    new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
+    new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
+    new.reported_at, new.cancel_requested_at, new.sends_alone
+  ) > 0 then
     raise exception using errcode = '42501',
       message = 'a column that only the engine writes was given a value',
-      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata.';
+      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
+        || 'idempotency_key, metadata.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();
@@ -1922,7 +2105,7 @@ create trigger outbox_1_app_insert before insert on public.outbox for each row
   when (current_user in ('anon', 'authenticated', 'service_role'))
   execute function outbox_engine.before_app_insert();
 
--- Wakes listening processes: once a statement, and PostgreSQL folds equal notices of a transaction.
+-- Wakes processes that listen. PostgreSQL sends equal notifications of a transaction once.
 create function outbox_engine.after_insert() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -1936,31 +2119,34 @@ create trigger outbox_5_wake after insert on public.outbox for each statement
 
 -- 40_outbox/50_cancel.sql
 
--- What an application may change: it may cancel.
+-- Updates: the only change an app may make is to cancel.
 
--- Writes a wish to cancel into the trail, also the one that came too late. What the engine and operators
--- cancel they write down themselves.
-create function outbox_engine.log_cancel_request(was public.outbox, is_now public.outbox) returns void
+-- Writes a cancel request into the history, also one that came too late. `p_old` and `p_new` are the row
+-- before and after. Cancellations by the engine and by operators write their own events.
+create function outbox_engine.log_cancel_request(p_old public.outbox, p_new public.outbox) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into public.outbox_events (outbox_id, at, source, event, status)
   values (
-    is_now.id,
-    case when is_now.cancel_requested_at is distinct from was.cancel_requested_at
-      then is_now.cancel_requested_at else outbox_engine.now() end,
+    p_new.id,
+    case
+      when p_new.cancel_requested_at is distinct from p_old.cancel_requested_at then p_new.cancel_requested_at
+      else outbox_engine.now()
+    end,
     'app',
     case
-      when is_now.status = 'cancelled' and was.status <> 'cancelled' then 'cancelled'
-      when is_now.status = 'sending' then 'cancel_requested'
+      when p_new.status = 'cancelled' and p_old.status <> 'cancelled' then 'cancelled'
+      when p_new.status = 'sending' then 'cancel_requested'
       else 'cancel_too_late'
     end,
-    is_now.status
+    p_new.status
   )
 $$;
 
--- The only change an app may make is to cancel. What that does depends on how far the row is: too late, it
--- does nothing. The same goes for an owner's functions and for whoever types into an SQL editor: the engine,
--- which has the same role, never changes a status alone.
+-- Runs before updates by apps, and before updates by the tables' owner that change a status alone: the
+-- owner's functions and the SQL editor, which have the role of the engine. The engine itself never changes a
+-- status without another of its columns. Cancels where the message is still here, and otherwise leaves the
+-- row as it is.
 create function outbox_engine.before_app_update() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -1979,6 +2165,7 @@ begin
   else
     new.status := old.status;
   end if;
+  -- Apps have no right to write events; for them `after_cancel_request` does it.
   if current_user not in ('anon', 'authenticated', 'service_role') then
     perform outbox_engine.log_cancel_request(old, new);
   end if;
@@ -1986,12 +2173,17 @@ begin
 end
 $$;
 create trigger outbox_3_app_update before update on public.outbox for each row
-  when (current_user in ('anon', 'authenticated', 'service_role') or new.status <> old.status
-    and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank, new.status_code, new.error, new.finalized_at)
-      is not distinct from (old.queue, old.dispatch_id, old.batch_id, old.reported_rank, old.status_code, old.error, old.finalized_at))
+  when (
+    current_user in ('anon', 'authenticated', 'service_role')
+    or new.status <> old.status
+      and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank) is not distinct from
+        (old.queue, old.dispatch_id, old.batch_id, old.reported_rank)
+      and (new.status_code, new.error, new.finalized_at) is not distinct from
+        (old.status_code, old.error, old.finalized_at)
+  )
   execute function outbox_engine.before_app_update();
 
--- For the API's roles, which may not write into the trail: whatever they update, it is a wish to cancel.
+-- Runs after updates by apps, all of which are cancel requests.
 create function outbox_engine.after_cancel_request() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -2006,10 +2198,10 @@ create trigger outbox_4_cancel_request after update on public.outbox for each ro
 
 -- 40_outbox/60_reports.sql
 
--- What a provider's codes mean, and how far a report raises a message.
+-- Delivery reports: what the codes of providers mean, and how a report changes the status of its message.
 
--- What a provider's codes mean in words, and the few that ask for more than a note:
--- `retry` the attempt may be made again, `account` sending stops, `opt_out` the recipient wants no more.
+-- The codes of delivery reports in words, and what a code does besides: with `retry` the message is sent
+-- again, `account` pauses sending, `opt_out` suppresses the recipient.
 create table outbox_engine.report_codes (
   provider text not null,
   code integer not null,
@@ -2030,7 +2222,7 @@ create type outbox_engine.report as (
   key uuid
 );
 
--- Reports for batches that are not known yet, kept fourteen days.
+-- Reports of batches that are not known yet. They are kept for fourteen days.
 create table outbox_engine.waiting_reports (
   key uuid primary key,
   batch_id text not null,
@@ -2042,21 +2234,25 @@ create table outbox_engine.waiting_reports (
 alter table outbox_engine.waiting_reports enable row level security;
 
 create index waiting_reports_batch on outbox_engine.waiting_reports (batch_id);
-create index waiting_reports_reference on outbox_engine.waiting_reports (reference) where reference is not null;
+create index waiting_reports_reference on outbox_engine.waiting_reports (reference)
+  where reference is not null;
 create index waiting_reports_received on outbox_engine.waiting_reports (received_at);
 
--- How far a status is along within one attempt. A report only ever raises a row, so the order of arrival
--- cannot matter.
+-- The order of statuses within one attempt. A report only ever raises the rank of a message, so the order in
+-- which reports arrive does not matter.
 create function outbox_engine.rank_of(p_status text) returns smallint
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select array_position(
-    array['sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'],
+    array[
+      'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed',
+      'delivered'
+    ],
     p_status
   )::smallint
 $$;
 
--- What a status that is not good news means in words.
+-- The error of a message whose report has this status and code.
 create function outbox_engine.report_error(p_provider text, p_status text, p_code integer) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -2066,42 +2262,49 @@ as $$
   )
 $$;
 
--- Applies news to the rows. Within the current attempt the higher rank wins, between equals the earliest,
--- then the lowest code. A final of ours yields to `delivered` alone, but where a report had said before that
--- the attempt may be made again, that report is compared as any other; only it never brings such a row back.
--- Of an earlier attempt, only `delivered` counts. The caller holds the rows, so they stay where they are and
--- can be found by place.
+-- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
+-- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
+-- id instead, a plan from the time when the table was small would read all of it.
 create function outbox_engine.advance_status(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[], p_ats timestamptz[],
-  p_now timestamptz
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
+  p_ats timestamptz[], p_now timestamptz
 ) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with news as (
-    select distinct on (n.outbox_id) n.provider, n.status, n.code, n.at, outbox_engine.rank_of(n.status) as rank,
-      o.dispatch_id = n.dispatch_id as is_current, c.effect, o.*
-    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats) n (outbox_id, dispatch_id, provider, status, code, at)
+  -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
+  -- attempts, only `delivered` counts.
+  with reports as (
+    select distinct on (n.outbox_id) n.provider, n.status, n.code, n.at,
+      outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats)
+      n (outbox_id, dispatch_id, provider, status, code, at)
     cross join lateral (
-      select x.ctid as place, x.dispatch_id, x.status as was, x.attempts, x.cancel_requested_at is not null as wished, x.expires_at,
-        x.finalized_at, x.reported_rank, x.reported_at, x.status_code
-      from public.outbox x
-      where x.id = n.outbox_id
+      select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
+        o.cancel_requested_at is not null as cancel_requested, o.finalized_at, o.reported_rank, o.reported_at,
+        o.status_code
+      from public.outbox o
+      where o.id = n.outbox_id
       limit 1
-    ) o
+    ) m
     left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
-    where o.dispatch_id = n.dispatch_id or n.status = 'delivered'
+    where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),
-  winning as (
-    select n.*, s.again, s.ended, s.again and not s.ended and not n.wished and n.expires_at > p_now as returns
-    from news n
+  -- The reports that change their message, compared with the report it has in the same way. A final status
+  -- that the engine set yields to `delivered` only. Where a retryable report had come before that, later
+  -- reports are compared with it as usual, but do not queue the message again.
+  applied as (
+    select n.*, s.retryable, s.ended_by_engine,
+      s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
+    from reports n
     cross join lateral (
       select
-        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as again,
-        n.finalized_at is not null and n.reported_rank is distinct from outbox_engine.rank_of(n.was) as ended
+        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
+        n.finalized_at is not null
+          and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
     where case
-      when n.status = 'delivered' and n.was <> 'delivered' then true
+      when n.status = 'delivered' and n.old_status <> 'delivered' then true
       when n.is_current is not true then false
       when n.finalized_at is not null and n.reported_rank is null then false
       when n.rank = n.reported_rank then
@@ -2113,32 +2316,38 @@ as $$
   update public.outbox o
   set
     status = case
-      when not w.again then w.status
-      when w.ended then o.status
-      when w.wished then 'cancelled'
-      when w.returns then 'pending'
-      else 'expired' end,
-    status_code = w.code,
+      when not a.retryable then a.status
+      when a.ended_by_engine then o.status
+      when a.cancel_requested then 'cancelled'
+      when a.requeued then 'pending'
+      else 'expired'
+    end,
+    status_code = a.code,
     error = case
-      when w.again and w.ended then o.error
-      -- Nearly every report is good news: no call for each of those.
-      when w.status not in ('sent', 'dispatched', 'delivered') then outbox_engine.report_error(w.provider, w.status, w.code) end,
-    reported_rank = w.rank,
-    reported_at = w.at,
+      when a.retryable and a.ended_by_engine then o.error
+      -- Most reports are good: they need no call.
+      when a.status not in ('sent', 'dispatched', 'delivered')
+      then outbox_engine.report_error(a.provider, a.status, a.code)
+    end,
+    reported_rank = a.rank,
+    reported_at = a.at,
     finalized_at = case
-      when w.rank <= 2 or w.returns then null
-      -- Something else ended it after that report.
-      when w.again and w.ended and o.finalized_at <> o.reported_at then o.finalized_at
-      else coalesce(w.at, p_now) end,
-    queue = case when w.returns then 'w'::"char" end,
-    -- One to sixteen minutes, growing with each attempt, jittered so that a wave does not come back as one.
-    due_at = case when w.returns
-      then p_now + interval '1 minute' * 2 ^ (w.attempts - 1) * (0.75 + random() * 0.5) else o.due_at end
-  from winning w
-  where o.ctid = w.place
+      when a.rank <= 2 or a.requeued then null
+      -- The engine ended it after that report.
+      when a.retryable and a.ended_by_engine and o.finalized_at <> o.reported_at then o.finalized_at
+      else coalesce(a.at, p_now)
+    end,
+    queue = case when a.requeued then 'w'::"char" end,
+    -- One to sixteen minutes, doubled with each attempt, with jitter so that a wave is spread out.
+    due_at = case
+      when a.requeued then p_now + interval '1 minute' * 2 ^ (a.attempts - 1) * (0.75 + random() * 0.5)
+      else o.due_at
+    end
+  from applied a
+  where o.ctid = a.message_ctid
 $$;
 
--- Called by `seed`.
+-- Called by `seed`. The codes of the providers that the engine knows.
 create function outbox_engine.seed_report_codes() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -10559,10 +10768,10 @@ to service_role;
 
 -- 95_seed.sql
 
--- What the engine needs in its tables before the first message.
+-- The rows that the engine needs before the first message.
 
--- Run at the end of each release. `supabase migration squash` keeps no rows: run it again in a database that
--- was made from a squashed migration. It never overwrites what a project may change.
+-- Called at the end of each release. `supabase migration squash` drops rows, so an operator runs it again in
+-- a database that was made from a squashed migration. It does not overwrite rows that a project may change.
 create function outbox_engine.seed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -10573,7 +10782,9 @@ begin
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
   perform outbox_engine.seed_opt_out_words();
-  insert into outbox_engine.schema_versions (version, breaking, release) values (1, false, '0.1.0') on conflict do nothing;
+  insert into outbox_engine.schema_versions (version, breaking, release)
+  values (1, false, '0.1.0')
+  on conflict do nothing;
 end
 $$;
 select outbox_engine.seed();
@@ -10584,9 +10795,12 @@ create function public.outbox_schema_version() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
-    'versions', coalesce((select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
-    'seeded', exists (select from outbox_engine.clock) and exists (select from outbox_engine.report_codes)
-      and exists (select from outbox_engine.number_regions) and exists (select from outbox_engine.zones)
+    'versions', coalesce(
+      (select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
+    'seeded', exists (select from outbox_engine.clock)
+      and exists (select from outbox_engine.report_codes)
+      and exists (select from outbox_engine.number_regions)
+      and exists (select from outbox_engine.zones)
       and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
 $$;
 
@@ -10595,8 +10809,8 @@ grant execute on function public.outbox_schema_version to service_role;
 
 -- 99_grants.sql
 
--- The engine's own schema is closed but for what policies, triggers and views of the API's roles need.
--- Everything in it is ours.
+-- Rights on the engine's own schema, in which every object is ours. The roles of the API get what policies,
+-- triggers and views need when these roles use them.
 
 grant usage on schema outbox_engine to authenticated, service_role;
 revoke all on all tables in schema outbox_engine from public, anon, authenticated, service_role;

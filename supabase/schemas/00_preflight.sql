@@ -1,9 +1,9 @@
--- Stops with one error that names every conflicting object, before anything is created.
+-- Preflight: names all conflicting objects in one error, before anything is created.
 
 set lock_timeout = '5s';
 
--- The outbox creates the objects below in `public`, and nothing else there. The names are the same as in
--- `outbox schema drop`; a test compares both lists with the catalogue.
+-- All objects that the outbox creates in `public`. `outbox schema drop` has the same names; a test compares
+-- them with the catalogue.
 do $$
 declare
   v_relations constant text[] := array[

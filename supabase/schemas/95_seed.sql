@@ -1,7 +1,7 @@
--- What the engine needs in its tables before the first message.
+-- The rows that the engine needs before the first message.
 
--- Run at the end of each release. `supabase migration squash` keeps no rows: run it again in a database that
--- was made from a squashed migration. It never overwrites what a project may change.
+-- Called at the end of each release. `supabase migration squash` drops rows, so an operator runs it again in
+-- a database that was made from a squashed migration. It does not overwrite rows that a project may change.
 create function outbox_engine.seed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -12,7 +12,9 @@ begin
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
   perform outbox_engine.seed_opt_out_words();
-  insert into outbox_engine.schema_versions (version, breaking, release) values (1, false, '0.1.0') on conflict do nothing;
+  insert into outbox_engine.schema_versions (version, breaking, release)
+  values (1, false, '0.1.0')
+  on conflict do nothing;
 end
 $$;
 select outbox_engine.seed();
@@ -23,9 +25,12 @@ create function public.outbox_schema_version() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
-    'versions', coalesce((select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
-    'seeded', exists (select from outbox_engine.clock) and exists (select from outbox_engine.report_codes)
-      and exists (select from outbox_engine.number_regions) and exists (select from outbox_engine.zones)
+    'versions', coalesce(
+      (select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
+    'seeded', exists (select from outbox_engine.clock)
+      and exists (select from outbox_engine.report_codes)
+      and exists (select from outbox_engine.number_regions)
+      and exists (select from outbox_engine.zones)
       and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
 $$;
 

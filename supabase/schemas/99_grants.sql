@@ -1,5 +1,5 @@
--- The engine's own schema is closed but for what policies, triggers and views of the API's roles need.
--- Everything in it is ours.
+-- Rights on the engine's own schema, in which every object is ours. The roles of the API get what policies,
+-- triggers and views need when these roles use them.
 
 grant usage on schema outbox_engine to authenticated, service_role;
 revoke all on all tables in schema outbox_engine from public, anon, authenticated, service_role;

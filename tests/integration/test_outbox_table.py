@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import jwt
 import psycopg
 import pytest
 from postgrest.exceptions import APIError
@@ -343,6 +344,17 @@ def test_a_user_sees_the_trail_of_their_own_rows_only(sign_in: SignIn, db: Conne
     seen: Any = sign_in(grace).table("outbox_events").select("outbox_id").execute().data
 
     assert seen == [{"outbox_id": 2}]
+
+
+@pytest.mark.parametrize("sub", ["user_2abc", "", "0b2e4a5c-0000-4000-8000-00000000000", 7])
+def test_users_of_other_providers_own_nothing(stack: LocalStack, connect: Connect, db: Connection, sub: object) -> None:
+    """Their ids are no UUIDs."""
+    db.execute("insert into public.outbox (recipient, body, owner_id) values (%s, 'hello', %s)", [NUMBER, uuid4()])
+    token = jwt.encode({"sub": sub, "role": "authenticated"}, stack.jwt_secret, "HS256")
+    user = connect(stack.publishable_key, Authorization=f"Bearer {token}")
+
+    assert user.table("outbox").select("id").execute().data == []
+    assert user.table("outbox_events").select("id").execute().data == []
 
 
 def instant(text: str) -> datetime:

@@ -58,6 +58,28 @@ KEYLESS = """
     order by 1
 """
 
+SEARCH_PATHS = """
+    select p.oid::regprocedure::text
+    from pg_proc p
+    where p.pronamespace = any (array['public', 'outbox_engine']::regnamespace[])
+      and 'search_path=pg_catalog, pg_temp' <> all (coalesce(p.proconfig, '{}'))
+    order by 1
+"""
+# Types that a function finds in pg_temp first, unless its search_path says otherwise. They write down who checks a value.
+SHADOWS = """
+    create table pg_temp.checked (by_role text);
+    grant insert on pg_temp.checked to public;
+    create function pg_temp.note(p_value text) returns boolean language plpgsql as $$
+    begin
+      insert into pg_temp.checked values (current_user);
+      return true;
+    end $$;
+    create domain pg_temp.timestamptz as pg_catalog.timestamptz check (pg_temp.note(value::pg_catalog.text));
+    create domain pg_temp.jsonb as pg_catalog.jsonb check (pg_temp.note(value::pg_catalog.text));
+    create domain pg_temp.uuid as pg_catalog.uuid check (pg_temp.note(value::pg_catalog.text));
+"""
+
+
 SOURCES = list(source.texts(release.SCHEMAS).values())
 MIGRATIONS = list(source.texts(release.SUPABASE / "migrations").values())
 
@@ -135,6 +157,26 @@ def test_signed_in_users_execute_what_policies_need(fresh: Connection) -> None:
         "outbox_engine.refuse(text,text)",
         "outbox_mine()",
     ]
+
+
+def test_every_function_searches_pg_temp_last(fresh: Connection) -> None:
+    assert column(fresh, SEARCH_PATHS) == ["outbox_mine()"]
+
+
+@pytest.mark.parametrize(
+    ("search_path", "runs_as"), [("pg_catalog, pg_temp", []), ("''", ["postgres"])], ids=["ours", "an empty one"]
+)
+def test_temporary_types_do_not_run_as_owner(fresh: Connection, search_path: str, runs_as: list[str]) -> None:
+    """An empty search path is the control: with it, a caller's type runs code of the caller as the owner."""
+    with psycopg.connect(fresh.info.dsn, password=fresh.info.password) as caller:
+        caller.execute("alter function outbox_engine.before_insert() set search_path = " + search_path)
+        caller.execute("alter function public.outbox_take_alarms(smallint) set search_path = " + search_path)
+        caller.execute("set local role service_role")
+        caller.execute(SHADOWS)
+        caller.execute("insert into public.outbox (recipient, body) values ('+14155550123', 'hello')")
+        caller.execute("select public.outbox_take_alarms(1::smallint)")
+        assert column(caller, "select distinct by_role from pg_temp.checked") == runs_as
+        caller.rollback()
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])

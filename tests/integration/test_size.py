@@ -140,6 +140,7 @@ EXPLAINED = {
     "auto_explain.log_nested_statements": "on",
     "auto_explain.log_analyze": "on",
     "auto_explain.log_timing": "off",
+    "auto_explain.log_buffers": "on",
     "auto_explain.log_format": "json",
 }
 
@@ -232,6 +233,29 @@ def test_an_idle_claim_reads_next_to_nothing(big: Connection) -> None:
         assert claim(big, 4000) == []
 
     assert sum(read.values()) <= 10
+
+
+def test_idle_claims_are_cheap_after_many_priorities(db: Connection) -> None:
+    db.execute(
+        "insert into public.outbox (recipient, body, priority)"
+        " select '+1' || (2020000000 + n), 'hello', n from generate_series(1, 2000) n"
+    )
+    db.execute("delete from public.outbox")
+    db.execute("vacuum public.outbox")
+    assert buffers_of_idle_claim(db) > 2000
+
+    for _ in range(4):
+        db.execute("update outbox_engine.clock set shift = shift + interval '11 minutes'")
+        db.execute("select public.outbox_find_overlooked()")
+    db.execute("vacuum outbox_engine.priorities")
+
+    assert buffers_of_idle_claim(db) < 300
+
+
+def buffers_of_idle_claim(db: Connection) -> int:
+    with planned(db) as steps:
+        assert claim(db, 100) == []
+    return max(int(step["Shared Hit Blocks"] + step["Shared Read Blocks"]) for step in steps)
 
 
 def test_rows_that_come_due_are_woken_without_a_walk_over_the_others(big: Connection) -> None:

@@ -1,9 +1,10 @@
--- The engine's own schema. The API never exposes it.
+-- The engine's own schema. The API does not expose it.
 
 create schema outbox_engine;
 revoke all on schema outbox_engine from public;
 
--- One row for each release of the schema that was applied. A process that does not know a breaking one stops.
+-- One row for each release of the schema that was applied. A process stops when it finds a breaking version
+-- that it does not know.
 create table outbox_engine.schema_versions (
   version integer primary key,
   breaking boolean not null,
@@ -12,14 +13,14 @@ create table outbox_engine.schema_versions (
 );
 alter table outbox_engine.schema_versions enable row level security;
 
--- Seeds that a project may change afterwards, and that are therefore written once.
+-- The seeds that were written. A project may change these rows, so they are written once only.
 create table outbox_engine.seeds (
   name text primary key
 );
 alter table outbox_engine.seeds enable row level security;
 
--- A refusal an app can read: one message that names the column, with a hint. 22023 reaches the client whole
--- everywhere.
+-- Called by checks. Raises an error for the app: `p_message` says what is wrong and where, `p_hint` what to
+-- do. The API passes code 22023 on with message and hint.
 create function outbox_engine.refuse(p_message text, p_hint text default null) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -28,10 +29,12 @@ begin
 end
 $$;
 
--- The signed-in user of the request, or null for a server. An earlier transaction leaves '' behind in the
--- setting.
+-- Called by policies and triggers. The signed-in user of the request. Null for servers, and for users of
+-- other auth providers, whose ids are no UUIDs. Outside a request the setting is missing, or empty where an
+-- earlier transaction of the connection was a request.
 create function outbox_engine.caller_id() returns uuid
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+  select case when c.sub ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c.sub::uuid end
+  from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub' as sub) c
 $$;

@@ -1,6 +1,6 @@
--- The clock that due times, leases and expiries go by.
+-- The clock for due times, leases and expiry.
 
--- Tests move time here. Nobody has a grant on it, so nothing that comes in through the API can.
+-- Tests move the time here. No role has rights on this table, so no API request can.
 create table outbox_engine.clock (
   only_row boolean primary key default true check (only_row),
   frozen_at timestamptz,
@@ -8,7 +8,7 @@ create table outbox_engine.clock (
 );
 alter table outbox_engine.clock enable row level security;
 
--- The one clock that due times, leases and expiries go by.
+-- The current time. The engine calls no other clock for due times, leases and expiry.
 create function outbox_engine.now() returns timestamptz
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$

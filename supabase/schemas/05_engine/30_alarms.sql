@@ -1,27 +1,28 @@
--- Alarms: what operators should learn of.
+-- Alarms: what operators should know. The upkeep job logs them as errors.
 
--- What somebody should be told. A process takes an alarm, which is its own until `offered_until`, and passes
--- it on; told is told.
 create table outbox_engine.alarms (
   id bigint generated always as identity primary key,
   at timestamptz not null,
   kind text not null,
   detail jsonb not null,
+  -- Until then the process that took the alarm has time to log it.
   offered_until timestamptz,
+  -- When a process said that it logged the alarm.
   acknowledged_at timestamptz
 );
 alter table outbox_engine.alarms enable row level security;
 
 create index alarms_waiting on outbox_engine.alarms (id) where acknowledged_at is null;
 
+-- Called by engine functions. Raises an alarm.
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into outbox_engine.alarms (at, kind, detail) values (outbox_engine.now(), p_kind, p_detail)
 $$;
 
--- Called by the upkeep job: alarms nobody has passed on yet. For a minute nobody else is answered them; who
--- dies meanwhile has not told them.
+-- Called by the upkeep job. Returns alarms that were not logged yet, oldest first, and keeps them from other
+-- processes for a minute. Where the process dies before it acknowledges them, another one gets them.
 create function public.outbox_take_alarms(p_limit smallint) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -40,11 +41,13 @@ as $$
   select coalesce(jsonb_agg(to_jsonb(taken) order by id), '[]') from taken
 $$;
 
--- Called by the upkeep job once it passed these on.
+-- Called by the upkeep job after it logged these alarms.
 create function public.outbox_acknowledge_alarms(p_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  update outbox_engine.alarms set acknowledged_at = outbox_engine.now() where id = any (p_ids::bigint[]) and acknowledged_at is null
+  update outbox_engine.alarms
+  set acknowledged_at = outbox_engine.now()
+  where id = any (p_ids::bigint[]) and acknowledged_at is null
 $$;
 
 -- Called by processes, with the server's key.

@@ -1,25 +1,26 @@
--- When each job last looked for work, so that an operator sees what stands still. Written inside calls that
--- the jobs make anyway, at most once in ten seconds each.
+-- Heartbeats: when each job last ran, so that operators see which one stands still. Calls that the jobs make
+-- anyway record them, at most once in ten seconds each.
 
 create table outbox_engine.heartbeats (
   job text not null,
   provider text not null default '',
   plan text not null default '',
-  -- The process, where the call names it; '' where it does not.
+  -- The process. Empty where the call does not name it.
   worker text not null default '',
-  -- Of the first one, or of the first after a day without any.
+  -- The first heartbeat, or the first after a day without any.
   since timestamptz not null,
+  -- The latest heartbeat.
   at timestamptz not null,
-  -- Of the dispatch job: the countries its process may send to, sorted; null is all. Remembered for previews
-  -- alone.
+  -- Dispatch job only: the countries its process may send to, sorted; null means all. Campaign previews read
+  -- it.
   allowed_countries text[],
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
 alter table outbox_engine.heartbeats enable row level security;
 
--- Called first thing by the functions that the jobs call at each tick. Waits for nobody: while another
--- transaction is writing this tick down, however long that takes to commit, it is left to that one. A process
--- keeps its settings as long as it lives.
+-- Called first by the functions that jobs call at each interval. Never waits: while another transaction
+-- writes the same heartbeat, this one is skipped, however long that transaction stays open. A process keeps
+-- its settings until it ends.
 create function outbox_engine.record_heartbeat(
   p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null
 ) returns void
@@ -29,24 +30,30 @@ declare
   v_now timestamptz := outbox_engine.now();
 begin
   if exists (
-    select from outbox_engine.heartbeats
-    where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker and at > v_now - interval '10 seconds'
-  ) or not pg_try_advisory_xact_lock(hashtext(format('outbox tick %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
+      select from outbox_engine.heartbeats
+      where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker
+        and at > v_now - interval '10 seconds'
+    )
+    or not pg_try_advisory_xact_lock(
+      hashtext(format('outbox heartbeat %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
     return;
   end if;
 
-  insert into outbox_engine.heartbeats as t (job, provider, plan, worker, since, at, allowed_countries)
-  values (p_job, p_provider, p_plan, p_worker, v_now, v_now, (select array_agg(c order by c) from unnest(p_allowed_countries) c))
+  insert into outbox_engine.heartbeats as h (job, provider, plan, worker, since, at, allowed_countries)
+  values (p_job, p_provider, p_plan, p_worker, v_now, v_now,
+    (select array_agg(c order by c) from unnest(p_allowed_countries) c))
   on conflict (job, provider, plan, worker) do update
   set
-    at = excluded.at, allowed_countries = excluded.allowed_countries,
-    since = case when t.at < excluded.at - interval '1 day' then excluded.since else t.since end;
+    at = excluded.at,
+    allowed_countries = excluded.allowed_countries,
+    since = case when h.at < excluded.at - interval '1 day' then excluded.since else h.since end;
 end
 $$;
 
--- The lists of countries that the processes which are running may send to, each once; those of the last ones,
--- where none is running. Of a plan, they are the processes that looked for work in its last minute; a plan
--- that was left alone for a day longer than another is given up.
+-- Called by campaign previews. The different lists of countries that the running processes may send to. The
+-- processes of a plan are those with a heartbeat in the last minute of that plan, so that a system that
+-- stands still keeps its last lists. A plan whose last heartbeat is a day older than that of another plan is
+-- left out.
 create function outbox_engine.reported_countries() returns table (allowed_countries text[])
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -56,13 +63,13 @@ as $$
     where job = 'dispatch'
     group by provider, plan
   )
-  select distinct t.allowed_countries
+  select distinct h.allowed_countries
   from plans p
-  join outbox_engine.heartbeats t on t.job = 'dispatch' and t.provider = p.provider and t.plan = p.plan
-  where p.last_at > p.last_of_all - interval '1 day' and t.at > p.last_at - interval '1 minute'
+  join outbox_engine.heartbeats h on h.job = 'dispatch' and h.provider = p.provider and h.plan = p.plan
+  where p.last_at > p.last_of_all - interval '1 day' and h.at > p.last_at - interval '1 minute'
 $$;
 
--- Called by readiness checks: the database answers and its functions are there.
+-- Called by readiness checks. An answer shows that the database is reachable and has our functions.
 create function public.outbox_ping() returns text
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$

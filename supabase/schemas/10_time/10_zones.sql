@@ -1,14 +1,15 @@
 -- Time zones, by the names of the tz database.
 
--- The zones that may be named. `at time zone` also takes abbreviations and any made-up name with a number
--- behind it, as fixed offsets; those are refused, because a typing error would become a guess.
+-- The zones that campaigns and members may name. `at time zone` accepts more: abbreviations, and any letters
+-- with a number behind them, as fixed offsets. The engine refuses those, because a typing error would go
+-- unnoticed.
 create table outbox_engine.zones (
   name text primary key
 );
 alter table outbox_engine.zones enable row level security;
 
--- A zone as it is kept. PostgreSQL takes these four names of the tz database for abbreviations, which stay on
--- winter's time all summer; the tz database makes them links to these places.
+-- The zone that is stored for this name. PostgreSQL takes four names of the tz database for abbreviations,
+-- without summer time. The tz database makes them links to these places.
 create function outbox_engine.canonical_zone(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -20,8 +21,7 @@ as $$
   end
 $$;
 
--- The place somebody may mean who names a zone that has no summer time, where people say its name for a clock
--- that has.
+-- For zones without summer time that people confuse with a place that has it: that place. Null for others.
 create function outbox_engine.zone_meant_by(p_name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -32,8 +32,8 @@ as $$
   end
 $$;
 
--- Called by the checks of campaigns and members. Zones that a newer tz database brought are learned when
--- first named; the server's own list takes a tenth of a second to read, so it is asked only then.
+-- Called by the checks of campaigns and members. Also adds zones that a newer tz database brought, when they
+-- are first named: reading the server's list takes a tenth of a second, so it is read for unknown names only.
 create function outbox_engine.is_zone(p_name text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -41,7 +41,7 @@ begin
   if exists (select from outbox_engine.zones where name = p_name) then
     return true;
   end if;
-  if p_name !~ '^[A-Z][A-Za-z0-9_+/-]+$' or p_name in ('Factory') then
+  if p_name !~ '^[A-Z][A-Za-z0-9_+/-]+$' or p_name = 'Factory' then
     return false;
   end if;
   insert into outbox_engine.zones (name)
@@ -51,21 +51,21 @@ begin
 end
 $$;
 
--- What is wrong with the name of a zone, and what may have been meant; null where nothing is, also without a
--- name.
+-- Called by the checks of campaigns and members. What is wrong with the name of a zone, with a suggestion;
+-- null for a valid name and for null.
 create function outbox_engine.zone_problem(p_name text) returns text
 language sql volatile set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when p_name is null or outbox_engine.is_zone(p_name) then null
-    else format('timezone %L is not in the tz database; its names are such as %s', left(p_name, 64), coalesce(
-      (select min(name) from outbox_engine.zones
-      where right(lower(name), char_length(p_name) + 1) = '/' || lower(replace(p_name, ' ', '_')) and p_name <> ''),
-      'America/New_York'))
+  select case when p_name is not null and not outbox_engine.is_zone(p_name) then
+    format('timezone %L is not in the tz database; its names are such as %s', left(p_name, 64), coalesce((
+      select min(name) from outbox_engine.zones
+      where p_name <> ''
+        and right(lower(name), char_length(p_name) + 1) = '/' || lower(replace(p_name, ' ', '_'))
+    ), 'America/New_York'))
   end
 $$;
 
--- Called by `seed`. Zones that the server learned since are added.
+-- Called by `seed`. Adds all zones of the server.
 create function outbox_engine.seed_zones() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$

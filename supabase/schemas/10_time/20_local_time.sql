@@ -1,7 +1,7 @@
--- Local time: what a wall clock shows somewhere, and the instant that is. Pure functions.
+-- Local time: the instant at which the wall clock of a zone shows a time. No function here reads a table.
 
--- Whether an instant lies where nobody's appointments do. Near the ends of its calendar PostgreSQL gives up
--- adding days, and one member there would stop a whole campaign.
+-- Called by the checks of campaigns and members. Whether an instant is outside the years 1970 to 2199.
+-- PostgreSQL cannot add days near the ends of its calendar, and one member there would stop a whole campaign.
 create function outbox_engine.is_outside_calendar(p_at timestamptz) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -15,9 +15,9 @@ as $$
   select (p_at at time zone p_zone) - (p_at at time zone 'UTC')
 $$;
 
--- The same anywhere, by trial. A zone's offset is below a day, so a day before and a day after lie on either
--- side of whatever change there is. Where two changes fall within those two days, the offset in between is
--- tried as well.
+-- Called by `instant_of` near clock changes. The result is the same as there, found by trial. An offset is
+-- below a day, so the offsets of a day before and a day after are those before and after any change. Times in
+-- between are tried as well, because two changes may lie within these two days.
 create function outbox_engine.instant_near_change(p_local timestamp, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -34,8 +34,8 @@ begin
   if v_candidate is not null then
     return v_candidate;
   end if;
-  -- In a gap: the offset that held before it. It is the one whose result the change has carried past the time
-  -- asked for.
+  -- The time is in a gap, so no offset fits. The offset before the gap gives a result whose wall clock is
+  -- later than the time that was asked for.
   select min(c.at) into v_candidate
   from (
     select v_as_utc - outbox_engine.utc_offset(v_as_utc + h * interval '4 hours', p_zone) as at
@@ -46,9 +46,10 @@ begin
 end
 $$;
 
--- The instant at which a zone's wall clock shows this time: the first of two; in a gap, as long after the
--- gap's start as the time is. Called several times for each member of a campaign. PostgreSQL's answer is
--- taken where the clock shows that time then, and ran on for a day before: so it is the first.
+-- Called several times for each member of a campaign. The instant at which the wall clock of a zone shows
+-- this time. Where it shows the time twice, the first instant. In a gap, the instant that is as long after
+-- the start of the gap as the time is. PostgreSQL's own answer is taken where the clock did not change in the
+-- day before: then it is the first instant.
 create function outbox_engine.instant_of(p_local timestamp, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -63,16 +64,16 @@ begin
 end
 $$;
 
--- An instant moved by an offset: months, weeks and days on the wall clock of the zone, hours and less in real
--- time. The day of a month that is too short becomes its last. Without a zone only the latter kind is
--- possible.
+-- Called for reminders. An instant moved by an offset: months, weeks and days on the wall clock of the zone,
+-- hours and less in real time. A day that the month does not have becomes its last day. Without a zone, the
+-- offset must not have months, weeks or days.
 create function outbox_engine.add_offset(p_at timestamptz, p_offset interval, p_zone text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_days interval := date_trunc('day', p_offset);
 begin
-  -- Intervals are compared as if a month had 30 days, so each kind is compared alone.
+  -- Intervals compare as if a month had 30 days, so months and days are compared separately.
   if extract(day from p_offset) = 0 and date_trunc('month', p_offset) = '0' then
     return p_at + p_offset;
   end if;
@@ -80,12 +81,13 @@ begin
 end
 $$;
 
--- The first opening of a daily window that is not over at an instant: when it opens (the instant itself,
--- where it is open already) and the first instant after it. The end is exclusive. A window whose end is not
--- after its start crosses midnight and belongs to the day it opens, and so do its `p_days` (ISO, 1 Monday to
--- 7 Sunday; null is every day). A window without times is the whole day, and days that follow one another are
--- one, for a week at most. Nulls where it never opens. Without any window, open for ever. A clock change may
--- take a window away, and where it opens once a week, the next is two weeks after the last.
+-- Called for campaigns with a window. The first daily window that ends after `p_from`: when it opens, or
+-- `p_from` where it is open already, and the first instant after it. A window whose end is not after its
+-- start crosses midnight, and belongs to the day on which it opens. `p_days` are ISO days (1 is Monday), null
+-- is every day. A window without times is the whole day, and consecutive days are one window, for a week at
+-- most. Both results are null where the window never opens. Without times and days it is open for ever. A
+-- clock change may remove a window. One that opens weekly then opens two weeks after the last, so 17 days are
+-- tried.
 create function outbox_engine.window_opening(
   p_from timestamptz, p_start time, p_end time, p_days smallint[], p_zone text,
   out opens_at timestamptz, out closes_at timestamptz
@@ -106,8 +108,8 @@ begin
     closes_at := 'infinity';
     return;
   end if;
-  -- Where no clock changes between the opening of yesterday's window and the end of tomorrow's, it is a
-  -- matter of arithmetic.
+  -- Where the clock does not change between yesterday's opening and the end of tomorrow's window, one offset
+  -- serves for all instants.
   v_steady := (p_from - interval '48 hours') at time zone p_zone = v_local - interval '48 hours'
     and (p_from + interval '72 hours') at time zone p_zone = v_local + interval '72 hours';
   v_day := v_local::date - 1;
@@ -136,14 +138,14 @@ begin
 end
 $$;
 
--- The first instant of the local day an instant lies in, for caps and budgets by the day.
+-- Called for caps and budgets by the day. The first instant of the local day of an instant.
 create function outbox_engine.day_start(p_at timestamptz, p_zone text) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.instant_of(date_trunc('day', p_at at time zone p_zone), p_zone)
 $$;
 
--- The first instant of the local ISO week (Monday) an instant lies in.
+-- Called for caps by the week. The first instant of the local ISO week (from Monday) of an instant.
 create function outbox_engine.week_start(p_at timestamptz, p_zone text) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$

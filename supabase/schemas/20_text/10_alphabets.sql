@@ -1,34 +1,50 @@
 -- Alphabets on the air, and how many parts a text takes.
 
--- Characters outside GSM-7, as a pattern: the default alphabet and its extension table (3GPP TS 23.038) are
--- what is excluded.
+-- The characters of the GSM-7 extension table (3GPP TS 23.038), as part of a pattern. Each takes two septets.
+create function outbox_engine.gsm7_extension() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select E'|^€{}~\\\\\\[\\]\f'
+$$;
+
+-- A pattern for one character that is not in GSM-7: neither in the default alphabet nor in the extension
+-- table.
 create function outbox_engine.beyond_gsm7() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select '[^' || E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà' || '|^€{}~\\\[\]\f-' || ']'
+  select '[^'
+    || E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà'
+    || outbox_engine.gsm7_extension()
+    || '-]'
 $$;
 
--- The text with typographic look-alikes replaced by what GSM-7 has: quotes, dashes, blanks, dots. Letters
--- stay what they are, but accents that stand apart join their letter. For texts that should not cost double
--- for the sake of a curly quote. Most texts are ASCII without a grave accent or a tab, where there is nothing
--- to replace: looking takes a small part of the time of replacing.
+-- The text with typographic look-alikes (quotes, dashes, blanks, dots) replaced by characters of GSM-7, so
+-- that a curly quote does not double the price. Letters stay, but combining accents join their letter. Most
+-- texts have ASCII only, without a grave accent or a tab: checking that costs a small part of replacing.
 create function outbox_engine.plain_text(p_text text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case when p_text !~ '[^\u0001-\u0008\u000a-\u005f\u0061-\u007f]' then p_text else replace(
-    translate(
-      normalize(p_text, nfc),
-      E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
-        || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t\u200b\u200c\u200d\u2060\ufeff\u00ad',
-      E'\'\'\'\'\'\'\'\'\'"""""""---------' || '        '
-    ),
-    E'\u2026', '...') end
+  select case
+    when p_text !~ '[^\u0001-\u0008\u000a-\u005f\u0061-\u007f]' then p_text
+    else replace(
+      translate(
+        normalize(p_text, nfc),
+        -- Single quotes, double quotes, dashes and dots, blanks; then six invisible characters, which go.
+        E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a'
+          || E'\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb'
+          || E'\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
+          || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t'
+          || E'\u200b\u200c\u200d\u2060\ufeff\u00ad',
+        repeat('''', 9) || repeat('"', 7) || repeat('-', 9) || repeat(' ', 8)
+      ),
+      E'\u2026', '...')
+  end
 $$;
 
--- Parts a text takes: GSM-7 160 alone and 153 each when joined, where the extension table costs two that are
--- not split between parts; otherwise UCS-2 with 70 and 67 UTF-16 units. (3GPP TS 23.038 for the alphabet, TS
--- 23.040 for the header that joined parts carry and for what is not split.) The claim asks for every text,
--- and few hold anything of the extension table.
+-- Called by the claim for each text. The parts that a text takes. GSM-7 (TS 23.038) has 160 septets in a
+-- single part and 153 in each of several, because each then carries a header (TS 23.040). A character of the
+-- extension table takes two septets, which are not split between parts. Other texts are UCS-2, with 70 and 67
+-- UTF-16 units.
 create function outbox_engine.parts_of(p_text text) returns smallint
 language plpgsql immutable strict set search_path = pg_catalog, pg_temp
 as $$
@@ -39,27 +55,28 @@ declare
   v_parts smallint := 0;
 begin
   if p_text ~ outbox_engine.beyond_gsm7() then
+    -- Characters above U+FFFF take two UTF-16 units.
     v_units := v_units + char_length(regexp_replace(p_text, E'[\\u0001-\\uffff]', '', 'g'));
     return case when v_units <= 70 then 1 else ceil(v_units / 67.0) end;
-  elsif p_text !~ E'[|^€{}~\\\\\\[\\]\f]' then
+  elsif p_text !~ ('[' || outbox_engine.gsm7_extension() || ']') then
     return case when v_units <= 160 then 1 else ceil(v_units / 153.0) end;
   end if;
-  v_septets := regexp_replace(p_text, E'[|^€{}~\\\\\\[\\]\f]', E'\u001b\\&', 'g');
+  v_septets := regexp_replace(p_text, '[' || outbox_engine.gsm7_extension() || ']', E'\u001b\\&', 'g');
   v_units := char_length(v_septets);
   if v_units <= 160 then
     return 1;
   end if;
   while v_at <= v_units loop
     v_parts := v_parts + 1;
-    -- An escape that would be a part's last septet goes into the next, with what it escapes.
+    -- An escape in the last septet of a part moves to the next part, with its character.
     v_at := v_at + case when substr(v_septets, v_at + 152, 1) = E'\u001b' then 152 else 153 end;
   end loop;
   return v_parts;
 end
 $$;
 
--- Called by whoever writes a text and wants to know what it costs before it is sent: parts, alphabet, the
--- characters to blame, and what look-alikes replaced would make of it.
+-- Called by apps that want to know what a text costs before it is sent: its parts, its alphabet, the
+-- characters that are not in GSM-7, and the same text with look-alikes replaced.
 create function public.outbox_text(p_body text) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -67,7 +84,10 @@ as $$
     'characters', char_length(p_body),
     'parts', outbox_engine.parts_of(p_body),
     'alphabet', case when p_body ~ outbox_engine.beyond_gsm7() then 'UCS-2' else 'GSM-7' end,
-    'beyond_gsm7', (select coalesce(jsonb_agg(distinct m[1]), '[]') from regexp_matches(p_body, outbox_engine.beyond_gsm7(), 'g') m),
+    'beyond_gsm7', (
+      select coalesce(jsonb_agg(distinct m[1]), '[]')
+      from regexp_matches(p_body, outbox_engine.beyond_gsm7(), 'g') m
+    ),
     'plain', outbox_engine.plain_text(p_body),
     'plain_parts', outbox_engine.parts_of(outbox_engine.plain_text(p_body)))
 $$;

@@ -1,4 +1,4 @@
--- The country a number belongs to, by its longest known prefix. The prefixes come from the next file.
+-- The country of a number, by its longest known prefix. The next file holds the prefixes.
 
 create table outbox_engine.number_regions (
   prefix text primary key,
@@ -6,9 +6,8 @@ create table outbox_engine.number_regions (
 );
 alter table outbox_engine.number_regions enable row level security;
 
--- ISO 3166 code of an E.164 number's country, or null where the prefix is not known. `+1` alone is not a
--- country. The claim calls it once a row. Of prefixes that begin alike the longest sorts last, so the index
--- gives the answer without a sort.
+-- The ISO 3166 code of an E.164 number's country, or null where no prefix is known; `+1` alone is no country.
+-- Of the prefixes that match, the longest sorts last, so the primary key gives the answer without a sort.
 create function outbox_engine.country_of(p_recipient text) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -19,5 +18,5 @@ as $$
   limit 1
 $$;
 
--- The view is read with the reader's own rights. These prefixes are no secret.
+-- The view outbox_figures reads the prefixes with the rights of its reader. They are no secret.
 create policy number_regions_server on outbox_engine.number_regions for select to service_role using (true);

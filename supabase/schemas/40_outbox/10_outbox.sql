@@ -1,4 +1,4 @@
--- The two tables applications know: the outbox and its trail.
+-- The tables that apps work with: messages and their events.
 
 create table public.outbox (
   id bigint generated always as identity primary key,
@@ -23,55 +23,69 @@ create table public.outbox (
   created_at timestamptz not null,
   sent_at timestamptz,
   finalized_at timestamptz,
-  -- Where the row waits: 'r' ready to be claimed, 'w' for its time, null nowhere. Indexes hang on this column
-  -- and not on status, so that everything that happens after the claim is a cheap update in place.
+  -- 'r' ready to be claimed, 'w' waiting for its time, null not queued. Indexes depend on this column instead
+  -- of status, so that every update after the claim is done in place.
   queue "char",
   due_at timestamptz,
   dispatch_id uuid,
   reported_rank smallint,
   reported_at timestamptz,
   cancel_requested_at timestamptz,
-  -- A request that it shared with other texts was refused: it goes without them.
+  -- A dispatch that it shared with other texts was refused, so the next one has this text only.
   sends_alone boolean,
-  -- ^\+[1-9][0-9]{6,14}$ in words that take a third of its time: every update of a row checks it again.
+  -- The same as `e164_pattern`, in a third of the time: every update of a row checks it again.
   constraint outbox_recipient_is_e164 check (
-    rtrim(recipient, '0123456789') = '+' and octet_length(recipient) between 8 and 16 and recipient >= '+1' collate "C"
+    rtrim(recipient, '0123456789') = '+'
+    and octet_length(recipient) between 8 and 16
+    and recipient >= '+1' collate "C"
   ),
   constraint outbox_has_a_text check (body is not null or template is not null or finalized_at is not null),
   constraint outbox_idempotency_key_length check (char_length(idempotency_key) <= 255),
-  constraint outbox_body_length check (body <> '' and (octet_length(body) <= 2000 or char_length(body) <= 2000)),
+  -- Counting bytes is quicker than counting characters.
+  constraint outbox_body_length check (
+    body <> '' and (octet_length(body) <= 2000 or char_length(body) <= 2000)
+  ),
   constraint outbox_known_status check (status in (
-    'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted', 'expired',
-    'cancelled', 'deleted', 'unknown', 'suppressed'
+    'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted',
+    'expired', 'cancelled', 'deleted', 'unknown', 'suppressed'
   )),
   constraint outbox_known_queue check (queue in ('r', 'w'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 alter table public.outbox enable row level security;
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
+-- Waiting rows need two orders. `outbox status` and operators read them by time over all priorities; with the
+-- other index alone, the next due time takes a scan of all waiting rows. The claim makes rows ready by
+-- priority, each from its queue bound; with this index alone, that takes six times as many pages.
 create index outbox_waiting on public.outbox (due_at, priority, id) where queue = 'w';
 create index outbox_waiting_urgent on public.outbox (priority, due_at, id) where queue = 'w';
 create index outbox_expiring on public.outbox (expires_at) where queue is not null;
 create index outbox_waiting_recipient on public.outbox (recipient) where queue is not null;
 create index outbox_owner on public.outbox (owner_id, id) where owner_id is not null;
--- Finds the rows of some days without reading the others: tiny, and nothing that happens to a row after its
--- insert touches it.
-create index outbox_day on public.outbox using brin (((send_at at time zone 'UTC')::date)) with (pages_per_range = 32);
-create index outbox_waiting_campaign on public.outbox (campaign, id) where queue is not null and campaign is not null;
-create index outbox_waiting_template on public.outbox (template) where queue is not null and template is not null;
+-- Finds the rows of some days. It is tiny, and updates of a row do not change it.
+create index outbox_day on public.outbox
+  using brin (((send_at at time zone 'UTC')::date)) with (pages_per_range = 32);
+create index outbox_waiting_campaign on public.outbox (campaign, id)
+  where queue is not null and campaign is not null;
+create index outbox_waiting_template on public.outbox (template)
+  where queue is not null and template is not null;
 
-comment on table public.outbox is 'Messages to send. Insert a row; the engine writes back what became of it.';
+comment on table public.outbox is
+  'Messages to send. Insert a row to send a message; the engine writes its status back.';
 comment on column public.outbox.recipient is 'E.164 with +';
-comment on column public.outbox.body is 'The text, 1 to 2000 characters; with a template, the text as it was sent';
+comment on column public.outbox.body is
+  'The text, 1 to 2000 characters; with a template, the text as it was sent';
 comment on column public.outbox.send_at is 'Not before this instant; null or past means now';
-comment on column public.outbox.expires_at is 'Never after this instant; null means three days after the later of send_at and the insert';
-comment on column public.outbox.priority is 'Smaller goes first: 0 for one-time codes, 100 by default, 200 for campaigns';
-comment on column public.outbox.status is 'Written by the engine. An app may only set it to cancelled';
+comment on column public.outbox.expires_at is
+  'Not after this instant; null means three days after the later of send_at and the insert';
+comment on column public.outbox.priority is
+  'Smaller goes first: 0 for one-time codes, 100 by default, 200 for campaigns';
+comment on column public.outbox.status is
+  'Written by the engine. An app may only set it to cancelled';
 comment on column public.outbox.queue is 'Engine: r ready, w waiting for its time';
 
--- The trail: one row for each thing that happened to a message. No foreign key: nobody but retention deletes
--- messages, it takes their trail along, and a check of the key for every report would cost more than the
--- report.
+-- The history of messages: one row for each event. No foreign key, because checking it would cost more than
+-- writing the report. Only retention deletes messages, together with their events.
 create table public.outbox_events (
   id bigint generated always as identity primary key,
   outbox_id bigint not null,
@@ -85,22 +99,24 @@ create table public.outbox_events (
   occurred_at timestamptz,
   detail text,
   report jsonb,
-  -- A digest of (batch, recipient, status, code, at): the same report again is no news.
+  -- A digest of batch, recipient, status, code and time, so that a repeated report is stored once.
   report_key uuid
 ) with (autovacuum_vacuum_insert_scale_factor = 0.05);
 alter table public.outbox_events enable row level security;
 
 create index outbox_events_message on public.outbox_events (outbox_id, id);
--- By message first: keys alone lie anywhere in it, and the more reports there are the more pages each group
--- of them would touch.
-create unique index outbox_events_report on public.outbox_events (outbox_id, report_key) where report_key is not null;
+-- The message first: ordered by their keys alone, the reports of a batch would be spread over the whole
+-- index.
+create unique index outbox_events_report on public.outbox_events (outbox_id, report_key)
+  where report_key is not null;
 
-comment on table public.outbox_events is 'What happened to each message: who said so, when, and the raw report.';
+comment on table public.outbox_events is
+  'What happened to each message: when, on whose word, and the raw report.';
 comment on column public.outbox_events.at is 'When it was recorded';
-comment on column public.outbox_events.occurred_at is 'When it happened, where the provider says so';
+comment on column public.outbox_events.occurred_at is
+  'When it happened, where the provider says so';
 
--- service_role bypasses row level security on Supabase; the policy says the same for servers where it does
--- not.
+-- On Supabase, service_role bypasses row level security. The policy allows the same where it does not.
 create policy outbox_server on public.outbox for all to service_role using (true) with check (true);
 create policy outbox_own on public.outbox for select to authenticated
   using (owner_id = (select outbox_engine.caller_id()));
@@ -112,11 +128,13 @@ create policy outbox_events_own on public.outbox_events for select to authentica
     select from public.outbox o where o.id = outbox_id and o.owner_id = (select outbox_engine.caller_id())
   ));
 
--- Projects from before October 2026 grant everything on new tables and sequences to the API's roles: take it
--- back first.
+-- Projects from before October 2026 grant all rights on new tables and sequences to the roles of the API, so
+-- they are revoked first.
 revoke all on public.outbox, public.outbox_events from public, anon, authenticated, service_role;
-revoke all on sequence public.outbox_id_seq, public.outbox_events_id_seq from public, anon, authenticated, service_role;
+revoke all on sequence public.outbox_id_seq, public.outbox_events_id_seq
+from public, anon, authenticated, service_role;
 grant select on public.outbox, public.outbox_events to authenticated, service_role;
-grant insert (recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata)
-  on public.outbox to service_role;
+grant insert (
+  recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata
+) on public.outbox to service_role;
 grant update (status) on public.outbox to service_role;

@@ -1,6 +1,6 @@
--- Requests to the provider, the messages in them, and duplicate sends.
+-- Dispatches (requests to the provider), the messages in them, and duplicate sends.
 
--- A request to the provider, written down before it is made. At most one request is ever made for a dispatch.
+-- A request to the provider, written down before it is made. At most one request is made for a dispatch.
 create table outbox_engine.dispatches (
   id uuid primary key,
   claim_id uuid not null,
@@ -10,7 +10,7 @@ create table outbox_engine.dispatches (
   host text not null,
   credential text not null,
   sender text,
-  -- Null where the texts of its rows differ, and once it is closed.
+  -- Null where the texts of its messages differ, and after the dispatch was closed.
   body text,
   texts_differ boolean not null default false,
   expire_at timestamptz,
@@ -29,23 +29,22 @@ create table outbox_engine.dispatches (
   batch_id text,
   http_status smallint,
   error text,
-  -- Halves of a refused dispatch: what they came from, and whether a number was named or the shared part is
-  -- on trial.
+  -- Halves of a refused dispatch: the dispatch they come from, and what the split tests, a recipient that the
+  -- provider named or the part that all share.
   parent_id uuid,
   split text check (split in ('recipient', 'shared')),
   split_error text,
-  -- Refused for what is not about it: the plan was stopped, and what the provider makes of this request
-  -- nobody knows.
+  -- The refusal says nothing about this dispatch: the plan was stopped.
   inconclusive boolean not null default false,
-  -- Since when nobody knew whether the provider took it, and why.
+  -- Since when it is unknown whether the provider accepted it, and why.
   ambiguous_at timestamptz,
   ambiguous_error text,
-  -- When to look for it at the provider, how often that found nothing, and the first time it did.
+  -- When to look it up at the provider, how many lookups did not find it, and when the first of them was.
   lookup_at timestamptz,
   lookup_misses smallint not null default 0,
   first_missed_at timestamptz,
-  -- When to ask for its missing reports, when a process last set out to, when the provider last answered, and
-  -- how often it did.
+  -- When to reconcile it (fetch its missing reports), when a process last began to, when the provider last
+  -- answered, and how often it did.
   reconcile_at timestamptz,
   reconcile_started_at timestamptz,
   reconciled_at timestamptz,
@@ -54,17 +53,23 @@ create table outbox_engine.dispatches (
 alter table outbox_engine.dispatches enable row level security;
 
 create index dispatches_claim on outbox_engine.dispatches (claim_id);
-create index dispatches_batch on outbox_engine.dispatches (batch_id) where batch_id is not null;
-create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until) where state = 'claimed';
-create index dispatches_to_look_up on outbox_engine.dispatches (provider, plan, lookup_at) where lookup_at is not null;
-create index dispatches_to_reconcile on outbox_engine.dispatches (provider, plan, reconcile_at) where reconcile_at is not null;
-create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at) where is_probe;
-create index dispatches_parent on outbox_engine.dispatches (parent_id) where parent_id is not null;
+create index dispatches_batch on outbox_engine.dispatches (batch_id)
+  where batch_id is not null;
+create index dispatches_leased on outbox_engine.dispatches (provider, plan, lease_until)
+  where state = 'claimed';
+create index dispatches_to_look_up on outbox_engine.dispatches (provider, plan, lookup_at)
+  where lookup_at is not null;
+create index dispatches_to_reconcile on outbox_engine.dispatches (provider, plan, reconcile_at)
+  where reconcile_at is not null;
+create index dispatches_probes on outbox_engine.dispatches (provider, plan, closed_at)
+  where is_probe;
+create index dispatches_parent on outbox_engine.dispatches (parent_id)
+  where parent_id is not null;
 
 create sequence outbox_engine.lease_tokens;
 
--- Which rows travelled in which dispatch, kept as long as the row so that late reports of earlier attempts
--- find it.
+-- The messages of each dispatch. Kept as long as the message, so that late reports of earlier attempts find
+-- it.
 create table outbox_engine.dispatch_members (
   dispatch_id uuid not null,
   recipient text not null,
@@ -75,8 +80,8 @@ alter table outbox_engine.dispatch_members enable row level security;
 
 create index dispatch_members_message on outbox_engine.dispatch_members (outbox_id);
 
--- An accepted request whose rows had meanwhile been sent again. Confirmed once both are known to have been
--- accepted.
+-- Accepted dispatches whose messages had been sent again meanwhile. Confirmed once both dispatches are known
+-- to be accepted.
 create table outbox_engine.duplicate_sends (
   outbox_id bigint not null,
   dispatch_id uuid not null,

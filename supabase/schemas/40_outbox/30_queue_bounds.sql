@@ -1,70 +1,85 @@
--- Where the queues begin. PostgreSQL keeps the index entry of a row that was claimed until nobody who began
--- earlier reads any more, and a walk from an index's beginning passes all of them: beside one backup of an
--- hour, every claim would pass the hour's messages. So claims remember below which due time nothing is queued
--- and nothing can come any more, and begin there. How that can be known is in docs/decisions/0005-floors.md.
+-- Queue bounds: due times below which nothing is queued and nothing can be queued any more. Claims start
+-- their index scans there. PostgreSQL keeps the index entries of claimed rows while an older transaction
+-- still reads, so beside a backup of an hour a scan from the start of an index would pass every message of
+-- that hour. docs/decisions/0005-queue-bounds.md explains why the bounds are safe.
 
--- Milliseconds since 1970, of the latest moment at which somebody looked at what is under way. A sequence,
--- because it is written in place: every insert reads it, and of a row there would be a version for every look
--- while an old reader lives.
+-- The queue clock: the time of the latest advance, in milliseconds since 1970. It is a sequence because every
+-- insert reads it: a sequence is updated in place, while a row would leave a dead version at each advance.
 create sequence outbox_engine.queue_clock minvalue 0 start 0;
 
--- Every priority that a row was ever queued with. No key: whoever is the first to use one must not wait for
--- another who is, too.
+-- The priorities that queued rows may have; claims search these only. A priority may have several rows, so
+-- that two transactions that are the first to use it do not wait for each other. Inserts rely on a row until
+-- the queue clock reaches `known_until`, then add another. `forget_priorities` deletes rows.
 create table outbox_engine.priorities (
-  priority smallint not null
+  id bigint generated always as identity,
+  priority smallint not null,
+  known_until timestamptz not null default outbox_engine.now() + interval '10 minutes',
+  primary key (priority, known_until, id)
 );
 alter table outbox_engine.priorities enable row level security;
 
--- Made by the first look, and gone after a clock was set back: then the queues begin at their beginning.
+-- One row, made by the first advance. It is deleted after the clock was set back; claims then start at the
+-- beginning of their indexes.
 create table outbox_engine.queue_bounds (
   only_row boolean primary key default true check (only_row),
-  -- Whatever a transaction queues that has not ended yet is due at this time or later.
+  -- Transactions that are still open queue rows at this time or later only.
   safe_at timestamptz not null,
-  -- A look that is waited for: when it was, and the first transaction that began after it.
+  -- The time of an earlier advance, and a transaction id above all those in use at that time. Once they have
+  -- ended, `seen_at` becomes the new `safe_at`.
   seen_at timestamptz not null,
   seen_xid xid8 not null,
+  -- By priority: no ready (waiting) row is due before this time.
   priorities smallint[] not null,
-  -- By priority. Nothing is ready, or waits, that is due before.
   ready_from timestamptz[] not null,
   waiting_from timestamptz[] not null,
-  -- Nothing is queued that expires before.
+  -- No queued row expires before this time.
   expiring_from timestamptz not null
 ) with (fillfactor = 50);
 alter table outbox_engine.queue_bounds enable row level security;
 
+-- A time as the queue clock counts it.
+create function outbox_engine.milliseconds(p_at timestamptz) returns bigint
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select floor(extract(epoch from p_at) * 1000)::bigint
+$$;
+
+-- The queue clock as a timestamp.
 create function outbox_engine.queue_time() returns timestamptz
 language sql volatile set search_path = pg_catalog, pg_temp
 as $$
   select timestamptz 'epoch' + last_value * interval '1 millisecond' from outbox_engine.queue_clock
 $$;
 
--- For every row that becomes queued, or is queued at another time or priority: when it is due in the order of
--- its queue. That is `p_due_at`, except while the clock is a little behind of what it was. One that is far
--- behind is noticed by the next claim.
+-- Called for each row that enters the queue or moves in it. Returns `p_due_at`, or the queue clock where that
+-- is later: then the row cannot end up below bounds that other transactions compute meanwhile. A queue clock
+-- that is more than a minute ahead is ignored, because the next claim resets it.
 create function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- First of all, so that whoever looks later finds this transaction to be under way.
+  -- Before the clock is read: an advance then finds this transaction among the open ones.
   v_xid constant xid8 := pg_current_xact_id();
-  v_seen_at timestamptz;
+  v_queue_time timestamptz;
   v_is_known boolean;
 begin
-  select timestamptz 'epoch' + q.last_value * interval '1 millisecond',
-    exists (select from outbox_engine.priorities p where p.priority = p_priority)
-  into v_seen_at, v_is_known
-  from outbox_engine.queue_clock q;
+  select q.at, exists (
+    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > q.at)
+  into v_queue_time, v_is_known
+  from (
+    select timestamptz 'epoch' + last_value * interval '1 millisecond' as at from outbox_engine.queue_clock
+  ) q;
   if not v_is_known then
     insert into outbox_engine.priorities (priority) values (p_priority);
   end if;
-  if p_due_at < v_seen_at and v_seen_at < outbox_engine.now() + interval '1 minute' then
-    return v_seen_at;
+  if p_due_at < v_queue_time and v_queue_time < outbox_engine.now() + interval '1 minute' then
+    return v_queue_time;
   end if;
   return p_due_at;
 end
 $$;
 
--- Runs before a queued row is written that was not queued, or has another time or priority.
+-- Runs when an update queues a row, or changes the time or priority of a queued row.
 create function outbox_engine.before_requeue() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -75,169 +90,252 @@ end
 $$;
 create trigger outbox_6_requeue before update on public.outbox for each row
   when (new.queue is not null
-    and (old.queue is null or new.due_at is distinct from old.due_at or new.priority is distinct from old.priority))
+    and (old.queue is null or (new.due_at, new.priority) is distinct from (old.due_at, old.priority)))
   execute function outbox_engine.before_requeue();
 
--- The floors as they are known, those of priorities that no look has seen yet included. What they say stays
--- true.
+-- Called by the claim. The bounds as the last advance left them, with '-infinity' for priorities it did not
+-- see. Bounds stay valid however old they are.
 create function outbox_engine.current_queue_bounds() returns outbox_engine.queue_bounds
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select true, f.safe_at, f.seen_at, f.seen_xid,
+  select true, b.safe_at, b.seen_at, b.seen_xid,
     array_agg(p.priority order by p.priority),
     array_agg(coalesce(k.ready_from, '-infinity') order by p.priority),
     array_agg(coalesce(k.waiting_from, '-infinity') order by p.priority),
-    coalesce(f.expiring_from, '-infinity')
+    coalesce(b.expiring_from, '-infinity')
   from (select distinct priority from outbox_engine.priorities) p
-  left join outbox_engine.queue_bounds f on true
-  left join lateral unnest(f.priorities, f.ready_from, f.waiting_from) k (priority, ready_from, waiting_from)
+  left join outbox_engine.queue_bounds b on true
+  left join lateral unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
     on k.priority = p.priority
-  group by f.only_row
+  group by b.only_row
 $$;
 
--- Called by the claim, first thing. A clock that was set back would let rows be due below the floors.
+-- Called at the start of each claim. After the clock was set back, new rows are due below the bounds, so the
+-- bounds are dropped. Setting a sequence is not undone by a rollback: where the queue clock is behind the
+-- bounds, a claim that reset it was rolled back, and the bounds are dropped again.
 create function outbox_engine.reset_queue_bounds_after_clock_step() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
+  if (outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
+      or exists (select from outbox_engine.queue_bounds b where b.seen_at > outbox_engine.queue_time()))
     and pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
     delete from outbox_engine.queue_bounds;
-    perform setval('outbox_engine.queue_clock', floor(1000 * extract(epoch from outbox_engine.now()))::bigint);
+    perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(outbox_engine.now()));
   end if;
 end
 $$;
 
--- Called by the claim after it took `p_rows`. A look, where it pays: a floor is a version of its row as well,
--- which an old reader keeps.
-create function outbox_engine.advance_queue_bounds(p_rows integer) returns void
-language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
+-- Called by `advance_queue_bounds`, which holds the lock on the bounds. One statement, because the same
+-- snapshot must say which transactions are open and which rows are queued.
+create function outbox_engine.move_queue_bounds(
+  b outbox_engine.queue_bounds, p_seen_at timestamptz, p_seen_xid xid8
+) returns void
+language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-declare
-  f outbox_engine.queue_bounds;
-  v_now timestamptz := outbox_engine.now();
-  v_seen_at timestamptz;
-begin
-  -- Where a transaction sees one moment all along, what was queued since would be taken for what is to come.
-  if (p_rows < 500 and outbox_engine.queue_time() between v_now - interval '1 second' and v_now) or current_setting('transaction_isolation') <> 'read committed'
-    or not pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
-    return;
-  end if;
-  f := outbox_engine.current_queue_bounds();
-  perform setval('outbox_engine.queue_clock',
-    greatest(floor(1000 * extract(epoch from v_now))::bigint, (select last_value from outbox_engine.queue_clock)));
-  v_seen_at := outbox_engine.queue_time();
-
-  -- One statement, for it has to be one moment that says who is under way and what is queued.
-  with moment as materialized (
-    -- Once all have ended that were under way at the look before, its time is the safe one, and the next to
-    -- be is this one's. In a copy of the database transactions may count from less.
-    select case when e.ended or e.is_copy then pg_snapshot_xmax(s) else f.seen_xid end as seen_xid,
-      case when e.ended or e.is_copy then v_seen_at else f.seen_at end as seen_at,
-      coalesce(case when e.ended then greatest(f.seen_at, f.safe_at) else f.safe_at end, '-infinity') as safe_at
+  -- When the transactions that an earlier advance saw have ended, the time of that advance is safe, and this
+  -- one is the next to be waited for. In a restored copy of the database transaction ids may start again from
+  -- less.
+  with horizon as materialized (
+    select case when e.ended or e.is_copy then p_seen_xid else b.seen_xid end as seen_xid,
+      case when e.ended or e.is_copy then p_seen_at else b.seen_at end as seen_at,
+      case when e.ended then greatest(b.seen_at, b.safe_at) else b.safe_at end as safe_at
     from pg_current_snapshot() s
     cross join lateral (
-      select coalesce(pg_snapshot_xmin(s) >= f.seen_xid, true) as ended, pg_snapshot_xmax(s) < f.seen_xid as is_copy
+      select pg_snapshot_xmin(s) >= b.seen_xid as ended, pg_snapshot_xmax(s) < b.seen_xid as is_copy
     ) e
   ),
+  -- The first waiting row of each priority, or the safe time where there is none below it.
   waiting as materialized (
-    select k.priority, k.ready_from, coalesce(w.due_at, m.safe_at) as waiting_from
-    from moment m
-    cross join unnest(f.priorities, f.ready_from, f.waiting_from) k (priority, ready_from, waiting_from)
+    select k.priority, k.ready_from, coalesce(w.due_at, h.safe_at) as waiting_from
+    from horizon h
+    cross join unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
     left join lateral (
       select o.due_at from public.outbox o
-      where o.queue = 'w' and o.priority = k.priority and o.due_at >= k.waiting_from and o.due_at < m.safe_at
+      where o.queue = 'w' and o.priority = k.priority
+        and o.due_at >= k.waiting_from and o.due_at < h.safe_at
       order by o.due_at
       limit 1
     ) w on true
   ),
-  -- What waits may be made ready by somebody at this moment, and is due when it was.
+  -- The same for ready rows, never above the waiting rows: a waiting row keeps its due time when it is made
+  -- ready, and another transaction may be doing that now.
   ready as materialized (
     select w.priority, w.waiting_from, coalesce(r.due_at, w.waiting_from) as ready_from
     from waiting w
     left join lateral (
       select o.due_at from public.outbox o
-      where o.queue = 'r' and o.priority = w.priority and o.due_at >= w.ready_from and o.due_at < w.waiting_from
+      where o.queue = 'r' and o.priority = w.priority
+        and o.due_at >= w.ready_from and o.due_at < w.waiting_from
       order by o.due_at
       limit 1
     ) r on true
   )
-  insert into outbox_engine.queue_bounds as x
-    (safe_at, seen_at, seen_xid, priorities, ready_from, waiting_from, expiring_from)
-  select m.safe_at, m.seen_at, m.seen_xid, r.priorities, r.ready_from, r.waiting_from,
-    coalesce((
+  update outbox_engine.queue_bounds
+  set safe_at = h.safe_at, seen_at = h.seen_at, seen_xid = h.seen_xid,
+    priorities = r.priorities, ready_from = r.ready_from, waiting_from = r.waiting_from,
+    expiring_from = coalesce((
       select o.expires_at from public.outbox o
-      where o.queue is not null and o.expires_at >= f.expiring_from and o.expires_at < m.safe_at
+      where o.queue is not null and o.expires_at >= b.expiring_from and o.expires_at < h.safe_at
       order by o.expires_at
       limit 1
-    ), m.safe_at)
-  from moment m
+    ), h.safe_at)
+  from horizon h
   cross join (
-    select array_agg(priority order by priority) as priorities, array_agg(ready_from order by priority) as ready_from,
+    select array_agg(priority order by priority) as priorities,
+      array_agg(ready_from order by priority) as ready_from,
       array_agg(waiting_from order by priority) as waiting_from
     from ready
   ) r
-  on conflict (only_row) do update
-  set safe_at = excluded.safe_at, seen_at = excluded.seen_at, seen_xid = excluded.seen_xid, priorities = excluded.priorities,
-    ready_from = excluded.ready_from, waiting_from = excluded.waiting_from, expiring_from = excluded.expiring_from
-  where x is distinct from excluded;
+$$;
+
+-- Called by the claim after it took `p_rows`, and by the upkeep job. Advances the bounds at most once a
+-- second, or after 500 rows: each advance leaves a dead version of the row, which long readers pin. Not above
+-- read committed: with an older snapshot, rows that were queued meanwhile would be missed.
+create function outbox_engine.advance_queue_bounds(p_rows integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_own_xid bigint;
+  v_newest_xid bigint;
+  v_now timestamptz := outbox_engine.now();
+begin
+  if (p_rows < 500 and outbox_engine.queue_time() between v_now - interval '1 second' and v_now)
+    or current_setting('transaction_isolation') <> 'read committed'
+    or not exists (select from outbox_engine.priorities)
+    or not pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
+    return;
+  end if;
+  insert into outbox_engine.queue_bounds
+    (safe_at, seen_at, seen_xid, priorities, ready_from, waiting_from, expiring_from)
+  values ('-infinity', '-infinity', '0', '{}', '{}', '{}', '-infinity')
+  on conflict do nothing;
+  v_own_xid := pg_current_xact_id()::text::bigint;
+  perform setval('outbox_engine.queue_clock', greatest(q.last_value, outbox_engine.milliseconds(v_now)))
+  from outbox_engine.queue_clock q;
+
+  -- The exception clause makes this block a subtransaction. It is given an id of its own when it locks a row,
+  -- and that id is above all ids in use at this moment. A snapshot does not tell such an id: its xmax is
+  -- above the transactions that have ended, and open ones may have higher ids.
+  begin
+    perform from outbox_engine.queue_bounds for update;
+    select b.xmax::text::bigint into v_newest_xid from outbox_engine.queue_bounds b;
+    perform outbox_engine.move_queue_bounds(
+      outbox_engine.current_queue_bounds(), outbox_engine.queue_time(),
+      -- A row holds the lower 32 bits of an id.
+      (v_own_xid + ((v_newest_xid - v_own_xid) & 4294967295))::text::xid8);
+  exception when others then
+    raise;
+  end;
 end
 $$;
 
--- The row that is next to go, of those more urgent than `p_priority_below`. Here and wherever a queue is
--- walked in its order, sorting is off: a planner who believes the queue to be short would take any index that
--- holds it and walk over all of that.
-create function outbox_engine.first_ready(p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768)
-returns table (id bigint, priority smallint)
+-- Called by the claim. The next row to send, of a priority below `p_priority_below`. Sorting is off here and
+-- wherever a queue is read in its order: where the planner believes the queue to be short, it would otherwise
+-- read any index that holds the queue from end to end, and sort.
+create function outbox_engine.first_ready(
+  p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768
+) returns table (id bigint, priority smallint)
 language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-  select r.id, f.priority
-  from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
+  select r.id, k.priority
+  from unnest(p_bounds.priorities, p_bounds.ready_from) k (priority, ready_from)
   cross join lateral (
     select o.id from public.outbox o
-    where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
+    where o.queue = 'r' and o.priority = k.priority and o.due_at >= k.ready_from
     order by o.due_at, o.id
     limit 1
   ) r
-  where f.priority < p_priority_below
+  where k.priority < p_priority_below
   limit 1
 $$;
 
--- Called by the upkeep job now and then, which costs a walk from the beginning: what is queued below the
--- floors after all, because a clock was set back unseen or somebody wrote rows past the triggers, is found
--- again and told.
+-- Called by `outbox_find_overlooked`. The first row of each queue and priority. It steps through the indexes
+-- from their beginning, without the bounds.
+create function outbox_engine.queue_heads()
+returns table (queue "char", priority smallint, due_at timestamptz)
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off
+as $$
+  with recursive ready as (
+    (select priority, due_at from public.outbox where queue = 'r' order by priority, due_at limit 1)
+    union all
+    select n.priority, n.due_at
+    from ready h
+    cross join lateral (
+      select o.priority, o.due_at from public.outbox o
+      where o.queue = 'r' and o.priority > h.priority
+      order by o.priority, o.due_at
+      limit 1
+    ) n
+  ),
+  waiting as (
+    (select priority, due_at from public.outbox where queue = 'w' order by priority, due_at limit 1)
+    union all
+    select n.priority, n.due_at
+    from waiting h
+    cross join lateral (
+      select o.priority, o.due_at from public.outbox o
+      where o.queue = 'w' and o.priority > h.priority
+      order by o.priority, o.due_at
+      limit 1
+    ) n
+  )
+  select 'r', h.priority, h.due_at from ready h
+  union all
+  select 'w', h.priority, h.due_at from waiting h
+$$;
+
+-- Called by `outbox_find_overlooked`. Deletes the priorities of which nothing is queued and nothing can be
+-- queued any more. An insert that relied on a row read the queue clock before `known_until`. Once the safe
+-- time has reached `known_until`, that insert has ended, and its message can be seen here. A priority in use
+-- keeps one row.
+create function outbox_engine.forget_priorities(p_safe_at timestamptz, p_queued smallint[]) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  delete from outbox_engine.priorities p
+  where p.known_until <= p_safe_at
+    and (not exists (select from unnest(p_queued) q (priority) where q.priority = p.priority)
+      or exists (
+        select from outbox_engine.priorities n
+        where n.priority = p.priority and (n.known_until, n.id) > (p.known_until, p.id)
+      ))
+$$;
+
+-- Called by the upkeep job every ten minutes. Finds rows that are queued below the bounds, because they were
+-- written without the triggers (replication, a restore) or the clock was set back unnoticed, lets the next
+-- claim see them, and raises an alarm. Returns how many priorities have such rows. Forgets unused priorities
+-- as well.
 create function public.outbox_find_overlooked() returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  f outbox_engine.queue_bounds;
-  v_priorities smallint[];
+  v_safe_at timestamptz;
+  v_queued smallint[];
+  v_overlooked smallint[];
 begin
   perform pg_advisory_xact_lock(hashtext('outbox queue bounds'));
-  f := outbox_engine.current_queue_bounds();
-  with recursive queued as (
-    select q.queue, (select min(o.priority) from public.outbox o where o.queue = q.queue) as priority
-    from unnest(array['r', 'w']::"char"[]) q (queue)
-    union all
-    select q.queue, (select min(o.priority) from public.outbox o where o.queue = q.queue and o.priority > q.priority)
-    from queued q
-    where q.priority is not null
-  )
-  select array_agg(distinct q.priority) into v_priorities
-  from queued q
-  left join unnest(f.priorities, f.ready_from, f.waiting_from) k (priority, ready_from, waiting_from) on k.priority = q.priority
-  cross join lateral (
-    select min(o.due_at) as due_at from public.outbox o where o.queue = q.queue and o.priority = q.priority
-  ) o
-  where q.priority is not null
-    and (k.priority is null or o.due_at < case q.queue when 'r' then k.ready_from else k.waiting_from end);
+  perform outbox_engine.advance_queue_bounds(500);
+  -- One statement: with two snapshots, a message of a new priority could be committed between them.
+  select b.safe_at, array_agg(distinct h.priority),
+    array_agg(distinct h.priority) filter (
+      where h.priority is not null
+        and (k.priority is null
+          or h.due_at < case h.queue when 'r' then k.ready_from else k.waiting_from end))
+  into v_safe_at, v_queued, v_overlooked
+  from outbox_engine.current_queue_bounds() b
+  left join outbox_engine.queue_heads() h on true
+  left join unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
+    on k.priority = h.priority
+  group by b.safe_at;
 
-  if v_priorities is not null then
-    insert into outbox_engine.priorities (priority) select unnest(v_priorities);
+  if v_overlooked is not null then
+    insert into outbox_engine.priorities (priority) select unnest(v_overlooked);
     delete from outbox_engine.queue_bounds;
-    perform outbox_engine.alarm('queue.overlooked', jsonb_build_object('priorities', v_priorities));
+    perform outbox_engine.alarm('queue.overlooked', jsonb_build_object('priorities', v_overlooked));
+  else
+    perform outbox_engine.forget_priorities(v_safe_at, v_queued);
   end if;
-  return coalesce(cardinality(v_priorities), 0);
+  return coalesce(cardinality(v_overlooked), 0);
 end
 $$;
 

@@ -1,12 +1,11 @@
--- What an application may insert, and what it is told when it may not.
+-- Inserts: what an app may write, the defaults, and the errors.
 
--- Checks what a row says and fills in what it leaves out. Null means the default in every app column, because
--- bulk inserts send nulls for keys that only some rows have.
+-- Called by `before_insert`. Refuses invalid values with an error that says what to do.
 create function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if r.recipient is null or r.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+  if r.recipient is null or r.recipient !~ outbox_engine.e164_pattern() then
     perform outbox_engine.refuse(
       format('recipient %s is not an E.164 number', coalesce(quote_literal(r.recipient), 'null')),
       'Write it with + and the country code, digits only, such as +14155550123.');
@@ -14,10 +13,12 @@ begin
 
   if r.template is null then
     if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
-      perform outbox_engine.refuse('body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
+      perform outbox_engine.refuse(
+        'body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
     end if;
     if r.parameters is not null then
-      perform outbox_engine.refuse('parameters without a template', 'Name the template that the parameters belong to.');
+      perform outbox_engine.refuse(
+        'parameters without a template', 'Name the template that the parameters belong to.');
     end if;
   elsif r.body is not null then
     perform outbox_engine.refuse('body and template are both given', 'Give one of them.');
@@ -26,10 +27,11 @@ begin
     perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
   end if;
 
-  -- The index takes no longer ones, and would say so in its own words, and of random ones only.
+  -- The check constraint on the column refuses it too, but in less helpful words.
   if char_length(r.idempotency_key) > 255 then
     perform outbox_engine.refuse(
-      format('idempotency_key %L has %s characters, 255 are allowed', left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
+      format('idempotency_key %L has %s characters, 255 are allowed',
+        left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
       'A digest of what it is made of is as good.');
   end if;
 
@@ -40,7 +42,8 @@ begin
   end if;
 
   if not isfinite(r.send_at) then
-    perform outbox_engine.refuse(format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
+    perform outbox_engine.refuse(
+      format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
   end if;
   if not isfinite(r.expires_at) then
     perform outbox_engine.refuse(
@@ -50,13 +53,14 @@ begin
   if r.expires_at <= greatest(r.send_at, p_now) then
     perform outbox_engine.refuse(
       format('expires_at %s is not after %s', r.expires_at,
-        case when r.send_at > p_now then 'send_at ' || r.send_at else 'now' end),
+        case when r.send_at > p_now then format('send_at %s', r.send_at) else 'now' end),
       'Leave expires_at out for three days after send_at.');
   end if;
 end
 $$;
 
--- Runs before every insert, whoever inserts.
+-- Runs before every insert, by any role. Checks the row and fills in defaults. Null means the default in
+-- every column of the app, because a bulk insert sends nulls for keys that only some of its rows have.
 create function outbox_engine.before_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -69,10 +73,10 @@ begin
   new.priority := coalesce(new.priority, 100);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
-  -- A campaign's member was checked when it was written, and the text is made at the claim; checking again
-  -- would make a campaign of 100,000 take three times as long.
+  -- The members of campaigns were checked when they were written. A second check would make a campaign of
+  -- 100,000 members take three times as long.
   if new.template is not null and new.campaign is null then
-    -- None at all is what retention leaves.
+    -- Not null, because null says that retention deleted the values.
     new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
@@ -92,18 +96,21 @@ $$;
 create trigger outbox_2_insert before insert on public.outbox for each row
   execute function outbox_engine.before_insert();
 
--- Stands in front of the trigger above for the API's roles. It runs as the caller, so that `current_user` is
--- the caller; column grants say the same, this holds where a server widens them.
+-- Runs before the trigger above, for the roles of the API. Column grants refuse the same; this also holds
+-- where a project grants more. Not security definer, because `current_user` must be the caller.
 create function outbox_engine.before_app_insert() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if num_nonnulls(new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts, new.created_at,
-    new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank, new.reported_at,
-    new.cancel_requested_at, new.sends_alone) > 0 or new.owner_id is distinct from null then
+  if num_nonnulls(
+    new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
+    new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
+    new.reported_at, new.cancel_requested_at, new.sends_alone
+  ) > 0 then
     raise exception using errcode = '42501',
       message = 'a column that only the engine writes was given a value',
-      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata.';
+      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
+        || 'idempotency_key, metadata.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();
@@ -115,7 +122,7 @@ create trigger outbox_1_app_insert before insert on public.outbox for each row
   when (current_user in ('anon', 'authenticated', 'service_role'))
   execute function outbox_engine.before_app_insert();
 
--- Wakes listening processes: once a statement, and PostgreSQL folds equal notices of a transaction.
+-- Wakes processes that listen. PostgreSQL sends equal notifications of a transaction once.
 create function outbox_engine.after_insert() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$

@@ -1,28 +1,31 @@
--- What an application may change: it may cancel.
+-- Updates: the only change an app may make is to cancel.
 
--- Writes a wish to cancel into the trail, also the one that came too late. What the engine and operators
--- cancel they write down themselves.
-create function outbox_engine.log_cancel_request(was public.outbox, is_now public.outbox) returns void
+-- Writes a cancel request into the history, also one that came too late. `p_old` and `p_new` are the row
+-- before and after. Cancellations by the engine and by operators write their own events.
+create function outbox_engine.log_cancel_request(p_old public.outbox, p_new public.outbox) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into public.outbox_events (outbox_id, at, source, event, status)
   values (
-    is_now.id,
-    case when is_now.cancel_requested_at is distinct from was.cancel_requested_at
-      then is_now.cancel_requested_at else outbox_engine.now() end,
+    p_new.id,
+    case
+      when p_new.cancel_requested_at is distinct from p_old.cancel_requested_at then p_new.cancel_requested_at
+      else outbox_engine.now()
+    end,
     'app',
     case
-      when is_now.status = 'cancelled' and was.status <> 'cancelled' then 'cancelled'
-      when is_now.status = 'sending' then 'cancel_requested'
+      when p_new.status = 'cancelled' and p_old.status <> 'cancelled' then 'cancelled'
+      when p_new.status = 'sending' then 'cancel_requested'
       else 'cancel_too_late'
     end,
-    is_now.status
+    p_new.status
   )
 $$;
 
--- The only change an app may make is to cancel. What that does depends on how far the row is: too late, it
--- does nothing. The same goes for an owner's functions and for whoever types into an SQL editor: the engine,
--- which has the same role, never changes a status alone.
+-- Runs before updates by apps, and before updates by the tables' owner that change a status alone: the
+-- owner's functions and the SQL editor, which have the role of the engine. The engine itself never changes a
+-- status without another of its columns. Cancels where the message is still here, and otherwise leaves the
+-- row as it is.
 create function outbox_engine.before_app_update() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -41,6 +44,7 @@ begin
   else
     new.status := old.status;
   end if;
+  -- Apps have no right to write events; for them `after_cancel_request` does it.
   if current_user not in ('anon', 'authenticated', 'service_role') then
     perform outbox_engine.log_cancel_request(old, new);
   end if;
@@ -48,12 +52,17 @@ begin
 end
 $$;
 create trigger outbox_3_app_update before update on public.outbox for each row
-  when (current_user in ('anon', 'authenticated', 'service_role') or new.status <> old.status
-    and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank, new.status_code, new.error, new.finalized_at)
-      is not distinct from (old.queue, old.dispatch_id, old.batch_id, old.reported_rank, old.status_code, old.error, old.finalized_at))
+  when (
+    current_user in ('anon', 'authenticated', 'service_role')
+    or new.status <> old.status
+      and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank) is not distinct from
+        (old.queue, old.dispatch_id, old.batch_id, old.reported_rank)
+      and (new.status_code, new.error, new.finalized_at) is not distinct from
+        (old.status_code, old.error, old.finalized_at)
+  )
   execute function outbox_engine.before_app_update();
 
--- For the API's roles, which may not write into the trail: whatever they update, it is a wish to cancel.
+-- Runs after updates by apps, all of which are cancel requests.
 create function outbox_engine.after_cancel_request() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

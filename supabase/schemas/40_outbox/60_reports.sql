@@ -1,7 +1,7 @@
--- What a provider's codes mean, and how far a report raises a message.
+-- Delivery reports: what the codes of providers mean, and how a report changes the status of its message.
 
--- What a provider's codes mean in words, and the few that ask for more than a note:
--- `retry` the attempt may be made again, `account` sending stops, `opt_out` the recipient wants no more.
+-- The codes of delivery reports in words, and what a code does besides: with `retry` the message is sent
+-- again, `account` pauses sending, `opt_out` suppresses the recipient.
 create table outbox_engine.report_codes (
   provider text not null,
   code integer not null,
@@ -22,7 +22,7 @@ create type outbox_engine.report as (
   key uuid
 );
 
--- Reports for batches that are not known yet, kept fourteen days.
+-- Reports of batches that are not known yet. They are kept for fourteen days.
 create table outbox_engine.waiting_reports (
   key uuid primary key,
   batch_id text not null,
@@ -34,21 +34,25 @@ create table outbox_engine.waiting_reports (
 alter table outbox_engine.waiting_reports enable row level security;
 
 create index waiting_reports_batch on outbox_engine.waiting_reports (batch_id);
-create index waiting_reports_reference on outbox_engine.waiting_reports (reference) where reference is not null;
+create index waiting_reports_reference on outbox_engine.waiting_reports (reference)
+  where reference is not null;
 create index waiting_reports_received on outbox_engine.waiting_reports (received_at);
 
--- How far a status is along within one attempt. A report only ever raises a row, so the order of arrival
--- cannot matter.
+-- The order of statuses within one attempt. A report only ever raises the rank of a message, so the order in
+-- which reports arrive does not matter.
 create function outbox_engine.rank_of(p_status text) returns smallint
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select array_position(
-    array['sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'],
+    array[
+      'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed',
+      'delivered'
+    ],
     p_status
   )::smallint
 $$;
 
--- What a status that is not good news means in words.
+-- The error of a message whose report has this status and code.
 create function outbox_engine.report_error(p_provider text, p_status text, p_code integer) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -58,42 +62,49 @@ as $$
   )
 $$;
 
--- Applies news to the rows. Within the current attempt the higher rank wins, between equals the earliest,
--- then the lowest code. A final of ours yields to `delivered` alone, but where a report had said before that
--- the attempt may be made again, that report is compared as any other; only it never brings such a row back.
--- Of an earlier attempt, only `delivered` counts. The caller holds the rows, so they stay where they are and
--- can be found by place.
+-- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
+-- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
+-- id instead, a plan from the time when the table was small would read all of it.
 create function outbox_engine.advance_status(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[], p_ats timestamptz[],
-  p_now timestamptz
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
+  p_ats timestamptz[], p_now timestamptz
 ) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with news as (
-    select distinct on (n.outbox_id) n.provider, n.status, n.code, n.at, outbox_engine.rank_of(n.status) as rank,
-      o.dispatch_id = n.dispatch_id as is_current, c.effect, o.*
-    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats) n (outbox_id, dispatch_id, provider, status, code, at)
+  -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
+  -- attempts, only `delivered` counts.
+  with reports as (
+    select distinct on (n.outbox_id) n.provider, n.status, n.code, n.at,
+      outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats)
+      n (outbox_id, dispatch_id, provider, status, code, at)
     cross join lateral (
-      select x.ctid as place, x.dispatch_id, x.status as was, x.attempts, x.cancel_requested_at is not null as wished, x.expires_at,
-        x.finalized_at, x.reported_rank, x.reported_at, x.status_code
-      from public.outbox x
-      where x.id = n.outbox_id
+      select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
+        o.cancel_requested_at is not null as cancel_requested, o.finalized_at, o.reported_rank, o.reported_at,
+        o.status_code
+      from public.outbox o
+      where o.id = n.outbox_id
       limit 1
-    ) o
+    ) m
     left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
-    where o.dispatch_id = n.dispatch_id or n.status = 'delivered'
+    where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),
-  winning as (
-    select n.*, s.again, s.ended, s.again and not s.ended and not n.wished and n.expires_at > p_now as returns
-    from news n
+  -- The reports that change their message, compared with the report it has in the same way. A final status
+  -- that the engine set yields to `delivered` only. Where a retryable report had come before that, later
+  -- reports are compared with it as usual, but do not queue the message again.
+  applied as (
+    select n.*, s.retryable, s.ended_by_engine,
+      s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
+    from reports n
     cross join lateral (
       select
-        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as again,
-        n.finalized_at is not null and n.reported_rank is distinct from outbox_engine.rank_of(n.was) as ended
+        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
+        n.finalized_at is not null
+          and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
     where case
-      when n.status = 'delivered' and n.was <> 'delivered' then true
+      when n.status = 'delivered' and n.old_status <> 'delivered' then true
       when n.is_current is not true then false
       when n.finalized_at is not null and n.reported_rank is null then false
       when n.rank = n.reported_rank then
@@ -105,32 +116,38 @@ as $$
   update public.outbox o
   set
     status = case
-      when not w.again then w.status
-      when w.ended then o.status
-      when w.wished then 'cancelled'
-      when w.returns then 'pending'
-      else 'expired' end,
-    status_code = w.code,
+      when not a.retryable then a.status
+      when a.ended_by_engine then o.status
+      when a.cancel_requested then 'cancelled'
+      when a.requeued then 'pending'
+      else 'expired'
+    end,
+    status_code = a.code,
     error = case
-      when w.again and w.ended then o.error
-      -- Nearly every report is good news: no call for each of those.
-      when w.status not in ('sent', 'dispatched', 'delivered') then outbox_engine.report_error(w.provider, w.status, w.code) end,
-    reported_rank = w.rank,
-    reported_at = w.at,
+      when a.retryable and a.ended_by_engine then o.error
+      -- Most reports are good: they need no call.
+      when a.status not in ('sent', 'dispatched', 'delivered')
+      then outbox_engine.report_error(a.provider, a.status, a.code)
+    end,
+    reported_rank = a.rank,
+    reported_at = a.at,
     finalized_at = case
-      when w.rank <= 2 or w.returns then null
-      -- Something else ended it after that report.
-      when w.again and w.ended and o.finalized_at <> o.reported_at then o.finalized_at
-      else coalesce(w.at, p_now) end,
-    queue = case when w.returns then 'w'::"char" end,
-    -- One to sixteen minutes, growing with each attempt, jittered so that a wave does not come back as one.
-    due_at = case when w.returns
-      then p_now + interval '1 minute' * 2 ^ (w.attempts - 1) * (0.75 + random() * 0.5) else o.due_at end
-  from winning w
-  where o.ctid = w.place
+      when a.rank <= 2 or a.requeued then null
+      -- The engine ended it after that report.
+      when a.retryable and a.ended_by_engine and o.finalized_at <> o.reported_at then o.finalized_at
+      else coalesce(a.at, p_now)
+    end,
+    queue = case when a.requeued then 'w'::"char" end,
+    -- One to sixteen minutes, doubled with each attempt, with jitter so that a wave is spread out.
+    due_at = case
+      when a.requeued then p_now + interval '1 minute' * 2 ^ (a.attempts - 1) * (0.75 + random() * 0.5)
+      else o.due_at
+    end
+  from applied a
+  where o.ctid = a.message_ctid
 $$;
 
--- Called by `seed`.
+-- Called by `seed`. The codes of the providers that the engine knows.
 create function outbox_engine.seed_report_codes() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
