@@ -9,6 +9,7 @@ create function public.outbox_accept(
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
 as $$
 begin
   perform outbox_engine.accept_dispatches(
