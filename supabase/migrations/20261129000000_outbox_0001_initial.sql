@@ -20,7 +20,7 @@ declare
     'outbox_idempotency_key_key', 'outbox_inbound', 'outbox_inbound_pkey', 'outbox_inbound_recorded',
     'outbox_inbound_sender', 'outbox_opt_out_words', 'outbox_opt_out_words_pkey', 'outbox_owner',
     'outbox_pkey', 'outbox_ready', 'outbox_suppressions', 'outbox_suppressions_pkey', 'outbox_templates',
-    'outbox_templates_pkey', 'outbox_waiting', 'outbox_waiting_campaign', 'outbox_waiting_recipient',
+    'outbox_templates_pkey', 'outbox_waiting_campaign', 'outbox_waiting_recipient',
     'outbox_waiting_template', 'outbox_waiting_urgent'
   ];
   v_functions constant text[] := array[
@@ -1444,10 +1444,8 @@ create table public.outbox (
 alter table public.outbox enable row level security;
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
--- Waiting rows need two orders. `outbox status` and operators read them by time over all priorities; with the
--- other index alone, the next due time takes a scan of all waiting rows. The claim makes rows ready by
--- priority, each from its queue bound; with this index alone, that takes six times as many pages.
-create index outbox_waiting on public.outbox (due_at, priority, id) where queue = 'w';
+-- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
+-- came due to find one one-time code. `first_waiting` asks each priority instead.
 create index outbox_waiting_urgent on public.outbox (priority, due_at, id) where queue = 'w';
 create index outbox_expiring on public.outbox (expires_at) where queue is not null;
 create index outbox_waiting_recipient on public.outbox (recipient) where queue is not null;
@@ -1880,6 +1878,21 @@ as $$
   ) r
   where k.priority < p_priority_below
   limit 1
+$$;
+
+-- Called by `outbox status`. The first time after `p_after` at which a waiting row is due, over all
+-- priorities.
+create function outbox_engine.first_waiting(p_after timestamptz) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+  select min(w.due_at)
+  from (select distinct priority from outbox_engine.priorities) p
+  cross join lateral (
+    select o.due_at from public.outbox o
+    where o.queue = 'w' and o.priority = p.priority and o.due_at > p_after
+    order by o.due_at
+    limit 1
+  ) w
 $$;
 
 -- Called by `outbox_find_overlooked`. The first row of each queue and priority. It steps through the indexes
@@ -9027,6 +9040,7 @@ create function public.outbox_record_reports(
   p_references text[], p_raws text[]
 ) returns integer
 language sql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
   select outbox_engine.apply_reports(
     array_agg(
@@ -10294,16 +10308,9 @@ as $$
       limit 1
     ) n
   )
-  select least(
-    (select min(due_at) from priorities),
-    (
-      select due_at
-      from public.outbox
-      where queue = 'w' and due_at <= p_now
-      order by due_at, priority, id
-      limit 1
-    )
-  )
+  select least((select min(due_at) from priorities), w.due_at)
+  from (select outbox_engine.first_waiting('-infinity') as due_at) x
+  left join lateral (select x.due_at where x.due_at <= p_now) w on true
 $$;
 
 -- The backlog: how many messages are due or scheduled, the oldest due one and the next scheduled one.
@@ -10314,7 +10321,10 @@ declare
   v_oldest timestamptz := outbox_engine.oldest_due(p_now);
   v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 20000);
   v_woken jsonb := outbox_engine.count_or_estimate(
-    format('select from public.outbox where queue = ''w'' and due_at <= %L', p_now), 20000);
+    format('select from (select distinct priority from outbox_engine.priorities) p cross join lateral ('
+      'select from public.outbox o'
+      ' where o.queue = ''w'' and o.priority = p.priority and o.due_at <= %L offset 0'
+      ') w', p_now), 20000);
 begin
   return jsonb_build_object(
     'due', (v_ready ->> 'count')::bigint + (v_woken ->> 'count')::bigint,
@@ -10323,13 +10333,7 @@ begin
     'oldest_due_seconds', greatest(0, extract(epoch from p_now - v_oldest)),
     'scheduled', outbox_engine.count_or_estimate(
       format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000),
-    'next_due_at', (
-      select due_at
-      from public.outbox
-      where queue = 'w' and due_at > p_now
-      order by due_at, priority, id
-      limit 1
-    )
+    'next_due_at', outbox_engine.first_waiting(p_now)
   );
 end
 $$;

@@ -16,7 +16,7 @@ declare
     'outbox_idempotency_key_key', 'outbox_inbound', 'outbox_inbound_pkey', 'outbox_inbound_recorded',
     'outbox_inbound_sender', 'outbox_opt_out_words', 'outbox_opt_out_words_pkey', 'outbox_owner',
     'outbox_pkey', 'outbox_ready', 'outbox_suppressions', 'outbox_suppressions_pkey', 'outbox_templates',
-    'outbox_templates_pkey', 'outbox_waiting', 'outbox_waiting_campaign', 'outbox_waiting_recipient',
+    'outbox_templates_pkey', 'outbox_waiting_campaign', 'outbox_waiting_recipient',
     'outbox_waiting_template', 'outbox_waiting_urgent'
   ];
   v_functions constant text[] := array[

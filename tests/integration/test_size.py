@@ -269,6 +269,43 @@ def test_rows_that_come_due_are_woken_without_a_walk_over_the_others(big: Connec
     assert read["outbox"] <= 10 * 50
 
 
+def test_urgent_rows_wake_without_passing_a_campaign(big: Connection) -> None:
+    """The campaign's rows are due as well, but there are more than a claim makes ready."""
+    nothing_due(big)
+    big.execute("update outbox_engine.clock set shift = interval '40 days'")
+    now = big.execute("select outbox_engine.now()").fetchone()
+    assert now is not None
+    with big.transaction():
+        big.execute("set local session_replication_role = replica")
+        big.execute(
+            "insert into public.outbox (recipient, body, send_at, expires_at, priority, status, attempts, created_at, queue,"
+            " due_at) select '+12025550199', 'hello', %s, %s + interval '1 day', 0, 'scheduled', 0, %s, 'w', %s",
+            [*now * 4],
+        )
+        big.execute("insert into outbox_engine.priorities (priority) values (0)")
+
+    with planned(big) as steps:
+        big.execute("select outbox_engine.wake_due(outbox_engine.current_queue_bounds(), outbox_engine.now(), 1)")
+
+    assert big.execute("select status from public.outbox where priority = 0").fetchone() == ("pending",)
+    scans = [step for step in steps if step.get("Relation Name") == "outbox" and "Scan" in step["Node Type"]]
+    assert scans
+    # Entries that an index scan passes are not counted as rows.
+    assert sum(step["Shared Hit Blocks"] + step["Shared Read Blocks"] for step in scans) < 50
+
+
+def test_status_counts_no_more_than_it_must(big: Connection) -> None:
+    nothing_due(big)
+    with planned(big) as steps:
+        big.execute("select public.outbox_status()")
+
+    bound = 20_001
+    scans = [step for step in steps if step.get("Relation Name") == "outbox" and "Actual Rows" in step]
+    assert scans
+    assert [step for step in scans if walked(step) > bound] == []
+    assert len([step for step in scans if walked(step) > 100]) == 1, "only the count of scheduled rows"
+
+
 def test_a_row_that_must_not_go_out_costs_no_walk_either(big: Connection) -> None:
     big.execute("insert into public.outbox_suppressions select recipient from public.outbox where queue = 'r'")
 

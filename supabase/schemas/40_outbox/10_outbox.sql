@@ -54,10 +54,8 @@ create table public.outbox (
 alter table public.outbox enable row level security;
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
--- Waiting rows need two orders. `outbox status` and operators read them by time over all priorities; with the
--- other index alone, the next due time takes a scan of all waiting rows. The claim makes rows ready by
--- priority, each from its queue bound; with this index alone, that takes six times as many pages.
-create index outbox_waiting on public.outbox (due_at, priority, id) where queue = 'w';
+-- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
+-- came due to find one one-time code. `first_waiting` asks each priority instead.
 create index outbox_waiting_urgent on public.outbox (priority, due_at, id) where queue = 'w';
 create index outbox_expiring on public.outbox (expires_at) where queue is not null;
 create index outbox_waiting_recipient on public.outbox (recipient) where queue is not null;

@@ -250,6 +250,21 @@ as $$
   limit 1
 $$;
 
+-- Called by `outbox status`. The first time after `p_after` at which a waiting row is due, over all
+-- priorities.
+create function outbox_engine.first_waiting(p_after timestamptz) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+  select min(w.due_at)
+  from (select distinct priority from outbox_engine.priorities) p
+  cross join lateral (
+    select o.due_at from public.outbox o
+    where o.queue = 'w' and o.priority = p.priority and o.due_at > p_after
+    order by o.due_at
+    limit 1
+  ) w
+$$;
+
 -- Called by `outbox_find_overlooked`. The first row of each queue and priority. It steps through the indexes
 -- from their beginning, without the bounds.
 create function outbox_engine.queue_heads()

@@ -265,6 +265,7 @@ create function public.outbox_record_reports(
   p_references text[], p_raws text[]
 ) returns integer
 language sql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
   select outbox_engine.apply_reports(
     array_agg(

@@ -46,16 +46,9 @@ as $$
       limit 1
     ) n
   )
-  select least(
-    (select min(due_at) from priorities),
-    (
-      select due_at
-      from public.outbox
-      where queue = 'w' and due_at <= p_now
-      order by due_at, priority, id
-      limit 1
-    )
-  )
+  select least((select min(due_at) from priorities), w.due_at)
+  from (select outbox_engine.first_waiting('-infinity') as due_at) x
+  left join lateral (select x.due_at where x.due_at <= p_now) w on true
 $$;
 
 -- The backlog: how many messages are due or scheduled, the oldest due one and the next scheduled one.
@@ -66,7 +59,10 @@ declare
   v_oldest timestamptz := outbox_engine.oldest_due(p_now);
   v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 20000);
   v_woken jsonb := outbox_engine.count_or_estimate(
-    format('select from public.outbox where queue = ''w'' and due_at <= %L', p_now), 20000);
+    format('select from (select distinct priority from outbox_engine.priorities) p cross join lateral ('
+      'select from public.outbox o'
+      ' where o.queue = ''w'' and o.priority = p.priority and o.due_at <= %L offset 0'
+      ') w', p_now), 20000);
 begin
   return jsonb_build_object(
     'due', (v_ready ->> 'count')::bigint + (v_woken ->> 'count')::bigint,
@@ -75,13 +71,7 @@ begin
     'oldest_due_seconds', greatest(0, extract(epoch from p_now - v_oldest)),
     'scheduled', outbox_engine.count_or_estimate(
       format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000),
-    'next_due_at', (
-      select due_at
-      from public.outbox
-      where queue = 'w' and due_at > p_now
-      order by due_at, priority, id
-      limit 1
-    )
+    'next_due_at', outbox_engine.first_waiting(p_now)
   );
 end
 $$;
