@@ -25,7 +25,7 @@ from sandbox.simulator.server import Running
 
 TITLE = "is this tree as fast as another revision, and as sparing?"
 
-_SIZES: Final = Sizes(messages=60_000, seconds=4.0, members=40_000)
+_SIZES: Final = Sizes(messages=42_000, seconds=4.0, members=30_000)
 _QUICK_SIZES: Final = Sizes(messages=6_000, seconds=1.0, members=4_000)
 _QUICK_PAIRS: Final = 2
 _FASTER: Final = Bound(0.95)
