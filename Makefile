@@ -3,7 +3,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup schema check format bench chaos simulate lock clean
+.PHONY: help demo test nightly setup schema check format bench chaos simulate lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -11,9 +11,12 @@ help: ## show this list
 demo: setup ## start everything on this machine and watch messages move (Ctrl-C ends it; ARGS="--messages 500 --exit")
 	@trap : INT; $(BIN)/outbox demo $(ARGS) || { code=$$?; test $$code -eq 130 || exit $$code; }
 
-test: setup ## run every test against the real parts (ARGS="tests/unit -k window" for some, WORKERS=4 for more at once)
+test: setup ## run the tests against the real parts (ARGS="tests/unit -k window" for some, WORKERS=4 for more at once)
 	@if [ -z "$$(find tests -name 'test_*.py' -print -quit)" ]; then echo "no tests yet"; else \
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),--numprocesses $(WORKERS) --dist loadgroup); fi
+
+nightly: setup ## run every test, those that take long included, with ten times the random examples (ARGS="tests/simulation" for some)
+	@NIGHTLY=1 $(BIN)/pytest -m "" --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 setup: ## build .venv from the lock files, which takes no time when nothing changed
 	@.ci/setup

@@ -22,6 +22,8 @@ QUESTIONS = {
     "campaigns": "how fast does a campaign become messages, and who waits for it?",
     "footprint": "how much memory do the processes take, and how soon are they ready?",
 }
+COMPARISONS = {"paired": "is this tree as fast as the revision that --base names, and as sparing?"}
+"""Asked only where they are named."""
 
 
 class Script(Protocol):
@@ -33,8 +35,17 @@ class Script(Protocol):
 
 
 def main() -> int:
-    given = _parser().parse_args()
-    options = Options(quick=given.quick, full=given.full, repeats=1 if given.quick else given.repeats)
+    parser = _parser()
+    given = parser.parse_args()
+    if "paired" in given.questions and (given.base is None or given.pairs < 1):
+        parser.error("paired needs --base and a revision, such as --base f1ba7db, and at least one pair")
+    options = Options(
+        quick=given.quick,
+        full=given.full,
+        repeats=1 if given.quick else given.repeats,
+        base=given.base,
+        pairs=given.pairs,
+    )
     command = shlex.join(["make", "bench"] + ([f"ARGS={' '.join(sys.argv[1:])}"] if sys.argv[1:] else []))
     # What was started is ended on the way out, whichever signal it is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -53,24 +64,26 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:<12}{what}" for name, what in QUESTIONS.items())
+    listing, named = ("\n".join(f"  {name:<12}{what}" for name, what in some.items()) for some in (QUESTIONS, COMPARISONS))
     parser = argparse.ArgumentParser(
         prog="make bench",
         description="Measures on this machine, against a local Supabase and a simulator of Sinch.",
-        epilog=f"questions (all of them where none is named):\n{listing}",
+        epilog=f"questions (all of them where none is named):\n{listing}\nasked only by name:\n{named}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("questions", nargs="*", metavar="question", type=_question, help="one or more of those below")
     parser.add_argument("--quick", action="store_true", help="small, once, and write nothing: does the script work?")
     parser.add_argument("--full", action="store_true", help="the sizes that need long as well (10 million rows)")
     parser.add_argument("--repeats", type=int, default=3, help="how often each case is measured (3)")
+    parser.add_argument("--base", metavar="REV", help="the revision that paired compares this tree with, such as f1ba7db")
+    parser.add_argument("--pairs", type=int, default=15, help="how many pairs of it (15)")
     parser.add_argument("--dry", action="store_true", help="print the tables, and leave docs/ as it is")
     return parser
 
 
 def _question(word: str) -> str:
-    if word not in QUESTIONS:
-        raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(QUESTIONS)}")
+    if word not in {**QUESTIONS, **COMPARISONS}:
+        raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join((*QUESTIONS, *COMPARISONS))}")
     return word
 
 

@@ -13,12 +13,15 @@ from typing import Literal
 class Options:
     """How much of a measurement is wanted. ``quick`` is for trying a script: smaller, once, and nothing is written down.
 
-    ``full`` takes the sizes that need long; ``repeats`` is how often each case is measured.
+    ``full`` takes the sizes that need long; ``repeats`` is how often each case is measured. ``paired`` compares with the
+    revision ``base``, in so many ``pairs``.
     """
 
     quick: bool = False
     full: bool = False
     repeats: int = 3
+    base: str | None = None
+    pairs: int = 15
 
 
 @dataclass(frozen=True, slots=True)

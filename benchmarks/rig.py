@@ -112,10 +112,10 @@ def cpu_since(before: Mapping[str, float]) -> dict[str, float]:
     return {name: seconds - before.get(name, 0.0) for name, seconds in cpu_by_program().items()}
 
 
-def cpu_by_program() -> dict[str, float]:
-    """CPU seconds so far of everything this process started and that still runs, by kind of program."""
+def cpu_by_program(of: psutil.Process | None = None) -> dict[str, float]:
+    """CPU seconds so far of everything that this process, or another, started and that still runs, by kind of program."""
     used: dict[str, float] = {}
-    for process in psutil.Process().children(recursive=True):
+    for process in (of or psutil.Process()).children(recursive=True):
         try:
             name, times = process.name(), process.cpu_times()
         except psutil.NoSuchProcess:

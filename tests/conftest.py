@@ -6,6 +6,7 @@ import signal
 from hypothesis import settings
 
 from jobs.runtime.settings import names
+from tests import nightly
 from tests.engine import clocks, gateway, make_rig, rig, sinch
 from tests.stack import baseline, db, local_stack, other, stack
 
@@ -15,7 +16,7 @@ __all__ = ["baseline", "clocks", "db", "gateway", "local_stack", "make_rig", "ot
 os.environ.update(dict.fromkeys(names(), ""))
 
 # Speed is for benchmarks/: a busy machine must not fail a test.
-settings.register_profile("outbox", deadline=None)
+settings.register_profile("outbox", deadline=None, max_examples=100 * nightly.FACTOR)
 settings.load_profile("outbox")
 
 # A shell ignores Ctrl-C for what it starts in the background, and so would all that a test presses it on.

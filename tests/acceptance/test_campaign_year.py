@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from tests.campaigns import campaign, member, template
 from tests.engine import Clocks, Rig, statuses
+from tests.nightly import at_night
 from tests.stack import Connection
 
 ZONES = (
@@ -18,20 +21,23 @@ ZONES = (
     "Asia/Kathmandu",  # three quarters of an hour off, no change
     "Pacific/Chatham",  # both: three quarters, and changes in the south
 )
-BEGIN = datetime(2027, 1, 1, 12, tzinfo=UTC)
-END = datetime(2028, 1, 1, 12, tzinfo=UTC)
+YEAR = datetime(2027, 1, 1, 12, tzinfo=UTC), datetime(2028, 1, 1, 12, tzinfo=UTC)
+SPRING = datetime(2027, 3, 12, 12, tzinfo=UTC), datetime(2027, 4, 6, 12, tzinfo=UTC)
+"""The weeks in which the clocks of four of the zones change. `test_campaign_month.py` has those of autumn."""
 SUNDAYS_AT = time(2, 30)
 SUNDAY_MONTHS = (3, 4, 9, 10, 11)  # those in which a clock changes somewhere
 FORTNIGHT_AT = time(6, 15)
 OPENS_AT = time(9)
 EVENTS_AT = time(2, 15)
+QUIET_DAYS = (date(2027, 2, 10), date(2027, 3, 24), date(2027, 7, 20))
 Sent = tuple[str, str, datetime]
 
 
-async def test_a_year_of_campaigns_reaches_everybody_at_the_instants_that_zoneinfo_says(
-    db: Connection, rig: Rig, clocks: Clocks
+@pytest.mark.parametrize(("begin", "end"), [SPRING, at_night(*YEAR)], ids=["spring", "year"])
+async def test_campaigns_reach_everybody_at_the_instants_of_zoneinfo(
+    db: Connection, rig: Rig, clocks: Clocks, begin: datetime, end: datetime
 ) -> None:
-    clocks.set(BEGIN)
+    clocks.set(begin)
     template(db)
     campaign(db, "sundays", schedule="cron", cron_expression="30 2 * 3,4,9-11 0")
     campaign(db, "fortnights", schedule="cron", cron_expression="15 6 1,15 * *", late_limit="4 days",
@@ -40,16 +46,17 @@ async def test_a_year_of_campaigns_reaches_everybody_at_the_instants_that_zonein
     for n, zone in enumerate(ZONES):
         member(db, zone, n=n, zone=zone, to="sundays")
         member(db, zone, n=n, zone=zone, to="fortnights")
-        for day in clock_changes(zone):
+        for day in clock_changes(zone, begin, end):
             member(db, f"{zone} {day}", n=n, zone=zone, to="visits", event_at=instant(day, EVENTS_AT, zone))
 
-    while (moment := next_moment(db)) is not None and moment < END:
+    while (moment := next_moment(db)) is not None and moment < end:
         clocks.set(max(moment, clocks.now()))
         await rig.tick("campaigns", "dispatch")
 
-    assert Counter(sent(db)) == Counter(expected())
+    due = [(name, zone, at) for name, zone, stands_for, at in occurrences(begin, end) if stands_for > begin and at < end]
+    assert Counter(sent(db)) == Counter(due)
     assert statuses(db).keys() <= {"sent", "scheduled"}
-    assert rig.simulator.summary().messages == len(list(expected()))
+    assert rig.simulator.summary().messages == len(due)
 
 
 def next_moment(db: Connection) -> datetime | None:
@@ -71,25 +78,20 @@ def sent(db: Connection) -> list[Sent]:
     return [(str(name), str(zone), at) for name, zone, at in found if isinstance(at, datetime)]
 
 
-def expected() -> Iterator[Sent]:
+def occurrences(begin: datetime, end: datetime) -> Iterator[tuple[str, str, datetime, datetime]]:
+    """Campaign, zone, the time an occurrence stands for, and the time its window lets it go."""
     for zone in ZONES:
-        for day in days():
+        for day in days(begin, end):
             if day.isoweekday() == 7 and day.month in SUNDAY_MONTHS:
-                yield from within("sundays", zone, instant(day, SUNDAYS_AT, zone))
+                at = instant(day, SUNDAYS_AT, zone)
+                yield "sundays", zone, at, at
             if day.day in (1, 15):
-                yield from within(
-                    "fortnights", zone, instant(next_working_day(day), OPENS_AT, zone), instant(day, FORTNIGHT_AT, zone)
-                )
-        for day in clock_changes(zone):
+                yield "fortnights", zone, instant(day, FORTNIGHT_AT, zone), instant(next_working_day(day), OPENS_AT, zone)
+        for day in clock_changes(zone, begin, end):
             event = instant(day, EVENTS_AT, zone)
             shown = event.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
-            yield from within("visits", zone, instant(shown.date() - timedelta(days=1), shown.time(), zone))
-            yield from within("visits", zone, event - timedelta(hours=2))
-
-
-def within(name: str, zone: str, at: datetime, stands_for: datetime | None = None) -> Iterator[Sent]:
-    if (stands_for or at) > BEGIN and at < END:
-        yield name, zone, at
+            for at in (instant(shown.date() - timedelta(days=1), shown.time(), zone), event - timedelta(hours=2)):
+                yield "visits", zone, at, at
 
 
 def instant(day: date, at: time, zone: str) -> datetime:
@@ -97,22 +99,23 @@ def instant(day: date, at: time, zone: str) -> datetime:
     return datetime.combine(day, at, ZoneInfo(zone)).astimezone(UTC)
 
 
-def days() -> Iterator[date]:
-    day = BEGIN.date() - timedelta(days=1)
-    while day <= END.date() + timedelta(days=1):
+def days(begin: datetime, end: datetime) -> Iterator[date]:
+    """Of every zone, those of the day before and after too."""
+    day = begin.date() - timedelta(days=1)
+    while day <= end.date() + timedelta(days=1):
         yield day
         day += timedelta(days=1)
 
 
-def clock_changes(zone: str) -> list[date]:
-    """The days of the year on which a zone's clocks change, and two days on which nothing happens anywhere."""
+def clock_changes(zone: str, begin: datetime, end: datetime) -> list[date]:
+    """The days on which a zone's clocks change, and three days on which nothing happens anywhere."""
     changes = [
         day
-        for day in days()
+        for day in days(begin, end)
         if datetime.combine(day, time(0), ZoneInfo(zone)).utcoffset()
         != datetime.combine(day, time(23), ZoneInfo(zone)).utcoffset()
     ]
-    return [*changes, date(2027, 2, 10), date(2027, 7, 20)]
+    return [*changes, *(day for day in QUIET_DAYS if begin.date() < day < end.date())]
 
 
 def next_working_day(day: date) -> date:

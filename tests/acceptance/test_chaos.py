@@ -12,28 +12,39 @@ import pytest
 
 from sandbox.simulator.callbacks import Tried
 from tests.chaos.judge import Verdict, callbacks
+from tests.nightly import at_night
 
 COMMAND = [sys.executable, "-m", "tests.chaos"]
-QUICK = ["--messages", "1200", "--seconds", "8", "--pace", "0.8", "--lease", "3", "--settle", "2.5"]
+QUICK = ["--lease", "3", "--settle", "2.5"]
 
 
-@pytest.mark.slow
-def test_nothing_is_lost_or_sent_twice_while_processes_are_killed_and_connections_hang(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("messages", "seconds", "pace", "seed"),
+    [(500, 5, 1.2, 1), at_night(1200, 8, 0.8, 1), *(at_night(6000, 45, 0.8, seed) for seed in (2, 3, 4))],
+)
+def test_nothing_is_lost_or_sent_twice_in_chaos(tmp_path: Path, messages: int, seconds: int, pace: float, seed: int) -> None:
+    much = ["--messages", str(messages), "--seconds", str(seconds), "--pace", str(pace), "--seed", str(seed)]
     ran = subprocess.run(
-        [*COMMAND, *QUICK, "--json", "--folder", str(tmp_path)], capture_output=True, text=True, timeout=240, check=False
+        [*COMMAND, *QUICK, *much, "--json", "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
 
     verdict = json.loads(ran.stdout)
     wrong = ("lost", "sent_twice", "sent_wrongly", "open_rows", "callbacks_missing")
     assert [verdict[name] for name in wrong] == [0] * len(wrong), ran.stderr
-    assert sum(verdict["statuses"].values()) == 1200
+    assert sum(verdict["statuses"].values()) == messages
     assert sum(verdict["disturbances"].values()) > 3
-    assert verdict["callbacks"] > 1200
+    assert verdict["callbacks"] > messages
 
 
 def test_an_interrupted_run_leaves_nothing_running_and_nothing_on_disk(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
-    with subprocess.Popen([*COMMAND, *QUICK], stdout=subprocess.PIPE, text=True, env=environment) as running:
+    with subprocess.Popen(
+        [*COMMAND, *QUICK, "--messages", "800"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as running:
         assert running.stdout is not None
         assert any(" rows: " in line for line in running.stdout)
         started = psutil.Process(running.pid).children(recursive=True)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from sandbox.local.stack import LocalStack, down
 
 LOCAL = [sys.executable, "-m", "scheduler", "local"]
 NAMES = ["SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_PUBLISHABLE_KEY", "OUTBOX_DB_URL"]
+SHARED = pytest.mark.xdist_group("a local stack that runs")
 NOTES = """
 create table public.notes (id bigint generated always as identity primary key, owner uuid, text text not null);
 alter table public.notes enable row level security;
@@ -33,10 +35,26 @@ create policy own on public.notes for select to authenticated using (owner = (se
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Background:
+    """``printed`` are the settings that `outbox local up` printed."""
+
+    data_dir: Path
+    printed: dict[str, str]
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "stack"
     yield path
+    down(path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
+    """One that runs in the background. Tests leave it as it is."""
+    path = tmp_path_factory.mktemp("shared") / "stack"
+    yield Background(path, printed=start(path))
     down(path)
 
 
@@ -89,8 +107,9 @@ def get(env: dict[str, str], path: str, key: str = "SUPABASE_SECRET_KEY") -> htt
     return httpx.get(f"{env['SUPABASE_URL']}{path}", headers={"apikey": env[key]})
 
 
-def test_up_prints_the_settings_and_nothing_else_once_the_api_answers(data_dir: Path) -> None:
-    env = start(data_dir)
+@SHARED
+def test_up_prints_the_settings_and_nothing_else_once_the_api_answers(shared: Background) -> None:
+    env = shared.printed
 
     assert list(env) == NAMES
     assert get(env, "/rest/v1/outbox").json() == []
@@ -99,30 +118,32 @@ def test_up_prints_the_settings_and_nothing_else_once_the_api_answers(data_dir: 
     assert answer == ("off", 0)
 
 
-def test_psql_runs_sql_in_it_as_the_role_of_a_projects_editor(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@SHARED
+def test_psql_runs_sql_in_it_as_the_role_of_a_projects_editor(
+    shared: Background, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the environment names another database."""
     nothing_runs = outbox_local("psql", "--data-dir", data_dir, "-c", "select 1")
     assert nothing_runs.returncode == 1
     assert "outbox local up" in complaint(nothing_runs)
-    start(data_dir)
     monkeypatch.setenv("PGSERVICE", "production")
     monkeypatch.setenv("PGHOSTADDR", "127.0.0.9")
 
-    done = outbox_local("psql", "--data-dir", data_dir, "-At", "-c", "select current_user, count(*) from public.outbox")
+    done = outbox_local("psql", "--data-dir", shared.data_dir, "-At", "-c", "select current_user, count(*) from public.outbox")
 
     assert (done.returncode, done.stdout) == (0, "postgres|0\n")
 
 
-def test_up_a_second_time_finds_the_one_that_runs(data_dir: Path) -> None:
-    env = start(data_dir)
-    before = state_of(data_dir)
+@SHARED
+def test_up_a_second_time_finds_the_one_that_runs(shared: Background) -> None:
+    before = state_of(shared.data_dir)
 
-    again = outbox_local("up", "--data-dir", data_dir)
+    again = outbox_local("up", "--data-dir", shared.data_dir)
 
     assert again.returncode == 0
-    assert dotenv(again.stdout) == env
-    assert dotenv(outbox_local("env", "--data-dir", data_dir).stdout) == env
-    assert state_of(data_dir) == before
+    assert dotenv(again.stdout) == shared.printed
+    assert dotenv(outbox_local("env", "--data-dir", shared.data_dir).stdout) == shared.printed
+    assert state_of(shared.data_dir) == before
 
 
 def test_two_that_are_started_at_once_are_one(data_dir: Path) -> None:
@@ -162,10 +183,9 @@ def test_a_taken_port_is_answered_with_the_option_that_chooses_another(data_dir:
     assert DataFolder(data_dir).holder() is None
 
 
-def test_a_running_one_does_not_change_its_port(data_dir: Path, taken_port: int) -> None:
-    start(data_dir)
-
-    refused = outbox_local("up", "--data-dir", data_dir, "--port", str(taken_port))
+@SHARED
+def test_a_running_one_does_not_change_its_port(shared: Background, taken_port: int) -> None:
+    refused = outbox_local("up", "--data-dir", shared.data_dir, "--port", str(taken_port))
 
     assert refused.returncode == 2
     assert "outbox local down" in complaint(refused)

@@ -10,15 +10,15 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandbox.local.stack import LocalStack
 from tests.campaigns import campaign, member, rows, template
 from tests.engine import Clocks, number
+from tests.nightly import examples
 from tests.stack import Connection
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ZONES = [
     "UTC",
     "Europe/Berlin",
@@ -42,7 +42,7 @@ near_changes = st.sampled_from(
 ).flatmap(lambda t: st.integers(-200, 200).map(lambda minutes: t + timedelta(minutes=minutes)))
 
 
-@relaxed
+@examples(60)
 @given(
     zone=st.sampled_from(ZONES),
     after=st.one_of(moments, near_changes),
@@ -76,7 +76,7 @@ def test_the_times_of_a_cron_are_each_wall_clock_time_once_and_in_order(
         assert named.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) == at
 
 
-@relaxed
+@examples(60)
 @given(
     zone=st.sampled_from(ZONES),
     event=st.one_of(moments, near_changes),
@@ -101,7 +101,7 @@ def test_offsets_move_days_on_the_wall_clock_and_hours_in_real_time(
     assert [at for (at,) in answered] == sorted({moved(days, hours) for days, hours in offsets})
 
 
-@relaxed
+@examples(60)
 @given(
     zone=st.one_of(st.none(), st.sampled_from(ZONES)),
     event=st.one_of(moments, near_changes),
@@ -134,7 +134,7 @@ def test_the_expansion_sees_the_times_a_reminder_has_and_the_next_one(
     assert row[:3] == (times, until, next_at)
 
 
-@relaxed
+@examples(60)
 @given(
     zone=st.sampled_from(ZONES),
     at=st.one_of(moments, near_changes),

@@ -1,8 +1,9 @@
 """The constraints behind the triggers' words: they hold for whoever writes past those."""
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.nightly import examples
 from tests.stack import Connection
 
 E164 = r"\+[1-9][0-9]{6,14}"
@@ -12,10 +13,9 @@ numbers = st.one_of(
     st.from_regex(r"\+?[0-9]{0,20}", fullmatch=True),
     st.text(st.sampled_from("+0123456789 :/\n-\N{ARABIC-INDIC DIGIT THREE}"), max_size=18),
 )
-AT_LENGTH = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@AT_LENGTH
+@examples(15)
 @given(st.lists(numbers, min_size=50, max_size=50))
 def test_a_recipient_is_an_e164_number(db: Connection, recipients: list[str]) -> None:
     for constraint in ("outbox_recipient_is_e164", "outbox_campaign_members_recipient_is_e164"):
@@ -27,7 +27,7 @@ def test_a_recipient_is_an_e164_number(db: Connection, recipients: list[str]) ->
         assert differing == []
 
 
-@AT_LENGTH
+@examples(15)
 @given(st.lists(st.tuples(st.sampled_from("x\N{SNOWMAN}\N{PILE OF POO}"), st.integers(0, 2100)), min_size=20, max_size=20))
 def test_a_text_has_1_to_2000_characters(db: Connection, texts: list[tuple[str, int]]) -> None:
     differing = db.execute(

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 import pytest
 from cronsim import CronSim
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.nightly import examples
 from tests.stack import Connection
 
-relaxed = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _NEXT = "select outbox_engine.cron_next(outbox_engine.read_cron(%s), %s)"
 
 
@@ -32,7 +32,7 @@ def field(least: int, most: int) -> st.SearchStrategy[str]:
 expressions = st.tuples(field(0, 59), field(0, 23), field(1, 28), field(1, 12), field(0, 6)).map(" ".join)
 
 
-@relaxed
+@examples(100)
 @given(expression=expressions, after=st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2035, 1, 1)))
 def test_the_next_times_are_the_librarys(db: Connection, expression: str, after: datetime) -> None:
     theirs = CronSim(expression, after)

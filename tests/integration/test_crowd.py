@@ -1,6 +1,5 @@
 """Many connections at once do what processes, operators and apps do, in any order. Then what the provider took is counted."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +15,10 @@ import pytest
 from sandbox.local.stack import LocalStack
 from tests import calls
 from tests.engine import insert, later
+from tests.nightly import amount, by_day
 from tests.stack import Connection
 
-CROWDS = int(os.environ.get("CROWDS", "3"))
+CROWDS = amount("CROWDS", 60)
 MEMBERS, STEPS = 5, 80
 TEXTS = ("Your order is on its way", "Your table is ready", "Your code is 1234")
 
@@ -160,7 +160,7 @@ class Actor:
         return self._random.sample(ids, min(3, len(ids)))
 
 
-@pytest.mark.parametrize("seed", range(CROWDS))
+@pytest.mark.parametrize("seed", by_day(3, range(CROWDS)))
 def test_nobody_gets_a_message_twice_unnoticed_whoever_else_is_at_work(db: Connection, stack: LocalStack, seed: int) -> None:
     provider = Provider()
     with ThreadPoolExecutor(MEMBERS) as threads:

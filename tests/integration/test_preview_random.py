@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.engine import Clocks, MakeRig, Rig
+from tests.nightly import amount, by_day
 from tests.previews import NOW, lines, next_at, preview, random_campaign, what_happened
 from tests.stack import Connection
 
@@ -17,11 +18,12 @@ def noon(db: Connection, clocks: Clocks) -> None:
     db.execute("insert into public.outbox_templates (name, body) values ('hi', 'Hello {{name}}')")
 
 
-SEEDS = [*range(12), 17, 38, 40, 63]
+PREVIEWS = amount("PREVIEWS", 60)
+SEEDS = dict.fromkeys([17, 38, 40, 63, *range(PREVIEWS)])
 UNTIL = "2026-11-03T00:00:00+00:00"
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", by_day(6, SEEDS))
 async def test_what_the_preview_of_a_random_campaign_says_then_happens(
     db: Connection, make_rig: MakeRig, clocks: Clocks, seed: int
 ) -> None:
@@ -60,7 +62,7 @@ def first_promised(db: Connection) -> str | None:
     return min((row["send_at"] for row in preview(db) if row["problem"] is None), default=None)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", by_day(4, range(PREVIEWS)))
 async def test_the_list_shows_the_time_of_the_first_message_that_a_preview_shows(
     db: Connection, rig: Rig, clocks: Clocks, seed: int
 ) -> None:
@@ -84,7 +86,7 @@ async def test_the_list_shows_the_time_of_the_first_message_that_a_preview_shows
     assert next_at(db) is None
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", by_day(4, range(PREVIEWS)))
 async def test_a_short_preview_is_the_beginning_of_a_long_one(db: Connection, rig: Rig, clocks: Clocks, seed: int) -> None:
     random_campaign(db, random.Random(seed))
     db.execute("update public.outbox_campaigns set schedule = 'cron', cron_expression = '0 9,18 * * *', status = 'active'")

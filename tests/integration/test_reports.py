@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -14,6 +14,7 @@ from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
 from tests.calls import claim, doubt, find_nothing, look
 from tests.engine import MakeRig, Rig, column, insert, later, number, plan_of, statuses, trail
+from tests.nightly import examples
 from tests.stack import Connection
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -66,7 +67,7 @@ RETURNS = {
 }
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(30)
 @given(data=st.data())
 async def test_any_order_of_the_same_reports_gives_the_same_row(
     data: st.DataObject, rig: Rig, gateway: Gateway, db: Connection

@@ -13,10 +13,12 @@ from psycopg.errors import Diagnostic
 from sandbox.local.stack import LocalStack
 from tests.campaigns import campaign, template
 from tests.engine import insert
+from tests.nightly import size
 from tests.stack import Connection
 
-FINISHED = 30_000
-SCHEDULED = 70_000
+FINISHED = size(10_000, 30_000)
+SCHEDULED = size(25_000, 70_000)
+OPTED_OUT = size(7_000, 20_000)
 DUE = 5_000
 TABLES = ["outbox", "outbox_events", "dispatch_members", "dispatches", "outbox_suppressions"]
 
@@ -86,8 +88,8 @@ def fill(db: Connection) -> None:
             [SCHEDULED],
         )
         db.execute(
-            "insert into public.outbox_suppressions (recipient)"
-            " select '+1' || (5020000000 + n) from generate_series(1, 20000) n"
+            "insert into public.outbox_suppressions (recipient) select '+1' || (5020000000 + n) from generate_series(1, %s) n",
+            [OPTED_OUT],
         )
 
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
@@ -17,9 +17,8 @@ from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
 from tests.campaigns import campaign, member, rows, template
 from tests.engine import Rig, number, plan_of
+from tests.nightly import examples
 from tests.stack import Connection
-
-relaxed = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 # Typed off the tables of 3GPP TS 23.038, row by row.
 ALPHABET = (
@@ -40,7 +39,7 @@ texts = st.one_of(
 )
 
 
-@relaxed
+@examples(80)
 @given(text=texts)
 def test_parts_are_counted_as_the_standard_says(db: Connection, text: str) -> None:
     answer = one(db, "select public.outbox_text(%s)", [text])
@@ -86,7 +85,7 @@ def filled(widths: list[int]) -> int:
     return len(parts)
 
 
-@relaxed
+@examples(80)
 @given(text=st.text(st.sampled_from(ALPHABET + EXTENSION + TYPOGRAPHIC), min_size=1, max_size=100))
 def test_look_alikes_replaced_leave_a_text_of_gsm_7(db: Connection, text: str) -> None:
     plain = one(db, "select public.outbox_text(%s)", [text])["plain"]
@@ -95,7 +94,7 @@ def test_look_alikes_replaced_leave_a_text_of_gsm_7(db: Connection, text: str) -
     assert [c for c in plain if c.isalnum()] == [c for c in text if c.isalnum()]
 
 
-@relaxed
+@examples(80)
 @given(text=st.text(st.characters(codec="ascii", exclude_characters="\x00"), min_size=1, max_size=50))
 def test_of_ascii_only_grave_accents_and_tabs_are_look_alikes(db: Connection, text: str) -> None:
     assert one(db, "select outbox_engine.plain_text(%s)", [text]) == text.replace("`", "'").replace("\t", " ")
@@ -227,7 +226,7 @@ def test_an_edit_that_would_leave_somebody_without_a_text_is_refused(db: Connect
 GROWING = st.text(st.sampled_from("a'\"\\\n…\u0344\u0958\ufb2c\U0001d160é😀"), min_size=1, max_size=20)
 
 
-@relaxed
+@examples(80)
 @given(start=GROWING, default=GROWING, value=GROWING, plain=st.booleans(), times=st.integers(1, 3))
 def test_no_text_is_longer_than_the_bound_that_spares_most_rows_a_check(
     db: Connection, start: str, default: str, value: str, plain: bool, times: int

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from tests.nightly import FACTOR
 from tests.simulation.database import Database
 
 
@@ -16,11 +17,14 @@ def play(
     examples: int = 60,
     phases: Collection[Phase] = tuple(Phase),
 ) -> None:
-    """So many plays of so many steps. ``machine`` finds ``database`` among its attributes. Raises what an invariant raises."""
+    """So many plays of so many steps, ten times as many in `make nightly`. Raises what an invariant raises.
+
+    ``machine`` finds ``database`` among its attributes.
+    """
     run_state_machine_as_test(
         type(machine.__name__, (machine,), {"database": database}),
         settings=settings(
-            max_examples=examples,
+            max_examples=examples * FACTOR,
             stateful_step_count=steps,
             deadline=None,
             phases=phases,

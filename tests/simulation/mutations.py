@@ -167,11 +167,15 @@ def made_worse(database: Database, mutation: Mutation) -> Iterator[None]:
             database.execute(original)
 
 
+_MOST_ROUNDS: Final = 300
+"""Without its rule a history may never come to rest, and each round of those costs time."""
+
+
 def first_to_notice(mutation: Mutation, database: Database, seeds: Iterable[int]) -> Result | None:
     """The first of these histories in which what ``mutation`` breaks is found wrong, or None."""
     with made_worse(database, mutation):
         for seed in seeds:
-            result = tell(seed, database, wire=mutation.wire, certain=mutation.faults)
+            result = tell(seed, database, wire=mutation.wire, certain=mutation.faults, most_rounds=_MOST_ROUNDS)
             if any(mutation.complaint in complaint for complaint in result.complaints):
                 return result
     return None

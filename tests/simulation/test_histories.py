@@ -2,14 +2,15 @@
 
 import pytest
 
+from tests.nightly import amount, by_day
 from tests.simulation.database import Database
 from tests.simulation.history import Result, tell
 
-_HISTORIES = 120
-_AT_ONCE = 10
+_BY_DAY = 40
+_AT_ONCE = 5
 
 
-@pytest.mark.parametrize("first", range(0, _HISTORIES, _AT_ONCE))
+@pytest.mark.parametrize("first", by_day(_BY_DAY // _AT_ONCE, range(0, amount("HISTORIES", 1000), _AT_ONCE)))
 def test_every_invariant_holds_at_the_end_of_every_history(first: int, database: Database) -> None:
     broken = [result for seed in range(first, first + _AT_ONCE) if (result := tell(seed, database)).complaints]
 
@@ -25,7 +26,8 @@ def test_a_seed_tells_the_same_history_again(database: Database) -> None:
 
 def test_a_request_that_arrives_after_everybody_gave_it_up_is_found_and_reported_as_a_double(database: Database) -> None:
     """The corner that the promise names: it cannot be prevented, so it has to be seen."""
-    found = (tell(seed, database) for seed in range(1000, 1400))
+    # Most need none. The first of these did when this was written.
+    found = (tell(seed, database) for seed in range(1019, 1400))
 
     result = next(result for result in found if result.doubles)
     assert not result.complaints
