@@ -6364,10 +6364,11 @@ as $$
 $$;
 
 -- Pauses a plan, or prolongs its pause. `p_seconds` is the time that the provider names. A time below one
--- second would never back off, so it counts as none.
+-- second would never back off, so it counts as none. A refused probe is a further try, although the pause was
+-- prolonged when the probe was claimed.
 create function outbox_engine.pause_plan(
   p_provider text, p_plan text, p_kind text, p_credential text, p_reason text,
-  p_seconds double precision default null
+  p_seconds double precision default null, p_is_probe boolean default false
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -6399,8 +6400,8 @@ begin
     reason = excluded.reason,
     replaced = false,
     until = greatest(p.until, excluded.until),
-    -- Requests that were open together and fail together are one try.
-    tries = p.tries + case when p.until <= v_now then 1 else 0 end
+    -- Requests that were open together and fail together are one try. The wait stops growing long before 100.
+    tries = least(p.tries + case when p.until <= v_now or p_is_probe then 1 else 0 end, 100)
   -- Only a row that this statement inserted has no xmax.
   returning p.xmax = 0 into v_is_new;
 
@@ -7422,7 +7423,7 @@ begin
   end if;
   if v_in_a_row >= 3 then
     perform outbox_engine.pause_plan(v_first.provider, v_first.plan, 'setting', '',
-      'three requests in a row were refused: ' || v_first.error);
+      'three requests in a row were refused: ' || v_first.error, p_is_probe => v_first.is_probe);
   end if;
 
   foreach v_dispatch in array p_dispatches loop
@@ -7618,7 +7619,8 @@ begin
   if v_dispatch.inconclusive then
     perform outbox_engine.pause_plan(
       v_dispatch.provider, v_dispatch.plan, p_why,
-      case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds);
+      case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds,
+      v_dispatch.is_probe);
     perform outbox_engine.requeue_refused(v_dispatch, null, p_error);
     -- The plan is paused, so no half can be sent now.
     v_worker := null;
@@ -8663,16 +8665,18 @@ declare
   v_blocked record;
 begin
   for v_blocked in
-    select distinct d.provider, d.plan, d.credential, c.meaning
+    select d.provider, d.plan, d.credential, c.meaning, bool_or(d.is_probe) as is_probe
     from unnest(p_dispatches, p_codes) n (dispatch_id, code)
     join outbox_engine.dispatches d on d.id = n.dispatch_id
     join outbox_engine.report_codes c
       on c.provider = d.provider and c.code = n.code and c.effect = 'account'
     where d.accepted_at > outbox_engine.now() - interval '1 hour'
+    group by d.provider, d.plan, d.credential, c.meaning
     order by d.provider, d.plan, d.credential
   loop
     perform outbox_engine.pause_plan(
-      v_blocked.provider, v_blocked.plan, 'account', v_blocked.credential, v_blocked.meaning);
+      v_blocked.provider, v_blocked.plan, 'account', v_blocked.credential, v_blocked.meaning,
+      p_is_probe => v_blocked.is_probe);
     update outbox_engine.plan_pauses
     set by_report = true
     where provider = v_blocked.provider
@@ -9575,7 +9579,11 @@ to service_role;
 -- How far retention has read the outbox, by id.
 create table outbox_engine.upkeep (
   only_row boolean primary key default true check (only_row),
-  pruned_to bigint not null default 0
+  pruned_to bigint not null default 0,
+  -- How far the walk that blanks texts has come, null between two walks.
+  blanked_to bigint,
+  -- When the latest walk of more than one stretch began.
+  blanking_since timestamptz
 );
 alter table outbox_engine.upkeep enable row level security;
 
@@ -9673,29 +9681,24 @@ begin
 end
 $$;
 
--- Retention: in the next `p_most` messages by id, deletes those that became final before `p_delete_before`
--- and removes the texts of those that did before `p_blank_before`. Messages that another transaction holds
--- keep for the next round. Returns how many were deleted.
-create function outbox_engine.prune_messages(
-  p_delete_before timestamptz, p_blank_before timestamptz, p_most integer
-) returns integer
+-- Retention: in the next `p_most` messages by id, deletes those that became final before `p_delete_before`.
+-- Messages that another transaction holds keep for the next round. Returns how many were deleted.
+create function outbox_engine.prune_messages(p_delete_before timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant bigint := (select pruned_to from outbox_engine.upkeep);
   v_old bigint[];
-  v_old_texts bigint[];
   v_last bigint;
   v_last_created_at timestamptz;
 begin
   select
     array_agg(id) filter (where finalized_at < p_delete_before),
-    array_agg(id) filter (where finalized_at < p_blank_before and num_nonnulls(body, parameters) > 0),
     max(id),
     max(created_at)
-  into v_old, v_old_texts, v_last, v_last_created_at
+  into v_old, v_last, v_last_created_at
   from (
-    select id, created_at, finalized_at, body, parameters
+    select id, created_at, finalized_at
     from public.outbox
     where id > v_from
     order by id
@@ -9711,21 +9714,55 @@ begin
     order by id
     for update skip locked
   );
+  perform outbox_engine.delete_messages(v_old);
+
+  -- Starts over once it reaches messages that are too young to delete.
+  update outbox_engine.upkeep
+  set pruned_to = case when v_last_created_at < p_delete_before then v_last else 0 end;
+  return cardinality(v_old);
+end
+$$;
+
+-- Removes the texts of messages that became final before `p_before`,
+in the next `p_most` messages by id. No index
+-- leads to them, because it would make every report dearer. So a walk goes through the table up to the first
+-- stretch with messages created after `p_before`. A walk of one stretch is made at each call; after a longer
+-- one the next begins a day later. Messages that another transaction holds keep for the next walk. Returns
+-- whether the walk goes on.
+create function outbox_engine.blank_texts(p_before timestamptz, p_most integer, p_now timestamptz)
+returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from bigint;
+  v_last bigint;
+  v_goes_on boolean;
+begin
+  select coalesce(blanked_to, 0)
+  into v_from
+  from outbox_engine.upkeep
+  where blanked_to is not null or coalesce(blanking_since <= p_now - interval '1 day', true);
+  if not found then
+    return false;
+  end if;
+  select max(id), count(*) = p_most and max(created_at) < p_before
+  into v_last, v_goes_on
+  from (select id, created_at from public.outbox where id > v_from order by id limit p_most) stretch;
+
   update public.outbox
   set body = null, parameters = null
   where id = any (array(
     select id
     from public.outbox
-    where id = any (v_old_texts) and id <> all (v_old) and finalized_at < p_blank_before
+    where id > v_from and id <= v_last and finalized_at < p_before and num_nonnulls(body, parameters) > 0
     order by id
     for update skip locked
   ));
-  perform outbox_engine.delete_messages(v_old);
-
-  -- Starts over once it reaches messages that are too young to delete or blank.
   update outbox_engine.upkeep
-  set pruned_to = case when v_last_created_at < least(p_delete_before, p_blank_before) then v_last else 0 end;
-  return cardinality(v_old);
+  set
+    blanked_to = case when v_goes_on then v_last end,
+    blanking_since = case when v_from = 0 and v_goes_on then p_now else blanking_since end;
+  return v_goes_on;
 end
 $$;
 
@@ -9818,20 +9855,23 @@ as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
   v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
-  v_blank_before constant timestamptz :=
-    v_now - make_interval(secs => coalesce(p_body_retention_days, p_retention_days) * 86400);
   v_expired integer;
   v_pruned integer;
+  v_blanking boolean := false;
 begin
   perform outbox_engine.record_heartbeat('upkeep', '', '', '');
   perform outbox_engine.give_up_everywhere(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
-  v_pruned := outbox_engine.prune_messages(v_delete_before, v_blank_before, p_most);
+  v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
+  if p_body_retention_days < p_retention_days then
+    v_blanking := outbox_engine.blank_texts(
+      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now);
+  end if;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   return jsonb_build_object(
-    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
+    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
 end
 $$;
 

@@ -38,10 +38,11 @@ as $$
 $$;
 
 -- Pauses a plan, or prolongs its pause. `p_seconds` is the time that the provider names. A time below one
--- second would never back off, so it counts as none.
+-- second would never back off, so it counts as none. A refused probe is a further try, although the pause was
+-- prolonged when the probe was claimed.
 create function outbox_engine.pause_plan(
   p_provider text, p_plan text, p_kind text, p_credential text, p_reason text,
-  p_seconds double precision default null
+  p_seconds double precision default null, p_is_probe boolean default false
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -73,8 +74,8 @@ begin
     reason = excluded.reason,
     replaced = false,
     until = greatest(p.until, excluded.until),
-    -- Requests that were open together and fail together are one try.
-    tries = p.tries + case when p.until <= v_now then 1 else 0 end
+    -- Requests that were open together and fail together are one try. The wait stops growing long before 100.
+    tries = least(p.tries + case when p.until <= v_now or p_is_probe then 1 else 0 end, 100)
   -- Only a row that this statement inserted has no xmax.
   returning p.xmax = 0 into v_is_new;
 

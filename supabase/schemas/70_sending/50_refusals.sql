@@ -21,7 +21,7 @@ begin
   end if;
   if v_in_a_row >= 3 then
     perform outbox_engine.pause_plan(v_first.provider, v_first.plan, 'setting', '',
-      'three requests in a row were refused: ' || v_first.error);
+      'three requests in a row were refused: ' || v_first.error, p_is_probe => v_first.is_probe);
   end if;
 
   foreach v_dispatch in array p_dispatches loop
@@ -217,7 +217,8 @@ begin
   if v_dispatch.inconclusive then
     perform outbox_engine.pause_plan(
       v_dispatch.provider, v_dispatch.plan, p_why,
-      case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds);
+      case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds,
+      v_dispatch.is_probe);
     perform outbox_engine.requeue_refused(v_dispatch, null, p_error);
     -- The plan is paused, so no half can be sent now.
     v_worker := null;

@@ -8,16 +8,18 @@ declare
   v_blocked record;
 begin
   for v_blocked in
-    select distinct d.provider, d.plan, d.credential, c.meaning
+    select d.provider, d.plan, d.credential, c.meaning, bool_or(d.is_probe) as is_probe
     from unnest(p_dispatches, p_codes) n (dispatch_id, code)
     join outbox_engine.dispatches d on d.id = n.dispatch_id
     join outbox_engine.report_codes c
       on c.provider = d.provider and c.code = n.code and c.effect = 'account'
     where d.accepted_at > outbox_engine.now() - interval '1 hour'
+    group by d.provider, d.plan, d.credential, c.meaning
     order by d.provider, d.plan, d.credential
   loop
     perform outbox_engine.pause_plan(
-      v_blocked.provider, v_blocked.plan, 'account', v_blocked.credential, v_blocked.meaning);
+      v_blocked.provider, v_blocked.plan, 'account', v_blocked.credential, v_blocked.meaning,
+      p_is_probe => v_blocked.is_probe);
     update outbox_engine.plan_pauses
     set by_report = true
     where provider = v_blocked.provider

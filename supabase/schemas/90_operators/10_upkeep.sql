@@ -3,7 +3,11 @@
 -- How far retention has read the outbox, by id.
 create table outbox_engine.upkeep (
   only_row boolean primary key default true check (only_row),
-  pruned_to bigint not null default 0
+  pruned_to bigint not null default 0,
+  -- How far the walk that blanks texts has come, null between two walks.
+  blanked_to bigint,
+  -- When the latest walk of more than one stretch began.
+  blanking_since timestamptz
 );
 alter table outbox_engine.upkeep enable row level security;
 
@@ -101,29 +105,24 @@ begin
 end
 $$;
 
--- Retention: in the next `p_most` messages by id, deletes those that became final before `p_delete_before`
--- and removes the texts of those that did before `p_blank_before`. Messages that another transaction holds
--- keep for the next round. Returns how many were deleted.
-create function outbox_engine.prune_messages(
-  p_delete_before timestamptz, p_blank_before timestamptz, p_most integer
-) returns integer
+-- Retention: in the next `p_most` messages by id, deletes those that became final before `p_delete_before`.
+-- Messages that another transaction holds keep for the next round. Returns how many were deleted.
+create function outbox_engine.prune_messages(p_delete_before timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_from constant bigint := (select pruned_to from outbox_engine.upkeep);
   v_old bigint[];
-  v_old_texts bigint[];
   v_last bigint;
   v_last_created_at timestamptz;
 begin
   select
     array_agg(id) filter (where finalized_at < p_delete_before),
-    array_agg(id) filter (where finalized_at < p_blank_before and num_nonnulls(body, parameters) > 0),
     max(id),
     max(created_at)
-  into v_old, v_old_texts, v_last, v_last_created_at
+  into v_old, v_last, v_last_created_at
   from (
-    select id, created_at, finalized_at, body, parameters
+    select id, created_at, finalized_at
     from public.outbox
     where id > v_from
     order by id
@@ -139,21 +138,55 @@ begin
     order by id
     for update skip locked
   );
+  perform outbox_engine.delete_messages(v_old);
+
+  -- Starts over once it reaches messages that are too young to delete.
+  update outbox_engine.upkeep
+  set pruned_to = case when v_last_created_at < p_delete_before then v_last else 0 end;
+  return cardinality(v_old);
+end
+$$;
+
+-- Removes the texts of messages that became final before `p_before`,
+in the next `p_most` messages by id. No index
+-- leads to them, because it would make every report dearer. So a walk goes through the table up to the first
+-- stretch with messages created after `p_before`. A walk of one stretch is made at each call; after a longer
+-- one the next begins a day later. Messages that another transaction holds keep for the next walk. Returns
+-- whether the walk goes on.
+create function outbox_engine.blank_texts(p_before timestamptz, p_most integer, p_now timestamptz)
+returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from bigint;
+  v_last bigint;
+  v_goes_on boolean;
+begin
+  select coalesce(blanked_to, 0)
+  into v_from
+  from outbox_engine.upkeep
+  where blanked_to is not null or coalesce(blanking_since <= p_now - interval '1 day', true);
+  if not found then
+    return false;
+  end if;
+  select max(id), count(*) = p_most and max(created_at) < p_before
+  into v_last, v_goes_on
+  from (select id, created_at from public.outbox where id > v_from order by id limit p_most) stretch;
+
   update public.outbox
   set body = null, parameters = null
   where id = any (array(
     select id
     from public.outbox
-    where id = any (v_old_texts) and id <> all (v_old) and finalized_at < p_blank_before
+    where id > v_from and id <= v_last and finalized_at < p_before and num_nonnulls(body, parameters) > 0
     order by id
     for update skip locked
   ));
-  perform outbox_engine.delete_messages(v_old);
-
-  -- Starts over once it reaches messages that are too young to delete or blank.
   update outbox_engine.upkeep
-  set pruned_to = case when v_last_created_at < least(p_delete_before, p_blank_before) then v_last else 0 end;
-  return cardinality(v_old);
+  set
+    blanked_to = case when v_goes_on then v_last end,
+    blanking_since = case when v_from = 0 and v_goes_on then p_now else blanking_since end;
+  return v_goes_on;
 end
 $$;
 
@@ -246,20 +279,23 @@ as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
   v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
-  v_blank_before constant timestamptz :=
-    v_now - make_interval(secs => coalesce(p_body_retention_days, p_retention_days) * 86400);
   v_expired integer;
   v_pruned integer;
+  v_blanking boolean := false;
 begin
   perform outbox_engine.record_heartbeat('upkeep', '', '', '');
   perform outbox_engine.give_up_everywhere(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
-  v_pruned := outbox_engine.prune_messages(v_delete_before, v_blank_before, p_most);
+  v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
+  if p_body_retention_days < p_retention_days then
+    v_blanking := outbox_engine.blank_texts(
+      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now);
+  end if;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   return jsonb_build_object(
-    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0);
+    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
 end
 $$;
 
