@@ -1,5 +1,6 @@
 """What the processes ask of the database, one dispatch at a time, for tests that choose the order themselves."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,16 +10,32 @@ from tests.stack import Connection
 LEASE_SECONDS, DEADLINE_SECONDS = 6, 2
 
 
-def claim_all(db: Connection, *, plan: str = "p", claim_id: UUID | None = None) -> list[dict[str, Any]]:
-    """The dispatches of one claim, of up to a hundred rows."""
+def claim_answer(
+    db: Connection,
+    *,
+    plan: str = "p",
+    claim_id: UUID | None = None,
+    dispatches: int = 8,
+    recipients: int = 1000,
+    rate: float | None = None,
+    requests: int = 6000,
+    countries: list[str] | None = None,
+    share: bool = False,
+) -> dict[str, Any]:
+    """What one claim of up to a hundred rows answers. ``rate`` is in messages a second, ``requests`` are those of a minute."""
     row = db.execute(
-        "select public.outbox_claim(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, 8::smallint, 1000::smallint, 100, null, 6000, null,"
-        " false)",
-        [claim_id or uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS],
+        "select public.outbox_claim(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, %s::smallint, %s::smallint, 100, %s, %s,"
+        " %s::text[], %s)",
+        [claim_id or uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS, dispatches, recipients, rate, requests, countries, share],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)
-    return list(row[0]["dispatches"])
+    return row[0]
+
+
+def claim_all(db: Connection, **settings: Any) -> list[dict[str, Any]]:
+    """The dispatches of one claim. ``settings`` are those of :func:`claim_answer`."""
+    return list(claim_answer(db, **settings)["dispatches"])
 
 
 def claim(db: Connection) -> dict[str, Any]:
@@ -27,10 +44,14 @@ def claim(db: Connection) -> dict[str, Any]:
     return dispatch
 
 
-def accept(db: Connection, dispatch: dict[str, Any], batch: str) -> None:
-    db.execute(
+def accept(db: Connection, dispatch: dict[str, Any], batch: str) -> list[dict[str, Any]]:
+    """Answers the dispatches that became the caller's to send."""
+    row = db.execute(
         "select public.outbox_accept(array[%s::uuid], array[%s], 'w', %s, 300)", [dispatch["dispatch_id"], batch, LEASE_SECONDS]
-    )
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return list(row[0]["dispatches"])
 
 
 def release(db: Connection, dispatch: dict[str, Any]) -> None:
@@ -45,38 +66,72 @@ def doubt(db: Connection, dispatch: dict[str, Any]) -> None:
 
 
 def refuse(
-    db: Connection, dispatch: dict[str, Any], why: str = "recipient", error: str = "HTTP 400 no"
+    db: Connection,
+    dispatch: dict[str, Any],
+    why: str = "recipient",
+    error: str = "HTTP 400 no",
+    *,
+    http_status: int = 400,
+    retry_after: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Answers the dispatches that take its place."""
+    """Answers the dispatches that take its place. ``retry_after`` is in seconds."""
     row = db.execute(
-        "select public.outbox_refuse(%s::uuid, %s, %s, %s, 400::smallint, null, 'w', %s)",
-        [dispatch["dispatch_id"], dispatch["lease_token"], why, error, LEASE_SECONDS],
+        "select public.outbox_refuse(%s::uuid, %s, %s, %s, %s::smallint, %s, 'w', %s)",
+        [dispatch["dispatch_id"], dispatch["lease_token"], why, error, http_status, retry_after, LEASE_SECONDS],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)
     return list(row[0]["dispatches"])
 
 
-def take_looks(db: Connection, *, plan: str = "p") -> list[dict[str, Any]]:
-    row = db.execute("select public.outbox_claim_lookups('sinch', %s, 'h', 1, 100::smallint)", [plan]).fetchone()
+def take_looks(db: Connection, *, plan: str = "p", host: str = "h", limit: int = 100) -> list[dict[str, Any]]:
+    row = db.execute("select public.outbox_claim_lookups('sinch', %s, %s, 1, %s::smallint)", [plan, host, limit]).fetchone()
     assert row is not None
     assert isinstance(row[0], list)
     return row[0]
 
 
-def record_look(db: Connection, looked: dict[str, Any], batches: list[str], recipients: list[str]) -> None:
-    """``looked`` is what :func:`take_looks` gave."""
-    db.execute(
+def record_look(db: Connection, looked: dict[str, Any], batches: list[str], recipients: list[str]) -> str:
+    """``looked`` is what :func:`take_looks` gave. Answers what the lookup decided."""
+    row = db.execute(
         "select public.outbox_record_lookup(%s::uuid, %s, %s::text[], %s::text[], 20, 300)",
         [looked["dispatch_id"], looked["lease_token"], batches, [" ".join(recipients)] * len(batches)],
-    )
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
 
 
-def report(db: Connection, batch: str, recipient: str, status: str, code: int = 0) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A report as a provider sends it. An ``at`` of '' is a time that the provider does not say."""
+
+    batch: str
+    recipient: str
+    status: str
+    code: int = 0
+    at: str = ""
+    reference: str = ""
+
+
+def report(db: Connection, batch: str, recipient: str, status: str, code: int = 0, **more: str) -> None:
+    report_all(db, Said(batch=batch, recipient=recipient, status=status, code=code, **more))
+
+
+def report_all(db: Connection, *said: Said, source: str = "webhook") -> None:
+    """Several reports in one call."""
     db.execute(
-        "select public.outbox_record_reports('webhook', array[%s], array[%s], array[%s], array[%s], array[''], array[''],"
-        " array['{}'])",
-        [batch, recipient, status, str(code)],
+        "select public.outbox_record_reports(%s, %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],"
+        " %s::text[])",
+        [
+            source,
+            [one.batch for one in said],
+            [one.recipient for one in said],
+            [one.status for one in said],
+            [str(one.code) for one in said],
+            [one.at for one in said],
+            [one.reference for one in said],
+            ["{}"] * len(said),
+        ],
     )
 
 
@@ -85,6 +140,11 @@ def look(db: Connection, dispatch: dict[str, Any], batches: list[str]) -> None:
     taken = {looked["dispatch_id"]: looked for looked in take_looks(db)}
     looked = taken.get(dispatch["dispatch_id"], {**dispatch, "lease_token": "0"})
     record_look(db, looked, batches, dispatch["recipients"])
+
+
+def pauses(db: Connection) -> list[object]:
+    """The kinds of pause that hold a plan back or await a probe."""
+    return [kind for (kind,) in db.execute("select kind from outbox_engine.plan_pauses order by 1")]
 
 
 def find_nothing(db: Connection) -> None:

@@ -187,6 +187,11 @@ def column(db: Connection, name: str, outbox_id: int) -> Any:
     return row[0]
 
 
+def stand_still(db: Connection) -> None:
+    """The database's clock moves only when told to, so that no limit refills between two lines of a test."""
+    db.execute("update outbox_engine.clock set frozen_at = now()")
+
+
 def later(db: Connection, interval: str) -> None:
     """Move the database's clock forward."""
     db.execute("update outbox_engine.clock set shift = shift + %s::interval", [interval])

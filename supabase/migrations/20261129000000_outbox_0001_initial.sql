@@ -9723,12 +9723,11 @@ begin
 end
 $$;
 
--- Removes the texts of messages that became final before `p_before`,
-in the next `p_most` messages by id. No index
--- leads to them, because it would make every report dearer. So a walk goes through the table up to the first
--- stretch with messages created after `p_before`. A walk of one stretch is made at each call; after a longer
--- one the next begins a day later. Messages that another transaction holds keep for the next walk. Returns
--- whether the walk goes on.
+-- Removes the texts of messages that became final before `p_before`, in the next `p_most` messages by id. No
+-- index leads to them, because it would make every report dearer. So a walk goes through the table up to the
+-- first stretch with messages created after `p_before`. A walk of one stretch is made at each call; after a
+-- longer one the next begins a day later. Messages that another transaction holds keep for the next walk.
+-- Returns whether the walk goes on.
 create function outbox_engine.blank_texts(p_before timestamptz, p_most integer, p_now timestamptz)
 returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp

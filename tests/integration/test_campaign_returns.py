@@ -250,6 +250,24 @@ async def test_an_event_of_a_member_means_nothing_to_a_campaign_that_goes_out_on
     assert rows(db, "expires_at") == before
 
 
+async def test_a_time_taken_back_survives_a_problem(db: Connection, rig: Rig) -> None:
+    """It was given back unsent. A problem that passes does not use it up."""
+    campaign(db, offsets=["-1 hour"])
+    member(db, event_at=SOON)
+    await rig.tick("campaigns")
+
+    for suppressed in (True, False):
+        db.execute("update public.outbox_campaign_members set event_at = %s", [LATER])
+        if suppressed:
+            db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(1)])
+        else:
+            db.execute("delete from public.outbox_suppressions")
+        db.execute("update public.outbox_campaign_members set event_at = %s", [SOON])
+        await rig.tick("campaigns")
+
+    assert rows(db, "status, send_at = '2026-11-24 12:00:30+00'") == [("cancelled", True), ("scheduled", True)]
+
+
 async def test_a_cap_does_not_count_what_is_not_sent(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, "late", schedule="once", starts_at="2026-11-24 11:30+00", late_policy="send", priority=1)
     member(db, "a", to="late")

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.rpc import Rpc
+from tests import calls
 from tests.engine import MakeRig, insert, later, statuses
 from tests.races import overlap
 from tests.stack import Connection
@@ -31,6 +32,19 @@ def test_a_claim_asked_again_answers_the_same_dispatches(db: Connection) -> None
 
     assert claim(db, claim_id)["dispatches"] == claim(db, claim_id)["dispatches"]
     assert statuses(db) == {"sending": 5, "pending": 15}
+
+
+def test_a_claim_asked_again_leaves_out_halves(db: Connection) -> None:
+    """The halves of a refused dispatch were answered to its refusal."""
+    insert(db, 2, body="refused")
+    insert(db, 1, first=2, body="whole")
+    claim_id = uuid4()
+    refused, whole = sorted(calls.claim_all(db, claim_id=claim_id), key=lambda dispatch: str(dispatch["body"]))
+    calls.refuse(db, refused, "shared")
+
+    again = calls.claim_all(db, claim_id=claim_id)
+
+    assert [dispatch["dispatch_id"] for dispatch in again] == [whole["dispatch_id"]]
 
 
 def test_a_claim_asked_again_while_the_first_still_runs_waits_for_it_and_takes_nothing_more(

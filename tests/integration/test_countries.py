@@ -7,6 +7,7 @@ from itertools import islice
 import phonenumbers
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, NumberParseException, PhoneNumber, PhoneNumberFormat, PhoneNumberType
 
+from tests.calls import claim_all
 from tests.stack import Connection
 
 RANDOM_NUMBERS = 6000
@@ -33,6 +34,24 @@ def test_the_longest_prefix_decides(db: Connection) -> None:
         "+61891012345": "AU",
         "+61891621234": "CC",
     }
+
+
+def test_the_claim_goes_by_the_longest_prefix(db: Connection) -> None:
+    db.execute("insert into public.outbox (recipient, body) values ('+447700900123', 'x'), ('+447700300123', 'x')")
+
+    (dispatch,) = claim_all(db, countries=["GB"])
+
+    assert dispatch["recipients"] == ["+447700900123"]
+    failed = db.execute("select recipient, error from public.outbox where status = 'failed'").fetchall()
+    assert failed == [("+447700300123", "country JE is not in ALLOWED_COUNTRIES")]
+
+
+def test_the_claim_allows_no_number_without_a_country(db: Connection) -> None:
+    db.execute("insert into public.outbox (recipient, body) values ('+2101234567', 'x')")
+
+    assert claim_all(db, countries=["GB", "US"]) == []
+    failed = db.execute("select status, error from public.outbox").fetchall()
+    assert failed == [("failed", "country unknown is not in ALLOWED_COUNTRIES")]
 
 
 def test_a_number_nobody_can_place_has_no_country(db: Connection) -> None:

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.calls import accept, claim, claim_all, find_nothing, refuse
-from tests.engine import column, insert, later, statuses
+from tests.calls import accept, claim, claim_all, doubt, find_nothing, pauses, refuse
+from tests.engine import column, insert, later, stand_still, statuses
 from tests.stack import Connection
 
 
@@ -61,6 +61,108 @@ def test_three_who_were_refused_alone_in_a_row_speak_against_a_setting(db: Conne
         refuse(db, alone, "shared")
 
     assert db.execute("select kind from outbox_engine.plan_pauses").fetchall() == [("setting",)]
+
+
+def test_acceptance_resets_count_of_shared_refusals(db: Connection) -> None:
+    for n in range(4):
+        insert(db, first=n, body=f"text {n}")
+    first, second, third, fourth = claim_all(db)
+
+    refuse(db, first, "shared")
+    refuse(db, second, "shared")
+    accept(db, third, "B1")
+    refuse(db, fourth, "shared")
+
+    assert pauses(db) == []
+    assert statuses(db) == {"failed": 3, "sent": 1}
+
+
+@pytest.mark.parametrize("cancelled", ["before it is refused", "after it was refused"])
+def test_last_row_of_a_half_is_retried_alone(db: Connection, cancelled: str) -> None:
+    """It shared the refused request with a row that has ended since, so the refusal proves nothing against it."""
+    kept, gone, *_ = insert(db, 4)
+    one, other = refuse(db, claim(db), "shared")
+    assert one["recipients"] == [column(db, "recipient", row) for row in (kept, gone)]
+
+    if cancelled == "before it is refused":
+        cancel(db, gone)
+    refuse(db, one, "shared")
+    if cancelled == "after it was refused":
+        cancel(db, gone)
+    (alone,) = accept(db, other, "B1")
+
+    assert (alone["recipients"], column(db, "status", kept)) == ([column(db, "recipient", kept)], "sending")
+    assert column(db, "status", gone) == "cancelled"
+    refuse(db, alone, "shared")
+    assert column(db, "status", kept) == "failed"
+
+
+def test_refusals_with_other_statuses_are_not_alike(db: Connection) -> None:
+    insert(db, 4)
+    one, other = refuse(db, claim(db), "shared")
+
+    assert refuse(db, one, "shared", "no", http_status=400) == []
+    quarters = refuse(db, other, "shared", "no", http_status=403)
+
+    assert len(recipients(quarters)) == 4
+
+
+def test_a_half_waits_for_a_doubtful_one(db: Connection) -> None:
+    """What becomes of the other half decides about both."""
+    insert(db, 4)
+    one, other = refuse(db, claim(db), "shared")
+    doubt(db, one)
+
+    assert refuse(db, other, "shared") == []
+    assert statuses(db) == {"sending": 4}
+    quarters = accept(db, one, "B1")
+
+    assert recipients(quarters) == set(other["recipients"])
+
+
+def test_a_row_cancelled_in_a_blamed_half_is_cancelled(db: Connection) -> None:
+    gone, *kept = insert(db, 4)
+    one, other = refuse(db, claim(db), "shared")
+    refuse(db, one, "shared")
+    cancel(db, gone)
+
+    refuse(db, other, "shared")
+
+    assert column(db, "status", gone) == "cancelled"
+    assert {column(db, "status", row) for row in kept} == {"failed"}
+
+
+def test_each_half_waits_for_a_request_of_the_plan(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 2)
+    (dispatch,) = claim_all(db, requests=2)
+
+    waits = [half["wait_seconds"] for half in refuse(db, dispatch, "shared")]
+
+    assert waits[0] == 0
+    assert 60 <= waits[1] <= 62
+
+
+def test_two_shared_refusals_in_a_row_stop_nothing(db: Connection) -> None:
+    for n in range(3):
+        insert(db, first=n, body=f"text {n}")
+    first, second, third = claim_all(db)
+
+    refuse(db, first, "shared")
+    refuse(db, second, "shared")
+
+    assert (pauses(db), statuses(db)) == ([], {"failed": 2, "sending": 1})
+    refuse(db, third, "shared")
+    assert (pauses(db), statuses(db)) == (["setting"], {"failed": 2, "pending": 1})
+
+
+@pytest.mark.parametrize("why", ["recipient", "shared"])
+def test_a_refusal_counts_as_an_attempt(db: Connection, why: str) -> None:
+    (row,) = insert(db)
+
+    refuse(db, claim(db), why)
+
+    assert (column(db, "status", row), column(db, "attempts", row)) == ("failed", 1)
 
 
 @pytest.mark.parametrize("why", ["recipient", "shared"])

@@ -8,7 +8,8 @@ import pytest
 
 from sandbox.simulator import control as faults
 from sandbox.simulator.control import Control
-from tests.engine import MakeRig, Rig, column, insert, later, statuses
+from tests.calls import accept, claim_all, claim_answer, doubt, take_looks
+from tests.engine import MakeRig, Rig, column, insert, later, stand_still, statuses
 from tests.nightly import at_night
 from tests.stack import Connection
 
@@ -22,11 +23,6 @@ async def four(make_rig: MakeRig, **limits: float) -> list[Rig]:
 async def tick_together(rigs: list[Rig]) -> None:
     """A tick of each process's dispatch job, all at the same time."""
     await asyncio.gather(*(rig.tick("dispatch") for rig in rigs))
-
-
-def stand_still(db: Connection) -> None:
-    """The database's clock moves only when told to, so that no limit refills between two lines of a test."""
-    db.execute("update outbox_engine.clock set frozen_at = now()")
 
 
 def campaign(db: Connection, count: int, *, body: str = "'campaign'") -> None:
@@ -133,12 +129,18 @@ async def test_urgent_rows_overtake_a_campaign_within_one_tick(make_rig: MakeRig
     assert statuses(db)["sent"] == 100
 
 
-def test_polling_gets_a_fifth_of_the_requests_and_looks_what_is_left(db: Connection) -> None:
+def know_plan(db: Connection, *, requests_per_minute: int) -> None:
+    """As a claim makes it known that finds nothing to send; and time stands still."""
+    stand_still(db)
     db.execute(
         "insert into outbox_engine.plans (provider, plan, host, requests_per_minute, tokens, refilled_at)"
-        " values ('sinch', 'p', 'h', 50, 1, now())"
+        " values ('sinch', 'p', 'h', %s, 1, now())",
+        [requests_per_minute],
     )
-    stand_still(db)
+
+
+def test_polling_gets_a_fifth_of_the_requests_and_looks_what_is_left(db: Connection) -> None:
+    know_plan(db, requests_per_minute=50)
 
     assert [draw(db, "poll", 7), draw(db, "poll", 7)] == [7, 3]
     assert [draw(db, "lookup", 30), draw(db, "lookup", 30)] == [30, 10]
@@ -146,6 +148,86 @@ def test_polling_gets_a_fifth_of_the_requests_and_looks_what_is_left(db: Connect
     assert [draw(db, "poll", 1), draw(db, "lookup", 1)] == [0, 0]
     later(db, "3 seconds")
     assert draw(db, "poll", 50) == 10
+
+
+def test_looks_take_nothing_from_the_share_for_polling(db: Connection) -> None:
+    know_plan(db, requests_per_minute=50)
+
+    assert [draw(db, "lookup", 30), draw(db, "poll", 50)] == [30, 10]
+
+
+def test_questions_are_allowed_again_after_throttling(db: Connection) -> None:
+    know_plan(db, requests_per_minute=50)
+    db.execute("select public.outbox_pause_plan('sinch', 'p', 'throttled', 'c', 'HTTP 429', 30)")
+
+    assert draw(db, "lookup", 1) == 0
+    later(db, "30 seconds")
+    assert draw(db, "lookup", 1) == 1
+
+
+def test_an_idle_plan_saves_up_no_more_than_a_second(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 8)
+    assert claimed(db, rate=3) == 3
+    later(db, "1 minute")
+
+    assert claimed(db, rate=3) == 3
+
+
+@pytest.mark.parametrize(("rate", "allowed"), [(3, 0), (9, 0), (None, 5)])
+def test_a_changed_rate_allows_nothing_at_once(db: Connection, rate: float | None, allowed: int) -> None:
+    """A process with another setting joins in, within the same second. No rate at all is no limit."""
+    stand_still(db)
+    insert(db, 8)
+    assert claimed(db, rate=3) == 3
+
+    assert claimed(db, rate=rate) == allowed
+
+
+def test_a_lowered_rate_counts_at_once(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 8)
+    assert claimed(db, rate=5) == 5
+    later(db, "1 second")
+
+    assert claimed(db, rate=2) == 2
+
+
+def test_upkeep_forgets_no_request_that_counts(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 2, body="one")
+    insert(db, 2, body="two", first=2)
+    insert(db, 2, body="three", first=4)
+    for dispatch in claim_all(db, requests=2):
+        accept(db, dispatch, f"batch {dispatch['dispatch_id']}")
+    assert statuses(db) == {"sent": 4, "pending": 2}
+    later(db, "59 seconds")
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert claim_answer(db, requests=2)["limited"] == "requests_per_minute"
+    later(db, "3 seconds")
+    assert len(claim_all(db, requests=2)) == 1
+
+
+def claimed(db: Connection, *, rate: float | None) -> int:
+    """How many rows one claim takes."""
+    return sum(len(dispatch["recipients"]) for dispatch in claim_all(db, rate=rate))
+
+
+@pytest.mark.parametrize("lost", ["ambiguous", "silent"])
+def test_lookups_due_are_reserved_before_sending(db: Connection, lost: str) -> None:
+    stand_still(db)
+    insert(db)
+    (dispatch,) = claim_all(db, requests=2)
+    if lost == "ambiguous":
+        doubt(db, dispatch)
+    later(db, "10 seconds")
+    insert(db, first=1)
+
+    answer = claim_answer(db, requests=2)
+
+    assert (answer["dispatches"], answer["limited"]) == ([], "requests_per_minute")
+    assert [looked["dispatch_id"] for looked in take_looks(db)] == [dispatch["dispatch_id"]]
 
 
 def draw(db: Connection, kind: str, wanted: int) -> int:

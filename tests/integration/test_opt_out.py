@@ -5,7 +5,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from tests.engine import SENDER, Clocks, Rig, insert, number, statuses
+from tests.calls import Said, claim, claim_all, release, report, report_all
+from tests.engine import SENDER, Clocks, Rig, column, insert, number, statuses
 from tests.integration.replies import NOW, PHONE, carrier_blocks, suppressed, text_in
 from tests.stack import Connection
 
@@ -59,6 +60,17 @@ def test_of_two_words_at_one_instant_the_one_that_stops_counts(db: Connection, o
     for word in order:
         text_in(db, word)
     assert len(suppressed(db)) == 1
+
+
+@pytest.mark.parametrize("ids", [["1", "2"], ["2", "1"]])
+def test_stop_beats_start_within_one_page(db: Connection, ids: list[str]) -> None:
+    """Both at the same instant, whatever their ids and their order."""
+    db.execute(
+        "select public.outbox_record_inbounds('reconcile', '{sinch,sinch}', %s, '{mo_text,mo_text}', array[%s, %s],"
+        ' array[%s, %s], \'{STOP,START}\', array[%s, %s], \'{"",""}\', \'{"{}","{}"}\')',
+        [ids, PHONE, PHONE, SENDER, SENDER, NOW.isoformat(), NOW.isoformat()],
+    )
+    assert suppressed(db) == [(PHONE, "replied STOP")]
 
 
 def test_start_lifts_what_stop_did_and_not_what_an_operator_decided(db: Connection) -> None:
@@ -183,3 +195,60 @@ def test_an_imported_opt_out_is_lifted_by_a_later_start_alone(db: Connection, st
     text_in(db, "START", ago=start_ago)
     text_in(db, "START", ago=start_ago, phone=number(2), name="other")
     assert [recipient for recipient, _ in suppressed(db)] == ([PHONE] if stays else []) + [number(2)]
+
+
+@pytest.mark.parametrize(("hours", "answers"), [(23.9, 1), (24, 2)])
+def test_help_is_answered_once_in_a_day(db: Connection, clocks: Clocks, hours: float, answers: int) -> None:
+    """Upkeep forgets no answer before its day is over."""
+    db.execute("update public.outbox_opt_out_words set reply = 'Acme' where effect = 'help'")
+    text_in(db, "HELP")
+    clocks.move(f"{hours} hours")
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    text_in(db, "HELP", name="again", ago=-hours * 3600)
+
+    assert db.execute("select count(*) from public.outbox").fetchone() == (answers,)
+
+
+def test_a_repeated_reply_acts_once(db: Connection) -> None:
+    """Also after the message itself is gone: an operator's later decision stays."""
+    text_in(db, "STOP", name="the same")
+    db.execute("delete from public.outbox_inbound")
+    db.execute("delete from public.outbox_suppressions")
+    db.execute("delete from outbox_engine.consents")
+
+    text_in(db, "STOP", name="the same")
+
+    assert suppressed(db) == []
+
+
+@pytest.mark.parametrize("order", [(60, 10), (10, 60)])
+async def test_the_latest_of_two_carrier_reports_decides(db: Connection, rig: Rig, order: tuple[int, int]) -> None:
+    """In one call. A START came between what they say."""
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    text_in(db, "START", ago=30)
+    (batch,) = db.execute("select batch_id from public.outbox").fetchall()[0]
+    at = [(NOW - timedelta(seconds=ago)).isoformat() for ago in order]
+
+    report_all(db, *(Said(batch=str(batch), recipient=PHONE, status="failed", code=257, at=time) for time in at))
+
+    assert suppressed(db) == [(PHONE, "sinch code 257")]
+
+
+def test_an_unknown_batchs_opt_out_needs_a_time(db: Connection) -> None:
+    """Without one nobody knows whether a START came later. The report waits for its batch."""
+    report(db, "elsewhere", PHONE, "failed", 257)
+    assert suppressed(db) == []
+
+
+def test_an_opt_out_leaves_what_is_in_a_request(db: Connection) -> None:
+    (row,) = insert(db, first=1)
+    dispatch = claim(db)
+
+    text_in(db, "STOP")
+
+    assert column(db, "status", row) == "sending"
+    release(db, dispatch)
+    assert claim_all(db) == []
+    assert column(db, "status", row) == "suppressed"

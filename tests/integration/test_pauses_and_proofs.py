@@ -8,7 +8,8 @@ import pytest
 
 from sandbox.simulator import control as faults
 from tests import calls
-from tests.engine import MakeRig, Rig, insert, later, statuses
+from tests.calls import pauses
+from tests.engine import MakeRig, Rig, insert, later, number, stand_still, statuses
 from tests.races import overlap
 from tests.stack import Connection
 
@@ -43,10 +44,6 @@ def report(db: Connection, dispatch: dict[str, Any], said: tuple[str, int]) -> N
     """Of each of its recipients."""
     for recipient in dispatch["recipients"]:
         calls.report(db, f"batch {dispatch['dispatch_id']}", recipient, *said)
-
-
-def pauses(db: Connection) -> list[object]:
-    return [kind for (kind,) in db.execute("select kind from outbox_engine.plan_pauses order by 1")]
 
 
 def test_an_account_that_reports_say_is_blocked_stays_stopped_while_requests_are_accepted(db: Connection) -> None:
@@ -90,44 +87,129 @@ def test_it_goes_on_once_a_report_about_a_probe_says_anything_else(db: Connectio
     report(db, probe, said)
 
     assert pauses(db) == []
-    assert sum(len(dispatch["recipients"]) for dispatch in claim(db)) == 28
+    assert recipients(claim(db)) == 28
 
 
-def test_what_was_under_way_when_the_account_was_refused_does_not_prove_that_it_works(db: Connection) -> None:
+@pytest.mark.parametrize("why", ["account", "setting"])
+def test_acceptance_of_an_older_request_lifts_no_pause(db: Connection, why: str) -> None:
+    """The request was under way when the trouble began."""
     insert(db, 10)
     (older,), (refused,) = claim(db, 1), claim(db, 1)
-    refuse(db, refused)
+    refuse(db, refused, why)
 
     accept(db, older)
 
-    assert pauses(db) == ["account"]
+    assert pauses(db) == [why]
     later(db, "1 minute")
     (probe,) = claim(db)
     accept(db, probe)
     assert pauses(db) == []
 
 
-def test_a_wait_of_no_seconds_grows_all_the_same(db: Connection) -> None:
-    """``Retry-After: 0``, or a date that has passed."""
-    insert(db, 1)
-    db.execute("update outbox_engine.clock set frozen_at = now()")
-    waits = []
-    for _ in range(4):
-        (refused,) = claim(db)
-        db.execute(
-            "select public.outbox_refuse(%s::uuid, %s, 'throttled', 'HTTP 429', 429::smallint, 0, 'w', 60)",
-            [refused["dispatch_id"], refused["lease_token"]],
-        )
-        assert claim(db) == []
-        row = db.execute(
-            "select extract(epoch from until - outbox_engine.now())::float8 from outbox_engine.plan_pauses"
-        ).fetchone()
-        assert row is not None
-        waits.append(float(str(row[0])))
-        later(db, f"{waits[-1]} seconds")
+def test_a_report_of_queueing_lifts_no_pause(db: Connection) -> None:
+    """Only what became of a message says anything of the account."""
+    insert(db, 2)
+    (first,) = claim(db, 1)
+    accept(db, first)
+    report(db, first, BLOCKED)
+    later(db, "5 minutes")
+    (probe,) = claim(db)
+    accept(db, probe)
 
-    assert waits == sorted(waits)
-    assert waits[-1] >= 6 * 0.75
+    report(db, probe, ("sent", 400))
+    assert pauses(db) == ["account"]
+    report(db, probe, ("dispatched", 401))
+    assert pauses(db) == []
+
+
+def test_report_on_an_older_request_lifts_no_pause(db: Connection) -> None:
+    insert(db, 2)
+    (blocked,), (older,) = claim(db, 1), claim(db, 1)
+    accept(db, blocked)
+    accept(db, older)
+    report(db, blocked, BLOCKED)
+
+    report(db, older, DELIVERED)
+
+    assert pauses(db) == ["account"]
+
+
+@pytest.mark.parametrize(("minutes", "held"), [(59, ["account"]), (61, [])])
+def test_blocked_account_pauses_only_for_recent_batches(db: Connection, minutes: int, held: list[str]) -> None:
+    """A report that comes an hour late says nothing of the account as it is now."""
+    insert(db, 1)
+    (dispatch,) = claim(db)
+    accept(db, dispatch)
+    later(db, f"{minutes} minutes")
+
+    report(db, dispatch, BLOCKED)
+
+    assert pauses(db) == held
+
+
+def test_a_shorter_pause_never_cuts_a_longer_one(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 2)
+    (patient,), (hasty,) = claim(db, 1), claim(db, 1)
+
+    calls.refuse(db, patient, "throttled", retry_after=60)
+    calls.refuse(db, hasty, "throttled", retry_after=1)
+
+    later(db, "59 seconds")
+    assert claim(db) == []
+    later(db, "1 second")
+    assert recipients(claim(db)) == 2
+
+
+@pytest.mark.parametrize("why", ["throttled", "unreachable"])
+def test_acceptance_of_an_older_request_cuts_no_wait(db: Connection, why: str) -> None:
+    """Only once the wait is over does an acceptance end the trouble."""
+    stand_still(db)
+    insert(db, 3)
+    (refused,), (older,) = claim(db, 1), claim(db, 1)
+    calls.refuse(db, refused, why, retry_after=60)
+
+    accept(db, older)
+
+    assert (pauses(db), claim(db)) == ([why], [])
+    later(db, "1 minute")
+    accept(db, claim(db)[0])
+    assert pauses(db) == []
+
+
+def test_a_refused_token_does_not_retry_anothers_probe(db: Connection) -> None:
+    stand_still(db)
+    insert(db)
+    for credential in ("one", "other"):
+        refuse(db, claim(db, credential=credential)[0])
+    later(db, "1 minute")
+    refuse(db, claim(db, credential="one")[0])
+
+    assert claim(db, credential="other") == []
+
+
+def recipients(dispatches: list[dict[str, Any]]) -> int:
+    return sum(len(dispatch["recipients"]) for dispatch in dispatches)
+
+
+@pytest.mark.parametrize("by", ["the provider's word", "three in a row"])
+def test_the_next_probe_is_another_row(db: Connection, by: str) -> None:
+    """One bad row as the only probe would hold the plan for ever."""
+    stand_still(db)
+    why, texts = ("shared", 3) if by == "three in a row" else ("account", 1)
+    for n in range(texts):
+        insert(db, 1, first=n, body=f"text {n}")
+    for dispatch in claim(db):
+        refuse(db, dispatch, why)
+    later(db, "1 minute")
+    (probe,) = claim(db)
+    refuse(db, probe, why)
+    later(db, "1 minute")
+    insert(db, 1, first=texts)
+
+    (next_probe,) = claim(db)
+
+    assert next_probe["recipients"] == [number(texts)]
 
 
 def test_a_pause_of_a_token_that_was_replaced_is_forgotten_when_the_new_one_works(db: Connection) -> None:
@@ -193,7 +275,7 @@ def test_what_served_as_a_probe_goes_out_as_soon_as_another_one_is_accepted(db: 
     accept(db, probe)
 
     assert before == []
-    assert sum(len(dispatch["recipients"]) for dispatch in claim(db)) == 2
+    assert recipients(claim(db)) == 2
 
 
 def test_an_operator_who_ends_the_pause_has_what_served_as_a_probe_tried_again(db: Connection) -> None:

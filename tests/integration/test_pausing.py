@@ -10,7 +10,8 @@ from jobs.gateway.operating import Operating
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
-from tests.engine import Rig, insert, later, plan_of, statuses, supabase_settings
+from tests.calls import claim_all, refuse
+from tests.engine import Rig, insert, later, plan_of, stand_still, statuses, supabase_settings
 from tests.stack import Connection
 
 
@@ -103,3 +104,30 @@ async def test_resuming_says_that_the_account_still_pauses_the_plan_and_force_pr
     assert [pause.probing for pause in forced.remaining] == [True]
     assert statuses(db)["sent"] >= 1
     assert (await operating.status()).pauses == ()
+
+
+async def test_a_pause_said_again_began_with_the_first(operating: Operating, db: Connection) -> None:
+    stand_still(db)
+    await operating.pause(provider="sinch", plan="p", until=None, seconds=60.0, reason="first")
+    later(db, "10 seconds")
+    (pause,) = await operating.pause(provider="sinch", plan="p", until=None, seconds=30.0, reason="second")
+    later(db, "10 seconds")
+    assert (pause.until, pause.reason) == (pause.since + timedelta(seconds=40), "second")
+
+    later(db, "1 minute")
+    (anew,) = await operating.pause(provider="sinch", plan="p", until=None, seconds=60.0, reason="third")
+
+    assert anew.until == anew.since + timedelta(minutes=1)
+
+
+async def test_a_forced_resume_ends_only_its_plans_pauses(operating: Operating, db: Connection) -> None:
+    dispatches = []
+    for n, plan in enumerate(("p", "q")):
+        insert(db, first=n)
+        dispatches += claim_all(db, plan=plan)
+    for dispatch in dispatches:
+        refuse(db, dispatch, "account", retry_after=600)
+
+    left = await operating.resume(provider="sinch", plan="p", force=True)
+
+    assert {pause.plan: pause.probing for pause in left.remaining} == {"p": True, "q": False}

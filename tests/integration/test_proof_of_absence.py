@@ -9,8 +9,22 @@ import pytest
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.refusals import Answer
 from sandbox.simulator import control as faults
-from tests.calls import accept, claim, claim_all, doubt, find_nothing, look, record_look, release, report, take_looks
-from tests.engine import MakeRig, column, insert, later, number, statuses, trail
+from tests.calls import (
+    DEADLINE_SECONDS,
+    LEASE_SECONDS,
+    accept,
+    claim,
+    claim_all,
+    claim_answer,
+    doubt,
+    find_nothing,
+    look,
+    record_look,
+    release,
+    report,
+    take_looks,
+)
+from tests.engine import MakeRig, column, insert, later, number, stand_still, statuses, trail
 from tests.stack import Connection
 
 SETTLED = "21 seconds"
@@ -48,6 +62,20 @@ async def test_a_list_that_was_not_read_whole_is_no_look(
     await rig.tick("recover")
     assert statuses(db) == {"sent": 1}
     assert rig.simulator.summary().sent_twice == 0
+
+
+def test_a_silent_workers_dispatch_is_looked_up_late(db: Connection) -> None:
+    """A request may begin at the end of the lease and take until its deadline."""
+    stand_still(db)
+    insert(db)
+    dispatch = claim(db)
+
+    later(db, f"{LEASE_SECONDS + DEADLINE_SECONDS - 0.001} seconds")
+    assert "recover" not in claim_answer(db)["due"]
+    assert take_looks(db) == []
+    later(db, "1 millisecond")
+    assert "recover" in claim_answer(db)["due"]
+    assert [looked["dispatch_id"] for looked in take_looks(db)] == [dispatch["dispatch_id"]]
 
 
 def test_a_row_that_came_back_is_not_sent_again_once_an_earlier_attempt_turned_up(db: Connection) -> None:

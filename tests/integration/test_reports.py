@@ -12,7 +12,8 @@ from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Inbound, Report, Summary, Unusable
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
-from tests.calls import claim, doubt, find_nothing, look
+from tests.calls import Said, accept, claim, doubt, find_nothing, look, report_all
+from tests.calls import report as report_one
 from tests.engine import MakeRig, Rig, column, insert, later, number, plan_of, statuses, trail
 from tests.nightly import examples
 from tests.stack import Connection
@@ -200,6 +201,39 @@ async def test_reports_of_unknown_batches_wait_fourteen_days(rig: Rig, gateway: 
     await rig.tick("upkeep")
 
     assert db.execute("select count(*) from outbox_engine.waiting_reports").fetchone() == (0,)
+
+
+def test_a_report_finds_its_batch_thirteen_days_later(db: Connection) -> None:
+    report_one(db, "B1", number(0), "delivered")
+    later(db, "13 days")
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+    (row,) = insert(db)
+
+    accept(db, claim(db), "B1")
+
+    assert column(db, "status", row) == "delivered"
+
+
+def test_a_report_that_waited_keeps_its_source(db: Connection) -> None:
+    (row,) = insert(db)
+    report_all(db, Said(batch="B1", recipient=number(0), status="dispatched"), source="reconcile")
+    report_one(db, "B1", number(0), "delivered")
+
+    accept(db, claim(db), "B1")
+
+    found = db.execute("select status, source from public.outbox_events where outbox_id = %s and event = 'report'", [row])
+    assert sorted(found.fetchall()) == [("delivered", "webhook"), ("dispatched", "reconcile")]
+
+
+def test_a_reference_is_no_proof_for_another_number(db: Connection) -> None:
+    (row,) = insert(db)
+    dispatch = claim(db)
+
+    report_one(db, "B1", number(7), "delivered", reference=dispatch["dispatch_id"])
+
+    assert column(db, "status", row) == "sent", "the request arrived"
+    assert trail(db, row) == ["accepted"]
+    assert db.execute("select count(*) from outbox_engine.waiting_reports").fetchone() == (1,)
 
 
 async def test_a_report_on_a_number_its_batch_does_not_have_waits_no_longer_than_that(

@@ -1,9 +1,12 @@
 """What is kept, for how long, and what goes with what."""
 
+from typing import Any
+
 import pytest
 
 from tests.calls import report
-from tests.engine import Clocks, Rig, column, insert, later, number
+from tests.engine import Clocks, Rig, column, insert, later, number, stand_still
+from tests.integration.replies import text_in
 from tests.races import overlap
 from tests.stack import Connection
 
@@ -57,6 +60,81 @@ async def test_a_text_is_blanked_before_its_row_goes(rig: Rig, db: Connection, d
     db.execute(UPKEEP, [90, 7])
 
     assert (column(db, "status", row), column(db, "body", row) is None) == ("delivered", blank)
+
+
+def test_every_text_is_blanked_across_several_stretches(db: Connection) -> None:
+    """Each call looks at two rows."""
+    cancelled(db, 5)
+    later(db, "8 days")
+
+    assert texts(db, stretch=2) == 0
+
+
+def test_a_text_that_ends_late_is_blanked_later(db: Connection) -> None:
+    """The walk has passed its row before, when the row still waited."""
+    stand_still(db)
+    cancelled(db, 3)
+    late, *_ = insert(db, 1, first=3, send_at="2100-01-01")
+    cancelled(db, 3, first=4)
+    later(db, "8 days")
+    assert texts(db, stretch=2) == 1
+
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [late])
+    later(db, "6 days 23 hours")
+    assert texts(db, stretch=2) == 1
+    later(db, "1 day")
+    assert texts(db, stretch=2) == 0
+
+
+def test_a_long_table_is_walked_once_a_day(db: Connection) -> None:
+    stand_still(db)
+    cancelled(db, 3)
+    later(db, "2 hours")
+    cancelled(db, 3, first=3)
+
+    left = []
+    for interval in ("6 days 23 hours", "2 hours", "21 hours 59 minutes", "1 minute"):
+        later(db, interval)
+        left.append(texts(db, stretch=2))
+
+    assert left == [3, 3, 3, 0]
+
+
+def test_a_row_is_pruned_after_its_text_was_blanked(db: Connection) -> None:
+    cancelled(db, 5)
+    later(db, "8 days")
+    assert texts(db, stretch=2) == 0
+    young = cancelled(db, 3, first=5)
+    later(db, "83 days")
+
+    assert texts(db, stretch=2) == 0
+    assert [row for (row,) in db.execute("select id from public.outbox order by id")] == young
+
+
+def cancelled(db: Connection, count: int, *, first: int = 0) -> list[int]:
+    rows = insert(db, count, first=first)
+    db.execute("select public.outbox_cancel(%s, false)", [rows])
+    return rows
+
+
+def texts(db: Connection, *, stretch: int) -> int:
+    """How many rows have a text once upkeep has nothing more to do. Texts are kept for 7 days and rows for 90."""
+    while True:
+        answer: Any = db.execute("select public.outbox_upkeep(90, 7, %s)", [stretch]).fetchone()
+        if not answer[0]["more"]:
+            found: Any = db.execute("select count(body) from public.outbox").fetchone()
+            return int(found[0])
+
+
+@pytest.mark.parametrize(("days", "kept"), [(89, 1), (91, 0)])
+def test_replies_are_kept_from_when_they_came(db: Connection, days: int, kept: int) -> None:
+    """However old a reply was when polling found it."""
+    text_in(db, "hello", ago=80 * 86_400)
+    later(db, f"{days} days")
+
+    db.execute(UPKEEP, [90, None])
+
+    assert db.execute("select count(*) from public.outbox_inbound").fetchone() == (kept,)
 
 
 @pytest.mark.parametrize(("days", "kept"), [(89, 1), (91, 0)])

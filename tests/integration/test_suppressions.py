@@ -134,3 +134,13 @@ async def test_such_a_report_undoes_neither_a_newer_start_nor_what_an_operator_l
     await rig.tick("dispatch")
     carrier_blocks(db, ago=5)
     assert suppressed(db) == []
+
+
+def test_a_lift_leaves_a_later_word_standing(db: Connection) -> None:
+    """The provider's clock is ahead: its STOP is later than the operator's lift, and so is what the carrier then reports."""
+    text_in(db, "STOP", ago=-60)
+    as_role(db, "postgres", LIFT)
+
+    stranger(db, ago=-30)
+
+    assert suppressed(db) == []

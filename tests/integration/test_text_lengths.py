@@ -1,9 +1,13 @@
-"""No text is longer than 2000 characters, and whoever makes a longer one is told what to shorten."""
+"""No text is longer than 2000 characters, an error says what to shorten, and characters count as they do on the air."""
+
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from tests import engine
+from tests.calls import claim
 from tests.campaigns import campaign, member, template
 from tests.engine import number
 from tests.stack import Connection
@@ -41,6 +45,16 @@ def test_a_template_whose_defaults_alone_are_too_long_is_refused(db: Connection,
     assert "are allowed; {{name}} makes up 1999 of them" in str(refused.value)
 
     template(db, body=body, defaults={"name": "x" * 1990})
+
+
+@pytest.mark.parametrize(("emoji", "parts"), [(35, 1), (36, 2), (67, 2), (68, 3)])
+def test_an_emoji_takes_two_utf_16_units(db: Connection, emoji: int, parts: int) -> None:
+    """70 units fit in a single part, 67 in each of several."""
+    asked: Any = db.execute("select public.outbox_text(%s)", ["😀" * emoji]).fetchone()
+    (row,) = engine.insert(db, body="😀" * emoji)
+    claim(db)
+
+    assert (asked[0]["parts"], engine.column(db, "parts", row)) == (parts, parts)
 
 
 def join(db: Connection, values: dict[str, str]) -> None:

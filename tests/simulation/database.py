@@ -98,7 +98,7 @@ class Database:
             # Deleting a few rows is quicker than truncating thirty tables, until the dead ones pile up.
             self._owner.execute(self._empty if self._histories % 25 == 0 else self._deletes)
             self._owner.execute(self._restart)
-            self._owner.execute("update outbox_engine.upkeep set pruned_to = 0")
+            self._owner.execute("update outbox_engine.upkeep set pruned_to = 0, blanked_to = null, blanking_since = null")
         self._histories += 1
         self._service.execute("select setseed(%s)", [(seed % 1_000_003) / 1_000_003])
         self._now = None

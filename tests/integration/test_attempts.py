@@ -1,0 +1,211 @@
+"""A message with several attempts: what the provider says of one attempt is kept apart from the others."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.calls import Said, accept, claim, doubt, find_nothing, look, report, report_all
+from tests.engine import column, insert, later, number, stand_still, trail
+from tests.stack import Connection
+
+OLDER, NEWER = "B1", "B2"
+NAMES = ("status", "batch_id", "sent_at", "attempts", "finalized_at")
+
+
+def state(db: Connection, row: int) -> dict[str, Any]:
+    return {name: column(db, name, row) for name in NAMES}
+
+
+@pytest.fixture
+def row(db: Connection) -> int:
+    stand_still(db)
+    (inserted,) = insert(db)
+    return inserted
+
+
+def lose(db: Connection) -> dict[str, Any]:
+    """A request that two lookups did not find, so that its row is sent again."""
+    lost = claim(db)
+    find_nothing(db)
+    return lost
+
+
+def send_back(db: Connection, batch: str) -> None:
+    """The provider accepts the request and reports that the message may be tried again."""
+    accept(db, claim(db), batch)
+    report(db, batch, number(0), "aborted", 404)
+    later(db, "1 hour")
+
+
+@pytest.mark.parametrize("then", ["sent", "failed", "pending"])
+def test_older_acceptance_does_not_displace_a_newer_one(db: Connection, row: int, then: str) -> None:
+    lost = lose(db)
+    accept(db, claim(db), NEWER)
+    if then == "failed":
+        report(db, NEWER, number(0), "failed", 15)
+    if then == "pending":
+        report(db, NEWER, number(0), "aborted", 404)
+    before = state(db, row)
+    later(db, "1 second")
+
+    accept(db, lost, OLDER)
+
+    assert before["status"] == then
+    assert state(db, row) == before
+    assert trail(db, row)[-1] == "duplicate_send"
+
+
+def test_older_acceptance_does_not_settle_an_open_request(db: Connection, row: int) -> None:
+    lost = lose(db)
+    newer = claim(db)
+
+    accept(db, lost, OLDER)
+
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sending", None)
+    accept(db, newer, NEWER)
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", NEWER)
+
+
+def test_late_acceptance_never_overwrites_delivered(db: Connection, row: int) -> None:
+    """The older attempt proves delivered while the newer one is in a request."""
+    send_back(db, OLDER)
+    newer = claim(db)
+    report(db, OLDER, number(0), "delivered")
+    before = state(db, row)
+    later(db, "1 second")
+
+    accept(db, newer, NEWER)
+
+    assert (before["status"], before["batch_id"]) == ("delivered", OLDER)
+    assert state(db, row) == before
+    assert trail(db, row)[-1] == "duplicate_send"
+
+
+def test_late_acceptance_of_an_ended_row_is_kept(db: Connection, row: int) -> None:
+    """It was cancelled before its request turned up, and its reports tell how it ended."""
+    lost = lose(db)
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
+    later(db, "1 second")
+
+    accept(db, lost, OLDER)
+
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("cancelled", OLDER)
+    assert column(db, "sent_at", row) > column(db, "finalized_at", row)
+
+
+@pytest.mark.parametrize("older_first", [True, False])
+def test_older_news_does_not_hide_newer_news(db: Connection, row: int, older_first: bool) -> None:
+    """One call brings reports on both attempts, and the older attempt's outranks the other."""
+    send_back(db, OLDER)
+    accept(db, claim(db), NEWER)
+    said = [
+        Said(batch=OLDER, recipient=number(0), status="failed", code=15),
+        Said(batch=NEWER, recipient=number(0), status="dispatched", code=401),
+    ]
+
+    report_all(db, *(said if older_first else reversed(said)))
+
+    assert (column(db, "status", row), column(db, "status_code", row)) == ("dispatched", 401)
+
+
+def test_older_delivery_outranks_newer_news(db: Connection, row: int) -> None:
+    send_back(db, OLDER)
+    accept(db, claim(db), NEWER)
+
+    report_all(
+        db,
+        Said(batch=NEWER, recipient=number(0), status="failed", code=15),
+        Said(batch=OLDER, recipient=number(0), status="delivered"),
+    )
+
+    assert column(db, "status", row) == "delivered"
+
+
+def test_a_second_delivery_of_an_older_attempt_changes_nothing(db: Connection, row: int) -> None:
+    send_back(db, OLDER)
+    accept(db, claim(db), NEWER)
+    report(db, NEWER, number(0), "delivered", at="2026-11-24T12:10:00Z")
+    before = state(db, row)
+
+    report(db, OLDER, number(0), "delivered", 15, at="2026-11-24T12:05:00Z")
+
+    assert state(db, row) == before
+    assert (column(db, "status_code", row), trail(db, row)[-1]) == (0, "duplicate_send")
+
+
+def test_delivery_before_the_acceptance_is_no_duplicate(db: Connection, row: int) -> None:
+    """The older attempt proves delivered while nobody knows what becomes of the newer one."""
+    send_back(db, OLDER)
+    newer = claim(db)
+
+    report(db, OLDER, number(0), "delivered")
+
+    assert "duplicate_send" not in trail(db, row)
+    accept(db, newer, NEWER)
+    assert "duplicate_send" in trail(db, row)
+
+
+@pytest.mark.parametrize("older_last", [True, False])
+def test_duplicate_send_is_logged_once(db: Connection, row: int, older_last: bool) -> None:
+    lost = lose(db)
+    found = [(lost, OLDER), (claim(db), NEWER)]
+
+    for dispatch, batch in (found[::-1] if older_last else found) * 2:
+        accept(db, dispatch, batch)
+    assert doubles_told(db, row) == (1, 1)
+    accept(db, found[1][0], "B3")
+
+    assert doubles_told(db, row) == (2, 2), "another batch of the newer request, at the same instant"
+
+
+def doubles_told(db: Connection, row: int) -> tuple[int, int]:
+    """How often in the history and how often by an alarm."""
+    alarms: Any = db.execute("select count(*) from outbox_engine.alarms where kind = 'message.duplicate_send'").fetchone()
+    return trail(db, row).count("duplicate_send"), alarms[0]
+
+
+def test_a_double_is_told_when_both_are_accepted(db: Connection, row: int) -> None:
+    """The older attempt alone is none: the newer one may still be refused."""
+    lost = lose(db)
+    newer = claim(db)
+
+    accept(db, lost, OLDER)
+    accept(db, lost, OLDER)
+    assert "duplicate_send" not in trail(db, row)
+    accept(db, newer, NEWER)
+
+    assert trail(db, row)[-1] == "duplicate_send"
+
+
+def test_the_first_batch_of_a_request_counts(db: Connection, row: int) -> None:
+    """A lookup finds two: something on the way repeated the request."""
+    dispatch = claim(db)
+    doubt(db, dispatch)
+    later(db, "1 second")
+
+    look(db, dispatch, [OLDER, NEWER])
+
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", OLDER)
+    assert "duplicate_send" in trail(db, row)
+
+
+@pytest.mark.parametrize(("attempts", "least", "most"), [(1, 45, 75), (2, 90, 150), (3, 180, 300), (4, 360, 600)])
+def test_attempts_grow_apart(db: Connection, row: int, attempts: int, least: int, most: int) -> None:
+    """From about a minute, doubled each time."""
+    for attempt in range(1, attempts):
+        accept(db, claim(db), f"B{attempt}")
+        report(db, f"B{attempt}", number(0), "aborted", 404)
+        later(db, "1 hour")
+
+    accept(db, claim(db), "last")
+    now = clock(db)
+    report(db, "last", number(0), "aborted", 404)
+
+    assert least <= (column(db, "due_at", row) - now).total_seconds() <= most
+
+
+def clock(db: Connection) -> datetime:
+    answer: Any = db.execute("select outbox_engine.now()").fetchone()
+    assert isinstance(answer[0], datetime)
+    return answer[0]

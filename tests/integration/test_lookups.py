@@ -1,0 +1,152 @@
+"""Lookups of requests whose outcome nobody knows: when they are made, in which order, and which of them count."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.calls import accept, claim, claim_all, claim_answer, doubt, find_nothing, record_look, take_looks
+from tests.engine import insert, later, stand_still, statuses
+from tests.stack import Connection
+
+
+@pytest.fixture(autouse=True)
+def _still(db: Connection) -> None:
+    stand_still(db)
+
+
+def lost(db: Connection, n: int = 0) -> dict[str, Any]:
+    """A dispatch of the nth number whose lookup is due."""
+    insert(db, first=n, body=f"text {n}")
+    dispatch = claim(db)
+    doubt(db, dispatch)
+    later(db, "1 second")
+    return dispatch
+
+
+def names(looks: list[dict[str, Any]]) -> list[str]:
+    return [str(looked["dispatch_id"]) for looked in looks]
+
+
+def test_a_lookup_of_an_accepted_request_decides_nothing(db: Connection) -> None:
+    dispatch = lost(db)
+    (looked,) = take_looks(db)
+    accept(db, dispatch, "B1")
+
+    for _ in range(2):
+        assert record_look(db, looked, [], []) == "overtaken"
+        later(db, "30 seconds")
+
+    assert statuses(db) == {"sent": 1}
+    assert take_looks(db) == []
+
+
+def test_an_overtaken_lookup_that_found_nothing_decides_nothing(db: Connection) -> None:
+    """Another process took the lookup over when the first one's lease had ended."""
+    lost(db)
+    (first,) = take_looks(db)
+    later(db, "1 second")
+    (second,) = take_looks(db)
+
+    assert record_look(db, first, [], []) == "overtaken"
+    later(db, "30 seconds")
+    assert record_look(db, second, [], []) == "missed"
+
+    assert statuses(db) == {"sending": 1}
+
+
+def test_an_overtaken_lookup_that_found_a_batch_counts(db: Connection) -> None:
+    dispatch = lost(db)
+    (first,) = take_looks(db)
+    later(db, "1 second")
+    take_looks(db)
+
+    assert record_look(db, first, ["B1"], dispatch["recipients"]) == "found"
+    assert statuses(db) == {"sent": 1}
+
+
+def test_a_lookup_is_nobody_elses_during_its_lease(db: Connection) -> None:
+    lost(db)
+
+    assert len(take_looks(db)) == 1
+    later(db, "999 milliseconds")
+    assert take_looks(db) == []
+
+
+def test_a_lookup_reads_from_an_hour_before_the_claim(db: Connection) -> None:
+    """The provider's clock may be behind."""
+    now: Any = db.execute("select outbox_engine.now()").fetchone()
+    lost(db)
+
+    (looked,) = take_looks(db)
+
+    assert datetime.fromisoformat(looked["since"]) == now[0] - timedelta(hours=1)
+
+
+def test_the_lookup_due_longest_is_made_first(db: Connection) -> None:
+    dispatches = [lost(db, n) for n in range(3)]
+
+    made = [names(take_looks(db, limit=1)) for _ in range(3)]
+
+    assert made == [[dispatch["dispatch_id"]] for dispatch in dispatches]
+
+
+@pytest.mark.parametrize(("token", "postponed"), [("its own", True), ("another", False)])
+def test_only_its_holder_postpones_a_lookup(db: Connection, token: str, postponed: bool) -> None:
+    lost(db)
+    (looked,) = take_looks(db)
+    held = looked["lease_token"] if token == "its own" else "0"
+
+    answer = db.execute("select public.outbox_postpone_lookup(%s::uuid, %s, 60)", [looked["dispatch_id"], held]).fetchone()
+    later(db, "59 seconds")
+
+    assert answer == (postponed,)
+    assert len(take_looks(db)) == (0 if postponed else 1)
+
+
+def test_a_returned_request_is_watched_for_hours(db: Connection) -> None:
+    """Should it turn up after all, somebody has to know. Waits grow fivefold."""
+    lost(db)
+    find_nothing(db)
+    assert statuses(db) == {"pending": 1}
+
+    waits = []
+    for minutes in range(1000):
+        for looked in take_looks(db):
+            waits.append(minutes)
+            assert record_look(db, looked, [], []) == "watched"
+        later(db, "1 minute")
+
+    assert waits == [1, 6, 31, 156]
+
+
+@pytest.mark.parametrize("lost_by", ["doubt", "silence"])
+def test_another_hosts_lookups_take_no_requests(db: Connection, lost_by: str) -> None:
+    """A batch is looked for where it may be."""
+    insert(db)
+    dispatch = claim(db)
+    if lost_by == "doubt":
+        doubt(db, dispatch)
+    db.execute("update outbox_engine.dispatches set host = 'elsewhere'")
+    later(db, "10 seconds")
+    insert(db, first=1)
+
+    answer = claim_answer(db, requests=2)
+
+    assert "recover" not in answer["due"]
+    assert len(answer["dispatches"]) == 1
+    assert take_looks(db) == []
+    later(db, "2 minutes")
+    assert names(take_looks(db, host="elsewhere")) == [dispatch["dispatch_id"]]
+
+
+@pytest.mark.parametrize(("days", "status"), [(12.9, "sending"), (13.1, "unknown")])
+def test_a_request_too_old_for_the_list_stays_unknown(db: Connection, days: float, status: str) -> None:
+    """The provider's list reaches back fourteen days. Nothing is sent again on a guess."""
+    lost(db)
+    later(db, f"{days} days")
+
+    take_looks(db)
+
+    assert statuses(db) == {status: 1}
+    assert claim_all(db) == []
