@@ -59,10 +59,11 @@ class Project:
         (folder / "supabase" / "migrations").mkdir(parents=True)
         (folder / "supabase" / "config.toml").write_text('project_id = "app"\n', encoding="utf-8")
 
-    def migrate(self, name: str) -> None:
-        """A migration of the user's."""
+    def migrate(self, name: str, sql: str | None = None) -> None:
+        """A migration of the user's. Without ``sql`` it makes a table."""
         table = re.sub(r"\W", "_", name)
-        (self._folder / "supabase" / "migrations" / name).write_text(f"create table t_{table} ();\n", encoding="utf-8")
+        text = sql or f"create table t_{table} ();\n"
+        (self._folder / "supabase" / "migrations" / name).write_text(text, encoding="utf-8")
 
     def install(self, *options: str) -> None:
         assert run_command_line(["install", "--yes", "--supabase", str(self._folder), *options]) == 0
@@ -83,7 +84,6 @@ def applied(db: Connection) -> list[str]:
     return [str(name) for (name,) in rows]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "existing",
     [
@@ -103,7 +103,6 @@ def test_installed_file_is_pushed_after_existing_ones(project: Project, db: Conn
     assert applied(db)[len(existing) :] == ["outbox_0001_initial"]
 
 
-@pytest.mark.slow
 def test_update_is_pushed_between_own_migrations(
     project: Project, db: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,3 +130,29 @@ def test_update_is_pushed_between_own_migrations(
         "invoices",
     ]
     assert db.execute("select indexname from pg_indexes where indexname = 'routes'").fetchall() == [("routes",)]
+
+
+SHOP = """
+    create table public.templates (id integer);
+    create table public.orders (id integer);
+    create function public.outbox_mine() returns integer language sql as 'select 1';
+    grant execute on function public.outbox_mine() to anon;
+"""
+
+
+def test_project_with_tables_of_common_names_installs(server: PostgresServer, db: Connection, tmp_path: Path) -> None:
+    """The real release, beside a project's own tables, function, and migrations stamped before and after it."""
+    project = Project(tmp_path / "app", server)
+    project.migrate("20250101000000_shop.sql", SHOP)
+    project.migrate("20990101000000_later.sql")
+    project.push()
+
+    project.install()
+    project.push()
+    project.migrate("20990201000000_after.sql")
+    project.push()
+
+    assert applied(db) == ["shop", "later", "outbox_0001_initial", "after"]
+    assert db.execute("select has_function_privilege('anon', 'public.outbox_mine()', 'execute')").fetchone() == (True,)
+    db.execute("insert into public.outbox (recipient, body) values ('+14155550123', 'hello')")
+    assert db.execute("select status from public.outbox").fetchall() == [("pending",)]
