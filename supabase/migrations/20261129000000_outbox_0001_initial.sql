@@ -941,7 +941,7 @@ create function outbox_engine.placeholder_uses(p_body text) returns table (name 
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select m[1], count(*)::integer
-  from regexp_matches(p_body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+  from regexp_matches(p_body, outbox_engine.placeholder_pattern(), 'g') m
   group by m[1]
 $$;
 
@@ -949,7 +949,7 @@ $$;
 create function outbox_engine.without_placeholders(p_body text, p_replacement text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select regexp_replace(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', p_replacement, 'g')
+  select regexp_replace(p_body, outbox_engine.placeholder_pattern(), p_replacement, 'g')
 $$;
 
 -- Says that the text is longer than 2000 characters, and which placeholder makes up most of it.
@@ -1245,8 +1245,8 @@ as $$
 begin
   return query
   select t.name, t.defaults, t.plain,
-    regexp_split_to_array(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}'),
-    array(select m[1] from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m)
+    regexp_split_to_array(t.body, outbox_engine.placeholder_pattern()),
+    array(select m[1] from regexp_matches(t.body, outbox_engine.placeholder_pattern(), 'g') m)
   from public.outbox_templates t
   where t.name = any (p_names);
 end
@@ -1625,6 +1625,13 @@ alter table outbox_engine.duplicate_sends enable row level security;
 
 create index duplicate_sends_batch on outbox_engine.duplicate_sends (batch_id);
 create index duplicate_sends_dispatch on outbox_engine.duplicate_sends (dispatch_id);
+
+-- The states of a dispatch whose outcome is not decided: its messages are still with it.
+create function outbox_engine.is_open(p_state text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_state in ('claimed', 'awaiting_half', 'ambiguous')
+$$;
 
 -- 40_outbox/30_queue_bounds.sql
 
@@ -2421,7 +2428,7 @@ as $$
 begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
-  if new.recipient is null or new.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+  if new.recipient is null or new.recipient !~ outbox_engine.e164_pattern() then
     perform outbox_engine.refuse(
       format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
       'Write it with + and the country code, digits only, such as +14155550123.');
@@ -2863,7 +2870,7 @@ as $$
   cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
   where i.id = any (p_ids)
     and w.effect in ('stop', 'start')
-    and i.sender ~ '^\+[1-9][0-9]{6,14}$'
+    and i.sender ~ outbox_engine.e164_pattern()
   order by i.sender, i.received_at desc, w.effect desc, i.id desc
 $$;
 
@@ -2935,7 +2942,7 @@ begin
     where i.id = any (p_ids)
       and w.effect = 'help'
       and w.reply is not null
-      and i.sender ~ '^\+[1-9][0-9]{6,14}$'
+      and i.sender ~ outbox_engine.e164_pattern()
       and i.received_at > v_now - interval '1 day'
       and not exists (select from public.outbox_suppressions s where s.recipient = i.sender)
     order by i.sender, i.received_at, i.id
@@ -3955,7 +3962,7 @@ begin
   elsif char_length(m.external_id) > 200 then
     return format('external_id %L has %s characters, 200 are allowed',
       left(m.external_id, 20) || '…', char_length(m.external_id));
-  elsif m.recipient is null or m.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+  elsif m.recipient is null or m.recipient !~ outbox_engine.e164_pattern() then
     return format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'));
   elsif m.timezone is not null and not outbox_engine.is_zone(m.timezone) then
     return outbox_engine.zone_problem(m.timezone);
@@ -5968,7 +5975,7 @@ begin
       from outbox_engine.dispatches d
       join outbox_engine.dispatch_members m on m.dispatch_id = d.id
       join public.outbox o on o.id = m.outbox_id and o.campaign = p_campaign and o.status = 'sending'
-      where d.state in ('claimed', 'awaiting_half', 'ambiguous')));
+      where outbox_engine.is_open(d.state)));
 end
 $$;
 
@@ -6600,13 +6607,6 @@ to service_role;
 
 -- What all calls about dispatches share: locks, what the dispatch job gets, and messages that go back to
 -- the queue.
-
--- The states of a dispatch whose outcome is not decided: its messages are still with it.
-create function outbox_engine.is_open(p_state text) returns boolean
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select p_state in ('claimed', 'awaiting_half', 'ambiguous')
-$$;
 
 -- A dispatch as the dispatch job gets it. `wait_seconds` is how long to wait before the request. `texts`
 -- are given, one for each recipient, where they differ; otherwise `body` is.
@@ -8732,7 +8732,7 @@ as $$
     from unnest(p_reports) r
     join outbox_engine.waiting_reports w on w.key = r.key
     join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
-    where r.at is not null and r.recipient ~ '^\+[1-9][0-9]{6,14}$'
+    where r.at is not null and r.recipient ~ outbox_engine.e164_pattern()
   ),
   latest as (
     select distinct on (recipient) recipient, format('%s code %s', provider, code) as reason, at

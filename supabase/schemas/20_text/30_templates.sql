@@ -40,7 +40,7 @@ create function outbox_engine.placeholder_uses(p_body text) returns table (name 
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select m[1], count(*)::integer
-  from regexp_matches(p_body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m
+  from regexp_matches(p_body, outbox_engine.placeholder_pattern(), 'g') m
   group by m[1]
 $$;
 
@@ -48,7 +48,7 @@ $$;
 create function outbox_engine.without_placeholders(p_body text, p_replacement text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select regexp_replace(p_body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}', p_replacement, 'g')
+  select regexp_replace(p_body, outbox_engine.placeholder_pattern(), p_replacement, 'g')
 $$;
 
 -- Says that the text is longer than 2000 characters, and which placeholder makes up most of it.

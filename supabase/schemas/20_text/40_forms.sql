@@ -10,8 +10,8 @@ as $$
 begin
   return query
   select t.name, t.defaults, t.plain,
-    regexp_split_to_array(t.body, '\{\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\}\}'),
-    array(select m[1] from regexp_matches(t.body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}', 'g') m)
+    regexp_split_to_array(t.body, outbox_engine.placeholder_pattern()),
+    array(select m[1] from regexp_matches(t.body, outbox_engine.placeholder_pattern(), 'g') m)
   from public.outbox_templates t
   where t.name = any (p_names);
 end

@@ -94,3 +94,10 @@ alter table outbox_engine.duplicate_sends enable row level security;
 
 create index duplicate_sends_batch on outbox_engine.duplicate_sends (batch_id);
 create index duplicate_sends_dispatch on outbox_engine.duplicate_sends (dispatch_id);
+
+-- The states of a dispatch whose outcome is not decided: its messages are still with it.
+create function outbox_engine.is_open(p_state text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_state in ('claimed', 'awaiting_half', 'ambiguous')
+$$;

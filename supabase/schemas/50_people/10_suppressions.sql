@@ -32,7 +32,7 @@ as $$
 begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
-  if new.recipient is null or new.recipient !~ '^\+[1-9][0-9]{6,14}$' then
+  if new.recipient is null or new.recipient !~ outbox_engine.e164_pattern() then
     perform outbox_engine.refuse(
       format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
       'Write it with + and the country code, digits only, such as +14155550123.');

@@ -46,7 +46,7 @@ as $$
   cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
   where i.id = any (p_ids)
     and w.effect in ('stop', 'start')
-    and i.sender ~ '^\+[1-9][0-9]{6,14}$'
+    and i.sender ~ outbox_engine.e164_pattern()
   order by i.sender, i.received_at desc, w.effect desc, i.id desc
 $$;
 
@@ -118,7 +118,7 @@ begin
     where i.id = any (p_ids)
       and w.effect = 'help'
       and w.reply is not null
-      and i.sender ~ '^\+[1-9][0-9]{6,14}$'
+      and i.sender ~ outbox_engine.e164_pattern()
       and i.received_at > v_now - interval '1 day'
       and not exists (select from public.outbox_suppressions s where s.recipient = i.sender)
     order by i.sender, i.received_at, i.id

@@ -157,7 +157,7 @@ begin
       from outbox_engine.dispatches d
       join outbox_engine.dispatch_members m on m.dispatch_id = d.id
       join public.outbox o on o.id = m.outbox_id and o.campaign = p_campaign and o.status = 'sending'
-      where d.state in ('claimed', 'awaiting_half', 'ambiguous')));
+      where outbox_engine.is_open(d.state)));
 end
 $$;
 

@@ -1,13 +1,6 @@
 -- What all calls about dispatches share: locks, what the dispatch job gets, and messages that go back to
 -- the queue.
 
--- The states of a dispatch whose outcome is not decided: its messages are still with it.
-create function outbox_engine.is_open(p_state text) returns boolean
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select p_state in ('claimed', 'awaiting_half', 'ambiguous')
-$$;
-
 -- A dispatch as the dispatch job gets it. `wait_seconds` is how long to wait before the request. `texts`
 -- are given, one for each recipient, where they differ; otherwise `body` is.
 create function outbox_engine.dispatch_json(

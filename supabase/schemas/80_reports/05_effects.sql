@@ -75,7 +75,7 @@ as $$
     from unnest(p_reports) r
     join outbox_engine.waiting_reports w on w.key = r.key
     join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
-    where r.at is not null and r.recipient ~ '^\+[1-9][0-9]{6,14}$'
+    where r.at is not null and r.recipient ~ outbox_engine.e164_pattern()
   ),
   latest as (
     select distinct on (recipient) recipient, format('%s code %s', provider, code) as reason, at
