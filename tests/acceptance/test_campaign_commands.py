@@ -50,9 +50,8 @@ def members(db: Connection) -> list[Any]:
     ).fetchall()
 
 
-def test_a_file_becomes_members_by_their_own_wall_clocks_and_again_only_what_moved(
-    outbox: Any, db: Connection, tmp_path: Path
-) -> None:
+def test_import_reads_local_times_and_updates_changed_members(outbox: Any, db: Connection, tmp_path: Path) -> None:
+    """A second import of the file changes only the members whose lines changed."""
     file = tmp_path / "m.csv"
     file.write_text(
         "\ufeff" + HEADER + "a,+4915112345678,Europe/Berlin,2026-10-25T02:30,Ada\n"
@@ -76,9 +75,8 @@ def test_a_file_becomes_members_by_their_own_wall_clocks_and_again_only_what_mov
     assert [row[2] for row in members(db)] == ["10-25 00:30", "10-27 10:00", "10-28 12:00"]
 
 
-def test_every_refused_line_is_said_and_nothing_is_half_imported_unless_asked(
-    outbox: Any, db: Connection, tmp_path: Path
-) -> None:
+def test_every_refused_line_is_reported_before_importing(outbox: Any, db: Connection, tmp_path: Path) -> None:
+    """Nothing is imported from a file with refused lines unless --partial is given."""
     (tmp_path / "m.csv").write_text(
         HEADER
         + "ok,+12015550101,UTC,2026-10-27T09:00Z,Ada\n"
@@ -141,7 +139,7 @@ def test_every_refused_line_is_said_and_nothing_is_half_imported_unless_asked(
         (b"external_id;recipient;name\na;+12015550101;A\n", "line 1: its columns are separated by semicolons"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_none_is_refused_as_a_whole(
+def test_unreadable_member_file_is_refused_as_a_whole(
     outbox: Any, db: Connection, tmp_path: Path, content: bytes, says: str
 ) -> None:
     (tmp_path / "m.csv").write_bytes(content)
@@ -202,7 +200,7 @@ async def test_preview_start_pause_report_and_stop(
     assert sum(step["sent"] for step in figures["timeline"]) == 2
 
 
-def test_ending_a_campaign_for_good_is_asked_about(outbox: Any, db: Connection) -> None:
+def test_ending_a_campaign_requires_confirmation(outbox: Any, db: Connection) -> None:
     asked = outbox("stop", "c")
 
     assert asked.returncode == 2
@@ -210,7 +208,7 @@ def test_ending_a_campaign_for_good_is_asked_about(outbox: Any, db: Connection) 
     assert db.execute("select status from public.outbox_campaigns").fetchall() == [("draft",)]
 
 
-def test_a_preview_marks_the_times_of_those_whose_zone_nobody_knows(outbox: Any, db: Connection) -> None:
+def test_preview_marks_times_of_members_without_zone(outbox: Any, db: Connection) -> None:
     db.execute("update public.outbox_campaigns set offsets = '{-1 hour}'")
     db.execute(
         "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
@@ -222,7 +220,8 @@ def test_a_preview_marks_the_times_of_those_whose_zone_nobody_knows(outbox: Any,
     assert "Tue 2026-10-27 11:00 UTC" in shown
 
 
-def test_preview_and_start_name_the_characters_that_make_texts_cost_double(outbox: Any, db: Connection) -> None:
+def test_preview_and_start_name_costly_characters(outbox: Any, db: Connection) -> None:
+    """These characters are not in GSM-7, so each part of the text holds 70 characters instead of 160."""
     names = ["Ada", "O’Hara", "Zoe", "D’Arcy", "语"]
     db.execute(
         "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
@@ -282,7 +281,7 @@ def test_preview_warns_where_other_countries_are_allowed_here(
     assert (warning in ran.stderr) if warning else ran.stderr == ""
 
 
-def test_a_campaign_that_somebody_could_get_no_text_from_does_not_start(outbox: Any, db: Connection) -> None:
+def test_campaign_with_a_missing_parameter_does_not_start(outbox: Any, db: Connection) -> None:
     db.execute(
         "insert into public.outbox_campaign_members (campaign, external_id, recipient, timezone, event_at, parameters)"
         " values ('c', 'ada', '+12015550101', 'UTC', '2026-10-27', '{\"name\": \"Ada\"}')"
@@ -316,7 +315,7 @@ def test_a_preview_begins_with_how_the_campaign_stands(outbox: Any, db: Connecti
     assert json.loads(outbox("preview", "c", "--json").stdout)["status"] == status
 
 
-def test_an_ended_campaign_takes_no_members_and_is_not_started_again(outbox: Any, db: Connection, tmp_path: Path) -> None:
+def test_ended_campaign_refuses_members_and_start(outbox: Any, db: Connection, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(HEADER + "ada,+12015550101,UTC,2026-10-27T09:00,Ada\n")
     db.execute("update public.outbox_campaigns set status = 'ended'")
     ran = outbox("import", "c", "m.csv")
@@ -340,14 +339,14 @@ def test_an_ended_campaign_takes_no_members_and_is_not_started_again(outbox: Any
         ),
     ],
 )
-def test_whoever_starts_a_campaign_without_members_is_warned(outbox: Any, db: Connection, schedule: str, says: str) -> None:
+def test_starting_a_campaign_without_members_warns(outbox: Any, db: Connection, schedule: str, says: str) -> None:
     db.execute("update public.outbox_campaigns set schedule = %s, starts_at = %s", [schedule, NOW])
     ran = outbox("start", "c", "--yes")
     assert (ran.returncode, ran.stderr) == (0, says)
     assert "c is active (it was draft)" in ran.stdout
 
 
-def test_imports_that_nobody_finished_are_forgotten_after_a_day(db: Connection, clocks: Clocks) -> None:
+def test_unfinished_imports_are_deleted_after_a_day(db: Connection, clocks: Clocks) -> None:
     stage = "select public.outbox_stage_members(gen_random_uuid(), 'c', '{2}', '{a}', '{+12015550101}', '{UTC}', '{%s}', %s)"
     db.execute(stage % ("2026-10-27T09:00:00", 'array[\'{"name": "Ada"}\']'))
     assert db.execute("select count(*) from outbox_engine.campaign_import_lines").fetchone() == (1,)

@@ -34,7 +34,7 @@ Sent = tuple[str, str, datetime]
 
 
 @pytest.mark.parametrize(("begin", "end"), [SPRING, at_night(*YEAR)], ids=["spring", "year"])
-async def test_campaigns_reach_everybody_at_the_instants_of_zoneinfo(
+async def test_campaigns_send_at_the_instants_of_zoneinfo(
     db: Connection, rig: Rig, clocks: Clocks, begin: datetime, end: datetime
 ) -> None:
     clocks.set(begin)

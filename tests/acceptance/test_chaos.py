@@ -40,7 +40,7 @@ def test_nothing_is_lost_or_sent_twice_in_chaos(tmp_path: Path, messages: int, s
     assert verdict["callbacks"] > messages
 
 
-def test_an_interrupted_run_leaves_nothing_running_and_nothing_on_disk(tmp_path: Path) -> None:
+def test_interrupted_run_leaves_no_processes_or_files(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [*COMMAND, *QUICK, "--messages", "800"], stdout=subprocess.PIPE, text=True, env=environment
@@ -91,7 +91,7 @@ def test_each_broken_promise_is_named() -> None:
     ]
 
 
-def test_a_callback_that_was_acknowledged_and_is_in_no_table_is_counted() -> None:
+def test_acknowledged_but_unstored_callbacks_are_counted() -> None:
     def tried(status: int, recipient: str) -> Tried:
         body = {
             "type": "recipient_delivery_report_sms",

@@ -14,7 +14,7 @@ from sandbox.demo.work import Message, plan_work
 from sandbox.simulator.books import Tally
 
 
-def test_the_demo_ends_by_itself_with_nothing_lost_or_sent_twice() -> None:
+def test_demo_ends_without_losses_or_duplicate_sends() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "scheduler", "demo", "--messages", "60", "--exit", "--json"],
         capture_output=True,
@@ -38,7 +38,8 @@ def test_the_demo_ends_by_itself_with_nothing_lost_or_sent_twice() -> None:
 
 
 @pytest.mark.parametrize("messages", [1, 19, 20, 500, 5000])
-def test_the_work_is_as_many_rows_as_asked_for_and_no_text_goes_to_a_number_twice(messages: int) -> None:
+def test_work_has_requested_size_and_no_repeated_text(messages: int) -> None:
+    """No recipient gets the same text twice."""
     rows = plan_work(messages).messages
 
     assert len(rows) == messages
@@ -52,7 +53,8 @@ def test_one_seed_plans_the_same_work_again() -> None:
     assert plan_work(300, seed=7, began=began) != plan_work(300, seed=8, began=began)
 
 
-def test_the_verdict_counts_by_the_providers_books_what_was_lost_doubled_or_wrong() -> None:
+def test_verdict_counts_lost_duplicate_and_wrong_sends() -> None:
+    """The counts come from the provider's books."""
     due = Message("+12025550101", "once")
     lost = Message("+12025550102", "never came")
     held = Message("+12025550103", "opted out", sent=False)
@@ -64,7 +66,7 @@ def test_the_verdict_counts_by_the_providers_books_what_was_lost_doubled_or_wron
     assert compare([due, lost, held], books) == Count(lost=1, sent_twice=1, sent_wrongly=1)
 
 
-def test_what_ctrl_c_broke_off_ends_as_interrupted_whatever_it_says_itself() -> None:
+def test_ctrl_c_ends_as_interrupted_despite_other_errors() -> None:
     def query() -> None:
         try:
             signal.raise_signal(signal.SIGINT)

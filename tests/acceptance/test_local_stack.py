@@ -108,7 +108,7 @@ def get(env: dict[str, str], path: str, key: str = "SUPABASE_SECRET_KEY") -> htt
 
 
 @SHARED
-def test_up_prints_the_settings_and_nothing_else_once_the_api_answers(shared: Background) -> None:
+def test_up_prints_only_settings_once_api_answers(shared: Background) -> None:
     env = shared.printed
 
     assert list(env) == NAMES
@@ -119,9 +119,7 @@ def test_up_prints_the_settings_and_nothing_else_once_the_api_answers(shared: Ba
 
 
 @SHARED
-def test_psql_runs_sql_in_it_as_the_role_of_a_projects_editor(
-    shared: Background, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_psql_runs_sql_as_the_editors_role(shared: Background, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the environment names another database."""
     nothing_runs = outbox_local("psql", "--data-dir", data_dir, "-c", "select 1")
     assert nothing_runs.returncode == 1
@@ -135,7 +133,7 @@ def test_psql_runs_sql_in_it_as_the_role_of_a_projects_editor(
 
 
 @SHARED
-def test_up_a_second_time_finds_the_one_that_runs(shared: Background) -> None:
+def test_second_up_finds_the_running_stack(shared: Background) -> None:
     before = state_of(shared.data_dir)
 
     again = outbox_local("up", "--data-dir", shared.data_dir)
@@ -175,7 +173,7 @@ def test_down_stops_everything_and_the_data_stays(data_dir: Path) -> None:
         connection.execute("select from public.kept")
 
 
-def test_a_taken_port_is_answered_with_the_option_that_chooses_another(data_dir: Path, taken_port: int) -> None:
+def test_taken_port_error_names_the_port_option(data_dir: Path, taken_port: int) -> None:
     refused = outbox_local("up", "--data-dir", data_dir, "--port", str(taken_port))
 
     assert refused.returncode == 2
@@ -191,7 +189,8 @@ def test_a_running_one_does_not_change_its_port(shared: Background, taken_port: 
     assert "outbox local down" in complaint(refused)
 
 
-def test_a_killed_supervisor_takes_its_servers_along_and_the_next_up_works(data_dir: Path) -> None:
+def test_next_up_works_after_supervisor_is_killed(data_dir: Path) -> None:
+    """The servers end with their supervisor."""
     env = start(data_dir)
     before = state_of(data_dir)
     supervisor = DataFolder(data_dir).holder()
@@ -223,7 +222,8 @@ def test_after_a_power_cut_the_next_up_works(data_dir: Path) -> None:
         connection.execute("select from public.kept")
 
 
-def test_a_folder_of_another_version_says_so_and_fresh_empties_it(data_dir: Path) -> None:
+def test_fresh_replaces_a_cluster_of_another_version(data_dir: Path) -> None:
+    """Without --fresh, the error names the option. The keys stay the same."""
     env = start(data_dir)
     with psycopg.connect(env["OUTBOX_DB_URL"]) as connection:
         connection.execute("create table public.lost ()")
@@ -240,7 +240,7 @@ def test_a_folder_of_another_version_says_so_and_fresh_empties_it(data_dir: Path
         assert connection.execute("select to_regclass('public.lost')").fetchone() == (None,)
 
 
-def test_fresh_never_empties_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
+def test_fresh_never_empties_a_foreign_folder(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
 
     refused = outbox_local("up", "--data-dir", tmp_path, "--fresh")
@@ -251,7 +251,7 @@ def test_fresh_never_empties_a_folder_that_is_not_its_own(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_up_that_is_broken_off_leaves_nothing_running(data_dir: Path, how: signal.Signals) -> None:
+def test_interrupted_up_leaves_nothing_running(data_dir: Path, how: signal.Signals) -> None:
     if signal.getsignal(how) is signal.SIG_IGN:
         pytest.skip(f"whoever started this ignores {how.name}, and so does what it starts")
     with subprocess.Popen(
@@ -269,7 +269,7 @@ def test_an_up_that_is_broken_off_leaves_nothing_running(data_dir: Path, how: si
     assert has_ended(before)
 
 
-def test_a_stack_ends_with_the_process_that_started_it_even_when_that_is_killed(tmp_path: Path) -> None:
+def test_stack_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     program = (
         "from sandbox.local.stack import LocalStack\nwith LocalStack() as stack: print(stack.data_dir, flush=True); input()"
     )
@@ -283,14 +283,14 @@ def test_a_stack_ends_with_the_process_that_started_it_even_when_that_is_killed(
     assert wait_until(lambda: not data_dir.exists(), 60)
 
 
-def test_a_migration_that_fails_is_named_in_one_line(migrations: Path) -> None:
+def test_failing_migration_is_named_in_one_line(migrations: Path) -> None:
     (migrations / "20260102000000_wrong.sql").write_text("create table public.notes ();")
 
     with pytest.raises(StackError, match=r'could not be applied.*"notes" already exists'):
         LocalStack(migrations=migrations).start()
 
 
-def test_what_the_migrations_grant_is_all_that_is_granted(migrations: Path) -> None:
+def test_only_grants_of_the_migrations_apply(migrations: Path) -> None:
     mine = uuid4()
     with LocalStack(migrations=migrations) as stack:
         with psycopg.connect(stack.db_url) as connection:
@@ -308,7 +308,7 @@ def test_what_the_migrations_grant_is_all_that_is_granted(migrations: Path) -> N
         assert httpx.delete(f"{notes}?id=gt.0", headers={"apikey": stack.secret_key}).json()["code"] == "42501"
 
 
-def test_the_table_browser_is_there_and_sees_the_tables_only_where_that_was_asked_for(migrations: Path) -> None:
+def test_table_browser_reads_tables_only_from_its_origin(migrations: Path) -> None:
     with LocalStack(migrations=migrations, table_browser=True) as stack:
         assert "<title>" in httpx.get(f"{stack.url}/").text
         assert httpx.get(f"{stack.url}/rest/v1/notes").json() == []
@@ -316,7 +316,8 @@ def test_the_table_browser_is_there_and_sees_the_tables_only_where_that_was_aske
         assert elsewhere.status_code == 401
 
 
-def test_servers_that_are_killed_or_stopped_come_back_with_new_migrations_on_request(migrations: Path) -> None:
+def test_killed_or_stopped_servers_can_be_restarted(migrations: Path) -> None:
+    """New migrations are applied on request."""
     with LocalStack(migrations=migrations) as stack:
         headers = {"apikey": stack.secret_key}
 
@@ -340,7 +341,7 @@ async def test_a_stack_is_an_async_context_too(migrations: Path) -> None:
         assert answer.json() == []
 
 
-def test_the_judge_refuses_what_the_advisors_warn_about(tmp_path: Path) -> None:
+def test_judge_refuses_schemas_with_advisor_warnings(tmp_path: Path) -> None:
     (tmp_path / "migrations").mkdir()
     careless = "create table public.open (id bigint primary key); grant all on public.open to anon;"
     (tmp_path / "migrations" / "20260101000000_careless.sql").write_text(careless)

@@ -110,7 +110,7 @@ def test_it_gives_feedback(sim: Control, sinch: Any) -> None:
     assert sim.summary().requests["feedback"] == 1
 
 
-def test_it_reads_reports_of_a_batch_and_of_a_recipient(sim: Control, sinch: Any) -> None:
+def test_sdk_reads_batch_and_recipient_reports(sim: Control, sinch: Any) -> None:
     batch = send(sinch, ONE, "+14159990402")
     sim.settle()
 

@@ -58,7 +58,8 @@ async def failed(rig: Rig, db: Connection) -> list[int]:
 
 
 @pytest.mark.parametrize("command", [("status",), ("retry", "1")], ids=lambda command: command[0])
-def test_a_supabase_that_is_away_ends_a_command_with_one_and_clear_words(outbox: Operator, command: tuple[str, ...]) -> None:
+def test_commands_exit_1_when_supabase_is_unreachable(outbox: Operator, command: tuple[str, ...]) -> None:
+    """The one-line error names the address that does not answer."""
     ran = outbox(*command, SUPABASE_URL="http://127.0.0.1:9")
 
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -70,7 +71,8 @@ def test_a_supabase_that_is_away_ends_a_command_with_one_and_clear_words(outbox:
     ("key", "says"),
     [("sb_secret_wrong", "was not accepted"), ("sb_publishable_x", "SUPABASE_SECRET_KEY: is a publishable key")],
 )
-def test_a_key_of_another_kind_or_project_is_a_wrong_setting(outbox: Operator, key: str, says: str) -> None:
+def test_wrong_kind_of_key_is_a_settings_error(outbox: Operator, key: str, says: str) -> None:
+    """So is a key of another project."""
     ran = outbox("status", SUPABASE_SECRET_KEY=key)
 
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -79,7 +81,7 @@ def test_a_key_of_another_kind_or_project_is_a_wrong_setting(outbox: Operator, k
     assert key not in ran.stderr
 
 
-def test_the_status_of_an_idle_outbox_asks_whether_anything_runs(outbox: Operator) -> None:
+def test_idle_status_suggests_checking_outbox_run(outbox: Operator) -> None:
     ran = outbox("status")
 
     assert ran.returncode == 0, ran.stderr
@@ -103,9 +105,7 @@ async def test_the_status_shows_the_backlog_pauses_and_figures(outbox: Operator,
     assert {tick["job"] for tick in status["status"]["jobs"]} == {"dispatch"}
 
 
-async def test_retry_says_what_became_of_each_and_fails_if_any_was_refused(
-    outbox: Operator, failed: list[int], db: Connection
-) -> None:
+async def test_retry_reports_each_row_and_fails_on_refusals(outbox: Operator, failed: list[int], db: Connection) -> None:
     db.execute("update public.outbox set status = 'delivered', reported_rank = 10 where id = %s", [failed[1]])
 
     ran = outbox("retry", *failed)
@@ -150,7 +150,7 @@ def test_cancel_takes_ids_keys_and_campaigns(outbox: Operator, db: Connection) -
     assert unknown.stderr == "outbox: no message has the idempotency key '8'; nothing was changed\n"
 
 
-def test_a_campaign_of_an_unknown_name_is_refused_and_one_without_messages_is_none(outbox: Operator, db: Connection) -> None:
+def test_unknown_campaign_is_refused_but_empty_one_succeeds(outbox: Operator, db: Connection) -> None:
     template(db)
     campaign(db, name="spring")
 
@@ -169,7 +169,7 @@ def test_a_campaign_of_an_unknown_name_is_refused_and_one_without_messages_is_no
     assert trial.stdout == "0 messages\nnothing was changed: this was a dry run\n"
 
 
-def test_pause_without_a_name_takes_the_configured_plan_and_resume_ends_it(stack: LocalStack, sinch: Running) -> None:
+def test_pause_and_resume_default_to_configured_plan(stack: LocalStack, sinch: Running) -> None:
     outbox = Operator(stack, SINCH_SERVICE_PLAN_ID=sinch.plan.id, SINCH_API_TOKEN="t", SINCH_REGION="us")
 
     paused = outbox("pause")
@@ -183,7 +183,7 @@ def test_pause_without_a_name_takes_the_configured_plan_and_resume_ends_it(stack
     assert again.stdout == "nothing was paused\n"
 
 
-def test_pausing_a_plan_nobody_knows_is_an_error_unless_the_provider_is_named(outbox: Operator) -> None:
+def test_pausing_an_unknown_plan_requires_the_provider(outbox: Operator) -> None:
     unknown = outbox("pause", "--plan", "typo")
     named = outbox("pause", "--plan", "new", "--provider", "sinch", "--until", "2099-01-01T00:00Z")
 
@@ -199,9 +199,7 @@ def test_pausing_a_plan_nobody_knows_is_an_error_unless_the_provider_is_named(ou
     assert (nowhere.returncode, nowhere.stderr) == (2, "outbox: Invalid value: --provider 'foo' is no provider: sinch\n")
 
 
-async def test_a_pause_for_a_while_is_said_once_for_each_plan(
-    rig: Rig, stack: LocalStack, sinch: Running, db: Connection
-) -> None:
+async def test_timed_pause_is_reported_once_per_plan(rig: Rig, stack: LocalStack, sinch: Running, db: Connection) -> None:
     outbox = Operator(stack, SINCH_SERVICE_PLAN_ID=sinch.plan.id, SINCH_API_TOKEN="t", SINCH_REGION="us")
     insert(db)
     await rig.tick("dispatch")
@@ -209,9 +207,7 @@ async def test_a_pause_for_a_while_is_said_once_for_each_plan(
     assert len(outbox("pause", "--for", "30m").stdout.splitlines()) == 1
 
 
-async def test_a_trace_masks_the_number_and_shows_the_text_only_when_asked(
-    outbox: Operator, failed: list[int], db: Connection
-) -> None:
+async def test_trace_masks_number_and_hides_text_by_default(outbox: Operator, failed: list[int], db: Connection) -> None:
     words = outbox("trace", failed[0])
     shown = outbox("trace", failed[0], "--show-body")
     told = outbox.json("trace", failed[0])
@@ -230,7 +226,7 @@ async def test_a_trace_masks_the_number_and_shows_the_text_only_when_asked(
     assert nothing.returncode == 1
 
 
-def test_nothing_of_a_list_with_a_bad_line_is_imported_unless_asked(outbox: Operator, db: Connection, tmp_path: Path) -> None:
+def test_list_with_bad_line_requires_partial_import(outbox: Operator, db: Connection, tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     file.write_text(f"recipient,reason\n{number(0)},replied\n12025550100,\n{number(1)},\n", encoding="utf-8")
 
@@ -246,7 +242,7 @@ def test_nothing_of_a_list_with_a_bad_line_is_imported_unless_asked(outbox: Oper
     assert partial.stdout == "2 added, 0 on the list before, 0 repeated in the file, 1 refused\n"
 
 
-def test_what_is_exported_can_be_imported(outbox: Operator, db: Connection, tmp_path: Path) -> None:
+def test_exported_list_can_be_imported(outbox: Operator, db: Connection, tmp_path: Path) -> None:
     db.execute(
         "insert into public.outbox_suppressions (recipient, reason, by_engine) values (%s, 'a \"b\", c', true)", [number(0)]
     )
@@ -267,7 +263,7 @@ def test_what_is_exported_can_be_imported(outbox: Operator, db: Connection, tmp_
     ]
 
 
-def test_what_came_of_a_list_is_told_as_json_too(outbox: Operator, db: Connection, tmp_path: Path) -> None:
+def test_list_import_and_export_report_json(outbox: Operator, db: Connection, tmp_path: Path) -> None:
     db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(0)])
     file = tmp_path / "list.csv"
     file.write_text(f"{number(0)}\n{number(1)}\n{number(1)}\n", encoding="utf-8")
@@ -279,7 +275,8 @@ def test_what_came_of_a_list_is_told_as_json_too(outbox: Operator, db: Connectio
     assert outbox("suppressions", "export", "--json").returncode == 2
 
 
-def test_many_outcomes_are_told_by_what_they_have_in_common_and_brackets_stay(outbox: Operator, db: Connection) -> None:
+def test_equal_outcomes_share_a_line(outbox: Operator, db: Connection) -> None:
+    """Square brackets in an error are printed as they are."""
     ids = insert(db, 30)
     db.execute("update public.outbox set status = 'failed', error = 'refused [to]: no', finalized_at = now(), queue = null")
     db.execute("update public.outbox set status = 'delivered', reported_rank = 10 where id <= %s", [ids[3]])

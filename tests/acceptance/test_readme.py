@@ -76,7 +76,7 @@ def test_the_examples_in_javascript(stack: LocalStack, db: Connection) -> None:
     ]
 
 
-def test_the_example_in_python_is_one_message_however_often_it_runs(stack: LocalStack, db: Connection) -> None:
+def test_repeated_python_example_inserts_one_message(stack: LocalStack, db: Connection) -> None:
     (block,) = blocks("python")
     with httpx.Client() as http:
         supabase = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))

@@ -14,9 +14,7 @@ WAIT_SECONDS = 60.0
 ROWS = 400
 
 
-def test_a_rolling_restart_loses_nothing_and_leaves_nothing_to_recovery(
-    stack: LocalStack, sinch: Running, db: Connection
-) -> None:
+def test_rolling_restart_loses_nothing_and_needs_no_recovery(stack: LocalStack, sinch: Running, db: Connection) -> None:
     settings = {**environment(stack, sinch), "SINCH_MESSAGES_PER_SECOND": "60"}
     sinch.control.change(latency=(0.05, 0.2))
     insert(db, ROWS)

@@ -89,9 +89,7 @@ def once(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
         ("LOG_LEVEL", "loud"),
     ],
 )
-def test_a_wrong_setting_ends_it_with_two_and_one_line_that_names_it(
-    stack: LocalStack, sinch: Running, name: str, value: str
-) -> None:
+def test_wrong_setting_exits_2_and_names_it(stack: LocalStack, sinch: Running, name: str, value: str) -> None:
     ran = once({**environment(stack, sinch), name: value})
 
     assert ran.returncode == 2
@@ -99,7 +97,7 @@ def test_a_wrong_setting_ends_it_with_two_and_one_line_that_names_it(
     assert len(ran.stderr.splitlines()) == 1
 
 
-def test_a_single_run_works_off_what_is_due(stack: LocalStack, sinch: Running, db: Connection) -> None:
+def test_single_run_sends_all_due_rows(stack: LocalStack, sinch: Running, db: Connection) -> None:
     insert(db, 30)
 
     ran = once(environment(stack, sinch))
@@ -108,7 +106,7 @@ def test_a_single_run_works_off_what_is_due(stack: LocalStack, sinch: Running, d
     assert statuses(db) == {"sent": 30}
 
 
-def test_a_single_run_sends_what_a_campaign_makes_due(stack: LocalStack, sinch: Running, db: Connection) -> None:
+def test_single_run_sends_due_campaign_messages(stack: LocalStack, sinch: Running, db: Connection) -> None:
     template(db)
     campaign(db, schedule="once", starts_at="2026-01-01T00:00:00Z", late_limit="100 years")
     member(db)
@@ -119,9 +117,8 @@ def test_a_single_run_sends_what_a_campaign_makes_due(stack: LocalStack, sinch: 
     assert statuses(db) == {"sent": 1}
 
 
-def test_a_single_run_that_reaches_no_provider_ends_with_one_and_loses_nothing(
-    stack: LocalStack, sinch: Running, db: Connection
-) -> None:
+def test_single_run_exits_1_when_provider_is_unreachable(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    """The rows stay pending."""
     insert(db, 3)
 
     ran = once({**environment(stack, sinch), "SINCH_BASE_URL": "http://127.0.0.1:9"})
@@ -130,9 +127,8 @@ def test_a_single_run_that_reaches_no_provider_ends_with_one_and_loses_nothing(
     assert statuses(db) == {"pending": 3}
 
 
-def test_a_single_run_whose_token_is_refused_says_so_and_ends_with_one_until_it_is_mended(
-    stack: LocalStack, sinch: Running, db: Connection
-) -> None:
+def test_single_run_exits_1_until_token_is_corrected(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    """A refused token pauses the plan and logs one error."""
     wrong = {**environment(stack, sinch), "SINCH_API_TOKEN": "wrong", "LOG_FORMAT": "json"}
     insert(db, 3)
 
@@ -156,7 +152,7 @@ def test_secrets_and_numbers_stay_out_of_the_log(stack: LocalStack, sinch: Runni
         assert secret not in ran.stdout
 
 
-def test_it_sends_what_comes_and_ends_politely_on_sigterm(stack: LocalStack, sinch: Running, db: Connection) -> None:
+def test_new_rows_are_sent_until_sigterm(stack: LocalStack, sinch: Running, db: Connection) -> None:
     with scheduler(environment(stack, sinch)) as (child, _):
         insert(db, 5)
         assert processes.wait_until(lambda: statuses(db) == {"sent": 5}, WAIT_SECONDS)
@@ -166,7 +162,8 @@ def test_it_sends_what_comes_and_ends_politely_on_sigterm(stack: LocalStack, sin
         assert child.wait(timeout=WAIT_SECONDS) == 0
 
 
-def test_on_sigterm_open_requests_finish_and_nothing_new_is_begun(stack: LocalStack, sinch: Running, db: Connection) -> None:
+def test_sigterm_lets_open_requests_finish(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    """The process claims no further rows."""
     sinch.control.change(latency=1.5)
     with scheduler(environment(stack, sinch)) as (child, log):
         insert(db, 5)
@@ -182,7 +179,7 @@ def test_on_sigterm_open_requests_finish_and_nothing_new_is_begun(stack: LocalSt
 
 
 @pytest.mark.nightly
-def test_a_request_still_open_after_nine_seconds_is_left_to_recovery(stack: LocalStack, sinch: Running, db: Connection) -> None:
+def test_request_open_after_nine_seconds_needs_recovery(stack: LocalStack, sinch: Running, db: Connection) -> None:
     settings = {**environment(stack, sinch), "LEASE_SECONDS": "60", "SETTLE_SECONDS": "0.2"}
     sinch.control.change(latency=15)
     insert(db, 5)
@@ -217,9 +214,8 @@ def test_a_second_ctrl_c_ends_it_at_once(stack: LocalStack, sinch: Running, db: 
         assert log.count("work.cut_off", "scheduler.stopped") == [0, 0]
 
 
-def test_supabase_away_at_the_start_and_later_is_said_once_each_time_and_got_over(
-    stack: LocalStack, sinch: Running, db: Connection
-) -> None:
+def test_each_supabase_outage_is_logged_once_and_survived(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    """One outage is there at the start, one comes later."""
     insert(db, 5)
     stack.stop_api()
     with scheduler(environment(stack, sinch)) as (_, log):
@@ -237,7 +233,8 @@ def test_supabase_away_at_the_start_and_later_is_said_once_each_time_and_got_ove
     assert sinch.control.summary().sent_twice == 0
 
 
-def test_sinch_away_at_the_start_is_said_once_and_got_over(stack: LocalStack, sinch: Running, db: Connection) -> None:
+def test_sinch_outage_at_start_is_logged_once(stack: LocalStack, sinch: Running, db: Connection) -> None:
+    """Sending begins when Sinch is back."""
     with closing(socket.create_server(("127.0.0.1", 0))) as reserved:
         port = str(reserved.getsockname()[1])
     insert(db, 5)
@@ -266,7 +263,7 @@ def test_a_single_run_without_supabase_ends_with_one(stack: LocalStack, sinch: R
     assert "Traceback" not in ran.stderr
 
 
-def test_a_key_that_supabase_does_not_take_is_told_once_by_the_name_of_its_setting(stack: LocalStack, sinch: Running) -> None:
+def test_refused_supabase_key_is_logged_once_by_setting(stack: LocalStack, sinch: Running) -> None:
     ran = once({**environment(stack, sinch), "SUPABASE_SECRET_KEY": "foo", "LOG_FORMAT": "json"})
 
     (away,) = [line for line in map(json.loads, ran.stderr.splitlines()) if line["event"] == "supabase.away"]
@@ -274,7 +271,7 @@ def test_a_key_that_supabase_does_not_take_is_told_once_by_the_name_of_its_setti
     assert away["error"].startswith("SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY) was not accepted")
 
 
-def test_rows_of_a_killed_process_are_sent_once_by_the_next(stack: LocalStack, sinch: Running, db: Connection) -> None:
+def test_next_process_sends_a_killed_ones_rows_once(stack: LocalStack, sinch: Running, db: Connection) -> None:
     settings = {**environment(stack, sinch), "LEASE_SECONDS": "3", "SETTLE_SECONDS": "1"}
     sinch.control.change(latency=0.5)
     insert(db, 50)

@@ -29,14 +29,15 @@ def stuck(seconds: float) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stuck_thread_does_not_keep_it_beyond_its_time(number: signal.Signals) -> None:
+def test_stuck_thread_is_abandoned_at_the_deadline(number: signal.Signals) -> None:
     with stuck(0.1) as child:
         child.send_signal(number)
 
         assert child.wait(A_WHILE) == 3
 
 
-def test_a_second_sigterm_is_patient_and_a_second_ctrl_c_is_not() -> None:
+def test_ctrl_c_after_sigterm_exits_immediately() -> None:
+    """A second SIGTERM keeps waiting for open work."""
     with stuck(600) as child:
         assert child.stdout is not None
         for number in (signal.SIGTERM, signal.SIGTERM):

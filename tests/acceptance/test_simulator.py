@@ -12,7 +12,8 @@ from tests.acceptance.xms import LONG_LIFE, ONE, SENDER, TWO, instant, refused, 
 
 
 class TestSending:
-    def test_an_accepted_batch_shows_digits_utc_milliseconds_and_no_nulls(self, sim: Control, api: httpx.Client) -> None:
+    def test_accepted_batch_has_sinch_format(self, sim: Control, api: httpx.Client) -> None:
+        """Numbers are digits, times are UTC with milliseconds and nulls are left out."""
         batch = send(api, "+1 (415) 555-1234", "0014155551235", client_reference="r")
 
         assert batch["to"] == ["14155551234", "14155551235"]
@@ -22,17 +23,17 @@ class TestSending:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", batch["created_at"])
         assert None not in batch.values()
 
-    def test_of_a_number_that_stands_twice_the_second_vanishes(self, sim: Control, api: httpx.Client) -> None:
+    def test_repeated_number_is_dropped(self, sim: Control, api: httpx.Client) -> None:
         assert send(api, ONE, TWO, "14155551234")["to"] == ["14155551234", "14155551235"]
 
-    def test_one_bad_number_refuses_the_batch_and_is_named(self, sim: Control, api: httpx.Client) -> None:
+    def test_bad_number_refuses_batch_and_is_named(self, sim: Control, api: httpx.Client) -> None:
         answer = api.post("/batches", json={"to": [ONE, "+1415call"], "from": SENDER, "body": "x"})
 
         assert refused(answer) == (400, "syntax_invalid_parameter_format")
         assert "to[1]" in answer.json()["text"]
         assert sim.summary().messages == 0
 
-    def test_a_number_with_the_magic_ending_is_refused_where_it_stands(self, sim: Control, api: httpx.Client) -> None:
+    def test_number_with_refused_suffix_is_named_by_position(self, sim: Control, api: httpx.Client) -> None:
         answer = api.post("/batches", json={"to": [ONE, ONE, "+14159990001"], "from": SENDER, "body": "x"})
 
         assert "to[2]" in answer.json()["text"]
@@ -62,21 +63,22 @@ class TestSending:
             ({"type": "mt_media", "body": "AAAA"}, "syntax_constraint_violation"),
         ],
     )
-    def test_what_breaks_a_documented_limit_is_refused(
+    def test_values_beyond_documented_limits_are_refused(
         self, sim: Control, api: httpx.Client, fields: dict[str, Any], code: str
     ) -> None:
         answer = api.post("/batches", json={"to": [ONE], "from": SENDER, "body": "x", **fields})
 
         assert refused(answer) == (400, code)
 
-    def test_what_just_keeps_the_limits_is_accepted(self, sim: Control, api: httpx.Client) -> None:
+    def test_values_at_the_limits_are_accepted(self, sim: Control, api: httpx.Client) -> None:
         numbers = [f"+1415{i:07d}" for i in range(1000)]
 
         batch = send(api, *numbers, body="x" * 2000, client_reference="r" * 2048, no_such_field=1)
 
         assert len(batch["to"]) == 1000
 
-    def test_wrong_tokens_plans_paths_methods_and_types_have_their_own_answers(self, sim: Control, api: httpx.Client) -> None:
+    def test_each_wrong_request_has_its_own_answer(self, sim: Control, api: httpx.Client) -> None:
+        """Wrong are the token, plan, path, method, content type or JSON."""
         plain = httpx.URL(api.base_url)
         wrong = {"Authorization": "Bearer wrong"}
 
@@ -101,14 +103,15 @@ class TestSending:
 
         assert refused(answer) == (403, "unknown_group")
 
-    def test_a_default_originator_stands_in_for_a_missing_sender(self, sim: Control, api: httpx.Client) -> None:
+    def test_default_originator_replaces_a_missing_sender(self, sim: Control, api: httpx.Client) -> None:
         sim.agree(PlanSettings(default_originator="12345"))
 
         assert send(api, **{"from": None})["from"] == "12345"
 
 
 class TestParameters:
-    def test_each_recipient_gets_its_own_value_the_default_or_fails_alone(self, sim: Control, api: httpx.Client) -> None:
+    def test_missing_parameter_fails_only_its_recipient(self, sim: Control, api: httpx.Client) -> None:
+        """A recipient without a value of its own gets the default, if there is one."""
         send(api, ONE, TWO, body="Hi ${name}", parameters={"name": {ONE: "Ann", "default": "you"}})
         send(api, ONE, TWO, body="Dear ${name}", parameters={"name": {ONE: "Ann"}})
         sim.settle()
@@ -129,7 +132,7 @@ class TestParameters:
 
 
 class TestListing:
-    def test_pages_are_newest_first_and_say_how_many_there_are(self, sim: Control, api: httpx.Client) -> None:
+    def test_pages_are_newest_first_with_a_count(self, sim: Control, api: httpx.Client) -> None:
         ids = [send(api, body=str(number))["id"] for number in range(5)]
 
         page = api.get("/batches", params={"page": 1, "page_size": 2}).json()
@@ -152,7 +155,8 @@ class TestListing:
         assert count(**{"from": "Shop,12345"}) == 1
         assert count(**{"from": SENDER, "client_reference": "a"}) == 1
 
-    def test_it_reaches_a_day_back_unless_told_and_never_more_than_two_weeks(self, sim: Control, api: httpx.Client) -> None:
+    def test_batch_list_reaches_back_at_most_two_weeks(self, sim: Control, api: httpx.Client) -> None:
+        """Without a start date the list covers one day."""
         send(api)
         early = instant(days=-1)
 
@@ -163,7 +167,7 @@ class TestListing:
         sim.advance(14 * 24 * 3600)
         assert api.get("/batches", params={"start_date": early}).json()["count"] == 0
 
-    def test_the_end_is_exclusive_and_the_start_is_not(self, sim: Control, api: httpx.Client) -> None:
+    def test_start_is_inclusive_and_end_exclusive(self, sim: Control, api: httpx.Client) -> None:
         created = send(api)["created_at"]
 
         assert api.get("/batches", params={"start_date": created}).json()["count"] == 1
@@ -216,7 +220,7 @@ class TestChanging:
 
         assert refused(answer) == (403, "batch_already_dispatched")
 
-    def test_a_replacement_keeps_the_id_and_takes_back_what_was_waiting(self, sim: Control, api: httpx.Client) -> None:
+    def test_replacement_keeps_id_and_cancels_queued_messages(self, sim: Control, api: httpx.Client) -> None:
         sim.change(**LONG_LIFE)
         batch = send(api)
 
@@ -226,7 +230,7 @@ class TestChanging:
         assert api.get(f"/batches/{batch['id']}").json()["body"] == "Better"
         assert [(m.body, m.status) for m in sim.accepted()] == [("Hello", "Cancelled"), ("Better", "Queued")]
 
-    def test_cancelling_stops_what_is_queued_and_twice_changes_nothing(self, sim: Control, api: httpx.Client) -> None:
+    def test_cancelling_stops_queued_messages_and_is_idempotent(self, sim: Control, api: httpx.Client) -> None:
         sim.change(**LONG_LIFE)
         batch = send(api, ONE, TWO)
 
@@ -239,7 +243,7 @@ class TestChanging:
             {"code": 407, "status": "Cancelled", "count": 2}
         ]
 
-    def test_cancelling_a_batch_for_later_leaves_an_empty_report(self, sim: Control, api: httpx.Client) -> None:
+    def test_cancelled_scheduled_batch_has_an_empty_report(self, sim: Control, api: httpx.Client) -> None:
         batch = send(api, send_at=instant(hours=1))
         api.delete(f"/batches/{batch['id']}")
 

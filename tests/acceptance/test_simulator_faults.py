@@ -22,7 +22,7 @@ from tests.acceptance.xms import ONE, SENDER, TWO, instant, refused, send
 
 
 class TestRequestFaults:
-    def test_another_fault_leaves_what_has_struck_spent(self, sim: Control, api: httpx.Client) -> None:
+    def test_new_fault_does_not_rearm_spent_faults(self, sim: Control, api: httpx.Client) -> None:
         sim.add(faults.unavailable_page(times=1))
         assert api.post("/batches", json={"to": [ONE], "from": SENDER, "body": "x"}).status_code == 503
 
@@ -42,7 +42,7 @@ class TestRequestFaults:
             (Fault(effect="cut", times=1), httpx.RemoteProtocolError, 1),
         ],
     )
-    def test_a_request_without_an_answer_may_have_been_accepted(
+    def test_unanswered_request_may_have_been_accepted(
         self, sim: Control, api: httpx.Client, fault: Fault, error: type[Exception], accepted: int
     ) -> None:
         sim.add(fault)
@@ -79,7 +79,7 @@ class TestRequestFaults:
             answer.json()
         assert sim.summary().messages == accepted
 
-    def test_a_late_request_takes_effect_although_its_sender_has_gone(self, sim: Control, api: httpx.Client) -> None:
+    def test_late_request_counts_after_the_client_timed_out(self, sim: Control, api: httpx.Client) -> None:
         sim.add(faults.late_request(0.3))
 
         with pytest.raises(httpx.ReadTimeout):
@@ -93,7 +93,7 @@ class TestRequestFaults:
 
         assert api.post("/batches", json={}).headers["retry-after"] == "7"
 
-    def test_a_fault_strikes_as_often_as_it_was_told_and_whom_it_was_told(self, sim: Control, api: httpx.Client) -> None:
+    def test_fault_limits_its_strikes_by_match_and_count(self, sim: Control, api: httpx.Client) -> None:
         sim.add(Fault(effect="answer", status=500, contains="5551235", times=2))
 
         answers = [
@@ -115,7 +115,7 @@ class TestRequestFaults:
         assert seen[0] == seen[1]
         assert set(seen[0]) == {200, 500}
 
-    def test_missing_callback_url_spares_requests_that_want_no_reports(self, sim: Control, api: httpx.Client) -> None:
+    def test_missing_callback_url_spares_requests_without_reports(self, sim: Control, api: httpx.Client) -> None:
         sim.add(faults.missing_callback_url())
         wanted = {"to": [ONE], "from": SENDER, "body": "x", "callback_url": "http://127.0.0.1:9/"}
 
@@ -136,7 +136,7 @@ class TestRequestFaults:
 
 
 class TestInbounds:
-    def test_a_text_from_a_phone_is_listed_and_told(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
+    def test_inbound_text_is_listed_and_delivered(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         inbound = sim.text_in(sender=ONE, to=SENDER, body="STOP")
         sim.text_in(sender=TWO, to="12345", body="hello")
 
@@ -148,7 +148,7 @@ class TestInbounds:
         assert api.get("/inbounds/none").status_code == 404
         assert api.get("/inbounds").json()["inbounds"][0]["body"] == "hello"
 
-    def test_one_may_be_told_twice_or_have_come_long_ago(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
+    def test_inbound_text_may_be_repeated_or_old(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         sim.text_in(sender=ONE, to=SENDER, body="x", times=2, received_at=instant(days=-2))
 
         assert sim.wait(acknowledged=2)
@@ -157,7 +157,7 @@ class TestInbounds:
 
 
 class TestBooks:
-    def test_they_know_what_was_sent_twice_and_excuse_what_no_phone_saw(self, sim: Control, api: httpx.Client) -> None:
+    def test_books_count_duplicate_sends_except_undelivered_texts(self, sim: Control, api: httpx.Client) -> None:
         for number in (ONE, ONE, "+14159990404", "+14159990404"):
             send(api, number)
         sim.settle()
@@ -203,7 +203,7 @@ class TestTheCommand:
             assert sim.control.behaviour().behaviour.latency == (0.001, 0.002)
 
     @pytest.mark.parametrize("unanswered", ["hang", "delay", None])
-    def test_it_ends_in_peace_when_told_to(self, unanswered: Literal["hang", "delay"] | None) -> None:
+    def test_simulator_stops_cleanly_on_request(self, unanswered: Literal["hang", "delay"] | None) -> None:
         command = [sys.executable, "-m", "sandbox.simulator", "--port", "0"]
         with (
             ThreadPoolExecutor(1) as sender,
@@ -221,7 +221,7 @@ class TestTheCommand:
 
         assert (child.returncode, errors) == (0, "")
 
-    def test_a_taken_port_is_one_line_and_exit_code_2(self) -> None:
+    def test_taken_port_exits_2_with_one_line(self) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -245,7 +245,7 @@ def send_to(url: str) -> None:
     )
 
 
-def test_its_controls_are_told_with_examples_that_work_and_the_numbers_that_fail(sim: Control, simulator: Running) -> None:
+def test_control_page_lists_working_examples_and_failing_numbers(sim: Control, simulator: Running) -> None:
     base = f"{simulator.url}/_sim"
     page = httpx.get(base, trust_env=False).text
     told = {(method, f"/_sim{path}") for method, path, _, _ in EXAMPLES}

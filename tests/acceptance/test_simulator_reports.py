@@ -56,7 +56,7 @@ class TestReports:
 
         assert [(m.status, m.code) for m in sim.accepted()] == [("Aborted", 404), ("Delivered", 0)]
 
-    def test_batch_reports_count_and_a_full_one_names_numbers(self, sim: Control, api: httpx.Client) -> None:
+    def test_batch_reports_count_and_full_ones_name_recipients(self, sim: Control, api: httpx.Client) -> None:
         batch = send(api, ONE, TWO, "+14159990402", client_reference="r")
         sim.settle()
         path = f"/batches/{batch['id']}/delivery_report"
@@ -98,7 +98,7 @@ class TestReports:
         assert page(client_reference="r", status="Delivered")["count"] == 0
         assert page(end_date=instant(hours=-1), start_date=instant(hours=-2))["count"] == 0
 
-    def test_what_expires_in_the_queue_is_aborted_and_later_expired(self, sim: Control, api: httpx.Client) -> None:
+    def test_expiry_in_queue_aborts_and_after_dispatch_expires(self, sim: Control, api: httpx.Client) -> None:
         sim.change(dispatch_delay=100)
         send(api, expire_at=instant(seconds=50))
         sim.change(dispatch_delay=1, final_delay=100)
@@ -107,7 +107,7 @@ class TestReports:
 
         assert [(m.status, m.code) for m in sim.accepted()] == [("Aborted", 406), ("Expired", 34)]
 
-    def test_shares_of_messages_end_badly_and_the_same_ones_again(self, sim: Control, api: httpx.Client) -> None:
+    def test_share_of_messages_fails_repeatably(self, sim: Control, api: httpx.Client) -> None:
         failed = Outcome("Failed", 62)
         sim.behave(Behaviour(outcomes=(Share(outcome=failed, share=0.5),)))
         seen = []
@@ -144,7 +144,7 @@ class TestCallbacks:
             ("per_recipient", [("recipient_delivery_report_sms", "Aborted", 402)]),
         ],
     )
-    def test_each_mode_tells_what_it_promises(
+    def test_each_report_mode_sends_its_documented_reports(
         self, sim: Control, api: httpx.Client, webhook: Receiver, mode: str, told: list[tuple[Any, ...]]
     ) -> None:
         send(api, "+14159990402", delivery_report=mode)
@@ -152,9 +152,7 @@ class TestCallbacks:
         assert sim.settle()
         assert webhook.told("type", "status", "code") == told
 
-    def test_per_recipient_tells_each_change_and_final_only_the_last(
-        self, sim: Control, api: httpx.Client, webhook: Receiver
-    ) -> None:
+    def test_per_recipient_reports_each_change_and_final_one(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         send(api, delivery_report="per_recipient", client_reference="all")
         send(api, delivery_report="per_recipient_final", client_reference="last")
         sim.settle()
@@ -172,7 +170,7 @@ class TestCallbacks:
         assert sim.wait(acknowledged=4)
         assert Counter(webhook.told("status")) == {("Dispatched",): 2, ("Delivered",): 2}
 
-    def test_a_batch_may_name_its_own_address_with_a_password(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
+    def test_batch_may_set_a_callback_url_with_password(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         url = webhook.url.replace("://", "://user:pa%20ss@") + "/own?x=1"
         sim.agree(PlanSettings(callback_headers={"X-Webhook-Token": "t"}))
         send(api, delivery_report="full", callback_url=url)
@@ -203,9 +201,7 @@ class TestCallbacks:
         assert len({delivery.body for delivery in webhook.deliveries}) == 1
         assert sim.callbacks().tries == 3
 
-    def test_retries_wait_longer_each_time_until_they_are_given_up(
-        self, sim: Control, api: httpx.Client, webhook: Receiver
-    ) -> None:
+    def test_callback_retries_stop_after_sixteen_tries(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         webhook.answers[:] = [500] * 100
         send(api, delivery_report="full")
         sim.settle()
@@ -224,7 +220,7 @@ class TestCallbacks:
 
         assert (sim.callbacks().refused, sim.callbacks().to_be_retried) == (1, 0)
 
-    def test_a_webhook_that_is_down_hears_of_it_later(self, sim: Control, api: httpx.Client) -> None:
+    def test_callback_to_an_unreachable_webhook_is_retried(self, sim: Control, api: httpx.Client) -> None:
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             port = closed.getsockname()[1]
@@ -249,7 +245,8 @@ class TestReportFaults:
         assert api.get(f"/batches/{batch['id']}/delivery_report/{ONE}").json()["status"] == "Delivered"
         return webhook.told("status")
 
-    def test_lost_reports_never_come_but_can_be_asked_for(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
+    def test_lost_reports_never_arrive(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
+        """The status can still be read."""
         assert self.told(sim, api, webhook, ReportFaults(lost=1)) == []
 
     def test_repeated_reports_come_twice(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
@@ -272,9 +269,7 @@ class TestReportFaults:
     def test_contradictory_reports_say_something_else_too(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         assert ("Expired",) in self.told(sim, api, webhook, ReportFaults(contradictory=1))
 
-    def test_late_reports_come_after_the_truth_can_be_asked_for(
-        self, sim: Control, api: httpx.Client, webhook: Receiver
-    ) -> None:
+    def test_late_reports_arrive_after_status_is_readable(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         sim.change(reports=ReportFaults(late=1, late_by=1000), dispatch_delay=0, final_delay=0)
         batch = send(api, delivery_report="per_recipient_final")
         sim.advance(10)

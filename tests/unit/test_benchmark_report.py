@@ -25,7 +25,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return report.PAGE
 
 
-def test_the_table_has_a_line_for_each_case_with_median_range_and_goal() -> None:
+def test_table_lists_median_range_and_goal_per_case() -> None:
     assert report.table(FIGURES).splitlines() == [
         "|  | messages (1/s) | requests (per 1000) |",
         "| --- | ---: | ---: |",
@@ -34,7 +34,7 @@ def test_the_table_has_a_line_for_each_case_with_median_range_and_goal() -> None
     ]
 
 
-def test_writing_twice_replaces_only_what_was_said_about_this_question(page: Path) -> None:
+def test_rewriting_replaces_only_its_own_section(page: Path) -> None:
     result = Result(figures=FIGURES, plots=(Plot("messages"),), notes=("A note.",))
 
     for _ in range(2):
@@ -49,12 +49,12 @@ def test_writing_twice_replaces_only_what_was_said_about_this_question(page: Pat
     assert record["machine"]["cores"] >= 1
 
 
-def test_a_question_without_a_place_on_the_page_is_said(page: Path) -> None:
+def test_question_without_a_section_is_an_error(page: Path) -> None:
     with pytest.raises(SystemExit, match=r"no place for latency"):
         report.write("latency", "how long?", Result(figures=FIGURES), machine.describe(), "make bench")
 
 
-def test_pictures_are_well_formed_whatever_a_case_is_called() -> None:
+def test_pictures_are_well_formed_for_any_case_name() -> None:
     curve = [Figure(case=f"{size:,}", name="claim", unit="ms", values=(1.0, 2.0)) for size in (10_000, 100_000, 1_000_000)]
 
     bars = parseString(draw(Plot("messages"), FIGURES))  # noqa: S318  # it is ours

@@ -24,7 +24,7 @@ def arrived(texts: list[str], *, longest: int = 160) -> list[str | None]:
 
 
 @given(st.lists(st.one_of(TYPED, BRACED), min_size=1, max_size=6), st.integers(2, 160))
-def test_every_recipient_gets_the_very_text_that_was_typed(texts: list[str], longest: int) -> None:
+def test_every_recipient_gets_the_exact_text(texts: list[str], longest: int) -> None:
     try:
         got = arrived(texts, longest=longest)
     except ValueError:
@@ -35,7 +35,8 @@ def test_every_recipient_gets_the_very_text_that_was_typed(texts: list[str], lon
 
 
 @given(st.lists(TYPED, min_size=2, max_size=6), st.integers(2, 160))
-def test_no_value_is_empty_missing_or_longer_than_the_provider_takes(texts: list[str], longest: int) -> None:
+def test_every_value_is_nonempty_and_within_the_limit(texts: list[str], longest: int) -> None:
+    """Every recipient has a value for each parameter. The limit is the longest value the provider takes."""
     recipients = [str(place) for place in range(len(texts))]
     try:
         _, parameters = body_and_parameters(texts, recipients, longest=longest)
@@ -46,7 +47,7 @@ def test_no_value_is_empty_missing_or_longer_than_the_provider_takes(texts: list
         assert all(0 < len(value.encode("utf-16-le")) // 2 <= longest for value in values.values())
 
 
-def test_what_texts_have_in_common_is_said_once() -> None:
+def test_common_text_appears_once_in_the_body() -> None:
     body, parameters = body_and_parameters(["Dear Ada, hello.", "Dear Grace, hello."], ["+1", "+2"], longest=160)
 
     assert body == "Dear {{0}}, hello."
@@ -57,10 +58,11 @@ def test_texts_that_agree_need_no_parameters() -> None:
     assert body_and_parameters(["same", "same"], ["+1", "+2"], longest=160) == ("same", None)
 
 
-def test_a_text_that_another_begins_with_keeps_a_character_of_its_own() -> None:
+def test_prefix_of_another_text_keeps_one_character() -> None:
+    """The values of a parameter are never empty, so one character moves from the body to the values."""
     assert body_and_parameters(["Hi", "Hi Ada"], ["+1", "+2"], longest=160) == ("H{{0}}", {"0": {"+1": "i", "+2": "i Ada"}})
 
 
-def test_texts_too_different_to_be_cut_alike_are_refused() -> None:
+def test_texts_without_a_common_cut_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be cut"):
         body_and_parameters(["x", "y" * 400], ["+1", "+2"], longest=160)

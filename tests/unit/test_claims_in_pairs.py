@@ -104,7 +104,7 @@ async def in_pairs(job: Dispatcher, database: Database) -> "asyncio.Task[None]":
     return tick
 
 
-async def test_while_claims_come_back_full_two_are_under_way(job: Dispatcher, database: Database, line: Line) -> None:
+async def test_full_claims_keep_two_claims_under_way(job: Dispatcher, database: Database, line: Line) -> None:
     tick = await in_pairs(job, database)
     assert [places for _, places in database.asked] == [8, 2, 2], "with four requests open a pair brings four more at most"
 
@@ -120,9 +120,7 @@ async def test_while_claims_come_back_full_two_are_under_way(job: Dispatcher, da
 
 
 @pytest.mark.parametrize("sizes", [(FULL, FULL, FULL), (10,) * 8, (900,)])
-async def test_a_claim_that_is_not_full_is_followed_by_one_alone(
-    job: Dispatcher, database: Database, sizes: tuple[int, ...]
-) -> None:
+async def test_partial_claim_is_followed_by_a_single_claim(job: Dispatcher, database: Database, sizes: tuple[int, ...]) -> None:
     tick = asyncio.create_task(job.tick())
     await until(lambda: len(database.asked) == 1)
     database.answer(brings(*sizes))
@@ -149,9 +147,8 @@ async def test_no_more_than_eight_requests_are_open(job: Dispatcher, database: D
     await asyncio.wait_for(tick, A_WHILE)
 
 
-async def test_single_messages_are_claimed_while_a_slow_provider_holds_many_of_them(
-    job: Dispatcher, database: Database, line: Line
-) -> None:
+async def test_slow_provider_does_not_stop_single_message_claims(job: Dispatcher, database: Database, line: Line) -> None:
+    """Claims stop only when no request slot is free."""
     line.may_answer.clear()
     tick = asyncio.create_task(job.tick())
     for claims in range(1, 6):
@@ -186,9 +183,7 @@ async def until_it_ends(tick: "asyncio.Task[None]", database: Database, line: Li
     await asyncio.wait_for(tick, A_WHILE)
 
 
-async def test_a_notice_has_urgent_rows_claimed_while_bulk_holds_the_places(
-    job: Dispatcher, database: Database, line: Line
-) -> None:
+async def test_notice_claims_urgent_rows_despite_full_slots(job: Dispatcher, database: Database, line: Line) -> None:
     tick = await held_by_bulk(job, database, line)
 
     job.notice()
@@ -204,9 +199,7 @@ async def test_a_notice_has_urgent_rows_claimed_while_bulk_holds_the_places(
     assert database.urgent[-1] is False
 
 
-async def test_a_claim_of_urgent_rows_does_not_say_that_a_pause_is_over(
-    job: Dispatcher, database: Database, line: Line
-) -> None:
+async def test_urgent_claim_does_not_end_a_pause(job: Dispatcher, database: Database, line: Line) -> None:
     """Where it finds none, it answers before it looks at pauses."""
     tick = await held_by_bulk(job, database, line)
     job._health._paused = "account"
@@ -220,7 +213,7 @@ async def test_a_claim_of_urgent_rows_does_not_say_that_a_pause_is_over(
     await until_it_ends(tick, database, line)
 
 
-async def test_urgent_rows_are_claimed_until_there_are_no_more_or_ten_requests_are_open(
+async def test_urgent_claims_stop_at_ten_open_requests(
     job: Dispatcher, database: Database, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "AFTER_NOTICE_SECONDS", 0.0)
@@ -240,9 +233,8 @@ async def test_urgent_rows_are_claimed_until_there_are_no_more_or_ten_requests_a
     await until_it_ends(tick, database, line)
 
 
-async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_would(
-    job: Dispatcher, database: Database, line: Line
-) -> None:
+async def test_urgent_rows_are_polled_without_notices(job: Dispatcher, database: Database, line: Line) -> None:
+    """The interval is the same as that of the usual poll."""
     tick = await held_by_bulk(job, database, line)
     job._pace._interval = 0.05
     job.notice()
@@ -257,9 +249,7 @@ async def test_without_notices_urgent_rows_are_looked_for_as_often_as_a_poll_wou
     await until_it_ends(tick, database, line)
 
 
-async def test_what_a_claim_brings_goes_although_the_other_has_to_wait_for_the_rate(
-    job: Dispatcher, database: Database, line: Line
-) -> None:
+async def test_claimed_rows_are_sent_although_other_claim_waits(job: Dispatcher, database: Database, line: Line) -> None:
     """Else it goes when the rate has passed it on to others."""
     tick = await in_pairs(job, database)
     sent = len(line.references)
@@ -274,9 +264,7 @@ async def test_what_a_claim_brings_goes_although_the_other_has_to_wait_for_the_r
     await asyncio.wait_for(tick, A_WHILE)
 
 
-async def test_claims_whose_answers_were_lost_are_asked_for_again_before_any_other(
-    job: Dispatcher, database: Database, line: Line
-) -> None:
+async def test_lost_claims_are_repeated_before_new_claims(job: Dispatcher, database: Database, line: Line) -> None:
     tick = await in_pairs(job, database)
     lost = database.asked[1:]
     database.waiting.pop().set_exception(GatewayUnavailable("lost"))

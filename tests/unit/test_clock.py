@@ -44,14 +44,14 @@ async def clock() -> AsyncIterator[Clock]:
     await clock.stop()
 
 
-async def test_a_call_comes_at_once_and_again_and_again(clock: Clock) -> None:
+async def test_call_runs_immediately_and_repeatedly(clock: Clock) -> None:
     calls = Calls()
     clock.every(0.01, calls.call, name="work")
 
     await calls.come(3)
 
 
-async def test_a_call_never_overlaps_itself_and_blocks_no_other(clock: Clock) -> None:
+async def test_calls_overlap_others_but_never_themselves(clock: Clock) -> None:
     slow, quick = Calls(), Calls()
     slow.may_end.clear()
     clock.every(0.01, slow.call, name="slow")
@@ -65,7 +65,7 @@ async def test_a_call_never_overlaps_itself_and_blocks_no_other(clock: Clock) ->
     await slow.come()
 
 
-async def test_a_call_that_is_hours_away_can_be_hastened(clock: Clock) -> None:
+async def test_distant_call_can_be_hastened(clock: Clock) -> None:
     calls = Calls()
     clock.every(HOUR, calls.call, name="work")
     await calls.come()
@@ -75,7 +75,7 @@ async def test_a_call_that_is_hours_away_can_be_hastened(clock: Clock) -> None:
     await calls.come()
 
 
-async def test_a_wall_clock_that_is_set_back_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_setting_the_wall_clock_back_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = iter([HOUR, HOUR])
     monkeypatch.setattr(clock_module, "_wall_ahead", lambda: next(ahead, 0.0))
     monkeypatch.setattr(clock_module, "_CHECK_SECONDS", 0.01)
@@ -90,7 +90,8 @@ async def test_a_wall_clock_that_is_set_back_stops_nothing(monkeypatch: pytest.M
 
 
 @given(interval=st.floats(0.05, 1e6), asleep=st.floats(0, 1e8))
-def test_the_next_time_is_counted_from_now_a_little_late(interval: float, asleep: float) -> None:
+def test_next_call_is_due_slightly_after_the_interval(interval: float, asleep: float) -> None:
+    """The interval counts from the current time, however long the process slept."""
     following = Rhythm(interval).get_next_fire_time(NOON - timedelta(seconds=asleep), NOON)
 
     assert interval < (following - NOON).total_seconds() <= 1.1 * interval

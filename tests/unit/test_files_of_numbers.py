@@ -40,19 +40,17 @@ HEADER = "external_id,recipient\n"
         (["external_id,recipient\0\n", "a,+14155550101\n"], "line 1: it contains a NUL character"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_to_its_end_is_refused_by_the_line(
-    read: Callable[[list[str]], object], lines: list[str], says: str
-) -> None:
+def test_unreadable_file_is_refused_with_the_line(read: Callable[[list[str]], object], lines: list[str], says: str) -> None:
     with pytest.raises(NotATable, match=says):
         read(lines)
 
 
-def test_a_list_without_a_header_is_told_of_its_semicolons_too() -> None:
+def test_headerless_list_with_semicolons_is_refused() -> None:
     with pytest.raises(NotATable, match="semicolons"):
         opt_outs.read(["+14155550101;moved\n"])
 
 
-def test_a_nul_in_a_list_is_told_with_its_line() -> None:
+def test_nul_in_a_list_is_reported_with_line() -> None:
     reading = opt_outs.read(["recipient,reason\n", "+14155550101,a\0b\n", "+14155550102,\n"])
 
     assert [(one.line, one.why) for one in reading.refused] == [(2, "it contains a NUL character")]
@@ -63,7 +61,8 @@ def test_a_nul_in_a_list_is_told_with_its_line() -> None:
 @example('=HYPERLINK("http://example.com")')
 @example("'=1")
 @example("''-")
-def test_no_reason_is_a_formula_to_a_spreadsheet_and_each_is_read_back(reason: str) -> None:
+def test_exported_reasons_are_no_formulas_and_read_back(reason: str) -> None:
+    """A spreadsheet would execute a formula."""
     one = Suppression("+14155550101", reason, replied=False)
 
     written = opt_outs.line_of(one)
@@ -115,14 +114,15 @@ REMINDERS = Form(
         ("external_id,recipient,name,Name", ["column Name is there twice"]),
     ],
 )
-def test_a_header_is_held_against_the_campaign_once_and_before_any_line(header: str, says: list[str]) -> None:
+def test_header_is_checked_once_before_any_line(header: str, says: list[str]) -> None:
+    """The campaign's template decides which columns are needed."""
     with pytest.raises(members.NotMembers) as refused:
         members.read([header + "\n", "x\n"], REMINDERS)
 
     assert list(refused.value.problems) == says
 
 
-def test_a_column_for_which_a_template_has_nothing_is_told_so() -> None:
+def test_column_without_a_placeholder_is_refused() -> None:
     with pytest.raises(members.NotMembers, match="column 'name' is no placeholder of template 'hi', which has none"):
         members.read(["external_id,recipient,name\n"], FORM)
 
@@ -136,7 +136,8 @@ def test_columns_are_known_in_letters_of_any_case(header: str) -> None:
     assert columns == ["external_id", "recipient", "timezone", "event_at", "Name", "phone"]
 
 
-def test_a_column_of_numbers_may_be_called_as_lists_call_it_and_fills_what_the_template_spells() -> None:
+def test_column_aliases_and_placeholder_case_are_accepted() -> None:
+    """A parameter takes the spelling of the template. A column "Phone" holds the recipients."""
     form = replace(FORM, placeholders=("name", "Name"), required=("name",))
 
     (line,) = members.read(["External_Id,Phone,name\n", "a,+14155550101,Ada\n"], form).lines
@@ -148,9 +149,10 @@ def test_a_column_of_numbers_may_be_called_as_lists_call_it_and_fills_what_the_t
 
 
 @pytest.mark.parametrize("looked_on", [True, False])
-def test_somebody_who_looks_on_sees_the_first_lines_of_each_reason_and_a_file_gets_all(
+def test_terminal_gets_first_refusals_and_file_gets_all(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, looked_on: bool
 ) -> None:
+    """The terminal shows the first lines of each reason."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: looked_on)
     refusals = Refusals()
     for line in range(2, 5003):
@@ -205,7 +207,7 @@ class Database:
     ],
 )
 @pytest.mark.usefixtures("project")
-def test_who_stops_the_import_of_a_list_is_told_how_far_it_came(
+def test_interrupted_list_import_reports_its_progress(
     calls: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "list.csv"
@@ -221,7 +223,7 @@ def test_who_stops_the_import_of_a_list_is_told_how_far_it_came(
     ("calls", "says"), [(0, "nothing was imported"), (1, "the import of all lines was under way and may have succeeded")]
 )
 @pytest.mark.usefixtures("project")
-def test_who_stops_the_import_of_members_is_told_whether_any_came_in(
+def test_interrupted_member_import_reports_whether_any_were_imported(
     calls: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "members.csv"

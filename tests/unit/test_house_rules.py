@@ -31,7 +31,7 @@ def test_an_ordinary_file_is_fine(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["https://pypi" + ".org/simple", "/ho" + "me/ada/outbox", "/ro" + "ot/.npmrc"])
-def test_a_place_that_only_one_machine_knows_is_refused(repository: Path, place: str) -> None:
+def test_machine_specific_path_is_refused(repository: Path, place: str) -> None:
     (repository / "notes.md").write_text(f"first line\nfrom {place}\n")
 
     [complaint] = complaints(repository)
@@ -61,7 +61,7 @@ def test_the_migrations_folder_never_shadows_the_client_library(repository: Path
     assert "must not be a Python package" in complaint
 
 
-def test_a_node_package_is_locked_by_its_hash_and_by_nothing_else(repository: Path) -> None:
+def test_node_package_is_locked_only_by_its_hash(repository: Path) -> None:
     (repository / "package.json").write_text(json.dumps({"dependencies": {"a": "1.0.0"}}))
     packages = {
         "": {"dependencies": {"a": "1.0.0"}},

@@ -101,7 +101,7 @@ def test_half_of_a_version_is_completed(updated: Path) -> None:
     ]
 
 
-def test_post_files_come_when_asked_for(updated: Path, capsys: Captured) -> None:
+def test_post_files_are_installed_on_request(updated: Path, capsys: Captured) -> None:
     run_command_line(["install", "--yes"])
     capsys.readouterr()
 

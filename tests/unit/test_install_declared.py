@@ -90,7 +90,7 @@ def test_offer_alone_needs_no_terminal(project: Path, capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize(("paths", "asks"), [('"./schemas/*.sql"', True), ('"./schemas/**/*.sql"', False)])
-def test_schema_paths_that_miss_the_file_are_told(project: Path, capsys: Captured, paths: str, asks: bool) -> None:
+def test_schema_paths_without_the_file_get_a_hint(project: Path, capsys: Captured, paths: str, asks: bool) -> None:
     (project / "config.toml").write_text(f"[db.migrations]\nschema_paths = [{paths}]\n", encoding="utf-8")
 
     run_command_line(["install", "--yes"])

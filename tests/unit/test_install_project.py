@@ -66,7 +66,7 @@ def test_files_in_schemas_declare_the_schema(project: Path) -> None:
     assert find(project).declares_schema
 
 
-def test_versions_are_those_of_migrations_and_folders(project: Path) -> None:
+def test_versions_come_from_migrations_and_folders(project: Path) -> None:
     for name in ("20260101_a.sql", "0_b.sql", "notes.md", "20400101_notes.txt"):
         (project / "migrations" / name).touch()
     (project / "migrations" / "20260102_folder").mkdir()

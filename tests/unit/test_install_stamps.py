@@ -71,7 +71,7 @@ def test_stamps_begin_now_or_after_the_newest(existing: list[str], stamps: list[
         ("٢_orders.sql", None),
     ],
 )
-def test_version_is_what_the_supabase_cli_reads(name: str, version: str | None) -> None:
+def test_file_name_gives_the_supabase_cli_version(name: str, version: str | None) -> None:
     assert version_of(name) == version
 
 

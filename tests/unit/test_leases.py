@@ -49,9 +49,10 @@ async def leases(database: Database) -> AsyncIterator[Leases]:
 
 
 @pytest.mark.parametrize(("settling", "said"), [(False, ["lease.lost"]), (True, [])])
-async def test_a_lease_that_ended_is_lost_unless_its_dispatch_is_just_written_down(
+async def test_ended_lease_is_lost_unless_being_settled(
     database: Database, leases: Leases, settling: bool, said: list[str]
 ) -> None:
+    """Settling means that the outcome of the dispatch is being written."""
     with capture_logs() as logs:
         leases.hold([DISPATCH], since=clock())
         if settling:
@@ -63,7 +64,7 @@ async def test_a_lease_that_ended_is_lost_unless_its_dispatch_is_just_written_do
     assert [entry["event"] for entry in logs] == said
 
 
-async def test_leases_are_renewed_again_for_what_is_held_after_an_error_of_ours(database: Database, leases: Leases) -> None:
+async def test_new_hold_restarts_renewal_after_an_error(database: Database, leases: Leases) -> None:
     database.answers = [ValueError("ours"), frozenset({"d"})]
     leases.hold([DISPATCH], since=clock())
     heart = leases._heart

@@ -26,7 +26,7 @@ from sandbox.local.stack import Access
 SETTINGS = Settings(secrets=Secrets.generate(), api_port=54321, db_port=54322)
 
 
-def test_settings_come_back_as_they_were_kept_and_only_their_owner_reads_them(tmp_path: Path) -> None:
+def test_settings_round_trip_in_an_owner_only_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     write_settings(path, SETTINGS)
 
@@ -42,7 +42,7 @@ def test_settings_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> 
     assert read_settings(path) is None
 
 
-def test_a_cluster_without_its_settings_is_told_how_to_start_again(tmp_path: Path) -> None:
+def test_cluster_without_settings_suggests_fresh(tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir()
 
     with pytest.raises(StackError, match="--fresh"):
@@ -58,7 +58,8 @@ def test_two_folders_never_share_a_secret() -> None:
     assert one.db_password != other.db_password
 
 
-def test_a_user_token_says_who_and_is_signed_with_the_folders_secret() -> None:
+def test_user_token_names_user_and_verifies() -> None:
+    """It is signed with the folder's secret."""
     user = uuid4()
     token = Access(SETTINGS).sign_user_token(user, valid_for=timedelta(minutes=1))
 
@@ -66,7 +67,7 @@ def test_a_user_token_says_who_and_is_signed_with_the_folders_secret() -> None:
     assert (claims["sub"], claims["role"]) == (str(user), "authenticated")
 
 
-def test_the_database_url_is_one_that_the_supabase_cli_takes_too() -> None:
+def test_database_url_suits_the_supabase_cli() -> None:
     access = Access(SETTINGS)
 
     assert access.db_url.startswith("postgresql://postgres:")
@@ -86,7 +87,7 @@ def test_a_process_is_itself_until_it_ends() -> None:
     assert processes.identify(process.pid) != one
 
 
-def test_a_process_that_got_the_number_of_another_is_left_alone() -> None:
+def test_process_with_a_reused_id_is_spared() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         processes.end_orphan(Identity(process.pid, "another time"))
         assert process.poll() is None
@@ -94,7 +95,7 @@ def test_a_process_that_got_the_number_of_another_is_left_alone() -> None:
     assert process.returncode == 0
 
 
-def test_an_orphan_that_ignores_the_first_signal_is_ended_all_the_same() -> None:
+def test_orphan_that_ignores_sigterm_is_killed() -> None:
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", deaf], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -105,7 +106,7 @@ def test_an_orphan_that_ignores_the_first_signal_is_ended_all_the_same() -> None
         assert process.wait(10) == -9
 
 
-def test_the_lock_names_its_holder_and_only_one_holds_it(tmp_path: Path) -> None:
+def test_lock_names_its_single_holder(tmp_path: Path) -> None:
     folder, other = DataFolder(tmp_path), DataFolder(tmp_path)
     assert folder.holder() is None
 
@@ -133,7 +134,7 @@ def test_emptying_a_folder_keeps_its_keys(tmp_path: Path) -> None:
     assert not folder.postgres.exists()
 
 
-def test_a_free_port_can_be_listened_on_and_then_is_taken() -> None:
+def test_free_port_is_taken_once_listened_on() -> None:
     port = ports.free_port()
 
     with closing(socket.create_server((ports.HOST, port))):
@@ -141,12 +142,12 @@ def test_a_free_port_can_be_listened_on_and_then_is_taken() -> None:
     assert ports.is_free(port)
 
 
-def test_whoever_is_not_root_runs_postgres_as_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_root_user_runs_postgres_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     assert privileges.unprivileged(["postgres", "-D", Path("x")], reaches=[Path("/")]) == ["postgres", "-D", "x"]
 
 
 @given(st.sampled_from([StackError, WrongUsage, AlreadyRuns]))
-def test_an_error_keeps_its_kind_on_the_way_from_the_supervisor(kind: type[StackError]) -> None:
+def test_supervisor_errors_keep_their_kind(kind: type[StackError]) -> None:
     assert by_name(kind.__name__) is kind

@@ -53,7 +53,7 @@ def mailbox() -> Iterator[Mailbox]:
     structlog.reset_defaults()
 
 
-async def test_each_job_checks_in_under_its_own_name_with_how_it_went(mailbox: Mailbox) -> None:
+async def test_each_job_checks_in_with_its_outcome(mailbox: Mailbox) -> None:
     jobs = [Work("dispatch"), Work("recover", [KeyError("ours")]), Work("upkeep", [GatewayUnavailable("gone")])]
 
     await Process(jobs).run_once()
@@ -65,7 +65,8 @@ async def test_each_job_checks_in_under_its_own_name_with_how_it_went(mailbox: M
     }
 
 
-async def test_a_failed_tick_is_reported_once_and_an_absent_supabase_is_no_error(mailbox: Mailbox) -> None:
+async def test_failed_tick_is_reported_once_except_outages(mailbox: Mailbox) -> None:
+    """An unreachable Supabase is no error."""
     await Process([Work("recover", [KeyError("ours")]), Work("upkeep", [GatewayUnavailable("gone")])]).run_once()
 
     (event,) = mailbox.of("event")
@@ -88,9 +89,8 @@ async def test_nothing_private_travels_with_errors_or_check_ins(mailbox: Mailbox
     assert not any(private in sent for private in (NUMBER, NUMBER[1:], KEY, TEXT))
 
 
-def test_a_job_that_ticks_every_second_checks_in_once_a_minute_for_each_outcome(
-    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frequent_job_checks_in_once_a_minute(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each outcome counts its own minute."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monitor = Monitor("dispatch", 1.0)
@@ -102,7 +102,7 @@ def test_a_job_that_ticks_every_second_checks_in_once_a_minute_for_each_outcome(
     assert [checkin["status"] for checkin in mailbox.of("check_in")] == ["ok", "error", "ok", "ok"]
 
 
-def test_the_monitor_is_described_along_with_the_check_in(mailbox: Mailbox) -> None:
+def test_check_in_describes_its_monitor(mailbox: Mailbox) -> None:
     Monitor("reconcile", 150.0).ticked("ok", seconds=0.5)
 
     (checkin,) = mailbox.of("check_in")

@@ -21,7 +21,7 @@ def test_later_parameters_are_left_to_the_night() -> None:
     assert list(marked(by_day(2, range(4)))) == [(0, False), (1, False), (2, True), (3, True)]
 
 
-def test_fewer_than_asked_for_all_run_by_day() -> None:
+def test_fewer_parameters_than_requested_run_by_day() -> None:
     assert list(marked(by_day(3, "ab"))) == [("a", False), ("b", False)]
 
 

@@ -23,7 +23,7 @@ COMMANDS = [["status"], ["retry", "1"], ["cancel", "1"], ["pause", "--plan", "p"
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ["suppressions", "export"]], ids=" ".join)
-def test_a_missing_setting_ends_a_command_with_two_and_one_line(
+def test_missing_setting_exits_2_with_one_line(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
@@ -55,7 +55,7 @@ def test_ctrl_c_ends_a_question_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("file", [".", "/", "no such folder/list.csv"])
-def test_a_list_that_cannot_be_written_is_said_before_anything_is_asked(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unwritable_export_fails_before_any_request(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = run_command_line(["suppressions", "export", file])
 
     assert code == 2
@@ -81,7 +81,7 @@ def test_a_list_that_cannot_be_written_is_said_before_anything_is_asked(file: st
         "suppressions import no-such-file.csv",
     ],
 )
-def test_wrong_usage_ends_a_command_with_two_and_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_exits_2_with_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = run_command_line(command.split())
 
     said = capsys.readouterr()
@@ -95,25 +95,25 @@ def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "-1h", "0m", "1w", "1h30m", "99999d", "١h" * 9])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="is not a duration"):
         times.seconds(text)
 
 
-def test_a_time_keeps_its_offset_and_one_without_is_refused() -> None:
+def test_time_requires_an_offset_and_keeps_it() -> None:
     assert times.moment("2027-01-31T09:00+01:00") == datetime(2027, 1, 31, 8, tzinfo=UTC)
     with pytest.raises(typer.BadParameter, match="offset"):
         times.moment("2027-01-31T09:00")
 
 
-def test_a_past_time_may_be_how_long_ago_it_was() -> None:
+def test_past_time_may_be_a_duration() -> None:
     assert abs(times.past("2h") - (datetime.now(UTC) - timedelta(hours=2))) < timedelta(minutes=1)
 
 
 # Opt-out lists
 
 
-def test_a_list_may_have_a_header_in_any_order_or_none() -> None:
+def test_list_header_is_optional_in_any_order() -> None:
     plain = opt_outs.read(["+14155550100", "+14155550101,moved"])
     headed = opt_outs.read(
         ["source,Phone,reason", "reply,+1 (415) 555-0100,", "operator,0014155550101,moved"], reason="from the CRM"
@@ -129,7 +129,7 @@ def test_a_list_may_have_a_header_in_any_order_or_none() -> None:
     )
 
 
-def test_every_refused_line_is_told_with_its_number_and_reason() -> None:
+def test_refused_lines_have_number_and_reason() -> None:
     lines = [
         "recipient,reason,source",
         "+14155550100",
@@ -164,7 +164,7 @@ def test_a_header_without_numbers_is_no_list() -> None:
     st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=200).map(str.strip),
     st.booleans(),
 )
-def test_what_is_written_is_read_back(recipient: str, reason: str, replied: bool) -> None:
+def test_written_suppressions_are_read_back(recipient: str, reason: str, replied: bool) -> None:
     one = Suppression(recipient, reason, replied=replied)
 
     reading = opt_outs.read(_csv([opt_outs.COLUMNS, opt_outs.line_of(one)]))
@@ -179,9 +179,7 @@ def _csv(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["", "campaign", "suppressions"])
-def test_where_a_command_is_missing_one_line_says_where_they_are_listed(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_command_error_points_to_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = run_command_line(command.split())
 
     said = capsys.readouterr().err

@@ -42,7 +42,7 @@ def test_the_interval_agrees_with_the_binomial_distribution() -> None:
     assert interval(range(1, 16)) == (4, 12)
 
 
-def test_equal_ratios_leave_no_doubt() -> None:
+def test_equal_ratios_give_an_exact_interval() -> None:
     assert interval([1.01] * 5) == (1.01, 1.01)
 
 

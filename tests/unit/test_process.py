@@ -21,7 +21,8 @@ def begun(process: Process) -> "asyncio.Task[None]":
     return asyncio.create_task(process.run())
 
 
-async def test_every_job_ticks_at_once_and_one_that_fails_stops_no_other() -> None:
+async def test_failing_job_does_not_stop_others() -> None:
+    """Every job ticks as soon as the process starts."""
     broken, away, well = Work("broken", [KeyError("ours")]), Work("away", [GatewayUnavailable("gone")]), Work("well")
     process = Process([broken, away, well])
     running = begun(process)
@@ -32,7 +33,7 @@ async def test_every_job_ticks_at_once_and_one_that_fails_stops_no_other() -> No
     await stopped(process, running)
 
 
-async def test_a_stop_lets_the_tick_under_way_end_and_begins_no_other() -> None:
+async def test_stop_finishes_the_current_tick_only() -> None:
     work = Work()
     work.may_end.clear()
     process = Process([work])
@@ -62,7 +63,8 @@ async def test_a_stop_waits_for_open_requests() -> None:
     assert work.drains == 1
 
 
-async def test_what_is_still_open_when_the_time_is_up_is_cut_off_and_named() -> None:
+async def test_work_open_at_the_deadline_is_cancelled() -> None:
+    """The log names it."""
     endless = Work("endless")
     endless.may_end.clear()
     process = Process([endless, DrainingWork()], drain_seconds=0.01)
@@ -78,7 +80,7 @@ async def test_what_is_still_open_when_the_time_is_up_is_cut_off_and_named() -> 
     assert logs[-1]["event"] == "scheduler.stopped"
 
 
-async def test_a_drain_that_fails_is_an_alarm_and_stops_no_other() -> None:
+async def test_failing_drain_raises_alarm_without_stopping_others() -> None:
     class Failing(DrainingWork):
         async def drain(self) -> None:
             raise KeyError("ours")
@@ -101,16 +103,15 @@ async def test_a_drain_that_fails_is_an_alarm_and_stops_no_other() -> None:
 @pytest.mark.parametrize(
     ("answer", "succeeded"), [(None, True), (KeyError("ours"), False), (GatewayUnavailable("gone"), False)]
 )
-async def test_a_single_run_ticks_each_job_once_and_says_whether_all_succeeded(
-    answer: Exception | None, succeeded: bool
-) -> None:
+async def test_single_run_ticks_once_and_returns_success(answer: Exception | None, succeeded: bool) -> None:
+    """It succeeds only if all jobs do."""
     jobs: list[Job] = [Work("one", [answer]), Work("two")]
 
     assert await Process(jobs).run_once() is succeeded
     assert [job.ticks for job in jobs if isinstance(job, Work)] == [1, 1]
 
 
-async def test_a_single_run_also_sends_what_its_other_jobs_made_due() -> None:
+async def test_single_run_sends_rows_its_jobs_made_due() -> None:
     dispatch, campaigns = Work("dispatch"), Work("campaigns")
     campaigns.may_end.clear()
     running = asyncio.create_task(Process([dispatch, campaigns]).run_once())
@@ -123,7 +124,7 @@ async def test_a_single_run_also_sends_what_its_other_jobs_made_due() -> None:
     assert (dispatch.ticks, campaigns.ticks) == (2, 1)
 
 
-async def test_a_single_run_passes_on_what_its_requests_came_to() -> None:
+async def test_single_run_runs_upkeep_after_its_requests() -> None:
     dispatch, upkeep = DrainingWork(), Work("upkeep")
     running = asyncio.create_task(Process([dispatch, upkeep]).run_once())
     await dispatch.begins()
@@ -135,14 +136,16 @@ async def test_a_single_run_passes_on_what_its_requests_came_to() -> None:
     assert (before, upkeep.ticks) == (0, 1)
 
 
-async def test_a_single_run_that_left_work_for_somebody_to_mend_did_not_succeed() -> None:
+async def test_single_run_fails_when_sending_is_stopped() -> None:
+    """An operator has to correct the cause."""
+
     class Stopped(Work):
         stopped = True
 
     assert not await Process([Stopped()]).run_once()
 
 
-async def test_a_single_run_waits_for_the_requests_it_began() -> None:
+async def test_single_run_waits_for_its_requests() -> None:
     work = DrainingWork()
     running = asyncio.create_task(Process([work]).run_once())
     await work.begins()
@@ -154,13 +157,13 @@ async def test_a_single_run_waits_for_the_requests_it_began() -> None:
     assert (work.ticks, work.finished, work.drains) == (2, 2, 1)
 
 
-async def test_a_single_run_that_cannot_finish_in_time_did_not_succeed() -> None:
+async def test_single_run_fails_if_not_finished_in_time() -> None:
     work = DrainingWork()
 
     assert not await Process([work], finish_seconds=0.01, drain_seconds=0.01).run_once()
 
 
-async def test_a_single_run_that_is_stopped_did_not_succeed() -> None:
+async def test_stopped_single_run_fails() -> None:
     work = Work()
     work.may_end.clear()
     process = Process([work], drain_seconds=0.01)
@@ -192,7 +195,7 @@ class Ear:
             raise
 
 
-async def test_a_notice_of_new_rows_wakes_the_dispatch_job_alone() -> None:
+async def test_notice_of_new_rows_wakes_only_dispatch() -> None:
     dispatch, upkeep, ear = Work("dispatch"), Work("upkeep"), Ear()
     process = Process([dispatch, upkeep], listener=ear)
     running = begun(process)
@@ -207,7 +210,7 @@ async def test_a_notice_of_new_rows_wakes_the_dispatch_job_alone() -> None:
     assert ear.was_cancelled
 
 
-async def test_a_listener_that_fails_is_an_alarm_and_the_ticks_go_on() -> None:
+async def test_failing_listener_raises_alarm_and_ticks_continue() -> None:
     work, ear = Work(), Ear(KeyError("ours"))
     work.interval = 0.01
     process = Process([work], listener=ear)

@@ -84,14 +84,14 @@ async def test_stop_ends_the_pause_between_questions(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("answer", "succeeds"), [(None, True), (AWAY, False)])
-async def test_single_run_asks_once(answer: Exception | None, succeeds: bool) -> None:
+async def test_single_run_checks_admission_once(answer: Exception | None, succeeds: bool) -> None:
     work = Work()
 
     assert await Process([work], admission=answers(answer)).run_once() is succeeds
     assert (work.ticks > 0) is succeeds
 
 
-async def test_single_run_raises_what_makes_it_unfit() -> None:
+async def test_single_run_raises_the_unfit_schema_error() -> None:
     work = Work()
 
     with pytest.raises(SchemaUnfit):

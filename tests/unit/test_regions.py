@@ -17,22 +17,22 @@ def region_of(table: dict[str, str], number: str) -> str | None:
     return next((table[digits[:length]] for length in range(len(digits), 0, -1) if digits[:length] in table), None)
 
 
-def test_the_seed_is_what_the_generator_makes() -> None:
+def test_seed_matches_the_generator() -> None:
     assert regions.SEED.read_text(encoding="utf-8") == regions.seed()
 
 
-def test_every_prefix_stands_once_and_is_short_enough_to_be_looked_at() -> None:
+def test_prefixes_are_unique_and_within_lookup_length() -> None:
     found = [prefix for prefix, _ in regions.prefixes()]
 
     assert len(found) == len(set(found))
     assert max(map(len, found)) == regions.LONGEST_PREFIX
 
 
-def test_no_prefix_repeats_what_a_shorter_one_says(table: dict[str, str]) -> None:
+def test_no_prefix_repeats_a_shorter_ones_region(table: dict[str, str]) -> None:
     assert [prefix for prefix, region in table.items() if region_of(table, prefix[:-1]) == region] == []
 
 
-def test_the_regions_are_those_of_the_library_less_one_it_never_answers_with(table: dict[str, str]) -> None:
+def test_regions_match_the_library_except_western_sahara(table: dict[str, str]) -> None:
     # Western Sahara has no range of its own: the library gives all of +212 to Morocco.
     assert set(table.values()) == (set(phonenumbers.SUPPORTED_REGIONS) - {"EH"}) | {"001"}
 
@@ -62,37 +62,38 @@ def test_the_regions_are_those_of_the_library_less_one_it_never_answers_with(tab
         ("+38344123456", "XK"),
     ],
 )
-def test_a_shared_calling_code_is_told_apart(table: dict[str, str], number: str, region: str) -> None:
+def test_regions_of_shared_calling_codes_differ(table: dict[str, str], number: str, region: str) -> None:
     assert region_of(table, number) == region
 
 
 @pytest.mark.parametrize("number", ["+1", "+12005551234", "+14115551234", "+19995551234"])
-def test_an_area_code_nobody_was_given_has_no_region(table: dict[str, str], number: str) -> None:
+def test_unassigned_area_code_has_no_region(table: dict[str, str], number: str) -> None:
     assert region_of(table, number) is None
 
 
 @pytest.mark.parametrize("number", ["+18005551234", "+19005551234", "+15005551234"])
-def test_numbers_that_all_of_north_america_shares_count_as_the_us(table: dict[str, str], number: str) -> None:
+def test_shared_north_american_numbers_count_as_us(table: dict[str, str], number: str) -> None:
     assert region_of(table, number) == "US"
 
 
 @pytest.mark.parametrize("number", ["+80012345678", "+881612345678", "+883510012345"])
-def test_a_number_of_no_country_has_a_region_no_country_has(table: dict[str, str], number: str) -> None:
+def test_international_numbers_have_region_001(table: dict[str, str], number: str) -> None:
     assert region_of(table, number) == "001"
 
 
-def test_a_seven_digit_number_of_canada_does_not_cut_los_angeles_in_two(table: dict[str, str]) -> None:
+def test_canadian_seven_digit_number_leaves_los_angeles_whole(table: dict[str, str]) -> None:
     assert region_of(table, "+13105551234") == "US"
 
 
-def test_a_number_in_no_plan_gets_the_main_country_of_its_calling_code(table: dict[str, str]) -> None:
+def test_unplanned_number_gets_its_codes_main_country(table: dict[str, str]) -> None:
+    """The calling code decides when no numbering plan holds the number."""
     drama = "+447700900123"
 
     assert not phonenumbers.is_valid_number(phonenumbers.parse(drama))
     assert region_of(table, drama) == "GB"
 
 
-def test_which_territories_have_mobile_numbers_that_count_as_a_neighbours() -> None:
+def test_territories_whose_mobiles_count_as_a_neighbours() -> None:
     examples = {
         region: phonenumbers.example_number_for_type(region, PhoneNumberType.MOBILE)
         for region in phonenumbers.SUPPORTED_REGIONS
@@ -129,5 +130,5 @@ def test_a_pattern_it_cannot_read_stops_the_generator(pattern: str) -> None:
         ("4{2}", {("4", "4")}),
     ],
 )
-def test_a_pattern_is_read_as_all_it_can_match(pattern: str, shapes: set[tuple[str, ...]]) -> None:
+def test_pattern_expands_to_all_its_matches(pattern: str, shapes: set[tuple[str, ...]]) -> None:
     assert regions._shapes(pattern) == shapes

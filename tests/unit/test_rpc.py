@@ -19,7 +19,7 @@ from jobs.gateway.rpc import Rpc
     ],
     ids=["refused", "silence", "hung up", "reset while connecting"],
 )
-async def test_a_connection_that_fails_in_any_way_is_passing_trouble(error: Exception) -> None:
+async def test_any_connection_failure_counts_as_unavailable(error: Exception) -> None:
     def fail(_: httpx.Request) -> httpx.Response:
         raise error
 
@@ -43,7 +43,7 @@ async def test_a_connection_that_fails_in_any_way_is_passing_trouble(error: Exce
         ({"message": "Away"}, "^outbox_ping: Away$"),
     ],
 )
-async def test_a_key_that_is_turned_away_is_told_by_the_name_of_its_setting(answer: dict[str, str], says: str) -> None:
+async def test_refused_key_error_names_its_setting(answer: dict[str, str], says: str) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(401, json=answer))
     async with httpx.AsyncClient(transport=transport) as http:
         options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)

@@ -71,7 +71,7 @@ def test_squashed_history_counts_by_its_newest_version(known: Releases) -> None:
     assert judge(known, database(2)).fit is Fit.SAME
 
 
-def test_package_without_releases_asks_for_nothing(tmp_path: Path) -> None:
+def test_package_without_releases_requires_nothing(tmp_path: Path) -> None:
     assert judge(small_releases(tmp_path / "package"), None).fit is Fit.SAME
 
 

@@ -62,5 +62,5 @@ def test_our_sources_keep_the_rules() -> None:
     assert list(house.complaints()) == []
 
 
-def test_the_release_file_is_what_the_sources_make() -> None:
+def test_release_file_matches_the_sources() -> None:
     assert list(release.complaints()) == []

@@ -56,7 +56,7 @@ def documented() -> dict[str, str]:
     return {row["name"]: row["default"] for row in ROW.finditer(README.read_text(encoding="utf-8"))}
 
 
-def test_the_readme_has_a_row_for_every_setting_and_no_other() -> None:
+def test_readme_lists_exactly_the_settings() -> None:
     assert set(documented()) == {field.upper() for group in GROUPS for field in group.model_fields}
 
 
@@ -133,7 +133,7 @@ def test_the_default_is_the_one_in_the_readme(name: str, environment: pytest.Mon
         ("LOG_FORMAT", "xml"),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_the_setting(name: str, value: str, environment: pytest.MonkeyPatch) -> None:
+def test_wrong_value_error_names_setting_in_one_line(name: str, value: str, environment: pytest.MonkeyPatch) -> None:
     environment.setenv(name, value)
 
     with pytest.raises(SettingsError) as refused:
@@ -175,7 +175,7 @@ def test_an_empty_setting_counts_as_unset(environment: pytest.MonkeyPatch) -> No
         settings.load(SinchSettings)
 
 
-def test_a_legacy_service_role_key_stands_in_for_the_secret_key(environment: pytest.MonkeyPatch) -> None:
+def test_legacy_service_role_key_is_a_fallback(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("SUPABASE_SERVICE_ROLE_KEY", "legacy")
     assert settings.load(SupabaseSettings).supabase_secret_key.get_secret_value() == "sb_secret_x"
 
@@ -183,7 +183,8 @@ def test_a_legacy_service_role_key_stands_in_for_the_secret_key(environment: pyt
     assert settings.load(SupabaseSettings).supabase_secret_key.get_secret_value() == "legacy"
 
 
-def test_one_way_to_tell_callbacks_apart_is_enough(environment: pytest.MonkeyPatch) -> None:
+def test_one_callback_authentication_method_is_enough(environment: pytest.MonkeyPatch) -> None:
+    """A list of allowed addresses alone is not enough."""
     environment.delenv("SINCH_WEBHOOK_SECRETS")
     for name, value in [("WEBHOOK_BASIC_AUTH", "u:p"), ("WEBHOOK_TOKENS", "t"), ("WEBHOOK_ALLOW_UNAUTHENTICATED", "1")]:
         with pytest.raises(SettingsError, match="SINCH_WEBHOOK_SECRETS is not set"):
@@ -197,7 +198,7 @@ def test_one_way_to_tell_callbacks_apart_is_enough(environment: pytest.MonkeyPat
         settings.load(WebhookSettings)
 
 
-def test_the_region_names_the_host_unless_another_origin_is_given(environment: pytest.MonkeyPatch) -> None:
+def test_region_names_the_host_unless_origin_given(environment: pytest.MonkeyPatch) -> None:
     assert settings.load(SinchSettings).host == "https://us.sms.api.sinch.com"
 
     environment.setenv("SINCH_BASE_URL", "http://127.0.0.1:8081/")
@@ -244,16 +245,14 @@ def test_another_file_may_be_named_or_none(environment: pytest.MonkeyPatch, tmp_
 
 
 @pytest.mark.parametrize("line", ["SUPABASE_SECRET_KEY sb_secret_y", "SUPABASE_SECRET_KEY='sb_secret_y"])
-def test_a_line_of_the_file_that_cannot_be_read_is_named_and_not_shown(
-    environment: pytest.MonkeyPatch, tmp_path: Path, line: str
-) -> None:
+def test_unreadable_env_line_is_named_but_not_shown(environment: pytest.MonkeyPatch, tmp_path: Path, line: str) -> None:
     (tmp_path / ".env").write_text(f"LEASE_SECONDS=7\n{line}\n", encoding="utf-8")
 
     with pytest.raises(SettingsError, match=r"^\.env, line 2: is not of the form NAME=value$"):
         settings.load(EngineSettings)
 
 
-def test_a_missing_setting_whose_name_is_misspelled_says_so(environment: pytest.MonkeyPatch) -> None:
+def test_missing_setting_error_names_the_misspelled_one(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("SUPABASE_SECRET_KEY")
     environment.setenv("SUPABASE_SECERT_KEY", "sb_secret_y")
 
@@ -261,7 +260,8 @@ def test_a_missing_setting_whose_name_is_misspelled_says_so(environment: pytest.
         load_all()
 
 
-def test_a_misspelled_name_is_told_wherever_it_stands_and_no_other(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_misspelled_names_are_logged(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They are found in the environment and in the .env file."""
     (tmp_path / ".env").write_text("ALOWED_COUNTRIES=US\nSUPABASE_DB_URL=x\nMY_OWN=1\n", encoding="utf-8")
     environment.setenv("SINCH_REIGON", "us")
 

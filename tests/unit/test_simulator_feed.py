@@ -46,7 +46,7 @@ def change(feed: Feed, batch: Batch, step: str, now: int) -> None:
 
 
 @given(STEPS)
-def test_it_shows_every_final_report_once_newest_first_whatever_happens(steps: list[tuple[str, int, int]]) -> None:
+def test_feed_lists_each_final_report_once_newest_first(steps: list[tuple[str, int, int]]) -> None:
     feed, batches, now = Feed(), list[Batch](), 1_000_000
 
     for step, size, passed in steps:
@@ -70,7 +70,7 @@ def test_it_shows_every_final_report_once_newest_first_whatever_happens(steps: l
 
 
 @given(st.lists(st.integers(0, 50), max_size=20), st.integers(0, 500), st.integers(0, 500))
-def test_the_shelf_finds_what_was_created_in_a_window(gaps: list[int], start: int, length: int) -> None:
+def test_shelf_finds_batches_created_in_a_window(gaps: list[int], start: int, length: int) -> None:
     shelf, batches, now = Shelf(), list[Batch](), 0
     for ordinal, gap in enumerate(gaps):
         now += gap

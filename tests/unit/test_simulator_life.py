@@ -54,7 +54,7 @@ def test_states_only_move_forward(numbers: list[str], dispatch: float, final: fl
 
 
 @given(NUMBERS, st.integers(0, 5000))
-def test_a_cancelled_message_ends_and_one_on_its_way_does_not_notice(numbers: list[str], after: int) -> None:
+def test_cancel_ends_queued_messages_but_not_dispatched_ones(numbers: list[str], after: int) -> None:
     life, untouched = lives(numbers), lives(numbers)
     now = START + after
 
@@ -80,7 +80,7 @@ def test_hurrying_brings_the_same_end_at_once(numbers: list[str], after: int) ->
         assert life.state(index, now).at <= now
 
 
-def test_the_seed_and_the_place_in_line_decide_alone() -> None:
+def test_only_seed_and_ordinal_decide_outcomes() -> None:
     behaviour = Behaviour(outcomes=(Share(outcome=Outcome("Failed", 62), share=0.5),))
     numbers = [f"1415555{i:04d}" for i in range(100)]
 
@@ -91,7 +91,7 @@ def test_the_seed_and_the_place_in_line_decide_alone() -> None:
     assert first.outcomes != later.outcomes
 
 
-def test_the_longest_ending_decides_and_a_rule_may_run_out() -> None:
+def test_longest_suffix_wins_until_its_rule_expires() -> None:
     behaviour = Behaviour(
         rules=(Rule(suffix="34", outcome=Outcome("Failed", 1)), Rule(suffix="1234", outcome=Outcome("Failed", 2), times=1))
     )
@@ -106,7 +106,7 @@ CERTAIN = st.sampled_from([0.0, 1.0])
 
 
 @given(st.builds(ReportFaults, late=CERTAIN, repeated=CERTAIN, reordered=CERTAIN, lost=CERTAIN, contradictory=CERTAIN))
-def test_mischief_loses_all_or_keeps_the_truth_among_what_is_told(faults: ReportFaults) -> None:
+def test_report_faults_lose_all_or_keep_true_reports(faults: ReportFaults) -> None:
     truth = [Told(10, 0, DISPATCHED, 10), Told(20, 0, DELIVERED, 20)]
 
     told = spoil(truth, faults, Random(1))

@@ -17,11 +17,11 @@ def test_a_number_is_read_however_it_is_written(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "+", "call", "+0123456", "1234", "+1234567890123456", "+1415555123x", "+١٤١٥٥٥٥"])
-def test_what_is_no_number_is_none(text: str) -> None:
+def test_invalid_numbers_are_none(text: str) -> None:
     assert msisdn(text) is None
 
 
-def test_a_bad_number_is_named_by_its_place() -> None:
+def test_bad_number_is_named_by_its_position() -> None:
     with pytest.raises(Refuse, match=r"to\[2\]"):
         recipients(["+14155551234", "+14155551235", "x"])
 
@@ -64,7 +64,7 @@ def test_parts_are_counted_as_they_are_charged(text: str, encoding: str, parts: 
 
 
 @given(st.text(max_size=2000))
-def test_parts_never_fall_below_what_the_units_need(text: str) -> None:
+def test_parts_hold_all_units_of_the_text(text: str) -> None:
     measured = measure(text)
     single, joined = (160, 153) if measured.encoding == "text" else (70, 67)
     units = len(text) if measured.encoding == "text" else len(text.encode("utf-16-le", "surrogatepass")) // 2
@@ -74,7 +74,8 @@ def test_parts_never_fall_below_what_the_units_need(text: str) -> None:
 
 
 @given(st.lists(st.text(alphabet="abc {}.", max_size=8), min_size=1), st.text(max_size=20) | st.just("${name}"))
-def test_values_are_put_in_as_they_are_and_never_read_again(literals: list[str], value: str) -> None:
+def test_values_are_inserted_verbatim(literals: list[str], value: str) -> None:
+    """A placeholder within a value is not replaced."""
     texts = Texts("${name}".join(literals), {"name": {"+14155551234": value}})
 
     assert texts.of("14155551234") == value.join(literals)

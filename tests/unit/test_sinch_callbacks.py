@@ -111,13 +111,13 @@ def test_a_full_report_is_one_report_a_recipient(kind: str) -> None:
     assert len(reports) == 3
 
 
-def test_what_is_kept_of_a_full_report_reads_back_as_the_same_report() -> None:
+def test_raw_part_of_full_report_reads_back_equal() -> None:
     for report in read(FULL):
         assert isinstance(report, Report)
         assert parse(report.raw.encode()) == [report]
 
 
-def test_one_bad_number_in_a_full_report_costs_that_number_alone() -> None:
+def test_bad_number_in_full_report_spares_the_others() -> None:
     callback = FULL | {"statuses": [{"code": 0, "status": "Delivered", "recipients": ["44231235674", "?"]}]}
 
     assert [type(item) for item in read(callback)] == [Report, Unusable]
@@ -129,7 +129,7 @@ def test_a_report_without_recipients_is_a_summary() -> None:
     assert one(callback) == Summary(batch_id="01FC66621XXXXX119Z8PMV1QPQ", reference="ref", raw=json.dumps(callback))
 
 
-def test_a_report_that_names_only_some_recipients_is_both() -> None:
+def test_partly_named_report_gives_reports_and_summary() -> None:
     callback = FULL | {"statuses": [*FULL["statuses"], {"code": 401, "status": "Dispatched", "count": 7}]}
 
     assert [type(item) for item in read(callback)] == [Report, Report, Report, Summary]
@@ -166,7 +166,7 @@ def test_a_message_from_a_phone(changes: dict[str, object], kind: str, body: str
     )
 
 
-def test_a_message_to_a_short_code_names_it_as_it_is() -> None:
+def test_short_code_is_kept_as_inbound_recipient() -> None:
     inbound = one(INBOUND | {"to": "12345"})
 
     assert isinstance(inbound, Inbound)
@@ -206,7 +206,7 @@ def test_a_message_to_a_short_code_names_it_as_it_is() -> None:
         INBOUND | {"type": "mo_media", "body": "no object"},
     ],
 )
-def test_what_cannot_be_used_is_kept_byte_for_byte(callback: object) -> None:
+def test_unusable_callbacks_are_kept_byte_for_byte(callback: object) -> None:
     raw = json.dumps(callback).encode()
     (item,) = parse(raw)
 
@@ -232,7 +232,7 @@ def test_odd_json_is_json(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b" ", b"<html>", b"{", b'{"type": 5, nonsense', b"\xff\xfe\xfd", b"type=mo_text"])
-def test_what_is_no_json_is_refused(raw: bytes) -> None:
+def test_invalid_json_is_refused(raw: bytes) -> None:
     with pytest.raises(NotJson):
         parse(raw)
 
@@ -254,7 +254,8 @@ def test_bytes_are_refused_or_read_but_never_crash(raw: bytes) -> None:
 
 
 @given(base=st.sampled_from([REPORT, FULL, INBOUND]), field=st.data(), value=JSON)
-def test_any_value_in_any_field_is_read_or_kept(base: dict[str, Any], field: st.DataObject, value: object) -> None:
+def test_callback_with_any_value_yields_items(base: dict[str, Any], field: st.DataObject, value: object) -> None:
+    """Each item is read or kept as unusable."""
     callback = base | {field.draw(st.sampled_from(sorted(base))): value}
 
     assert read(callback)

@@ -29,7 +29,7 @@ def test_a_number_is_read_however_it_is_written(written: str, number: str | None
 
 
 @pytest.mark.parametrize("sender", ["12345", "Restaurant"])
-def test_what_is_no_number_stays_as_it_is(sender: str) -> None:
+def test_alphanumeric_senders_and_short_codes_stay_unchanged(sender: str) -> None:
     assert address(sender) == sender
 
 

@@ -38,7 +38,7 @@ def test_a_201_that_cannot_be_read_is_ambiguous(body: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 301, 302, 304, 307, 308, 408, 500, 502, 503, 504, 599])
-def test_what_does_not_say_whether_it_was_taken_is_ambiguous(status: int) -> None:
+def test_unclear_answers_are_ambiguous(status: int) -> None:
     result = outcome(Answer(status, {"retry-after": "5"}, b'{"id":"01FC","code":"x","text":"y"}'), OURS)
 
     assert isinstance(result, Ambiguous)
@@ -79,11 +79,11 @@ def test_a_number_is_meant(text: str) -> None:
         (422, "", ""),
     ],
 )
-def test_what_all_recipients_share_is_meant(status: int, code: str, text: str) -> None:
+def test_errors_of_shared_fields_are_shared_refusals(status: int, code: str, text: str) -> None:
     assert refused(status, problem(code, text)).why is Refusal.SHARED
 
 
-def test_a_400_whose_body_never_ended_still_is_a_refusal() -> None:
+def test_400_with_incomplete_body_is_a_refusal() -> None:
     result = refused(400, None)
 
     assert result.why is Refusal.SHARED
@@ -156,7 +156,7 @@ def test_retry_after_in_seconds_or_as_a_date(headers: dict[str, str], seconds: f
 
 
 @given(st.text())
-def test_any_retry_after_is_a_sensible_wait_or_none(value: str) -> None:
+def test_retry_after_is_within_bounds_or_none(value: str) -> None:
     seconds = retry_after({"retry-after": value})
 
     assert seconds is None or 0 <= seconds <= 3600
@@ -195,7 +195,7 @@ def test_an_unanswered_question_says_why(status: int, why: Refusal | None, wait:
     assert error.error == f"batches: HTTP {status}"
 
 
-def test_a_password_that_the_provider_echoes_is_not_kept() -> None:
+def test_password_echoed_by_provider_is_not_kept() -> None:
     said = problem("syntax_constraint_violation", "callback_url https://user:s3cret@sms.example.com/x is not reachable")
 
     assert "s3cret" not in refused(400, said).error

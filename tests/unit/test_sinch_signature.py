@@ -34,7 +34,8 @@ def test_the_published_vector_verifies() -> None:
 
 
 @pytest.mark.parametrize("secrets", [[SECRET, "next"], ["next", SECRET]])
-def test_any_of_several_secrets_verifies_while_one_replaces_another(secrets: list[str]) -> None:
+def test_any_of_several_secrets_verifies(secrets: list[str]) -> None:
+    """Two secrets are valid while one replaces the other."""
     assert SinchCallbacks(secrets).authenticate(headers(), RAW) is Verdict.VERIFIED
 
 

@@ -46,7 +46,7 @@ def test_a_plain_text_is_sent_as_it_is() -> None:
     }
 
 
-def test_what_is_not_given_is_not_sent() -> None:
+def test_unset_fields_are_not_sent() -> None:
     assert body_of(Submission("ref", None, "Hi", [ANN])).keys() == {"type", "to", "body", "client_reference", "delivery_report"}
 
 
@@ -54,7 +54,7 @@ def test_a_row_may_name_its_own_sender() -> None:
     assert body_of(Submission("ref", "Pizzeria", "Hi", [ANN]), sender="+14155550000")["from"] == "Pizzeria"
 
 
-def test_without_callbacks_no_reports_are_asked_for() -> None:
+def test_no_reports_are_requested_without_callbacks() -> None:
     body = body_of(Submission("ref", None, "Hi", [ANN]), callback_url="https://example.com/cb", reports=False)
 
     assert body["delivery_report"] == "none"
@@ -69,7 +69,7 @@ def test_texts_that_differ_in_names_share_a_request() -> None:
     assert text_for(body, BEN) == "Hi Ben, see you Friday!"
 
 
-def test_keys_are_ones_that_sinch_takes_whatever_ours_are() -> None:
+def test_any_parameter_name_becomes_a_valid_sinch_key() -> None:
     values = {f"a rather long name with ünicode, number {i}": {ANN: str(i)} for i in range(30)}
     text = "".join(f"{{{{{key}}}}} " for key in values)
 
@@ -80,7 +80,7 @@ def test_keys_are_ones_that_sinch_takes_whatever_ours_are() -> None:
 @pytest.mark.parametrize(
     "text", ["${name}", "$${name}", "pay ${", "${}", "$ {x}", "${d}", "${p0}", "}{$", "$$$", "{{name}}", "a${b}c${d}"]
 )
-def test_what_looks_like_a_placeholder_arrives_as_typed(text: str) -> None:
+def test_placeholder_like_text_arrives_as_typed(text: str) -> None:
     body = body_of(Submission("ref", None, text, [ANN]))
 
     assert text_for(body, ANN) == text
@@ -123,6 +123,6 @@ def test_times_survive_the_way_through_sinch(milliseconds: int, offset: int) -> 
 
 
 @pytest.mark.parametrize("text", ["", "now", "2025-13-01T00:00:00Z", "0001-01-01T00:00:00+10:00", "1736760161"])
-def test_what_is_no_time_is_said_to_be_none(text: str) -> None:
+def test_invalid_times_are_unreadable(text: str) -> None:
     with pytest.raises(Unreadable):
         instant(text)

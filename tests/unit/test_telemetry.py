@@ -43,7 +43,7 @@ def configure(**settings: Any) -> None:
         ("+1234567", "+12•••67"),
     ],
 )
-def test_a_masked_number_can_be_recognised_but_not_dialled(number: str, masked: str) -> None:
+def test_masked_number_keeps_its_start_and_end(number: str, masked: str) -> None:
     assert mask(number) == masked
 
 
@@ -110,7 +110,7 @@ def test_a_url_shows_where_but_not_as_whom() -> None:
     assert mask_url("https://example.com/a@b") == "https://example.com/a@b"
 
 
-def test_texts_and_secrets_are_dropped_by_name_however_deep() -> None:
+def test_texts_and_secrets_are_dropped_at_any_depth() -> None:
     event = {"batch": {"body": "Your code is 1234", "Authorization": "x", "to": [NUMBER], NUMBER: 1}, "raw": b"\x00", "n": 17}
 
     assert scrub_value(event) == {"batch": {"to": ["+1415•••1234"], "+1415•••1234": 1}, "n": 17}
@@ -152,7 +152,7 @@ def test_a_traceback_is_scrubbed_too(log_format: str, capsys: pytest.CaptureFixt
     assert NUMBER not in said
 
 
-def test_the_level_is_the_setting_and_http_libraries_stay_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_level_setting_keeps_http_libraries_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     configure(log_level="debug", log_format="json")
 
     structlog.get_logger().debug("seen")
@@ -183,7 +183,7 @@ def mailbox() -> Iterator[Mailbox]:
     sentry_sdk.get_global_scope().set_client(None)
 
 
-def test_an_alarm_goes_to_sentry_without_what_is_private(mailbox: Mailbox) -> None:
+def test_alarm_goes_to_sentry_without_private_data(mailbox: Mailbox) -> None:
     structlog.get_logger().warning("callback.unauthenticated")
     structlog.get_logger().error("double.found", recipient=NUMBER, body="Your code is 1234")
 
@@ -193,7 +193,7 @@ def test_an_alarm_goes_to_sentry_without_what_is_private(mailbox: Mailbox) -> No
     assert "1234567" not in json.dumps(event, default=str)
 
 
-def test_an_error_goes_to_sentry_scrubbed_and_without_its_variables(mailbox: Mailbox) -> None:
+def test_error_goes_to_sentry_scrubbed_without_variables(mailbox: Mailbox) -> None:
     recipient = NUMBER
     try:
         raise ValueError(f"no such recipient {recipient}")
@@ -207,7 +207,7 @@ def test_an_error_goes_to_sentry_scrubbed_and_without_its_variables(mailbox: Mai
     assert all("vars" not in frame for frame in event["exception"]["values"][0]["stacktrace"]["frames"])
 
 
-def test_an_error_of_a_library_goes_to_sentry_once(mailbox: Mailbox) -> None:
+def test_library_error_goes_to_sentry_once(mailbox: Mailbox) -> None:
     logging.getLogger("a.library").error("it failed for %s", NUMBER)
 
     assert [event["message"] for event in mailbox.events] == ["it failed for +1415•••1234"]

@@ -41,7 +41,8 @@ async def ended(ticker: Ticker) -> None:
         await ticker.open
 
 
-async def test_while_supabase_is_away_it_is_tried_again_sooner_than_the_next_tick_and_said_once(clock: Clock) -> None:
+async def test_outage_is_retried_early_and_logged_once(clock: Clock) -> None:
+    """The retry comes sooner than the next regular tick."""
     work = Work(answers=[AWAY, AWAY, AWAY])
 
     with capture_logs() as logs:
@@ -52,7 +53,7 @@ async def test_while_supabase_is_away_it_is_tried_again_sooner_than_the_next_tic
     assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["supabase.away", "supabase.back"]
 
 
-async def test_another_failure_is_an_alarm_and_the_next_tick_comes_as_usual(clock: Clock) -> None:
+async def test_other_failure_raises_alarm_and_ticks_continue(clock: Clock) -> None:
     work = Work(answers=[KeyError("ours")])
     work.interval = 0.01
 
@@ -64,7 +65,7 @@ async def test_another_failure_is_an_alarm_and_the_next_tick_comes_as_usual(cloc
     assert [(entry["event"], entry["log_level"], entry["job"]) for entry in logs] == [("tick.failed", "error", "dispatch")]
 
 
-async def test_a_wake_has_it_tick_at_once(clock: Clock) -> None:
+async def test_wake_ticks_immediately(clock: Clock) -> None:
     work = Work()
     ticker = started(work, clock)
     await work.begins()
@@ -84,7 +85,8 @@ class Noticing(Work):
         self.notices += 1
 
 
-async def test_a_wake_during_a_tick_is_told_to_a_job_that_attends_to_it_at_once(clock: Clock) -> None:
+async def test_wake_during_a_tick_notifies_the_job(clock: Clock) -> None:
+    """The job also ticks again."""
     work = Noticing()
     work.may_end.clear()
     ticker = started(work, clock)
@@ -99,7 +101,7 @@ async def test_a_wake_during_a_tick_is_told_to_a_job_that_attends_to_it_at_once(
     assert work.ticks == 2, "and it ticks again"
 
 
-async def test_any_number_of_wakes_during_a_tick_are_one_more_tick(clock: Clock) -> None:
+async def test_wakes_during_a_tick_add_one_tick(clock: Clock) -> None:
     work = Work()
     work.may_end.clear()
     ticker = started(work, clock)
@@ -114,7 +116,7 @@ async def test_any_number_of_wakes_during_a_tick_are_one_more_tick(clock: Clock)
     assert work.ticks == 2
 
 
-async def test_a_wake_does_not_shorten_the_pause_while_supabase_is_away(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wake_does_not_shorten_an_outage_pause(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ticker_module, "FIRST_PAUSE_SECONDS", 3600.0)
     monkeypatch.setattr(ticker_module, "LONGEST_PAUSE_SECONDS", 3600.0)
     work = Work(answers=[AWAY])

@@ -58,7 +58,7 @@ def test_any_of_several_tokens(token: str, admitted: bool) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"sinch_webhook_secrets": "s"}, {"webhook_tokens": "t"}, {"webhook_basic_auth": "u:p"}])
-def test_what_is_not_configured_admits_nobody(settings: dict[str, str]) -> None:
+def test_unconfigured_credentials_admit_no_request(settings: dict[str, str]) -> None:
     headers = {"x-webhook-token": ""} | basic(":")
 
     assert not access(**settings).admits_credentials(headers)

@@ -35,7 +35,7 @@ async def stream(database: Database, arrivals: Sequence[int], *, crowd: int = 1_
     assert len(database.committed) == sum(arrivals)
 
 
-def test_a_group_waits_for_those_who_are_being_read(run: Run) -> None:
+def test_group_waits_for_requests_being_read(run: Run) -> None:
     database = Database()
 
     run(stream(database, [1, 1, 0, 2, 0, 1]))
@@ -43,7 +43,7 @@ def test_a_group_waits_for_those_who_are_being_read(run: Run) -> None:
     assert [len(call) for call in database.calls] == [5]
 
 
-def test_a_group_does_not_wait_for_a_stream_to_end(run: Run) -> None:
+def test_group_does_not_wait_for_a_streams_end(run: Run) -> None:
     database = Database()
 
     run(stream(database, [1] * 100))

@@ -11,7 +11,7 @@ from tests.unit.groups_in_memory import Database, adding, grouped, turn
 from webhook.groups import Overloaded
 
 
-async def test_what_arrives_together_is_one_call_in_one_order() -> None:
+async def test_items_arriving_together_make_one_ordered_call() -> None:
     database = Database()
 
     await asyncio.gather(*adding(grouped(database), [3], [1, 4], [2]))
@@ -19,7 +19,7 @@ async def test_what_arrives_together_is_one_call_in_one_order() -> None:
     assert database.calls == [[1, 2, 3, 4]]
 
 
-async def test_nobody_hears_back_before_the_commit() -> None:
+async def test_requests_end_only_after_the_commit() -> None:
     database = Database()
     database.open.clear()
     requests = adding(grouped(database), [1], [2])
@@ -30,7 +30,7 @@ async def test_nobody_hears_back_before_the_commit() -> None:
     await asyncio.gather(*requests)
 
 
-async def test_while_one_group_is_under_way_the_next_one_gathers() -> None:
+async def test_next_group_gathers_during_a_call() -> None:
     database = Database()
     database.open.clear()
     groups = grouped(database)
@@ -74,7 +74,7 @@ async def test_a_group_has_a_size() -> None:
     assert [len(call) for call in database.calls] == [2, 2]
 
 
-async def test_one_refused_item_costs_nobody_else_anything() -> None:
+async def test_refused_item_does_not_affect_other_requests() -> None:
     database = Database()
     database.refused = {5}
 
@@ -85,7 +85,7 @@ async def test_one_refused_item_costs_nobody_else_anything() -> None:
     assert len(database.calls) <= 2 * 5 + 1
 
 
-async def test_one_refused_item_of_a_request_leaves_its_others_committed() -> None:
+async def test_other_items_of_a_request_commit_despite_refusal() -> None:
     database = Database()
     database.refused = {2}
 
@@ -94,7 +94,7 @@ async def test_one_refused_item_of_a_request_leaves_its_others_committed() -> No
     assert (sorted(database.committed), database.kept) == ([1, 3], [2])
 
 
-async def test_an_item_that_breaks_us_fails_its_own_request_alone() -> None:
+async def test_item_causing_an_error_fails_only_its_request() -> None:
     database = Database()
     database.broken = {2}
 
@@ -104,7 +104,7 @@ async def test_an_item_that_breaks_us_fails_its_own_request_alone() -> None:
     assert sorted(database.committed) == [1, 3]
 
 
-async def test_a_database_that_is_away_is_said_to_everyone_and_asked_again_for_the_next() -> None:
+async def test_outage_fails_all_requests_but_not_later_ones() -> None:
     database = Database()
     groups = grouped(database)
     database.is_away = True
@@ -118,7 +118,7 @@ async def test_a_database_that_is_away_is_said_to_everyone_and_asked_again_for_t
     assert database.committed == [1]
 
 
-async def test_what_can_not_even_be_kept_is_not_answered_as_committed() -> None:
+async def test_request_fails_when_setting_aside_fails() -> None:
     database = Database()
     database.refused = {1}
     groups = grouped(database)
@@ -144,7 +144,7 @@ async def test_a_call_that_hangs_is_given_up() -> None:
     assert database.committed == [2]
 
 
-async def test_more_than_may_wait_is_turned_away_at_once() -> None:
+async def test_requests_beyond_the_waiting_limit_are_refused() -> None:
     database = Database()
     database.open.clear()
     groups = grouped(database, waiting=2)
@@ -162,7 +162,7 @@ async def test_more_than_may_wait_is_turned_away_at_once() -> None:
     assert database.committed == [0, 1, 2, 3]
 
 
-async def test_a_request_larger_than_the_room_is_let_in_alone() -> None:
+async def test_request_larger_than_the_limit_is_admitted_alone() -> None:
     database = Database()
 
     await grouped(database, waiting=2).add([1, 2, 3])
@@ -170,7 +170,8 @@ async def test_a_request_larger_than_the_room_is_let_in_alone() -> None:
     assert database.committed == [1, 2, 3]
 
 
-async def test_who_goes_away_before_the_commit_loses_nothing_and_holds_up_nobody() -> None:
+async def test_client_leaving_before_commit_loses_nothing() -> None:
+    """Other requests do not wait longer because of it."""
     database = Database()
     database.open.clear()
     groups = grouped(database)
@@ -186,7 +187,7 @@ async def test_who_goes_away_before_the_commit_loses_nothing_and_holds_up_nobody
     assert database.committed == [1, 2, 3]
 
 
-async def test_who_goes_away_while_waiting_for_a_call_loses_nothing() -> None:
+async def test_client_leaving_the_queue_loses_nothing() -> None:
     database = Database()
     database.open.clear()
     groups = grouped(database)
@@ -203,7 +204,7 @@ async def test_who_goes_away_while_waiting_for_a_call_loses_nothing() -> None:
     assert database.committed == [1, 2]
 
 
-async def test_an_item_that_comes_the_moment_a_worker_ends_is_not_forgotten() -> None:
+async def test_item_arriving_as_a_worker_ends_is_committed() -> None:
     database = Database()
     groups = grouped(database)
 
@@ -217,7 +218,7 @@ async def test_an_item_that_comes_the_moment_a_worker_ends_is_not_forgotten() ->
     assert len(database.committed) == 150
 
 
-async def test_closing_does_not_wait_for_a_database_that_hangs() -> None:
+async def test_closing_does_not_wait_for_hanging_calls() -> None:
     database = Database()
     database.open.clear()
     groups = grouped(database)
@@ -230,7 +231,7 @@ async def test_closing_does_not_wait_for_a_database_that_hangs() -> None:
     assert [type(result) for result in results] == [GatewayUnavailable]
 
 
-async def test_closing_tells_those_who_never_got_into_a_call() -> None:
+async def test_closing_fails_requests_still_in_the_queue() -> None:
     database = Database()
     database.open.clear()
     groups = grouped(database)
@@ -256,7 +257,7 @@ async def test_after_closing_nothing_more_is_taken() -> None:
     assert database.calls == []
 
 
-async def test_a_request_that_brought_nothing_has_nothing_to_wait_for() -> None:
+async def test_empty_request_returns_without_a_call() -> None:
     database = Database()
 
     async with asyncio.timeout(5):
@@ -265,7 +266,7 @@ async def test_a_request_that_brought_nothing_has_nothing_to_wait_for() -> None:
     assert database.calls == []
 
 
-async def test_stopping_in_the_middle_tells_everyone_who_waits() -> None:
+async def test_cancelled_worker_fails_all_waiting_requests() -> None:
     database = Database()
     database.open.clear()
     groups = grouped(database)

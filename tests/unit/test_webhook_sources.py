@@ -36,7 +36,7 @@ HOPS = ADDRESSES | st.ip_addresses(network="10.0.0.0/8").map(str) | st.text(max_
         ("/run/outbox.sock", ["203.0.113.9"], None),
     ],
 )
-def test_the_source_is_the_right_most_hop_that_is_no_proxy(peer: str | None, forwarded: list[str], source: str | None) -> None:
+def test_source_is_the_rightmost_untrusted_hop(peer: str | None, forwarded: list[str], source: str | None) -> None:
     assert source_of(peer, forwarded, PROXIES) == (None if source is None else ip_address(source))
 
 
@@ -82,14 +82,14 @@ def test_a_source_may_fail_so_often_a_minute() -> None:
     assert not exceeded(limit, "203.0.113.9")
 
 
-def test_a_host_with_many_ipv6_addresses_is_one_source() -> None:
+def test_ipv6_addresses_of_a_host_are_one_source() -> None:
     limit = FailureLimit(failures=1)
 
     assert [exceeded(limit, f"2001:db8::{number}") for number in range(2)] == [False, True]
     assert not exceeded(limit, "2001:db8:1::1")
 
 
-def test_no_more_sources_are_remembered_than_there_is_room_for() -> None:
+def test_oldest_sources_are_forgotten_beyond_the_limit() -> None:
     limit = FailureLimit(failures=1, sources=2)
     for source in ("203.0.113.1", "203.0.113.2", "203.0.113.3"):
         limit.count(ip_address(source))
@@ -98,7 +98,7 @@ def test_no_more_sources_are_remembered_than_there_is_room_for() -> None:
     assert not exceeded(limit, "203.0.113.1")
 
 
-def test_a_peer_without_an_address_is_a_source_too() -> None:
+def test_peer_without_address_counts_as_a_source() -> None:
     limit = FailureLimit(failures=1)
 
     assert [limit.count(None), limit.count(None)] == [1, 2]
