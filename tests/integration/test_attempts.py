@@ -122,7 +122,7 @@ def test_older_delivery_outranks_newer_news(db: Connection, row: int) -> None:
     assert column(db, "status", row) == "delivered"
 
 
-def test_a_second_delivery_of_an_older_attempt_changes_nothing(db: Connection, row: int) -> None:
+def test_second_delivery_of_older_attempt_changes_nothing(db: Connection, row: int) -> None:
     send_back(db, OLDER)
     accept(db, claim(db), NEWER)
     report(db, NEWER, number(0), "delivered", at="2026-11-24T12:10:00Z")
@@ -165,7 +165,7 @@ def doubles_told(db: Connection, row: int) -> tuple[int, int]:
     return trail(db, row).count("duplicate_send"), alarms[0]
 
 
-def test_a_double_is_told_when_both_are_accepted(db: Connection, row: int) -> None:
+def test_duplicate_send_is_logged_when_both_are_accepted(db: Connection, row: int) -> None:
     """The older attempt alone is none: the newer one may still be refused."""
     lost = lose(db)
     newer = claim(db)
