@@ -75,7 +75,7 @@ async def test_provider_expiry_is_no_later_than_the_event(db: Connection, rig: R
 
 
 @pytest.mark.parametrize("event", ["13:30", "15:30"])
-async def test_message_kept_by_a_move_expires_with_event(
+async def test_message_kept_by_a_move_takes_new_expiry(
     db: Connection, rig: Rig, clocks: Clocks, expiries: Expiries, event: str
 ) -> None:
     """12:30 is two hours before the old event, and one or three before the new one."""

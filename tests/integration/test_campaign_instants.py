@@ -62,7 +62,7 @@ def test_skip_leaves_a_minute_to_come_up(db: Connection, clocks: Clocks, at: str
 
 
 @pytest.mark.parametrize(("event", "reason"), [("13:00:00", TOO_LATE), ("13:00:01", None)])
-def test_time_that_passes_when_member_joins_is_skipped(db: Connection, event: str, reason: str | None) -> None:
+def test_time_at_the_joining_instant_is_skipped(db: Connection, event: str, reason: str | None) -> None:
     campaign(db, offsets=["-1 hour"])
     member(db, event_at=f"2026-11-24 {event}+00")
 
