@@ -237,7 +237,8 @@ class Claiming(RuleBasedStateMachine):
         return [one for one in self._all.values() if row in one.rows][-1]
 
 
-def test_every_row_is_in_one_request_at_a_time_and_none_is_given_back_on_a_guess(database: Database) -> None:
+def test_row_is_in_one_request_at_a_time(database: Database) -> None:
+    """None is given back on a guess."""
     play(Claiming, database, steps=30)
 
 

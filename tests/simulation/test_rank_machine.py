@@ -133,7 +133,7 @@ class Rank(RuleBasedStateMachine):
         })  # fmt: skip
 
 
-def test_any_order_and_repetition_of_reports_about_any_attempt_gives_the_same_row(database: Database) -> None:
+def test_any_order_of_reports_gives_one_row(database: Database) -> None:
     play(Rank, database, steps=25)
 
 
