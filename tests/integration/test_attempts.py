@@ -95,7 +95,7 @@ def test_late_acceptance_of_an_ended_row_is_kept(db: Connection, row: int) -> No
 
 
 @pytest.mark.parametrize("older_first", [True, False])
-def test_older_news_does_not_hide_newer_news(db: Connection, row: int, older_first: bool) -> None:
+def test_older_report_does_not_hide_a_newer_one(db: Connection, row: int, older_first: bool) -> None:
     """One call brings reports on both attempts, and the older attempt's outranks the other."""
     send_back(db, OLDER)
     accept(db, claim(db), NEWER)
@@ -109,7 +109,7 @@ def test_older_news_does_not_hide_newer_news(db: Connection, row: int, older_fir
     assert (column(db, "status", row), column(db, "status_code", row)) == ("dispatched", 401)
 
 
-def test_older_delivery_outranks_newer_news(db: Connection, row: int) -> None:
+def test_older_delivery_outranks_a_newer_report(db: Connection, row: int) -> None:
     send_back(db, OLDER)
     accept(db, claim(db), NEWER)
 
@@ -191,7 +191,7 @@ def test_the_first_batch_of_a_request_counts(db: Connection, row: int) -> None:
 
 
 @pytest.mark.parametrize(("attempts", "least", "most"), [(1, 45, 75), (2, 90, 150), (3, 180, 300), (4, 360, 600)])
-def test_attempts_grow_apart(db: Connection, row: int, attempts: int, least: int, most: int) -> None:
+def test_retry_delays_grow_with_each_attempt(db: Connection, row: int, attempts: int, least: int, most: int) -> None:
     """From about a minute, doubled each time."""
     for attempt in range(1, attempts):
         accept(db, claim(db), f"B{attempt}")

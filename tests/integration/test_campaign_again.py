@@ -54,7 +54,7 @@ async def test_retry_uses_the_new_number_and_values(db: Connection, rig: Rig, cl
     assert rows(db, "recipient, parameters, body, status") == [(number(7), {"name": "Grace"}, "Hello Grace", "sent")]
 
 
-async def test_it_is_judged_by_the_new_number(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
+async def test_retry_to_an_opted_out_number_is_suppressed(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
     db.execute("update public.outbox_campaign_members set recipient = %s", [number(7)])
     db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked by phone')", [number(7)])
 
@@ -250,7 +250,7 @@ async def test_an_expiry_that_an_operator_gave_stays(db: Connection, rig: Rig, c
     assert rows(db, "status, expires_at = '2026-11-24 14:15+00'") == [("sent", True)]
 
 
-async def test_its_time_is_not_given_to_another(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_time_of_a_withdrawn_retry_is_not_reused(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """One that was withdrawn, and that an operator sends all the same."""
     campaign(db, offsets=["-1 hour"], late_limit="5 hours")
     member(db, event_at="2026-11-24 15:00+00")

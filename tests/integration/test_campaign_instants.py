@@ -51,7 +51,7 @@ def test_a_window_may_open_at_the_late_limit(db: Connection, limit: str, made: i
 
 
 @pytest.mark.parametrize(("at", "reason"), [("12:31", None), ("12:31:01", MISSED)])
-def test_skip_leaves_a_minute_to_come_up(db: Connection, clocks: Clocks, at: str, reason: str | None) -> None:
+def test_skip_allows_a_minute_of_delay(db: Connection, clocks: Clocks, at: str, reason: str | None) -> None:
     campaign(db, offsets=["-1 hour"], late_policy="skip")
     member(db, event_at="2026-11-24 13:30+00")
     clocks.set(f"2026-11-24 {at}+00")

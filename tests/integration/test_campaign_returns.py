@@ -214,7 +214,7 @@ async def test_member_joining_in_time_is_never_late(db: Connection, rig: Rig, cl
     assert rows(db) == [("sent",)]
 
 
-def test_a_campaign_that_was_ended_stays_so(db: Connection) -> None:
+def test_ended_campaign_stays_ended(db: Connection) -> None:
     campaign(db)
     db.execute("update public.outbox_campaigns set status = 'ended'")
 
@@ -246,7 +246,7 @@ async def test_event_is_ignored_by_a_campaign_sent_once(db: Connection, rig: Rig
     assert rows(db, "expires_at") == before
 
 
-async def test_a_time_taken_back_survives_a_problem(db: Connection, rig: Rig) -> None:
+async def test_returned_time_survives_a_temporary_suppression(db: Connection, rig: Rig) -> None:
     """It was given back unsent. A problem that passes does not use it up."""
     campaign(db, offsets=["-1 hour"])
     member(db, event_at=SOON)

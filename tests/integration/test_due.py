@@ -86,7 +86,9 @@ async def test_reminder_whose_time_comes_makes_campaigns_due(rig: Rig, clocks: C
         "update public.outbox_campaigns set window_start = '09:00', window_end = '10:00'",
     ],
 )
-async def test_an_edited_campaign_is_for_the_campaigns(rig: Rig, clocks: Clocks, db: Connection, due: Due, edit: str) -> None:
+async def test_edited_campaign_makes_the_campaigns_job_due(
+    rig: Rig, clocks: Clocks, db: Connection, due: Due, edit: str
+) -> None:
     template(db)
     campaign(db)
     member(db, event_at=str(clocks.now()).replace(str(clocks.now().year), str(clocks.now().year + 1)))
@@ -108,7 +110,7 @@ async def test_row_expired_while_waiting_makes_upkeep_due(rig: Rig, clocks: Cloc
     assert await due() == ()
 
 
-async def test_an_alarm_is_for_the_upkeep(rig: Rig, db: Connection, due: Due) -> None:
+async def test_alarm_makes_the_upkeep_job_due(rig: Rig, db: Connection, due: Due) -> None:
     db.execute("select outbox_engine.alarm('something.odd', '{}')")
 
     assert await due() == ("upkeep",)

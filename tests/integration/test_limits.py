@@ -112,7 +112,7 @@ async def test_throttling_during_sending_starts_no_other_claim(make_rig: MakeRig
 
 
 @pytest.mark.parametrize("waiting", [20_000, at_night(100_000)])
-async def test_urgent_rows_overtake_a_campaign_within_one_tick(make_rig: MakeRig, db: Connection, waiting: int) -> None:
+async def test_urgent_rows_overtake_a_campaign_within_one_run(make_rig: MakeRig, db: Connection, waiting: int) -> None:
     rig = await make_rig(sinch_settings={"sinch_messages_per_second": 50})
     campaign(db, waiting)
     stand_still(db)

@@ -177,7 +177,7 @@ def test_acceptance_of_an_older_request_cuts_no_wait(db: Connection, why: str) -
     assert pauses(db) == []
 
 
-def test_a_refused_token_does_not_retry_anothers_probe(db: Connection) -> None:
+def test_refused_token_does_not_retry_another_tokens_probe(db: Connection) -> None:
     stand_still(db)
     insert(db)
     for credential in ("one", "other"):

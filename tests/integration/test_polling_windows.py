@@ -79,7 +79,7 @@ def test_unread_window_is_read_again(db: Connection) -> None:
     assert claim_replies(db) == minutes(-10, 3)
 
 
-def test_an_older_window_takes_the_reading_not_back(db: Connection) -> None:
+def test_older_window_does_not_move_reading_back(db: Connection) -> None:
     """A slow process finishes after a quick one."""
     claim_replies(db)
     finish_replies(db, timedelta(minutes=5))
@@ -152,7 +152,7 @@ def test_finished_batch_counts_only_for_its_plan(db: Connection) -> None:
     assert claim_asks(db)["batches"] == ["B1"]
 
 
-def test_rejected_callbacks_hurry_nothing_old(db: Connection) -> None:
+def test_rejected_callbacks_advance_no_old_batch(db: Connection) -> None:
     """Anybody can send them. Batches of more than a day ago keep their pace."""
     send(db, "B1")
     later(db, "5 minutes")

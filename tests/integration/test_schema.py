@@ -144,7 +144,7 @@ def test_foreign_objects_keep_their_rights(local_stack: LocalStack, fresh: Conne
 
 
 @pytest.mark.parametrize("role", ["anon", "public"])
-def test_strangers_may_execute_nothing_of_ours(fresh: Connection, role: str) -> None:
+def test_public_roles_execute_only_outbox_mine(fresh: Connection, role: str) -> None:
     grantee = role if role != "public" else "pg_monitor"
 
     assert column(fresh, EXECUTABLE, grantee) == ["outbox_mine()"]

@@ -24,7 +24,7 @@ LONG_ENOUGH_TO_CONNECT = 1.0
 """Seconds. A request that ran out of time before it had a connection was not sent, and says so."""
 
 
-def test_it_is_a_provider() -> None:
+def test_sinch_client_is_a_provider() -> None:
     client: Provider = SinchClient(plan="p", token="t", host="https://us.sms.api.sinch.com")
 
     assert (client.name, client.max_recipients) == ("sinch", 1000)

@@ -199,7 +199,7 @@ def test_claim_reads_only_due_rows(big: Connection) -> None:
 
 
 @pytest.mark.parametrize("kind", ["big", "grown"])
-def test_no_plan_walks_over_a_table(kind: str, request: pytest.FixtureRequest) -> None:
+def test_no_plan_scans_a_whole_table(kind: str, request: pytest.FixtureRequest) -> None:
     db: Connection = request.getfixturevalue(kind)
     with planned(db) as claiming:
         [dispatch] = claim(db, 100)

@@ -136,7 +136,7 @@ async def test_foreign_report_undoes_neither_start_nor_lift(db: Connection, rig:
     assert suppressed(db) == []
 
 
-def test_a_lift_leaves_a_later_word_standing(db: Connection) -> None:
+def test_lift_covers_a_stop_dated_after_it(db: Connection) -> None:
     """The provider's clock is ahead: its STOP is later than the operator's lift, and so is what the carrier then reports."""
     text_in(db, "STOP", ago=-60)
     as_role(db, "postgres", LIFT)

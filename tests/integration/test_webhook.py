@@ -73,7 +73,7 @@ async def test_signed_report_is_stored_before_the_answer(rig: Rig, callbacks: ht
     ],
     ids=["basic", "token", "older secret"],
 )
-async def test_any_configured_way_gets_in(callbacks: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_every_configured_credential_is_accepted(callbacks: httpx.AsyncClient, headers: dict[str, str]) -> None:
     assert (await callbacks.post(PATH, content=body(), headers=headers)).status_code == 204
 
 
@@ -139,7 +139,7 @@ async def test_unreachable_database_makes_the_provider_retry(callbacks: httpx.As
     assert (await callbacks.get("/healthz")).status_code == 200
 
 
-async def test_it_is_ready_when_the_database_answers(callbacks: httpx.AsyncClient) -> None:
+async def test_webhook_is_ready_when_the_database_answers(callbacks: httpx.AsyncClient) -> None:
     assert (await callbacks.get("/readyz")).status_code == 200
 
 

@@ -244,7 +244,7 @@ async def test_unsigned_request_raises_no_alarm() -> None:
     assert memory.rejected == []
 
 
-async def test_failures_are_limited_and_the_provider_never_is() -> None:
+async def test_failed_requests_are_limited_but_never_the_provider() -> None:
     async with serving(Memory()) as client:
         statuses = [(await client.post(DELIVERY, content=b"x")).status_code for _ in range(70)]
         forged = await client.post(DELIVERY, **signed(report(), "another secret"))
@@ -276,7 +276,7 @@ async def test_overload_is_429_and_loses_no_acknowledged_report() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_health_is_whether_the_process_answers(method: str) -> None:
+async def test_health_depends_on_the_process_alone(method: str) -> None:
     memory = Memory()
     memory.trouble = away()
     async with serving(memory) as client:
@@ -285,7 +285,7 @@ async def test_health_is_whether_the_process_answers(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(("trouble", "status"), [(None, 200), (away(), 503), (RuntimeError("ours"), 503)])
-async def test_readiness_is_whether_the_database_answers(method: str, trouble: Exception | None, status: int) -> None:
+async def test_readiness_depends_on_the_database(method: str, trouble: Exception | None, status: int) -> None:
     memory = Memory()
     memory.trouble = trouble
     async with serving(memory) as client:
@@ -312,7 +312,7 @@ async def test_frequent_readiness_checks_spare_the_database() -> None:
         ("GET", "/docs", 404),
     ],
 )
-async def test_there_is_nothing_else(method: str, path: str, status: int) -> None:
+async def test_unknown_paths_and_methods_are_refused(method: str, path: str, status: int) -> None:
     async with serving(Memory()) as client:
         assert (await client.request(method, path)).status_code == status
 

@@ -76,7 +76,7 @@ def refused(tmp_path: Path, *options: str) -> str:
     return ended.stderr
 
 
-def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+def test_taken_port_is_reported_in_one_line(tmp_path: Path) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
         said = refused(tmp_path, "--port", port)

@@ -161,7 +161,7 @@ async def test_webhook_answers_503_while_the_database_is_away(db: Connection, ga
     await away.aclose()
 
 
-async def test_before_the_migrations_it_is_503(db: Connection, gateway: Gateway) -> None:
+async def test_webhook_answers_503_before_the_migrations(db: Connection, gateway: Gateway) -> None:
     db.execute("alter function public.outbox_record_reports rename to outbox_record_reports_later")
     try:
         async with serving(gateway) as client:

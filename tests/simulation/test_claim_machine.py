@@ -255,6 +255,6 @@ LOOKS_WITHOUT_A_FENCE = Mutation(
     [named("no fence"), named("one look is enough"), named("a claim cannot be asked again"), LOOKS_WITHOUT_A_FENCE],
     ids=lambda mutation: mutation.name,
 )
-def test_it_notices_a_missing_rule(mutation: Mutation, database: Database) -> None:
+def test_claim_machine_notices_a_missing_rule(mutation: Mutation, database: Database) -> None:
     with made_worse(database, mutation), pytest.raises(AssertionError):
         play(Claiming, database, steps=30, examples=400, phases=[Phase.generate])
