@@ -31,9 +31,8 @@ def book(db: Connection, patient: str, phone: str, zone: str, local_time: str) -
     )
 
 
-async def test_patients_are_reminded_a_day_and_an_hour_before_by_their_own_clocks(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_patients_are_reminded_by_their_own_clocks(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """A day and an hour before; moved, cancelled and deleted appointments and opt-outs count."""
     book(db, "Ada", BERLIN, "Europe/Berlin", "2026-10-25 09:00")
     book(db, "Grace", NEW_YORK, "America/New_York", "2026-10-25 09:00")
     book(db, "Edsger", TOKYO, "Asia/Tokyo", "2026-10-25 09:00")
@@ -96,7 +95,7 @@ def patients_to_remind(db: Connection) -> list[str]:
         ("starts_at", "infinity", "event_at must be an instant"),
     ],
 )
-def test_a_booking_that_nobody_can_be_reminded_of_stands(db: Connection, column: str, value: str, says: str) -> None:
+def test_booking_that_cannot_have_reminders_is_kept(db: Connection, column: str, value: str, says: str) -> None:
     book(db, "Ada", BERLIN, "Europe/Berlin", "2026-10-25 09:00")
     warnings: list[str] = []
     db.add_notice_handler(lambda notice: warnings.append(f"{notice.severity}: {notice.message_primary}"))
@@ -118,7 +117,7 @@ def test_a_booking_that_nobody_can_be_reminded_of_stands(db: Connection, column:
     assert patients_to_remind(db) == ["3"]
 
 
-def test_the_app_goes_on_booking_and_cancelling_without_the_campaign(db: Connection) -> None:
+def test_app_books_and_cancels_without_the_campaign(db: Connection) -> None:
     book(db, "Ada", BERLIN, "Europe/Berlin", "2026-10-25 09:00")
     db.execute("delete from public.outbox_campaigns")
 
@@ -130,7 +129,7 @@ def test_the_app_goes_on_booking_and_cancelling_without_the_campaign(db: Connect
 
 
 @pytest.mark.parametrize("patient", ["", "  "])
-def test_a_patient_without_a_name_is_greeted_by_the_templates_default(db: Connection, patient: str) -> None:
+def test_patient_without_name_gets_the_default_greeting(db: Connection, patient: str) -> None:
     book(db, patient, BERLIN, "Europe/Berlin", "2026-10-25 09:00")
 
     bodies = db.execute(

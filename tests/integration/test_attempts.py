@@ -95,7 +95,7 @@ def test_late_acceptance_of_an_ended_row_is_kept(db: Connection, row: int) -> No
 
 
 @pytest.mark.parametrize("older_first", [True, False])
-def test_older_news_does_not_hide_newer_news(db: Connection, row: int, older_first: bool) -> None:
+def test_older_report_does_not_hide_a_newer_one(db: Connection, row: int, older_first: bool) -> None:
     """One call brings reports on both attempts, and the older attempt's outranks the other."""
     send_back(db, OLDER)
     accept(db, claim(db), NEWER)
@@ -109,7 +109,7 @@ def test_older_news_does_not_hide_newer_news(db: Connection, row: int, older_fir
     assert (column(db, "status", row), column(db, "status_code", row)) == ("dispatched", 401)
 
 
-def test_older_delivery_outranks_newer_news(db: Connection, row: int) -> None:
+def test_older_delivery_outranks_a_newer_report(db: Connection, row: int) -> None:
     send_back(db, OLDER)
     accept(db, claim(db), NEWER)
 
@@ -122,7 +122,7 @@ def test_older_delivery_outranks_newer_news(db: Connection, row: int) -> None:
     assert column(db, "status", row) == "delivered"
 
 
-def test_a_second_delivery_of_an_older_attempt_changes_nothing(db: Connection, row: int) -> None:
+def test_second_delivery_of_older_attempt_changes_nothing(db: Connection, row: int) -> None:
     send_back(db, OLDER)
     accept(db, claim(db), NEWER)
     report(db, NEWER, number(0), "delivered", at="2026-11-24T12:10:00Z")
@@ -165,7 +165,7 @@ def doubles_told(db: Connection, row: int) -> tuple[int, int]:
     return trail(db, row).count("duplicate_send"), alarms[0]
 
 
-def test_a_double_is_told_when_both_are_accepted(db: Connection, row: int) -> None:
+def test_duplicate_send_is_logged_when_both_are_accepted(db: Connection, row: int) -> None:
     """The older attempt alone is none: the newer one may still be refused."""
     lost = lose(db)
     newer = claim(db)
@@ -191,7 +191,7 @@ def test_the_first_batch_of_a_request_counts(db: Connection, row: int) -> None:
 
 
 @pytest.mark.parametrize(("attempts", "least", "most"), [(1, 45, 75), (2, 90, 150), (3, 180, 300), (4, 360, 600)])
-def test_attempts_grow_apart(db: Connection, row: int, attempts: int, least: int, most: int) -> None:
+def test_retry_delays_grow_with_each_attempt(db: Connection, row: int, attempts: int, least: int, most: int) -> None:
     """From about a minute, doubled each time."""
     for attempt in range(1, attempts):
         accept(db, claim(db), f"B{attempt}")

@@ -21,7 +21,7 @@ def seconds_paused(db: Connection) -> float:
     return float(row[0])
 
 
-def test_a_wait_of_no_seconds_grows_all_the_same(db: Connection) -> None:
+def test_zero_retry_after_still_makes_waits_grow(db: Connection) -> None:
     """``Retry-After: 0``, or a date that has passed."""
     insert(db)
     waits = []
@@ -74,7 +74,7 @@ def test_the_wait_grows_to_a_maximum(db: Connection, why: str, most: int) -> Non
     assert 0.75 * most <= waits[-1] <= most
 
 
-def test_the_wait_grows_while_reports_say_blocked(db: Connection) -> None:
+def test_wait_grows_while_reports_carry_blocked_codes(db: Connection) -> None:
     waits = []
     for n in range(4):
         insert(db, first=n)

@@ -36,9 +36,8 @@ def foreseen(db: Connection) -> list[str | None]:
     return [None if problem is None else str(problem) for (problem,) in found]
 
 
-async def test_a_text_that_grew_after_an_attempt_that_came_to_nothing_costs_what_it_costs_now(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_budget_counts_the_longer_text_of_a_retry(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """The first attempt was throttled and counted with the shorter text."""
     campaign(db, schedule="once", starts_at=NOON, budget_parts=5)
     for n in range(2):
         member(db, str(n), n=n)
@@ -56,7 +55,7 @@ async def test_a_text_that_grew_after_an_attempt_that_came_to_nothing_costs_what
     assert (sent_parts(db), spent(db)) == (4, [("2026-11-24", 5)])
 
 
-async def test_an_attempt_that_came_to_nothing_counts_on_the_day_it_goes(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_throttled_attempt_counts_on_the_day_of_retry(db: Connection, rig: Rig, clocks: Clocks) -> None:
     clocks.set("2026-11-24 23:50+00")
     campaign(db, schedule="cron", cron_expression="58 23 * * *", timezone="UTC", late_limit="2 hours", daily_budget_parts=2)
     for n in range(2):
@@ -74,9 +73,7 @@ async def test_an_attempt_that_came_to_nothing_counts_on_the_day_it_goes(db: Con
     assert spent(db) == [("2026-11-25", 2)]
 
 
-async def test_a_preview_foresees_that_what_waits_for_its_next_attempt_was_counted(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_preview_counts_a_throttled_message_only_once(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="once", starts_at=NOON, budget_parts=2)
     for n in range(2):
         member(db, str(n), n=n)
@@ -89,7 +86,7 @@ async def test_a_preview_foresees_that_what_waits_for_its_next_attempt_was_count
     assert statuses(db) == {"sent": 2}
 
 
-def test_claims_and_refusals_of_campaigns_never_wait_for_each_other_in_a_circle(stack: LocalStack, db: Connection) -> None:
+def test_concurrent_campaign_claims_and_refusals_never_deadlock(stack: LocalStack, db: Connection) -> None:
     campaign(db, schedule="once", starts_at=NOON)
     for n in range(200):
         member(db, str(n), n=n)

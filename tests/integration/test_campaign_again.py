@@ -45,7 +45,7 @@ def come_back(db: Connection, clocks: Clocks, way: str) -> None:
         db.execute(RETRY)
 
 
-async def test_it_goes_to_the_new_number_with_the_new_values(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
+async def test_retry_uses_the_new_number_and_values(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
     db.execute('update public.outbox_campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
 
     come_back(db, clocks, way)
@@ -54,7 +54,7 @@ async def test_it_goes_to_the_new_number_with_the_new_values(db: Connection, rig
     assert rows(db, "recipient, parameters, body, status") == [(number(7), {"name": "Grace"}, "Hello Grace", "sent")]
 
 
-async def test_it_is_judged_by_the_new_number(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
+async def test_retry_to_an_opted_out_number_is_suppressed(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
     db.execute("update public.outbox_campaign_members set recipient = %s", [number(7)])
     db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked by phone')", [number(7)])
 
@@ -64,7 +64,7 @@ async def test_it_is_judged_by_the_new_number(db: Connection, rig: Rig, clocks: 
     assert rows(db, "recipient, status, error") == [(number(7), "suppressed", "the recipient opted out: asked by phone")]
 
 
-async def test_it_has_the_campaigns_new_text_sender_and_priority(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
+async def test_retry_uses_new_template_sender_and_priority(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
     template(db, "other", body="Other {{name}}")
     db.execute("update public.outbox_campaigns set template = 'other', sender = '+12025550111', priority = 150")
     await rig.tick("campaigns")
@@ -75,9 +75,7 @@ async def test_it_has_the_campaigns_new_text_sender_and_priority(db: Connection,
     assert rows(db, "body, sender, priority, status") == [("Other Ada", "+12025550111", 150, "sent")]
 
 
-async def test_it_does_not_go_at_a_time_that_the_campaign_has_no_more(
-    db: Connection, rig: Rig, clocks: Clocks, way: str
-) -> None:
+async def test_retry_is_cancelled_when_its_time_was_removed(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
     db.execute("update public.outbox_campaigns set offsets = '{-10 minutes}'")
     await rig.tick("campaigns")
 
@@ -87,7 +85,7 @@ async def test_it_does_not_go_at_a_time_that_the_campaign_has_no_more(
     assert rows(db, "status, error") == [("cancelled", "the campaign was given another schedule")]
 
 
-async def test_an_edit_that_leaves_it_its_time_does_not_stop_it(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
+async def test_edit_that_keeps_the_time_keeps_the_retry(db: Connection, rig: Rig, clocks: Clocks, way: str) -> None:
     db.execute("update public.outbox_campaigns set offsets = '{-1 hour,-10 minutes}'")
     await rig.tick("campaigns")
 
@@ -108,9 +106,10 @@ async def two(db: Connection, rig: Rig, clocks: Clocks) -> dict[str, Any]:
     return claim(db)
 
 
-async def test_one_that_the_batch_of_its_lost_request_lacks_goes_to_the_new_number(
+async def test_recipient_missing_from_batch_gets_the_new_number(
     db: Connection, rig: Rig, clocks: Clocks, two: dict[str, Any]
 ) -> None:
+    """The request was lost, and the batch found later lacks the member that changed."""
     lacks_the_first(db, clocks, two)
 
     await rig.tick("dispatch")
@@ -118,9 +117,10 @@ async def test_one_that_the_batch_of_its_lost_request_lacks_goes_to_the_new_numb
     assert rows(db, "recipient, body, status") == [(number(7), "Hello Grace", "sent"), (number(2), "Hello Ada", "sent")]
 
 
-async def test_one_that_the_batch_of_its_lost_request_lacks_does_not_go_at_a_time_that_is_no_more(
+async def test_recipient_missing_from_batch_loses_a_removed_time(
     db: Connection, rig: Rig, clocks: Clocks, two: dict[str, Any]
 ) -> None:
+    """The request was lost, and the batch found later lacks the member."""
     db.execute("update public.outbox_campaigns set offsets = '{-10 minutes}'")
     await rig.tick("campaigns")
     lacks_the_first(db, clocks, two)
@@ -146,9 +146,7 @@ def change_the_first(db: Connection) -> None:
     )
 
 
-async def test_the_halves_of_a_refused_request_take_nobody_along_who_has_changed(
-    db: Connection, rig: Rig, two: dict[str, Any]
-) -> None:
+async def test_halves_of_a_refusal_leave_changed_members_out(db: Connection, rig: Rig, two: dict[str, Any]) -> None:
     change_the_first(db)
 
     (half,) = refuse(db, two)
@@ -158,9 +156,8 @@ async def test_the_halves_of_a_refused_request_take_nobody_along_who_has_changed
     assert rows(db, "recipient, body, status") == [(number(7), "Hello Grace", "sent"), (number(2), "Hello Ada", "sending")]
 
 
-async def test_one_that_never_was_in_a_request_and_that_an_operator_has_sent_is_what_its_member_is(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_retry_of_a_suppressed_row_uses_member_changes(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """The row never was in a request; an operator retries it."""
     campaign(db, offsets=["-1 hour"])
     member(db, event_at="2026-11-24 13:00:30+00")
     await rig.tick("campaigns")
@@ -176,7 +173,7 @@ async def test_one_that_never_was_in_a_request_and_that_an_operator_has_sent_is_
     assert rows(db, "recipient, status, error") == [(number(7), "sent", None)]
 
 
-async def test_it_does_not_go_after_an_event_that_came_sooner(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_retry_expires_at_an_event_moved_earlier(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """Twelve o'clock is an hour before the new event as well."""
     campaign(db, offsets=["-2 hours", "-1 hour"])
     member(db, event_at="2026-11-24 14:00:30+00")
@@ -194,7 +191,7 @@ async def test_it_does_not_go_after_an_event_that_came_sooner(db: Connection, ri
 
 @pytest.mark.parametrize("by", ["operator", "app"])
 @pytest.mark.parametrize("before", ["throttled", "retried"])
-async def test_one_that_somebody_cancels_before_it_goes_again_is_not_made_anew(
+async def test_message_cancelled_before_its_retry_stays_cancelled(
     db: Connection, rig: Rig, clocks: Clocks, before: str, by: str
 ) -> None:
     campaign(db, offsets=["-1 hour"], late_limit="5 hours")
@@ -219,9 +216,7 @@ async def test_one_that_somebody_cancels_before_it_goes_again_is_not_made_anew(
     assert rows(db) == [("cancelled",)]
 
 
-async def test_an_event_that_comes_sooner_ends_also_what_an_operator_had_sent_again(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_event_moved_earlier_expires_an_operators_retry(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, offsets=["-2 hours", "-1 hour"])
     member(db, event_at="2026-11-24 14:00:30+00")
     await rig.tick("campaigns")
@@ -255,7 +250,7 @@ async def test_an_expiry_that_an_operator_gave_stays(db: Connection, rig: Rig, c
     assert rows(db, "status, expires_at = '2026-11-24 14:15+00'") == [("sent", True)]
 
 
-async def test_its_time_is_not_given_to_another(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_time_of_a_withdrawn_retry_is_not_reused(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """One that was withdrawn, and that an operator sends all the same."""
     campaign(db, offsets=["-1 hour"], late_limit="5 hours")
     member(db, event_at="2026-11-24 15:00+00")

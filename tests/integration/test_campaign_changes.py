@@ -25,7 +25,7 @@ def once(db: Connection, name: str = "c", **columns: Any) -> None:
     campaign(db, name, **{"schedule": "once", "starts_at": NOW, **columns})
 
 
-async def test_a_new_number_new_values_and_a_new_text_reach_what_waits(db: Connection, rig: Rig) -> None:
+async def test_waiting_message_takes_new_number_values_and_text(db: Connection, rig: Rig) -> None:
     once(db)
     member(db)
     await rig.tick("campaigns")
@@ -35,7 +35,7 @@ async def test_a_new_number_new_values_and_a_new_text_reach_what_waits(db: Conne
     assert rows(db, "recipient, body, status") == [(number(7), "Bye Grace", "sent")]
 
 
-def test_one_statement_may_move_some_members_and_give_others_new_values(db: Connection) -> None:
+def test_one_statement_may_move_and_rename_members(db: Connection) -> None:
     campaign(db, offsets=["-1 hour"], window_start="12:30", window_end="20:00", late_limit="1 day")
     for n, external_id in enumerate(("kept", "moved", "renamed")):
         member(db, external_id, n=n, event_at="2026-11-24 13:00:30+00")
@@ -50,7 +50,7 @@ def test_one_statement_may_move_some_members_and_give_others_new_values(db: Conn
     assert rows(db, "status, parameters ->> 'name'") == [("scheduled", "Ada"), ("cancelled", "Ada"), ("scheduled", "Grace")]
 
 
-async def test_a_campaigns_new_template_sender_and_priority_reach_what_waits(db: Connection, rig: Rig) -> None:
+async def test_waiting_message_takes_new_template_sender_and_priority(db: Connection, rig: Rig) -> None:
     template(db, "other", body="Other {{name}}")
     once(db)
     member(db)
@@ -60,7 +60,7 @@ async def test_a_campaigns_new_template_sender_and_priority_reach_what_waits(db:
     assert rows(db, "body, sender, priority, status") == [("Other Ada", "+12025550111", 150, "sent")]
 
 
-async def test_a_wider_window_lets_out_what_waited_for_the_old_one(db: Connection, rig: Rig) -> None:
+async def test_wider_window_releases_waiting_messages(db: Connection, rig: Rig) -> None:
     once(db, window_start="18:00", window_end="20:00", late_limit="1 day")
     member(db)
     await rig.tick("campaigns", "dispatch")
@@ -70,9 +70,8 @@ async def test_a_wider_window_lets_out_what_waited_for_the_old_one(db: Connectio
     assert statuses(db) == {"sent": 1}
 
 
-async def test_another_schedule_withdraws_times_it_does_not_have_and_makes_up_for_none(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_new_schedule_cancels_old_times_without_making_up(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """Times of the new schedule that were past before the edit are not made up for."""
     campaign(db, schedule="cron", cron_expression="0 12 * * *", window_start="18:00", window_end="20:00", late_limit="8 hours")
     member(db)
     clocks.set("2026-11-25 12:00+00")
@@ -87,7 +86,7 @@ async def test_another_schedule_withdraws_times_it_does_not_have_and_makes_up_fo
     assert rows(db, "status, send_at")[1:] == [("sent", datetime.fromisoformat("2026-11-25T18:30+00:00"))]
 
 
-async def test_a_member_moved_away_and_back_gets_the_reminder_once(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_member_moved_and_back_is_reminded_once(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, offsets=["-1 hour"], window_start="12:00", window_end="20:00", late_limit="1 day")
     member(db, event_at="2026-11-24 13:01+00")
     await rig.tick("campaigns")
@@ -107,7 +106,7 @@ async def test_a_member_moved_away_and_back_gets_the_reminder_once(db: Connectio
     ("zone", "expected"),
     [("America/New_York", ["cancelled", "sent"]), ("Asia/Kathmandu", ["sent"]), ("Europe/Paris", ["sent"])],
 )
-async def test_who_moves_to_another_zone_while_a_message_waits_gets_it_once_that_day(
+async def test_zone_change_while_waiting_sends_once_that_day(
     db: Connection, rig: Rig, clocks: Clocks, zone: str, expected: list[str]
 ) -> None:
     campaign(db, schedule="cron", cron_expression="0 14 * * *", window_start="14:30", window_end="22:00", late_limit="5 hours")
@@ -125,7 +124,7 @@ async def test_who_moves_to_another_zone_while_a_message_waits_gets_it_once_that
 
 
 @pytest.mark.parametrize("schedule", ["once", "reminder", "cron"])
-async def test_who_moves_to_a_zone_whose_window_is_open_is_told_while_it_is(
+async def test_zone_change_into_an_open_window_sends_immediately(
     db: Connection, rig: Rig, clocks: Clocks, schedule: str
 ) -> None:
     window = {"window_start": "09:00", "window_end": "20:00", "late_limit": "8 hours"}
@@ -147,9 +146,7 @@ async def test_who_moves_to_a_zone_whose_window_is_open_is_told_while_it_is(
     assert rows(db, "status, sent_at") == [("sent", clocks.now())]
 
 
-async def test_who_moves_to_a_zone_whose_window_is_closed_waits_for_its_opening(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_zone_change_into_a_closed_window_waits(db: Connection, rig: Rig, clocks: Clocks) -> None:
     once(db, window_start="13:00", window_end="20:00", late_limit="8 hours")
     member(db)
     await rig.tick("campaigns", "dispatch")
@@ -159,9 +156,8 @@ async def test_who_moves_to_a_zone_whose_window_is_closed_waits_for_its_opening(
     assert rows(db, "status, due_at") == [("scheduled", datetime.fromisoformat("2026-11-24T18:00+00:00"))]
 
 
-async def test_who_moves_west_on_the_day_of_a_skipped_time_does_not_get_it_twice(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_westward_move_after_skipped_time_sends_once(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """Clocks skip 02:30 in Berlin that day; the member then moves to New York."""
     clocks.set("2027-03-28 00:00+00")
     campaign(db, schedule="cron", cron_expression="30 2 * * *")
     member(db, zone="Europe/Berlin")
@@ -179,7 +175,7 @@ async def test_who_moves_west_on_the_day_of_a_skipped_time_does_not_get_it_twice
     assert rows(db) == [("sent",)]
 
 
-async def test_a_member_removed_and_added_again_may_still_be_told_but_never_twice(db: Connection, rig: Rig) -> None:
+async def test_member_removed_and_readded_is_sent_once(db: Connection, rig: Rig) -> None:
     once(db)
     for _ in range(3):
         member(db)
@@ -194,7 +190,7 @@ async def test_a_member_removed_and_added_again_may_still_be_told_but_never_twic
     assert statuses(db) == {"cancelled": 3, "sent": 1}
 
 
-async def test_an_ended_campaign_is_cleared_of_all_that_waits(db: Connection, rig: Rig) -> None:
+async def test_ending_a_campaign_cancels_its_waiting_messages(db: Connection, rig: Rig) -> None:
     once(db, window_start="18:00", window_end="20:00", late_limit="1 day")
     for n in range(5):
         member(db, str(n), n=n)
@@ -204,7 +200,7 @@ async def test_an_ended_campaign_is_cleared_of_all_that_waits(db: Connection, ri
     assert rows(db, "status, error") == [("cancelled", "the campaign was ended")] * 5
 
 
-async def test_what_came_due_in_a_pause_is_made_up_for_within_the_limit(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_pause_is_made_up_for_within_late_limit(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="cron", cron_expression="0 13,15 * * *", late_limit="30 minutes")
     member(db)
     db.execute("update public.outbox_campaigns set status = 'paused'")
@@ -217,7 +213,7 @@ async def test_what_came_due_in_a_pause_is_made_up_for_within_the_limit(db: Conn
     assert [reason is None for reason in reasons(db)] == [False, True]
 
 
-async def test_rows_made_before_a_downtime_go_by_late_policy_too(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_late_policy_holds_for_rows_before_a_downtime(db: Connection, rig: Rig, clocks: Clocks) -> None:
     for policy in ("send", "skip"):
         once(db, policy, late_policy=policy)
         member(db, to=policy)
@@ -230,9 +226,8 @@ async def test_rows_made_before_a_downtime_go_by_late_policy_too(db: Connection,
     ]
 
 
-async def test_caps_go_by_the_recipients_calendar_and_leave_transactional_rows_alone(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_caps_follow_the_recipients_calendar(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """They do not count transactional messages."""
     campaign(db, schedule="cron", cron_expression="0 10,14,23 * * *", daily_cap=2, weekly_cap=3)
     member(db, zone="Pacific/Auckland")
     insert(db, 2, first=1)
@@ -254,7 +249,7 @@ async def test_caps_go_by_the_recipients_calendar_and_leave_transactional_rows_a
     ]
 
 
-async def test_a_budget_is_not_spent_twice_by_an_attempt_that_was_turned_away(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_throttled_attempt_spends_the_budget_once(db: Connection, rig: Rig, clocks: Clocks) -> None:
     once(db, budget_parts=2)
     member(db, "a", n=1)
     member(db, "b", n=2)
@@ -266,7 +261,7 @@ async def test_a_budget_is_not_spent_twice_by_an_attempt_that_was_turned_away(db
     assert statuses(db) == {"sent": 2}
 
 
-async def test_a_daily_budget_begins_anew_with_the_campaigns_day(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_daily_budget_restarts_with_the_campaigns_day(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="cron", cron_expression="0 18,19,23 * * *", daily_budget_parts=1, timezone="Asia/Kathmandu")
     member(db, zone=None)
     for at in ("2026-11-24 12:15+00", "2026-11-24 13:15+00", "2026-11-24 17:15+00", "2026-11-25 12:15+00"):
@@ -301,7 +296,7 @@ async def test_a_daily_budget_begins_anew_with_the_campaigns_day(db: Connection,
         ({"schedule": "once", "starts_at": "2026-11-24 10:00+00"}, "is past by more than late_limit"),
     ],
 )
-def test_a_campaign_that_cannot_be_meant_is_refused(db: Connection, columns: dict[str, Any], says: str) -> None:
+def test_invalid_campaign_is_refused(db: Connection, columns: dict[str, Any], says: str) -> None:
     with pytest.raises(psycopg.DataError, match=says):
         campaign(db, **columns)
 
@@ -317,9 +312,8 @@ def test_a_campaign_that_cannot_be_meant_is_refused(db: Connection, columns: dic
         ({"schedule": "cron", "cron_expression": "0 9 * * *"}, "its cron_expression"),
     ],
 )
-def test_a_campaign_that_goes_by_local_time_needs_a_zone_from_somebody_and_says_what_for(
-    db: Connection, columns: dict[str, Any], needed_by: str
-) -> None:
+def test_missing_zone_is_refused_with_its_need(db: Connection, columns: dict[str, Any], needed_by: str) -> None:
+    """A campaign by local time needs a zone of its own or of each member."""
     campaign(db, **columns)
     says = f"member 'm' of campaign 'c': no timezone, and the campaign has none either; {needed_by} needs one"
     with pytest.raises(psycopg.DataError, match=says):
@@ -337,7 +331,7 @@ def test_a_campaign_that_goes_by_local_time_needs_a_zone_from_somebody_and_says_
         db.execute("update public.outbox_campaigns set status = 'active' where name = 'later'")
 
 
-def test_a_zone_is_in_the_tz_database_and_hours_need_none(db: Connection) -> None:
+def test_unknown_zone_is_refused_but_hours_need_none(db: Connection) -> None:
     campaign(db)
     with pytest.raises(psycopg.DataError, match="timezone 'Mars/Base' is not in the tz database"):
         member(db, zone="Mars/Base", event_at="2026-11-30 12:00+00")
@@ -346,7 +340,8 @@ def test_a_zone_is_in_the_tz_database_and_hours_need_none(db: Connection) -> Non
 
 
 @pytest.mark.parametrize("event_at", ["294276-12-31 23:00+00", "2200-01-01 00:00+00", "1969-12-31 23:59+00", "infinity"])
-def test_an_event_beyond_the_calendar_is_refused_and_stops_nobody_elses_messages(db: Connection, event_at: str) -> None:
+def test_event_outside_the_calendar_is_refused(db: Connection, event_at: str) -> None:
+    """Other members' messages are expanded all the same."""
     campaign(db)
     with pytest.raises(psycopg.DataError, match="event_at must be an instant between 1970 and 2200"):
         member(db, event_at=event_at)
@@ -355,7 +350,7 @@ def test_an_event_beyond_the_calendar_is_refused_and_stops_nobody_elses_messages
 
 
 @pytest.mark.parametrize("status", ["active", "paused"])
-def test_a_campaign_that_was_started_is_no_draft_again(db: Connection, status: str) -> None:
+def test_started_campaign_cannot_become_a_draft_again(db: Connection, status: str) -> None:
     campaign(db)
     db.execute("update public.outbox_campaigns set status = %s", [status])
     with pytest.raises(psycopg.DataError, match=f"campaign 'c' is {status}: it cannot become a draft again"):

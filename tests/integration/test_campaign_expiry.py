@@ -34,7 +34,7 @@ def expiries(sinch: Running) -> Expiries:
     return ask
 
 
-async def test_what_would_come_after_its_event_is_dropped(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_window_that_opens_after_event_skips_the_message(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, offsets=["-1 hour"], window_start="14:00", window_end="20:00", late_limit="1 day")
     member(db, event_at="2026-11-24 13:30+00")
     clocks.set("2026-11-24 12:30+00")
@@ -45,7 +45,7 @@ async def test_what_would_come_after_its_event_is_dropped(db: Connection, rig: R
     assert reasons(db) == ["its window opens at 2026-11-24 14:00:00+00, after the event"]
 
 
-async def test_what_waits_until_its_event_is_over_is_dropped(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_message_waiting_until_its_event_expires(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, offsets=["-1 hour"], late_limit="1 day")
     member(db, event_at="2026-11-24 13:30+00")
     clocks.set("2026-11-24 12:30+00")
@@ -58,9 +58,7 @@ async def test_what_waits_until_its_event_is_over_is_dropped(db: Connection, rig
     assert rows(db, "status, error") == [("expired", "expired before it could be sent")]
 
 
-async def test_what_is_sent_expires_at_the_provider_no_later_than_its_event(
-    db: Connection, rig: Rig, clocks: Clocks, expiries: Expiries
-) -> None:
+async def test_provider_expiry_is_no_later_than_the_event(db: Connection, rig: Rig, clocks: Clocks, expiries: Expiries) -> None:
     """Also where several share a request: the earliest event counts. One whose event was before has three days."""
     campaign(db, offsets=["-1 hour", "2 hours"])
     for n, event in enumerate(("13:30:10", "13:30:50", "14:15")):
@@ -77,7 +75,7 @@ async def test_what_is_sent_expires_at_the_provider_no_later_than_its_event(
 
 
 @pytest.mark.parametrize("event", ["13:30", "15:30"])
-async def test_what_stands_for_a_time_of_the_new_event_too_ends_with_the_new_event(
+async def test_message_kept_by_a_move_takes_new_expiry(
     db: Connection, rig: Rig, clocks: Clocks, expiries: Expiries, event: str
 ) -> None:
     """12:30 is two hours before the old event, and one or three before the new one."""
@@ -96,9 +94,7 @@ async def test_what_stands_for_a_time_of_the_new_event_too_ends_with_the_new_eve
     assert expiries() == [instant(event)]
 
 
-async def test_what_waited_past_the_old_event_still_goes_out_before_the_new_one(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_waiting_message_survives_a_later_event(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, offsets=["-1 hour", "-2 hours"])
     member(db, event_at="2026-11-24 13:30+00")
     clocks.set("2026-11-24 12:30+00")
@@ -123,9 +119,10 @@ async def test_what_waited_past_the_old_event_still_goes_out_before_the_new_one(
         ("23 hours", "scheduled", None),
     ],
 )
-async def test_what_a_long_queue_kept_past_its_window_waits_for_no_opening_beyond_late_limit(
+async def test_long_queue_waits_for_openings_within_late_limit(
     db: Connection, rig: Rig, clocks: Clocks, late_limit: str, becomes: str, says: str | None
 ) -> None:
+    """A window closed before the row's turn came."""
     campaign(db, schedule="once", starts_at=NOW, window_start="11:00", window_end="13:00", late_limit=late_limit)
     member(db)
     await rig.tick("campaigns")
@@ -142,9 +139,8 @@ async def test_what_a_long_queue_kept_past_its_window_waits_for_no_opening_beyon
 
 
 @pytest.mark.parametrize(("at", "becomes"), [("18:00", "sent"), ("18:00:01", "expired")])
-async def test_skip_counts_from_when_the_window_let_it_out_and_not_from_the_time_it_stands_for(
-    db: Connection, rig: Rig, clocks: Clocks, at: str, becomes: str
-) -> None:
+async def test_skip_counts_from_the_window_opening(db: Connection, rig: Rig, clocks: Clocks, at: str, becomes: str) -> None:
+    """It does not count from the time that the message stands for."""
     clocks.set("2026-11-24 05:00+00")
     campaign(db, schedule="once", starts_at="2026-11-24 06:00+00", window_start="12:00", window_end="20:00",
              late_policy="skip", late_limit="6 hours")  # fmt: skip
@@ -159,9 +155,7 @@ async def test_skip_counts_from_when_the_window_let_it_out_and_not_from_the_time
     assert rows(db) == [(becomes,)]
 
 
-async def test_what_the_carrier_sent_back_after_its_member_was_moved_does_not_go_out_again(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_retry_after_a_report_respects_a_moved_member(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """While it counted as sent, the move had nothing to withdraw."""
     campaign(db, offsets=["-1 hour"])
     member(db, "moved", n=1, event_at="2026-11-24 13:30+00")

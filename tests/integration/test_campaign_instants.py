@@ -29,7 +29,7 @@ def expand(db: Connection, *, most: int = 100) -> None:
 @pytest.mark.parametrize(
     ("opens", "reason"), [("13:29", None), ("13:30", "its window opens at 2026-11-24 13:30:00+00, after the event")]
 )
-def test_a_window_that_opens_at_the_event_is_too_late(db: Connection, opens: str, reason: str | None) -> None:
+def test_window_opening_at_the_event_is_too_late(db: Connection, opens: str, reason: str | None) -> None:
     campaign(db, offsets=["-90 minutes"], window_start=opens, window_end="20:00", late_limit="1 day")
     member(db, event_at="2026-11-24 13:30+00")
     db.execute("update public.outbox_campaign_members set changed_at = changed_at - interval '1 hour'")
@@ -51,7 +51,7 @@ def test_a_window_may_open_at_the_late_limit(db: Connection, limit: str, made: i
 
 
 @pytest.mark.parametrize(("at", "reason"), [("12:31", None), ("12:31:01", MISSED)])
-def test_skip_leaves_a_minute_to_come_up(db: Connection, clocks: Clocks, at: str, reason: str | None) -> None:
+def test_skip_allows_a_minute_of_delay(db: Connection, clocks: Clocks, at: str, reason: str | None) -> None:
     campaign(db, offsets=["-1 hour"], late_policy="skip")
     member(db, event_at="2026-11-24 13:30+00")
     clocks.set(f"2026-11-24 {at}+00")
@@ -62,7 +62,7 @@ def test_skip_leaves_a_minute_to_come_up(db: Connection, clocks: Clocks, at: str
 
 
 @pytest.mark.parametrize(("event", "reason"), [("13:00:00", TOO_LATE), ("13:00:01", None)])
-def test_a_time_at_which_its_member_comes_is_past(db: Connection, event: str, reason: str | None) -> None:
+def test_time_at_the_joining_instant_is_skipped(db: Connection, event: str, reason: str | None) -> None:
     campaign(db, offsets=["-1 hour"])
     member(db, event_at=f"2026-11-24 {event}+00")
 
@@ -72,7 +72,7 @@ def test_a_time_at_which_its_member_comes_is_past(db: Connection, event: str, re
 
 
 @pytest.mark.parametrize(("starts", "reason"), [("11:00:00", TOO_LATE), ("11:00:01", None)])
-def test_who_joins_within_the_limit_is_told(db: Connection, starts: str, reason: str | None) -> None:
+def test_member_joining_within_late_limit_gets_the_message(db: Connection, starts: str, reason: str | None) -> None:
     """A campaign that goes out once began an hour ago, which is its limit."""
     campaign(db, schedule="once", starts_at=f"2026-11-24 {starts}+00", late_limit="1 hour")
     member(db)

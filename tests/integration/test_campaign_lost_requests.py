@@ -20,7 +20,7 @@ def noon(db: Connection, clocks: Clocks) -> None:
     db.execute("alter sequence public.outbox_id_seq restart")  # whatever a test that left no message did
 
 
-async def test_what_waits_for_the_same_time_is_withdrawn(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_waiting_message_for_the_same_time_is_cancelled(db: Connection, rig: Rig, clocks: Clocks) -> None:
     lost = await taken_back_and_made_anew(db, rig, clocks)
 
     look(db, lost, ["B1"])
@@ -42,9 +42,8 @@ async def test_what_waits_for_the_same_time_is_withdrawn(db: Connection, rig: Ri
     assert rows(db) == db.execute("select * from outbox_engine.reassigned_occurrences").fetchall() == []
 
 
-async def test_what_is_in_a_request_for_the_same_time_is_a_double_once_it_is_accepted(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_duplicate_send_for_one_time_needs_its_acceptance(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """The second message is in a request when the first one's batch turns up."""
     lost = await taken_back_and_made_anew(db, rig, clocks)
     second = claim(db)
 
@@ -59,9 +58,7 @@ async def test_what_is_in_a_request_for_the_same_time_is_a_double_once_it_is_acc
 
 
 @pytest.mark.parametrize("how", ["given back", "refused"])
-async def test_what_comes_back_from_a_request_for_the_same_time_does_not_go_out(
-    db: Connection, rig: Rig, clocks: Clocks, how: str
-) -> None:
+async def test_returned_message_for_the_same_time_is_cancelled(db: Connection, rig: Rig, clocks: Clocks, how: str) -> None:
     lost = await taken_back_and_made_anew(db, rig, clocks)
     second = claim(db)
     look(db, lost, ["B1"])
@@ -83,7 +80,7 @@ async def test_what_comes_back_from_a_request_for_the_same_time_does_not_go_out(
     assert (doubles(db), alarms(db)) == ([], [])
 
 
-async def test_what_already_went_out_for_the_same_time_is_a_double(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_sent_message_for_the_same_time_is_duplicate(db: Connection, rig: Rig, clocks: Clocks) -> None:
     lost = await taken_back_and_made_anew(db, rig, clocks)
     accept(db, claim(db), "B2")
 
@@ -97,7 +94,7 @@ async def test_what_already_went_out_for_the_same_time_is_a_double(db: Connectio
     assert alarms(db) == [("message.duplicate_send", [2])]
 
 
-async def test_a_time_whose_message_turns_up_is_not_given_to_another(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_time_of_a_found_message_is_not_reused(db: Connection, rig: Rig, clocks: Clocks) -> None:
     lost = await in_a_lost_request(db, rig)
     db.execute("delete from public.outbox_campaign_members")
     find_nothing(db, clocks, lost)
@@ -111,7 +108,7 @@ async def test_a_time_whose_message_turns_up_is_not_given_to_another(db: Connect
     assert occurrences(db) == [(1, False)]
 
 
-async def test_each_of_several_messages_for_one_time_is_counted(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_each_duplicate_send_for_one_time_is_counted(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """The first two are lost and turn up, the third goes out."""
     first = await taken_back_and_made_anew(db, rig, clocks)
     second = claim(db)
@@ -129,9 +126,8 @@ async def test_each_of_several_messages_for_one_time_is_counted(db: Connection, 
     assert doubles(db, confirmed=True) == [(3, "B1"), (3, "B2")]
 
 
-async def test_an_attempt_that_turns_up_after_a_later_one_was_taken_back_keeps_its_time_too(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_found_older_attempt_keeps_its_time(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """A later attempt of the same message was taken back."""
     lost = await in_a_lost_request(db, rig)
     find_nothing(db, clocks, lost)
     second = claim(db)

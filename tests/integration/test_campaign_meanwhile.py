@@ -20,9 +20,7 @@ def noon(db: Connection, clocks: Clocks) -> None:
 
 
 @pytest.mark.parametrize("member_first", [True, False])
-def test_a_member_added_while_its_campaign_comes_to_need_a_zone_is_seen_by_it(
-    db: Connection, other: Connection, member_first: bool
-) -> None:
+def test_edit_that_needs_zones_sees_concurrent_members(db: Connection, other: Connection, member_first: bool) -> None:
     campaign(db, offsets=["-1 hour"])
 
     def add(on: Connection) -> None:
@@ -53,7 +51,7 @@ def import_member(db: Connection) -> None:
 
 @pytest.mark.parametrize("add", [insert_member, import_member])
 @pytest.mark.parametrize("status", ["paused", "ended"])
-def test_a_campaign_is_stopped_while_somebody_is_adding_members(
+def test_campaign_can_be_stopped_during_an_import(
     db: Connection, other: Connection, status: str, add: Callable[[Connection], None]
 ) -> None:
     """Who adds many takes long."""

@@ -51,7 +51,7 @@ async def send(rig: Rig, db: Connection, clocks: Clocks) -> None:
         reported(db, n, status.lower(), code)
 
 
-async def test_a_report_says_the_same_after_retention(rig: Rig, db: Connection, clocks: Clocks) -> None:
+async def test_report_is_unchanged_after_retention(rig: Rig, db: Connection, clocks: Clocks) -> None:
     await send(rig, db, clocks)
     member(db, "again", n=3, event_at="2026-11-24 14:30+00")
     clocks.move("1 hour")
@@ -93,7 +93,8 @@ async def test_old_messages_and_young_ones_are_counted_together(rig: Rig, db: Co
     assert [step["sent"] for step in found["timeline"] if step["sent"]] == [4, 1]
 
 
-async def test_only_those_who_replied_or_whom_the_provider_names_opted_out(rig: Rig, db: Connection, clocks: Clocks) -> None:
+async def test_operators_suppressions_do_not_count_as_opt_outs(rig: Rig, db: Connection, clocks: Clocks) -> None:
+    """Only replies and the provider's reports count."""
     await send(rig, db, clocks)
     clocks.move("1 minute")
     db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'spring clean')", [number(1)])
@@ -103,7 +104,7 @@ async def test_only_those_who_replied_or_whom_the_provider_names_opted_out(rig: 
 
 
 @pytest.mark.parametrize("days", [0, 1, 9, 400, 4000])
-async def test_the_axis_of_time_has_no_gaps_and_few_steps(rig: Rig, db: Connection, clocks: Clocks, days: int) -> None:
+async def test_timeline_has_no_gaps_and_few_steps(rig: Rig, db: Connection, clocks: Clocks, days: int) -> None:
     await send(rig, db, clocks)
     db.execute("update public.outbox set sent_at = sent_at + make_interval(days => %s) where recipient = %s", [days, number(3)])
 
@@ -135,7 +136,7 @@ async def prune(rig: Rig, db: Connection, clocks: Clocks) -> None:
 
 
 @pytest.mark.parametrize("live", [spend, prune], ids=["spent", "pruned"])
-async def test_a_new_campaign_of_an_old_name_inherits_no_counts(
+async def test_new_campaign_of_old_name_inherits_no_counts(
     rig: Rig, db: Connection, clocks: Clocks, live: Callable[[Rig, Connection, Clocks], Any]
 ) -> None:
     await live(rig, db, clocks)
@@ -148,7 +149,7 @@ async def test_a_new_campaign_of_an_old_name_inherits_no_counts(
         assert db.execute(f"select from outbox_engine.{table}".encode()).fetchone() is None
 
 
-async def test_a_budget_begins_anew_with_a_new_campaign(rig: Rig, db: Connection, clocks: Clocks) -> None:
+async def test_new_campaign_starts_with_its_full_budget(rig: Rig, db: Connection, clocks: Clocks) -> None:
     await spend(rig, db, clocks)
     db.execute("delete from public.outbox_campaigns")
     clocks.move("1 hour")
@@ -159,16 +160,15 @@ async def test_a_budget_begins_anew_with_a_new_campaign(rig: Rig, db: Connection
     assert db.execute("select status from public.outbox order by id").fetchall() == [("sent",), ("sent",)]
 
 
-def test_what_a_claim_under_way_added_to_a_deleted_campaign_is_not_inherited_either(db: Connection) -> None:
+def test_counts_added_during_a_delete_are_not_inherited(db: Connection) -> None:
+    """A claim that is under way adds them."""
     db.execute("insert into outbox_engine.campaign_spend (campaign, day, parts) values ('c', '2026-11-24', 1)")
     campaign(db)
 
     assert db.execute("select from outbox_engine.campaign_spend").fetchone() is None
 
 
-async def test_a_new_campaign_is_not_given_the_counts_of_an_old_one_that_nobody_had_counted_yet(
-    rig: Rig, db: Connection
-) -> None:
+async def test_uncounted_rows_of_old_campaign_are_not_inherited(rig: Rig, db: Connection) -> None:
     campaign(db, schedule="once", starts_at=NOW)
     member(db)
     db.execute("select public.outbox_expand_campaigns(1000)")  # which leaves the counting to the next call

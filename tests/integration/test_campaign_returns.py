@@ -40,7 +40,7 @@ async def reminder_in_a_request(db: Connection, rig: Rig, clocks: Clocks) -> Non
     assert rows(db) == [("sending",)]
 
 
-async def test_a_new_number_and_new_values_hold_for_what_comes_back(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_returned_message_takes_the_new_number_and_values(db: Connection, rig: Rig, clocks: Clocks) -> None:
     await reminder_in_a_request(db, rig, clocks)
     db.execute('update public.outbox_campaign_members set recipient = %s, parameters = \'{"name": "Grace"}\'', [number(7)])
 
@@ -50,9 +50,8 @@ async def test_a_new_number_and_new_values_hold_for_what_comes_back(db: Connecti
     assert rows(db, "recipient, body, status") == [(number(7), "Hello Grace", "sent")]
 
 
-async def test_a_member_moved_away_while_its_message_was_in_a_request_gets_it_for_the_new_time(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_member_moved_during_a_request_is_reminded_later(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """The message comes back unsent and is cancelled; another goes out for the new time."""
     await reminder_in_a_request(db, rig, clocks)
     db.execute("update public.outbox_campaign_members set event_at = %s", [LATER])
 
@@ -66,9 +65,7 @@ async def test_a_member_moved_away_while_its_message_was_in_a_request_gets_it_fo
 
 
 @pytest.mark.parametrize("how", ["moved away and back", "removed and added again"])
-async def test_a_time_withdrawn_in_a_request_and_wanted_again_is_used_again(
-    db: Connection, rig: Rig, clocks: Clocks, how: str
-) -> None:
+async def test_time_withdrawn_during_a_request_can_be_reused(db: Connection, rig: Rig, clocks: Clocks, how: str) -> None:
     campaign(db, offsets=["-1 hour"], window_start="12:30", window_end="20:00", late_limit="1 day")
     member(db, event_at="2026-11-24 13:01+00")
     await rig.tick("campaigns")
@@ -95,7 +92,7 @@ async def test_a_time_withdrawn_in_a_request_and_wanted_again_is_used_again(
 
 
 @pytest.mark.parametrize("back_first", [True, False])
-async def test_what_comes_back_while_its_member_is_given_another_number_goes_to_that(
+async def test_message_returned_during_an_edit_takes_new_number(
     db: Connection, other: Connection, rig: Rig, clocks: Clocks, back_first: bool
 ) -> None:
     await reminder_in_a_request(db, rig, clocks)
@@ -108,9 +105,7 @@ async def test_what_comes_back_while_its_member_is_given_another_number_goes_to_
     assert rows(db, "recipient, status") == [(number(7), "sent")]
 
 
-async def test_an_acceptance_waits_for_nobody_who_changes_a_member(
-    db: Connection, other: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_acceptance_does_not_wait_for_member_changes(db: Connection, other: Connection, rig: Rig, clocks: Clocks) -> None:
     await reminder_in_a_request(db, rig, clocks)
 
     with db.transaction():
@@ -121,7 +116,7 @@ async def test_an_acceptance_waits_for_nobody_who_changes_a_member(
     assert rows(db, "recipient, status") == [(number(1), "sent")]
 
 
-async def test_a_message_that_an_app_cancelled_does_not_come_again(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_message_cancelled_in_a_request_is_not_remade(db: Connection, rig: Rig, clocks: Clocks) -> None:
     await reminder_in_a_request(db, rig, clocks)
     db.execute("select public.outbox_cancel(array_agg(id), false) from public.outbox")
 
@@ -131,7 +126,7 @@ async def test_a_message_that_an_app_cancelled_does_not_come_again(db: Connectio
     assert rows(db) == [("cancelled",)]
 
 
-async def test_a_move_that_waits_for_a_claim_is_not_lost(db: Connection, other: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_move_that_waits_for_a_claim_counts(db: Connection, other: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, offsets=["-1 hour"])
     member(db, event_at=SOON)
     await rig.tick("campaigns")
@@ -148,7 +143,7 @@ async def test_a_move_that_waits_for_a_claim_is_not_lost(db: Connection, other: 
     assert rows(db, "status, error") == [("cancelled", "the member was moved to another time")]
 
 
-async def test_a_campaign_that_goes_on_during_a_claim_forgets_nobody(
+async def test_campaign_resumed_during_a_claim_sends_everything(
     db: Connection, other: Connection, rig: Rig, clocks: Clocks
 ) -> None:
     campaign(db, schedule="once", starts_at=NOW)
@@ -178,9 +173,10 @@ async def test_a_campaign_that_goes_on_during_a_claim_forgets_nobody(
     ],
     ids=["values", "times", "either"],
 )
-async def test_members_changed_together_lock_their_messages_in_the_order_in_which_an_edited_campaign_does(
+async def test_members_and_campaigns_lock_messages_in_one_order(
     db: Connection, other: Connection, rig: Rig, change: str
 ) -> None:
+    """Members changed by one statement lock their rows in the order of an edited campaign."""
     campaign(db, schedule="once", starts_at=NOW, window_start="18:00", window_end="20:00", late_limit="1 day")
     for external_id in ("c", "b", "a"):
         member(db, external_id)
@@ -195,7 +191,7 @@ async def test_members_changed_together_lock_their_messages_in_the_order_in_whic
         changed.result(10)
 
 
-async def test_a_time_moved_into_the_minute_already_handled_is_not_missed(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_time_moved_into_the_handled_minute_is_sent(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="once", starts_at="2026-11-24 18:00+00")
     member(db)
     await rig.tick("campaigns")
@@ -208,7 +204,7 @@ async def test_a_time_moved_into_the_minute_already_handled_is_not_missed(db: Co
     assert rows(db) == [("sent",)]
 
 
-async def test_who_joins_a_running_campaign_in_time_is_not_late_by_our_fault(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_member_joining_in_time_is_never_late(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="once", starts_at=NOW, late_policy="skip")
     clocks.set("2026-11-24 12:10+00")
     member(db)
@@ -218,7 +214,7 @@ async def test_who_joins_a_running_campaign_in_time_is_not_late_by_our_fault(db:
     assert rows(db) == [("sent",)]
 
 
-def test_a_campaign_that_was_ended_stays_so(db: Connection) -> None:
+def test_ended_campaign_stays_ended(db: Connection) -> None:
     campaign(db)
     db.execute("update public.outbox_campaigns set status = 'ended'")
 
@@ -226,7 +222,7 @@ def test_a_campaign_that_was_ended_stays_so(db: Connection) -> None:
         db.execute("update public.outbox_campaigns set status = 'active'")
 
 
-async def test_a_draft_that_was_paused_first_begins_when_it_becomes_active(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_paused_draft_begins_when_it_becomes_active(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, offsets=["-1 hour"], status="draft", late_limit="1 day")
     member(db, event_at="2026-11-24 13:05+00")
     db.execute("update public.outbox_campaigns set status = 'paused'")
@@ -239,7 +235,7 @@ async def test_a_draft_that_was_paused_first_begins_when_it_becomes_active(db: C
     assert reasons(db) == ["too late: it was past when the member came, moved or the campaign began"]
 
 
-async def test_an_event_of_a_member_means_nothing_to_a_campaign_that_goes_out_once(db: Connection, rig: Rig) -> None:
+async def test_event_is_ignored_by_a_campaign_sent_once(db: Connection, rig: Rig) -> None:
     campaign(db, schedule="once", starts_at=NOW, window_start="18:00", window_end="20:00", late_limit="1 day")
     member(db)
     await rig.tick("campaigns")
@@ -250,7 +246,7 @@ async def test_an_event_of_a_member_means_nothing_to_a_campaign_that_goes_out_on
     assert rows(db, "expires_at") == before
 
 
-async def test_a_time_taken_back_survives_a_problem(db: Connection, rig: Rig) -> None:
+async def test_returned_time_survives_a_temporary_suppression(db: Connection, rig: Rig) -> None:
     """It was given back unsent. A problem that passes does not use it up."""
     campaign(db, offsets=["-1 hour"])
     member(db, event_at=SOON)
@@ -268,7 +264,7 @@ async def test_a_time_taken_back_survives_a_problem(db: Connection, rig: Rig) ->
     assert rows(db, "status, send_at = '2026-11-24 12:00:30+00'") == [("cancelled", True), ("scheduled", True)]
 
 
-async def test_a_cap_does_not_count_what_is_not_sent(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_cap_ignores_messages_that_are_not_sent(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, "late", schedule="once", starts_at="2026-11-24 11:30+00", late_policy="send", priority=1)
     member(db, "a", to="late")
     campaign(db, "capped", schedule="once", starts_at=NOW, daily_cap=1)

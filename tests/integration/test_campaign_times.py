@@ -51,7 +51,7 @@ near_changes = st.sampled_from(
 )
 @example(zone="Australia/Lord_Howe", after=datetime(2027, 10, 2, 15, 0, tzinfo=UTC), minutes={15, 35}, hours={2})
 @example(zone="Europe/Berlin", after=datetime(2027, 3, 28, 0, 30, tzinfo=UTC), minutes={30}, hours={2, 3})
-def test_the_times_of_a_cron_are_each_wall_clock_time_once_and_in_order(
+def test_cron_times_come_once_and_in_order(
     db: Connection, zone: str, after: datetime, minutes: set[int], hours: set[int]
 ) -> None:
     until = after + timedelta(days=3)
@@ -82,9 +82,8 @@ def test_the_times_of_a_cron_are_each_wall_clock_time_once_and_in_order(
     event=st.one_of(moments, near_changes),
     offsets=st.lists(st.tuples(st.integers(-40, 40), st.integers(-30, 30)), min_size=1, max_size=5),
 )
-def test_offsets_move_days_on_the_wall_clock_and_hours_in_real_time(
-    db: Connection, zone: str, event: datetime, offsets: list[tuple[int, int]]
-) -> None:
+def test_offsets_move_days_by_wall_clock(db: Connection, zone: str, event: datetime, offsets: list[tuple[int, int]]) -> None:
+    """Hours move in real time."""
     answered = db.execute(
         "select t from outbox_engine.campaign_times(row(null, null, null, null, 'reminder', null, null, null,"
         " %s::interval[], null, null, null, null, null, null, null, null, null, null, null, 0, 0, null, null, null, null)"
@@ -114,7 +113,7 @@ def test_offsets_move_days_on_the_wall_clock_and_hours_in_real_time(
     after=st.integers(-12_000, 3_000),
     minutes=st.integers(0, 12_000),
 )
-def test_the_expansion_sees_the_times_a_reminder_has_and_the_next_one(
+def test_expansion_lists_due_times_and_the_next_one(
     db: Connection, zone: str | None, event: datetime, offsets: list[str], after: int, minutes: int
 ) -> None:
     since = event + timedelta(minutes=after)
@@ -151,7 +150,7 @@ def test_the_expansion_sees_the_times_a_reminder_has_and_the_next_one(
 @example(  # the clock shows the end twice
     zone="Europe/Berlin", at=datetime(2027, 10, 31, tzinfo=UTC), opens=time(1), closes=time(2, 30, fold=1), weekdays={7}
 )
-def test_a_message_goes_out_in_the_first_opening_and_never_outside_one(
+def test_message_gets_the_first_opening_of_its_window(
     db: Connection, zone: str, at: datetime, opens: time, closes: time, weekdays: set[int]
 ) -> None:
     if opens == closes:
@@ -211,9 +210,7 @@ def test_many_schedulers_at_once_make_each_message_once(stack: LocalStack, db: C
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_clock_that_jumps_back_and_forth_by_seconds_makes_each_message_once(
-    stack: LocalStack, db: Connection, clocks: Clocks, seed: int
-) -> None:
+def test_jumping_clock_makes_each_message_once(stack: LocalStack, db: Connection, clocks: Clocks, seed: int) -> None:
     """As when the database moves to a host whose clock is seconds behind. No process asks a clock of its own."""
     random = Random(seed)
     clocks.set("2026-11-24 12:00+00")
@@ -253,9 +250,7 @@ def expand(url: str, most: int) -> None:
                 return
 
 
-def test_a_scheduler_that_dies_in_the_middle_leaves_nothing_twice_and_nothing_out(
-    stack: LocalStack, db: Connection, clocks: Clocks
-) -> None:
+def test_killed_scheduler_neither_repeats_nor_omits_messages(stack: LocalStack, db: Connection, clocks: Clocks) -> None:
     clocks.set("2026-11-24 12:00+00")
     template(db)
     campaign(db, schedule="once", starts_at="2026-11-24 12:00+00")
@@ -272,7 +267,7 @@ def test_a_scheduler_that_dies_in_the_middle_leaves_nothing_twice_and_nothing_ou
     assert sorted(recipient for (recipient,) in rows(db, "recipient")) == sorted(number(n) for n in range(20))
 
 
-def test_a_campaign_that_cannot_be_expanded_is_told_of_and_keeps_nobody_waiting(db: Connection, clocks: Clocks) -> None:
+def test_stuck_campaign_is_alarmed_and_blocks_no_other(db: Connection, clocks: Clocks) -> None:
     clocks.set("2026-11-24 12:00+00")
     template(db)
     for name in ("a", "b"):

@@ -30,7 +30,7 @@ def expand(db: Connection, most: int = 10) -> str | None:
     return None if row[0] is None else str(row[0])
 
 
-def test_each_campaign_that_is_due_gets_a_chunk_in_every_round_the_most_urgent_first(db: Connection, clocks: Clocks) -> None:
+def test_due_campaigns_take_turns_most_urgent_first(db: Connection, clocks: Clocks) -> None:
     for name, priority, count in (("a", 200, 40), ("b", 200, 20), ("low", 300, 20), ("urgent", 100, 20)):
         campaign(db, name, schedule="once", starts_at=NOW, priority=priority)
         crowd(db, count, to=name)
@@ -42,9 +42,8 @@ def test_each_campaign_that_is_due_gets_a_chunk_in_every_round_the_most_urgent_f
     assert [expand(db) for _ in range(3)] == ["a", "a", None]
 
 
-def test_who_becomes_due_meanwhile_waits_for_no_more_than_a_chunk_of_each_other_and_is_not_paid_for_having_been_away(
-    db: Connection, clocks: Clocks
-) -> None:
+def test_newly_due_campaign_waits_one_chunk_of_others(db: Connection, clocks: Clocks) -> None:
+    """It gets no extra turns for the time in which it was not due."""
     campaign(db, "a", schedule="once", starts_at=NOW)
     crowd(db, 60, to="a")
     assert [expand(db) for _ in range(3)] == ["a", "a", "a"]
@@ -55,7 +54,7 @@ def test_who_becomes_due_meanwhile_waits_for_no_more_than_a_chunk_of_each_other_
     assert [expand(db) for _ in range(6)] == ["z", "a", "z", "a", "z", "a"]
 
 
-def test_of_equally_urgent_campaigns_the_one_that_is_due_longest_begins(db: Connection, clocks: Clocks) -> None:
+def test_campaign_due_longest_begins_among_equals(db: Connection, clocks: Clocks) -> None:
     for name, at in (("a", "12:01"), ("b", "12:00")):
         campaign(db, name, schedule="cron", cron_expression=f"{at[3:]} 12 * * *", late_limit="1 hour")
         member(db, to=name)
@@ -66,7 +65,7 @@ def test_of_equally_urgent_campaigns_the_one_that_is_due_longest_begins(db: Conn
     assert [expand(db), expand(db)] == ["b", "a"]
 
 
-async def test_with_skip_nothing_is_missed_because_of_anothers_many_members(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_skip_misses_nothing_behind_a_large_campaign(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """Ten seconds for every chunk, as on a busy database: the crowd takes minutes."""
     campaign(db, "crowd", schedule="once", starts_at=NOW, late_policy="skip", priority=100)
     crowd(db, 200, to="crowd")
@@ -83,7 +82,7 @@ async def test_with_skip_nothing_is_missed_because_of_anothers_many_members(db: 
     assert db.execute("select reason from public.outbox_campaign_occurrences where campaign = 'visits'").fetchall() == [(None,)]
 
 
-def test_a_campaign_that_is_gone_leaves_no_turn_behind(db: Connection, clocks: Clocks) -> None:
+def test_deleted_campaign_leaves_no_turn_behind(db: Connection, clocks: Clocks) -> None:
     campaign(db, schedule="once", starts_at=NOW)
     member(db)
     expand(db)

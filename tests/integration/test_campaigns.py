@@ -35,7 +35,7 @@ async def test_a_reminder_goes_out_once_for_each_offset(db: Connection, rig: Rig
     ]
 
 
-async def test_an_offset_that_was_past_when_the_member_came_is_skipped_and_said(db: Connection, rig: Rig) -> None:
+async def test_offset_past_on_joining_is_skipped_with_reason(db: Connection, rig: Rig) -> None:
     campaign(db)
     member(db, event_at="2026-11-24 20:00+00")
     await rig.tick("campaigns")
@@ -44,9 +44,7 @@ async def test_an_offset_that_was_past_when_the_member_came_is_skipped_and_said(
     assert [str(reason)[:8] for reason in reasons(db)] == ["too late"]
 
 
-async def test_a_closed_window_holds_a_message_to_its_opening_and_again_at_the_claim(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_closed_window_holds_again_at_the_claim(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="once", starts_at=NOW, window_start="13:00", window_end="14:00", late_limit="2 days")
     member(db)
     await rig.tick("campaigns", "dispatch")
@@ -63,9 +61,8 @@ async def test_a_closed_window_holds_a_message_to_its_opening_and_again_at_the_c
     assert expiry == (datetime.fromisoformat("2026-11-25T14:00+00:00"),)
 
 
-async def test_moved_and_removed_members_lose_what_waits_and_a_time_taken_back_may_return(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_moved_or_removed_members_lose_waiting_messages(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """A time that was taken back may be used again."""
     campaign(db, offsets=["-1 hour"], window_start="12:30", window_end="20:00", late_limit="1 day")
     member(db, event_at="2026-11-24 13:15+00")
     clocks.move("15 minutes")
@@ -82,7 +79,7 @@ async def test_moved_and_removed_members_lose_what_waits_and_a_time_taken_back_m
     assert rows(db) == [("cancelled",), ("sent",)]
 
 
-async def test_a_paused_campaign_holds_its_rows_and_an_ended_one_cancels_them(db: Connection, rig: Rig) -> None:
+async def test_paused_campaign_holds_and_ended_one_cancels(db: Connection, rig: Rig) -> None:
     campaign(db, schedule="once", starts_at=NOW)
     member(db, "a", n=1)
     member(db, "b", n=2)
@@ -103,7 +100,7 @@ async def test_a_paused_campaign_holds_its_rows_and_an_ended_one_cancels_them(db
     assert statuses(db) == {"cancelled": 2, "sent": 1}
 
 
-async def test_caps_and_budgets_stop_what_goes_beyond_them(db: Connection, rig: Rig) -> None:
+async def test_caps_and_budgets_stop_the_excess(db: Connection, rig: Rig) -> None:
     campaign(db, "capped", schedule="once", starts_at=NOW, daily_cap=1)
     campaign(db, "poor", schedule="once", starts_at=NOW, budget_parts=2)
     for external_id in ("a", "b"):
@@ -119,7 +116,7 @@ async def test_caps_and_budgets_stop_what_goes_beyond_them(db: Connection, rig: 
     ]
 
 
-async def test_what_a_limit_stops_takes_nothing_from_what_comes_after_it(db: Connection, rig: Rig) -> None:
+async def test_message_over_a_limit_uses_none_of_it(db: Connection, rig: Rig) -> None:
     campaign(db, "poor", schedule="once", starts_at=NOW, budget_parts=3, priority=100)
     for n, name in enumerate(["Ada", "A" * 1000, "Grace"]):
         member(db, str(n), n=n, to="poor", parameters={"name": name})
@@ -145,9 +142,8 @@ async def test_after_downtime_late_policy_decides(
     assert len(reasons(db)) == 1
 
 
-async def test_a_daily_cron_goes_by_each_members_wall_clock_and_survives_a_change_of_zone(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_daily_cron_survives_a_change_of_zone(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """It goes by each member's wall clock."""
     campaign(db, schedule="cron", cron_expression="0 14 * * *")
     member(db, "berlin", n=1, zone="Europe/Berlin")
     member(db, "london", n=2, zone="Europe/London")
@@ -163,7 +159,7 @@ async def test_a_daily_cron_goes_by_each_members_wall_clock_and_survives_a_chang
     assert len(rows(db)) == 2
 
 
-def test_what_is_wrong_is_refused_in_words(db: Connection) -> None:
+def test_invalid_statements_are_refused_with_an_explanation(db: Connection) -> None:
     campaign(db)
     bad = {
         "update public.outbox_templates set body = 'Hi {{first}}'": "placeholder {{first}}",
@@ -190,9 +186,7 @@ def test_what_is_wrong_is_refused_in_words(db: Connection) -> None:
     ],
     ids=["member", "campaign", "template"],
 )
-def test_what_is_too_long_for_an_index_is_refused_in_words(
-    db: Connection, make: Callable[[Connection], None], says: str
-) -> None:
+def test_texts_too_long_for_an_index_are_refused(db: Connection, make: Callable[[Connection], None], says: str) -> None:
     campaign(db, "x" * 200)
     member(db, "ö" * 200, to="x" * 200)
     campaign(db)

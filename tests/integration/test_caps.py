@@ -28,7 +28,7 @@ def foreseen(db: Connection, name: str) -> list[str | None]:
     return [None if problem is None else str(problem) for (problem,) in found]
 
 
-async def test_cap_counts_what_is_being_sent(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_cap_counts_messages_in_a_request(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """The first message is in a request whose answer is still to come."""
     once(db, "first", NOON)
     once(db, "second", "2026-11-24 12:05+00", daily_cap=1)
@@ -42,7 +42,7 @@ async def test_cap_counts_what_is_being_sent(db: Connection, rig: Rig, clocks: C
     assert rows(db, "status, error") == [("sending", None), ("suppressed", "daily_cap 1 reached for this recipient")]
 
 
-async def test_cap_does_not_count_what_came_back(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_cap_ignores_messages_that_came_back(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """Its campaign was paused while it was in a request that was never made."""
     once(db, "first", NOON)
     once(db, "second", "2026-11-24 12:05+00", daily_cap=1)

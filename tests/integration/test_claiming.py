@@ -26,7 +26,7 @@ def claim(db: Connection, claim_id: UUID, *, dispatches: int = 1, recipients: in
     return dict(answer)
 
 
-def test_a_claim_asked_again_answers_the_same_dispatches(db: Connection) -> None:
+def test_repeated_claim_returns_the_same_dispatches(db: Connection) -> None:
     insert(db, 20)
     claim_id = uuid4()
 
@@ -34,7 +34,7 @@ def test_a_claim_asked_again_answers_the_same_dispatches(db: Connection) -> None
     assert statuses(db) == {"sending": 5, "pending": 15}
 
 
-def test_a_claim_asked_again_leaves_out_halves(db: Connection) -> None:
+def test_repeated_claim_leaves_out_halves(db: Connection) -> None:
     """The halves of a refused dispatch were answered to its refusal."""
     insert(db, 2, body="refused")
     insert(db, 1, first=2, body="whole")
@@ -47,9 +47,8 @@ def test_a_claim_asked_again_leaves_out_halves(db: Connection) -> None:
     assert [dispatch["dispatch_id"] for dispatch in again] == [whole["dispatch_id"]]
 
 
-def test_a_claim_asked_again_while_the_first_still_runs_waits_for_it_and_takes_nothing_more(
-    db: Connection, other: Connection
-) -> None:
+def test_repeated_claim_waits_for_the_first(db: Connection, other: Connection) -> None:
+    """It takes nothing more."""
     insert(db, 20)
     claim_id = uuid4()
 
@@ -59,7 +58,7 @@ def test_a_claim_asked_again_while_the_first_still_runs_waits_for_it_and_takes_n
     assert statuses(db) == {"sending": 5, "pending": 15}
 
 
-def test_a_claim_asked_again_waits_for_the_first_though_that_took_all_there_was(db: Connection, other: Connection) -> None:
+def test_repeated_claim_waits_even_when_rows_ran_out(db: Connection, other: Connection) -> None:
     """And nobody else sees what the first has woken."""
     insert(db, 5, send_at="2100-01-01", expires_at="2100-01-02")
     db.execute("update public.outbox set due_at = outbox_engine.now()")
@@ -83,7 +82,7 @@ def claim_a_thousand(db: Connection, *, dispatches: int = 8, urgent_only: bool =
     return dict(answer)
 
 
-def test_urgent_rows_that_must_not_go_out_keep_no_other_waiting(db: Connection) -> None:
+def test_expired_urgent_rows_delay_no_others(db: Connection) -> None:
     insert(db, 1, body="ordinary")
     insert(db, 1, body="Your code is 1234", first=1, priority=0)
     db.execute("update public.outbox set expires_at = outbox_engine.now() where priority = 0")
@@ -93,7 +92,7 @@ def test_urgent_rows_that_must_not_go_out_keep_no_other_waiting(db: Connection) 
     assert statuses(db) == {"sending": 1, "expired": 1}
 
 
-def test_what_is_urgent_is_claimed_without_what_is_not(db: Connection) -> None:
+def test_urgent_rows_are_claimed_apart_from_others(db: Connection) -> None:
     """Else a one-time code would wait until thousands of others are made ready to go along with it."""
     insert(db, 50, body="campaign", priority=200)
     insert(db, 10, body="ordinary", first=50)
@@ -104,7 +103,7 @@ def test_what_is_urgent_is_claimed_without_what_is_not(db: Connection) -> None:
     assert bodies == [["Your code is 1234"], ["ordinary", "campaign"]]
 
 
-def test_a_claim_of_what_is_urgent_leaves_the_rest_and_tells_nothing_of_it(db: Connection) -> None:
+def test_urgent_claim_leaves_and_reports_no_ordinary_rows(db: Connection) -> None:
     insert(db, 10, body="ordinary")
     insert(db, 3, body="Your code is 1234", first=10, priority=0)
     insert(db, 2, body="Your code is 5678", first=20, priority=99, sender="+12025550199")
@@ -131,9 +130,8 @@ def claimed(db: Connection, requests_per_minute: int) -> int:
 @pytest.mark.parametrize(
     ("after", "requests_per_minute", "taken"), [("4 seconds", 600, 500), ("6 seconds", 600, 1200), ("4 seconds", 2, 1000)]
 )
-def test_while_urgent_rows_keep_coming_claims_are_small_where_the_plan_has_requests_to_spare(
-    db: Connection, after: str, requests_per_minute: int, taken: int
-) -> None:
+def test_claims_stay_small_while_urgent_rows_arrive(db: Connection, after: str, requests_per_minute: int, taken: int) -> None:
+    """Only where the plan has requests to spare."""
     db.execute("update outbox_engine.clock set frozen_at = now()")
     insert(db, 1, body="Your code is 1234", priority=0)
     claimed(db, 600)
@@ -143,7 +141,7 @@ def test_while_urgent_rows_keep_coming_claims_are_small_where_the_plan_has_reque
     assert claimed(db, requests_per_minute) == taken
 
 
-def test_rows_that_are_committed_while_claims_are_made_go_into_one_dispatch_each(db: Connection, other: Connection) -> None:
+def test_rows_inserted_during_claims_join_one_dispatch_each(db: Connection, other: Connection) -> None:
     """A claim is several queries, and must not write down in one what another of them does not see."""
     with ThreadPoolExecutor() as threads:
         inserting = threads.submit(lambda: [insert(other, first=n) for n in range(2000)])
@@ -155,9 +153,10 @@ def test_rows_that_are_committed_while_claims_are_made_go_into_one_dispatch_each
     assert twice == []
 
 
-async def test_of_claims_that_were_under_way_at_once_a_lost_answer_loses_and_doubles_nothing(
+async def test_lost_claim_answer_neither_loses_nor_duplicates(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Several claims are under way at once."""
     insert(db, 6000)
     rig = await make_rig()
     call, asked = Rpc.call, Counter[str]()

@@ -13,14 +13,15 @@ from tests.stack import Connection
 RANDOM_NUMBERS = 6000
 
 
-def test_the_librarys_examples_of_every_kind_and_region_are_placed_as_the_library_does(db: Connection) -> None:
+def test_library_examples_get_the_librarys_country(db: Connection) -> None:
+    """One example of every kind of number and every region."""
     by_number = {e164(number): phonenumbers.region_code_for_number(number) for number in examples()}
 
     assert len(by_number) > 1000
     assert countries(db, list(by_number)) == by_number
 
 
-def test_random_valid_numbers_are_placed_as_the_library_does(db: Connection) -> None:
+def test_random_valid_numbers_get_the_librarys_country(db: Connection) -> None:
     numbers = list(islice(valid_numbers(seed=1), RANDOM_NUMBERS))
     by_number = {e164(number): phonenumbers.region_code_for_number(number) for number in numbers}
 
@@ -54,11 +55,12 @@ def test_the_claim_allows_no_number_without_a_country(db: Connection) -> None:
     assert failed == [("failed", "country unknown is not in ALLOWED_COUNTRIES")]
 
 
-def test_a_number_nobody_can_place_has_no_country(db: Connection) -> None:
+def test_unassigned_prefix_has_no_country(db: Connection) -> None:
     assert countries(db, ["+14115551234", "+2101234567"]) == {"+14115551234": None, "+2101234567": None}
 
 
-def test_the_function_looks_at_as_many_digits_as_the_longest_prefix_has(db: Connection) -> None:
+def test_lookup_reads_as_many_digits_as_needed(db: Connection) -> None:
+    """As many as the longest prefix has."""
     prefix, region = db.execute(
         "select prefix, region from outbox_engine.number_regions order by length(prefix) desc, prefix limit 1"
     ).fetchall()[0]

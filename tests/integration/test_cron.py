@@ -45,7 +45,7 @@ def test_the_next_times_are_the_librarys(db: Connection, expression: str, after:
         assert at == expected
 
 
-def test_names_and_leap_days_and_both_sundays_are_understood(db: Connection) -> None:
+def test_names_leap_days_and_both_sundays_are_understood(db: Connection) -> None:
     after = datetime(2026, 11, 24, 12, 0)
 
     assert next_time(db, "0 9 * * MON-FRI", after) == datetime(2026, 11, 25, 9, 0)
@@ -73,7 +73,7 @@ def test_names_and_leap_days_and_both_sundays_are_understood(db: Connection) -> 
         ("1,,2 * * * *", "minute '1,,2'"),
     ],
 )
-def test_what_is_no_cron_expression_is_named(db: Connection, expression: str | None, says: str) -> None:
+def test_invalid_cron_expression_is_named(db: Connection, expression: str | None, says: str) -> None:
     row = db.execute("select (outbox_engine.read_cron(%s)).problem", [expression]).fetchone()
 
     assert row is not None

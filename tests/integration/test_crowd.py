@@ -161,7 +161,7 @@ class Actor:
 
 
 @pytest.mark.parametrize("seed", by_day(3, range(CROWDS)))
-def test_nobody_gets_a_message_twice_unnoticed_whoever_else_is_at_work(db: Connection, stack: LocalStack, seed: int) -> None:
+def test_no_duplicate_send_goes_unnoticed_under_concurrency(db: Connection, stack: LocalStack, seed: int) -> None:
     provider = Provider()
     with ThreadPoolExecutor(MEMBERS) as threads:
         crowd = [threads.submit(take_part, stack.admin_url, provider, MEMBERS * seed + n) for n in range(MEMBERS)]

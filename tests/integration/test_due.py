@@ -35,7 +35,7 @@ def due(gateway: Gateway, sinch: Running) -> Due:
     return due
 
 
-async def test_where_all_is_done_or_lies_ahead_no_job_is_due(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+async def test_nothing_is_due_when_nothing_is_left(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
     insert(db, 3)
     await rig.tick("dispatch", "campaigns", "upkeep")
     insert(db, 1, first=3, send_at=str(clocks.now().replace(year=clocks.now().year + 1)))
@@ -44,7 +44,7 @@ async def test_where_all_is_done_or_lies_ahead_no_job_is_due(rig: Rig, clocks: C
     assert await due() == ()
 
 
-async def test_a_lost_request_is_for_the_job_that_looks(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+async def test_lost_request_makes_the_recover_job_due(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
     rig.simulator.add(reset_after_accepting())
     insert(db, 1)
     await rig.tick("dispatch")
@@ -55,7 +55,7 @@ async def test_a_lost_request_is_for_the_job_that_looks(rig: Rig, clocks: Clocks
     assert await due() == ()
 
 
-async def test_a_missing_report_is_for_the_job_that_asks(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+async def test_missing_report_makes_the_reconcile_job_due(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
     insert(db, 1)
     await rig.tick("dispatch")
     assert await due() == ()
@@ -66,7 +66,7 @@ async def test_a_missing_report_is_for_the_job_that_asks(rig: Rig, clocks: Clock
     assert await due() == ()
 
 
-async def test_a_reminder_whose_time_comes_is_for_the_campaigns(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+async def test_reminder_whose_time_comes_makes_campaigns_due(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
     template(db)
     campaign(db)
     member(db, event_at=str(clocks.now()).replace(str(clocks.now().year), str(clocks.now().year + 1)))
@@ -86,7 +86,9 @@ async def test_a_reminder_whose_time_comes_is_for_the_campaigns(rig: Rig, clocks
         "update public.outbox_campaigns set window_start = '09:00', window_end = '10:00'",
     ],
 )
-async def test_an_edited_campaign_is_for_the_campaigns(rig: Rig, clocks: Clocks, db: Connection, due: Due, edit: str) -> None:
+async def test_edited_campaign_makes_the_campaigns_job_due(
+    rig: Rig, clocks: Clocks, db: Connection, due: Due, edit: str
+) -> None:
     template(db)
     campaign(db)
     member(db, event_at=str(clocks.now()).replace(str(clocks.now().year), str(clocks.now().year + 1)))
@@ -98,7 +100,7 @@ async def test_an_edited_campaign_is_for_the_campaigns(rig: Rig, clocks: Clocks,
     assert await due() == ()
 
 
-async def test_what_expired_while_it_waited_is_for_the_upkeep(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+async def test_row_expired_while_waiting_makes_upkeep_due(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
     insert(db, 1, send_at="2099-01-01 09:00Z", expires_at="2099-01-01 10:00Z")
     assert await due() == ()
 
@@ -108,7 +110,7 @@ async def test_what_expired_while_it_waited_is_for_the_upkeep(rig: Rig, clocks: 
     assert await due() == ()
 
 
-async def test_an_alarm_is_for_the_upkeep(rig: Rig, db: Connection, due: Due) -> None:
+async def test_alarm_makes_the_upkeep_job_due(rig: Rig, db: Connection, due: Due) -> None:
     db.execute("select outbox_engine.alarm('something.odd', '{}')")
 
     assert await due() == ("upkeep",)
@@ -116,7 +118,7 @@ async def test_an_alarm_is_for_the_upkeep(rig: Rig, db: Connection, due: Due) ->
     assert await due() == ()
 
 
-async def test_whatever_is_due_is_a_job_of_the_process(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+async def test_due_names_are_jobs_of_the_process(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
     template(db)
     campaign(db)
     member(db)

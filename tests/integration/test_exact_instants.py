@@ -99,7 +99,7 @@ def test_a_row_sent_back_at_its_expiry_ends(db: Connection, after: str, status: 
 
 
 @pytest.mark.parametrize(("after", "status"), [("9.999 seconds", "pending"), ("10 seconds", "failed")])
-def test_a_retry_at_the_expiry_needs_a_new_one(db: Connection, after: str, status: str) -> None:
+def test_retry_at_the_expiry_needs_a_new_expiry(db: Connection, after: str, status: str) -> None:
     (row,) = expiring(db)
     refuse(db, claim(db))
     assert column(db, "status", row) == "failed"
@@ -120,7 +120,7 @@ def test_a_scheduled_row_goes_at_its_time(db: Connection, after: str, claimed: i
 
 
 @pytest.mark.parametrize(("after", "claimed"), [("499 milliseconds", 0), ("500 milliseconds", 1), ("999 milliseconds", 1)])
-def test_a_token_is_back_after_its_share_of_a_second(db: Connection, after: str, claimed: int) -> None:
+def test_rate_token_returns_after_its_share_of_seconds(db: Connection, after: str, claimed: int) -> None:
     insert(db, 5)
     (first,) = claim_all(db, rate=2)
     later(db, after)
@@ -132,7 +132,7 @@ def test_a_token_is_back_after_its_share_of_a_second(db: Connection, after: str,
     assert answer.get("limited") == (None if claimed else "messages_per_second")
 
 
-def test_waiting_for_a_token_is_told_to_the_instant(db: Connection) -> None:
+def test_wait_for_a_rate_token_is_exact(db: Connection) -> None:
     insert(db, 5)
     claim_all(db, rate=2)
     later(db, "100 milliseconds")
@@ -171,7 +171,7 @@ def test_a_second_lookup_counts_once_settled(db: Connection, after: str, status:
 
 
 @pytest.mark.parametrize(("after", "asked"), [("299.999 seconds", None), ("300 seconds", ["B1"])])
-def test_a_missing_report_is_asked_for_at_its_time(db: Connection, after: str, asked: list[str] | None) -> None:
+def test_missing_report_is_requested_at_its_time(db: Connection, after: str, asked: list[str] | None) -> None:
     insert(db)
     accept(db, claim(db), "B1")
     later(db, after)

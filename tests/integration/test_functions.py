@@ -20,7 +20,7 @@ def signatures(db: Connection) -> list[str]:
     return [str(signature) for (signature,) in db.execute(SIGNATURES.encode()).fetchall()]
 
 
-def test_the_functions_that_processes_call_stay_as_they_are(db: Connection) -> None:
+def test_functions_called_by_processes_stay_unchanged(db: Connection) -> None:
     known, present = KNOWN.read_text(encoding="utf-8").splitlines(), signatures(db)
 
     gone, new = sorted(set(known) - set(present)), sorted(set(present) - set(known))
@@ -33,13 +33,13 @@ def test_the_functions_that_processes_call_stay_as_they_are(db: Connection) -> N
     )
 
 
-def test_no_function_has_a_second_form_that_a_call_by_names_could_mean(db: Connection) -> None:
+def test_no_function_is_overloaded(db: Connection) -> None:
     names = [signature.partition("(")[0] for signature in signatures(db)]
 
     assert sorted(set(names)) == names
 
 
-def test_an_older_process_reads_answers_that_say_more_than_it_knows() -> None:
+def test_older_process_ignores_unknown_answer_fields() -> None:
     dispatch = {
         "dispatch_id": "d",
         "lease_token": "1",

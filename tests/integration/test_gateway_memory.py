@@ -7,7 +7,7 @@ from jobs.gateway.gateway import Gateway
 CALLS = 10
 
 
-async def test_what_a_call_sent_is_freed_without_the_garbage_collector(gateway: Gateway) -> None:
+async def test_calls_are_freed_without_the_garbage_collector(gateway: Gateway) -> None:
     """The webhook app sends megabytes a second, and has the collector come seldom."""
     await gateway.ping()
     gc.collect()

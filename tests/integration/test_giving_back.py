@@ -16,7 +16,7 @@ CLAIM = """
 """
 
 
-async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: MakeRig, db: Connection) -> None:
+async def test_drained_process_gives_back_unstarted_dispatches(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig()
     insert(db, 3)
     since = clock()
@@ -31,7 +31,7 @@ async def test_a_drained_process_gives_back_what_it_did_not_start(make_rig: Make
     assert "send" not in rig.simulator.summary().requests
 
 
-async def test_a_row_cancelled_while_its_dispatch_waited_is_cancelled_when_given_back(rig: Rig, db: Connection) -> None:
+async def test_row_cancelled_while_waiting_stays_cancelled_when_returned(rig: Rig, db: Connection) -> None:
     """By a process that drained, or that had too little of its lease left."""
     kept, cancelled = insert(db, 2)
     db.execute(CLAIM)
@@ -43,9 +43,7 @@ async def test_a_row_cancelled_while_its_dispatch_waited_is_cancelled_when_given
     assert trail(db, cancelled)[-1] == "cancelled"
 
 
-async def test_a_row_refused_at_last_was_sent_after_all_when_an_earlier_attempt_turns_up(
-    make_rig: MakeRig, db: Connection
-) -> None:
+async def test_found_earlier_attempt_turns_failed_into_sent(make_rig: MakeRig, db: Connection) -> None:
     """Else it would say failed, and whoever sends it again sends it twice."""
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
@@ -69,7 +67,7 @@ async def test_a_row_refused_at_last_was_sent_after_all_when_an_earlier_attempt_
     assert db.execute("select count(*) from outbox_engine.duplicate_sends").fetchone() == (0,)
 
 
-async def test_a_refused_half_goes_back_when_the_other_half_was_never_tried(rig: Rig, db: Connection) -> None:
+async def test_refused_half_returns_when_other_was_never_tried(rig: Rig, db: Connection) -> None:
     """Nobody knows then whether its number or what both share was refused."""
     insert(db, 2)
     halves = split_claim(db)
@@ -87,9 +85,7 @@ async def test_a_refused_half_goes_back_when_the_other_half_was_never_tried(rig:
 
 @pytest.mark.parametrize("why", ["throttled", "account", "unreachable", "setting"])
 @pytest.mark.parametrize("judged", [0, 1], ids=["the judged half first", "the judged half last"])
-async def test_a_refused_half_goes_back_when_the_other_half_was_refused_for_what_is_not_about_it(
-    rig: Rig, db: Connection, why: str, judged: int
-) -> None:
+async def test_refused_half_returns_after_the_others_unrelated_refusal(rig: Rig, db: Connection, why: str, judged: int) -> None:
     """The plan was stopped, and nobody has said yet what is wrong with either."""
     insert(db, 2)
     halves = split_claim(db)
@@ -102,7 +98,7 @@ async def test_a_refused_half_goes_back_when_the_other_half_was_refused_for_what
     assert db.execute("select sum(attempts) from public.outbox").fetchone() == (0,)
 
 
-async def test_a_half_that_is_sent_again_without_a_callback_goes_on_with_the_trial(rig: Rig, db: Connection) -> None:
+async def test_half_resent_without_a_callback_continues_the_trial(rig: Rig, db: Connection) -> None:
     insert(db, 2)
     halves = split_claim(db)
 
@@ -114,7 +110,7 @@ async def test_a_half_that_is_sent_again_without_a_callback_goes_on_with_the_tri
     assert statuses(db) == {"failed": 1, "sent": 1}
 
 
-async def test_a_half_that_could_not_be_sent_again_without_a_callback_was_never_tried(rig: Rig, db: Connection) -> None:
+async def test_failed_resend_without_callback_returns_both_halves(rig: Rig, db: Connection) -> None:
     insert(db, 2)
     halves = split_claim(db)
 
@@ -126,7 +122,8 @@ async def test_a_half_that_could_not_be_sent_again_without_a_callback_was_never_
     assert statuses(db) == {"pending": 2}
 
 
-async def test_both_halves_refused_alike_blame_what_they_share_also_without_a_callback(rig: Rig, db: Connection) -> None:
+async def test_halves_refused_alike_fail_also_without_a_callback(rig: Rig, db: Connection) -> None:
+    """The refusals count against what both halves share."""
     insert(db, 2)
     halves = split_claim(db)
 
@@ -138,7 +135,7 @@ async def test_both_halves_refused_alike_blame_what_they_share_also_without_a_ca
     assert db.execute("select shared_refusals from outbox_engine.plans").fetchone() == (1,)
 
 
-async def test_a_refused_half_ends_when_the_other_half_can_never_be_found_again(rig: Rig, db: Connection) -> None:
+async def test_refused_half_ends_when_other_stays_unknown(rig: Rig, db: Connection) -> None:
     """The provider's list reaches no further back, so no look decides it any more."""
     rows = insert(db, 2)
     halves = split_claim(db)
@@ -152,9 +149,7 @@ async def test_a_refused_half_ends_when_the_other_half_can_never_be_found_again(
     assert sorted(column(db, "status", row) for row in rows) == ["expired", "unknown"]
 
 
-async def test_a_refused_half_is_decided_when_a_report_proves_that_the_other_half_arrived(
-    rig: Rig, gateway: Gateway, db: Connection
-) -> None:
+async def test_report_on_one_half_decides_the_refused_half(rig: Rig, gateway: Gateway, db: Connection) -> None:
     """Whoever sent that half may be dead by then, and nobody looks for what was found."""
     refused, arrived = insert(db, 2)
     halves = split_claim(db)

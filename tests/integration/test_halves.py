@@ -39,7 +39,7 @@ def prove_delivered(db: Connection, row: int) -> None:
     ("happens", "ends"), [(cancel, "cancelled"), (suppress, "suppressed"), (expire, "expired"), (prove_delivered, "delivered")]
 )
 @pytest.mark.parametrize("why", ["recipient", "shared"])
-def test_what_must_not_go_out_any_more_is_in_no_half(db: Connection, happens: Any, ends: str, why: str) -> None:
+def test_ended_rows_are_in_no_half(db: Connection, happens: Any, ends: str, why: str) -> None:
     rows = insert(db, 4)
     (dispatch,) = claim_all(db)
     happens(db, rows[1])
@@ -51,7 +51,7 @@ def test_what_must_not_go_out_any_more_is_in_no_half(db: Connection, happens: An
     assert column(db, "status", rows[1]) == ends
 
 
-def test_three_who_were_refused_alone_in_a_row_speak_against_a_setting(db: Connection) -> None:
+def test_three_lone_refusals_pause_for_a_setting(db: Connection) -> None:
     """Also where each was one of several that are gone."""
     for pair in range(3):
         _, gone = insert(db, 2, first=2 * pair, body=f"text {pair}")
@@ -107,7 +107,7 @@ def test_refusals_with_other_statuses_are_not_alike(db: Connection) -> None:
     assert len(recipients(quarters)) == 4
 
 
-def test_a_half_waits_for_a_doubtful_one(db: Connection) -> None:
+def test_half_waits_for_an_ambiguous_one(db: Connection) -> None:
     """What becomes of the other half decides about both."""
     insert(db, 4)
     one, other = refuse(db, claim(db), "shared")
@@ -120,7 +120,7 @@ def test_a_half_waits_for_a_doubtful_one(db: Connection) -> None:
     assert recipients(quarters) == set(other["recipients"])
 
 
-def test_a_row_cancelled_in_a_blamed_half_is_cancelled(db: Connection) -> None:
+def test_row_cancelled_in_a_blamed_half_is_cancelled(db: Connection) -> None:
     gone, *kept = insert(db, 4)
     one, other = refuse(db, claim(db), "shared")
     refuse(db, one, "shared")
@@ -132,7 +132,7 @@ def test_a_row_cancelled_in_a_blamed_half_is_cancelled(db: Connection) -> None:
     assert {column(db, "status", row) for row in kept} == {"failed"}
 
 
-def test_each_half_waits_for_a_request_of_the_plan(db: Connection) -> None:
+def test_each_half_takes_a_request_of_the_plan(db: Connection) -> None:
     stand_still(db)
     insert(db, 2)
     (dispatch,) = claim_all(db, requests=2)
@@ -166,7 +166,8 @@ def test_a_refusal_counts_as_an_attempt(db: Connection, why: str) -> None:
 
 
 @pytest.mark.parametrize("why", ["recipient", "shared"])
-def test_whoever_alone_is_left_of_a_refused_request_is_not_blamed_for_those_who_are_gone(db: Connection, why: str) -> None:
+def test_last_remaining_row_is_retried_alone(db: Connection, why: str) -> None:
+    """It is not blamed for a request that it shared with rows that are gone."""
     kept, gone = insert(db, 2)
     (dispatch,) = claim_all(db)
     cancel(db, gone)
@@ -178,7 +179,7 @@ def test_whoever_alone_is_left_of_a_refused_request_is_not_blamed_for_those_who_
     assert (column(db, "status", kept), column(db, "status", gone)) == ("failed", "cancelled")
 
 
-def test_what_an_earlier_attempt_turns_out_to_have_sent_is_in_no_half(db: Connection) -> None:
+def test_row_found_sent_is_in_no_half(db: Connection) -> None:
     sent, *others = insert(db, 3)
     lost = claim(db)
     find_nothing(db)
@@ -195,7 +196,7 @@ def test_what_an_earlier_attempt_turns_out_to_have_sent_is_in_no_half(db: Connec
     assert (column(db, "status", sent), column(db, "batch_id", sent)) == ("sent", "B1")
 
 
-def test_a_half_of_which_nothing_is_left_blames_nobody(db: Connection) -> None:
+def test_empty_half_blames_no_row(db: Connection) -> None:
     kept, gone = insert(db, 2)
     (dispatch,) = claim_all(db)
     one, other = refuse(db, dispatch, "shared")
@@ -208,7 +209,7 @@ def test_a_half_of_which_nothing_is_left_blames_nobody(db: Connection) -> None:
     assert column(db, "status", gone) == "cancelled"
 
 
-def test_rows_that_expire_on_the_way_are_expired_and_speak_against_no_setting(db: Connection) -> None:
+def test_rows_expiring_during_a_request_pause_no_plan(db: Connection) -> None:
     for number in range(3):
         insert(db, 1, first=number, body=f"text {number}")
     dispatches = claim_all(db)
@@ -222,7 +223,7 @@ def test_rows_that_expire_on_the_way_are_expired_and_speak_against_no_setting(db
 
 
 @pytest.mark.parametrize("why", ["recipient", "shared", "no_callback"])
-def test_no_half_goes_out_while_the_plan_stands_still(db: Connection, why: str) -> None:
+def test_paused_plan_sends_no_half(db: Connection, why: str) -> None:
     insert(db, 4, body="one")
     insert(db, 1, body="another", first=4)
     throttled, refused = sorted(claim_all(db), key=lambda dispatch: len(dispatch["recipients"]))
@@ -238,7 +239,7 @@ def test_no_half_goes_out_while_the_plan_stands_still(db: Connection, why: str) 
     assert len(recipients(claim_all(db))) == 5
 
 
-def test_refusals_that_differ_by_the_request_they_name_are_alike(db: Connection) -> None:
+def test_refusals_differing_by_request_id_are_alike(db: Connection) -> None:
     insert(db, 64)
     (dispatch,) = claim_all(db)
     requests = 1

@@ -34,7 +34,7 @@ def campaign(db: Connection, count: int, *, body: str = "'campaign'") -> None:
 
 
 @pytest.mark.parametrize(("seconds", "minutes_begun"), [(70, 2), at_night(130, 3)])
-async def test_four_processes_together_stay_within_both_limits_at_every_moment(
+async def test_four_processes_stay_within_both_limits(
     make_rig: MakeRig, db: Connection, seconds: int, minutes_begun: int
 ) -> None:
     per_second, per_minute = 40, 30
@@ -62,7 +62,7 @@ async def test_four_processes_together_stay_within_both_limits_at_every_moment(
     assert seen == minutes_begun * per_minute
 
 
-async def test_what_four_processes_may_send_in_a_second_is_sent_in_that_second(make_rig: MakeRig, db: Connection) -> None:
+async def test_four_processes_use_the_full_rate(make_rig: MakeRig, db: Connection) -> None:
     rigs = await four(make_rig, sinch_messages_per_second=25)
     campaign(db, 500)
     stand_still(db)
@@ -76,7 +76,7 @@ async def test_what_four_processes_may_send_in_a_second_is_sent_in_that_second(m
     assert sent == [25 * second for second in range(1, 11)]
 
 
-async def test_a_429_stops_four_processes_at_once_and_for_as_long_as_it_says(make_rig: MakeRig, db: Connection) -> None:
+async def test_throttling_stops_four_processes_for_retry_after(make_rig: MakeRig, db: Connection) -> None:
     rigs = await four(make_rig)
     campaign(db, 3000)
     stand_still(db)
@@ -95,9 +95,7 @@ async def test_a_429_stops_four_processes_at_once_and_for_as_long_as_it_says(mak
     assert db.execute("select distinct attempts from public.outbox").fetchall() == [(1,)]
 
 
-async def test_a_429_in_the_middle_of_four_busy_processes_lets_nobody_begin_another_claim(
-    make_rig: MakeRig, db: Connection
-) -> None:
+async def test_throttling_during_sending_starts_no_other_claim(make_rig: MakeRig, db: Connection) -> None:
     rigs = await four(make_rig)
     campaign(db, 2000, body="'text ' || n % 100")
     stand_still(db)
@@ -114,7 +112,7 @@ async def test_a_429_in_the_middle_of_four_busy_processes_lets_nobody_begin_anot
 
 
 @pytest.mark.parametrize("waiting", [20_000, at_night(100_000)])
-async def test_urgent_rows_overtake_a_campaign_within_one_tick(make_rig: MakeRig, db: Connection, waiting: int) -> None:
+async def test_urgent_rows_overtake_a_campaign_within_one_run(make_rig: MakeRig, db: Connection, waiting: int) -> None:
     rig = await make_rig(sinch_settings={"sinch_messages_per_second": 50})
     campaign(db, waiting)
     stand_still(db)
@@ -139,7 +137,7 @@ def know_plan(db: Connection, *, requests_per_minute: int) -> None:
     )
 
 
-def test_polling_gets_a_fifth_of_the_requests_and_looks_what_is_left(db: Connection) -> None:
+def test_polling_gets_a_fifth_and_lookups_the_rest(db: Connection) -> None:
     know_plan(db, requests_per_minute=50)
 
     assert [draw(db, "poll", 7), draw(db, "poll", 7)] == [7, 3]
@@ -150,13 +148,13 @@ def test_polling_gets_a_fifth_of_the_requests_and_looks_what_is_left(db: Connect
     assert draw(db, "poll", 50) == 10
 
 
-def test_looks_take_nothing_from_the_share_for_polling(db: Connection) -> None:
+def test_lookups_take_nothing_from_the_polling_share(db: Connection) -> None:
     know_plan(db, requests_per_minute=50)
 
     assert [draw(db, "lookup", 30), draw(db, "poll", 50)] == [30, 10]
 
 
-def test_questions_are_allowed_again_after_throttling(db: Connection) -> None:
+def test_lookups_resume_after_throttling(db: Connection) -> None:
     know_plan(db, requests_per_minute=50)
     db.execute("select public.outbox_pause_plan('sinch', 'p', 'throttled', 'c', 'HTTP 429', 30)")
 
@@ -165,7 +163,7 @@ def test_questions_are_allowed_again_after_throttling(db: Connection) -> None:
     assert draw(db, "lookup", 1) == 1
 
 
-def test_an_idle_plan_saves_up_no_more_than_a_second(db: Connection) -> None:
+def test_idle_plan_saves_at_most_one_second(db: Connection) -> None:
     stand_still(db)
     insert(db, 8)
     assert claimed(db, rate=3) == 3

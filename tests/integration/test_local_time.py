@@ -39,17 +39,18 @@ def test_every_zone_of_the_tz_database_is_known(db: Connection) -> None:
 
 
 @ZONES
-def test_all_zones_but_those_named_here_are_compared(db: Connection, zones: list[str]) -> None:
+def test_all_zones_but_listed_ones_are_compared(db: Connection, zones: list[str]) -> None:
     assert set(zones) - set(shared_zones(db, zones)) == {*KEPT_AS} | DIFFERENT
 
 
-def test_what_is_no_zone_is_no_zone(db: Connection) -> None:
+def test_invalid_zone_names_are_rejected(db: Connection) -> None:
     for name in ("Europe/Atlantis", "FOO+3", "europe/berlin", "CEST", "+02:00", "", "Factory", "posixrules", "Europe/Berlin "):
         assert not one(db, "select outbox_engine.is_zone(%s)", [name]), name
     assert one(db, "select outbox_engine.is_zone('Asia/Kathmandu')")
 
 
-def test_names_that_postgresql_takes_for_abbreviations_are_kept_as_the_places_they_are_links_to(db: Connection) -> None:
+def test_zone_abbreviations_are_stored_as_their_places(db: Connection) -> None:
+    """PostgreSQL takes these links of the tz database for abbreviations."""
     template(db)
     campaign(db, timezone="CET")
     for name in KEPT_AS:
@@ -62,7 +63,7 @@ def test_names_that_postgresql_takes_for_abbreviations_are_kept_as_the_places_th
         assert [ZoneInfo(name).utcoffset(day) for day in EVERY_MONTH] == [ZoneInfo(place).utcoffset(day) for day in EVERY_MONTH]
 
 
-def test_who_names_no_zone_is_told_which_one_may_be_meant(db: Connection) -> None:
+def test_unknown_zone_is_refused_with_a_suggestion(db: Connection) -> None:
     for name, says in {
         "PST": "timezone 'PST' is not in the tz database; its names are such as America/New_York",
         "Berlin": "timezone 'Berlin' is not in the tz database; its names are such as Europe/Berlin",
@@ -89,9 +90,7 @@ def test_local_times_around_clock_changes_are_zoneinfos_instants(db: Connection,
 @ZONES
 @examples(60)
 @given(data=st.data())
-def test_any_local_time_anywhere_is_the_instant_that_zoneinfo_says(
-    db: Connection, data: st.DataObject, zones: list[str]
-) -> None:
+def test_any_local_time_matches_zoneinfo(db: Connection, data: st.DataObject, zones: list[str]) -> None:
     moments = st.datetimes(min_value=datetime(1975, 1, 1), max_value=datetime(2037, 12, 1)).map(
         lambda t: t.replace(microsecond=0)
     )
@@ -109,9 +108,7 @@ def test_any_local_time_anywhere_is_the_instant_that_zoneinfo_says(
     days=st.integers(-40, 40),
     minutes=st.integers(-3000, 3000),
 )
-def test_days_move_on_the_wall_clock_and_minutes_in_real_time(
-    db: Connection, zone: str, at: datetime, days: int, minutes: int
-) -> None:
+def test_days_move_by_wall_clock_minutes_by_time(db: Connection, zone: str, at: datetime, days: int, minutes: int) -> None:
     start = at.replace(microsecond=0, tzinfo=UTC)
     moved = one(
         db,
@@ -124,7 +121,7 @@ def test_days_move_on_the_wall_clock_and_minutes_in_real_time(
     assert moved == day_moved + timedelta(minutes=minutes)
 
 
-def test_a_day_before_is_the_same_wall_time_on_both_days_of_a_clock_change(db: Connection) -> None:
+def test_day_offset_keeps_wall_time_across_clock_changes(db: Connection) -> None:
     cases = {
         ("2026-03-29T12:00:00+02:00", "-1 day"): "2026-03-28T12:00:00+01:00",
         ("2026-10-25T12:00:00+01:00", "-1 day"): "2026-10-24T12:00:00+02:00",
@@ -167,7 +164,7 @@ def test_a_day_before_is_the_same_wall_time_on_both_days_of_a_clock_change(db: C
     length=st.integers(1, 1439),
     days=st.one_of(st.none(), st.sets(st.integers(1, 7), min_size=1)),
 )
-def test_a_window_opens_when_its_definition_says(
+def test_window_opens_as_its_definition_requires(
     db: Connection, zone: str, at: datetime, start: int | None, length: int, days: set[int] | None
 ) -> None:
     now = at.replace(microsecond=0, tzinfo=UTC)
@@ -184,9 +181,8 @@ def test_a_window_opens_when_its_definition_says(
 @ZONES
 @examples(60)
 @given(data=st.data())
-def test_near_and_far_from_changes_the_short_way_to_an_instant_answers_what_the_careful_search_does(
-    db: Connection, data: st.DataObject, zones: list[str]
-) -> None:
+def test_fast_instant_search_matches_the_careful_one(db: Connection, data: st.DataObject, zones: list[str]) -> None:
+    """Near clock changes and far from them."""
     asked = data.draw(st.lists(zones_and_moments(shared_zones(db, zones)), min_size=10, max_size=50))
     apart = db.execute(
         "select z, t, outbox_engine.instant_of(t, z), outbox_engine.instant_near_change(t, z)"
@@ -206,9 +202,10 @@ def test_near_and_far_from_changes_the_short_way_to_an_instant_answers_what_the_
     length=st.integers(1, 1439),
     days=st.one_of(st.none(), st.sets(st.integers(1, 7), min_size=1)),
 )
-def test_near_and_far_from_changes_of_any_zone_a_window_opens_when_its_definition_says(
+def test_window_in_any_zone_opens_as_defined(
     db: Connection, data: st.DataObject, start: int | None, length: int, days: set[int] | None, zones: list[str]
 ) -> None:
+    """Near clock changes and far from them."""
     begins = None if start is None else clock_time(start)
     ends = None if start is None else clock_time((start + length) % 1440)
     for zone, moment in data.draw(st.lists(zones_and_moments(shared_zones(db, zones)), min_size=5, max_size=20)):
@@ -221,7 +218,9 @@ def test_near_and_far_from_changes_of_any_zone_a_window_opens_when_its_definitio
         assert row == opening(now, begins, ends, days, zone), (now, zone)
 
 
-def test_a_window_holds_its_ends_across_midnight_and_clock_changes(db: Connection) -> None:
+def test_window_keeps_its_ends_across_clock_changes(db: Connection) -> None:
+    """Across midnight as well."""
+
     def ask(at: str, begins: str | None, ends: str | None, days: list[int] | None = None) -> tuple[Any, ...]:
         row = db.execute(
             "select opens_at, closes_at from outbox_engine.window_opening(%s, %s, %s, %s::smallint[], 'Europe/Berlin')",

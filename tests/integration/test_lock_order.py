@@ -55,7 +55,7 @@ def test_suppressions_import_waits_for_no_message(db: Connection, other: Connect
     assert (column(db, "status", low), column(db, "status", high)) == ("scheduled", "suppressed")
 
 
-def test_claim_suppresses_what_an_import_left(db: Connection, other: Connection) -> None:
+def test_claim_suppresses_rows_that_an_import_left(db: Connection, other: Connection) -> None:
     (row,) = insert(db)
 
     overlap(

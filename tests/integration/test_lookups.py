@@ -65,7 +65,7 @@ def test_an_overtaken_lookup_that_found_a_batch_counts(db: Connection) -> None:
     assert statuses(db) == {"sent": 1}
 
 
-def test_a_lookup_is_nobody_elses_during_its_lease(db: Connection) -> None:
+def test_leased_lookup_is_not_claimed_again(db: Connection) -> None:
     lost(db)
 
     assert len(take_looks(db)) == 1
@@ -73,7 +73,7 @@ def test_a_lookup_is_nobody_elses_during_its_lease(db: Connection) -> None:
     assert take_looks(db) == []
 
 
-def test_a_lookup_reads_from_an_hour_before_the_claim(db: Connection) -> None:
+def test_lookup_reads_from_an_hour_before_the_claim(db: Connection) -> None:
     """The provider's clock may be behind."""
     now: Any = db.execute("select outbox_engine.now()").fetchone()
     lost(db)
@@ -141,7 +141,7 @@ def test_another_hosts_lookups_take_no_requests(db: Connection, lost_by: str) ->
 
 
 @pytest.mark.parametrize(("days", "status"), [(12.9, "sending"), (13.1, "unknown")])
-def test_a_request_too_old_for_the_list_stays_unknown(db: Connection, days: float, status: str) -> None:
+def test_request_too_old_for_the_list_stays_unknown(db: Connection, days: float, status: str) -> None:
     """The provider's list reaches back fourteen days. Nothing is sent again on a guess."""
     lost(db)
     later(db, f"{days} days")

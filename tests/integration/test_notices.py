@@ -45,15 +45,13 @@ def test_many_statements_of_one_transaction_are_one_notice(stack: LocalStack, db
     assert notices(stack, work) == 1
 
 
-def test_what_becomes_of_a_row_is_no_notice(stack: LocalStack, db: Connection) -> None:
+def test_status_change_sends_no_notice(stack: LocalStack, db: Connection) -> None:
     insert(db, 1)
 
     assert notices(stack, lambda: db.execute("update public.outbox set status = 'cancelled', queue = null")) == 0
 
 
-async def test_a_woken_process_sends_without_waiting_for_its_interval(
-    make_rig: MakeRig, stack: LocalStack, db: Connection
-) -> None:
+async def test_woken_process_sends_before_its_interval(make_rig: MakeRig, stack: LocalStack, db: Connection) -> None:
     rig = await make_rig(dispatch_interval_seconds=60)
     process = Process(rig.engine.jobs, listener=Wakeup(SecretStr(stack.db_url)))
     running = asyncio.create_task(process.run())
@@ -68,9 +66,7 @@ async def test_a_woken_process_sends_without_waiting_for_its_interval(
         await running
 
 
-async def test_a_claim_that_sees_lost_requests_wakes_the_job_that_looks_for_them_once_in_a_while(
-    make_rig: MakeRig, db: Connection
-) -> None:
+async def test_claim_wakes_lookups_of_lost_requests_only_once(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig()
     woken: list[str] = []
     rig.dispatcher.wake_others_with(woken.append)

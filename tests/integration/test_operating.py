@@ -47,7 +47,7 @@ async def retry(operating: Operating, *ids: int, force: bool = False, expires_in
 
 
 @pytest.mark.parametrize("status", ["failed", "rejected", "aborted", "cancelled", "deleted"])
-async def test_what_the_provider_ended_goes_out_again_as_a_new_attempt(
+async def test_message_ended_by_the_provider_can_be_retried(
     rig: Rig, gateway: Gateway, operating: Operating, db: Connection, status: str
 ) -> None:
     (row,) = insert(db)
@@ -67,7 +67,7 @@ async def test_what_the_provider_ended_goes_out_again_as_a_new_attempt(
 
 
 @pytest.mark.parametrize("status", ["delivered", "unknown", "expired"])
-async def test_what_may_have_arrived_is_sent_again_by_force_alone(
+async def test_message_that_may_have_arrived_needs_force(
     rig: Rig, gateway: Gateway, operating: Operating, db: Connection, status: str
 ) -> None:
     (row,) = insert(db)
@@ -85,7 +85,7 @@ async def test_what_may_have_arrived_is_sent_again_by_force_alone(
     assert statuses(db) == {"sent": 1}
 
 
-async def test_what_outlived_its_expiry_needs_a_new_one(rig: Rig, operating: Operating, db: Connection) -> None:
+async def test_retry_after_the_expiry_needs_a_new_expiry(rig: Rig, operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
     later(db, "4 days")
     await rig.tick("upkeep")
@@ -99,7 +99,7 @@ async def test_what_outlived_its_expiry_needs_a_new_one(rig: Rig, operating: Ope
     assert db.execute("select expires_at = due_at + interval '600 seconds' from public.outbox").fetchone() == (True,)
 
 
-async def test_what_is_on_its_way_or_unknown_is_not_sent_again(rig: Rig, operating: Operating, db: Connection) -> None:
+async def test_message_in_flight_or_unknown_is_not_retried(rig: Rig, operating: Operating, db: Connection) -> None:
     waiting, sent = insert(db, 2, send_at=None)
     db.execute(
         "update public.outbox set queue = 'w', status = 'scheduled', due_at = due_at + interval '1 day' where id = %s",
@@ -117,9 +117,7 @@ async def test_what_is_on_its_way_or_unknown_is_not_sent_again(rig: Rig, operati
     assert trail(db, sent).count("retried") == 0
 
 
-async def test_a_message_that_was_cancelled_on_request_is_not_brought_back_by_accident(
-    operating: Operating, db: Connection
-) -> None:
+async def test_cancelled_message_is_retried_only_by_force(operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
     await operating.cancel([row])
 
@@ -132,7 +130,7 @@ async def test_a_message_that_was_cancelled_on_request_is_not_brought_back_by_ac
 
 
 @pytest.mark.parametrize("made_from", ["a text", "a template"])
-async def test_a_message_whose_text_was_blanked_cannot_be_sent_again(
+async def test_message_with_blanked_text_cannot_be_retried(
     rig: Rig, operating: Operating, db: Connection, made_from: str
 ) -> None:
     """Not even where the template could make another one from its defaults."""
@@ -149,9 +147,7 @@ async def test_a_message_whose_text_was_blanked_cannot_be_sent_again(
     assert outcome.outcome == "text_blanked"
 
 
-async def test_a_message_from_a_template_without_values_can_be_sent_again(
-    rig: Rig, operating: Operating, db: Connection
-) -> None:
+async def test_message_from_template_without_values_can_be_retried(rig: Rig, operating: Operating, db: Connection) -> None:
     template(db, body="Hello")
     row = insert_from_template(db, None)
     db.execute("update public.outbox set cancel_requested_at = now()")
@@ -163,9 +159,7 @@ async def test_a_message_from_a_template_without_values_can_be_sent_again(
     assert statuses(db) == {"sent": 1}
 
 
-async def test_a_recipient_who_opted_out_meanwhile_gets_nothing(
-    rig: Rig, gateway: Gateway, operating: Operating, db: Connection
-) -> None:
+async def test_recipient_who_opted_out_gets_no_retry(rig: Rig, gateway: Gateway, operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
     await rig.tick("dispatch")
     await report(gateway, db, row, "failed")
@@ -178,7 +172,7 @@ async def test_a_recipient_who_opted_out_meanwhile_gets_nothing(
     assert rig.simulator.summary().messages == 1
 
 
-async def test_reports_of_the_attempt_before_a_retry_go_to_the_trail_alone(
+async def test_reports_before_a_retry_change_only_the_history(
     rig: Rig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
     (row,) = insert(db)
@@ -192,9 +186,7 @@ async def test_reports_of_the_attempt_before_a_retry_go_to_the_trail_alone(
     assert trail(db, row)[-1] == "report"
 
 
-async def test_a_late_delivery_of_the_attempt_before_ends_what_waits_to_be_sent_again(
-    rig: Rig, gateway: Gateway, operating: Operating, db: Connection
-) -> None:
+async def test_late_delivery_ends_a_waiting_retry(rig: Rig, gateway: Gateway, operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
     await rig.tick("dispatch")
     await report(gateway, db, row, "rejected", minute=1)
@@ -230,7 +222,7 @@ async def test_a_trial_run_of_a_retry_changes_nothing(operating: Operating, db: 
 # Cancelling
 
 
-async def test_what_waits_is_cancelled_at_once(rig: Rig, operating: Operating, db: Connection) -> None:
+async def test_waiting_message_is_cancelled_immediately(rig: Rig, operating: Operating, db: Connection) -> None:
     (due,) = insert(db)
     (scheduled,) = insert(db, first=1, send_at=datetime.now(UTC) + timedelta(hours=1))
 
@@ -243,9 +235,7 @@ async def test_what_waits_is_cancelled_at_once(rig: Rig, operating: Operating, d
     assert rig.simulator.summary().messages == 0
 
 
-async def test_a_message_in_a_request_is_cancelled_should_it_come_back(
-    make_rig: MakeRig, operating: Operating, db: Connection
-) -> None:
+async def test_cancel_request_applies_when_the_message_returns(make_rig: MakeRig, operating: Operating, db: Connection) -> None:
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
     rig.simulator.add(faults.reset_before_accepting())
@@ -263,7 +253,7 @@ async def test_a_message_in_a_request_is_cancelled_should_it_come_back(
     assert statuses(db) == {"cancelled": 1}
 
 
-async def test_a_message_that_was_sent_is_too_late_to_cancel(rig: Rig, operating: Operating, db: Connection) -> None:
+async def test_sent_message_cannot_be_cancelled(rig: Rig, operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
     await rig.tick("dispatch")
 
@@ -276,7 +266,7 @@ async def test_a_message_that_was_sent_is_too_late_to_cancel(rig: Rig, operating
 
 
 @pytest.mark.parametrize("by", ["operator", "app"])
-async def test_a_cancel_that_came_too_late_changes_nothing_of_what_follows(
+async def test_late_cancel_request_does_not_prevent_later_attempts(
     rig: Rig, gateway: Gateway, operating: Operating, db: Connection, by: str
 ) -> None:
     """Neither the new attempt after a temporary failure nor that an operator sends it again."""
@@ -307,7 +297,7 @@ async def cancel(operating: Operating, db: Connection, row: int, *, by: str) -> 
         db.execute("update public.outbox set status = 'cancelled' where id = %s", [row])
 
 
-async def test_messages_are_selected_in_stretches_until_the_table_ends(operating: Operating, db: Connection) -> None:
+async def test_messages_are_selected_in_stretches_to_the_end(operating: Operating, db: Connection) -> None:
     ids = insert(db, 10)
     db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null where id % 2 = 0")
     found: list[int] = []
@@ -337,7 +327,7 @@ async def test_messages_are_selected_by_when_they_became_final(operating: Operat
 # Sending again, where two things happen at once
 
 
-async def test_a_lost_request_that_turns_up_before_its_forced_retry_is_adopted_instead(
+async def test_lost_request_found_before_its_retry_is_adopted(
     make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
     rig = await make_rig()
@@ -360,7 +350,7 @@ async def test_a_lost_request_that_turns_up_before_its_forced_retry_is_adopted_i
     assert rig.simulator.summary().messages == 0
 
 
-async def test_two_operators_who_retry_at_once_make_one_new_attempt(
+async def test_two_operators_retrying_make_one_new_attempt(
     rig: Rig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
     ids = insert(db, 50)
@@ -374,9 +364,10 @@ async def test_two_operators_who_retry_at_once_make_one_new_attempt(
     assert rig.simulator.summary().messages == 100
 
 
-async def test_a_message_whose_new_request_is_open_is_not_sent_again_though_the_old_one_arrived(
+async def test_message_with_open_request_cannot_be_retried(
     make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
+    """An earlier attempt proves delivered while the request is open."""
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
     await rig.tick("dispatch")

@@ -24,18 +24,19 @@ def noon(clocks: Clocks) -> None:
         "stop\u200b",
     ],
 )  # fmt: skip
-def test_stop_and_its_kin_are_heard_however_they_are_typed(db: Connection, body: str) -> None:
+def test_stop_is_recognised_in_many_spellings(db: Connection, body: str) -> None:
     text_in(db, body)
     assert suppressed(db) == [(PHONE, "replied STOP")]
 
 
 @pytest.mark.parametrize("body", ["please stop by at 5", "don't stop", "stopp", "the end", "", "🛑", "!!!", "start stop", "0"])
-def test_what_is_said_in_a_sentence_is_no_order(db: Connection, body: str) -> None:
+def test_opt_out_word_within_a_sentence_is_ignored(db: Connection, body: str) -> None:
     text_in(db, body)
     assert suppressed(db) == []
 
 
-async def test_an_opt_out_is_for_everything_waiting_or_new_one_time_codes_included(db: Connection, rig: Rig) -> None:
+async def test_opt_out_suppresses_waiting_and_new_messages(db: Connection, rig: Rig) -> None:
+    """One-time codes as well."""
     insert(db, first=1)
     insert(db, first=1, send_at=NOW + timedelta(days=1))
     text_in(db, "Stop")
@@ -48,7 +49,7 @@ async def test_an_opt_out_is_for_everything_waiting_or_new_one_time_codes_includ
 
 
 @pytest.mark.parametrize("order", [["STOP", "START"], ["START", "STOP"]])
-def test_the_latest_word_decides_whatever_arrives_first(db: Connection, order: list[str]) -> None:
+def test_latest_reply_decides_in_any_order(db: Connection, order: list[str]) -> None:
     ages = {"STOP": 60, "START": 30}
     for word in order:
         text_in(db, word, ago=ages[word])
@@ -56,7 +57,7 @@ def test_the_latest_word_decides_whatever_arrives_first(db: Connection, order: l
 
 
 @pytest.mark.parametrize("order", [["STOP", "START"], ["START", "STOP"]])
-def test_of_two_words_at_one_instant_the_one_that_stops_counts(db: Connection, order: list[str]) -> None:
+def test_stop_wins_over_start_at_one_instant(db: Connection, order: list[str]) -> None:
     for word in order:
         text_in(db, word)
     assert len(suppressed(db)) == 1
@@ -73,7 +74,7 @@ def test_stop_beats_start_within_one_page(db: Connection, ids: list[str]) -> Non
     assert suppressed(db) == [(PHONE, "replied STOP")]
 
 
-def test_start_lifts_what_stop_did_and_not_what_an_operator_decided(db: Connection) -> None:
+def test_start_lifts_only_what_a_stop_suppressed(db: Connection) -> None:
     db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(2)])
     text_in(db, "STOP", ago=60)
     text_in(db, "start")
@@ -96,7 +97,7 @@ def test_words_are_configured_by_language_and_by_sender(db: Connection) -> None:
     assert [recipient for recipient, _ in suppressed(db)] == [number(n) for n in (0, 1, 4, 5)]
 
 
-def test_what_makes_no_word_is_refused_in_words(db: Connection) -> None:
+def test_invalid_opt_out_word_is_refused_with_reason(db: Connection) -> None:
     for values, says in {
         "('!', 'stop', null)": "word has no letter",
         "('x', 'pause', null)": "effect 'pause' is not",
@@ -108,7 +109,8 @@ def test_what_makes_no_word_is_refused_in_words(db: Connection) -> None:
         db.execute("insert into public.outbox_suppressions (recipient) values ('0151')")
 
 
-async def test_help_is_answered_once_a_day_from_the_number_that_was_asked(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_help_is_answered_once_a_day(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """The answer comes from the number that was texted."""
     text_in(db, "HELP", ago=5)
     assert statuses(db) == {}
 
@@ -129,7 +131,7 @@ async def test_help_is_answered_once_a_day_from_the_number_that_was_asked(db: Co
     assert statuses(db) == {"sent": 2, "pending": 1}
 
 
-def test_help_from_somebody_who_opted_out_is_not_answered(db: Connection) -> None:
+def test_help_after_an_opt_out_is_not_answered(db: Connection) -> None:
     db.execute("update public.outbox_opt_out_words set reply = 'Acme' where effect = 'help'")
     text_in(db, "STOP", ago=60)
     text_in(db, "HELP")
@@ -145,7 +147,7 @@ async def test_the_carriers_own_opt_out_counts(db: Connection, rig: Rig) -> None
 
 @pytest.mark.parametrize("start_first", [True, False])
 @pytest.mark.parametrize(("start_ago", "stays"), [(60, True), (30, True), (10, False)])
-async def test_of_the_carriers_opt_out_and_a_start_the_later_decides_whatever_arrives_first(
+async def test_later_of_carrier_opt_out_and_start_decides(
     db: Connection, rig: Rig, start_first: bool, start_ago: int, stays: bool
 ) -> None:
     insert(db, first=1)
@@ -158,7 +160,7 @@ async def test_of_the_carriers_opt_out_and_a_start_the_later_decides_whatever_ar
     assert [recipient for recipient, _ in suppressed(db)] == ([PHONE] if stays else [])
 
 
-async def test_a_late_report_does_not_bring_back_what_an_operator_lifted(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_late_report_does_not_undo_an_operators_lift(db: Connection, rig: Rig, clocks: Clocks) -> None:
     insert(db, first=1)
     await rig.tick("dispatch")
     db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [PHONE])
@@ -171,7 +173,7 @@ async def test_a_late_report_does_not_bring_back_what_an_operator_lifted(db: Con
     assert suppressed(db) == []
 
 
-async def test_the_carriers_opt_out_is_for_the_number_it_speaks_of(db: Connection, rig: Rig) -> None:
+async def test_carrier_opt_out_applies_to_its_number(db: Connection, rig: Rig) -> None:
     insert(db, first=1)
     await rig.tick("dispatch")
     batch = db.execute("select batch_id from public.outbox").fetchone()
@@ -186,7 +188,7 @@ async def test_the_carriers_opt_out_is_for_the_number_it_speaks_of(db: Connectio
 
 
 @pytest.mark.parametrize(("start_ago", "stays"), [(60, True), (-60, False)])
-def test_an_imported_opt_out_is_lifted_by_a_later_start_alone(db: Connection, start_ago: int, stays: bool) -> None:
+def test_imported_opt_out_is_lifted_by_later_start(db: Connection, start_ago: int, stays: bool) -> None:
     imported = 'select public.outbox_import_suppressions(array[%s, %s], \'{"",""}\', \'{reply,""}\')'
     row = db.execute(imported, [PHONE, number(2)]).fetchone()
     assert row == (2,)
@@ -242,7 +244,7 @@ def test_an_unknown_batchs_opt_out_needs_a_time(db: Connection) -> None:
     assert suppressed(db) == []
 
 
-def test_an_opt_out_leaves_what_is_in_a_request(db: Connection) -> None:
+def test_opt_out_leaves_messages_in_a_request(db: Connection) -> None:
     (row,) = insert(db, first=1)
     dispatch = claim(db)
 

@@ -51,21 +51,19 @@ def bare(db: Connection, text: str) -> Any:
         ]),
     ],
 )  # fmt: skip
-def test_a_word_is_heard_with_and_without_its_accents_and_with_any_punctuation(
-    db: Connection, word: str, typed: list[str]
-) -> None:
+def test_word_matches_without_accents_and_with_punctuation(db: Connection, word: str, typed: list[str]) -> None:
     expected = bare(db, word)
     assert expected
     assert {one: bare(db, one) for one in typed} == dict.fromkeys(typed, expected)
 
 
 @pytest.mark.parametrize(("one", "other"), [("か", "が"), ("고", "거"), ("रोक", "रूक"), ("stop1", "stop2")])
-def test_letters_that_differ_by_more_than_an_accent_stay_apart(db: Connection, one: str, other: str) -> None:
+def test_letters_that_are_different_stay_different(db: Connection, one: str, other: str) -> None:
     assert bare(db, one) != bare(db, other)
 
 
 @pytest.mark.parametrize("sender", ["+1 202 555 0111", "0012025550111", "12025550111", "+1 (202) 555-0111"])
-def test_a_sender_is_kept_the_way_it_is_compared(db: Connection, sender: str) -> None:
+def test_sender_is_stored_as_it_is_compared(db: Connection, sender: str) -> None:
     db.execute("insert into public.outbox_opt_out_words (word, sender, effect) values ('bye', %s, 'stop')", [sender])
 
     text_in(db, "bye", to="+12025550111")
@@ -76,13 +74,13 @@ def test_a_sender_is_kept_the_way_it_is_compared(db: Connection, sender: str) ->
 
 
 @pytest.mark.parametrize(("sender", "kept"), [("12 34", "1234"), ("+12345", "12345"), (" Acme ", "Acme")])
-def test_a_short_code_has_no_plus_and_a_name_stands_as_it_is(db: Connection, sender: str, kept: str) -> None:
+def test_short_codes_lose_their_plus_names_stay_unchanged(db: Connection, sender: str, kept: str) -> None:
     insert = "insert into public.outbox_opt_out_words (word, sender, effect) values ('bye', %s, 'stop') returning sender"
     assert db.execute(insert, [sender]).fetchone() == (kept,)
 
 
 @pytest.mark.parametrize("sender", ["+0123", "12", "our other number", "+1202555O111"])
-def test_a_sender_that_nobody_could_write_to_is_refused(db: Connection, sender: str) -> None:
+def test_invalid_sender_of_a_word_is_refused(db: Connection, sender: str) -> None:
     with pytest.raises(psycopg.DataError, match="is not a sender"):
         db.execute("insert into public.outbox_opt_out_words (word, sender, effect) values ('bye', %s, 'stop')", [sender])
 
@@ -93,7 +91,8 @@ def test_an_answer_that_is_all_blank_is_refused(db: Connection, reply: str) -> N
         db.execute("update public.outbox_opt_out_words set reply = %s where word = 'HELP'", [reply])
 
 
-def test_an_answer_that_cannot_be_made_takes_neither_a_stop_nor_another_answer_with_it(db: Connection) -> None:
+def test_failing_help_answer_blocks_no_other_reply(db: Connection) -> None:
+    """The STOP and the other answer of the same call are kept."""
     db.execute("update public.outbox_opt_out_words set reply = 'Acme' where word = 'HELP'")
     db.execute(
         "create function public.no_answers() returns trigger language plpgsql as"

@@ -63,7 +63,7 @@ def refusal(client: Client, **columns: Any) -> APIError:
     return refused.value
 
 
-def test_a_row_with_a_number_and_a_text_is_due_now_for_three_days(server_app: Client) -> None:
+def test_new_row_is_due_now_for_three_days(server_app: Client) -> None:
     row = insert(server_app)
 
     assert row["status"] == "pending"
@@ -99,7 +99,7 @@ def test_a_send_time_in_the_past_means_now(server_app: Client) -> None:
 @pytest.mark.parametrize(
     "recipient", ["14155550123", "+0155501234", "+141555", "+1 415 555 0123", "", "phone", None, "+123456789012345678"]
 )
-def test_a_number_that_is_not_e164_is_refused_with_the_number(server_app: Client, recipient: str | None) -> None:
+def test_invalid_number_is_refused_and_quoted(server_app: Client, recipient: str | None) -> None:
     refused = refusal(server_app, recipient=recipient)
 
     assert refused.code == "22023"
@@ -139,22 +139,22 @@ def test_bad_input_is_refused_with_a_reason(server_app: Client, columns: dict[st
 
 
 @pytest.mark.parametrize("body", ["x", "x" * 2000, "\N{SNOWMAN}" * 2000])
-def test_a_text_of_up_to_2000_characters_is_taken_as_it_is(server_app: Client, body: str) -> None:
+def test_text_of_up_to_2000_characters_is_unchanged(server_app: Client, body: str) -> None:
     assert insert(server_app, body=body)["body"] == body
 
 
 @pytest.mark.parametrize("sender", ["+12025550100", "12025550100", "74111", "Bistro 7", "A"])
-def test_a_sender_may_be_a_number_a_short_code_or_a_name(server_app: Client, sender: str) -> None:
+def test_sender_may_be_number_short_code_or_name(server_app: Client, sender: str) -> None:
     assert insert(server_app, sender=sender)["sender"] == sender
 
 
-def test_a_second_row_with_the_same_idempotency_key_is_a_conflict(server_app: Client) -> None:
+def test_repeated_idempotency_key_is_a_conflict(server_app: Client) -> None:
     insert(server_app, idempotency_key="order-7")
 
     assert refusal(server_app, idempotency_key="order-7").code in ("23505", "409")
 
 
-def test_an_idempotency_key_has_as_many_characters_as_the_index_takes_of_any_kind(server_app: Client, db: Connection) -> None:
+def test_idempotency_key_fits_the_index_in_any_script(server_app: Client, db: Connection) -> None:
     key = "".join(chr(0x10000 + n * 97) for n in range(255))
     insert(server_app, idempotency_key=key)
 
@@ -190,14 +190,14 @@ def test_an_upsert_that_ignores_duplicates_is_one_message(server_app: Client, db
         ("dispatch_id", "0b2e4a5c-0000-4000-8000-000000000002"),
     ],
 )
-def test_an_engine_column_cannot_be_inserted_even_by_a_server(server_app: Client, name: str, value: Any) -> None:
+def test_app_cannot_insert_an_engine_column(server_app: Client, name: str, value: Any) -> None:
     assert refusal(server_app, **{name: value}).code == "42501"
 
 
 @pytest.mark.parametrize(
     "change", [{"status": "delivered"}, {"body": "other"}, {"attempts": 9}, {"status": "cancelled", "error": "x"}]
 )
-def test_the_only_change_an_app_may_make_is_to_cancel(server_app: Client, change: dict[str, Any]) -> None:
+def test_app_may_change_only_the_cancellation(server_app: Client, change: dict[str, Any]) -> None:
     row = insert(server_app)
 
     with pytest.raises(APIError) as refused:
@@ -206,7 +206,7 @@ def test_the_only_change_an_app_may_make_is_to_cancel(server_app: Client, change
     assert refused.value.code == "42501"
 
 
-def test_an_app_may_cancel_what_waits(server_app: Client) -> None:
+def test_app_can_cancel_a_waiting_message(server_app: Client) -> None:
     row = insert(server_app)
 
     server_app.table("outbox").update({"status": "cancelled"}).eq("id", row["id"]).execute()
@@ -220,7 +220,7 @@ def test_an_app_may_cancel_what_waits(server_app: Client) -> None:
     ("status", "event"),
     [("pending", "cancelled"), ("sending", "cancel_requested"), ("sent", "cancel_too_late"), ("failed", "cancel_too_late")],
 )
-def test_the_trail_says_what_an_apps_cancel_did(server_app: Client, db: Connection, status: str, event: str) -> None:
+def test_history_records_the_result_of_an_apps_cancel(server_app: Client, db: Connection, status: str, event: str) -> None:
     row = insert(server_app)
     bring_to(db, status)
 
@@ -250,7 +250,7 @@ def bring_to(db: Connection, status: str) -> None:
         ("delivered", "cancel_too_late", ("delivered", None, True)),
     ],
 )
-def test_who_owns_the_tables_cancels_as_an_app_does(
+def test_table_owner_cancels_as_an_app_does(
     stack: LocalStack, db: Connection, how: str, status: str, event: str, left: object
 ) -> None:
     """In an SQL editor or a table browser, whose role is the engine's as well."""
@@ -274,7 +274,7 @@ def test_who_owns_the_tables_cancels_as_an_app_does(
 
 
 @pytest.mark.parametrize("status", ["pending", "sent", "delivered", "failed"])
-def test_who_owns_the_tables_gives_a_message_no_other_status(stack: LocalStack, db: Connection, status: str) -> None:
+def test_table_owner_cannot_set_another_status(stack: LocalStack, db: Connection, status: str) -> None:
     with psycopg.connect(stack.db_url, autocommit=True) as owner:
         owner.execute("insert into public.outbox (recipient, body) values (%s, 'hello')", [NUMBER])
         bring_to(db, "sending")
@@ -311,13 +311,11 @@ def test_anon_and_users_cannot_call_the_engine(anybody: Client, sign_in: SignIn)
             client.rpc("outbox_take_alarms", {"p_limit": 1}).execute()
 
 
-def test_a_user_cannot_insert_until_the_project_says_so(sign_in: SignIn) -> None:
+def test_user_cannot_insert_without_a_grant(sign_in: SignIn) -> None:
     assert refusal(sign_in(uuid4())).code == "42501"
 
 
-def test_a_user_who_may_insert_sees_their_own_rows_and_nobody_elses(
-    sign_in: SignIn, db: Connection, server_app: Client
-) -> None:
+def test_user_with_a_grant_sees_only_own_rows(sign_in: SignIn, db: Connection, server_app: Client) -> None:
     ada, grace = uuid4(), uuid4()
     insert(server_app)
     db.execute("grant insert (recipient, body) on public.outbox to authenticated")
@@ -332,7 +330,7 @@ def test_a_user_who_may_insert_sees_their_own_rows_and_nobody_elses(
     assert seen == [{"id": own["id"], "owner_id": str(ada)}]
 
 
-def test_a_user_sees_the_trail_of_their_own_rows_only(sign_in: SignIn, db: Connection) -> None:
+def test_user_sees_only_the_history_of_own_rows(sign_in: SignIn, db: Connection) -> None:
     ada, grace = uuid4(), uuid4()
     for owner in (ada, grace):
         db.execute("insert into public.outbox (recipient, body, owner_id) values (%s, 'hello', %s)", [NUMBER, owner])

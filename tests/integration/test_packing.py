@@ -42,7 +42,7 @@ def test_a_dispatch_holds_no_more_than_it_may(db: Connection) -> None:
     assert packed(claim_all(db, recipients=2)) == [numbers(0, 1), numbers(2, 3), numbers(4)]
 
 
-def test_what_exceeds_the_dispatches_stays_ready(db: Connection) -> None:
+def test_rows_beyond_the_dispatch_limit_stay_ready(db: Connection) -> None:
     insert(db, 5)
 
     assert packed(claim_all(db, recipients=2, dispatches=2)) == [numbers(0, 1), numbers(2, 3)]
@@ -64,7 +64,7 @@ def test_a_text_that_fills_a_quarter_shares_nothing(db: Connection) -> None:
     assert packed(claim_all(db, share=True, dispatches=3, recipients=8)) == [numbers(0, 1), numbers(2, 3, 4, 5, 6)]
 
 
-def test_a_text_that_fills_less_than_a_quarter_shares(db: Connection) -> None:
+def test_text_that_fills_less_than_a_quarter_shares(db: Connection) -> None:
     insert(db, 2, body="few")
     insert_texts(db, 5, first=2)
 
@@ -112,7 +112,7 @@ def test_later_expiring_rows_are_packed_by_the_hour(db: Connection) -> None:
     assert expiries(dispatches) == [NOON + timedelta(minutes=120), NOON + timedelta(minutes=180)]
 
 
-def test_the_provider_is_asked_for_no_more_than_three_days(db: Connection) -> None:
+def test_provider_expiry_is_at_most_three_days(db: Connection) -> None:
     """Less two hours, for clocks that differ."""
     for n, days in enumerate((4, 40)):
         insert(db, first=n, expires_at=NOON + timedelta(days=days))
@@ -123,7 +123,7 @@ def test_the_provider_is_asked_for_no_more_than_three_days(db: Connection) -> No
     assert expiries([dispatch]) == [NOON + timedelta(days=2, hours=22)]
 
 
-def test_a_new_attempt_begins_without_the_last_ones_report(db: Connection) -> None:
+def test_new_attempt_starts_without_an_older_report(db: Connection) -> None:
     (row,) = insert(db)
     accept(db, claim(db), "B1")
     report(db, "B1", number(0), "aborted", 404)

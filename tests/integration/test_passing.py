@@ -24,7 +24,7 @@ def many(db: Connection, to: str, members: int) -> None:
 
 
 @pytest.mark.parametrize("rate", [3.0, None])
-async def test_a_paused_campaign_keeps_nobody_waiting_and_costs_nothing_of_the_rate(
+async def test_paused_campaign_neither_delays_others_nor_costs_rate(
     db: Connection, make_rig: MakeRig, clocks: Clocks, rate: float | None
 ) -> None:
     rig = await make_rig(sinch_settings={"sinch_messages_per_second": rate})
@@ -40,9 +40,7 @@ async def test_a_paused_campaign_keeps_nobody_waiting_and_costs_nothing_of_the_r
     assert statuses(db) == {"scheduled": 2500, "sent": 3}
 
 
-async def test_whether_a_budget_is_reached_is_decided_when_a_message_would_go(
-    db: Connection, make_rig: MakeRig, clocks: Clocks
-) -> None:
+async def test_budget_is_checked_when_a_message_goes_out(db: Connection, make_rig: MakeRig, clocks: Clocks) -> None:
     rig = await make_rig(sinch_settings={"sinch_messages_per_second": 2})
     campaign(db, schedule="once", starts_at=NOON, budget_parts=3)
     many(db, "c", 8)
@@ -56,9 +54,8 @@ async def test_whether_a_budget_is_reached_is_decided_when_a_message_would_go(
     assert statuses(db) == {"sent": 3, "cancelled": 1, "suppressed": 4}
 
 
-async def test_a_window_about_to_close_is_closed_already_for_the_provider_may_be_ahead(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_window_about_to_close_counts_as_closed(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """The provider's clock may be ahead."""
     campaign(db, schedule="once", starts_at=NOON, window_start="09:00", window_end="13:00", late_limit="1 day")
     member(db)
     await rig.tick("campaigns")
@@ -72,7 +69,7 @@ async def test_a_window_about_to_close_is_closed_already_for_the_provider_may_be
     assert statuses(db) == {"sent": 1}
 
 
-async def test_texts_that_expired_by_the_providers_clock_stop_nothing_else(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_texts_expired_by_provider_clock_stop_nothing_else(db: Connection, rig: Rig, clocks: Clocks) -> None:
     rig.simulator.advance(5)
     for n in range(4):
         insert(db, 1, first=n, body=f"Your code is {n}", expires_at="2026-11-24 12:00:03+00", priority=0)
@@ -84,7 +81,7 @@ async def test_texts_that_expired_by_the_providers_clock_stop_nothing_else(db: C
     assert statuses(db) == {"failed": 4, "sent": 1}
 
 
-async def test_a_campaign_just_given_another_template_sends_none_of_the_old(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_campaign_with_new_template_sends_no_old_text(db: Connection, rig: Rig, clocks: Clocks) -> None:
     template(db, "bye", "Goodbye {{name}}")
     campaign(db, schedule="once", starts_at=NOON)
     member(db)

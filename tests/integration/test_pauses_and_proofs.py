@@ -46,7 +46,7 @@ def report(db: Connection, dispatch: dict[str, Any], said: tuple[str, int]) -> N
         calls.report(db, f"batch {dispatch['dispatch_id']}", recipient, *said)
 
 
-def test_an_account_that_reports_say_is_blocked_stays_stopped_while_requests_are_accepted(db: Connection) -> None:
+def test_blocked_account_stays_paused_despite_accepted_requests(db: Connection) -> None:
     insert(db, 30)
     first, before = claim(db, 1), claim(db, 1)
     accept(db, first[0])
@@ -64,7 +64,7 @@ def test_an_account_that_reports_say_is_blocked_stays_stopped_while_requests_are
         report(db, probe, BLOCKED)
 
 
-def test_an_account_that_two_requests_find_refused_at_once_is_one_piece_of_news(db: Connection, other: Connection) -> None:
+def test_concurrent_account_refusals_raise_one_alarm(db: Connection, other: Connection) -> None:
     insert(db, 1, body="one")
     insert(db, 1, body="two", first=1)
     one, two = claim(db)
@@ -75,7 +75,7 @@ def test_an_account_that_two_requests_find_refused_at_once_is_one_piece_of_news(
 
 
 @pytest.mark.parametrize("said", [DELIVERED, FAILED])
-def test_it_goes_on_once_a_report_about_a_probe_says_anything_else(db: Connection, said: tuple[str, int]) -> None:
+def test_other_report_on_a_probe_ends_the_pause(db: Connection, said: tuple[str, int]) -> None:
     insert(db, 30)
     (first,) = claim(db, 1)
     accept(db, first)
@@ -177,7 +177,7 @@ def test_acceptance_of_an_older_request_cuts_no_wait(db: Connection, why: str) -
     assert pauses(db) == []
 
 
-def test_a_refused_token_does_not_retry_anothers_probe(db: Connection) -> None:
+def test_refused_token_does_not_retry_another_tokens_probe(db: Connection) -> None:
     stand_still(db)
     insert(db)
     for credential in ("one", "other"):
@@ -212,7 +212,7 @@ def test_the_next_probe_is_another_row(db: Connection, by: str) -> None:
     assert next_probe["recipients"] == [number(texts)]
 
 
-def test_a_pause_of_a_token_that_was_replaced_is_forgotten_when_the_new_one_works(db: Connection) -> None:
+def test_new_token_that_works_ends_the_old_pause(db: Connection) -> None:
     insert(db, 2)
     db.execute(
         "insert into outbox_engine.plan_pauses (provider, plan, kind, credential, reason, since, until)"
@@ -242,7 +242,8 @@ def refuse_a_probe(db: Connection, *, why: str = "account", credential: str = "c
     return probe
 
 
-def test_a_pause_of_a_token_that_was_replaced_is_news_no_longer_and_still_holds_who_uses_it(db: Connection) -> None:
+def test_old_tokens_pause_still_holds_its_processes(db: Connection) -> None:
+    """It is not shown once a newer token works."""
     insert(db, 3)
     refuse_a_probe(db, credential="wrong")
     stopped = shown(db)
@@ -255,7 +256,7 @@ def test_a_pause_of_a_token_that_was_replaced_is_news_no_longer_and_still_holds_
     assert len(shown(db)) == 1, "somebody works with it"
 
 
-def test_a_new_token_takes_what_served_as_a_probe_of_the_old_one_at_once(db: Connection) -> None:
+def test_new_token_sends_the_old_probe_immediately(db: Connection) -> None:
     insert(db, 3)
     refuse_a_probe(db, credential="wrong")
 
@@ -265,7 +266,7 @@ def test_a_new_token_takes_what_served_as_a_probe_of_the_old_one_at_once(db: Con
 
 
 @pytest.mark.parametrize("why", ["account", "setting"])
-def test_what_served_as_a_probe_goes_out_as_soon_as_another_one_is_accepted(db: Connection, why: str) -> None:
+def test_probed_rows_go_out_after_another_acceptance(db: Connection, why: str) -> None:
     insert(db, 3)
     refuse_a_probe(db, why=why)
     later(db, "1 minute")
@@ -278,7 +279,7 @@ def test_what_served_as_a_probe_goes_out_as_soon_as_another_one_is_accepted(db: 
     assert recipients(claim(db)) == 2
 
 
-def test_an_operator_who_ends_the_pause_has_what_served_as_a_probe_tried_again(db: Connection) -> None:
+def test_operator_ending_a_pause_retries_the_probe(db: Connection) -> None:
     insert(db, 1)
     refuse_a_probe(db)
     waiting = db.execute(
@@ -293,7 +294,7 @@ def test_an_operator_who_ends_the_pause_has_what_served_as_a_probe_tried_again(d
     assert len(claim(db)) == 1
 
 
-async def test_a_429_to_a_question_stops_sending_and_asking_alike(make_rig: MakeRig, db: Connection) -> None:
+async def test_throttled_poll_stops_sending_and_polling(make_rig: MakeRig, db: Connection) -> None:
     rig: Rig = await make_rig(reconcile_after_seconds=1)
     insert(db, 1)
     await rig.tick("dispatch")

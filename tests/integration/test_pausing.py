@@ -22,9 +22,7 @@ async def operating(stack: LocalStack) -> AsyncIterator[Operating]:
     await operating.aclose()
 
 
-async def test_nobody_sends_while_an_operator_pauses_the_plan(
-    rig: Rig, operating: Operating, db: Connection, sinch: Running
-) -> None:
+async def test_operators_pause_stops_all_sending(rig: Rig, operating: Operating, db: Connection, sinch: Running) -> None:
     insert(db)
     plan = plan_of(sinch)
 
@@ -57,7 +55,7 @@ async def test_a_pause_until_a_time_ends_by_itself(rig: Rig, operating: Operatin
     assert (await operating.status()).pauses == ()
 
 
-async def test_a_pause_said_again_takes_the_new_time(operating: Operating) -> None:
+async def test_repeated_pause_takes_the_new_time(operating: Operating) -> None:
     at = datetime.now(UTC)
     await operating.pause(provider="sinch", plan="p", until=None, seconds=None, reason="long")
 
@@ -67,7 +65,7 @@ async def test_a_pause_said_again_takes_the_new_time(operating: Operating) -> No
     assert [kept.reason for kept in (await operating.status()).pauses] == ["short"]
 
 
-async def test_a_pause_that_would_be_over_already_is_refused(operating: Operating) -> None:
+async def test_pause_that_ends_in_the_past_is_refused(operating: Operating) -> None:
     with pytest.raises(GatewayRefused, match="has passed"):
         await operating.pause(provider="sinch", plan="p", until=datetime(2020, 1, 1, tzinfo=UTC), seconds=None, reason=None)
 
@@ -85,9 +83,7 @@ async def test_without_a_name_every_known_plan_is_paused(rig: Rig, operating: Op
     assert {pause.provider for pause in paused} == {"sinch", "vonage"}
 
 
-async def test_resuming_says_that_the_account_still_pauses_the_plan_and_force_probes(
-    rig: Rig, operating: Operating, db: Connection
-) -> None:
+async def test_resume_names_account_pauses_and_force_probes(rig: Rig, operating: Operating, db: Connection) -> None:
     insert(db, 3)
     rig.simulator.add(faults.account_error(402, times=1))
     await rig.tick("dispatch")
@@ -106,7 +102,7 @@ async def test_resuming_says_that_the_account_still_pauses_the_plan_and_force_pr
     assert (await operating.status()).pauses == ()
 
 
-async def test_a_pause_said_again_began_with_the_first(operating: Operating, db: Connection) -> None:
+async def test_repeated_pause_keeps_its_first_start(operating: Operating, db: Connection) -> None:
     stand_still(db)
     await operating.pause(provider="sinch", plan="p", until=None, seconds=60.0, reason="first")
     later(db, "10 seconds")

@@ -68,7 +68,7 @@ def test_a_window_of_replies_overlaps_the_last_one(db: Connection) -> None:
     assert claim_replies(db) == minutes(-10, 1)
 
 
-def test_a_window_that_was_not_read_is_read_again(db: Connection) -> None:
+def test_unread_window_is_read_again(db: Connection) -> None:
     claim_replies(db)
     finish_replies(db, timedelta())
     for _ in range(2):
@@ -79,7 +79,7 @@ def test_a_window_that_was_not_read_is_read_again(db: Connection) -> None:
     assert claim_replies(db) == minutes(-10, 3)
 
 
-def test_an_older_window_takes_the_reading_not_back(db: Connection) -> None:
+def test_older_window_does_not_move_reading_back(db: Connection) -> None:
     """A slow process finishes after a quick one."""
     claim_replies(db)
     finish_replies(db, timedelta(minutes=5))
@@ -118,7 +118,7 @@ def test_the_feed_begins_before_the_oldest_acceptance(db: Connection) -> None:
     assert (window(answer["feed"]), sorted(answer["feed"]["batches"])) == (minutes(-10, 6), ["B1", "B2"])
 
 
-def test_what_is_being_asked_is_nobody_elses(db: Connection) -> None:
+def test_leased_batch_is_not_claimed_again(db: Connection) -> None:
     send(db, "B1")
     later(db, "5 minutes")
     assert claim_asks(db)["feed"]["batches"] == ["B1"]
@@ -129,7 +129,7 @@ def test_what_is_being_asked_is_nobody_elses(db: Connection) -> None:
     assert claim_asks(db)["feed"]["batches"] == ["B1"]
 
 
-def test_more_is_said_where_more_is_due(db: Connection) -> None:
+def test_more_is_true_while_batches_are_due(db: Connection) -> None:
     for n in range(3):
         send(db, f"B{n}", n=n)
     later(db, "5 minutes")
@@ -137,7 +137,7 @@ def test_more_is_said_where_more_is_due(db: Connection) -> None:
     assert [claim_asks(db, limit=2)["more"] for _ in range(2)] == [True, False]
 
 
-def test_asking_about_a_batch_is_its_plans_alone(db: Connection) -> None:
+def test_finished_batch_counts_only_for_its_plan(db: Connection) -> None:
     """Batches of two plans may have the same id."""
     send(db, "B1")
     later(db, "5 minutes")
@@ -152,7 +152,7 @@ def test_asking_about_a_batch_is_its_plans_alone(db: Connection) -> None:
     assert claim_asks(db)["batches"] == ["B1"]
 
 
-def test_rejected_callbacks_hurry_nothing_old(db: Connection) -> None:
+def test_rejected_callbacks_advance_no_old_batch(db: Connection) -> None:
     """Anybody can send them. Batches of more than a day ago keep their pace."""
     send(db, "B1")
     later(db, "5 minutes")

@@ -21,7 +21,7 @@ def noon(db: Connection, clocks: Clocks) -> None:
 
 @pytest.mark.parametrize("policy", ["send", "skip"])
 @pytest.mark.parametrize("window", [(None, None), ("12:30", "20:00")])
-async def test_what_waits_longer_than_its_limit_goes_or_not_as_the_preview_says(
+async def test_preview_predicts_messages_waiting_beyond_late_limit(
     db: Connection, rig: Rig, clocks: Clocks, policy: str, window: tuple[str | None, str | None]
 ) -> None:
     campaign(db, status="active", late_policy=policy, window_start=window[0], window_end=window[1])
@@ -36,7 +36,7 @@ async def test_what_waits_longer_than_its_limit_goes_or_not_as_the_preview_says(
     assert statuses(db) == {"sent" if policy == "send" else "expired": 1}
 
 
-async def test_what_waited_until_it_expired_is_shown_as_that(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_preview_shows_an_expired_message_as_expired(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, status="active")
     member(db, "ada", number(1))
     await rig.tick("campaigns")
@@ -49,7 +49,7 @@ async def test_what_waited_until_it_expired_is_shown_as_that(db: Connection, rig
     assert statuses(db) == {"expired": 1}
 
 
-async def test_a_preview_writes_nothing_and_also_shows_what_waits_already(db: Connection, rig: Rig, clocks: Clocks) -> None:
+async def test_preview_writes_nothing_and_shows_waiting_messages(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, window_start="13:00", window_end="14:00", late_limit="2 hours", status="active")
     member(db, "ada", number(1))
     await rig.tick("campaigns")
@@ -62,7 +62,7 @@ async def test_a_preview_writes_nothing_and_also_shows_what_waits_already(db: Co
     assert statuses(db) == before == {"scheduled": 1}
 
 
-def test_each_line_has_what_the_contract_names(db: Connection) -> None:
+def test_each_preview_line_has_the_documented_fields(db: Connection) -> None:
     campaign(db, starts_at="2026-10-25 00:30+00")
     member(db, "ada", "+4915112345678", "Europe/Berlin")
     assert preview(db) == [
@@ -79,14 +79,14 @@ def test_each_line_has_what_the_contract_names(db: Connection) -> None:
     ]
 
 
-def test_where_nobody_gave_a_zone_there_is_no_local_time(db: Connection) -> None:
+def test_preview_without_a_zone_has_no_local_time(db: Connection) -> None:
     campaign(db, starts_at="2026-10-25 00:30+00")
     member(db, "ada", number(1), None)
 
     assert [(row["send_at"], row["local_time"]) for row in preview(db)] == [("2026-10-25T00:30:00+00:00", None)]
 
 
-def test_whoever_will_hear_nothing_is_told_why(db: Connection) -> None:
+def test_preview_explains_why_a_member_gets_nothing(db: Connection) -> None:
     campaign(db, schedule="reminder", offsets=["-1 day", "-1 hour"])
     member(db, "no event", number(1))
     member(db, "half past", number(2), event_at="2026-10-24 06:00+00")
@@ -121,7 +121,7 @@ def test_an_ended_campaign_stays_ended(db: Connection) -> None:
     assert answer[0]["problems"] == [{"problem": "the campaign was ended", "messages": 1}]
 
 
-def test_costs_are_by_country_over_all_members_in_stretches(db: Connection) -> None:
+def test_costs_are_summed_by_country_over_all_members(db: Connection) -> None:
     campaign(db)
     for n in range(5):
         member(db, f"us{n}", number(100 + n))
@@ -156,7 +156,7 @@ def german(db: Connection) -> None:
 
 
 @pytest.mark.usefixtures("german")
-async def test_it_knows_the_allowed_countries_as_soon_as_a_scheduler_runs(db: Connection, make_rig: MakeRig) -> None:
+async def test_preview_knows_allowed_countries_once_a_process_runs(db: Connection, make_rig: MakeRig) -> None:
     assert of_a_german(db) is None
 
     rig: Rig = await make_rig(allowed_countries="US")
@@ -166,7 +166,7 @@ async def test_it_knows_the_allowed_countries_as_soon_as_a_scheduler_runs(db: Co
 
 
 @pytest.mark.usefixtures("german")
-async def test_a_plan_nobody_works_for_any_more_allows_nothing(db: Connection, make_rig: MakeRig, clocks: Clocks) -> None:
+async def test_abandoned_plan_allows_no_countries(db: Connection, make_rig: MakeRig, clocks: Clocks) -> None:
     db.execute("select outbox_engine.record_heartbeat('dispatch', 'sinch', 'given-up', 'somebody', null)")
     clocks.move("25 hours")
     rig: Rig = await make_rig(allowed_countries="US")
@@ -176,9 +176,7 @@ async def test_a_plan_nobody_works_for_any_more_allows_nothing(db: Connection, m
 
 
 @pytest.mark.usefixtures("german")
-async def test_a_process_that_took_anothers_place_says_what_is_allowed(
-    db: Connection, make_rig: MakeRig, clocks: Clocks
-) -> None:
+async def test_replacing_process_sets_the_allowed_countries(db: Connection, make_rig: MakeRig, clocks: Clocks) -> None:
     before: Rig = await make_rig()
     await before.tick("dispatch")
     clocks.move("2 minutes")
@@ -192,7 +190,7 @@ async def test_a_process_that_took_anothers_place_says_what_is_allowed(
 
 
 @pytest.mark.usefixtures("german")
-async def test_of_processes_side_by_side_the_most_generous_one_counts(db: Connection, make_rig: MakeRig) -> None:
+async def test_widest_allowed_countries_of_parallel_processes_count(db: Connection, make_rig: MakeRig) -> None:
     narrow: Rig = await make_rig(allowed_countries="US")
     wide: Rig = await make_rig(allowed_countries="US,DE")
     await wide.tick("dispatch")
@@ -212,7 +210,7 @@ def test_an_unknown_campaign_is_refused_by_its_name(db: Connection) -> None:
         db.execute("select public.outbox_preview_campaign('nobody', 1)")
 
 
-async def test_an_app_may_call_it_by_the_names_of_its_arguments(stack: LocalStack, db: Connection) -> None:
+async def test_app_calls_the_preview_by_argument_names(stack: LocalStack, db: Connection) -> None:
     campaign(db)
     member(db, "ada", number(1))
     rpc = await Rpc.connect(supabase_settings(stack))
@@ -224,7 +222,7 @@ async def test_an_app_may_call_it_by_the_names_of_its_arguments(stack: LocalStac
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
-def test_nobody_but_the_server_may_call_it(db: Connection, role: str) -> None:
+def test_only_the_server_may_call_the_preview(db: Connection, role: str) -> None:
     campaign(db)
     db.execute(f"set role {role}")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -232,9 +230,7 @@ def test_nobody_but_the_server_may_call_it(db: Connection, role: str) -> None:
     db.execute("reset role")
 
 
-async def test_the_list_shows_when_a_message_is_due_and_not_when_its_row_is_made(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_list_shows_due_time_not_row_creation(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="reminder", offsets=["-1 hour"], status="active")
     member(db, "ada", number(1), event_at="2027-01-15 17:00+00")
     assert next_at(db) == "2027-01-15T16:00:00+00:00"
@@ -245,9 +241,10 @@ async def test_the_list_shows_when_a_message_is_due_and_not_when_its_row_is_made
     assert next_at(db) == "2027-01-15T16:00:00+00:00"
 
 
-def test_members_in_a_zone_that_has_no_summer_time_though_people_say_its_name_for_one_that_has_are_counted(
+def test_members_in_abbreviated_zones_are_counted(
     db: Connection,
 ) -> None:
+    """Such as EST, which has no summer time though people often mean one that has."""
     campaign(db, timezone="GMT")
     for external_id, zone in {"a": "EST", "b": "EST", "c": "America/New_York", "d": None, "e": "EST5EDT"}.items():
         member(db, external_id, number(1), zone=zone)

@@ -24,7 +24,7 @@ UNTIL = "2026-11-03T00:00:00+00:00"
 
 
 @pytest.mark.parametrize("seed", by_day(6, SEEDS))
-async def test_what_the_preview_of_a_random_campaign_says_then_happens(
+async def test_random_campaign_runs_as_its_preview_predicted(
     db: Connection, make_rig: MakeRig, clocks: Clocks, seed: int
 ) -> None:
     rig: Rig = await make_rig(allowed_countries="US,CA")
@@ -63,9 +63,7 @@ def first_promised(db: Connection) -> str | None:
 
 
 @pytest.mark.parametrize("seed", by_day(4, range(PREVIEWS)))
-async def test_the_list_shows_the_time_of_the_first_message_that_a_preview_shows(
-    db: Connection, rig: Rig, clocks: Clocks, seed: int
-) -> None:
+async def test_list_time_matches_the_first_previewed_message(db: Connection, rig: Rig, clocks: Clocks, seed: int) -> None:
     random_campaign(db, random.Random(seed))
     db.execute("delete from public.outbox_suppressions")
     db.execute(
@@ -87,7 +85,7 @@ async def test_the_list_shows_the_time_of_the_first_message_that_a_preview_shows
 
 
 @pytest.mark.parametrize("seed", by_day(4, range(PREVIEWS)))
-async def test_a_short_preview_is_the_beginning_of_a_long_one(db: Connection, rig: Rig, clocks: Clocks, seed: int) -> None:
+async def test_short_preview_is_prefix_of_a_long_one(db: Connection, rig: Rig, clocks: Clocks, seed: int) -> None:
     random_campaign(db, random.Random(seed))
     db.execute("update public.outbox_campaigns set schedule = 'cron', cron_expression = '0 9,18 * * *', status = 'active'")
 

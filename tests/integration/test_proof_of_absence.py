@@ -39,7 +39,7 @@ SETTLED = "21 seconds"
         {"count": 2, "batches": [{"id": "c", "client_reference": "other", "to": ["14155550123"]}]},
     ],
 )
-async def test_a_list_that_was_not_read_whole_is_no_look(
+async def test_incomplete_listing_is_no_lookup(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch, listing: Mapping[str, Any]
 ) -> None:
     rig = await make_rig()
@@ -64,7 +64,7 @@ async def test_a_list_that_was_not_read_whole_is_no_look(
     assert rig.simulator.summary().sent_twice == 0
 
 
-def test_a_silent_workers_dispatch_is_looked_up_late(db: Connection) -> None:
+def test_silent_workers_dispatch_is_looked_up_late(db: Connection) -> None:
     """A request may begin at the end of the lease and take until its deadline."""
     stand_still(db)
     insert(db)
@@ -78,7 +78,7 @@ def test_a_silent_workers_dispatch_is_looked_up_late(db: Connection) -> None:
     assert [looked["dispatch_id"] for looked in take_looks(db)] == [dispatch["dispatch_id"]]
 
 
-def test_a_row_that_came_back_is_not_sent_again_once_an_earlier_attempt_turned_up(db: Connection) -> None:
+def test_returned_row_with_found_batch_is_not_resent(db: Connection) -> None:
     (row,) = insert(db)
     first = claim(db)
     for _ in range(2):
@@ -94,7 +94,7 @@ def test_a_row_that_came_back_is_not_sent_again_once_an_earlier_attempt_turned_u
     assert db.execute("select count(*) from outbox_engine.duplicate_sends").fetchone() == (0,)
 
 
-def test_a_row_that_was_refused_at_last_is_known_by_the_earlier_attempt_that_turned_up(db: Connection) -> None:
+def test_refused_row_takes_a_found_earlier_batch(db: Connection) -> None:
     """Also where the one before had a batch of its own, which the provider sent back."""
     (row,) = insert(db)
     sent_back = claim(db)
@@ -122,7 +122,7 @@ def test_a_row_that_was_refused_at_last_is_known_by_the_earlier_attempt_that_tur
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", "B2")
 
 
-def test_a_look_that_finds_part_of_a_batch_takes_no_row_that_a_report_already_proved(db: Connection) -> None:
+def test_partial_lookup_takes_no_row_proved_by_report(db: Connection) -> None:
     insert(db, 2)
     dispatch = claim(db)
     later(db, "30 seconds")
@@ -140,7 +140,7 @@ def test_a_look_that_finds_part_of_a_batch_takes_no_row_that_a_report_already_pr
     assert statuses(db) == {"unknown": 2}
 
 
-def test_a_look_whose_answer_was_lost_is_no_second_one_when_it_is_told_again(db: Connection) -> None:
+def test_repeated_lookup_result_counts_once(db: Connection) -> None:
     (row,) = insert(db)
     claim(db)
     later(db, "30 seconds")
@@ -155,7 +155,8 @@ def test_a_look_whose_answer_was_lost_is_no_second_one_when_it_is_told_again(db:
     assert column(db, "status", row) == "pending"
 
 
-def test_a_lost_request_that_turns_up_after_an_operator_sent_its_message_again_is_told(db: Connection) -> None:
+def test_request_found_after_a_retry_is_duplicate_send(db: Connection) -> None:
+    """An operator retried the message, and the request had been given up as lost."""
     (row,) = insert(db)
     lost = claim(db)
     find_nothing(db)
@@ -172,7 +173,8 @@ def test_a_lost_request_that_turns_up_after_an_operator_sent_its_message_again_i
     assert "duplicate_send" in trail(db, row)
 
 
-def test_a_row_that_had_ended_learns_of_the_batch_of_its_last_attempt_also_where_it_had_an_earlier_one(db: Connection) -> None:
+def test_ended_row_takes_its_last_attempts_batch(db: Connection) -> None:
+    """Even where an earlier attempt had a batch too."""
     (row,) = insert(db)
     accept(db, claim(db), "B1")
     report(db, "B1", number(0), "aborted", 404)
@@ -191,7 +193,7 @@ def test_a_row_that_had_ended_learns_of_the_batch_of_its_last_attempt_also_where
     assert statuses(db) == {"delivered": 1}
 
 
-def test_rows_of_a_plan_that_nobody_works_for_any_more_end_all_the_same(db: Connection) -> None:
+def test_rows_of_an_abandoned_plan_end_as_unknown(db: Connection) -> None:
     doubtful, sent = insert(db, 1, body="one"), insert(db, 1, body="two", first=1)
     dispatches = {dispatch["body"]: dispatch for dispatch in claim_all(db, plan="gone")}
     accept(db, dispatches["two"], "B1")
@@ -206,7 +208,7 @@ def test_rows_of_a_plan_that_nobody_works_for_any_more_end_all_the_same(db: Conn
     assert {column(db, "status", row) for row in doubtful + sent} == {"unknown"}
 
 
-def test_an_urgent_row_is_woken_before_a_campaign_that_came_due_before_it(db: Connection) -> None:
+def test_urgent_row_wakes_before_an_earlier_campaign(db: Connection) -> None:
     db.execute("update outbox_engine.clock set frozen_at = now()")
     db.execute(
         "insert into public.outbox (recipient, body, priority, send_at)"

@@ -126,7 +126,7 @@ def test_messages_committed_late_are_claimed(db: Connection, other: Connection) 
     assert claim(db) == 3
 
 
-def test_an_open_insert_holds_the_bounds_until_it_ends(db: Connection, other: Connection) -> None:
+def test_open_insert_holds_the_bounds_until_it_ends(db: Connection, other: Connection) -> None:
     insert(other)
     raise_bounds(db)
     held = one(db, "select safe_at::text from outbox_engine.queue_bounds")
@@ -198,7 +198,7 @@ def test_a_clock_set_back_hides_no_message(db: Connection, back: str) -> None:
     assert claim(db) == 2
 
 
-def test_a_changed_priority_is_claimed_as_such(db: Connection) -> None:
+def test_changed_priority_applies_to_the_claim(db: Connection) -> None:
     ids = insert(db, 2, priority=200)
     for _ in range(2):
         raise_bounds(db) if one(db, "select count(*) from public.outbox where queue = 'r'") == 0 else raise_bounds_urgently(db)

@@ -46,9 +46,7 @@ async def sent(make_rig: MakeRig, db: Connection, rows: int, *, reconciliations:
     return rig
 
 
-async def test_a_thousand_dispatches_whose_reports_all_came_are_worked_off_in_one_tick(
-    make_rig: MakeRig, db: Connection
-) -> None:
+async def test_thousand_fully_reported_dispatches_close_in_one_run(make_rig: MakeRig, db: Connection) -> None:
     rig = await sent(make_rig, db, 1)
     db.execute(ACCEPTED, [0, 1000])
 
@@ -58,7 +56,7 @@ async def test_a_thousand_dispatches_whose_reports_all_came_are_worked_off_in_on
     assert rig.simulator.summary().requests == {"send": 1, "feed": 1}
 
 
-async def test_an_ask_that_was_not_answered_is_made_again_soon(make_rig: MakeRig, db: Connection) -> None:
+async def test_unanswered_reconciliation_is_repeated_soon(make_rig: MakeRig, db: Connection) -> None:
     rig = await sent(make_rig, db, 5, reconciliations=3)
     rig.simulator.add(faults.unavailable_page(times=None, on="any"))
 
@@ -71,9 +69,7 @@ async def test_an_ask_that_was_not_answered_is_made_again_soon(make_rig: MakeRig
     assert asked(db) == [(4, 360)]
 
 
-async def test_what_the_share_for_polling_did_not_reach_is_asked_for_as_soon_as_it_does(
-    make_rig: MakeRig, db: Connection
-) -> None:
+async def test_batches_beyond_the_polling_share_stay_due(make_rig: MakeRig, db: Connection) -> None:
     rig = await sent(make_rig, db, 5, reconciliations=1)
     db.execute("update outbox_engine.plans set requests_per_minute = 15")
 
@@ -83,9 +79,7 @@ async def test_what_the_share_for_polling_did_not_reach_is_asked_for_as_soon_as_
     assert rig.simulator.summary().requests["batch_report"] == 3
 
 
-async def test_callbacks_turned_away_bring_asking_forward_once_and_do_not_slow_it_down(
-    make_rig: MakeRig, db: Connection
-) -> None:
+async def test_rejected_callbacks_bring_polling_forward_once(make_rig: MakeRig, db: Connection) -> None:
     """Anybody can send them."""
     rig = await sent(make_rig, db, 3, reconciliations=2)
     await rig.tick("reconcile")
@@ -101,7 +95,7 @@ async def test_callbacks_turned_away_bring_asking_forward_once_and_do_not_slow_i
     assert asked(db) == [(3, 28)]
 
 
-async def test_a_feed_too_long_for_the_share_for_polling_is_not_begun_for_ever(make_rig: MakeRig, db: Connection) -> None:
+async def test_feed_too_long_for_its_share_is_dropped(make_rig: MakeRig, db: Connection) -> None:
     """The one dispatch that it should have covered is asked for by itself the next time."""
     rig = await sent(make_rig, db, 1)
     insert(db, 150, body="big", first=1)
@@ -115,7 +109,7 @@ async def test_a_feed_too_long_for_the_share_for_polling_is_not_begun_for_ever(m
     assert asked(db) == [(0, 2), (1, 1)]
 
 
-async def test_what_is_wanted_soon_while_it_is_asked_for_is_asked_for_again_soon(make_rig: MakeRig, db: Connection) -> None:
+async def test_batch_requested_again_during_polling_stays_due(make_rig: MakeRig, db: Connection) -> None:
     """A summary report came in between that names no recipients."""
     rig = await sent(make_rig, db, 1, reconciliations=1)
     (answer,) = db.execute(
@@ -135,7 +129,7 @@ async def test_what_is_wanted_soon_while_it_is_asked_for_is_asked_for_again_soon
 @pytest.mark.parametrize(
     "error", [ProviderError("HTTP 500", http_status=500), ProviderError("no answer: ReadTimeout")], ids=str
 )
-async def test_a_batch_without_an_answer_keeps_no_other_waiting(
+async def test_batch_without_answer_delays_no_other(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch, error: ProviderError
 ) -> None:
     """It is asked for as seldom as the others from then on."""
@@ -150,7 +144,7 @@ async def test_a_batch_without_an_answer_keeps_no_other_waiting(
     assert db.execute("select reconciled_at from outbox_engine.dispatches where batch_id = %s", [bad]).fetchone() == (None,)
 
 
-async def test_however_many_have_no_answer_the_others_are_asked_for(
+async def test_many_unanswered_batches_delay_no_other(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By processes that live for one run each as well."""
@@ -168,7 +162,7 @@ async def test_however_many_have_no_answer_the_others_are_asked_for(
     assert statuses(db) == {"sent": 8, "delivered": 4}
 
 
-async def test_a_feed_that_was_read_in_part_speaks_for_no_batch(make_rig: MakeRig, db: Connection) -> None:
+async def test_partially_read_feed_settles_no_batch(make_rig: MakeRig, db: Connection) -> None:
     """The share for polling ended before the listing did."""
     rig = await sent(make_rig, db, 120)
     rig.simulator.settle()
@@ -182,7 +176,7 @@ async def test_a_feed_that_was_read_in_part_speaks_for_no_batch(make_rig: MakeRi
     ).fetchone() == (120,)
 
 
-async def test_a_feed_without_an_answer_has_its_batches_asked_for_one_by_one(
+async def test_failing_feed_falls_back_to_single_batches(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = await sent(make_rig, db, 3)
@@ -204,9 +198,10 @@ async def test_a_feed_without_an_answer_has_its_batches_asked_for_one_by_one(
     assert statuses(db) == {"delivered": 3}
 
 
-async def test_a_batch_that_never_has_an_answer_is_given_up_when_the_provider_has_forgotten_it(
+async def test_batch_without_answer_is_eventually_given_up(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Once the provider has forgotten it."""
     rig = await sent(make_rig, db, 1, reconciliations=1)
     unanswerable(db, monkeypatch)
 
@@ -222,9 +217,7 @@ async def test_a_batch_that_never_has_an_answer_is_given_up_when_the_provider_ha
 
 
 @pytest.mark.parametrize("hours", [2, 8, 24])
-async def test_what_has_no_report_is_given_up_however_seldom_a_process_runs(
-    make_rig: MakeRig, db: Connection, hours: int
-) -> None:
+async def test_unreported_row_ends_even_with_rare_runs(make_rig: MakeRig, db: Connection, hours: int) -> None:
     """As `outbox run --once` does."""
     rig = await sent(make_rig, db, 1, reconciliations=3, is_stuck=True)
     for _ in range(4 * 24 // hours):

@@ -25,9 +25,8 @@ def alarms(db: Connection) -> list[Any]:
     return db.execute("select kind from outbox_engine.alarms").fetchall()
 
 
-async def test_a_text_that_the_database_refuses_ends_neither_polling_nor_the_page_it_is_on(
-    db: Connection, rig: Rig, clocks: Clocks
-) -> None:
+async def test_text_refused_by_database_stops_no_polling(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """The other replies of its page are recorded."""
     clocks.set(NOW)
     for n in range(5):
         rig.simulator.text_in(sender=number(n), to=SENDER, body="hello\x00there" if n == 2 else "STOP")
@@ -46,7 +45,7 @@ async def test_a_text_that_the_database_refuses_ends_neither_polling_nor_the_pag
 
 
 @pytest.mark.parametrize("asked", ["feed", "batch"])
-async def test_a_report_that_the_database_refuses_does_not_hide_the_others(
+async def test_report_refused_by_database_hides_no_other(
     db: Connection, rig: Rig, clocks: Clocks, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
     clocks.set(NOW)

@@ -35,7 +35,7 @@ async def sent_row(rig: Rig, db: Connection) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("code", [402, 403, 405, 406, 408, 411])
-async def test_an_abort_that_cannot_pass_is_final_and_says_why(rig: Rig, gateway: Gateway, db: Connection, code: int) -> None:
+async def test_permanent_abort_is_final_with_its_reason(rig: Rig, gateway: Gateway, db: Connection, code: int) -> None:
     row, batch = await sent_row(rig, db)
 
     await gateway.record_reports([report(batch, "aborted", code)], source="webhook")
@@ -46,7 +46,7 @@ async def test_an_abort_that_cannot_pass_is_final_and_says_why(rig: Rig, gateway
     assert column(db, "finalized_at", row) == NOON
 
 
-async def test_a_temporary_failure_is_a_new_attempt_up_to_five(rig: Rig, gateway: Gateway, db: Connection) -> None:
+async def test_temporary_failure_is_retried_up_to_five_attempts(rig: Rig, gateway: Gateway, db: Connection) -> None:
     row, batch = await sent_row(rig, db)
 
     for attempt in range(1, 5):
@@ -70,9 +70,7 @@ RETURNS = {
 
 @examples(30)
 @given(data=st.data())
-async def test_any_order_of_the_same_reports_gives_the_same_row(
-    data: st.DataObject, rig: Rig, gateway: Gateway, db: Connection
-) -> None:
+async def test_any_order_of_reports_gives_one_row(data: st.DataObject, rig: Rig, gateway: Gateway, db: Connection) -> None:
     """Also where the row expired since, or a cancel was wished for while it was being sent."""
     any_code = st.tuples(st.sampled_from(RANKS), st.sampled_from([0, 15, 401, 402]), st.integers(0, 2))
     statement = any_code | st.tuples(st.just("aborted"), st.just(404), st.integers(0, 2))
@@ -96,9 +94,10 @@ async def test_any_order_of_the_same_reports_gives_the_same_row(
 
 @pytest.mark.parametrize("hindrance", RETURNS)
 @pytest.mark.parametrize("final", [("rejected", 408), ("failed", 1), ("delivered", 0)])
-async def test_a_temporary_failure_yields_to_what_outranks_it_before_and_after(
+async def test_temporary_failure_yields_to_higher_ranked_reports(
     rig: Rig, gateway: Gateway, db: Connection, hindrance: str | None, final: tuple[str, int]
 ) -> None:
+    """Whether they come before it or after it."""
     said = [("aborted", 404), final]
     ends: list[object] = []
 
@@ -113,9 +112,7 @@ async def test_a_temporary_failure_yields_to_what_outranks_it_before_and_after(
     assert ends == [[*final, NOON]] * 2
 
 
-async def test_a_row_that_ended_while_it_waited_for_its_next_attempt_is_not_brought_back(
-    rig: Rig, gateway: Gateway, db: Connection
-) -> None:
+async def test_row_ended_while_waiting_is_not_reopened(rig: Rig, gateway: Gateway, db: Connection) -> None:
     row, batch = await sent_row(rig, db)
     await gateway.record_reports([report(batch, "aborted", 404)], source="webhook")
     rig.simulator.text_in(sender=number(0), to="+12025550100", body="STOP")
@@ -130,7 +127,7 @@ async def test_a_row_that_ended_while_it_waited_for_its_next_attempt_is_not_brou
 
 
 @pytest.mark.parametrize("codes", [(15, 0), (0, 15)])
-async def test_of_two_deliveries_at_one_instant_the_lower_code_wins(
+async def test_lower_code_wins_between_simultaneous_deliveries(
     rig: Rig, gateway: Gateway, db: Connection, codes: tuple[int, int]
 ) -> None:
     row, batch = await sent_row(rig, db)
@@ -150,9 +147,7 @@ async def test_a_repeated_report_changes_nothing(rig: Rig, gateway: Gateway, db:
     assert trail(db, row) == ["accepted", "report"]
 
 
-async def test_a_report_that_overtakes_the_acceptance_is_matched_when_the_batch_is_known(
-    make_rig: MakeRig, gateway: Gateway, db: Connection
-) -> None:
+async def test_report_before_the_acceptance_is_matched_later(make_rig: MakeRig, gateway: Gateway, db: Connection) -> None:
     rig = await make_rig()
     (row,) = insert(db)
     (dispatch,) = await rig.claim()
@@ -164,9 +159,7 @@ async def test_a_report_that_overtakes_the_acceptance_is_matched_when_the_batch_
     assert column(db, "status", row) == "delivered"
 
 
-async def test_a_report_that_carries_the_reference_proves_the_request_arrived(
-    make_rig: MakeRig, gateway: Gateway, db: Connection
-) -> None:
+async def test_report_with_the_reference_proves_arrival(make_rig: MakeRig, gateway: Gateway, db: Connection) -> None:
     rig = await make_rig()
     (row,) = insert(db)
     (dispatch,) = await rig.claim()
@@ -177,7 +170,7 @@ async def test_a_report_that_carries_the_reference_proves_the_request_arrived(
 
 
 @pytest.mark.parametrize("told", [None, 40])
-async def test_a_batch_that_a_report_made_known_is_asked_about_when_the_setting_says(
+async def test_batch_known_by_report_is_reconciled_on_schedule(
     make_rig: MakeRig, gateway: Gateway, db: Connection, told: int | None
 ) -> None:
     rig = await make_rig(**({"reconcile_after_seconds": told} if told else {}))
@@ -236,9 +229,8 @@ def test_a_reference_is_no_proof_for_another_number(db: Connection) -> None:
     assert db.execute("select count(*) from outbox_engine.waiting_reports").fetchone() == (1,)
 
 
-async def test_a_report_on_a_number_its_batch_does_not_have_waits_no_longer_than_that(
-    rig: Rig, gateway: Gateway, db: Connection
-) -> None:
+async def test_report_on_a_foreign_number_keeps_its_age(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    """Its batch lacks the number, and upkeep does not extend how long the report waits."""
     (row,) = insert(db)
     await rig.tick("dispatch")
     await gateway.record_reports([report(column(db, "batch_id", row), "delivered", 0, n=1)], source="webhook")
@@ -251,9 +243,7 @@ async def test_a_report_on_a_number_its_batch_does_not_have_waits_no_longer_than
 
 
 @pytest.mark.parametrize("first", [True, False])
-async def test_a_second_batch_of_a_request_is_reported_on_with_and_without_its_reference(
-    rig: Rig, gateway: Gateway, db: Connection, *, first: bool
-) -> None:
+async def test_second_batch_of_one_request_takes_reports(rig: Rig, gateway: Gateway, db: Connection, *, first: bool) -> None:
     """Somebody on the way repeated our request."""
     row, batch = await sent_row(rig, db)
     (dispatch,) = column(db, "array[dispatch_id::text]", row)
@@ -266,7 +256,7 @@ async def test_a_second_batch_of_a_request_is_reported_on_with_and_without_its_r
     assert column(db, "status", row) == "delivered"
 
 
-async def test_missing_reports_are_asked_for(rig: Rig, db: Connection) -> None:
+async def test_missing_reports_are_fetched(rig: Rig, db: Connection) -> None:
     insert(db, 3)
     insert(db, 60, first=10, body="many")
     await rig.tick("dispatch")
@@ -278,7 +268,7 @@ async def test_missing_reports_are_asked_for(rig: Rig, db: Connection) -> None:
     assert statuses(db) == {"delivered": 63}
 
 
-async def test_a_day_after_expiry_without_a_report_the_row_is_unknown(rig: Rig, db: Connection) -> None:
+async def test_unreported_row_is_unknown_day_after_expiry(rig: Rig, db: Connection) -> None:
     rig.simulator.change(dispatch_delay=10_000_000, final_delay=10_000_000)
     (row,) = insert(db)
     await rig.tick("dispatch")
@@ -292,7 +282,7 @@ async def test_a_day_after_expiry_without_a_report_the_row_is_unknown(rig: Rig, 
     assert (column(db, "status", row), column(db, "error", row)) == ("unknown", "no report")
 
 
-async def test_after_a_downtime_reports_are_asked_for_before_they_are_given_up(rig: Rig, db: Connection) -> None:
+async def test_reports_are_fetched_after_downtime_before_giving_up(rig: Rig, db: Connection) -> None:
     (row,) = insert(db)
     await rig.tick("dispatch")
     rig.simulator.settle()
@@ -303,7 +293,8 @@ async def test_after_a_downtime_reports_are_asked_for_before_they_are_given_up(r
     assert column(db, "status", row) == "delivered"
 
 
-async def test_what_ended_before_its_request_turned_up_is_asked_about_until_a_day_after_its_expiry(db: Connection) -> None:
+async def test_row_ended_before_its_acceptance_is_still_reconciled(db: Connection) -> None:
+    """Until a day after its expiry."""
     insert(db)
     lost = claim(db)
     doubt(db, lost)
@@ -325,7 +316,7 @@ async def test_what_ended_before_its_request_turned_up_is_asked_about_until_a_da
     assert asked_for() == [None]
 
 
-async def test_a_missed_stop_is_fetched_and_ends_what_waits(rig: Rig, db: Connection) -> None:
+async def test_missed_stop_is_fetched_and_suppresses_waiting_messages(rig: Rig, db: Connection) -> None:
     (row,) = insert(db, send_at=datetime.now(UTC) + timedelta(hours=1))
     rig.simulator.text_in(sender=number(0), to="+12025550100", body=" Stop! ")
 
@@ -334,7 +325,7 @@ async def test_a_missed_stop_is_fetched_and_ends_what_waits(rig: Rig, db: Connec
     assert column(db, "status", row) == "suppressed"
 
 
-async def test_a_provider_that_answers_no_questions_is_said_once_and_asked_again(rig: Rig, db: Connection) -> None:
+async def test_unreachable_provider_is_logged_once_and_polled_again(rig: Rig, db: Connection) -> None:
     (row,) = insert(db)
     await rig.tick("dispatch")
     rig.simulator.settle()
@@ -349,7 +340,7 @@ async def test_a_provider_that_answers_no_questions_is_said_once_and_asked_again
     assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["provider.away", "provider.back"]
 
 
-async def test_a_late_start_does_not_undo_a_newer_stop(gateway: Gateway, db: Connection) -> None:
+async def test_late_start_does_not_undo_a_newer_stop(gateway: Gateway, db: Connection) -> None:
     def said(body: str, minute: int) -> Inbound:
         at = NOON + timedelta(minutes=minute)
         return Inbound(f"i{minute}", "mo_text", number(0), "+12025550100", body, at, None, "{}", provider="sinch")
@@ -362,7 +353,7 @@ async def test_a_late_start_does_not_undo_a_newer_stop(gateway: Gateway, db: Con
     assert db.execute("select count(*) from public.outbox_suppressions").fetchone() == (0,)
 
 
-async def test_what_the_database_cannot_store_is_refused_and_can_be_kept(gateway: Gateway, db: Connection) -> None:
+async def test_value_the_database_refuses_can_be_kept(gateway: Gateway, db: Connection) -> None:
     with pytest.raises(GatewayRefused):
         await gateway.record_reports([report("B1", "delivered", 0, raw='{"x": "\\u0000"}')], source="webhook")
 
@@ -371,7 +362,9 @@ async def test_what_the_database_cannot_store_is_refused_and_can_be_kept(gateway
     assert db.execute("select raw from outbox_engine.kept_callbacks").fetchone() == (b'{"x": "\x00"}',)
 
 
-async def test_a_summary_has_the_full_report_asked_for(rig: Rig, gateway: Gateway, sinch: Running, db: Connection) -> None:
+async def test_summary_makes_its_batch_due_for_reconciliation(
+    rig: Rig, gateway: Gateway, sinch: Running, db: Connection
+) -> None:
     _, batch = await sent_row(rig, db)
 
     await gateway.reconcile_soon([Summary(batch, None, "{}")])

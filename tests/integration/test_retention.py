@@ -30,9 +30,8 @@ def left(db: Connection) -> dict[str, int]:
     return counts
 
 
-async def test_an_old_finished_row_goes_with_its_trail_and_its_dispatch_and_a_younger_one_stays(
-    rig: Rig, db: Connection, clocks: Clocks
-) -> None:
+async def test_pruning_removes_history_and_dispatch_of_old_rows(rig: Rig, db: Connection, clocks: Clocks) -> None:
+    """Younger rows keep theirs."""
     (old,) = insert(db, 1)
     await finish(rig, db, old)
     clocks.move("60 days")
@@ -100,7 +99,7 @@ def test_a_long_table_is_walked_once_a_day(db: Connection) -> None:
     assert left == [3, 3, 3, 0]
 
 
-def test_a_row_is_pruned_after_its_text_was_blanked(db: Connection) -> None:
+def test_row_is_pruned_after_its_text_was_blanked(db: Connection) -> None:
     cancelled(db, 5)
     later(db, "8 days")
     assert texts(db, stretch=2) == 0
@@ -138,7 +137,7 @@ def test_replies_are_kept_from_when_they_came(db: Connection, days: int, kept: i
 
 
 @pytest.mark.parametrize(("days", "kept"), [(89, 1), (91, 0)])
-def test_callbacks_that_could_not_be_read_are_kept_as_long_as_rows(db: Connection, days: int, kept: int) -> None:
+def test_unreadable_callbacks_are_kept_as_long_as_rows(db: Connection, days: int, kept: int) -> None:
     db.execute("select public.outbox_keep_callbacks(array['new type'], array['e30='])")
     later(db, f"{days} days")
 
@@ -147,9 +146,7 @@ def test_callbacks_that_could_not_be_read_are_kept_as_long_as_rows(db: Connectio
     assert db.execute("select count(*) from outbox_engine.kept_callbacks").fetchone() == (kept,)
 
 
-async def test_a_row_that_is_sent_again_while_retention_looks_is_not_deleted(
-    rig: Rig, db: Connection, clocks: Clocks, other: Connection
-) -> None:
+async def test_row_retried_during_pruning_is_kept(rig: Rig, db: Connection, clocks: Clocks, other: Connection) -> None:
     (row,) = insert(db, 1)
     db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
     clocks.move("91 days")
@@ -165,9 +162,7 @@ async def test_a_row_that_is_sent_again_while_retention_looks_is_not_deleted(
     assert column(db, "status", row) == "pending"
 
 
-async def test_a_report_that_comes_while_its_message_is_pruned_leaves_nothing(
-    rig: Rig, db: Connection, other: Connection, clocks: Clocks
-) -> None:
+async def test_report_during_pruning_leaves_nothing_behind(rig: Rig, db: Connection, other: Connection, clocks: Clocks) -> None:
     (row,) = insert(db, 1)
     await finish(rig, db, row)
     batch = column(db, "batch_id", row)

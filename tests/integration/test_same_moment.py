@@ -15,7 +15,7 @@ LATE, RECENT = "B1", "B2"
 
 
 @pytest.mark.parametrize("late_first", [True, False])
-def test_of_two_attempts_whose_batches_become_known_at_once_one_is_a_double_that_is_told(
+def test_concurrent_acceptances_of_two_attempts_record_duplicate_send(
     db: Connection, other: Connection, late_first: bool
 ) -> None:
     (row,) = insert(db)
@@ -30,9 +30,7 @@ def test_of_two_attempts_whose_batches_become_known_at_once_one_is_a_double_that
     assert doubles(db, confirmed=True) == [(row, LATE)]
 
 
-def test_what_is_sent_again_by_hand_while_its_lost_request_turns_up_does_not_go_out_twice(
-    db: Connection, other: Connection
-) -> None:
+def test_retry_during_a_late_acceptance_sends_nothing(db: Connection, other: Connection) -> None:
     (row,) = insert(db)
     (lost,) = claim_and_lose(db)
     db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
@@ -47,9 +45,8 @@ def test_what_is_sent_again_by_hand_while_its_lost_request_turns_up_does_not_go_
     assert claim_all(db) == []
 
 
-def test_what_comes_back_during_a_claim_is_not_taken_by_it_where_its_lost_request_had_turned_up(
-    db: Connection, other: Connection
-) -> None:
+def test_row_returned_during_a_claim_is_not_claimed(db: Connection, other: Connection) -> None:
+    """Its lost request had turned up."""
     first, second = insert(db, body="first"), insert(db, body="second", first=1)
     lost = claim_and_lose(db)
     again = {dispatch["body"]: dispatch for dispatch in claim_all(db)}
@@ -71,7 +68,7 @@ def test_what_comes_back_during_a_claim_is_not_taken_by_it_where_its_lost_reques
 
 
 @pytest.mark.parametrize("ends", ["refused", "accepted", "released"])
-def test_who_decides_about_one_half_takes_both_in_one_order(db: Connection, other: Connection, ends: str) -> None:
+def test_decision_on_one_half_locks_both_in_order(db: Connection, other: Connection, ends: str) -> None:
     """Else two who decide about one each would wait for each other."""
     insert(db, 2)
     halves = refuse(db, claim(db), "shared")

@@ -144,13 +144,13 @@ def test_foreign_objects_keep_their_rights(local_stack: LocalStack, fresh: Conne
 
 
 @pytest.mark.parametrize("role", ["anon", "public"])
-def test_strangers_may_execute_nothing_of_ours(fresh: Connection, role: str) -> None:
+def test_public_roles_execute_only_outbox_mine(fresh: Connection, role: str) -> None:
     grantee = role if role != "public" else "pg_monitor"
 
     assert column(fresh, EXECUTABLE, grantee) == ["outbox_mine()"]
 
 
-def test_signed_in_users_execute_what_policies_need(fresh: Connection) -> None:
+def test_signed_in_users_execute_only_policy_functions(fresh: Connection) -> None:
     assert column(fresh, EXECUTABLE, "authenticated") == [
         "outbox_engine.caller_id()",
         "outbox_engine.now()",
@@ -238,7 +238,7 @@ def test_seeds_come_back_after_a_squash(local_stack: LocalStack) -> None:
         assert column(connection, "select public.outbox_schema_version() ->> 'seeded'") == ["true"]
 
 
-def test_seeding_again_keeps_what_a_project_changed(local_stack: LocalStack) -> None:
+def test_seeding_again_keeps_a_projects_changes(local_stack: LocalStack) -> None:
     with project(local_stack, *MIGRATIONS) as connection:
         connection.execute("delete from public.outbox_opt_out_words where word = 'END'")
         connection.execute("update public.outbox_opt_out_words set effect = 'none' where word = 'CANCEL'")

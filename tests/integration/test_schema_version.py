@@ -106,7 +106,7 @@ def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     structlog.reset_defaults()
 
 
-async def test_versions_are_asked_over_the_api(versions: Versions, gateway: Gateway) -> None:
+async def test_versions_are_read_over_the_api(versions: Versions, gateway: Gateway) -> None:
     versions.say(1, 2, old_processes=4)
 
     installed = await gateway.installed_schema()
@@ -268,7 +268,7 @@ def test_status_compares_both_sides(
 
 
 @pytest.mark.usefixtures("environment")
-def test_status_without_the_function_says_so(versions: Versions, capsys: Captured) -> None:
+def test_status_without_the_function_reports_too_old(versions: Versions, capsys: Captured) -> None:
     versions.say_nothing()
 
     assert run_command_line(["schema", "status", "--json"]) == 1

@@ -37,7 +37,7 @@ async def test_different_texts_senders_and_expiries_go_separately(rig: Rig, db: 
     assert rig.simulator.summary().batches == 4
 
 
-async def test_the_same_number_never_stands_twice_in_one_request(rig: Rig, db: Connection) -> None:
+async def test_recipient_is_never_repeated_in_one_request(rig: Rig, db: Connection) -> None:
     insert(db)
     insert(db)
     insert(db)
@@ -71,7 +71,7 @@ async def test_a_row_is_not_sent_before_its_time(rig: Rig, db: Connection) -> No
     assert column(db, "status", row) == "sent"
 
 
-async def test_a_text_with_a_placeholder_of_the_provider_arrives_as_typed(rig: Rig, db: Connection) -> None:
+async def test_text_with_a_provider_placeholder_arrives_as_typed(rig: Rig, db: Connection) -> None:
     text = "Cost: ${amount} or $5 {no} ${}"
     insert(db, 2, body=text)
 
@@ -92,9 +92,7 @@ async def test_a_text_with_a_placeholder_of_the_provider_arrives_as_typed(rig: R
     ],
     ids=["timeout", "reset", "500", "503", "408", "unreadable"],
 )
-async def test_a_request_that_was_accepted_but_not_answered_is_found_and_not_resent(
-    make_rig: MakeRig, db: Connection, fault: Fault
-) -> None:
+async def test_accepted_but_unanswered_request_is_not_resent(make_rig: MakeRig, db: Connection, fault: Fault) -> None:
     rig = await make_rig(lease_seconds=1)
     insert(db, 20)
     rig.simulator.add(fault)
@@ -115,9 +113,8 @@ async def test_a_request_that_was_accepted_but_not_answered_is_found_and_not_res
     [faults.timeout_before_accepting(), faults.reset_before_accepting(), faults.unavailable_page()],
     ids=["timeout", "reset", "503"],
 )
-async def test_a_request_that_never_arrived_is_resent_after_two_looks_a_settling_time_apart(
-    make_rig: MakeRig, db: Connection, fault: Fault
-) -> None:
+async def test_unarrived_request_is_resent_after_two_lookups(make_rig: MakeRig, db: Connection, fault: Fault) -> None:
+    """The lookups are a settling time apart."""
     rig = await make_rig(lease_seconds=1)
     (row, *_) = insert(db, 20)
     rig.simulator.add(fault)
@@ -137,7 +134,7 @@ async def test_a_request_that_never_arrived_is_resent_after_two_looks_a_settling
     assert column(db, "attempts", row) == 1
 
 
-async def test_an_error_while_looking_is_no_look(make_rig: MakeRig, db: Connection) -> None:
+async def test_failed_lookup_does_not_count(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig(lease_seconds=1)
     insert(db)
     rig.simulator.add(faults.reset_before_accepting(), faults.unavailable_page(times=5, on="list"))
@@ -152,7 +149,7 @@ async def test_an_error_while_looking_is_no_look(make_rig: MakeRig, db: Connecti
     assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["provider.away"]
 
 
-async def test_a_request_to_another_host_takes_nothing_from_this_ones_requests(make_rig: MakeRig, db: Connection) -> None:
+async def test_lost_request_to_another_host_uses_no_requests(make_rig: MakeRig, db: Connection) -> None:
     """It is looked for by whoever sends there. Here it could never be found, and would be due for ever."""
     rig = await make_rig(sinch_settings={"sinch_requests_per_minute": 5})
     (row,) = insert(db)
@@ -172,7 +169,7 @@ async def test_a_request_to_another_host_takes_nothing_from_this_ones_requests(m
     assert statuses(db) == {"sending": 1, "sent": 1}
 
 
-async def test_a_batch_that_shows_up_between_the_looks_is_adopted(make_rig: MakeRig, db: Connection) -> None:
+async def test_batch_found_by_second_lookup_is_adopted(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig(lease_seconds=1)
     insert(db)
     rig.simulator.change(list_lag=3600)
@@ -189,7 +186,7 @@ async def test_a_batch_that_shows_up_between_the_looks_is_adopted(make_rig: Make
     assert rig.simulator.summary().messages == 1
 
 
-async def test_a_batch_that_shows_up_after_the_resend_is_a_double_that_is_told(make_rig: MakeRig, db: Connection) -> None:
+async def test_batch_found_after_the_resend_is_duplicate_send(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
     rig.simulator.change(list_lag=3600)
@@ -210,7 +207,7 @@ async def test_a_batch_that_shows_up_after_the_resend_is_a_double_that_is_told(m
     assert db.execute("select count(*) from outbox_engine.alarms where kind = 'message.duplicate_send'").fetchone() == (1,)
 
 
-async def test_the_rows_of_a_dead_worker_are_looked_for_and_sent_by_another(make_rig: MakeRig, db: Connection) -> None:
+async def test_dead_workers_rows_are_resent_after_lookups(make_rig: MakeRig, db: Connection) -> None:
     insert(db, 5)
     dead, alive = await make_rig(), await make_rig()
     await dead.claim()
@@ -241,7 +238,7 @@ async def test_a_poisoned_number_fails_alone_within_twenty_requests(rig: Rig, db
     assert books.requests["send"] <= 21
 
 
-async def test_a_refused_shared_part_fails_its_rows_after_one_split(rig: Rig, db: Connection) -> None:
+async def test_refused_shared_part_fails_after_one_split(rig: Rig, db: Connection) -> None:
     insert(db, 100, body="forbidden text")
     insert(db, 100, first=100)
     rig.simulator.add(
@@ -254,7 +251,8 @@ async def test_a_refused_shared_part_fails_its_rows_after_one_split(rig: Rig, db
     assert rig.simulator.summary().requests["send"] == 4
 
 
-async def test_three_refusals_in_a_row_pause_the_plan_and_fail_nobody_else(rig: Rig, db: Connection) -> None:
+async def test_three_refusals_pause_the_plan(rig: Rig, db: Connection) -> None:
+    """They fail no other row."""
     for text in range(8):
         insert(db, first=text, body=f"text {text}", sender=f"Shop {text}")
     rig.simulator.add(Fault(effect="answer", status=403, code="unknown_campaign", text="no such campaign"))
@@ -271,7 +269,7 @@ async def test_three_refusals_in_a_row_pause_the_plan_and_fail_nobody_else(rig: 
     assert statuses(db) == {"failed": 2, "sent": 6}
 
 
-async def test_account_trouble_pauses_sending_until_a_probe_gets_through(rig: Rig, db: Connection) -> None:
+async def test_account_error_pauses_until_a_probe_succeeds(rig: Rig, db: Connection) -> None:
     insert(db, 50)
     rig.simulator.add(faults.account_error(401))
 
@@ -291,7 +289,7 @@ async def test_account_trouble_pauses_sending_until_a_probe_gets_through(rig: Ri
     assert db.execute("select count(*) from outbox_engine.alarms where kind = 'plan.paused'").fetchone() == (1,)
 
 
-async def test_what_stops_the_plan_is_news_once_until_something_gets_through(rig: Rig, db: Connection) -> None:
+async def test_account_error_is_logged_once_until_sending_succeeds(rig: Rig, db: Connection) -> None:
     """However short the pauses are."""
     insert(db, 50)
     rig.simulator.add(faults.account_error(401))
@@ -312,7 +310,7 @@ async def test_what_stops_the_plan_is_news_once_until_something_gets_through(rig
     assert levels.count("warning") == 2
 
 
-async def test_a_429_stops_every_process_and_costs_no_attempt(make_rig: MakeRig, db: Connection) -> None:
+async def test_throttling_stops_every_process_and_costs_no_attempt(make_rig: MakeRig, db: Connection) -> None:
     one, other = await make_rig(), await make_rig()
     (row,) = insert(db)
     one.simulator.add(faults.throttle(retry_after="30"))
@@ -360,7 +358,7 @@ async def test_requests_per_minute_are_shared_by_all_processes(make_rig: MakeRig
     assert rigs[0].simulator.summary().requests["send"] == 20
 
 
-async def test_a_row_outside_the_allowed_countries_fails_and_says_so(make_rig: MakeRig, db: Connection) -> None:
+async def test_row_outside_the_allowed_countries_fails(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig(allowed_countries="GB,US")
     (foreign,) = [
         row for (row,) in db.execute("insert into outbox (recipient, body) values ('+33199005500', 'x') returning id")

@@ -20,7 +20,7 @@ def insert_texts(db: Connection, texts: list[str], **columns: Any) -> list[int]:
     return [insert(db, first=place, body=text, **columns)[0] for place, text in enumerate(texts)]
 
 
-async def test_texts_that_differ_share_a_request_and_arrive_as_typed(rig: Rig, db: Connection) -> None:
+async def test_differing_texts_share_a_request_and_arrive_intact(rig: Rig, db: Connection) -> None:
     texts = [f"Dear guest {guest}, your table is ready{'!' * (guest % 3)} 🙂" for guest in range(300)]
     ids = insert_texts(db, texts)
 
@@ -32,7 +32,7 @@ async def test_texts_that_differ_share_a_request_and_arrive_as_typed(rig: Rig, d
     assert (column(db, "body", ids[7]), column(db, "parts", ids[7])) == (texts[7], 1)
 
 
-async def test_texts_of_a_template_share_a_request_and_the_row_holds_the_text_as_sent(rig: Rig, db: Connection) -> None:
+async def test_template_texts_share_a_request_and_are_stored(rig: Rig, db: Connection) -> None:
     db.execute("insert into public.outbox_templates (name, body) values ('ready', 'Dear {{name}}, see you at {{time}}.')")
     for guest in range(40):
         db.execute(
@@ -48,7 +48,7 @@ async def test_texts_of_a_template_share_a_request_and_the_row_holds_the_text_as
     assert set(kept) == set(bodies(rig).items())
 
 
-async def test_what_a_provider_may_take_for_a_placeholder_goes_alone_and_arrives_as_typed(rig: Rig, db: Connection) -> None:
+async def test_text_resembling_a_placeholder_goes_alone(rig: Rig, db: Connection) -> None:
     texts = [f"text {place} {{{{name}}}} {{x}}" for place in range(20)] + ["costs ${price}", "{{0}} ${p0}", "$"]
     insert_texts(db, texts)
 
@@ -58,7 +58,7 @@ async def test_what_a_provider_may_take_for_a_placeholder_goes_alone_and_arrives
     assert rig.simulator.summary().requests["send"] == 3
 
 
-async def test_texts_much_longer_than_a_value_share_as_well(rig: Rig, db: Connection) -> None:
+async def test_texts_longer_than_a_value_share_too(rig: Rig, db: Connection) -> None:
     texts = [f"{place} " + "".join(chr(97 + (place * place + n * n) % 26) for n in range(700)) for place in range(30)]
     insert_texts(db, texts)
 
@@ -68,7 +68,7 @@ async def test_texts_much_longer_than_a_value_share_as_well(rig: Rig, db: Connec
     assert rig.simulator.summary().requests["send"] == 1
 
 
-async def test_a_few_texts_go_in_requests_of_their_own(rig: Rig, db: Connection) -> None:
+async def test_few_texts_use_a_request_each(rig: Rig, db: Connection) -> None:
     insert_texts(db, [f"text {place}" for place in range(8)])
 
     await rig.tick("dispatch")
@@ -76,7 +76,7 @@ async def test_a_few_texts_go_in_requests_of_their_own(rig: Rig, db: Connection)
     assert rig.simulator.summary().requests["send"] == 8
 
 
-async def test_an_urgent_text_shares_no_request_with_patient_ones(rig: Rig, db: Connection) -> None:
+async def test_urgent_text_shares_no_request_with_patient_ones(rig: Rig, db: Connection) -> None:
     insert_texts(db, [f"news {place}" for place in range(20)], priority=200)
     insert(db, first=20, body="Your code is 1234", priority=0)
 
@@ -99,7 +99,7 @@ async def test_a_text_that_is_refused_fails_alone(rig: Rig, db: Connection) -> N
     assert rig.simulator.summary().requests["send"] <= 14
 
 
-async def test_where_sharing_itself_is_refused_everybody_gets_a_request_of_their_own(rig: Rig, db: Connection) -> None:
+async def test_refused_sharing_falls_back_to_single_requests(rig: Rig, db: Connection) -> None:
     insert_texts(db, [f"text {place}" for place in range(20)])
     rig.simulator.add(Fault(effect="answer", status=403, code="unknown_campaign", text="no", contains='"parameters"'))
 
@@ -111,7 +111,7 @@ async def test_where_sharing_itself_is_refused_everybody_gets_a_request_of_their
     assert rig.simulator.summary().requests["send"] == 23
 
 
-async def test_a_claim_asked_for_again_answers_the_same_texts(rig: Rig, db: Connection) -> None:
+async def test_repeated_claim_returns_the_same_texts(rig: Rig, db: Connection) -> None:
     insert_texts(db, [f"text {place}" for place in range(12)])
     question = (
         "select public.outbox_claim('5f0c3f7e-0000-4000-8000-000000000001', 'w', 'sinch', 'p', 'h', 'c', 30, 10, 8::smallint,"

@@ -24,13 +24,13 @@ LONG_ENOUGH_TO_CONNECT = 1.0
 """Seconds. A request that ran out of time before it had a connection was not sent, and says so."""
 
 
-def test_it_is_a_provider() -> None:
+def test_sinch_client_is_a_provider() -> None:
     client: Provider = SinchClient(plan="p", token="t", host="https://us.sms.api.sinch.com")
 
     assert (client.name, client.max_recipients) == ("sinch", 1000)
 
 
-def test_the_credential_changes_with_the_token_and_does_not_show_it() -> None:
+def test_credential_changes_with_the_token_without_revealing_it() -> None:
     one, other = (SinchClient(plan="p", token=token, host="http://h").credential for token in ("token-1", "token-2"))
 
     assert one != other
@@ -74,7 +74,7 @@ async def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "speak", [hang_up, abort, answer(503, b"<html>", retry_after="1"), b"nonsense\r\n\r\n", b"HTTP/1.1 201 X\r\n"]
 )
-async def test_an_answer_that_breaks_off_is_ambiguous_and_not_asked_for_again(speak: Speak | bytes) -> None:
+async def test_broken_answer_is_ambiguous_and_not_retried(speak: Speak | bytes) -> None:
     async with serving(speak) as server, talking_to(server.origin) as client:
         assert isinstance(await client.submit(SUBMISSION, deadline=0.5), Ambiguous)
 
@@ -90,7 +90,7 @@ async def test_a_201_whose_body_breaks_off_is_ambiguous() -> None:
         assert await client.submit(SUBMISSION, deadline=5) == Ambiguous("a 201 that could not be read", 201)
 
 
-async def test_a_400_whose_body_breaks_off_is_refused_all_the_same() -> None:
+async def test_refusal_with_a_broken_body_is_refused() -> None:
     async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer(400, b'{"code":', length=100))
         writer.close()
@@ -109,7 +109,7 @@ async def test_the_deadline_is_total_and_resets_the_connection(speak: Speak) -> 
         await asyncio.wait_for(server.reset.wait(), 5)
 
 
-async def test_data_that_the_peer_did_not_take_is_dropped_at_the_deadline() -> None:
+async def test_data_unread_at_the_deadline_is_dropped() -> None:
     heard = bytearray()
     finished = asyncio.Event()
     go_on = asyncio.Event()
@@ -199,7 +199,7 @@ async def test_cancelling_a_submission_resets_its_connection() -> None:
         await asyncio.wait_for(server.reset.wait(), 5)
 
 
-async def test_after_a_missing_callback_url_reports_are_not_asked_for_any_more() -> None:
+async def test_missing_callback_url_stops_asking_for_reports() -> None:
     body = {"code": "missing_callback_url", "text": "no URL"}
     async with serving(answer(403, body)) as server, talking_to(server.origin, callback_url="https://example.com") as client:
         first = await client.submit(SUBMISSION, deadline=5)
@@ -213,7 +213,7 @@ async def test_after_a_missing_callback_url_reports_are_not_asked_for_any_more()
     assert json.loads(server.requests[1][1])["delivery_report"] == "none"
 
 
-async def test_questions_that_are_answered_slowly_keep_no_message_waiting() -> None:
+async def test_slow_lookups_delay_no_message() -> None:
     release = asyncio.Event()
 
     async def slow_to_answer_questions(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

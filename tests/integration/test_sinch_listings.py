@@ -20,7 +20,7 @@ BATCH = {
 }
 
 
-async def test_a_look_names_the_reference_and_how_far_back_it_goes() -> None:
+async def test_lookup_names_its_reference_and_start() -> None:
     page_of_one = answer(200, {"count": 1, "page": 0, "page_size": 1, "batches": [BATCH]})
     async with serving(page_of_one) as server, talking_to(server.origin) as client:
         page = await client.find("reference-1", since=SINCE, page=0, deadline=5)
@@ -51,7 +51,7 @@ async def test_a_look_names_the_reference_and_how_far_back_it_goes() -> None:
         (1, {"count": 2, "batches": []}, True),
     ],
 )
-async def test_only_what_proves_the_end_is_the_last_page(number: int, listing: object, last: bool) -> None:
+async def test_only_proof_of_the_end_is_last_page(number: int, listing: object, last: bool) -> None:
     async with serving(answer(200, listing)) as server, talking_to(server.origin) as client:
         page = await client.find("reference-1", since=SINCE, page=number, deadline=5)
 
@@ -83,7 +83,7 @@ async def test_one_unreadable_item_does_not_spoil_the_page() -> None:
         (answer(503, b"<html>"), None),
     ],
 )
-async def test_whatever_is_no_readable_page_is_no_look(said: bytes, why: Refusal | None) -> None:
+async def test_unreadable_page_is_no_lookup(said: bytes, why: Refusal | None) -> None:
     async with serving(said) as server, talking_to(server.origin) as client:
         with pytest.raises(ProviderError) as raised:
             await client.find("reference-1", since=SINCE, page=0, deadline=0.5)
@@ -109,19 +109,19 @@ async def test_a_full_report_gives_every_recipient() -> None:
     assert [(report.recipient, report.status) for report in reports] == [("+14155551234", "delivered")]
 
 
-async def test_a_batch_that_sinch_does_not_know_has_no_report() -> None:
+async def test_unknown_batch_has_no_report() -> None:
     async with serving(answer(404)) as server, talking_to(server.origin) as client:
         assert await client.batch_reports("batch-1", deadline=5) is None
 
 
 @pytest.mark.parametrize("said", [answer(500), answer(200, b"<html>"), answer(200, {"type": "mo_tomorrow"})])
-async def test_a_report_that_cannot_be_read_is_no_report(said: bytes) -> None:
+async def test_unreadable_report_raises_an_error(said: bytes) -> None:
     async with serving(said) as server, talking_to(server.origin) as client:
         with pytest.raises(ProviderError):
             await client.batch_reports("batch-1", deadline=5)
 
 
-async def test_the_feed_of_finished_reports_is_asked_for_a_window() -> None:
+async def test_feed_of_reports_is_read_by_window() -> None:
     report = {"type": "recipient_delivery_report_sms", "batch_id": "batch-1", "recipient": "14155551234", "status": "Failed"}
     summary = {"type": "delivery_report_sms", "batch_id": "batch-1", "statuses": []}
     listing = {"count": 2, "delivery_reports": [report, summary]}
@@ -136,7 +136,7 @@ async def test_the_feed_of_finished_reports_is_asked_for_a_window() -> None:
     assert len(page.unusable) == 1
 
 
-async def test_inbound_messages_are_asked_for_a_window() -> None:
+async def test_inbound_messages_are_read_by_window() -> None:
     inbound = {
         "type": "mo_text",
         "id": "in-1",

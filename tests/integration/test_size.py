@@ -188,7 +188,7 @@ def nothing_due(db: Connection) -> None:
     db.execute("vacuum public.outbox")
 
 
-def test_a_claim_walks_over_nothing_that_is_not_due(big: Connection) -> None:
+def test_claim_reads_only_due_rows(big: Connection) -> None:
     with touched(big) as read:
         [dispatch] = claim(big, 100)
 
@@ -199,7 +199,7 @@ def test_a_claim_walks_over_nothing_that_is_not_due(big: Connection) -> None:
 
 
 @pytest.mark.parametrize("kind", ["big", "grown"])
-def test_no_plan_walks_over_a_table(kind: str, request: pytest.FixtureRequest) -> None:
+def test_no_plan_scans_a_whole_table(kind: str, request: pytest.FixtureRequest) -> None:
     db: Connection = request.getfixturevalue(kind)
     with planned(db) as claiming:
         [dispatch] = claim(db, 100)
@@ -216,7 +216,7 @@ def test_no_plan_walks_over_a_table(kind: str, request: pytest.FixtureRequest) -
         assert [step for step in scans if walked(step) > 4 * 100] == [], "nor one of its steps for each row of another"
 
 
-def test_an_acceptance_walks_over_no_table_where_some_message_was_sent_twice_once(big: Connection) -> None:
+def test_acceptance_scans_no_table_after_a_duplicate_send(big: Connection) -> None:
     big.execute(
         "insert into outbox_engine.duplicate_sends select id, dispatch_id, 'x', now(), now() from public.outbox limit 1"
     )
@@ -260,7 +260,7 @@ def buffers_of_idle_claim(db: Connection) -> int:
     return max(int(step["Shared Hit Blocks"] + step["Shared Read Blocks"]) for step in steps)
 
 
-def test_rows_that_come_due_are_woken_without_a_walk_over_the_others(big: Connection) -> None:
+def test_due_rows_wake_without_scanning_the_others(big: Connection) -> None:
     nothing_due(big)
     big.execute("update outbox_engine.clock set shift = interval '50 minutes'")
 
@@ -308,7 +308,7 @@ def test_status_counts_no_more_than_it_must(big: Connection) -> None:
     assert len([step for step in scans if walked(step) > 100]) == 1, "only the count of scheduled rows"
 
 
-def test_a_row_that_must_not_go_out_costs_no_walk_either(big: Connection) -> None:
+def test_suppressed_rows_cost_no_scan(big: Connection) -> None:
     big.execute("insert into public.outbox_suppressions select recipient from public.outbox where queue = 'r'")
 
     with touched(big) as read:
@@ -317,7 +317,7 @@ def test_a_row_that_must_not_go_out_costs_no_walk_either(big: Connection) -> Non
     assert read["outbox"] <= 10 * 100
 
 
-def test_accepting_and_recording_touch_the_rows_of_their_dispatch(big: Connection) -> None:
+def test_accepting_and_recording_touch_only_their_rows(big: Connection) -> None:
     [dispatch] = claim(big, 100)
 
     with touched(big) as accepted:
@@ -333,7 +333,7 @@ def test_accepting_and_recording_touch_the_rows_of_their_dispatch(big: Connectio
         assert read["outbox_events"] <= 10 * 100
 
 
-def test_what_came_back_is_compared_with_its_member_without_a_walk_over_the_others(generic: Connection) -> None:
+def test_returned_rows_find_their_members_without_a_scan(generic: Connection) -> None:
     db = generic
     template(db)
     campaign(db, schedule="once", starts_at="2020-01-01 12:00Z", late_limit="100 years")

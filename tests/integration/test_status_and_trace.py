@@ -32,7 +32,7 @@ def events(trace: Trace | None) -> list[str]:
 # Status
 
 
-async def test_an_empty_outbox_has_nothing_to_say(operating: Operating) -> None:
+async def test_empty_outbox_has_an_empty_status(operating: Operating) -> None:
     status = await operating.status()
 
     assert (status.backlog.due.count, status.backlog.scheduled.count) == (0, 0)
@@ -41,9 +41,8 @@ async def test_an_empty_outbox_has_nothing_to_say(operating: Operating) -> None:
     assert (status.pauses, status.jobs, status.plans) == ((), (), ())
 
 
-async def test_the_backlog_counts_what_is_due_and_what_waits_and_says_how_long_the_oldest_has(
-    operating: Operating, db: Connection
-) -> None:
+async def test_backlog_counts_due_and_scheduled_rows(operating: Operating, db: Connection) -> None:
+    """It states how long the oldest due row has waited."""
     start = datetime(2027, 1, 1, 10, tzinfo=UTC)
     db.execute("update outbox_engine.clock set frozen_at = %s", [start])
     insert(db, 2, priority=100)
@@ -61,7 +60,7 @@ async def test_the_backlog_counts_what_is_due_and_what_waits_and_says_how_long_t
     assert backlog.next_due_at == start + timedelta(days=1)
 
 
-async def test_a_count_that_would_be_slow_is_an_estimate_and_says_so(db: Connection) -> None:
+async def test_slow_count_is_marked_as_an_estimate(db: Connection) -> None:
     insert(db, 200)
     db.execute("analyze public.outbox")
 
@@ -73,9 +72,7 @@ async def test_a_count_that_would_be_slow_is_an_estimate_and_says_so(db: Connect
     assert 100 <= answer["count"] <= 400
 
 
-async def test_a_request_of_unknown_outcome_is_counted_as_ambiguous(
-    make_rig: MakeRig, operating: Operating, db: Connection
-) -> None:
+async def test_request_of_unknown_outcome_is_ambiguous(make_rig: MakeRig, operating: Operating, db: Connection) -> None:
     rig = await make_rig(lease_seconds=1)
     insert(db, 5)
     rig.simulator.add(faults.reset_after_accepting())
@@ -86,7 +83,7 @@ async def test_a_request_of_unknown_outcome_is_counted_as_ambiguous(
     assert (requests.ambiguous, requests.ambiguous_messages, requests.in_flight) == (1, 5, 0)
 
 
-async def test_a_batch_lacks_reports_only_where_asking_brought_none(
+async def test_batch_lacks_reports_only_after_a_reconciliation(
     rig: Rig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
     rig.simulator.change(dispatch_delay=10_000, final_delay=10_000)
@@ -103,7 +100,7 @@ async def test_a_batch_lacks_reports_only_where_asking_brought_none(
     assert (await operating.status()).requests.batches_without_all_reports == 1
 
 
-async def test_pauses_and_untaken_alarms_are_shown_with_their_reasons(rig: Rig, operating: Operating, db: Connection) -> None:
+async def test_pauses_and_untaken_alarms_show_their_reasons(rig: Rig, operating: Operating, db: Connection) -> None:
     insert(db, 2)
     rig.simulator.add(faults.account_error(402))
     await rig.tick("dispatch")
@@ -116,7 +113,7 @@ async def test_pauses_and_untaken_alarms_are_shown_with_their_reasons(rig: Rig, 
     assert [(alarm.kind, alarm.acknowledged) for alarm in status.alarms] == [("plan.paused", False)]
 
 
-async def test_every_job_leaves_a_tick_and_at_most_one_in_ten_seconds(rig: Rig, operating: Operating, db: Connection) -> None:
+async def test_every_job_records_a_heartbeat_per_ten_seconds(rig: Rig, operating: Operating, db: Connection) -> None:
     at = datetime(2027, 1, 1, 10, tzinfo=UTC)
     db.execute("update outbox_engine.clock set frozen_at = %s", [at])
     jobs = [job.name for job in rig.engine.jobs]
@@ -134,7 +131,7 @@ async def test_every_job_leaves_a_tick_and_at_most_one_in_ten_seconds(rig: Rig, 
     assert len(status.processes) == 1
 
 
-async def test_callbacks_leave_a_tick_of_the_webhook_app(rig: Rig, gateway: Gateway, operating: Operating) -> None:
+async def test_callbacks_record_a_heartbeat_of_the_webhook(rig: Rig, gateway: Gateway, operating: Operating) -> None:
     await gateway.record_reports([Report("b", number(0), "delivered", 0, None, None, "{}")], source="webhook")
 
     status = await operating.status()
@@ -143,7 +140,7 @@ async def test_callbacks_leave_a_tick_of_the_webhook_app(rig: Rig, gateway: Gate
     assert status.requests.unmatched_reports == 1
 
 
-async def test_idle_ticks_write_nothing_between_two_notes(rig: Rig, db: Connection) -> None:
+async def test_idle_runs_write_nothing_between_two_heartbeats(rig: Rig, db: Connection) -> None:
     db.execute("update outbox_engine.clock set frozen_at = now()")
     await rig.tick("dispatch")
 
@@ -176,7 +173,7 @@ async def test_figures_are_by_day_country_and_code(operating: Operating, db: Con
     }
 
 
-async def test_the_view_and_the_claim_agree_on_every_countrys_prefix(db: Connection) -> None:
+async def test_figures_and_claim_agree_on_every_prefix(db: Connection) -> None:
     prefixes = db.execute("select distinct rpad(prefix, 11, '5') from outbox_engine.number_regions").fetchall()
     with db.cursor() as cursor:
         cursor.executemany("insert into public.outbox (recipient, body) values ('+' || %s, 'x')", prefixes)
@@ -189,7 +186,7 @@ async def test_the_view_and_the_claim_agree_on_every_countrys_prefix(db: Connect
     assert differing == (0,)
 
 
-def test_the_servers_key_reads_the_figures_and_the_publishable_one_does_not(stack: LocalStack, db: Connection) -> None:
+def test_only_the_secret_key_reads_the_figures(stack: LocalStack, db: Connection) -> None:
     insert(db, 3, first=200)
 
     def read(key: str) -> httpx.Response:
@@ -203,7 +200,7 @@ def test_the_servers_key_reads_the_figures_and_the_publishable_one_does_not(stac
 # Trace
 
 
-async def test_a_trace_tells_a_message_from_its_insert_to_its_end(
+async def test_trace_covers_a_message_from_insert_to_end(
     make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
     rig = await make_rig(lease_seconds=1)
@@ -235,9 +232,7 @@ async def test_a_trace_tells_a_message_from_its_insert_to_its_end(
     assert (await operating.trace(row, show_body=True)).message["body"] == "hello"  # type: ignore[union-attr]
 
 
-async def test_a_trace_begins_with_the_insert_even_where_the_claim_began_before_it(
-    rig: Rig, operating: Operating, db: Connection
-) -> None:
+async def test_trace_begins_with_insert_despite_earlier_claim(rig: Rig, operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
     await rig.tick("dispatch")
     db.execute("update outbox_engine.dispatches set claimed_at = claimed_at - interval '1 second'")
@@ -247,7 +242,7 @@ async def test_a_trace_begins_with_the_insert_even_where_the_claim_began_before_
     assert events(trace) == ["inserted", "claimed", "accepted"]
 
 
-async def test_a_trace_shows_requests_that_left_no_other_entry(rig: Rig, operating: Operating, db: Connection) -> None:
+async def test_trace_shows_requests_without_other_events(rig: Rig, operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
     rig.simulator.add(faults.throttle(retry_after="1"))
     await rig.tick("dispatch")
@@ -259,9 +254,7 @@ async def test_a_trace_shows_requests_that_left_no_other_entry(rig: Rig, operati
     assert events(trace) == ["inserted", "claimed", "closed", "claimed", "accepted"]
 
 
-async def test_replies_of_the_recipient_stand_in_the_trace_without_their_text(
-    gateway: Gateway, operating: Operating, db: Connection
-) -> None:
+async def test_trace_lists_replies_without_their_text(gateway: Gateway, operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
     at = datetime.now(UTC)
     await gateway.record_inbounds(
@@ -277,7 +270,8 @@ async def test_replies_of_the_recipient_stand_in_the_trace_without_their_text(
     assert "private words" in repr(shown)
 
 
-async def test_a_message_is_found_by_id_dispatch_batch_and_key(rig: Rig, operating: Operating, db: Connection) -> None:
+async def test_message_is_found_by_id_batch_or_key(rig: Rig, operating: Operating, db: Connection) -> None:
+    """By its dispatch as well."""
     first, second = insert(db, 2)
     (keyed,) = insert(db, 1, idempotency_key="0123")
     db.execute("update public.outbox set body = 'another' where id = %s", [keyed])
@@ -302,9 +296,7 @@ async def test_a_message_is_found_by_id_dispatch_batch_and_key(rig: Rig, operati
 # Opt-outs
 
 
-async def test_an_imported_number_gets_nothing_and_a_second_import_changes_nothing(
-    operating: Operating, db: Connection
-) -> None:
+async def test_imported_number_is_suppressed_and_reimport_changes_nothing(operating: Operating, db: Connection) -> None:
     insert(db, 2)
     listed = [Suppression(number(0), "", replied=False), Suppression(number(5), "moved", replied=True)]
 
@@ -323,7 +315,7 @@ async def test_an_imported_number_gets_nothing_and_a_second_import_changes_nothi
     ]
 
 
-async def test_pruning_takes_along_requests_that_left_no_entry_in_the_trail(rig: Rig, db: Connection) -> None:
+async def test_pruning_removes_requests_without_history(rig: Rig, db: Connection) -> None:
     insert(db)
     rig.simulator.add(faults.throttle(retry_after="1"))
     await rig.tick("dispatch")

@@ -28,7 +28,7 @@ LIFT = "delete from public.outbox_suppressions"
 @pytest.mark.parametrize(
     ("role", "lift"), [("postgres", LIFT), ("service_role", LIFT), ("postgres", "truncate public.outbox_suppressions")]
 )
-def test_what_an_operator_lifted_is_not_brought_back_by_an_older_stop(db: Connection, role: str, lift: str, own: bool) -> None:
+def test_older_stop_does_not_undo_an_operators_lift(db: Connection, role: str, lift: str, own: bool) -> None:
     if own:
         text_in(db, "STOP", ago=300)
     else:
@@ -43,7 +43,7 @@ def test_what_an_operator_lifted_is_not_brought_back_by_an_older_stop(db: Connec
 
 
 @pytest.mark.parametrize("role", ["postgres", "service_role"])
-def test_a_number_that_an_operator_replaces_by_another_is_lifted(db: Connection, role: str) -> None:
+def test_number_replaced_by_an_operator_is_lifted(db: Connection, role: str) -> None:
     db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [PHONE])
 
     as_role(db, role, f"update public.outbox_suppressions set recipient = '{number(2)}'")
@@ -52,7 +52,7 @@ def test_a_number_that_an_operator_replaces_by_another_is_lifted(db: Connection,
     assert suppressed(db) == [(number(2), "operator")]
 
 
-def test_a_start_leaves_the_way_open_for_a_stop_said_after_it(db: Connection) -> None:
+def test_stop_after_a_start_counts_again(db: Connection) -> None:
     text_in(db, "STOP", ago=300)
     text_in(db, "START", ago=200)
     text_in(db, "STOP", ago=100, name="again")
@@ -72,9 +72,7 @@ UPSERT = "insert into public.outbox_suppressions (recipient{0}) values ('{2}'{1}
     ],
     ids=["upsert", "upsert with reason", "update"],
 )
-def test_what_an_operator_decides_after_a_stop_is_not_taken_back_by_a_start(
-    db: Connection, role: str, statement: str, reason: str
-) -> None:
+def test_start_does_not_undo_an_operators_later_decision(db: Connection, role: str, statement: str, reason: str) -> None:
     text_in(db, "STOP", ago=60)
     as_role(db, role, statement)
     text_in(db, "START")
@@ -90,14 +88,15 @@ def imported(db: Connection, *lines: tuple[str, str, str]) -> object:
 
 
 @pytest.mark.parametrize(("given", "reason"), [("", "replied STOP"), ("asked by phone", "asked by phone")])
-def test_an_operators_line_of_a_list_makes_an_opt_out_the_operators(db: Connection, given: str, reason: str) -> None:
+def test_operators_import_takes_over_an_opt_out(db: Connection, given: str, reason: str) -> None:
     text_in(db, "STOP", ago=60)
     assert imported(db, (PHONE, given, "operator"), (number(2), "", "operator")) == 1
     text_in(db, "START")
     assert suppressed(db) == [(PHONE, reason), (number(2), "imported")]
 
 
-def test_a_list_changes_neither_an_operators_earlier_word_nor_an_opt_out_of_the_recipient(db: Connection) -> None:
+def test_import_changes_no_existing_suppression(db: Connection) -> None:
+    """Neither an operator's decision nor a recipient's opt-out."""
     db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'first')", [number(2)])
     text_in(db, "STOP", ago=60)
     before = db.execute("select ctid::text, * from public.outbox_suppressions order by 2").fetchall()
@@ -115,14 +114,15 @@ def stranger(db: Connection, *, recipient: str = PHONE, ago: float = 0, code: st
     )
 
 
-def test_an_opt_out_that_a_report_for_another_apps_batch_tells_of_counts(db: Connection) -> None:
+def test_opt_out_in_another_apps_report_counts(db: Connection) -> None:
     stranger(db)
     stranger(db, recipient=number(2), code="402")
     stranger(db, recipient="no number")
     assert suppressed(db) == [(PHONE, "sinch code 257")]
 
 
-async def test_such_a_report_undoes_neither_a_newer_start_nor_what_an_operator_lifted(db: Connection, rig: Rig) -> None:
+async def test_foreign_report_undoes_neither_start_nor_lift(db: Connection, rig: Rig) -> None:
+    """The START is newer than the report."""
     text_in(db, "START", ago=30)
     stranger(db, ago=60)
     assert suppressed(db) == []
@@ -136,7 +136,7 @@ async def test_such_a_report_undoes_neither_a_newer_start_nor_what_an_operator_l
     assert suppressed(db) == []
 
 
-def test_a_lift_leaves_a_later_word_standing(db: Connection) -> None:
+def test_lift_covers_a_stop_dated_after_it(db: Connection) -> None:
     """The provider's clock is ahead: its STOP is later than the operator's lift, and so is what the carrier then reports."""
     text_in(db, "STOP", ago=-60)
     as_role(db, "postgres", LIFT)

@@ -13,7 +13,7 @@ ROWS = re.compile(r"^\| (`[^|]+`) \| (app|engine|database) \|", re.MULTILINE)
 
 
 @pytest.mark.parametrize("table", [table for table, section in SECTIONS.items() if ROWS.search(section)])
-def test_a_documented_table_has_these_columns_and_apps_may_insert_those_said_to_be_theirs(db: Connection, table: str) -> None:
+def test_documented_columns_and_insert_rights_match_the_database(db: Connection, table: str) -> None:
     documented = {
         column: writer == "app"
         for columns, writer in ROWS.findall(SECTIONS[table])

@@ -16,7 +16,7 @@ LONGEST = "template 'hi' becomes a text of 2108 characters, 2000 are allowed; {{
 
 
 @pytest.mark.parametrize("user", ["member", "row"])
-def test_a_text_that_grows_too_long_is_refused_with_the_placeholder_that_grew(db: Connection, user: str) -> None:
+def test_text_grown_too_long_names_its_placeholder(db: Connection, user: str) -> None:
     template(db, body="{{greeting}} {{name}}: {{place}}", defaults={"greeting": "Hello", "place": "x" * 100})
     campaign(db)
     write = join if user == "member" else insert
@@ -25,21 +25,21 @@ def test_a_text_that_grows_too_long_is_refused_with_the_placeholder_that_grew(db
     assert LONGEST in str(refused.value)
 
 
-def test_of_a_placeholder_that_stands_in_a_text_several_times_all_its_places_count(db: Connection) -> None:
+def test_repeated_placeholder_counts_all_its_occurrences(db: Connection) -> None:
     template(db, body="{{a}}" + "{{b}}" * 30)
     with pytest.raises(psycopg.DataError) as refused:
         insert(db, {"a": "x" * 1000, "b": "y" * 50})
     assert "a text of 2500 characters, 2000 are allowed; {{b}} makes up 1500 of them" in str(refused.value)
 
 
-def test_look_alikes_may_make_a_text_too_long_that_has_no_placeholder(db: Connection) -> None:
+def test_replaced_look_alikes_can_exceed_the_length(db: Connection) -> None:
     with pytest.raises(psycopg.DataError) as refused:
         template(db, body="…" * 1000, plain=True)
     assert str(refused.value).startswith("template 'hi' becomes a text of 3000 characters, 2000 are allowed\n")
 
 
 @pytest.mark.parametrize("body", ["Dear {{name}}", "Dear {{name}}, {{day}} {{time}}"])
-def test_a_template_whose_defaults_alone_are_too_long_is_refused(db: Connection, body: str) -> None:
+def test_template_with_too_long_defaults_is_refused(db: Connection, body: str) -> None:
     with pytest.raises(psycopg.DataError) as refused:
         template(db, body=body, defaults={"name": "x" * 1999})
     assert "are allowed; {{name}} makes up 1999 of them" in str(refused.value)

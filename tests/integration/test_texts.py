@@ -41,7 +41,7 @@ texts = st.one_of(
 
 @examples(80)
 @given(text=texts)
-def test_parts_are_counted_as_the_standard_says(db: Connection, text: str) -> None:
+def test_parts_are_counted_by_the_standard(db: Connection, text: str) -> None:
     answer = one(db, "select public.outbox_text(%s)", [text])
 
     assert (answer["parts"], answer["alphabet"]) == count(text)
@@ -62,7 +62,7 @@ def test_parts_are_counted_as_the_standard_says(db: Connection, text: str) -> No
         ("[" * 2000, 27),
     ],
 )
-def test_an_escape_sequence_is_not_split_between_two_parts(db: Connection, text: str, parts: int) -> None:
+def test_escape_sequence_is_not_split_between_parts(db: Connection, text: str, parts: int) -> None:
     assert one(db, "select outbox_engine.parts_of(%s)", [text]) == parts
     assert count(text) == (parts, "GSM-7")
 
@@ -87,7 +87,7 @@ def filled(widths: list[int]) -> int:
 
 @examples(80)
 @given(text=st.text(st.sampled_from(ALPHABET + EXTENSION + TYPOGRAPHIC), min_size=1, max_size=100))
-def test_look_alikes_replaced_leave_a_text_of_gsm_7(db: Connection, text: str) -> None:
+def test_replacing_look_alikes_leaves_only_gsm_7(db: Connection, text: str) -> None:
     plain = one(db, "select public.outbox_text(%s)", [text])["plain"]
 
     assert set(plain) <= set(ALPHABET + EXTENSION)
@@ -96,11 +96,11 @@ def test_look_alikes_replaced_leave_a_text_of_gsm_7(db: Connection, text: str) -
 
 @examples(80)
 @given(text=st.text(st.characters(codec="ascii", exclude_characters="\x00"), min_size=1, max_size=50))
-def test_of_ascii_only_grave_accents_and_tabs_are_look_alikes(db: Connection, text: str) -> None:
+def test_only_backticks_and_tabs_of_ascii_are_replaced(db: Connection, text: str) -> None:
     assert one(db, "select outbox_engine.plain_text(%s)", [text]) == text.replace("`", "'").replace("\t", " ")
 
 
-def test_a_template_says_which_character_costs_and_may_have_it_replaced(db: Connection) -> None:
+def test_costly_character_is_named_and_can_be_replaced(db: Connection) -> None:
     template(db, body="It’s time, {{name}} …")
     assert one(db, "select warning from public.outbox_templates").startswith("'’' at character 3 is not in GSM-7")
 
@@ -123,12 +123,12 @@ def test_a_template_says_which_character_costs_and_may_have_it_replaced(db: Conn
         ("Hi :{ {2} {a b} {}", None),
     ],
 )
-def test_a_template_says_what_only_looks_like_a_placeholder(db: Connection, body: str, warning: str | None) -> None:
+def test_template_warns_of_apparent_placeholders(db: Connection, body: str, warning: str | None) -> None:
     template(db, body=body)
     assert one(db, "select warning from public.outbox_templates") == warning
 
 
-def test_a_template_says_both_what_costs_and_what_is_no_placeholder(db: Connection) -> None:
+def test_template_warns_of_costs_and_apparent_placeholders(db: Connection) -> None:
     template(db, body="Жизнь {name}")
     assert one(db, "select warning from public.outbox_templates") == (
         "'Ж' at character 1 is not in GSM-7, so a part holds 70 characters instead of 160;"
@@ -136,7 +136,7 @@ def test_a_template_says_both_what_costs_and_what_is_no_placeholder(db: Connecti
     )
 
 
-def test_each_change_of_what_a_template_says_is_a_new_version(db: Connection) -> None:
+def test_each_change_of_content_is_a_new_version(db: Connection) -> None:
     template(db, defaults={"name": "you"})
     for change in ("body = 'Hi {{name}}'", 'defaults = \'{"name": "there"}\'', "defaults = '{}'", "body = body"):
         db.execute(f"update public.outbox_templates set {change}")
@@ -158,7 +158,7 @@ def test_each_change_of_what_a_template_says_is_a_new_version(db: Connection) ->
         ("x" * 2001, {}, "body has 2001 characters"),
     ],
 )
-def test_a_template_that_cannot_be_meant_is_refused(db: Connection, body: str, defaults: Any, says: str) -> None:
+def test_invalid_template_is_refused(db: Connection, body: str, defaults: Any, says: str) -> None:
     with pytest.raises(psycopg.DataError, match=_literally(says)):
         db.execute("insert into public.outbox_templates (name, body, defaults) values ('t', %s, %s)", [body, Jsonb(defaults)])
 
@@ -174,9 +174,7 @@ def test_a_template_that_cannot_be_meant_is_refused(db: Connection, body: str, d
         ("Ada", "parameters must be an object"),
     ],
 )
-def test_rows_and_members_are_refused_alike_in_words_that_name_the_placeholder(
-    db: Connection, parameters: Any, says: str
-) -> None:
+def test_rows_and_members_get_the_same_refusal(db: Connection, parameters: Any, says: str) -> None:
     template(db)
     campaign(db)
     with pytest.raises(psycopg.DataError, match=_literally(says)):
@@ -192,7 +190,7 @@ def test_rows_and_members_are_refused_alike_in_words_that_name_the_placeholder(
     assert "member 'ada' of campaign 'c'" in str(refused.value)
 
 
-def test_null_takes_the_default_and_values_are_not_rendered_again(db: Connection) -> None:
+def test_null_takes_the_default_without_rendering_again(db: Connection) -> None:
     template(db, body="{{a}} {{b}}", defaults={"a": "A", "b": "B"})
     row = one(db, 'select outbox_engine.rendered_text(t, \'{"a": null, "b": "{{a}}"}\') from public.outbox_templates t')
     assert row == "A {{a}}"
@@ -207,7 +205,8 @@ def test_null_takes_the_default_and_values_are_not_rendered_again(db: Connection
     ],
 )
 @pytest.mark.parametrize("user", ["member", "row"])
-def test_an_edit_that_would_leave_somebody_without_a_text_is_refused(db: Connection, change: str, says: str, user: str) -> None:
+def test_edit_that_leaves_no_text_is_refused(db: Connection, change: str, says: str, user: str) -> None:
+    """Of a member or of a waiting message."""
     template(db)
     name = "x" * 30
     if user == "member":
@@ -228,7 +227,7 @@ GROWING = st.text(st.sampled_from("a'\"\\\n…\u0344\u0958\ufb2c\U0001d160é😀
 
 @examples(80)
 @given(start=GROWING, default=GROWING, value=GROWING, plain=st.booleans(), times=st.integers(1, 3))
-def test_no_text_is_longer_than_the_bound_that_spares_most_rows_a_check(
+def test_no_text_exceeds_its_length_bound(
     db: Connection, start: str, default: str, value: str, plain: bool, times: int
 ) -> None:
     body = start + "{{a}}{{b}}" + "{{b}}" * times
@@ -241,13 +240,13 @@ def test_no_text_is_longer_than_the_bound_that_spares_most_rows_a_check(
     assert int(str(longest)) <= int(str(bound))
 
 
-def test_a_long_text_without_look_alikes_leaves_few_rows_to_check(db: Connection) -> None:
+def test_long_text_without_look_alikes_needs_few_checks(db: Connection) -> None:
     template(db, body="Hi {{name}}{{a}}{{b}}" + "x" * 1800, defaults={"a": "1", "b": "2"}, plain=True)
     bound = "select literal_length + growth * length(%s::text) from public.outbox_templates t, outbox_engine.text_bounds(t)"
     assert int(one(db, bound, ['{"name": "Ada Lovelace"}'])) <= 2000
 
 
-def test_an_edit_is_free_where_nobody_waits_and_activation_looks_again(db: Connection) -> None:
+def test_unused_template_is_checked_only_on_activation(db: Connection) -> None:
     template(db)
     campaign(db, status="draft")
     member(db, event_at="2030-01-01 12:00+00")
@@ -260,9 +259,8 @@ def test_an_edit_is_free_where_nobody_waits_and_activation_looks_again(db: Conne
 
 
 @pytest.mark.parametrize(("status", "is_refused"), [("active", True), ("paused", True), ("draft", False), ("ended", False)])
-def test_an_edit_that_leaves_a_member_without_a_value_is_refused_where_the_campaign_goes_on(
-    db: Connection, status: str, *, is_refused: bool
-) -> None:
+def test_edit_without_a_members_value_is_refused(db: Connection, status: str, *, is_refused: bool) -> None:
+    """Unless the campaign is a draft or has ended."""
     template(db)
     campaign(db, status=status)
     member(db, event_at="2030-01-01 12:00+00")
@@ -276,9 +274,7 @@ def test_an_edit_that_leaves_a_member_without_a_value_is_refused_where_the_campa
 
 
 @pytest.mark.parametrize("user", ["member", "row", "campaign"])
-def test_an_edit_waits_for_whoever_is_being_written_and_then_finds_it_without_a_value(
-    db: Connection, stack: LocalStack, user: str
-) -> None:
+def test_edit_waits_for_concurrent_inserts_and_checks_them(db: Connection, stack: LocalStack, user: str) -> None:
     template(db)
     campaign(db, status="draft" if user == "campaign" else "active")
     if user == "campaign":
@@ -298,7 +294,7 @@ def test_an_edit_waits_for_whoever_is_being_written_and_then_finds_it_without_a_
 
 
 @pytest.mark.parametrize("user", ["member", "row"])
-def test_who_is_written_during_an_edit_is_held_to_the_new_text(db: Connection, stack: LocalStack, user: str) -> None:
+def test_insert_during_an_edit_uses_the_new_text(db: Connection, stack: LocalStack, user: str) -> None:
     template(db)
     campaign(db)
     with psycopg.connect(stack.admin_url) as editor, ThreadPoolExecutor(1) as pool:
@@ -319,7 +315,7 @@ def test_who_is_written_during_an_edit_is_held_to_the_new_text(db: Connection, s
         ("body = repeat('{{name}}', 200)", "template 'hi' becomes a text of 6000 characters"),
     ],
 )
-async def test_what_turns_out_wrong_at_the_claim_fails_that_row_by_name(db: Connection, rig: Rig, edit: str, says: str) -> None:
+async def test_row_invalid_at_the_claim_fails_with_reason(db: Connection, rig: Rig, edit: str, says: str) -> None:
     template(db, body="Hello {{name}}{{blank}}", defaults={"blank": "!"})
     use(db, {"name": "x" * 30})
     db.execute("alter table public.outbox_templates disable trigger user")
@@ -335,7 +331,7 @@ async def test_what_turns_out_wrong_at_the_claim_fails_that_row_by_name(db: Conn
     assert rig.simulator.summary().messages == 0
 
 
-async def test_an_edit_that_leaves_a_waiting_row_nothing_but_blanks_fails_it_at_the_claim(db: Connection, rig: Rig) -> None:
+async def test_row_left_blank_by_an_edit_fails(db: Connection, rig: Rig) -> None:
     template(db)
     use(db, {"name": " "})
     use(db, {"name": "Ada"}, n=2)
@@ -359,7 +355,7 @@ async def test_an_edit_that_leaves_a_waiting_row_nothing_but_blanks_fails_it_at_
         ("delete from public.outbox_templates", ("sent", None, "Hello Ada")),
     ],
 )
-async def test_a_row_that_comes_back_from_a_request_goes_by_the_template_as_it_is_by_then(
+async def test_returned_row_uses_the_edited_template(
     db: Connection, rig: Rig, gateway: Gateway, sinch: Running, change: str, becomes: tuple[Any, ...]
 ) -> None:
     """No edit is checked against what is in a request."""

@@ -112,7 +112,7 @@ def events(logs: Sequence[Mapping[str, object]]) -> list[object]:
     return [entry["event"] for entry in logs if entry["log_level"] != "debug"]
 
 
-async def test_a_new_row_wakes_whoever_listens(stack: LocalStack, db: Connection) -> None:
+async def test_new_row_wakes_the_listener(stack: LocalStack, db: Connection) -> None:
     bell = Bell()
     async with listening(stack.db_url, bell):
         await bell.rings()  # once it listens, for what it may have missed
@@ -122,7 +122,7 @@ async def test_a_new_row_wakes_whoever_listens(stack: LocalStack, db: Connection
         await bell.rings()
 
 
-async def test_a_connection_that_is_cut_is_made_again_and_the_gap_is_looked_at(stack: LocalStack, db: Connection) -> None:
+async def test_reconnecting_wakes_for_the_missed_rows(stack: LocalStack, db: Connection) -> None:
     bell = Bell()
     async with Between(stack.db_url).running() as between, listening(between.url, bell):
         await bell.rings()
@@ -135,9 +135,7 @@ async def test_a_connection_that_is_cut_is_made_again_and_the_gap_is_looked_at(s
     assert "wakeup.listening" in events(logs)
 
 
-async def test_a_database_that_is_away_is_said_once_and_listened_to_when_it_is_back(
-    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unreachable_database_is_logged_once_until_it_returns(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wakeup_module, "_FIRST_PAUSE_SECONDS", 0.01)
     bell, tries = Bell(), iter(chain(repeat(True, 4), repeat(False)))
     async with Between(stack.db_url).running() as between:
@@ -156,9 +154,8 @@ async def test_a_database_that_is_away_is_said_once_and_listened_to_when_it_is_b
     assert events(logs) == ["wakeup.away", "wakeup.listening"]
 
 
-async def test_where_notices_do_not_arrive_it_says_so_once_and_leaves_it_to_the_interval(
-    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_missing_notices_are_logged_once(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process goes on by its interval."""
     monkeypatch.setattr(wakeup_module, "_DEAF_PAUSE_SECONDS", 0.0)
     said, tests = asyncio.Event(), 0
     listen_once = Wakeup._listen_once
@@ -183,7 +180,7 @@ async def test_where_notices_do_not_arrive_it_says_so_once_and_leaves_it_to_the_
     assert "5432" in str(warning["reason"])
 
 
-def test_what_is_no_connection_string_is_refused_without_repeating_it() -> None:
+def test_invalid_connection_string_is_refused_without_repeating_it() -> None:
     with pytest.raises(SettingsError, match="OUTBOX_DB_URL") as refused:
         Wakeup(SecretStr("postgres hunter2"))
 

@@ -54,7 +54,7 @@ async def say(client: httpx.AsyncClient, raw: bytes, path: str = PATH) -> int:
     return (await client.post(path, content=raw, headers=signed(raw))).status_code
 
 
-async def test_a_signed_report_is_in_the_row_before_the_answer(rig: Rig, callbacks: httpx.AsyncClient, db: Connection) -> None:
+async def test_signed_report_is_stored_before_the_answer(rig: Rig, callbacks: httpx.AsyncClient, db: Connection) -> None:
     (row,) = insert(db)
     await rig.tick("dispatch")
 
@@ -73,7 +73,7 @@ async def test_a_signed_report_is_in_the_row_before_the_answer(rig: Rig, callbac
     ],
     ids=["basic", "token", "older secret"],
 )
-async def test_any_configured_way_gets_in(callbacks: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_every_configured_credential_is_accepted(callbacks: httpx.AsyncClient, headers: dict[str, str]) -> None:
     assert (await callbacks.post(PATH, content=body(), headers=headers)).status_code == 204
 
 
@@ -88,14 +88,12 @@ async def test_any_configured_way_gets_in(callbacks: httpx.AsyncClient, headers:
     ],
     ids=["nothing", "wrong token", "wrong password", "wrong secret", "wrong signature beside a right token"],
 )
-async def test_nobody_else_does(callbacks: httpx.AsyncClient, db: Connection, headers: dict[str, str]) -> None:
+async def test_other_credentials_are_rejected(callbacks: httpx.AsyncClient, db: Connection, headers: dict[str, str]) -> None:
     assert (await callbacks.post(PATH, content=body(), headers=headers)).status_code == 401
     assert db.execute("select count(*) from outbox_engine.waiting_reports").fetchone() == (0,)
 
 
-async def test_a_report_of_an_unknown_batch_is_kept_and_a_repeat_is_harmless(
-    callbacks: httpx.AsyncClient, db: Connection
-) -> None:
+async def test_report_of_an_unknown_batch_is_kept_once(callbacks: httpx.AsyncClient, db: Connection) -> None:
     assert [await say(callbacks, body()) for _ in range(3)] == [204] * 3
     assert db.execute("select count(*) from outbox_engine.waiting_reports").fetchone() == (1,)
 
@@ -112,7 +110,7 @@ async def test_a_report_of_an_unknown_batch_is_kept_and_a_repeat_is_harmless(
     ],
     ids=["type", "shape", "status", "field", "date", "NUL"],
 )
-async def test_what_cannot_be_used_is_kept_as_it_came(callbacks: httpx.AsyncClient, db: Connection, raw: bytes) -> None:
+async def test_unusable_callback_is_kept_unchanged(callbacks: httpx.AsyncClient, db: Connection, raw: bytes) -> None:
     assert await say(callbacks, raw) == 204
     assert db.execute("select raw from outbox_engine.kept_callbacks").fetchone() == (raw,)
 
@@ -124,12 +122,12 @@ async def test_a_reply_stops_messages_on_either_path(callbacks: httpx.AsyncClien
     assert db.execute("select recipient from public.outbox_suppressions").fetchone() == ("+12005550100",)
 
 
-async def test_not_json_is_400_and_too_much_is_413(callbacks: httpx.AsyncClient) -> None:
+async def test_invalid_json_and_large_bodies_are_refused(callbacks: httpx.AsyncClient) -> None:
     assert await say(callbacks, b"status=Delivered") == 400
     assert await say(callbacks, b" " * (1024 * 1024 + 1)) == 413
 
 
-async def test_with_the_database_away_sinch_is_asked_to_come_again(callbacks: httpx.AsyncClient, stack: LocalStack) -> None:
+async def test_unreachable_database_makes_the_provider_retry(callbacks: httpx.AsyncClient, stack: LocalStack) -> None:
     stack.stop_api()
     raw = body()
 
@@ -141,11 +139,11 @@ async def test_with_the_database_away_sinch_is_asked_to_come_again(callbacks: ht
     assert (await callbacks.get("/healthz")).status_code == 200
 
 
-async def test_it_is_ready_when_the_database_answers(callbacks: httpx.AsyncClient) -> None:
+async def test_webhook_is_ready_when_the_database_answers(callbacks: httpx.AsyncClient) -> None:
     assert (await callbacks.get("/readyz")).status_code == 200
 
 
-def test_it_does_not_start_without_a_way_to_authenticate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webhook_needs_a_way_to_authenticate(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SINCH_WEBHOOK_SECRETS", "WEBHOOK_BASIC_AUTH", "WEBHOOK_TOKENS", "WEBHOOK_ALLOW_UNAUTHENTICATED"):
         monkeypatch.delenv(name, raising=False)
 

@@ -68,7 +68,7 @@ async def test_requests_that_arrive_together_are_committed_together() -> None:
     assert memory.calls < 15
 
 
-async def test_one_refused_report_is_kept_and_the_others_commit() -> None:
+async def test_one_refused_report_does_not_block_others() -> None:
     memory = Memory()
     memory.refused = {"+14155550007"}
 
@@ -81,7 +81,7 @@ async def test_one_refused_report_is_kept_and_the_others_commit() -> None:
 
 
 @pytest.mark.parametrize("trouble", [away(), RuntimeError("a mistake of ours"), TimeoutError()])
-async def test_trouble_of_ours_is_503_so_that_it_is_tried_again(trouble: Exception) -> None:
+async def test_internal_errors_answer_503_and_are_retried(trouble: Exception) -> None:
     memory = Memory()
     memory.trouble = trouble
 
@@ -114,7 +114,7 @@ async def test_a_client_that_hangs_up_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense", b"<xml/>", b'{"type":'])
-async def test_what_is_no_json_is_400(raw: bytes) -> None:
+async def test_body_that_is_not_json_is_400(raw: bytes) -> None:
     async with serving(Memory()) as client:
         answer = await client.post(DELIVERY, **signed(raw))
 
@@ -188,7 +188,7 @@ TRUE = signed(report())["headers"]
         (TRUE | basic("user:guess") | {"x-webhook-token": "guess"}, 204),
     ],
 )
-async def test_whoever_proves_to_be_the_provider_is_let_in(headers: dict[str, str], status: int) -> None:
+async def test_only_proven_provider_requests_are_accepted(headers: dict[str, str], status: int) -> None:
     memory = Memory()
     async with serving(memory, settings(**ALL_WAYS)) as client:
         answer = await client.post(DELIVERY, content=json.dumps(report()), headers=headers)
@@ -197,7 +197,7 @@ async def test_whoever_proves_to_be_the_provider_is_let_in(headers: dict[str, st
     assert len(memory.reports) == (status == 204)
 
 
-async def test_anybody_is_let_in_where_that_is_wanted() -> None:
+async def test_unauthenticated_requests_are_accepted_where_configured() -> None:
     async with serving(Memory(), settings(webhook_allow_unauthenticated=True)) as client:
         assert (await client.post(DELIVERY, json=report())).status_code == 204
         assert (await client.post(DELIVERY, **signed(report()))).status_code == 204
@@ -216,7 +216,7 @@ async def test_networks_count_through_trusted_proxies(forwarded: str | None, sta
         assert (await client.post(DELIVERY, **request)).status_code == status
 
 
-async def test_the_header_of_an_untrusted_peer_is_not_believed() -> None:
+async def test_forwarded_header_of_an_untrusted_peer_is_ignored() -> None:
     chosen = settings(sinch_webhook_secrets=SECRET, webhook_allowed_ips="203.0.113.0/24")
     request = signed(report())
     request["headers"]["x-forwarded-for"] = "203.0.113.9"
@@ -225,7 +225,7 @@ async def test_the_header_of_an_untrusted_peer_is_not_believed() -> None:
         assert (await client.post(DELIVERY, **request)).status_code == 401
 
 
-async def test_a_forged_signature_is_alarmed_and_has_reconciliation_run() -> None:
+async def test_forged_signature_raises_alarm_and_reconciliation() -> None:
     memory = Memory()
     async with serving(memory) as client:
         for _ in range(5):
@@ -236,7 +236,7 @@ async def test_a_forged_signature_is_alarmed_and_has_reconciliation_run() -> Non
     assert memory.rejected == [1]  # the others are told later, together: a forger may not fill the database
 
 
-async def test_who_only_knocks_alarms_nobody() -> None:
+async def test_unsigned_request_raises_no_alarm() -> None:
     memory = Memory()
     async with serving(memory) as client:
         assert (await client.post(DELIVERY, json=report())).status_code == 401
@@ -244,7 +244,7 @@ async def test_who_only_knocks_alarms_nobody() -> None:
     assert memory.rejected == []
 
 
-async def test_failures_are_limited_and_the_provider_never_is() -> None:
+async def test_failed_requests_are_limited_but_never_the_provider() -> None:
     async with serving(Memory()) as client:
         statuses = [(await client.post(DELIVERY, content=b"x")).status_code for _ in range(70)]
         forged = await client.post(DELIVERY, **signed(report(), "another secret"))
@@ -255,7 +255,7 @@ async def test_failures_are_limited_and_the_provider_never_is() -> None:
     assert set(honest) == {204}
 
 
-async def test_more_than_can_be_committed_is_429_and_what_was_acknowledged_is_there() -> None:
+async def test_overload_is_429_and_loses_no_acknowledged_report() -> None:
     memory = Memory()
     memory.answers.clear()
     many = SUMMARY | {"statuses": [{"code": 0, "status": "Delivered", "recipients": [f"1415{n:07}" for n in range(11_000)]}]}
@@ -276,7 +276,7 @@ async def test_more_than_can_be_committed_is_429_and_what_was_acknowledged_is_th
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_health_is_whether_the_process_answers(method: str) -> None:
+async def test_health_depends_on_the_process_alone(method: str) -> None:
     memory = Memory()
     memory.trouble = away()
     async with serving(memory) as client:
@@ -285,14 +285,14 @@ async def test_health_is_whether_the_process_answers(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(("trouble", "status"), [(None, 200), (away(), 503), (RuntimeError("ours"), 503)])
-async def test_readiness_is_whether_the_database_answers(method: str, trouble: Exception | None, status: int) -> None:
+async def test_readiness_depends_on_the_database(method: str, trouble: Exception | None, status: int) -> None:
     memory = Memory()
     memory.trouble = trouble
     async with serving(memory) as client:
         assert (await client.request(method, "/readyz")).status_code == status
 
 
-async def test_asking_often_for_readiness_does_not_ask_the_database_often() -> None:
+async def test_frequent_readiness_checks_spare_the_database() -> None:
     memory = Memory()
     async with serving(memory) as client:
         await asyncio.gather(*(client.get("/readyz") for _ in range(50)))
@@ -312,7 +312,7 @@ async def test_asking_often_for_readiness_does_not_ask_the_database_often() -> N
         ("GET", "/docs", 404),
     ],
 )
-async def test_there_is_nothing_else(method: str, path: str, status: int) -> None:
+async def test_unknown_paths_and_methods_are_refused(method: str, path: str, status: int) -> None:
     async with serving(Memory()) as client:
         assert (await client.request(method, path)).status_code == status
 

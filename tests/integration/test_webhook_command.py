@@ -50,7 +50,7 @@ def running(tmp_path: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[
 
 
 @pytest.mark.parametrize("missing", ["SUPABASE_URL", "SUPABASE_SECRET_KEY", "SINCH_WEBHOOK_SECRETS"])
-def test_a_missing_setting_is_one_line_that_names_it(missing: str, tmp_path: Path) -> None:
+def test_missing_setting_is_one_line_with_its_name(missing: str, tmp_path: Path) -> None:
     settings = {name: value for name, value in COMPLETE.items() if name != missing}
     ended = subprocess.run(
         COMMAND, env=environment(tmp_path, **settings), cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
@@ -76,7 +76,7 @@ def refused(tmp_path: Path, *options: str) -> str:
     return ended.stderr
 
 
-def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+def test_taken_port_is_reported_in_one_line(tmp_path: Path) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
         said = refused(tmp_path, "--port", port)
@@ -84,14 +84,14 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     assert said == f"outbox: --port: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
-def test_a_host_that_is_not_this_machines_is_named(tmp_path: Path) -> None:
+def test_host_of_another_machine_is_named(tmp_path: Path) -> None:
     said = refused(tmp_path, "--port", "0", "--host", "192.0.2.1")
 
     assert said == "outbox: --host: cannot listen on 192.0.2.1:0: Cannot assign requested address\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_stop(number: signal.Signals, tmp_path: Path) -> None:
+def test_webhook_serves_until_a_stop_signal(number: signal.Signals, tmp_path: Path) -> None:
     with running(tmp_path) as (process, client):
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503

@@ -32,7 +32,7 @@ def final(batch_id: str, n: int, **changes: Any) -> dict[str, Any]:
     return report(batch_id=batch_id, recipient=number(n).removeprefix("+"), **changes)
 
 
-async def test_a_report_reaches_its_row_and_a_repeat_changes_nothing(rig: Rig, gateway: Gateway, db: Connection) -> None:
+async def test_repeated_report_changes_its_row_once(rig: Rig, gateway: Gateway, db: Connection) -> None:
     (row,), batch_id = await sent(rig, db)
 
     async with serving(gateway) as client:
@@ -44,7 +44,7 @@ async def test_a_report_reaches_its_row_and_a_repeat_changes_nothing(rig: Rig, g
     assert count(db, "public.outbox_events") == events
 
 
-async def test_a_crowd_of_reports_reaches_its_rows(rig: Rig, gateway: Gateway, db: Connection) -> None:
+async def test_concurrent_reports_all_reach_their_rows(rig: Rig, gateway: Gateway, db: Connection) -> None:
     _, batch_id = await sent(rig, db, 100)
 
     async with serving(gateway) as client:
@@ -60,9 +60,7 @@ async def test_a_crowd_of_reports_reaches_its_rows(rig: Rig, gateway: Gateway, d
     assert db.execute("select distinct status from public.outbox").fetchall() == [("delivered",)]
 
 
-async def test_an_item_that_the_database_refuses_is_kept_and_the_others_commit(
-    rig: Rig, gateway: Gateway, db: Connection
-) -> None:
+async def test_item_refused_by_database_is_kept_alone(rig: Rig, gateway: Gateway, db: Connection) -> None:
     ids, batch_id = await sent(rig, db, 20)
     poisoned = final(batch_id, 7, client_reference="nul \u0000 character")
 
@@ -76,14 +74,14 @@ async def test_an_item_that_the_database_refuses_is_kept_and_the_others_commit(
     assert count(db, "outbox_engine.kept_callbacks") == 1
 
 
-async def test_a_code_no_number_can_hold_is_kept_too(gateway: Gateway, db: Connection) -> None:
+async def test_code_too_large_for_a_number_is_kept(gateway: Gateway, db: Connection) -> None:
     async with serving(gateway) as client:
         assert (await client.post(DELIVERY, **signed(report(code=10**30)))).status_code == 204
 
     assert count(db, "outbox_engine.kept_callbacks") == 1
 
 
-async def test_what_this_version_cannot_read_is_kept_byte_for_byte(gateway: Gateway, db: Connection) -> None:
+async def test_unreadable_callback_is_kept_byte_for_byte(gateway: Gateway, db: Connection) -> None:
     request = signed(b'{"type": "mo_of_tomorrow", "text": "\\ud83d \\u0000"}')
     async with serving(gateway) as client:
         assert (await client.post(INBOUND, **request)).status_code == 204
@@ -91,12 +89,12 @@ async def test_what_this_version_cannot_read_is_kept_byte_for_byte(gateway: Gate
     assert db.execute("select raw from outbox_engine.kept_callbacks").fetchall() == [(request["content"],)]
 
 
-async def test_a_report_on_a_batch_nobody_knows_is_taken(gateway: Gateway, db: Connection) -> None:
+async def test_report_of_an_unknown_batch_is_accepted(gateway: Gateway, db: Connection) -> None:
     async with serving(gateway) as client:
         assert (await client.post(DELIVERY, **signed(report(batch_id="unheard of")))).status_code == 204
 
 
-async def test_a_stop_ends_what_waits_for_that_number(gateway: Gateway, db: Connection) -> None:
+async def test_stop_suppresses_the_number(gateway: Gateway, db: Connection) -> None:
     async with serving(gateway) as client:
         for _ in range(2):
             callback = inbound(**{"from": number(0).removeprefix("+")})
@@ -106,7 +104,7 @@ async def test_a_stop_ends_what_waits_for_that_number(gateway: Gateway, db: Conn
     assert count(db, "public.outbox_inbound") == 1
 
 
-async def test_a_summary_is_taken_and_a_rejected_signature_has_reconciliation_run(
+async def test_summary_is_accepted_and_rejected_signature_triggers_reconciliation(
     rig: Rig, gateway: Gateway, db: Connection
 ) -> None:
     (row,), batch_id = await sent(rig, db)
@@ -124,7 +122,7 @@ async def test_a_summary_is_taken_and_a_rejected_signature_has_reconciliation_ru
         assert (await client.post(DELIVERY, **signed(SUMMARY | {"batch_id": batch_id}))).status_code == 204
 
 
-async def test_what_somebody_should_be_told_is_an_alarm_once(rig: Rig, gateway: Gateway, db: Connection) -> None:
+async def test_each_callback_alarm_is_logged_once(rig: Rig, gateway: Gateway, db: Connection) -> None:
     async with serving(gateway) as client:
         await client.post(DELIVERY, **signed(report(), "another secret"))
         await client.post(DELIVERY, **signed(report(type="delivery_report_pigeon")))
@@ -138,9 +136,8 @@ async def test_what_somebody_should_be_told_is_an_alarm_once(rig: Rig, gateway: 
     ]
 
 
-async def test_an_alarm_whose_process_dies_before_it_is_told_is_told_by_another(
-    rig: Rig, gateway: Gateway, clocks: Clocks, db: Connection
-) -> None:
+async def test_alarm_of_a_dead_process_is_logged_later(rig: Rig, gateway: Gateway, clocks: Clocks, db: Connection) -> None:
+    """By another process."""
     db.execute("select outbox_engine.alarm('something.odd', '{}')")
     (taken,) = await gateway.take_alarms(limit=50)
     assert taken.kind == "something.odd"
@@ -154,7 +151,7 @@ async def test_an_alarm_whose_process_dies_before_it_is_told_is_told_by_another(
     assert [entry["event"] for entry in logs] == ["something.odd"]
 
 
-async def test_without_the_database_it_is_503_until_it_is_back(db: Connection, gateway: Gateway, stack: LocalStack) -> None:
+async def test_webhook_answers_503_while_the_database_is_away(db: Connection, gateway: Gateway, stack: LocalStack) -> None:
     nowhere = SupabaseSettings(_env_file=None, supabase_url="http://127.0.0.1:9", supabase_secret_key=stack.secret_key)
     away = await Gateway.connect(nowhere)
 
@@ -164,7 +161,7 @@ async def test_without_the_database_it_is_503_until_it_is_back(db: Connection, g
     await away.aclose()
 
 
-async def test_before_the_migrations_it_is_503(db: Connection, gateway: Gateway) -> None:
+async def test_webhook_answers_503_before_the_migrations(db: Connection, gateway: Gateway) -> None:
     db.execute("alter function public.outbox_record_reports rename to outbox_record_reports_later")
     try:
         async with serving(gateway) as client:

@@ -237,7 +237,8 @@ class Claiming(RuleBasedStateMachine):
         return [one for one in self._all.values() if row in one.rows][-1]
 
 
-def test_every_row_is_in_one_request_at_a_time_and_none_is_given_back_on_a_guess(database: Database) -> None:
+def test_row_is_in_one_request_at_a_time(database: Database) -> None:
+    """None is given back on a guess."""
     play(Claiming, database, steps=30)
 
 
@@ -254,6 +255,6 @@ LOOKS_WITHOUT_A_FENCE = Mutation(
     [named("no fence"), named("one look is enough"), named("a claim cannot be asked again"), LOOKS_WITHOUT_A_FENCE],
     ids=lambda mutation: mutation.name,
 )
-def test_it_notices_a_missing_rule(mutation: Mutation, database: Database) -> None:
+def test_claim_machine_notices_a_missing_rule(mutation: Mutation, database: Database) -> None:
     with made_worse(database, mutation), pytest.raises(AssertionError):
         play(Claiming, database, steps=30, examples=400, phases=[Phase.generate])

@@ -11,20 +11,20 @@ _AT_ONCE = 5
 
 
 @pytest.mark.parametrize("first", by_day(_BY_DAY // _AT_ONCE, range(0, amount("HISTORIES", 1000), _AT_ONCE)))
-def test_every_invariant_holds_at_the_end_of_every_history(first: int, database: Database) -> None:
+def test_every_invariant_holds_after_every_history(first: int, database: Database) -> None:
     broken = [result for seed in range(first, first + _AT_ONCE) if (result := tell(seed, database)).complaints]
 
     assert not broken, "\n".join(_how_to_see(result) for result in broken)
 
 
-def test_a_seed_tells_the_same_history_again(database: Database) -> None:
+def test_one_seed_gives_one_history(database: Database) -> None:
     first, other, again = tell(7, database), tell(8, database), tell(7, database)
 
     assert first.story == again.story
     assert first.story != other.story
 
 
-def test_a_request_that_arrives_after_everybody_gave_it_up_is_found_and_reported_as_a_double(database: Database) -> None:
+def test_late_request_is_found_as_duplicate_send(database: Database) -> None:
     """The corner that the promise names: it cannot be prevented, so it has to be seen."""
     # Most need none. The first of these did when this was written.
     found = (tell(seed, database) for seed in range(1019, 1400))

@@ -18,7 +18,7 @@ def test_a_history_notices_that_a_rule_is_missing(mutation: Mutation, database: 
     assert noticed is not None, f"none of {_HISTORIES} histories found anything wrong with: {mutation.name}"
 
 
-def test_a_mutation_that_finds_nothing_to_change_says_so(database: Database) -> None:
+def test_mutation_that_changes_nothing_is_rejected(database: Database) -> None:
     nothing = Mutation("nothing", (), "", rewrites=(("outbox_engine.lock_leased", "a line that is not there", ""),))
 
     with pytest.raises(LookupError, match="does not say once"), made_worse(database, nothing):

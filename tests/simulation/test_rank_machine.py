@@ -133,10 +133,10 @@ class Rank(RuleBasedStateMachine):
         })  # fmt: skip
 
 
-def test_any_order_and_repetition_of_reports_about_any_attempt_gives_the_same_row(database: Database) -> None:
+def test_any_order_of_reports_gives_one_row(database: Database) -> None:
     play(Rank, database, steps=25)
 
 
-def test_it_notices_when_the_last_report_wins(database: Database) -> None:
+def test_rank_machine_notices_when_last_report_wins(database: Database) -> None:
     with made_worse(database, named("the last report wins")), pytest.raises(AssertionError):
         play(Rank, database, steps=25, examples=400, phases=[Phase.generate])
