@@ -10,6 +10,7 @@ from pathlib import Path
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
+MAX_TEST_WORDS = 8
 
 # A lock file or a document that names a host works only where that host is the one to ask.
 HOSTS = re.compile(
@@ -47,7 +48,7 @@ def complaints_about(path: Path) -> Iterator[str]:
     if path.suffix in {".py", ".sql"} and path.parts[:2] != ("supabase", "migrations"):
         yield from length(path, text)
     if path.suffix == ".py":
-        yield from long_functions(path, text)
+        yield from functions(path, text)
     if path.name == "package-lock.json":
         yield from unlocked(path, text)
 
@@ -64,12 +65,15 @@ def length(path: Path, text: str) -> Iterator[str]:
         yield f"{path}: {lines} lines, more than {MAX_FILE_LINES}"
 
 
-def long_functions(path: Path, text: str) -> Iterator[str]:
+def functions(path: Path, text: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(text, filename=str(path))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > MAX_FUNCTION_LINES:
                 yield f"{path}:{node.lineno}: {node.name} has {lines} lines, more than {MAX_FUNCTION_LINES}"
+            words = node.name.count("_")
+            if node.name.startswith("test_") and words > MAX_TEST_WORDS:
+                yield f"{path}:{node.lineno}: {node.name} has {words} words, more than {MAX_TEST_WORDS}"
 
 
 def unlocked(path: Path, text: str) -> Iterator[str]:

@@ -52,6 +52,14 @@ def test_a_function_too_long_to_read_is_refused(repository: Path) -> None:
     assert complaints(repository) == ["job.py:1: tick has 61 lines, more than 60"]
 
 
+def test_wordy_test_name_is_refused(repository: Path) -> None:
+    (repository / "test_job.py").write_text("def test_one_two_three_four_five_six_seven_eight_nine() -> None:\n    pass\n")
+
+    [complaint] = complaints(repository)
+
+    assert complaint.endswith("has 9 words, more than 8")
+
+
 def test_the_migrations_folder_never_shadows_the_client_library(repository: Path) -> None:
     (repository / "supabase").mkdir()
     (repository / "supabase" / "__init__.py").touch()
