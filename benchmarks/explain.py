@@ -113,7 +113,7 @@ def _steps(plans: Sequence[Plan]) -> list[tuple[str, float]]:
         *_with_rest(
             ("acceptance", _took(_saying("public.outbox_accept(", plans)["Plan"])),
             ("mark the rows", _step("sent", mark_sent)),
-            ("the trail", _step("trail", mark_sent)),
+            ("the history", _step("history", mark_sent)),
         ),
     ]
 

@@ -224,7 +224,7 @@ class Campaigning:
                 status=answer["status"],
                 schedule=answer["schedule"],
                 members=answer["members"],
-                process_countries=tuple(None if one is None else tuple(one) for one in answer["countries_told"]),
+                process_countries=tuple(None if one is None else tuple(one) for one in answer["process_countries"]),
                 countries=_countries(answer),
                 problems=_problems(answer["problems"], "problem"),
                 template=answer["template"],

@@ -21,7 +21,7 @@ declare
     'outbox_inbound_sender', 'outbox_opt_out_words', 'outbox_opt_out_words_pkey', 'outbox_owner',
     'outbox_pkey', 'outbox_ready', 'outbox_suppressions', 'outbox_suppressions_pkey', 'outbox_templates',
     'outbox_templates_pkey', 'outbox_waiting_campaign', 'outbox_waiting_recipient',
-    'outbox_waiting_template', 'outbox_waiting_urgent'
+    'outbox_waiting_template', 'outbox_waiting'
   ];
   v_functions constant text[] := array[
     'outbox_accept', 'outbox_acknowledge_alarms', 'outbox_reconcile_soon', 'outbox_campaign_costs',
@@ -1446,7 +1446,7 @@ alter table public.outbox enable row level security;
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
 -- came due to find one one-time code. `first_waiting` asks each priority instead.
-create index outbox_waiting_urgent on public.outbox (priority, due_at, id) where queue = 'w';
+create index outbox_waiting on public.outbox (priority, due_at, id) where queue = 'w';
 create index outbox_expiring on public.outbox (expires_at) where queue is not null;
 create index outbox_waiting_recipient on public.outbox (recipient) where queue is not null;
 create index outbox_owner on public.outbox (owner_id, id) where owner_id is not null;
@@ -2421,7 +2421,7 @@ create table outbox_engine.consents (
 alter table outbox_engine.consents enable row level security;
 
 -- Runs before a suppression is inserted or updated and refuses what is no number. The engine never updates
--- a row, so an update is an operator's decision: no START lifts it, whoever inserted the row.
+-- a row, so an update is an operator's decision: no START lifts it, even if the engine inserted the row.
 create function outbox_engine.before_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -3054,7 +3054,7 @@ begin
 
   if p_allowed_countries is not null then
     return query
-    select c.place, 'failed', format('country %s is not in ALLOWED_COUNTRIES', coalesce(c.country, 'unknown'))
+    select c.place, 'failed', format('country %s is not allowed', coalesce(c.country, 'unknown'))
     from outbox_engine.countries_of(p_recipients) c
     where (c.country = any (p_allowed_countries)) is not true
       and not exists (
@@ -4626,6 +4626,14 @@ as $$
   where c.messages is not null
 $$;
 
+-- A reason without the times that it names, so that messages with the same reason are counted together.
+create function outbox_engine.without_times(p_reason text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(p_reason, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g')
+$$;
+
 -- 60_campaigns/65_claim.sql
 
 -- What the claim asks of rows that a campaign made.
@@ -4735,8 +4743,8 @@ begin
     from (
       select array_agg(
         row(p.place, p.campaign, p.campaign_status, p.is_unchecked, p.is_member, p.lost_time,
-        p.member_changed,
-          p.zone, p_now, p.occurs_at, p.send_at, p.expires_at)::outbox_engine.campaign_message
+          p.member_changed, p.zone, p_now, p.occurs_at, p.send_at, p.expires_at)
+          ::outbox_engine.campaign_message
       ) as messages
       from picked p
     ) a
@@ -5226,8 +5234,7 @@ as $$
     from (
       select array_agg(
         row(q.place, c.name, c.status, false, true, false, false, coalesce(q.zone, 'UTC'),
-        greatest(q.occurs_at, p_now),
-          q.occurs_at, q.send_at, q.expires_at)::outbox_engine.campaign_message
+          greatest(q.occurs_at, p_now), q.occurs_at, q.send_at, q.expires_at)::outbox_engine.campaign_message
       ) as messages
       from queued q
     ) a
@@ -5264,8 +5271,7 @@ as $$
   where m.problem is null
   union all
   select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, null, null, null,
-  m.problem,
-    false
+    m.problem, false
   from members m
   where m.problem is not null
 $$;
@@ -5320,8 +5326,7 @@ as $$
     select l.* from arrays a cross join lateral outbox_engine.countries_of(a.recipients) l
   )
   select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text,
-  outbox_engine.parts_of(r.text),
-    l.country,
+    outbox_engine.parts_of(r.text), l.country,
     case
       when r.expires_at <= p_now then 'expired before it could be sent'
       when r.problem is not null then r.problem
@@ -5438,12 +5443,18 @@ to service_role;
 
 -- Called by `outbox campaign preview` and `start`, a stretch of `p_most` members at a time, until `next` is
 -- null. Of a cron campaign one time of each member counts. Caps and budgets are not applied: which messages
--- they stop depends on what else goes out. Returns: status, schedule, members  of the campaign, and of this
--- stretch countries, problems        coming messages by country with their parts, and by what is wrong with
--- them warning, beyond_gsm7       the template's warning; where it has none about characters, those that make
--- single texts leave GSM-7, whether `plain` replaces each, and the first member abbreviated_zones
--- members in a zone such as EST, which has no summer time, and the zone meant countries_told             the
--- lists of allowed countries of the running processes, null for all
+-- they stop depends on what else goes out. Returns jsonb with these keys:
+--
+-- - `status`, `schedule` and `members`: of the campaign, and of this stretch
+--
+-- - `countries` and `problems`: coming messages by country with their parts, and by what is wrong with them
+--
+-- - `warning` and `beyond_gsm7`: the template's warning; if that names no character, the characters that
+--   make single texts leave GSM-7, whether `plain` replaces each, and the first member
+--
+-- - `abbreviated_zones`: members in a zone such as EST, which has no summer time, and the zone meant
+--
+-- - `process_countries`: the lists of allowed countries of the running processes, null for all
 create function public.outbox_campaign_costs(p_campaign text, p_after text, p_most integer) returns jsonb
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -5465,7 +5476,7 @@ begin
     with texts as materialized (
       -- Problems that differ only in their time are counted together.
       select t.external_id, t.body, t.country, t.parts,
-        regexp_replace(t.problem, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g') as problem
+        outbox_engine.without_times(t.problem) as problem
       from outbox_engine.upcoming_texts(
         v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
     ),
@@ -5500,7 +5511,7 @@ begin
       'status', (select c.status from public.outbox_campaigns c where c.name = v_campaign.name),
       'schedule', v_campaign.schedule,
       'members', cardinality(v_members),
-      'countries_told', (
+      'process_countries', (
         select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]')
         from outbox_engine.reported_countries() t),
       'countries', (
@@ -5823,8 +5834,7 @@ to service_role;
 create function outbox_engine.message_reason(p_error text, p_code integer) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select left(regexp_replace(
-    coalesce(p_error, 'code ' || p_code, ''), '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g'), 300)
+  select left(outbox_engine.without_times(coalesce(p_error, 'code ' || p_code, '')), 300)
 $$;
 
 -- Called by the upkeep job before it deletes these messages, which it has locked: adds them to the totals of
@@ -5931,8 +5941,7 @@ as $$
     ) end,
     'members', (select count(*) from public.outbox_campaign_members m where m.campaign = c.name),
     'waiting', (select count(*) from public.outbox o where o.campaign = c.name and o.queue is not null),
-    'spent_parts', (
-      select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = c.name)
+    'spent_parts', outbox_engine.parts_spent(c.name)
   ) order by c.name), '[]')
   from public.outbox_campaigns c
 $$;
@@ -6775,7 +6784,7 @@ $$;
 
 -- 70_sending/40_acceptance.sql
 
--- Acceptance: the provider took a request. That is a fact, whoever learns of it and however late.
+-- Acceptance: the provider took a request. That is a fact, however late and by whichever job it is learned.
 
 -- Writes an event and raises an alarm for duplicate sends that were confirmed at this moment.
 create function outbox_engine.log_duplicate_sends(p_now timestamptz) returns void
@@ -8548,13 +8557,21 @@ begin
 end
 $$;
 
--- Called by the dispatch job at every tick: wakes due rows, admits, then claims (pick, judge, pack, write).
--- Returns jsonb with: dispatches  those that are now the caller's to send, each at most once paused, reason,
--- limited, wait_seconds  why there are none, where a pause or a limit is the reason more        whether more
--- rows are ready passed      whether rows were closed or held, so that another claim at once would find
--- others due         which other jobs have work A repeated call with the same `p_claim_id` returns the same
--- dispatches and claims nothing more. With `p_urgent_only` all of this is about rows more urgent than the
--- default: used when only urgent slots are free.
+-- Called by the dispatch job, about once a second when idle: wakes due rows, admits, then claims (pick,
+-- judge, pack, write). A repeated call with the same `p_claim_id` returns the same dispatches and claims
+-- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
+-- urgent slots are free. Returns jsonb with these keys:
+--
+-- - `dispatches`: those that are now the caller's to send, each at most once
+--
+-- - `paused` and `reason`, or `limited`, and `wait_seconds`: why there are none, if a pause or a limit is
+--   the reason
+--
+-- - `more`: whether more rows are ready
+--
+-- - `passed`: whether rows were closed or held, so that another claim at once finds others
+--
+-- - `due`: which other jobs have work
 --
 -- Compiling the plan would take twice its running time, and no call of the processes may scan a table,
 -- whatever its statistics say: hence jit and enable_seqscan are off, here and in the other calls. Generic
@@ -10328,26 +10345,7 @@ $$;
 create function outbox_engine.oldest_due(p_now timestamptz) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  with recursive priorities as (
-    (
-      select priority, due_at
-      from public.outbox
-      where queue = 'r'
-      order by priority, due_at, id
-      limit 1
-    )
-    union all
-    select n.priority, n.due_at
-    from priorities p
-    cross join lateral (
-      select priority, due_at
-      from public.outbox
-      where queue = 'r' and priority > p.priority
-      order by priority, due_at, id
-      limit 1
-    ) n
-  )
-  select least((select min(due_at) from priorities), w.due_at)
+  select least((select min(h.due_at) from outbox_engine.queue_heads() h where h.queue = 'r'), w.due_at)
   from (select outbox_engine.first_waiting('-infinity') as due_at) x
   left join lateral (select x.due_at where x.due_at <= p_now) w on true
 $$;

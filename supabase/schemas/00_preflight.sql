@@ -17,7 +17,7 @@ declare
     'outbox_inbound_sender', 'outbox_opt_out_words', 'outbox_opt_out_words_pkey', 'outbox_owner',
     'outbox_pkey', 'outbox_ready', 'outbox_suppressions', 'outbox_suppressions_pkey', 'outbox_templates',
     'outbox_templates_pkey', 'outbox_waiting_campaign', 'outbox_waiting_recipient',
-    'outbox_waiting_template', 'outbox_waiting_urgent'
+    'outbox_waiting_template', 'outbox_waiting'
   ];
   v_functions constant text[] := array[
     'outbox_accept', 'outbox_acknowledge_alarms', 'outbox_reconcile_soon', 'outbox_campaign_costs',

@@ -140,7 +140,7 @@ def test_costs_are_summed_by_country_over_all_members(db: Connection) -> None:
     assert problems == {"the recipient opted out: STOP": 1}
 
 
-NOT_ALLOWED = "country DE is not in ALLOWED_COUNTRIES"
+NOT_ALLOWED = "country DE is not allowed"
 
 
 def of_a_german(db: Connection) -> str | None:
@@ -202,7 +202,7 @@ async def test_widest_allowed_countries_of_parallel_processes_count(db: Connecti
 
 def countries_told(db: Connection) -> list[list[str] | None]:
     answer: Any = db.execute("select public.outbox_campaign_costs('c', '', 10)").fetchone()
-    return list(answer[0]["countries_told"])
+    return list(answer[0]["process_countries"])
 
 
 def test_an_unknown_campaign_is_refused_by_its_name(db: Connection) -> None:

@@ -185,7 +185,7 @@ def test_no_api_role_has_rights_on_our_sequences(fresh: Connection, role: str) -
 
 
 def test_every_table_has_a_primary_key(fresh: Connection) -> None:
-    assert set(column(fresh, KEYLESS)) - {"outboxes", "outbox_engine.priorities"} == set()
+    assert set(column(fresh, KEYLESS)) - {"outboxes"} == set()
 
 
 def test_preflight_knows_every_name_we_create(local_stack: LocalStack) -> None:

@@ -368,5 +368,5 @@ async def test_row_outside_the_allowed_countries_fails(make_rig: MakeRig, db: Co
     await rig.tick("dispatch")
 
     assert column(db, "status", int(str(foreign))) == "failed"
-    assert column(db, "error", int(str(foreign))) == "country FR is not in ALLOWED_COUNTRIES"
+    assert column(db, "error", int(str(foreign))) == "country FR is not allowed"
     assert column(db, "status", int(str(home))) == "sent"

@@ -56,7 +56,7 @@ alter table public.outbox enable row level security;
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
 -- came due to find one one-time code. `first_waiting` asks each priority instead.
-create index outbox_waiting_urgent on public.outbox (priority, due_at, id) where queue = 'w';
+create index outbox_waiting on public.outbox (priority, due_at, id) where queue = 'w';
 create index outbox_expiring on public.outbox (expires_at) where queue is not null;
 create index outbox_waiting_recipient on public.outbox (recipient) where queue is not null;
 create index outbox_owner on public.outbox (owner_id, id) where owner_id is not null;

@@ -25,7 +25,7 @@ create table outbox_engine.consents (
 alter table outbox_engine.consents enable row level security;
 
 -- Runs before a suppression is inserted or updated and refuses what is no number. The engine never updates
--- a row, so an update is an operator's decision: no START lifts it, whoever inserted the row.
+-- a row, so an update is an operator's decision: no START lifts it, even if the engine inserted the row.
 create function outbox_engine.before_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

@@ -19,7 +19,7 @@ begin
 
   if p_allowed_countries is not null then
     return query
-    select c.place, 'failed', format('country %s is not in ALLOWED_COUNTRIES', coalesce(c.country, 'unknown'))
+    select c.place, 'failed', format('country %s is not allowed', coalesce(c.country, 'unknown'))
     from outbox_engine.countries_of(p_recipients) c
     where (c.country = any (p_allowed_countries)) is not true
       and not exists (

@@ -249,3 +249,11 @@ as $$
   cross join lateral outbox_engine.limits_reached(c.messages) r
   where c.messages is not null
 $$;
+
+-- A reason without the times that it names, so that messages with the same reason are counted together.
+create function outbox_engine.without_times(p_reason text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(p_reason, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g')
+$$;

@@ -105,8 +105,8 @@ begin
     from (
       select array_agg(
         row(p.place, p.campaign, p.campaign_status, p.is_unchecked, p.is_member, p.lost_time,
-        p.member_changed,
-          p.zone, p_now, p.occurs_at, p.send_at, p.expires_at)::outbox_engine.campaign_message
+          p.member_changed, p.zone, p_now, p.occurs_at, p.send_at, p.expires_at)
+          ::outbox_engine.campaign_message
       ) as messages
       from picked p
     ) a

@@ -73,8 +73,7 @@ as $$
     from (
       select array_agg(
         row(q.place, c.name, c.status, false, true, false, false, coalesce(q.zone, 'UTC'),
-        greatest(q.occurs_at, p_now),
-          q.occurs_at, q.send_at, q.expires_at)::outbox_engine.campaign_message
+          greatest(q.occurs_at, p_now), q.occurs_at, q.send_at, q.expires_at)::outbox_engine.campaign_message
       ) as messages
       from queued q
     ) a
@@ -111,8 +110,7 @@ as $$
   where m.problem is null
   union all
   select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, null, null, null,
-  m.problem,
-    false
+    m.problem, false
   from members m
   where m.problem is not null
 $$;
@@ -167,8 +165,7 @@ as $$
     select l.* from arrays a cross join lateral outbox_engine.countries_of(a.recipients) l
   )
   select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text,
-  outbox_engine.parts_of(r.text),
-    l.country,
+    outbox_engine.parts_of(r.text), l.country,
     case
       when r.expires_at <= p_now then 'expired before it could be sent'
       when r.problem is not null then r.problem

@@ -2,12 +2,18 @@
 
 -- Called by `outbox campaign preview` and `start`, a stretch of `p_most` members at a time, until `next` is
 -- null. Of a cron campaign one time of each member counts. Caps and budgets are not applied: which messages
--- they stop depends on what else goes out. Returns: status, schedule, members  of the campaign, and of this
--- stretch countries, problems        coming messages by country with their parts, and by what is wrong with
--- them warning, beyond_gsm7       the template's warning; where it has none about characters, those that make
--- single texts leave GSM-7, whether `plain` replaces each, and the first member abbreviated_zones
--- members in a zone such as EST, which has no summer time, and the zone meant countries_told             the
--- lists of allowed countries of the running processes, null for all
+-- they stop depends on what else goes out. Returns jsonb with these keys:
+--
+-- - `status`, `schedule` and `members`: of the campaign, and of this stretch
+--
+-- - `countries` and `problems`: coming messages by country with their parts, and by what is wrong with them
+--
+-- - `warning` and `beyond_gsm7`: the template's warning; if that names no character, the characters that
+--   make single texts leave GSM-7, whether `plain` replaces each, and the first member
+--
+-- - `abbreviated_zones`: members in a zone such as EST, which has no summer time, and the zone meant
+--
+-- - `process_countries`: the lists of allowed countries of the running processes, null for all
 create function public.outbox_campaign_costs(p_campaign text, p_after text, p_most integer) returns jsonb
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -29,7 +35,7 @@ begin
     with texts as materialized (
       -- Problems that differ only in their time are counted together.
       select t.external_id, t.body, t.country, t.parts,
-        regexp_replace(t.problem, '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g') as problem
+        outbox_engine.without_times(t.problem) as problem
       from outbox_engine.upcoming_texts(
         v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
     ),
@@ -64,7 +70,7 @@ begin
       'status', (select c.status from public.outbox_campaigns c where c.name = v_campaign.name),
       'schedule', v_campaign.schedule,
       'members', cardinality(v_members),
-      'countries_told', (
+      'process_countries', (
         select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]')
         from outbox_engine.reported_countries() t),
       'countries', (

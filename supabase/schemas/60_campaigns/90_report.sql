@@ -5,8 +5,7 @@
 create function outbox_engine.message_reason(p_error text, p_code integer) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select left(regexp_replace(
-    coalesce(p_error, 'code ' || p_code, ''), '( at)? \d{4,}-\d\d-\d\d \d\d:\S+', '', 'g'), 300)
+  select left(outbox_engine.without_times(coalesce(p_error, 'code ' || p_code, '')), 300)
 $$;
 
 -- Called by the upkeep job before it deletes these messages, which it has locked: adds them to the totals of
@@ -113,8 +112,7 @@ as $$
     ) end,
     'members', (select count(*) from public.outbox_campaign_members m where m.campaign = c.name),
     'waiting', (select count(*) from public.outbox o where o.campaign = c.name and o.queue is not null),
-    'spent_parts', (
-      select coalesce(sum(s.parts), 0) from outbox_engine.campaign_spend s where s.campaign = c.name)
+    'spent_parts', outbox_engine.parts_spent(c.name)
   ) order by c.name), '[]')
   from public.outbox_campaigns c
 $$;

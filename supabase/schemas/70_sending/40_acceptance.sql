@@ -1,4 +1,4 @@
--- Acceptance: the provider took a request. That is a fact, whoever learns of it and however late.
+-- Acceptance: the provider took a request. That is a fact, however late and by whichever job it is learned.
 
 -- Writes an event and raises an alarm for duplicate sends that were confirmed at this moment.
 create function outbox_engine.log_duplicate_sends(p_now timestamptz) returns void

@@ -87,13 +87,21 @@ begin
 end
 $$;
 
--- Called by the dispatch job at every tick: wakes due rows, admits, then claims (pick, judge, pack, write).
--- Returns jsonb with: dispatches  those that are now the caller's to send, each at most once paused, reason,
--- limited, wait_seconds  why there are none, where a pause or a limit is the reason more        whether more
--- rows are ready passed      whether rows were closed or held, so that another claim at once would find
--- others due         which other jobs have work A repeated call with the same `p_claim_id` returns the same
--- dispatches and claims nothing more. With `p_urgent_only` all of this is about rows more urgent than the
--- default: used when only urgent slots are free.
+-- Called by the dispatch job, about once a second when idle: wakes due rows, admits, then claims (pick,
+-- judge, pack, write). A repeated call with the same `p_claim_id` returns the same dispatches and claims
+-- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
+-- urgent slots are free. Returns jsonb with these keys:
+--
+-- - `dispatches`: those that are now the caller's to send, each at most once
+--
+-- - `paused` and `reason`, or `limited`, and `wait_seconds`: why there are none, if a pause or a limit is
+--   the reason
+--
+-- - `more`: whether more rows are ready
+--
+-- - `passed`: whether rows were closed or held, so that another claim at once finds others
+--
+-- - `due`: which other jobs have work
 --
 -- Compiling the plan would take twice its running time, and no call of the processes may scan a table,
 -- whatever its statistics say: hence jit and enable_seqscan are off, here and in the other calls. Generic

@@ -27,26 +27,7 @@ $$;
 create function outbox_engine.oldest_due(p_now timestamptz) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  with recursive priorities as (
-    (
-      select priority, due_at
-      from public.outbox
-      where queue = 'r'
-      order by priority, due_at, id
-      limit 1
-    )
-    union all
-    select n.priority, n.due_at
-    from priorities p
-    cross join lateral (
-      select priority, due_at
-      from public.outbox
-      where queue = 'r' and priority > p.priority
-      order by priority, due_at, id
-      limit 1
-    ) n
-  )
-  select least((select min(due_at) from priorities), w.due_at)
+  select least((select min(h.due_at) from outbox_engine.queue_heads() h where h.queue = 'r'), w.due_at)
   from (select outbox_engine.first_waiting('-infinity') as due_at) x
   left join lateral (select x.due_at where x.due_at <= p_now) w on true
 $$;
