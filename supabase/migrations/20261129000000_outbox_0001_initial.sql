@@ -2441,7 +2441,7 @@ create trigger outbox_suppressions_change before insert or update on public.outb
 
 -- Runs after a suppression is inserted or updated. Messages that wait for the number end at once. A message
 -- that another transaction holds is left to the claim, which checks the list again: waiting for it here
--- would deadlock with transactions that lock several messages (docs/decisions/0009).
+-- would deadlock with transactions that lock several messages (docs/decisions/0008).
 create function outbox_engine.after_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -6244,7 +6244,7 @@ end
 $$;
 
 -- Holds a plan until the end of the transaction, if a process has claimed for it. Called before the plan's
--- pauses are written and before messages are locked (docs/decisions/0009).
+-- pauses are written and before messages are locked (docs/decisions/0008).
 create function outbox_engine.hold_plan(p_provider text, p_plan text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -6666,7 +6666,7 @@ $$;
 -- Locks these dispatches in the order of their ids, together with the other halves of refused ones, because
 -- the outcome of one half decides about both. If there are halves, it then holds their plan and locks the
 -- messages of all these dispatches, which `decide_halves` may change. Called before a function locks
--- messages (docs/decisions/0009).
+-- messages (docs/decisions/0008).
 create function outbox_engine.lock_dispatches(p_dispatches uuid[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -8878,7 +8878,7 @@ as $$
 $$;
 
 -- Stores reports and applies the new ones: plans and their pauses first, then messages, then opt-outs
--- (docs/decisions/0009). Returns how many are new.
+-- (docs/decisions/0008). Returns how many are new.
 create function outbox_engine.record_reports(p_reports outbox_engine.report[], p_source text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -9862,7 +9862,7 @@ $$;
 -- Called by the upkeep job. Does a small step of each task and returns how many messages expired and were
 -- deleted; `more` says that another call has work to do at once. The first two tasks may wait for messages;
 -- the others skip messages that another transaction holds, because by then this one holds some
--- (docs/decisions/0009).
+-- (docs/decisions/0008).
 create function public.outbox_upkeep(
   p_retention_days double precision, p_body_retention_days double precision, p_most integer
 ) returns jsonb

@@ -1,4 +1,4 @@
-"""Pairs of calls that lock the same things. Each pair deadlocked before both took one order (docs/decisions/0009)."""
+"""Pairs of calls that lock the same things. Each pair deadlocked before both took one order (docs/decisions/0008)."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

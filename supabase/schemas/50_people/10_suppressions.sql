@@ -45,7 +45,7 @@ create trigger outbox_suppressions_change before insert or update on public.outb
 
 -- Runs after a suppression is inserted or updated. Messages that wait for the number end at once. A message
 -- that another transaction holds is left to the claim, which checks the list again: waiting for it here
--- would deadlock with transactions that lock several messages (docs/decisions/0009).
+-- would deadlock with transactions that lock several messages (docs/decisions/0008).
 create function outbox_engine.after_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

@@ -72,7 +72,7 @@ end
 $$;
 
 -- Holds a plan until the end of the transaction, if a process has claimed for it. Called before the plan's
--- pauses are written and before messages are locked (docs/decisions/0009).
+-- pauses are written and before messages are locked (docs/decisions/0008).
 create function outbox_engine.hold_plan(p_provider text, p_plan text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$

@@ -50,7 +50,7 @@ $$;
 -- Locks these dispatches in the order of their ids, together with the other halves of refused ones, because
 -- the outcome of one half decides about both. If there are halves, it then holds their plan and locks the
 -- messages of all these dispatches, which `decide_halves` may change. Called before a function locks
--- messages (docs/decisions/0009).
+-- messages (docs/decisions/0008).
 create function outbox_engine.lock_dispatches(p_dispatches uuid[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$

@@ -82,7 +82,7 @@ as $$
 $$;
 
 -- Stores reports and applies the new ones: plans and their pauses first, then messages, then opt-outs
--- (docs/decisions/0009). Returns how many are new.
+-- (docs/decisions/0008). Returns how many are new.
 create function outbox_engine.record_reports(p_reports outbox_engine.report[], p_source text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$

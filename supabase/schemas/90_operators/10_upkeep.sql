@@ -269,7 +269,7 @@ $$;
 -- Called by the upkeep job. Does a small step of each task and returns how many messages expired and were
 -- deleted; `more` says that another call has work to do at once. The first two tasks may wait for messages;
 -- the others skip messages that another transaction holds, because by then this one holds some
--- (docs/decisions/0009).
+-- (docs/decisions/0008).
 create function public.outbox_upkeep(
   p_retention_days double precision, p_body_retention_days double precision, p_most integer
 ) returns jsonb
