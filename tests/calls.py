@@ -58,6 +58,17 @@ def release(db: Connection, dispatch: dict[str, Any]) -> None:
     db.execute("select public.outbox_release(array[%s::uuid], array[%s])", [dispatch["dispatch_id"], dispatch["lease_token"]])
 
 
+def renew(db: Connection, dispatch: dict[str, Any], *, token: str | None = None) -> list[str]:
+    """Answers the ids of the dispatches that are still the caller's."""
+    row = db.execute(
+        "select public.outbox_renew(array[%s::uuid], array[%s], %s)",
+        [dispatch["dispatch_id"], token or dispatch["lease_token"], LEASE_SECONDS],
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], list)
+    return row[0]
+
+
 def doubt(db: Connection, dispatch: dict[str, Any]) -> None:
     db.execute(
         "select public.outbox_mark_ambiguous(array[%s::uuid], array[%s], array['timeout'], 1)",

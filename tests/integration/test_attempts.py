@@ -82,6 +82,16 @@ def test_late_acceptance_never_overwrites_delivered(db: Connection, row: int) ->
     assert trail(db, row)[-1] == "duplicate_send"
 
 
+def test_a_returned_row_that_turns_up_is_sent(db: Connection, row: int) -> None:
+    """Before it goes out again. Nothing is wrong with it then."""
+    lost = lose(db)
+    assert column(db, "error", row) == "the provider never got the request"
+
+    accept(db, lost, OLDER)
+
+    assert [column(db, name, row) for name in ("status", "batch_id", "error", "queue")] == ["sent", OLDER, None, None]
+
+
 def test_late_acceptance_of_an_ended_row_is_kept(db: Connection, row: int) -> None:
     """It was cancelled before its request turned up, and its reports tell how it ended."""
     lost = lose(db)
@@ -92,6 +102,17 @@ def test_late_acceptance_of_an_ended_row_is_kept(db: Connection, row: int) -> No
 
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("cancelled", OLDER)
     assert column(db, "sent_at", row) > column(db, "finalized_at", row)
+
+
+def test_only_a_delivery_changes_what_was_cancelled(db: Connection, row: int) -> None:
+    lost = lose(db)
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
+    accept(db, lost, OLDER)
+
+    report(db, OLDER, number(0), "failed", 15)
+    assert (column(db, "status", row), column(db, "status_code", row)) == ("cancelled", None)
+    report(db, OLDER, number(0), "delivered")
+    assert column(db, "status", row) == "delivered"
 
 
 @pytest.mark.parametrize("older_first", [True, False])

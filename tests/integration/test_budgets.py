@@ -73,6 +73,19 @@ async def test_throttled_attempt_counts_on_the_day_of_retry(db: Connection, rig:
     assert spent(db) == [("2026-11-25", 2)]
 
 
+@pytest.mark.parametrize("budget", ["budget_parts", "daily_budget_parts"])
+async def test_one_claim_spends_no_more_than_a_budget(db: Connection, rig: Rig, budget: str) -> None:
+    campaign(db, schedule="once", starts_at=NOON)
+    db.execute(f"update public.outbox_campaigns set {budget} = 2")
+    for n in range(3):
+        member(db, str(n), n=n)
+
+    await rig.tick("campaigns", "dispatch")
+
+    assert statuses(db) == {"sent": 2, "suppressed": 1}
+    assert spent(db) == [("2026-11-24", 2)]
+
+
 async def test_preview_counts_a_throttled_message_only_once(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, schedule="once", starts_at=NOON, budget_parts=2)
     for n in range(2):

@@ -64,8 +64,11 @@ async def test_member_moved_during_a_request_is_reminded_later(db: Connection, r
     assert [status for (status,) in rows(db)] == ["cancelled", "sent"]
 
 
+@pytest.mark.parametrize("at", ["11:59:00", "12:00:30"], ids=["before it comes up", "once it has come up"])
 @pytest.mark.parametrize("how", ["moved away and back", "removed and added again"])
-async def test_time_withdrawn_during_a_request_can_be_reused(db: Connection, rig: Rig, clocks: Clocks, how: str) -> None:
+async def test_time_withdrawn_during_a_request_can_be_reused(
+    db: Connection, rig: Rig, clocks: Clocks, how: str, at: str
+) -> None:
     campaign(db, offsets=["-1 hour"], window_start="12:30", window_end="20:00", late_limit="1 day")
     member(db, event_at="2026-11-24 13:01+00")
     await rig.tick("campaigns")
@@ -73,7 +76,7 @@ async def test_time_withdrawn_during_a_request_can_be_reused(db: Connection, rig
     db.execute(CLAIM)
     assert rows(db) == [("sending",)]
     db.execute("update public.outbox_campaigns set window_start = '12:40'")
-    clocks.set("2026-11-24 11:59+00")
+    clocks.set(f"2026-11-24 {at}+00")
     if how == "moved away and back":
         for event in (LATER, "2026-11-24 13:01+00"):
             db.execute("update public.outbox_campaign_members set event_at = %s", [event])

@@ -90,3 +90,19 @@ def test_preview_counts_coming_days_apart(db: Connection, cap: str, foretold: li
     problems = [problem and problem.removesuffix(" reached for this recipient") for problem in foreseen(db, "c")]
 
     assert problems == foretold
+
+
+async def test_cap_counts_the_day_of_the_sent_attempt(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """An attempt before midnight came to nothing, and the next one went after it."""
+    clocks.set("2026-11-24 23:59+00")
+    once(db, "first", "2026-11-24 23:59+00")
+    await rig.tick("campaigns")
+    release(db, claim(db))
+    clocks.set("2026-11-25 00:10+00")
+    await rig.tick("dispatch")
+    once(db, "second", "2026-11-25 00:20+00", daily_cap=1)
+    clocks.set("2026-11-25 00:20+00")
+
+    await rig.tick("campaigns", "dispatch")
+
+    assert rows(db) == [("sent",), ("suppressed",)]

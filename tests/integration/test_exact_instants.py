@@ -110,6 +110,17 @@ def test_retry_at_the_expiry_needs_a_new_expiry(db: Connection, after: str, stat
     assert column(db, "status", row) == status
 
 
+def test_retry_at_the_expiry_gets_the_new_one(db: Connection) -> None:
+    (row,) = expiring(db)
+    refuse(db, claim(db))
+    later(db, "10 seconds")
+
+    db.execute("select public.outbox_retry(array[%s::bigint], true, 600, false)", [row])
+
+    later(db, "599 seconds")
+    assert claim(db)["recipients"] == [number(0)]
+
+
 @pytest.mark.parametrize(("after", "claimed"), [("9.999 seconds", 0), ("10 seconds", 1)])
 def test_a_scheduled_row_goes_at_its_time(db: Connection, after: str, claimed: int) -> None:
     at: Any = db.execute("select outbox_engine.now() + interval '10 seconds'").fetchone()

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.calls import accept, claim, claim_all, doubt, find_nothing, pauses, refuse
+from tests.calls import accept, claim, claim_all, doubt, find_nothing, pauses, refuse, take_looks
 from tests.engine import column, insert, later, stand_still, statuses
 from tests.stack import Connection
 
@@ -118,6 +118,21 @@ def test_half_waits_for_an_ambiguous_one(db: Connection) -> None:
     quarters = accept(db, one, "B1")
 
     assert recipients(quarters) == set(other["recipients"])
+
+
+def test_half_goes_back_when_the_other_is_lost(db: Connection) -> None:
+    """What becomes of the lost half can never be found out, so it proves nothing against the refused one."""
+    stand_still(db)
+    refused, lost = insert(db, 2)
+    db.execute("update public.outbox set expires_at = outbox_engine.now() + interval '40 days'")
+    one, other = refuse(db, claim(db), "shared")
+    refuse(db, one, "shared")
+    doubt(db, other)
+
+    later(db, "14 days")
+    take_looks(db)
+
+    assert (column(db, "status", refused), column(db, "status", lost)) == ("pending", "unknown")
 
 
 def test_row_cancelled_in_a_blamed_half_is_cancelled(db: Connection) -> None:

@@ -5,7 +5,19 @@ from typing import Any
 
 import pytest
 
-from tests.calls import accept, claim, claim_all, claim_answer, doubt, find_nothing, record_look, take_looks
+from tests.calls import (
+    DEADLINE_SECONDS,
+    LEASE_SECONDS,
+    accept,
+    claim,
+    claim_all,
+    claim_answer,
+    doubt,
+    find_nothing,
+    record_look,
+    renew,
+    take_looks,
+)
 from tests.engine import insert, later, stand_still, statuses
 from tests.stack import Connection
 
@@ -89,6 +101,25 @@ def test_the_lookup_due_longest_is_made_first(db: Connection) -> None:
     made = [names(take_looks(db, limit=1)) for _ in range(3)]
 
     assert made == [[dispatch["dispatch_id"]] for dispatch in dispatches]
+
+
+@pytest.mark.parametrize(("by", "looked_for"), [("its worker", False), ("another", True)])
+def test_a_renewed_lease_puts_the_lookup_off(db: Connection, by: str, looked_for: bool) -> None:
+    insert(db)
+    dispatch = claim(db)
+    later(db, f"{LEASE_SECONDS} seconds")
+
+    kept = renew(db, dispatch, token=None if by == "its worker" else "0")
+    later(db, f"{LEASE_SECONDS + DEADLINE_SECONDS - 0.001} seconds")
+
+    assert kept == ([] if looked_for else [dispatch["dispatch_id"]])
+    assert len(take_looks(db)) == looked_for
+
+
+def test_ambiguous_request_is_not_renewed(db: Connection) -> None:
+    dispatch = lost(db)
+
+    assert renew(db, dispatch) == []
 
 
 @pytest.mark.parametrize(("token", "postponed"), [("its own", True), ("another", False)])

@@ -74,6 +74,13 @@ def test_stop_beats_start_within_one_page(db: Connection, ids: list[str]) -> Non
     assert suppressed(db) == [(PHONE, "replied STOP")]
 
 
+@pytest.mark.parametrize("phone", ["12345", "Acme"])
+def test_a_word_from_no_number_changes_nothing(db: Connection, phone: str) -> None:
+    text_in(db, "STOP", phone=phone)
+    assert suppressed(db) == []
+    assert db.execute("select count(*) from public.outbox_inbound").fetchone() == (1,)
+
+
 def test_start_lifts_only_what_a_stop_suppressed(db: Connection) -> None:
     db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(2)])
     text_in(db, "STOP", ago=60)

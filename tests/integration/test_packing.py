@@ -42,6 +42,15 @@ def test_a_dispatch_holds_no_more_than_it_may(db: Connection) -> None:
     assert packed(claim_all(db, recipients=2)) == [numbers(0, 1), numbers(2, 3), numbers(4)]
 
 
+def test_the_row_due_first_goes_first(db: Connection) -> None:
+    """Also where it was inserted last."""
+    insert(db, send_at=NOON + timedelta(seconds=10))
+    insert(db, first=1, send_at=NOON + timedelta(seconds=5))
+    later(db, "20 seconds")
+
+    assert packed(claim_all(db, rate=1)) == [numbers(1)]
+
+
 def test_rows_beyond_the_dispatch_limit_stay_ready(db: Connection) -> None:
     insert(db, 5)
 

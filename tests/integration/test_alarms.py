@@ -1,0 +1,99 @@
+"""Alarms: one process at a time is offered each, until one acknowledges it."""
+
+from typing import Any
+
+import pytest
+
+from tests.campaigns import campaign, member, template
+from tests.engine import later, stand_still
+from tests.stack import Connection
+
+BREAK = """
+    alter table public.outbox_campaigns disable trigger outbox_campaigns_change;
+    update public.outbox_campaigns set sender = '???';
+    alter table public.outbox_campaigns enable trigger outbox_campaigns_change;
+"""
+
+
+@pytest.fixture(autouse=True)
+def _still(db: Connection) -> None:
+    stand_still(db)
+
+
+def keep(db: Connection, *raws: str) -> None:
+    """A callback that could not be read is an alarm."""
+    for raw in raws:
+        db.execute("select public.outbox_keep_callbacks(array['no JSON'], array[%s])", [raw])
+
+
+def take(db: Connection, *, limit: int = 10) -> list[dict[str, Any]]:
+    answer: Any = db.execute("select public.outbox_take_alarms(%s::smallint)", [limit]).fetchone()
+    return list(answer[0])
+
+
+def acknowledge(db: Connection, alarms: list[dict[str, Any]]) -> None:
+    db.execute("select public.outbox_acknowledge_alarms(%s)", [[str(alarm["id"]) for alarm in alarms]])
+
+
+def test_alarm_is_offered_to_one_process_only(db: Connection) -> None:
+    keep(db, "e30=")
+
+    assert len(take(db)) == 1
+    later(db, "59.999 seconds")
+    assert take(db) == []
+
+
+def test_unacknowledged_alarm_is_offered_again(db: Connection) -> None:
+    """The process that took it died."""
+    keep(db, "e30=")
+    (alarm,) = take(db)
+    later(db, "1 minute")
+
+    assert take(db) == [alarm]
+
+
+def test_acknowledged_alarm_is_offered_no_more(db: Connection) -> None:
+    keep(db, "e30=")
+    acknowledge(db, take(db))
+    later(db, "1 minute")
+
+    assert take(db) == []
+
+
+def test_alarms_are_taken_in_their_order(db: Connection) -> None:
+    keep(db, "e30=", "W10=", "MQ==")
+
+    first = take(db, limit=2)
+    (last,) = take(db, limit=2)
+
+    ids = [alarm["id"] for alarm in (*first, last)]
+    assert ids == sorted(ids)
+
+
+def test_callbacks_of_one_call_are_one_alarm(db: Connection) -> None:
+    db.execute("select public.outbox_keep_callbacks(array['no JSON', 'no batch'], array['e30=', 'W10='])")
+    keep(db, "e30=")
+
+    (alarm,) = take(db)
+
+    assert (alarm["kind"], alarm["detail"]["count"]) == ("callback.unusable", 2)
+
+
+def test_stuck_campaign_raises_one_alarm_an_hour(db: Connection) -> None:
+    """Also after the upkeep job has run."""
+    template(db)
+    now: Any = db.execute("select outbox_engine.now()").fetchone()
+    campaign(db, schedule="once", starts_at=now[0])
+    member(db)
+    db.execute(BREAK)
+
+    raised = []
+    for _ in range(3):
+        db.execute("select public.outbox_expand_campaigns(10)")
+        db.execute("select public.outbox_upkeep(90, null, 1000)")
+        alarms = take(db)
+        acknowledge(db, alarms)
+        raised.append([alarm["kind"] for alarm in alarms])
+        later(db, "30 minutes")
+
+    assert raised == [["campaign.stuck"], [], ["campaign.stuck"]]
