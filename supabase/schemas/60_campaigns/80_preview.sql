@@ -80,7 +80,10 @@ as $$
     cross join lateral outbox_engine.judge_times(a.messages) t
   )
   select q.external_id, q.id, q.recipient, q.parameters, q.zone, q.occurs_at, t.opens_at, q.expires_at,
-    case when t.status is not null then t.error end
+    case
+      when q.expires_at <= p_now then 'expired before it could be sent'
+      when t.status is not null then t.error
+    end
   from queued q
   join timed t on t.place = q.place
 $$;
@@ -167,7 +170,6 @@ as $$
   select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text,
     outbox_engine.parts_of(r.text), l.country,
     case
-      when r.expires_at <= p_now then 'expired before it could be sent'
       when r.problem is not null then r.problem
       when s.status = 'suppressed' then s.error
       when r.text is null then outbox_engine.template_row_problem(c.template, r.parameters)
