@@ -19,6 +19,13 @@ _SCHEMAS = ["public", "outbox_engine", "auth"]
 _LOCK_TIMEOUT = "10s"
 
 
+def as_engine(db: Connection, statement: str, values: list[object] | None = None) -> None:
+    """Run an update of the outbox under the engine's mark, without which a new status is taken for an app's cancellation."""
+    with db.transaction():
+        db.execute("select set_config('outbox.writer', '0', true)")
+        db.execute(statement, values)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """By schema and name."""

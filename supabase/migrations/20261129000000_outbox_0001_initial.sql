@@ -2163,10 +2163,9 @@ as $$
   )
 $$;
 
--- Runs before updates by apps, and before updates by the tables' owner that change a status alone: the
--- owner's functions and the SQL editor, which have the role of the engine. The engine itself never changes a
--- status without another of its columns. Cancels where the message is still here, and otherwise leaves the
--- row as it is.
+-- Runs before updates by apps, and before any other update of a status that is not the engine's: by functions
+-- of the project, in the SQL editor and in the table editor, which have the role of the engine. Cancels where
+-- the message is still here, and otherwise leaves the row as it is.
 create function outbox_engine.before_app_update() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -2195,11 +2194,11 @@ $$;
 create trigger outbox_3_app_update before update on public.outbox for each row
   when (
     current_user in ('anon', 'authenticated', 'service_role')
-    or new.status <> old.status
-      and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank) is not distinct from
-        (old.queue, old.dispatch_id, old.batch_id, old.reported_rank)
-      and (new.status_code, new.error, new.finalized_at) is not distinct from
-        (old.status_code, old.error, old.finalized_at)
+    -- The engine's mark (`transitions`). It counts for the owner of the table only, because any role can set
+    -- it, and only at the depth of triggers that it names, so not in a trigger of the project.
+    or new.status <> old.status and (
+      current_setting('outbox.writer', true) is distinct from pg_trigger_depth()::text
+      or not has_table_privilege('public.outbox'::regclass, 'truncate'))
   )
   execute function outbox_engine.before_app_update();
 
@@ -2289,8 +2288,13 @@ create function outbox_engine.advance_status(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
   p_ats timestamptz[], p_now timestamptz
 ) returns void
-language sql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+begin
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
@@ -2302,9 +2306,7 @@ as $$
       select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
         o.cancel_requested_at is not null as cancel_requested, o.finalized_at, o.reported_rank, o.reported_at,
         o.status_code
-      from public.outbox o
-      where o.id = n.outbox_id
-      limit 1
+      from public.outbox o where o.id = n.outbox_id limit 1
     ) m
     left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
     where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
@@ -2364,7 +2366,9 @@ as $$
       else o.due_at
     end
   from applied a
-  where o.ctid = a.message_ctid
+  where o.ctid = a.message_ctid;
+  v_writer := set_config('outbox.writer', v_outer, true);
+end
 $$;
 
 -- Called by `seed`. The codes of the providers that the engine knows.
@@ -2390,6 +2394,161 @@ as $$
     ('sinch', 152, 'sender not provisioned', null),
     ('sinch', 257, 'recipient opted out', 'opt_out')
   on conflict (provider, code) do update set meaning = excluded.meaning, effect = excluded.effect
+$$;
+
+-- 40_outbox/65_transitions.sql
+
+-- Transitions: which event turns which status into which, the one function that changes statuses, and the
+-- guard that lets no other change pass.
+--
+-- Four statements do not call that function, because they change every message that is sent and a second
+-- update of each would cost too much: `wake_due`, `claim_rows`, `mark_sent` and `advance_status`. They make
+-- the same transitions, and the guard holds them to it.
+--
+-- All five mark what they write: while one of their statements runs, `outbox.writer` is the depth of triggers
+-- at which it runs. A status that changes without that mark was changed by hand (`before_app_update`).
+
+-- A message of status `status` has status `becomes` after the event. A silent event leaves no row in the
+-- history. `reported` and `reported_retry` are delivery reports.
+create view outbox_engine.transitions (event, status, becomes, is_silent) as
+select t.event, s.status, t.becomes, t.is_silent
+from (values
+  ('due', array['scheduled'], 'pending', true),
+  ('held', array['pending'], 'scheduled', false),
+  ('claimed', array['pending'], 'sending', true),
+  ('accepted', array['scheduled', 'pending', 'sending'], 'sent', false),
+  ('requeued', array['sending'], 'pending', true),
+  ('refused', array['sending'], 'failed', false),
+  ('failed', array['pending'], 'failed', false),
+  ('suppressed', array['scheduled', 'pending'], 'suppressed', false),
+  ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
+  ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
+  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false),
+  ('reported_retry', array[
+    'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted'
+  ], 'pending', true),
+  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'cancelled', 'deleted'],
+    'expired', true),
+  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'deleted'],
+    'cancelled', true)
+) t (event, statuses, becomes, is_silent)
+cross join lateral unnest(t.statuses) s (status)
+union all
+-- An earlier attempt of an ended message turned out to be accepted, or an operator has it sent again.
+select e.event, s.status, case
+    when e.event = 'retried' then 'pending'
+    when s.status = 'delivered' then 'delivered'
+    else 'sent'
+  end, false
+from unnest(array['accepted', 'retried']) e (event)
+cross join unnest(array[
+  'suppressed', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'
+]) s (status)
+union all
+-- A report only ever raises the rank.
+select 'reported', s.status, r.becomes, true
+from unnest(array[
+  'scheduled', 'pending', 'sending', 'suppressed', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled',
+  'deleted', 'aborted', 'rejected', 'failed'
+]) s (status)
+cross join unnest(array[
+  'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'
+]) r (becomes)
+where outbox_engine.rank_of(r.becomes) > coalesce(outbox_engine.rank_of(s.status), 0);
+
+-- What happens to a message, for `change_statuses`. `event` as in `transitions`; the history has `logged_as`
+-- and `detail` in place of `event` and `error` where they are given. An error of null keeps the one it has.
+create type outbox_engine.status_change as (
+  outbox_id bigint,
+  event text,
+  error text,
+  due_at timestamptz,
+  logged_as text,
+  detail text
+);
+
+-- Called by whatever changes the status of messages outside the four statements named above. Each message is
+-- given once and locked by the caller. Writes the status and what depends on it alone (queue, time, error,
+-- end), and the history. Raises an error for an event that a message of this status cannot have.
+create function outbox_engine.change_statuses(
+  p_changes outbox_engine.status_change[], p_source text, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+  v_changed bigint;
+begin
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
+  with changes as materialized (
+    select c.*, o.row_at, o.status, t.becomes, t.is_silent,
+      t.becomes not in ('scheduled', 'pending', 'sending', 'sent', 'dispatched') as is_end
+    from unnest(p_changes) c
+    -- By index for each, whatever the planner believes of the table's size.
+    cross join lateral (
+      select x.ctid as row_at, x.status from public.outbox x where x.id = c.outbox_id limit 1
+    ) o
+    join outbox_engine.transitions t on t.event = c.event and t.status = o.status
+  ),
+  changed as (
+    update public.outbox o
+    set
+      status = c.becomes,
+      queue = case
+        when c.becomes = 'scheduled' or c.becomes = 'pending' and c.due_at > p_now then 'w'
+        when c.becomes = 'pending' then 'r'
+      end::"char",
+      due_at = coalesce(c.due_at, o.due_at),
+      error = case when c.event <> 'accepted' then coalesce(c.error, o.error) end,
+      finalized_at = case when c.becomes = c.status then o.finalized_at when c.is_end then p_now end
+    from changes c
+    where o.ctid = c.row_at
+    returning o.id, o.batch_id, o.dispatch_id, c.event, c.becomes, c.status as was, c.logged_as, c.is_silent,
+      coalesce(c.detail, c.error) as detail
+  ),
+  history as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id, detail)
+    select id, p_now, p_source, coalesce(logged_as, event), becomes,
+      case when event = 'accepted' then batch_id end,
+      case when event = 'accepted' or was = 'sending' then dispatch_id end,
+      detail
+    from changed
+    where logged_as is not null or not is_silent
+    order by id
+  )
+  select count(*) into v_changed from changed;
+  v_writer := set_config('outbox.writer', v_outer, true);
+  if v_changed <> cardinality(p_changes) then
+    raise exception 'only % of these messages may have this event: %', v_changed, (
+      select jsonb_agg(jsonb_build_object('id', o.id, 'status', o.status, 'event', c.event))
+      from unnest(p_changes) c
+      left join public.outbox o on o.id = c.outbox_id);
+  end if;
+end
+$$;
+
+-- Runs before an update that would change a status in a way that no transition allows.
+create function outbox_engine.before_unknown_transition() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception 'message % cannot turn from % into %', old.id, old.status, new.status;
+end
+$$;
+-- The condition lists the pairs, so that no row of an allowed change calls a function. The list is searched
+-- from its start, so what happens to every message stands there.
+do $$
+begin
+  execute format(
+    'create trigger outbox_8_transition before update on public.outbox for each row '
+      || 'when (new.status <> old.status and old.status || ''>'' || new.status <> all (%L)) '
+      || 'execute function outbox_engine.before_unknown_transition()',
+    array['pending>sending', 'sending>sent', 'sent>delivered', 'sent>dispatched', 'dispatched>delivered']
+      || array(
+        select distinct status || '>' || becomes from outbox_engine.transitions
+        where status <> becomes order by 1));
+end
 $$;
 
 -- 50_people/10_suppressions.sql
@@ -2446,25 +2605,17 @@ create function outbox_engine.after_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  with suppressed as (
-    update public.outbox
-    set
-      status = 'suppressed',
-      error = 'the recipient opted out: ' || new.reason,
-      queue = null,
-      finalized_at = outbox_engine.now()
-    where id = any (array(
-      select id
-      from public.outbox
-      where recipient = new.recipient and queue is not null
-      order by id
-      for update skip locked
-    ))
-    returning id, status, error
-  )
-  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, outbox_engine.now(), 'engine', 'suppressed', status, error
-  from suppressed;
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'suppressed', 'the recipient opted out: ' || new.reason, null, null, null)
+      ::outbox_engine.status_change),
+    'engine', outbox_engine.now())
+  from (
+    select id
+    from public.outbox
+    where recipient = new.recipient and queue is not null
+    order by id
+    for update skip locked
+  ) waiting;
   return null;
 end
 $$;
@@ -4068,36 +4219,38 @@ create trigger outbox_campaign_members_added after insert on public.outbox_campa
 create function outbox_engine.withdraw_messages(p_outbox_ids bigint[], p_reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_waiting bigint[];
+  v_sending bigint[];
 begin
   -- Waits for a claim that has some of them, so that the status after that claim decides.
-  perform from public.outbox where id = any (p_outbox_ids) order by id for update;
+  select array_agg(id) filter (where queue is not null),
+    array_agg(id) filter (where status = 'sending' and cancel_requested_at is null)
+  into v_waiting, v_sending
+  from (
+    select id, queue, status, cancel_requested_at
+    from public.outbox
+    where id = any (p_outbox_ids)
+    order by id
+    for update
+  ) o;
 
-  with cancelled as (
-    update public.outbox
-    set status = 'cancelled', error = p_reason, queue = null, finalized_at = outbox_engine.now()
-    where id = any (p_outbox_ids) and queue is not null
-    returning id
-  ),
-  requested as (
+  update public.outbox_campaign_occurrences o
+  set taken_back = coalesce(o.outbox_id = any (v_waiting), false), reason = p_reason
+  where o.outbox_id = any (v_waiting || v_sending);
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'cancelled', p_reason, null, null, null)::outbox_engine.status_change),
+    'engine', outbox_engine.now())
+  from unnest(v_waiting) id;
+  with requested as (
     update public.outbox
     set cancel_requested_at = outbox_engine.now()
-    where id = any (p_outbox_ids) and status = 'sending' and cancel_requested_at is null
+    where id = any (v_sending)
     returning id
-  ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_reason from cancelled
-    union all
-    select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_reason from requested
   )
-  update public.outbox_campaign_occurrences o
-  set taken_back = w.is_cancelled, reason = p_reason
-  from (
-    select id, true as is_cancelled from cancelled
-    union all
-    select id, false from requested
-  ) w
-  where o.outbox_id = w.id;
+  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+  select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_reason
+  from requested;
 end
 $$;
 
@@ -6747,40 +6900,26 @@ declare
   v_ids constant bigint[] := outbox_engine.lock_attached(p_dispatches, p_recipients);
   v_now constant timestamptz := outbox_engine.now();
 begin
-  with attached as materialized (
-    select
+  perform outbox_engine.change_statuses(
+    array_agg(row(
       o.id,
       case
         when o.cancel_requested_at is not null then 'cancelled'
         when o.expires_at <= v_now then 'expired'
-        else 'pending'
-      end as status,
-      -- Where the engine asked for the cancellation, the occurrence says why.
-      coalesce(oc.reason, o.error) as cancel_reason
-    from public.outbox o
-    left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
-    where o.id = any (v_ids)
-  ),
-  requeued as (
-    update public.outbox o
-    set
-      status = a.status,
-      error = case a.status
-        when 'cancelled' then a.cancel_reason
-        when 'expired' then 'expired before it could be sent'
+        else 'requeued'
+      end,
+      case
+        -- Where the engine asked for the cancellation, the occurrence says why.
+        when o.cancel_requested_at is not null then oc.reason
+        when o.expires_at <= v_now then 'expired before it could be sent'
         else p_detail
       end,
-      finalized_at = case when a.status <> 'pending' then v_now end,
-      queue = case when a.status = 'pending' then case when p_delay > '0' then 'w' else 'r' end end::"char",
-      due_at = v_now + p_delay
-    from attached a
-    where o.id = a.id
-    returning o.id, o.status, o.dispatch_id
-  )
-  insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
-  select id, v_now, 'engine', coalesce(p_event, status), status, dispatch_id, p_detail
-  from requeued
-  where p_event is not null or status <> 'pending';
+      v_now + p_delay, p_event, p_detail
+    )::outbox_engine.status_change),
+    'engine', v_now)
+  from public.outbox o
+  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+  where o.id = any (v_ids);
 end
 $$;
 
@@ -6831,7 +6970,10 @@ declare
   v_ids constant bigint[] := array(
     select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
   v_all_sent boolean;
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
 begin
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   with members as materialized (
     select m.outbox_id, m.recipient, d.id, d.batch_id
     from outbox_engine.dispatches d
@@ -6859,6 +7001,7 @@ begin
   )
   select (select count(*) from sent) = (select count(*) from members)
   into v_all_sent;
+  v_writer := set_config('outbox.writer', v_outer, true);
   return v_all_sent;
 end
 $$;
@@ -7174,20 +7317,12 @@ begin
     update public.outbox o
     set
       dispatch_id = p.dispatch_id, batch_id = p.batch_id, sent_at = p.found_at,
-      status = case o.status when 'delivered' then o.status else 'sent' end,
-      finalized_at = case o.status when 'delivered' then o.finalized_at end,
-      reported_rank = case o.status when 'delivered' then o.reported_rank end,
-      queue = null, error = null
+      reported_rank = case o.status when 'delivered' then o.reported_rank end
     from proven p
     -- Not where the dispatch held another message for the same time: this one was not sent.
     join outbox_engine.dispatch_members m on m.dispatch_id = p.dispatch_id and m.outbox_id = p.outbox_id
     where o.id = p.outbox_id
-    returning o.id, o.status, o.batch_id, o.dispatch_id
-  ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
-    select id, p_now, 'engine', 'accepted', status, batch_id, dispatch_id
-    from adopted
+    returning o.id, o.dispatch_id
   )
   select array_agg(id), array_agg(dispatch_id)
   into v_ids, v_dispatches
@@ -7196,6 +7331,9 @@ begin
     return;
   end if;
 
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), 'engine', p_now)
+  from unnest(v_ids) id;
   perform outbox_engine.reclaim_occurrences(v_ids, p_now);
   perform outbox_engine.log_duplicate_sends(p_now);
   update outbox_engine.dispatches
@@ -7223,20 +7361,22 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch]);
-  v_now constant timestamptz := outbox_engine.now();
+  v_changes outbox_engine.status_change[];
 begin
-  with failed as (
+  with counted as (
     update public.outbox
-    set
-      attempts = attempts + 1,
-      status = case when cancel_requested_at is null then 'failed' else 'cancelled' end,
-      error = p_error, finalized_at = v_now, queue = null
+    set attempts = attempts + 1
     where id = any (v_ids)
-    returning id, status
+    returning id, cancel_requested_at is not null as is_cancelled
+  ),
+  changes as (
+    select array_agg(row(
+      id, case when is_cancelled then 'cancelled' else 'refused' end, p_error, null, 'refused', null
+    )::outbox_engine.status_change) as c
+    from counted
   )
-  insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
-  select id, v_now, 'engine', 'refused', status, p_dispatch, p_error
-  from failed;
+  select c into v_changes from changes;
+  perform outbox_engine.change_statuses(v_changes, 'engine', outbox_engine.now());
 end
 $$;
 
@@ -7826,15 +7966,11 @@ begin
 
   perform outbox_engine.hold_plan(p_provider, p_plan);
   v_ids := outbox_engine.lock_attached(v_given_up);
-  with ended as (
-    update public.outbox
-    set status = 'unknown', error = 'the outcome of the request could not be found out', finalized_at = p_now
-    where id = any (v_ids)
-    returning id, error
-  )
-  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, p_now, 'engine', 'unknown', 'unknown', error
-  from ended;
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'unknown', 'the outcome of the request could not be found out', null, null, null)
+      ::outbox_engine.status_change),
+    'engine', p_now)
+  from unnest(v_ids) id;
   perform outbox_engine.decide_halves(v_given_up, null, null);
 end
 $$;
@@ -8345,19 +8481,17 @@ as $$
   with judged as materialized (
     select * from outbox_engine.judge_rows(p_ids, p_request.allowed_countries, p_messages, p_now)
   ),
-  -- Rows that never go out, or that wait for a window, a resumed campaign or an edit.
-  stopped as (
-    update public.outbox o
-    set status = coalesce(j.status, 'scheduled'), queue = case when j.status is null then 'w'::"char" end,
-      due_at = coalesce(j.held_until, o.due_at), finalized_at = case when j.status is not null then p_now end,
-      error = case when j.status is null then o.error else j.error end
-    from judged j
-    where not j.goes and o.ctid = j.row_at
-    returning o.id, o.status, j.error, coalesce(j.status, 'held') as event
-  ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, p_now, 'engine', event, status, error from stopped
+  -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
+  -- reads it, also where no row goes.
+  stopped as materialized (
+    select outbox_engine.change_statuses(
+      array_agg(row(
+        id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
+      )::outbox_engine.status_change),
+      'engine', p_now)
+    from judged
+    where not goes
+    having count(*) > 0
   ),
   packed as materialized (
     select d.*, case when not d.texts_differ then outbox_engine.parts_of(d.text) end as parts
@@ -8369,6 +8503,7 @@ as $$
       from judged
       where goes
     ) a
+    left join stopped on true
     cross join lateral outbox_engine.pack(
       a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, p_dispatches,
       p_request.max_recipients, p_request.share_texts, p_now) d
@@ -8381,7 +8516,7 @@ as $$
     cross join lateral unnest(d.ids) u (id)
     join judged j on j.id = u.id
   ),
-  -- Volatile, and run because the last query reads it.
+  -- Run because the last query reads it.
   counted as materialized (
     select outbox_engine.count_campaign_sends(
       array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
@@ -8478,9 +8613,14 @@ $$;
 create function outbox_engine.wake_due(
   p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer
 ) returns void
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
+declare
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+begin
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   update public.outbox
   set queue = 'r', status = 'pending'
   where id = any (array(
@@ -8494,7 +8634,9 @@ as $$
       for update skip locked
     ) due
     limit p_most
-  ))
+  ));
+  v_writer := set_config('outbox.writer', v_outer, true);
+end
 $$;
 
 -- These locked rows without those of which an earlier attempt turned up since `close_already_sent` ran: they
@@ -8540,18 +8682,22 @@ as $$
 declare
   v_rows integer := least(p_rows, p_admission.messages);
   v_picked record;
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
 begin
   loop
     v_picked := outbox_engine.pick(p_bounds, v_rows, p_priority_below);
     if v_picked.again is not null then
       perform outbox_engine.refresh_from_campaign(v_picked.again);
     end if;
+    v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
     from outbox_engine.claim_rows(
       outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
       p_admission.messages,
       p_admission.probed_pause is not null, p_now) d;
+    v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
       or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
     v_rows := least(p_rows, 10 * v_rows);
@@ -9331,17 +9477,13 @@ declare
     for update of o skip locked
   );
 begin
-  with ended as (
-    update public.outbox
-    set
-      status = 'unknown', error = 'no report', reported_rank = outbox_engine.rank_of('unknown'),
-      reported_at = null, status_code = null, finalized_at = p_now
-    where id = any (v_ids)
-    returning id
-  )
-  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, p_now, 'reconcile', 'unknown', 'unknown', 'no report'
-  from ended;
+  update public.outbox
+  set reported_rank = outbox_engine.rank_of('unknown'), reported_at = null, status_code = null
+  where id = any (v_ids);
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'unknown', 'no report', null, null, null)::outbox_engine.status_change),
+    'reconcile', p_now)
+  from unnest(v_ids) id;
 end
 $$;
 
@@ -9608,32 +9750,29 @@ alter table outbox_engine.upkeep enable row level security;
 
 -- Ends waiting messages whose expiry has passed, also while their plan is paused. Returns how many.
 create function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
-language sql set search_path = pg_catalog, pg_temp set enable_sort = off
+language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-  with expired as (
-    update public.outbox
-    set
-      status = case when cancel_requested_at is null then 'expired' else 'cancelled' end,
-      error = 'expired before it could be sent', queue = null, finalized_at = p_now
-    where id = any (array(
-      select id
-      from public.outbox
-      where queue is not null
-        and expires_at <= p_now
-        and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
-      order by expires_at
-      limit p_most
-      for update skip locked
-    ))
-    returning id, status, error
-  ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, p_now, 'engine', status, status, error
-    from expired
-  )
-  select count(*)::integer
-  from expired
+declare
+  v_changes outbox_engine.status_change[];
+begin
+  select array_agg(row(
+    id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
+    'expired before it could be sent', null, null, null
+  )::outbox_engine.status_change)
+  into v_changes
+  from (
+    select id, cancel_requested_at
+    from public.outbox
+    where queue is not null
+      and expires_at <= p_now
+      and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
+    order by expires_at
+    limit p_most
+    for update skip locked
+  ) expired;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return coalesce(cardinality(v_changes), 0);
+end
 $$;
 
 -- Matches reports with acceptances that were committed at the same moment: neither transaction saw the
@@ -10012,6 +10151,7 @@ as $$
 declare
   v_now timestamptz;
   v_answer jsonb;
+  v_changes outbox_engine.status_change[];
 begin
   if p_expires_in_seconds <= 0 then
     perform outbox_engine.refuse('a new expiry must lie ahead');
@@ -10031,9 +10171,7 @@ begin
   retried as (
     update public.outbox o
     set
-      status = 'pending', queue = 'r', due_at = v_now, attempts = 0,
-      error = 'an operator has it sent again', status_code = null, reported_rank = null, reported_at = null,
-      finalized_at = null, cancel_requested_at = null,
+      attempts = 0, status_code = null, reported_rank = null, reported_at = null, cancel_requested_at = null,
       dispatch_id = case when j.was_accepted then null else o.dispatch_id end,
       expires_at = case
         when o.expires_at <= v_now then v_now + make_interval(secs => p_expires_in_seconds)
@@ -10041,7 +10179,7 @@ begin
       end
     from judged j
     where not p_dry_run and j.problem is null and o.id = j.id
-    returning o.id, j.status as was, j.attempts, j.error
+    returning o.id, concat_ws(': ', format('%s after %s attempts', j.status, j.attempts), j.error) as detail
   ),
   -- The time of a campaign that was free again is the message's once more.
   occurrences as (
@@ -10050,24 +10188,25 @@ begin
     from retried r
     where o.outbox_id = r.id and (o.taken_back or o.reason is not null)
   ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, v_now, 'operator', 'retried', 'pending',
-      concat_ws(': ', format('%s after %s attempts', was, attempts), error)
+  changes as (
+    select array_agg(row(id, 'retried', 'an operator has it sent again', v_now, null, detail)
+      ::outbox_engine.status_change) as changes
     from retried
-    order by id
   )
-  select coalesce(
-    jsonb_agg(
-      jsonb_build_object(
-        'id', j.id, 'was', j.status, 'done', j.problem is null, 'outcome', coalesce(j.problem, 'retried'))
-      order by j.id
+  select
+    coalesce(
+      jsonb_agg(
+        jsonb_build_object(
+          'id', j.id, 'was', j.status, 'done', j.problem is null, 'outcome', coalesce(j.problem, 'retried'))
+        order by j.id
+      ),
+      '[]'
     ),
-    '[]'
-  )
-  into v_answer
+    (select changes from changes)
+  into v_answer, v_changes
   from judged j;
 
+  perform outbox_engine.change_statuses(v_changes, 'operator', v_now);
   perform pg_notify('outbox', '');
   return v_answer;
 end
@@ -10083,6 +10222,7 @@ as $$
 declare
   v_now timestamptz;
   v_answer jsonb;
+  v_changes outbox_engine.status_change[];
 begin
   perform outbox_engine.lock_all_or_none(p_ids);
   v_now := outbox_engine.now();
@@ -10099,37 +10239,35 @@ begin
     from (select distinct unnest(p_ids) as id) a
     left join public.outbox o on o.id = a.id
   ),
-  changed as (
+  requested as (
     update public.outbox o
-    set
-      cancel_requested_at = v_now,
-      status = case when j.outcome = 'cancelled' then 'cancelled' else o.status end,
-      queue = case when j.outcome = 'cancelled' then null else o.queue end,
-      finalized_at = case when j.outcome = 'cancelled' then v_now else o.finalized_at end
+    set cancel_requested_at = v_now
     from judged j
     where not p_dry_run and j.outcome in ('cancelled', 'cancel_requested') and o.id = j.id
   ),
   history as (
     insert into public.outbox_events (outbox_id, at, source, event, status)
-    select id, v_now, 'operator',
-      case outcome when 'too_late' then 'cancel_too_late' else outcome end,
-      case outcome when 'cancelled' then 'cancelled' else was end
+    select id, v_now, 'operator', case outcome when 'too_late' then 'cancel_too_late' else outcome end, was
     from judged
-    where not p_dry_run and outcome in ('cancelled', 'cancel_requested', 'too_late')
+    where not p_dry_run and outcome in ('cancel_requested', 'too_late')
     order by id
   )
-  select coalesce(
-    jsonb_agg(
-      jsonb_build_object(
-        'id', j.id, 'was', j.was,
-        'done', j.outcome in ('cancelled', 'already_cancelled', 'cancel_requested'),
-        'outcome', j.outcome)
-      order by j.id
+  select
+    coalesce(
+      jsonb_agg(
+        jsonb_build_object(
+          'id', j.id, 'was', j.was,
+          'done', j.outcome in ('cancelled', 'already_cancelled', 'cancel_requested'),
+          'outcome', j.outcome)
+        order by j.id
+      ),
+      '[]'
     ),
-    '[]'
-  )
-  into v_answer
+    array_agg(row(j.id, 'cancelled', null, null, null, null)::outbox_engine.status_change)
+      filter (where not p_dry_run and j.outcome = 'cancelled')
+  into v_answer, v_changes
   from judged j;
+  perform outbox_engine.change_statuses(v_changes, 'operator', v_now);
   return v_answer;
 end
 $$;

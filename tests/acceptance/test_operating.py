@@ -14,7 +14,7 @@ from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
 from tests.campaigns import campaign, template
 from tests.engine import Rig, column, insert, number, statuses
-from tests.stack import Connection
+from tests.stack import Connection, as_engine
 
 Ran = subprocess.CompletedProcess[str]
 
@@ -53,7 +53,7 @@ async def failed(rig: Rig, db: Connection) -> list[int]:
     """Three messages that failed at the provider."""
     ids = insert(db, 3)
     await rig.tick("dispatch")
-    db.execute("update public.outbox set status = 'failed', status_code = 402, finalized_at = now()")
+    as_engine(db, "update public.outbox set status = 'failed', status_code = 402, finalized_at = now()")
     return ids
 
 
@@ -106,7 +106,7 @@ async def test_the_status_shows_the_backlog_pauses_and_figures(outbox: Operator,
 
 
 async def test_retry_reports_each_row_and_fails_on_refusals(outbox: Operator, failed: list[int], db: Connection) -> None:
-    db.execute("update public.outbox set status = 'delivered', reported_rank = 10 where id = %s", [failed[1]])
+    as_engine(db, "update public.outbox set status = 'delivered', reported_rank = 10 where id = %s", [failed[1]])
 
     ran = outbox("retry", *failed)
 
@@ -278,8 +278,8 @@ def test_list_import_and_export_report_json(outbox: Operator, db: Connection, tm
 def test_equal_outcomes_share_a_line(outbox: Operator, db: Connection) -> None:
     """Square brackets in an error are printed as they are."""
     ids = insert(db, 30)
-    db.execute("update public.outbox set status = 'failed', error = 'refused [to]: no', finalized_at = now(), queue = null")
-    db.execute("update public.outbox set status = 'delivered', reported_rank = 10 where id <= %s", [ids[3]])
+    as_engine(db, "update public.outbox set status = 'failed', error = 'refused [to]: no', finalized_at = now(), queue = null")
+    as_engine(db, "update public.outbox set status = 'delivered', reported_rank = 10 where id <= %s", [ids[3]])
 
     ran = outbox("retry", *ids)
     trace = outbox("trace", ids[0])

@@ -7,7 +7,7 @@ import pytest
 
 from tests.calls import accept, claim, claim_all, doubt, find_nothing, pauses, refuse, take_looks
 from tests.engine import column, insert, later, stand_still, statuses
-from tests.stack import Connection
+from tests.stack import Connection, as_engine
 
 
 def recipients(dispatches: list[dict[str, Any]]) -> set[str]:
@@ -29,7 +29,8 @@ def expire(db: Connection, row: int) -> None:
 
 
 def prove_delivered(db: Connection, row: int) -> None:
-    db.execute(
+    as_engine(
+        db,
         "update public.outbox set status = 'delivered', finalized_at = outbox_engine.now(), reported_rank = 10 where id = %s",
         [row],
     )

@@ -11,7 +11,7 @@ from tests.calls import accept, claim, claim_all, doubt, find_nothing, refuse, r
 from tests.engine import column, insert, later, number
 from tests.integration.replies import NOW, carrier_blocks, suppressed, text_in
 from tests.races import is_waited_for, overlap
-from tests.stack import Connection
+from tests.stack import Connection, as_engine
 
 LOCK = "select from public.outbox where id = %s for update"
 
@@ -170,7 +170,7 @@ def test_stop_and_late_opt_out_code_pass(db: Connection, other: Connection) -> N
     (row,) = insert(db, first=1)
     dispatch = claim(db)
     accept(db, dispatch, "B1")
-    db.execute("update public.outbox set status = 'pending', queue = 'w', due_at = due_at + interval '1 minute'")
+    as_engine(db, "update public.outbox set status = 'pending', queue = 'w', due_at = due_at + interval '1 minute'")
 
     cross(db, lambda: db.execute(LOCK, [row]), lambda: text_in(other, "STOP"), lambda: carrier_blocks(db))
 

@@ -14,7 +14,7 @@ from sandbox.simulator.control import reset_after_accepting
 from scheduler.process import Process
 from scheduler.wakeup import CHANNEL, Wakeup
 from tests.engine import MakeRig, column, insert, later
-from tests.stack import Connection
+from tests.stack import Connection, as_engine
 
 PATIENCE_SECONDS = 30.0
 LISTENS = b"select from pg_stat_activity where application_name = 'outbox' and query ~ '^unlisten'"
@@ -48,7 +48,7 @@ def test_many_statements_of_one_transaction_are_one_notice(stack: LocalStack, db
 def test_status_change_sends_no_notice(stack: LocalStack, db: Connection) -> None:
     insert(db, 1)
 
-    assert notices(stack, lambda: db.execute("update public.outbox set status = 'cancelled', queue = null")) == 0
+    assert notices(stack, lambda: as_engine(db, "update public.outbox set status = 'cancelled', queue = null")) == 0
 
 
 async def test_woken_process_sends_before_its_interval(make_rig: MakeRig, stack: LocalStack, db: Connection) -> None:

@@ -14,7 +14,7 @@ from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from tests.campaigns import template
 from tests.engine import MakeRig, Rig, column, insert, later, number, statuses, supabase_settings, trail
-from tests.stack import Connection
+from tests.stack import Connection, as_engine
 
 
 @pytest.fixture
@@ -101,7 +101,8 @@ async def test_retry_after_the_expiry_needs_a_new_expiry(rig: Rig, operating: Op
 
 async def test_message_in_flight_or_unknown_is_not_retried(rig: Rig, operating: Operating, db: Connection) -> None:
     waiting, sent = insert(db, 2, send_at=None)
-    db.execute(
+    as_engine(
+        db,
         "update public.outbox set queue = 'w', status = 'scheduled', due_at = due_at + interval '1 day' where id = %s",
         [waiting],
     )
@@ -201,7 +202,7 @@ async def test_late_delivery_ends_a_waiting_retry(rig: Rig, gateway: Gateway, op
 
 async def test_a_retry_counts_attempts_from_none(operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
-    db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null, attempts = 5")
+    as_engine(db, "update public.outbox set status = 'failed', finalized_at = now(), queue = null, attempts = 5")
 
     await retry(operating, row)
 
@@ -210,7 +211,7 @@ async def test_a_retry_counts_attempts_from_none(operating: Operating, db: Conne
 
 async def test_a_trial_run_of_a_retry_changes_nothing(operating: Operating, db: Connection) -> None:
     (row,) = insert(db)
-    db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null")
+    as_engine(db, "update public.outbox set status = 'failed', finalized_at = now(), queue = null")
 
     (outcome,) = await operating.retry([row], force=False, expires_in=None, dry_run=True)
 
@@ -299,7 +300,7 @@ async def cancel(operating: Operating, db: Connection, row: int, *, by: str) -> 
 
 async def test_messages_are_selected_in_stretches_to_the_end(operating: Operating, db: Connection) -> None:
     ids = insert(db, 10)
-    db.execute("update public.outbox set status = 'failed', finalized_at = now(), queue = null where id % 2 = 0")
+    as_engine(db, "update public.outbox set status = 'failed', finalized_at = now(), queue = null where id % 2 = 0")
     found: list[int] = []
     after: int | None = 0
     while after is not None:
@@ -312,11 +313,12 @@ async def test_messages_are_selected_in_stretches_to_the_end(operating: Operatin
 
 async def test_messages_are_selected_by_when_they_became_final(operating: Operating, db: Connection) -> None:
     old, new = insert(db, 2)
-    db.execute(
+    as_engine(
+        db,
         "update public.outbox set status = 'failed', queue = null, finalized_at = now() - interval '2 hours' where id = %s",
         [old],
     )
-    db.execute("update public.outbox set status = 'failed', queue = null, finalized_at = now() where id = %s", [new])
+    as_engine(db, "update public.outbox set status = 'failed', queue = null, finalized_at = now() where id = %s", [new])
 
     since = datetime.now(UTC) - timedelta(hours=1)
     chosen = await operating.select(statuses=["failed"], campaign=None, since=since, after=0, stretch=100, most=100)
@@ -355,7 +357,7 @@ async def test_two_operators_retrying_make_one_new_attempt(
 ) -> None:
     ids = insert(db, 50)
     await rig.tick("dispatch")
-    db.execute("update public.outbox set status = 'failed', finalized_at = now()")
+    as_engine(db, "update public.outbox set status = 'failed', finalized_at = now()")
 
     one, other = await asyncio.gather(retry(operating, *ids), retry(operating, *reversed(ids)))
     await rig.tick("dispatch")
@@ -372,7 +374,7 @@ async def test_message_with_open_request_cannot_be_retried(
     (row,) = insert(db)
     await rig.tick("dispatch")
     first = column(db, "batch_id", row)
-    db.execute("update public.outbox set status = 'failed', finalized_at = now()")
+    as_engine(db, "update public.outbox set status = 'failed', finalized_at = now()")
     await retry(operating, row)
     rig.simulator.add(faults.reset_after_accepting())
     await rig.tick("dispatch")

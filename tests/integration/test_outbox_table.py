@@ -15,7 +15,7 @@ from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
 
 from sandbox.local.stack import LocalStack
-from tests.stack import Connection
+from tests.stack import Connection, as_engine
 
 NUMBER = "+14155550123"
 
@@ -232,9 +232,10 @@ def test_history_records_the_result_of_an_apps_cancel(server_app: Client, db: Co
 
 
 def bring_to(db: Connection, status: str) -> None:
-    """As the engine would, who changes no status alone."""
+    """As the engine would."""
     queue = {"pending": "r", "scheduled": "w"}.get(status)
-    db.execute(
+    as_engine(
+        db,
         "update public.outbox set status = %s, queue = %s,"
         " finalized_at = case when %s in ('failed', 'delivered') then outbox_engine.now() end",
         [status, queue, status],

@@ -8,7 +8,7 @@ from tests.calls import report
 from tests.engine import Clocks, Rig, column, insert, later, number, stand_still
 from tests.integration.replies import text_in
 from tests.races import overlap
-from tests.stack import Connection
+from tests.stack import Connection, as_engine
 
 UPKEEP = "select public.outbox_upkeep(%s, %s, 1000)"
 
@@ -153,8 +153,8 @@ async def test_row_retried_during_pruning_is_kept(rig: Rig, db: Connection, cloc
 
     overlap(
         db,
-        lambda: db.execute(
-            "update public.outbox set status = 'pending', queue = 'r', finalized_at = null where id = %s", [row]
+        lambda: as_engine(
+            db, "update public.outbox set status = 'pending', queue = 'r', finalized_at = null where id = %s", [row]
         ),
         lambda: other.execute(UPKEEP, [90, None]),
     )

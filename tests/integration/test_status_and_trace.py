@@ -14,7 +14,7 @@ from jobs.providers.base import Inbound, Report
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from tests.engine import MakeRig, Rig, column, insert, later, number, statuses, supabase_settings
-from tests.stack import Connection
+from tests.stack import Connection, as_engine
 
 
 @pytest.fixture
@@ -157,7 +157,8 @@ async def test_figures_are_by_day_country_and_code(operating: Operating, db: Con
     db.execute("update outbox_engine.clock set frozen_at = '2027-01-02 10:00Z'")
     for recipient, code in (("+12025550100", 0), ("+12025550101", 0), ("+14165550100", 0), ("+4915112345678", 402)):
         insert(db, 1)
-        db.execute(
+        as_engine(
+            db,
             "update public.outbox set recipient = %s, status = 'delivered', status_code = %s, parts = 2, queue = null,"
             " finalized_at = now() where id = (select max(id) from public.outbox)",
             [recipient, code],
@@ -321,7 +322,7 @@ async def test_pruning_removes_requests_without_history(rig: Rig, db: Connection
     await rig.tick("dispatch")
     later(db, "2 seconds")
     await rig.tick("dispatch")
-    db.execute("update public.outbox set status = 'delivered', finalized_at = now() - interval '200 days'")
+    as_engine(db, "update public.outbox set status = 'delivered', finalized_at = now() - interval '200 days'")
 
     await rig.tick("upkeep")
 
@@ -332,7 +333,7 @@ async def test_pruning_removes_requests_without_history(rig: Rig, db: Connection
 def test_the_status_never_reads_the_whole_table(db: Connection) -> None:
     insert(db, 10)
     db.execute("insert into public.outbox (recipient, body) select '+1202555' || 1000 + i, 'x' from generate_series(1, 5000) i")
-    db.execute("update public.outbox set status = 'delivered', queue = null, finalized_at = now() where id > 10")
+    as_engine(db, "update public.outbox set status = 'delivered', queue = null, finalized_at = now() where id > 10")
     db.execute("vacuum analyze public.outbox")
     # Counters that this session has not handed in yet count as the transaction's.
     scans = "select seq_scan from pg_stat_xact_user_tables where relname in ('outbox', 'outbox_events') order by relname"

@@ -24,10 +24,10 @@ _ROLL_BACK: Final = """
     left_behind as (
       delete from outbox_engine.dispatch_members m using gone where m.dispatch_id = gone.id
     )
-    update public.outbox o
-    set status = 'pending', queue = 'r', dispatch_id = null
-    from gone
-    where o.dispatch_id = gone.id and o.status = 'sending'
+    select outbox_engine.change_statuses(
+      array_agg(row(o.id, 'requeued', null, null, null, null)::outbox_engine.status_change), 'engine', outbox_engine.now())
+    from public.outbox o
+    join gone on o.dispatch_id = gone.id and o.status = 'sending'
 """
 
 
@@ -151,10 +151,14 @@ def named(name: str) -> Mutation:
 
 @contextmanager
 def made_worse(database: Database, mutation: Mutation) -> Iterator[None]:
-    """The code and the database as ``mutation`` has them, and at the end as they were."""
+    """The code and the database as ``mutation`` has them, and at the end as they were.
+
+    Meanwhile no guard stands behind the transitions: it would stop some of them before a history shows what they do.
+    """
     functions = dict.fromkeys(function for function, _, _ in mutation.rewrites)
     originals = {function: database.definition(function) for function in functions}
     try:
+        database.execute("alter table public.outbox disable trigger outbox_8_transition")
         for function, says, instead in mutation.rewrites:
             definition = database.definition(function)
             if definition.count(says) != 1:
@@ -165,6 +169,7 @@ def made_worse(database: Database, mutation: Mutation) -> Iterator[None]:
     finally:
         for original in originals.values():
             database.execute(original)
+        database.execute("alter table public.outbox enable trigger outbox_8_transition")
 
 
 _MOST_ROUNDS: Final = 300

@@ -22,10 +22,9 @@ as $$
   )
 $$;
 
--- Runs before updates by apps, and before updates by the tables' owner that change a status alone: the
--- owner's functions and the SQL editor, which have the role of the engine. The engine itself never changes a
--- status without another of its columns. Cancels where the message is still here, and otherwise leaves the
--- row as it is.
+-- Runs before updates by apps, and before any other update of a status that is not the engine's: by functions
+-- of the project, in the SQL editor and in the table editor, which have the role of the engine. Cancels where
+-- the message is still here, and otherwise leaves the row as it is.
 create function outbox_engine.before_app_update() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -54,11 +53,11 @@ $$;
 create trigger outbox_3_app_update before update on public.outbox for each row
   when (
     current_user in ('anon', 'authenticated', 'service_role')
-    or new.status <> old.status
-      and (new.queue, new.dispatch_id, new.batch_id, new.reported_rank) is not distinct from
-        (old.queue, old.dispatch_id, old.batch_id, old.reported_rank)
-      and (new.status_code, new.error, new.finalized_at) is not distinct from
-        (old.status_code, old.error, old.finalized_at)
+    -- The engine's mark (`transitions`). It counts for the owner of the table only, because any role can set
+    -- it, and only at the depth of triggers that it names, so not in a trigger of the project.
+    or new.status <> old.status and (
+      current_setting('outbox.writer', true) is distinct from pg_trigger_depth()::text
+      or not has_table_privilege('public.outbox'::regclass, 'truncate'))
   )
   execute function outbox_engine.before_app_update();
 

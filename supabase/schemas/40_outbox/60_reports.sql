@@ -69,8 +69,13 @@ create function outbox_engine.advance_status(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
   p_ats timestamptz[], p_now timestamptz
 ) returns void
-language sql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+begin
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
@@ -82,9 +87,7 @@ as $$
       select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
         o.cancel_requested_at is not null as cancel_requested, o.finalized_at, o.reported_rank, o.reported_at,
         o.status_code
-      from public.outbox o
-      where o.id = n.outbox_id
-      limit 1
+      from public.outbox o where o.id = n.outbox_id limit 1
     ) m
     left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
     where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
@@ -144,7 +147,9 @@ as $$
       else o.due_at
     end
   from applied a
-  where o.ctid = a.message_ctid
+  where o.ctid = a.message_ctid;
+  v_writer := set_config('outbox.writer', v_outer, true);
+end
 $$;
 
 -- Called by `seed`. The codes of the providers that the engine knows.

@@ -50,25 +50,17 @@ create function outbox_engine.after_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  with suppressed as (
-    update public.outbox
-    set
-      status = 'suppressed',
-      error = 'the recipient opted out: ' || new.reason,
-      queue = null,
-      finalized_at = outbox_engine.now()
-    where id = any (array(
-      select id
-      from public.outbox
-      where recipient = new.recipient and queue is not null
-      order by id
-      for update skip locked
-    ))
-    returning id, status, error
-  )
-  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, outbox_engine.now(), 'engine', 'suppressed', status, error
-  from suppressed;
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'suppressed', 'the recipient opted out: ' || new.reason, null, null, null)
+      ::outbox_engine.status_change),
+    'engine', outbox_engine.now())
+  from (
+    select id
+    from public.outbox
+    where recipient = new.recipient and queue is not null
+    order by id
+    for update skip locked
+  ) waiting;
   return null;
 end
 $$;

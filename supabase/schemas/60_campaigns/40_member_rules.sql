@@ -120,36 +120,38 @@ create trigger outbox_campaign_members_added after insert on public.outbox_campa
 create function outbox_engine.withdraw_messages(p_outbox_ids bigint[], p_reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_waiting bigint[];
+  v_sending bigint[];
 begin
   -- Waits for a claim that has some of them, so that the status after that claim decides.
-  perform from public.outbox where id = any (p_outbox_ids) order by id for update;
+  select array_agg(id) filter (where queue is not null),
+    array_agg(id) filter (where status = 'sending' and cancel_requested_at is null)
+  into v_waiting, v_sending
+  from (
+    select id, queue, status, cancel_requested_at
+    from public.outbox
+    where id = any (p_outbox_ids)
+    order by id
+    for update
+  ) o;
 
-  with cancelled as (
-    update public.outbox
-    set status = 'cancelled', error = p_reason, queue = null, finalized_at = outbox_engine.now()
-    where id = any (p_outbox_ids) and queue is not null
-    returning id
-  ),
-  requested as (
+  update public.outbox_campaign_occurrences o
+  set taken_back = coalesce(o.outbox_id = any (v_waiting), false), reason = p_reason
+  where o.outbox_id = any (v_waiting || v_sending);
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'cancelled', p_reason, null, null, null)::outbox_engine.status_change),
+    'engine', outbox_engine.now())
+  from unnest(v_waiting) id;
+  with requested as (
     update public.outbox
     set cancel_requested_at = outbox_engine.now()
-    where id = any (p_outbox_ids) and status = 'sending' and cancel_requested_at is null
+    where id = any (v_sending)
     returning id
-  ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, outbox_engine.now(), 'engine', 'cancelled', 'cancelled', p_reason from cancelled
-    union all
-    select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_reason from requested
   )
-  update public.outbox_campaign_occurrences o
-  set taken_back = w.is_cancelled, reason = p_reason
-  from (
-    select id, true as is_cancelled from cancelled
-    union all
-    select id, false from requested
-  ) w
-  where o.outbox_id = w.id;
+  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+  select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_reason
+  from requested;
 end
 $$;
 

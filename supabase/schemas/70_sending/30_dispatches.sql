@@ -129,39 +129,25 @@ declare
   v_ids constant bigint[] := outbox_engine.lock_attached(p_dispatches, p_recipients);
   v_now constant timestamptz := outbox_engine.now();
 begin
-  with attached as materialized (
-    select
+  perform outbox_engine.change_statuses(
+    array_agg(row(
       o.id,
       case
         when o.cancel_requested_at is not null then 'cancelled'
         when o.expires_at <= v_now then 'expired'
-        else 'pending'
-      end as status,
-      -- Where the engine asked for the cancellation, the occurrence says why.
-      coalesce(oc.reason, o.error) as cancel_reason
-    from public.outbox o
-    left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
-    where o.id = any (v_ids)
-  ),
-  requeued as (
-    update public.outbox o
-    set
-      status = a.status,
-      error = case a.status
-        when 'cancelled' then a.cancel_reason
-        when 'expired' then 'expired before it could be sent'
+        else 'requeued'
+      end,
+      case
+        -- Where the engine asked for the cancellation, the occurrence says why.
+        when o.cancel_requested_at is not null then oc.reason
+        when o.expires_at <= v_now then 'expired before it could be sent'
         else p_detail
       end,
-      finalized_at = case when a.status <> 'pending' then v_now end,
-      queue = case when a.status = 'pending' then case when p_delay > '0' then 'w' else 'r' end end::"char",
-      due_at = v_now + p_delay
-    from attached a
-    where o.id = a.id
-    returning o.id, o.status, o.dispatch_id
-  )
-  insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
-  select id, v_now, 'engine', coalesce(p_event, status), status, dispatch_id, p_detail
-  from requeued
-  where p_event is not null or status <> 'pending';
+      v_now + p_delay, p_event, p_detail
+    )::outbox_engine.status_change),
+    'engine', v_now)
+  from public.outbox o
+  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+  where o.id = any (v_ids);
 end
 $$;

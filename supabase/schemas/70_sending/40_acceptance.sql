@@ -43,7 +43,10 @@ declare
   v_ids constant bigint[] := array(
     select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
   v_all_sent boolean;
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
 begin
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   with members as materialized (
     select m.outbox_id, m.recipient, d.id, d.batch_id
     from outbox_engine.dispatches d
@@ -71,6 +74,7 @@ begin
   )
   select (select count(*) from sent) = (select count(*) from members)
   into v_all_sent;
+  v_writer := set_config('outbox.writer', v_outer, true);
   return v_all_sent;
 end
 $$;

@@ -80,20 +80,12 @@ begin
     update public.outbox o
     set
       dispatch_id = p.dispatch_id, batch_id = p.batch_id, sent_at = p.found_at,
-      status = case o.status when 'delivered' then o.status else 'sent' end,
-      finalized_at = case o.status when 'delivered' then o.finalized_at end,
-      reported_rank = case o.status when 'delivered' then o.reported_rank end,
-      queue = null, error = null
+      reported_rank = case o.status when 'delivered' then o.reported_rank end
     from proven p
     -- Not where the dispatch held another message for the same time: this one was not sent.
     join outbox_engine.dispatch_members m on m.dispatch_id = p.dispatch_id and m.outbox_id = p.outbox_id
     where o.id = p.outbox_id
-    returning o.id, o.status, o.batch_id, o.dispatch_id
-  ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
-    select id, p_now, 'engine', 'accepted', status, batch_id, dispatch_id
-    from adopted
+    returning o.id, o.dispatch_id
   )
   select array_agg(id), array_agg(dispatch_id)
   into v_ids, v_dispatches
@@ -102,6 +94,9 @@ begin
     return;
   end if;
 
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), 'engine', p_now)
+  from unnest(v_ids) id;
   perform outbox_engine.reclaim_occurrences(v_ids, p_now);
   perform outbox_engine.log_duplicate_sends(p_now);
   update outbox_engine.dispatches

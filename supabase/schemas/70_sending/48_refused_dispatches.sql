@@ -7,20 +7,22 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch]);
-  v_now constant timestamptz := outbox_engine.now();
+  v_changes outbox_engine.status_change[];
 begin
-  with failed as (
+  with counted as (
     update public.outbox
-    set
-      attempts = attempts + 1,
-      status = case when cancel_requested_at is null then 'failed' else 'cancelled' end,
-      error = p_error, finalized_at = v_now, queue = null
+    set attempts = attempts + 1
     where id = any (v_ids)
-    returning id, status
+    returning id, cancel_requested_at is not null as is_cancelled
+  ),
+  changes as (
+    select array_agg(row(
+      id, case when is_cancelled then 'cancelled' else 'refused' end, p_error, null, 'refused', null
+    )::outbox_engine.status_change) as c
+    from counted
   )
-  insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
-  select id, v_now, 'engine', 'refused', status, p_dispatch, p_error
-  from failed;
+  select c into v_changes from changes;
+  perform outbox_engine.change_statuses(v_changes, 'engine', outbox_engine.now());
 end
 $$;
 

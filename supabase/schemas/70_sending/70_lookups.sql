@@ -71,15 +71,11 @@ begin
 
   perform outbox_engine.hold_plan(p_provider, p_plan);
   v_ids := outbox_engine.lock_attached(v_given_up);
-  with ended as (
-    update public.outbox
-    set status = 'unknown', error = 'the outcome of the request could not be found out', finalized_at = p_now
-    where id = any (v_ids)
-    returning id, error
-  )
-  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, p_now, 'engine', 'unknown', 'unknown', error
-  from ended;
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'unknown', 'the outcome of the request could not be found out', null, null, null)
+      ::outbox_engine.status_change),
+    'engine', p_now)
+  from unnest(v_ids) id;
   perform outbox_engine.decide_halves(v_given_up, null, null);
 end
 $$;

@@ -48,19 +48,17 @@ as $$
   with judged as materialized (
     select * from outbox_engine.judge_rows(p_ids, p_request.allowed_countries, p_messages, p_now)
   ),
-  -- Rows that never go out, or that wait for a window, a resumed campaign or an edit.
-  stopped as (
-    update public.outbox o
-    set status = coalesce(j.status, 'scheduled'), queue = case when j.status is null then 'w'::"char" end,
-      due_at = coalesce(j.held_until, o.due_at), finalized_at = case when j.status is not null then p_now end,
-      error = case when j.status is null then o.error else j.error end
-    from judged j
-    where not j.goes and o.ctid = j.row_at
-    returning o.id, o.status, j.error, coalesce(j.status, 'held') as event
-  ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, p_now, 'engine', event, status, error from stopped
+  -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
+  -- reads it, also where no row goes.
+  stopped as materialized (
+    select outbox_engine.change_statuses(
+      array_agg(row(
+        id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
+      )::outbox_engine.status_change),
+      'engine', p_now)
+    from judged
+    where not goes
+    having count(*) > 0
   ),
   packed as materialized (
     select d.*, case when not d.texts_differ then outbox_engine.parts_of(d.text) end as parts
@@ -72,6 +70,7 @@ as $$
       from judged
       where goes
     ) a
+    left join stopped on true
     cross join lateral outbox_engine.pack(
       a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, p_dispatches,
       p_request.max_recipients, p_request.share_texts, p_now) d
@@ -84,7 +83,7 @@ as $$
     cross join lateral unnest(d.ids) u (id)
     join judged j on j.id = u.id
   ),
-  -- Volatile, and run because the last query reads it.
+  -- Run because the last query reads it.
   counted as materialized (
     select outbox_engine.count_campaign_sends(
       array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),

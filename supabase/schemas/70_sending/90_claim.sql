@@ -6,9 +6,14 @@
 create function outbox_engine.wake_due(
   p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer
 ) returns void
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
+declare
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+begin
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   update public.outbox
   set queue = 'r', status = 'pending'
   where id = any (array(
@@ -22,7 +27,9 @@ as $$
       for update skip locked
     ) due
     limit p_most
-  ))
+  ));
+  v_writer := set_config('outbox.writer', v_outer, true);
+end
 $$;
 
 -- These locked rows without those of which an earlier attempt turned up since `close_already_sent` ran: they
@@ -68,18 +75,22 @@ as $$
 declare
   v_rows integer := least(p_rows, p_admission.messages);
   v_picked record;
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
 begin
   loop
     v_picked := outbox_engine.pick(p_bounds, v_rows, p_priority_below);
     if v_picked.again is not null then
       perform outbox_engine.refresh_from_campaign(v_picked.again);
     end if;
+    v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
     from outbox_engine.claim_rows(
       outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
       p_admission.messages,
       p_admission.probed_pause is not null, p_now) d;
+    v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
       or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
     v_rows := least(p_rows, 10 * v_rows);

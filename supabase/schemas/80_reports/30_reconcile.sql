@@ -52,17 +52,13 @@ declare
     for update of o skip locked
   );
 begin
-  with ended as (
-    update public.outbox
-    set
-      status = 'unknown', error = 'no report', reported_rank = outbox_engine.rank_of('unknown'),
-      reported_at = null, status_code = null, finalized_at = p_now
-    where id = any (v_ids)
-    returning id
-  )
-  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select id, p_now, 'reconcile', 'unknown', 'unknown', 'no report'
-  from ended;
+  update public.outbox
+  set reported_rank = outbox_engine.rank_of('unknown'), reported_at = null, status_code = null
+  where id = any (v_ids);
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'unknown', 'no report', null, null, null)::outbox_engine.status_change),
+    'reconcile', p_now)
+  from unnest(v_ids) id;
 end
 $$;
 

@@ -13,32 +13,29 @@ alter table outbox_engine.upkeep enable row level security;
 
 -- Ends waiting messages whose expiry has passed, also while their plan is paused. Returns how many.
 create function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
-language sql set search_path = pg_catalog, pg_temp set enable_sort = off
+language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-  with expired as (
-    update public.outbox
-    set
-      status = case when cancel_requested_at is null then 'expired' else 'cancelled' end,
-      error = 'expired before it could be sent', queue = null, finalized_at = p_now
-    where id = any (array(
-      select id
-      from public.outbox
-      where queue is not null
-        and expires_at <= p_now
-        and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
-      order by expires_at
-      limit p_most
-      for update skip locked
-    ))
-    returning id, status, error
-  ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, p_now, 'engine', status, status, error
-    from expired
-  )
-  select count(*)::integer
-  from expired
+declare
+  v_changes outbox_engine.status_change[];
+begin
+  select array_agg(row(
+    id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
+    'expired before it could be sent', null, null, null
+  )::outbox_engine.status_change)
+  into v_changes
+  from (
+    select id, cancel_requested_at
+    from public.outbox
+    where queue is not null
+      and expires_at <= p_now
+      and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
+    order by expires_at
+    limit p_most
+    for update skip locked
+  ) expired;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return coalesce(cardinality(v_changes), 0);
+end
 $$;
 
 -- Matches reports with acceptances that were committed at the same moment: neither transaction saw the

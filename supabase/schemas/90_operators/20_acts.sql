@@ -107,6 +107,7 @@ as $$
 declare
   v_now timestamptz;
   v_answer jsonb;
+  v_changes outbox_engine.status_change[];
 begin
   if p_expires_in_seconds <= 0 then
     perform outbox_engine.refuse('a new expiry must lie ahead');
@@ -126,9 +127,7 @@ begin
   retried as (
     update public.outbox o
     set
-      status = 'pending', queue = 'r', due_at = v_now, attempts = 0,
-      error = 'an operator has it sent again', status_code = null, reported_rank = null, reported_at = null,
-      finalized_at = null, cancel_requested_at = null,
+      attempts = 0, status_code = null, reported_rank = null, reported_at = null, cancel_requested_at = null,
       dispatch_id = case when j.was_accepted then null else o.dispatch_id end,
       expires_at = case
         when o.expires_at <= v_now then v_now + make_interval(secs => p_expires_in_seconds)
@@ -136,7 +135,7 @@ begin
       end
     from judged j
     where not p_dry_run and j.problem is null and o.id = j.id
-    returning o.id, j.status as was, j.attempts, j.error
+    returning o.id, concat_ws(': ', format('%s after %s attempts', j.status, j.attempts), j.error) as detail
   ),
   -- The time of a campaign that was free again is the message's once more.
   occurrences as (
@@ -145,24 +144,25 @@ begin
     from retried r
     where o.outbox_id = r.id and (o.taken_back or o.reason is not null)
   ),
-  history as (
-    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-    select id, v_now, 'operator', 'retried', 'pending',
-      concat_ws(': ', format('%s after %s attempts', was, attempts), error)
+  changes as (
+    select array_agg(row(id, 'retried', 'an operator has it sent again', v_now, null, detail)
+      ::outbox_engine.status_change) as changes
     from retried
-    order by id
   )
-  select coalesce(
-    jsonb_agg(
-      jsonb_build_object(
-        'id', j.id, 'was', j.status, 'done', j.problem is null, 'outcome', coalesce(j.problem, 'retried'))
-      order by j.id
+  select
+    coalesce(
+      jsonb_agg(
+        jsonb_build_object(
+          'id', j.id, 'was', j.status, 'done', j.problem is null, 'outcome', coalesce(j.problem, 'retried'))
+        order by j.id
+      ),
+      '[]'
     ),
-    '[]'
-  )
-  into v_answer
+    (select changes from changes)
+  into v_answer, v_changes
   from judged j;
 
+  perform outbox_engine.change_statuses(v_changes, 'operator', v_now);
   perform pg_notify('outbox', '');
   return v_answer;
 end
@@ -178,6 +178,7 @@ as $$
 declare
   v_now timestamptz;
   v_answer jsonb;
+  v_changes outbox_engine.status_change[];
 begin
   perform outbox_engine.lock_all_or_none(p_ids);
   v_now := outbox_engine.now();
@@ -194,37 +195,35 @@ begin
     from (select distinct unnest(p_ids) as id) a
     left join public.outbox o on o.id = a.id
   ),
-  changed as (
+  requested as (
     update public.outbox o
-    set
-      cancel_requested_at = v_now,
-      status = case when j.outcome = 'cancelled' then 'cancelled' else o.status end,
-      queue = case when j.outcome = 'cancelled' then null else o.queue end,
-      finalized_at = case when j.outcome = 'cancelled' then v_now else o.finalized_at end
+    set cancel_requested_at = v_now
     from judged j
     where not p_dry_run and j.outcome in ('cancelled', 'cancel_requested') and o.id = j.id
   ),
   history as (
     insert into public.outbox_events (outbox_id, at, source, event, status)
-    select id, v_now, 'operator',
-      case outcome when 'too_late' then 'cancel_too_late' else outcome end,
-      case outcome when 'cancelled' then 'cancelled' else was end
+    select id, v_now, 'operator', case outcome when 'too_late' then 'cancel_too_late' else outcome end, was
     from judged
-    where not p_dry_run and outcome in ('cancelled', 'cancel_requested', 'too_late')
+    where not p_dry_run and outcome in ('cancel_requested', 'too_late')
     order by id
   )
-  select coalesce(
-    jsonb_agg(
-      jsonb_build_object(
-        'id', j.id, 'was', j.was,
-        'done', j.outcome in ('cancelled', 'already_cancelled', 'cancel_requested'),
-        'outcome', j.outcome)
-      order by j.id
+  select
+    coalesce(
+      jsonb_agg(
+        jsonb_build_object(
+          'id', j.id, 'was', j.was,
+          'done', j.outcome in ('cancelled', 'already_cancelled', 'cancel_requested'),
+          'outcome', j.outcome)
+        order by j.id
+      ),
+      '[]'
     ),
-    '[]'
-  )
-  into v_answer
+    array_agg(row(j.id, 'cancelled', null, null, null, null)::outbox_engine.status_change)
+      filter (where not p_dry_run and j.outcome = 'cancelled')
+  into v_answer, v_changes
   from judged j;
+  perform outbox_engine.change_statuses(v_changes, 'operator', v_now);
   return v_answer;
 end
 $$;
