@@ -106,15 +106,16 @@ def test_an_impossible_event_changes_nothing(db: Connection) -> None:
     assert statuses(db) == {"sending": 1, "sent": 1}
 
 
-def test_guard_lists_exactly_the_transitions(db: Connection) -> None:
-    """The trigger's condition is a copy, and a later release may change the one without the other."""
+def test_guard_lets_pass_what_is_a_transition(db: Connection) -> None:
+    """For speed the trigger does not ask about the usual changes: each of them has to be one."""
     row = db.execute("select pg_get_triggerdef(oid) from pg_trigger where tgname = 'outbox_8_transition'").fetchone()
     assert row is not None
+    unasked = set(re.findall(r"[a-z]+>[a-z]+", str(row[0])))
 
-    listed = set(re.findall(r"[a-z]+>[a-z]+", str(row[0])))
+    allowed = {pair for (pair,) in db.execute("select status || '>' || becomes from outbox_engine.transitions")}
 
-    allowed = db.execute("select status || '>' || becomes from outbox_engine.transitions where status <> becomes").fetchall()
-    assert listed == {pair for (pair,) in allowed}
+    assert unasked
+    assert unasked <= allowed
 
 
 def change(db: Connection, event: str, *ids: int) -> None:
