@@ -21,7 +21,7 @@ nightly: setup ## run every test, those that take long included, with ten times 
 setup: ## build .venv from the lock files, which takes no time when nothing changed
 	@.ci/setup
 
-schema: setup ## write the release file of the schema from supabase/schemas/
+schema: setup ## write the migrations of the open schema version from supabase/schemas/ and supabase/releases/
 	@$(BIN)/python -m sandbox.schema
 	@$(BIN)/python .ci/releases.py renew
 
