@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import structlog
+import uvicorn
 from structlog.testing import capture_logs
 
 from jobs.gateway.errors import GatewayUnavailable
@@ -24,8 +25,11 @@ from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.engine import insert, statuses
 from tests.integration.webhook_app import DELIVERY, SECRET, Memory, report, serving, signed
+from tests.integration.webhook_app import settings as webhook_settings
 from tests.small_releases import FIRST, SECOND, package_with
 from tests.stack import Connection
+from webhook.app import create_app
+from webhook.commands import _watched, server_config
 from webhook.schema_gate import SchemaGate
 
 UNKNOWN = "the schema of the database is not known yet"
@@ -288,6 +292,21 @@ async def test_only_a_breaking_version_closes_an_open_gate(versions: Versions, g
     assert gate.unfit is not None
     assert "update it to 0.3.0" in gate.unfit
     await away.aclose()
+
+
+async def test_running_webhook_stops_at_a_breaking_version(versions: Versions, gateway: Gateway) -> None:
+    versions.apply(1, 2)
+    gate = SchemaGate(Admission(gateway.installed_schema, releases.packaged()).check, once_open=0.0)
+    server = uvicorn.Server(server_config(create_app(webhook_settings(), Memory(), gate)))
+
+    async with _watched(gate, server):
+        assert (gate.reason, server.should_exit) == (None, False)
+        versions.apply(1, 2, 3, breaking=3)
+        async with asyncio.timeout(30):
+            while not server.should_exit:  # noqa: ASYNC110  # it knows nothing of events
+                await asyncio.sleep(0)
+
+    assert gate.unfit is not None
 
 
 def test_webhook_beside_an_unknown_breaking_version_ends(versions: Versions, stack: LocalStack, tmp_path: Path) -> None:
