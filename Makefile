@@ -3,7 +3,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly setup schema check format bench chaos simulate lock clean
+.PHONY: help demo test nightly setup schema release check format bench chaos simulate lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -21,9 +21,12 @@ nightly: setup ## run every test, those that take long included, with ten times 
 setup: ## build .venv from the lock files, which takes no time when nothing changed
 	@.ci/setup
 
-schema: setup ## write the release file of the schema from supabase/schemas/
+schema: setup ## write the migrations of the open schema version from supabase/schemas/ and supabase/releases/
 	@$(BIN)/python -m sandbox.schema
 	@$(BIN)/python .ci/releases.py renew
+
+release: setup ## build the wheel of a release whose schema version is frozen, and keep it for tests of upgrades
+	@$(BIN)/python .ci/wheel.py
 
 check: setup ## format, lint, types, who may import whom, the house rules, the SQL, and the digests of releases
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }

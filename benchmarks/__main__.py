@@ -22,7 +22,10 @@ QUESTIONS = {
     "campaigns": "how fast does a campaign become messages, and who waits for it?",
     "footprint": "how much memory do the processes take, and how soon are they ready?",
 }
-COMPARISONS = {"paired": "is this tree as fast as the revision that --base names, and as sparing?"}
+COMPARISONS = {
+    "paired": "is this tree as fast as the revision that --base names, and as sparing?",
+    "upgrade": "what does each statement of a schema version lock in a big database, and for how long?",
+}
 """Asked only where they are named."""
 
 
@@ -45,6 +48,8 @@ def main() -> int:
         repeats=1 if given.quick else given.repeats,
         base=given.base,
         pairs=given.pairs,
+        version=given.version,
+        rows=given.rows,
     )
     command = shlex.join(["make", "bench"] + ([f"ARGS={' '.join(sys.argv[1:])}"] if sys.argv[1:] else []))
     # What was started is ended on the way out, whichever signal it is.
@@ -77,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=3, help="how often each case is measured (3)")
     parser.add_argument("--base", metavar="REV", help="the revision that paired compares this tree with, such as f1ba7db")
     parser.add_argument("--pairs", type=int, default=15, help="how many pairs of it (15)")
+    parser.add_argument("--version", type=int, metavar="N", help="the schema version that upgrade applies (the newest)")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="the messages that upgrade finds there (10 million)")
     parser.add_argument("--dry", action="store_true", help="print the tables, and leave docs/ as it is")
     return parser
 

@@ -15,6 +15,7 @@ class Options:
 
     ``full`` takes the sizes that need long; ``repeats`` is how often each case is measured. ``paired`` compares with the
     revision ``base``, in so many ``pairs``.
+    ``upgrade`` applies a ``version`` of the schema, without one the newest, to a database of so many ``rows``.
     """
 
     quick: bool = False
@@ -22,6 +23,8 @@ class Options:
     repeats: int = 3
     base: str | None = None
     pairs: int = 15
+    version: int | None = None
+    rows: int = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)

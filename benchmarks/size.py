@@ -89,7 +89,7 @@ def run(options: Options) -> Result:
     with running() as rig:
         rows = 0
         for size in sizes:
-            _grow(rig.db, rows, size)
+            grow(rig.db, rows, size)
             rows = size
             figures += _measured(f"{size:,}", rig)
         began = monotonic()
@@ -115,7 +115,8 @@ def _growth(figures: list[Figure]) -> Iterator[Figure]:
                 yield Figure(case, f"{step}, growth", "", (median / medians[first],), _MOST_GROWTH, at_most=True)
 
 
-def _grow(db: Connection, rows: int, size: int) -> None:
+def grow(db: Connection, rows: int, size: int) -> None:
+    """Fill the tables from ``rows`` to ``size`` finished messages."""
     with db.transaction():
         db.execute("set local session_replication_role = replica")
         [[after]] = db.execute("select coalesce(max(id), 0) from public.outbox").fetchall()

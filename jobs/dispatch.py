@@ -11,18 +11,21 @@ from jobs.dispatching.leases import clock
 from jobs.dispatching.other_jobs import AGAIN_SECONDS, OtherJobs
 from jobs.dispatching.pace import Pace
 from jobs.dispatching.requests import Requests
+from jobs.dispatching.schema_watch import SchemaWatch
 from jobs.dispatching.slots import Slots
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.values import Claim, Plan
 from jobs.providers.base import Provider
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
+from jobs.schema.admission import Admission
 
 
 class Dispatcher(Job):
     """The dispatch job of one plan.
 
     ``worker`` names the process in the database. Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
+    With ``admission``, a tick raises SchemaUnfit once the database has a breaking version that this package does not know.
     """
 
     name = "dispatch"
@@ -36,8 +39,10 @@ class Dispatcher(Job):
         worker: str,
         settings: EngineSettings,
         waits_for_rates: bool = True,
+        admission: Admission | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
+        self._schema = SchemaWatch(admission)
         self._call = partial(
             gateway.claim,
             plan,
@@ -47,6 +52,7 @@ class Dispatcher(Job):
             max_recipients=provider.max_recipients,
             allowed_countries=settings.allowed_countries,
             share_texts=provider.longest_value > 0,
+            schema_version=self._schema.known,
         )
         slots = Slots(max_recipients=provider.max_recipients)
         self._health = PlanHealth(plan.plan)
@@ -85,6 +91,7 @@ class Dispatcher(Job):
                 await self._something_to_do(now)
                 for asked, claim in self._claims.answered():
                     self._take(asked, claim)
+            await self._schema.check()
             self._claims.check()
 
     def notice(self) -> None:
@@ -105,7 +112,7 @@ class Dispatcher(Job):
 
     def _ask(self, now: float) -> bool:
         """Make each claim that the pace wants now. Returns whether the tick goes on."""
-        if self._requests.draining or not self._pace.goes_on or self._claims.failed:
+        if self._requests.draining or self._schema.forbids_work or not self._pace.goes_on or self._claims.failed:
             return False
         while wanted := self._pace.next_claim(now, under_way=len(self._claims.under_way), noticed=self._noticed.is_set()):
             self._noticed.clear()
@@ -133,6 +140,7 @@ class Dispatcher(Job):
     def _take(self, asked: Asked, claim: Claim) -> None:
         """Start the dispatches of a claim, and learn from its answer."""
         self._requests.start(claim.dispatches, since=asked.since)
+        self._schema.answered(claim)
         self._health.claimed(claim, urgent_only=asked.urgent_only)
         self._others.due(claim.due, now=clock())
         if not asked.urgent_only:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.runtime import settings
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings
+from jobs.schema.releases import Releases
 from scheduler.process import Listener
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ class RunSettings:
 
 
 @asynccontextmanager
-async def assembled(chosen: RunSettings, *, once: bool) -> AsyncIterator["Engine"]:
+async def assembled(chosen: RunSettings, known: Releases, *, once: bool) -> AsyncIterator["Engine"]:
     """The jobs of this process and their gateway, open until the block ends. Asks neither Supabase nor the provider."""
     # Here and not above: importing the Supabase client takes longer than all else, and wrong settings should be told at once.
     from scheduler.engine import build_engine
 
-    engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, waits_for_rates=not once)
+    engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, known=known, waits_for_rates=not once)
     try:
         yield engine
     finally:

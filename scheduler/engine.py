@@ -17,14 +17,17 @@ from jobs.reconcile import Reconciliation
 from jobs.recover import Recovery
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.schema.admission import Admission
+from jobs.schema.releases import Releases
 from jobs.upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The jobs and what they share. Call :meth:`aclose` when all jobs have drained."""
+    """The jobs and what they share. Ask ``admission`` first. Call :meth:`aclose` when all jobs have drained."""
 
     jobs: tuple[Job, ...]
+    admission: Admission
     gateway: Gateway
     provider: Provider
 
@@ -34,11 +37,16 @@ class Engine:
 
 
 async def build_engine(
-    supabase: SupabaseSettings, sinch: SinchSettings, settings: EngineSettings, *, waits_for_rates: bool = True
+    supabase: SupabaseSettings,
+    sinch: SinchSettings,
+    settings: EngineSettings,
+    *,
+    known: Releases,
+    waits_for_rates: bool = True,
 ) -> Engine:
     """Make the jobs. This makes no request to Supabase or the provider, so both may be away.
 
-    Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
+    ``known`` are the schema versions of this package. Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
     """
     gateway = await Gateway.connect(supabase)
     provider = registry.build(sinch)
@@ -51,10 +59,17 @@ async def build_engine(
         requests_per_minute=sinch.sinch_requests_per_minute,
     )
     outage = ProviderOutage(gateway=gateway, plan=plan)
+    admission = Admission(gateway.installed_schema, known)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     jobs: tuple[Job, ...] = (
         Dispatcher(
-            gateway=gateway, provider=provider, plan=plan, worker=worker, settings=settings, waits_for_rates=waits_for_rates
+            gateway=gateway,
+            provider=provider,
+            plan=plan,
+            worker=worker,
+            settings=settings,
+            waits_for_rates=waits_for_rates,
+            admission=admission,
         ),
         Recovery(
             gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage, waits_for_rates=waits_for_rates
@@ -64,4 +79,4 @@ async def build_engine(
         Campaigns(gateway=gateway),
         Upkeep(gateway=gateway, settings=settings),
     )
-    return Engine(jobs=jobs, gateway=gateway, provider=provider)
+    return Engine(jobs=jobs, admission=admission, gateway=gateway, provider=provider)

@@ -10,6 +10,7 @@ import structlog
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.runtime.job import Job
 from jobs.runtime.outage import Outage
+from jobs.schema.admission import SchemaUnfit
 from scheduler.backoff import Backoff
 from scheduler.clock import Clock
 from scheduler.ticker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Ticker
@@ -40,7 +41,7 @@ class Process:
     """Runs jobs, either until :meth:`stop` or once each. Durations are in seconds.
 
     ``admission`` is asked before the first tick. It raises GatewayUnavailable to be asked again later, and any other exception
-    where the process may not work.
+    where the process may not work. A job that raises SchemaUnfit later stops the process as :meth:`stop` does.
     """
 
     def __init__(
@@ -54,12 +55,13 @@ class Process:
     ) -> None:
         self._clock = Clock()
         self._supabase = Outage("supabase.away", ended="supabase.back")
-        self._tickers = [Ticker(job, clock=self._clock, supabase=self._supabase) for job in jobs]
+        self._tickers = [Ticker(job, clock=self._clock, supabase=self._supabase, end=self._end) for job in jobs]
         self._listener = listener
         self._admission = admission
         self._drain_seconds = drain_seconds
         self._finish_seconds = finish_seconds
         self._stopping = asyncio.Event()
+        self._unfit: SchemaUnfit | None = None
 
     def stop(self) -> None:
         """Begin no more ticks, drain, and let :meth:`run` or :meth:`run_once` return."""
@@ -72,11 +74,19 @@ class Process:
                 ticker.wake()
 
     async def run(self) -> None:
-        """Tick until stopped. Raises what ``admission`` raises."""
+        """Tick until stopped. Raises what ``admission`` raises, and SchemaUnfit of a job once it is stopped."""
         log.info("scheduler.started", jobs=[ticker.job.name for ticker in self._tickers])
         if await self._is_admitted_in_time():
             await self._tick_until_stopped()
         log.info("scheduler.stopped")
+        if self._unfit is not None:
+            raise self._unfit
+
+    def _end(self, unfit: SchemaUnfit) -> None:
+        if self._unfit is None:
+            log.error("schema.unfit", meaning=str(unfit))
+            self._unfit = unfit
+        self.stop()
 
     async def _tick_until_stopped(self) -> None:
         for ticker in self._tickers:
@@ -131,7 +141,7 @@ class Process:
         """One tick of each job, a second one to send what the others made due, and everything they began.
 
         Answers whether all of it succeeded. It did not where work that is due was left for what somebody has to mend, nor
-        where it was stopped in between. Raises what ``admission`` raises.
+        where it was stopped in between. Raises what ``admission`` raises, and SchemaUnfit of a job.
         """
         working = asyncio.create_task(self._tick_each(), name="single run")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -141,6 +151,8 @@ class Process:
         drained = await self._drain(*() if working.done() else (working,))
         succeeded = working.done() and not working.cancelled() and working.result()
         log.info("scheduler.ran_once", succeeded=succeeded and drained)
+        if self._unfit is not None:
+            raise self._unfit
         return succeeded and drained
 
     async def _tick_each(self) -> bool:

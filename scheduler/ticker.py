@@ -1,6 +1,7 @@
 """One job under the clock: its ticks, their failures, and waking it between ticks."""
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -9,6 +10,7 @@ import structlog
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.runtime.job import Job
 from jobs.runtime.outage import Outage
+from jobs.schema.admission import SchemaUnfit
 from scheduler.backoff import Backoff
 from scheduler.clock import Clock
 from scheduler.monitors import Monitor
@@ -23,13 +25,14 @@ class Ticker:
     """Runs one job's ticks, never two at once. No failure of the job leaves this class.
 
     While Supabase is away, the next tick waits longer each time. Any other failure is logged, and the next tick comes as usual.
-    ``supabase`` is the outage that all jobs of the process share.
+    ``supabase`` is the outage that all jobs of the process share. ``end`` is called where the process must end.
     """
 
-    def __init__(self, job: Job, *, clock: Clock, supabase: Outage) -> None:
+    def __init__(self, job: Job, *, clock: Clock, supabase: Outage, end: Callable[[SchemaUnfit], None]) -> None:
         self.job = job
         self._clock = clock
         self._supabase = supabase
+        self._end = end
         self._monitor = Monitor(job.name, job.interval)
         self._backoff = Backoff(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
         self._tick: asyncio.Task[bool] | None = None
@@ -99,6 +102,9 @@ class Ticker:
         except GatewayUnavailable as error:
             self._away = True
             self._supabase.failed(self.job.name, job=self.job.name, error=str(error))
+            return False
+        except SchemaUnfit as error:
+            self._end(error)
             return False
         except Exception:
             # A bug in one job must not stop the others. At level error it goes to Sentry.

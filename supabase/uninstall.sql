@@ -25,7 +25,7 @@ declare
         'outbox_campaign_report(text)',
         'outbox_cancel(bigint[],boolean)',
         'outbox_claim(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,integer,'
-        'double precision,integer,text[],boolean,boolean)',
+        'double precision,integer,text[],boolean,boolean,integer)',
         'outbox_claim_inbound_window(text,text,double precision)',
         'outbox_claim_lookups(text,text,text,double precision,smallint)',
         'outbox_claim_reconciliation(text,text,smallint)',

@@ -14,6 +14,7 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.values import Dispatch, Plan
 from jobs.providers import registry
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.schema import releases
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
 from sandbox.simulator.control import Control
@@ -113,6 +114,7 @@ async def make_rig(stack: LocalStack, sinch: Running) -> AsyncIterator[MakeRig]:
             supabase_settings(stack),
             sinch_account(sinch, **(sinch_settings or {})),
             EngineSettings(_env_file=None, **settings),
+            known=releases.packaged(),
             waits_for_rates=False,
         )
         dispatcher = next(job for job in engine.jobs if isinstance(job, Dispatcher))

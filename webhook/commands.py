@@ -6,7 +6,7 @@ import gc
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import FrameType
 from typing import Annotated, Final
 
@@ -86,7 +86,7 @@ async def _serve(access: WebhookSettings, project: SupabaseSettings, listener: s
 
 @asynccontextmanager
 async def _watched(gate: SchemaGate, server: uvicorn.Server) -> AsyncIterator[None]:
-    """Watch the gate, and stop the server where it can never open. Most often it opens before the first callback is read."""
+    """Watch the gate, and stop the server where it can open no more. Most often it opens before the first callback is read."""
 
     def stop_if_unfit(_watching: "asyncio.Task[None]") -> None:
         server.should_exit = server.should_exit or gate.unfit is not None
@@ -94,7 +94,8 @@ async def _watched(gate: SchemaGate, server: uvicorn.Server) -> AsyncIterator[No
     watching = asyncio.create_task(gate.watch(), name="schema gate")
     watching.add_done_callback(stop_if_unfit)
     try:
-        await asyncio.wait({watching}, timeout=_FIRST_LOOK_SECONDS)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(gate.decided.wait(), _FIRST_LOOK_SECONDS)
         yield
     finally:
         watching.cancel()

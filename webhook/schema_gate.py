@@ -12,18 +12,28 @@ from jobs.schema.compatibility import Fit, Verdict
 log = structlog.get_logger()
 
 _AGAIN_SECONDS: Final = 2.0
+_ONCE_OPEN_SECONDS: Final = 30.0
 
 
 class SchemaGate:
-    """Closed until ``check`` says that the schema fits, which it asks every ``again`` seconds; open from then on.
+    """Closed until ``check`` says that the schema fits, which it asks every ``again`` seconds.
 
-    A provider repeats what is answered with 503, so nothing is lost at a closed gate. :meth:`watch` ends where waiting cannot
-    help: ``unfit`` then says why.
+    A provider repeats what is answered with 503, so nothing is lost at a closed gate. Once open, it asks every ``once_open``
+    seconds, and only a breaking version closes it: an outage, or an API that reloads its schema, fails no callback here.
+    :meth:`watch` ends where waiting cannot help: ``unfit`` then says why. ``decided`` is set from the first decision on.
     """
 
-    def __init__(self, check: Callable[[], Awaitable[Verdict]], *, again: float = _AGAIN_SECONDS) -> None:
+    def __init__(
+        self,
+        check: Callable[[], Awaitable[Verdict]],
+        *,
+        again: float = _AGAIN_SECONDS,
+        once_open: float = _ONCE_OPEN_SECONDS,
+    ) -> None:
         self._check = check
         self._again = again
+        self._once_open = once_open
+        self.decided = asyncio.Event()
         self._reason: str | None = "the schema of the database is not known yet"
         self.unfit: str | None = None
 
@@ -33,32 +43,37 @@ class SchemaGate:
         return self._reason
 
     async def watch(self) -> None:
-        """Return once the gate is open, or ``unfit`` is set."""
+        """Return once ``unfit`` is set."""
         while True:
-            if await self._is_decided():
+            await self._look()
+            if self.unfit is not None:
                 return
-            await asyncio.sleep(self._again)
+            await asyncio.sleep(self._once_open if self._reason is None else self._again)
 
-    async def _is_decided(self) -> bool:
+    async def _look(self) -> None:
         try:
             verdict = await self._check()
         except GatewayUnavailable as error:
             self._hold(str(error))
-            return False
         except Exception:
             log.exception("schema.check_failed")
-            return False
-        if verdict.allows_work:
+        else:
+            self._decide(verdict)
+
+    def _decide(self, verdict: Verdict) -> None:
+        if verdict.fit is Fit.TOO_NEW:
+            self.unfit = self._reason = verdict.message
+            log.error("schema.unfit", meaning=verdict.message)
+            self.decided.set()
+        elif not verdict.allows_work:
+            self._hold(verdict.message)
+        elif self._reason is not None:
             self._reason = None
             log.info("schema.fits")
-            return True
-        self._hold(verdict.message)
-        if verdict.fit is Fit.TOO_NEW:
-            self.unfit = verdict.message
-        return self.unfit is not None
+            self.decided.set()
 
     def _hold(self, reason: str) -> None:
-        """Say each reason once."""
-        if reason != self._reason:
+        """Say each reason once. An open gate stays open."""
+        if self._reason is not None and reason != self._reason:
             self._reason = reason
             log.warning("callbacks.held_back", reason=reason)

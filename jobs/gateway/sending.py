@@ -26,11 +26,13 @@ class Sending(Calls):
         allowed_countries: Sequence[str] | None,
         share_texts: bool,
         urgent_only: bool = False,
+        schema_version: int | None = None,
     ) -> Claim:
         """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
 
         ``share_texts``: rows whose texts differ may share a dispatch. ``urgent_only``: the call and its answer concern rows
         with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_countries`` None is all.
+        ``schema_version`` is the newest that the process knows; None claims whatever version the database has.
         """
         answer = await self._rpc.call(
             "outbox_claim",
@@ -51,6 +53,7 @@ class Sending(Calls):
                 "p_allowed_countries": None if allowed_countries is None else list(allowed_countries),
                 "p_share_texts": share_texts,
                 "p_urgent_only": urgent_only,
+                "p_schema_version": schema_version,
             },
         )
         return Claim.parse(answer)

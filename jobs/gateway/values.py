@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from jobs.schema.installed import AppliedVersion
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -55,7 +57,8 @@ class Claim:
 
     ``more``: rows are due that the claim did not take. If ``paused`` or ``limited`` gives a reason, it lasts ``wait_seconds``.
     ``passed``: the claim closed or postponed rows, so another claim may bring dispatches although this one brought none.
-    ``due`` names the other jobs that have work.
+    ``due`` names the other jobs that have work. ``schema_version`` is the newest version of the database. If ``breaking`` names
+    a version that the process does not know, the database claims nothing for it.
     """
 
     dispatches: tuple[Dispatch, ...]
@@ -66,9 +69,12 @@ class Claim:
     limited: str | None
     reason: str | None
     wait_seconds: float
+    schema_version: int | None = None
+    breaking: AppliedVersion | None = None
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Claim":
+        schema = answer.get("schema")
         return cls(
             dispatches=dispatches(answer),
             more=answer["more"],
@@ -78,6 +84,8 @@ class Claim:
             limited=answer.get("limited"),
             reason=answer.get("reason"),
             wait_seconds=float(answer.get("wait_seconds", 0.0)),
+            schema_version=answer.get("schema_version"),
+            breaking=None if schema is None else AppliedVersion.parse(schema),
         )
 
 

@@ -22,10 +22,24 @@ class Admission:
         self._ask = ask
         self._known = known
         self._warned = False
+        self._compared = known.newest
+
+    @property
+    def known(self) -> int:
+        """The newest version that this package knows."""
+        return self._known.newest
+
+    @property
+    def compared(self) -> int:
+        """The newest version that was compared. Ask again when the database has a newer one."""
+        return self._compared
 
     async def check(self) -> Verdict:
         """Raises :class:`jobs.gateway.errors.GatewayUnavailable` where the database does not answer."""
-        verdict = judge(self._known, await self._ask())
+        installed = await self._ask()
+        verdict = judge(self._known, installed)
+        if installed is not None:
+            self._compared = max(self._compared, installed.newest)
         if verdict.fit is Fit.NEWER and not self._warned:
             self._warned = True
             log.warning("schema.newer", meaning=verdict.message)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from jobs.schema.installed import InstalledSchema
+from jobs.schema.installed import AppliedVersion, InstalledSchema
 from jobs.schema.releases import Kind, Releases
 
 INSTALL: Final = "run outbox install and supabase db push"
@@ -45,11 +45,7 @@ def judge(releases: Releases, installed: InstalledSchema | None) -> Verdict:
     unknown = [version for version in installed.versions if version.number > releases.newest]
     breaking = next((version for version in unknown if version.breaking), None)
     if breaking is not None:
-        return Verdict(
-            Fit.TOO_NEW,
-            f"the database has schema version {breaking.number} (release {breaking.release}), which this version of "
-            f"supabase-outbox cannot work with: update it to {breaking.release} or newer",
-        )
+        return too_new(breaking)
 
     # New processes work without post files.
     missing = [file.name for file in releases.files if file.number > installed.newest and file.kind is not Kind.POST]
@@ -67,3 +63,12 @@ def judge(releases: Releases, installed: InstalledSchema | None) -> Verdict:
             f"knows {releases.newest}: it works, update it when convenient",
         )
     return Verdict(Fit.SAME)
+
+
+def too_new(breaking: AppliedVersion) -> Verdict:
+    """The verdict on a breaking version that this package does not know."""
+    return Verdict(
+        Fit.TOO_NEW,
+        f"the database has schema version {breaking.number} (release {breaking.release}), which this version of "
+        f"supabase-outbox cannot work with: update it to {breaking.release} or newer",
+    )

@@ -1,5 +1,6 @@
 """The schema versions that a database says it has."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,16 @@ class AppliedVersion:
     breaking: bool
     release: str
     applied_at: datetime | None
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> "AppliedVersion":
+        at = row.get("applied_at")
+        return cls(
+            number=row["version"],
+            breaking=row["breaking"],
+            release=row["release"],
+            applied_at=None if at is None else datetime.fromisoformat(at),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +41,6 @@ class InstalledSchema:
     @classmethod
     def parse(cls, answer: dict[str, Any]) -> "InstalledSchema":
         """Read the answer of ``outbox_schema_version()``. A later version of it may say more."""
-        versions = [_applied(row) for row in answer["versions"]]
+        versions = [AppliedVersion.parse(row) for row in answer["versions"]]
         old = answer.get("processes")
         return cls(tuple(sorted(versions, key=lambda version: version.number)), old if isinstance(old, int) else None)
-
-
-def _applied(row: dict[str, Any]) -> AppliedVersion:
-    at = row.get("applied_at")
-    return AppliedVersion(
-        number=row["version"],
-        breaking=row["breaking"],
-        release=row["release"],
-        applied_at=None if at is None else datetime.fromisoformat(at),
-    )

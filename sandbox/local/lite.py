@@ -14,6 +14,7 @@ import httpx
 from sandbox.local import binaries, ports, processes
 from sandbox.local.errors import StackError
 from sandbox.local.settings import Secrets
+from sandbox.schema.apply import in_transaction
 
 MIGRATE_SECONDS = 120.0
 START_SECONDS = 30.0
@@ -131,9 +132,17 @@ class LiteServer:
         project = self._folder / "supabase"
         project.mkdir(parents=True, exist_ok=True)
         (project / "config.toml").write_text(_toml(self._configuration()), encoding="utf-8")
-        link = project / "migrations"
-        link.unlink(missing_ok=True)
-        link.symlink_to(self._options.migrations.resolve(), target_is_directory=True)
+        self._copy_migrations(project / "migrations")
+
+    def _copy_migrations(self, folder: Path) -> None:
+        """Lite runs each file in a transaction, which refuses `concurrently`. Nobody waits for the indexes of this database."""
+        if folder.is_symlink():
+            folder.unlink()
+        folder.mkdir(exist_ok=True)
+        for path in folder.iterdir():
+            path.unlink()
+        for path in self._options.migrations.glob("*.sql"):
+            (folder / path.name).write_text(in_transaction(path.read_text(encoding="utf-8")), encoding="utf-8")
 
     def _configuration(self) -> dict[str, dict[str, Any]]:
         """The project's own rules for the API, with our database and keys."""

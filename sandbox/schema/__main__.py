@@ -1,18 +1,20 @@
-"""``python -m sandbox.schema`` writes the release file, ``python -m sandbox.schema check`` holds the sources to their rules."""
+"""``python -m sandbox.schema`` writes the open version's files, ``python -m sandbox.schema check`` checks sources and files."""
 
 import sys
 
-from sandbox.schema import house, release
+from sandbox.schema import house
+from sandbox.schema.release import Release
 
 
 def main(arguments: list[str]) -> int:
     """Return the exit code."""
     match arguments:
         case []:
-            release.write()
-            return 0
+            found = Release().write()
+            sys.stderr.write("".join(f"{line}\n" for line in found))
+            return 1 if found else 0
         case ["check"]:
-            found = [*house.complaints(), *release.complaints()]
+            found = [*house.complaints(), *Release().complaints()]
             sys.stdout.write("".join(f"{line}\n" for line in found) or f"{house.summary()}\n")
             return 1 if found else 0
         case _:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_FUNCTION: Final = re.compile(r"^create (?:or replace )?function ([\w.]+)\s*\(.*?\$\$(.*?)\$\$;", re.MULTILINE | re.DOTALL)
+FUNCTION: Final = re.compile(r"^create (?:or replace )?function ([\w.]+)\s*\(.*?\$\$(.*?)\$\$;", re.MULTILINE | re.DOTALL)
+"""A definition: its name, and its body."""
+
 _RELATION: Final = re.compile(r"^create (?:table|view|type|sequence) ([\w.]+)", re.MULTILINE)
 _NAME: Final = re.compile(r"\b(?:outbox_engine|public)\.\w+")
 _CALL: Final = re.compile(r"\b((?:outbox_engine|public)\.\w+)\s*\(")
@@ -77,7 +79,7 @@ def texts(folder: Path) -> dict[str, str]:
 
 def parse(texts: dict[str, str]) -> Schema:
     """``texts`` by file, in the order in which they are applied."""
-    found = {file: list(_FUNCTION.finditer(text)) for file, text in texts.items()}
+    found = {file: list(FUNCTION.finditer(text)) for file, text in texts.items()}
     names = {match.group(1) for matches in found.values() for match in matches}
     relations = {name: file for file, text in texts.items() for name in _RELATION.findall(text)}
     functions = tuple(_function(file, match, names, relations.keys()) for file, matches in found.items() for match in matches)

@@ -6,7 +6,7 @@ import structlog
 
 from jobs.runtime import environment, settings, telemetry
 from jobs.schema import releases
-from jobs.schema.admission import Admission, SchemaUnfit
+from jobs.schema.admission import SchemaUnfit
 from jobs.schema.releases import BrokenPackage, Releases
 from scheduler.assemble import RunSettings, assembled, listener
 from scheduler.commands.terminal import Failed
@@ -33,9 +33,8 @@ def run(*, once: bool) -> int:
 async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
     wakeup = listener(chosen)
     _say_what_is_allowed(chosen)
-    async with assembled(chosen, once=once) as engine:
-        admission = Admission(engine.gateway.installed_schema, known)
-        process = Process(engine.jobs, listener=None if once else wakeup, admission=admission.require)
+    async with assembled(chosen, known, once=once) as engine:
+        process = Process(engine.jobs, listener=None if once else wakeup, admission=engine.admission.require)
         on_stop(process.stop, exit_code=1 if once else 0)
         if once:
             return 0 if await process.run_once() else 1

@@ -79,7 +79,7 @@ create schema outbox_engine;
 revoke all on schema outbox_engine from public;
 
 -- One row for each release of the schema that was applied. A process stops when it finds a breaking version
--- that it does not know.
+-- that it does not know: when it starts, and at its next claim.
 create table outbox_engine.schema_versions (
   version integer primary key,
   breaking boolean not null,
@@ -87,6 +87,22 @@ create table outbox_engine.schema_versions (
   applied_at timestamptz not null default clock_timestamp()
 );
 alter table outbox_engine.schema_versions enable row level security;
+
+-- Called first by the claim, if the newest version is above `p_known`, the newest one that the process knows.
+-- The newest breaking version above it, null if there is none. Takes no lock.
+create function outbox_engine.breaking_version(p_known integer) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select jsonb_build_object('version', v.version, 'release', v.release, 'breaking', v.breaking)
+    from outbox_engine.schema_versions v
+    where v.breaking and v.version > p_known
+    order by v.version desc
+    limit 1
+  );
+end
+$$;
 
 -- The seeds that were written. A project may change these rows, so they are written once only.
 create table outbox_engine.seeds (
@@ -216,6 +232,8 @@ create table outbox_engine.heartbeats (
   -- Dispatch job only: the countries its process may send to, sorted; null means all. Campaign previews read
   -- it.
   allowed_countries text[],
+  -- Dispatch job only: the newest schema version that its process knows. Post files wait for old processes.
+  schema_version integer,
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
 alter table outbox_engine.heartbeats enable row level security;
@@ -224,7 +242,8 @@ alter table outbox_engine.heartbeats enable row level security;
 -- writes the same heartbeat, this one is skipped, however long that transaction stays open. A process keeps
 -- its settings until it ends.
 create function outbox_engine.record_heartbeat(
-  p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null
+  p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null,
+  p_schema_version integer default null
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -241,13 +260,15 @@ begin
     return;
   end if;
 
-  insert into outbox_engine.heartbeats as h (job, provider, plan, worker, since, at, allowed_countries)
+  insert into outbox_engine.heartbeats as h (
+    job, provider, plan, worker, since, at, allowed_countries, schema_version)
   values (p_job, p_provider, p_plan, p_worker, v_now, v_now,
-    (select array_agg(c order by c) from unnest(p_allowed_countries) c))
+    (select array_agg(c order by c) from unnest(p_allowed_countries) c), p_schema_version)
   on conflict (job, provider, plan, worker) do update
   set
     at = excluded.at,
     allowed_countries = excluded.allowed_countries,
+    schema_version = excluded.schema_version,
     since = case when h.at < excluded.at - interval '1 day' then excluded.since else h.since end;
 end
 $$;
@@ -269,6 +290,17 @@ as $$
   from plans p
   join outbox_engine.heartbeats h on h.job = 'dispatch' and h.provider = p.provider and h.plan = p.plan
   where p.last_at > p.last_of_all - interval '1 day' and h.at > p.last_at - interval '1 minute'
+$$;
+
+-- Called by `outbox_schema_version`. How many dispatch processes had a heartbeat in the last minute and know
+-- fewer versions than the database has. One that does not name its version counts.
+create function outbox_engine.old_processes() returns bigint
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select count(*)
+  from outbox_engine.heartbeats
+  where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute'
+    and coalesce(schema_version, 0) < (select max(version) from outbox_engine.schema_versions)
 $$;
 
 -- Called by readiness checks. An answer shows that the database is reachable and has our functions.
@@ -8706,7 +8738,9 @@ $$;
 -- Called by the dispatch job, about once a second when idle: wakes due rows, admits, then claims (pick,
 -- judge, pack, write). A repeated call with the same `p_claim_id` returns the same dispatches and claims
 -- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
--- urgent slots are free. Returns jsonb with these keys:
+-- urgent slots are free. `p_schema_version` is the newest schema version that the process knows. If a newer
+-- one is breaking, the call takes no lock and changes nothing. Null claims in any case. Returns jsonb with
+-- these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
@@ -8719,6 +8753,11 @@ $$;
 --
 -- - `due`: which other jobs have work
 --
+-- - `schema_version`: the newest version of the schema
+--
+-- - `schema`: instead of `schema_version`, `passed` and `due`, the breaking version that the process does not
+--   know, with its release
+--
 -- Compiling the plan would take twice its running time, and no call of the processes may scan a table,
 -- whatever its statistics say: hence jit and enable_seqscan are off, here and in the other calls. Generic
 -- plans: planning for the values of each call took a third of the time of a claim of one row.
@@ -8727,7 +8766,7 @@ create function public.outbox_claim(
   p_lease_seconds double precision, p_deadline_seconds double precision,
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
-  p_share_texts boolean, p_urgent_only boolean default false
+  p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -8739,6 +8778,7 @@ declare
     make_interval(secs => p_deadline_seconds), p_max_dispatches, p_max_recipients, p_max_rows,
     p_allowed_countries,
     p_share_texts);
+  v_schema constant integer := (select max(version) from outbox_engine.schema_versions);
   v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
   v_now timestamptz := outbox_engine.now();
   v_bounds outbox_engine.queue_bounds;
@@ -8751,9 +8791,14 @@ declare
   v_answer jsonb;
   v_next_id bigint;
 begin
+  v_answer := case when v_schema > p_schema_version then outbox_engine.breaking_version(p_schema_version) end;
+  if v_answer is not null then
+    return jsonb_build_object('dispatches', '[]'::jsonb, 'more', false, 'schema', v_answer);
+  end if;
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
-  perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
+  perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
+    p_schema_version);
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   v_bounds := outbox_engine.current_queue_bounds();
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
@@ -8764,7 +8809,7 @@ begin
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then
-    return jsonb_build_object('dispatches', v_answer, 'more', true);
+    return jsonb_build_object('dispatches', v_answer, 'more', true, 'schema_version', v_schema);
   end if;
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
@@ -8773,8 +8818,8 @@ begin
     v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
   end if;
   if v_plan.plan is null or v_admission.refusal is not null then
-    return v_answer || coalesce(v_admission.refusal, '{}')
-      || jsonb_build_object('due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
+    return v_answer || coalesce(v_admission.refusal, '{}') || jsonb_build_object('schema_version', v_schema,
+      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   -- A row whose earlier attempt turned out to have been accepted is not sent again.
@@ -8803,7 +8848,8 @@ begin
     'dispatches', coalesce(v_claimed.dispatches, '[]'),
     'more', v_next_id is not null,
     'passed', v_next_id is distinct from v_first.id,
-    'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now)
+    'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now),
+    'schema_version', v_schema
   );
 end
 $$;
@@ -10969,14 +11015,15 @@ end
 $$;
 select outbox_engine.seed();
 
--- Called by processes at their start and by `outbox schema status`: the releases that were applied, and
--- whether the seeds are there.
+-- Called by processes at their start and by `outbox schema status`: the releases that were applied,
+-- whether the seeds are there, and how many processes know fewer versions (post files wait until it is 0).
 create function public.outbox_schema_version() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'versions', coalesce(
       (select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
+    'processes', outbox_engine.old_processes(),
     'seeded', exists (select from outbox_engine.clock)
       and exists (select from outbox_engine.report_codes)
       and exists (select from outbox_engine.number_regions)

@@ -290,6 +290,18 @@ def test_failing_migration_is_named_in_one_line(migrations: Path) -> None:
         LocalStack(migrations=migrations).start()
 
 
+def test_concurrent_indexes_are_built_in_transactions(migrations: Path) -> None:
+    indexes = ("notes_text", "notes_owner")
+    (migrations / "20260102000000_indexes.sql").write_text(
+        "".join(f"create index concurrently if not exists {name} on public.notes ({name[6:]});\n" for name in indexes)
+    )
+
+    with LocalStack(migrations=migrations) as stack, psycopg.connect(stack.db_url) as connection:
+        found = connection.execute("select count(*) from pg_indexes where indexname = any(%s)", [list(indexes)]).fetchone()
+
+    assert found == (2,)
+
+
 def test_only_grants_of_the_migrations_apply(migrations: Path) -> None:
     mine = uuid4()
     with LocalStack(migrations=migrations) as stack:

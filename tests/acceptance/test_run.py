@@ -41,8 +41,15 @@ class Log:
         self._path = path
 
     def events(self) -> list[str]:
+        return [json.loads(line)["event"] for line in self._lines() if line.startswith("{")]
+
+    def plain(self) -> list[str]:
+        """The lines that are no events."""
+        return [line.rstrip("\n") for line in self._lines() if not line.startswith("{")]
+
+    def _lines(self) -> list[str]:
         lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line)["event"] for line in lines if line.endswith("\n")]
+        return [line for line in lines if line.endswith("\n")]
 
     def count(self, *names: str) -> list[int]:
         events = self.events()

@@ -12,6 +12,7 @@ from psycopg.sql import SQL, Identifier
 
 from sandbox.local.stack import LocalStack
 from sandbox.schema import release, source
+from sandbox.schema.apply import apply
 from sandbox.schema.catalogue import catalogue
 from tests.stack import Connection
 
@@ -102,7 +103,7 @@ def project(stack: LocalStack, *scripts: str) -> Iterator[Connection]:
                     " grant create on schema public to postgres; set role postgres"
                 )
                 for script in scripts:
-                    connection.execute(script.encode())
+                    apply(connection, script)
                 yield connection
         finally:
             admin.execute(SQL("drop database {} with (force)").format(Identifier(name)))

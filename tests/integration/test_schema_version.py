@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
+import uvicorn
 from structlog.testing import capture_logs
 
 from jobs.gateway.errors import GatewayUnavailable
@@ -23,61 +25,46 @@ from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.engine import insert, statuses
 from tests.integration.webhook_app import DELIVERY, SECRET, Memory, report, serving, signed
+from tests.integration.webhook_app import settings as webhook_settings
 from tests.small_releases import FIRST, SECOND, package_with
 from tests.stack import Connection
+from webhook.app import create_app
+from webhook.commands import _watched, server_config
 from webhook.schema_gate import SchemaGate
 
-DEFINITION = "select pg_get_functiondef('public.outbox_schema_version()'::regprocedure)"
 UNKNOWN = "the schema of the database is not known yet"
 Captured = pytest.CaptureFixture[str]
 
 
 class Versions:
-    """What the database says about its schema."""
+    """The versions that the database has."""
 
     def __init__(self, db: Connection) -> None:
         self._db = db
-        self._before = self._definition()
 
-    def say(self, *numbers: int, breaking: int = 0, old_processes: int = 0) -> None:
-        """These versions were applied. Release 0.N.0 brought version N."""
-        versions = [
-            {
-                "version": number,
-                "breaking": number == breaking,
-                "release": f"0.{number}.0",
-                "applied_at": "2027-01-01T00:00:00Z",
-            }
-            for number in numbers
-        ]
-        answer = json.dumps({"versions": versions, "processes": old_processes})
-        self._db.execute(
-            "create or replace function public.outbox_schema_version() returns jsonb language sql stable "
-            f"as $$ select '{answer}'::jsonb $$; "
-            "revoke execute on function public.outbox_schema_version() from public; "
-            "grant execute on function public.outbox_schema_version() to service_role"
-        )
-
-    def say_nothing(self) -> None:
-        self._db.execute("drop function if exists public.outbox_schema_version()")
-
-    def restore(self) -> None:
-        self.say_nothing()
-        if self._before is not None:
-            self.say()
-            self._db.execute(self._before.encode())
-
-    def _definition(self) -> str | None:
-        there = self._db.execute("select to_regprocedure('public.outbox_schema_version()') is not null").fetchone()
-        row = self._db.execute(DEFINITION.encode()).fetchone() if there == (True,) else None
-        return None if row is None else str(row[0])
+    def apply(self, *numbers: int, breaking: int = 0) -> None:
+        """These versions and no others. Release 0.N.0 brought version N."""
+        with self._db.transaction():
+            self._db.execute("delete from outbox_engine.schema_versions")
+            for number in numbers:
+                self._db.execute(
+                    "insert into outbox_engine.schema_versions values (%s, %s, %s, '2027-01-01T00:00:00Z')",
+                    [number, number == breaking, f"0.{number}.0"],
+                )
 
 
 @pytest.fixture
-def versions(db: Connection) -> Iterator[Versions]:
-    said = Versions(db)
-    yield said
-    said.restore()
+def versions(db: Connection) -> Versions:
+    """Each test begins with the versions of the baseline again."""
+    return Versions(db)
+
+
+@pytest.fixture
+def nothing_installed(db: Connection) -> Iterator[None]:
+    """A database without the function that tells versions."""
+    db.execute("alter function public.outbox_schema_version() rename to outbox_schema_version_before")
+    yield
+    db.execute("alter function public.outbox_schema_version_before() rename to outbox_schema_version")
 
 
 @pytest.fixture(autouse=True)
@@ -107,18 +94,27 @@ def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 async def test_versions_are_read_over_the_api(versions: Versions, gateway: Gateway) -> None:
-    versions.say(1, 2, old_processes=4)
+    versions.apply(1, 2)
 
     installed = await gateway.installed_schema()
 
     assert installed is not None
     assert [one.number for one in installed.versions] == [1, 2]
-    assert installed.old_processes == 4
+    assert installed.old_processes == 0
 
 
-async def test_database_without_the_function_has_nothing(versions: Versions, gateway: Gateway) -> None:
-    versions.say_nothing()
+async def test_old_processes_are_counted_for_a_minute(versions: Versions, gateway: Gateway, db: Connection) -> None:
+    versions.apply(1, 2)
+    for worker, knows in {"old": 1, "older": None, "new": 2, "newer": 3}.items():
+        claim(db, worker, knows)
+    assert await old_processes(gateway) == 2
 
+    db.execute("update outbox_engine.heartbeats set at = at - interval '1 minute' where worker = 'old'")
+    assert await old_processes(gateway) == 1
+
+
+@pytest.mark.usefixtures("nothing_installed")
+async def test_database_without_the_function_has_nothing(gateway: Gateway) -> None:
     assert await gateway.installed_schema() is None
 
 
@@ -129,6 +125,57 @@ async def test_unreachable_database_is_not_an_empty_one(stack: LocalStack) -> No
     with pytest.raises(GatewayUnavailable):
         await gateway.installed_schema()
     await gateway.aclose()
+
+
+async def old_processes(gateway: Gateway) -> int | None:
+    installed = await gateway.installed_schema()
+    return None if installed is None else installed.old_processes
+
+
+# The claim
+
+
+def claim(db: Connection, worker: str, knows: int | None) -> dict[str, Any]:
+    row = db.execute(
+        "select public.outbox_claim(gen_random_uuid(), %s, 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint, 100,"
+        " null, 600, null, false, p_schema_version => %s)",
+        [worker, knows],
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return row[0]
+
+
+def test_claim_answers_the_newest_version(versions: Versions, db: Connection) -> None:
+    versions.apply(1, 2, 3, breaking=2)
+    insert(db)
+
+    answers = [claim(db, "w", 2), claim(db, "w", 3), claim(db, "w", None)]
+
+    assert [answer["schema_version"] for answer in answers] == [3, 3, 3]
+    assert [len(answer["dispatches"]) for answer in answers] == [1, 0, 0]
+    assert not any("schema" in answer for answer in answers)
+
+
+def test_claim_stops_at_an_unknown_breaking_version(versions: Versions, db: Connection, other: Connection) -> None:
+    versions.apply(1, 2, 3, breaking=2)
+    insert(db)
+    claim(db, "w", 3)
+    insert(db)
+    before = db.execute("table outbox_engine.heartbeats").fetchall()
+
+    with other.transaction():
+        # A breaking migration holds such locks; the claim waits for none of them.
+        other.execute("lock table public.outbox, outbox_engine.plans, outbox_engine.heartbeats")
+        answer = claim(db, "w", 1)
+
+    assert answer == {
+        "dispatches": [],
+        "more": False,
+        "schema": {"version": 2, "release": "0.2.0", "breaking": True},
+    }
+    assert db.execute("table outbox_engine.heartbeats").fetchall() == before
+    assert statuses(db) == {"sending": 1, "pending": 1}
 
 
 # outbox run
@@ -155,7 +202,7 @@ def test_run_ends_with_one_and_one_line(
     says: str,
 ) -> None:
     insert(db)
-    versions.say(*applied, breaking=breaking)
+    versions.apply(*applied, breaking=breaking)
 
     assert run_command_line(["run", *options]) == 1
 
@@ -168,7 +215,7 @@ def test_run_ends_with_one_and_one_line(
 
 
 async def test_callbacks_are_held_back_until_the_push(versions: Versions, gateway: Gateway) -> None:
-    versions.say(1)
+    versions.apply(1)
     memory = Memory()
     asked_again = asyncio.Event()
     admission = Admission(gateway.installed_schema, releases.packaged())
@@ -188,10 +235,11 @@ async def test_callbacks_are_held_back_until_the_push(versions: Versions, gatewa
             assert (await client.post(DELIVERY, **signed(report(), secret="wrong"))).status_code == 401
             assert memory.reports == []
 
-            versions.say(1, 2)
-            await asyncio.wait_for(watching, 30)
+            versions.apply(1, 2)
+            await asyncio.wait_for(gate.decided.wait(), 30)
             assert (await client.post(DELIVERY, **signed(report()))).status_code == 204
             assert (await client.get("/readyz")).status_code == 200
+        watching.cancel()
 
     assert len(memory.reports) == 1
     (held_back,) = [entry for entry in logs if entry["event"] == "callbacks.held_back"]
@@ -199,7 +247,7 @@ async def test_callbacks_are_held_back_until_the_push(versions: Versions, gatewa
 
 
 async def test_gate_opens_when_the_database_is_back(versions: Versions, gateway: Gateway, stack: LocalStack) -> None:
-    versions.say(1, 2)
+    versions.apply(1, 2)
     nowhere = SupabaseSettings(_env_file=None, supabase_url="http://127.0.0.1:9", supabase_secret_key=stack.secret_key)
     away = await Gateway.connect(nowhere)
     asks = [away.installed_schema, gateway.installed_schema]
@@ -209,15 +257,60 @@ async def test_gate_opens_when_the_database_is_back(versions: Versions, gateway:
 
     gate = SchemaGate(check, again=0.0)
     before = gate.reason
-    await asyncio.wait_for(gate.watch(), 30)
+    watching = asyncio.create_task(gate.watch())
+    await asyncio.wait_for(gate.decided.wait(), 30)
+    watching.cancel()
 
     assert (before, gate.reason) == (UNKNOWN, None)
     assert asks == []
     await away.aclose()
 
 
+async def test_only_a_breaking_version_closes_an_open_gate(versions: Versions, gateway: Gateway, stack: LocalStack) -> None:
+    versions.apply(1, 2)
+    nowhere = SupabaseSettings(_env_file=None, supabase_url="http://127.0.0.1:9", supabase_secret_key=stack.secret_key)
+    away = await Gateway.connect(nowhere)
+    admission = Admission(gateway.installed_schema, releases.packaged())
+    reasons = []
+
+    async def check() -> Verdict:
+        reasons.append(gate.reason)
+        match len(reasons):
+            case 2:
+                return await Admission(away.installed_schema, releases.packaged()).check()
+            case 3:
+                versions.apply(1)
+            case 4:
+                versions.apply(1, 2, 3, breaking=3)
+        return await admission.check()
+
+    gate = SchemaGate(check, once_open=0.0)
+    await asyncio.wait_for(gate.watch(), 30)
+
+    assert reasons == [UNKNOWN, None, None, None]
+    assert gate.reason == gate.unfit
+    assert gate.unfit is not None
+    assert "update it to 0.3.0" in gate.unfit
+    await away.aclose()
+
+
+async def test_running_webhook_stops_at_a_breaking_version(versions: Versions, gateway: Gateway) -> None:
+    versions.apply(1, 2)
+    gate = SchemaGate(Admission(gateway.installed_schema, releases.packaged()).check, once_open=0.0)
+    server = uvicorn.Server(server_config(create_app(webhook_settings(), Memory(), gate)))
+
+    async with _watched(gate, server):
+        assert (gate.reason, server.should_exit) == (None, False)
+        versions.apply(1, 2, 3, breaking=3)
+        async with asyncio.timeout(30):
+            while not server.should_exit:  # noqa: ASYNC110  # it knows nothing of events
+                await asyncio.sleep(0)
+
+    assert gate.unfit is not None
+
+
 def test_webhook_beside_an_unknown_breaking_version_ends(versions: Versions, stack: LocalStack, tmp_path: Path) -> None:
-    versions.say(1, 9999, breaking=9999)
+    versions.apply(1, 9999, breaking=9999)
     root = str(Path(__file__).parents[2])
     settings = {"PATH": os.environ["PATH"], "PYTHONPATH": root, **stack.env, "SINCH_WEBHOOK_SECRETS": SECRET}
 
@@ -250,9 +343,11 @@ def test_webhook_beside_an_unknown_breaking_version_ends(versions: Versions, sta
     ],
 )
 def test_status_compares_both_sides(
-    versions: Versions, capsys: Captured, applied: tuple[int, ...], code: int, says: str
+    versions: Versions, db: Connection, capsys: Captured, applied: tuple[int, ...], code: int, says: str
 ) -> None:
-    versions.say(*applied, old_processes=2)
+    versions.apply(*applied)
+    claim(db, "old", 0)
+    claim(db, "older", None)
 
     assert run_command_line(["schema", "status"]) == code
 
@@ -264,13 +359,11 @@ def test_status_compares_both_sides(
         "known",
         *(["2027-01-01", "00:00:00Z"] if 2 in applied else ["missing"]),
     ]
-    assert "processes of an older release: 2" in said.out
+    assert f"processes of an older release: {2 if applied else 0}" in said.out
 
 
-@pytest.mark.usefixtures("environment")
-def test_status_without_the_function_reports_too_old(versions: Versions, capsys: Captured) -> None:
-    versions.say_nothing()
-
+@pytest.mark.usefixtures("environment", "nothing_installed")
+def test_status_without_the_function_reports_too_old(capsys: Captured) -> None:
     assert run_command_line(["schema", "status", "--json"]) == 1
 
     said = json.loads(capsys.readouterr().out)

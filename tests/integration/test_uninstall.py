@@ -10,6 +10,7 @@ from psycopg import sql
 
 from jobs.schema.releases import uninstall_script
 from sandbox.local.stack import MIGRATIONS, LocalStack
+from sandbox.schema.apply import apply
 from tests.stack import Connection
 
 LISTS = re.compile(r"^ +(\w+) constant text\[\] := (array\[.*?\]);", re.MULTILINE | re.DOTALL)
@@ -65,7 +66,7 @@ def everything(connection: Connection) -> set[str]:
 
 def migrate(connection: Connection) -> None:
     for path in sorted(MIGRATIONS.glob("*.sql")):
-        connection.execute(path.read_bytes())
+        apply(connection, path.read_text(encoding="utf-8"))
         connection.execute("reset all")
 
 

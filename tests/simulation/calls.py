@@ -23,4 +23,5 @@ def claim(*, worker: str, rows: int, claim_id: str | None = None) -> dict[str, A
         "p_allowed_countries": None,
         "p_share_texts": False,
         "p_urgent_only": False,
+        "p_schema_version": None,
     }

@@ -13,6 +13,7 @@ from psycopg.sql import SQL, Identifier
 
 from jobs.gateway import rpc
 from jobs.gateway.errors import GatewayUnavailable
+from sandbox.schema.apply import apply
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "supabase" / "migrations"
 _ROLES: Final = ("anon nologin", "authenticated nologin", "service_role nologin bypassrls")
@@ -51,9 +52,9 @@ def create(server: str, name: str) -> str:
         # Nothing here has to survive the machine.
         admin.execute(SQL("alter database {} set synchronous_commit = off").format(Identifier(name)))
     url = psycopg.conninfo.make_conninfo(server, dbname=name)
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:
         for migration in sorted(MIGRATIONS.glob("*.sql")):
-            connection.execute(migration.read_text(encoding="utf-8").encode())
+            apply(connection, migration.read_text(encoding="utf-8"))
         connection.execute(_SEEDED_IDS)
     return url
 

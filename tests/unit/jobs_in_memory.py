@@ -55,11 +55,13 @@ class DrainingWork(Work):
     def __init__(self, name: str = "dispatch", answers: Sequence[Exception | None] = ()) -> None:
         super().__init__(name, answers)
         self.requests_end = asyncio.Event()
+        self.draining = asyncio.Event()
         self.drains = 0
         self.finished = 0
 
     async def drain(self) -> None:
         self.drains += 1
+        self.draining.set()
         await self.requests_end.wait()
 
     async def finish(self) -> None:

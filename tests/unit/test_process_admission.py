@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.schema.admission import SchemaUnfit
 from scheduler.process import Process
-from tests.unit.jobs_in_memory import A_WHILE, Work
+from tests.unit.jobs_in_memory import A_WHILE, DrainingWork, Work
 
 AWAY = GatewayUnavailable("gone")
 UNFIT = SchemaUnfit("too old")
@@ -98,3 +98,27 @@ async def test_single_run_raises_the_unfit_schema_error() -> None:
         await Process([work], admission=answers(UNFIT)).run_once()
 
     assert work.ticks == 0
+
+
+async def test_unfit_schema_met_later_stops_the_process() -> None:
+    """The requests that are open are finished first, as at a signal."""
+    dispatch, upkeep = DrainingWork(answers=[None, UNFIT]), Work("upkeep")
+    process = Process([dispatch, upkeep], admission=answers(None))
+    with capture_logs() as logs:
+        running = asyncio.create_task(process.run())
+        await dispatch.begins()
+        process.wake()
+        await asyncio.wait_for(dispatch.draining.wait(), A_WHILE)
+        assert not running.done()
+        dispatch.requests_end.set()
+        with pytest.raises(SchemaUnfit, match="too old"):
+            await asyncio.wait_for(running, A_WHILE)
+
+    (said,) = [entry for entry in logs if entry["event"] == "schema.unfit"]
+    assert (said["log_level"], said["meaning"]) == ("error", "too old")
+    assert (dispatch.ticks, dispatch.was_cancelled) == (2, False)
+
+
+async def test_single_run_raises_what_a_job_met() -> None:
+    with pytest.raises(SchemaUnfit):
+        await Process([Work(answers=[UNFIT]), Work("upkeep")]).run_once()

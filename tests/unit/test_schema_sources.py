@@ -63,4 +63,4 @@ def test_our_sources_keep_the_rules() -> None:
 
 
 def test_release_file_matches_the_sources() -> None:
-    assert list(release.complaints()) == []
+    assert list(release.Release().complaints()) == []

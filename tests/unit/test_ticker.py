@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.runtime.outage import Outage
+from jobs.schema.admission import SchemaUnfit
 from scheduler import ticker as ticker_module
 from scheduler.clock import Clock
 from scheduler.ticker import Ticker
@@ -30,8 +31,12 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ticker_module, "FIRST_PAUSE_SECONDS", 0.01)
 
 
+def never(error: SchemaUnfit) -> None:
+    raise AssertionError(error)
+
+
 def started(work: Work, clock: Clock) -> Ticker:
-    ticker = Ticker(work, clock=clock, supabase=Outage("supabase.away", ended="supabase.back"))
+    ticker = Ticker(work, clock=clock, supabase=Outage("supabase.away", ended="supabase.back"), end=never)
     ticker.start()
     return ticker
 

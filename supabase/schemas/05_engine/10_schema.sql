@@ -4,7 +4,7 @@ create schema outbox_engine;
 revoke all on schema outbox_engine from public;
 
 -- One row for each release of the schema that was applied. A process stops when it finds a breaking version
--- that it does not know.
+-- that it does not know: when it starts, and at its next claim.
 create table outbox_engine.schema_versions (
   version integer primary key,
   breaking boolean not null,
@@ -12,6 +12,22 @@ create table outbox_engine.schema_versions (
   applied_at timestamptz not null default clock_timestamp()
 );
 alter table outbox_engine.schema_versions enable row level security;
+
+-- Called first by the claim, if the newest version is above `p_known`, the newest one that the process knows.
+-- The newest breaking version above it, null if there is none. Takes no lock.
+create function outbox_engine.breaking_version(p_known integer) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select jsonb_build_object('version', v.version, 'release', v.release, 'breaking', v.breaking)
+    from outbox_engine.schema_versions v
+    where v.breaking and v.version > p_known
+    order by v.version desc
+    limit 1
+  );
+end
+$$;
 
 -- The seeds that were written. A project may change these rows, so they are written once only.
 create table outbox_engine.seeds (

@@ -14,6 +14,8 @@ create table outbox_engine.heartbeats (
   -- Dispatch job only: the countries its process may send to, sorted; null means all. Campaign previews read
   -- it.
   allowed_countries text[],
+  -- Dispatch job only: the newest schema version that its process knows. Post files wait for old processes.
+  schema_version integer,
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
 alter table outbox_engine.heartbeats enable row level security;
@@ -22,7 +24,8 @@ alter table outbox_engine.heartbeats enable row level security;
 -- writes the same heartbeat, this one is skipped, however long that transaction stays open. A process keeps
 -- its settings until it ends.
 create function outbox_engine.record_heartbeat(
-  p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null
+  p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null,
+  p_schema_version integer default null
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -39,13 +42,15 @@ begin
     return;
   end if;
 
-  insert into outbox_engine.heartbeats as h (job, provider, plan, worker, since, at, allowed_countries)
+  insert into outbox_engine.heartbeats as h (
+    job, provider, plan, worker, since, at, allowed_countries, schema_version)
   values (p_job, p_provider, p_plan, p_worker, v_now, v_now,
-    (select array_agg(c order by c) from unnest(p_allowed_countries) c))
+    (select array_agg(c order by c) from unnest(p_allowed_countries) c), p_schema_version)
   on conflict (job, provider, plan, worker) do update
   set
     at = excluded.at,
     allowed_countries = excluded.allowed_countries,
+    schema_version = excluded.schema_version,
     since = case when h.at < excluded.at - interval '1 day' then excluded.since else h.since end;
 end
 $$;
@@ -67,6 +72,17 @@ as $$
   from plans p
   join outbox_engine.heartbeats h on h.job = 'dispatch' and h.provider = p.provider and h.plan = p.plan
   where p.last_at > p.last_of_all - interval '1 day' and h.at > p.last_at - interval '1 minute'
+$$;
+
+-- Called by `outbox_schema_version`. How many dispatch processes had a heartbeat in the last minute and know
+-- fewer versions than the database has. One that does not name its version counts.
+create function outbox_engine.old_processes() returns bigint
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select count(*)
+  from outbox_engine.heartbeats
+  where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute'
+    and coalesce(schema_version, 0) < (select max(version) from outbox_engine.schema_versions)
 $$;
 
 -- Called by readiness checks. An answer shows that the database is reachable and has our functions.

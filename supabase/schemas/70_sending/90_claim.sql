@@ -101,7 +101,9 @@ $$;
 -- Called by the dispatch job, about once a second when idle: wakes due rows, admits, then claims (pick,
 -- judge, pack, write). A repeated call with the same `p_claim_id` returns the same dispatches and claims
 -- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
--- urgent slots are free. Returns jsonb with these keys:
+-- urgent slots are free. `p_schema_version` is the newest schema version that the process knows. If a newer
+-- one is breaking, the call takes no lock and changes nothing. Null claims in any case. Returns jsonb with
+-- these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
@@ -114,6 +116,11 @@ $$;
 --
 -- - `due`: which other jobs have work
 --
+-- - `schema_version`: the newest version of the schema
+--
+-- - `schema`: instead of `schema_version`, `passed` and `due`, the breaking version that the process does not
+--   know, with its release
+--
 -- Compiling the plan would take twice its running time, and no call of the processes may scan a table,
 -- whatever its statistics say: hence jit and enable_seqscan are off, here and in the other calls. Generic
 -- plans: planning for the values of each call took a third of the time of a claim of one row.
@@ -122,7 +129,7 @@ create function public.outbox_claim(
   p_lease_seconds double precision, p_deadline_seconds double precision,
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
-  p_share_texts boolean, p_urgent_only boolean default false
+  p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -134,6 +141,7 @@ declare
     make_interval(secs => p_deadline_seconds), p_max_dispatches, p_max_recipients, p_max_rows,
     p_allowed_countries,
     p_share_texts);
+  v_schema constant integer := (select max(version) from outbox_engine.schema_versions);
   v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
   v_now timestamptz := outbox_engine.now();
   v_bounds outbox_engine.queue_bounds;
@@ -146,9 +154,14 @@ declare
   v_answer jsonb;
   v_next_id bigint;
 begin
+  v_answer := case when v_schema > p_schema_version then outbox_engine.breaking_version(p_schema_version) end;
+  if v_answer is not null then
+    return jsonb_build_object('dispatches', '[]'::jsonb, 'more', false, 'schema', v_answer);
+  end if;
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
-  perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries);
+  perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
+    p_schema_version);
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   v_bounds := outbox_engine.current_queue_bounds();
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
@@ -159,7 +172,7 @@ begin
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then
-    return jsonb_build_object('dispatches', v_answer, 'more', true);
+    return jsonb_build_object('dispatches', v_answer, 'more', true, 'schema_version', v_schema);
   end if;
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
@@ -168,8 +181,8 @@ begin
     v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
   end if;
   if v_plan.plan is null or v_admission.refusal is not null then
-    return v_answer || coalesce(v_admission.refusal, '{}')
-      || jsonb_build_object('due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
+    return v_answer || coalesce(v_admission.refusal, '{}') || jsonb_build_object('schema_version', v_schema,
+      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   -- A row whose earlier attempt turned out to have been accepted is not sent again.
@@ -198,7 +211,8 @@ begin
     'dispatches', coalesce(v_claimed.dispatches, '[]'),
     'more', v_next_id is not null,
     'passed', v_next_id is distinct from v_first.id,
-    'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now)
+    'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now),
+    'schema_version', v_schema
   );
 end
 $$;

@@ -1,0 +1,83 @@
+"""The part of a later version that no one can generate: ``supabase/releases/000N_{pre,concurrently,post}_<name>.sql``.
+
+*pre* adds. *concurrently* makes indexes on big tables, outside of a transaction. *post* removes what only older processes used.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sandbox.schema.definitions import defined
+from sandbox.schema.statements import statements
+
+FOLDER: Final = "releases"
+FUNCTIONS_HERE: Final = "-- functions"
+"""A line of a pre file: the generated functions come here, behind tables that they need and before triggers that call them."""
+
+PARTS: Final = ("pre", "concurrently", "post")
+"""In the order in which they run."""
+
+_FILE: Final = re.compile(r"(?P<number>[0-9]{4})_(?P<part>pre|concurrently|post)_(?P<name>[a-z0-9_]+)\.sql")
+_CONCURRENTLY: Final = re.compile(r"\bconcurrently\b", re.IGNORECASE)
+_ALONE: Final = re.compile(
+    r"(create (unique )?index concurrently if not exists|drop index concurrently if exists)\s", re.IGNORECASE
+)
+_REMOVES: Final = re.compile(r"\bdrop\s+(table|column|function|view|type|schema|sequence)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file. ``path`` is as messages name it."""
+
+    part: str
+    name: str
+    path: str
+    text: str
+
+    @property
+    def suffix(self) -> str:
+        """How the released file's name ends."""
+        return f"pre_{self.name}_concurrently.sql" if self.part == "concurrently" else f"{self.part}_{self.name}.sql"
+
+
+def read(supabase: Path, number: int) -> dict[str, Part]:
+    """The files of one version, by part, in the order in which they run."""
+    found: dict[str, Part] = {}
+    for path in sorted((supabase / FOLDER).glob(f"{number:04}_*.sql")):
+        match = _FILE.fullmatch(path.name)
+        if match is not None and match["part"] not in found:
+            text = path.read_text(encoding="utf-8").strip() + "\n"
+            found[match["part"]] = Part(match["part"], match["name"], f"{FOLDER}/{path.name}", text)
+    return {part: found[part] for part in PARTS if part in found}
+
+
+def complaints(supabase: Path, number: int, *, breaking: bool) -> Iterator[str]:
+    """One line for each rule that these files break."""
+    parts = read(supabase, number)
+    read_files = {part.path for part in parts.values()}
+    for path in sorted((supabase / FOLDER).glob(f"{number:04}_*.sql")):
+        if f"{FOLDER}/{path.name}" not in read_files:
+            yield f"{FOLDER}/{path.name}: one file of each kind, named {number:04}_<{'|'.join(PARTS)}>_<name>.sql"
+    if "pre" not in parts:
+        yield f"{FOLDER}/{number:04}_pre_<name>.sql is missing: write it, if only with a comment"
+    for part in parts.values():
+        yield from _about(part, breaking=breaking)
+
+
+def _about(part: Part, *, breaking: bool) -> Iterator[str]:
+    if defined(part.text):
+        yield f"{part.path}: defines a function; functions come from supabase/schemas/"
+    if part.part == "concurrently":
+        for statement in statements(part.text):
+            if _ALONE.match(statement) is None:
+                yield f"{part.path}: only create index concurrently if not exists, and drop index concurrently if exists"
+        return
+    code = "\n".join(statements(part.text))
+    if _CONCURRENTLY.search(code):
+        yield f"{part.path}: is one transaction; concurrently belongs into {part.path.replace(part.part, 'concurrently', 1)}"
+    if part.part == "pre" and not breaking and (removes := _REMOVES.search(code)) is not None:
+        yield f"{part.path}: {removes[0].lower()} takes away what older processes use; it belongs into a post file"
+    if part.text.splitlines().count(FUNCTIONS_HERE) > (part.part == "pre"):
+        yield f"{part.path}: the line '{FUNCTIONS_HERE}' stands once, in a pre file"

@@ -1,0 +1,57 @@
+"""A schema that was upgraded is the same as a new one."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sandbox.local.stack import LocalStack
+from sandbox.schema.catalogue import catalogue
+from sandbox.schema.release import Release
+from tests.integration.test_schema import project
+from tests.small_schema import FIRST, NOON, SECOND, migrations, second_release
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> list[str]:
+    """The migrations of two versions: initial, pre, concurrently, post."""
+    supabase = second_release(tmp_path / "supabase")
+    assert Release(supabase).write(NOON) == []
+    return list(migrations(supabase).values())
+
+
+def test_upgraded_and_new_schema_have_one_catalogue(local_stack: LocalStack, released: list[str]) -> None:
+    with project(local_stack, *SECOND.values()) as new, project(local_stack, *released) as upgraded:
+        assert catalogue(upgraded) == catalogue(new)
+        versions = "select version, breaking, release from outbox_engine.schema_versions order by 1"
+        assert upgraded.execute(versions).fetchall() == [(1, False, "0.1.0"), (2, False, "0.2.0")]
+
+
+def test_pre_file_leaves_what_older_processes_call(local_stack: LocalStack, released: list[str]) -> None:
+    with project(local_stack, *FIRST.values()) as old, project(local_stack, *released[:2]) as upgraded:
+        functions = {line for line in catalogue(upgraded) if line.startswith("function")}
+        gone = {line for line in catalogue(old) if line.startswith("function")} - functions
+
+        assert {"outbox_engine.twice" in line or "outbox_engine.seed" in line for line in gone} == {True}
+        upgraded.execute("insert into public.outbox_things (name) values ('one')")
+        assert upgraded.execute("select thing from outbox_engine.notes").fetchall() == [("one",)]
+
+
+def test_function_of_the_project_is_not_replaced(local_stack: LocalStack, released: list[str]) -> None:
+    mine = "create function public.outbox_new(text, text) returns text language sql as $$ select 'mine' $$"
+    with project(local_stack, released[0], mine) as connection:
+        with pytest.raises(psycopg.errors.DuplicateFunction):
+            connection.execute(released[1].encode())
+
+        assert connection.execute("select public.outbox_new('', '')").fetchone() == ("mine",)
+        assert connection.execute("select to_regclass('outbox_engine.notes')").fetchone() == (None,)
+
+
+def test_pre_file_waits_shortly_for_locks(local_stack: LocalStack, released: list[str]) -> None:
+    """Its timeout ends with its transaction."""
+    with project(local_stack, released[0]) as connection:
+        before = connection.execute("show lock_timeout").fetchone()
+        with connection.transaction():
+            connection.execute(released[1].encode())
+            assert connection.execute("show lock_timeout").fetchone() == ("5s",)
+        assert connection.execute("show lock_timeout").fetchone() == before
