@@ -109,7 +109,7 @@ create table outbox_engine.notes (
   id bigint generated always as identity primary key,
   thing text
 );
-alter table public.outbox_things add column note text;
+alter table public.outbox_things add column note text; -- functions
 -- functions
 create trigger outbox_things_note after insert on public.outbox_things
 for each row execute function outbox_engine.note();

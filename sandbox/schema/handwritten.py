@@ -37,6 +37,13 @@ class Part:
     text: str
 
     @property
+    def around_functions(self) -> tuple[str, str]:
+        """What comes before the generated functions, and what comes after them. Without the line, all comes before."""
+        lines = self.text.splitlines(keepends=True)
+        cut = next((place for place, line in enumerate(lines) if line.rstrip() == FUNCTIONS_HERE), len(lines))
+        return "".join(lines[:cut]), "".join(lines[cut + 1 :])
+
+    @property
     def suffix(self) -> str:
         """How the released file's name ends."""
         return f"pre_{self.name}_concurrently.sql" if self.part == "concurrently" else f"{self.part}_{self.name}.sql"
@@ -79,5 +86,5 @@ def _about(part: Part, *, breaking: bool) -> Iterator[str]:
         yield f"{part.path}: is one transaction; concurrently belongs into {part.path.replace(part.part, 'concurrently', 1)}"
     if part.part == "pre" and not breaking and (removes := _REMOVES.search(code)) is not None:
         yield f"{part.path}: {removes[0].lower()} takes away what older processes use; it belongs into a post file"
-    if part.text.splitlines().count(FUNCTIONS_HERE) > (part.part == "pre"):
+    if [line.rstrip() for line in part.text.splitlines()].count(FUNCTIONS_HERE) > (part.part == "pre"):
         yield f"{part.path}: the line '{FUNCTIONS_HERE}' stands once, in a pre file"

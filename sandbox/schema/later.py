@@ -12,6 +12,7 @@ from typing import Any, Final
 from jobs.schema.releases import MIGRATIONS
 from sandbox.schema import definitions, handwritten
 from sandbox.schema.definitions import Definition
+from sandbox.schema.handwritten import Part
 
 GRANTS: Final = "99_grants.sql"
 LOCK_SECONDS: Final = 5
@@ -47,7 +48,7 @@ class Later:
         """The text of each file, by how its name ends, in the order in which they run."""
         parts = handwritten.read(self.supabase, self.number)
         make = {"pre": self._pre, "concurrently": self._concurrently, "post": self._post}
-        return {part.suffix: self._head(part.part) + make[part.part](part.text) for part in parts.values()}
+        return {part.suffix: self._head(part.part) + make[part.part](part) for part in parts.values()}
 
     def complaints(self) -> Iterator[str]:
         """One line for each reason why this version must not be released as it is."""
@@ -77,8 +78,8 @@ class Later:
     def _head(self, part: str) -> str:
         return _HEAD.format(number=self.number, release=self.release, what=_WHAT[part])
 
-    def _pre(self, text: str) -> str:
-        before, _, behind = text.partition(f"{handwritten.FUNCTIONS_HERE}\n")
+    def _pre(self, part: Part) -> str:
+        before, behind = part.around_functions
         changed = differing(self.released, self._functions)
         new = [name for name in changed if name not in self.released]
         functions = [changed[name].create(replaces=name not in new) for name in changed]
@@ -95,12 +96,12 @@ class Later:
         return "".join(f"\n{block.strip()}\n" for block in blocks if block.strip())
 
     @staticmethod
-    def _concurrently(text: str) -> str:
-        return f"\n{text}"
+    def _concurrently(part: Part) -> str:
+        return f"\n{part.text}"
 
     @staticmethod
-    def _post(text: str) -> str:
-        return f"{_LOCK_TIMEOUT}\n{text}\n{_RELOAD}"
+    def _post(part: Part) -> str:
+        return f"{_LOCK_TIMEOUT}\n{part.text}\n{_RELOAD}"
 
 
 def sources(texts: Mapping[str, str]) -> dict[str, Definition]:
