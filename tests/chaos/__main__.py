@@ -49,7 +49,7 @@ def chaos(
                 drill = Drill(fleet, plan_load(messages, Random(seed)), times, seconds=seconds, pace=pace, seed=seed, say=say)
                 verdict = drill.run()
                 if verdict.broken:
-                    say(drill.stories())
+                    say(drill.histories())
         except Interrupted as interrupted:
             typer.echo("Stopped. Nothing is left running.", err=True)
             _forget(place, folder)
@@ -85,7 +85,7 @@ def _make(folder: Path | None) -> Path:
 
 
 def _forget(place: Path, folder: Path | None) -> None:
-    """A folder of our own making stays only where there is something to find in it."""
+    """A temporary folder stays only if the run failed."""
     if folder is None:
         rmtree(place, ignore_errors=True)
 

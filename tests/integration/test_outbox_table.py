@@ -1,4 +1,4 @@
-"""What an app may do to the outbox through the API, and what it is told when it may not."""
+"""What an app may do to the outbox through the API, and the errors it gets for the rest."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -29,7 +29,7 @@ def connect(stack: LocalStack) -> Iterator[Connect]:
     with ExitStack() as open_clients:
 
         def make(key: str, **headers: str) -> Client:
-            # The library warns about its own default client, so it gets one.
+            # The library warns about its own default client, so the test passes one.
             options = SyncClientOptions(headers=headers, httpx_client=open_clients.enter_context(httpx.Client()))
             return create_client(stack.url, key, options)
 
@@ -232,7 +232,7 @@ def test_history_records_the_result_of_an_apps_cancel(server_app: Client, db: Co
 
 
 def bring_to(db: Connection, status: str) -> None:
-    """As the engine would, who changes no status alone."""
+    """As the engine would, which never changes a status alone."""
     queue = {"pending": "r", "scheduled": "w"}.get(status)
     db.execute(
         "update public.outbox set status = %s, queue = %s,"
@@ -253,7 +253,7 @@ def bring_to(db: Connection, status: str) -> None:
 def test_table_owner_cancels_as_an_app_does(
     stack: LocalStack, db: Connection, how: str, status: str, event: str, left: object
 ) -> None:
-    """In an SQL editor or a table browser, whose role is the engine's as well."""
+    """In an SQL editor or a table browser, which use the engine's role."""
     cancel = "update public.outbox set status = 'cancelled'"
     with psycopg.connect(stack.db_url, autocommit=True) as owner:
         owner.execute("insert into public.outbox (recipient, body) values (%s, 'hello')", [NUMBER])

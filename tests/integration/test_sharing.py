@@ -1,4 +1,4 @@
-"""Texts that differ share a request when there are more of them than requests, and nobody gets anybody else's."""
+"""Different texts share a request if there are more texts than requests, and each recipient gets its own text."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ REFUSED = Fault(effect="answer", status=403, code="unknown_campaign", text="no s
 
 
 def bodies(rig: Rig) -> dict[str, str]:
-    """Text by number, as the phones show it."""
+    """Text by number, as the phones received it."""
     return {f"+{message.recipient}": message.body for message in rig.simulator.accepted()}
 
 

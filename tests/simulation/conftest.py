@@ -23,6 +23,6 @@ def database(simulation_server: str) -> Iterator[Database]:
 
 @pytest.fixture
 def own_database(simulation_server: str) -> Iterator[Database]:
-    """One to break."""
+    """A database that a test may break."""
     with server.scratch(simulation_server) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""The layers of the SQL sources, and the rules they are held to."""
+"""The layers of the SQL sources, and the rules that they must keep."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What becomes of messages, worked out instead of scheduled."""
+"""The fate of messages in the simulator, computed instead of scheduled."""
 
 from random import Random
 
@@ -109,12 +109,12 @@ CERTAIN = st.sampled_from([0.0, 1.0])
 def test_report_faults_lose_all_or_keep_true_reports(faults: ReportFaults) -> None:
     truth = [Told(10, 0, DISPATCHED, 10), Told(20, 0, DELIVERED, 20)]
 
-    told = spoil(truth, faults, Random(1))
+    sent = spoil(truth, faults, Random(1))
 
     if faults.lost:
-        assert told == []
+        assert sent == []
     else:
-        said = {(report.outcome, report.at) for report in told}
+        said = {(report.outcome, report.at) for report in sent}
         assert {(DISPATCHED, 10), (DELIVERED, 20)} <= said
-        assert len(told) == (3 if faults.contradictory else 2) * (2 if faults.repeated else 1)
-        assert all(report.when >= 10 for report in told)
+        assert len(sent) == (3 if faults.contradictory else 2) * (2 if faults.repeated else 1)
+        assert all(report.when >= 10 for report in sent)
