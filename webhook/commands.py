@@ -35,7 +35,7 @@ def webhook(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8080,
 ) -> None:
-    """Take the provider's callbacks: delivery reports and replies."""
+    """Run the webhook app, which receives callbacks: delivery reports and replies."""
     try:
         access = settings.load(WebhookSettings)
         project = settings.load(SupabaseSettings)

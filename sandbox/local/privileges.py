@@ -1,4 +1,4 @@
-"""PostgreSQL refuses to run as root, so root runs it as somebody who may do nothing else."""
+"""PostgreSQL refuses to run as root, so root runs it as an unprivileged user."""
 
 import os
 import pwd

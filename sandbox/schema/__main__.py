@@ -1,4 +1,4 @@
-"""``python -m sandbox.schema`` writes the release file, ``python -m sandbox.schema check`` holds the sources to their rules."""
+"""``python -m sandbox.schema`` writes the release file, ``python -m sandbox.schema check`` checks the rules for the sources."""
 
 import sys
 

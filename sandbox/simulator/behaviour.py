@@ -47,7 +47,7 @@ CANCELLED = Outcome("Cancelled", 407)
 TOO_LONG = Outcome("Aborted", 411)
 EXPIRED = Outcome("Expired", 34)
 STUCK = Outcome("Dispatched", 401)
-"""As an outcome: handed to the carrier, and no word ever after."""
+"""As an outcome: handed to the carrier, and never reported again."""
 
 STOPPED = frozenset(("Aborted", "Cancelled"))
 """These end before the carrier, so Dispatched is skipped."""

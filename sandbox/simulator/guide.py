@@ -1,4 +1,4 @@
-"""``GET /_sim``: what the controls do, each with an example to copy, and the numbers that come to a bad end."""
+"""``GET /_sim``: the controls, each with an example to copy, and the numbers that fail."""
 
 from collections.abc import Iterator
 from typing import Final, get_args
@@ -36,7 +36,7 @@ EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
     ("POST", "/wait", "answer once so many messages were accepted", '{"messages": 0}'),
     ("POST", "/reset", "forget everything", None),
 )
-"""Method, path under ``/_sim``, what it does, and a body."""
+"""Method, path under ``/_sim``, effect, and a body."""
 
 
 _FAULTS = (
@@ -61,7 +61,7 @@ def _routes(base: str) -> Iterator[str]:
 
 
 def curl(url: str, method: str, body: str | None) -> str:
-    """A line to copy. With a body curl posts by itself."""
+    """A line to copy. With a body curl uses POST by default."""
     usual = "GET" if body is None else "POST"
     return " ".join(
         ["curl", *([] if method == usual else ["-X", method]), f"'{url}'", *([] if body is None else [f"-d '{body}'"])]

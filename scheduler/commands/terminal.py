@@ -20,7 +20,7 @@ class WrongUsage(typer.TyperException):
     exit_code = 2
 
 
-class NobodyToAsk(WrongUsage):
+class NotInteractive(WrongUsage):
     """A question whose answer was not given along, and nobody at the keyboard."""
 
 
@@ -40,7 +40,7 @@ def agreed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise NobodyToAsk(f"{question} There is no terminal to ask at: --yes agrees")
+        raise NotInteractive(f"{question} There is no terminal to ask at: --yes agrees")
     # The event loop takes Ctrl-C for itself, and does not turn while somebody is asked.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

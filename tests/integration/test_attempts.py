@@ -174,13 +174,13 @@ def test_duplicate_send_is_logged_once(db: Connection, row: int, older_last: boo
 
     for dispatch, batch in (found[::-1] if older_last else found) * 2:
         accept(db, dispatch, batch)
-    assert doubles_told(db, row) == (1, 1)
+    assert duplicates_recorded(db, row) == (1, 1)
     accept(db, found[1][0], "B3")
 
-    assert doubles_told(db, row) == (2, 2), "another batch of the newer request, at the same instant"
+    assert duplicates_recorded(db, row) == (2, 2), "another batch of the newer request, at the same instant"
 
 
-def doubles_told(db: Connection, row: int) -> tuple[int, int]:
+def duplicates_recorded(db: Connection, row: int) -> tuple[int, int]:
     """How often a duplicate send is in the history, and how often an alarm was raised."""
     alarms: Any = db.execute("select count(*) from outbox_engine.alarms where kind = 'message.duplicate_send'").fetchone()
     return history(db, row).count("duplicate_send"), alarms[0]

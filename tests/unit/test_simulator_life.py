@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sandbox.simulator.behaviour import DELIVERED, DISPATCHED, QUEUED, Behaviour, Outcome, ReportFaults, Rule, Share
 from sandbox.simulator.clock import NEVER
 from sandbox.simulator.life import Course, Life, live
-from sandbox.simulator.mischief import Told, spoil
+from sandbox.simulator.report_faults import PlannedReport, apply_faults
 from sandbox.simulator.rules import RuleBook
 from sandbox.simulator.texts import Texts
 
@@ -107,9 +107,9 @@ CERTAIN = st.sampled_from([0.0, 1.0])
 
 @given(st.builds(ReportFaults, late=CERTAIN, repeated=CERTAIN, reordered=CERTAIN, lost=CERTAIN, contradictory=CERTAIN))
 def test_report_faults_lose_all_or_keep_true_reports(faults: ReportFaults) -> None:
-    truth = [Told(10, 0, DISPATCHED, 10), Told(20, 0, DELIVERED, 20)]
+    truth = [PlannedReport(10, 0, DISPATCHED, 10), PlannedReport(20, 0, DELIVERED, 20)]
 
-    sent = spoil(truth, faults, Random(1))
+    sent = apply_faults(truth, faults, Random(1))
 
     if faults.lost:
         assert sent == []
