@@ -45,7 +45,7 @@ def _of(calls: Iterable[Call], name: str) -> list[Call]:
 
 
 def covered(calls: Sequence[Call]) -> float:
-    """Seconds in which at least one of these was under way."""
+    """Seconds in which at least one of these was in progress."""
     seconds = until = 0.0
     for _, began, ended in calls:
         seconds += max(0.0, ended - max(began, until))

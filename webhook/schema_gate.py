@@ -15,10 +15,10 @@ _AGAIN_SECONDS: Final = 2.0
 
 
 class SchemaGate:
-    """Closed until ``check`` says that the schema fits, which it asks every ``again`` seconds; open from then on.
+    """Closed until ``check`` finds that the schema fits, which it asks every ``again`` seconds; open from then on.
 
-    A provider repeats what is answered with 503, so nothing is lost at a closed gate. :meth:`watch` ends where waiting cannot
-    help: ``unfit`` then says why.
+    A provider repeats a callback that is answered with 503, so nothing is lost at a closed gate. :meth:`watch` ends if waiting
+    cannot help: ``unfit`` then holds the reason.
     """
 
     def __init__(self, check: Callable[[], Awaitable[Verdict]], *, again: float = _AGAIN_SECONDS) -> None:
@@ -29,7 +29,7 @@ class SchemaGate:
 
     @property
     def reason(self) -> str | None:
-        """Why callbacks are held back, None where they are not."""
+        """Why callbacks are held back, or None if they are not."""
         return self._reason
 
     async def watch(self) -> None:
@@ -58,7 +58,7 @@ class SchemaGate:
         return self.unfit is not None
 
     def _hold(self, reason: str) -> None:
-        """Say each reason once."""
+        """Log each reason once."""
         if reason != self._reason:
             self._reason = reason
             log.warning("callbacks.held_back", reason=reason)

@@ -88,12 +88,12 @@ def _project(given: Path | None) -> Project:
 
 
 def _write(plan: Plan, *, yes: bool) -> list[Path] | None:
-    """The files that were written, None where the user refused."""
+    """The files that were written, or None if the user refused."""
     if plan.new and not agreed(f"Write {counted(len(plan.new), 'file')} into {view.shown(plan.project.migrations)}?", yes=yes):
         return None
     replaced = {}
     declared = plan.declared
-    # Where there is nothing else to write, this offer is no reason to fail without a terminal.
+    # If there is nothing else to write, this question must not fail without a terminal.
     if declared and declared.is_wanted and (plan.new or yes or sys.stdin.isatty()) and agreed(view.offer(declared), yes=yes):
         replaced[declared.path] = declared.text
     try:

@@ -106,7 +106,7 @@ def drop(*, yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it now
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One version, and which side has it."""
+    """One version, and where it is: in the database, in this release, or both."""
 
     version: int
     release: str
@@ -157,7 +157,7 @@ def _run(url: str, statements: str) -> None:
     try:
         conninfo_to_dict(url)
     except psycopg.Error:
-        # Its message repeats the string, and a password may be in it.
+        # Its message repeats the connection string, and a password may be in it.
         raise WrongUsage("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
     try:
         with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection:
