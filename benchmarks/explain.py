@@ -1,7 +1,7 @@
 """Where a claim and an acceptance spend their time: ``python -m benchmarks.explain`` prints a table of their steps.
 
-The calls handle 4000 rows of one text while the database does nothing else. EXPLAIN ANALYZE reports the steps. Because measuring
-a step takes time itself, the same calls are also timed without it. ``--plans`` prints the last plans in full.
+The calls handle 4000 rows of one text while the database does nothing else. EXPLAIN ANALYZE reports the steps. It slows the
+calls down, so the same calls are also timed without it. ``--plans`` prints the last plans in full.
 """
 
 import argparse

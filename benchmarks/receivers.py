@@ -1,7 +1,7 @@
 """The receivers for comparison, as most projects write them: one callback, one update, one answer.
 
-``python -m benchmarks.receivers direct|api`` prints its port and serves until a signal. Both verify the signature and answer after
-the commit, like the app. Neither keeps a history, ranks reports or recognises repetitions.
+``python -m benchmarks.receivers direct|api`` prints its port and serves until a signal. Both verify the signature and
+answer after the commit, like the app. Neither keeps a history, ranks reports or recognises repetitions.
 """
 
 import asyncio
