@@ -12,7 +12,7 @@ def main(arguments: list[str]) -> int:
             release.write()
             return 0
         case ["check"]:
-            found = [*house.complaints(), *release.complaints()]
+            found = [*house.complaints(), *house.wide_scripts(), *release.complaints()]
             sys.stdout.write("".join(f"{line}\n" for line in found) or f"{house.summary()}\n")
             return 1 if found else 0
         case _:
