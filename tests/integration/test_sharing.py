@@ -8,8 +8,6 @@ from sandbox.simulator.behaviour import Fault
 from tests.engine import Rig, column, insert, number, statuses
 from tests.stack import Connection
 
-REFUSED = Fault(effect="answer", status=403, code="unknown_campaign", text="no such campaign")
-
 
 def bodies(rig: Rig) -> dict[str, str]:
     """Text by number, as the phones received it."""

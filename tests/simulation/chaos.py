@@ -90,10 +90,6 @@ class Profile:
     rates: Mapping[str, float]
 
     @property
-    def has_corners(self) -> bool:
-        return any(self.rates[name] for name in CORNERS)
-
-    @property
     def jumps(self) -> bool:
         return self.rates["clock.jumps"] > 0
 

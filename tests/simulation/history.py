@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -241,6 +241,3 @@ def _logs_to(witness: Witness) -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
-
-
-Teller = Callable[[int, Database], Result]

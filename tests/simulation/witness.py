@@ -14,10 +14,6 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _WIDEST: Final = 220
 
 
-class Violation(AssertionError):
-    """An invariant was broken."""
-
-
 @dataclass(frozen=True, slots=True)
 class Committed:
     """A report that the database recorded."""
