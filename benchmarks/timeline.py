@@ -34,7 +34,7 @@ def _drain(rig: Rig, *, says_calls: bool) -> None:
             print(f"{began * 1000:8.1f} {ended * 1000:8.1f} {(ended - began) * 1000:8.1f}  {name}")
     claims, acceptances = _of(calls, "outbox_claim"), _of(calls, "outbox_accept")
     print(
-        f"{MESSAGES / seconds:,.0f} messages a second, {seconds * 1000:.0f} ms, a claim under way in "
+        f"{MESSAGES / seconds:,.0f} messages a second, {seconds * 1000:.0f} ms, a claim in flight in "
         f"{covered(claims) / seconds:.0%} of them, an acceptance in {covered(acceptances) / seconds:.0%}, "
         f"both in {_both(claims, acceptances) / seconds:.0%}; {sum(gauge.cpu.values()) / seconds:.2f} cores busy"
     )

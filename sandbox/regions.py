@@ -10,7 +10,7 @@ Canada's seven-digit ones the answer is the one of ``phonenumbers.region_code_fo
   AU, AU, MA, GP, NO, IT), and so does one range of the Isle of Man (``+44 7924``, GB).
 
 A number in no country's plan gets the main country of its calling code, because plans grow faster than anyone updates. Only
-``+1`` has no main country: there an area code nobody was given has no region.
+``+1`` has no main country: there an unassigned area code has no region.
 
 Run it when numbering plans have moved, then ``make schema``: the seed replaces the whole table.
 """

@@ -1,7 +1,7 @@
 """The `outbox` command.
 
 Nothing is imported before the subcommand that needs it runs: production carries neither the sandbox's parts nor the time it
-takes to load them. What a subcommand of this package does is in `scheduler.commands`; those of other rooms are mounted here,
+takes to load them. What a subcommand of this package does is in `scheduler.commands`; those of other packages are mounted here,
 and parse their own arguments.
 """
 

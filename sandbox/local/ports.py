@@ -20,5 +20,5 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     return next(port for port in random.sample(_FREE_RANGE, len(_FREE_RANGE)) if is_free(port))

@@ -1,7 +1,7 @@
 """The process that owns both servers: starts them, keeps them alive, and takes them with it when it ends.
 
-It is told what to do in lines of JSON on stdin and answers in lines of JSON on stdout (:mod:`sandbox.local.client` is the other
-end). When stdin closes, whoever started it is gone, and it stops everything, unless it was told to ``detach`` before. When it
+It reads commands as lines of JSON on stdin and answers in lines of JSON on stdout (:mod:`sandbox.local.client` is the other
+end). When stdin closes, its parent is gone, and it stops everything, unless a ``detach`` command came before. When it
 is killed itself, the kernel ends the servers (Linux), or the next start does (elsewhere).
 """
 

@@ -1,7 +1,7 @@
 """One plan's finished reports in the order they became final: what ``GET /delivery_reports`` pages through.
 
 Filled when asked: each question first takes in whatever became final since the one before, so a message costs 14 bytes and
-one sort, and nothing at all where nobody polls.
+one sort, and nothing at all without polls.
 """
 
 from array import array

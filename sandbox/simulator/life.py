@@ -1,6 +1,6 @@
 """What becomes of each message of a batch: Queued, Dispatched, final.
 
-The whole life of a batch follows from its seed, so nothing is stored or scheduled per message until somebody asks.
+All states of a batch follow from its seed, so nothing is stored or scheduled per message until it is read.
 """
 
 from array import array

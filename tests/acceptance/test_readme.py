@@ -199,8 +199,8 @@ EVENT = re.compile(r"`([a-z]+\.[a-z_]+)`")
 
 
 def test_every_documented_event_is_logged_somewhere() -> None:
-    rooms = ("jobs", "scheduler", "webhook", "supabase")
-    sources = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sql")]
+    folders = ("jobs", "scheduler", "webhook", "supabase")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".sql")]
     said = "".join(path.read_text(encoding="utf-8") for path in sources)
     section = README[README.index("## Troubleshooting") : README.index("## For development")]
 

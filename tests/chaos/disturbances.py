@@ -16,7 +16,7 @@ _TERMINATE: Final = (
 )
 _DECK: Final = (
     *("kill a scheduler",) * 3,
-    "stop a scheduler politely",
+    "terminate a scheduler",
     "suspend a scheduler",
     "kill PostgreSQL",
     "restart PostgreSQL",
@@ -105,7 +105,7 @@ class Disturbances:
                 return self._end_one(SCHEDULERS, signal.SIGKILL)
             case "kill a webhook app":
                 return self._end_one(WEBHOOKS, signal.SIGKILL)
-            case "stop a scheduler politely":
+            case "terminate a scheduler":
                 return self._end_one(SCHEDULERS, signal.SIGTERM)
             case "suspend a scheduler":
                 return self._suspend()

@@ -14,7 +14,7 @@ from tests.chaos.fleet import Fleet, Times
 from tests.chaos.judge import Verdict, histories, judge
 from tests.chaos.load import Inserter
 
-_LOOK_SECONDS: Final = 0.1
+_CHECK_SECONDS: Final = 0.1
 _LINE_SECONDS: Final = 2.0
 _LEFT_ALONE: Final = 0.05
 """Share of the messages that may still be unsent when the last disturbance comes, so that something is left to recover."""
@@ -100,7 +100,7 @@ class Drill:
         more = True
         while monotonic() < limit:
             inserter.advance(self._db, monotonic() - self._began)
-            known = self._look()
+            known = self._read_counts()
             if more and inserter.done and known and self._seen.unsent <= _LEFT_ALONE * len(self._messages):
                 more = False
                 self._fleet.simulator.heal()
@@ -109,13 +109,13 @@ class Drill:
             self._line()
             if not more and disturbances.over and known and self._seen.unsent == 0:
                 break
-            sleep(_LOOK_SECONDS)
+            sleep(_CHECK_SECONDS)
         return monotonic()
 
     def _wait_for_finals(self) -> None:
         limit = monotonic() + _FINAL_SECONDS + self._times.recovery
         hasten_at = monotonic()
-        while monotonic() < limit and not (self._look() and self._seen.final == self._seen.rows):
+        while monotonic() < limit and not (self._read_counts() and self._seen.final == self._seen.rows):
             if monotonic() >= hasten_at:
                 hasten_at = monotonic() + _HASTEN_SECONDS
                 self._db.does(_HASTEN)
@@ -125,7 +125,7 @@ class Drill:
         # Callbacks that are still on their way change no status, but every acknowledged one must be stored.
         self._fleet.simulator.settle(seconds=30, retries=True)
 
-    def _look(self) -> bool:
+    def _read_counts(self) -> bool:
         rows = self._db.ask(_COUNTS)
         if rows is not None:
             self._seen = Progress(*(int(count) for count in rows[0]))

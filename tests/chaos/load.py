@@ -45,7 +45,7 @@ def _trouble() -> list[Message]:
 
 
 class Inserter:
-    """An app that inserts its rows bit by bit, and once more where it does not know whether they were taken.
+    """An app that inserts its rows in small groups, and again if it does not know whether they were committed.
 
     Its idempotency keys make that harmless. ``seconds`` is how long the whole drain is meant to take.
     """

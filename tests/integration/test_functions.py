@@ -28,7 +28,7 @@ def test_functions_called_by_processes_stay_unchanged(db: Connection) -> None:
         "an older process still calls\n  "
         + "\n  ".join(gone)
         + "\nA function whose arguments or answer change gets a new name, "
-        "and the old one stays for one release (docs/decisions/0001-rooms.md). Only what no released version calls may be "
+        "and the old one stays for one release (docs/decisions/0001-packages.md). Only what no released version calls may be "
         f"changed here, in {KNOWN.name}. New in the database:\n  " + "\n  ".join(new)
     )
 

@@ -43,7 +43,7 @@ def server_app(stack: LocalStack, connect: Connect) -> Client:
 
 
 @pytest.fixture
-def anybody(stack: LocalStack, connect: Connect) -> Client:
+def anonymous(stack: LocalStack, connect: Connect) -> Client:
     return connect(stack.publishable_key)
 
 
@@ -295,18 +295,18 @@ RELATIONS = """
 """
 
 
-def test_anon_gets_nothing_anywhere(anybody: Client, server_app: Client, db: Connection) -> None:
+def test_anon_gets_nothing_anywhere(anonymous: Client, server_app: Client, db: Connection) -> None:
     insert(server_app)
     relations = [str(name) for (name,) in db.execute(RELATIONS)]
     assert {"outbox", "outbox_events", "outbox_opt_out_words", "outbox_figures"} <= set(relations)
 
     for relation in relations:
         with pytest.raises(APIError):
-            anybody.table(relation).select("*").execute()
+            anonymous.table(relation).select("*").execute()
 
 
-def test_anon_and_users_cannot_call_the_engine(anybody: Client, sign_in: SignIn) -> None:
-    for client in (anybody, sign_in(uuid4())):
+def test_anon_and_users_cannot_call_the_engine(anonymous: Client, sign_in: SignIn) -> None:
+    for client in (anonymous, sign_in(uuid4())):
         with pytest.raises(APIError):
             client.rpc("outbox_take_alarms", {"p_limit": 1}).execute()
 

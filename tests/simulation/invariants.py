@@ -99,7 +99,7 @@ class Ledger:
         if row["status"] not in _UNSENT:
             yield "was never accepted by the provider"
         elif row["status"] == "cancelled" and row["cancel_requested_at"] is None:
-            yield "was never cancelled by anybody"
+            yield "was cancelled without a cancel request"
         elif row["status"] == "expired" and row["expires_at"] > row["finalized_at"]:
             yield f"ended at {row['finalized_at']}, its time was {row['expires_at']}"
         elif row["status"] == "suppressed" and not row["error"]:
