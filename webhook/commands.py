@@ -27,7 +27,7 @@ log = structlog.get_logger()
 _STOP_SECONDS = 8
 _BACKLOG = 2048
 _OBJECTS_PER_COLLECTION = 50_000
-_FIRST_LOOK_SECONDS: Final = 2.0
+_FIRST_CHECK_SECONDS: Final = 2.0
 """How long callbacks wait at the start until the database's schema is known."""
 
 
@@ -94,7 +94,7 @@ async def _watched(gate: SchemaGate, server: uvicorn.Server) -> AsyncIterator[No
     watching = asyncio.create_task(gate.watch(), name="schema gate")
     watching.add_done_callback(stop_if_unfit)
     try:
-        await asyncio.wait({watching}, timeout=_FIRST_LOOK_SECONDS)
+        await asyncio.wait({watching}, timeout=_FIRST_CHECK_SECONDS)
         yield
     finally:
         watching.cancel()

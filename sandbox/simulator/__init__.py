@@ -2,6 +2,6 @@
 
 The modules, from the outside in: ``server`` (a process or a thread with a socket), ``app`` (HTTP), ``routes`` (one module a
 resource), ``world`` (everything it remembers). What it knows of the world's parts: ``batches`` (what was accepted), ``life``
-(what becomes of each message), ``feed`` (finished reports), ``reporting`` and ``callbacks`` (telling the customer),
+(what becomes of each message), ``feed`` (finished reports), ``reporting`` and ``callbacks`` (callbacks to the customer),
 ``faults`` (misbehaving on demand), ``books`` (the truth). ``control`` is the client for tests and the demo.
 """

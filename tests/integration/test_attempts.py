@@ -83,7 +83,7 @@ def test_late_acceptance_never_overwrites_delivered(db: Connection, row: int) ->
 
 
 def test_returned_row_found_later_is_sent(db: Connection, row: int) -> None:
-    """The report arrives before the row is sent again, so there is no duplicate send."""
+    """Its lost request is found before the row is sent again, so there is no duplicate send."""
     lost = lose(db)
     assert column(db, "error", row) == "the provider never got the request"
 

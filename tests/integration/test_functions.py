@@ -51,9 +51,9 @@ def test_older_process_ignores_unknown_answer_fields() -> None:
         "texts": None,
         "of_a_later_version": True,
     }
-    look = {"dispatch_id": "d", "lease_token": "1", "since": "2026-01-01T00:00:00+00:00", "of_a_later_version": [1]}
+    lookup = {"dispatch_id": "d", "lease_token": "1", "since": "2026-01-01T00:00:00+00:00", "of_a_later_version": [1]}
 
     claim = Claim.parse({"dispatches": [dispatch], "more": False, "of_a_later_version": {}})
 
     assert claim.dispatches == (Dispatch.parse(dispatch),)
-    assert Lookup.parse(look).dispatch_id == "d"
+    assert Lookup.parse(lookup).dispatch_id == "d"

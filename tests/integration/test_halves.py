@@ -52,7 +52,7 @@ def test_ended_rows_are_in_no_half(db: Connection, happens: Any, ends: str, why:
 
 
 def test_three_lone_refusals_pause_for_a_setting(db: Connection) -> None:
-    """Also if each was one of several rows that are no longer there."""
+    """Also if each refused row was the last one of its request."""
     for pair in range(3):
         _, gone = insert(db, 2, first=2 * pair, body=f"text {pair}")
         (dispatch,) = claim_all(db)
@@ -182,7 +182,7 @@ def test_a_refusal_counts_as_an_attempt(db: Connection, why: str) -> None:
 
 @pytest.mark.parametrize("why", ["recipient", "shared"])
 def test_last_remaining_row_is_retried_alone(db: Connection, why: str) -> None:
-    """The row is not failed for a request that it shared with rows that are no longer there."""
+    """The row is not failed for a request that it shared with rows that were cancelled since."""
     kept, gone = insert(db, 2)
     (dispatch,) = claim_all(db)
     cancel(db, gone)

@@ -122,7 +122,7 @@ async def test_unarrived_request_is_resent_after_two_lookups(make_rig: MakeRig, 
     await rig.tick("dispatch")
     later(db, "2 seconds")
     await rig.tick("recover", "dispatch")
-    assert statuses(db) == {"sending": 20}, "one look is not enough"
+    assert statuses(db) == {"sending": 20}, "one lookup is not enough"
     await rig.tick("recover", "dispatch")
     assert statuses(db) == {"sending": 20}, "nor are two at once"
     later(db, SETTLED)
