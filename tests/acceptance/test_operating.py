@@ -210,7 +210,7 @@ async def test_timed_pause_is_reported_once_per_plan(rig: Rig, stack: LocalStack
 async def test_trace_masks_number_and_hides_text_by_default(outbox: Operator, failed: list[int], db: Connection) -> None:
     words = outbox("trace", failed[0])
     shown = outbox("trace", failed[0], "--show-body")
-    shown = outbox.json("trace", failed[0])
+    traced = outbox.json("trace", failed[0])
     batch = outbox("trace", column(db, "batch_id", failed[0]))
     nothing = outbox("trace", "nothing")
 
@@ -221,7 +221,7 @@ async def test_trace_masks_number_and_hides_text_by_default(outbox: Operator, fa
         assert number(0) not in ran.stdout
         assert number(0)[1:] not in ran.stdout
     assert ("hello" in words.stdout, "hello" in shown.stdout) == (False, True)
-    assert [happening["event"] for happening in shown["timeline"]] == ["inserted", "claimed", "accepted"]
+    assert [happening["event"] for happening in traced["timeline"]] == ["inserted", "claimed", "accepted"]
     assert "3 messages" in batch.stdout
     assert nothing.returncode == 1
 
