@@ -8,17 +8,17 @@ BIN := .venv/bin
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
 
-demo: setup ## start everything on this machine and watch messages move (Ctrl-C ends it; ARGS="--messages 500 --exit")
+demo: setup ## start everything on this machine and watch messages move; Ctrl-C stops it (ARGS="--messages 500 --exit")
 	@trap : INT; $(BIN)/outbox demo $(ARGS) || { code=$$?; test $$code -eq 130 || exit $$code; }
 
-test: setup ## run the tests against the real parts (ARGS="tests/unit -k window" for some, WORKERS=4 for more at once)
+test: setup ## run the tests (ARGS="tests/unit -k window" for some, WORKERS=4 for more in parallel)
 	@if [ -z "$$(find tests -name 'test_*.py' -print -quit)" ]; then echo "no tests yet"; else \
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),--numprocesses $(WORKERS) --dist loadgroup); fi
 
-nightly: setup ## run every test, those that take long included, with ten times the random examples (ARGS="tests/simulation" for some)
+nightly: setup ## run all tests, the slow ones too, with ten times as many random examples (ARGS="tests/simulation" for some)
 	@NIGHTLY=1 $(BIN)/pytest -m "" --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
-setup: ## build .venv from the lock files, which takes no time when nothing changed
+setup: ## build .venv from the lock files; does nothing if they have not changed
 	@.ci/setup
 
 schema: setup ## write the migrations of the open schema version from supabase/schemas/ and supabase/releases/
@@ -28,7 +28,7 @@ schema: setup ## write the migrations of the open schema version from supabase/s
 release: setup ## build the wheel of a release whose schema version is frozen, and keep it for tests of upgrades
 	@$(BIN)/python .ci/wheel.py
 
-check: setup ## format, lint, types, who may import whom, the house rules, the SQL, and the digests of releases
+check: setup ## check format, lint, types, import layers, house rules, the SQL sources and the digests of releases
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy --no-error-summary
@@ -37,20 +37,20 @@ check: setup ## format, lint, types, who may import whom, the house rules, the S
 	@$(BIN)/python -m sandbox.schema check
 	@$(BIN)/python .ci/releases.py
 
-format: setup ## let ruff rewrite what it can
+format: setup ## format the code and fix lint errors where ruff can
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 
-bench: setup ## measure: messages and callbacks a second, claims at size (ARGS=--help lists the questions)
+bench: setup ## run the benchmarks: messages and callbacks a second, the cost of claims (ARGS=--help lists them)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-simulate: setup ## tell random histories of faults in virtual time; SEED=n tells one again, RUNS=n so many
+simulate: setup ## run random histories of faults in virtual time (RUNS=n histories; SEED=n replays one)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
-chaos: setup ## kill and cut things while messages go out, then count what arrived (ARGS="--messages 2000 --seconds 15 --seed 7")
+chaos: setup ## kill processes and cut connections while messages are sent, then check what arrived (ARGS="--messages 2000 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-lock: ## renew the lock files from the package registries (ARGS=--upgrade takes newer versions)
+lock: ## update the lock files from the package registries (ARGS=--upgrade takes newer versions)
 	@.ci/lock $(ARGS)
 
 clean: ## remove .venv, node_modules and caches; the next make builds them again

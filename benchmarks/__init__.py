@@ -1,1 +1,1 @@
-"""Measurements: what one machine does, and how it was found out."""
+"""Benchmarks: measurements on one machine, and the programs that make them."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: asks some or all of the questions and writes down the answers."""
+"""`python -m benchmarks`: runs some or all benchmarks and writes their results."""
 
 import argparse
 import importlib
@@ -14,23 +14,23 @@ from benchmarks.result import Options, Result
 from sandbox.local.binaries import REPOSITORY
 
 QUESTIONS = {
-    "draining": "how fast is a backlog sent, and what does it cost?",
-    "peers": "how does that compare with general job queues, a plain loop, and bare SQL?",
-    "callbacks": "how many delivery reports a second are taken in?",
+    "draining": "how fast is a backlog sent, and at what cost?",
+    "peers": "how does that compare with job queues, a plain loop and bare SQL?",
+    "callbacks": "how many delivery reports are committed per second?",
     "latency": "how long does a new row wait for its request?",
-    "size": "what does a claim cost in a small table, and in a big one?",
-    "campaigns": "how fast does a campaign become messages, and who waits for it?",
-    "footprint": "how much memory do the processes take, and how soon are they ready?",
+    "size": "what does a claim cost in small and in large tables?",
+    "campaigns": "how fast does a campaign make its messages, and who waits meanwhile?",
+    "footprint": "how much memory do the processes take, and how fast do they start?",
 }
 COMPARISONS = {
-    "paired": "is this tree as fast as the revision that --base names, and as sparing?",
-    "upgrade": "what does each statement of a schema version lock in a big database, and for how long?",
+    "paired": "is this tree as fast as revision --base, and as cheap to run?",
+    "upgrade": "what does each statement of a schema version lock, and for how long?",
 }
-"""Asked only where they are named."""
+"""Run only if they are named."""
 
 
 class Script(Protocol):
-    """What each module of this package named after a question offers."""
+    """The interface of each module that is named after a benchmark."""
 
     TITLE: str
 
@@ -52,19 +52,19 @@ def main() -> int:
         rows=given.rows,
     )
     command = shlex.join(["make", "bench"] + ([f"ARGS={' '.join(sys.argv[1:])}"] if sys.argv[1:] else []))
-    # What was started is ended on the way out, whichever signal it is.
+    # Child processes are ended on the way out, whichever signal comes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        # What others are measured with is installed for whoever measures, and not for who asks for help.
+        # The packages for measuring are not needed to print the help.
         subprocess.run([REPOSITORY / ".ci" / "setup", "bench"], check=True)
         importlib.invalidate_caches()
         for question in given.questions or QUESTIONS:
             _ask(question, options, command, writes=not given.quick and not given.dry)
     except KeyboardInterrupt:
-        print("Stopped. Nothing is left running; questions already answered are written down.", file=sys.stderr)
+        print("Stopped. Nothing is left running; finished benchmarks are written.", file=sys.stderr)
         return 130
     if given.quick:
-        print("Small sizes, once: not to be compared with docs/benchmarks.md, nor held against its aims.", file=sys.stderr)
+        print("Small sizes, once: not comparable with docs/benchmarks.md and its goals.", file=sys.stderr)
     return 0
 
 
@@ -72,19 +72,19 @@ def _parser() -> argparse.ArgumentParser:
     listing, named = ("\n".join(f"  {name:<12}{what}" for name, what in some.items()) for some in (QUESTIONS, COMPARISONS))
     parser = argparse.ArgumentParser(
         prog="make bench",
-        description="Measures on this machine, against a local Supabase and a simulator of Sinch.",
-        epilog=f"questions (all of them where none is named):\n{listing}\nasked only by name:\n{named}",
+        description="Runs benchmarks on this machine, against a local Supabase and a Sinch simulator.",
+        epilog=f"benchmarks (all of them by default):\n{listing}\nonly by name:\n{named}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("questions", nargs="*", metavar="question", type=_question, help="one or more of those below")
-    parser.add_argument("--quick", action="store_true", help="small, once, and write nothing: does the script work?")
-    parser.add_argument("--full", action="store_true", help="the sizes that need long as well (10 million rows)")
-    parser.add_argument("--repeats", type=int, default=3, help="how often each case is measured (3)")
-    parser.add_argument("--base", metavar="REV", help="the revision that paired compares this tree with, such as f1ba7db")
-    parser.add_argument("--pairs", type=int, default=15, help="how many pairs of it (15)")
-    parser.add_argument("--version", type=int, metavar="N", help="the schema version that upgrade applies (the newest)")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="the messages that upgrade finds there (10 million)")
-    parser.add_argument("--dry", action="store_true", help="print the tables, and leave docs/ as it is")
+    parser.add_argument("questions", nargs="*", metavar="benchmark", type=_question, help="one or more of those below")
+    parser.add_argument("--quick", action="store_true", help="small sizes, once, without writing results: a test of the script")
+    parser.add_argument("--full", action="store_true", help="also the sizes that take long (10 million rows)")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of each case (3)")
+    parser.add_argument("--base", metavar="REV", help="for paired: the revision to compare with, such as f1ba7db")
+    parser.add_argument("--pairs", type=int, default=15, help="for paired: the number of pairs (15)")
+    parser.add_argument("--version", type=int, metavar="N", help="for upgrade: the schema version to apply (the newest)")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="for upgrade: messages in the table (10 million)")
+    parser.add_argument("--dry", action="store_true", help="print the tables without changing docs/")
     return parser
 
 
@@ -105,7 +105,7 @@ def _ask(question: str, options: Options, command: str, *, writes: bool) -> None
     print(f"{question}: {script.TITLE}", file=sys.stderr)
     where = machine.describe()
     result = script.run(options)
-    # Small sizes are not held against the aims.
+    # Small sizes are not compared with the goals.
     print(report.table([replace(figure, goal=None) for figure in result.figures] if options.quick else result.figures))
     if writes and result.partial:
         print(f"{question}: {result.partial}, so docs/benchmarks.md keeps its table.", file=sys.stderr)

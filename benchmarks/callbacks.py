@@ -115,7 +115,7 @@ def _figures(rounds: Sequence[Mapping[str, Rate]]) -> Iterator[Figure]:
 
 
 def _times(case: str, other: str, rounds: Sequence[Mapping[str, Rate]], goal: float | None) -> Figure:
-    """How many times faster ours was than the other, each time in one and the same repetition."""
+    """The ratio of our throughput to the other's, within each repetition."""
     rival = case.replace(OURS, other)
     values = tuple(rates[case].per_second / rates[rival].per_second for rates in rounds)
     return Figure(case, f"times {other}", "", values, goal)
@@ -141,7 +141,7 @@ def _said_about_flood(flood: "Flood") -> str:
 
 
 def ours(db: psycopg.Connection[Any], name: str, port: int, connections: int, seconds: float) -> Rate:
-    """The webhook app, one callback a recipient."""
+    """The webhook app, with one callback for each recipient."""
     batches = _batches(db, int(_MOST_PER_SECOND[name] * seconds) // _RECIPIENTS)
     bodies = [body for batch in batches for body in batch.callbacks()]
     outcome, cpu = fire(Order(port, DELIVERY, SECRET, bodies, connections, seconds))
@@ -151,7 +151,7 @@ def ours(db: psycopg.Connection[Any], name: str, port: int, connections: int, se
 
 
 def theirs(db: psycopg.Connection[Any], name: str, port: int, connections: int, seconds: float) -> Rate:
-    """A receiver that makes an update of each callback."""
+    """A receiver that runs one update for each callback."""
     numbers = tuple(str(14152000000 + n) for n in range(_RECIPIENTS))
     tag = next(_tags)
     batches = [Batch(f"01FC66621-{tag}-{n}", "", numbers) for n in range(int(_MOST_PER_SECOND[name] * seconds) // _RECIPIENTS)]
@@ -166,14 +166,14 @@ def theirs(db: psycopg.Connection[Any], name: str, port: int, connections: int, 
 
 
 def _calls(db: psycopg.Connection[Any], batches: Sequence[Batch]) -> int:
-    """How many calls brought reports on these: all reports of one were recorded in the same instant."""
+    """The number of calls that recorded these reports: all reports of one call have the same recording time."""
     query = "select count(distinct at) from public.outbox_events where event = 'report' and batch_id = any (%s)"
     return _one(db, query, [[batch.batch_id for batch in batches]])
 
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What became of more than can be committed: answers by kind, and reports acknowledged and not stored.
+    """The result of an overload: answers by kind, and reports acknowledged and not stored.
 
     ``afterwards`` is how many of ten callbacks that came after it were committed.
     """
@@ -225,7 +225,7 @@ def rate(receiver: str, connections: int, outcome: Outcome, cpu: Mapping[str, fl
 
 
 def count_missing(db: psycopg.Connection[Any], keys: Sequence[tuple[str, str]]) -> int:
-    """How many of these (batch, recipient) the database does not know as delivered."""
+    """How many of these (batch, recipient) are not delivered in the database."""
     stored = _one(
         db,
         """
@@ -239,7 +239,7 @@ def count_missing(db: psycopg.Connection[Any], keys: Sequence[tuple[str, str]]) 
 
 
 def fire(order: Order) -> tuple[Outcome, dict[str, float]]:
-    """Have the load generator, in a process of its own, carry this out. Also gives the others' CPU seconds, by program."""
+    """Run the load generator in a process of its own. Also returns the CPU seconds of the other programs."""
     before = cpu_by_program()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"], input=msgspec.json.encode(order), stdout=subprocess.PIPE, check=True
@@ -250,7 +250,7 @@ def fire(order: Order) -> tuple[Outcome, dict[str, float]]:
 
 @contextmanager
 def outbox_webhook(stack: LocalStack, url: str) -> Iterator[int]:
-    """The app as an operator runs it, with Supabase at ``url``. Gives its port."""
+    """The app as an operator runs it, with Supabase at ``url``. Yields its port."""
     environment = {
         **dict.fromkeys(settings.names(), ""),
         "SUPABASE_URL": url,
@@ -264,7 +264,7 @@ def outbox_webhook(stack: LocalStack, url: str) -> Iterator[int]:
 
 @contextmanager
 def peer(stack: LocalStack, kind: str) -> Iterator[int]:
-    """One of `benchmarks/receivers.py`. Gives its port."""
+    """One of `benchmarks/receivers.py`. Yields its port."""
     environment = {
         **dict.fromkeys(settings.names(), ""),
         "SUPABASE_URL": stack.url,

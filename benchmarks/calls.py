@@ -1,4 +1,4 @@
-"""Counts and times a process's calls of database functions from outside, on their way to the Supabase API."""
+"""Counts and times a process's calls of database functions on their way to the Supabase API."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ _REQUEST: Final = re.compile(rb"[A-Z]+ /(?:rest/v1/rpc/(\w+))?")
 
 @dataclass(slots=True)
 class Call:
-    """One call of a function. ``began`` is when its request came by and ``ended`` its answer's last byte, by `monotonic()`."""
+    """One call of a function: ``began`` at its request and ``ended`` at its answer's last byte, by `monotonic()`."""
 
     function: str
     began: float
@@ -24,26 +24,26 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """``url`` is what the process must take for Supabase's. ``made`` are its calls so far."""
+    """``url`` is the URL to give the process instead of Supabase's. ``made`` are its calls so far."""
 
     url: str
     made: list[Call] = field(default_factory=list)
 
     def of(self, pattern: str) -> list[Call]:
-        """Those of the functions whose names begin with the pattern."""
+        """The calls of functions whose names begin with the pattern."""
         return [call for call in self.made if re.match(pattern, call.function)]
 
 
 @contextmanager
 def counted(url: str) -> Iterator[Calls]:
-    """Give another URL for the API at ``url``, and what is called by that."""
+    """Yield another URL for the API at ``url``, and the calls made through it."""
     made: list[Call] = []
     with linked(url, lambda: _ways(made)) as other:
         yield Calls(other, made)
 
 
 def _ways(made: list[Call]) -> tuple[Carry, Carry]:
-    """Of one connection. HTTP/1.1 without pipelining has one request under way on it, so the last one is the answer's."""
+    """One connection. HTTP/1.1 without pipelining has one request in flight on it, so an answer belongs to the last request."""
     last: list[Call] = []
 
     async def there(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -62,7 +62,7 @@ def _ways(made: list[Call]) -> tuple[Carry, Carry]:
 
 
 async def _read(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> AsyncIterator[bytes]:
-    """Each chunk. It is passed on when the next one is asked for."""
+    """Each chunk. It is passed on when the next one is requested."""
     try:
         with suppress(ConnectionError):
             while data := await source.read(CHUNK):

@@ -1,4 +1,4 @@
-"""A campaign comes due: how long until all its members are rows of the outbox, and what others notice of it."""
+"""A campaign comes due: how long until all members have rows in the outbox, and how long other clients wait meanwhile."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ _NOTE = (
 class Case:
     """``event_at`` is SQL over ``n``, which counts the ``members`` from 1. ``later`` is when they are due.
 
-    ``first_look`` names the row for what it takes to look at them before that.
+    ``first_pass`` names the row for the first pass over them, before they are due.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Case:
     values: str
     event_at: str = "null"
     later: str = "0"
-    first_look: str | None = None
+    first_pass: str | None = None
 
     @property
     def rows(self) -> list[str]:
-        return [self.name] if self.first_look is None else [self.first_look, self.name]
+        return [self.name] if self.first_pass is None else [self.first_pass, self.name]
 
 
 CASES = (
@@ -53,24 +53,24 @@ CASES = (
         "schedule, offsets, window_start, window_end, late_limit",
         "'reminder', '{-1 hour}', '00:00', '23:59', '2 days'",
         event_at="now() + interval '61 minutes'",
-        # Reminders come due a minute after the members came.
+        # Reminders come due a minute after the members were added.
         later="70 seconds",
     ),
     Case(
         "reminder, each its own event time",
         "schedule, offsets, window_start, window_end, late_limit",
         "'reminder', '{-1 day,-1 hour}', '09:00', '20:00', '2 days'",
-        # Spread over eight hours. Whenever this runs, some of the zones are asleep when their day before has come.
+        # Spread over eight hours. Whenever this runs, it is night in some of the zones when their day before comes.
         event_at="now() + interval '26 hours' + n * interval '8 hours' / members",
         later="11 hours",
-        first_look="reminder, each its own event time: first look, nothing due",
+        first_pass="reminder, each its own event time: first pass, nothing due",
     ),
 )
 
 
 @dataclass(slots=True)
 class Inserts:
-    """Milliseconds that each insert of another client took."""
+    """Milliseconds of each insert of another client."""
 
     took: list[float]
 
@@ -81,7 +81,7 @@ class Inserts:
 
 @dataclass(slots=True)
 class Measured:
-    """Of one row of the table, once for each repetition."""
+    """The values of one row of the table, one for each repetition."""
 
     seconds: list[float] = field(default_factory=list)
     longest_calls: list[float] = field(default_factory=list)
@@ -100,9 +100,9 @@ def run(options: Options) -> Result:
             alone.append(inserts.p99)
             for case in CASES:
                 _prepare(rig, case, members)
-                if case.first_look is not None:
+                if case.first_pass is not None:
                     _wait(rig, "0")
-                    _measure(rig, measured[case.first_look])
+                    _measure(rig, measured[case.first_pass])
                 _wait(rig, case.later)
                 _measure(rig, measured[case.name])
     figures = [
@@ -121,7 +121,7 @@ def run(options: Options) -> Result:
 def _prepare(rig: Rig, case: Case, members: int) -> None:
     rig.empty()
     rig.db.execute(f"truncate public.{_TABLES} cascade".encode())
-    # The case before may have moved the clock on; who came then would not be due now.
+    # An earlier case may have moved the clock, and members added before that would not be due now.
     _wait(rig, "0")
     rig.db.execute(
         f"insert into public.outbox_campaigns (name, template, status, {case.columns})"
@@ -136,7 +136,7 @@ def _prepare(rig: Rig, case: Case, members: int) -> None:
 
 
 def _wait(rig: Rig, later: str) -> None:
-    """Move the clock to so long after the members came."""
+    """Move the clock to this long after the members were added."""
     rig.db.execute("update outbox_engine.clock set shift = %s::interval", [later])
     rig.db.execute("vacuum analyze public.outbox_campaign_members")
     rig.db.execute("checkpoint")

@@ -1,4 +1,4 @@
-"""The dispatch job in a process of its own: it says when it is ready, drains when told to, and says how that went."""
+"""The dispatch job in a process of its own: it reports that it is ready, drains on a command, and reports the result."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from jobs.runtime.telemetry import configure
 
 
 class TimedRpc(Rpc):
-    """Notes each call: the function, when it began and when it ended, in seconds of one clock. Claims in vain are counted."""
+    """Records each call: the function, its begin and its end, in seconds of one clock. Counts claims that return nothing."""
 
     calls: ClassVar[list[tuple[str, float, float]]] = []
     in_vain: ClassVar[int] = 0

@@ -1,4 +1,4 @@
-"""A backlog is drained by one process: how fast, with how many requests, and at what cost."""
+"""One process drains a backlog: how fast, with how many requests, and at what cost."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,7 +1,7 @@
 """Where a claim and an acceptance spend their time: ``python -m benchmarks.explain`` prints a table of their steps.
 
-Of 4000 rows of one text while the database does nothing else, as EXPLAIN ANALYZE tells it: measuring a step takes time itself,
-so the same calls are timed without as well. ``--plans`` prints the plans of the last of them in full.
+The calls handle 4000 rows of one text while the database does nothing else. EXPLAIN ANALYZE reports the steps. It slows the
+calls down, so the same calls are also timed without it. ``--plans`` prints the last plans in full.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from benchmarks.size import ACCEPT, CLAIM
 ROWS: Final = 4000
 ROUNDS: Final = 8
 _TEXT: Final = "'Your table is ready. See you soon!'"
-_TELL: Final = (
+_EXPLAIN: Final = (
     "load 'auto_explain'",
     "set auto_explain.log_min_duration = 0",
     "set auto_explain.log_analyze = on",
@@ -39,13 +39,13 @@ def main() -> None:
     with running() as rig:
         for _ in range(2):  # until every plan is made
             _claim_and_accept(rig)
-        plain, told = [], []
+        plain, explained = [], []
         for _ in range(ROUNDS):
             plain.append(_claim_and_accept(rig))
-            told.append(_explained(rig))
+            explained.append(_explained(rig))
     if given.plans:
-        print("\n\n".join(json.dumps(plan, indent=1) for plan in told[-1]))
-    steps = [_steps(plans) for plans in told]
+        print("\n\n".join(json.dumps(plan, indent=1) for plan in explained[-1]))
+    steps = [_steps(plans) for plans in explained]
     where = machine.describe()
     print(f"{where.when}, commit {where.commit}: medians of {ROUNDS}\n")
     print("| step | ms |\n|---|--:|")
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _claim_and_accept(rig: Rig) -> tuple[float, float]:
-    """How many milliseconds each took."""
+    """The milliseconds of each call."""
     rig.insert(ROWS, body=_TEXT)
     return _timed(rig.db)
 
@@ -86,7 +86,7 @@ def _explained(rig: Rig) -> list[Plan]:
         plans.extend([json.loads(text)] if is_plan else [])
 
     rig.insert(ROWS, body=_TEXT)
-    for setting in _TELL:
+    for setting in _EXPLAIN:
         rig.db.execute(setting.encode())
     rig.db.add_notice_handler(listen)
     try:
@@ -98,7 +98,7 @@ def _explained(rig: Rig) -> list[Plan]:
 
 
 def _steps(plans: Sequence[Plan]) -> list[tuple[str, float]]:
-    """Milliseconds by step, in their order: of each call the steps, and what they leave of it."""
+    """Milliseconds by step, in order: the steps of each call, and the rest of the call."""
     picking, claim_rows, mark_sent = (_saying(words, plans) for words in ("(where again)", "CTE judged", "CTE sent"))
     judged, packed = _step("judged", claim_rows), _step("packed", claim_rows)
     return [
@@ -125,7 +125,7 @@ def _with_rest(call: tuple[str, float], *steps: tuple[str, float]) -> Iterator[t
 
 
 def _saying(words: str, plans: Sequence[Plan]) -> Plan:
-    """The longest of those that say this in their text or in the names of their steps."""
+    """The longest plan whose text or step names contain this."""
     found = [
         plan for plan in plans if words in plan["Query Text"] or words in {n.get("Subplan Name") for n in _nodes(plan["Plan"])}
     ]

@@ -1,4 +1,4 @@
-"""What the processes take: memory at work, time until they are ready, and what an idle one asks of the API."""
+"""The cost of the processes: memory under load, startup time, and an idle process's calls of the API."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def _insert_backlog(rig: Rig, rows: int) -> None:
             "select '+1' || (2020000000 + n), 'Your order ' || n % 500 || ' is on its way.', now(), now() + interval '3 days', "
             f"100, 'pending', 0, now(), 'r', now() from generate_series(1, {rows}) n"
         )
-        # What the triggers note as well: the priority, and where claims begin (docs/decisions/0005-queue-bounds.md).
+        # The triggers also record the priority and the queue bounds (docs/decisions/0005-queue-bounds.md).
         rig.db.execute("insert into outbox_engine.priorities (priority) values (100)")
         rig.db.execute("delete from outbox_engine.queue_bounds")
     rig.db.execute("vacuum analyze public.outbox")
@@ -112,7 +112,7 @@ def _webhook_at_work(rig: Rig, seconds: float) -> Used:
 
 
 def _idle_calls(rig: Rig, seconds: float) -> dict[str, int]:
-    """Calls by function in so many seconds in which there was nothing to do, once the process had settled."""
+    """Calls by function in this many idle seconds, once the process had settled."""
     rig.empty()
     rig.db.execute("alter system set track_functions = 'all'")
     rig.db.execute("select pg_reload_conf()")

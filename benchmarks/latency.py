@@ -1,4 +1,4 @@
-"""From the insert to the provider's request: woken by the database, polling, beside a campaign, and with a time of its own."""
+"""From the insert to the provider's request: with notices, with polling, beside a campaign, and for scheduled rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,7 +99,7 @@ def _insert_campaign(rig: Rig, rows: int) -> None:
 
 
 def _insert_evenly(rig: Rig, case: Case, seconds: float) -> dict[str, float]:
-    """Insert a row every so often. Gives for each text when it was due, as seconds since the epoch."""
+    """Insert rows at an interval. Returns the due time of each text, in seconds since the epoch."""
     due: dict[str, float] = {}
     began = monotonic()
     for n in range(int(seconds * PER_SECOND)):
@@ -119,7 +119,7 @@ def _insert_evenly(rig: Rig, case: Case, seconds: float) -> dict[str, float]:
 
 @contextmanager
 def scheduler(rig: Rig, *, woken: bool) -> Iterator[None]:
-    """`outbox run`, at work and, where it is to be woken, listening."""
+    """`outbox run` under load and, for cases with notices, listening."""
     wakeup = {"OUTBOX_DB_URL": rig.stack.db_url} if woken else {}
     with started(["-m", "scheduler", "run"], rig.environment | wakeup):
         rig.db.execute("insert into public.outbox (recipient, body) values ('+12029999999', 'The first of all')")

@@ -1,4 +1,4 @@
-"""A stretch of network between a process and a server on this machine, with code of ours that carries the bytes."""
+"""A network link between a process and a server on this machine, whose bytes our own code carries."""
 
 import asyncio
 import threading
@@ -13,12 +13,12 @@ CHUNK: Final = 1 << 18
 Carry = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 """Carries one direction of a connection until its source closes."""
 Ways = Callable[[], tuple[Carry, Carry]]
-"""Called once for each connection: what carries its bytes to the server, and what carries them back."""
+"""Called once for each connection. Returns the carriers of its bytes to the server and back."""
 
 
 @contextmanager
 def linked(url: str, ways: Ways) -> Iterator[str]:
-    """Give another URL for ``url``, which is on this machine; ``ways`` carries the bytes of who uses that."""
+    """Yield another URL for ``url``, a server on this machine; ``ways`` carries the bytes of its connections."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="link")
     thread.start()

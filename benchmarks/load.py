@@ -53,7 +53,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class _Run:
-    """What the connections share: the requests still to make and what has been answered."""
+    """The state that all connections share: the requests still to make, and the answers so far."""
 
     def __init__(self, requests: list[bytes], *, until: float, again: bool) -> None:
         self.requests = requests
@@ -134,7 +134,7 @@ def _request(order: Order, body: str) -> bytes:
 
 
 async def fire(order: Order) -> Outcome:
-    """Carry out the order."""
+    """Send the requests of the order."""
     requests = [_request(order, body) for body in order.bodies]
     run = _Run(requests, until=float("inf"), again=order.again)
     loop = asyncio.get_running_loop()

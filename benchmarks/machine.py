@@ -1,4 +1,4 @@
-"""Where a measurement was made: without that, its numbers say nothing."""
+"""The machine and the versions of a measurement: without them, its numbers have no meaning."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ _PACKAGES = ("supabase", "httpx", "psycopg", "aiohttp", "pgqueuer", "procrastina
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """``versions`` by name; ``load`` is the load average of the minute before: far from 0, and others were at work too."""
+    """``versions`` by name; ``load`` is the load average of the minute before: far from 0, other programs were running too."""
 
     when: str
     processor: str
@@ -65,7 +65,7 @@ def _versions() -> list[tuple[str, str]]:
 
 
 def _commit(repository: Path) -> str:
-    """Short, with a word where anything was changed since but the pages that measurements themselves rewrite."""
+    """A short name of the revision, marked if files were changed since, except the pages that measurements write."""
     commit = _first_line(["git", "rev-parse", "--short", "HEAD"], cwd=repository)
     changed = ["git", "status", "--porcelain", "--", ".", ":!docs"]
     return f"{commit}, changed since" if _lines(changed, cwd=repository) else commit

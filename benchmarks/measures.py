@@ -1,4 +1,4 @@
-"""What the two sides of a pair are measured by: a backlog sent, callbacks taken, a campaign's occurrences expanded."""
+"""The measurements of each side of a pair: a backlog sent, callbacks committed, a campaign's occurrences expanded."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -41,7 +41,7 @@ _MEMBERS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much each measurement does; ``seconds`` is how long callbacks come."""
+    """The size of each measurement; ``seconds`` is how long callbacks are sent."""
 
     messages: int
     seconds: float
@@ -62,7 +62,7 @@ class Drained:
     batches: tuple[Batch, ...]
 
     def buffers(self, side: Side) -> float:
-        """Pages asked for since. Waits until all connections have reported theirs."""
+        """Pages read since then. Waits until all connections have reported theirs."""
         sleep(max(0.0, self.ended + _REPORTED_SECONDS - monotonic()))
         return 1000 * (side.buffers() - self.buffers_before) / self.messages
 
@@ -154,7 +154,7 @@ def expand(turns: Sequence[Side], members: int) -> dict[Name, float]:
 
 
 def _enroll(side: Side, members: int) -> None:
-    """A campaign whose members' reminders are all due."""
+    """A campaign with reminders that are due for all members."""
     side.empty()
     _shift_clock(side, "0")
     side.db.execute(
@@ -188,7 +188,7 @@ def _fill(side: Side, messages: int) -> int:
 
 
 def _wait_until_all_are_sent(side: Side, messages: int) -> None:
-    """The provider has them all; the last acceptances may still be on their way."""
+    """The provider has them all, but the last acceptances may not be recorded yet."""
     until = monotonic() + _WAIT_SECONDS
     while (sent := side.value("select count(*) from public.outbox where status = 'sent'")) < messages:
         if monotonic() > until:
@@ -197,7 +197,7 @@ def _wait_until_all_are_sent(side: Side, messages: int) -> None:
 
 
 def _batches(simulator: Running) -> Iterator[Batch]:
-    """What the provider accepted, as its callbacks name it."""
+    """The accepted messages, as the provider's callbacks name them."""
     recipients: dict[tuple[str, str], list[str]] = {}
     for accepted in simulator.control.accepted():
         recipients.setdefault((accepted.batch_id, accepted.reference or ""), []).append(accepted.recipient)

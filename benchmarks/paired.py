@@ -52,7 +52,7 @@ _NOTE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """Everything that runs while pairs are measured."""
+    """The running parts of a paired measurement."""
 
     sides: Mapping[Name, Side]
     simulator: Running
@@ -84,11 +84,11 @@ def run(options: Options) -> Result:
     pairs = _QUICK_PAIRS if options.quick else options.pairs
     with ExitStack() as parts:
         bench = _start(parts, options.base, sizes)
-        bench.pair(0)  # files are read from the disk for the first time, and written out as bytecode
+        bench.pair(0)  # Files are read from disk for the first time, and compiled to bytecode.
         measured: list[dict[str, Pair]] = []
         for number in range(pairs):
             measured.append(bench.pair(number))
-            _tell(number, measured[-1])
+            _print_ratios(number, measured[-1])
     note = _NOTE.format(base=options.base, pairs=pairs, sizes=sizes, connections=CONNECTIONS)
     by_name = {name: [pair[name] for pair in measured] for name in BOUNDS}
     verdicts = f"Verdicts: {'; '.join(_verdicts(by_name))}."
@@ -102,7 +102,7 @@ def _start(parts: ExitStack, base: str, sizes: Sizes) -> _Bench:
     folder.chmod(0o711)
     found: dict[Name, Path] = {"present": REPOSITORY, "base": parts.enter_context(trees.checked_out(base))}
     running = {name: parts.enter_context(sides.running(name, tree, folder)) for name, tree in found.items()}
-    # Callbacks are made by the load generator, so nobody listens for the simulator's.
+    # The load generator makes the callbacks, so no process listens for the simulator's.
     simulator = parts.enter_context(server.process("--callback-url", "http://127.0.0.1:9/webhooks/sinch/delivery"))
     simulator.control.change(callbacks=False)
     return _Bench(running, simulator, sizes)
@@ -112,7 +112,7 @@ def _of(drained: Mapping[Name, Drained], what: str) -> Pair:
     return Pair(**{name: getattr(one, what) for name, one in drained.items()})
 
 
-def _tell(number: int, pair: Mapping[str, Pair]) -> None:
+def _print_ratios(number: int, pair: Mapping[str, Pair]) -> None:
     ratios = ", ".join(f"{name.split(',')[0].split(' of')[0]} {each.ratio:.3f}" for name, each in pair.items())
     print(f"paired: pair {number + 1}: {ratios}", file=sys.stderr)
 
@@ -129,7 +129,7 @@ def _figures(measured: Mapping[str, Sequence[Pair]]) -> Iterator[Figure]:
 
 
 def _verdicts(measured: Mapping[str, Sequence[Pair]]) -> Iterator[str]:
-    """What each median says of its bound, and how sure that is."""
+    """The verdict of each median against its bound, and its certainty."""
     for name, pairs in measured.items():
         ratios = [pair.ratio for pair in pairs]
         low, high = interval(ratios)

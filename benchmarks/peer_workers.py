@@ -29,7 +29,7 @@ TOKEN = os.environ["SINCH_API_TOKEN"]
 SENDER = os.environ["SINCH_FROM_NUMBER"]
 
 AT_ONCE = 50
-"""Jobs a library works on at once."""
+"""The number of jobs that a library processes concurrently."""
 
 RECORD = "update peers.messages set status = 'sent', batch_id = $2, sent_at = now() where id = any ($1)"
 
@@ -58,7 +58,7 @@ Go = Callable[[], Awaitable[None]]
 
 
 async def loop(sender: Sender, go: Go) -> None:
-    """The tutorial's: select one, post it, update it."""
+    """The loop of tutorials: select one, post it, update it."""
     await go()
     while True:
         row = await sender.pool.fetchrow(
@@ -70,7 +70,7 @@ async def loop(sender: Sender, go: Go) -> None:
 
 
 async def bare(sender: Sender, go: Go) -> None:
-    """The upper bound: 1000 rows a statement and a request, two at a time, and nothing kept safe."""
+    """The upper bound: 1000 rows for each statement and request, two at a time, without any safety."""
     claim = """
         with next as (
           select id from peers.messages where status = 'pending' order by id limit 1000 for update skip locked

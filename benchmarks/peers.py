@@ -1,4 +1,4 @@
-"""The same work done by two job queues, by the loop of every tutorial, and by bare SQL that keeps nothing safe."""
+"""The same work done by two job queues, a tutorial's loop, and bare SQL without any safety."""
 
 import asyncio
 import json
@@ -69,7 +69,7 @@ def run(options: Options) -> Result:
 
 
 def _install(rig: Rig) -> None:
-    # Here, for only those who measure have them.
+    # Imported here, because only measurements need them.
     import pgqueuer.adapters.persistence.qb as pgqueuer
     import procrastinate.schema
 

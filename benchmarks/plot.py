@@ -1,4 +1,4 @@
-"""Small pictures as SVG, the same bytes for the same numbers, readable on a light and on a dark page."""
+"""Small SVG charts: the same numbers give the same bytes, readable on a light and on a dark page."""
 
 import math
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def _bars(figures: Sequence[Figure]) -> tuple[str, int]:
 
 
 def _line(plot: Plot, figures: Sequence[Figure]) -> tuple[str, int]:
-    """Logarithmic to the right, from zero upwards. Cases that are no numbers have no place on it."""
+    """A logarithmic x axis, and a y axis from zero. Cases that are not numbers have no place on it."""
     figures = [figure for figure in figures if figure.case.replace(",", "").isdigit()]
     left, right, bottom = 60, _WIDTH - 20, _HEIGHT_OF_LINE - 40
     xs = [math.log10(float(figure.case.replace(",", ""))) for figure in figures]

@@ -1,4 +1,4 @@
-"""Pairs of measurements and what their ratios say: the median, an interval for it, and whether it keeps its bound."""
+"""Ratios of paired measurements: the median, an interval for it, and whether it keeps its bound."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def interval(ratios: Sequence[float], *, seed: int = _SEED, resamples: int = RES
 
 
 def judge(ratios: Sequence[float], bound: Bound) -> Verdict:
-    """The median decides; the interval says how sure that is."""
+    """The median decides; the interval states how certain that is."""
     low, high = interval(ratios)
     is_sure = bound.keeps(low) == bound.keeps(high)
     if bound.keeps(median(ratios)):

@@ -1,7 +1,7 @@
-"""What callbacks are measured against: the receiver most projects write. One callback, one update, one answer.
+"""The receivers for comparison, as most projects write them: one callback, one update, one answer.
 
-``python -m benchmarks.receivers direct|api`` prints its port and serves until it is told to stop. Both verify the signature and
-answer after the commit, like the app; neither keeps a trail, ranks what arrives or knows a repeat from news.
+``python -m benchmarks.receivers direct|api`` prints its port and serves until a signal. Both verify the signature and
+answer after the commit, like the app. Neither keeps a history, ranks reports or recognises repetitions.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ Update = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 async def direct() -> Update:
-    """An update over a connection of our own: prepared once, committed by itself, and reset by no pool in between."""
+    """An update over a direct connection: prepared once, each committed by itself, and without a pool that resets it."""
     idle: asyncio.Queue[asyncpg.Connection] = asyncio.Queue()
     for _ in range(_CONNECTIONS):
         idle.put_nowait(await asyncpg.connect(os.environ["BENCH_DB_URL"]))
@@ -45,7 +45,7 @@ async def direct() -> Update:
 
 
 async def api() -> Update:
-    """An update over the project's API. Not with the client everybody uses, whose pool would be the bottleneck."""
+    """An update over the project's API, without the usual client, whose pool would be the bottleneck."""
     secret = os.environ["SUPABASE_SECRET_KEY"]
     http = aiohttp.ClientSession(
         os.environ["SUPABASE_URL"],
@@ -63,12 +63,12 @@ async def api() -> Update:
 
 
 def key_of(report: dict[str, Any]) -> str:
-    """One text column finds the row, so that both peers look it up in one index."""
+    """One text column finds the row, so that both peers use one index."""
     return f"{report['batch_id']}/{report['recipient']}"
 
 
 def app(update: Update, secret: str) -> ASGIApp:
-    """The receiver. Like ours it has no framework on a callback's way."""
+    """The receiver. Like ours it uses no framework for callbacks."""
     starlette = Starlette()
 
     async def callback(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Writes results down: JSON and pictures in ``docs/benchmarks/``, tables between the marks in ``docs/benchmarks.md``."""
+"""Writes results: JSON and charts in ``docs/benchmarks/``, tables between the marks in ``docs/benchmarks.md``."""
 
 import json
 import re
@@ -15,7 +15,7 @@ FOLDER = REPOSITORY / "docs" / "benchmarks"
 
 
 def write(question: str, title: str, result: Result, machine: Machine, command: str) -> None:
-    """Replace what is written down about one question, on the page between ``<!-- question -->`` and ``<!-- end -->``."""
+    """Replace the table of one question, on the page between ``<!-- question -->`` and ``<!-- end -->``."""
     FOLDER.mkdir(exist_ok=True)
     record = {"question": question, "title": title, "command": command, "machine": asdict(machine), **asdict(result)}
     (FOLDER / f"{question}.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -53,7 +53,7 @@ def _cell(figure: Figure) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count: ``13,100``, ``0.52``, ``4.7``."""
+    """Three significant digits: ``13,100``, ``0.52``, ``4.7``."""
     if value == 0:
         return "0"
     if abs(value) >= 100:

@@ -47,7 +47,7 @@ class Figure:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the median meets the goal; None where there is none."""
+        """Whether the median meets the goal; None without a goal."""
         if self.goal is None:
             return None
         return self.median <= self.goal if self.at_most else self.median >= self.goal
@@ -55,7 +55,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Which figure the picture shows: bars for cases, or a line where the cases are numbers (``x`` says of what)."""
+    """The figure that the chart shows: bars for cases, or a line if the cases are numbers (``x`` names their unit)."""
 
     figure: str
     kind: Literal["bars", "line"] = "bars"

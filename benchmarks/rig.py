@@ -1,4 +1,4 @@
-"""What the measurements run against: a local Supabase that writes through to the disk, and the simulator as a process."""
+"""The system under measurement: a local Supabase that syncs to disk, and the simulator as a process."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -55,13 +55,13 @@ class Rig:
         }
 
     def empty(self) -> None:
-        """Forget all messages, here and at the simulator. Starts from a checkpoint, so that none falls into half of a ratio."""
+        """Delete all messages, here and at the simulator. Begins with a checkpoint, so that a ratio's halves are alike."""
         self.db.execute(f"truncate {', '.join(_EMPTIED)} restart identity")
         self.simulator.reset()
         self.db.execute("checkpoint")
 
     def insert(self, messages: int, *, body: str = "null", template: str = "null", parameters: str = "null") -> None:
-        """Due rows, all at once. The columns are SQL over ``n``, which counts from 0."""
+        """Due rows, inserted at once. The columns are SQL over ``n``, which counts from 0."""
         self.db.execute(
             "insert into public.outbox (recipient, body, template, parameters) "
             f"select '+1' || (2020000000 + n), {body}, {template}, {parameters}::jsonb "
@@ -77,7 +77,7 @@ class Rig:
 
 @contextmanager
 def running(*, durable: bool = True) -> Iterator[Rig]:
-    """Start everything; stop everything at the end. Nobody listens for callbacks, so the simulator makes none."""
+    """Start everything, and stop it when the block ends. No process listens for callbacks, so the simulator makes none."""
     with ExitStack() as parts:
         stack = parts.enter_context(LocalStack(durable=durable))
         simulator = parts.enter_context(server.process("--callback-url", "http://127.0.0.1:9/webhooks/sinch/delivery"))
@@ -108,12 +108,12 @@ class Gauge:
 
 
 def cpu_since(before: Mapping[str, float]) -> dict[str, float]:
-    """What was used since :func:`cpu_by_program` gave ``before``."""
+    """The usage since :func:`cpu_by_program` returned ``before``."""
     return {name: seconds - before.get(name, 0.0) for name, seconds in cpu_by_program().items()}
 
 
 def cpu_by_program(of: psutil.Process | None = None) -> dict[str, float]:
-    """CPU seconds so far of everything that this process, or another, started and that still runs, by kind of program."""
+    """CPU seconds so far of all running children of this process, or of another one, by kind of program."""
     used: dict[str, float] = {}
     for process in (of or psutil.Process()).children(recursive=True):
         try:
@@ -122,7 +122,7 @@ def cpu_by_program(of: psutil.Process | None = None) -> dict[str, float]:
             continue
         if name.startswith("postgres"):
             name = "postgres"
-        elif name == "MainThread":  # what Node calls its main thread, and so its process
+        elif name == "MainThread":  # Node's name for its main thread, and so for its process.
             name = "node"
         used[name] = used.get(name, 0.0) + times.user + times.system + times.children_user + times.children_system
     return used

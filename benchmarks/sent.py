@@ -1,4 +1,4 @@
-"""Rows the provider has accepted and not yet reported on, made in bulk as the dispatch job would have left them."""
+"""Rows that the provider has accepted and not yet reported on, made in bulk as the dispatch job would have left them."""
 
 import json
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ class Batch:
 def make_batches(connection: psycopg.Connection[Any], *, tag: str, batches: int, recipients: int) -> list[Batch]:
     """Sent rows in ``batches`` batches of ``recipients`` each. ``tag`` keeps the batch ids of one run apart from another's."""
     with connection.transaction():
-        # The rows are what the engine would have left behind, so none of what guards an insert has anything to say.
+        # The rows look as the engine would have left them, so the checks of an insert do not apply.
         connection.execute("set local session_replication_role = replica")
         made = connection.execute(_DISPATCHES, {"plan": PLAN, "tag": tag, "batches": batches, "recipients": recipients})
         dispatches = made.fetchall()

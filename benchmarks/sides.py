@@ -1,4 +1,4 @@
-"""One of two trees that are compared: its local stack, its processes, and its database as the measurements see it."""
+"""One of two trees that are compared: its local stack, its processes, and its database."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ _BUFFERS: Final = "select blks_hit + blks_read from pg_stat_database where datna
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What this tree calls the tables that a measurement fills."""
+    """The tree's names for the tables that a measurement fills."""
 
     templates: str
     campaigns: str
@@ -64,11 +64,11 @@ class Side:
         return self.access["SUPABASE_URL"]
 
     def empty(self) -> None:
-        """Forget all that a measurement left."""
+        """Delete everything that a measurement left."""
         self.db.execute(f"truncate {', '.join(self.emptied)} restart identity".encode())
 
     def rest(self) -> None:
-        """Statistics are fresh and everything is on disk, so that neither falls into a measurement."""
+        """Refresh statistics and write everything to disk, so that neither happens during a measurement."""
         self.db.execute("vacuum analyze")
         self.db.execute("checkpoint")
 
@@ -77,11 +77,11 @@ class Side:
         return int(str(row[0])) if row else 0
 
     def wal(self) -> int:
-        """Bytes written to the log so far."""
+        """WAL bytes written so far."""
         return self.value("select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
 
     def buffers(self) -> int:
-        """Pages that were asked for so far. A connection reports its own up to ten seconds late, this one at once."""
+        """Pages read so far. A connection reports its own up to ten seconds late, this one at once."""
         self.db.execute("select pg_stat_force_next_flush()")
         return self.value(_BUFFERS)
 
@@ -91,7 +91,7 @@ class Side:
 
     @contextmanager
     def scheduler(self, simulator: Running, *, url: str) -> Iterator[None]:
-        """``outbox run``, with the Supabase API at ``url``. The plan's limits are out of the way."""
+        """``outbox run``, with the Supabase API at ``url``. The plan's limits are set so high that they have no effect."""
         settings = {
             "SUPABASE_URL": url,
             "SINCH_SERVICE_PLAN_ID": simulator.plan.id,
@@ -106,7 +106,7 @@ class Side:
 
     @contextmanager
     def webhook(self) -> Iterator[int]:
-        """``outbox webhook``. Gives its port."""
+        """``outbox webhook``. Yields its port."""
         settings = {"SUPABASE_URL": self.url, "SINCH_WEBHOOK_SECRETS": WEBHOOK_SECRET, "LOG_FORMAT": "json"}
         with self._started("webhook", settings, "--port", "0", stderr=subprocess.PIPE) as process:
             yield _port(process)
@@ -141,7 +141,7 @@ def _settings(dotenv: str) -> dict[str, str]:
 
 
 def _existing(db: Connection, *names: str) -> str:
-    """The first of these tables of `public` that there is: an earlier or a later tree may call it otherwise."""
+    """The first of these tables of `public` that exists: an earlier or a later tree may use another name."""
     for name in names:
         row = db.execute("select to_regclass(%s)", [f"public.{name}"]).fetchone()
         if row is not None and row[0] is not None:

@@ -1,4 +1,4 @@
-"""What claiming, accepting and recording cost while the tables around them grow, and after churn under a long reader."""
+"""The cost of claiming, accepting and recording while the tables around them grow, and after churn under a long reader."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,11 +75,11 @@ _MOST_GROWTH = 1.5
 _TABLES = ("public.outbox", "public.outbox_events", "outbox_engine.dispatches", "outbox_engine.dispatch_members")
 _NOTE = (
     f"CPU of the database backend and 8 kB pages touched in the database, per row, for {DUE} due rows at a time, {ROUNDS}"
-    " times, in tables with so many finished rows, their requests and a trail of three entries each, two of them reports, and a"
+    " times, in tables with so many finished rows, their requests and three events each, two of them reports, and a"
     " tenth as many that are scheduled. Growth is in pages, against the smallest table: CPU is noisier than that from"
     " one minute to the next. All of it fits into this machine's memory; what comes from a disk costs more. Churn: "
     "{churned:,} messages, from insert to delivered in {minutes:.1f} minutes, under a reader older than all of them, "
-    "so that nothing that died could be cleaned up."
+    "so that vacuum could remove no dead row."
 )
 
 
@@ -93,7 +93,7 @@ def run(options: Options) -> Result:
             rows = size
             figures += _measured(f"{size:,}", rig)
         began = monotonic()
-        # In full, what an hour of a thousand messages a second leaves behind.
+        # All that an hour of a thousand messages a second leaves behind.
         churn = 2 if options.quick else 900 if options.full else 20
         with _churned(rig, rounds=churn):
             minutes = (monotonic() - began) / 60
@@ -131,7 +131,7 @@ def grow(db: Connection, rows: int, size: int) -> None:
 
 @contextmanager
 def _churned(rig: Rig, *, rounds: int) -> Iterator[None]:
-    """Messages came and went, and nothing that died could be cleaned up, because somebody reads all the while."""
+    """Messages are sent and deleted, and vacuum cannot remove any dead row, because a reader holds an old snapshot."""
     with psycopg.connect(rig.stack.admin_url) as reader:
         reader.execute("set transaction isolation level repeatable read")
         reader.execute("select count(*) from public.outbox_events where id < 0")
@@ -177,7 +177,7 @@ def _round(db: Connection) -> Iterator[tuple[str, tuple[float, float]]]:
 
 
 class _Meter:
-    """What the backend of a connection used since the last lap."""
+    """The usage of a connection's backend since the last lap."""
 
     def __init__(self, db: Connection) -> None:
         self._db = db
@@ -197,6 +197,6 @@ class _Meter:
         [[pages]] = self._db.execute(
             "select blks_hit + blks_read from pg_stat_database where datname = current_database()"
         ).fetchall()
-        # Nanoseconds; the usual counters tick only a hundred times a second.
+        # Nanoseconds; the usual counters have a resolution of 10 ms.
         nanoseconds = int(self._backend.read_text().split()[0])
         return nanoseconds / 1e9, float(str(pages))

@@ -1,4 +1,4 @@
-"""The webhook app, timed: says its port, serves until it is told to end, and says when each of its calls began and ended."""
+"""The webhook app, timed: prints its port, serves until SIGTERM, and prints the begin and end of each of its calls."""
 
 from unittest import mock
 

@@ -34,7 +34,7 @@ def _drain(rig: Rig, *, says_calls: bool) -> None:
             print(f"{began * 1000:8.1f} {ended * 1000:8.1f} {(ended - began) * 1000:8.1f}  {name}")
     claims, acceptances = _of(calls, "outbox_claim"), _of(calls, "outbox_accept")
     print(
-        f"{MESSAGES / seconds:,.0f} messages a second, {seconds * 1000:.0f} ms, a claim under way in "
+        f"{MESSAGES / seconds:,.0f} messages a second, {seconds * 1000:.0f} ms, a claim in flight in "
         f"{covered(claims) / seconds:.0%} of them, an acceptance in {covered(acceptances) / seconds:.0%}, "
         f"both in {_both(claims, acceptances) / seconds:.0%}; {sum(gauge.cpu.values()) / seconds:.2f} cores busy"
     )
@@ -45,7 +45,7 @@ def _of(calls: Iterable[Call], name: str) -> list[Call]:
 
 
 def covered(calls: Sequence[Call]) -> float:
-    """Seconds in which at least one of these was under way."""
+    """Seconds in which at least one of these was in progress."""
     seconds = until = 0.0
     for _, began, ended in calls:
         seconds += max(0.0, ended - max(began, until))

@@ -31,12 +31,12 @@ def checked_out(revision: str) -> Iterator[Path]:
 
 
 def environment(tree: Path) -> dict[str, str]:
-    """What lets Python find the tree's code before that of any other, with no setting of the product set."""
+    """Settings that let Python find the tree's code first, without any setting of the product."""
     return {**dict.fromkeys(settings.names(), ""), "PYTHONPATH": str(tree)}
 
 
 def python(tree: Path, *arguments: str, cwd: Path, more: Mapping[str, str] | None = None) -> str:
-    """Run Python on the tree's code and return what it printed. Raises SystemExit with its complaint where it fails."""
+    """Run Python on the tree's code and return its output. Raises SystemExit with its error if it fails."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -51,7 +51,7 @@ def python(tree: Path, *arguments: str, cwd: Path, more: Mapping[str, str] | Non
 
 
 def check_own_code(tree: Path, *, cwd: Path) -> None:
-    """Raise SystemExit where Python would take a package of ours from another tree."""
+    """Raise SystemExit if Python would import one of our packages from another tree."""
     says = f"import {_ROOMS}; print(*(room.__file__ for room in ({_ROOMS})), sep='\\n')"
     for file in python(tree, "-c", says, cwd=cwd).splitlines():
         if not Path(file).resolve().is_relative_to(tree.resolve()):

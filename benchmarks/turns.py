@@ -57,7 +57,7 @@ def _turns(db: psycopg.Connection[Any], environment: dict[str, str], connections
     cores = ", ".join(f"{name} {seconds / outcome.seconds:.0%}" for name, seconds in used.items())
     return (
         f"{connections:3} connections: {taken / outcome.seconds:,.0f} callbacks a second, {taken / len(calls):.0f} a call; "
-        f"a call is under way in {busy / outcome.seconds:.0%} of the time, {all_of_them / busy:.1f} at once then, "
+        f"a call is in flight in {busy / outcome.seconds:.0%} of the time, {all_of_them / busy:.1f} at once then, "
         f"each {1000 * all_of_them / len(calls):.1f} ms. Of a core: {cores}"
     )
 

@@ -1,4 +1,4 @@
-"""A process that is measured: says when it is ready, works when told to, says how that went, and stays until it is let go."""
+"""A measured process: it reports that it is ready, works on a command, reports the result, and stays until it is released."""
 
 import json
 import os
@@ -15,9 +15,9 @@ _END_SECONDS: Final = 15.0
 
 @contextmanager
 def started(arguments: Sequence[str], environment: Mapping[str, str], **how: Any) -> Iterator["subprocess.Popen[Any]"]:
-    """Python with these arguments, until the block ends. Ctrl-C reaches who measures alone, who ends it then without a word."""
+    """Python with these arguments, until the block ends. Ctrl-C reaches only the measuring process, which ends this one."""
     process = subprocess.Popen([sys.executable, *arguments], env={**os.environ, **environment}, start_new_session=True, **how)
-    with process:  # which closes its pipes, and must not wait for it before it is told to end
+    with process:  # which closes its pipes, and must not wait for it before sending it the command to end
         try:
             yield process
         finally:
@@ -31,12 +31,12 @@ def started(arguments: Sequence[str], environment: Mapping[str, str], **how: Any
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The end of the pipe that measures."""
+    """The measuring end of the pipe."""
 
     process: "subprocess.Popen[str]"
 
     def work(self) -> dict[str, Any]:
-        """Tell it to begin, and return what it says in the end."""
+        """Send the command to begin, and return the result."""
         assert self.process.stdin is not None  # noqa: S101  # for the type checker: it is a pipe
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -62,7 +62,7 @@ def ready(module: str, *arguments: str, environment: Mapping[str, str]) -> Itera
 
 
 def peak_mib(pid: int) -> float:
-    """The most that was resident since the program began; `getrusage` would count what the process it was forked from held."""
+    """The peak resident memory since the program began; `getrusage` would include that of the process it was forked from."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         raise SystemExit("the most memory a process held is read from /proc/<process>/status, which only Linux has")
@@ -70,10 +70,10 @@ def peak_mib(pid: int) -> float:
 
 
 def say(**what: Any) -> None:
-    """In the worker: one line to whoever measures."""
+    """In the worker: send one line to the measuring process."""
     print(json.dumps(what), flush=True)
 
 
 def wait() -> None:
-    """In the worker: for the word to begin, or to end."""
+    """In the worker: wait for the command to begin, or to end."""
     sys.stdin.readline()

@@ -1,1 +1,1 @@
-"""What only development needs: a local Supabase, a Sinch simulator and the demo."""
+"""Development tools: a local Supabase, a Sinch simulator and the demo."""

@@ -10,7 +10,7 @@ Canada's seven-digit ones the answer is the one of ``phonenumbers.region_code_fo
   AU, AU, MA, GP, NO, IT), and so does one range of the Isle of Man (``+44 7924``, GB).
 
 A number in no country's plan gets the main country of its calling code, because plans grow faster than anyone updates. Only
-``+1`` has no main country: there an area code nobody was given has no region.
+``+1`` has no main country: there an unassigned area code has no region.
 
 Run it when numbering plans have moved, then ``make schema``: the seed replaces the whole table.
 """
@@ -29,7 +29,7 @@ from phonenumbers.phonemetadata import PhoneNumberDesc
 SEED = Path(__file__).parents[1] / "supabase" / "schemas" / "30_numbers" / "30_region_prefixes.sql"
 
 LONGEST_PREFIX = 8
-"""How many digits `outbox_engine.country_of` looks at."""
+"""How many digits `outbox_engine.country_of` compares."""
 
 _E164_DIGITS = 15
 _NORTH_AMERICA = 1
@@ -52,10 +52,10 @@ _KINDS = (
 )
 
 Shape = tuple[str, ...]
-"""What a number may look like: for each place the digits it may hold."""
+"""The pattern of a number: for each place the digits that it may hold."""
 
 Rest = tuple[frozenset[Shape], frozenset[Shape]]
-"""What may follow in one region, by its general pattern and by the patterns of its kinds of number: both must agree."""
+"""The rest of a number in one region, by its general pattern and by the patterns of its kinds of number: both must agree."""
 
 _NOTHING: Rest = (frozenset(), frozenset())
 
@@ -103,7 +103,7 @@ def prefixes() -> Iterator[tuple[str, str]]:
 
 
 def _shared(code: int, regions: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """The shortest prefixes that tell regions of one calling code apart. The first region is the main one."""
+    """The shortest prefixes that distinguish regions of one calling code. The first region is the main one."""
     if code == _NORTH_AMERICA:
         whole = tuple(_plan(region, range(_NORTH_AMERICAN_DIGITS, _NORTH_AMERICAN_DIGITS + 1)) for region in regions)
         found: Iterator[tuple[str, int]] = chain.from_iterable(
@@ -170,12 +170,12 @@ def _rest(general: frozenset[Shape], kinds: frozenset[Shape]) -> Rest:
 
 
 def _plan(region: str, lengths: range) -> Rest:
-    """What national numbers of a region look like. ``lengths`` are those that numbers of its calling code can have."""
+    """The patterns of a region's national numbers. ``lengths`` are those that numbers of its calling code can have."""
     metadata = PhoneMetadata.metadata_for_region(region)
     if metadata is None or metadata.general_desc is None:
         raise LookupError(f"phonenumbers has no metadata for {region}")
 
-    # Where a region has leading digits, the library asks for nothing else.
+    # If a region has leading digits, the library requires nothing else.
     if metadata.leading_digits is not None:
         leading = _shapes(metadata.leading_digits)
         everything = frozenset(

@@ -1,4 +1,4 @@
-"""Gives the process its real jobs."""
+"""Builds the parts of an `outbox run` process from its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,8 +36,8 @@ class RunSettings:
 
 @asynccontextmanager
 async def assembled(chosen: RunSettings, known: Releases, *, once: bool) -> AsyncIterator["Engine"]:
-    """The jobs of this process and their gateway, open until the block ends. Asks neither Supabase nor the provider."""
-    # Here and not above: importing the Supabase client takes longer than all else, and wrong settings should be told at once.
+    """The jobs of this process and their gateway, closed when the block ends. Sends no request to Supabase or the provider."""
+    # Imported here, because importing the Supabase client takes a second and errors in settings should be reported at once.
     from scheduler.engine import build_engine
 
     engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, known=known, waits_for_rates=not once)

@@ -1,7 +1,7 @@
 """The `outbox` command.
 
 Nothing is imported before the subcommand that needs it runs: production carries neither the sandbox's parts nor the time it
-takes to load them. What a subcommand of this package does is in `scheduler.commands`; those of other rooms are mounted here,
+takes to load them. What a subcommand of this package does is in `scheduler.commands`; those of other packages are mounted here,
 and parse their own arguments.
 """
 
@@ -16,7 +16,7 @@ from typer.main import get_command
 
 app = typer.Typer(
     name="outbox",
-    help="Send the texts in a Supabase table, once each and on time, and write back what became of them.",
+    help="Send the text messages of a Supabase table, each once and on time, and record their delivery status.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -27,7 +27,7 @@ MOUNTED = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_inte
 
 
 class DevelopmentPartsMissing(typer.TyperException):
-    """A subcommand for development was asked for where only what production needs is installed."""
+    """A development subcommand was called, but only the production packages are installed."""
 
     def __init__(self, package: str) -> None:
         super().__init__(f"this is for development and needs {package}: clone the repository and run make setup")
@@ -101,13 +101,14 @@ def run(
         bool,
         typer.Option(
             "--once",
-            help="Work off what is due and exit, for cron-style hosting. Overlapping runs are safe.",
+            help="Do all work that is due and exit, for cron-style hosting. Overlapping runs are safe.",
         ),
     ] = False,
 ) -> int:
-    """Run the scheduler: send what is due, look for lost requests, fetch missing reports.
+    """Run the scheduler, which sends the messages.
 
-    SIGTERM and Ctrl-C let open requests finish and end it within 10 seconds. Any number may run side by side.
+    It also looks up lost requests, polls missing reports, expands campaigns and prunes old rows. SIGTERM and Ctrl-C let open
+    requests finish and stop it within 10 seconds. Several schedulers may run at once.
     """
     from scheduler.commands.run import run
 
@@ -116,7 +117,7 @@ def run(
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def webhook(context: typer.Context) -> int:
-    """Run the webhook app, which takes the provider's callbacks."""
+    """Run the webhook app, which receives callbacks."""
     from webhook.commands import webhook
 
     return _hand_over(context, _alone(webhook))
@@ -124,7 +125,7 @@ def webhook(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def status(context: typer.Context) -> int:
-    """Show the backlog, what stands still and why, the last tick of each job, and delivery figures."""
+    """Show the backlog, pauses, jobs, alarms and delivery figures."""
     from scheduler.commands.status import status
 
     return _hand_over(context, _alone(status))
@@ -132,7 +133,7 @@ def status(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def trace(context: typer.Context) -> int:
-    """Tell what happened to one message from start to end."""
+    """Show the history of one message."""
     from scheduler.commands.trace import trace
 
     return _hand_over(context, _alone(trace))
@@ -140,7 +141,7 @@ def trace(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def retry(context: typer.Context) -> int:
-    """Send messages again that ended without being delivered."""
+    """Send final messages again that were not delivered."""
     from scheduler.commands.retry import retry
 
     return _hand_over(context, _alone(retry))
@@ -148,7 +149,7 @@ def retry(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def cancel(context: typer.Context) -> int:
-    """Cancel messages that were not sent yet."""
+    """Cancel messages that are not sent yet."""
     from scheduler.commands.cancel import cancel
 
     return _hand_over(context, _alone(cancel))
@@ -156,7 +157,7 @@ def cancel(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def pause(context: typer.Context) -> int:
-    """Stop sending, in all processes, until a time or until resumed."""
+    """Stop sending, until a time or until `outbox resume`."""
     from scheduler.commands.pausing import pause
 
     return _hand_over(context, _alone(pause))
@@ -164,7 +165,7 @@ def pause(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def resume(context: typer.Context) -> int:
-    """Go on sending."""
+    """Resume sending after `outbox pause`."""
     from scheduler.commands.pausing import resume
 
     return _hand_over(context, _alone(resume))
@@ -172,7 +173,7 @@ def resume(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def suppressions(context: typer.Context) -> int:
-    """The list of numbers that get no messages: import, export."""
+    """Import and export the numbers that get no messages."""
     from scheduler.commands.suppressions import app as suppressions_app
 
     return _hand_over(context, suppressions_app)
@@ -180,7 +181,7 @@ def suppressions(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def campaign(context: typer.Context) -> int:
-    """Campaigns: import members, preview, start, pause, stop, report, list."""
+    """Import members, preview, start, pause, stop, report, list."""
     from scheduler.commands.campaign.commands import app as campaign_app
 
     return _hand_over(context, campaign_app)
@@ -188,7 +189,7 @@ def campaign(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def install(context: typer.Context) -> int:
-    """Put the database schema into your Supabase project, or update it there."""
+    """Write the schema's migrations into your Supabase project."""
     from scheduler.commands.install import install
 
     return _hand_over(context, _alone(install))
@@ -196,7 +197,7 @@ def install(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def schema(context: typer.Context) -> int:
-    """The database schema: compare it with this release, print it as SQL, remove it."""
+    """Compare, print or remove the database schema."""
     from scheduler.commands.schema import app as schema_app
 
     return _hand_over(context, schema_app)
@@ -204,7 +205,7 @@ def schema(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def local(context: typer.Context) -> int:
-    """Start and stop a local Supabase for development: up, env, down."""
+    """Start and stop a local Supabase for development."""
     with _development_parts():
         from sandbox.local.commands import app as local_app
 
@@ -230,7 +231,7 @@ def demo(context: typer.Context) -> int:
 
 
 def _alone(command: Callable[..., object]) -> typer.Typer:
-    """The function as a command line of its own."""
+    """The function as a command line with a single command."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     single.command()(command)
     return single
@@ -242,7 +243,7 @@ def _hand_over(context: typer.Context, commands: typer.Typer) -> int:
 
 @contextmanager
 def _development_parts() -> Iterator[None]:
-    """The sandbox leans on packages that production goes without."""
+    """The sandbox needs packages that production installations lack."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -47,13 +47,13 @@ class Clock:
         self._watch = asyncio.create_task(self._watch_steps(), name="clock watch")
 
     def pause(self) -> None:
-        """Make no new calls. Calls under way go on."""
+        """Make no new calls. Running calls go on."""
         if self._watch is not None:
             self._watch.cancel()
         self._scheduler.pause()
 
     async def stop(self) -> None:
-        """Forget every call. Calls under way are cancelled."""
+        """Remove every call. Running calls are cancelled."""
         self._scheduler.shutdown(wait=False)
         # The scheduler shuts down in the loop's next round.
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The process: jobs ticking until it is told to stop, then draining within its bounds."""
+"""The process: runs the ticks of its jobs until it is stopped, then drains within its time limits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -18,22 +18,22 @@ from scheduler.ticker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Ticker
 log = structlog.get_logger()
 
 DRAIN_SECONDS: Final = 9.0
-"""From the signal until what is still open is left to recovery; the contract's 10 s keep a second for closing."""
+"""Open requests are left to recovery this long after the signal. The contract's limit of 10 s leaves one second for closing."""
 FINISH_SECONDS: Final = 60.0
-"""How long a single run waits for requests it began. Their own deadline is a third of a lease."""
+"""How long a single run waits for the requests that it began. A request's own deadline is a third of a lease."""
 _WIND_DOWN_SECONDS: Final = 0.3
 
 WOKEN: Final = "dispatch"
 """The job that a notice of new rows wakes."""
 LAST: Final = "upkeep"
-"""The job that passes alarms on: in a single run it has to come after those that raise them."""
+"""The job that logs alarms: a single run does it last, after the jobs that raise them."""
 
 
 class Listener(Protocol):
-    """Something that notices new rows sooner than the next tick does."""
+    """Notices new rows sooner than the next tick."""
 
     async def listen(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` whenever there may be something to do. Runs until cancelled, or until it cannot help."""
+        """Call ``wake`` whenever rows may have been inserted. Runs until cancelled, or until it cannot work."""
         ...
 
 
@@ -68,13 +68,13 @@ class Process:
         self._stopping.set()
 
     def wake(self, name: str = WOKEN) -> None:
-        """Have this job tick at once."""
+        """Start a tick of this job at once."""
         for ticker in self._tickers:
             if ticker.job.name == name:
                 ticker.wake()
 
     async def run(self) -> None:
-        """Tick until stopped. Raises what ``admission`` raises, and SchemaUnfit of a job once it is stopped."""
+        """Run ticks until stopped. Raises what ``admission`` raises, and SchemaUnfit of a job once it is stopped."""
         log.info("scheduler.started", jobs=[ticker.job.name for ticker in self._tickers])
         if await self._is_admitted_in_time():
             await self._tick_until_stopped()
@@ -105,7 +105,7 @@ class Process:
         await self._clock.stop()
 
     async def _is_admitted_in_time(self) -> bool:
-        """Ask until the database answers. False where the process is to stop before that."""
+        """Ask until the database answers. False if the process is stopped before that."""
         asking = asyncio.create_task(self._ask_until_admitted(), name="admission")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
         await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -126,7 +126,7 @@ class Process:
             await asyncio.sleep(backoff.next())
 
     async def _is_admitted(self) -> bool:
-        """Ask once. False where the database does not answer."""
+        """Ask once. False if the database does not answer."""
         if self._admission is None:
             return True
         try:
@@ -138,10 +138,10 @@ class Process:
         return True
 
     async def run_once(self) -> bool:
-        """One tick of each job, a second one to send what the others made due, and everything they began.
+        """Run one tick of each job and a second dispatch tick for rows that the other jobs made due, and finish all requests.
 
-        Answers whether all of it succeeded. It did not where work that is due was left for what somebody has to mend, nor
-        where it was stopped in between. Raises what ``admission`` raises, and SchemaUnfit of a job.
+        Returns whether all of it succeeded. False if due work is left until an operator corrects an account, a setting or the
+        network, or if the run was stopped. Raises what ``admission`` raises, and SchemaUnfit of a job.
         """
         working = asyncio.create_task(self._tick_each(), name="single run")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -174,7 +174,7 @@ class Process:
         return await _within(self._finish_seconds, {f"finish {job.name}": job.finish() for job in jobs})
 
     async def _drain(self, *others: "asyncio.Task[Any]") -> bool:
-        """Wait for whatever is open, then cut it off. Answers whether everything ended by itself."""
+        """Wait for open work, then cancel the rest. Returns whether all of it ended by itself."""
         for ticker in self._tickers:
             ticker.stop()
         open_ticks = [ticker.open for ticker in self._tickers if ticker.open is not None]
@@ -185,12 +185,12 @@ class Process:
         try:
             await listener.listen(self.wake)
         except Exception:
-            # Being woken is a convenience: every row is found by the next tick anyway.
+            # Wakeups only save time: the next tick finds every row anyway.
             log.exception("wakeup.failed")
 
 
 async def _within(seconds: float, work: dict[str, Coroutine[Any, Any, None]], *tasks: "asyncio.Task[Any]") -> bool:
-    """Run all of it at once for at most ``seconds``; cancel what is still open then. Answers whether all ended well."""
+    """Run everything concurrently for at most ``seconds``, then cancel the rest. Returns whether everything succeeded."""
     everything = {*tasks, *(asyncio.create_task(coroutine, name=name) for name, coroutine in work.items())}
     if not everything:
         return True

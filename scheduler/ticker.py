@@ -1,4 +1,4 @@
-"""One job under the clock: its ticks, their failures, and waking it between ticks."""
+"""One job on the clock: its ticks, their failures, and wakeups between ticks."""
 
 import asyncio
 from collections.abc import Callable
@@ -43,18 +43,18 @@ class Ticker:
         self._stopped = False
 
     def start(self) -> None:
-        """Hand the job to the clock."""
+        """Schedule the job on the clock."""
         self._clock.every(self.job.interval, self.run, name=self.job.name)
 
     @property
     def open(self) -> asyncio.Task[bool] | None:
-        """The tick under way, None if there is none."""
+        """The running tick, or None."""
         return None if self._tick is None or self._tick.done() else self._tick
 
     def wake(self) -> None:
-        """Tick at once, or once more after the tick under way, which may have claimed before the rows were inserted.
+        """Run a tick at once, or one more after the running tick, which may have claimed before the rows were inserted.
 
-        While Supabase is away this does nothing: the tick that reaches it again finds everything.
+        While Supabase is away this does nothing: the next tick that reaches it finds everything.
         """
         if self._stopped or self._backoff.active:
             return
@@ -66,7 +66,7 @@ class Ticker:
             self._clock.hasten(self.job.name)
 
     def stop(self) -> None:
-        """Make the tick under way the last one."""
+        """Let the running tick be the last one."""
         self._stopped, self._again = True, False
 
     async def run(self) -> None:

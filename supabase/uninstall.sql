@@ -1,6 +1,7 @@
--- Removes the outbox from a database: every object that a release made, the messages included, and nothing else.
--- One statement, so it removes all of it or nothing. `outbox schema drop` prints and runs it; docs/upgrading.md says
--- what to do before and after. Run it as the role that applied the migrations (postgres).
+-- Removes the outbox from a database: every object that a release created, the messages included, and
+-- nothing else. It is one statement, so it removes all of them or none. `outbox schema drop` prints and runs
+-- it; docs/upgrading.md describes the steps before and after. Run it as the role that applied the migrations
+-- (postgres).
 do $$
 declare
     -- Tables and views in the schema public, of all releases.
@@ -16,16 +17,16 @@ declare
         'outbox_suppressions',
         'outbox_templates'
     ];
-    -- Functions in the schema public, of all releases. A function of the user's may have the same name and other
-    -- arguments.
+    -- Functions in the schema public, of all releases. A function of the user's may have the same name with
+    -- other arguments.
     functions constant text[] := array[
         'outbox_accept(uuid[],text[],text,double precision,double precision)',
         'outbox_acknowledge_alarms(text[])',
         'outbox_campaign_costs(text,text,integer)',
         'outbox_campaign_report(text)',
         'outbox_cancel(bigint[],boolean)',
-        'outbox_claim(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,integer,'
-        'double precision,integer,text[],boolean,boolean,integer)',
+        'outbox_claim(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,'
+        'integer,double precision,integer,text[],boolean,boolean,integer)',
         'outbox_claim_inbound_window(text,text,double precision)',
         'outbox_claim_lookups(text,text,text,double precision,smallint)',
         'outbox_claim_reconciliation(text,text,smallint)',
@@ -74,32 +75,36 @@ declare
     dependents text;
     one text;
 begin
-    -- Without our schema, a table of one of these names is the user's.
+    -- Without the engine's schema, a table with one of these names is the user's.
     if to_regnamespace('outbox_engine') is null then
         return;
     end if;
     perform set_config('lock_timeout', '10s', true);
-    -- Each drop notes what it takes along.
+    -- Each drop raises a notice for the objects that it cascades to.
     perform set_config('client_min_messages', 'warning', true);
 
     select coalesce(array_agg(c.oid::regclass), '{}') into our_relations
     from pg_catalog.pg_class c
-    where c.relnamespace = 'public'::regnamespace and c.relname = any (relations) and c.relkind in ('r', 'p', 'v', 'm');
+    where c.relnamespace = 'public'::regnamespace
+        and c.relname = any (relations)
+        and c.relkind in ('r', 'p', 'v', 'm');
     select coalesce(array_agg(to_regprocedure('public.' || f)), '{}') into our_functions
     from unnest(functions) f
     where to_regprocedure('public.' || f) is not null;
 
-    -- Objects of the user's that depend on ours would go with them, or keep them: they are named instead.
+    -- A cascade would also drop the user's objects that depend on ours, so the error names them instead.
     with recursive ours (classid, objid) as (
         select * from (
-            select 'pg_namespace'::regclass::oid, n.oid from pg_catalog.pg_namespace n where n.nspname = 'outbox_engine'
+            select 'pg_namespace'::regclass::oid, n.oid
+            from pg_catalog.pg_namespace n
+            where n.nspname = 'outbox_engine'
             union all
             select 'pg_class'::regclass::oid, r::oid from unnest(our_relations) r
             union all
             select 'pg_proc'::regclass::oid, f::oid from unnest(our_functions) f
         ) roots
         union
-        -- What is in our schema, and parts of our objects: columns' defaults, constraints, indexes, triggers, policies.
+        -- Objects in our schema, and parts of ours: defaults, constraints, indexes, triggers, policies.
         select d.classid, d.objid
         from ours o
         join pg_catalog.pg_depend d on d.refclassid = o.classid and d.refobjid = o.objid
@@ -108,17 +113,21 @@ begin
     select string_agg(distinct pg_describe_object(d.classid, d.objid, 0), ', ') into dependents
     from ours o
     join pg_catalog.pg_depend d on d.refclassid = o.classid and d.refobjid = o.objid
-    where d.deptype = 'n' and not exists (select from ours p where p.classid = d.classid and p.objid = d.objid);
+    where d.deptype = 'n'
+        and not exists (select from ours p where p.classid = d.classid and p.objid = d.objid);
     if dependents is not null then
         raise exception 'other objects use the outbox: %', dependents
-            using errcode = 'dependent_objects_still_exist', hint = 'Nothing was removed. Drop or change these first.';
+            using errcode = 'dependent_objects_still_exist',
+                hint = 'Nothing was removed. Drop or change these first.';
     end if;
 
     foreach one in array our_functions::text[] loop
         execute 'drop routine ' || one || ' cascade';
     end loop;
     for one in
-        select format('drop %s %s cascade', case when c.relkind = 'v' then 'view' else 'table' end, c.oid::regclass)
+        select format(
+            'drop %s %s cascade', case when c.relkind = 'v' then 'view' else 'table' end, c.oid::regclass
+        )
         from pg_catalog.pg_class c
         where c.oid = any (our_relations::oid[])
         order by c.relkind desc

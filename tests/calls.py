@@ -1,4 +1,4 @@
-"""What the processes ask of the database, one dispatch at a time, for tests that choose the order themselves."""
+"""Calls of the database functions, one dispatch at a time, for tests that choose the order themselves."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ def claim_answer(
     countries: list[str] | None = None,
     share: bool = False,
 ) -> dict[str, Any]:
-    """What one claim of up to a hundred rows answers. ``rate`` is in messages a second, ``requests`` are those of a minute."""
+    """The answer of one claim of up to a hundred rows. ``rate`` is in messages a second, ``requests`` in requests a minute."""
     row = db.execute(
         "select public.outbox_claim(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, %s::smallint, %s::smallint, 100, %s, %s,"
         " %s::text[], %s)",
@@ -45,7 +45,7 @@ def claim(db: Connection) -> dict[str, Any]:
 
 
 def accept(db: Connection, dispatch: dict[str, Any], batch: str) -> list[dict[str, Any]]:
-    """Answers the dispatches that became the caller's to send."""
+    """Returns the dispatches that the caller may send next."""
     row = db.execute(
         "select public.outbox_accept(array[%s::uuid], array[%s], 'w', %s, 300)", [dispatch["dispatch_id"], batch, LEASE_SECONDS]
     ).fetchone()
@@ -59,7 +59,7 @@ def release(db: Connection, dispatch: dict[str, Any]) -> None:
 
 
 def renew(db: Connection, dispatch: dict[str, Any], *, token: str | None = None) -> list[str]:
-    """Answers the ids of the dispatches that are still the caller's."""
+    """Returns the ids of the dispatches that the caller still holds."""
     row = db.execute(
         "select public.outbox_renew(array[%s::uuid], array[%s], %s)",
         [dispatch["dispatch_id"], token or dispatch["lease_token"], LEASE_SECONDS],
@@ -69,7 +69,7 @@ def renew(db: Connection, dispatch: dict[str, Any], *, token: str | None = None)
     return row[0]
 
 
-def doubt(db: Connection, dispatch: dict[str, Any]) -> None:
+def mark_ambiguous(db: Connection, dispatch: dict[str, Any]) -> None:
     db.execute(
         "select public.outbox_mark_ambiguous(array[%s::uuid], array[%s], array['timeout'], 1)",
         [dispatch["dispatch_id"], dispatch["lease_token"]],
@@ -85,7 +85,7 @@ def refuse(
     http_status: int = 400,
     retry_after: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Answers the dispatches that take its place. ``retry_after`` is in seconds."""
+    """Returns the dispatches that replace it. ``retry_after`` is in seconds."""
     row = db.execute(
         "select public.outbox_refuse(%s::uuid, %s, %s, %s, %s::smallint, %s, 'w', %s)",
         [dispatch["dispatch_id"], dispatch["lease_token"], why, error, http_status, retry_after, LEASE_SECONDS],
@@ -95,26 +95,26 @@ def refuse(
     return list(row[0]["dispatches"])
 
 
-def take_looks(db: Connection, *, plan: str = "p", host: str = "h", limit: int = 100) -> list[dict[str, Any]]:
+def claim_lookups(db: Connection, *, plan: str = "p", host: str = "h", limit: int = 100) -> list[dict[str, Any]]:
     row = db.execute("select public.outbox_claim_lookups('sinch', %s, %s, 1, %s::smallint)", [plan, host, limit]).fetchone()
     assert row is not None
     assert isinstance(row[0], list)
     return row[0]
 
 
-def record_look(db: Connection, looked: dict[str, Any], batches: list[str], recipients: list[str]) -> str:
-    """``looked`` is what :func:`take_looks` gave. Answers what the lookup decided."""
+def record_lookup(db: Connection, lookup: dict[str, Any], batches: list[str], recipients: list[str]) -> str:
+    """``lookup`` is one that :func:`claim_lookups` returned. Returns the decision."""
     row = db.execute(
         "select public.outbox_record_lookup(%s::uuid, %s, %s::text[], %s::text[], 20, 300)",
-        [looked["dispatch_id"], looked["lease_token"], batches, [" ".join(recipients)] * len(batches)],
+        [lookup["dispatch_id"], lookup["lease_token"], batches, [" ".join(recipients)] * len(batches)],
     ).fetchone()
     assert row is not None
     return str(row[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """A report as a provider sends it. An ``at`` of '' is a time that the provider does not say."""
+class SentReport:
+    """A report as a provider sends it. An empty ``at`` means that the provider gives no time."""
 
     batch: str
     recipient: str
@@ -125,42 +125,42 @@ class Said:
 
 
 def report(db: Connection, batch: str, recipient: str, status: str, code: int = 0, **more: str) -> None:
-    report_all(db, Said(batch=batch, recipient=recipient, status=status, code=code, **more))
+    report_all(db, SentReport(batch=batch, recipient=recipient, status=status, code=code, **more))
 
 
-def report_all(db: Connection, *said: Said, source: str = "webhook") -> None:
-    """Several reports in one call."""
+def report_all(db: Connection, *reports: SentReport, source: str = "webhook") -> None:
+    """Records several reports in one call."""
     db.execute(
         "select public.outbox_record_reports(%s, %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],"
         " %s::text[])",
         [
             source,
-            [one.batch for one in said],
-            [one.recipient for one in said],
-            [one.status for one in said],
-            [str(one.code) for one in said],
-            [one.at for one in said],
-            [one.reference for one in said],
-            ["{}"] * len(said),
+            [one.batch for one in reports],
+            [one.recipient for one in reports],
+            [one.status for one in reports],
+            [str(one.code) for one in reports],
+            [one.at for one in reports],
+            [one.reference for one in reports],
+            ["{}"] * len(reports),
         ],
     )
 
 
-def look(db: Connection, dispatch: dict[str, Any], batches: list[str]) -> None:
-    """As if the list had shown these batches for the dispatch, or none."""
-    taken = {looked["dispatch_id"]: looked for looked in take_looks(db)}
-    looked = taken.get(dispatch["dispatch_id"], {**dispatch, "lease_token": "0"})
-    record_look(db, looked, batches, dispatch["recipients"])
+def look_up(db: Connection, dispatch: dict[str, Any], batches: list[str]) -> None:
+    """Records a lookup of the dispatch that found these batches, or none."""
+    taken = {lookup["dispatch_id"]: lookup for lookup in claim_lookups(db)}
+    lookup = taken.get(dispatch["dispatch_id"], {**dispatch, "lease_token": "0"})
+    record_lookup(db, lookup, batches, dispatch["recipients"])
 
 
 def pauses(db: Connection) -> list[object]:
-    """The kinds of pause that hold a plan back or await a probe."""
+    """The kinds of pause that stop a plan or limit it to a probe."""
     return [kind for (kind,) in db.execute("select kind from outbox_engine.plan_pauses order by 1")]
 
 
 def find_nothing(db: Connection) -> None:
-    """Two looks at all that is doubtful, a settling time apart, find nothing: it goes back."""
+    """Two lookups of all ambiguous dispatches, a settling time apart, find nothing. Their rows return to the queue."""
     for _ in range(2):
         later(db, "30 seconds")
-        for looked in take_looks(db):
-            record_look(db, looked, [], [])
+        for lookup in claim_lookups(db):
+            record_lookup(db, lookup, [], [])

@@ -1,4 +1,4 @@
-"""What tests of campaigns share: campaigns and members in one line each, and what became of them."""
+"""Helpers for tests of campaigns: create campaigns and members in one line each, and read what became of them."""
 
 from datetime import datetime
 from typing import Any

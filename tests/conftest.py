@@ -12,12 +12,12 @@ from tests.stack import baseline, db, local_stack, other, stack
 
 __all__ = ["baseline", "clocks", "db", "gateway", "local_stack", "make_rig", "other", "rig", "sinch", "stack"]
 
-# Whatever is set where the tests run, in a file too, is meant for another project than theirs.
+# The variables and .env file of the machine that runs the tests belong to another project.
 os.environ.update(dict.fromkeys(names(), ""))
 
-# Speed is for benchmarks/: a busy machine must not fail a test.
+# Speed is measured in benchmarks/: a busy machine must not fail a test.
 settings.register_profile("outbox", deadline=None, max_examples=100 * nightly.FACTOR)
 settings.load_profile("outbox")
 
-# A shell ignores Ctrl-C for what it starts in the background, and so would all that a test presses it on.
+# A shell makes background processes ignore Ctrl-C, and their children inherit that. Tests need to send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""Fixtures that put the real jobs between a real database and a simulator on a real socket."""
+"""Fixtures that connect the real jobs to a real database and to a simulator on a real socket."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -28,21 +28,21 @@ SENDER = "+12025550100"
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """The jobs of one process, and what stands around them."""
+    """The jobs of one process, and the simulator that they send to."""
 
     engine: Engine
     dispatcher: Dispatcher
     simulator: Control
 
     async def tick(self, *names: str) -> None:
-        """One tick of each named job, in that order; the dispatch job's requests are settled when this returns."""
+        """One tick of each named job, in that order. The dispatch job's requests have ended when this returns."""
         jobs = {job.name: job for job in self.engine.jobs}
         for name in names:
             await jobs[name].tick()
             await self.dispatcher.finish()
 
     async def claim(self) -> tuple[Dispatch, ...]:
-        """As the dispatch job claims; but nothing is sent, as where the process dies then."""
+        """Claim as the dispatch job does, but send nothing, as if the process died after the claim."""
         return (await self.dispatcher._claim(str(uuid4()), 8, urgent_only=False)).dispatches
 
 
@@ -87,7 +87,7 @@ def supabase_settings(stack: LocalStack) -> SupabaseSettings:
 
 @pytest.fixture
 def sinch() -> Iterator[Running]:
-    """A simulator in good health that knows of nothing. Its callbacks go nowhere: reports come by polling."""
+    """A simulator without faults and without messages. No one receives its callbacks: reports come by polling."""
     with server.running(plan=PlanSettings(callback_url="http://127.0.0.1:9/webhooks/sinch/delivery")) as running:
         yield running
 
@@ -157,12 +157,12 @@ def plan_of(sinch: Running, **limits: Any) -> Plan:
 
 
 def number(n: int) -> str:
-    """The nth test number; all lie in the block that North America reserves for fiction."""
+    """The nth test number. All are in the block that North America reserves for fiction."""
     return f"+1{200 + n // 100:03d}55501{n % 100:02d}"
 
 
 def insert(db: Connection, count: int = 1, *, body: str = "hello", first: int = 0, **columns: Any) -> list[int]:
-    """Insert rows with one text as an app would, by number. Answers their ids."""
+    """Insert rows with one text as an app would, by number. Returns their ids."""
     names = ["recipient", "body", *columns]
     rows = [[number(first + n), body, *columns.values()] for n in range(count)]
     ids: list[int] = []
@@ -190,7 +190,7 @@ def column(db: Connection, name: str, outbox_id: int) -> Any:
 
 
 def stand_still(db: Connection) -> None:
-    """The database's clock moves only when told to, so that no limit refills between two lines of a test."""
+    """Stop the database's clock, so that no limit refills between two lines of a test."""
     db.execute("update outbox_engine.clock set frozen_at = now()")
 
 
@@ -199,6 +199,6 @@ def later(db: Connection, interval: str) -> None:
     db.execute("update outbox_engine.clock set shift = shift + %s::interval", [interval])
 
 
-def trail(db: Connection, outbox_id: int) -> list[str]:
+def history(db: Connection, outbox_id: int) -> list[str]:
     rows = db.execute("select event from public.outbox_events where outbox_id = %s order by id", [outbox_id])
     return [str(event) for (event,) in rows]

@@ -18,7 +18,7 @@ FACTOR: Final = 10 if _IS_NIGHT else 1
 
 
 def by_day(count: int, values: Iterable[Any]) -> list[Any]:
-    """Parameters of a test: the first ``count`` run in `make test`, all of them in `make nightly`."""
+    """Parameters of a test: `make test` runs the first ``count``, `make nightly` runs all of them."""
     rest = iter(values)
     return [*islice(rest, count), *map(at_night, rest)]
 
@@ -29,15 +29,15 @@ def at_night(*values: Any) -> Any:
 
 
 def size(by_day: int, by_night: int) -> int:
-    """Rows in a table, or anything else that takes longer the more there is of it."""
+    """The number of rows in a table, or of anything else that makes a test slow."""
     return by_night if _IS_NIGHT else by_day
 
 
 def amount(name: str, default: int) -> int:
-    """So many, unless the environment variable says otherwise."""
+    """This number, unless the environment variable gives another one."""
     return int(os.environ.get(name) or default)
 
 
 def examples(count: int) -> settings:
-    """So many random examples of a test that uses a database, and ten times as many in `make nightly`."""
+    """This many random examples of a test that uses a database, and ten times as many in `make nightly`."""
     return settings(max_examples=count * FACTOR, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,4 +1,4 @@
-"""What tests of previews share: campaigns, what is promised of them, and what then became of it."""
+"""Helpers for tests of previews: create campaigns, read their previews, and read the messages that they then made."""
 
 import random
 from collections import Counter
@@ -14,7 +14,7 @@ ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"
 
 Row = dict[str, Any]
 Line = tuple[str, str, str]
-"""Who, when and what; or who, never and why not."""
+"""Recipient, time and text; or recipient, no time and the reason."""
 
 
 def campaign(db: Connection, **columns: Any) -> None:
@@ -74,7 +74,7 @@ def random_campaign(db: Connection, chance: random.Random) -> None:
 
 
 def what_happened(db: Connection, until: str = "infinity") -> Counter[Line]:
-    """Every time that came up, as it ended; what comes up at ``until`` or waits for an opening after it has not."""
+    """Each occurrence that is decided before ``until``, with its outcome."""
     rows = db.execute(
         "select o.external_id, to_jsonb(x.sent_at) #>> '{}', x.body, coalesce(o.reason, x.error)"
         " from public.outbox_campaign_occurrences o left join public.outbox x on x.id = o.outbox_id"
@@ -89,6 +89,6 @@ def lines(rows: Iterable[Row]) -> Counter[Line]:
 
 
 def _line(who: object, at: object, body: object, problem: object) -> Line:
-    # Which of two limits is named first depends on what the same claim took along.
+    # Which of two limits is named first depends on the other rows of the same claim.
     problem = "a limit" if str(problem).endswith(("of the campaign reached", "for this recipient")) else problem
     return (str(who), "", str(problem)) if problem else (str(who), str(at), str(body))

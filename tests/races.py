@@ -29,7 +29,7 @@ def overlap(first: Connection, begins: Callable[[], _First], meanwhile: Callable
 
 
 def is_waited_for(connection: Connection) -> bool:
-    """Whether somebody needs a lock that this connection holds."""
+    """Whether another session waits for a lock that this connection holds."""
     with closing(psycopg.connect(connection.info.dsn, password=connection.info.password, autocommit=True)) as watcher:
         found: Any = watcher.execute(
             "select exists (select from pg_stat_activity where %s = any (pg_blocking_pids(pid)))", [connection.info.backend_pid]

@@ -40,7 +40,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What the migrations left: ``empty`` tables, and ``filled`` ones with a copy of what is in them."""
+    """The tables as the migrations left them: ``empty`` ones, and ``filled`` ones with a copy of their rows."""
 
     empty: tuple[Table, ...]
     filled: tuple[tuple[Table, Table], ...]
@@ -48,7 +48,7 @@ class Baseline:
 
 @pytest.fixture(scope="session")
 def local_stack() -> Iterator[LocalStack]:
-    """The worker's own stack, with whatever earlier tests left in it."""
+    """The worker's own stack, with the rows that earlier tests left in it."""
     with LocalStack() as running:
         yield running
 
@@ -103,7 +103,7 @@ def _take_baseline(connection: Connection) -> Baseline:
 
 
 def reset(connection: Connection, baseline: Baseline) -> None:
-    """Make the tables what they were after the migrations. Triggers and foreign keys stand aside."""
+    """Restore the tables as the migrations left them. Triggers and foreign keys are disabled meanwhile."""
     used = [table.sql for table in baseline.empty if _has_rows(connection, table)]
     with connection.transaction():
         connection.execute("set local session_replication_role = replica")
@@ -114,7 +114,7 @@ def reset(connection: Connection, baseline: Baseline) -> None:
             if _differ(connection, table, copy):
                 connection.execute(sql.SQL("delete from {}").format(table.sql))
                 connection.execute(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
-        # Belongs to no table, and another test's time is none of ours.
+        # The clock belongs to no table, and a test must not inherit another test's time.
         connection.execute("select setval('outbox_engine.queue_clock', 0)")
 
 

@@ -1,4 +1,4 @@
-"""The webhook app: a provider's callbacks in, their truth committed, an answer out."""
+"""The webhook app: receives a provider's callbacks, commits them, and answers."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -27,15 +27,15 @@ log = structlog.get_logger()
 _STOP_SECONDS = 8
 _BACKLOG = 2048
 _OBJECTS_PER_COLLECTION = 50_000
-_FIRST_LOOK_SECONDS: Final = 2.0
-"""How long callbacks wait unanswered at the start for the database's schema to be known."""
+_FIRST_CHECK_SECONDS: Final = 2.0
+"""How long callbacks wait at the start until the database's schema is known."""
 
 
 def webhook(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8080,
 ) -> None:
-    """Take the provider's callbacks: delivery reports and replies."""
+    """Run the webhook app, which receives callbacks: delivery reports and replies."""
     try:
         access = settings.load(WebhookSettings)
         project = settings.load(SupabaseSettings)
@@ -59,9 +59,9 @@ def webhook(
 
 
 def serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT: then take no more, finish what was begun, and return within ten seconds.
+    """Serve until SIGTERM or SIGINT: then accept no more, finish open requests, and return within ten seconds.
 
-    Raises SchemaUnfit where the database has a schema that this package must not work with.
+    Raises SchemaUnfit if the database has a schema that this package must not work with.
     """
     with asyncio.Runner(loop_factory=server_config(None).get_loop_factory()) as runner:
         runner.run(_serve(access, project, listener))
@@ -86,7 +86,7 @@ async def _serve(access: WebhookSettings, project: SupabaseSettings, listener: s
 
 @asynccontextmanager
 async def _watched(gate: SchemaGate, server: uvicorn.Server) -> AsyncIterator[None]:
-    """Watch the gate, and stop the server where it can open no more. Most often it opens before the first callback is read."""
+    """Watch the gate, and stop the server if it can never open. Most often it opens before the first callback is read."""
 
     def stop_if_unfit(_watching: "asyncio.Task[None]") -> None:
         server.should_exit = server.should_exit or gate.unfit is not None
@@ -95,7 +95,7 @@ async def _watched(gate: SchemaGate, server: uvicorn.Server) -> AsyncIterator[No
     watching.add_done_callback(stop_if_unfit)
     try:
         with suppress(TimeoutError):
-            await asyncio.wait_for(gate.decided.wait(), _FIRST_LOOK_SECONDS)
+            await asyncio.wait_for(gate.decided.wait(), _FIRST_CHECK_SECONDS)
         yield
     finally:
         watching.cancel()

@@ -1,7 +1,7 @@
 """Group commit: items that arrive together are committed together, and each request is answered after the commit.
 
 A call costs far more than one item in it. A group is therefore sent once all requests that have arrived were read, and the next
-group gathers while that call is under way: under load groups grow, and the number of calls does not. A group that the database
+group gathers while that call is in flight: under load groups grow, and the number of calls does not. A group that the database
 refuses is halved until the refused item is alone; the other items are committed.
 """
 
@@ -53,7 +53,7 @@ class GroupCommit(Generic[T]):
     takes at most ``size``. A call that takes longer than ``seconds`` counts as failed.
 
     A group is sent once ``crowd`` items wait, once three turns of the event loop bring no item, and after twenty turns in any
-    case. One call is under way at a time, and up to ``calls`` while ``crowd`` items wait.
+    case. One call is in flight at a time, and up to ``calls`` while ``crowd`` items wait.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Whether the app is alive, and whether the database answers."""
+"""The health checks: whether the app runs, and whether the database answers."""
 
 import asyncio
 import time
@@ -16,9 +16,9 @@ async def healthz(_request: Request) -> Response:
 
 
 class Readiness:
-    """The database answers and its schema fits.
+    """Answers 200 if the database answers and its schema fits.
 
-    Anybody may ask, so the database is asked at most once a second whoever asks, and within two seconds.
+    Anyone may call this, so it calls the database at most once a second, for at most two seconds.
     """
 
     def __init__(self, recorder: Recorder, gate: SchemaGate | None = None, *, fresh: float = 1.0, timeout: float = 2.0) -> None:

@@ -1,4 +1,4 @@
-"""Takes the items of callbacks to the database."""
+"""Passes the items of callbacks to the database."""
 
 import asyncio
 from collections.abc import Sequence

@@ -16,11 +16,12 @@ _ONCE_OPEN_SECONDS: Final = 30.0
 
 
 class SchemaGate:
-    """Closed until ``check`` says that the schema fits, which it asks every ``again`` seconds.
+    """Closed until ``check`` finds that the schema fits, which it asks every ``again`` seconds.
 
-    A provider repeats what is answered with 503, so nothing is lost at a closed gate. Once open, it asks every ``once_open``
-    seconds, and only a breaking version closes it: an outage, or an API that reloads its schema, fails no callback here.
-    :meth:`watch` ends where waiting cannot help: ``unfit`` then says why. ``decided`` is set from the first decision on.
+    A provider repeats a callback that is answered with 503, so nothing is lost at a closed gate. Once open, it asks every
+    ``once_open`` seconds, and only a breaking version closes it: an outage, or an API that reloads its schema, must not fail
+    callbacks. :meth:`watch` ends if waiting cannot help: ``unfit`` then holds the reason. ``decided`` is set from the first
+    decision on.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class SchemaGate:
 
     @property
     def reason(self) -> str | None:
-        """Why callbacks are held back, None where they are not."""
+        """Why callbacks are held back, or None if they are not."""
         return self._reason
 
     async def watch(self) -> None:
@@ -73,7 +74,7 @@ class SchemaGate:
             self.decided.set()
 
     def _hold(self, reason: str) -> None:
-        """Say each reason once. An open gate stays open."""
+        """Log each reason once. An open gate stays open."""
         if self._reason is not None and reason != self._reason:
             self._reason = reason
             log.warning("callbacks.held_back", reason=reason)

@@ -17,7 +17,7 @@ class FunctionMissing(GatewayUnavailable):
 
 
 class KeyNotAccepted(GatewayUnavailable):
-    """The project does not know the key, or it is not a secret key. A process that waits goes on once an operator mends it."""
+    """The project does not know the key, or it is not a secret key. A waiting process goes on once an operator corrects it."""
 
 
 class GatewayRefused(GatewayError):

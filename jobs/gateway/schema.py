@@ -6,7 +6,7 @@ from jobs.schema.installed import InstalledSchema
 
 
 async def installed_schema(rpc: Rpc) -> InstalledSchema | None:
-    """The versions that were applied; None where the function that tells them is missing, so nothing is installed."""
+    """The versions that were applied; None where the function that returns them is missing, so nothing is installed."""
     try:
         return InstalledSchema.parse(await rpc.call("outbox_schema_version", {}))
     except FunctionMissing:

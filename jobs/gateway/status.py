@@ -115,8 +115,8 @@ class PlanLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
-    """When a job last ticked, in any process. Recorded at most once in ten seconds."""
+class Heartbeat:
+    """The last heartbeat of a job, of any process. Recorded at most once in ten seconds."""
 
     job: str
     plan: str
@@ -153,7 +153,7 @@ class Status:
     requests: Requests
     pauses: tuple[Pause, ...]
     plans: tuple[PlanLimits, ...]
-    jobs: tuple[Tick, ...]
+    jobs: tuple[Heartbeat, ...]
     processes: tuple[Worker, ...]
     alarms_waiting: int
     alarms: tuple[RaisedAlarm, ...]
@@ -166,7 +166,7 @@ class Status:
             requests=Requests.parse(answer["requests"]),
             pauses=tuple(Pause.parse(row) for row in answer["pauses"]),
             plans=tuple(PlanLimits(**row) for row in answer["plans"]),
-            jobs=tuple(Tick(row["job"], row["plan"], instant(row["at"]), row["seconds_ago"]) for row in answer["jobs"]),
+            jobs=tuple(Heartbeat(row["job"], row["plan"], instant(row["at"]), row["seconds_ago"]) for row in answer["jobs"]),
             processes=tuple(
                 Worker(row["worker"], row["plan"], instant(row["since"]), row["seconds_ago"]) for row in answer["processes"]
             ),

@@ -30,7 +30,7 @@ class Job(ABC):
 
     @property
     def stopped(self) -> bool:
-        """Whether the job left due work undone until an operator mends an account, a setting or the network."""
+        """Whether the job left due work undone until an operator corrects an account, a setting or the network."""
         return False
 
     def wake_others_with(self, wake: Callable[[str], None]) -> None:

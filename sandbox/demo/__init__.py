@@ -1,1 +1,1 @@
-"""The demo: everything at once on one machine, and a count of what arrived by the provider's own books."""
+"""The demo: everything at once on one machine, and a check of what arrived against the provider's records."""

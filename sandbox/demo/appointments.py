@@ -1,4 +1,4 @@
-"""The example from life: an app books, moves and cancels appointments, and reminders follow by themselves."""
+"""The appointments example: an app books, moves and cancels appointments, and the engine makes the reminders."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """As the app's table holds it."""
+    """An appointment as a row of the app's table."""
 
     patient: str
     phone: str
@@ -37,11 +37,10 @@ class Appointment:
 
 @dataclass(frozen=True, slots=True)
 class Appointments:
-    """One hour from now and a little: each hour's reminder falls into the demo, each day's is too late.
+    """Appointments a little more than one hour away: the hour's reminder is sent in the demo, the day's is too late.
 
-    ``tomorrow`` is a day from now and a little: its day's reminder falls into the demo, its hour's does not come up.
-    ``kept`` stay as they are, ``moved`` is moved to what ``moved_to`` says, ``cancelled`` is called off, and the patient of
-    ``stopped`` replies STOP.
+    ``tomorrow`` is a little more than a day away: its day's reminder is sent in the demo, its hour's is not due yet. ``kept``
+    do not change, ``moved`` is moved to ``moved_to``, ``cancelled`` is cancelled, and the patient of ``stopped`` replies STOP.
     """
 
     tomorrow: Appointment
@@ -53,7 +52,7 @@ class Appointments:
 
     @property
     def reminders(self) -> tuple[Message, ...]:
-        """What has to be sent, and nothing else of these."""
+        """Exactly the reminders that must be sent."""
         return tuple(appointment.reminder for appointment in (self.tomorrow, *self.kept, self.moved_to))
 
     @property
@@ -77,13 +76,13 @@ def plan_appointments(start: datetime) -> Appointments:
         for place, (patient, timezone) in enumerate(people)
     )
     moved_to = replace(moved, starts_at=moved.starts_at + timedelta(seconds=6))
-    # In a zone whose clocks never change, so that a day on them is a day.
+    # In a zone whose clocks never change, so that a day has 24 hours.
     tomorrow = Appointment("Alan", number(_NUMBERS_FROM + len(people)), "Asia/Tokyo", soon + timedelta(hours=23))
     return Appointments(tomorrow, tuple(kept), moved, moved_to, cancelled, stopped)
 
 
 class Book:
-    """The app's side, with SQL. ``db`` may create tables."""
+    """The app's side, in SQL. ``db`` may create tables."""
 
     def __init__(self, db: Connection, appointments: Appointments) -> None:
         self._db = db

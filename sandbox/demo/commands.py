@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sandbox.demo import words
 from sandbox.demo.appointments import plan_appointments
-from sandbox.demo.interrupts import Interrupted, Interrupts, heeded
+from sandbox.demo.interrupts import Interrupted, Interrupts, interruptible
 from sandbox.demo.parts import PartFailed, Parts, running
 from sandbox.demo.show import Show
 from sandbox.demo.verdict import Verdict
@@ -29,26 +29,26 @@ _LEAST_RATE = 5
 def demo(
     *,
     messages: Annotated[int, typer.Option(help="How many messages to send.", min=1, max=MOST_MESSAGES)] = 200,
-    leave: Annotated[bool, typer.Option("--exit", help="End when all are final, instead of staying open.")] = False,
+    leave: Annotated[bool, typer.Option("--exit", help="Exit when all messages are final.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one summary object on stdout, all else on stderr. Ends like --exit.")
+        bool, typer.Option("--json", help="Print a JSON summary on stdout, all else on stderr. Implies --exit.")
     ] = False,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Keep logs and database in this folder; an earlier demo's are replaced.")
+        Path | None, typer.Option(help="Keep logs and database in this folder, replacing those of an earlier demo.")
     ] = None,
     port: Annotated[
-        int, typer.Option(help="Port of the Supabase API and table browser; 0 takes a free one.", min=0, max=65535)
+        int, typer.Option(help="Port of the Supabase API and table browser; 0 picks a free one.", min=0, max=65535)
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Where chance starts: the same seed sends the same messages.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers: the same seed sends the same messages.")] = 1,
 ) -> None:
     """Start a local Supabase, a Sinch simulator, the scheduler and the webhook app, and watch messages move.
 
-    Exit code 0 only if nothing was lost or sent twice, by the simulator's own books.
+    Exit code 0 only if the simulator's records show nothing lost or sent twice.
     """
     console = Console(stderr=as_json, highlight=False, emoji=False, markup=False)
     demonstration = Demonstration(console, messages=messages, seed=seed, live=console.is_terminal and not as_json)
     try:
-        with heeded() as interrupts:
+        with interruptible() as interrupts:
             verdict = demonstration.run(interrupts, data_dir, port, stay=not (leave or as_json))
     except Interrupted as interrupted:
         console.print("Stopped. Nothing is left running.")
@@ -63,7 +63,7 @@ def demo(
 
 
 class Demonstration:
-    """One demo from the first process started to the last one ended."""
+    """One demo, from the first process to the end of the last one."""
 
     def __init__(self, console: Console, *, messages: int, seed: int, live: bool) -> None:
         self._console = console
@@ -72,7 +72,7 @@ class Demonstration:
         self._live = live
 
     def run(self, interrupts: Interrupts, data_dir: Path | None, port: int, *, stay: bool) -> Verdict:
-        """Returns with nothing left running. A folder of our own making stays only where there is something to find in it."""
+        """Returns when nothing is left running. Removes a temporary folder unless something went wrong."""
         folder = _folder(data_dir)
         try:
             verdict = self._run(interrupts, folder, port, keep=data_dir is not None, stay=stay)
@@ -98,7 +98,7 @@ class Demonstration:
             table_browser=True,
             progress=lambda step: self._say(f"{step} …"),
         )
-        # Slow enough that messages are seen to wait, and to overtake one another.
+        # Slow enough to see messages wait, and one-time codes overtake others.
         rate = max(_LEAST_RATE, self._messages / 2 / _SECONDS_FOR_WHAT_IS_DUE)
         with running(
             stack,
@@ -123,7 +123,7 @@ class Demonstration:
         return verdict
 
     def _stay(self, show: Show, parts: Parts) -> None:
-        """Let the user try it, until interrupted."""
+        """Keep showing the outbox until a signal comes."""
         invitation = ["", *words.invitation(parts.stack, str(parts.folder)), ""]
         for text in invitation:
             self._say(text)

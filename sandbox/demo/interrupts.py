@@ -1,15 +1,15 @@
-"""Ctrl-C and its kin: the first ends the demo, another one only makes the end quicker."""
+"""Ctrl-C and other signals: the first one ends the demo, and a further one makes the end quicker."""
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Somebody asked the demo to end. ``number`` is the signal's."""
+    """A signal asked the demo to end. ``number`` is the signal's."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -17,9 +17,9 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Raises :class:`Interrupted` at the first signal, and never once the end has begun: cleaning up must not break off.
+    """Raises :class:`Interrupted` at the first signal, but not after the end has begun: cleaning up must not be interrupted.
 
-    ``number`` is the signal's that was heeded, if one was.
+    ``number`` is the number of the signal that came, or None.
     """
 
     def __init__(self) -> None:
@@ -28,10 +28,10 @@ class Interrupts:
         self._hurry: Callable[[], None] = lambda: None
 
     def end(self, hurry: Callable[[], None]) -> None:
-        """The end has begun; whoever is impatient now has ``hurry`` called."""
+        """The end has begun. Each further signal calls ``hurry``."""
         self._ending, self._hurry = True, hurry
 
-    def heed(self, number: int, _frame: FrameType | None) -> None:
+    def handle(self, number: int, _frame: FrameType | None) -> None:
         if self._ending:
             self._hurry()
         else:
@@ -40,10 +40,10 @@ class Interrupts:
 
 
 @contextmanager
-def heeded() -> Iterator[Interrupts]:
-    """Heed signals in this block. What one breaks off may fail in words of its own, as a database's driver does in a query."""
+def interruptible() -> Iterator[Interrupts]:
+    """Handle signals in this block. A signal can make other code fail with its own error, such as a database driver."""
     interrupts = Interrupts()
-    before = {number: signal.signal(number, interrupts.heed) for number in _HEEDED}
+    before = {number: signal.signal(number, interrupts.handle) for number in _SIGNALS}
     try:
         yield interrupts
     except Exception as error:

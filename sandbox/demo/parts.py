@@ -1,4 +1,4 @@
-"""The processes of the demo, each as a user would run it, and their end."""
+"""The processes of the demo, each started as a user would start it, and their end."""
 
 import os
 import secrets
@@ -26,19 +26,19 @@ _LINES_SHOWN = 15
 
 
 class PartFailed(Exception):
-    """A process of the demo did not start, or ended. The text says which and shows the end of its log."""
+    """A process of the demo did not start, or ended. The text names it and shows the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One process, and the file that takes its log."""
+    """One process and its log file."""
 
     name: str
     process: "subprocess.Popen[bytes]"
     log: Path
 
     def check(self) -> None:
-        """Raises :class:`PartFailed` where it has ended."""
+        """Raises :class:`PartFailed` if it has ended."""
         if self.process.poll() is not None:
             raise self.failed(f"the {self.name} ended with exit code {self.process.returncode}")
 
@@ -51,7 +51,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What runs, and the folder with its logs."""
+    """The running processes, and the folder with their logs."""
 
     stack: LocalStack
     simulator: Control
@@ -64,7 +64,7 @@ class Parts:
             child.check()
 
     def last_words(self, name: str) -> str:
-        """The end of a process's log, and where it is."""
+        """The end of a process's log, and its path."""
         log = self.folder / f"{name}.log"
         return f"the end of {log}:\n{tail(log)}"
 
@@ -79,7 +79,7 @@ def running(
     interrupts: Interrupts,
     progress: Callable[[str], None],
 ) -> Iterator[Parts]:
-    """Start everything; stop everything at the end, however that comes. Children also die with this process (Linux)."""
+    """Start everything, and stop everything when the block ends. Children also die with this process (Linux)."""
     children: list[Child] = []
     with ExitStack() as open_parts:
         open_parts.callback(stack.stop)
@@ -105,11 +105,11 @@ def running(
 
 
 def _environment(stack: LocalStack, sinch_port: int, webhook_port: int, messages_per_second: float) -> dict[str, str]:
-    """The settings of all three processes; nothing of the user's own settings or ``.env`` gets in between."""
+    """The settings of all three processes. The user's own settings and ``.env`` do not apply."""
     return {
         **os.environ,
         **dict.fromkeys(settings.names() - {"LOG_LEVEL"}, ""),
-        # Where this checkout is not the installed one, it is the one that is meant.
+        # If another checkout is installed, this one is still the one to run.
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "NO_PROXY": ports.HOST,
         "no_proxy": ports.HOST,
@@ -121,7 +121,7 @@ def _environment(stack: LocalStack, sinch_port: int, webhook_port: int, messages
         "SINCH_CALLBACK_URL": f"http://{ports.HOST}:{webhook_port}/webhooks/sinch/delivery",
         "SINCH_WEBHOOK_SECRETS": secrets.token_urlsafe(24),
         "SINCH_MESSAGES_PER_SECOND": str(messages_per_second),
-        # Quicker than anybody wants in production, so that what takes minutes there can be watched here.
+        # Shorter than in production, so that lookups and missing reports take seconds instead of minutes.
         "SETTLE_SECONDS": "3",
         "RECONCILE_AFTER_SECONDS": "5",
         "RECONCILE_INTERVAL_SECONDS": "2",
@@ -131,7 +131,7 @@ def _environment(stack: LocalStack, sinch_port: int, webhook_port: int, messages
 def _start(name: str, arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> Child:
     log = folder / f"{name}.log"
     log.write_bytes(b"")
-    # Killed with us: what they drain would have nowhere to go.
+    # Killed with this process: the services that a drain needs end too.
     command = [sys.executable, "-m", "scheduler", *arguments]
     return Child(name, processes.start(command, log=log, cwd=folder, dies_by="KILL", env=environment), log)
 
@@ -149,7 +149,7 @@ def _wait_for(url: str, child: Child) -> None:
 
 
 def _stop(children: Sequence[Child]) -> None:
-    """All at once, so that the slowest decides how long it takes; the simulator last, for what the others still ask it."""
+    """Stop all at the same time; the simulator last, because the others may still call it."""
     for child in children[1:]:
         child.process.terminate()
     for child in reversed(children):

@@ -1,4 +1,4 @@
-"""Tells the story and shows what becomes of it: live in a terminal, a line now and then where there is none."""
+"""Runs the scenario and shows the outbox: live in a terminal, otherwise a line every few seconds."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,17 +18,17 @@ from supabase.lib.client_options import SyncClientOptions
 from jobs.runtime.telemetry import scrub
 from sandbox.demo.appointments import Appointments
 from sandbox.demo.parts import PartFailed, Parts
-from sandbox.demo.snapshot import Happened, Snapshot, look, reminders, stuck
-from sandbox.demo.story import Story
+from sandbox.demo.scenario import Scenario
+from sandbox.demo.snapshot import Entry, Snapshot, reminders, stuck, take_snapshot
 from sandbox.demo.verdict import Verdict, compare
 from sandbox.demo.view import Picture, line, screen
 from sandbox.demo.work import Work
 
-_LOOK_SECONDS: Final = 0.4
+_REFRESH_SECONDS: Final = 0.4
 _LINE_SECONDS: Final = 2.0
 _LIMIT_SECONDS: Final = 120.0
 _SLOWEST_RATE: Final = 50.0
-"""Messages a second, a fraction of what a slow machine does: who needs longer is stuck."""
+"""Messages a second, a fraction of a slow machine's rate. A slower demo counts as stuck."""
 
 
 class Show:
@@ -52,7 +52,7 @@ class Show:
         self._db = self._open.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
         http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
-        self._story = Story(client, self._parts.simulator, self._work, self._appointments, self._db)
+        self._scenario = Scenario(client, self._parts.simulator, self._work, self._appointments, self._db)
         links = {"table browser": f"{stack.url}/  (for this machine alone: no key is needed)", "logs": str(self._parts.folder)}
         self._picture = Picture(Snapshot({}, 0), expected=len(self._messages), links=links)
         return self
@@ -61,46 +61,46 @@ class Show:
         self._open.close()
 
     def watch(self) -> Verdict:
-        """Tell the story until every message is final or has had its time, and judge. Raises :class:`PartFailed`."""
+        """Run the scenario until every message is final or the time is over, and judge. Raises :class:`PartFailed`."""
         self._began = monotonic()
         limit = _LIMIT_SECONDS + len(self._messages) / _SLOWEST_RATE
         self._picture.footer = "Ctrl-C ends it and leaves nothing running."
-        with self._drawing(lines_taken=0) as draw, self._blaming():
+        with self._drawing(lines_taken=0) as draw, self._naming_failures():
             while True:
-                acted = self._story.advance(monotonic() - self._began)
-                self._look()
+                acted = self._scenario.advance(monotonic() - self._began)
+                self._refresh()
                 draw()
                 now = self._picture.now
-                if (self._story.told and now.final >= now.total) or self._picture.elapsed > limit:
+                if (self._scenario.finished and now.final >= now.total) or self._picture.elapsed > limit:
                     break
                 if not acted:
-                    sleep(_LOOK_SECONDS)
-            self._story.end()
+                    sleep(_REFRESH_SECONDS)
+            self._scenario.end()
             return self._judge()
 
     def stay(self, *, lines_taken: int) -> None:
-        """Go on showing, below so many lines, until interrupted."""
+        """Keep showing the outbox, below this many lines, until a signal comes."""
         self._picture.caption, self._picture.footer = "", "Ctrl-C ends the demo and leaves nothing running."
-        with self._drawing(lines_taken=lines_taken) as draw, self._blaming():
+        with self._drawing(lines_taken=lines_taken) as draw, self._naming_failures():
             while True:
-                self._look()
+                self._refresh()
                 draw()
-                sleep(_LOOK_SECONDS)
+                sleep(_REFRESH_SECONDS)
 
-    def stuck(self) -> tuple[Happened, ...]:
+    def stuck(self) -> tuple[Entry, ...]:
         """Some of the rows without a final status."""
         return stuck(self._db)
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         self._parts.check()
         simulator, picture = self._parts.simulator, self._picture
-        # Each request is a line of the books, read once.
+        # The simulator's record of requests is read once.
         for asked in simulator.asked(after=self._asked):
             self._asked += 1
             picture.requests += asked.kind == "send"
-        picture.caption = self._story.caption
+        picture.caption = self._scenario.caption
         picture.elapsed = monotonic() - self._began
-        picture.see(look(self._db), callbacks=simulator.callbacks().acknowledged)
+        picture.see(take_snapshot(self._db), callbacks=simulator.callbacks().acknowledged)
 
     def _judge(self) -> Verdict:
         simulator, now = self._parts.simulator, self._picture.now
@@ -125,7 +125,7 @@ class Show:
             yield self._print_line
             return
         with Live(console=self._console, auto_refresh=False) as live:
-            # The last line of the terminal stays free, or it would scroll.
+            # The last line of the terminal stays empty, or the terminal would scroll.
             yield lambda: live.update(screen(self._picture, height=self._console.height - lines_taken - 1), refresh=True)
 
     def _print_line(self) -> None:
@@ -138,8 +138,8 @@ class Show:
             self._console.print(line(picture), soft_wrap=True)
 
     @contextmanager
-    def _blaming(self) -> Iterator[None]:
-        """Where something could not be asked, say which process has ended, if one has."""
+    def _naming_failures(self) -> Iterator[None]:
+        """If a process or the database does not answer, raise an error that names the process that has ended."""
         try:
             yield
         except (httpx.HTTPError, APIError, psycopg.Error) as error:

@@ -1,4 +1,4 @@
-"""The outbox at one moment, read with SQL as anybody could."""
+"""The outbox at one moment, read with SQL as any user could."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ _NEWEST = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
-    """One line of the trail, or of the rows that were not delivered. The number is masked."""
+class Entry:
+    """One row of the history, or one message that was not delivered. The number is masked."""
 
     at: datetime
     recipient: str
@@ -31,12 +31,12 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``sent`` counts rows the provider accepted. ``at`` is monotonic, in seconds."""
+    """``sent`` counts rows that the provider accepted. ``at`` is monotonic, in seconds."""
 
     statuses: dict[str, int]
     sent: int
-    events: tuple[Happened, ...] = ()
-    undelivered: tuple[Happened, ...] = ()
+    events: tuple[Entry, ...] = ()
+    undelivered: tuple[Entry, ...] = ()
     at: float = field(default_factory=monotonic)
 
     @property
@@ -48,8 +48,8 @@ class Snapshot:
         return sum(self.statuses.get(status, 0) for status in FINAL)
 
 
-def look(db: Connection) -> Snapshot:
-    """Take one."""
+def take_snapshot(db: Connection) -> Snapshot:
+    """Read the counts and the latest entries."""
     counts = db.execute("select status, count(*), count(sent_at) from public.outbox group by status").fetchall()
     return Snapshot(
         statuses={str(status): int(str(count)) for status, count, _ in counts},
@@ -70,7 +70,7 @@ def look(db: Connection) -> Snapshot:
 
 
 def reminders(db: Connection) -> dict[str, int]:
-    """What became of each time that a campaign stood for: its message's status, or in two words why it became none."""
+    """The number of occurrences by outcome: the message's status, or the reason why there is no message, in two words."""
     counts = db.execute(
         "select coalesce(o.status, split_part(c.reason, ':', 1)), count(*) from public.outbox_campaign_occurrences c"
         " left join public.outbox o on o.id = c.outbox_id group by 1 order by 1"
@@ -78,7 +78,7 @@ def reminders(db: Connection) -> dict[str, int]:
     return {str(status): int(str(count)) for status, count in counts}
 
 
-def stuck(db: Connection) -> tuple[Happened, ...]:
+def stuck(db: Connection) -> tuple[Entry, ...]:
     """Some of the rows that have no final status."""
     return _read(
         db,
@@ -87,16 +87,16 @@ def stuck(db: Connection) -> tuple[Happened, ...]:
     )
 
 
-def _read(db: Connection, query: str) -> tuple[Happened, ...]:
+def _read(db: Connection, query: str) -> tuple[Entry, ...]:
     found = db.execute(query.encode(), [_NEWEST]).fetchall()
     return tuple(
-        Happened(datetime.fromisoformat(str(at)).astimezone(), mask(str(number)), str(what), str(source), str(why))
+        Entry(datetime.fromisoformat(str(at)).astimezone(), mask(str(number)), str(what), str(source), str(why))
         for at, number, what, source, why in found
     )
 
 
 class Rate:
-    """How fast a counter grows, in units a second over the last few seconds, and the fastest it ever did."""
+    """The growth of a counter in units a second: over the last few seconds, and at its maximum."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()

@@ -1,4 +1,4 @@
-"""Lost, sent twice, sent though it must not be: by the provider's books alone."""
+"""The verdict: messages lost, sent twice, or sent although they must not be, by the provider's records alone."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -47,7 +47,7 @@ class Count:
 
 
 def compare(messages: Iterable[Message], books: Iterable[Tally]) -> Count:
-    """Hold what was inserted against what the provider accepted."""
+    """Compare the inserted messages with those that the provider accepted."""
     wanted = {(message.recipient.removeprefix("+"), message.text) for message in messages if message.sent}
     accepted = {(tally.recipient.removeprefix("+"), tally.body): tally for tally in books}
     return Count(

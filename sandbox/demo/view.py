@@ -1,4 +1,4 @@
-"""What the demo shows: counts, the last events, what was not delivered and why, and where to look further."""
+"""The demo's screen: counts, the last events, undelivered messages with reasons, and links."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sandbox.demo.snapshot import FINAL, OPEN, UNDELIVERED, Happened, Rate, Snapshot
+from sandbox.demo.snapshot import FINAL, OPEN, UNDELIVERED, Entry, Rate, Snapshot
 
 _COLOURS = {"delivered": "green", "suppressed": "yellow", "cancelled": "yellow"}
 _FIXED_LINES = 11
@@ -21,7 +21,7 @@ _COLUMN_LINES = len(OPEN)
 
 @dataclass(slots=True)
 class Picture:
-    """Everything one screen is drawn from. ``elapsed`` is in seconds, ``requests`` are those that send."""
+    """The content of one screen. ``elapsed`` is in seconds, ``requests`` counts those that send."""
 
     now: Snapshot
     expected: int
@@ -34,14 +34,14 @@ class Picture:
     footer: str = ""
 
     def see(self, now: Snapshot, *, callbacks: int) -> None:
-        """Bring in the latest counts."""
+        """Add the latest counts."""
         self.now = now
         self.messages.see(now.at, now.sent)
         self.callbacks.see(now.at, callbacks)
 
 
 def screen(picture: Picture, *, height: int) -> RenderableType:
-    """One picture of at most ``height`` lines, from 14 on. Nothing in it moves about while the numbers change."""
+    """One screen of at most ``height`` lines, from 14 on. Its layout does not change while the numbers do."""
     left = height - _FIXED_LINES
     links = picture.links if left >= _ROOM_FOR_LINKS else {}
     lists = max(2, left - len(links))
@@ -64,7 +64,7 @@ def screen(picture: Picture, *, height: int) -> RenderableType:
 
 
 def line(picture: Picture) -> str:
-    """The same where there is no terminal."""
+    """One line, for output that is not a terminal."""
     now = picture.now
     counts = ", ".join(f"{now.statuses[status]} {status}" for status in (*OPEN, *FINAL) if now.statuses.get(status))
     return (
@@ -82,7 +82,7 @@ def _title(picture: Picture) -> RenderableType:
 
 
 def _counts(picture: Picture) -> RenderableType:
-    """Three columns: what is under way, what has ended, and how fast."""
+    """Three columns: open messages, final messages, and rates."""
     statuses = picture.now.statuses
     ended = ["delivered", *(status for status in UNDELIVERED if statuses.get(status))]
     shown, folded = (ended, []) if len(ended) <= 2 * _COLUMN_LINES else (ended[: 2 * _COLUMN_LINES - 1], ended[9:])
@@ -127,7 +127,7 @@ def _rates(picture: Picture) -> RenderableType:
     return rates
 
 
-def _list(heading: str, entries: Sequence[Happened], lines: int, *, sources: bool) -> list[RenderableType]:
+def _list(heading: str, entries: Sequence[Entry], lines: int, *, sources: bool) -> list[RenderableType]:
     """The newest entries first, and blank lines where there are fewer."""
     table = Table.grid(padding=(0, 2), expand=True)
     for width in (8, 12, 10, *([9] if sources else [])):

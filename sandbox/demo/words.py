@@ -1,10 +1,10 @@
-"""What the demo says beside the picture."""
+"""The demo's sentences beside the screen."""
 
 import shlex
 from collections.abc import Sequence
 from shutil import which
 
-from sandbox.demo.snapshot import Happened
+from sandbox.demo.snapshot import Entry
 from sandbox.demo.verdict import Verdict
 from sandbox.local import binaries
 from sandbox.local.stack import LocalStack
@@ -31,19 +31,19 @@ def result(verdict: Verdict) -> str:
     return (
         f"{verdict.messages} messages{also} in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
         + (f"Reminders a day and an hour before each appointment, some of them in the past: {reminded}.\n" if reminded else "")
-        + f"By the provider's own books {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
+        + f"By the provider's records {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
     )
 
 
-def still_open(rows: Sequence[Happened], count: int) -> str:
-    """Which rows came to no end."""
+def still_open(rows: Sequence[Entry], count: int) -> str:
+    """The rows without a final status."""
     lines = [f"{count} rows have no final status after all this time:"]
     lines += [f"  since {row.at:%H:%M:%S}  {row.recipient}  {row.what}  {row.why}".rstrip() for row in rows[:_STUCK_SHOWN]]
     return "\n".join([*lines, f"  and {count - _STUCK_SHOWN} more"] if count > _STUCK_SHOWN else lines)
 
 
 def invitation(stack: LocalStack, folder: str) -> list[str]:
-    """How to insert a row of one's own. Lines to copy: the terminal may wrap them, nobody else may."""
+    """How to insert a row. These lines are for copying: only the terminal may wrap them."""
     psql = "psql" if which("psql") else shlex.quote(str(binaries.postgres_bin() / "psql"))
     api = f"curl {stack.url}/rest/v1/outbox -H 'apikey: {stack.secret_key}' -H 'content-type: application/json'"
     api += " -H 'prefer: return=representation'"

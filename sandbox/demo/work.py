@@ -1,4 +1,4 @@
-"""What the demo puts into the outbox, and what has to become of it."""
+"""The messages of the demo, and which of them must be sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ TEMPLATE = "order_ready"
 TEMPLATE_BODY = "Hi {{name}}, order {{order}} is ready to pick up."
 MOST_MESSAGES = 50_000
 TROUBLE_FROM = 20
-"""With fewer messages than this everything goes well."""
+"""With fewer messages than this there are no failures."""
 
 SPREAD_SECONDS = 30
 _CODES = 10
@@ -19,8 +19,8 @@ _NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia")
 _NOW = ("Your table is ready.", "Your parcel has been handed in at the front desk.")
 _LATER = "Your appointment is tomorrow at 9:00."
 
-# The simulator goes by the last seven digits of a number, so these cannot end in 01xx as numbers for fiction do. No area code
-# 555 exists, so they are nobody's.
+# The simulator fails numbers by their last seven digits, so these cannot end in 01xx like numbers for fiction. No area code
+# 555 exists, so they belong to no one.
 _FAILING = tuple(f"+1555{ending}" for ending in ("9990402", "9990411", "9990034", "9990062", "9990152", "9990257"))
 _REFUSED = "+15559990001"
 _STOPPER = "+15555550199"
@@ -29,7 +29,7 @@ _CANCELLED = "+15555550198"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A row to insert. ``text`` is what its recipient must get once, or never where it must not be ``sent``."""
+    """A row to insert. Its recipient must get ``text`` once, or never if ``sent`` is false."""
 
     recipient: str
     text: str
@@ -38,7 +38,7 @@ class Message:
 
     @property
     def row(self) -> dict[str, Any]:
-        """As an app inserts it."""
+        """The row as an app inserts it."""
         return {"recipient": self.recipient, **({} if "template" in self.columns else {"body": self.text}), **self.columns}
 
 
@@ -64,7 +64,7 @@ class Work:
 
 
 def plan_work(messages: int, *, seed: int = 1, began: datetime | None = None) -> Work:
-    """Work for so many rows: half of it due now, half within the next half minute. One seed gives the same work again."""
+    """Work with this many rows: half of it due now, half within the next half minute. The same seed gives the same work."""
     random, start = Random(seed), began or datetime.now(UTC)
     codes = min(_CODES, messages // TROUBLE_FROM)
     trouble = _trouble(start) if messages >= TROUBLE_FROM else []
@@ -74,7 +74,7 @@ def plan_work(messages: int, *, seed: int = 1, began: datetime | None = None) ->
     first = [_ordinary(place, random, start, at_once=n < (ordinary + 1) // 2, n=n) for n, place in enumerate(places[:ordinary])]
     first[0] = replace(first[0], columns={**first[0].columns, "idempotency_key": "demo-repeated"})
     return Work(
-        # Early in the queue, or the reply would come before the text that it answers.
+        # Early in the queue, so that its text is sent before the reply comes.
         first=(first[0], *trouble, *first[1:]),
         codes=tuple(
             Message(number(place), f"Your code is {random.randrange(100_000, 1_000_000)}.", columns={"priority": 0})

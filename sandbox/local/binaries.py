@@ -1,4 +1,4 @@
-"""Where the programs of the local stack are. They come with the development packages; nothing of the machine's is used."""
+"""The programs of the local stack. They come with the development packages; programs of the machine are not used."""
 
 import os
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SUPABASE = REPOSITORY / "supabase"
 NODE_FOLDER = REPOSITORY / "sandbox" / "node"
 
-# Loaded into Supabase Lite before it starts; the file says why.
+# Loaded into Supabase Lite before it starts; the file explains why.
 EXPLICIT_GRANTS = NODE_FOLDER / "explicit_grants.mjs"
 
 

@@ -1,4 +1,4 @@
-"""What a Supabase project's database holds before the first migration."""
+"""The content of a Supabase project's database before the first migration."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ _ROLES_ONLY = """
 
 
 def make_project(url: str, password: str) -> bool:
-    """Turn an empty cluster into a Supabase project, unless it is one. ``url`` is the superuser's."""
+    """Turn an empty cluster into a Supabase project, unless it is one already. ``url`` is the superuser's."""
     return _once(url, _PROJECT.read_text(encoding="utf-8"), password)
 
 
 def make_roles(url: str, password: str) -> bool:
-    """Make ``postgres``, as the owner of an otherwise empty database, and the roles of the API."""
+    """Create ``postgres``, as the owner of an otherwise empty database, and the roles of the API."""
     return _once(url, _ROLES_ONLY, password)
 
 

@@ -23,7 +23,7 @@ _STOP = (signal.SIGTERM, 20.0)
 
 
 class SupervisorClient:
-    """Starts a supervisor, tells it what to do, and has it stop everything. Safe to use from several threads."""
+    """Starts a supervisor, sends it commands, and stops everything. Safe to use from several threads."""
 
     def __init__(self, options: Options) -> None:
         folder = DataFolder(Path(options.data_dir))
@@ -37,7 +37,7 @@ class SupervisorClient:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=REPOSITORY,
-                # Ctrl-C reaches us alone; what it means for the servers is decided here.
+                # Ctrl-C reaches this process alone, which decides what it means for the servers.
                 start_new_session=True,
             )
 
@@ -52,8 +52,8 @@ class SupervisorClient:
         kept = message["settings"]
         return Settings(secrets=Secrets(**kept["secrets"]), api_port=kept["api_port"], db_port=kept["db_port"])
 
-    def tell(self, command: str) -> None:
-        """Have it done, and return when it is."""
+    def send(self, command: str) -> None:
+        """Send a command, and return when it was executed."""
         with self._turn:
             try:
                 self._stdin.write(json.dumps({"do": command}).encode() + b"\n")
@@ -63,12 +63,12 @@ class SupervisorClient:
             self._read()
 
     def detach(self) -> None:
-        """Leave it running, whatever becomes of this process."""
-        self.tell("detach")
+        """Leave the stack running when this process ends."""
+        self.send("detach")
         self._close()
 
     def stop(self) -> None:
-        """Stop both servers, and whatever is being started."""
+        """Stop both servers, also while they are being started."""
         processes.stop(self._process, _STOP)
         self._close()
 

@@ -20,19 +20,17 @@ app = typer.Typer(
     help="A local Supabase: PostgreSQL and its API, with the migrations applied.",
 )
 
-DataDir = Annotated[
-    Path, typer.Option("--data-dir", help="Where its data and keys are kept. Each folder is a stack of its own.")
-]
+DataDir = Annotated[Path, typer.Option("--data-dir", help="The folder for data and keys. Each folder is a separate stack.")]
 Port = Annotated[
     int | None,
-    typer.Option("--port", min=0, max=65535, help="The API's port; 0 takes any free one. Default: the last, or 54321."),
+    typer.Option("--port", min=0, max=65535, help="The API's port; 0 picks a free one. Default: the last one, or 54321."),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start with an empty database. Keys and ports stay.")]
 TableBrowser = Annotated[
     bool,
     typer.Option(
         "--table-browser",
-        help="Let the page on / show the tables. Whoever is on this machine may then read and write them without a key.",
+        help="Let the page on / show the tables. Any program on this machine can then read and write them without a key.",
     ),
 ]
 
@@ -41,9 +39,10 @@ TableBrowser = Annotated[
 def up_command(
     data_dir: DataDir = DEFAULT_DATA_DIR, port: Port = None, fresh: Fresh = False, table_browser: TableBrowser = False
 ) -> None:
-    """Start it in the background, apply new migrations, and print its settings as dotenv lines.
+    """Start the stack in the background.
 
-    Running already, it prints them all the same. Try: outbox local up > .env
+    Applies new migrations and prints the settings as dotenv lines. If the stack runs already, this prints them all the same.
+    Try: outbox local up > .env
     """
     with _one_line_errors():
         access = up(data_dir, port=port, fresh=fresh, table_browser=table_browser, progress=_progress)
@@ -54,31 +53,31 @@ def up_command(
 
 @app.command("env")
 def env_command(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
-    """Print the settings of the one that runs, as dotenv lines."""
+    """Print the running stack's settings as dotenv lines."""
     with _one_line_errors():
         _print_env(_access(data_dir))
 
 
 @app.command("psql", context_settings={"ignore_unknown_options": True})
 def psql_command(
-    arguments: Annotated[list[str] | None, typer.Argument(help="What psql takes, such as -c 'select 1'.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments for psql, such as -c 'select 1'.")] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Run SQL in the one that runs, as the role of a hosted project's SQL editor.
+    """Run psql on the running stack.
 
-    Try: outbox local psql -c 'table outbox'
+    It uses the role of a hosted project's SQL editor. Try: outbox local psql -c 'table outbox'
     """
     with _one_line_errors():
         server = conninfo_to_dict(_access(data_dir).db_url)
         program = postgres_bin() / "psql"
         if not program.is_file():
             raise StackError(f"OUTBOX_LOCAL_PG_BIN: there is no psql in {program.parent}")
-    # Not as a URL among the arguments, where everybody on the machine could read the password.
+    # Not as a URL among the arguments, where every user of the machine could read the password.
     place = {
         "PGHOST": server["host"], "PGPORT": server["port"], "PGUSER": server["user"], "PGPASSWORD": server["password"],
         "PGDATABASE": server["dbname"], "PGSSLMODE": server["sslmode"],
     }  # fmt: skip
-    # Nothing of what leads libpq elsewhere, such as PGSERVICE or PGHOSTADDR.
+    # Without variables that lead libpq elsewhere, such as PGSERVICE or PGHOSTADDR.
     others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment = others | {name: str(value) for name, value in place.items()}
     os.execve(program, ["psql", *(arguments or [])], environment)  # noqa: S606  psql is to have the terminal
@@ -86,7 +85,7 @@ def psql_command(
 
 @app.command("down")
 def down_command(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
-    """Stop it. Its data stays."""
+    """Stop the stack. Its data stays."""
     with _one_line_errors():
         _progress("stopped" if down(data_dir) else f"nothing runs in {data_dir}")
 

@@ -1,16 +1,16 @@
-"""What can go wrong with the local stack, in one line that says what to do."""
+"""The errors of the local stack. Each is one line that states what to do."""
 
 
 class StackError(Exception):
-    """The local stack cannot do what was asked. The text is one line and says what to do about it."""
+    """The local stack cannot do what was asked. The text is one line and states what to do about it."""
 
 
 class WrongUsage(StackError):
-    """What was asked for cannot be had: another option is needed."""
+    """The request cannot be met: another option is needed."""
 
 
 class AlreadyRuns(StackError):
-    """A local stack works with this data folder already."""
+    """A local stack already runs in this data folder."""
 
 
 def by_name(name: str) -> type[StackError]:

@@ -1,4 +1,4 @@
-"""The data folder of one local stack: what lies where, and who holds it."""
+"""The data folder of one local stack: its paths, and its lock."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ _OURS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What runs: written at each start of a server, so that a killed supervisor's servers can be found and ended."""
+    """The running servers: written at each start of a server, so that a killed supervisor's servers can be found and ended."""
 
     ready: bool
     postgres: Identity | None
@@ -42,7 +42,7 @@ class State:
 
 
 class DataFolder:
-    """Paths, the kept settings, and the lock that a supervisor holds for as long as it lives."""
+    """Paths, the stored settings, and the lock that a supervisor holds for as long as it runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -56,7 +56,7 @@ class DataFolder:
         self._state = self.path / "state.json"
 
     def make(self) -> None:
-        """Create the folder. It holds secrets; where PostgreSQL runs as another user, that one must get through to its own."""
+        """Create the folder. It holds secrets. If PostgreSQL runs as another user, that user must be able to reach its data."""
         try:
             self._make()
         except OSError as error:
@@ -72,13 +72,13 @@ class DataFolder:
             log.touch(mode=0o600)
 
     def empty(self) -> None:
-        """Remove everything but the lock, which the caller holds, and the settings: keys that are written down stay right."""
+        """Remove everything except the lock, which the caller holds, and the settings, so that keys stay valid."""
         for entry in self.path.iterdir():
             if entry not in (self._lock, self._settings):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
     def remove(self) -> None:
-        """Remove it with all that is in it. Again, where an initdb that was just broken off is still writing into it."""
+        """Remove the folder and its content. Tries again, because an initdb that was just stopped may still write into it."""
 
         def is_gone() -> bool:
             shutil.rmtree(self.path, ignore_errors=True)
@@ -88,7 +88,7 @@ class DataFolder:
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """Hold the lock, or say that somebody else does. It ends with the process, whatever ends the process."""
+        """Take the lock, or yield False if another process holds it. The lock ends with the process."""
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
@@ -103,7 +103,7 @@ class DataFolder:
             os.close(descriptor)
 
     def holder(self) -> int | None:
-        """The process that holds the lock, or None where nobody does."""
+        """The process that holds the lock, or None."""
         found: list[Identity] = []
         processes.wait_until(lambda: not self._is_held() or self._read_holder(found), _WRITING_SECONDS)
         return found[0].pid if found else None
@@ -119,7 +119,7 @@ class DataFolder:
         return False
 
     def _read_holder(self, found: list[Identity]) -> bool:
-        """Whether the name in the lock is that of a living process: until its holder has written it, an older one is there."""
+        """Whether the lock names a running process: until a new holder writes its own name, the file names an older one."""
         with suppress(OSError, ValueError, TypeError):
             named = Identity(**loads(self._lock.read_text(encoding="utf-8")))
             if processes.identify(named.pid) == named:
@@ -127,7 +127,7 @@ class DataFolder:
         return bool(found)
 
     def read_settings(self) -> Settings | None:
-        """What was kept. Raises :class:`StackError` where a cluster is, but not the password it was made with."""
+        """The stored settings. Raises :class:`StackError` if there is a cluster but no stored password."""
         kept = read_settings(self._settings)
         if kept is None and self.postgres.exists():
             raise StackError(f"{self._settings} is missing or broken, and the database needs it: --fresh starts empty")
@@ -151,7 +151,7 @@ class DataFolder:
         self._state.unlink(missing_ok=True)
 
     def end_orphans(self) -> None:
-        """End what a killed supervisor left running. The caller holds the lock, so nobody else looks after them."""
+        """End the servers of a killed supervisor. The caller holds the lock, so no other process manages them."""
         state = self.read_state()
         if state is not None and state.api is not None:
             processes.end_orphan(state.api)

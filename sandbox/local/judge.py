@@ -45,11 +45,11 @@ class Installation:
 
 
 class Verdict(StackError):
-    """The CLI refused. The text is what it said."""
+    """The CLI refused. The text is its output."""
 
 
 def main() -> int:
-    """Judge on every PostgreSQL there is, and return 1 if any refuses, or where CI lacks one of them."""
+    """Judge on every installed PostgreSQL, and return 1 if any refuses, or if one is missing in CI."""
     refused = 0
     try:
         found = installations(_say)
@@ -82,7 +82,7 @@ def installations(say: Say) -> list[Installation]:
 
 
 def judge(installation: Installation, say: Say, supabase: Path = binaries.SUPABASE) -> None:
-    """Raises :class:`Verdict` with what the CLI said, or :class:`StackError` where it was not asked."""
+    """Raises :class:`Verdict` with the CLI's output, or :class:`StackError` if the CLI could not run."""
     folder = Path(mkdtemp(prefix="outbox-judge-"))
     folder.chmod(0o711)
     password = token_hex(16)
@@ -95,7 +95,7 @@ def judge(installation: Installation, say: Say, supabase: Path = binaries.SUPABA
         binaries_in=installation.bin,
     )
     try:
-        # The CLI writes beside what it reads, so it gets a copy.
+        # The CLI writes beside the files that it reads, so it gets a copy.
         shutil.copytree(supabase, folder / "supabase", ignore=shutil.ignore_patterns(".temp", ".branches"))
         server.create()
         server.start()
@@ -127,7 +127,7 @@ def _push_and_advise(folder: Path, url: str, say: Say) -> None:
 
 
 def _compare(server: PostgresServer) -> None:
-    """Hold what was pushed against what the sources make in a database of their own."""
+    """Compare the pushed database with one that the sources make."""
     with psycopg.connect(server.url(), autocommit=True) as pushed:
         pushed.execute("create database sources")
         with psycopg.connect(make_conninfo(server.url(), dbname="sources")) as made:
@@ -139,7 +139,7 @@ def _compare(server: PostgresServer) -> None:
 
 
 def _advice(folder: Path, url: str) -> list[dict[str, Any]]:
-    # Asked for everything and judged here, so that what stands at level information is seen too.
+    # All levels are requested and judged here, so that the output shows level information too.
     printed = _cli(
         folder, "db", "advisors", f"--remote={url}", "--level", "info", "--fail-on", "none", "--output-format", "json"
     )
@@ -148,9 +148,9 @@ def _advice(folder: Path, url: str) -> list[dict[str, Any]]:
 
 
 def _cli(folder: Path, *words: str) -> str:
-    """Run the CLI to its end and return what it printed on stdout."""
+    """Run the CLI and return what it printed on stdout."""
     command: list[str | Path] = [binaries.node(), binaries.supabase_cli(), "--workdir", folder, *words]
-    # A home of its own: neither somebody's login nor a notice about a newer version has a say in this.
+    # A home folder of its own: neither a login nor a notice about a newer version must have an effect.
     own = {"HOME": str(folder), "SUPABASE_HOME": str(folder / "home"), "DO_NOT_TRACK": "1", "NO_COLOR": "1"}
     own |= {"SUPABASE_TELEMETRY_DISABLED": "1", "SUPABASE_NO_UPDATE_NOTIFIER": "1"}
     try:
@@ -171,7 +171,7 @@ def _cli(folder: Path, *words: str) -> str:
 
 
 def _install_debian() -> str | None:
-    """Have apt-get install it. Returns why not, or None where it is there now."""
+    """Install it with apt-get. Returns the error, or None on success."""
     apt = shutil.which("apt-get")
     if apt is None:
         return "it is not installed and this machine has no apt-get"

@@ -1,4 +1,4 @@
-"""Supabase Lite, Supabase's own lightweight server: the API in front of our PostgreSQL."""
+"""Supabase Lite, Supabase's own lightweight server: the API in front of the local PostgreSQL."""
 
 import json
 import os
@@ -21,7 +21,7 @@ START_SECONDS = 30.0
 _STOP = (signal.SIGTERM, 2.0)
 
 # backoff: how soon a lost connection to the database is tried again. The timeout is what hosted Supabase gives the API.
-# Notices would fill the log: Lite says `if not exists` of everything it has.
+# Notices would fill the log: Lite runs `if not exists` for everything that it has.
 _CONNECTION_OPTIONS = "backoff=0.2&statement_timeout=8000&client_min_messages=warning"
 
 
@@ -40,7 +40,7 @@ class LiteOptions:
 
 
 class LiteServer:
-    """Lite in a project folder of its own, so that nothing is written to the repository."""
+    """Lite in a project folder of its own, so that it writes nothing to the repository."""
 
     def __init__(self, folder: Path, *, log: Path, options: LiteOptions) -> None:
         self._folder = folder
@@ -115,7 +115,7 @@ class LiteServer:
         return [binaries.node(), "--import", binaries.EXPLICIT_GRANTS.as_uri(), binaries.lite_cli(), *words]
 
     def _environment(self) -> dict[str, str]:
-        """Secrets travel in the environment, which only the same user can read, and never stand in a file or an argument."""
+        """Secrets travel in the environment, which only the same user can read, and never in a file or an argument."""
         own = {
             "LITE_DB_URL": f"{self._options.db_url.partition('?')[0]}?{_CONNECTION_OPTIONS}",
             "LITE_JWT_SECRET": self._options.secrets.jwt_secret,
@@ -145,7 +145,7 @@ class LiteServer:
             (folder / path.name).write_text(in_transaction(path.read_text(encoding="utf-8")), encoding="utf-8")
 
     def _configuration(self) -> dict[str, dict[str, Any]]:
-        """The project's own rules for the API, with our database and keys."""
+        """The project's rules for the API, with this stack's database and keys."""
         api = _project_configuration().get("api", {})
         return {
             "api": {

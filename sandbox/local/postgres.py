@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own: made, started, stopped and cleaned up after by this process."""
+"""A PostgreSQL that this process creates, starts, stops and cleans up after."""
 
 import re
 import shutil
@@ -57,7 +57,7 @@ class PostgresServer:
         return f"postgresql://{user}:{self._password}@{ports.HOST}:{self._port}/{database}?sslmode=disable"
 
     def create(self) -> None:
-        """Make the cluster unless it is there. Raises :class:`StackError` for one that another version made."""
+        """Create the cluster unless it exists. Raises :class:`StackError` if another version created it."""
         version = self._folder / "PG_VERSION"
         if not version.exists():
             self._initdb()
@@ -79,18 +79,18 @@ class PostgresServer:
             raise StackError(f"PostgreSQL did not answer within {START_SECONDS:.0f} seconds: see {self._log}")
 
     def stop(self) -> None:
-        """Break off what runs in the database and stop. Nothing committed is lost."""
+        """Terminate running statements and stop. Nothing committed is lost."""
         if self._process is not None:
             processes.stop(self._process, _FAST, _IMMEDIATE)
 
     def kill(self) -> None:
-        """What a power cut does to the server, as far as the server can tell."""
+        """The same as a power cut, as far as the server can notice."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def _initdb(self) -> None:
-        # Made beside and moved in place, so that one that was broken off is never taken for a whole one.
+        # Created beside and moved into place, so that an interrupted initdb never counts as complete.
         unfinished = self._folder.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -103,9 +103,9 @@ class PostgresServer:
         unfinished.rename(self._folder)
 
     def _run(self, command: list[str | Path], name: str, *also_reaches: Path) -> str:
-        """Run one of PostgreSQL's programs to its end and return what it printed."""
+        """Run one of PostgreSQL's programs and return what it printed."""
         reaches = [self._bin / name, self._folder, *also_reaches]
-        # In a folder that the unprivileged user may be in: the present one may not be.
+        # In a folder that the unprivileged user may enter: the current one may not be.
         done = subprocess.run(
             privileges.unprivileged(command, reaches=reaches), capture_output=True, text=True, check=False, cwd="/"
         )
@@ -168,7 +168,7 @@ class PostgresServer:
             return log.read().decode(errors="replace")
 
     def _clear_pid_file(self) -> None:
-        """Remove what a killed server left. PostgreSQL would give way to whatever process has that number by now."""
+        """Clean up after a killed server. PostgreSQL would refuse to start if another process has its old id by now."""
         pid_file = self._folder / "postmaster.pid"
         try:
             pid = int(pid_file.read_text().splitlines()[0])
@@ -186,7 +186,7 @@ def _password_file(password: str) -> Iterator[Path]:
         path.touch(mode=0o600)
         path.write_text(password)
         privileges.give_away(path)
-        # initdb may pass through; what it reads is its own.
+        # initdb may pass through; the files that it reads are its own.
         Path(folder).chmod(0o711)
         yield path
 

@@ -1,4 +1,4 @@
-"""PostgreSQL refuses to run as root, so root runs it as somebody who may do nothing else."""
+"""PostgreSQL refuses to run as root, so root runs it as an unprivileged user."""
 
 import os
 import pwd
@@ -27,7 +27,7 @@ def give_away(path: Path) -> None:
 def unprivileged(command: Sequence[str | Path], *, reaches: Sequence[Path]) -> list[str]:
     """The command as the unprivileged user where we are root, able to get to the paths in ``reaches``.
 
-    A folder nobody else may enter (``/root``) stands in the way where the checkout lies below it. There the process is given
+    If the checkout is below a folder that other users may not enter (``/root``), the process is given
     the one capability that ignores it.
     """
     words = [str(word) for word in command]

@@ -1,4 +1,4 @@
-"""Starting programs that end with whoever started them, and telling a process from another that got its number."""
+"""Starts programs that end with their parent, and distinguishes a process from another one that got its id."""
 
 import os
 import signal
@@ -16,18 +16,18 @@ _HAS_PROC = Path("/proc/self/stat").exists()
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process, and when it began: a number alone may by now belong to another process."""
+    """A process and its start time: the id alone may belong to another process by now."""
 
     pid: int
     began: str
 
 
 def identify(pid: int) -> Identity | None:
-    """The process that has this number now, or None. A zombie counts as gone."""
+    """The process that has this id now, or None. A zombie counts as gone."""
     stat = Path(f"/proc/{pid}/stat")
     if _HAS_PROC:
         with suppress(OSError):
-            # The name of the program stands in parentheses and may itself hold spaces and parentheses.
+            # The name of the program is in parentheses and may itself hold spaces and parentheses.
             fields = stat.read_text(errors="replace").rpartition(")")[2].split()
             return None if fields[0] == "Z" else Identity(pid, fields[19])
         return None
@@ -41,7 +41,7 @@ def myself() -> Identity:
 
 
 def command_line(pid: int) -> str:
-    """What the process was started with, or nothing."""
+    """The command line of the process, or an empty string."""
     if _HAS_PROC:
         with suppress(OSError):
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -52,7 +52,7 @@ def command_line(pid: int) -> str:
 def start(
     command: Sequence[str | Path], *, log: Path, cwd: Path, dies_by: str, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a server that logs to a file. When this process dies, of whatever, it gets the signal ``dies_by`` (Linux)."""
+    """Start a server that logs to a file. When this process dies, the server gets the signal ``dies_by`` (Linux)."""
     with log.open("ab") as output:
         return subprocess.Popen(
             with_death_signal(command, dies_by),
@@ -76,7 +76,7 @@ def with_death_signal(command: Sequence[str | Path], signal_name: str) -> list[s
 
 
 def stop(process: subprocess.Popen[bytes], *signals: tuple[signal.Signals, float]) -> None:
-    """Send each signal in turn and wait the seconds beside it, until the process is gone."""
+    """Send each signal in turn and wait the seconds beside it, until the process has ended."""
     for number, seconds in signals:
         if process.poll() is not None:
             return
@@ -88,7 +88,7 @@ def stop(process: subprocess.Popen[bytes], *signals: tuple[signal.Signals, float
 
 
 def end_orphan(orphan: Identity, *signals: tuple[signal.Signals, float]) -> None:
-    """The same for a process that is no child of ours, as long as it is the one that was meant."""
+    """The same for a process that is not a child, as long as the id still belongs to it."""
     for number, seconds in (*signals, (signal.SIGKILL, 5.0)):
         if identify(orphan.pid) != orphan:
             return
@@ -98,7 +98,7 @@ def end_orphan(orphan: Identity, *signals: tuple[signal.Signals, float]) -> None
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition came true within so many seconds."""
+    """Whether the condition became true within this many seconds."""
     deadline = monotonic() + seconds
     while not condition():
         if monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What belongs to one data folder: its secrets and its ports, made once and kept."""
+"""The settings of one data folder: its secrets and its ports, generated once and stored."""
 
 import json
 import os
@@ -13,7 +13,7 @@ DEFAULT_API_PORT = 54321
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Made when the folder is, so that two local stacks never accept each other's keys."""
+    """Generated with the folder, so that two local stacks never accept each other's keys."""
 
     publishable_key: str
     secret_key: str
@@ -25,7 +25,7 @@ class Secrets:
         return cls(
             publishable_key=f"sb_publishable_{token_urlsafe(24)}",
             secret_key=f"sb_secret_{token_urlsafe(24)}",
-            # Capitals too: Supabase Lite calls a secret of digits and small letters alone weak.
+            # With capitals, because Supabase Lite considers a secret of digits and small letters weak.
             jwt_secret=token_urlsafe(48),
             db_password=token_hex(16),
         )
@@ -33,7 +33,7 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One data folder's secrets and the ports it had last."""
+    """One data folder's secrets and its last ports."""
 
     secrets: Secrets
     api_port: int
@@ -41,7 +41,7 @@ class Settings:
 
 
 def read_settings(path: Path) -> Settings | None:
-    """What was kept, or None where nothing readable is."""
+    """The stored settings, or None if there are none that can be read."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return Settings(secrets=Secrets(**kept["secrets"]), api_port=int(kept["api_port"]), db_port=int(kept["db_port"]))
@@ -54,7 +54,7 @@ def write_settings(path: Path, settings: Settings) -> None:
 
 
 def write_private(path: Path, content: dict[str, Any]) -> None:
-    """Replace a JSON file at once, readable for its owner alone."""
+    """Replace a JSON file atomically, readable for its owner alone."""
     with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
         json.dump(content, file, indent=2)
         file.write("\n")

@@ -50,12 +50,12 @@ class Access:
 
     @property
     def admin_url(self) -> str:
-        """The database as superuser: for tests, which may look at and change anything."""
+        """The database as superuser: for tests, which may read and change anything."""
         return self._db_url(SUPERUSER)
 
     @property
     def env(self) -> dict[str, str]:
-        """The settings an app and the engine need, by their names in the environment."""
+        """The settings that an app and the engine need, by their environment variables."""
         return {
             "SUPABASE_URL": self.url,
             "SUPABASE_SECRET_KEY": self.settings.secrets.secret_key,
@@ -118,7 +118,7 @@ class LocalStack:
             self._client.stop()
             self._client = None
         if self._options.temporary:
-            # The supervisor does this as well, unless it was stopped before it had begun.
+            # The supervisor does this too, unless it was stopped before it began.
             DataFolder(self.data_dir).remove()
 
     @property
@@ -164,41 +164,41 @@ class LocalStack:
         return self.access.sign_user_token(user_id)
 
     def migrate(self) -> None:
-        """Apply the migrations that have appeared since, and have the API read the schema again."""
-        self._tell("migrate")
+        """Apply new migrations, and have the API read the schema again."""
+        self._send("migrate")
 
     def restart_api(self) -> None:
-        """Return once the new one has read the schema and answers."""
-        self._tell("restart_api")
+        """Return once the new API process has read the schema and answers."""
+        self._send("restart_api")
 
     def stop_api(self) -> None:
-        """Stop it and leave it so, until :meth:`restart_api`."""
-        self._tell("stop_api")
+        """Stop it until :meth:`restart_api`."""
+        self._send("stop_api")
 
     def kill_api(self) -> None:
         """Kill it. The supervisor starts another at once."""
-        self._tell("kill_api")
+        self._send("kill_api")
 
     def stop_postgres(self) -> None:
-        """Stop it and leave it so, until :meth:`start_postgres`. What runs in it is broken off."""
-        self._tell("stop_postgres")
+        """Stop it until :meth:`start_postgres`. Running statements are terminated."""
+        self._send("stop_postgres")
 
     def start_postgres(self) -> None:
-        """Return once it answers, and the API through it."""
-        self._tell("start_postgres")
+        """Return once PostgreSQL answers, also through the API."""
+        self._send("start_postgres")
 
     def kill_postgres(self) -> None:
-        """Kill it, with whatever runs in it. The supervisor starts it again at once."""
-        self._tell("kill_postgres")
+        """Kill it and all of its backends. The supervisor starts it again at once."""
+        self._send("kill_postgres")
 
     def heal(self) -> None:
-        """Start whichever server does not run. Returns once both answer, at once where they did not end."""
-        self._tell("heal")
+        """Start each server that does not run. Returns once both answer."""
+        self._send("heal")
 
-    def _tell(self, command: str) -> None:
+    def _send(self, command: str) -> None:
         if self._client is None:
             raise StackError("the local stack has not been started")
-        self._client.tell(command)
+        self._client.send(command)
 
     def __enter__(self) -> Self:
         self.start()
@@ -212,7 +212,7 @@ class LocalStack:
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # The thread cannot be interrupted, but what it waits for can be ended.
+            # The thread cannot be interrupted, but the process that it waits for can be ended.
             await asyncio.to_thread(self.stop)
             await asyncio.gather(starting, return_exceptions=True)
             raise
@@ -233,7 +233,7 @@ def up(
     table_browser: bool = False,
     migrations: Path = MIGRATIONS,
 ) -> Access:
-    """Start a stack that stays in the background, or find the one that runs there. Returns once it answers."""
+    """Start a stack in the background, or find the one that runs there. Returns once it answers."""
     options = Options(
         data_dir=str(data_dir.absolute()),
         migrations=str(migrations.absolute()),
@@ -244,7 +244,7 @@ def up(
     if fresh:
         down(data_dir)
     while (found := running(data_dir)) is None:
-        # Between the look and the start somebody else may have started one; then that one is it.
+        # Between the check and the start another process may have started one; then that one is used.
         with suppress(AlreadyRuns):
             return _start_in_background(options, progress)
     _same_port(found, port, data_dir)
@@ -260,7 +260,7 @@ def _start_in_background(options: Options, progress: Progress) -> Access:
 
 
 def running(data_dir: Path) -> Access | None:
-    """The stack that runs with this data folder, or None. One that is being started is waited for."""
+    """The stack that runs with this data folder, or None. Waits for one that is being started."""
     folder = DataFolder(data_dir)
     processes.wait_until(lambda: folder.holder() is None or _is_ready(folder), _SOMEBODY_ELSE_STARTS_SECONDS)
     if folder.holder() is None:
@@ -270,7 +270,7 @@ def running(data_dir: Path) -> Access | None:
 
 
 def down(data_dir: Path) -> bool:
-    """Stop what runs with this data folder, and whatever a killed one left. Returns whether anything ran."""
+    """Stop the servers of this data folder, also those of a killed supervisor. Returns whether any ran."""
     folder = DataFolder(data_dir)
     if not folder.path.is_dir():
         return False

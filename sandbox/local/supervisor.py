@@ -1,7 +1,7 @@
 """The process that owns both servers: starts them, keeps them alive, and takes them with it when it ends.
 
-It is told what to do in lines of JSON on stdin and answers in lines of JSON on stdout (:mod:`sandbox.local.client` is the other
-end). When stdin closes, whoever started it is gone, and it stops everything, unless it was told to ``detach`` before. When it
+It reads commands as lines of JSON on stdin and answers in lines of JSON on stdout (:mod:`sandbox.local.client` is the other
+end). When stdin closes, its parent is gone, and it stops everything, unless a ``detach`` command came before. When it
 is killed itself, the kernel ends the servers (Linux), or the next start does (elsewhere).
 """
 
@@ -24,13 +24,13 @@ from sandbox.local.lite import LiteOptions, LiteServer
 from sandbox.local.postgres import SUPERUSER, PostgresServer
 from sandbox.local.settings import DEFAULT_API_PORT, Secrets, Settings
 
-_LOOK_SECONDS = 0.1
+_CHECK_SECONDS = 0.1
 _RESTART_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a supervisor is started with. ``port`` is None for the folder's last or the default one, 0 for any free one."""
+    """The options of a supervisor. ``port`` is None for the folder's last or the default one, 0 for any free one."""
 
     data_dir: str
     migrations: str
@@ -42,12 +42,12 @@ class Options:
 
 
 class Supervisor:
-    """Both servers of one data folder. Everything happens in one thread, one thing after the other."""
+    """Both servers of one data folder. Everything happens in one thread."""
 
-    def __init__(self, options: Options, folder: DataFolder, tell: Callable[..., None]) -> None:
+    def __init__(self, options: Options, folder: DataFolder, send: Callable[..., None]) -> None:
         self._options = options
         self._folder = folder
-        self._tell = tell
+        self._send = send
         self.settings = _settings(options, folder)
         self._postgres = PostgresServer(
             folder.postgres,
@@ -70,15 +70,15 @@ class Supervisor:
         self._not_before = 0.0
 
     def start(self) -> None:
-        """Bring everything up: the cluster, its roles, the migrations, the API."""
+        """Start everything: the cluster, its roles, the migrations, the API."""
         self._folder.write_settings(self.settings)
-        self._tell(progress="starting PostgreSQL")
+        self._send(progress="starting PostgreSQL")
         self._postgres.create()
         self._start_postgres()
         bootstrap.make_project(self._postgres.url(SUPERUSER), self.settings.secrets.db_password)
-        self._tell(progress="applying migrations")
+        self._send(progress="applying migrations")
         self._api.migrate()
-        self._tell(progress="starting Supabase Lite")
+        self._send(progress="starting Supabase Lite")
         self._start_api()
         self._ready = True
         self._write_state()
@@ -88,8 +88,8 @@ class Supervisor:
         self._postgres.stop()
         self._folder.forget_state()
 
-    def look_after(self) -> None:
-        """Start again what has ended without being told to."""
+    def restart_ended(self) -> None:
+        """Start servers again that ended by themselves."""
         if monotonic() < self._not_before:
             return
         try:
@@ -103,8 +103,8 @@ class Supervisor:
             self._log("restart.failed", error=str(error))
             self._not_before = monotonic() + _RESTART_PAUSE_SECONDS
 
-    def obey(self, command: str) -> None:
-        """One of the methods below, by its name. Raises :class:`StackError` for what cannot be done."""
+    def execute(self, command: str) -> None:
+        """Run one of the methods below, by name. Raises :class:`StackError` if it fails."""
         allowed: dict[str, Callable[[], None]] = {
             "migrate": self.migrate,
             "restart_api": self.restart_api,
@@ -120,7 +120,7 @@ class Supervisor:
         allowed[command]()
 
     def migrate(self) -> None:
-        """Apply what is pending. The API keeps the schema it has read, so it starts again."""
+        """Apply pending migrations. The API caches the schema, so it is restarted."""
         self._api.migrate()
         self.restart_api()
 
@@ -134,7 +134,7 @@ class Supervisor:
         self._api.stop()
 
     def stop_postgres(self) -> None:
-        """Stop it and leave it so. The API runs on, as a hosted one would, and answers errors."""
+        """Stop it until a later command. The API runs on, as a hosted one would, and answers errors."""
         self._keep_postgres = False
         self._postgres.stop()
 
@@ -143,7 +143,7 @@ class Supervisor:
         self._restart_both()
 
     def heal(self) -> None:
-        """Have both servers running, whatever was done to them."""
+        """Start each server that does not run."""
         self._keep_postgres = self._keep_api = True
         if not self._postgres.runs:
             self._restart_both()
@@ -175,7 +175,7 @@ class Supervisor:
 
 
 def main() -> int:
-    """Run until told to stop."""
+    """Run until a signal or the end of stdin."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _leave)
     options = Options(**json.loads(sys.argv[1]))
@@ -187,9 +187,9 @@ def main() -> int:
                 raise AlreadyRuns(f"a local stack already runs in {folder.path}: outbox local down stops it")
             return _supervise(options, folder)
     except StackError as error:
-        _tell(failed=str(error), kind=type(error).__name__)
+        _send(failed=str(error), kind=type(error).__name__)
     except OSError as error:
-        _tell(failed=f"{error.filename or folder.path}: {error.strerror or error}", kind="")
+        _send(failed=f"{error.filename or folder.path}: {error.strerror or error}", kind="")
         raise
     return 1
 
@@ -201,9 +201,9 @@ def _supervise(options: Options, folder: DataFolder) -> int:
         if options.fresh:
             folder.empty()
             folder.make()
-        supervisor = Supervisor(options, folder, _tell)
+        supervisor = Supervisor(options, folder, _send)
         supervisor.start()
-        _tell(ready=True, settings=asdict(supervisor.settings))
+        _send(ready=True, settings=asdict(supervisor.settings))
         _listen(supervisor)
         return 0
     finally:
@@ -215,11 +215,11 @@ def _supervise(options: Options, folder: DataFolder) -> int:
 
 
 def _listen(supervisor: Supervisor) -> None:
-    """Take commands until stdin closes or a signal comes. After ``detach`` only a signal ends it."""
+    """Execute commands until stdin closes or a signal comes. After ``detach`` only a signal ends it."""
     lines: list[bytes] = []
     attached, rest = True, b""
     while True:
-        readable, _, _ = select.select([sys.stdin] if attached else [], [], [], _LOOK_SECONDS)
+        readable, _, _ = select.select([sys.stdin] if attached else [], [], [], _CHECK_SECONDS)
         if readable:
             chunk = os.read(sys.stdin.fileno(), 65536)
             if not chunk:
@@ -228,18 +228,18 @@ def _listen(supervisor: Supervisor) -> None:
         for line in lines:
             attached = attached and _handle(supervisor, json.loads(line)["do"])
         lines = []
-        supervisor.look_after()
+        supervisor.restart_ended()
 
 
 def _handle(supervisor: Supervisor, command: str) -> bool:
-    """Do as told and say so. Returns whether to go on listening."""
+    """Execute a command and send the result. Returns whether to go on reading commands."""
     try:
         if command != "detach":
-            supervisor.obey(command)
+            supervisor.execute(command)
     except StackError as error:
-        _tell(failed=str(error), kind=type(error).__name__)
+        _send(failed=str(error), kind=type(error).__name__)
     else:
-        _tell(done=command)
+        _send(done=command)
     return command != "detach"
 
 
@@ -259,8 +259,8 @@ def _api_port(asked: int | None, kept: Settings | None) -> int:
     return port
 
 
-def _tell(**message: Any) -> None:
-    # Whoever listened may be gone, and after detaching nobody does.
+def _send(**message: Any) -> None:
+    # The parent may be gone, and after detaching no process reads this.
     with suppress(OSError, ValueError):
         sys.stdout.write(json.dumps(message) + "\n")
         sys.stdout.flush()

@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write("".join(f"{line}\n" for line in found))
             return 1 if found else 0
         case ["check"]:
-            found = [*house.complaints(), *Release().complaints()]
+            found = [*house.complaints(), *house.wide_scripts(), *Release().complaints()]
             sys.stdout.write("".join(f"{line}\n" for line in found) or f"{house.summary()}\n")
             return 1 if found else 0
         case _:

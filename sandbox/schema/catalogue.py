@@ -1,4 +1,4 @@
-"""What a database holds of the schema, so that two of them can be compared."""
+"""The schema's objects in a database, in a form that can be compared."""
 
 from pathlib import Path
 from typing import Any, Final

@@ -1,6 +1,6 @@
-"""The rules that SQL sources keep, for `make check`: short functions, short lines, references in one direction."""
+"""The rules for SQL sources, for `make check`: short functions, short lines, references in one direction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -36,16 +36,31 @@ def _long(schema: source.Schema) -> Iterator[str]:
 
 def _wide(folder: Path, files: tuple[str, ...]) -> Iterator[str]:
     for file in files:
-        lines = (folder / file).read_text(encoding="utf-8").splitlines()
-        wide = [number for number, line in enumerate(lines, 1) if len(line) > MAX_COLUMNS]
+        wide = _wide_lines(folder / file)
         if wide and file not in WIDE_FILES:
             yield from (f"{file}:{number}: wider than {MAX_COLUMNS} columns" for number in wide)
         elif not wide and file in WIDE_FILES:
             yield f"{file} is narrow enough now: take it off WIDE_FILES"
 
 
+def scripts() -> Sequence[Path]:
+    """The SQL that users run and no release contains."""
+    return [release.SUPABASE / "uninstall.sql", *sorted((release.SUPABASE / "examples").glob("*.sql"))]
+
+
+def wide_scripts(paths: Sequence[Path] | None = None) -> Iterator[str]:
+    """One line for each line of these scripts that is wider than allowed; by default of :func:`scripts`."""
+    for path in scripts() if paths is None else paths:
+        yield from (f"{path}:{number}: wider than {MAX_COLUMNS} columns" for number in _wide_lines(path))
+
+
+def _wide_lines(path: Path) -> list[int]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [number for number, line in enumerate(lines, 1) if len(line) > MAX_COLUMNS]
+
+
 def summary(folder: Path = release.SCHEMAS) -> str:
-    """What was checked, in one line."""
+    """The checked sources in figures, in one line."""
     schema = source.read(folder)
     lines = [function.lines for function in schema.functions]
     return (

@@ -39,7 +39,7 @@ class Schema:
     relations: dict[str, str]
 
     def upward(self) -> Iterator[str]:
-        """One line for each reference to what a later file makes."""
+        """One line for each reference to an object of a later file."""
         place = {file: index for index, file in enumerate(self.files)}
         homes = {function.name: function.file for function in self.functions} | self.relations
         for function in self.functions:
@@ -54,7 +54,7 @@ class Schema:
                 yield f"{function.file}: {function.name} calls itself through others"
 
     def reachable(self, names: Iterable[str]) -> frozenset[str]:
-        """These functions and all that they call, directly or not."""
+        """These functions and all functions that they call, directly or indirectly."""
         calls = {function.name: function.calls for function in self.functions}
         found: set[str] = set()
         waiting = list(names)

@@ -1,4 +1,4 @@
-"""A batch as it was accepted, and the shelf that keeps a plan's batches in order."""
+"""A batch as it was accepted, and a plan's batches in order."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ class Batch:
 
     @cached_property
     def life(self) -> Life:
-        """What becomes of each message. Made when first asked for: most batches of a benchmark never are."""
+        """The states of its messages. Computed on first use: most batches of a benchmark are never read."""
         return live(self.course())
 
     def course(self) -> Course:

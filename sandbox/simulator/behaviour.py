@@ -1,7 +1,6 @@
 """How the simulator behaves: one value, read and replaced over ``/_sim/faults``. Durations are in seconds.
 
-Every field has the default of a provider in good health. What misbehaves does so by chance (drawn from ``seed``) or for the
-next ``times`` requests.
+The defaults have no faults. Faults occur at random (drawn from ``seed``) or for the next ``times`` requests.
 """
 
 from collections.abc import Iterator
@@ -47,7 +46,7 @@ CANCELLED = Outcome("Cancelled", 407)
 TOO_LONG = Outcome("Aborted", 411)
 EXPIRED = Outcome("Expired", 34)
 STUCK = Outcome("Dispatched", 401)
-"""As an outcome: handed to the carrier, and no word ever after."""
+"""As an outcome: handed to the carrier, and never reported again."""
 
 STOPPED = frozenset(("Aborted", "Cancelled"))
 """These end before the carrier, so Dispatched is skipped."""
@@ -73,10 +72,10 @@ class Share(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ReportFaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What goes wrong between the truth and the callbacks that tell it. Each is a probability per recipient.
+    """Faults of callbacks. Each is a probability per recipient.
 
     ``late`` holds a callback back for ``late_by`` seconds; ``repeated`` sends it twice; ``reordered`` sends the final one
-    before Dispatched; ``lost`` sends none; ``contradictory`` adds a final report that says something else. Polling tells
+    before Dispatched; ``lost`` sends none; ``contradictory`` adds a final report with another status. Polling returns
     the truth.
     """
 
@@ -92,11 +91,11 @@ class ReportFaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What goes wrong with a request. With ``accept`` the request takes effect first, and only its answer suffers.
+    """A fault of requests. With ``accept`` the request takes effect first, and only its answer is affected.
 
     ``answer`` sends ``status`` with ``page`` as the body; ``hang`` says nothing for ``seconds`` and then drops the connection;
     ``reset`` drops it at once; ``cut`` sends half of the real answer and drops it; ``delay`` only takes its time.
-    It strikes requests of kind ``on`` whose body or query holds ``contains``, with ``probability``, at most ``times`` often.
+    It applies to requests of kind ``on`` whose body or query holds ``contains``, with ``probability``, at most ``times`` often.
     """
 
     effect: Literal["answer", "hang", "reset", "cut", "delay"]

@@ -1,4 +1,4 @@
-"""The provider's own truth, for judging others: what was accepted, how often, and when each request came."""
+"""The provider's own records, for judging others: what was accepted, how often, and when each request came."""
 
 from array import array
 from collections import Counter
@@ -42,7 +42,7 @@ class Tally(Struct, kw_only=True):
 
 
 class Asked(Struct, kw_only=True, omit_defaults=True):
-    """One request. ``status`` 0 means that the answer was withheld; ``accepted`` counts messages."""
+    """One request. ``status`` 0 means that it got no answer; ``accepted`` counts messages."""
 
     at: str
     kind: str
@@ -65,7 +65,7 @@ class Summary(Struct, kw_only=True):
 
 
 class Books:
-    """Grows by one entry a batch and a few bytes a request; everything else is worked out when asked."""
+    """Grows by one entry a batch and a few bytes a request; everything else is computed on request."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
@@ -90,7 +90,7 @@ class Books:
         self._messages += len(new.recipients) - len(old.recipients)
 
     def begin(self, at: int, kind: Kind) -> int:
-        """A request came in. Gives its place, for :meth:`end`."""
+        """A request came in. Returns its place, for :meth:`end`."""
         self._times.append(at)
         self._kinds.append(kind)
         self._statuses.append(0)
@@ -98,13 +98,13 @@ class Books:
         return len(self._times) - 1
 
     def end(self, place: int, status: int, accepted: int) -> None:
-        """The request was answered (with status 0: was not), and put ``accepted`` messages into the queue."""
+        """The request was answered (status 0: without an answer), and put ``accepted`` messages into the queue."""
         self._statuses[place] = status
         self._accepted[place] = accepted
         self._answered[self._kinds[place]] += 1
 
     def answered(self, kind: str) -> int:
-        """How many requests of a kind have been dealt with."""
+        """How many requests of a kind were answered."""
         return sum(self._answered.values()) if kind == "any" else self._answered[kind]
 
     def accepted(self, now: int, *, after: int = 0) -> Iterator[Accepted]:

@@ -38,7 +38,7 @@ class Notice:
 
 
 class Figures(Struct, kw_only=True):
-    """What became of callbacks so far, in tries, and how many are under way now."""
+    """The callbacks so far, counted in tries, and how many are in flight now."""
 
     tries: int = 0
     acknowledged: int = 0
@@ -53,7 +53,7 @@ class Figures(Struct, kw_only=True):
 
 
 class Tried(Struct, kw_only=True):
-    """One try, where they are recorded. ``status`` 0 means that there was no answer."""
+    """One try, if they are recorded. ``status`` 0 means that there was no answer."""
 
     at: int
     url: str
@@ -62,7 +62,7 @@ class Tried(Struct, kw_only=True):
 
 
 class Callbacks:
-    """The queue of callbacks, those in flight and those to be tried again."""
+    """The queue of callbacks, the callbacks in flight and those to be retried."""
 
     def __init__(self, clock: Clock, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
@@ -95,7 +95,7 @@ class Callbacks:
         return self._retries[0][0] if self._retries else NEVER
 
     def retry_due(self, now: int) -> None:
-        """Put callbacks whose time has come back into the queue."""
+        """Queue callbacks again whose time to retry has come."""
         due: list[Notice] = []
         while self._retries and self._retries[0][0] <= now and len(self._waiting) + len(due) < _WAITING_LIMIT:
             due.append(heapq.heappop(self._retries)[2])
@@ -103,7 +103,7 @@ class Callbacks:
             self.put(due)
 
     def retry_now(self) -> None:
-        """Let every callback that waits for a retry be due."""
+        """Make every callback due that waits for a retry."""
         self._retries = [(0, number, notice) for _, number, notice in self._retries]
         heapq.heapify(self._retries)
         self.on_change()
@@ -114,7 +114,7 @@ class Callbacks:
         )
 
     async def clear(self) -> None:
-        """Forget everything, breaking off what is in flight."""
+        """Delete everything, and cancel callbacks in flight."""
         self._waiting.clear()
         self._retries.clear()
         self.tried.clear()
@@ -141,7 +141,7 @@ class Callbacks:
             self._judge(notice, await self._try(notice))
 
     async def _try(self, notice: Notice) -> int:
-        """One try; 0 where there was no answer."""
+        """One try; 0 if there was no answer."""
         body = msgspec.json.encode(notice.make())
         settings, now = notice.plan.settings, self._clock.now()
         headers = dict(settings.callback_headers)

@@ -1,4 +1,4 @@
-"""The simulator's time: whole milliseconds since the epoch, in UTC. A test may push it forward."""
+"""The simulator's time: whole milliseconds since the epoch, in UTC. A test may move it forward."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -8,13 +8,13 @@ DAY = 24 * 3600 * 1000
 
 
 class Clock:
-    """Wall-clock time at the start, plus what the monotonic clock has counted since, plus what was pushed."""
+    """Wall-clock time at the start, plus the elapsed monotonic time, plus all moves."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Show the time of day again. Only for a world that has forgotten everything."""
+        """Return to the wall-clock time. Only for a world that was reset."""
         self._offset = time.time() - time.monotonic()
 
     def now(self) -> int:

@@ -11,20 +11,20 @@ from sandbox.simulator.server import listen, make_server, serve
 
 def simulator(
     *,
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)],
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     plan: Annotated[str, typer.Option(help="Service plan id.", envvar="SINCH_SERVICE_PLAN_ID")] = "demo-plan",
     token: Annotated[str, typer.Option(help="The plan's API token.", envvar="SINCH_API_TOKEN")] = "demo-token",
     callback_url: Annotated[str | None, typer.Option(help="The plan's callback URL.", envvar="SINCH_CALLBACK_URL")] = None,
-    inbound_url: Annotated[str | None, typer.Option(help="Where inbounds go, if not to the callback URL.")] = None,
+    inbound_url: Annotated[str | None, typer.Option(help="URL for inbounds. Default: the callback URL.")] = None,
     webhook_secret: Annotated[
-        str | None, typer.Option(help="Signs callbacks; of several, the first.", envvar="SINCH_WEBHOOK_SECRETS")
+        str | None, typer.Option(help="Secret that signs callbacks; of several, the first.", envvar="SINCH_WEBHOOK_SECRETS")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Messages a second that leave the plan's queue.", min=0.001)] = None,
+    rate: Annotated[float | None, typer.Option(help="Messages per second that leave the plan's queue.", min=0.001)] = None,
     latency: Annotated[str, typer.Option(help="Seconds before each answer: 0.05, or 0.02-0.2.")] = "0",
-    seed: Annotated[int, typer.Option(help="Where chance starts.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 1,
 ) -> None:
-    """Speak Sinch's SMS API on this machine. GET /_sim tells its controls, with examples, and the numbers that fail."""
+    """Run a simulator of Sinch's SMS API. GET /_sim lists its controls with examples, and the numbers that fail."""
     settings = PlanSettings(
         id=plan,
         token=token,

@@ -20,7 +20,7 @@ class Control:
     """The controls of the simulator at ``url``. Raises httpx errors; 400 means the control was used wrongly."""
 
     def __init__(self, url: str) -> None:
-        # No proxy of the environment may stand between a test and its simulator.
+        # No proxy of the environment may come between a test and its simulator.
         self._http = httpx.Client(base_url=f"{url}/_sim", timeout=120, trust_env=False)
 
     def __enter__(self) -> "Control":
@@ -36,19 +36,19 @@ class Control:
         self._ask("GET", "/health")
 
     def behaviour(self) -> Struck:
-        """The behaviour in force, and how often each request fault has struck."""
+        """The current behaviour, and how often each request fault was applied."""
         return self._get("/faults", Struck)
 
     def behave(self, behaviour: Behaviour) -> None:
-        """Replace the behaviour as a whole. Chances and counts start again."""
+        """Replace the whole behaviour. Random numbers and counts start again."""
         self._ask("PUT", "/faults", behaviour)
 
     def change(self, **fields: Any) -> None:
-        """Replace single fields of the behaviour."""
+        """Replace some fields of the behaviour."""
         self._ask("PATCH", "/faults", fields)
 
     def add(self, *faults: Fault) -> None:
-        """Add request faults to those in force. The first that applies strikes."""
+        """Add request faults to the current ones. The first that matches is applied."""
         for fault in faults:
             self._ask("POST", "/faults", fault)
 
@@ -69,11 +69,11 @@ class Control:
         return msgspec.json.decode(answer.content, type=InboundView)
 
     def reset(self) -> None:
-        """Forget everything but plans and behaviour."""
+        """Delete everything except plans and behaviour."""
         self._ask("POST", "/reset")
 
     def advance(self, seconds: float) -> None:
-        """Push the simulator's clock forward. Its reports then carry times ahead of everybody else's."""
+        """Move the simulator's clock forward. Its reports then carry times ahead of all other clocks."""
         self._ask("POST", "/advance", {"seconds": seconds})
 
     def settle(self, *, seconds: float = 30, retries: bool = False) -> bool:
@@ -87,7 +87,7 @@ class Control:
     def wait(
         self, *, messages: int = 0, kind: Kind = "any", requests: int = 0, acknowledged: int = 0, seconds: float = 30
     ) -> bool:
-        """Wait until so many messages were accepted, requests of a kind dealt with and callbacks acknowledged."""
+        """Wait until this many messages were accepted, requests of a kind answered and callbacks acknowledged."""
         wanted = {"messages": messages, "kind": kind, "requests": requests, "acknowledged": acknowledged, "seconds": seconds}
         return msgspec.json.decode(self._ask("POST", "/wait", wanted).content, type=Settled).settled
 
@@ -95,7 +95,7 @@ class Control:
         return self._get("/books", Summary)
 
     def accepted(self, *, after: int = 0) -> Iterator[Accepted]:
-        """Every accepted message, leaving out the first ``after`` batches."""
+        """Every accepted message, without the first ``after`` batches."""
         return self._lines(f"/books/accepted?after={after}", Accepted)
 
     def tallies(self, *, least: int = 0) -> Iterator[Tally]:
@@ -103,14 +103,14 @@ class Control:
         return self._lines(f"/books/tallies?least={least}", Tally)
 
     def asked(self, *, after: int = 0) -> Iterator[Asked]:
-        """Every request, leaving out the first ``after``."""
+        """Every request, without the first ``after``."""
         return self._lines(f"/books/requests?after={after}", Asked)
 
     def callbacks(self) -> Figures:
         return self._get("/callbacks", Figures)
 
     def tried(self, *, after: int = 0) -> Iterator[Tried]:
-        """Every try of a callback, where ``record_callbacks`` is on."""
+        """Every try of a callback, if ``record_callbacks`` is on."""
         return self._lines(f"/callbacks/tried?after={after}", Tried)
 
     def _ask(self, method: str, path: str, body: object = None) -> httpx.Response:
@@ -132,7 +132,7 @@ class Control:
 
 
 def timeout_after_accepting(*, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
-    """The request takes effect, and no answer ever comes."""
+    """The request takes effect, and no answer comes."""
     return Fault(effect="hang", accept=True, on=on, times=times, probability=probability)
 
 
@@ -149,12 +149,12 @@ def reset_after_accepting(*, times: int | None = 1, probability: float = 1.0, on
 
 
 def error_after_accepting(status: int = 500, *, times: int | None = 1, probability: float = 1.0) -> Fault:
-    """The request takes effect, and the answer denies it."""
+    """The request takes effect, and the answer is an error."""
     return Fault(effect="answer", accept=True, status=status, times=times, probability=probability)
 
 
 def unreadable_after_accepting(*, times: int | None = 1, probability: float = 1.0) -> Fault:
-    """A 201 whose body breaks off in the middle."""
+    """A 201 whose body is cut off in the middle."""
     return Fault(effect="answer", accept=True, status=201, page="truncated", times=times, probability=probability)
 
 
@@ -173,7 +173,7 @@ def redirect(location: str, *, times: int | None = 1, on: Kind = "send") -> Faul
 
 
 def account_error(status: int, *, times: int | None = None, on: Kind = "any") -> Fault:
-    """401, 402, 403, 404 … for everything the account asks."""
+    """401, 402, 403, 404 … for every request of the account."""
     return Fault(effect="answer", status=status, page="empty", on=on, times=times)
 
 
@@ -183,5 +183,5 @@ def missing_callback_url(*, times: int | None = None) -> Fault:
 
 
 def late_request(seconds: Span, *, times: int | None = 1) -> Fault:
-    """The request takes effect only after so many seconds, whether its sender still waits or not."""
+    """The request takes effect only after this many seconds, whether its sender still waits or not."""
     return Fault(effect="delay", seconds=seconds, times=times)

@@ -1,4 +1,4 @@
-"""``/_sim``: reading the books and changing the behaviour. For this machine alone."""
+"""``/_sim``: reads the records and changes the behaviour. For this machine alone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -25,7 +25,7 @@ _AT_ONCE = 500
 
 
 class Struck(Struct, kw_only=True):
-    """The behaviour in force, and how often each of its request faults has struck."""
+    """The current behaviour, and how often each of its request faults was applied."""
 
     behaviour: Behaviour
     struck: list[int]
@@ -39,7 +39,7 @@ class Settle(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Settled(Struct, kw_only=True):
-    """Whether everything came to rest in time."""
+    """Whether everything was settled in time."""
 
     settled: bool
 

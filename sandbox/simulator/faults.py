@@ -1,4 +1,4 @@
-"""Which fault strikes a request. Chances are drawn from the seed, so that the same requests meet the same faults again."""
+"""Which fault applies to a request. Random numbers come from the seed, so that the same requests meet the same faults again."""
 
 from collections.abc import Sequence
 from random import Random
@@ -8,7 +8,7 @@ from sandbox.simulator.http import Call
 
 
 class Faults:
-    """The faults in force, and how often each has struck: the first of them so often already, the others not yet."""
+    """The current faults, and how often each was applied: the first ones as often as given, the others not yet."""
 
     def __init__(self, behaviour: Behaviour, struck: Sequence[int] = ()) -> None:
         self._faults = behaviour.requests
@@ -16,7 +16,7 @@ class Faults:
         self.struck = [*struck, *[0] * (len(self._faults) - len(struck))]
 
     def choose(self, call: Call) -> Fault | None:
-        """The first fault that applies to this request, which counts as having struck."""
+        """The first fault that matches this request. It counts as applied."""
         for index, fault in enumerate(self._faults):
             if self._applies(fault, self.struck[index], call):
                 self.struck[index] += 1

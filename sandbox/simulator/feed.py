@@ -1,7 +1,7 @@
 """One plan's finished reports in the order they became final: what ``GET /delivery_reports`` pages through.
 
 Filled when asked: each question first takes in whatever became final since the one before, so a message costs 14 bytes and
-one sort, and nothing at all where nobody polls.
+one sort, and nothing at all without polls.
 """
 
 from array import array
@@ -16,7 +16,7 @@ Found = tuple[Batch, int, State]
 
 
 class Waiting:
-    """The messages of one batch that were not yet taken in, by the time they become final."""
+    """The messages of one batch that the feed does not hold yet, by the time they become final."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -34,7 +34,7 @@ class Waiting:
         return taken
 
     def reorder(self) -> None:
-        """The batch's life was changed."""
+        """The batch's states were changed."""
         final = self.batch.life.final
         self._indexes = sorted(range(len(final)) if self._indexes is None else self._indexes, key=final.__getitem__)
         self.next_at = final[self._indexes[0]] if self._indexes else NEVER
@@ -59,7 +59,7 @@ class Feed:
         self._waiting[batch.ordinal] = Waiting(batch)
 
     def forget(self, batch: Batch) -> None:
-        """Stop waiting for a batch; what already finished stays."""
+        """Stop waiting for a batch; messages that already finished stay."""
         self._waiting.pop(batch.ordinal, None)
 
     def changed(self, batch: Batch) -> None:
@@ -77,7 +77,7 @@ class Feed:
         return max(0, last - first), [self._at(place) for place in range(newest - 1, max(first, newest - size) - 1, -1)]
 
     def search(self, start: int, end: int, now: int, keep: Callable[[State], bool]) -> Iterator[Found]:
-        """All in ``[start, end)`` whose state is wanted, newest first."""
+        """All in ``[start, end)`` that match the filter, newest first."""
         self._harvest(now)
         first, last = bisect_left(self._times, start), bisect_left(self._times, end)
         return (found for found in map(self._at, range(last - 1, first - 1, -1)) if keep(found[2]))

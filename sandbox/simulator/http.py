@@ -1,4 +1,4 @@
-"""What a request and an answer are to the routes: plain values, without a socket behind them."""
+"""Requests and answers as the routes see them: plain values without a socket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ def json_answer(status: int, value: object, *, accepted: int = 0) -> Answer:
 
 
 def refusal(refuse: Refuse) -> Answer:
-    """The answer a refusal stands for."""
+    """The answer for a refusal."""
     if refuse.code is None:
         return Answer(refuse.status)
     return json_answer(refuse.status, {"code": refuse.code, "text": refuse.text})

@@ -1,4 +1,4 @@
-"""Ids as the provider makes them: 26 characters, the first ten the time."""
+"""Ids as the provider makes them: 26 characters, the first ten of them the time."""
 
 from random import Random
 

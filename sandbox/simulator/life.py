@@ -1,6 +1,6 @@
 """What becomes of each message of a batch: Queued, Dispatched, final.
 
-The whole life of a batch follows from its seed, so nothing is stored or scheduled per message until somebody asks.
+All states of a batch follow from its seed, so nothing is stored or scheduled per message until it is read.
 """
 
 from array import array
@@ -31,7 +31,7 @@ from sandbox.simulator.texts import Texts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """Everything a batch's life follows from."""
+    """Everything that determines a batch's states."""
 
     recipients: Sequence[str]
     texts: Texts
@@ -46,7 +46,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a message is at one instant, and since when."""
+    """A message's state at one instant, and since when."""
 
     outcome: Outcome
     at: int
@@ -79,26 +79,22 @@ class Life:
         return max(self.final)
 
     def cancel(self, now: int) -> None:
-        """Take back what has not left the queue."""
+        """Cancel the messages that have not left the queue."""
         for index in range(len(self)):
             if min(self.dispatched[index], self.final[index]) > now:
                 self.dispatched[index], self.final[index], self.outcomes[index] = NEVER, now, CANCELLED
 
     def hurry(self, now: int) -> None:
-        """Let everything still to come have come; what is stuck stays stuck."""
+        """Let everything that is still to come happen now; stuck messages stay stuck."""
         for index in range(len(self)):
             if self.dispatched[index] != NEVER:
                 self.dispatched[index] = min(self.dispatched[index], now)
             if self.final[index] != NEVER:
                 self.final[index] = min(self.final[index], now)
 
-    def in_order(self) -> list[int]:
-        """Indexes of the messages that become final, in the order they do."""
-        return sorted((index for index in range(len(self)) if self.final[index] != NEVER), key=self.final.__getitem__)
-
 
 def live(course: Course) -> Life:
-    """Work out a batch's life."""
+    """Compute a batch's states."""
     random = Random(f"{course.behaviour.seed}/{course.ordinal}")
     life = Life(course.queue_start, len(course.recipients))
     for index, recipient in enumerate(course.recipients):
@@ -124,7 +120,7 @@ def _live_one(life: Life, index: int, outcome: Outcome, course: Course, random: 
 
 
 def _defect(course: Course, recipient: str) -> Outcome | None:
-    """What is wrong with the message itself."""
+    """The message's own fault, or None."""
     if not course.texts.personal and course.most_parts is None:
         return None
     text = course.texts.of(recipient)

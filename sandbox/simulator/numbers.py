@@ -1,4 +1,4 @@
-"""Phone numbers as the provider reads them: with ``+`` or ``00`` or neither, punctuation ignored; kept as digits alone."""
+"""Phone numbers as the provider reads them: with ``+`` or ``00`` or neither, punctuation ignored; stored as digits alone."""
 
 import re
 
@@ -12,7 +12,7 @@ _SENDER = re.compile(r"(?:\+|00)?[0-9]{3,15}|(?=.*[A-Za-z])[ -~]{1,11}")
 
 
 def msisdn(text: str) -> str | None:
-    """The digits of a number, or None where it is none."""
+    """The digits of a number, or None if it is not one."""
     usual = _USUAL.fullmatch(text)
     if usual:
         return usual[1]
@@ -21,7 +21,7 @@ def msisdn(text: str) -> str | None:
 
 
 def recipients(to: list[str], field: str = "to") -> tuple[str, ...]:
-    """The numbers of one request. One bad number refuses them all; a number given twice is kept once."""
+    """The numbers of one request. One bad number refuses them all; a repeated number is kept once."""
     numbers: dict[str, None] = {}
     for index, text in enumerate(to):
         usual = _USUAL.fullmatch(text)
@@ -44,7 +44,7 @@ def _no_recipient(field: str, index: int, text: str) -> Refuse:
 
 
 def sender(text: str) -> str:
-    """A number, a short code or up to 11 characters; numbers without ``+``. Raises where it is none of them."""
+    """A number, a short code or up to 11 characters; numbers without ``+``. Raises if it is none of them."""
     if not _SENDER.fullmatch(text):
         raise bad_format("from", "must be a number, a short code or at most 11 characters")
     return text.removeprefix("+")

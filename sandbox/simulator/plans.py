@@ -10,7 +10,7 @@ from sandbox.simulator.feed import Feed
 
 
 class PlanSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is agreed about a plan. ``rate`` is in messages a second; without one the queue is never long.
+    """The terms of a plan. ``rate`` is in messages a second; without one the queue is never long.
 
     ``callback_url`` receives reports of batches that name no URL, and all inbounds unless ``inbound_url`` is set. A user and
     password in a URL become basic authentication, ``callback_headers`` are sent as they are, ``webhook_secret`` signs.
@@ -42,7 +42,7 @@ class InboundView(Struct, kw_only=True, omit_defaults=True):
 
 
 class Received(Struct, frozen=True, order=True):
-    """An inbound and when it came, in milliseconds."""
+    """An inbound and its time, in milliseconds."""
 
     at: int
     number: int
@@ -50,7 +50,7 @@ class Received(Struct, frozen=True, order=True):
 
 
 class Plan:
-    """A plan's settings and everything that happened on it."""
+    """A plan's settings and its data."""
 
     def __init__(self, settings: PlanSettings) -> None:
         self.settings = settings

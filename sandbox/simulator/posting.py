@@ -17,7 +17,7 @@ _HEAD_LIMIT = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL leads. ``head`` holds the request line and the headers that never change."""
+    """The destination of a URL. ``head`` holds the request line and the headers that never change."""
 
     host: str
     port: int
@@ -38,13 +38,13 @@ def target(url: str) -> Target:
 
 
 class Poster:
-    """Posts bodies and reads the status. Connections that are free wait here for the next post to the same place."""
+    """Posts bodies and reads the status. Free connections wait here for the next post to the same host."""
 
     def __init__(self) -> None:
         self._free: defaultdict[Target, list[Connection]] = defaultdict(list)
 
     async def post(self, url: str, headers: dict[str, str], body: bytes, timeout: float) -> int:  # noqa: ASYNC109  a total
-        """The status of the answer. Raises OSError where there was none within ``timeout`` seconds."""
+        """The status of the answer. Raises OSError if there was none within ``timeout`` seconds."""
         place = target(url)
         connection = self._take(place)
         try:
@@ -116,7 +116,7 @@ class Connection:
         if length:
             await self._reader.readexactly(int(length))
         elif status not in (204, 304):
-            # Chunked or until the end: rare enough to give the connection up for.
+            # Chunked or until the end of the connection: too rare to keep the connection for.
             self._keep = False
         if "close" in fields.get("connection", ""):
             self._keep = False

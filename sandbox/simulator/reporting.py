@@ -1,4 +1,4 @@
-"""Tells customers what becomes of their messages: one loop driven by the clock, one entry per batch and none per message."""
+"""Sends callbacks about messages: one loop driven by the clock, with one entry per batch and none per message."""
 
 import asyncio
 import heapq
@@ -11,8 +11,8 @@ from sandbox.simulator.behaviour import CANCELLED, DISPATCHED, QUEUED
 from sandbox.simulator.callbacks import Callbacks, Notice
 from sandbox.simulator.clock import NEVER, Clock
 from sandbox.simulator.life import State
-from sandbox.simulator.mischief import Told, spoil
 from sandbox.simulator.plans import Plan
+from sandbox.simulator.report_faults import PlannedReport, apply_faults
 from sandbox.simulator.reports import batch_report, recipient_report
 
 WHOLE_BATCH = -1
@@ -21,13 +21,13 @@ _SHORTEST_WAIT = 0.01
 
 
 class Timeline:
-    """The callbacks one batch still has to make, worked out when the first is due."""
+    """The callbacks that one batch still has to make, computed when the first is due."""
 
     def __init__(self, batch: Batch, url: str, plan: Plan) -> None:
         self.batch = batch
         self._url = url
         self._plan = plan
-        self._left: list[Told] | None = None
+        self._left: list[PlannedReport] | None = None
 
     def next_at(self) -> int:
         if self._left is None:
@@ -43,12 +43,12 @@ class Timeline:
         return notices
 
     def hurry(self, now: int) -> None:
-        """Let everything be due."""
-        for told in self._upcoming():
-            told.when, told.at = min(told.when, now), min(told.at, now)
+        """Make everything due."""
+        for report in self._upcoming():
+            report.when, report.at = min(report.when, now), min(report.at, now)
 
     def cancel(self, now: int) -> None:
-        """Messages that were taken back report that, and nothing else."""
+        """Cancelled messages report that, and nothing else."""
         if self._left is None:
             return
         if self.batch.reporting in ("summary", "full"):
@@ -57,54 +57,54 @@ class Timeline:
         life = self.batch.life
         taken_back = [index for index in range(len(life)) if life.outcomes[index] == CANCELLED and life.final[index] == now]
         gone = frozenset(taken_back)
-        kept = [told for told in self._left if told.index not in gone]
-        self._left = _latest_first([*kept, *(Told(now, index, CANCELLED, now) for index in taken_back)])
+        kept = [report for report in self._left if report.index not in gone]
+        self._left = _latest_first([*kept, *(PlannedReport(now, index, CANCELLED, now) for index in taken_back)])
 
-    def _upcoming(self) -> list[Told]:
+    def _upcoming(self) -> list[PlannedReport]:
         if self._left is None:
             self._left = [] if self.batch.empty else _latest_first(_planned(self.batch))
         return self._left
 
-    def _notice(self, told: Told) -> Notice:
+    def _notice(self, report: PlannedReport) -> Notice:
         batch = self.batch
-        if told.index == WHOLE_BATCH:
-            return Notice(self._url, self._plan, lambda: batch_report(batch, told.at, full=batch.reporting == "full"))
-        return Notice(self._url, self._plan, lambda: recipient_report(batch, told.index, State(told.outcome, told.at)))
+        if report.index == WHOLE_BATCH:
+            return Notice(self._url, self._plan, lambda: batch_report(batch, report.at, full=batch.reporting == "full"))
+        return Notice(self._url, self._plan, lambda: recipient_report(batch, report.index, State(report.outcome, report.at)))
 
 
-def _latest_first(reports: list[Told]) -> list[Told]:
-    return sorted(reports, key=lambda told: told.when, reverse=True)
+def _latest_first(reports: list[PlannedReport]) -> list[PlannedReport]:
+    return sorted(reports, key=lambda report: report.when, reverse=True)
 
 
-def _planned(batch: Batch) -> list[Told]:
-    """Every report a batch will make, in the mode it asked for."""
+def _planned(batch: Batch) -> list[PlannedReport]:
+    """Every report that a batch will make, in the mode that it asked for."""
     life = batch.life
     if batch.reporting in ("summary", "full"):
         last = life.last_change()
-        return [] if last == NEVER else [Told(last, WHOLE_BATCH, QUEUED, last)]
+        return [] if last == NEVER else [PlannedReport(last, WHOLE_BATCH, QUEUED, last)]
     faults, random = batch.behaviour.reports, Random(f"{batch.behaviour.seed}/{batch.ordinal}/reports")
     honest = not faults.any()
-    planned: list[Told] = []
+    planned: list[PlannedReport] = []
     for index in range(len(life)):
         reports = _reports_on(batch, index)
-        planned += reports if honest else spoil(reports, faults, random)
+        planned += reports if honest else apply_faults(reports, faults, random)
     return planned
 
 
-def _reports_on(batch: Batch, index: int) -> list[Told]:
+def _reports_on(batch: Batch, index: int) -> list[PlannedReport]:
     life, reports = batch.life, []
     if batch.reporting == "per_recipient":
         if batch.behaviour.queued_callbacks:
-            reports.append(Told(life.queued, index, QUEUED, life.queued))
+            reports.append(PlannedReport(life.queued, index, QUEUED, life.queued))
         if life.dispatched[index] != NEVER:
-            reports.append(Told(life.dispatched[index], index, DISPATCHED, life.dispatched[index]))
+            reports.append(PlannedReport(life.dispatched[index], index, DISPATCHED, life.dispatched[index]))
     if life.final[index] != NEVER:
-        reports.append(Told(life.final[index], index, life.outcomes[index], life.final[index]))
+        reports.append(PlannedReport(life.final[index], index, life.outcomes[index], life.final[index]))
     return reports
 
 
 class Reporter:
-    """Hands callbacks over when they are due, no faster than they can be sent."""
+    """Queues callbacks when they are due, no faster than they can be sent."""
 
     def __init__(self, clock: Clock, callbacks: Callbacks) -> None:
         self._clock = clock
@@ -152,7 +152,7 @@ class Reporter:
     async def run(self) -> None:
         while True:
             self._wake.clear()
-            wait = self._hand_over()
+            wait = self._send_due()
             self.on_change()
             try:
                 async with asyncio.timeout(wait):
@@ -160,8 +160,8 @@ class Reporter:
             except TimeoutError:
                 continue
 
-    def _hand_over(self) -> float | None:
-        """Pass on what is due; gives the seconds until there is more, or None where only a change can bring more."""
+    def _send_due(self) -> float | None:
+        """Queue what is due. Returns the seconds until more is due, or None if only a change can make more due."""
         now = self._clock.now()
         self._callbacks.retry_due(now)
         while self._due and self._due[0][0] <= now:

@@ -1,4 +1,4 @@
-"""Delivery reports as JSON shapes. Polls and callbacks say the same thing in the same form."""
+"""Delivery reports as JSON shapes. Polls and callbacks have the same content in the same form."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from sandbox.simulator.parts import measure
 
 
 class RecipientReport(Struct, kw_only=True, omit_defaults=True):
-    """What became of one recipient."""
+    """The state of one recipient."""
 
     at: str
     batch_id: str
@@ -27,7 +27,7 @@ class RecipientReport(Struct, kw_only=True, omit_defaults=True):
 
 
 class StatusCount(Struct, kw_only=True, omit_defaults=True):
-    """How many recipients of a batch have one code. The numbers themselves stand in full reports only."""
+    """How many recipients of a batch have one code. Only full reports list the numbers."""
 
     code: int
     status: str
@@ -36,7 +36,7 @@ class StatusCount(Struct, kw_only=True, omit_defaults=True):
 
 
 class BatchReport(Struct, kw_only=True, omit_defaults=True):
-    """What became of a batch."""
+    """The states of a batch."""
 
     type: str
     batch_id: str
@@ -63,7 +63,7 @@ def recipient_report(batch: Batch, index: int, state: State) -> RecipientReport:
 
 
 def batch_report(batch: Batch, now: int, *, full: bool, keep: Callable[[Outcome], bool] = lambda _: True) -> BatchReport:
-    """Counts by code, with the recipients where ``full``, of the states that are wanted."""
+    """Counts by code, with the recipients if ``full``, of the states that match the filter."""
     groups: dict[Outcome, list[str]] = {}
     if not batch.empty:
         for index, recipient in enumerate(batch.recipients):

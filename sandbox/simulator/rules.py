@@ -18,7 +18,7 @@ class RuleBook:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def first_refused(self, recipients: Sequence[str]) -> int | None:
-        """Where the first recipient stands that is refused when sent."""
+        """The place of the first recipient that is refused when sent."""
         if not self._refused:
             return None
         return next((index for index, number in enumerate(recipients) if number.endswith(self._refused)), None)

@@ -21,7 +21,7 @@ from sandbox.simulator.plans import PlanSettings
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its signal handling: whoever runs the simulator says when to stop, and is told when it answers."""
+    """uvicorn without its signal handling: its owner decides when to stop, and learns when it answers."""
 
     on_start: Callable[[], None] = staticmethod(lambda: None)
 
@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
         self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Some are to wait for minutes yet.
+        # Some callbacks have minutes to wait yet.
         self._lines.hang_up_all()
         for exchange in self.server_state.tasks:
             exchange.cancel()
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A simulator that answers. ``url`` is what ``SINCH_BASE_URL`` takes."""
+    """A running simulator. ``url`` is the value for ``SINCH_BASE_URL``."""
 
     url: str
     plan: PlanSettings
@@ -75,7 +75,7 @@ def make_server(behaviour: Behaviour, plans: Sequence[PlanSettings]) -> Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError where the port is taken."""
+    """A listening socket; port 0 takes a free one. Raises OSError if the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -132,7 +132,7 @@ def _announced(child: "subprocess.Popen[str]") -> str:
 
 
 def serve(server: Server, listener: socket.socket, on_start: Callable[[], None]) -> None:
-    """Run until SIGINT or SIGTERM, calling ``on_start`` once both the port and the signals are attended to."""
+    """Run until SIGINT or SIGTERM, calling ``on_start`` once the port listens and the signals are handled."""
     server.on_start = on_start
 
     async def main() -> None:

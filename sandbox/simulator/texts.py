@@ -18,7 +18,7 @@ class Texts:
         self._values = _by_digits(parameters or {}) if self.personal else {}
 
     def of(self, recipient: str) -> str | None:
-        """The text for one recipient, or None where a placeholder has neither a value nor a default."""
+        """The text for one recipient, or None if a placeholder has neither a value nor a default."""
         if not self.personal:
             return self.body
         try:

@@ -1,4 +1,4 @@
-"""What a customer may ask for when sending: parsing and the documented limits."""
+"""The requests that send: parsing and the documented limits."""
 
 import re
 from typing import Any, Literal, TypeVar
@@ -62,7 +62,7 @@ class Feedback(Struct):
 
 
 def read(body: bytes, shape: type[Asked]) -> Asked:
-    """Parse a request's body. Raises the provider's refusal, naming the field where one has the wrong type."""
+    """Parse a request's body. Raises the provider's refusal, which names the field if one has the wrong type."""
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
@@ -75,7 +75,7 @@ def read(body: bytes, shape: type[Asked]) -> Asked:
 
 
 def check_send(wanted: Send) -> list[str]:
-    """Check the limits of a complete request; gives its recipients back as written."""
+    """Check the limits of a complete request. Returns its recipients as written."""
     if not wanted.to:
         raise violation("to must hold at least one recipient")
     if len(wanted.to) > 1000:
@@ -87,7 +87,7 @@ def check_send(wanted: Send) -> list[str]:
 
 
 def check_options(wanted: Options) -> None:
-    """Check the limits of whatever is given."""
+    """Check the limits of the given fields."""
     _check_body(wanted)
     if wanted.parameters:
         _check_parameters(wanted.parameters)

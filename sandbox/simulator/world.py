@@ -1,4 +1,4 @@
-"""Everything the simulator remembers, and what changes it."""
+"""Everything that the simulator stores, and the operations that change it."""
 
 import asyncio
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class World:
         self.behave(behaviour)
 
     def behave(self, behaviour: Behaviour, *, anew: bool = True) -> None:
-        """Behave like this from now on; not ``anew``, faults that have struck stay spent. What was accepted keeps its life."""
+        """Behave like this from now on. Unless ``anew``, applied faults stay used up. Accepted batches keep their states."""
         self.behaviour = behaviour
         self.callbacks.behaviour = behaviour
         self.faults = Faults(behaviour, () if anew else self.faults.struck)
@@ -45,14 +45,14 @@ class World:
         self.random = Random(behaviour.seed)
 
     def agree(self, settings: PlanSettings) -> None:
-        """Add a plan, or change one without touching what happened on it."""
+        """Add a plan, or change one without touching its data."""
         if settings.id in self.plans:
             self.plans[settings.id].settings = settings
         else:
             self.plans[settings.id] = Plan(settings)
 
     async def reset(self) -> None:
-        """Forget everything but the plans and the behaviour; clock and seed start again."""
+        """Delete everything except the plans and the behaviour; clock and seed start again."""
         self.reporter.clear()
         await self.callbacks.clear()
         self.clock.reset()
@@ -81,7 +81,7 @@ class World:
         return batch
 
     def update(self, plan: Plan, batch: Batch, options: Options, numbers: tuple[str, ...]) -> Batch:
-        """Change a batch of which nothing has left the queue."""
+        """Change a batch if nothing of it has left the queue."""
         self._check_refused(numbers, list(numbers))
         self._complete(plan, options)
         now = self.clock.now()
@@ -103,7 +103,7 @@ class World:
         return updated
 
     def cancel(self, plan: Plan, batch: Batch) -> None:
-        """Take back what has not left the queue. A second time changes nothing."""
+        """Cancel the messages that have not left the queue. A second call changes nothing."""
         if batch.canceled is not None:
             return
         now = self.clock.now()
@@ -112,14 +112,14 @@ class World:
         self.reporter.cancel(batch, now)
 
     def receive(self, plan: Plan, view: InboundView, at: int | None = None) -> InboundView:
-        """A phone sends a message to one of the plan's numbers: listed, and told to the plan's URL."""
+        """A phone sends a message to one of the plan's numbers: it is listed, and sent to the plan's URL."""
         view.id = view.id or ulid(self.clock.now(), self._ids)
         plan.receive(self.clock.now() if at is None else at, view)
         self.tell_inbound(plan, view)
         return view
 
     def tell_inbound(self, plan: Plan, view: InboundView) -> None:
-        """Make the callback for an inbound (again)."""
+        """Send the callback for an inbound (again)."""
         url = plan.settings.inbound_url or plan.settings.callback_url
         if url and self.behaviour.callbacks:
             self.callbacks.put([Notice(url, plan, lambda: view)])
@@ -129,7 +129,7 @@ class World:
         self.reporter.wake()
 
     async def settle(self, seconds: float, *, retries: bool) -> bool:
-        """Let every message come to its end and every callback be tried, now. False where that took too long."""
+        """Let every message become final and every callback be tried, now. False if that took too long."""
         now = self.clock.now()
         for plan in self.plans.values():
             for batch in plan.feed.unfinished():
@@ -142,7 +142,7 @@ class World:
         return await self.wait_until(self.reporter.idle, seconds)
 
     async def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait for something to become true. False where it did not within ``seconds``."""
+        """Wait until something becomes true. False if it did not within ``seconds``."""
         try:
             async with asyncio.timeout(seconds):
                 while not condition():
@@ -153,11 +153,11 @@ class World:
         return True
 
     def changed(self) -> None:
-        """Something happened that somebody may be waiting for."""
+        """Something changed that a caller may be waiting for."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Keep telling customers what becomes of their messages."""
+        """Keep sending callbacks about messages."""
         self.reporter.on_change = self.changed
         try:
             await self.reporter.run()
@@ -198,7 +198,7 @@ class World:
             raise bad_recipient("to", next(i for i, text in enumerate(written) if msisdn(text) == numbers[refused]))
 
     def _complete(self, plan: Plan, options: Options) -> None:
-        """Check what depends on the plan."""
+        """Check the limits that depend on the plan."""
         origin = options.from_ or plan.settings.default_originator
         if origin is None:
             raise violation("from is required")
@@ -213,7 +213,7 @@ def _span(options: Options, now: int) -> tuple[int, int]:
 
 
 def authorised(world: World, plan_id: str, authorization: str) -> Plan:
-    """The plan a request may act for. An unknown plan and a wrong token look alike."""
+    """The plan that a request may use. An unknown plan and a wrong token get the same answer."""
     plan = world.plans.get(plan_id)
     if plan is None or authorization != f"Bearer {plan.settings.token}":
         raise Refuse(401)

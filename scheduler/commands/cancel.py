@@ -14,18 +14,18 @@ def cancel(
     ids: Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Messages by their id.", show_default=False)] = None,
     *,
     campaign: Annotated[
-        str | None, typer.Option("--campaign", help="All of this campaign's messages that were not sent yet.")
+        str | None, typer.Option("--campaign", help="All messages of this campaign that are not sent yet.")
     ] = None,
     idempotency_key: Annotated[
-        list[str] | None, typer.Option("--idempotency-key", help="A message by its key. May be given several times.")
+        list[str] | None, typer.Option("--idempotency-key", help="The message with this key. May be repeated.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the outcome without changing anything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --campaign: do not ask first.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
     """Cancel messages. Prints the outcome of each; exit code 1 if it was too late for any.
 
-    A message in a request is cancelled if it comes back. A campaign goes on making messages: end or pause it first.
+    A message in a request is cancelled if it returns unsent. A campaign makes further messages: pause or stop it first.
     """
     if sum(map(bool, (ids, campaign, idempotency_key))) != 1:
         raise typer.BadParameter("name messages by id, or give --campaign or --idempotency-key")

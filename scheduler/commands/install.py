@@ -24,17 +24,19 @@ def install(
     *,
     supabase: Annotated[
         Path | None,
-        typer.Option("--supabase", metavar="DIR", help="The folder that holds config.toml, or the one above it."),
+        typer.Option("--supabase", metavar="DIR", help="The folder that holds config.toml, or its parent."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where files are missing. For CI.")] = False,
-    post: Annotated[bool, typer.Option("--post", help="Add post files, which remove what only older releases need.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if files are missing. For CI.")] = False,
+    post: Annotated[
+        bool, typer.Option("--post", help="Add post files, which remove objects that only older releases need.")
+    ] = False,
     holds: Annotated[
         int,
-        typer.Option("--from", metavar="VERSION", min=0, help="The version the project has under other names (a squash)."),
+        typer.Option("--from", metavar="VERSION", min=0, help="The version that a squashed migration contains."),
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
     """Write the missing schema files into supabase/migrations of your project.
 
@@ -86,12 +88,12 @@ def _project(given: Path | None) -> Project:
 
 
 def _write(plan: Plan, *, yes: bool) -> list[Path] | None:
-    """The files that were written, None where the user refused."""
+    """The files that were written, or None if the user refused."""
     if plan.new and not agreed(f"Write {counted(len(plan.new), 'file')} into {view.shown(plan.project.migrations)}?", yes=yes):
         return None
     replaced = {}
     declared = plan.declared
-    # Where there is nothing else to write, this offer is no reason to fail without a terminal.
+    # If there is nothing else to write, this question must not fail without a terminal.
     if declared and declared.is_wanted and (plan.new or yes or sys.stdin.isatty()) and agreed(view.offer(declared), yes=yes):
         replaced[declared.path] = declared.text
     try:

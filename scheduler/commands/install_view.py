@@ -1,4 +1,4 @@
-"""What `outbox install` says: the plan, warnings, and what to do next. Lines hold 80 characters where paths allow it."""
+"""The output of `outbox install`: the plan, warnings, and the next steps. Lines hold 80 characters where paths allow it."""
 
 import os
 import textwrap
@@ -15,7 +15,7 @@ _WIDTH: Final = 80
 
 
 def shown(path: Path) -> str:
-    """A path as it is seen from the working directory."""
+    """A path relative to the working directory."""
     try:
         return os.path.relpath(path)
     except ValueError:
@@ -24,7 +24,7 @@ def shown(path: Path) -> str:
 
 
 def say_plan(plan: Plan) -> None:
-    """What there is and what is to come."""
+    """The files that exist and the files to come."""
     _say(f"Project: {shown(plan.project.folder)}")
     for copy in plan.survey.copies:
         _say(f"  there    {copy.path.name}{' (edited)' if copy.edited else ''}")
@@ -35,13 +35,13 @@ def say_plan(plan: Plan) -> None:
 
 
 def warn(plan: Plan) -> None:
-    """What a user should know, on stderr."""
+    """Warnings for the user, on stderr."""
     for warning in warnings(plan):
         typer.echo(_folded(f"warning: {warning}"), err=True)
 
 
 def warnings(plan: Plan) -> Iterator[str]:
-    """One sentence or two each."""
+    """One or two sentences each."""
     survey = plan.survey
     for copy in survey.copies:
         if copy.edited:
@@ -70,7 +70,7 @@ def offer(declared: Declared) -> str:
 
 
 def say_end(plan: Plan, written: Sequence[Path], *, checked: bool, tried: bool) -> None:
-    """What was done, and what comes next."""
+    """The files that were written, and the next steps."""
     for path in written:
         _say(f"Wrote {shown(path)}")
     if checked:
@@ -112,7 +112,7 @@ def _say_declared(plan: Plan, written: Sequence[Path]) -> None:
 
 
 def plain(plan: Plan, written: Sequence[Path]) -> dict[str, Any]:
-    """The same for programs."""
+    """The same as JSON."""
     survey = plan.survey
     return {
         "supabase": str(plan.project.folder),
@@ -134,5 +134,5 @@ def _say(text: str) -> None:
 
 
 def _folded(text: str) -> str:
-    """A path is never broken: it is there to be copied."""
+    """A path is never wrapped: the user copies it."""
     return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False) if len(text) > _WIDTH else text

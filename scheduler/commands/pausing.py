@@ -16,25 +16,25 @@ from scheduler.commands import times
 from scheduler.commands.operator import Failed, console, operate, say_json
 from scheduler.commands.status_view import until as words_until
 
-Plan = Annotated[
-    str | None, typer.Option("--plan", help="A service plan. Without it: every plan ever worked for, and the configured one.")
+Plan = Annotated[str | None, typer.Option("--plan", help="A service plan. Default: all known plans and the configured one.")]
+ProviderName = Annotated[
+    str | None, typer.Option("--provider", help="The plan's provider, for a plan that no process has used yet.")
 ]
-ProviderName = Annotated[str | None, typer.Option("--provider", help="The plan's provider, if no process worked for it yet.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def pause(
     *,
     plan: Plan = None,
     provider: ProviderName = None,
-    until: Annotated[str | None, typer.Option("--until", help="End by itself at a time, such as 2027-01-31T09:00Z.")] = None,
-    duration: Annotated[str | None, typer.Option("--for", help="End by itself after so long, such as 30m.")] = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why, as the status shows it.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Resume at a time, such as 2027-01-31T09:00Z.")] = None,
+    duration: Annotated[str | None, typer.Option("--for", help="Resume after a duration, such as 30m.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="The reason that `outbox status` shows.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Stop sending, for all processes, until a time or until resumed. Requests that are under way are not called back.
+    """Stop sending in all processes, until a time or until `outbox resume`. Requests in flight are not cancelled.
 
-    Reports are taken, lost requests looked for and campaigns expanded all the same.
+    Meanwhile reports are recorded, lost requests are looked up, and campaigns make messages.
     """
     _check(provider)
     if until and duration:
@@ -63,7 +63,10 @@ def resume(
     plan: Plan = None,
     provider: ProviderName = None,
     force: Annotated[
-        bool, typer.Option("--force", help="End the other pauses too: the next claim finds out whether they are over.")
+        bool,
+        typer.Option(
+            "--force", help="Also end automatic pauses. If the cause persists, the next request pauses the plan again."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> int:

@@ -18,27 +18,28 @@ def retry(
     ids: Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Messages by their id.", show_default=False)] = None,
     *,
     status: Annotated[
-        list[str] | None, typer.Option("--status", help="All messages of this final status. May be given several times.")
+        list[str] | None, typer.Option("--status", help="All messages with this final status. May be repeated.")
     ] = None,
     campaign: Annotated[str | None, typer.Option("--campaign", help="With --status: only those of this campaign.")] = None,
     since: Annotated[
-        str | None, typer.Option("--since", help="With --status: only those final since a time (ISO 8601) or for so long (2h).")
+        str | None,
+        typer.Option("--since", help="With --status: only those final since a time (ISO 8601) or within a duration (2h)."),
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also messages that were or may have been delivered, expired, or were cancelled."),
+        typer.Option("--force", help="Also messages that were delivered or may have been, expired, or were cancelled."),
     ] = False,
     expires_in: Annotated[
-        str | None, typer.Option("--expires-in", help="A new expiry, such as 2h, for those whose own has passed.")
+        str | None, typer.Option("--expires-in", help="New expiry, such as 2h, for messages whose own has passed.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the outcome without changing anything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --status: do not ask first.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
     """Send final messages again, as a new attempt. Prints the outcome of each; exit code 1 if any was refused.
 
-    A message that was delivered, may have been, or expired is refused without --force. Opt-outs, windows and campaigns are
-    checked again when it comes up.
+    Without --force, messages that were delivered or may have been, expired, or were cancelled are refused. Opt-outs, windows
+    and campaigns are checked again before sending.
     """
     _check(ids, status, narrowed=campaign is not None or since is not None)
     start = None if since is None else times.past(since)

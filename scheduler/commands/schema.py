@@ -25,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="The database schema: compare it with this release, print it as SQL, remove it.",
+    help="Compare the database's schema with this release, print it as SQL, or remove it.",
 )
 
 
@@ -33,14 +33,16 @@ app = typer.Typer(
 def print_sql(
     *,
     start: Annotated[
-        int, typer.Option("--from", metavar="VERSION", min=0, help="The version the database has; 0 is none.")
+        int, typer.Option("--from", metavar="VERSION", min=0, help="The version of the database; 0 for none.")
     ] = 0,
     end: Annotated[
-        int | None, typer.Option("--to", metavar="VERSION", min=1, help="The version it is to have; the newest without it.")
+        int | None, typer.Option("--to", metavar="VERSION", min=1, help="The version to upgrade to. Default: the newest.")
     ] = None,
-    post: Annotated[bool, typer.Option("--post", help="Add post files, which remove what only older releases need.")] = False,
+    post: Annotated[
+        bool, typer.Option("--post", help="Add post files, which remove objects that only older releases need.")
+    ] = False,
 ) -> int:
-    """Print the schema as SQL, for psql and other tools, and nothing else on stdout.
+    """Print the schema as SQL, for psql and other tools.
 
     Each file is a transaction of its own. `outbox schema sql | psql "$OUTBOX_DB_URL" -v ON_ERROR_STOP=1` installs.
     """
@@ -55,8 +57,8 @@ def print_sql(
 
 
 @app.command("status")
-def show_status(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> int:
-    """Compare the versions in the database with those of this release. Exit 1 where processes would refuse to work."""
+def show_status(*, as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> int:
+    """Compare the versions in the database with those of this release. Exit 1 if processes would refuse to work."""
     # Here and not above: the Supabase client takes a second to load, and the other commands do without it.
     from jobs.gateway.operating import Operating
     from scheduler.commands.operator import operate, say_json
@@ -82,10 +84,11 @@ def show_status(*, as_json: Annotated[bool, typer.Option("--json", help="One JSO
 
 @app.command("drop")
 def drop(*, yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it now, over OUTBOX_DB_URL.")] = False) -> int:
-    """Remove the outbox from the database: all of its objects and messages, and nothing else.
+    """Remove the outbox from the database.
 
-    Without --yes this prints the SQL for psql or the SQL editor. With --yes it runs it, over OUTBOX_DB_URL. Stop all processes
-    first. Objects of yours that use the outbox are named, and then nothing is removed.
+    Removes all of its objects and messages, and nothing else. Without --yes this prints the SQL for psql or the SQL
+    editor. With --yes it runs the SQL over OUTBOX_DB_URL. Stop all processes first. If your own objects use the outbox, the
+    error names them and nothing is removed.
     """
     statements = _uninstall_script()
     if not yes:
@@ -103,7 +106,7 @@ def drop(*, yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it now
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One version, and which side has it."""
+    """One version, and where it is: in the database, in this release, or both."""
 
     version: int
     release: str
@@ -154,7 +157,7 @@ def _run(url: str, statements: str) -> None:
     try:
         conninfo_to_dict(url)
     except psycopg.Error:
-        # Its message repeats the string, and a password may be in it.
+        # Its message repeats the connection string, and a password may be in it.
         raise WrongUsage("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
     try:
         with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection:

@@ -19,13 +19,15 @@ _FIGURES_SECONDS: Final = 30.0
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object (with --watch, one a line each time).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object (with --watch, one per line).")] = False,
     watch: Annotated[
-        float | None, typer.Option("--watch", min=0.5, help="Show it anew every so many seconds, until Ctrl-C.")
+        float | None, typer.Option("--watch", min=0.5, help="Repeat at this interval in seconds, until Ctrl-C.")
     ] = None,
-    days: Annotated[int, typer.Option("--days", min=0, max=90, help="Delivery figures of so many days; 0 for none.")] = 1,
+    days: Annotated[
+        int, typer.Option("--days", min=0, max=90, help="Show delivery figures of this many days; 0 for none.")
+    ] = 1,
 ) -> int:
-    """Show the backlog, open requests, pauses and why, the last tick of each job, alarms, and delivery figures."""
+    """Show the backlog, open requests, pauses, the last run of each job, alarms and delivery figures."""
 
     async def once(operating: Operating) -> int:
         found, figures = await operating.status(), await _figures(operating, days)

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.gateway.status import Backlog, Figures, Pause, RaisedAlarm, Requests, Status, Tick, Worker
+from jobs.gateway.status import Backlog, Figures, Heartbeat, Pause, RaisedAlarm, Requests, Status, Worker
 from jobs.runtime.telemetry import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
@@ -102,17 +102,17 @@ def _words(alarm: RaisedAlarm) -> str:
     return " ".join(f"{key}={value}" for key, value in alarm.detail.items())
 
 
-def _jobs(jobs: Sequence[Tick]) -> Text:
+def _jobs(jobs: Sequence[Heartbeat]) -> Text:
     if not jobs:
         return Text("none ticked within a day: is `outbox run` up?", "red")
     return Text(" · ").join(
-        Text(f"{tick.job}{f' ({tick.plan})' if tick.plan else ''} {ago(tick.seconds_ago)} ago", _late(tick)) for tick in jobs
+        Text(f"{one.job}{f' ({one.plan})' if one.plan else ''} {ago(one.seconds_ago)} ago", _late(one)) for one in jobs
     )
 
 
-def _late(tick: Tick) -> str:
-    # The webhook app ticks when callbacks arrive. The jobs tick whether there is work or not.
-    return "red" if tick.seconds_ago > _LATE_SECONDS and tick.job != "webhook" else ""
+def _late(heartbeat: Heartbeat) -> str:
+    # The webhook app records heartbeats when callbacks arrive. The jobs record them whether there is work or not.
+    return "red" if heartbeat.seconds_ago > _LATE_SECONDS and heartbeat.job != "webhook" else ""
 
 
 def _processes(status: Status) -> Text:

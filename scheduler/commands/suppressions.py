@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="The list of numbers that get no messages. Deleting a row of the table outbox_suppressions lifts it.",
+    help="The suppressed numbers, which get no messages. To lift a suppression, delete its row of outbox_suppressions.",
 )
 
 _AT_ONCE: Final = 5000
@@ -32,15 +32,15 @@ def import_list(
     file: Annotated[
         Path, typer.Argument(metavar="FILE.csv", exists=True, dir_okay=False, help="Columns recipient, reason, source.")
     ],
-    partial: Annotated[bool, typer.Option("--partial", help="Import the good lines although others are refused.")] = False,
-    reason: Annotated[str, typer.Option("--reason", help="The reason for lines that give none.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Import the valid lines even if others are refused.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="The reason for lines that have none.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
-    """Put the numbers of a file on the list. Messages that wait for them end at once.
+    """Suppress the numbers of a CSV file.
 
-    Every refused line is printed with its number and the reason; then nothing is imported, unless --partial. Numbers on the
-    list already stay as they are, so a file may be imported again. But a line with source operator turns a recipient's opt-out
-    into an operator's decision.
+    Waiting messages to them end at once. Every refused line is printed with its number and the reason; then nothing is
+    imported, unless --partial. Suppressed numbers stay as they are, so a file may be imported again. But a line with source
+    operator turns a recipient's opt-out into an operator's decision.
     """
     reading = _read(file, reason)
     for refused in reading.refused:
@@ -70,10 +70,13 @@ def import_list(
 
 @app.command("export")
 def export_list(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; standard output without it.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="With FILE: how many there are, as one JSON object.")] = False,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The file to write. Default: standard output.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With FILE: print the count as a JSON object.")] = False,
 ) -> int:
-    """Write the whole list as CSV, in a form that import takes. What created_at says is for people, import leaves it out."""
+    """Write all suppressions as CSV, which import can read.
+
+    Import ignores created_at.
+    """
     if as_json and file is None:
         raise typer.BadParameter("--json says how many numbers went into a file: name one")
 

@@ -1,4 +1,4 @@
-"""What commands say to people and ask them. Loads neither settings nor the Supabase client."""
+"""Prints results, errors and questions. Imports neither settings nor the Supabase client."""
 
 import signal
 import sys
@@ -11,7 +11,7 @@ _PIPED_WIDTH: Final = 160
 
 
 class Failed(typer.TyperException):
-    """The command could not do what it was asked to. Its words are one line on stderr, and the exit code is 1."""
+    """The command failed. Its message is one line on stderr, and the exit code is 1."""
 
 
 class WrongUsage(typer.TyperException):
@@ -20,28 +20,28 @@ class WrongUsage(typer.TyperException):
     exit_code = 2
 
 
-class NobodyToAsk(WrongUsage):
-    """A question whose answer was not given along, and nobody at the keyboard."""
+class NotInteractive(WrongUsage):
+    """A question needs an answer, and stdin is not a terminal."""
 
 
 def console() -> Console:
-    """Where results go. Lines that go to a file or a pipe are not folded at 80 characters, and brackets stay what they are."""
+    """The console for results. Lines to a file or a pipe are not wrapped at 80 characters, and brackets are not markup."""
     piped = not sys.stdout.isatty()
     return Console(highlight=False, markup=False, width=_PIPED_WIDTH if piped else None)
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things for people: ``0 lines``, ``1 line``, ``2,000 lines``."""
+    """A count with its noun: ``0 lines``, ``1 line``, ``2,000 lines``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def agreed(question: str, *, yes: bool) -> bool:
-    """Whether to go on. Where nobody can be asked, only ``--yes`` agrees."""
+    """Ask whether to go on. Without a terminal, only ``--yes`` agrees."""
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise NobodyToAsk(f"{question} There is no terminal to ask at: --yes agrees")
-    # The event loop takes Ctrl-C for itself, and does not turn while somebody is asked.
+        raise NotInteractive(f"{question} There is no terminal to ask at: --yes agrees")
+    # The event loop handles Ctrl-C itself, and does not run while the question waits for an answer.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return typer.confirm(question, err=True)

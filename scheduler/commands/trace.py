@@ -27,14 +27,14 @@ _COLUMNS = (
 def trace(
     what: Annotated[
         str,
-        typer.Argument(metavar="ID", help="A message's id, an idempotency key, a dispatch's id, or a batch of the provider."),
+        typer.Argument(metavar="ID", help="The id of a message, a dispatch or a batch, or an idempotency key."),
     ],
-    show_body: Annotated[bool, typer.Option("--show-body", help="Show texts, the message's and the replies'.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    show_body: Annotated[bool, typer.Option("--show-body", help="Show the texts of the message and of replies.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
     """Show the history of a message: requests, lookups, reports in order of arrival, retries, replies. Numbers are masked.
 
-    An ID that names several messages, such as a batch, lists them.
+    If the ID stands for several messages, such as a batch, this lists them.
     """
 
     async def work(operating: Operating) -> int:

@@ -18,7 +18,7 @@ _CONCURRENTLY: Final = re.compile(r"^(\s*(?:create(?:\s+unique)?|drop)\s+index)\
 
 
 class Standing(Enum):
-    """What the project's file is, beside what it would have to be."""
+    """The state of the project's file, compared with the content that it must have."""
 
     ABSENT = "absent"
     CURRENT = "current"
@@ -28,7 +28,7 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """The file, its text for the files that the project has or is about to get, and how it stands now."""
+    """The file, its text for the files that the project has or is about to get, and its current state."""
 
     path: Path
     text: str
@@ -41,7 +41,7 @@ class Declared:
 
 
 def declared(project: Project, files: Sequence[ReleaseFile]) -> Declared | None:
-    """The file for these released files; None for a project that declares nothing, or has none of our files."""
+    """The file for these released files; None if the project declares no schema, or has no released file."""
     if not project.declares_schema or not files:
         return None
     path = project.schemas / "outbox" / "outbox.sql"
@@ -50,7 +50,7 @@ def declared(project: Project, files: Sequence[ReleaseFile]) -> Declared | None:
 
 
 def is_listed(project: Project, path: Path) -> bool:
-    """Whether ``schema_paths`` finds the file, which has to exist. Without the setting every file in schemas/ counts."""
+    """Whether ``schema_paths`` includes the file, which must exist. Without the setting every file in schemas/ counts."""
     if not project.schema_paths:
         return True
     return any(_finds(project.folder, pattern, path) for pattern in project.schema_paths)

@@ -21,7 +21,7 @@ def write_all(new: Mapping[Path, str], *, replaced: Mapping[Path, str] | None = 
     try:
         for path, text in {**new, **replaced}.items():
             folders += _make_folders(path.parent)
-            # Appended before it is written: half a file is cleaned up as well.
+            # Appended before it is written, so that half a file is cleaned up as well.
             unfinished.append(_unfinished(path))
             unfinished[-1].write_text(text, encoding="utf-8", newline="\n")
         for path in new:
@@ -30,7 +30,7 @@ def write_all(new: Mapping[Path, str], *, replaced: Mapping[Path, str] | None = 
                 raise FileExistsError(f"{path} is there already")
             _unfinished(path).rename(path)
             written.append(path)
-        # Last, because what it replaces would be lost if something failed after it.
+        # Last, because the file that it replaces would be lost if a later step failed.
         for path in replaced:
             _unfinished(path).replace(path)
     except BaseException:
@@ -43,12 +43,12 @@ def write_all(new: Mapping[Path, str], *, replaced: Mapping[Path, str] | None = 
 
 
 def _unfinished(path: Path) -> Path:
-    """Beside it, for a rename is atomic within one file system only; the Supabase CLI skips files that end like this."""
+    """In the same folder, because a rename is atomic only within a file system. The Supabase CLI skips this ending."""
     return path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Make the folder and what is missing above it. Returns what was made, from the top down."""
+    """Make the folder and its missing parents. Returns the folders made, from the top down."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing[::-1]

@@ -1,4 +1,4 @@
-"""What `outbox install` is about to write."""
+"""The changes that `outbox install` is about to make."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Plan:
 
     @property
     def is_complete(self) -> bool:
-        """What `--check` asks. A declared schema has to be up to date where there is one; to have one is the user's choice."""
+        """The condition of `--check`. A declared schema must be up to date if it exists; to have one is the user's choice."""
         outdated = self.declared is not None and self.declared.standing is Standing.OUTDATED
         return not (self.new or self.survey.repeated or outdated)
 
@@ -46,7 +46,7 @@ def make_plan(project: Project, releases: Releases, *, now: datetime, holds: int
     stamps = new_stamps(versions, now, len(wanted))
     post_remains = () if post else found.pending_post
 
-    # What is there under another name counts too.
+    # Files that exist under another name count too.
     squashed = (file for file in releases.files if file.number <= holds)
     complete = _in_order(releases, {*(copy.file for copy in found.copies), *found.passed_over, *squashed, *wanted})
     return Plan(

@@ -37,7 +37,7 @@ class Project:
         return bool(self.schema_paths) or any(self.schemas.rglob("*.sql"))
 
     def migration_files(self) -> list[Path]:
-        """What the Supabase CLI takes for migrations, in the order of their names."""
+        """The files that the Supabase CLI reads as migrations, in the order of their names."""
         return sorted(path for path in self._entries() if path.is_file() and version_of(path.name) is not None)
 
     def versions(self) -> set[str]:

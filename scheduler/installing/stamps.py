@@ -9,18 +9,18 @@ from datetime import datetime
 from typing import Final
 
 MIGRATION: Final = re.compile(r"([0-9]+)_(.*)\.sql")
-"""What the Supabase CLI takes for a migration. Anything else in the folder it skips."""
+"""The names that the Supabase CLI reads as migrations. It skips all others in the folder."""
 
 _FORMAT: Final = "%Y%m%d%H%M%S"
 _DIGITS: Final = 14
 _UNITS: Final = (14, 12, 10, 8, 6, 4)
-"""How many digits a second, a minute, an hour, a day, a month and a year end with."""
+"""The number of digits of a version that is precise to a second, a minute, an hour, a day, a month and a year."""
 _FIRST: Final = "0101000000"
 """The first second of a year, without the year."""
 
 
 def version_of(file_name: str) -> str | None:
-    """The version of a migration, None for a file that is none."""
+    """The version of a migration, or None for other files."""
     found = MIGRATION.fullmatch(file_name)
     return None if found is None else found[1]
 

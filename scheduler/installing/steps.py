@@ -1,4 +1,4 @@
-"""What to do after `outbox install` has written files, in order."""
+"""The steps after `outbox install` has written files, in order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Step:
 
 
 def next_steps(written: Sequence[ReleaseFile], releases: Releases, *, first: bool, post_remains: bool) -> list[Step]:
-    """The steps after ``written`` files. ``first`` is True where the project had none of our files before."""
+    """The steps after ``written`` files. ``first`` is True if the project had no released file before."""
     push = Step("Apply the migrations to your database.", ("supabase db push",))
     kinds = {file.kind for file in written}
     if first:

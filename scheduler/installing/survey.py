@@ -1,4 +1,4 @@
-"""Which released files a project has, which it lacks, and which it changed."""
+"""Which released files a project has, lacks or has changed."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ _CREATES_ENGINE: Final = re.compile(
 
 
 class TakenUp(Exception):
-    """A migration of the user's holds our schema already, so a file of ours would create it twice. The text is one line."""
+    """A migration of the user's contains our schema already, so a released file would create it twice. The text is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A file of the project with the name of a released one."""
+    """A file of the project that has the name of a released one."""
 
     path: Path
     number: int
@@ -88,7 +88,7 @@ def _found(path: Path) -> _Found | None:
 
 
 def _match(files: Sequence[ReleaseFile], found: Sequence[_Found]) -> tuple[tuple[Copy, ...], tuple[Path, ...]]:
-    """Give each released file its copy: by name; else by content; else a renamed and edited one of its version and kind."""
+    """Match each released file to its copy: by name; else by content; else by version and kind."""
     names = {file.name for file in files}
     left = list(found)
     matched: dict[ReleaseFile, _Found] = {}

@@ -1,4 +1,4 @@
-"""Fixtures for the simulator's tests: one in this process, in good health before each test."""
+"""Fixtures for the simulator's tests: one simulator in this process, reset before each test."""
 
 from collections.abc import Iterator
 

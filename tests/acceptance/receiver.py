@@ -1,4 +1,4 @@
-"""A customer's webhook for tests: keeps what it is sent and answers as it is told."""
+"""A customer's webhook for tests: it keeps each callback and gives the answers that a test sets."""
 
 import threading
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Receiver:
     deliveries: list[Delivery] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
 
-    def told(self, *fields: str) -> list[tuple[Any, ...]]:
+    def received(self, *fields: str) -> list[tuple[Any, ...]]:
         return [tuple(delivery.json.get(name) for name in fields) for delivery in self.deliveries]
 
 
@@ -52,7 +52,7 @@ def receiving() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, *_args: object) -> None:
-            """Say nothing."""
+            """Write no log line."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

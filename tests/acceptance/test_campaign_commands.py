@@ -167,9 +167,9 @@ async def test_preview_start_pause_report_and_stop(
     assert "Fri 2026-10-23 09:30" in shown.stdout
     assert "2 will not go: the recipient opted out: STOP" in shown.stdout
     assert "+12015550101" not in shown.stdout
-    told = json.loads(outbox("preview", "c", "--json", "--max-rows", "1").stdout)
-    assert [(row["external_id"], row["body"]) for row in told["rows"]] == [("ada", "Hello Ada")]
-    assert {country["name"]: country["parts"] for country in told["costs"]["countries"]} == {"DE": 2, "US": 2}
+    shown = json.loads(outbox("preview", "c", "--json", "--max-rows", "1").stdout)
+    assert [(row["external_id"], row["body"]) for row in shown["rows"]] == [("ada", "Hello Ada")]
+    assert {country["name"]: country["parts"] for country in shown["costs"]["countries"]} == {"DE": 2, "US": 2}
 
     asked = outbox("start", "c")
     assert asked.returncode == 2
@@ -234,15 +234,15 @@ def test_preview_and_start_name_costly_characters(outbox: Any, db: Connection) -
         " plain = true replaces look-alikes"
     )
     letter = "'语' is not in GSM-7, so in 2 texts, such as member 'm5' gets, a part holds 70 characters instead of 160"
-    told = json.loads(outbox("preview", "c", "--json").stdout)
-    assert told["costs"]["warnings"] == [apostrophe, letter]
+    shown = json.loads(outbox("preview", "c", "--json").stdout)
+    assert shown["costs"]["warnings"] == [apostrophe, letter]
     for command in ("preview", "start"):
         ran = outbox(command, "c")
         assert " ".join(f"{apostrophe} {letter}".split()) in " ".join((ran.stdout + ran.stderr).split()), command
 
     db.execute("update public.outbox_templates set body = 'Hello {{name}} at {place}'")
-    told = json.loads(outbox("preview", "c", "--json").stdout)
-    assert told["costs"]["warnings"] == [
+    shown = json.loads(outbox("preview", "c", "--json").stdout)
+    assert shown["costs"]["warnings"] == [
         "template 'hi': {place} is no placeholder and goes out as it stands; one is written {{place}}",
         apostrophe,
         letter,
@@ -257,7 +257,7 @@ def test_preview_and_start_name_costly_characters(outbox: Any, db: Connection) -
 
 
 @pytest.mark.parametrize(
-    ("told", "own", "warning"),
+    ("running", "own", "warning"),
     [
         ([], "US", "US here, but no scheduler has run yet"),
         (["US"], "US,CA", "CA,US here, but the schedulers use US"),
@@ -268,9 +268,9 @@ def test_preview_and_start_name_costly_characters(outbox: Any, db: Connection) -
     ],
 )
 def test_preview_warns_where_other_countries_are_allowed_here(
-    outbox: Any, db: Connection, told: list[str | None], own: str, warning: str
+    outbox: Any, db: Connection, running: list[str | None], own: str, warning: str
 ) -> None:
-    for place, countries in enumerate(told):
+    for place, countries in enumerate(running):
         db.execute(
             "select outbox_engine.record_heartbeat('dispatch', 'sinch', 'plan', %s, string_to_array(%s, ','))",
             [f"worker {place}", countries],

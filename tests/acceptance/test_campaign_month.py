@@ -1,4 +1,4 @@
-"""A month of changes: members move, a campaign pauses, a cap holds, a window crosses midnight. Python says what is due."""
+"""A month of changes: members move, a campaign pauses, a cap applies, a window crosses midnight. Python computes the times."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ NIGHT_OWLS = ("Europe/Berlin", "Pacific/Chatham")
 NIGHTS_AT = time(1, 30)
 TWICE_AT = (time(10), time(15))
 
-# Who is where from when on. The clocks of the first two zones change in that month.
+# The zone of each member, from an instant on. The clocks of the first two zones change in that month.
 TRAVELLERS = {
     "westward": [(BEGIN, "Europe/Berlin"), (datetime(2027, 11, 3, 12, tzinfo=UTC), "America/St_Johns")],
     "eastward": [
@@ -27,7 +27,7 @@ TRAVELLERS = {
         (datetime(2027, 11, 16, 6, tzinfo=UTC), "Australia/Lord_Howe"),
     ],
 }
-# When each appointment is, as people knew it from when on, in Berlin.
+# The time of each appointment in Berlin, as known from an instant on.
 APPOINTMENTS = {
     "stays": [(BEGIN, datetime(2027, 11, 1, 2, 15, tzinfo=UTC))],
     "moved away": [
@@ -95,7 +95,7 @@ def changes() -> Iterator[Change]:
 
 
 def next_moment(db: Connection) -> datetime:
-    """When the engine itself believes that something is due next. A campaign that is paused has nothing to say."""
+    """The engine's own next due time. A paused campaign has none."""
     row = db.execute(
         "select least("
         "  (select min(m.next_at) from public.outbox_campaign_members m join public.outbox_campaigns c on c.name = m.campaign"
@@ -132,12 +132,12 @@ def nights(zone: str) -> Iterator[datetime]:
 
 
 def once_a_day(stays: list[tuple[datetime, str]]) -> Iterator[datetime]:
-    """Each local time where the member is then, once; and of each of the member's days the first."""
-    told: list[datetime] = []
+    """Each local time in the member's zone of that moment, once; and only the first of each of the member's days."""
+    sent_at: list[datetime] = []
     for at, zone in sorted(shown(stays)):
         midnight = instant(at.astimezone(ZoneInfo(zone)).date(), time(0), zone)
-        if not told or told[-1] < midnight:
-            told.append(at)
+        if not sent_at or sent_at[-1] < midnight:
+            sent_at.append(at)
             yield at
 
 

@@ -1,4 +1,4 @@
-"""A whole year of campaigns in zones with odd offsets, every instant worked out again with Python's zoneinfo."""
+"""A whole year of campaigns in zones with odd offsets. Python's zoneinfo computes every instant a second time."""
 
 # Wall-clock times have no zone.
 
@@ -60,7 +60,7 @@ async def test_campaigns_send_at_the_instants_of_zoneinfo(
 
 
 def next_moment(db: Connection) -> datetime | None:
-    """When the engine itself believes that something is due next. Where it is wrong, messages are late, and that is seen."""
+    """The engine's own next due time. If it is wrong, messages are late, and the test sees that."""
     row = db.execute(
         "select least((select min(next_at) from public.outbox_campaign_members),"
         " (select min(due_at) from public.outbox where queue is not null))"
@@ -79,7 +79,7 @@ def sent(db: Connection) -> list[Sent]:
 
 
 def occurrences(begin: datetime, end: datetime) -> Iterator[tuple[str, str, datetime, datetime]]:
-    """Campaign, zone, the time an occurrence stands for, and the time its window lets it go."""
+    """Campaign, zone, the local time of an occurrence, and the instant at which it is sent."""
     for zone in ZONES:
         for day in days(begin, end):
             if day.isoweekday() == 7 and day.month in SUNDAY_MONTHS:
@@ -95,7 +95,7 @@ def occurrences(begin: datetime, end: datetime) -> Iterator[tuple[str, str, date
 
 
 def instant(day: date, at: time, zone: str) -> datetime:
-    """What zoneinfo makes of a wall-clock time: the first of two, and past a gap by as much as the gap is wide."""
+    """The instant of a wall-clock time in zoneinfo: the first of two, and forward by the gap if the time does not exist."""
     return datetime.combine(day, at, ZoneInfo(zone)).astimezone(UTC)
 
 

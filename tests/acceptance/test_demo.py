@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sandbox.demo.interrupts import Interrupted, heeded
+from sandbox.demo.interrupts import Interrupted, interruptible
 from sandbox.demo.verdict import Count, compare
 from sandbox.demo.work import Message, plan_work
 from sandbox.simulator.books import Tally
@@ -73,5 +73,5 @@ def test_ctrl_c_ends_as_interrupted_despite_other_errors() -> None:
         except Interrupted:
             raise OSError("another command is already in progress") from None
 
-    with pytest.raises(Interrupted), heeded():
+    with pytest.raises(Interrupted), interruptible():
         query()

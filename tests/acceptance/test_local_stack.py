@@ -52,7 +52,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
-    """One that runs in the background. Tests leave it as it is."""
+    """A stack that runs in the background. Tests leave it as it is."""
     path = tmp_path_factory.mktemp("shared") / "stack"
     yield Background(path, printed=start(path))
     down(path)
@@ -87,7 +87,7 @@ def dotenv(text: str) -> dict[str, str]:
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line on stderr; nothing may stand on stdout."""
+    """The last line on stderr. Nothing may be on stdout."""
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     return done.stderr.splitlines()[-1]
@@ -212,7 +212,7 @@ def test_after_a_power_cut_the_next_up_works(data_dir: Path) -> None:
     assert before.postgres is not None
     assert before.api is not None
 
-    # Stopped first, so that it cannot tidy up.
+    # Stopped first, so that it cannot clean up.
     os.kill(supervisor, signal.SIGSTOP)
     for pid in (before.postgres.pid, before.api.pid, supervisor):
         os.kill(pid, signal.SIGKILL)
@@ -253,7 +253,7 @@ def test_fresh_never_empties_a_foreign_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_up_leaves_nothing_running(data_dir: Path, how: signal.Signals) -> None:
     if signal.getsignal(how) is signal.SIG_IGN:
-        pytest.skip(f"whoever started this ignores {how.name}, and so does what it starts")
+        pytest.skip(f"{how.name} is ignored here, and child processes inherit that")
     with subprocess.Popen(
         [*LOCAL, "up", "--data-dir", str(data_dir), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

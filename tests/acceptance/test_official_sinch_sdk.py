@@ -1,4 +1,4 @@
-"""The provider's own Python package, unchanged, takes the simulator for the real thing."""
+"""The provider's own Python package, unchanged, works with the simulator."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -20,7 +20,7 @@ Ran = subprocess.CompletedProcess[str]
 
 
 class Operator:
-    """Types commands against one stack."""
+    """Runs commands against one stack."""
 
     def __init__(self, stack: LocalStack, **settings: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SINCH_", "SUPABASE_"))}
@@ -72,7 +72,7 @@ def test_commands_exit_1_when_supabase_is_unreachable(outbox: Operator, command:
     [("sb_secret_wrong", "was not accepted"), ("sb_publishable_x", "SUPABASE_SECRET_KEY: is a publishable key")],
 )
 def test_wrong_kind_of_key_is_a_settings_error(outbox: Operator, key: str, says: str) -> None:
-    """So is a key of another project."""
+    """A key of another project gives a one-line error too."""
     ran = outbox("status", SUPABASE_SECRET_KEY=key)
 
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -210,7 +210,7 @@ async def test_timed_pause_is_reported_once_per_plan(rig: Rig, stack: LocalStack
 async def test_trace_masks_number_and_hides_text_by_default(outbox: Operator, failed: list[int], db: Connection) -> None:
     words = outbox("trace", failed[0])
     shown = outbox("trace", failed[0], "--show-body")
-    told = outbox.json("trace", failed[0])
+    traced = outbox.json("trace", failed[0])
     batch = outbox("trace", column(db, "batch_id", failed[0]))
     nothing = outbox("trace", "nothing")
 
@@ -221,7 +221,7 @@ async def test_trace_masks_number_and_hides_text_by_default(outbox: Operator, fa
         assert number(0) not in ran.stdout
         assert number(0)[1:] not in ran.stdout
     assert ("hello" in words.stdout, "hello" in shown.stdout) == (False, True)
-    assert [happening["event"] for happening in told["timeline"]] == ["inserted", "claimed", "accepted"]
+    assert [happening["event"] for happening in traced["timeline"]] == ["inserted", "claimed", "accepted"]
     assert "3 messages" in batch.stdout
     assert nothing.returncode == 1
 

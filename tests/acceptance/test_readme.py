@@ -36,7 +36,7 @@ Rows = list[tuple[object, ...]]
 
 
 def blocks(language: str) -> list[str]:
-    """The examples in one language, in their order. Those in a list are indented with it."""
+    """The examples in one language, in order. Examples in a list are indented with it."""
     found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
     return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
 
@@ -198,9 +198,9 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
 EVENT = re.compile(r"`([a-z]+\.[a-z_]+)`")
 
 
-def test_every_event_that_is_named_is_said_somewhere() -> None:
-    rooms = ("jobs", "scheduler", "webhook", "supabase")
-    sources = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sql")]
+def test_every_documented_event_is_logged_somewhere() -> None:
+    folders = ("jobs", "scheduler", "webhook", "supabase")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".sql")]
     said = "".join(path.read_text(encoding="utf-8") for path in sources)
     section = README[README.index("## Troubleshooting") : README.index("## For development")]
 

@@ -1,4 +1,4 @@
-"""`outbox run` as an operator meets it: wrong settings, one pass, a polite end, a database that goes away."""
+"""`outbox run` as an operator uses it: wrong settings, a single run, a clean stop, a database that goes away."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def environment(stack: LocalStack, sinch: Running) -> dict[str, str]:
 
 
 class Log:
-    """What a process says, by the names of the events."""
+    """The names of the events that a process logs."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -64,7 +64,7 @@ Scheduler = tuple["subprocess.Popen[bytes]", Log]
 
 @contextmanager
 def scheduler(settings: dict[str, str]) -> Iterator[Scheduler]:
-    """`outbox run` as a process, from when it began to tick."""
+    """`outbox run` as a process, from its first tick on."""
     with NamedTemporaryFile() as said:
         command = [sys.executable, "-m", "scheduler", "run"]
         child = subprocess.Popen(command, env=settings | {"LOG_FORMAT": "json"}, stderr=said)
@@ -141,11 +141,11 @@ def test_single_run_exits_1_until_token_is_corrected(stack: LocalStack, sinch: R
 
     refused = once(wrong)
     again = once(wrong)
-    mended = once(environment(stack, sinch))
+    corrected = once(environment(stack, sinch))
 
     said = [json.loads(line) for line in refused.stderr.splitlines()]
     assert [line["event"] for line in said if line["level"] == "error"] == ["plan.paused"]
-    assert [ran.returncode for ran in (refused, again, mended)] == [1, 1, 0]
+    assert [ran.returncode for ran in (refused, again, corrected)] == [1, 1, 0]
     assert statuses(db) == {"sent": 3}
 
 
@@ -191,7 +191,7 @@ def test_request_open_after_nine_seconds_needs_recovery(stack: LocalStack, sinch
     sinch.control.change(latency=15)
     insert(db, 5)
     with scheduler(settings) as (child, log):
-        # A row is `sending` before its request leaves. One that has not left yet would be given back at once.
+        # A row is `sending` before its request leaves. A row whose request has not left yet would be given back at once.
         assert processes.wait_until(lambda: sinch.control.summary().requests.get("send") == 1, WAIT_SECONDS)
         child.send_signal(signal.SIGTERM)
 
@@ -257,7 +257,7 @@ def test_sinch_outage_at_start_is_logged_once(stack: LocalStack, sinch: Running,
 
 
 def tries(db: Connection) -> int:
-    """How often sending was tried since the plan is paused."""
+    """How often the process tried to send since the plan was paused."""
     row = db.execute("select tries from outbox_engine.plan_pauses").fetchone()
     return 0 if row is None else int(str(row[0]))
 

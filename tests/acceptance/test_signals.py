@@ -1,4 +1,4 @@
-"""A process that is told to stop ends, whatever holds it."""
+"""A process ends after SIGTERM or SIGINT, whatever its threads do."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ asyncio.run(main())
 
 
 def stuck(seconds: float) -> "subprocess.Popen[str]":
-    """A process with a thread that nothing ends, once it heeds signals."""
+    """A process with a thread that never ends. Returns once the process handles signals."""
     child = subprocess.Popen([sys.executable, "-c", STUCK.format(seconds=seconds)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"

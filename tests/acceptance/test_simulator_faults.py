@@ -1,4 +1,4 @@
-"""The simulator over HTTP: requests that go wrong, inbounds, its books and its command."""
+"""The simulator over HTTP: requests that fail, inbounds, its records and its command."""
 
 import socket
 import subprocess
@@ -141,7 +141,7 @@ class TestInbounds:
         sim.text_in(sender=TWO, to="12345", body="hello")
 
         assert sim.wait(acknowledged=2)
-        assert ("mo_text", "STOP", "14155551234", "14155550000") in webhook.told("type", "body", "from", "to")
+        assert ("mo_text", "STOP", "14155551234", "14155550000") in webhook.received("type", "body", "from", "to")
         page = api.get("/inbounds", params={"to": f"{SENDER},999"}).json()
         assert [entry["id"] for entry in page["inbounds"]] == [inbound.id]
         assert api.get(f"/inbounds/{inbound.id}").json()["body"] == "STOP"
@@ -248,9 +248,9 @@ def send_to(url: str) -> None:
 def test_control_page_lists_working_examples_and_failing_numbers(sim: Control, simulator: Running) -> None:
     base = f"{simulator.url}/_sim"
     page = httpx.get(base, trust_env=False).text
-    told = {(method, f"/_sim{path}") for method, path, _, _ in EXAMPLES}
+    documented = {(method, f"/_sim{path}") for method, path, _, _ in EXAMPLES}
 
-    assert told == {(next(iter(route.methods - {"HEAD"})), route.path) for route in control_routes() if route.methods}
+    assert documented == {(next(iter(route.methods - {"HEAD"})), route.path) for route in control_routes() if route.methods}
     for method, path, does, body in EXAMPLES:
         assert f"{does}\n  {curl(base + path, method, body)}\n" in page
         assert httpx.request(method, base + path, content=body, trust_env=False).is_success

@@ -1,4 +1,4 @@
-"""The simulator over HTTP: reports, by asking and by callback."""
+"""The simulator over HTTP: reports, polled and by callback."""
 
 import socket
 from collections import Counter
@@ -135,7 +135,7 @@ class TestReports:
 
 class TestCallbacks:
     @pytest.mark.parametrize(
-        ("mode", "told"),
+        ("mode", "received"),
         [
             ("none", []),
             ("summary", [("delivery_report_sms", None, None)]),
@@ -145,19 +145,19 @@ class TestCallbacks:
         ],
     )
     def test_each_report_mode_sends_its_documented_reports(
-        self, sim: Control, api: httpx.Client, webhook: Receiver, mode: str, told: list[tuple[Any, ...]]
+        self, sim: Control, api: httpx.Client, webhook: Receiver, mode: str, received: list[tuple[Any, ...]]
     ) -> None:
         send(api, "+14159990402", delivery_report=mode)
 
         assert sim.settle()
-        assert webhook.told("type", "status", "code") == told
+        assert webhook.received("type", "status", "code") == received
 
     def test_per_recipient_reports_each_change_and_final_one(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         send(api, delivery_report="per_recipient", client_reference="all")
         send(api, delivery_report="per_recipient_final", client_reference="last")
         sim.settle()
 
-        assert sorted(webhook.told("client_reference", "status")) == [
+        assert sorted(webhook.received("client_reference", "status")) == [
             ("all", "Delivered"),
             ("all", "Dispatched"),
             ("last", "Delivered"),
@@ -168,7 +168,7 @@ class TestCallbacks:
         send(api, ONE, TWO, delivery_report="per_recipient")
 
         assert sim.wait(acknowledged=4)
-        assert Counter(webhook.told("status")) == {("Dispatched",): 2, ("Delivered",): 2}
+        assert Counter(webhook.received("status")) == {("Dispatched",): 2, ("Delivered",): 2}
 
     def test_batch_may_set_a_callback_url_with_password(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         url = webhook.url.replace("://", "://user:pa%20ss@") + "/own?x=1"
@@ -188,7 +188,7 @@ class TestCallbacks:
         api.delete(f"/batches/{batch['id']}")
         sim.settle()
 
-        assert webhook.told("status", "code") == [("Cancelled", 407)]
+        assert webhook.received("status", "code") == [("Cancelled", 407)]
 
     @pytest.mark.parametrize("status", [500, 503, 429])
     def test_trouble_is_tried_again(self, sim: Control, api: httpx.Client, webhook: Receiver, status: int) -> None:
@@ -234,25 +234,25 @@ class TestCallbacks:
         send(api, *(f"+1415{i:07d}" for i in range(1000)), delivery_report="per_recipient")
 
         assert sim.settle()
-        assert len(set(webhook.told("recipient", "status"))) == len(webhook.deliveries) == 2000
+        assert len(set(webhook.received("recipient", "status"))) == len(webhook.deliveries) == 2000
 
 
 class TestReportFaults:
-    def told(self, sim: Control, api: httpx.Client, webhook: Receiver, reports: ReportFaults) -> list[tuple[Any, ...]]:
+    def received(self, sim: Control, api: httpx.Client, webhook: Receiver, reports: ReportFaults) -> list[tuple[Any, ...]]:
         sim.change(reports=reports)
         batch = send(api, delivery_report="per_recipient")
         assert sim.settle()
         assert api.get(f"/batches/{batch['id']}/delivery_report/{ONE}").json()["status"] == "Delivered"
-        return webhook.told("status")
+        return webhook.received("status")
 
     def test_lost_reports_never_arrive(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         """The status can still be read."""
-        assert self.told(sim, api, webhook, ReportFaults(lost=1)) == []
+        assert self.received(sim, api, webhook, ReportFaults(lost=1)) == []
 
     def test_repeated_reports_come_twice(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
-        told = self.told(sim, api, webhook, ReportFaults(repeated=1))
+        received = self.received(sim, api, webhook, ReportFaults(repeated=1))
 
-        assert Counter(told) == {("Dispatched",): 2, ("Delivered",): 2}
+        assert Counter(received) == {("Dispatched",): 2, ("Delivered",): 2}
         assert len({delivery.body for delivery in webhook.deliveries}) == 2
 
     def test_reordered_reports_bring_the_end_first(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
@@ -261,13 +261,13 @@ class TestReportFaults:
 
         sim.advance(11)
         assert sim.wait(acknowledged=1)
-        assert webhook.told("status") == [("Delivered",)]
+        assert webhook.received("status") == [("Delivered",)]
         sim.advance(10)
         assert sim.wait(acknowledged=2)
-        assert webhook.told("status") == [("Delivered",), ("Dispatched",)]
+        assert webhook.received("status") == [("Delivered",), ("Dispatched",)]
 
     def test_contradictory_reports_say_something_else_too(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
-        assert ("Expired",) in self.told(sim, api, webhook, ReportFaults(contradictory=1))
+        assert ("Expired",) in self.received(sim, api, webhook, ReportFaults(contradictory=1))
 
     def test_late_reports_arrive_after_status_is_readable(self, sim: Control, api: httpx.Client, webhook: Receiver) -> None:
         sim.change(reports=ReportFaults(late=1, late_by=1000), dispatch_delay=0, final_delay=0)

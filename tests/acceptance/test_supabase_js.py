@@ -1,4 +1,4 @@
-"""The outbox as an app in JavaScript sees it, through the client most apps use."""
+"""The outbox as a JavaScript app uses it, through supabase-js."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Sinch's API as a customer's program speaks it, in a few words."""
+"""A short client of Sinch's API, as a customer's program uses it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sandbox.demo.interrupts import Interrupted, heeded
+from sandbox.demo.interrupts import Interrupted, interruptible
 from sandbox.demo.parts import PartFailed
 from sandbox.local.errors import StackError
 from tests.chaos.drill import Drill
@@ -22,18 +22,18 @@ from tests.chaos.load import MOST_MESSAGES, plan_load
 def chaos(
     *,
     messages: Annotated[int, typer.Option(help="How many messages to send.", min=100, max=MOST_MESSAGES)] = 20_000,
-    seconds: Annotated[float, typer.Option(help="How long sending them takes where nothing disturbs.", min=5)] = 120.0,
-    seed: Annotated[int, typer.Option(help="The same seed does the same in the same order.")] = 1,
+    seconds: Annotated[float, typer.Option(help="How long sending takes without disturbances.", min=5)] = 120.0,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same disturbances in the same order.")] = 1,
     lease: Annotated[float, typer.Option(help="LEASE_SECONDS of the processes.", min=2)] = 10.0,
     settle: Annotated[float, typer.Option(help="SETTLE_SECONDS of the processes.", min=1)] = 5.0,
-    pace: Annotated[float, typer.Option(help="Seconds between two disturbances, on the average.", min=0.1)] = 3.0,
+    pace: Annotated[float, typer.Option(help="Average seconds between two disturbances.", min=0.1)] = 3.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout, all else on stderr.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Keep logs, database and story in this folder.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Keep logs, database and report in this folder.")] = None,
 ) -> None:
-    """Kill schedulers, webhook apps, PostgreSQL and the Supabase API, cut and freeze the network, while messages go out.
+    """Kill schedulers, webhook apps, PostgreSQL and the Supabase API, and cut the network, while messages are sent.
 
-    Judged by the simulator's books: exit code 0 only if nothing was lost or sent twice, every row came to an end, every
-    acknowledged callback was kept, and the outbox had recovered within two leases and two settling times.
+    Exit code 0 only if, by the simulator's records, nothing was lost or sent twice, every row is final, every acknowledged
+    callback is stored, and the outbox recovered within two leases and two settling times.
     """
     place = _make(folder)
     times = Times(lease=lease, settle=settle, rate=messages / seconds)
@@ -45,11 +45,11 @@ def chaos(
 
         say(f"seed {seed}, {messages} messages, lease {lease:g} s, settle {settle:g} s; logs are in {place}")
         try:
-            with heeded() as interrupts, running(place, times, seed, interrupts, say) as fleet:
+            with interruptible() as interrupts, running(place, times, seed, interrupts, say) as fleet:
                 drill = Drill(fleet, plan_load(messages, Random(seed)), times, seconds=seconds, pace=pace, seed=seed, say=say)
                 verdict = drill.run()
                 if verdict.broken:
-                    say(drill.stories())
+                    say(drill.histories())
         except Interrupted as interrupted:
             typer.echo("Stopped. Nothing is left running.", err=True)
             _forget(place, folder)
@@ -73,7 +73,7 @@ def _words(verdict: Verdict) -> str:
         f"{verdict.found} requests of unknown outcome were found at the provider, {verdict.resent} were not and went again. "
         f"{verdict.callbacks} callbacks were acknowledged. "
         f"Recovered {verdict.recovery} s after the last disturbance, of {verdict.recovery_limit:g} s promised.\n"
-        f"By the provider's own books {', '.join(verdict.broken) or 'nothing was lost and nothing sent twice'}."
+        f"By the provider's records {', '.join(verdict.broken) or 'nothing was lost and nothing sent twice'}."
     )
 
 
@@ -85,7 +85,7 @@ def _make(folder: Path | None) -> Path:
 
 
 def _forget(place: Path, folder: Path | None) -> None:
-    """A folder of our own making stays only where there is something to find in it."""
+    """A temporary folder stays only if the run failed."""
     if folder is None:
         rmtree(place, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""A connection to the database under trial, which comes and goes."""
+"""A connection to the database of a run, which the run cuts and restarts."""
 
 from contextlib import suppress
 from typing import Any
@@ -10,14 +10,14 @@ _STATEMENT_MILLISECONDS = 8000
 
 
 class Database:
-    """Asks as superuser, and connects again whenever the connection was lost."""
+    """Queries as superuser, and reconnects after the connection was lost."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: psycopg.Connection[Row] | None = None
 
     def ask(self, query: str, *values: object) -> list[Row] | None:
-        """The rows, or None where the database is away."""
+        """The rows, or None if the database does not answer."""
         try:
             return self._connected().execute(query.encode(), values or None).fetchall()
         except psycopg.OperationalError:
@@ -25,7 +25,7 @@ class Database:
             return None
 
     def does(self, command: str, *values: object) -> bool:
-        """Whether it was done for certain."""
+        """Whether the statement is certain to have been committed."""
         try:
             self._connected().execute(command.encode(), values or None)
         except psycopg.OperationalError:

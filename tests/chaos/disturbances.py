@@ -1,4 +1,4 @@
-"""What is done to the processes while messages go out. One seed gives the same disturbances in the same order."""
+"""The disturbances of the processes while messages go out. One seed gives the same disturbances in the same order."""
 
 import signal
 from collections import Counter
@@ -16,7 +16,7 @@ _TERMINATE: Final = (
 )
 _DECK: Final = (
     *("kill a scheduler",) * 3,
-    "stop a scheduler politely",
+    "terminate a scheduler",
     "suspend a scheduler",
     "kill PostgreSQL",
     "restart PostgreSQL",
@@ -31,7 +31,7 @@ _DECK: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """What puts an end to a disturbance, and when, in monotonic seconds."""
+    """The action that ends a disturbance, and when, in monotonic seconds."""
 
     at: float
     what: str
@@ -39,10 +39,10 @@ class Later:
 
 
 class Disturbances:
-    """Deals them from a shuffled deck, so that none is left out and each comes about as often as it stands there.
+    """Draws them from a shuffled deck, so that each kind comes about as often as the deck holds it.
 
-    ``pace`` is the mean of the seconds between two. Nobody is suspended or half-open for as long as a dispatch is leased and
-    looked for, together: how a request could then arrive too late is written in docs/promise.md.
+    ``pace`` is the mean of the seconds between two. No process is suspended or half-open for longer than a lease and lookups
+    take: docs/promise.md explains how a request could then arrive too late.
     """
 
     def __init__(self, fleet: Fleet, db: Database, times: Times, *, pace: float, random: Random) -> None:
@@ -60,7 +60,7 @@ class Disturbances:
         self.last_ended = monotonic()
 
     def advance(self, say: Callable[[str], None], *, more: bool) -> None:
-        """Do what is due: replace what ended, end what has lasted, and disturb anew if there is to be ``more``."""
+        """End what is due to end, restart processes that ended, and start a new disturbance if ``more`` are wanted."""
         for name in [name for name, at in self._absent.items() if at <= monotonic() and self._fleet.ended(name)]:
             del self._absent[name]
             self._fleet.start_again(name)
@@ -72,12 +72,12 @@ class Disturbances:
             self._disturb(say)
 
     def note_end(self) -> None:
-        """Something else that disturbed has ended just now."""
+        """A disturbance outside this class has ended just now."""
         self.last_ended = monotonic()
 
     @property
     def over(self) -> bool:
-        """Whether nothing disturbs any more."""
+        """Whether no disturbance is active."""
         return not self._later and not self._absent
 
     def _disturb(self, say: Callable[[str], None]) -> None:
@@ -95,7 +95,7 @@ class Disturbances:
         self.last_ended = monotonic()
 
     def _do(self, kind: str) -> str:
-        """Do it and say to whom and for how long."""
+        """Start the disturbance. Returns its target and its duration."""
         if "half-open" in kind:
             return self._half_open(kind)
         if kind.startswith("cut"):
@@ -105,7 +105,7 @@ class Disturbances:
                 return self._end_one(SCHEDULERS, signal.SIGKILL)
             case "kill a webhook app":
                 return self._end_one(WEBHOOKS, signal.SIGKILL)
-            case "stop a scheduler politely":
+            case "terminate a scheduler":
                 return self._end_one(SCHEDULERS, signal.SIGTERM)
             case "suspend a scheduler":
                 return self._suspend()
@@ -125,7 +125,7 @@ class Disturbances:
         return "it comes back by itself" if kind != "restart PostgreSQL" else "it is back"
 
     def _end_one(self, names: tuple[str, ...], how: signal.Signals) -> str:
-        """Another takes its place a moment after it has ended."""
+        """A process replaces it shortly after it ended."""
         present = self._present(names)
         if not present:
             return "none is there"

@@ -11,13 +11,13 @@ from sandbox.demo.work import Message
 from tests.chaos.database import Database
 from tests.chaos.disturbances import Disturbances
 from tests.chaos.fleet import Fleet, Times
-from tests.chaos.judge import Verdict, judge, stories
+from tests.chaos.judge import Verdict, histories, judge
 from tests.chaos.load import Inserter
 
-_LOOK_SECONDS: Final = 0.1
+_CHECK_SECONDS: Final = 0.1
 _LINE_SECONDS: Final = 2.0
 _LEFT_ALONE: Final = 0.05
-"""Share of the messages that may still be unsent when the last disturbance comes, so that there is something to recover."""
+"""Share of the messages that may still be unsent when the last disturbance comes, so that something is left to recover."""
 _GIVE_UP: Final = 6.0
 _FINAL_SECONDS: Final = 300.0
 _HASTEN_SECONDS: Final = 15.0
@@ -27,7 +27,7 @@ _COUNTS: Final = (
     " count(*) filter (where status = 'sending'), count(*) filter (where sent_at is null and finalized_at is null),"
     " count(finalized_at) from public.outbox"
 )
-# What reports were lost is asked for again at once rather than in half an hour, and what failed for a while goes out again.
+# Lost reports are polled at once rather than after half an hour, and rows that failed temporarily are sent again soon.
 _HASTEN: Final = (
     "update outbox_engine.dispatches set reconcile_at = outbox_engine.now()"
     " where reconcile_at > outbox_engine.now() + interval '3 seconds'"
@@ -37,7 +37,7 @@ _RETRY_NOW: Final = "update public.outbox set due_at = outbox_engine.now() where
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The outbox at one moment."""
+    """The counts of the outbox at one moment."""
 
     rows: int = 0
     waiting: int = 0
@@ -47,7 +47,7 @@ class Progress:
 
 
 class Drill:
-    """Inserts, disturbs, waits, judges. ``say`` takes a line for whoever watches, which the folder's story keeps too."""
+    """Inserts, disturbs, waits, judges. ``say`` prints a line and keeps it in the folder's log."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class Drill:
         self._began = self._line_at = monotonic()
 
     def run(self) -> Verdict:
-        """Returns when everything is at rest or has had its time."""
+        """Return when everything is final, or when the time is over."""
         self._began = monotonic()
         disturbances = Disturbances(self._fleet, self._db, self._times, pace=self._pace, random=Random(self._seed))
         recovered = self._drain(disturbances)
-        self._say(f"{self._clock()}  nothing is unsent any more: waiting for the last reports")
+        self._say(f"{self._clock()}  every message is sent: waiting for the last reports")
         self._wait_for_finals()
         return judge(
             self._messages,
@@ -89,18 +89,18 @@ class Drill:
             seconds=monotonic() - self._began,
         )
 
-    def stories(self) -> str:
-        """Enough of what went wrong to look into it."""
-        return stories(self._messages, self._fleet.simulator, self._db)
+    def histories(self) -> str:
+        """The history of some messages that went wrong."""
+        return histories(self._messages, self._fleet.simulator, self._db)
 
     def _drain(self, disturbances: Disturbances) -> float:
-        """Disturb until little is left to send, then leave in peace. Answers when everything had been sent."""
+        """Disturb until few messages are left, then stop disturbing. Returns the time at which every message was sent."""
         inserter = Inserter(self._messages, self._seconds)
         limit = self._began + _GIVE_UP * self._seconds + self._times.recovery + _FINAL_SECONDS
         more = True
         while monotonic() < limit:
             inserter.advance(self._db, monotonic() - self._began)
-            known = self._look()
+            known = self._read_counts()
             if more and inserter.done and known and self._seen.unsent <= _LEFT_ALONE * len(self._messages):
                 more = False
                 self._fleet.simulator.heal()
@@ -109,23 +109,23 @@ class Drill:
             self._line()
             if not more and disturbances.over and known and self._seen.unsent == 0:
                 break
-            sleep(_LOOK_SECONDS)
+            sleep(_CHECK_SECONDS)
         return monotonic()
 
     def _wait_for_finals(self) -> None:
         limit = monotonic() + _FINAL_SECONDS + self._times.recovery
         hasten_at = monotonic()
-        while monotonic() < limit and not (self._look() and self._seen.final == self._seen.rows):
+        while monotonic() < limit and not (self._read_counts() and self._seen.final == self._seen.rows):
             if monotonic() >= hasten_at:
                 hasten_at = monotonic() + _HASTEN_SECONDS
                 self._db.does(_HASTEN)
                 self._db.does(_RETRY_NOW)
             self._line()
             sleep(1.0)
-        # Callbacks that are still on their way come to nothing new, but whoever acknowledges them must keep them.
+        # Callbacks that are still on their way change no status, but every acknowledged one must be stored.
         self._fleet.simulator.settle(seconds=30, retries=True)
 
-    def _look(self) -> bool:
+    def _read_counts(self) -> bool:
         rows = self._db.ask(_COUNTS)
         if rows is not None:
             self._seen = Progress(*(int(count) for count in rows[0]))
@@ -136,9 +136,9 @@ class Drill:
             self._line_at = monotonic() + _LINE_SECONDS
             seen, callbacks = self._seen, self._fleet.simulator.callbacks()
             self._say(
-                f"{self._clock()}  {seen.rows} rows: {seen.waiting} wait, {seen.sending} in flight or looked for, "
+                f"{self._clock()}  {seen.rows} rows: {seen.waiting} wait, {seen.sending} in flight or being looked up, "
                 f"{seen.rows - seen.unsent} sent or ended, {seen.final} final; "
-                f"callbacks: {callbacks.acknowledged} acknowledged, {callbacks.waiting} wait, {callbacks.in_flight} under way, "
+                f"callbacks: {callbacks.acknowledged} acknowledged, {callbacks.waiting} wait, {callbacks.in_flight} in flight, "
                 f"{callbacks.to_be_retried} to be tried again, {callbacks.throttled} throttled"
             )
 

@@ -1,4 +1,4 @@
-"""What is under trial: a local Supabase, a misbehaving Sinch, three schedulers, two webhook apps and the network in between."""
+"""A run's system: a local Supabase, a faulty Sinch simulator, three schedulers, two webhook apps and their network."""
 
 import os
 import secrets
@@ -31,7 +31,7 @@ _OURS: Final = ("SUPABASE_", "SINCH_", "OUTBOX_", "WEBHOOK_", "SENTRY_", "LOG_",
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How patient the processes are, in seconds, and how many messages a second they may send."""
+    """Timeouts and the send rate of the processes: seconds, and messages a second."""
 
     lease: float
     settle: float
@@ -39,17 +39,17 @@ class Times:
 
     @property
     def deadline(self) -> float:
-        """How long one request may take."""
+        """The deadline of one request."""
         return self.lease / 3
 
     @property
     def recovery(self) -> float:
-        """What is promised: after so long nothing is left of a disturbance."""
+        """The promised recovery time after a disturbance."""
         return 2 * self.lease + 2 * self.settle
 
 
 class Fleet:
-    """What runs. Only processes that were started here are ever killed, each by its own number."""
+    """The running processes. A run kills only processes that it started, each by its own id."""
 
     def __init__(self, stack: LocalStack, network: Network, simulator: Control, folder: Path) -> None:
         self.stack = stack
@@ -64,7 +64,7 @@ class Fleet:
         return self.start_again(name)
 
     def start_again(self, name: str) -> Child:
-        """A new process in the place of one that has ended, with its settings. It writes on in the same log."""
+        """A new process with the same settings replaces one that ended. It appends to the same log."""
         arguments, environment = self._commands[name]
         log = self.folder / f"{name}.log"
         command = [sys.executable, "-m", "scheduler", *arguments]
@@ -83,7 +83,7 @@ class Fleet:
         return self._children[name].process.poll() is not None
 
     def stop(self) -> None:
-        """All at once, so that the slowest decides how long it takes. A stopped process must go on in order to end."""
+        """Stop all processes at the same time. A suspended process must be resumed first, or it cannot end."""
         for child in self._children.values():
             if child.name in SCHEDULERS:
                 child.process.send_signal(signal.SIGCONT)
@@ -98,7 +98,7 @@ class Fleet:
 
 @contextmanager
 def running(folder: Path, times: Times, seed: int, interrupts: Interrupts, say: Callable[[str], None]) -> Iterator[Fleet]:
-    """Start everything; stop everything at the end, however that comes. Children also die with this process (Linux)."""
+    """Start everything, and stop everything when the block ends. Children also die with this process (Linux)."""
     with ExitStack() as parts:
         # Durable, so that what was committed outlives the kill: without fsync it would too, but not with commits that do not
         # even wait until the operating system has them.
@@ -152,7 +152,7 @@ def _start_all(fleet: Fleet, sinch_port: int, times: Times, seed: int) -> None:
 
 
 def _linked(fleet: Fleet, name: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Each process reaches Supabase by a way of its own, so that one alone can lose it."""
+    """Each process reaches Supabase through its own proxy, so that one of them can lose the connection alone."""
     api = fleet.network.connect(f"{name} to Supabase", _port(environment["SUPABASE_URL"]))
     database = fleet.network.connect(f"{name} to PostgreSQL", _port(environment["OUTBOX_DB_URL"]))
     url = environment["OUTBOX_DB_URL"].replace(f":{_port(environment['OUTBOX_DB_URL'])}/", f":{database}/")
@@ -169,7 +169,8 @@ def _port(url: str) -> int:
 def _misbehave(simulator: Control, times: Times) -> None:
     """Everything that a provider does to its customers, now and then.
 
-    The list lags by more than the first look takes to come, and together with a delayed request by less than the second.
+    The list lags by more than the time until the first lookup and, together with a delayed request, by less than the time until
+    the second.
     """
     simulator.change(
         latency=(0.0, 0.15),

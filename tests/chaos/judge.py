@@ -1,4 +1,4 @@
-"""The verdict: what the provider's books say about the messages, and our own tables about rows and callbacks."""
+"""The verdict: compares the provider's records of messages with our own tables of rows and callbacks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,15 +12,15 @@ from sandbox.simulator.callbacks import Tried
 from sandbox.simulator.control import Control
 from tests.chaos.database import Database, Row
 
-_STORIES = 5
+_HISTORIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run came to. Durations are in seconds.
+    """The result of a run. Durations are in seconds.
 
-    By the simulator's books, ``lost`` messages were never accepted, ``sent_twice`` more often than once, ``sent_wrongly``
-    though they must not be. ``open_rows`` have no final status. ``callbacks_missing`` were acknowledged and are in no table.
+    By the simulator's records, ``lost`` messages were never accepted, ``sent_twice`` ones more than once, and ``sent_wrongly``
+    ones must not have been. ``open_rows`` have no final status. ``callbacks_missing`` were acknowledged and are in no table.
     ``recovery`` counts from the end of the last disturbance until every row was accepted or ended, ``recovery_limit`` is
     two leases and two settling times. ``found`` and ``resent`` are requests whose outcome had to be looked up.
     """
@@ -45,7 +45,7 @@ class Verdict:
 
     @property
     def broken(self) -> list[str]:
-        """Each promise that did not hold, in words."""
+        """Each broken promise, as a sentence for people."""
         counts = {
             "lost": self.lost,
             "sent twice": self.sent_twice,
@@ -61,7 +61,7 @@ class Verdict:
 
 
 class Reported(msgspec.Struct):
-    """Of a callback's body, what names it. Other types than reports on recipients lack some of it."""
+    """The fields that identify a callback. Types other than recipient reports lack some of them."""
 
     type: str
     batch_id: str = ""
@@ -82,12 +82,12 @@ def judge(
     recovery_limit: float,
     seconds: float,
 ) -> Verdict:
-    """Count. The database must be there, and everything at rest."""
+    """Count. The database must answer, and nothing may be in progress any more."""
     count = compare(messages, simulator.tallies())
     summary = simulator.summary()
-    # First what was acknowledged, then what was kept: others may still be on their way.
+    # First what was acknowledged, then what was stored: further callbacks may arrive in between.
     tried = list(simulator.tried())
-    told, missing = callbacks(tried, _certain(db, _KEPT))
+    acknowledged, missing = callbacks(tried, _certain(db, _KEPT))
     statuses = {str(status): int(number) for status, number in _certain(db, _STATUSES)}
     decided = {str(event): int(number) for event, number in _certain(db, _LOOKED_UP)}
     return Verdict(
@@ -99,7 +99,7 @@ def judge(
         open_rows=int(_certain(db, "select count(*) from public.outbox where finalized_at is null")[0][0])
         + len(messages)
         - sum(statuses.values()),
-        callbacks=told,
+        callbacks=acknowledged,
         callbacks_missing=missing,
         recovery=round(recovery, 1),
         recovery_limit=recovery_limit,
@@ -127,10 +127,10 @@ _KEPT = (
 
 
 def callbacks(tried: Iterable[Tried], kept: Iterable[Row]) -> tuple[int, int]:
-    """How many reports were acknowledged, and how many of those are in no table."""
+    """The number of acknowledged reports, and how many of those are in no table."""
     known = {tuple(str(part) for part in row) for row in kept}
-    told = {_key(attempt) for attempt in tried if 200 <= attempt.status < 300}
-    return len(told), len(told - known)
+    acknowledged = {_key(attempt) for attempt in tried if 200 <= attempt.status < 300}
+    return len(acknowledged), len(acknowledged - known)
 
 
 def _key(attempt: Tried) -> tuple[str, ...]:
@@ -138,13 +138,13 @@ def _key(attempt: Tried) -> tuple[str, ...]:
     return report.batch_id, report.recipient, report.status, str(report.code), report.at
 
 
-def stories(messages: Sequence[Message], simulator: Control, db: Database) -> str:
-    """What happened to some of the messages that went wrong: accepted when and as what, our trail, and the dispatches."""
+def histories(messages: Sequence[Message], simulator: Control, db: Database) -> str:
+    """The history of some of the messages that went wrong: acceptances, rows, events and dispatches."""
     books = {(tally.recipient, tally.body): tally for tally in simulator.tallies()}
     wrong = [message for message in messages if _went_wrong(message, books.get(_place(message)))]
     open_rows = [str(number) for (number,) in _certain(db, "select recipient from public.outbox where finalized_at is null")]
     wrong += [message for message in messages if message.recipient in open_rows and message not in wrong]
-    return "\n\n".join(_story(message, books.get(_place(message)), simulator, db) for message in wrong[:_STORIES])
+    return "\n\n".join(_history(message, books.get(_place(message)), simulator, db) for message in wrong[:_HISTORIES])
 
 
 def _place(message: Message) -> tuple[str, str]:
@@ -156,7 +156,7 @@ def _went_wrong(message: Message, tally: Tally | None) -> bool:
     return accepted > 1 or (tally is not None) != message.sent
 
 
-def _story(message: Message, tally: Tally | None, simulator: Control, db: Database) -> str:
+def _history(message: Message, tally: Tally | None, simulator: Control, db: Database) -> str:
     batches = set() if tally is None else set(tally.batch_ids)
     accepted = [entry for entry in simulator.accepted() if entry.batch_id in batches and entry.recipient == _place(message)[0]]
     rows = _certain(
@@ -167,7 +167,7 @@ def _story(message: Message, tally: Tally | None, simulator: Control, db: Databa
         message.text,
     )
     ids = [row[0] for row in rows]
-    trail = _certain(
+    events = _certain(
         db,
         "select at, source, event, status, status_code, batch_id, dispatch_id, detail from public.outbox_events"
         " where outbox_id = any(%s) order by id",
@@ -184,7 +184,7 @@ def _story(message: Message, tally: Tally | None, simulator: Control, db: Databa
     parts: dict[str, Sequence[Row | Accepted]] = {
         "row": rows,
         "accepted by the provider": accepted,
-        "trail": trail,
+        "events": events,
         "dispatches": dispatches,
     }
     lines = [f"{message.recipient} {message.text!r}, to be sent: {message.sent}"]
@@ -200,5 +200,5 @@ def _plain(entry: Row | Accepted) -> str:
 def _certain(db: Database, query: str, *values: object) -> list[Row]:
     rows = db.ask(query, *values)
     if rows is None:
-        raise RuntimeError("the database is away though nothing disturbs it any more")
+        raise RuntimeError("the database does not answer, although no disturbance is active")
     return rows

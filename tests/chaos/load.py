@@ -1,4 +1,4 @@
-"""The messages that are sent through all the trouble, and the app that inserts them."""
+"""The messages of a run, and the app that inserts them."""
 
 from collections.abc import Sequence
 from random import Random
@@ -8,21 +8,21 @@ from sandbox.demo.work import Message, number
 from tests.chaos.database import Database
 
 MOST_MESSAGES: Final = 70_000
-"""So many different numbers there are for fiction."""
+"""The number of phone numbers that are reserved for fiction."""
 _TEXTS: Final = ("Your table is ready.", "Your parcel is here.", "Doors open at eight.", "We moved your appointment.")
 _CODES: Final = 0.03
 _AT_ONCE: Final = 0.1
 _CHUNK: Final = 0.02
 _INSERTED_BY: Final = 0.6
 
-# Numbers that the simulator treats badly go by their last seven digits; no area code 555 exists, so they are nobody's.
+# The simulator fails numbers by their last seven digits; no area code 555 exists, so these numbers belong to no one.
 _ENDING_BADLY: Final = ("9990402", "9990411", "9990034", "9990062", "9990152")
 _TEMPORARY: Final = "9991404"
 _REFUSED: Final = "9990001"
 
 
 def plan_load(count: int, random: Random) -> list[Message]:
-    """So many messages: most share a few texts, some are one-time codes, a few numbers come to a bad end."""
+    """This many messages: most share a few texts, some are one-time codes, and a few go to numbers that fail."""
     trouble = _trouble()[: count // 20]
     ordinary = [_ordinary(place, random) for place in random.sample(range(count), count - len(trouble))]
     messages = [*ordinary, *trouble]
@@ -45,7 +45,7 @@ def _trouble() -> list[Message]:
 
 
 class Inserter:
-    """An app that inserts its rows bit by bit, and once more where it does not know whether they were taken.
+    """An app that inserts its rows in small groups, and again if it does not know whether they were committed.
 
     Its idempotency keys make that harmless. ``seconds`` is how long the whole drain is meant to take.
     """
@@ -60,7 +60,7 @@ class Inserter:
         return self.inserted == len(self._messages)
 
     def advance(self, db: Database, elapsed: float) -> None:
-        """Insert what should have been inserted by now."""
+        """Insert the rows that are due by now."""
         total = len(self._messages)
         share = _AT_ONCE + (1 - _AT_ONCE) * elapsed / (self._seconds * _INSERTED_BY)
         while not self.done and self.inserted < share * total:

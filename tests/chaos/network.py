@@ -1,4 +1,4 @@
-"""The network between the processes, as TCP proxies that can be told to fail: half-open, or cut.
+"""The network between the processes, as TCP proxies that a test makes fail: half-open, or cut.
 
 A frozen flow carries nothing and closes nothing, as when a firewall has forgotten it. What its sender wrote meanwhile is
 delivered at the thaw, late, unless the sender has reset the connection: then it never arrives, as on a real wire.
@@ -22,7 +22,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Network:
-    """Links by name, all in one thread of their own. Every method may be called from any other thread."""
+    """Links by name, all in one thread of their own. Every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -40,12 +40,12 @@ class Network:
         self._loop.close()
 
     def connect(self, name: str, *targets: int) -> int:
-        """Make a link to these ports of the loopback interface, used in turn. Answers the port that leads there."""
+        """Create a link to these ports of the loopback interface, used in turn. Returns the port that leads there."""
         link = self._links[name] = Link(targets)
         return asyncio.run_coroutine_threadsafe(link.listen(), self._loop).result()
 
     def freeze(self, name: str) -> None:
-        """Carry nothing more over this link, and close nothing."""
+        """Stop carrying data over this link, and close nothing."""
         self._do(self._links[name].freeze)
 
     def forget_some(self, name: str, chance: random.Random) -> None:
@@ -53,7 +53,7 @@ class Network:
         self._do(lambda: self._links[name].forget_some(chance))
 
     def thaw(self, name: str) -> None:
-        """Deliver what was held back, and go on."""
+        """Deliver the data that was held back, and carry data again."""
         self._do(self._links[name].thaw)
 
     def cut(self, name: str) -> None:
@@ -72,7 +72,7 @@ class Network:
 
 
 class Link:
-    """One listening port and the flows that came through it."""
+    """One listening port and its connections."""
 
     def __init__(self, targets: Sequence[int]) -> None:
         self._targets = list(targets)
@@ -111,7 +111,7 @@ class Link:
         await asyncio.gather(*self._flows.values(), return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # In turn, so that each of several targets gets its share; one that is down is passed over.
+        # In turn, so that each of several targets gets its share. A target that is down is skipped.
         self._targets.append(self._targets.pop(0))
         flow = Flow(End(reader, writer), tuple(self._targets))
         if not self._frozen:
@@ -131,7 +131,7 @@ class End:
         self._held: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def listen(self) -> None:
-        """Take what comes, until this side has said all. A reset ends it with an error, and then nothing held is delivered."""
+        """Read until this side closes. A reset raises an error, and then nothing that was held back is delivered."""
         while chunk := await self._reader.read(_CHUNK):
             self._held.put_nowait(chunk)
         self._held.put_nowait(b"")
@@ -147,7 +147,7 @@ class End:
             await other._writer.drain()
 
     def reset(self) -> None:
-        """Close without a farewell."""
+        """Reset the connection."""
         with suppress(OSError):
             self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._writer.transport.abort()
@@ -168,7 +168,7 @@ class Flow:
                 tasks.create_task(self._near.listen())
                 tasks.create_task(self._join(tasks))
         except* OSError:
-            pass  # a side reset it, or nobody listens: the other side learns of it below
+            pass  # A side reset it, or nothing listens: the other side gets a reset below.
         finally:
             for end in filter(None, (self._near, self._far)):
                 end.reset()

@@ -1,4 +1,4 @@
-"""What phones write and carriers report, as the webhook hands it in."""
+"""Messages from phones and reports of carriers, as the webhook app passes them to the database."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ PHONE = number(1)
 def text_in(
     db: Connection, body: str, *, phone: str = PHONE, to: str = SENDER, ago: float = 0, name: str | None = None
 ) -> None:
-    """A phone's message as the webhook hands it in, ``ago`` seconds old."""
+    """A phone's message as the webhook app passes it on, ``ago`` seconds old."""
     at = (NOW - timedelta(seconds=ago)).isoformat()
     db.execute(
         "select public.outbox_record_inbounds('webhook', '{sinch}', array[%s], '{mo_text}', array[%s], array[%s], array[%s],"
@@ -27,7 +27,7 @@ def suppressed(db: Connection) -> list[tuple[Any, ...]]:
 
 
 def carrier_blocks(db: Connection, *, ago: float = 0, n: int = 1) -> None:
-    """A report, ``ago`` seconds old, that says the number opted out at the provider."""
+    """A report, ``ago`` seconds old, that the number opted out at the provider."""
     at = (NOW - timedelta(seconds=ago)).isoformat()
     db.execute(
         "select public.outbox_record_reports('webhook', array[batch_id], array[recipient], '{failed}', '{257}', array[%s],"

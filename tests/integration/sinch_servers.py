@@ -1,4 +1,4 @@
-"""Servers that answer, break off, stall and hang up, on real sockets."""
+"""Servers on real sockets that answer, cut answers short, stall and close connections."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ def answer(status: int, body: object = None, *, length: int | None = None, **hea
 
 
 class Server:
-    """Says the same to every request and keeps what it heard."""
+    """Gives the same answer to every request, and keeps the requests."""
 
     def __init__(self, speak: Speak | bytes) -> None:
         self.connections = 0

@@ -1,4 +1,4 @@
-"""Alarms: one process at a time is offered each, until one acknowledges it."""
+"""Alarms: each is offered to one process at a time, until one acknowledges it."""
 
 from typing import Any
 

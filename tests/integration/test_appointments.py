@@ -1,4 +1,4 @@
-"""The example from life, as it stands in the repository, for a week of the clock."""
+"""The appointments example of this repository, run for a week of the database's clock."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_booking_that_cannot_have_reminders_is_kept(db: Connection, column: str,
     warnings: list[str] = []
     db.add_notice_handler(lambda notice: warnings.append(f"{notice.severity}: {notice.message_primary}"))
 
-    # Whoever had reminders gets no more of what is not true any longer.
+    # A patient with planned reminders gets none for a time that no longer applies.
     db.execute(f"update public.appointments set {column} = %s".encode(), [value])
     assert patients_to_remind(db) == []
     assert "WARNING: appointment 1 gets no reminders: " in warnings[0]

@@ -1,12 +1,12 @@
-"""A message with several attempts: what the provider says of one attempt is kept apart from the others."""
+"""A message with several attempts: the reports of one attempt do not mix with those of the others."""
 
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from tests.calls import Said, accept, claim, doubt, find_nothing, look, report, report_all
-from tests.engine import column, insert, later, number, stand_still, trail
+from tests.calls import SentReport, accept, claim, find_nothing, look_up, mark_ambiguous, report, report_all
+from tests.engine import column, history, insert, later, number, stand_still
 from tests.stack import Connection
 
 OLDER, NEWER = "B1", "B2"
@@ -53,7 +53,7 @@ def test_older_acceptance_does_not_displace_a_newer_one(db: Connection, row: int
 
     assert before["status"] == then
     assert state(db, row) == before
-    assert trail(db, row)[-1] == "duplicate_send"
+    assert history(db, row)[-1] == "duplicate_send"
 
 
 def test_older_acceptance_does_not_settle_an_open_request(db: Connection, row: int) -> None:
@@ -68,7 +68,7 @@ def test_older_acceptance_does_not_settle_an_open_request(db: Connection, row: i
 
 
 def test_late_acceptance_never_overwrites_delivered(db: Connection, row: int) -> None:
-    """The older attempt proves delivered while the newer one is in a request."""
+    """The older attempt is reported delivered while the newer one is in a request."""
     send_back(db, OLDER)
     newer = claim(db)
     report(db, OLDER, number(0), "delivered")
@@ -79,11 +79,11 @@ def test_late_acceptance_never_overwrites_delivered(db: Connection, row: int) ->
 
     assert (before["status"], before["batch_id"]) == ("delivered", OLDER)
     assert state(db, row) == before
-    assert trail(db, row)[-1] == "duplicate_send"
+    assert history(db, row)[-1] == "duplicate_send"
 
 
-def test_a_returned_row_that_turns_up_is_sent(db: Connection, row: int) -> None:
-    """Before it goes out again. Nothing is wrong with it then."""
+def test_returned_row_found_later_is_sent(db: Connection, row: int) -> None:
+    """Its lost request is found before the row is sent again, so there is no duplicate send."""
     lost = lose(db)
     assert column(db, "error", row) == "the provider never got the request"
 
@@ -93,7 +93,7 @@ def test_a_returned_row_that_turns_up_is_sent(db: Connection, row: int) -> None:
 
 
 def test_late_acceptance_of_an_ended_row_is_kept(db: Connection, row: int) -> None:
-    """It was cancelled before its request turned up, and its reports tell how it ended."""
+    """The row was cancelled before its lost request was found. Reports of that request then decide its status."""
     lost = lose(db)
     db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
     later(db, "1 second")
@@ -117,12 +117,12 @@ def test_only_a_delivery_changes_what_was_cancelled(db: Connection, row: int) ->
 
 @pytest.mark.parametrize("older_first", [True, False])
 def test_older_report_does_not_hide_a_newer_one(db: Connection, row: int, older_first: bool) -> None:
-    """One call brings reports on both attempts, and the older attempt's outranks the other."""
+    """One call brings reports of both attempts, and the older attempt's outranks the other."""
     send_back(db, OLDER)
     accept(db, claim(db), NEWER)
     said = [
-        Said(batch=OLDER, recipient=number(0), status="failed", code=15),
-        Said(batch=NEWER, recipient=number(0), status="dispatched", code=401),
+        SentReport(batch=OLDER, recipient=number(0), status="failed", code=15),
+        SentReport(batch=NEWER, recipient=number(0), status="dispatched", code=401),
     ]
 
     report_all(db, *(said if older_first else reversed(said)))
@@ -136,8 +136,8 @@ def test_older_delivery_outranks_a_newer_report(db: Connection, row: int) -> Non
 
     report_all(
         db,
-        Said(batch=NEWER, recipient=number(0), status="failed", code=15),
-        Said(batch=OLDER, recipient=number(0), status="delivered"),
+        SentReport(batch=NEWER, recipient=number(0), status="failed", code=15),
+        SentReport(batch=OLDER, recipient=number(0), status="delivered"),
     )
 
     assert column(db, "status", row) == "delivered"
@@ -152,19 +152,19 @@ def test_second_delivery_of_older_attempt_changes_nothing(db: Connection, row: i
     report(db, OLDER, number(0), "delivered", 15, at="2026-11-24T12:05:00Z")
 
     assert state(db, row) == before
-    assert (column(db, "status_code", row), trail(db, row)[-1]) == (0, "duplicate_send")
+    assert (column(db, "status_code", row), history(db, row)[-1]) == (0, "duplicate_send")
 
 
 def test_delivery_before_the_acceptance_is_no_duplicate(db: Connection, row: int) -> None:
-    """The older attempt proves delivered while nobody knows what becomes of the newer one."""
+    """The older attempt is reported delivered while the newer one is ambiguous."""
     send_back(db, OLDER)
     newer = claim(db)
 
     report(db, OLDER, number(0), "delivered")
 
-    assert "duplicate_send" not in trail(db, row)
+    assert "duplicate_send" not in history(db, row)
     accept(db, newer, NEWER)
-    assert "duplicate_send" in trail(db, row)
+    assert "duplicate_send" in history(db, row)
 
 
 @pytest.mark.parametrize("older_last", [True, False])
@@ -174,41 +174,41 @@ def test_duplicate_send_is_logged_once(db: Connection, row: int, older_last: boo
 
     for dispatch, batch in (found[::-1] if older_last else found) * 2:
         accept(db, dispatch, batch)
-    assert doubles_told(db, row) == (1, 1)
+    assert duplicates_recorded(db, row) == (1, 1)
     accept(db, found[1][0], "B3")
 
-    assert doubles_told(db, row) == (2, 2), "another batch of the newer request, at the same instant"
+    assert duplicates_recorded(db, row) == (2, 2), "another batch of the newer request, at the same instant"
 
 
-def doubles_told(db: Connection, row: int) -> tuple[int, int]:
-    """How often in the history and how often by an alarm."""
+def duplicates_recorded(db: Connection, row: int) -> tuple[int, int]:
+    """How often a duplicate send is in the history, and how often an alarm was raised."""
     alarms: Any = db.execute("select count(*) from outbox_engine.alarms where kind = 'message.duplicate_send'").fetchone()
-    return trail(db, row).count("duplicate_send"), alarms[0]
+    return history(db, row).count("duplicate_send"), alarms[0]
 
 
 def test_duplicate_send_is_logged_when_both_are_accepted(db: Connection, row: int) -> None:
-    """The older attempt alone is none: the newer one may still be refused."""
+    """The older attempt alone is no duplicate send: the provider may still refuse the newer one."""
     lost = lose(db)
     newer = claim(db)
 
     accept(db, lost, OLDER)
     accept(db, lost, OLDER)
-    assert "duplicate_send" not in trail(db, row)
+    assert "duplicate_send" not in history(db, row)
     accept(db, newer, NEWER)
 
-    assert trail(db, row)[-1] == "duplicate_send"
+    assert history(db, row)[-1] == "duplicate_send"
 
 
 def test_the_first_batch_of_a_request_counts(db: Connection, row: int) -> None:
-    """A lookup finds two: something on the way repeated the request."""
+    """A lookup finds two batches: something in the network repeated the request."""
     dispatch = claim(db)
-    doubt(db, dispatch)
+    mark_ambiguous(db, dispatch)
     later(db, "1 second")
 
-    look(db, dispatch, [OLDER, NEWER])
+    look_up(db, dispatch, [OLDER, NEWER])
 
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", OLDER)
-    assert "duplicate_send" in trail(db, row)
+    assert "duplicate_send" in history(db, row)
 
 
 @pytest.mark.parametrize(("attempts", "least", "most"), [(1, 45, 75), (2, 90, 150), (3, 180, 300), (4, 360, 600)])

@@ -1,4 +1,4 @@
-"""How long a plan waits after trouble: longer after each further try, up to a maximum, and once for what fails together."""
+"""How long a plan waits after a failure: longer after each further try, up to a maximum, and once for simultaneous ones."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_an_unanswered_probe_holds_the_next_back(db: Connection) -> None:
 
 
 def test_failures_at_once_back_off_once(db: Connection) -> None:
-    """Several requests in flight that fail together are one piece of news."""
+    """Several requests in flight that fail together count as one failure."""
     for n in range(4):
         insert(db, first=n, body=f"text {n}")
     for dispatch in claim_all(db):
@@ -62,7 +62,7 @@ def test_failures_at_once_back_off_once(db: Connection) -> None:
 
 @pytest.mark.parametrize(("why", "most"), [("unreachable", 30), ("throttled", 60), ("account", 300), ("setting", 300)])
 def test_the_wait_grows_to_a_maximum(db: Connection, why: str, most: int) -> None:
-    """Of an account and a setting, each further try is a probe that is refused."""
+    """After an account or a setting was refused, each further try is a probe that is refused."""
     waits = []
     for n in range(9):
         insert(db, first=n)

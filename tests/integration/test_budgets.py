@@ -1,4 +1,4 @@
-"""Budgets are exact: what is sent is what was counted, however many attempts it took, and a preview foresees the same."""
+"""Budgets are exact: sent messages are counted once, however many attempts they took, and a preview predicts the same."""
 
 import threading
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ async def test_budget_counts_the_longer_text_of_a_retry(db: Connection, rig: Rig
     clocks.move("2 minutes")
     await rig.tick("dispatch")
 
-    # The second one's first attempt stays counted: it was claimed, and never sent since.
+    # The second member's first attempt stays counted: it was claimed, and not sent since.
     assert statuses(db) == {"sent": 1, "suppressed": 1}
     assert (sent_parts(db), spent(db)) == (4, [("2026-11-24", 5)])
 

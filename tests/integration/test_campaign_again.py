@@ -1,10 +1,10 @@
-"""A campaign's message that was in a request and goes out once more is what its member and its campaign are by then."""
+"""A campaign's message that returns from a request is sent again with its member's and its campaign's current values."""
 
 from typing import Any
 
 import pytest
 
-from tests.calls import accept, claim, doubt, record_look, refuse, release, report, take_looks
+from tests.calls import accept, claim, claim_lookups, mark_ambiguous, record_lookup, refuse, release, report
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, number
 from tests.stack import Connection
@@ -21,7 +21,7 @@ def noon(db: Connection, clocks: Clocks) -> None:
 
 @pytest.fixture(params=["given back", "stopped before the carrier", "sent again by an operator"])
 async def way(request: pytest.FixtureRequest, db: Connection, rig: Rig, clocks: Clocks) -> str:
-    """How it comes back. An hour before an event it is in a request, or was, where the change comes."""
+    """How the message returns. An hour before an event it is or was in a request when the change comes."""
     campaign(db, offsets=["-1 hour"])
     member(db, event_at="2026-11-24 13:00:30+00")
     await rig.tick("campaigns")
@@ -97,7 +97,7 @@ async def test_edit_that_keeps_the_time_keeps_the_retry(db: Connection, rig: Rig
 
 @pytest.fixture
 async def two(db: Connection, rig: Rig, clocks: Clocks) -> dict[str, Any]:
-    """A request of two members, an hour before their event."""
+    """A request with two members, an hour before their event."""
     campaign(db, offsets=["-1 hour"])
     for n in (1, 2):
         member(db, f"m{n}", n=n, event_at="2026-11-24 13:00:30+00")
@@ -131,11 +131,11 @@ async def test_recipient_missing_from_batch_loses_a_removed_time(
 
 
 def lacks_the_first(db: Connection, clocks: Clocks, two: dict[str, Any]) -> None:
-    doubt(db, two)
+    mark_ambiguous(db, two)
     change_the_first(db)
     clocks.move("5 seconds")
-    (looked,) = take_looks(db)
-    record_look(db, looked, ["B1"], [number(2)])
+    (lookup,) = claim_lookups(db)
+    record_lookup(db, lookup, ["B1"], [number(2)])
 
 
 def change_the_first(db: Connection) -> None:
@@ -251,7 +251,7 @@ async def test_an_expiry_that_an_operator_gave_stays(db: Connection, rig: Rig, c
 
 
 async def test_time_of_a_withdrawn_retry_is_not_reused(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    """One that was withdrawn, and that an operator sends all the same."""
+    """A withdrawn message that an operator sends all the same."""
     campaign(db, offsets=["-1 hour"], late_limit="5 hours")
     member(db, event_at="2026-11-24 15:00+00")
     clocks.set("2026-11-24 13:59:30+00")

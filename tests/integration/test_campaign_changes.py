@@ -1,4 +1,4 @@
-"""What people change their mind about reaches what waits, and nobody is texted more, or for more money, than was allowed."""
+"""Edits of campaigns and members apply to waiting messages, and no one gets more messages, or costs more, than allowed."""
 
 from datetime import datetime
 from typing import Any
@@ -71,7 +71,7 @@ async def test_wider_window_releases_waiting_messages(db: Connection, rig: Rig) 
 
 
 async def test_new_schedule_cancels_old_times_without_making_up(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    """Times of the new schedule that were past before the edit are not made up for."""
+    """Times of the new schedule that were past before the edit are not sent late."""
     campaign(db, schedule="cron", cron_expression="0 12 * * *", window_start="18:00", window_end="20:00", late_limit="8 hours")
     member(db)
     clocks.set("2026-11-25 12:00+00")
@@ -235,8 +235,8 @@ async def test_caps_follow_the_recipients_calendar(db: Connection, rig: Rig, clo
     for _ in range(66):
         await rig.tick("campaigns", "dispatch")
         clocks.move("1 hour")
-    told = rows(db, "sent_at at time zone 'Pacific/Auckland', error")
-    assert [(f"{sent_at:%a %H}" if sent_at else error) for sent_at, error in told if (sent_at or error)][2:] == [
+    outcomes = rows(db, "sent_at at time zone 'Pacific/Auckland', error")
+    assert [(f"{sent_at:%a %H}" if sent_at else error) for sent_at, error in outcomes if (sent_at or error)][2:] == [
         "Sat 23",
         "Sun 10",
         "Sun 14",

@@ -1,4 +1,4 @@
-"""When a campaign's message is worth nothing any more: after its event, later than its limit, for a time that is gone."""
+"""When a campaign's message expires: after its event, past its late limit, or when its time no longer exists."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -23,7 +23,7 @@ def noon(db: Connection, clocks: Clocks) -> None:
 
 @pytest.fixture
 def expiries(sinch: Running) -> Expiries:
-    """When each accepted message expires at the provider, as its own list says."""
+    """When each accepted message expires at the provider, from the provider's own list."""
 
     def ask() -> list[datetime]:
         url = f"{sinch.url}/xms/v1/{sinch.plan.id}/batches"
@@ -59,7 +59,7 @@ async def test_message_waiting_until_its_event_expires(db: Connection, rig: Rig,
 
 
 async def test_provider_expiry_is_no_later_than_the_event(db: Connection, rig: Rig, clocks: Clocks, expiries: Expiries) -> None:
-    """Also where several share a request: the earliest event counts. One whose event was before has three days."""
+    """If several members share a request, the earliest event counts. A member whose event is past has three days."""
     campaign(db, offsets=["-1 hour", "2 hours"])
     for n, event in enumerate(("13:30:10", "13:30:50", "14:15")):
         member(db, event, n=n, event_at=f"2026-11-24 {event}+00")
@@ -140,7 +140,7 @@ async def test_long_queue_waits_for_openings_within_late_limit(
 
 @pytest.mark.parametrize(("at", "becomes"), [("18:00", "sent"), ("18:00:01", "expired")])
 async def test_skip_counts_from_the_window_opening(db: Connection, rig: Rig, clocks: Clocks, at: str, becomes: str) -> None:
-    """It does not count from the time that the message stands for."""
+    """It does not count from the time of the occurrence."""
     clocks.set("2026-11-24 05:00+00")
     campaign(db, schedule="once", starts_at="2026-11-24 06:00+00", window_start="12:00", window_end="20:00",
              late_policy="skip", late_limit="6 hours")  # fmt: skip
@@ -156,7 +156,7 @@ async def test_skip_counts_from_the_window_opening(db: Connection, rig: Rig, clo
 
 
 async def test_retry_after_a_report_respects_a_moved_member(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    """While it counted as sent, the move had nothing to withdraw."""
+    """While it counted as sent, the change of the event could not withdraw it."""
     campaign(db, offsets=["-1 hour"])
     member(db, "moved", n=1, event_at="2026-11-24 13:30+00")
     member(db, "kept", n=2, event_at="2026-11-24 13:30+00")

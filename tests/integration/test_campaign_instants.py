@@ -1,10 +1,10 @@
-"""Campaigns at the very instant: what is too late, what is just in time, and what an edit reaches of many."""
+"""Campaigns at exact instants: what is too late, what is just in time, and which rows an edit reaches."""
 
 import pytest
 
 from tests.calls import claim, claim_all, release
 from tests.campaigns import campaign, member, reasons, rows, template
-from tests.engine import Clocks, statuses, trail
+from tests.engine import Clocks, history, statuses
 from tests.stack import Connection
 
 NOON = "2026-11-24 12:00+00"
@@ -19,7 +19,7 @@ def _noon(db: Connection, clocks: Clocks) -> None:
 
 
 def expand(db: Connection, *, most: int = 100) -> None:
-    """As the campaigns job does, ``most`` rows or members at a time."""
+    """Expand as the campaigns job does, ``most`` rows or members at a time."""
     while True:
         row = db.execute("select (public.outbox_expand_campaigns(%s) ->> 'more')::boolean", [most]).fetchone()
         if row != (True,):
@@ -112,7 +112,7 @@ def test_a_new_schedule_reaches_every_member(db: Connection, clocks: Clocks) -> 
 
 
 def test_a_held_message_is_put_off_once(db: Connection) -> None:
-    """Else each claim would look at all rows of a paused campaign."""
+    """Otherwise each claim would read all rows of a paused campaign."""
     campaign(db, schedule="once", starts_at=NOON)
     member(db)
     expand(db)
@@ -122,11 +122,11 @@ def test_a_held_message_is_put_off_once(db: Connection) -> None:
         assert claim_all(db) == []
 
     assert rows(db, "status, due_at = expires_at") == [("scheduled", True)]
-    assert trail(db, rows(db, "id")[0][0]) == ["held"]
+    assert history(db, rows(db, "id")[0][0]) == ["held"]
 
 
 def test_an_apps_cancel_outlives_its_member(db: Connection) -> None:
-    """The app cancelled the message in a request. A member removed and added again gets no other for the same time."""
+    """The app cancelled the message in a request. A member removed and added again gets no second message for the same time."""
     campaign(db, schedule="once", starts_at=NOON)
     member(db)
     expand(db)

@@ -68,7 +68,7 @@ def next_multixact(db: Connection) -> object:
 def refusal_of_crossed_edits(
     first: Connection, second: Connection, prepare: Callable[[Connection, int], None], change: Callable[[Connection], None]
 ) -> str:
-    """Both prepare, then both change. Answers why ``first``, whose change began earlier, is refused."""
+    """Both transactions read, then both change. Returns the error of ``first``, whose change began earlier."""
 
     def cross(pool: ThreadPoolExecutor) -> None:
         with first.transaction():

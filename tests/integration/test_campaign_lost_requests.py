@@ -1,12 +1,12 @@
-"""A campaign's message that was taken back, and whose lost request turns up after its time was given to another message."""
+"""A campaign's message was taken back, and its lost request is found after another message took over its time."""
 
 from typing import Any
 
 import pytest
 
-from tests.calls import accept, claim, claim_all, doubt, look, release, report
+from tests.calls import accept, claim, claim_all, look_up, mark_ambiguous, release, report
 from tests.campaigns import campaign, member, reasons, rows, template
-from tests.engine import Clocks, Rig, column, number, trail
+from tests.engine import Clocks, Rig, column, history, number
 from tests.stack import Connection
 
 NOW = "2026-11-24 12:00+00"
@@ -17,24 +17,24 @@ WHY = "an earlier message for this time turned out to have been sent"
 def noon(db: Connection, clocks: Clocks) -> None:
     clocks.set(NOW)
     template(db)
-    db.execute("alter sequence public.outbox_id_seq restart")  # whatever a test that left no message did
+    db.execute("alter sequence public.outbox_id_seq restart")  # Tests that left no message may have advanced the sequence.
 
 
 async def test_waiting_message_for_the_same_time_is_cancelled(db: Connection, rig: Rig, clocks: Clocks) -> None:
     lost = await taken_back_and_made_anew(db, rig, clocks)
 
-    look(db, lost, ["B1"])
+    look_up(db, lost, ["B1"])
     await rig.tick("campaigns", "dispatch")
 
     assert rows(db, "id, status, batch_id, error") == [
         (1, "cancelled", "B1", "the member was removed from the campaign"),
         (2, "cancelled", None, WHY),
     ]
-    assert trail(db, 2) == ["cancelled"]
+    assert history(db, 2) == ["cancelled"]
     assert occurrences(db) == [(1, False)]
     assert reasons(db) == [None]
     assert rig.simulator.summary().messages == 0
-    assert (doubles(db), alarms(db)) == ([], [])
+    assert (duplicate_sends(db), alarms(db)) == ([], [])
     report(db, "B1", number(1), "delivered")
     assert rows(db) == [("delivered",), ("cancelled",)]
     clocks.move("91 days")
@@ -43,25 +43,25 @@ async def test_waiting_message_for_the_same_time_is_cancelled(db: Connection, ri
 
 
 async def test_duplicate_send_for_one_time_needs_its_acceptance(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    """The second message is in a request when the first one's batch turns up."""
+    """The second message is in a request when the first one's batch is found."""
     lost = await taken_back_and_made_anew(db, rig, clocks)
     second = claim(db)
 
-    look(db, lost, ["B1"])
-    assert (doubles(db, confirmed=True), alarms(db)) == ([], [])
+    look_up(db, lost, ["B1"])
+    assert (duplicate_sends(db, confirmed=True), alarms(db)) == ([], [])
     accept(db, second, "B2")
 
     assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("sent", "B2")]
-    assert doubles(db, confirmed=True) == [(2, "B1")]
+    assert duplicate_sends(db, confirmed=True) == [(2, "B1")]
     assert alarms(db) == [("message.duplicate_send", [2])]
-    assert trail(db, 2)[-2:] == ["accepted", "duplicate_send"]
+    assert history(db, 2)[-2:] == ["accepted", "duplicate_send"]
 
 
 @pytest.mark.parametrize("how", ["given back", "refused"])
 async def test_returned_message_for_the_same_time_is_cancelled(db: Connection, rig: Rig, clocks: Clocks, how: str) -> None:
     lost = await taken_back_and_made_anew(db, rig, clocks)
     second = claim(db)
-    look(db, lost, ["B1"])
+    look_up(db, lost, ["B1"])
 
     if how == "given back":
         release(db, second)
@@ -77,20 +77,20 @@ async def test_returned_message_for_the_same_time_is_cancelled(db: Connection, r
     assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("cancelled", None)]
     assert column(db, "error", 2) == WHY
     assert occurrences(db) == [(1, False)]
-    assert (doubles(db), alarms(db)) == ([], [])
+    assert (duplicate_sends(db), alarms(db)) == ([], [])
 
 
 async def test_sent_message_for_the_same_time_is_duplicate(db: Connection, rig: Rig, clocks: Clocks) -> None:
     lost = await taken_back_and_made_anew(db, rig, clocks)
     accept(db, claim(db), "B2")
 
-    look(db, lost, ["B1"])
+    look_up(db, lost, ["B1"])
 
     assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("sent", "B2")]
-    assert doubles(db, confirmed=True) == [(2, "B1")]
+    assert duplicate_sends(db, confirmed=True) == [(2, "B1")]
     assert alarms(db) == [("message.duplicate_send", [2])]
     assert occurrences(db) == [(2, False)]
-    look(db, lost, ["B1"])
+    look_up(db, lost, ["B1"])
     assert alarms(db) == [("message.duplicate_send", [2])]
 
 
@@ -100,7 +100,7 @@ async def test_time_of_a_found_message_is_not_reused(db: Connection, rig: Rig, c
     find_nothing(db, clocks, lost)
     assert occurrences(db) == [(1, True)]
 
-    look(db, lost, ["B1"])
+    look_up(db, lost, ["B1"])
     member(db)
     await rig.tick("campaigns", "dispatch")
 
@@ -109,21 +109,21 @@ async def test_time_of_a_found_message_is_not_reused(db: Connection, rig: Rig, c
 
 
 async def test_each_duplicate_send_for_one_time_is_counted(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    """The first two are lost and turn up, the third goes out."""
+    """The first two requests are lost and found later; the third is accepted."""
     first = await taken_back_and_made_anew(db, rig, clocks)
     second = claim(db)
-    doubt(db, second)
+    mark_ambiguous(db, second)
     db.execute("delete from public.outbox_campaign_members")
     member(db)
     find_nothing(db, clocks, second)
     await rig.tick("campaigns")
     accept(db, claim(db), "B3")
 
-    look(db, first, ["B1"])
-    look(db, second, ["B2"])
+    look_up(db, first, ["B1"])
+    look_up(db, second, ["B2"])
 
     assert rows(db, "status, batch_id") == [("cancelled", "B1"), ("cancelled", "B2"), ("sent", "B3")]
-    assert doubles(db, confirmed=True) == [(3, "B1"), (3, "B2")]
+    assert duplicate_sends(db, confirmed=True) == [(3, "B1"), (3, "B2")]
 
 
 async def test_found_older_attempt_keeps_its_time(db: Connection, rig: Rig, clocks: Clocks) -> None:
@@ -133,7 +133,7 @@ async def test_found_older_attempt_keeps_its_time(db: Connection, rig: Rig, cloc
     second = claim(db)
     db.execute("delete from public.outbox_campaign_members")
     member(db)
-    look(db, lost, ["B1"])
+    look_up(db, lost, ["B1"])
     release(db, second)
     db.execute("select public.outbox_expand_campaigns(1000)")
     assert rows(db) == [("cancelled",), ("pending",)]
@@ -142,11 +142,11 @@ async def test_found_older_attempt_keeps_its_time(db: Connection, rig: Rig, cloc
 
     assert rows(db, "status, batch_id") == [("sent", "B1"), ("cancelled", None)]
     assert occurrences(db) == [(1, False)]
-    assert (doubles(db), alarms(db)) == ([], [])
+    assert (duplicate_sends(db), alarms(db)) == ([], [])
 
 
 async def taken_back_and_made_anew(db: Connection, rig: Rig, clocks: Clocks) -> dict[str, Any]:
-    """The member is removed and added again while nobody knows what became of the request; two looks find nothing."""
+    """The member is removed and added again while the request is ambiguous; two lookups then find nothing."""
     lost = await in_a_lost_request(db, rig)
     db.execute("delete from public.outbox_campaign_members")
     member(db)
@@ -162,21 +162,21 @@ async def in_a_lost_request(db: Connection, rig: Rig) -> dict[str, Any]:
     member(db)
     await rig.tick("campaigns")
     lost = claim(db)
-    doubt(db, lost)
+    mark_ambiguous(db, lost)
     return lost
 
 
 def find_nothing(db: Connection, clocks: Clocks, dispatch: dict[str, Any]) -> None:
     for _ in range(2):
         clocks.move("30 seconds")
-        look(db, dispatch, [])
+        look_up(db, dispatch, [])
 
 
 def occurrences(db: Connection) -> list[tuple[Any, ...]]:
     return db.execute("select outbox_id, taken_back from public.outbox_campaign_occurrences").fetchall()
 
 
-def doubles(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]:
+def duplicate_sends(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]:
     return db.execute(
         "select outbox_id, batch_id from outbox_engine.duplicate_sends where confirmed_at is not null or not %s order by 1, 2",
         [confirmed],

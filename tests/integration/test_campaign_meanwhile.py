@@ -1,4 +1,4 @@
-"""Members who come at the moment in which their campaign is edited or stopped."""
+"""Members who are added at the moment in which their campaign is edited or stopped."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ def insert_member(db: Connection) -> None:
 
 
 def import_member(db: Connection) -> None:
-    """As from a file, which takes long where it has many lines."""
+    """Members from a file, which takes long for many lines."""
     (import_id,) = db.execute("select gen_random_uuid()").fetchone() or (None,)
     db.execute(
         "select public.outbox_stage_members(%s, 'c', '{1}', '{m}', %s, '{UTC}', '{2026-11-30 12:00Z}', %s)",
@@ -54,7 +54,7 @@ def import_member(db: Connection) -> None:
 def test_campaign_can_be_stopped_during_an_import(
     db: Connection, other: Connection, status: str, add: Callable[[Connection], None]
 ) -> None:
-    """Who adds many takes long."""
+    """Adding many members takes long."""
     campaign(db, offsets=["-1 hour"])
     other.execute("set lock_timeout = '1s'")
     try:

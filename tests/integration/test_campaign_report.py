@@ -1,4 +1,4 @@
-"""What a campaign's report says, also long after its messages are gone."""
+"""The content of a campaign's report, also long after its messages were deleted."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -69,8 +69,8 @@ async def test_report_is_unchanged_after_retention(rig: Rig, db: Connection, clo
         db.execute(UPKEEP, [1])
 
     after = report(db)
-    told = ("sent", "opted_out", "forgotten", "statuses", "undelivered", "skipped", "countries")
-    assert {key: after[key] for key in told} == {key: before[key] for key in told}
+    kept = ("sent", "opted_out", "forgotten", "statuses", "undelivered", "skipped", "countries")
+    assert {key: after[key] for key in kept} == {key: before[key] for key in kept}
     assert [(step["at"], step["sent"], step["delivered"], step["failed"]) for step in after["timeline"]] == [
         ("2026-11-24T00:00:00+00:00", 5, 4, 1)
     ]
@@ -161,7 +161,7 @@ async def test_new_campaign_starts_with_its_full_budget(rig: Rig, db: Connection
 
 
 def test_counts_added_during_a_delete_are_not_inherited(db: Connection) -> None:
-    """A claim that is under way adds them."""
+    """A claim in progress adds them."""
     db.execute("insert into outbox_engine.campaign_spend (campaign, day, parts) values ('c', '2026-11-24', 1)")
     campaign(db)
 
@@ -171,7 +171,7 @@ def test_counts_added_during_a_delete_are_not_inherited(db: Connection) -> None:
 async def test_uncounted_rows_of_old_campaign_are_not_inherited(rig: Rig, db: Connection) -> None:
     campaign(db, schedule="once", starts_at=NOW)
     member(db)
-    db.execute("select public.outbox_expand_campaigns(1000)")  # which leaves the counting to the next call
+    db.execute("select public.outbox_expand_campaigns(1000)")  # This leaves the counting to the next call.
     db.execute("delete from public.outbox_campaigns")
 
     campaign(db, schedule="once", starts_at="2026-12-24 12:00+00")

@@ -1,4 +1,4 @@
-"""What changes while a campaign's message is in a request holds when it comes back; a time that was not used may be used."""
+"""A change made while a campaign's message is in a request applies when it returns. A time not used can be used again."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,7 +31,7 @@ def noon(db: Connection, clocks: Clocks) -> None:
 
 
 async def reminder_in_a_request(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    """An hour before an event at :data:`SOON`, claimed and not sent yet."""
+    """A message an hour before an event at :data:`SOON`, claimed and not sent yet."""
     campaign(db, offsets=["-1 hour"])
     member(db, event_at=SOON)
     await rig.tick("campaigns")
@@ -158,7 +158,7 @@ async def test_campaign_resumed_during_a_claim_sends_everything(
         db.execute("update public.outbox_campaigns set status = 'active'")
         db.execute("select public.outbox_expand_campaigns(1000)")
 
-    overlap(other, lambda: other.execute(CLAIM), goes_on_and_expands)  # the claim puts it off until it expires
+    overlap(other, lambda: other.execute(CLAIM), goes_on_and_expands)  # The claim puts the row off until it expires.
     await rig.tick("campaigns", "dispatch")
 
     assert rows(db) == [("sent",)]
@@ -250,7 +250,7 @@ async def test_event_is_ignored_by_a_campaign_sent_once(db: Connection, rig: Rig
 
 
 async def test_returned_time_survives_a_temporary_suppression(db: Connection, rig: Rig) -> None:
-    """It was given back unsent. A problem that passes does not use it up."""
+    """The message was given back unsent. A problem that passes does not use its time up."""
     campaign(db, offsets=["-1 hour"])
     member(db, event_at=SOON)
     await rig.tick("campaigns")

@@ -1,4 +1,4 @@
-"""When campaigns have something to say: the SQL against plain models in Python, and one message a time however many expand."""
+"""When campaigns send: the SQL against plain models in Python, and one message for each time however many processes expand."""
 
 # Wall-clock times have no zone.
 # ruff: noqa: DTZ001
@@ -204,14 +204,14 @@ def test_many_schedulers_at_once_make_each_message_once(stack: LocalStack, db: C
     )
     assert {name: (n, d) for name, n, d in per_campaign} == {"once": (600, 600), "daily": (1200, 1200)}
     assert db.execute("select count(*), count(distinct id) from public.outbox").fetchone() == (1200, 1200)
-    expand(stack.admin_url, 37)  # while others are at work, counts may wait for the next call
+    expand(stack.admin_url, 37)  # While other processes are at work, counts may wait for the next call.
     counts = db.execute("select name, member_count, message_count from public.outbox_campaigns order by 1").fetchall()
     assert counts == [("daily", 600, 1200), ("once", 600, 0)]
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_jumping_clock_makes_each_message_once(stack: LocalStack, db: Connection, clocks: Clocks, seed: int) -> None:
-    """As when the database moves to a host whose clock is seconds behind. No process asks a clock of its own."""
+    """As when the database moves to a host whose clock is seconds behind. No process reads a clock of its own."""
     random = Random(seed)
     clocks.set("2026-11-24 12:00+00")
     template(db)

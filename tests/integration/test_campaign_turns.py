@@ -1,4 +1,4 @@
-"""Campaigns that are due at once take turns, so that none is late by another's members."""
+"""Campaigns that are due at the same time take turns, so that a large one does not delay the others."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def crowd(db: Connection, count: int, *, to: str) -> None:
 
 
 def expand(db: Connection, most: int = 10) -> str | None:
-    """One chunk. Answers whose."""
+    """Expand one chunk. Returns the name of its campaign."""
     row = db.execute("select public.outbox_expand_campaigns(%s) ->> 'campaign'", [most]).fetchone()
     assert row is not None
     return None if row[0] is None else str(row[0])
@@ -66,7 +66,7 @@ def test_campaign_due_longest_begins_among_equals(db: Connection, clocks: Clocks
 
 
 async def test_skip_misses_nothing_behind_a_large_campaign(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    """Ten seconds for every chunk, as on a busy database: the crowd takes minutes."""
+    """Each chunk takes ten seconds, as on a busy database: the large campaign takes minutes."""
     campaign(db, "crowd", schedule="once", starts_at=NOW, late_policy="skip", priority=100)
     crowd(db, 200, to="crowd")
     campaign(db, "visits", offsets=["-1 hour"], late_policy="skip")

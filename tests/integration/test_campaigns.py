@@ -1,4 +1,4 @@
-"""Campaigns from their members to the outbox: once each, at the right local time, and not when somebody changed their mind."""
+"""Campaigns from members to the outbox: each message once, at the right local time, and none after a member is removed."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -29,7 +29,7 @@ def foreseen(db: Connection, name: str) -> list[str | None]:
 
 
 async def test_cap_counts_messages_in_a_request(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    """The first message is in a request whose answer is still to come."""
+    """The first message is in a request that has no answer yet."""
     once(db, "first", NOON)
     once(db, "second", "2026-11-24 12:05+00", daily_cap=1)
     await rig.tick("campaigns")
@@ -93,7 +93,7 @@ def test_preview_counts_coming_days_apart(db: Connection, cap: str, foretold: li
 
 
 async def test_cap_counts_the_day_of_the_sent_attempt(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    """An attempt before midnight came to nothing, and the next one went after it."""
+    """An attempt before midnight was not sent, and the next one was sent after midnight."""
     clocks.set("2026-11-24 23:59+00")
     once(db, "first", "2026-11-24 23:59+00")
     await rig.tick("campaigns")

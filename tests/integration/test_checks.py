@@ -1,4 +1,4 @@
-"""The constraints behind the triggers' words: they hold for whoever writes past those."""
+"""The check constraints behind the triggers' messages: they hold where triggers are disabled."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""A claim whose answer was lost is made once more, and takes nothing more."""
+"""A claim whose answer was lost is repeated, and the repetition takes no further rows."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ def test_repeated_claim_returns_the_same_dispatches(db: Connection) -> None:
 
 
 def test_repeated_claim_leaves_out_halves(db: Connection) -> None:
-    """The halves of a refused dispatch were answered to its refusal."""
+    """The halves of a refused dispatch were returned to its refusal."""
     insert(db, 2, body="refused")
     insert(db, 1, first=2, body="whole")
     claim_id = uuid4()
@@ -59,7 +59,7 @@ def test_repeated_claim_waits_for_the_first(db: Connection, other: Connection) -
 
 
 def test_repeated_claim_waits_even_when_rows_ran_out(db: Connection, other: Connection) -> None:
-    """And nobody else sees what the first has woken."""
+    """No other process sees the rows that the first claim made ready."""
     insert(db, 5, send_at="2100-01-01", expires_at="2100-01-02")
     db.execute("update public.outbox set due_at = outbox_engine.now()")
     claim_id = uuid4()
@@ -93,7 +93,7 @@ def test_expired_urgent_rows_delay_no_others(db: Connection) -> None:
 
 
 def test_urgent_rows_are_claimed_apart_from_others(db: Connection) -> None:
-    """Else a one-time code would wait until thousands of others are made ready to go along with it."""
+    """Otherwise a one-time code would wait until thousands of other rows are made ready to share its request."""
     insert(db, 50, body="campaign", priority=200)
     insert(db, 10, body="ordinary", first=50)
     insert(db, 3, body="Your code is 1234", first=60, priority=0)
@@ -142,7 +142,7 @@ def test_claims_stay_small_while_urgent_rows_arrive(db: Connection, after: str, 
 
 
 def test_rows_inserted_during_claims_join_one_dispatch_each(db: Connection, other: Connection) -> None:
-    """A claim is several queries, and must not write down in one what another of them does not see."""
+    """A claim runs several queries. None may write rows that a later one does not see."""
     with ThreadPoolExecutor() as threads:
         inserting = threads.submit(lambda: [insert(other, first=n) for n in range(2000)])
         while not inserting.done():
@@ -156,7 +156,7 @@ def test_rows_inserted_during_claims_join_one_dispatch_each(db: Connection, othe
 async def test_lost_claim_answer_neither_loses_nor_duplicates(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several claims are under way at once."""
+    """Several claims run at once."""
     insert(db, 6000)
     rig = await make_rig()
     call, asked = Rpc.call, Counter[str]()

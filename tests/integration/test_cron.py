@@ -1,6 +1,6 @@
-"""Cron in SQL against a cron library that shares nothing with it."""
+"""Cron in SQL against a cron library with a different implementation."""
 
-# Cron speaks of wall-clock time, which has no zone.
+# Cron works with wall-clock times, which have no zone.
 # ruff: noqa: DTZ001
 
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Many connections at once do what processes, operators and apps do, in any order. Then what the provider took is counted."""
+"""Connections do what processes, operators and apps do, at once and in any order. Then the accepted batches are counted."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ TEXTS = ("Your order is on its way", "Your table is ready", "Your code is 1234")
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of a request: whether the provider takes it, hides it from its list, and what its sender learns.
+    """The outcome of a request: whether the provider accepts it, hides it from its list, and what its sender learns.
 
-    ``late``: that it was taken, and so late that somebody else may have decided meanwhile.
+    ``late``: the request was accepted, but so late that another process may have decided meanwhile.
     """
 
     taken: bool
@@ -36,7 +36,7 @@ class Fate:
 
 
 class Provider:
-    """Decides about each request when first asked, by its sender or by a look. What was looked for first never arrives."""
+    """Decides each request once, at its submission or its first lookup. A request that was looked up first never arrives."""
 
     def __init__(self) -> None:
         self.fates: dict[str, Fate] = {}
@@ -68,7 +68,7 @@ def batch(dispatch_id: object) -> str:
 
 
 class Slow(psycopg.Connection[tuple[Any, ...]]):
-    """Commits some of its calls slowly, so that others meet what is not committed yet."""
+    """Commits some of its calls slowly, so that other connections meet uncommitted changes."""
 
     random: Random
 
@@ -90,7 +90,7 @@ class Actor:
         self._random = Random(seed)
 
     def act(self, steps: int) -> None:
-        often = (self.send, self.look)
+        often = (self.send, self.look_up)
         seldom = (self.insert, self.learn_late, self.report, self.cancel, self.retry, self.tidy, self.wait)
         actions = 2 * often + seldom
         for _ in range(steps):
@@ -98,7 +98,7 @@ class Actor:
             try:
                 action()
             except psycopg.errors.DeadlockDetected:
-                continue  # What a process meets, it does again.
+                continue  # A process repeats such a call too.
 
     def insert(self) -> None:
         insert(self._db, self._random.randint(1, 4), body=self._random.choice(TEXTS), first=self._random.randrange(5000))
@@ -115,7 +115,7 @@ class Actor:
             elif fate.learns in ("recipient", "shared"):
                 open_ones += calls.refuse(self._db, dispatch, fate.learns)
             elif self._random.random() < 0.8:
-                calls.doubt(self._db, dispatch)
+                calls.mark_ambiguous(self._db, dispatch)
 
     def learn_late(self) -> None:
         if self._provider.late:
@@ -123,7 +123,7 @@ class Actor:
             calls.accept(self._db, dispatch, batch(dispatch["dispatch_id"]))
 
     def report(self) -> None:
-        """Of one message of some request that was taken. The report carries the request's reference, as callbacks do."""
+        """A report on one message of a random accepted request. It carries the request's reference, as callbacks do."""
         if taken := [dispatch for dispatch, fate in list(self._provider.fates.items()) if fate.taken]:
             dispatch = self._random.choice(taken)
             self._db.execute(
@@ -133,14 +133,14 @@ class Actor:
                 {"batch": batch(dispatch), "reference": dispatch, "status": self._random.choice(("dispatched", "delivered"))},
             )
 
-    def look(self) -> None:
+    def look_up(self) -> None:
         for plan in ("p", "q"):
-            for looked in calls.take_looks(self._db, plan=plan):
+            for lookup in calls.claim_lookups(self._db, plan=plan):
                 members = self._db.execute(
-                    "select recipient from outbox_engine.dispatch_members where dispatch_id = %s", [looked["dispatch_id"]]
+                    "select recipient from outbox_engine.dispatch_members where dispatch_id = %s", [lookup["dispatch_id"]]
                 ).fetchall()
-                batches = self._provider.batches(looked["dispatch_id"])
-                calls.record_look(self._db, looked, batches, [str(recipient) for (recipient,) in members])
+                batches = self._provider.batches(lookup["dispatch_id"])
+                calls.record_lookup(self._db, lookup, batches, [str(recipient) for (recipient,) in members])
 
     def cancel(self) -> None:
         self._db.execute("select public.outbox_cancel(%s, false)", [self._some_rows()])
@@ -180,12 +180,12 @@ def take_part(url: str, provider: Provider, seed: int) -> None:
 
 
 def settle(db: Connection, provider: Provider) -> None:
-    """Everything the provider has shows up, and what is still to be sent is."""
+    """Let the list show every accepted batch, and send every row that is still due."""
     provider.hides = False
     last = Actor(db, provider, 0)
     for _ in range(40):
         later(db, "1 minute")
-        last.look()
+        last.look_up()
         last.tidy()
         for plan in ("p", "q"):
             for dispatch in calls.claim_all(db, plan=plan):
@@ -198,7 +198,7 @@ def complaints(db: Connection, provider: Provider) -> Iterator[str]:
     for row, dispatch in db.execute("select outbox_id, dispatch_id::text from outbox_engine.dispatch_members order by 1, 2"):
         if provider.fates[str(dispatch)].taken:
             accepted[row].append(str(dispatch))
-    told = told_as_doubles(db)
+    reported = reported_duplicates(db)
     for row, status, name, queue in db.execute("select id, status, batch_id, queue from public.outbox order by id"):
         by = accepted[row]
         if queue is not None or status not in ("sent", "dispatched", "delivered", "failed", "cancelled"):
@@ -207,19 +207,19 @@ def complaints(db: Connection, provider: Provider) -> Iterator[str]:
             yield f"{row} is {status} with {name}, the provider took {by}"
         if len(by) > 1 and not any(provider.fates[dispatch].hidden for dispatch in by):
             yield f"{row} was sent twice, though nothing was hidden: {by}"
-        if len(by) > 1 and row not in told:
-            yield f"{row} was sent twice and nobody says so: {by}"
+        if len(by) > 1 and row not in reported:
+            yield f"{row} was sent twice and no alarm says so: {by}"
     for dispatch, state in db.execute(
         "select id, state from outbox_engine.dispatches where state in ('claimed', 'awaiting_half', 'ambiguous')"
     ):
         yield f"dispatch {dispatch} is {state} still"
     for (row,) in db.execute("select outbox_id from outbox_engine.duplicate_sends where confirmed_at is null"):
-        yield f"whether {row} was sent twice stays open"
+        yield f"whether {row} was sent twice is undecided"
 
 
-def told_as_doubles(db: Connection) -> set[Any]:
-    """On record, in the trail and with an alarm."""
-    said = (
+def reported_duplicates(db: Connection) -> set[Any]:
+    """Rows with a confirmed duplicate send that is also in the history and in an alarm."""
+    records = (
         "select outbox_id from outbox_engine.duplicate_sends where confirmed_at is not null",
         "select outbox_id from public.outbox_events where event = 'duplicate_send'",
         """
@@ -227,4 +227,4 @@ def told_as_doubles(db: Connection) -> set[Any]:
         from outbox_engine.alarms where kind = 'message.duplicate_send'
         """,
     )
-    return set[Any].intersection(*({row for (row,) in db.execute(question.encode())} for question in said))
+    return set[Any].intersection(*({row for (row,) in db.execute(question.encode())} for question in records))

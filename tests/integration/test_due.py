@@ -1,4 +1,4 @@
-"""A claim says which other jobs have something to do, so that an idle process asks once for all of them."""
+"""A claim names the other jobs that have work, so that an idle process makes one call for all of them."""
 
 from collections.abc import Awaitable, Callable
 
@@ -17,7 +17,7 @@ Due = Callable[[], Awaitable[tuple[str, ...]]]
 @pytest.fixture
 def due(gateway: Gateway, sinch: Running) -> Due:
     async def due() -> tuple[str, ...]:
-        """What a claim says that has no room for a dispatch."""
+        """The jobs that a claim names when it takes no dispatches."""
         claim = await gateway.claim(
             plan_of(sinch),
             claim_id="10000000-0000-4000-8000-000000000000",

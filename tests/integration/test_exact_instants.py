@@ -1,4 +1,4 @@
-"""Limits of time at the very instant: a message has expired at its expiry, and whatever is due is due on the dot."""
+"""Time limits at the exact instant: a message has expired at its expiry, and everything is due at its due time."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from tests.calls import (
     claim,
     claim_all,
     claim_answer,
-    doubt,
-    record_look,
+    claim_lookups,
+    mark_ambiguous,
+    record_lookup,
     refuse,
     release,
     report,
-    take_looks,
 )
 from tests.engine import column, insert, later, number, stand_still, statuses
 from tests.stack import Connection
@@ -155,28 +155,28 @@ def test_wait_for_a_rate_token_is_exact(db: Connection) -> None:
     assert len(claim_all(db, rate=2)) == 1
 
 
-@pytest.mark.parametrize(("after", "looks"), [("999 milliseconds", 0), ("1 second", 1)])
-def test_a_lookup_is_due_at_its_time(db: Connection, after: str, looks: int) -> None:
+@pytest.mark.parametrize(("after", "lookups"), [("999 milliseconds", 0), ("1 second", 1)])
+def test_a_lookup_is_due_at_its_time(db: Connection, after: str, lookups: int) -> None:
     insert(db)
-    doubt(db, claim(db))
+    mark_ambiguous(db, claim(db))
     later(db, after)
 
-    assert len(take_looks(db)) == looks
+    assert len(claim_lookups(db)) == lookups
 
 
 @pytest.mark.parametrize(("after", "status"), [("19.999 seconds", "sending"), ("20 seconds", "pending")])
 def test_a_second_lookup_counts_once_settled(db: Connection, after: str, status: str) -> None:
     """The settling time is 20 seconds. The second lookup was taken before its end."""
     insert(db)
-    doubt(db, claim(db))
+    mark_ambiguous(db, claim(db))
     later(db, "1 second")
-    (looked,) = take_looks(db)
-    record_look(db, looked, [], [])
+    (lookup,) = claim_lookups(db)
+    record_lookup(db, lookup, [], [])
     db.execute("update outbox_engine.dispatches set lookup_at = outbox_engine.now()")
-    (looked,) = take_looks(db)
+    (lookup,) = claim_lookups(db)
     later(db, after)
 
-    record_look(db, looked, [], [])
+    record_lookup(db, lookup, [], [])
 
     assert statuses(db) == {status: 1}
 
@@ -195,7 +195,7 @@ def test_missing_report_is_requested_at_its_time(db: Connection, after: str, ask
 
 @pytest.mark.parametrize(("why", "claimed"), [("throttled", 2), ("account", 1)])
 def test_a_pause_is_over_at_its_end(db: Connection, why: str, claimed: int) -> None:
-    """Then an account is tried with one row."""
+    """After that, an account is probed with one row."""
     insert(db, 2)
     refuse(db, claim(db), why, retry_after=30)
 

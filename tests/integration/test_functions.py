@@ -28,7 +28,7 @@ def test_functions_called_by_processes_stay_unchanged(db: Connection) -> None:
         "an older process still calls\n  "
         + "\n  ".join(gone)
         + "\nA function whose arguments or answer change gets a new name, "
-        "and the old one stays for one release (docs/decisions/0001-rooms.md). Only what no released version calls may be "
+        "and the old one stays for one release (docs/decisions/0001-packages.md). Only what no released version calls may be "
         f"changed here, in {KNOWN.name}. New in the database:\n  " + "\n  ".join(new)
     )
 
@@ -51,9 +51,9 @@ def test_older_process_ignores_unknown_answer_fields() -> None:
         "texts": None,
         "of_a_later_version": True,
     }
-    look = {"dispatch_id": "d", "lease_token": "1", "since": "2026-01-01T00:00:00+00:00", "of_a_later_version": [1]}
+    lookup = {"dispatch_id": "d", "lease_token": "1", "since": "2026-01-01T00:00:00+00:00", "of_a_later_version": [1]}
 
     claim = Claim.parse({"dispatches": [dispatch], "more": False, "of_a_later_version": {}})
 
     assert claim.dispatches == (Dispatch.parse(dispatch),)
-    assert Lookup.parse(look).dispatch_id == "d"
+    assert Lookup.parse(lookup).dispatch_id == "d"

@@ -1,4 +1,4 @@
-"""Calls leave nothing behind."""
+"""Calls leave no garbage behind."""
 
 import gc
 
@@ -8,7 +8,7 @@ CALLS = 10
 
 
 async def test_calls_are_freed_without_the_garbage_collector(gateway: Gateway) -> None:
-    """The webhook app sends megabytes a second, and has the collector come seldom."""
+    """The webhook app sends megabytes a second and collects garbage rarely."""
     await gateway.ping()
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""What was claimed and not sent goes back."""
+"""Rows that were claimed and not sent return to the queue."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from jobs.dispatching.leases import clock
 from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Report
 from sandbox.simulator import control as faults
-from tests.engine import MakeRig, Rig, column, insert, later, statuses, trail
+from tests.engine import MakeRig, Rig, column, history, insert, later, statuses
 from tests.stack import Connection
 
 SETTLED = "21 seconds"
@@ -40,11 +40,11 @@ async def test_row_cancelled_while_waiting_stays_cancelled_when_returned(rig: Ri
     db.execute("select public.outbox_release(array[id], array[lease_token::text]) from outbox_engine.dispatches")
 
     assert (column(db, "status", kept), column(db, "status", cancelled)) == ("pending", "cancelled")
-    assert trail(db, cancelled)[-1] == "cancelled"
+    assert history(db, cancelled)[-1] == "cancelled"
 
 
 async def test_found_earlier_attempt_turns_failed_into_sent(make_rig: MakeRig, db: Connection) -> None:
-    """Else it would say failed, and whoever sends it again sends it twice."""
+    """Otherwise the row would be failed, and an app that sends it again would send it twice."""
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
     rig.simulator.change(list_lag=3600)
@@ -63,7 +63,7 @@ async def test_found_earlier_attempt_turns_failed_into_sent(make_rig: MakeRig, d
 
     assert column(db, "status", row) == "sent"
     assert column(db, "batch_id", row) == next(rig.simulator.accepted()).batch_id
-    assert trail(db, row) == ["not_found", "refused", "accepted"]
+    assert history(db, row) == ["not_found", "refused", "accepted"]
     assert db.execute("select count(*) from outbox_engine.duplicate_sends").fetchone() == (0,)
 
 
@@ -86,7 +86,7 @@ async def test_refused_half_returns_when_other_was_never_tried(rig: Rig, db: Con
 @pytest.mark.parametrize("why", ["throttled", "account", "unreachable", "setting"])
 @pytest.mark.parametrize("judged", [0, 1], ids=["the judged half first", "the judged half last"])
 async def test_refused_half_returns_after_the_others_unrelated_refusal(rig: Rig, db: Connection, why: str, judged: int) -> None:
-    """The plan was stopped, and nobody has said yet what is wrong with either."""
+    """The other refusal pauses the plan and proves nothing about either half."""
     insert(db, 2)
     halves = split_claim(db)
 
@@ -123,7 +123,7 @@ async def test_failed_resend_without_callback_returns_both_halves(rig: Rig, db: 
 
 
 async def test_halves_refused_alike_fail_also_without_a_callback(rig: Rig, db: Connection) -> None:
-    """The refusals count against what both halves share."""
+    """The refusals count against the text and the sender that both halves share."""
     insert(db, 2)
     halves = split_claim(db)
 
@@ -136,11 +136,11 @@ async def test_halves_refused_alike_fail_also_without_a_callback(rig: Rig, db: C
 
 
 async def test_refused_half_ends_when_other_stays_unknown(rig: Rig, db: Connection) -> None:
-    """The provider's list reaches no further back, so no look decides it any more."""
+    """The provider's list reaches no further back, so no lookup can decide it any more."""
     rows = insert(db, 2)
     halves = split_claim(db)
     refuse(db, halves[0])
-    doubt(db, halves[1])
+    mark_ambiguous(db, halves[1])
 
     later(db, "14 days")
     db.execute("select public.outbox_claim_lookups('sinch', 'p', 'h', 30, 10::smallint)")
@@ -150,11 +150,11 @@ async def test_refused_half_ends_when_other_stays_unknown(rig: Rig, db: Connecti
 
 
 async def test_report_on_one_half_decides_the_refused_half(rig: Rig, gateway: Gateway, db: Connection) -> None:
-    """Whoever sent that half may be dead by then, and nobody looks for what was found."""
+    """The process that sent that half may be dead by then, and no lookup is due for a request that was found."""
     refused, arrived = insert(db, 2)
     halves = split_claim(db)
     refuse(db, halves[0])
-    doubt(db, halves[1])
+    mark_ambiguous(db, halves[1])
 
     report = Report("B1", column(db, "recipient", arrived), "dispatched", 401, None, str(halves[1]), "{}")
     await gateway.record_reports([report], source="webhook")
@@ -170,14 +170,14 @@ def dispatches(db: Connection, state: str) -> list[object]:
 
 
 def split_claim(db: Connection) -> list[object]:
-    """Claims what is due, has it refused once, and answers the two halves."""
+    """Claim the due rows, have the request refused once, and return the two halves."""
     db.execute(CLAIM)
     (parent,) = dispatches(db, "claimed")
     return refuse(db, parent)
 
 
 def refuse(db: Connection, dispatch: object, why: str = "shared") -> list[object]:
-    """Answers the dispatches that are the worker's to send after that."""
+    """Returns the dispatches that the worker may send after that."""
     db.execute(
         "select public.outbox_refuse(id, lease_token::text, %s, 'not allowed', 400::smallint, null, 'w', 60)"
         " from outbox_engine.dispatches where id = %s",
@@ -186,7 +186,7 @@ def refuse(db: Connection, dispatch: object, why: str = "shared") -> list[object
     return dispatches(db, "claimed")
 
 
-def doubt(db: Connection, dispatch: object) -> None:
+def mark_ambiguous(db: Connection, dispatch: object) -> None:
     db.execute(
         "select public.outbox_mark_ambiguous(array[id], array[lease_token::text], array['no answer'], 1)"
         " from outbox_engine.dispatches where id = %s",

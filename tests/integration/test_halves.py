@@ -1,11 +1,11 @@
-"""A refused request is halved: who may still be in a half, when halves go out, and what two refusals say together."""
+"""A refused request is halved: which rows may be in a half, when halves are sent, and what two refusals prove together."""
 
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.calls import accept, claim, claim_all, doubt, find_nothing, pauses, refuse, take_looks
+from tests.calls import accept, claim, claim_all, claim_lookups, find_nothing, mark_ambiguous, pauses, refuse
 from tests.engine import column, insert, later, stand_still, statuses
 from tests.stack import Connection, as_engine
 
@@ -53,7 +53,7 @@ def test_ended_rows_are_in_no_half(db: Connection, happens: Any, ends: str, why:
 
 
 def test_three_lone_refusals_pause_for_a_setting(db: Connection) -> None:
-    """Also where each was one of several that are gone."""
+    """Also if each refused row was the last one of its request."""
     for pair in range(3):
         _, gone = insert(db, 2, first=2 * pair, body=f"text {pair}")
         (dispatch,) = claim_all(db)
@@ -80,7 +80,7 @@ def test_acceptance_resets_count_of_shared_refusals(db: Connection) -> None:
 
 @pytest.mark.parametrize("cancelled", ["before it is refused", "after it was refused"])
 def test_last_row_of_a_half_is_retried_alone(db: Connection, cancelled: str) -> None:
-    """It shared the refused request with a row that has ended since, so the refusal proves nothing against it."""
+    """The row shared the refused request with a row that ended since, so the refusal proves nothing against it."""
     kept, gone, *_ = insert(db, 4)
     one, other = refuse(db, claim(db), "shared")
     assert one["recipients"] == [column(db, "recipient", row) for row in (kept, gone)]
@@ -109,10 +109,10 @@ def test_refusals_with_other_statuses_are_not_alike(db: Connection) -> None:
 
 
 def test_half_waits_for_an_ambiguous_one(db: Connection) -> None:
-    """What becomes of the other half decides about both."""
+    """The outcome of the other half decides both."""
     insert(db, 4)
     one, other = refuse(db, claim(db), "shared")
-    doubt(db, one)
+    mark_ambiguous(db, one)
 
     assert refuse(db, other, "shared") == []
     assert statuses(db) == {"sending": 4}
@@ -122,16 +122,16 @@ def test_half_waits_for_an_ambiguous_one(db: Connection) -> None:
 
 
 def test_half_goes_back_when_the_other_is_lost(db: Connection) -> None:
-    """What becomes of the lost half can never be found out, so it proves nothing against the refused one."""
+    """The outcome of the lost half can never be known, so it proves nothing against the refused one."""
     stand_still(db)
     refused, lost = insert(db, 2)
     db.execute("update public.outbox set expires_at = outbox_engine.now() + interval '40 days'")
     one, other = refuse(db, claim(db), "shared")
     refuse(db, one, "shared")
-    doubt(db, other)
+    mark_ambiguous(db, other)
 
     later(db, "14 days")
-    take_looks(db)
+    claim_lookups(db)
 
     assert (column(db, "status", refused), column(db, "status", lost)) == ("pending", "unknown")
 
@@ -183,7 +183,7 @@ def test_a_refusal_counts_as_an_attempt(db: Connection, why: str) -> None:
 
 @pytest.mark.parametrize("why", ["recipient", "shared"])
 def test_last_remaining_row_is_retried_alone(db: Connection, why: str) -> None:
-    """It is not blamed for a request that it shared with rows that are gone."""
+    """The row is not failed for a request that it shared with rows that were cancelled since."""
     kept, gone = insert(db, 2)
     (dispatch,) = claim_all(db)
     cancel(db, gone)
@@ -271,7 +271,7 @@ def test_refusals_differing_by_request_id_are_alike(db: Connection) -> None:
 
 
 def test_refusals_that_name_two_numbers_are_not_alike(db: Connection) -> None:
-    """Else one bad number in each half would fail them both."""
+    """Otherwise one bad number in each half would fail both halves."""
     rows = insert(db, 8)
     bad = {column(db, "recipient", rows[0]), column(db, "recipient", rows[7])}
     waiting = claim_all(db)

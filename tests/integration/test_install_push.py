@@ -1,4 +1,4 @@
-"""The official Supabase CLI pushes what `outbox install` wrote, beside migrations of the user's own."""
+"""The official Supabase CLI pushes the files of `outbox install` beside the user's own migrations."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Limits that four processes share, by the simulator's own books."""
+"""Limits that four processes share, counted in the simulator's records."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.simulator import control as faults
 from sandbox.simulator.control import Control
-from tests.calls import accept, claim_all, claim_answer, doubt, take_looks
+from tests.calls import accept, claim_all, claim_answer, claim_lookups, mark_ambiguous
 from tests.engine import MakeRig, Rig, column, insert, later, stand_still, statuses
 from tests.nightly import at_night
 from tests.stack import Connection
@@ -26,7 +26,7 @@ async def tick_together(rigs: list[Rig]) -> None:
 
 
 def campaign(db: Connection, count: int, *, body: str = "'campaign'") -> None:
-    """So many rows of a campaign, to numbers of an area code that does not exist. ``body`` is SQL over ``n``."""
+    """This many rows of a campaign, to numbers of an area code that does not exist. ``body`` is SQL over ``n``."""
     db.execute(
         "insert into public.outbox (recipient, body, priority)"
         f" select '+1555' || lpad(n::text, 7, '0'), {body}, 200 from generate_series(0, {count - 1}) n"
@@ -58,7 +58,7 @@ async def test_four_processes_stay_within_both_limits(
 
     assert books.summary().sent_twice == 0
     assert messages == statuses(db)["sent"]
-    # The limits are there to be used, also in the minute of 61 seconds that has only begun.
+    # Limits may be used fully, also in the minute of 61 seconds that has only begun.
     assert seen == minutes_begun * per_minute
 
 
@@ -128,7 +128,7 @@ async def test_urgent_rows_overtake_a_campaign_within_one_run(make_rig: MakeRig,
 
 
 def know_plan(db: Connection, *, requests_per_minute: int) -> None:
-    """As a claim makes it known that finds nothing to send; and time stands still."""
+    """Register the plan, as a claim without rows does, and stop the clock."""
     stand_still(db)
     db.execute(
         "insert into outbox_engine.plans (provider, plan, host, requests_per_minute, tokens, refilled_at)"
@@ -174,7 +174,7 @@ def test_idle_plan_saves_at_most_one_second(db: Connection) -> None:
 
 @pytest.mark.parametrize(("rate", "allowed"), [(3, 0), (9, 0), (None, 5)])
 def test_a_changed_rate_allows_nothing_at_once(db: Connection, rate: float | None, allowed: int) -> None:
-    """A process with another setting joins in, within the same second. No rate at all is no limit."""
+    """A process with another setting joins within the same second. A rate of null is no limit."""
     stand_still(db)
     insert(db, 8)
     assert claimed(db, rate=3) == 3
@@ -218,14 +218,14 @@ def test_lookups_due_are_reserved_before_sending(db: Connection, lost: str) -> N
     insert(db)
     (dispatch,) = claim_all(db, requests=2)
     if lost == "ambiguous":
-        doubt(db, dispatch)
+        mark_ambiguous(db, dispatch)
     later(db, "10 seconds")
     insert(db, first=1)
 
     answer = claim_answer(db, requests=2)
 
     assert (answer["dispatches"], answer["limited"]) == ([], "requests_per_minute")
-    assert [looked["dispatch_id"] for looked in take_looks(db)] == [dispatch["dispatch_id"]]
+    assert [lookup["dispatch_id"] for lookup in claim_lookups(db)] == [dispatch["dispatch_id"]]
 
 
 def draw(db: Connection, kind: str, wanted: int) -> int:
@@ -235,5 +235,5 @@ def draw(db: Connection, kind: str, wanted: int) -> int:
 
 
 def bodies(simulator: Control, *, after: int) -> list[str]:
-    """The texts that were accepted, in order, leaving out the first batches."""
+    """The accepted texts in order, without those of the first batches."""
     return [accepted.body for accepted in islice(simulator.accepted(after=after), 100)]

@@ -1,4 +1,4 @@
-"""Local time in SQL against Python's zoneinfo, on the days a zone's clocks change: an eighth of all zones, by night all."""
+"""Local time in SQL against Python's zoneinfo, on days of clock changes: for an eighth of all zones, and at night for all."""
 
 # Wall-clock times have no zone.
 # ruff: noqa: DTZ001
@@ -22,9 +22,9 @@ from tests.stack import Connection
 YEARS = (2012, 2038)
 CHANGES_A_ZONE = 4
 KEPT_AS = {"CET": "Europe/Brussels", "MET": "Europe/Brussels", "EET": "Europe/Athens", "WET": "Europe/Lisbon"}
-"""Names that PostgreSQL takes for abbreviations of winter's time, and the places that the tz database links them to."""
+"""Zone names that PostgreSQL reads as abbreviations of winter time, and the zones that the tz database links them to."""
 DIFFERENT = {"America/Havana", "Cuba", "America/Inuvik", "America/Rainy_River", "America/Winnipeg", "Canada/Central"}
-"""Zones of which the locked tzdata says otherwise than the local stack's PostgreSQL, whose tz database is older."""
+"""Zones in which the locked tzdata differs from the local stack's PostgreSQL, whose tz database is older."""
 ALL_ZONES = sorted({*resources.files("tzdata").joinpath("zones").read_text().split()} - {"Factory", "localtime"})
 SOME_ZONES = sorted({*ALL_ZONES[::8], *KEPT_AS, *DIFFERENT})
 ZONES = pytest.mark.parametrize("zones", [SOME_ZONES, at_night(ALL_ZONES)], ids=["some", "all"])
@@ -50,7 +50,7 @@ def test_invalid_zone_names_are_rejected(db: Connection) -> None:
 
 
 def test_zone_abbreviations_are_stored_as_their_places(db: Connection) -> None:
-    """PostgreSQL takes these links of the tz database for abbreviations."""
+    """PostgreSQL reads these links of the tz database as abbreviations."""
     template(db)
     campaign(db, timezone="CET")
     for name in KEPT_AS:
@@ -255,7 +255,7 @@ def test_window_keeps_its_ends_across_clock_changes(db: Connection) -> None:
     assert ask("2026-10-25T02:30:00+01:00", "01:00", "02:45")[0] == berlin("2026-10-26T01:00:00+01:00")
 
 
-# What the functions must answer, said a second time in Python.
+# The same functions a second time, in Python.
 
 
 @cache

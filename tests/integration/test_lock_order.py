@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.local.processes import wait_until
-from tests.calls import accept, claim, claim_all, doubt, find_nothing, refuse, release
+from tests.calls import accept, claim, claim_all, find_nothing, mark_ambiguous, refuse, release
 from tests.engine import column, insert, later, number
 from tests.integration.replies import NOW, carrier_blocks, suppressed, text_in
 from tests.races import is_waited_for, overlap
@@ -17,7 +17,7 @@ LOCK = "select from public.outbox where id = %s for update"
 
 
 def cross(holder: Connection, first: Callable[[], object], meanwhile: Callable[[], object], then: Callable[[], object]) -> None:
-    """``holder`` does ``first`` and ``then`` in one transaction. ``meanwhile``, on another connection, comes in between."""
+    """``holder`` runs ``first`` and ``then`` in one transaction. ``meanwhile`` runs in between, on another connection."""
     with ThreadPoolExecutor(1) as thread:
         with holder.transaction():
             first()
@@ -28,7 +28,7 @@ def cross(holder: Connection, first: Callable[[], object], meanwhile: Callable[[
 
 
 def cross_messages(db: Connection, ids: list[int], meanwhile: Callable[[], object]) -> None:
-    """As everything that locks several messages does, lock them by id, while something else is at work."""
+    """Lock messages by id, as every call that locks several of them does, while ``meanwhile`` runs."""
     low, high = sorted(ids)
     cross(db, lambda: db.execute(LOCK, [low]), meanwhile, lambda: db.execute(f"{LOCK} nowait".encode(), [high]))
 
@@ -82,7 +82,7 @@ def test_refused_halves_lock_messages_by_id(db: Connection, other: Connection, t
 
 def test_given_up_lookup_locks_messages_by_id(db: Connection, other: Connection) -> None:
     rows = insert_high_number_first(db)
-    doubt(db, claim(db))
+    mark_ambiguous(db, claim(db))
     later(db, "14 days")
 
     cross_messages(db, rows, lambda: other.execute("select public.outbox_claim_lookups('sinch', 'p', 'h', 1, 100::smallint)"))
@@ -165,7 +165,7 @@ def test_operators_hold_nothing_while_they_wait(db: Connection, other: Connectio
 
 
 def test_stop_and_late_opt_out_code_pass(db: Connection, other: Connection) -> None:
-    """The report is about a message that waits again."""
+    """The report is about a message that is queued again."""
     db.execute("update outbox_engine.clock set frozen_at = %s", [NOW])
     (row,) = insert(db, first=1)
     dispatch = claim(db)
@@ -192,7 +192,7 @@ def test_stops_and_import_take_one_order(db: Connection, other: Connection) -> N
 
 
 def test_lifting_a_suppression_and_stop_pass(db: Connection, other: Connection) -> None:
-    """A deletion locks its row before its trigger, which is called by hand here, writes what is known of the number."""
+    """A deletion locks its row before its trigger, which the test calls by hand, writes the number's consent."""
     db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(1)])
     db.execute("set session_replication_role = replica")
 

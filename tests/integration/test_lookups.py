@@ -1,4 +1,4 @@
-"""Lookups of requests whose outcome nobody knows: when they are made, in which order, and which of them count."""
+"""Lookups of ambiguous requests: when they are due, in which order, and which of them count."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,11 +12,11 @@ from tests.calls import (
     claim,
     claim_all,
     claim_answer,
-    doubt,
+    claim_lookups,
     find_nothing,
-    record_look,
+    mark_ambiguous,
+    record_lookup,
     renew,
-    take_looks,
 )
 from tests.engine import insert, later, stand_still, statuses
 from tests.stack import Connection
@@ -31,58 +31,58 @@ def lost(db: Connection, n: int = 0) -> dict[str, Any]:
     """A dispatch of the nth number whose lookup is due."""
     insert(db, first=n, body=f"text {n}")
     dispatch = claim(db)
-    doubt(db, dispatch)
+    mark_ambiguous(db, dispatch)
     later(db, "1 second")
     return dispatch
 
 
-def names(looks: list[dict[str, Any]]) -> list[str]:
-    return [str(looked["dispatch_id"]) for looked in looks]
+def names(lookups: list[dict[str, Any]]) -> list[str]:
+    return [str(lookup["dispatch_id"]) for lookup in lookups]
 
 
 def test_a_lookup_of_an_accepted_request_decides_nothing(db: Connection) -> None:
     dispatch = lost(db)
-    (looked,) = take_looks(db)
+    (lookup,) = claim_lookups(db)
     accept(db, dispatch, "B1")
 
     for _ in range(2):
-        assert record_look(db, looked, [], []) == "overtaken"
+        assert record_lookup(db, lookup, [], []) == "overtaken"
         later(db, "30 seconds")
 
     assert statuses(db) == {"sent": 1}
-    assert take_looks(db) == []
+    assert claim_lookups(db) == []
 
 
 def test_an_overtaken_lookup_that_found_nothing_decides_nothing(db: Connection) -> None:
-    """Another process took the lookup over when the first one's lease had ended."""
+    """Another process claimed the lookup after the first one's lease had ended."""
     lost(db)
-    (first,) = take_looks(db)
+    (first,) = claim_lookups(db)
     later(db, "1 second")
-    (second,) = take_looks(db)
+    (second,) = claim_lookups(db)
 
-    assert record_look(db, first, [], []) == "overtaken"
+    assert record_lookup(db, first, [], []) == "overtaken"
     later(db, "30 seconds")
-    assert record_look(db, second, [], []) == "missed"
+    assert record_lookup(db, second, [], []) == "missed"
 
     assert statuses(db) == {"sending": 1}
 
 
 def test_an_overtaken_lookup_that_found_a_batch_counts(db: Connection) -> None:
     dispatch = lost(db)
-    (first,) = take_looks(db)
+    (first,) = claim_lookups(db)
     later(db, "1 second")
-    take_looks(db)
+    claim_lookups(db)
 
-    assert record_look(db, first, ["B1"], dispatch["recipients"]) == "found"
+    assert record_lookup(db, first, ["B1"], dispatch["recipients"]) == "found"
     assert statuses(db) == {"sent": 1}
 
 
 def test_leased_lookup_is_not_claimed_again(db: Connection) -> None:
     lost(db)
 
-    assert len(take_looks(db)) == 1
+    assert len(claim_lookups(db)) == 1
     later(db, "999 milliseconds")
-    assert take_looks(db) == []
+    assert claim_lookups(db) == []
 
 
 def test_lookup_reads_from_an_hour_before_the_claim(db: Connection) -> None:
@@ -90,15 +90,15 @@ def test_lookup_reads_from_an_hour_before_the_claim(db: Connection) -> None:
     now: Any = db.execute("select outbox_engine.now()").fetchone()
     lost(db)
 
-    (looked,) = take_looks(db)
+    (lookup,) = claim_lookups(db)
 
-    assert datetime.fromisoformat(looked["since"]) == now[0] - timedelta(hours=1)
+    assert datetime.fromisoformat(lookup["since"]) == now[0] - timedelta(hours=1)
 
 
 def test_the_lookup_due_longest_is_made_first(db: Connection) -> None:
     dispatches = [lost(db, n) for n in range(3)]
 
-    made = [names(take_looks(db, limit=1)) for _ in range(3)]
+    made = [names(claim_lookups(db, limit=1)) for _ in range(3)]
 
     assert made == [[dispatch["dispatch_id"]] for dispatch in dispatches]
 
@@ -113,7 +113,7 @@ def test_a_renewed_lease_puts_the_lookup_off(db: Connection, by: str, looked_for
     later(db, f"{LEASE_SECONDS + DEADLINE_SECONDS - 0.001} seconds")
 
     assert kept == ([] if looked_for else [dispatch["dispatch_id"]])
-    assert len(take_looks(db)) == looked_for
+    assert len(claim_lookups(db)) == looked_for
 
 
 def test_ambiguous_request_is_not_renewed(db: Connection) -> None:
@@ -125,39 +125,39 @@ def test_ambiguous_request_is_not_renewed(db: Connection) -> None:
 @pytest.mark.parametrize(("token", "postponed"), [("its own", True), ("another", False)])
 def test_only_its_holder_postpones_a_lookup(db: Connection, token: str, postponed: bool) -> None:
     lost(db)
-    (looked,) = take_looks(db)
-    held = looked["lease_token"] if token == "its own" else "0"
+    (lookup,) = claim_lookups(db)
+    held = lookup["lease_token"] if token == "its own" else "0"
 
-    answer = db.execute("select public.outbox_postpone_lookup(%s::uuid, %s, 60)", [looked["dispatch_id"], held]).fetchone()
+    answer = db.execute("select public.outbox_postpone_lookup(%s::uuid, %s, 60)", [lookup["dispatch_id"], held]).fetchone()
     later(db, "59 seconds")
 
     assert answer == (postponed,)
-    assert len(take_looks(db)) == (0 if postponed else 1)
+    assert len(claim_lookups(db)) == (0 if postponed else 1)
 
 
 def test_a_returned_request_is_watched_for_hours(db: Connection) -> None:
-    """Should it turn up after all, somebody has to know. Waits grow fivefold."""
+    """If it is found later, an operator must learn of the duplicate send. The intervals grow fivefold."""
     lost(db)
     find_nothing(db)
     assert statuses(db) == {"pending": 1}
 
     waits = []
     for minutes in range(1000):
-        for looked in take_looks(db):
+        for lookup in claim_lookups(db):
             waits.append(minutes)
-            assert record_look(db, looked, [], []) == "watched"
+            assert record_lookup(db, lookup, [], []) == "watched"
         later(db, "1 minute")
 
     assert waits == [1, 6, 31, 156]
 
 
-@pytest.mark.parametrize("lost_by", ["doubt", "silence"])
+@pytest.mark.parametrize("lost_by", ["ambiguous", "silence"])
 def test_another_hosts_lookups_take_no_requests(db: Connection, lost_by: str) -> None:
-    """A batch is looked for where it may be."""
+    """A batch is looked up at the host to which it was sent."""
     insert(db)
     dispatch = claim(db)
-    if lost_by == "doubt":
-        doubt(db, dispatch)
+    if lost_by == "ambiguous":
+        mark_ambiguous(db, dispatch)
     db.execute("update outbox_engine.dispatches set host = 'elsewhere'")
     later(db, "10 seconds")
     insert(db, first=1)
@@ -166,9 +166,9 @@ def test_another_hosts_lookups_take_no_requests(db: Connection, lost_by: str) ->
 
     assert "recover" not in answer["due"]
     assert len(answer["dispatches"]) == 1
-    assert take_looks(db) == []
+    assert claim_lookups(db) == []
     later(db, "2 minutes")
-    assert names(take_looks(db, host="elsewhere")) == [dispatch["dispatch_id"]]
+    assert names(claim_lookups(db, host="elsewhere")) == [dispatch["dispatch_id"]]
 
 
 @pytest.mark.parametrize(("days", "status"), [(12.9, "sending"), (13.1, "unknown")])
@@ -177,7 +177,7 @@ def test_request_too_old_for_the_list_stays_unknown(db: Connection, days: float,
     lost(db)
     later(db, f"{days} days")
 
-    take_looks(db)
+    claim_lookups(db)
 
     assert statuses(db) == {status: 1}
     assert claim_all(db) == []

@@ -1,4 +1,4 @@
-"""What sends notices, and what a notice and a claim set in motion."""
+"""Which changes send notices, and which jobs a notice and a claim wake."""
 
 import asyncio
 from collections.abc import Callable

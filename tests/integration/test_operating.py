@@ -1,4 +1,4 @@
-"""What operators ask for messages: sending again, cancelling."""
+"""The commands of operators for messages: send again, cancel."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from jobs.providers.base import Report
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from tests.campaigns import template
-from tests.engine import MakeRig, Rig, column, insert, later, number, statuses, supabase_settings, trail
+from tests.engine import MakeRig, Rig, column, history, insert, later, number, statuses, supabase_settings
 from tests.stack import Connection, as_engine
 
 
@@ -62,7 +62,7 @@ async def test_message_ended_by_the_provider_can_be_retried(
     assert waiting == {"pending": 1}
     assert statuses(db) == {"sent": 1}
     assert rig.simulator.summary().batches == 2
-    assert "retried" in trail(db, row)
+    assert "retried" in history(db, row)
     assert db.execute("select source from public.outbox_events where event = 'retried'").fetchall() == [("operator",)]
 
 
@@ -115,7 +115,7 @@ async def test_message_in_flight_or_unknown_is_not_retried(rig: Rig, operating: 
         (sent, "sent", False),
         (999, None, False),
     ]
-    assert trail(db, sent).count("retried") == 0
+    assert history(db, sent).count("retried") == 0
 
 
 async def test_cancelled_message_is_retried_only_by_force(operating: Operating, db: Connection) -> None:
@@ -184,7 +184,7 @@ async def test_reports_before_a_retry_change_only_the_history(
     await report(gateway, db, row, "failed", minute=2)
 
     assert statuses(db) == {"pending": 1}
-    assert trail(db, row)[-1] == "report"
+    assert history(db, row)[-1] == "report"
 
 
 async def test_late_delivery_ends_a_waiting_retry(rig: Rig, gateway: Gateway, operating: Operating, db: Connection) -> None:
@@ -217,7 +217,7 @@ async def test_a_trial_run_of_a_retry_changes_nothing(operating: Operating, db: 
 
     assert outcome.done
     assert statuses(db) == {"failed": 1}
-    assert trail(db, row) == []
+    assert history(db, row) == []
 
 
 # Cancelling
@@ -232,7 +232,7 @@ async def test_waiting_message_is_cancelled_immediately(rig: Rig, operating: Ope
 
     assert all(outcome.done for outcome in outcomes)
     assert statuses(db) == {"cancelled": 2}
-    assert trail(db, due) == ["cancelled"]
+    assert history(db, due) == ["cancelled"]
     assert rig.simulator.summary().messages == 0
 
 
@@ -243,14 +243,14 @@ async def test_cancel_request_applies_when_the_message_returns(make_rig: MakeRig
     await rig.tick("dispatch")
 
     (outcome,) = await operating.cancel([row])
-    wished = statuses(db)
+    requested = statuses(db)
     for _ in range(3):
         later(db, "21 seconds")
         await rig.tick("recover")
 
     assert outcome.done
     assert outcome.outcome == "cancel_requested"
-    assert wished == {"sending": 1}
+    assert requested == {"sending": 1}
     assert statuses(db) == {"cancelled": 1}
 
 
@@ -263,14 +263,14 @@ async def test_sent_message_cannot_be_cancelled(rig: Rig, operating: Operating, 
     assert (first.done, first.outcome) == (False, "too_late")
     assert (missing.done, missing.was) == (False, None)
     assert statuses(db) == {"sent": 1}
-    assert trail(db, row)[-1] == "cancel_too_late"
+    assert history(db, row)[-1] == "cancel_too_late"
 
 
 @pytest.mark.parametrize("by", ["operator", "app"])
 async def test_late_cancel_request_does_not_prevent_later_attempts(
     rig: Rig, gateway: Gateway, operating: Operating, db: Connection, by: str
 ) -> None:
-    """Neither the new attempt after a temporary failure nor that an operator sends it again."""
+    """Neither the new attempt after a temporary failure nor an operator's retry sends it."""
     (row,) = insert(db)
     await rig.tick("dispatch")
 
@@ -326,7 +326,7 @@ async def test_messages_are_selected_by_when_they_became_final(operating: Operat
     assert chosen.ids == (new,)
 
 
-# Sending again, where two things happen at once
+# Sending again while another call changes the row
 
 
 async def test_lost_request_found_before_its_retry_is_adopted(
@@ -369,7 +369,7 @@ async def test_two_operators_retrying_make_one_new_attempt(
 async def test_message_with_open_request_cannot_be_retried(
     make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
-    """An earlier attempt proves delivered while the request is open."""
+    """An earlier attempt is reported delivered while the request is open."""
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
     await rig.tick("dispatch")

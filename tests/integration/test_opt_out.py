@@ -1,11 +1,11 @@
-"""STOP, START and HELP: what counts as one, for how long, and whom it is heeded for."""
+"""STOP, START and HELP: what counts as one, for how long, and for which numbers."""
 
 from datetime import timedelta
 
 import psycopg
 import pytest
 
-from tests.calls import Said, claim, claim_all, release, report, report_all
+from tests.calls import SentReport, claim, claim_all, release, report, report_all
 from tests.engine import SENDER, Clocks, Rig, column, insert, number, statuses
 from tests.integration.replies import NOW, PHONE, carrier_blocks, suppressed, text_in
 from tests.stack import Connection
@@ -208,7 +208,7 @@ def test_imported_opt_out_is_lifted_by_later_start(db: Connection, start_ago: in
 
 @pytest.mark.parametrize(("hours", "answers"), [(23.9, 1), (24, 2)])
 def test_help_is_answered_once_in_a_day(db: Connection, clocks: Clocks, hours: float, answers: int) -> None:
-    """Upkeep forgets no answer before its day is over."""
+    """Upkeep deletes no reply before its day is over."""
     db.execute("update public.outbox_opt_out_words set reply = 'Acme' where effect = 'help'")
     text_in(db, "HELP")
     clocks.move(f"{hours} hours")
@@ -220,7 +220,7 @@ def test_help_is_answered_once_in_a_day(db: Connection, clocks: Clocks, hours: f
 
 
 def test_a_repeated_reply_acts_once(db: Connection) -> None:
-    """Also after the message itself is gone: an operator's later decision stays."""
+    """This holds after the message was deleted too: an operator's later decision stays."""
     text_in(db, "STOP", name="the same")
     db.execute("delete from public.outbox_inbound")
     db.execute("delete from public.outbox_suppressions")
@@ -233,20 +233,20 @@ def test_a_repeated_reply_acts_once(db: Connection) -> None:
 
 @pytest.mark.parametrize("order", [(60, 10), (10, 60)])
 async def test_the_latest_of_two_carrier_reports_decides(db: Connection, rig: Rig, order: tuple[int, int]) -> None:
-    """In one call. A START came between what they say."""
+    """Both reports are in one call. A START came between their times."""
     insert(db, first=1)
     await rig.tick("dispatch")
     text_in(db, "START", ago=30)
     (batch,) = db.execute("select batch_id from public.outbox").fetchall()[0]
     at = [(NOW - timedelta(seconds=ago)).isoformat() for ago in order]
 
-    report_all(db, *(Said(batch=str(batch), recipient=PHONE, status="failed", code=257, at=time) for time in at))
+    report_all(db, *(SentReport(batch=str(batch), recipient=PHONE, status="failed", code=257, at=time) for time in at))
 
     assert suppressed(db) == [(PHONE, "sinch code 257")]
 
 
 def test_an_unknown_batchs_opt_out_needs_a_time(db: Connection) -> None:
-    """Without one nobody knows whether a START came later. The report waits for its batch."""
+    """A report without a time may be older than a START. It waits for its batch."""
     report(db, "elsewhere", PHONE, "failed", 257)
     assert suppressed(db) == []
 

@@ -1,4 +1,4 @@
-"""Words of every script: how they are compared, by which sender, and what a broken answer must not take along."""
+"""Opt-out words of every script: how they are compared, for which sender, and that one bad item does not undo the others."""
 
 from typing import Any
 

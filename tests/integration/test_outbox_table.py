@@ -1,4 +1,4 @@
-"""What an app may do to the outbox through the API, and what it is told when it may not."""
+"""What an app may do to the outbox through the API, and the errors it gets for the rest."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -29,7 +29,7 @@ def connect(stack: LocalStack) -> Iterator[Connect]:
     with ExitStack() as open_clients:
 
         def make(key: str, **headers: str) -> Client:
-            # The library warns about its own default client, so it gets one.
+            # The library warns about its own default client, so the test passes one.
             options = SyncClientOptions(headers=headers, httpx_client=open_clients.enter_context(httpx.Client()))
             return create_client(stack.url, key, options)
 
@@ -43,7 +43,7 @@ def server_app(stack: LocalStack, connect: Connect) -> Client:
 
 
 @pytest.fixture
-def anybody(stack: LocalStack, connect: Connect) -> Client:
+def anonymous(stack: LocalStack, connect: Connect) -> Client:
     return connect(stack.publishable_key)
 
 
@@ -254,7 +254,7 @@ def bring_to(db: Connection, status: str) -> None:
 def test_table_owner_cancels_as_an_app_does(
     stack: LocalStack, db: Connection, how: str, status: str, event: str, left: object
 ) -> None:
-    """In an SQL editor or a table browser, whose role is the engine's as well."""
+    """In an SQL editor or a table browser, which use the engine's role."""
     cancel = "update public.outbox set status = 'cancelled'"
     with psycopg.connect(stack.db_url, autocommit=True) as owner:
         owner.execute("insert into public.outbox (recipient, body) values (%s, 'hello')", [NUMBER])
@@ -296,18 +296,18 @@ RELATIONS = """
 """
 
 
-def test_anon_gets_nothing_anywhere(anybody: Client, server_app: Client, db: Connection) -> None:
+def test_anon_gets_nothing_anywhere(anonymous: Client, server_app: Client, db: Connection) -> None:
     insert(server_app)
     relations = [str(name) for (name,) in db.execute(RELATIONS)]
     assert {"outbox", "outbox_events", "outbox_opt_out_words", "outbox_figures"} <= set(relations)
 
     for relation in relations:
         with pytest.raises(APIError):
-            anybody.table(relation).select("*").execute()
+            anonymous.table(relation).select("*").execute()
 
 
-def test_anon_and_users_cannot_call_the_engine(anybody: Client, sign_in: SignIn) -> None:
-    for client in (anybody, sign_in(uuid4())):
+def test_anon_and_users_cannot_call_the_engine(anonymous: Client, sign_in: SignIn) -> None:
+    for client in (anonymous, sign_in(uuid4())):
         with pytest.raises(APIError):
             client.rpc("outbox_take_alarms", {"p_limit": 1}).execute()
 

@@ -1,4 +1,4 @@
-"""How a claim packs rows into dispatches: which rows share one, how many it holds and when the provider drops it."""
+"""How a claim packs rows into dispatches: which rows share one, how many it holds and when the provider discards it."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ def numbers(*places: int) -> list[str]:
 
 
 def expiries(dispatches: list[dict[str, Any]]) -> list[datetime]:
-    """When the provider drops each dispatch."""
+    """When the provider discards each dispatch."""
     return sorted(datetime.fromisoformat(dispatch["expire_at"]) for dispatch in dispatches)
 
 
@@ -101,7 +101,7 @@ def test_texts_share_only_with_texts_as_long(db: Connection) -> None:
 
 
 def test_soon_expiring_rows_are_packed_by_the_minute(db: Connection) -> None:
-    """Else one would be dropped up to an hour before its expiry."""
+    """Otherwise the provider would discard a row up to an hour before its expiry."""
     for n, minutes in enumerate((61, 61.5, 62)):
         insert(db, first=n, expires_at=NOON + timedelta(minutes=minutes))
 
@@ -122,7 +122,7 @@ def test_later_expiring_rows_are_packed_by_the_hour(db: Connection) -> None:
 
 
 def test_provider_expiry_is_at_most_three_days(db: Connection) -> None:
-    """Less two hours, for clocks that differ."""
+    """Minus two hours, for clocks that differ."""
     for n, days in enumerate((4, 40)):
         insert(db, first=n, expires_at=NOON + timedelta(days=days))
 

@@ -1,9 +1,9 @@
-"""What must not go out yet keeps nothing else waiting, whatever the rate, the provider's clock or a change of the campaign."""
+"""A row that must not be sent yet delays no other row, whatever the rate, the provider's clock or a change of the campaign."""
 
 import pytest
 
 from tests.campaigns import campaign, member, rows, template
-from tests.engine import Clocks, MakeRig, Rig, insert, statuses, trail
+from tests.engine import Clocks, MakeRig, Rig, history, insert, statuses
 from tests.stack import Connection
 
 NOON = "2026-11-24 12:00+00"
@@ -93,4 +93,4 @@ async def test_campaign_with_new_template_sends_no_old_text(db: Connection, rig:
     await rig.tick("campaigns", "dispatch")
 
     assert rows(db, "status, body") == [("sent", "Goodbye Ada")]
-    assert "held" in trail(db, int(rows(db, "id")[0][0]))
+    assert "held" in history(db, int(rows(db, "id")[0][0]))

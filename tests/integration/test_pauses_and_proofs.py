@@ -1,4 +1,4 @@
-"""What stops a plan, and what proves that it may go on."""
+"""What pauses a plan, and what proves that it works again."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ def test_blocked_account_stays_paused_despite_accepted_requests(db: Connection) 
     first, before = claim(db, 1), claim(db, 1)
     accept(db, first[0])
     report(db, first[0], BLOCKED)
-    accept(db, before[0])  # it was under way when the trouble began
+    accept(db, before[0])  # The request began before the failure.
 
     assert pauses(db) == ["account"]
     assert claim(db) == []
@@ -92,7 +92,7 @@ def test_other_report_on_a_probe_ends_the_pause(db: Connection, said: tuple[str,
 
 @pytest.mark.parametrize("why", ["account", "setting"])
 def test_acceptance_of_an_older_request_lifts_no_pause(db: Connection, why: str) -> None:
-    """The request was under way when the trouble began."""
+    """The request began before the failure."""
     insert(db, 10)
     (older,), (refused,) = claim(db, 1), claim(db, 1)
     refuse(db, refused, why)
@@ -107,7 +107,7 @@ def test_acceptance_of_an_older_request_lifts_no_pause(db: Connection, why: str)
 
 
 def test_a_report_of_queueing_lifts_no_pause(db: Connection) -> None:
-    """Only what became of a message says anything of the account."""
+    """Only a status after queued proves that the account works."""
     insert(db, 2)
     (first,) = claim(db, 1)
     accept(db, first)
@@ -136,7 +136,7 @@ def test_report_on_an_older_request_lifts_no_pause(db: Connection) -> None:
 
 @pytest.mark.parametrize(("minutes", "held"), [(59, ["account"]), (61, [])])
 def test_blocked_account_pauses_only_for_recent_batches(db: Connection, minutes: int, held: list[str]) -> None:
-    """A report that comes an hour late says nothing of the account as it is now."""
+    """A report that comes an hour late is no evidence about the account's present state."""
     insert(db, 1)
     (dispatch,) = claim(db)
     accept(db, dispatch)
@@ -163,7 +163,7 @@ def test_a_shorter_pause_never_cuts_a_longer_one(db: Connection) -> None:
 
 @pytest.mark.parametrize("why", ["throttled", "unreachable"])
 def test_acceptance_of_an_older_request_cuts_no_wait(db: Connection, why: str) -> None:
-    """Only once the wait is over does an acceptance end the trouble."""
+    """An acceptance ends the pause only after the wait is over."""
     stand_still(db)
     insert(db, 3)
     (refused,), (older,) = claim(db, 1), claim(db, 1)
@@ -194,7 +194,7 @@ def recipients(dispatches: list[dict[str, Any]]) -> int:
 
 @pytest.mark.parametrize("by", ["the provider's word", "three in a row"])
 def test_the_next_probe_is_another_row(db: Connection, by: str) -> None:
-    """One bad row as the only probe would hold the plan for ever."""
+    """If one bad row were the only probe, it would pause the plan for ever."""
     stand_still(db)
     why, texts = ("shared", 3) if by == "three in a row" else ("account", 1)
     for n in range(texts):
@@ -249,11 +249,11 @@ def test_old_tokens_pause_still_holds_its_processes(db: Connection) -> None:
     stopped = shown(db)
 
     accept(db, claim(db, 1, credential="right")[0])
-    mended = shown(db)
+    corrected = shown(db)
     held = claim(db, credential="wrong")
 
-    assert (len(stopped), mended, held) == (1, [], [])
-    assert len(shown(db)) == 1, "somebody works with it"
+    assert (len(stopped), corrected, held) == (1, [], [])
+    assert len(shown(db)) == 1, "another process works with it"
 
 
 def test_new_token_sends_the_old_probe_immediately(db: Connection) -> None:

@@ -1,4 +1,4 @@
-"""An operator's pauses, and what else may hold a plan back."""
+"""An operator's pauses, and other pauses of a plan."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

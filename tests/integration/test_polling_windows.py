@@ -1,4 +1,4 @@
-"""Which stretch of the provider's listings is read, and when it is read again."""
+"""Which windows of the provider's lists are read, and when they are read again."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ def _noon(db: Connection) -> None:
 
 
 def window(answer: dict[str, Any] | None) -> list[timedelta] | None:
-    """Its start and its end, seen from noon."""
+    """Its start and its end, relative to noon."""
     return None if answer is None else [datetime.fromisoformat(answer[name]) - NOON for name in ("start", "end")]
 
 

@@ -1,4 +1,4 @@
-"""What a campaign's preview promises, held against what then happens."""
+"""A campaign's preview, compared with the messages that the campaign then makes."""
 
 from collections import Counter
 from typing import Any
@@ -184,7 +184,7 @@ async def test_replacing_process_sets_the_allowed_countries(db: Connection, make
     await rig.tick("dispatch")
     assert of_a_german(db) == NOT_ALLOWED
 
-    # What they were told outlives them.
+    # The recorded countries outlive the processes.
     clocks.move("3 days")
     assert of_a_german(db) == NOT_ALLOWED
 
@@ -244,7 +244,7 @@ async def test_list_shows_due_time_not_row_creation(db: Connection, rig: Rig, cl
 def test_members_in_abbreviated_zones_are_counted(
     db: Connection,
 ) -> None:
-    """Such as EST, which has no summer time though people often mean one that has."""
+    """Such as EST, which has no summer time. Users often mean a zone that has."""
     campaign(db, timezone="GMT")
     for external_id, zone in {"a": "EST", "b": "EST", "c": "America/New_York", "d": None, "e": "EST5EDT"}.items():
         member(db, external_id, number(1), zone=zone)

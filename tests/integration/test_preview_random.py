@@ -1,4 +1,4 @@
-"""Random campaigns: what is said of them before they start, held against what then happens."""
+"""Random campaigns: the preview before they start, compared with the messages that they then make."""
 
 import random
 from datetime import datetime
@@ -32,7 +32,7 @@ async def test_random_campaign_runs_as_its_preview_predicted(
     random_campaign(db, random.Random(seed))
 
     coming = [row for row in preview(db, 480) if row["send_at"]]
-    # What is skipped is listed at the opening it would have waited for, days after it was skipped.
+    # A skipped occurrence is listed at the opening that it would have waited for, days after it was skipped.
     assert len(coming) < 480 or coming[-1]["send_at"] > "2026-11-07"
     await live_through(db, rig, clocks, UNTIL)
 
@@ -41,7 +41,7 @@ async def test_random_campaign_runs_as_its_preview_predicted(
 
 
 async def live_through(db: Connection, rig: Rig, clocks: Clocks, until: str) -> None:
-    """From the campaign's start the engine never sleeps: it ticks at every moment at which a member or a message is due."""
+    """From the campaign's start on, the engine ticks at every moment at which a member or a message is due."""
     db.execute("update public.outbox_campaigns set status = 'active'")
     await rig.tick("campaigns", "dispatch")
     while (due := next_due(db)) is not None and due < datetime.fromisoformat(until):
@@ -94,7 +94,7 @@ async def test_short_preview_is_prefix_of_a_long_one(db: Connection, rig: Rig, c
         assert len(whole) == 300
         for most in (1, 5, 8, 24, 48, 100):
             assert preview(db, most) == whole[:most]
-        # Some have had messages then, and are looked at once more for what came back.
+        # Some occurrences have messages by then, and are checked once more for messages that came back.
         clocks.move("1 day")
         await rig.tick("campaigns", "dispatch")
         db.execute("update public.outbox_campaign_members set handled_until = null where external_id < 'm06'")

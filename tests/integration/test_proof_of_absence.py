@@ -1,4 +1,4 @@
-"""What is taken for proof that a request never arrived, and what happens to a row that it had reached after all."""
+"""What proves that a request never arrived, and what happens to a row whose request arrived after all."""
 
 import json
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from tests.calls import (
     claim,
     claim_all,
     claim_answer,
-    doubt,
+    claim_lookups,
     find_nothing,
-    look,
-    record_look,
+    look_up,
+    mark_ambiguous,
+    record_lookup,
     release,
     report,
-    take_looks,
 )
-from tests.engine import MakeRig, column, insert, later, number, stand_still, statuses, trail
+from tests.engine import MakeRig, column, history, insert, later, number, stand_still, statuses
 from tests.stack import Connection
 
 SETTLED = "21 seconds"
@@ -72,10 +72,10 @@ def test_silent_workers_dispatch_is_looked_up_late(db: Connection) -> None:
 
     later(db, f"{LEASE_SECONDS + DEADLINE_SECONDS - 0.001} seconds")
     assert "recover" not in claim_answer(db)["due"]
-    assert take_looks(db) == []
+    assert claim_lookups(db) == []
     later(db, "1 millisecond")
     assert "recover" in claim_answer(db)["due"]
-    assert [looked["dispatch_id"] for looked in take_looks(db)] == [dispatch["dispatch_id"]]
+    assert [lookup["dispatch_id"] for lookup in claim_lookups(db)] == [dispatch["dispatch_id"]]
 
 
 def test_returned_row_with_found_batch_is_not_resent(db: Connection) -> None:
@@ -83,10 +83,10 @@ def test_returned_row_with_found_batch_is_not_resent(db: Connection) -> None:
     first = claim(db)
     for _ in range(2):
         later(db, "30 seconds")
-        look(db, first, [])
+        look_up(db, first, [])
     second = claim(db)
 
-    look(db, first, ["B1"])
+    look_up(db, first, ["B1"])
     release(db, second)
 
     assert claim_all(db) == []
@@ -95,7 +95,7 @@ def test_returned_row_with_found_batch_is_not_resent(db: Connection) -> None:
 
 
 def test_refused_row_takes_a_found_earlier_batch(db: Connection) -> None:
-    """Also where the one before had a batch of its own, which the provider sent back."""
+    """Also if the request before had a batch of its own, which the provider returned unsent."""
     (row,) = insert(db)
     sent_back = claim(db)
     accept(db, sent_back, "B1")
@@ -108,7 +108,7 @@ def test_refused_row_takes_a_found_earlier_batch(db: Connection) -> None:
     lost = claim(db)
     for _ in range(2):
         later(db, "30 seconds")
-        look(db, lost, [])
+        look_up(db, lost, [])
     refused = claim(db)
     db.execute(
         "select public.outbox_refuse(%s::uuid, %s, 'recipient', 'HTTP 400', 400::smallint, null, 'w', 6)",
@@ -116,7 +116,7 @@ def test_refused_row_takes_a_found_earlier_batch(db: Connection) -> None:
     )
     assert column(db, "status", row) == "failed"
 
-    look(db, lost, ["B2"])
+    look_up(db, lost, ["B2"])
     db.execute("select public.outbox_upkeep(90, null, 1000)")
 
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", "B2")
@@ -126,10 +126,10 @@ def test_partial_lookup_takes_no_row_proved_by_report(db: Connection) -> None:
     insert(db, 2)
     dispatch = claim(db)
     later(db, "30 seconds")
-    (looked,) = take_looks(db)
+    (lookup,) = claim_lookups(db)
     accept(db, dispatch, "B1")
 
-    record_look(db, looked, ["B1"], dispatch["recipients"][:1])
+    record_lookup(db, lookup, ["B1"], dispatch["recipients"][:1])
 
     assert db.execute("select count(*) from outbox_engine.dispatch_members").fetchone() == (2,)
     later(db, "10 days")
@@ -144,11 +144,11 @@ def test_repeated_lookup_result_counts_once(db: Connection) -> None:
     (row,) = insert(db)
     claim(db)
     later(db, "30 seconds")
-    (looked,) = take_looks(db)
+    (lookup,) = claim_lookups(db)
 
-    record_look(db, looked, [], [])
+    record_lookup(db, lookup, [], [])
     later(db, "30 seconds")
-    record_look(db, looked, [], [])
+    record_lookup(db, lookup, [], [])
 
     assert column(db, "status", row) == "sending"
     find_nothing(db)
@@ -156,7 +156,7 @@ def test_repeated_lookup_result_counts_once(db: Connection) -> None:
 
 
 def test_request_found_after_a_retry_is_duplicate_send(db: Connection) -> None:
-    """An operator retried the message, and the request had been given up as lost."""
+    """An operator retried the message, and its first request counted as lost."""
     (row,) = insert(db)
     lost = claim(db)
     find_nothing(db)
@@ -170,7 +170,7 @@ def test_request_found_after_a_retry_is_duplicate_send(db: Connection) -> None:
     assert db.execute("select batch_id, confirmed_at is not null from outbox_engine.duplicate_sends").fetchall() == [
         ("B1", True)
     ]
-    assert "duplicate_send" in trail(db, row)
+    assert "duplicate_send" in history(db, row)
 
 
 def test_ended_row_takes_its_last_attempts_batch(db: Connection) -> None:
@@ -180,32 +180,32 @@ def test_ended_row_takes_its_last_attempts_batch(db: Connection) -> None:
     report(db, "B1", number(0), "aborted", 404)
     later(db, "2 minutes")
     last = claim(db)
-    doubt(db, last)
+    mark_ambiguous(db, last)
     db.execute("update public.outbox set cancel_requested_at = outbox_engine.now()")
     find_nothing(db)
     assert statuses(db) == {"cancelled": 1}
 
-    look(db, last, ["B2"])
+    look_up(db, last, ["B2"])
 
     assert column(db, "batch_id", row) == "B2"
-    assert trail(db, row)[-1] == "accepted"
+    assert history(db, row)[-1] == "accepted"
     report(db, "B2", number(0), "delivered")
     assert statuses(db) == {"delivered": 1}
 
 
 def test_rows_of_an_abandoned_plan_end_as_unknown(db: Connection) -> None:
-    doubtful, sent = insert(db, 1, body="one"), insert(db, 1, body="two", first=1)
+    ambiguous, sent = insert(db, 1, body="one"), insert(db, 1, body="two", first=1)
     dispatches = {dispatch["body"]: dispatch for dispatch in claim_all(db, plan="gone")}
     accept(db, dispatches["two"], "B1")
-    doubt(db, dispatches["one"])
+    mark_ambiguous(db, dispatches["one"])
 
     later(db, "12 days 23 hours")
     db.execute("select public.outbox_upkeep(90, null, 1000)")
-    assert column(db, "status", doubtful[0]) == "sending"
+    assert column(db, "status", ambiguous[0]) == "sending"
     later(db, "2 hours")
     db.execute("select public.outbox_upkeep(90, null, 1000)")
 
-    assert {column(db, "status", row) for row in doubtful + sent} == {"unknown"}
+    assert {column(db, "status", row) for row in ambiguous + sent} == {"unknown"}
 
 
 def test_urgent_row_wakes_before_an_earlier_campaign(db: Connection) -> None:

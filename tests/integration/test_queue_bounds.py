@@ -24,7 +24,7 @@ def other(stack: LocalStack) -> Iterator[Connection]:
 
 
 def claim(db: Connection, rows: int = 1000, *, plan: str = "p") -> int:
-    """Claim up to so many rows and say how many came."""
+    """Claim up to this many rows and return how many were claimed."""
     row = db.execute(
         "select coalesce(sum(jsonb_array_length(d -> 'recipients')), 0) from jsonb_array_elements(public.outbox_claim(%s, 'w',"
         " 'sinch', %s, 'h', 'c', 30, 10, 8::smallint, 1000::smallint, %s, null, 1000000, null, true) -> 'dispatches') d",
@@ -56,7 +56,7 @@ def one(db: Connection, question: str, *values: object) -> object:
 
 @contextmanager
 def entries_read(db: Connection, *indexes: str) -> Iterator[dict[str, int]]:
-    """Entries of each index that were passed in this block, dead or alive. All of it is one transaction."""
+    """The entries of each index that this block scanned, dead or alive. The block is one transaction."""
     read: dict[str, int] = {}
     count = "select pg_stat_get_xact_tuples_returned(%s::regclass)"
     with db.transaction():
@@ -66,7 +66,7 @@ def entries_read(db: Connection, *indexes: str) -> Iterator[dict[str, int]]:
 
 
 def test_claims_skip_index_entries_an_old_reader_keeps(db: Connection, other: Connection) -> None:
-    # With outdated statistics, the planner takes any index to be as short as the right one.
+    # With outdated statistics, the planner considers any index as short as the right one.
     db.execute(
         "insert into public.outbox (recipient, body) select '+1' || (2020000000 + n), '-' from generate_series(1, 3000) n"
     )
@@ -85,7 +85,7 @@ def test_claims_skip_index_entries_an_old_reader_keeps(db: Connection, other: Co
     with entries_read(db, "outbox_ready", "outbox_waiting", "outbox_expiring") as read:
         assert claim(db) == 3
 
-    # The entries of the last rounds, read a few times. Without bounds it would be those of all rounds.
+    # The entries of the last rounds, read a few times. Without bounds it would be the entries of all rounds.
     assert read["outbox_ready"] <= 6 * ROWS
     assert read["outbox_waiting"] <= 3 * ROWS
     assert read["outbox_expiring"] <= 3 * ROWS
@@ -285,7 +285,7 @@ def is_known(db: Connection, priority: int) -> bool:
 
 
 def run_upkeep(db: Connection, times: int = 4) -> None:
-    """What the upkeep job does every ten minutes."""
+    """The work that the upkeep job does every ten minutes."""
     for _ in range(times):
         later(db, "11 minutes")
         assert one(db, "select public.outbox_find_overlooked()") == 0
@@ -333,7 +333,7 @@ def test_open_inserts_keep_their_priority_known(db: Connection, other: Connectio
 def test_inserts_while_a_priority_is_forgotten_are_claimed(
     db: Connection, other: Connection, isolation: str, runs: int
 ) -> None:
-    """Also where the transaction still sees the priority that was forgotten meanwhile."""
+    """Also if the transaction still sees the priority that was deleted meanwhile."""
     db.execute("insert into outbox_engine.priorities values (default, 42, outbox_engine.now() + interval '5 s')")
     other.execute(f"set transaction isolation level {isolation}")
     assert is_known(other, 42)
@@ -351,7 +351,7 @@ def test_inserts_while_a_priority_is_forgotten_are_claimed(
 
 
 def test_a_clock_set_back_delays_forgetting(db: Connection) -> None:
-    """A clock that was set back makes it last longer, not for ever."""
+    """If the clock is set back, it lasts longer, but not for ever."""
     use(db, 42)
     later(db, "-1 hour")
     use(db, 43)

@@ -1,4 +1,4 @@
-"""What is asked for when, and what counts as asked."""
+"""Which reports are polled when, and which polls count."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ ACCEPTED = """
 
 
 def asked(db: Connection) -> Sequence[object]:
-    """How often the dispatches with open rows were asked for, and how many minutes from now they are again."""
+    """How often each dispatch with open rows was polled, and in how many minutes it is polled again."""
     return db.execute(
         "select reconciliations, round(extract(epoch from reconcile_at - outbox_engine.now()) / 60)::integer"
         " from outbox_engine.dispatches"
@@ -32,7 +32,7 @@ def asked(db: Connection) -> Sequence[object]:
 
 
 async def sent(make_rig: MakeRig, db: Connection, rows: int, *, reconciliations: int = 0, is_stuck: bool = False) -> Rig:
-    """Each row in a request of its own, accepted ten minutes ago, no report as yet; of what is stuck none will come."""
+    """Each row in a request of its own, accepted ten minutes ago, without a report. No report will come for the stuck ones."""
     rig: Rig = await make_rig(reconcile_after_seconds=60)
     if is_stuck:
         rig.simulator.change(final_delay=86_400.0)
@@ -80,7 +80,7 @@ async def test_batches_beyond_the_polling_share_stay_due(make_rig: MakeRig, db: 
 
 
 async def test_rejected_callbacks_bring_polling_forward_once(make_rig: MakeRig, db: Connection) -> None:
-    """Anybody can send them."""
+    """Anyone can send such callbacks."""
     rig = await sent(make_rig, db, 3, reconciliations=2)
     await rig.tick("reconcile")
     assert asked(db) == [(3, 30)]
@@ -96,7 +96,7 @@ async def test_rejected_callbacks_bring_polling_forward_once(make_rig: MakeRig, 
 
 
 async def test_feed_too_long_for_its_share_is_dropped(make_rig: MakeRig, db: Connection) -> None:
-    """The one dispatch that it should have covered is asked for by itself the next time."""
+    """The one dispatch that the page should have covered is polled by itself the next time."""
     rig = await sent(make_rig, db, 1)
     insert(db, 150, body="big", first=1)
     await rig.tick("dispatch")
@@ -110,7 +110,7 @@ async def test_feed_too_long_for_its_share_is_dropped(make_rig: MakeRig, db: Con
 
 
 async def test_batch_requested_again_during_polling_stays_due(make_rig: MakeRig, db: Connection) -> None:
-    """A summary report came in between that names no recipients."""
+    """Meanwhile a summary report arrived that names no recipients."""
     rig = await sent(make_rig, db, 1, reconciliations=1)
     (answer,) = db.execute(
         "select public.outbox_claim_reconciliation('sinch', plan, 10::smallint) -> 'batches' from outbox_engine.plans"
@@ -132,7 +132,7 @@ async def test_batch_requested_again_during_polling_stays_due(make_rig: MakeRig,
 async def test_batch_without_answer_delays_no_other(
     make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch, error: ProviderError
 ) -> None:
-    """It is asked for as seldom as the others from then on."""
+    """From then on it is polled as rarely as the others."""
     rig = await sent(make_rig, db, 3, reconciliations=1)
     rig.simulator.settle()
     [bad] = unanswerable(db, monkeypatch, error=error)
@@ -163,7 +163,7 @@ async def test_many_unanswered_batches_delay_no_other(
 
 
 async def test_partially_read_feed_settles_no_batch(make_rig: MakeRig, db: Connection) -> None:
-    """The share for polling ended before the listing did."""
+    """The share of requests for polling was used up before the list ended."""
     rig = await sent(make_rig, db, 120)
     rig.simulator.settle()
     db.execute("update outbox_engine.plans set requests_per_minute = 6")
@@ -238,7 +238,7 @@ def unanswerable(
     *,
     error: ProviderError = ProviderError("HTTP 500", http_status=500),  # noqa: B008  # is raised and not changed
 ) -> list[str]:
-    """Have the provider answer nothing about the batches that are asked for first. Gives their ids."""
+    """Have the provider answer nothing about the batches that are polled first. Yields their ids."""
     first = db.execute("select batch_id from outbox_engine.dispatches order by accepted_at, batch_id limit %s", [count])
     bad, ask = [str(batch) for (batch,) in first], SinchClient.batch_reports
 

@@ -1,4 +1,4 @@
-"""Polled pages with an item that the database refuses: it alone is kept aside, and polling goes on."""
+"""Polled pages with an item that the database refuses: that item is set aside, and polling goes on."""
 
 from dataclasses import replace
 from typing import Any
@@ -62,7 +62,7 @@ async def test_report_refused_by_database_hides_no_other(
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, recipient: str) -> None:
-    """Have every report about one number carry what no jsonb holds."""
+    """Have every report about one number carry a value that jsonb cannot hold."""
     feed, batch = SinchClient.finished_reports, SinchClient.batch_reports
 
     def spoiled(reports: tuple[Report, ...]) -> tuple[Report, ...]:

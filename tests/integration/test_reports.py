@@ -1,4 +1,4 @@
-"""Reports from callbacks and polling: whatever their order and repetition, one truth."""
+"""Reports from callbacks and polling: any order and any repetition give the same row."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,9 +12,9 @@ from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Inbound, Report, Summary, Unusable
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
-from tests.calls import Said, accept, claim, doubt, find_nothing, look, report_all
+from tests.calls import SentReport, accept, claim, find_nothing, look_up, mark_ambiguous, report_all
 from tests.calls import report as report_one
-from tests.engine import MakeRig, Rig, column, insert, later, number, plan_of, statuses, trail
+from tests.engine import MakeRig, Rig, column, history, insert, later, number, plan_of, statuses
 from tests.nightly import examples
 from tests.stack import Connection
 
@@ -60,7 +60,7 @@ async def test_temporary_failure_is_retried_up_to_five_attempts(rig: Rig, gatewa
     assert (column(db, "status", row), column(db, "attempts", row)) == ("aborted", 5)
 
 
-# What may stand in the way of a new attempt, and how a row ends that comes back then.
+# The conditions that forbid a new attempt, and the final status of a row that returns then.
 RETURNS = {
     None: "pending",
     "expires_at = outbox_engine.now()": "expired",
@@ -71,7 +71,7 @@ RETURNS = {
 @examples(30)
 @given(data=st.data())
 async def test_any_order_of_reports_gives_one_row(data: st.DataObject, rig: Rig, gateway: Gateway, db: Connection) -> None:
-    """Also where the row expired since, or a cancel was wished for while it was being sent."""
+    """Also if the row expired since, or a cancel was requested while it was in a request."""
     any_code = st.tuples(st.sampled_from(RANKS), st.sampled_from([0, 15, 401, 402]), st.integers(0, 2))
     statement = any_code | st.tuples(st.just("aborted"), st.just(404), st.integers(0, 2))
     said = data.draw(st.lists(statement, min_size=1, max_size=6))
@@ -97,7 +97,7 @@ async def test_any_order_of_reports_gives_one_row(data: st.DataObject, rig: Rig,
 async def test_temporary_failure_yields_to_higher_ranked_reports(
     rig: Rig, gateway: Gateway, db: Connection, hindrance: str | None, final: tuple[str, int]
 ) -> None:
-    """Whether they come before it or after it."""
+    """Whether the reports come before the acceptance or after it."""
     said = [("aborted", 404), final]
     ends: list[object] = []
 
@@ -144,7 +144,7 @@ async def test_a_repeated_report_changes_nothing(rig: Rig, gateway: Gateway, db:
     for _ in range(3):
         await gateway.record_reports([report(batch, "delivered", 0)] * 2, source="webhook")
 
-    assert trail(db, row) == ["accepted", "report"]
+    assert history(db, row) == ["accepted", "report"]
 
 
 async def test_report_before_the_acceptance_is_matched_later(make_rig: MakeRig, gateway: Gateway, db: Connection) -> None:
@@ -169,12 +169,12 @@ async def test_report_with_the_reference_proves_arrival(make_rig: MakeRig, gatew
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("dispatched", "B1")
 
 
-@pytest.mark.parametrize("told", [None, 40])
+@pytest.mark.parametrize("configured", [None, 40])
 async def test_batch_known_by_report_is_reconciled_on_schedule(
-    make_rig: MakeRig, gateway: Gateway, db: Connection, told: int | None
+    make_rig: MakeRig, gateway: Gateway, db: Connection, configured: int | None
 ) -> None:
-    rig = await make_rig(**({"reconcile_after_seconds": told} if told else {}))
-    if told:
+    rig = await make_rig(**({"reconcile_after_seconds": configured} if configured else {}))
+    if configured:
         await sent_row(rig, db)
     insert(db, first=1)
     (dispatch,) = await rig.claim()
@@ -182,7 +182,7 @@ async def test_batch_known_by_report_is_reconciled_on_schedule(
     await gateway.record_reports([report("B1", "dispatched", 401, n=1, reference=dispatch.dispatch_id)], source="webhook")
 
     waits = db.execute("select reconcile_at - accepted_at from outbox_engine.dispatches where batch_id = 'B1'").fetchone()
-    assert waits == (timedelta(seconds=told or 300),)
+    assert waits == (timedelta(seconds=configured or 300),)
 
 
 async def test_reports_of_unknown_batches_wait_fourteen_days(rig: Rig, gateway: Gateway, db: Connection) -> None:
@@ -209,7 +209,7 @@ def test_a_report_finds_its_batch_thirteen_days_later(db: Connection) -> None:
 
 def test_a_report_that_waited_keeps_its_source(db: Connection) -> None:
     (row,) = insert(db)
-    report_all(db, Said(batch="B1", recipient=number(0), status="dispatched"), source="reconcile")
+    report_all(db, SentReport(batch="B1", recipient=number(0), status="dispatched"), source="reconcile")
     report_one(db, "B1", number(0), "delivered")
 
     accept(db, claim(db), "B1")
@@ -225,7 +225,7 @@ def test_a_reference_is_no_proof_for_another_number(db: Connection) -> None:
     report_one(db, "B1", number(7), "delivered", reference=dispatch["dispatch_id"])
 
     assert column(db, "status", row) == "sent", "the request arrived"
-    assert trail(db, row) == ["accepted"]
+    assert history(db, row) == ["accepted"]
     assert db.execute("select count(*) from outbox_engine.waiting_reports").fetchone() == (1,)
 
 
@@ -244,7 +244,7 @@ async def test_report_on_a_foreign_number_keeps_its_age(rig: Rig, gateway: Gatew
 
 @pytest.mark.parametrize("first", [True, False])
 async def test_second_batch_of_one_request_takes_reports(rig: Rig, gateway: Gateway, db: Connection, *, first: bool) -> None:
-    """Somebody on the way repeated our request."""
+    """Something in the network repeated our request."""
     row, batch = await sent_row(rig, db)
     (dispatch,) = column(db, "array[dispatch_id::text]", row)
     reports = [report("again", "dispatched", 401, reference=dispatch), report("again", "delivered", 0)]
@@ -297,10 +297,10 @@ async def test_row_ended_before_its_acceptance_is_still_reconciled(db: Connectio
     """Until a day after its expiry."""
     insert(db)
     lost = claim(db)
-    doubt(db, lost)
+    mark_ambiguous(db, lost)
     db.execute("update public.outbox set cancel_requested_at = outbox_engine.now()")
     find_nothing(db)
-    look(db, lost, ["B1"])
+    look_up(db, lost, ["B1"])
     assert statuses(db) == {"cancelled": 1}
 
     def asked_for() -> list[object]:

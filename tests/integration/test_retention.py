@@ -1,4 +1,4 @@
-"""What is kept, for how long, and what goes with what."""
+"""What is kept, for how long, and what is deleted together."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ async def test_a_text_is_blanked_before_its_row_goes(rig: Rig, db: Connection, d
 
 
 def test_every_text_is_blanked_across_several_stretches(db: Connection) -> None:
-    """Each call looks at two rows."""
+    """Each call reads two rows."""
     cancelled(db, 5)
     later(db, "8 days")
 
@@ -70,7 +70,7 @@ def test_every_text_is_blanked_across_several_stretches(db: Connection) -> None:
 
 
 def test_a_text_that_ends_late_is_blanked_later(db: Connection) -> None:
-    """The walk has passed its row before, when the row still waited."""
+    """An earlier call has passed the row, when the row was not final yet."""
     stand_still(db)
     cancelled(db, 3)
     late, *_ = insert(db, 1, first=3, send_at="2100-01-01")
@@ -117,7 +117,7 @@ def cancelled(db: Connection, count: int, *, first: int = 0) -> list[int]:
 
 
 def texts(db: Connection, *, stretch: int) -> int:
-    """How many rows have a text once upkeep has nothing more to do. Texts are kept for 7 days and rows for 90."""
+    """How many rows have a text when upkeep has no more work. Texts are kept for 7 days and rows for 90."""
     while True:
         answer: Any = db.execute("select public.outbox_upkeep(90, 7, %s)", [stretch]).fetchone()
         if not answer[0]["more"]:

@@ -1,4 +1,4 @@
-"""Two who change the same message at the same moment: whoever comes second decides by what the first has done."""
+"""Two transactions change the same message at the same moment: the second one decides by what the first one did."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.local.processes import wait_until
 from tests.calls import accept, claim, claim_all, find_nothing, refuse, release
-from tests.engine import column, insert, trail
+from tests.engine import column, history, insert
 from tests.races import is_waited_for, overlap
 from tests.stack import Connection
 
@@ -26,8 +26,8 @@ def test_concurrent_acceptances_of_two_attempts_record_duplicate_send(
     overlap(db, lambda: accept(db, *first), lambda: accept(other, *second))
 
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", RECENT)
-    assert "duplicate_send" in trail(db, row)
-    assert doubles(db, confirmed=True) == [(row, LATE)]
+    assert "duplicate_send" in history(db, row)
+    assert duplicate_sends(db, confirmed=True) == [(row, LATE)]
 
 
 def test_retry_during_a_late_acceptance_sends_nothing(db: Connection, other: Connection) -> None:
@@ -46,7 +46,7 @@ def test_retry_during_a_late_acceptance_sends_nothing(db: Connection, other: Con
 
 
 def test_row_returned_during_a_claim_is_not_claimed(db: Connection, other: Connection) -> None:
-    """Its lost request had turned up."""
+    """Its lost request was found meanwhile."""
     first, second = insert(db, body="first"), insert(db, body="second", first=1)
     lost = claim_and_lose(db)
     again = {dispatch["body"]: dispatch for dispatch in claim_all(db)}
@@ -64,12 +64,12 @@ def test_row_returned_during_a_claim_is_not_claimed(db: Connection, other: Conne
     assert [dispatch["body"] for dispatch in claimed] == ["third"]
     assert claim_all(db) == []
     assert {column(db, "status", row) for row in first + second} == {"sent"}
-    assert doubles(db) == []
+    assert duplicate_sends(db) == []
 
 
 @pytest.mark.parametrize("ends", ["refused", "accepted", "released"])
 def test_decision_on_one_half_locks_both_in_order(db: Connection, other: Connection, ends: str) -> None:
-    """Else two who decide about one each would wait for each other."""
+    """Otherwise two processes that each decide about one half would wait for each other."""
     insert(db, 2)
     halves = refuse(db, claim(db), "shared")
     lower, higher = sorted(halves, key=lambda half: str(half["dispatch_id"]))
@@ -93,13 +93,13 @@ def test_decision_on_one_half_locks_both_in_order(db: Connection, other: Connect
 
 
 def claim_and_lose(db: Connection) -> list[dict[str, Any]]:
-    """Claim all there is; two looks find nothing of it, so that it goes back."""
+    """Claim all due rows; two lookups find nothing, so that they return to the queue."""
     dispatches = claim_all(db)
     find_nothing(db)
     return dispatches
 
 
-def doubles(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]:
+def duplicate_sends(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]:
     return db.execute(
         "select outbox_id, batch_id from outbox_engine.duplicate_sends where confirmed_at is not null or not %s order by 1",
         [confirmed],

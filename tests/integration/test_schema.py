@@ -1,4 +1,4 @@
-"""The schema in a database of its own: what it makes, whom it lets in, and what it does when its names are taken."""
+"""The schema in a database of its own: what it creates, which roles it grants what, and what it does if its names are taken."""
 
 import re
 import secrets
@@ -19,7 +19,7 @@ from tests.stack import Connection
 PREFLIGHT = (release.SCHEMAS / "00_preflight.sql").read_text(encoding="utf-8")
 RELATIONS = "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind <> 'c' order by 1"
 FUNCTIONS = "select distinct proname from pg_proc where pronamespace = 'public'::regnamespace order by 1"
-# What a project may have before the outbox comes, some of it named like ours.
+# Objects that a project may have before the outbox is installed, some of them with our names.
 PROJECT = """
     create table public.templates (id integer primary key);
     create table public.campaigns (id integer primary key);
@@ -66,7 +66,8 @@ SEARCH_PATHS = """
       and 'search_path=pg_catalog, pg_temp' <> all (coalesce(p.proconfig, '{}'))
     order by 1
 """
-# Types that a function finds in pg_temp first, unless its search_path says otherwise. They write down who checks a value.
+# Types that a function finds in pg_temp first, unless its search_path says otherwise. They record the role that checks a
+# value.
 SHADOWS = """
     create table pg_temp.checked (by_role text);
     grant insert on pg_temp.checked to public;

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from jobs.runtime.settings import EngineSettings
 from sandbox.simulator import control as faults
 from sandbox.simulator.behaviour import Fault
-from tests.engine import MakeRig, Rig, column, insert, later, number, statuses, trail
+from tests.engine import MakeRig, Rig, column, history, insert, later, number, statuses
 from tests.stack import Connection
 
 SETTLED = f"{EngineSettings.model_fields['settle_seconds'].default + 1} seconds"
@@ -122,7 +122,7 @@ async def test_unarrived_request_is_resent_after_two_lookups(make_rig: MakeRig, 
     await rig.tick("dispatch")
     later(db, "2 seconds")
     await rig.tick("recover", "dispatch")
-    assert statuses(db) == {"sending": 20}, "one look is not enough"
+    assert statuses(db) == {"sending": 20}, "one lookup is not enough"
     await rig.tick("recover", "dispatch")
     assert statuses(db) == {"sending": 20}, "nor are two at once"
     later(db, SETTLED)
@@ -130,7 +130,7 @@ async def test_unarrived_request_is_resent_after_two_lookups(make_rig: MakeRig, 
 
     assert statuses(db) == {"sent": 20}
     assert rig.simulator.summary().messages == 20
-    assert trail(db, row) == ["not_found", "accepted"]
+    assert history(db, row) == ["not_found", "accepted"]
     assert column(db, "attempts", row) == 1
 
 
@@ -150,7 +150,7 @@ async def test_failed_lookup_does_not_count(make_rig: MakeRig, db: Connection) -
 
 
 async def test_lost_request_to_another_host_uses_no_requests(make_rig: MakeRig, db: Connection) -> None:
-    """It is looked for by whoever sends there. Here it could never be found, and would be due for ever."""
+    """The processes that send to that host look it up. Here no lookup could find it, and it would be due for ever."""
     rig = await make_rig(sinch_settings={"sinch_requests_per_minute": 5})
     (row,) = insert(db)
     rig.simulator.add(faults.reset_before_accepting())
@@ -202,7 +202,7 @@ async def test_batch_found_after_the_resend_is_duplicate_send(make_rig: MakeRig,
     later(db, "2 minutes")
     await rig.tick("recover")
 
-    assert "duplicate_send" in trail(db, row)
+    assert "duplicate_send" in history(db, row)
     assert db.execute("select count(*) from outbox_engine.duplicate_sends where confirmed_at is not null").fetchone() == (1,)
     assert db.execute("select count(*) from outbox_engine.alarms where kind = 'message.duplicate_send'").fetchone() == (1,)
 

@@ -1,4 +1,4 @@
-"""Texts that differ share a request when there are more of them than requests, and nobody gets anybody else's."""
+"""Different texts share a request if there are more texts than requests, and each recipient gets its own text."""
 
 from typing import Any
 
@@ -8,11 +8,9 @@ from sandbox.simulator.behaviour import Fault
 from tests.engine import Rig, column, insert, number, statuses
 from tests.stack import Connection
 
-REFUSED = Fault(effect="answer", status=403, code="unknown_campaign", text="no such campaign")
-
 
 def bodies(rig: Rig) -> dict[str, str]:
-    """Text by number, as the phones show it."""
+    """Text by number, as the phones received it."""
     return {f"+{message.recipient}": message.body for message in rig.simulator.accepted()}
 
 

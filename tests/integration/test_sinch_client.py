@@ -1,4 +1,4 @@
-"""The client on a real socket: one request, and what its end means."""
+"""The client on a real socket: how each way in which a request can end is classified."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.integration.sinch_servers import (
 )
 
 LONG_ENOUGH_TO_CONNECT = 1.0
-"""Seconds. A request that ran out of time before it had a connection was not sent, and says so."""
+"""Seconds. A request that timed out before it had a connection was not sent, and its error states that."""
 
 
 def test_sinch_client_is_a_provider() -> None:
@@ -224,11 +224,11 @@ async def test_slow_lookups_delay_no_message() -> None:
             writer.write(answer(201, {"id": "batch-1"}))
 
     async with serving(slow_to_answer_questions) as server, talking_to(server.origin) as client:
-        looks = [asyncio.create_task(client.find("r", since=SINCE, page=0, deadline=20)) for _ in range(20)]
+        lookups = [asyncio.create_task(client.find("r", since=SINCE, page=0, deadline=20)) for _ in range(20)]
         await server.heard.wait()
 
         outcomes = await asyncio.gather(*(client.submit(SUBMISSION, deadline=4) for _ in range(8)))
 
         release.set()
-        await asyncio.gather(*looks)
+        await asyncio.gather(*lookups)
     assert outcomes == [Accepted("batch-1")] * 8

@@ -1,4 +1,4 @@
-"""The client on a real socket: what it asks, and what it makes of the answers."""
+"""The client on a real socket: the pages that it asks for, and how it reads the answers."""
 
 import json
 
@@ -46,7 +46,7 @@ async def test_lookup_names_its_reference_and_start() -> None:
         (0, {"count": 0}, True),
         (0, {"count": 1, "batches": [BATCH]}, True),
         (0, {"count": 2, "batches": [BATCH]}, False),
-        (0, {"batches": [BATCH]}, False),  # nobody says that this was all
+        (0, {"batches": [BATCH]}, False),  # Nothing states that this was the last page.
         (1, {"count": 2, "batches": [BATCH]}, False),  # a server may give shorter pages than it was asked for
         (1, {"count": 2, "batches": []}, True),
     ],

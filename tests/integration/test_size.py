@@ -1,4 +1,4 @@
-"""What a call touches must depend on what it is about, not on how much else the tables hold. Rows are counted, not time."""
+"""The cost of a call depends on its own rows, not on how many others the tables hold. Tests count rows, not time."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def big(db: Connection) -> Connection:
 
 @pytest.fixture
 def generic(db: Connection) -> Iterator[Connection]:
-    """Whose plans are made once."""
+    """A session that keeps its plans."""
     db.execute("set plan_cache_mode = force_generic_plan")
     yield db
     db.execute("reset plan_cache_mode")
@@ -41,21 +41,21 @@ def generic(db: Connection) -> Iterator[Connection]:
 
 @pytest.fixture
 def grown(stack: LocalStack, generic: Connection) -> Connection:
-    """The same, but every plan was made when there was next to nothing, and statistics still say so."""
+    """The same, but every plan was made while the tables were almost empty, and the statistics still say so."""
     insert(generic, 100, first=9000)
     generic.execute("analyze")
     for batch in ("first", "second"):
         [dispatch] = claim(generic, 5)
         accept(generic, dispatch, batch)
         record(generic, dispatch, batch)
-    with psycopg.connect(stack.admin_url, autocommit=True) as other:  # whoever sets a replication role plans anew
+    with psycopg.connect(stack.admin_url, autocommit=True) as other:  # Setting a replication role makes the session plan again.
         fill(other)
         insert(other, DUE)
     return generic
 
 
 def fill(db: Connection) -> None:
-    """Give it a past and a future: delivered rows with their dispatches, rows scheduled for later, people opted out."""
+    """Add rows of the past and the future: delivered rows with their dispatches, rows scheduled for later, people opted out."""
     with db.transaction():
         db.execute("set local session_replication_role = replica")
         db.execute(
@@ -95,10 +95,10 @@ def fill(db: Connection) -> None:
 
 @contextmanager
 def touched(db: Connection) -> Iterator[dict[str, int]]:
-    """Rows of each table that were read in this block, by index or by walking over them. All of it is one transaction."""
+    """The rows of each table that this block read, by index or by sequential scan. The block is one transaction."""
     read: dict[str, int] = {}
     with db.transaction():
-        # What the session has not handed in yet is counted with it.
+        # Counts that the session has not reported yet are included.
         before = rows_read(db)
         yield read
         read |= {table: rows - before.get(table, 0) for table, rows in rows_read(db).items()}
@@ -114,7 +114,7 @@ def rows_read(db: Connection) -> dict[str, int]:
 
 @contextmanager
 def planned(db: Connection) -> Iterator[list[dict[str, Any]]]:
-    """Every step of every plan in this block, in functions too, as EXPLAIN ANALYZE tells it."""
+    """Every step of every plan in this block, functions included, as EXPLAIN ANALYZE reports it."""
     plans: list[str] = []
     steps: list[dict[str, Any]] = []
 
@@ -154,7 +154,7 @@ def steps_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def walked(step: dict[str, Any]) -> float:
-    """Rows that a step looked at, those it left out included."""
+    """The rows that a step read, those that it filtered out included."""
     removed = step.get("Rows Removed by Filter", 0) + step.get("Rows Removed by Index Recheck", 0)
     return float((step["Actual Rows"] + removed) * step["Actual Loops"])
 

@@ -1,4 +1,4 @@
-"""What operators see: the status of the whole outbox, its figures, and the story of one message."""
+"""What operators see: the status of the whole outbox, its figures, and the history of one message."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -335,7 +335,7 @@ def test_the_status_never_reads_the_whole_table(db: Connection) -> None:
     db.execute("insert into public.outbox (recipient, body) select '+1202555' || 1000 + i, 'x' from generate_series(1, 5000) i")
     as_engine(db, "update public.outbox set status = 'delivered', queue = null, finalized_at = now() where id > 10")
     db.execute("vacuum analyze public.outbox")
-    # Counters that this session has not handed in yet count as the transaction's.
+    # Counters that this session has not reported yet are included in the transaction's.
     scans = "select seq_scan from pg_stat_xact_user_tables where relname in ('outbox', 'outbox_events') order by relname"
 
     with db.transaction():

@@ -1,4 +1,4 @@
-"""Whose decision a suppression is: the recipient's, which a START takes back, or an operator's, which only an operator does."""
+"""Who made a suppression: a START lifts the recipient's own, and only an operator lifts an operator's."""
 
 import pytest
 
@@ -106,7 +106,7 @@ def test_import_changes_no_existing_suppression(db: Connection) -> None:
 
 
 def stranger(db: Connection, *, recipient: str = PHONE, ago: float = 0, code: str = "257") -> None:
-    """A report for a batch that nobody here made."""
+    """A report for a batch that this project did not send."""
     db.execute(
         "select public.outbox_record_reports('webhook', '{elsewhere}', array[%s], '{failed}', array[%s],"
         " array[(%s::timestamptz - %s * interval '1 second')::text], '{\"\"}', '{\"{}\"}')",

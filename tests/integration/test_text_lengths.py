@@ -1,4 +1,4 @@
-"""No text is longer than 2000 characters, an error says what to shorten, and characters count as they do on the air."""
+"""No text exceeds 2000 characters, errors name what to shorten, and characters count as they do in GSM-7 and UCS-2."""
 
 from typing import Any
 

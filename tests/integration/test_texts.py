@@ -1,4 +1,4 @@
-"""Templates and texts: what is refused and in what words, what a text costs, and which character makes it cost more."""
+"""Templates and texts: what is rejected and with which error, what a text costs, and which character raises the cost."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -358,7 +358,7 @@ async def test_row_left_blank_by_an_edit_fails(db: Connection, rig: Rig) -> None
 async def test_returned_row_uses_the_edited_template(
     db: Connection, rig: Rig, gateway: Gateway, sinch: Running, change: str, becomes: tuple[Any, ...]
 ) -> None:
-    """No edit is checked against what is in a request."""
+    """An edit is not checked against messages that are in a request."""
     template(db)
     use(db, {"name": "Ada"})
     claim = await gateway.claim(

@@ -91,7 +91,7 @@ def test_script_lists_every_object_in_public(database: Connection, kind: str) ->
     names = listed(database)[kind]
 
     assert sorted(present - names) == [], "add these to supabase/uninstall.sql"
-    # An object that only an earlier release had is listed as well; nothing else may be, least of all a name of the user's.
+    # Objects that only an earlier release had are listed too. Nothing else may be, least of all an object of the user's.
     assert [name for name in names - present if not name.startswith("outbox")] == []
 
 

@@ -1,4 +1,4 @@
-"""Being woken by the database: at once, again after a cut, and not at all through a pooler."""
+"""Wakeups by the database: at once, again after a lost connection, and never through a pooler."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -48,7 +48,7 @@ async def listening(url: str, wake: Callable[[], None], *, self_test_seconds: fl
 
 
 class Between:
-    """A proxy in front of PostgreSQL. Without ``notices`` it keeps them back, as a transaction-mode pooler does in effect."""
+    """A proxy in front of PostgreSQL. Without ``notices`` it holds them back, as a transaction-mode pooler does in effect."""
 
     def __init__(self, url: str, *, notices: bool = True) -> None:
         self._target = urlsplit(url)
@@ -73,7 +73,7 @@ class Between:
             await asyncio.gather(*self._serving)
 
     def cut(self) -> None:
-        """Break every connection off."""
+        """Close every connection."""
         for writer in self._open:
             writer.transport.abort()
 
@@ -115,7 +115,7 @@ def events(logs: Sequence[Mapping[str, object]]) -> list[object]:
 async def test_new_row_wakes_the_listener(stack: LocalStack, db: Connection) -> None:
     bell = Bell()
     async with listening(stack.db_url, bell):
-        await bell.rings()  # once it listens, for what it may have missed
+        await bell.rings()  # Once it listens it wakes the job, because it may have missed notices.
 
         insert(db)
 
@@ -155,7 +155,7 @@ async def test_unreachable_database_is_logged_once_until_it_returns(stack: Local
 
 
 async def test_missing_notices_are_logged_once(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process goes on by its interval."""
+    """The process continues at its interval."""
     monkeypatch.setattr(wakeup_module, "_DEAF_PAUSE_SECONDS", 0.0)
     said, tests = asyncio.Event(), 0
     listen_once = Wakeup._listen_once

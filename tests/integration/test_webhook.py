@@ -1,4 +1,4 @@
-"""The webhook app before the real database: who gets in, what is answered, what is kept."""
+"""The webhook app with the real database: which callbacks it accepts, what it answers, what it stores."""
 
 import base64
 import hashlib

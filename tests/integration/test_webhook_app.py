@@ -233,7 +233,7 @@ async def test_forged_signature_raises_alarm_and_reconciliation() -> None:
         await client.post(DELIVERY, json=report())
         await memory.was_told.wait()
 
-    assert memory.rejected == [1]  # the others are told later, together: a forger may not fill the database
+    assert memory.rejected == [1]  # The others are recorded later, together: forged callbacks must not fill the database.
 
 
 async def test_unsigned_request_raises_no_alarm() -> None:

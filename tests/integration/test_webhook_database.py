@@ -22,7 +22,7 @@ def count(db: Connection, table: str) -> int:
 
 
 async def sent(rig: Rig, db: Connection, rows: int = 1) -> tuple[list[int], str]:
-    """Rows that went out together, and the id of their batch."""
+    """Rows that were sent together, and the id of their batch."""
     ids = insert(db, rows)
     await rig.tick("dispatch")
     return ids, str(column(db, "batch_id", ids[0]))

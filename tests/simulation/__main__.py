@@ -1,4 +1,4 @@
-"""``make simulate``: tell histories until one goes wrong, or tell one again with its whole story."""
+"""``make simulate``: run random histories until one breaks an invariant, or replay one and print its events."""
 
 import argparse
 import sys
@@ -9,12 +9,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.simulation import server
 from tests.simulation.database import Database
-from tests.simulation.history import Result, tell
+from tests.simulation.history import Result, simulate
 from tests.simulation.mutations import MUTATIONS, first_to_notice
 
 
 def main(words: list[str] | None = None) -> int:
-    """Exit code 1 where an invariant did not hold."""
+    """Exit code 1 if an invariant was broken."""
     arguments = _parser().parse_args(words)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
@@ -22,8 +22,8 @@ def main(words: list[str] | None = None) -> int:
             if arguments.mutations:
                 return _break_on_purpose(range(arguments.first, arguments.first + arguments.runs), database, console)
             if arguments.seed is not None:
-                return _tell_one(arguments.seed, database, console)
-            return _tell_many(range(arguments.first, arguments.first + arguments.runs), database, console)
+                return _replay(arguments.seed, database, console)
+            return _run_many(range(arguments.first, arguments.first + arguments.runs), database, console)
     except KeyboardInterrupt:
         console.print("Stopped. Nothing is left running.")
         return 130
@@ -32,39 +32,45 @@ def main(words: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make simulate",
-        description="Drives the real jobs and the real SQL through random histories of faults, in virtual time.",
+        description="Runs the real jobs and the real SQL through random histories of faults, in virtual time.",
         epilog="Examples: make simulate; make simulate RUNS=5000; make simulate SEED=42; make simulate ARGS=--mutations",
     )
-    parser.add_argument("--seed", type=int, help="tell this one history and print all that happened")
-    parser.add_argument("--mutations", action="store_true", help="take one rule away at a time: which history notices?")
-    parser.add_argument("--runs", type=int, default=500, help="how many histories (default 500)")
+    parser.add_argument("--seed", type=int, help="run this one history and print its events")
+    parser.add_argument(
+        "--mutations",
+        action="store_true",
+        help="remove one rule of the protocol at a time, and show the first history that notices",
+    )
+    parser.add_argument("--runs", type=int, default=500, help="number of histories (default 500)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     return parser
 
 
-def _tell_one(seed: int, database: Database, console: Console) -> int:
-    result = tell(seed, database)
-    console.print(result.story)
+def _replay(seed: int, database: Database, console: Console) -> int:
+    result = simulate(seed, database)
+    console.print(result.trace)
     _complain(result, console)
-    console.print(f"{result.messages} messages, {result.requests} requests, {result.doubles} doubles reported.")
+    console.print(f"{result.messages} messages, {result.requests} requests, {result.duplicate_sends} duplicate sends reported.")
     return 1 if result.complaints else 0
 
 
-def _tell_many(seeds: Iterable[int], database: Database, console: Console) -> int:
-    told: list[Result] = []
+def _run_many(seeds: Iterable[int], database: Database, console: Console) -> int:
+    results: list[Result] = []
     broken: list[int] = []
     columns = (TextColumn("histories"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for seed in progress.track(list(seeds)):
-            told.append(tell(seed, database))
-            if told[-1].complaints:
+            results.append(simulate(seed, database))
+            if results[-1].complaints:
                 broken.append(seed)
-                _complain(told[-1], console)
-    messages, requests, doubles = (
-        sum(getattr(result, what) for result in told) for what in ("messages", "requests", "doubles")
+                _complain(results[-1], console)
+    messages, requests, duplicate_sends = (
+        sum(getattr(result, what) for result in results) for what in ("messages", "requests", "duplicate_sends")
     )
-    console.print(f"{len(told)} histories, {messages} messages, {requests} requests, {doubles} doubles found and reported.")
-    console.print(f"{len(broken)} went wrong: {broken}" if broken else "Every invariant held at the end of each.")
+    console.print(
+        f"{len(results)} histories, {messages} messages, {requests} requests, {duplicate_sends} duplicate sends reported."
+    )
+    console.print(f"{len(broken)} went wrong: {broken}" if broken else "Every invariant held.")
     return 1 if broken else 0
 
 
@@ -85,7 +91,7 @@ def _complain(result: Result, console: Console) -> None:
     for complaint in result.complaints:
         console.print(f"seed {result.seed}: {complaint}", style="red")
     if result.complaints:
-        console.print(f"the whole story: make simulate SEED={result.seed}", style="red")
+        console.print(f"all events: make simulate SEED={result.seed}", style="red")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who acts in a history beside the provider: applications, people with phones, operators, and whoever starts and kills us."""
+"""Everyone who acts in a history besides the provider: applications, people with phones, operators, and the platform."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ def settings(profile: Profile) -> EngineSettings:
 
 
 class Worker:
-    """One ``outbox run``: the real jobs, each ticking by itself."""
+    """One ``outbox run``: the real jobs, each with its own ticks."""
 
     def __init__(self, process: Process, gateway: Gateway, line: Line, profile: Profile, witness: Witness) -> None:
         self.process = process
@@ -72,13 +72,13 @@ class Worker:
             self._ticking.append(self.process.start(self._run(job)))
 
     async def tick_all(self) -> None:
-        """Each job once, in turn, until all that it began is done."""
+        """Each job once, in turn, until all work that it began has ended."""
         for job in self.jobs:
             await self._tick(job)
         await self.dispatcher.finish()
 
     async def drain(self) -> None:
-        """SIGTERM, and after nine seconds the end whatever is still open."""
+        """SIGTERM, and SIGKILL after nine seconds."""
         self._witness.say(self.process.name, "drains")
         await asyncio.wait([self.process.start(self.dispatcher.drain())], timeout=_DRAIN_SECONDS)
         self.process.die()
@@ -90,7 +90,7 @@ class Worker:
             await self._pause(job)
 
     async def _pause(self, job: Job) -> None:
-        """Until the next tick, or the dispatch job says that there is something to do, as the scheduler lets it."""
+        """Wait for the next tick, or until the dispatch job names this job, as the scheduler does."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._told[job.name].wait(), timeout=job.interval)
 
@@ -105,7 +105,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What actors act on."""
+    """The objects that actors use."""
 
     database: Database
     chaos: Chaos
@@ -177,7 +177,7 @@ def _suppress(stage: Stage, number: str) -> None:
 
 
 async def jump_clocks(stage: Stage) -> None:
-    """The database server's clock is set, now and then, forward and back."""
+    """The database server's clock is set forward and back from time to time."""
     most = stage.chaos.most_jump
     while stage.chaos.happens("clock.jumps") and most > 0.1:
         await asyncio.sleep(stage.rest() / 2)
@@ -202,7 +202,7 @@ async def cut_lines(stage: Stage) -> None:
 
 
 def troubles(stage: Stage) -> list[tuple[float, float, Refusal]]:
-    """When the account is in trouble or a setting of ours is wrong."""
+    """The account is out of order, or one of our settings is wrong."""
     found = []
     for fault, why in (("answer.account", Refusal.ACCOUNT), ("answer.setting", Refusal.SETTING)):
         while stage.chaos.happens(fault):

@@ -1,4 +1,4 @@
-"""The provider's own truth: what arrived, what it took, what became of it, and what phones sent."""
+"""The provider's own records: what arrived, what it accepted, what became of it, and what phones sent."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ class Taken:
 
 
 class Books:
-    """What the provider knows. Its clock is the loop's, whatever ours says."""
+    """What the provider knows. It uses the loop's clock, whatever the database's clock says."""
 
     def __init__(self, chaos: Chaos, witness: Witness) -> None:
         self.requests: list[Request] = []
@@ -61,7 +61,7 @@ class Books:
         return asyncio.get_running_loop().time()
 
     def judge(self, request: Request, *, listed: float, partial: bool) -> Taken | None:
-        """A request arrives: take it or refuse it. Answers the batch where one was made."""
+        """A request arrives: accept or refuse it. Returns the batch if one was made."""
         request.arrived = self.now
         refused = self._refusal(request.submission)
         if refused is not None:
@@ -104,7 +104,7 @@ class Books:
             return Refused(self._chaos.pick((Refusal.RECIPIENT, Refusal.SHARED)), "no such number", http_status=400)
         return None
 
-    # What can be asked
+    # Queries
 
     def listed(self, since: datetime) -> Iterator[Batch]:
         """Batches that the list shows by now, newest first."""
@@ -113,7 +113,7 @@ class Books:
                 yield taken.batch
 
     def reports_of(self, batch_id: str) -> tuple[Report, ...] | None:
-        """Each recipient's latest report, or None where the batch is not known yet."""
+        """Each recipient's latest report, or None if the batch is not known yet."""
         taken = self.taken.get(batch_id)
         if taken is None or taken.listed > self.now:
             return None

@@ -1,4 +1,4 @@
-"""Arguments of database functions as a process gives them, for tests that call them by themselves."""
+"""Arguments of database functions as a process passes them, for tests that call the functions themselves."""
 
 from typing import Any
 from uuid import uuid4

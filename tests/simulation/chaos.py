@@ -61,14 +61,14 @@ FAULTS: Final[Mapping[str, float]] = {
 """The worst probability of each fault."""
 
 CORNERS: Final[Mapping[str, float]] = {
-    # A request that the network delivers after everybody gave it up and looked twice
+    # The network delivers a request after its sender gave it up and two lookups missed it.
     "corner.late": 0.2,
-    # A request that the network delivers twice
+    # The network delivers a request twice.
     "corner.repeated": 0.1,
-    # An attempt reported as stopped before the carrier and delivered all the same
+    # An attempt is reported as stopped before the carrier and delivered nevertheless.
     "corner.contradicts": 0.2,
 }
-"""What the promise does not cover. One history in eight has one of these, and is checked for finding and saying so."""
+"""Faults that the promise does not cover. One history in eight has one of these, and the engine must detect and report it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,6 @@ class Profile:
     reconcile_after: float
     latency: float
     rates: Mapping[str, float]
-
-    @property
-    def has_corners(self) -> bool:
-        return any(self.rates[name] for name in CORNERS)
 
     @property
     def jumps(self) -> bool:
@@ -143,7 +139,7 @@ class Chaos:
         return rate > 0 and not self.ended and self.random.random() < rate
 
     def latency(self) -> float:
-        """One way through a network that works."""
+        """One course of a request through a network that works."""
         return 0.001 + self.random.expovariate(1 / self.profile.latency) % (10 * self.profile.latency)
 
     def between(self, least: float, most: float) -> float:
@@ -160,7 +156,7 @@ class Chaos:
     def grace(self) -> float:
         """How long after its sender gave up a request may still show up in the list: within what the promise covers.
 
-        The second look is a settling time after the first. Where the server's clock jumps, it is so much sooner.
+        The second lookup is a settling time after the first. Where the server's clock jumps, it is so much sooner.
         """
         return self.profile.settle * 0.9 - self.most_jump
 
@@ -170,5 +166,5 @@ class Chaos:
 
     @property
     def most_jump(self) -> float:
-        """The furthest all jumps of a history together may go forward."""
+        """The largest sum of all forward jumps of a history's clock."""
         return min(self.profile.settle * 0.4, self.deadline * 0.9) if self.profile.jumps else 0.0

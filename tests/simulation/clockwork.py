@@ -14,11 +14,11 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 EPOCH: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-"""What the calendar says when the loop's clock stands at zero."""
+"""The calendar time at second zero of the loop's clock."""
 
 
 class Hang(Exception):
-    """Something waits for an event that can never come: no timer is set and nothing is ready."""
+    """A task waits for an event that can never come: no timer is set and nothing is ready."""
 
 
 def calendar(seconds: float) -> datetime:
@@ -40,7 +40,7 @@ class _Jump(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise Hang("nothing is scheduled and somebody still waits")
+            raise Hang("nothing is scheduled and a task still waits")
         self.now += max(0.0, timeout)
         return []
 
@@ -98,11 +98,11 @@ def _make_task(
     return task
 
 
-def run(story: Coroutine[Any, Any, T]) -> T:
-    """Run ``story`` on a loop of its own, from second zero, to its end. Raises :class:`Hang`."""
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run ``main`` on a loop of its own, from second zero, to its end. Raises :class:`Hang`."""
     loop = VirtualLoop()
     try:
-        return loop.run_until_complete(story)
+        return loop.run_until_complete(main)
     finally:
         _finish(loop)
 

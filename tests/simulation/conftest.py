@@ -19,10 +19,3 @@ def database(simulation_server: str) -> Iterator[Database]:
     """Its migrations are as they are in the folder; each history forgets the one before."""
     with server.scratch(simulation_server) as opened:
         yield opened
-
-
-@pytest.fixture
-def own_database(simulation_server: str) -> Iterator[Database]:
-    """One to break."""
-    with server.scratch(simulation_server) as opened:
-        yield opened

@@ -1,4 +1,4 @@
-"""A scratch database with the real migrations, its clock in our hands."""
+"""A scratch database with the real migrations, whose clock the simulation sets."""
 
 import contextlib
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _SIGNATURES: Final = """
       array(select format_type(t, null) from unnest(p.proargtypes) with ordinality u (t, n) order by n) as types
     from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname like 'outbox\\_%'
 """
-# Ids made in the database come from its random numbers, which have a seed, so that a history can be told again.
+# Ids made in the database come from its random numbers, which have a seed, so that a history can be replayed.
 _SEEDED_IDS: Final = """
     create or replace function pg_catalog.gen_random_uuid() returns uuid language sql volatile parallel unsafe
     as $$ select md5(random()::text || random()::text)::uuid $$
@@ -49,7 +49,7 @@ def create(server: str, name: str) -> str:
                 admin.execute(SQL("create role " + role))
         admin.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
         admin.execute(SQL("create database {}").format(Identifier(name)))
-        # Nothing here has to survive the machine.
+        # The data need not survive a crash of the machine.
         admin.execute(SQL("alter database {} set synchronous_commit = off").format(Identifier(name)))
     url = psycopg.conninfo.make_conninfo(server, dbname=name)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -86,7 +86,7 @@ class Database:
 
     @property
     def now(self) -> datetime | None:
-        """What the clock says for the engine."""
+        """The engine's time for a time of the loop."""
         return None if self._now is None else self._now + self._shift
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Database:
         self._owner.close()
 
     def begin(self, seed: int) -> None:
-        """Forget everything, and make what the database draws at random depend on ``seed``."""
+        """Delete everything, and seed the database's random numbers from ``seed``."""
         with self._owner.transaction():
             # Deleting a few rows is quicker than truncating thirty tables, until the dead ones pile up.
             self._owner.execute(self._empty if self._histories % 25 == 0 else self._deletes)
@@ -106,7 +106,7 @@ class Database:
         self._shift = timedelta()
 
     def set_clock(self, at: datetime) -> None:
-        """What time it is for the engine."""
+        """The engine's current time."""
         if at != self._now:
             self._owner.execute(
                 "update outbox_engine.clock set frozen_at = %s, shift = %s", [at + self._shift, timedelta()], prepare=True
@@ -114,7 +114,7 @@ class Database:
             self._now = at
 
     def jump(self, by: timedelta) -> None:
-        """The server's clock is set: from now on it is off by ``by`` more."""
+        """Set the server's clock: it is off by ``by`` more from now on."""
         self._shift += by
         self._now = None
 
@@ -130,12 +130,12 @@ class Database:
         return None if row is None else row[0]
 
     def app(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """A statement of an application: as ``service_role``, as the API lets it through."""
+        """A statement of an application, as ``service_role``, as the API passes it on."""
         cursor = self._service.execute(statement.encode(), arguments)
         return cursor.fetchall() if cursor.description else []
 
     def query(self, statement: str, arguments: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Look at anything, as the owner of it all."""
+        """Query anything, as the owner of the database."""
         cursor = self._owner.execute(statement.encode(), arguments or None)
         return cursor.fetchall() if cursor.description else []
 
@@ -143,7 +143,7 @@ class Database:
         self._owner.execute(statement.encode())
 
     def definition(self, function: str) -> str:
-        """The statement that makes ``function`` (``schema.name``) as it is now."""
+        """The statement that creates ``function`` (``schema.name``) as it is now."""
         return str(self.query("select pg_get_functiondef(%s::regproc) as text", [function])[0]["text"])
 
 

@@ -1,8 +1,8 @@
-"""One history: everything that happens between the first message and the last quiet moment, told by a seed."""
+"""One history: everything between the first message and the last event, determined by a seed."""
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -28,10 +28,10 @@ from tests.simulation.witness import Witness
 
 _HORIZON_SECONDS: Final = 8 * 86400.0
 MOST_ROUNDS: Final = 3000
-"""Ticks after the last fault. Of the histories that were told the longest took 939, most of them under 100."""
+"""Ticks after the last fault. The longest history so far took 939, most of them under 100."""
 _LONGEST_SLEEP: Final = 6 * 3600.0
 
-# What the engine still means to do, and when: the next thing worth waking up for.
+# The next instant at which the engine has work.
 _NEXT: Final = """
     select extract(epoch from min(x.at) - outbox_engine.now()) as wait from (
       select case when o.queue = 'r' then outbox_engine.now() else o.due_at end as at
@@ -48,17 +48,17 @@ _OPEN: Final = "select count(*) as rows from public.outbox where finalized_at is
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a history ended. ``complaints`` is empty where every invariant held."""
+    """The result of a history. ``complaints`` is empty if every invariant held."""
 
     seed: int
     complaints: tuple[str, ...]
-    story: str
+    trace: str
     messages: int
     requests: int
-    doubles: int
+    duplicate_sends: int
 
 
-def tell(
+def simulate(
     seed: int,
     database: Database,
     *,
@@ -66,9 +66,9 @@ def tell(
     certain: Collection[str] = (),
     most_rounds: int = MOST_ROUNDS,
 ) -> Result:
-    """Play the history of ``seed``, with the faults of ``certain`` in any case.
+    """Run the history of ``seed``, with the faults of ``certain`` in any case.
 
-    The same seed, code and migrations give the same history. One that is not at rest after ``most_rounds`` complains.
+    The same seed, code and migrations give the same history. A history that has not settled after ``most_rounds`` complains.
     """
     history = _History(seed, database, wire, Chaos(seed, certain=certain), most_rounds)
     with _seeded(seed), _logs_to(history.witness):
@@ -93,16 +93,16 @@ class _History:
         self._random = Random(f"history {seed}")
         self._workers: list[Worker] = []
         self._started = 0
-        self._doubles = 0
+        self._duplicate_sends = 0
 
     def result(self) -> Result:
         return Result(
             self._seed,
             tuple(self.witness.complaints),
-            self.witness.story(),
+            self.witness.trace(),
             self._chaos.profile.messages,
             len(self._books.requests),
-            self._doubles,
+            self._duplicate_sends,
         )
 
     async def play(self) -> None:
@@ -136,10 +136,10 @@ class _History:
         await asyncio.gather(*stories, return_exceptions=True)
         await self._quieten()
         invariants.check(self._database, self._books, self._watch, self._chaos, self.witness)
-        self._doubles = self._database.query("select count(*) as n from outbox_engine.duplicate_sends")[0]["n"]
+        self._duplicate_sends = self._database.query("select count(*) as n from outbox_engine.duplicate_sends")[0]["n"]
 
     async def _quieten(self) -> None:
-        """Nothing goes wrong any more. One process works on until all is settled."""
+        """Faults stop. One process works on until everything is settled."""
         self.witness.say("quiet", "no more faults")
         for worker in self._workers:
             worker.process.die()
@@ -148,17 +148,17 @@ class _History:
         for _ in range(self._most_rounds):
             await survivor.tick_all()
             if self._database.query("select kind from outbox_engine.plan_pauses where kind = 'setting'"):
-                self._books.poisoned_texts = frozenset()  # The alarm was read, and what it names was mended.
+                self._books.poisoned_texts = frozenset()  # An operator read the alarm and corrected the text.
             wait = self._next_wait()
             if wait is None:
                 break
             await asyncio.sleep(wait)
         else:
-            self.witness.complain("it never comes to rest")
+            self.witness.complain("it never settles")
         await survivor.drain()
 
     def _next_wait(self) -> float | None:
-        """Seconds until something is due, or None where all is settled or the horizon is reached."""
+        """Seconds until something is due, or None if everything is settled or the horizon is reached."""
         now = asyncio.get_running_loop().time()
         self._database.set_clock(calendar(now))
         wait = self._database.query(_NEXT)[0]["wait"]
@@ -241,6 +241,3 @@ def _logs_to(witness: Witness) -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
-
-
-Teller = Callable[[int, Database], Result]

@@ -1,4 +1,4 @@
-"""What must be true of the database and the provider's books once everything has settled."""
+"""What must be true of the database and the provider's records once everything has settled."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ _NO_CODE: Final = 2**31
 
 
 def check(database: Database, books: Books, watch: Watch, chaos: Chaos, witness: Witness) -> None:
-    """Complain of everything that does not hold."""
+    """Complain of every broken invariant."""
     ledger = Ledger(database, books, watch, witness)
     for row in ledger.rows.values():
         for complaint in ledger.wrong_with(row):
@@ -31,12 +31,12 @@ def check(database: Database, books: Books, watch: Watch, chaos: Chaos, witness:
     for complaint in (*ledger.wrong_with_dispatches(), *_wrong_with_limits(database, books, chaos)):
         witness.complain(complaint)
     if database.query("select from outbox_engine.alarms where kind = 'queue.overlooked'"):
-        witness.complain("a row was queued where no claim looks")
+        witness.complain("a row was queued below the queue bounds")
 
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """The provider took a message."""
+    """A message that the provider accepted."""
 
     taken: Taken
     reference: str
@@ -44,12 +44,12 @@ class Acceptance:
 
 
 class Ledger:
-    """The database on one side, the provider's books on the other."""
+    """The database on one side, the provider's records on the other."""
 
     def __init__(self, database: Database, books: Books, watch: Watch, witness: Witness) -> None:
         self.rows = {row["id"]: row for row in database.query("select *, dispatch_id::text as attached from public.outbox")}
         self._dispatches = {row["id"]: row for row in database.query("select *, id::text as id from outbox_engine.dispatches")}
-        self._doubles = database.query(
+        self._duplicate_sends = database.query(
             "select *, dispatch_id::text as dispatch from outbox_engine.duplicate_sends where confirmed_at is not null"
         )
         self._events: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
@@ -95,11 +95,11 @@ class Ledger:
     def _wrong_with_unsent(self, row: Mapping[str, Any]) -> Iterator[str]:
         taken = self._books.taken.get(row["batch_id"])
         if row["status"] == "unknown" and taken is not None and row["recipient"] not in taken.batch.recipients:
-            return  # The provider took the request and dropped this number, without a word.
+            return  # The provider accepted the request and dropped this number without a report.
         if row["status"] not in _UNSENT:
             yield "was never accepted by the provider"
         elif row["status"] == "cancelled" and row["cancel_requested_at"] is None:
-            yield "was never cancelled by anybody"
+            yield "was cancelled without a cancel request"
         elif row["status"] == "expired" and row["expires_at"] > row["finalized_at"]:
             yield f"ended at {row['finalized_at']}, its time was {row['expires_at']}"
         elif row["status"] == "suppressed" and not row["error"]:
@@ -123,10 +123,10 @@ class Ledger:
         known = [a for a in accepted if self._knows(a)]
         for acceptance in accepted:
             if acceptance not in known and not acceptance.taken.request.is_corner:
-                yield f"{acceptance.taken.batch.batch_id} was accepted and nobody here knows"
+                yield f"{acceptance.taken.batch.batch_id} was accepted and the database does not know it"
         extra = [a for a in known if not self._came_back(a)]
         if len(extra) > 1:
-            yield from self._wrong_with_double(row, accepted, extra)
+            yield from self._wrong_with_duplicate(row, accepted, extra)
         if not known:
             return
         if row["batch_id"] not in {a.taken.batch.batch_id for a in known}:
@@ -137,11 +137,11 @@ class Ledger:
         dispatch = self._dispatches.get(acceptance.reference)
         batch_id = acceptance.taken.batch.batch_id
         return dispatch is not None and (
-            dispatch["batch_id"] == batch_id or any(double["batch_id"] == batch_id for double in self._doubles)
+            dispatch["batch_id"] == batch_id or any(duplicate["batch_id"] == batch_id for duplicate in self._duplicate_sends)
         )
 
     def _came_back(self, acceptance: Acceptance) -> bool:
-        """The provider said that this attempt went nowhere and may be made again."""
+        """Whether the provider reported that this attempt failed and may be repeated."""
         said = self._said(acceptance)
         return any(report.status == "aborted" and report.code == 404 for report in said) and not any(
             report.status == "delivered" for report in said
@@ -150,18 +150,18 @@ class Ledger:
     def _said(self, acceptance: Acceptance) -> list[Report]:
         return self._reports[acceptance.taken.batch.batch_id, acceptance.recipient]
 
-    def _wrong_with_double(
+    def _wrong_with_duplicate(
         self, row: Mapping[str, Any], accepted: Sequence[Acceptance], extra: Sequence[Acceptance]
     ) -> Iterator[str]:
         names = [a.taken.batch.batch_id for a in extra]
         if not any(a.taken.request.is_corner for a in accepted):
             yield f"was accepted more than once: {names}"
             return
-        confirmed = {double["batch_id"] for double in self._doubles if double["outbox_id"] == row["id"]}
+        confirmed = {duplicate["batch_id"] for duplicate in self._duplicate_sends if duplicate["outbox_id"] == row["id"]}
         if not confirmed.intersection(names):
             yield f"was accepted as {names}, and outbox_engine.duplicate_sends does not say so"
         if not any(event["event"] == "duplicate_send" for event in self._events[row["id"]]):
-            yield f"was accepted as {names}, and the trail does not say so"
+            yield f"was accepted as {names}, and its history does not say so"
         if row["id"] not in self._alarmed:
             yield f"was accepted as {names}, and no alarm was raised"
 
@@ -170,11 +170,11 @@ class Ledger:
         current = [a for a in known if a.reference == row["attached"]]
         said = delivered or [report for a in current for report in self._said(a)]
         if row["status"] in _UNSENT and not delivered and current and all(_began_after(a, row) for a in current):
-            return  # It had ended before the request got there. Only a delivery undoes that.
+            return  # The row was final before the request arrived. Only a delivery changes that.
         best = max(said, key=_worth, default=None)
         if best is None or best.status in ("sent", "dispatched"):
             if not current and row["status"] in _UNSENT and all(self._came_back(a) for a in known):
-                return  # The provider sent the earlier ones back, and the last never went out.
+                return  # The provider returned the earlier ones unsent, and the last one was never sent.
             if row["status"] != "unknown" or row["error"] != "no report":
                 yield f"the last word was {best and best.status}, the row says {row['error']!r}"
         elif best.status == "aborted" and best.code == 404 and row["attempts"] < 5:
@@ -207,7 +207,8 @@ def _wrong_with_limits(database: Database, books: Books, chaos: Chaos) -> Iterat
     yield from _wrong_with_rate(database, chaos)
     profile = chaos.profile
     times = sorted(books.asked)
-    # A request starts a little after it was drawn, later where calls are slow: so much shorter is the time that counts.
+    # A request starts a little after its token was drawn, and later if calls are slow: the counted interval is that much
+    # shorter.
     shift = chaos.most_jump + (
         profile.lease if any(rate for name, rate in profile.rates.items() if name.startswith(("call.", "process."))) else 0
     )
@@ -222,7 +223,7 @@ def _wrong_with_limits(database: Database, books: Books, chaos: Chaos) -> Iterat
 
 
 def _wrong_with_rate(database: Database, chaos: Chaos) -> Iterator[str]:
-    """The bucket, by when messages were claimed: it holds a second's worth."""
+    """The token bucket, by the claim times of messages: it holds one second's worth."""
     rate = chaos.profile.messages_per_second
     if rate is None:
         return

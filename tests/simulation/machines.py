@@ -17,7 +17,7 @@ def play(
     examples: int = 60,
     phases: Collection[Phase] = tuple(Phase),
 ) -> None:
-    """So many plays of so many steps, ten times as many in `make nightly`. Raises what an invariant raises.
+    """Run the machine this often with this many steps, ten times as often in `make nightly`. Raises what an invariant raises.
 
     ``machine`` finds ``database`` among its attributes.
     """

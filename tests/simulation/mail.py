@@ -1,4 +1,4 @@
-"""What becomes of accepted messages and what phones send back: written into the provider's books, and called back about."""
+"""The fate of accepted messages and the texts from phones: written into the provider's records and sent as callbacks."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ _FAILURES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One thing the provider says about a recipient: so long after accepting, this status and code."""
+    """A report of the provider: this many seconds after accepting, this status and code."""
 
     after: float
     status: str
@@ -49,7 +49,7 @@ class Mail:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def taken(self, taken: Taken) -> None:
-        """A batch was accepted: decide what becomes of each recipient, and call back about it."""
+        """A batch was accepted: decide the fate of each recipient, and send its callbacks."""
         loop = asyncio.get_running_loop()
         for recipient in taken.batch.recipients:
             story = [(taken.accepted + word.after, self._report(taken, recipient, word)) for word in self._life(taken)]
@@ -98,7 +98,7 @@ class Mail:
         return Report(taken.batch.batch_id, recipient, word.status, word.code, at, reference, raw)
 
     def _deliveries(self, taken: Taken, report: Report, when: float) -> Iterator[float]:
-        """How long from now each callback about this report sets out."""
+        """The delays after which the callbacks of this report are sent."""
         chaos, random = self._chaos, self._random
         due = when - self._books.now
         if chaos.happens("report.lost"):

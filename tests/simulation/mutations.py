@@ -1,4 +1,4 @@
-"""The engine made worse on purpose, one rule at a time: histories that did not notice would prove nothing."""
+"""Mutations of the engine: each removes one rule, and a history that does not notice it proves nothing."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from jobs.providers.base import ProviderError
 from jobs.recover import Recovery
 from tests.simulation.chaos import Chaos
 from tests.simulation.database import Database
-from tests.simulation.history import Result, tell
+from tests.simulation.history import Result, simulate
 from tests.simulation.process import Observer, Process, Wire
 from tests.simulation.witness import Witness
 
@@ -32,7 +32,7 @@ _ROLL_BACK: Final = """
 
 
 class _OpenTransaction(Wire):
-    """A claim is committed together with its outcome. A process that dies takes with it that it ever claimed."""
+    """A claim is committed together with its outcome. When the process dies, its claim is rolled back."""
 
     def __init__(self, process: Process, database: Database, chaos: Chaos, witness: Witness, observer: Observer) -> None:
         super().__init__(process, database, chaos, witness, observer)
@@ -46,7 +46,7 @@ class _OpenTransaction(Wire):
 
 
 class _Resending(Wire):
-    """Whoever got no answer takes it for a no."""
+    """A request without an answer counts as refused."""
 
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
         if function == "outbox_mark_ambiguous":
@@ -62,9 +62,9 @@ def _leases_never_end() -> AbstractContextManager[object]:
 def _errors_find_nothing() -> AbstractContextManager[object]:
     read = Recovery._read
 
-    async def careless(recovery: Recovery, look: Lookup) -> Mapping[str, Sequence[str]] | None:
+    async def careless(recovery: Recovery, lookup: Lookup) -> Mapping[str, Sequence[str]] | None:
         try:
-            return await read(recovery, look)
+            return await read(recovery, lookup)
         except ProviderError:
             return {}
 
@@ -73,9 +73,9 @@ def _errors_find_nothing() -> AbstractContextManager[object]:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """``faults`` are what the missing rule stands against, ``complaint`` is part of what has to be found wrong.
+    """``faults`` are the faults that the missing rule protects against; a complaint must contain ``complaint``.
 
-    ``rewrites`` are (function, what it says, what it says instead).
+    ``rewrites`` are (function, its text, the text that replaces it).
     """
 
     name: str
@@ -87,7 +87,7 @@ class Mutation:
 
 
 TWICE: Final = "was accepted more than once"
-UNKNOWN: Final = "was accepted and nobody here knows"
+UNKNOWN: Final = "was accepted and the database does not know it"
 
 MUTATIONS: Final = (
     Mutation("no write-ahead", ("request.crash",), UNKNOWN, wire=_OpenTransaction),
@@ -95,11 +95,11 @@ MUTATIONS: Final = (
     Mutation(
         "no fence",
         ("process.stall", "call.slow"),
-        "it never comes to rest",
+        "it never settles",
         rewrites=(("outbox_engine.lock_leased", "and d.lease_token = f.token::bigint and d.state = 'claimed'", ""),),
     ),
     Mutation(
-        "the fence stops facts too",
+        "the fence blocks acceptances too",
         ("process.stall", "call.slow"),
         UNKNOWN,
         rewrites=(
@@ -107,7 +107,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "one look is enough",
+        "one lookup is enough",
         ("list.lag", "request.unanswered"),
         TWICE,
         rewrites=(
@@ -118,10 +118,10 @@ MUTATIONS: Final = (
             ),
         ),
     ),
-    Mutation("an error is a look", ("list.error", "request.unanswered"), TWICE, patch=_errors_find_nothing),
-    Mutation("leases are not looked at before a request", ("process.stall",), "a request is made for", patch=_leases_never_end),
+    Mutation("an error counts as a lookup", ("list.error", "request.unanswered"), TWICE, patch=_errors_find_nothing),
+    Mutation("leases are not checked before a request", ("process.stall",), "a request is made for", patch=_leases_never_end),
     Mutation(
-        "a claim cannot be asked again",
+        "a claim is not repeatable",
         ("call.unanswered",),
         "a claim that was asked again took more",
         rewrites=(("outbox_engine.claimed_before", "d.state = 'claimed'", "false"),),
@@ -151,7 +151,7 @@ def named(name: str) -> Mutation:
 
 @contextmanager
 def made_worse(database: Database, mutation: Mutation) -> Iterator[None]:
-    """The code and the database as ``mutation`` has them, and at the end as they were.
+    """Apply ``mutation`` to the code and the database, and undo it at the end.
 
     Meanwhile no guard stands behind the transitions: it would stop some of them before a history shows what they do.
     """
@@ -173,14 +173,14 @@ def made_worse(database: Database, mutation: Mutation) -> Iterator[None]:
 
 
 _MOST_ROUNDS: Final = 300
-"""Without its rule a history may never come to rest, and each round of those costs time."""
+"""Without its rule a history may never settle, and each further round costs time."""
 
 
 def first_to_notice(mutation: Mutation, database: Database, seeds: Iterable[int]) -> Result | None:
-    """The first of these histories in which what ``mutation`` breaks is found wrong, or None."""
+    """The result of the first of these histories that complains about ``mutation``, or None."""
     with made_worse(database, mutation):
         for seed in seeds:
-            result = tell(seed, database, wire=mutation.wire, certain=mutation.faults, most_rounds=_MOST_ROUNDS)
+            result = simulate(seed, database, wire=mutation.wire, certain=mutation.faults, most_rounds=_MOST_ROUNDS)
             if any(mutation.complaint in complaint for complaint in result.complaints):
                 return result
     return None

@@ -1,4 +1,4 @@
-"""A process of ours inside the loop: it can stall, die at any await, and calls the database through a bad network."""
+"""A process inside the loop: it can stall, it can die at any await, and it calls the database through a bad network."""
 
 import asyncio
 from typing import Any, Final, Protocol
@@ -13,18 +13,18 @@ _CALL_TIMEOUT: Final = 15.0
 
 
 class Observer(Protocol):
-    """Is told of every call."""
+    """Called for every call to the database."""
 
     def asked(self, process: str, function: str, arguments: dict[str, Any]) -> None:
         """The caller calls."""
         ...
 
     def carried_out(self, process: str, function: str, arguments: dict[str, Any], answer: Any) -> None:
-        """The database did this, whether or not the caller learns of it."""
+        """The database executed the call, whether or not the caller gets the answer."""
         ...
 
     def unanswered(self, process: str, function: str, arguments: dict[str, Any]) -> None:
-        """The caller is about to be told that nobody answered."""
+        """The caller is about to get a timeout."""
         ...
 
 
@@ -47,7 +47,7 @@ class Process(Owner):
             owner.reset(token)
 
     def die(self) -> None:
-        """SIGKILL: nothing of it runs on, nothing it still tries has an effect."""
+        """SIGKILL: none of its tasks runs on, and nothing it still tries has an effect."""
         if not self.alive:
             return
         self.alive = False
@@ -56,7 +56,7 @@ class Process(Owner):
             task.cancel()
 
     async def breathe(self) -> None:
-        """A point at which the process may turn out to be dead, or to have slept."""
+        """A point at which the process may die or stall."""
         self.check()
         if self._chaos.happens("process.crash"):
             self.die()
@@ -69,7 +69,7 @@ class Process(Owner):
             self.check()
 
     def check(self) -> None:
-        """The dead do nothing more."""
+        """A dead process does nothing more."""
         if not self.alive:
             raise asyncio.CancelledError
 
@@ -78,7 +78,7 @@ class Process(Owner):
 
 
 class Wire:
-    """Stands in for :class:`jobs.gateway.rpc.Rpc`: real functions in a real database behind an API that loses things."""
+    """Replaces :class:`jobs.gateway.rpc.Rpc`: real functions in a real database behind an API that loses calls."""
 
     def __init__(self, process: Process, database: Database, chaos: Chaos, witness: Witness, observer: Observer) -> None:
         self._process = process
@@ -123,12 +123,12 @@ class Wire:
         return answer
 
     def _execute_late(self, function: str, arguments: dict[str, Any]) -> None:
-        """The request sits in a queue somewhere and is carried out when nobody waits for it any more."""
+        """The request waits in a queue and is executed after its caller gave up."""
 
         def arrive() -> None:
             try:
                 self._execute(function, arguments)
-            except Exception as error:  # noqa: BLE001  # nobody waits for it any more
+            except Exception as error:  # noqa: BLE001  # the caller gave up
                 self._witness.say(self._process.name, f"{function}, late: {error}")
 
         delay = self._chaos.latency() + self._chaos.between(0, 3 * _CALL_TIMEOUT)

@@ -1,4 +1,4 @@
-"""The provider as one process of ours sees it: through a network that loses, delays and repeats requests."""
+"""The provider as one process sees it: through a network that loses, delays and repeats requests."""
 
 import asyncio
 import contextvars
@@ -45,7 +45,7 @@ class Fate:
 class Line:
     """One process's way to the provider. Fulfils :class:`jobs.providers.base.Provider`.
 
-    ``on_start`` is told of each request before it leaves, ``on_taken`` of each batch that the provider makes.
+    ``on_start`` is called for each request before it leaves, ``on_taken`` for each batch that the provider makes.
     """
 
     name = "sinch"
@@ -91,7 +91,7 @@ class Line:
 
     async def _carry(self, request: Request, fate: Fate) -> Outcome:
         timers = [
-            # In a context of its own: what follows from it belongs to nobody's process and outlives them all.
+            # In a context of its own: its consequences belong to no process and outlive them all.
             asyncio.get_running_loop().call_later(delay, self._arrive, request, fate, context=contextvars.Context())
             for delay in (fate.arrives, fate.again)
             if delay is not None
@@ -143,11 +143,11 @@ class Line:
         if taken is not None:
             self._on_taken(taken)
 
-    # Questions
+    # Queries
 
     async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
         listed = await self._ask(lambda: tuple(self._books.listed(since)), "list", deadline)
-        # A list may hold what nobody asked for.
+        # A list may hold batches that the caller did not ask for.
         noisy = [batch for batch in listed if batch.reference == reference or self._chaos.pick((True, False))]
         if self._chaos.profile.rates["list.paged"]:
             noisy = list(listed)

@@ -1,4 +1,4 @@
-"""A PostgreSQL for simulations: started in a second, writing nothing durable, gone with the process that asked for it."""
+"""A PostgreSQL for simulations: it starts in a second, writes nothing durable, and ends with the process that started it."""
 
 import os
 import secrets
@@ -14,12 +14,12 @@ from tests.simulation import database
 from tests.simulation.database import Database
 
 VARIABLE: Final = "SIMULATION_DB_URL"
-"""The URL of a superuser on a server of one's own, which then is used instead."""
+"""The URL of a superuser on another server, to use that instead."""
 
 
 @contextmanager
 def running() -> Iterator[str]:
-    """The URL of a superuser on a server that runs meanwhile."""
+    """The URL of a superuser on the server, which runs until the block ends."""
     if VARIABLE in os.environ:
         yield os.environ[VARIABLE]
         return
@@ -43,7 +43,7 @@ def running() -> Iterator[str]:
 
 @contextmanager
 def scratch(server_url: str) -> Iterator[Database]:
-    """A database of one's own on that server, with the migrations as they are now."""
+    """A new database on that server, with the current migrations."""
     name = f"simulation_{secrets.token_hex(4)}"
     url = database.create(server_url, name)
     opened = Database(url)

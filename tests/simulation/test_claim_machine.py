@@ -1,4 +1,4 @@
-"""A state machine claims, sends, loses and finds requests of several workers, and knows whose each row is after each step."""
+"""A state machine of workers that claim, send, lose and find requests. A model states the owner of each row after each step."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ WORKERS = st.sampled_from(("one", "other"))
 
 @dataclass(slots=True, eq=False)
 class Dispatch:
-    """``tokens`` are all that were ever drawn for it, the last one valid; ``missed`` when complete looks found nothing."""
+    """``tokens`` are all that were ever drawn for it, the last one valid; ``missed`` are the times of its missed lookups."""
 
     id: str
     claim_id: str
@@ -91,7 +91,7 @@ class Claiming(RuleBasedStateMachine):
 
     @rule(dispatch=dispatches)
     def the_answer_was_lost(self, dispatch: Dispatch) -> None:
-        """Asked again, a claim answers what is still to be sent of it, and takes nothing more."""
+        """A repeated claim returns its dispatches that are still to be sent, and takes nothing more."""
         still = {one.id for one in self._all.values() if one.claim_id == dispatch.claim_id and one.state == "claimed"}
         if not still:
             return
@@ -114,16 +114,16 @@ class Claiming(RuleBasedStateMachine):
             self._give_back(dispatch)
 
     @rule(dispatch=dispatches, is_stale=st.booleans())
-    def doubt(self, dispatch: Dispatch, is_stale: bool) -> None:
+    def mark_ambiguous(self, dispatch: Dispatch, is_stale: bool) -> None:
         arguments = {**self._held(dispatch, is_stale), "p_errors": ["timeout"], "p_lookup_after_seconds": 1}
-        doubted = self._database.call("outbox_mark_ambiguous", arguments)
-        assert doubted == ([dispatch.id] if self._may_decide(dispatch, is_stale) else [])
-        if doubted:
+        marked = self._database.call("outbox_mark_ambiguous", arguments)
+        assert marked == ([dispatch.id] if self._may_decide(dispatch, is_stale) else [])
+        if marked:
             dispatch.state = "ambiguous"
 
     @rule(dispatch=dispatches)
     def a_201_is_read(self, dispatch: Dispatch) -> None:
-        """A fact, whatever the token says and whatever was decided meanwhile."""
+        """An acceptance is a fact, whatever the token is and whatever was decided meanwhile."""
         self._database.call("outbox_accept", {
             "p_dispatch_ids": [dispatch.id], "p_batch_ids": [f"b {dispatch.id}"], "p_worker": "one", "p_lease_seconds": 30,
             "p_reconcile_after_seconds": 300,
@@ -136,17 +136,17 @@ class Claiming(RuleBasedStateMachine):
         self._database.set_clock(self._now)
 
     @rule(after=st.sampled_from((2, SETTLE, 60)), finds=st.booleans(), is_overtaken=st.booleans())
-    def look(self, after: int, finds: bool, is_overtaken: bool) -> None:
-        """Nobody looks for a dispatch whose worker may still be heard; one look decides nothing, nor does an overtaken one."""
+    def look_up(self, after: int, finds: bool, is_overtaken: bool) -> None:
+        """A dispatch whose worker may still answer is not looked up. Neither one missed lookup nor an overtaken one decides."""
         self.time_passes(after)
         arguments = {"p_provider": "sinch", "p_plan": "p", "p_host": "h", "p_lease_seconds": 30, "p_limit": 20}
-        for looked in self._database.call("outbox_claim_lookups", arguments):
-            dispatch = self._all[looked["dispatch_id"]]
+        for lookup in self._database.call("outbox_claim_lookups", arguments):
+            dispatch = self._all[lookup["dispatch_id"]]
             if dispatch.state == "claimed":
                 assert self._now >= dispatch.lease_until + timedelta(seconds=10)
                 dispatch.state = "ambiguous"
-            token = dispatch.tokens[-1] if is_overtaken else looked["lease_token"]
-            dispatch.tokens.append(looked["lease_token"])
+            token = dispatch.tokens[-1] if is_overtaken else lookup["lease_token"]
+            dispatch.tokens.append(lookup["lease_token"])
             self._record(dispatch, token, finds=finds, is_overtaken=is_overtaken)
 
     def _record(self, dispatch: Dispatch, token: str, *, finds: bool, is_overtaken: bool) -> None:
@@ -181,7 +181,7 @@ class Claiming(RuleBasedStateMachine):
             else:
                 assert row["queue"] is not None
 
-    # What the model says
+    # The model
 
     def _is_ready(self, row: int, holder: Dispatch | None) -> bool:
         return holder is None and row not in self._sent and self._urgency[row][1] <= self._now
@@ -210,7 +210,7 @@ class Claiming(RuleBasedStateMachine):
                 self._urgency[row] = (self._urgency[row][0], self._now, row)
 
     def _adopt(self, dispatch: Dispatch) -> None:
-        """Its rows are sent, but for those that are in another request by now."""
+        """Its rows are sent, except those that are in another request by now."""
         if dispatch.state == "accepted":
             return
         dispatch.state = "accepted"
@@ -224,7 +224,7 @@ class Claiming(RuleBasedStateMachine):
                 self._turned_up.setdefault(row, []).append(dispatch)
 
     def _is_sent_after_all(self, row: int) -> bool:
-        """A row that waits again though an earlier request turned up is that one's once somebody claims."""
+        """A row is queued again although an earlier request was found: the next claim assigns it to that request."""
         if row not in self._turned_up:
             return False
         [[batch]] = [
@@ -238,12 +238,12 @@ class Claiming(RuleBasedStateMachine):
 
 
 def test_row_is_in_one_request_at_a_time(database: Database) -> None:
-    """None is given back on a guess."""
+    """No row is given back on a guess."""
     play(Claiming, database, steps=30)
 
 
-LOOKS_WITHOUT_A_FENCE = Mutation(
-    "no fence for looks",
+UNFENCED_LOOKUPS = Mutation(
+    "no fence for lookups",
     (),
     "",
     rewrites=(("public.outbox_record_lookup", "v_dispatch.lease_token <> p_lease_token::bigint\n    or ", ""),),
@@ -252,7 +252,7 @@ LOOKS_WITHOUT_A_FENCE = Mutation(
 
 @pytest.mark.parametrize(
     "mutation",
-    [named("no fence"), named("one look is enough"), named("a claim cannot be asked again"), LOOKS_WITHOUT_A_FENCE],
+    [named("no fence"), named("one lookup is enough"), named("a claim is not repeatable"), UNFENCED_LOOKUPS],
     ids=lambda mutation: mutation.name,
 )
 def test_claim_machine_notices_a_missing_rule(mutation: Mutation, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""The histories can fail: each rule of the sending protocol that is taken away is missed by one of them."""
+"""The histories can fail: they notice each rule of the sending protocol that is taken away."""
 
 import pytest
 
@@ -6,9 +6,9 @@ from tests.simulation.database import Database
 from tests.simulation.mutations import MUTATIONS, Mutation, first_to_notice, made_worse
 
 _HISTORIES = 40
-"""As many as `make test` tells: it would fail for a change that broke the rule."""
+"""As many as `make test` runs, which must fail for a change that breaks the rule."""
 _SEEDS = tuple(dict.fromkeys((1, 5, 10, 3, *range(_HISTORIES))))
-"""The first ones noticed every mutation when this was written, so that most tests tell a history or two."""
+"""The first ones noticed every mutation when this was written, so that most tests run one or two histories."""
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

@@ -1,4 +1,4 @@
-"""A state machine tells reports of a message's attempts in any order, and knows what the row must say after each."""
+"""A state machine records reports of a message's attempts in any order. A model states the row's content after each."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,7 +24,7 @@ NUMBER = "+12025550123"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Worth:
-    """Bigger wins: the higher rank, then the earlier, then the lower code."""
+    """A larger value wins: the higher rank, then the earlier time, then the lower code."""
 
     rank: int
     earliness: int
@@ -33,7 +33,7 @@ class Worth:
 
 @dataclass(slots=True)
 class Attempt:
-    """One dispatch of the message and the reports it got, each by what it is worth."""
+    """One dispatch of the message and the rank of each of its reports."""
 
     dispatch: str
     batch: str
@@ -45,7 +45,7 @@ class Attempt:
 
 
 class Rank(RuleBasedStateMachine):
-    """The message has at most three attempts. A delivery of any of them told since the last began counts, the rest is past."""
+    """The message has at most three attempts. Deliveries of all of them count if they are reported since the last one began."""
 
     database: Database
     attempts: Bundle[Attempt] = Bundle("attempts")
@@ -65,7 +65,7 @@ class Rank(RuleBasedStateMachine):
 
     @rule(target=attempts)
     def operator_sends_it_again(self) -> Any:
-        """What is final may be sent again; whatever is said of the attempt before is history from then on."""
+        """A final message may be sent again. From then on, reports of the attempt before go to the history only."""
         if len(self._all) == 3 or self._row["finalized_at"] is None:
             return self._all[-1]
         self._database.call(
@@ -104,7 +104,7 @@ class Rank(RuleBasedStateMachine):
             assert (row["finalized_at"] is not None) == (current.best[0] in FINAL)
 
     @invariant()
-    def each_report_stands_in_the_trail_once(self) -> None:
+    def each_report_is_in_the_history_once(self) -> None:
         rows = self._database.query(
             "select batch_id, count(*) as n from public.outbox_events where event = 'report' group by 1"
         )

@@ -1,4 +1,4 @@
-"""Invariants that must hold at every moment of a history, checked where something happens."""
+"""Invariants that must hold at every moment of a history, checked at each event."""
 
 import asyncio
 from collections import defaultdict
@@ -48,11 +48,11 @@ _FACTS: Final = """
 
 
 class Watch:
-    """Looks over everybody's shoulder."""
+    """Checks every call and every request."""
 
     def __init__(self, database: Database, books: Books, chaos: Chaos, witness: Witness) -> None:
         self.rows_of: dict[tuple[str, str], int] = {}
-        """Which row each (reference, number) stands for, noted when the request left: pruning and looks may forget it."""
+        """The row of each (reference, number), noted when the request left: upkeep and lookups may delete it."""
         self.expiries: dict[str, list[Any]] = {}
         self._database = database
         self._books = books

@@ -1,4 +1,4 @@
-"""What happened in a history, in order, and what was wrong with it."""
+"""The events of a history in order, and the invariants that it broke."""
 
 import re
 from collections import deque
@@ -14,20 +14,16 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _WIDEST: Final = 220
 
 
-class Violation(AssertionError):
-    """An invariant does not hold."""
-
-
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A report that the database took."""
+    """A report that the database recorded."""
 
     when: float
     report: Report
 
 
 class Witness:
-    """Keeps the trace and what was found wrong. ``now`` is set by whoever moves time."""
+    """Keeps the trace and the complaints. The code that moves time sets ``now``."""
 
     def __init__(self) -> None:
         self.lines: deque[tuple[float, str, str]] = deque(maxlen=20_000)
@@ -40,7 +36,7 @@ class Witness:
         self.lines.append((self.now(), who, what))
 
     def complain(self, what: str) -> None:
-        """An invariant does not hold. The history goes on, so that all of it can be read."""
+        """An invariant was broken. The history goes on, so that all of it can be read."""
         self.complaints.append(what)
         self.say("INVARIANT", what)
 
@@ -52,7 +48,7 @@ class Witness:
             self.complain(f"{event['event']}: {event['exc_info']!r}")
 
     def took_reports(self, arguments: Mapping[str, Any]) -> None:
-        """``outbox_record_reports`` was committed with these."""
+        """``outbox_record_reports`` was committed with these reports."""
         columns = ("p_batch_ids", "p_recipients", "p_statuses", "p_codes", "p_ats", "p_references", "p_raws")
         for batch_id, recipient, status, code, at, reference, raw in zip(*(arguments[c] for c in columns), strict=True):
             self.reports.append(
@@ -70,8 +66,8 @@ class Witness:
                 )
             )
 
-    def story(self) -> str:
-        """The trace, one line a thing that happened, ids by short names."""
+    def trace(self) -> str:
+        """The trace, one line for each event, with short names for ids."""
         return "\n".join(f"{when:10.3f}  {who:<10} {self._short(what)}"[:_WIDEST] for when, who, what in self.lines)
 
     def _short(self, text: str) -> str:

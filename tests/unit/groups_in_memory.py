@@ -1,4 +1,4 @@
-"""Groups of numbers, and a database that waits until it is told to answer."""
+"""Groups of numbers, and a database that answers when a test lets it."""
 
 import asyncio
 from collections.abc import Sequence

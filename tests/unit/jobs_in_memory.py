@@ -1,4 +1,4 @@
-"""Jobs that do what a test says."""
+"""Jobs that a test controls."""
 
 import asyncio
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Work(Job):
             raise answer
 
     async def begins(self, times: int = 1) -> None:
-        """Return when so many more ticks have begun."""
+        """Return when this many more ticks have begun."""
         for _ in range(times):
             await asyncio.wait_for(self._began.acquire(), A_WHILE)
 

@@ -1,4 +1,4 @@
-"""How measurements are written down."""
+"""How results of measurements are written."""
 
 import json
 from pathlib import Path

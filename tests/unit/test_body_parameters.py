@@ -1,4 +1,4 @@
-"""Texts that differ, put into one request and taken apart again as the provider would."""
+"""Different texts in one request, and the texts that the provider makes of it."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The dispatch job between a database and a provider that answer when a test says so."""
+"""The dispatch job between a database and a provider that answer when a test lets them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,7 +21,7 @@ _numbers = count()
 
 
 class Database:
-    """Keeps each claim waiting until it is answered."""
+    """Holds each claim until a test answers it."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -39,12 +39,12 @@ class Database:
         return ()
 
     def answer(self, claim: Claim) -> None:
-        """The one that was asked for first."""
+        """The claim that was made first."""
         self.waiting.pop(0).set_result(claim)
 
 
 class Line:
-    """A provider that takes everything, once ``may_answer``."""
+    """A provider that accepts everything, once ``may_answer``."""
 
     max_recipients, longest_value = FULL, 160
 
@@ -96,7 +96,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def in_pairs(job: Dispatcher, database: Database) -> "asyncio.Task[None]":
-    """A tick whose first claim came back full, with the next two under way."""
+    """A tick whose first claim came back full, with the next two in flight."""
     tick = asyncio.create_task(job.tick())
     await until(lambda: len(database.asked) == 1)
     database.answer(brings(FULL, FULL))
@@ -104,7 +104,7 @@ async def in_pairs(job: Dispatcher, database: Database) -> "asyncio.Task[None]":
     return tick
 
 
-async def test_full_claims_keep_two_claims_under_way(job: Dispatcher, database: Database, line: Line) -> None:
+async def test_full_claims_keep_two_claims_in_flight(job: Dispatcher, database: Database, line: Line) -> None:
     tick = await in_pairs(job, database)
     assert [places for _, places in database.asked] == [8, 2, 2], "with four requests open a pair brings four more at most"
 
@@ -164,7 +164,7 @@ async def test_slow_provider_does_not_stop_single_message_claims(job: Dispatcher
 
 
 async def held_by_bulk(job: Dispatcher, database: Database, line: Line) -> "asyncio.Task[None]":
-    """A tick that waits for a place, since a provider that does not answer has them all."""
+    """A tick that waits for a request slot, because a provider that does not answer has them all."""
     line.may_answer.clear()
     tick = await in_pairs(job, database)
     database.answer(brings(FULL, FULL))
@@ -200,7 +200,7 @@ async def test_notice_claims_urgent_rows_despite_full_slots(job: Dispatcher, dat
 
 
 async def test_urgent_claim_does_not_end_a_pause(job: Dispatcher, database: Database, line: Line) -> None:
-    """Where it finds none, it answers before it looks at pauses."""
+    """A claim that finds no rows answers before it reads pauses."""
     tick = await held_by_bulk(job, database, line)
     job._health._paused = "account"
 
@@ -250,7 +250,7 @@ async def test_urgent_rows_are_polled_without_notices(job: Dispatcher, database:
 
 
 async def test_claimed_rows_are_sent_although_other_claim_waits(job: Dispatcher, database: Database, line: Line) -> None:
-    """Else it goes when the rate has passed it on to others."""
+    """Otherwise it is sent after the rate has passed to other processes."""
     tick = await in_pairs(job, database)
     sent = len(line.references)
 

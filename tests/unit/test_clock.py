@@ -1,4 +1,4 @@
-"""APScheduler as a clock: what is due, how often, and what a wall clock that jumps does to it."""
+"""APScheduler as a clock: what is due, how often, and what happens when the wall clock jumps."""
 
 import asyncio
 from collections.abc import AsyncIterator

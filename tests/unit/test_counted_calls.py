@@ -1,4 +1,4 @@
-"""What the paired measurement learns of a process by standing between it and the Supabase API."""
+"""The calls that the paired measurement counts between a process and the Supabase API."""
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +11,7 @@ from benchmarks.calls import Call, Calls, counted
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with what it was sent, over connections that stay open."""
+    """Echoes what it is sent, over connections that stay open."""
 
     protocol_version = "HTTP/1.1"
 

@@ -1,4 +1,4 @@
-"""Lists of opt-outs and of members as files: none of their lines goes missing without a word."""
+"""Files of opt-outs and of members: no line is lost without an error."""
 
 import asyncio
 import csv
@@ -145,7 +145,7 @@ def test_column_aliases_and_placeholder_case_are_accepted() -> None:
     assert line == Line(2, "a", "+14155550101", "", "", {"name": "Ada"})
 
 
-# What was refused
+# Refused lines
 
 
 @pytest.mark.parametrize("looked_on", [True, False])
@@ -179,13 +179,13 @@ def test_terminal_gets_first_refusals_and_file_gets_all(
 
 @pytest.fixture
 def project(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is never asked: what would ask is replaced."""
+    """A gateway that is never called, because the test replaces its caller."""
     monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_x")
 
 
 class Database:
-    """Takes so many calls, and at the next one the operator has had enough."""
+    """Accepts this many calls; at the next one the operator presses Ctrl-C."""
 
     def __init__(self, answer: object, *, calls: int) -> None:
         self._answer = answer

@@ -1,4 +1,4 @@
-"""The check that keeps this machine, and what nobody can read, out of the repository."""
+"""The check that keeps machine-specific names and overlong code out of the repository."""
 
 import json
 import subprocess

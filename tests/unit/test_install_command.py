@@ -19,7 +19,7 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project that a user stands in, and a package with version 1 of the schema."""
+    """A user's project as the working directory, and a package with version 1 of the schema."""
     folder = tmp_path / "app" / "supabase"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text('project_id = "app"\n', encoding="utf-8")

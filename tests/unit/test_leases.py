@@ -1,4 +1,4 @@
-"""Leases are renewed while their dispatches are open, and what is lost is said."""
+"""Leases are renewed while their dispatches are open, and lost leases are logged."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,7 @@ DISPATCH = Dispatch(
 
 
 class Database:
-    """Answers each heartbeat in turn as told, and after that that nothing is held."""
+    """Gives each heartbeat the next answer that the test set, and after those that no lease is held."""
 
     def __init__(self) -> None:
         self.answers: list[frozenset[str] | Exception] = []

@@ -75,7 +75,7 @@ def test_database_url_suits_the_supabase_cli() -> None:
 
 
 def test_a_process_is_itself_until_it_ends() -> None:
-    # Until the child has said something it may still be between fork and exec, where it has no command line of its own.
+    # Before its first output the child may still be between fork and exec, where it has no command line of its own.
     speaks = "print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", speaks], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

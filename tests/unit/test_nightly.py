@@ -1,4 +1,4 @@
-"""What is left to the night, and that the night has everything."""
+"""Which tests run only at night, and that the nightly run has all tests."""
 
 from collections.abc import Iterator
 

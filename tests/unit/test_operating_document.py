@@ -1,4 +1,4 @@
-"""docs/operating.md against the migrations: every alarm is explained, and none that there is not."""
+"""docs/operating.md against the migrations: it explains every alarm, and no other."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the operator's commands say before they ask anybody: usage, settings, times, files."""
+"""What operators' commands check before they call the database: usage, settings, times, files."""
 
 import asyncio
 import csv
@@ -38,7 +38,7 @@ def test_missing_setting_exits_2_with_one_line(
 
 
 def test_ctrl_c_ends_a_question_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event loop would keep it until the question is answered."""
+    """The event loop would hold the signal until the question is answered."""
 
     def ask(*_: object, **__: object) -> bool:
         signal.raise_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Trouble is logged once when it begins and once when it ends."""
+"""An outage is logged once when it begins and once when it ends."""
 
 from collections.abc import Mapping, Sequence
 

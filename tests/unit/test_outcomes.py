@@ -1,4 +1,4 @@
-"""The words for what became of messages that an operator acts on."""
+"""The sentences for the outcomes of retry and cancel."""
 
 import re
 from pathlib import Path

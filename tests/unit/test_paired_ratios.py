@@ -1,4 +1,4 @@
-"""What pairs of measurements say: in which order they are made, how sure their median is, and whether it keeps its bound."""
+"""The statistics of paired measurements: their order, the interval of the median, and whether it keeps its bound."""
 
 from itertools import pairwise
 from math import comb
@@ -76,5 +76,5 @@ def test_the_interval_holds_the_median(ratios: list[float]) -> None:
         ([1.1, 1.2, 1.3], SPARING, Verdict.MISSED),
     ],
 )
-def test_the_median_decides_and_the_interval_doubts(ratios: list[float], bound: Bound, verdict: Verdict) -> None:
+def test_median_decides_and_interval_rates_certainty(ratios: list[float], bound: Bound, verdict: Verdict) -> None:
     assert judge(ratios, bound) == verdict

@@ -1,4 +1,4 @@
-"""The process around its jobs: ticking, draining, a single run, and a listener that helps or does not."""
+"""The process around its jobs: ticks, draining, a single run, and a listener that works or does not."""
 
 import asyncio
 from collections.abc import Callable
@@ -177,7 +177,7 @@ async def test_stopped_single_run_fails() -> None:
 
 
 class Ear:
-    """A listener that hands the process's bell to the test."""
+    """A listener that passes the process's wake function to the test."""
 
     def __init__(self, trouble: Exception | None = None) -> None:
         self._trouble = trouble

@@ -1,4 +1,4 @@
-"""The table of number prefixes, before a database has it. How it answers is tested in ``integration/test_countries.py``."""
+"""The table of number prefixes before it is loaded. ``integration/test_countries.py`` tests how the database uses it."""
 
 import phonenumbers
 import pytest
@@ -100,7 +100,7 @@ def test_territories_whose_mobiles_count_as_a_neighbours() -> None:
     }
     found = {region: phonenumbers.region_code_for_number(number) for region, number in examples.items() if number}
 
-    # The Isle of Man only where it uses a British range (+44 7924); its others are told apart.
+    # The Isle of Man only for its British range (+44 7924); its other ranges are separate.
     assert {region: owner for region, owner in found.items() if owner != region} == {
         "AX": "FI",
         "BL": "GP",

@@ -1,4 +1,4 @@
-"""Released schema files: read from a folder, carried by the wheel, and never changed."""
+"""Released schema files: read from a folder, included in the wheel, and never changed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What a call to the database makes of the ways in which a connection fails."""
+"""The error of a database call for each way in which a connection can fail."""
 
 import httpx
 import pytest
@@ -14,7 +14,7 @@ from jobs.gateway.rpc import Rpc
         httpx.ConnectError("refused"),
         httpx.ReadTimeout("silence"),
         httpx.RemoteProtocolError("it hung up"),
-        # What anyio raises for a connection that was reset the moment it was made.
+        # The error of anyio for a connection that is reset while it is being established.
         AttributeError("'NoneType' object has no attribute 'getpeername'"),
     ],
     ids=["refused", "silence", "hung up", "reset while connecting"],
@@ -34,7 +34,7 @@ async def test_any_connection_failure_counts_as_unavailable(error: Exception) ->
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        # As Supabase's gateway and Lite say it.
+        # As the gateway of hosted Supabase and Supabase Lite phrase it.
         (
             {"message": "Invalid API key", "hint": "Double check your Supabase API key."},
             "SUPABASE_SECRET_KEY .* was not accepted",

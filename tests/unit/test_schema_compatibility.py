@@ -104,7 +104,7 @@ async def test_newer_version_is_warned_of_once(known: Releases) -> None:
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("schema.newer", "warning")]
 
 
-async def test_unfit_database_is_said_in_one_line(known: Releases, tmp_path: Path) -> None:
+async def test_unfit_database_is_reported_in_one_line(known: Releases, tmp_path: Path) -> None:
     async def ask() -> InstalledSchema:
         return database(1)
 

@@ -1,4 +1,4 @@
-"""The layers of the SQL sources, and the rules they are held to."""
+"""The layers of the SQL sources, and the rules that they must keep."""
 
 from pathlib import Path
 
@@ -56,6 +56,18 @@ def test_long_functions_and_wide_lines_are_refused(tmp_path: Path) -> None:
     found = [line for line in house.complaints(tmp_path) if "take it off" not in line]
 
     assert found == ["10.sql: public.a has 81 lines, more than 80", "10.sql:1: wider than 110 columns"]
+
+
+def test_wide_lines_of_other_scripts_are_refused(tmp_path: Path) -> None:
+    script = tmp_path / "uninstall.sql"
+    script.write_text(f"select 1;\n-- {'x' * 108}\n")
+
+    assert list(house.wide_scripts([script])) == [f"{script}:2: wider than 110 columns"]
+
+
+def test_our_scripts_keep_the_width() -> None:
+    assert {path.name for path in house.scripts()} == {"appointments.sql", "uninstall.sql"}
+    assert list(house.wide_scripts()) == []
 
 
 def test_our_sources_keep_the_rules() -> None:

@@ -1,4 +1,4 @@
-"""What the environment may say, and that the README says the same."""
+"""The settings that the environment may hold, and that the README documents the same ones."""
 
 import os
 import re
@@ -34,7 +34,7 @@ ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<default>[^|]+) \| [^|]+ \|$", 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Nothing is set but what is needed, and no file is read."""
+    """Only required settings are set, and no file is read."""
     monkeypatch.chdir(tmp_path)
     for name in settings.names():
         monkeypatch.delenv(name, raising=False)

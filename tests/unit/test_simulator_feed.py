@@ -13,7 +13,7 @@ from sandbox.simulator.wanted import Options
 BEHAVIOUR = Behaviour(dispatch_delay=(0, 3), final_delay=(0, 3))
 RULES = RuleBook(BEHAVIOUR)
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["send", "cancel", "hurry", "look"]), st.integers(1, 6), st.integers(0, 3000)), max_size=25
+    st.tuples(st.sampled_from(["send", "cancel", "hurry", "read"]), st.integers(1, 6), st.integers(0, 3000)), max_size=25
 )
 
 
@@ -54,7 +54,7 @@ def test_feed_lists_each_final_report_once_newest_first(steps: list[tuple[str, i
         if step == "send":
             batches.append(make(len(batches), now, size))
             feed.watch(batches[-1])
-        elif step == "look":
+        elif step == "read":
             feed.page(0, NEVER, now, 0, 10)
         elif batches:
             change(feed, batches[size % len(batches)], step, now)

@@ -1,4 +1,4 @@
-"""What becomes of messages, worked out instead of scheduled."""
+"""The fate of messages in the simulator, computed instead of scheduled."""
 
 from random import Random
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sandbox.simulator.behaviour import DELIVERED, DISPATCHED, QUEUED, Behaviour, Outcome, ReportFaults, Rule, Share
 from sandbox.simulator.clock import NEVER
 from sandbox.simulator.life import Course, Life, live
-from sandbox.simulator.mischief import Told, spoil
+from sandbox.simulator.report_faults import PlannedReport, apply_faults
 from sandbox.simulator.rules import RuleBook
 from sandbox.simulator.texts import Texts
 
@@ -107,14 +107,14 @@ CERTAIN = st.sampled_from([0.0, 1.0])
 
 @given(st.builds(ReportFaults, late=CERTAIN, repeated=CERTAIN, reordered=CERTAIN, lost=CERTAIN, contradictory=CERTAIN))
 def test_report_faults_lose_all_or_keep_true_reports(faults: ReportFaults) -> None:
-    truth = [Told(10, 0, DISPATCHED, 10), Told(20, 0, DELIVERED, 20)]
+    truth = [PlannedReport(10, 0, DISPATCHED, 10), PlannedReport(20, 0, DELIVERED, 20)]
 
-    told = spoil(truth, faults, Random(1))
+    sent = apply_faults(truth, faults, Random(1))
 
     if faults.lost:
-        assert told == []
+        assert sent == []
     else:
-        said = {(report.outcome, report.at) for report in told}
+        said = {(report.outcome, report.at) for report in sent}
         assert {(DISPATCHED, 10), (DELIVERED, 20)} <= said
-        assert len(told) == (3 if faults.contradictory else 2) * (2 if faults.repeated else 1)
-        assert all(report.when >= 10 for report in told)
+        assert len(sent) == (3 if faults.contradictory else 2) * (2 if faults.repeated else 1)
+        assert all(report.when >= 10 for report in sent)

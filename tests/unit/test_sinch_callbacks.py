@@ -1,4 +1,4 @@
-"""Callbacks as Sinch documents them, and as they may come instead."""
+"""Callbacks as Sinch documents them, and deviations from that."""
 
 import json
 from datetime import UTC, datetime
@@ -86,7 +86,7 @@ def test_every_status_has_a_word_of_ours(word: str, status: str) -> None:
     [
         ("recipient", "+33662162466", "recipient", "+33662162466"),
         ("code", "401", "code", 401),
-        ("code", 7001, "code", 7001),  # a code of tomorrow
+        ("code", 7001, "code", 7001),  # a code that a later version may add
         ("code", None, "code", None),
         ("client_reference", None, "reference", None),
         ("at", None, "at", None),

@@ -1,4 +1,4 @@
-"""Phone numbers as they cross the edges."""
+"""Phone numbers in our format and in Sinch's."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ from jobs.runtime.phone import address, e164
         ("+", None),
         ("+0123456789", None),
         ("1234567890123456", None),  # longer than any number
-        ("+1415555\u0661234", None),  # digits, but not ours
+        ("+1415555\u0661234", None),  # digits of another script
     ],
 )
 def test_a_number_is_read_however_it_is_written(written: str, number: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What an answer to a submission means: the table that decides between sending again, failing and looking up."""
+"""Answers to a submission: the table that decides between sending again, failing and a lookup."""
 
 import json
 
@@ -116,7 +116,7 @@ def test_the_callback_url_is_our_setting() -> None:
     assert refused(400, body).why is Refusal.SETTING
 
 
-def test_a_missing_callback_url_is_said_once() -> None:
+def test_missing_callback_matters_only_with_reports() -> None:
     body = problem("missing_callback_url", "no callback URL")
     without_reports = Sent(default_sender=True, callback_url=False, reports=False)
 

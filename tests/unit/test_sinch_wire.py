@@ -1,4 +1,4 @@
-"""The body of a submission, read the way Sinch would."""
+"""The body of a submission, parsed as Sinch would."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def body_of(submission: Submission, *, sender: str | None = None, callback_url: 
 
 
 def text_for(body: Any, recipient: str) -> str:
-    """What arrives, by the provider's page on parameters: ``${key}`` becomes the recipient's value or the default."""
+    """The texts that arrive, by the provider's page on parameters: ``${key}`` becomes the recipient's value or the default."""
 
     def value(match: re.Match[str]) -> str:
         values = body.get("parameters", {}).get(match.group(1), {})

@@ -1,4 +1,4 @@
-"""Nothing private leaves by the log or by Sentry."""
+"""No private data leaves through the log or Sentry."""
 
 import json
 import logging

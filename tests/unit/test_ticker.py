@@ -1,4 +1,4 @@
-"""One job under the real clock: failures, pauses, and being woken."""
+"""One job under the real clock: failures, pauses, and wakeups."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -82,7 +82,7 @@ async def test_wake_ticks_immediately(clock: Clock) -> None:
 
 
 class Noticing(Work):
-    """A job that is told what comes while it ticks."""
+    """A job that records the wakes that come during a tick."""
 
     notices = 0
 

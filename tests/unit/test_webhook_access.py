@@ -1,4 +1,4 @@
-"""Who may hand in callbacks."""
+"""Which requests may deliver callbacks."""
 
 import base64
 from ipaddress import ip_address

@@ -14,7 +14,7 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a story on the loop."""
+    """Runs a coroutine on the loop."""
 
     def run(story: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=request.param) as runner:
@@ -24,7 +24,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 async def stream(database: Database, arrivals: Sequence[int], *, crowd: int = 1_000) -> None:
-    """Requests come in as many turns of the loop as ``arrivals`` has numbers, so many in each; all are committed."""
+    """Requests arrive in as many turns of the loop as ``arrivals`` has numbers, that many in each; all are committed."""
     groups = grouped(database, crowd=crowd)
     requests: list[asyncio.Task[None]] = []
     for number in arrivals:

@@ -1,4 +1,4 @@
-"""Group commit, with a database that waits until it is told to answer."""
+"""Group commit, with a database that answers when a test lets it."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Where a request comes from, and how often a source may fail."""
+"""The source address of a request, and how often a source may fail."""
 
 from ipaddress import ip_address, ip_network
 
@@ -18,7 +18,7 @@ HOPS = ADDRESSES | st.ip_addresses(network="10.0.0.0/8").map(str) | st.text(max_
     ("peer", "forwarded", "source"),
     [
         ("198.51.100.7", [], "198.51.100.7"),
-        ("198.51.100.7", ["203.0.113.9"], "198.51.100.7"),  # whoever is no proxy is not believed
+        ("198.51.100.7", ["203.0.113.9"], "198.51.100.7"),  # a source that is no trusted proxy is not believed
         ("10.0.0.1", [], "10.0.0.1"),
         ("10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
         ("10.0.0.1", ["1.2.3.4, 203.0.113.9"], "203.0.113.9"),  # what stands further left was written by the source

@@ -161,7 +161,7 @@ class SinchClient:
         if deadline <= 0:
             raise httpx.PoolTimeout("no time left to begin")
         # Waiting for a connection, connecting and the TLS handshake end well before the deadline does. So a deadline that
-        # passes always means that a request was under way, and the three errors for the others that none was.
+        # passes always means that a request was in flight, and the three errors for the others that none was.
         phases = httpx.Timeout(None, pool=deadline / 4, connect=deadline / 4)
         request = http.build_request(method, path, content=content, params=params, timeout=phases)
 

@@ -1,4 +1,4 @@
-"""What the API offers: one module a resource, and the table of paths."""
+"""The resources of the API: one module each, and the table of paths."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ ID = None
 
 
 class Route(NamedTuple):
-    """What a method on a path does. ``kind`` is its name in faults and books."""
+    """The handler of a method on a path. ``kind`` is its name in faults and records."""
 
     kind: Kind
     handler: Handler
@@ -42,7 +42,7 @@ _TABLE: Sequence[tuple[tuple[str | None, ...], Mapping[str, Route]]] = (
 
 
 def find(method: str, segments: Sequence[str]) -> tuple[Route, tuple[str, ...]] | int:
-    """The route of a path below the plan and the ids in it, or the status that says why there is none."""
+    """The route of a path below the plan and the ids in it, or the status that states why there is none."""
     for pattern, methods in _TABLE:
         if len(pattern) == len(segments) and all(
             part in (ID, segment) for part, segment in zip(pattern, segments, strict=True)

@@ -1,4 +1,4 @@
-"""``/batches``: send, list, count, read, change, take back."""
+"""``/batches``: send, list, count, read, change, cancel."""
 
 from msgspec import Struct
 
@@ -24,7 +24,7 @@ class BatchPage(Struct, kw_only=True):
 
 
 class DryRunRecipient(Struct, kw_only=True):
-    """What one recipient would get."""
+    """The text that one recipient would get."""
 
     recipient: str
     number_of_parts: int
@@ -33,7 +33,7 @@ class DryRunRecipient(Struct, kw_only=True):
 
 
 class DryRun(Struct, kw_only=True, omit_defaults=True):
-    """What a batch would cost."""
+    """The cost of a batch."""
 
     number_of_recipients: int
     number_of_messages: int
@@ -114,7 +114,7 @@ def feedback(_world: World, plan: Plan, call: Call) -> Answer:
 
 
 def batch_of(plan: Plan, call: Call) -> Batch:
-    """The batch a path names. Raises 404."""
+    """The batch that a path names. Raises 404."""
     batch = plan.shelf.by_id.get(call.parts[0])
     if batch is None:
         raise unknown()
@@ -135,7 +135,7 @@ def _counted(number: str, texts: Texts, wanted: Send) -> DryRunRecipient:
 
 
 def _merged(old: Options, new: Update) -> Options:
-    """What was, with what is given put over it."""
+    """The stored fields, overridden by the given ones."""
     merged = Options()
     for name in Options.__struct_fields__:
         given = getattr(new, name)

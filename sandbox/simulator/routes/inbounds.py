@@ -1,4 +1,4 @@
-"""``/inbounds``: what phones sent to the plan's numbers."""
+"""``/inbounds``: the messages from phones to the plan's numbers."""
 
 from bisect import bisect_left
 

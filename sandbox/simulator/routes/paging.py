@@ -41,7 +41,7 @@ def commas(query: Mapping[str, str], name: str) -> frozenset[str]:
 
 
 def wanted_outcomes(query: Mapping[str, str]) -> Callable[[Outcome], bool] | None:
-    """The filter that ``status`` and ``code`` ask for, or None where neither is given."""
+    """The filter that ``status`` and ``code`` ask for, or None if neither is given."""
     statuses = frozenset(status.title() for status in commas(query, "status"))
     codes = commas(query, "code")
     if not statuses and not codes:

@@ -12,7 +12,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Campaigns: members from a file, a preview, start, pause, stop, and a report.",
+    help="Import members, preview, start, pause, stop, report on and list campaigns.",
 )
 app.command("import")(import_members)
 app.command("preview")(preview)

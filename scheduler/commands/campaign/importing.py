@@ -38,14 +38,15 @@ def import_members(
     ],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every line, and import nothing.")] = False,
-    partial: Annotated[bool, typer.Option("--partial", help="Import the good lines although others are refused.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Import the valid lines even if others are refused.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
-    """Put the lines of a file into a campaign, by external_id: new members are added, known ones changed, others stay.
+    """Import members from a CSV file.
 
-    A header that does not fit the template ends the import at once. Every refused line is printed with its number and the
-    reason (on a terminal, only the first of each reason); then nothing is imported, unless --partial. All lines become members
-    in one moment. An event_at without an offset is the member's wall clock.
+    By external_id, new members are added, known ones changed, and others stay. A header that does not fit the template ends the
+    import at once. Every refused line is printed with its number and the reason (on a terminal, only the first lines of each
+    reason); then nothing is imported, unless --partial. All lines become members in one transaction. An event_at without an
+    offset is the member's wall-clock time.
     """
     size = file.stat().st_size
     stage = _Stage()

@@ -11,11 +11,11 @@ from scheduler.commands.operator import console, operate, say_json
 from scheduler.commands.times import utc
 
 
-def list_campaigns(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> int:
-    """Show every campaign with its status, members, waiting messages and the parts it has taken.
+def list_campaigns(*, as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> int:
+    """List all campaigns.
 
-    Next is when the next message goes out, of a draft or a paused campaign if it were started now. Waiting are messages in the
-    outbox, where they come about a minute before they are due.
+    "next" is the time of the next message; for a draft or a paused campaign, the time if it were started now. "waiting" counts
+    messages in the outbox, which are made about a minute before they are due. "parts" counts the parts sent so far.
     """
 
     async def work(operating: Operating) -> int:

@@ -27,13 +27,13 @@ def preview(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")],
     *,
     max_rows: Annotated[int, typer.Option("--max-rows", help="How many messages to show.", min=0, max=10_000)] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
-    """Show the first messages to come as if the campaign ran from now on, and what all of them cost by country.
+    """Show the next messages and the costs by country.
 
-    Nothing is written, and of an ended campaign nothing is to come. The rows take caps and budgets into account; the costs are
-    before caps and budgets, and of a cron campaign those of one time of each member. A character that makes texts take more
-    than twice the parts is named.
+    The preview shows what a start now would send, and writes nothing. An ended campaign has no next messages. The rows take
+    caps and budgets into account, the costs do not. The costs of a cron campaign are those of one occurrence for each member.
+    A warning names each character that more than doubles the parts of a text.
     """
 
     async def work(operating: Operating) -> int:

@@ -23,10 +23,13 @@ _SVG_WIDTH: Final = 110
 def report(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")],
     *,
-    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write the report as a picture too.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Also write the report as an SVG image.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
-    """Show the results of a campaign: sent, delivered, failed and skipped by reason, opted out, parts by country, over time."""
+    """Show the results of a campaign.
+
+    Counts messages sent, delivered, failed and skipped by reason, opt-outs, parts by country, and all of it over time.
+    """
 
     async def work(operating: Operating) -> int:
         found = await operating.campaigns.report(name)

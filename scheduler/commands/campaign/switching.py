@@ -12,7 +12,7 @@ from scheduler.commands.operator import Failed, agreed, console, counted, operat
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def start(
@@ -21,9 +21,10 @@ def start(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
-    """Start a campaign, or go on with a paused one, after showing how many messages and parts that is.
+    """Start a campaign or resume a paused one.
 
-    This fails, naming the member and the reason, if a member would get no text or lacks a time zone that is needed.
+    Shows first how many messages and parts that sends. Fails, naming the member and the reason, if a member would get no text
+    or lacks a required time zone.
     """
 
     async def work(operating: Operating) -> int:
@@ -52,7 +53,10 @@ def start(
 
 
 def pause(name: Name, *, as_json: AsJson = False) -> int:
-    """Hold a campaign: waiting messages stay until it is started again, or expire."""
+    """Pause a campaign.
+
+    Waiting messages stay until it is started again, or expire.
+    """
 
     async def work(operating: Operating) -> int:
         _say(name, await operating.campaigns.switch(name, "paused"), as_json=as_json)
@@ -62,9 +66,11 @@ def pause(name: Name, *, as_json: AsJson = False) -> int:
 
 
 def stop(name: Name, *, yes: Yes = False, as_json: AsJson = False) -> int:
-    """End a campaign for good, and cancel its waiting messages. Requests that are under way are not called back.
+    """End a campaign for good.
 
-    `outbox campaign pause` holds it at once, without asking, until it is started again.
+    Its waiting messages are cancelled, requests in flight are not.
+
+    `outbox campaign pause` stops it at once, without asking, until it is started again.
     """
 
     async def work(operating: Operating) -> int:

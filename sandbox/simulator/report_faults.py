@@ -1,4 +1,4 @@
-"""What goes wrong with reports on their way: late, twice, in the wrong order, not at all, or saying something else."""
+"""Faults of reports on their way: late, repeated, reordered, lost, or contradictory."""
 
 from dataclasses import dataclass, replace
 from random import Random
@@ -7,8 +7,8 @@ from sandbox.simulator.behaviour import DELIVERED, DISPATCHED, EXPIRED, Outcome,
 
 
 @dataclass(slots=True)
-class Told:
-    """A report that will be told at ``when`` (milliseconds). ``at`` is the time it carries."""
+class PlannedReport:
+    """A report that is sent at ``when`` (milliseconds). ``at`` is the time that it carries."""
 
     when: int
     index: int
@@ -16,8 +16,8 @@ class Told:
     at: int
 
 
-def spoil(reports: list[Told], faults: ReportFaults, random: Random) -> list[Told]:
-    """The reports about one recipient, as they will really be told."""
+def apply_faults(reports: list[PlannedReport], faults: ReportFaults, random: Random) -> list[PlannedReport]:
+    """The reports about one recipient, as they are really sent."""
     if random.random() < faults.lost:
         return []
     if len(reports) > 1 and random.random() < faults.reordered:
@@ -32,11 +32,11 @@ def spoil(reports: list[Told], faults: ReportFaults, random: Random) -> list[Tol
     return reports
 
 
-def _reordered(reports: list[Told]) -> list[Told]:
+def _reordered(reports: list[PlannedReport]) -> list[PlannedReport]:
     return [replace(report, when=other.when) for report, other in zip(reports, reversed(reports), strict=True)]
 
 
-def _contradiction(report: Told) -> Told:
-    """Ranks below the truth wherever the truth is Delivered, so that the truth must win; otherwise it claims delivery."""
+def _contradiction(report: PlannedReport) -> PlannedReport:
+    """Ranks below the truth if the truth is Delivered, so that the truth must win; otherwise it claims delivery."""
     said = EXPIRED if report.outcome in (DELIVERED, DISPATCHED) else DELIVERED
     return replace(report, outcome=said, at=report.at + 1)

@@ -1,4 +1,4 @@
-"""What happens in the demo, one thing after the other, each through the door a user would take."""
+"""The scenario of the demo: one step after the other, each through the interface that a user would use."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +18,11 @@ _ROWS_A_CALL = 500
 _LOST_REPORTS = 0.02
 
 Act = Callable[[], str]
-"""Does something and says what."""
+"""Does something and returns a sentence about it."""
 
 
-class Story:
-    """The acts that bring ``work`` into the outbox and trouble into the world. Times are in seconds from the first insert."""
+class Scenario:
+    """The steps that insert ``work`` and cause failures. Times are in seconds from the first insert."""
 
     def __init__(
         self, client: Client, simulator: Control, work: Work, appointments: Appointments | None, db: Connection
@@ -32,25 +32,25 @@ class Story:
         self._db = db
         self._simulator = simulator
         self._work = work
-        self._acts = deque(self._tell())
+        self._acts = deque(self._script())
         self.caption = ""
 
     @property
-    def told(self) -> bool:
+    def finished(self) -> bool:
         return not self._acts
 
     def advance(self, elapsed: float) -> bool:
-        """Perform the next act where its time has come. Answers whether there was one."""
-        if self.told or self._acts[0][0] > elapsed:
+        """Perform the next step if its time has come. Returns whether one was performed."""
+        if self.finished or self._acts[0][0] > elapsed:
             return False
         self.caption = self._acts.popleft()[1]()
         return True
 
     def end(self) -> None:
-        """From now on nothing goes wrong any more."""
+        """End all faults."""
         self._simulator.change(requests=(), reports=ReportFaults())
 
-    def _tell(self) -> Iterator[tuple[float, Act]]:
+    def _script(self) -> Iterator[tuple[float, Act]]:
         work = self._work
         yield 0, self._template
         book = None if self._appointments is None else Book(self._db, self._appointments)
