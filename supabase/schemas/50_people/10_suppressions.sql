@@ -5,7 +5,11 @@ create table public.outbox_suppressions (
   reason text not null default 'operator',
   created_at timestamptz not null default outbox_engine.now(),
   by_engine boolean not null default false,
-  constraint outbox_suppressions_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$')
+  constraint outbox_suppressions_recipient_is_e164 check (
+    rtrim(recipient, '0123456789') = '+'
+    and octet_length(recipient) between 8 and 16
+    and recipient >= '+1' collate "C"
+  )
 );
 alter table public.outbox_suppressions enable row level security;
 
@@ -32,10 +36,8 @@ as $$
 begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
-  if new.recipient is null or new.recipient !~ outbox_engine.e164_pattern() then
-    perform outbox_engine.refuse(
-      format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
-      'Write it with + and the country code, digits only, such as +14155550123.');
+  if (new.recipient ~ outbox_engine.e164_pattern()) is not true then
+    perform outbox_engine.refuse_recipient(new.recipient);
   end if;
   return new;
 end

@@ -14,8 +14,8 @@ begin
   elsif char_length(m.external_id) > 200 then
     return format('external_id %L has %s characters, 200 are allowed',
       left(m.external_id, 20) || '…', char_length(m.external_id));
-  elsif m.recipient is null or m.recipient !~ outbox_engine.e164_pattern() then
-    return format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'));
+  elsif (m.recipient ~ outbox_engine.e164_pattern()) is not true then
+    return outbox_engine.recipient_problem(m.recipient);
   elsif m.timezone is not null and not outbox_engine.is_zone(m.timezone) then
     return outbox_engine.zone_problem(m.timezone);
   elsif m.timezone is null and outbox_engine.members_need_zone(c) then
