@@ -172,7 +172,7 @@ begin
   return null;
 end
 $$;
-create trigger outbox_6_campaign_cancelled after update on public.outbox for each row
+create trigger outbox_7_campaign_cancelled after update on public.outbox for each row
   when (new.campaign is not null
     and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
   execute function outbox_engine.after_campaign_message_cancelled();
