@@ -152,6 +152,12 @@ alter table outbox_engine.alarms enable row level security;
 
 create index alarms_waiting on outbox_engine.alarms (id) where acknowledged_at is null;
 
+-- Alarms that no process has logged, and since when a process may take them.
+create view outbox_engine.unlogged_alarms as
+select id, coalesce(offered_until, '-infinity') as free_at
+from outbox_engine.alarms
+where acknowledged_at is null;
+
 -- Called by engine functions. Raises an alarm.
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp
@@ -168,8 +174,8 @@ as $$
     update outbox_engine.alarms
     set offered_until = outbox_engine.now() + interval '1 minute'
     where id = any (array(
-      select id from outbox_engine.alarms
-      where acknowledged_at is null and coalesce(offered_until <= outbox_engine.now(), true)
+      select id from outbox_engine.unlogged_alarms
+      where free_at <= outbox_engine.now()
       order by id
       limit p_limit
       for update skip locked
@@ -1686,6 +1692,13 @@ create table outbox_engine.queue_bounds (
   expiring_from timestamptz not null
 ) with (fillfactor = 50);
 alter table outbox_engine.queue_bounds enable row level security;
+
+-- Queued messages that may have expired, from the bound on.
+create view outbox_engine.expiring_messages as
+select id, expires_at
+from public.outbox
+where queue is not null
+  and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity');
 
 -- A time as the queue clock counts it.
 create function outbox_engine.milliseconds(p_at timestamptz) returns bigint
@@ -7676,6 +7689,13 @@ to service_role;
 -- Leases: a dispatch belongs to one worker until its lease ends. The worker renews it, gives it back, or
 -- reports an ambiguous outcome.
 
+-- Dispatches that belong to a worker. From `silent_at` on it counts as silent: its lease and the time of the
+-- longest request are over.
+create view outbox_engine.claimed_dispatches as
+select id, provider, plan, host, recipients, lease_until + deadline as silent_at
+from outbox_engine.dispatches
+where state = 'claimed';
+
 -- Called by the dispatch job while requests are open. Returns the ids of the dispatches that are still the
 -- caller's.
 create function public.outbox_renew(
@@ -7778,14 +7798,14 @@ to service_role;
 -- batch.
 
 -- How many lookups the recover job can make at this host now, at most 100 of each kind: of ambiguous
--- dispatches, and of claimed ones whose worker has been silent beyond its lease and the longest request.
--- The claim leaves requests for them. A batch exists at one host of the provider only, so other hosts
--- cannot find it.
+-- dispatches, and of claimed ones whose worker fell silent. The claim leaves requests for them. A batch
+-- exists at one host of the provider only, so other hosts cannot find it.
 create function outbox_engine.lookups_due(p_provider text, p_plan text, p_host text, p_now timestamptz)
 returns integer
-language sql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
-  select (
+begin
+  return (
     select count(*)
     from (
       select from outbox_engine.dispatches
@@ -7795,15 +7815,12 @@ as $$
   )::integer + (
     select count(*)
     from (
-      select from outbox_engine.dispatches
-      where provider = p_provider
-        and plan = p_plan
-        and host = p_host
-        and state = 'claimed'
-        and lease_until <= p_now - deadline
+      select from outbox_engine.claimed_dispatches
+      where provider = p_provider and plan = p_plan and host = p_host and silent_at <= p_now
       limit 100
     ) silent
-  )::integer
+  )::integer;
+end
 $$;
 
 -- Called by the recover and upkeep jobs. The provider's list reaches back fourteen days. The messages of a
@@ -7859,8 +7876,7 @@ begin
 end
 $$;
 
--- Marks claimed dispatches as ambiguous whose worker has been silent beyond its lease and the longest
--- request.
+-- Marks claimed dispatches as ambiguous whose worker fell silent.
 create function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -7870,11 +7886,8 @@ begin
     x.id, 'its worker fell silent', nextval('outbox_engine.lease_tokens'), p_now)
   from (
     select id
-    from outbox_engine.dispatches
-    where provider = p_provider
-      and plan = p_plan
-      and state = 'claimed'
-      and lease_until <= p_now - deadline
+    from outbox_engine.claimed_dispatches
+    where provider = p_provider and plan = p_plan and silent_at <= p_now
     order by id
     for update skip locked
   ) x;
@@ -8455,14 +8468,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = 
 as $$
 begin
   return exists (
-      select from public.outbox
-      where queue is not null and expires_at <= p_now
-        and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
-      order by expires_at
-      limit 1)
+      select from outbox_engine.expiring_messages where expires_at <= p_now order by expires_at limit 1)
     or exists (
-      select from outbox_engine.alarms
-      where acknowledged_at is null and coalesce(offered_until <= p_now, true))
+      select from outbox_engine.unlogged_alarms where free_at <= p_now)
     or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
@@ -10408,10 +10416,9 @@ as $$
       select jsonb_build_object(
         'requests', count(*),
         'messages', coalesce(sum(recipients), 0),
-        'silent', count(*) filter (where lease_until <= p_now - deadline)
+        'silent', count(*) filter (where silent_at <= p_now)
       )
-      from outbox_engine.dispatches
-      where state = 'claimed'
+      from outbox_engine.claimed_dispatches
     ),
     'ambiguous', (
       select jsonb_build_object(
@@ -10481,9 +10488,7 @@ as $$
     'alarms_waiting', (
       select count(*)
       from (
-        select from outbox_engine.alarms
-        where acknowledged_at is null
-        limit 100000
+        select from outbox_engine.unlogged_alarms limit 100000
       ) x
     ),
     'alarms', (
