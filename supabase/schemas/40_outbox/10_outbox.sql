@@ -120,6 +120,13 @@ comment on column public.outbox_events.at is 'When it was recorded';
 comment on column public.outbox_events.occurred_at is
   'When it happened, where the provider says so';
 
+-- The error of a message that expired while it waited.
+create function outbox_engine.expired_error() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'expired before it could be sent'
+$$;
+
 -- On Supabase, service_role bypasses row level security. The policy allows the same where it does not.
 create policy outbox_server on public.outbox for all to service_role using (true) with check (true);
 create policy outbox_own on public.outbox for select to authenticated

@@ -17,6 +17,13 @@ comment on table public.outbox_suppressions is 'Numbers that get no messages. De
 comment on column public.outbox_suppressions.by_engine is
   'Engine: the recipient opted out, so a START from the same number lifts it';
 
+-- The error of a message to a number that opted out; null where there is no reason.
+create function outbox_engine.opted_out_error(p_reason text) returns text
+language sql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+  select 'the recipient opted out: ' || p_reason
+$$;
+
 -- The latest decision about each number: it opted out, opted in, or an operator lifted its suppression.
 -- Kept longer than messages, so that an old STOP that a poll returns again overrides neither a newer START
 -- nor an operator.

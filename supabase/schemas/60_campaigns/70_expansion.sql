@@ -62,7 +62,7 @@ begin
     select m.external_id, m.recipient, m.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
       coalesce(
         outbox_engine.occurrence_problem(c, p.at, p.problem, p.is_missed, m.joined_at, p_now),
-        'the recipient opted out: ' || s.reason) as problem
+        outbox_engine.opted_out_error(s.reason)) as problem
     from chunk m
     join plans p using (schedule)
     left join public.outbox_suppressions s on s.recipient = m.recipient
