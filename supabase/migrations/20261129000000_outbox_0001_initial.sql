@@ -1625,6 +1625,13 @@ create index dispatches_parent on outbox_engine.dispatches (parent_id)
 
 create sequence outbox_engine.lease_tokens;
 
+-- What the claim reads of messages, and whether each was in a request before: a dispatch_id, batch_id or
+-- error marks an earlier attempt. A view, because the claim asks this of each message that it picks.
+create view outbox_engine.messages as
+select id, recipient, campaign, priority, queue, due_at, send_at, expires_at, batch_id,
+  num_nonnulls(dispatch_id, batch_id, error) > 0 as was_in_request
+from public.outbox;
+
 -- The messages of each dispatch. Kept as long as the message, so that late reports of earlier attempts find
 -- it.
 create table outbox_engine.dispatch_members (
@@ -4541,8 +4548,15 @@ as $$
   ) x
 $$;
 
--- A message of a campaign, as `judge_limits` needs it. `counted` parts were counted on `counted_day` for an
--- earlier attempt that was never accepted, and are given back.
+-- Messages with the parts that were `counted` for an earlier attempt, and when, if that attempt was never
+-- accepted: the message still has the batch that it had when they were counted. They are given back.
+create view outbox_engine.messages_with_counts as
+select m.*, s.parts as counted, s.at as counted_at
+from outbox_engine.messages m
+left join outbox_engine.campaign_sends s
+  on s.outbox_id = m.id and s.batch_id is not distinct from m.batch_id;
+
+-- A message of a campaign, as `judge_limits` needs it; `counted` as above, and on which day of the campaign.
 create type outbox_engine.limited_message as (
   place bigint,
   campaign text,
@@ -4766,21 +4780,19 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select o.id, o.recipient, o.campaign, o.priority, o.due_at, o.send_at, o.expires_at, oc.occurs_at,
-    p.parts::integer, s.parts, (s.at at time zone coalesce(c.timezone, 'UTC'))::date,
+    p.parts::integer, o.counted, (o.counted_at at time zone coalesce(c.timezone, 'UTC'))::date,
     c.status, coalesce(c.recheck_after < o.id, false), m.external_id is not null,
     -- Only a change since the row was made can have lost its time. Waiting rows of an edited campaign were
     -- checked when it was edited; a row that was in a request was not waiting then.
     coalesce(
       m.changed_at > oc.created_at and c.schedule = 'reminder'
-        or c.activated_at > oc.created_at and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0, false)
+        or c.activated_at > oc.created_at and o.was_in_request, false)
       and not coalesce(
         outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false),
     coalesce(m.changed_at > oc.created_at, false),
     coalesce(m.timezone, c.timezone, 'UTC')
   from unnest(p_ids, p_parts) p (id, parts)
-  join public.outbox o on o.id = p.id
-  left join outbox_engine.campaign_sends s
-    on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+  join outbox_engine.messages_with_counts o on o.id = p.id
   left join public.outbox_campaigns c on c.name = o.campaign
   left join public.outbox_campaign_occurrences oc on oc.outbox_id = o.id
   left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
@@ -5455,14 +5467,11 @@ as $$
     select l.*
     from (
       select array_agg(
-        row(t.place, c.name, t.outbox_id, t.recipient, coalesce(t.zone, 'UTC'), t.send_at, t.parts, s.parts,
-          (s.at at time zone coalesce(c.timezone, 'UTC'))::date)::outbox_engine.limited_message
+        row(t.place, c.name, t.outbox_id, t.recipient, coalesce(t.zone, 'UTC'), t.send_at, t.parts, o.counted,
+          (o.counted_at at time zone coalesce(c.timezone, 'UTC'))::date)::outbox_engine.limited_message
         order by t.place) as messages
       from texts t
-      -- An attempt that was never accepted has counted already.
-      left join public.outbox o on o.id = t.outbox_id
-      left join outbox_engine.campaign_sends s
-        on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+      left join outbox_engine.messages_with_counts o on o.id = t.outbox_id
       where t.problem is null
     ) a
     cross join lateral outbox_engine.judge_limits(a.messages) l
@@ -8157,7 +8166,7 @@ $$;
 
 -- Locks up to `p_rows` ready rows of a priority below `p_priority_below`, in their order, beginning at the
 -- queue bounds. Rows that another claim holds are left to it. `again` are those that a campaign made and that
--- were in a request before: a dispatch_id, batch_id or error marks an earlier attempt.
+-- were in a request before.
 --
 -- A statement of its own. Called within another statement it would see rows that were committed since that
 -- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
@@ -8165,16 +8174,18 @@ create function outbox_engine.pick(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
   out ids bigint[], out again bigint[]
 )
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-  select coalesce(array_agg(id), '{}'), array_agg(id) filter (where again)
+begin
+  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.again)
+  into ids, again
   from (
     select r.id, r.again
     from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
     cross join lateral (
-      select o.id, o.campaign is not null and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0 as again
-      from public.outbox o
+      select o.id, o.campaign is not null and o.was_in_request as again
+      from outbox_engine.messages o
       where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
       order by o.due_at, o.id
       limit p_rows
@@ -8182,7 +8193,8 @@ as $$
     ) r
     where f.priority < p_priority_below
     limit p_rows
-  ) x
+  ) x;
+end
 $$;
 
 -- Picked rows with their texts; `place` is their order in `p_ids`. A text of an earlier attempt is made anew;

@@ -221,14 +221,11 @@ as $$
     select l.*
     from (
       select array_agg(
-        row(t.place, c.name, t.outbox_id, t.recipient, coalesce(t.zone, 'UTC'), t.send_at, t.parts, s.parts,
-          (s.at at time zone coalesce(c.timezone, 'UTC'))::date)::outbox_engine.limited_message
+        row(t.place, c.name, t.outbox_id, t.recipient, coalesce(t.zone, 'UTC'), t.send_at, t.parts, o.counted,
+          (o.counted_at at time zone coalesce(c.timezone, 'UTC'))::date)::outbox_engine.limited_message
         order by t.place) as messages
       from texts t
-      -- An attempt that was never accepted has counted already.
-      left join public.outbox o on o.id = t.outbox_id
-      left join outbox_engine.campaign_sends s
-        on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+      left join outbox_engine.messages_with_counts o on o.id = t.outbox_id
       where t.problem is null
     ) a
     cross join lateral outbox_engine.judge_limits(a.messages) l

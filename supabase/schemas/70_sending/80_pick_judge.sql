@@ -2,7 +2,7 @@
 
 -- Locks up to `p_rows` ready rows of a priority below `p_priority_below`, in their order, beginning at the
 -- queue bounds. Rows that another claim holds are left to it. `again` are those that a campaign made and that
--- were in a request before: a dispatch_id, batch_id or error marks an earlier attempt.
+-- were in a request before.
 --
 -- A statement of its own. Called within another statement it would see rows that were committed since that
 -- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
@@ -10,16 +10,18 @@ create function outbox_engine.pick(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
   out ids bigint[], out again bigint[]
 )
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-  select coalesce(array_agg(id), '{}'), array_agg(id) filter (where again)
+begin
+  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.again)
+  into ids, again
   from (
     select r.id, r.again
     from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
     cross join lateral (
-      select o.id, o.campaign is not null and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0 as again
-      from public.outbox o
+      select o.id, o.campaign is not null and o.was_in_request as again
+      from outbox_engine.messages o
       where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
       order by o.due_at, o.id
       limit p_rows
@@ -27,7 +29,8 @@ as $$
     ) r
     where f.priority < p_priority_below
     limit p_rows
-  ) x
+  ) x;
+end
 $$;
 
 -- Picked rows with their texts; `place` is their order in `p_ids`. A text of an earlier attempt is made anew;
