@@ -3799,6 +3799,15 @@ as $$
   select c.timezone is null and outbox_engine.zone_needed_by(c) is not null
 $$;
 
+-- Says what is wrong with a member without a zone of its own, or returns null.
+create function outbox_engine.missing_zone_problem(c public.outbox_campaigns) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
+  where outbox_engine.members_need_zone(c)
+$$;
+
 -- Waits for transactions that add members, where the edit may make those members invalid; later it finds
 -- them. An edit that keeps every member valid, such as a start, a pause or an end, waits for none: each
 -- member that is being added was checked against the campaign as it is.
@@ -3924,8 +3933,8 @@ begin
   select outbox_engine.member_without_text(t, new.name) into v_problem
   from outbox_engine.template_for_use(new.template) t;
   if v_problem is null and outbox_engine.members_need_zone(new) then
-    select format('member %L has no timezone, and campaign %L has none either; %s needs one',
-      external_id, new.name, outbox_engine.zone_needed_by(new)) into v_problem
+    select format('member %L of campaign %L: %s',
+      external_id, new.name, outbox_engine.missing_zone_problem(new)) into v_problem
     from public.outbox_campaign_members
     where campaign = new.name and timezone is null
     limit 1;
@@ -4047,8 +4056,7 @@ begin
   elsif m.timezone is not null and not outbox_engine.is_zone(m.timezone) then
     return outbox_engine.zone_problem(m.timezone);
   elsif m.timezone is null and outbox_engine.members_need_zone(c) then
-    return format('no timezone, and the campaign has none either; %s needs one',
-      outbox_engine.zone_needed_by(c));
+    return outbox_engine.missing_zone_problem(c);
   elsif outbox_engine.is_outside_calendar(m.event_at) then
     return 'event_at must be an instant between 1970 and 2200';
   end if;
@@ -4141,6 +4149,21 @@ end
 $$;
 create trigger outbox_campaign_members_added after insert on public.outbox_campaign_members
   referencing new table as added for each statement execute function outbox_engine.after_members_added();
+
+-- The error of a message that its campaign withdraws. PL/pgSQL, because `judge_times` asks for all of them
+-- whenever it is planned.
+create function outbox_engine.withdrawal_error(p_cause text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case p_cause
+    when 'ended' then 'the campaign was ended'
+    when 'rescheduled' then 'the campaign was given another schedule'
+    when 'removed' then 'the member was removed from the campaign'
+    when 'moved' then 'the member was moved to another time'
+  end;
+end
+$$;
 
 -- Cancels the waiting ones of these messages, and requests cancellation of those that are being sent. Their
 -- occurrences may make new messages; that of a message being sent only once it comes back unsent
@@ -4236,7 +4259,7 @@ as $$
 declare
   v_now timestamptz := outbox_engine.now();
 begin
-  perform outbox_engine.withdraw_messages(array_agg(o.outbox_id), 'the member was moved to another time')
+  perform outbox_engine.withdraw_messages(array_agg(o.outbox_id), outbox_engine.withdrawal_error('moved'))
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
   join public.outbox_campaigns c on c.name = u.campaign and c.schedule <> 'once'
   join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
@@ -4343,7 +4366,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.withdraw_messages(
-    array_agg(o.outbox_id), 'the member was removed from the campaign')
+    array_agg(o.outbox_id), outbox_engine.withdrawal_error('removed'))
   from removed m
   join public.outbox_campaign_occurrences o on o.campaign = m.campaign and o.external_id = m.external_id
   where o.outbox_id is not null and not o.taken_back
@@ -4533,10 +4556,10 @@ as $$
       m.late_policy = 'skip' and greatest(m.send_at, m.occurs_at) + m.late_limit < w.opens_at as is_late,
       case
         when m.campaign_status is null or m.campaign_status in ('ended', 'draft')
-        then 'the campaign was ended'
-        when not m.is_member then 'the member was removed from the campaign'
-        when m.lost_time and m.member_changed then 'the member was moved to another time'
-        when m.lost_time then 'the campaign was given another schedule'
+        then outbox_engine.withdrawal_error('ended')
+        when not m.is_member then outbox_engine.withdrawal_error('removed')
+        when m.lost_time and m.member_changed then outbox_engine.withdrawal_error('moved')
+        when m.lost_time then outbox_engine.withdrawal_error('rescheduled')
       end as withdrawn
   ) v
   cross join lateral (
@@ -4877,6 +4900,15 @@ begin
 end
 $$;
 
+-- Members whose next time comes up to this instant are due: messages are made a minute ahead.
+create function outbox_engine.expand_until(p_now timestamptz) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_now + interval '1 minute';
+end
+$$;
+
 -- Expands one chunk of one campaign: each member that is due and not locked gets an occurrence for each time
 -- that has come, and a message unless there is a problem. Of two processes that expand one time, the key of
 -- the occurrence lets one win. Answers how many members were handled, and how many messages were made.
@@ -4886,7 +4918,7 @@ create function outbox_engine.expand_campaign(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_nestloop = off set jit = off
 as $$
 declare
-  v_until timestamptz := p_now + interval '1 minute';
+  v_until timestamptz := outbox_engine.expand_until(p_now);
 begin
   -- The members of this chunk.
   with due as materialized (
@@ -4989,7 +5021,7 @@ begin
   ) x;
 
   if c.status = 'ended' then
-    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, outbox_engine.withdrawal_error('ended'));
   elsif c.status = 'active' then
     select array_agg(o.outbox_id) into v_withdrawn
     from public.outbox_campaign_occurrences o
@@ -4997,7 +5029,7 @@ begin
     where o.outbox_id = any (v_ids)
       and not coalesce(
         outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
-    perform outbox_engine.withdraw_messages(v_withdrawn, 'the campaign was given another schedule');
+    perform outbox_engine.withdraw_messages(v_withdrawn, outbox_engine.withdrawal_error('rescheduled'));
     update public.outbox x
     set template = c.template, sender = c.sender, priority = c.priority,
       due_at = greatest(o.occurs_at, p_now)
@@ -5199,7 +5231,7 @@ begin
       select min(m.next_at) as since from public.outbox_campaign_members m where m.campaign = c.name
     ) due
     left join outbox_engine.campaign_turns t on t.campaign = c.name
-    where c.status = 'active' and due.since <= v_now + interval '1 minute'
+    where c.status = 'active' and due.since <= outbox_engine.expand_until(v_now)
     order by
       coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false),
       c.priority, due.since, c.name
@@ -5229,7 +5261,7 @@ begin
       select from public.outbox_campaigns c
       where c.status = 'active' and exists (
         select from public.outbox_campaign_members m
-        where m.campaign = c.name and m.next_at <= p_now + interval '1 minute'
+        where m.campaign = c.name and m.next_at <= outbox_engine.expand_until(p_now)
       ));
 end
 $$;
@@ -5286,13 +5318,12 @@ set search_path = pg_catalog, pg_temp
 as $$
   select m, coalesce(m.timezone, c.timezone),
     case
-      when c.status = 'ended' then 'the campaign was ended'
+      when c.status = 'ended' then outbox_engine.withdrawal_error('ended')
       when c.schedule = 'reminder' and m.event_at is null then 'it has no event_at'
-      when coalesce(m.timezone, c.timezone) is null and z.reason is not null
-      then format('it has no timezone, and the campaign has none either; %s needs one', z.reason)
+      when m.timezone is null then z.problem
     end
   from public.outbox_campaign_members m
-  cross join (select outbox_engine.zone_needed_by(c) as reason) z
+  cross join (select outbox_engine.missing_zone_problem(c) as problem) z
   where m.campaign = c.name and m.external_id = any (p_members)
 $$;
 
@@ -6059,7 +6090,7 @@ begin
       limit p_most
       for update
     ) x;
-    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, outbox_engine.withdrawal_error('ended'));
   end if;
   return jsonb_build_object(
     'was', v_was, 'status', p_status, 'cancelled', coalesce(cardinality(v_ids), 0),
@@ -6453,6 +6484,16 @@ create table outbox_engine.plan_pauses (
 );
 alter table outbox_engine.plan_pauses enable row level security;
 
+-- Whether a pause stops its plan. An account or setting pause whose time has run still does, but for one
+-- probe.
+create function outbox_engine.stops_plan(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_pause.until > p_now or p_pause.kind in ('account', 'setting');
+end
+$$;
+
 -- How many seconds a pause lasts after so many tries where the provider names no time, before jitter. It
 -- doubles with each try: account and setting from 10 seconds to 5 minutes, an unreachable provider from 1
 -- to 30 seconds, throttling from 1 second to 1 minute.
@@ -6469,9 +6510,9 @@ as $$
   where b.kind = p_kind
 $$;
 
--- Pauses a plan, or prolongs its pause. `p_seconds` is the time that the provider names. A time below one
--- second would never back off, so it counts as none. A refused probe is a further try, although the pause was
--- prolonged when the probe was claimed.
+-- Pauses a plan, or prolongs its pause. Only a pause of kind `account` is about the credential. `p_seconds`
+-- is the time that the provider names. A time below one second would never back off, so it counts as none. A
+-- refused probe is a further try, although the pause was prolonged when the probe was claimed.
 create function outbox_engine.pause_plan(
   p_provider text, p_plan text, p_kind text, p_credential text, p_reason text,
   p_seconds double precision default null, p_is_probe boolean default false
@@ -6480,6 +6521,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
+  v_credential constant text := case when p_kind = 'account' then p_credential else '' end;
   v_tries smallint;
   v_seconds double precision;
   v_is_new boolean;
@@ -6488,7 +6530,7 @@ begin
   select tries
   into v_tries
   from outbox_engine.plan_pauses
-  where provider = p_provider and plan = p_plan and kind = p_kind and credential = p_credential;
+  where provider = p_provider and plan = p_plan and kind = p_kind and credential = v_credential;
   v_seconds := case
     when p_seconds >= 1 then p_seconds
     else outbox_engine.pause_seconds(p_kind, coalesce(v_tries, 0)) * (0.75 + random() * 0.25)
@@ -6498,7 +6540,7 @@ begin
     provider, plan, kind, credential, reason, since, until, tries
   )
   values (
-    p_provider, p_plan, p_kind, p_credential, left(p_reason, 500), v_now,
+    p_provider, p_plan, p_kind, v_credential, left(p_reason, 500), v_now,
     v_now + make_interval(secs => v_seconds), 1
   )
   on conflict (provider, plan, kind, credential) do update
@@ -6600,15 +6642,11 @@ create function public.outbox_pause_plan(
 ) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  select outbox_engine.pause_plan(
-    p_provider, p_plan, p_kind, case when p_kind = 'account' then p_credential else '' end,
-    p_reason, p_seconds
-  )
+  select outbox_engine.pause_plan(p_provider, p_plan, p_kind, p_credential, p_reason, p_seconds)
   where p_kind in ('throttled', 'account')
 $$;
 
--- The pause that stops the plan for this credential, if any. An account or setting pause whose time has run
--- still stops it, but for one probe.
+-- The pause that stops the plan for this credential, if any.
 create function outbox_engine.current_pause(
   p_provider text, p_plan text, p_credential text, p_now timestamptz
 ) returns outbox_engine.plan_pauses
@@ -6619,7 +6657,7 @@ as $$
   where p.provider = p_provider
     and p.plan = p_plan
     and p.credential in ('', p_credential)
-    and (p.until > p_now or p.kind in ('account', 'setting'))
+    and outbox_engine.stops_plan(p, p_now)
   order by p.until > p_now desc, p.until desc
   limit 1
 $$;
@@ -7724,8 +7762,7 @@ begin
   perform outbox_engine.hold_plan(v_dispatch.provider, v_dispatch.plan);
   if v_dispatch.inconclusive then
     perform outbox_engine.pause_plan(
-      v_dispatch.provider, v_dispatch.plan, p_why,
-      case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds,
+      v_dispatch.provider, v_dispatch.plan, p_why, v_dispatch.credential, p_error, p_retry_after_seconds,
       v_dispatch.is_probe);
     perform outbox_engine.requeue_refused(v_dispatch, null, p_error);
     -- The plan is paused, so no half can be sent now.
@@ -10302,7 +10339,7 @@ as $$
     '[]'
   )
   from outbox_engine.plan_pauses p
-  where (p.until > p_now or p.kind in ('account', 'setting')) and not p.replaced
+  where outbox_engine.stops_plan(p, p_now) and not p.replaced
 $$;
 
 -- Called by `outbox pause`. No process claims for these plans until that time, or, where none is given,

@@ -77,10 +77,10 @@ as $$
       m.late_policy = 'skip' and greatest(m.send_at, m.occurs_at) + m.late_limit < w.opens_at as is_late,
       case
         when m.campaign_status is null or m.campaign_status in ('ended', 'draft')
-        then 'the campaign was ended'
-        when not m.is_member then 'the member was removed from the campaign'
-        when m.lost_time and m.member_changed then 'the member was moved to another time'
-        when m.lost_time then 'the campaign was given another schedule'
+        then outbox_engine.withdrawal_error('ended')
+        when not m.is_member then outbox_engine.withdrawal_error('removed')
+        when m.lost_time and m.member_changed then outbox_engine.withdrawal_error('moved')
+        when m.lost_time then outbox_engine.withdrawal_error('rescheduled')
       end as withdrawn
   ) v
   cross join lateral (

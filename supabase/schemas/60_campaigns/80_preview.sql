@@ -40,13 +40,12 @@ set search_path = pg_catalog, pg_temp
 as $$
   select m, coalesce(m.timezone, c.timezone),
     case
-      when c.status = 'ended' then 'the campaign was ended'
+      when c.status = 'ended' then outbox_engine.withdrawal_error('ended')
       when c.schedule = 'reminder' and m.event_at is null then 'it has no event_at'
-      when coalesce(m.timezone, c.timezone) is null and z.reason is not null
-      then format('it has no timezone, and the campaign has none either; %s needs one', z.reason)
+      when m.timezone is null then z.problem
     end
   from public.outbox_campaign_members m
-  cross join (select outbox_engine.zone_needed_by(c) as reason) z
+  cross join (select outbox_engine.missing_zone_problem(c) as problem) z
   where m.campaign = c.name and m.external_id = any (p_members)
 $$;
 

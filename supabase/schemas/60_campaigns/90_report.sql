@@ -147,7 +147,7 @@ begin
       limit p_most
       for update
     ) x;
-    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, outbox_engine.withdrawal_error('ended'));
   end if;
   return jsonb_build_object(
     'was', v_was, 'status', p_status, 'cancelled', coalesce(cardinality(v_ids), 0),
