@@ -29,7 +29,7 @@ from phonenumbers.phonemetadata import PhoneNumberDesc
 SEED = Path(__file__).parents[1] / "supabase" / "schemas" / "30_numbers" / "30_region_prefixes.sql"
 
 LONGEST_PREFIX = 8
-"""How many digits `outbox_engine.country_of` compares."""
+"""How many digits `outbox_engine.countries_of` compares."""
 
 _E164_DIGITS = 15
 _NORTH_AMERICA = 1
@@ -130,7 +130,7 @@ def _split(prefix: str, plans: tuple[Rest, ...], inherited: int | None) -> Itera
     if not possible:
         return
     if len(prefix) > LONGEST_PREFIX:
-        raise ValueError(f"{prefix} does not decide: raise LONGEST_PREFIX here and the limit in outbox_engine.country_of")
+        raise ValueError(f"{prefix} does not decide: raise LONGEST_PREFIX here and the limit in outbox_engine.countries_of")
 
     here = _owner(plans) if len(possible) > 1 else min(possible)
     if here is None:

@@ -168,6 +168,12 @@ alter table outbox_engine.alarms enable row level security;
 
 create index alarms_waiting on outbox_engine.alarms (id) where acknowledged_at is null;
 
+-- Alarms that no process has logged, and since when a process may take them.
+create view outbox_engine.unlogged_alarms as
+select id, coalesce(offered_until, '-infinity') as free_at
+from outbox_engine.alarms
+where acknowledged_at is null;
+
 -- Called by engine functions. Raises an alarm.
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp
@@ -184,8 +190,8 @@ as $$
     update outbox_engine.alarms
     set offered_until = outbox_engine.now() + interval '1 minute'
     where id = any (array(
-      select id from outbox_engine.alarms
-      where acknowledged_at is null and coalesce(offered_until <= outbox_engine.now(), true)
+      select id from outbox_engine.unlogged_alarms
+      where free_at <= outbox_engine.now()
       order by id
       limit p_limit
       for update skip locked
@@ -1296,6 +1302,24 @@ as $$
   select '^\+[1-9][0-9]{6,14}$'
 $$;
 
+-- Says that a recipient is no E.164 number. The callers compare it with `e164_pattern` themselves: a call for
+-- each message would slow inserts down.
+create function outbox_engine.recipient_problem(p_recipient text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format('recipient %s is not an E.164 number', coalesce(quote_literal(p_recipient), 'null'))
+$$;
+
+-- Called before a message or a suppression is written. Raises the error for a recipient that is no E.164
+-- number.
+create function outbox_engine.refuse_recipient(p_recipient text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.refuse(
+    outbox_engine.recipient_problem(p_recipient),
+    'Write it with + and the country code, digits only, such as +14155550123.')
+$$;
+
 -- A number, a short code, or at most 11 letters, digits and blanks with a letter among them. Null means the
 -- default sender and is valid.
 create function outbox_engine.is_sender(p_sender text) returns boolean
@@ -1308,7 +1332,7 @@ $$;
 
 -- 30_numbers/20_regions.sql
 
--- The country of a number, by its longest known prefix. The next file holds the prefixes.
+-- The prefixes of countries. A later file fills the table.
 
 create table outbox_engine.number_regions (
   prefix text primary key,
@@ -1316,28 +1340,17 @@ create table outbox_engine.number_regions (
 );
 alter table outbox_engine.number_regions enable row level security;
 
--- The ISO 3166 code of an E.164 number's country, or null where no prefix is known; `+1` alone is no country.
--- Of the prefixes that match, the longest sorts last, so the primary key gives the answer without a sort.
-create function outbox_engine.country_of(p_recipient text) returns text
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select r.region
-  from outbox_engine.number_regions r
-  where r.prefix = any (array(select substr(p_recipient, 2, n) from generate_series(1, 8) n))
-  order by r.prefix desc
-  limit 1
-$$;
-
 -- The view outbox_figures reads the prefixes with the rights of its reader. They are no secret.
 create policy number_regions_server on outbox_engine.number_regions for select to service_role using (true);
 
 -- 30_numbers/25_countries.sql
 
--- Countries of many numbers at once.
+-- The country of a number, by its longest known prefix.
 
--- The country of each number, by its place in the array; null where the prefix is not known. Of prefixes that
--- begin alike the longest sorts last, so the index gives the answer without a sort. The prefixes are written
--- out because a subquery for each number would cost more than the lookup.
+-- The ISO 3166 code of each E.164 number's country, by its place in the array; null where no prefix is known,
+-- because `+1` alone is no country. Of the prefixes that match, the longest sorts last, so the primary key
+-- gives the answer without a sort. The prefixes are written out because a subquery for each number would cost
+-- more than the lookup. The view outbox_figures has the same rule as joins.
 create function outbox_engine.countries_of(p_recipients text[]) returns table (place bigint, country text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -1475,6 +1488,12 @@ create table public.outbox (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 alter table public.outbox enable row level security;
 
+-- Triggers of one event run in the order of their names, so each trigger of this table has a number of its
+-- own. Before an insert: 1 refuses what apps may not write, 2 checks the row and fills in defaults. After an
+-- insert: 5 wakes the processes. Before an update: 3 makes a cancel request of an app's update, 6 keeps a
+-- queued row above the queue bounds. After an update: 4 writes the cancel request into the history, 7 gives
+-- the time of a campaign's message back.
+
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
 -- came due to find one one-time code. `first_waiting` asks each priority instead.
@@ -1535,6 +1554,13 @@ comment on table public.outbox_events is
 comment on column public.outbox_events.at is 'When it was recorded';
 comment on column public.outbox_events.occurred_at is
   'When it happened, where the provider says so';
+
+-- The error of a message that expired while it waited.
+create function outbox_engine.expired_error() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'expired before it could be sent'
+$$;
 
 -- On Supabase, service_role bypasses row level security. The policy allows the same where it does not.
 create policy outbox_server on public.outbox for all to service_role using (true) with check (true);
@@ -1631,6 +1657,13 @@ create index dispatches_parent on outbox_engine.dispatches (parent_id)
 
 create sequence outbox_engine.lease_tokens;
 
+-- What the claim reads of messages, and whether each was in a request before: a dispatch_id, batch_id or
+-- error marks an earlier attempt. A view, because the claim asks this of each message that it picks.
+create view outbox_engine.messages as
+select id, recipient, campaign, priority, queue, due_at, send_at, expires_at, batch_id,
+  num_nonnulls(dispatch_id, batch_id, error) > 0 as was_in_request
+from public.outbox;
+
 -- The messages of each dispatch. Kept as long as the message, so that late reports of earlier attempts find
 -- it.
 create table outbox_engine.dispatch_members (
@@ -1705,6 +1738,13 @@ create table outbox_engine.queue_bounds (
   expiring_from timestamptz not null
 ) with (fillfactor = 50);
 alter table outbox_engine.queue_bounds enable row level security;
+
+-- Queued messages that may have expired, from the bound on.
+create view outbox_engine.expiring_messages as
+select id, expires_at, cancel_requested_at
+from public.outbox
+where queue is not null
+  and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity');
 
 -- A time as the queue clock counts it.
 create function outbox_engine.milliseconds(p_at timestamptz) returns bigint
@@ -2040,10 +2080,8 @@ create function outbox_engine.check_message(r public.outbox, p_now timestamptz) 
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if r.recipient is null or r.recipient !~ outbox_engine.e164_pattern() then
-    perform outbox_engine.refuse(
-      format('recipient %s is not an E.164 number', coalesce(quote_literal(r.recipient), 'null')),
-      'Write it with + and the country code, digits only, such as +14155550123.');
+  if (r.recipient ~ outbox_engine.e164_pattern()) is not true then
+    perform outbox_engine.refuse_recipient(r.recipient);
   end if;
 
   if r.template is null then
@@ -2590,13 +2628,24 @@ create table public.outbox_suppressions (
   reason text not null default 'operator',
   created_at timestamptz not null default outbox_engine.now(),
   by_engine boolean not null default false,
-  constraint outbox_suppressions_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$')
+  constraint outbox_suppressions_recipient_is_e164 check (
+    rtrim(recipient, '0123456789') = '+'
+    and octet_length(recipient) between 8 and 16
+    and recipient >= '+1' collate "C"
+  )
 );
 alter table public.outbox_suppressions enable row level security;
 
 comment on table public.outbox_suppressions is 'Numbers that get no messages. Deleting a row lifts it.';
 comment on column public.outbox_suppressions.by_engine is
   'Engine: the recipient opted out, so a START from the same number lifts it';
+
+-- The error of a message to a number that opted out; null where there is no reason.
+create function outbox_engine.opted_out_error(p_reason text) returns text
+language sql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+  select 'the recipient opted out: ' || p_reason
+$$;
 
 -- The latest decision about each number: it opted out, opted in, or an operator lifted its suppression.
 -- Kept longer than messages, so that an old STOP that a poll returns again overrides neither a newer START
@@ -2617,10 +2666,8 @@ as $$
 begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
-  if new.recipient is null or new.recipient !~ outbox_engine.e164_pattern() then
-    perform outbox_engine.refuse(
-      format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
-      'Write it with + and the country code, digits only, such as +14155550123.');
+  if (new.recipient ~ outbox_engine.e164_pattern()) is not true then
+    perform outbox_engine.refuse_recipient(new.recipient);
   end if;
   return new;
 end
@@ -2636,7 +2683,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.change_statuses(
-    array_agg(row(id, 'suppressed', 'the recipient opted out: ' || new.reason, null, null, null)
+    array_agg(row(id, 'suppressed', outbox_engine.opted_out_error(new.reason), null, null, null)
       ::outbox_engine.status_change),
     'engine', outbox_engine.now())
   from (
@@ -3214,33 +3261,66 @@ to service_role;
 
 -- 50_people/50_verdicts.sql
 
--- What stops a message because of its recipient: an opt-out, or a country that is not allowed. The same rule
--- for the claim and for previews.
+-- What stops a message, whoever made it. The same rules for the claim, for previews and for halves of refused
+-- dispatches.
 
--- Returns only the recipients that must not be sent to, by their place in the array, with the final status
--- and the reason. `p_allowed_countries` null allows all, and looks no country up.
-create function outbox_engine.judge_recipients(p_recipients text[], p_allowed_countries text[])
-returns table (place bigint, status text, error text)
+-- A message as `judge_messages` needs it. `place` names it in the answer.
+create type outbox_engine.outgoing_message as (
+  place bigint,
+  recipient text,
+  -- The template that gives no text, with these parameters. Null where the message has a text.
+  failing_template text,
+  parameters jsonb,
+  cancel_requested boolean,
+  expires_at timestamptz
+);
+
+-- Returns only the messages that must not go out, with the final status and the error, which is null for a
+-- cancellation. Where several reasons apply, the first of these counts: cancel request, expiry, opt-out,
+-- text, country. What a campaign says comes after them: first `judge_times`, then `judge_limits`.
+-- `p_allowed_countries` null allows all, and looks no country up.
+create function outbox_engine.judge_messages(
+  p_messages outbox_engine.outgoing_message[], p_allowed_countries text[], p_now timestamptz
+) returns table (place bigint, status text, error text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_countries text[];
 begin
-  return query
-  select r.place, 'suppressed', 'the recipient opted out: ' || s.reason
-  from unnest(p_recipients) with ordinality r (recipient, place)
-  -- A limit keeps each lookup an index probe, whatever the planner believes of the table's size.
-  cross join lateral (
-    select x.reason from public.outbox_suppressions x where x.recipient = r.recipient limit 1
-  ) s;
-
   if p_allowed_countries is not null then
-    return query
-    select c.place, 'failed', format('country %s is not allowed', coalesce(c.country, 'unknown'))
-    from outbox_engine.countries_of(p_recipients) c
-    where (c.country = any (p_allowed_countries)) is not true
-      and not exists (
-        select from public.outbox_suppressions x where x.recipient = p_recipients[c.place]);
+    v_countries := array(
+      select c.country
+      from outbox_engine.countries_of(array(select m.recipient from unnest(p_messages) m)) c
+      order by c.place);
   end if;
+
+  return query
+  select m.place,
+    case when v.reason in ('text', 'country') then 'failed' else v.reason end,
+    case v.reason
+      when 'expired' then outbox_engine.expired_error()
+      when 'suppressed' then outbox_engine.opted_out_error(s.reason)
+      when 'text' then outbox_engine.template_row_problem(m.failing_template, m.parameters)
+      when 'country' then format('country %s is not allowed', coalesce(m.country, 'unknown'))
+    end
+  from unnest(p_messages, v_countries)
+    m (place, recipient, failing_template, parameters, cancel_requested, expires_at, country)
+  -- A limit keeps each lookup an index probe, whatever the planner believes of the table's size.
+  left join lateral (
+    select x.reason from public.outbox_suppressions x where x.recipient = m.recipient limit 1
+  ) s on true
+  cross join lateral (
+    select case
+      when m.cancel_requested then 'cancelled'
+      when m.expires_at <= p_now then 'expired'
+      when s.reason is not null then 'suppressed'
+      when m.failing_template is not null then 'text'
+      when p_allowed_countries is not null and (m.country = any (p_allowed_countries)) is not true
+      then 'country'
+    end as reason
+  ) v
+  where v.reason is not null;
 end
 $$;
 
@@ -3900,6 +3980,15 @@ as $$
   select c.timezone is null and outbox_engine.zone_needed_by(c) is not null
 $$;
 
+-- Says what is wrong with a member without a zone of its own, or returns null.
+create function outbox_engine.missing_zone_problem(c public.outbox_campaigns) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
+  where outbox_engine.members_need_zone(c)
+$$;
+
 -- Waits for transactions that add members, where the edit may make those members invalid; later it finds
 -- them. An edit that keeps every member valid, such as a start, a pause or an end, waits for none: each
 -- member that is being added was checked against the campaign as it is.
@@ -4025,8 +4114,8 @@ begin
   select outbox_engine.member_without_text(t, new.name) into v_problem
   from outbox_engine.template_for_use(new.template) t;
   if v_problem is null and outbox_engine.members_need_zone(new) then
-    select format('member %L has no timezone, and campaign %L has none either; %s needs one',
-      external_id, new.name, outbox_engine.zone_needed_by(new)) into v_problem
+    select format('member %L of campaign %L: %s',
+      external_id, new.name, outbox_engine.missing_zone_problem(new)) into v_problem
     from public.outbox_campaign_members
     where campaign = new.name and timezone is null
     limit 1;
@@ -4143,13 +4232,12 @@ begin
   elsif char_length(m.external_id) > 200 then
     return format('external_id %L has %s characters, 200 are allowed',
       left(m.external_id, 20) || '…', char_length(m.external_id));
-  elsif m.recipient is null or m.recipient !~ outbox_engine.e164_pattern() then
-    return format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'));
+  elsif (m.recipient ~ outbox_engine.e164_pattern()) is not true then
+    return outbox_engine.recipient_problem(m.recipient);
   elsif m.timezone is not null and not outbox_engine.is_zone(m.timezone) then
     return outbox_engine.zone_problem(m.timezone);
   elsif m.timezone is null and outbox_engine.members_need_zone(c) then
-    return format('no timezone, and the campaign has none either; %s needs one',
-      outbox_engine.zone_needed_by(c));
+    return outbox_engine.missing_zone_problem(c);
   elsif outbox_engine.is_outside_calendar(m.event_at) then
     return 'event_at must be an instant between 1970 and 2200';
   end if;
@@ -4243,6 +4331,21 @@ $$;
 create trigger outbox_campaign_members_added after insert on public.outbox_campaign_members
   referencing new table as added for each statement execute function outbox_engine.after_members_added();
 
+-- The error of a message that its campaign withdraws. PL/pgSQL, because `judge_times` asks for all of them
+-- whenever it is planned.
+create function outbox_engine.withdrawal_error(p_cause text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case p_cause
+    when 'ended' then 'the campaign was ended'
+    when 'rescheduled' then 'the campaign was given another schedule'
+    when 'removed' then 'the member was removed from the campaign'
+    when 'moved' then 'the member was moved to another time'
+  end;
+end
+$$;
+
 -- Cancels the waiting ones of these messages, and requests cancellation of those that are being sent. Their
 -- occurrences may make new messages; that of a message being sent only once it comes back unsent
 -- (`after_campaign_message_cancelled`).
@@ -4303,7 +4406,7 @@ begin
   return null;
 end
 $$;
-create trigger outbox_6_campaign_cancelled after update on public.outbox for each row
+create trigger outbox_7_campaign_cancelled after update on public.outbox for each row
   when (new.campaign is not null
     and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
   execute function outbox_engine.after_campaign_message_cancelled();
@@ -4339,7 +4442,7 @@ as $$
 declare
   v_now timestamptz := outbox_engine.now();
 begin
-  perform outbox_engine.withdraw_messages(array_agg(o.outbox_id), 'the member was moved to another time')
+  perform outbox_engine.withdraw_messages(array_agg(o.outbox_id), outbox_engine.withdrawal_error('moved'))
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
   join public.outbox_campaigns c on c.name = u.campaign and c.schedule <> 'once'
   join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
@@ -4446,7 +4549,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.withdraw_messages(
-    array_agg(o.outbox_id), 'the member was removed from the campaign')
+    array_agg(o.outbox_id), outbox_engine.withdrawal_error('removed'))
   from removed m
   join public.outbox_campaign_occurrences o on o.campaign = m.campaign and o.external_id = m.external_id
   where o.outbox_id is not null and not o.taken_back
@@ -4636,10 +4739,10 @@ as $$
       m.late_policy = 'skip' and greatest(m.send_at, m.occurs_at) + m.late_limit < w.opens_at as is_late,
       case
         when m.campaign_status is null or m.campaign_status in ('ended', 'draft')
-        then 'the campaign was ended'
-        when not m.is_member then 'the member was removed from the campaign'
-        when m.lost_time and m.member_changed then 'the member was moved to another time'
-        when m.lost_time then 'the campaign was given another schedule'
+        then outbox_engine.withdrawal_error('ended')
+        when not m.is_member then outbox_engine.withdrawal_error('removed')
+        when m.lost_time and m.member_changed then outbox_engine.withdrawal_error('moved')
+        when m.lost_time then outbox_engine.withdrawal_error('rescheduled')
       end as withdrawn
   ) v
   cross join lateral (
@@ -4651,8 +4754,15 @@ as $$
   ) x
 $$;
 
--- A message of a campaign, as `judge_limits` needs it. `counted` parts were counted on `counted_day` for an
--- earlier attempt that was never accepted, and are given back.
+-- Messages with the parts that were `counted` for an earlier attempt, and when, if that attempt was never
+-- accepted: the message still has the batch that it had when they were counted. They are given back.
+create view outbox_engine.messages_with_counts as
+select m.*, s.parts as counted, s.at as counted_at
+from outbox_engine.messages m
+left join outbox_engine.campaign_sends s
+  on s.outbox_id = m.id and s.batch_id is not distinct from m.batch_id;
+
+-- A message of a campaign, as `judge_limits` needs it; `counted` as above, and on which day of the campaign.
 create type outbox_engine.limited_message as (
   place bigint,
   campaign text,
@@ -4876,21 +4986,19 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select o.id, o.recipient, o.campaign, o.priority, o.due_at, o.send_at, o.expires_at, oc.occurs_at,
-    p.parts::integer, s.parts, (s.at at time zone coalesce(c.timezone, 'UTC'))::date,
+    p.parts::integer, o.counted, (o.counted_at at time zone coalesce(c.timezone, 'UTC'))::date,
     c.status, coalesce(c.recheck_after < o.id, false), m.external_id is not null,
     -- Only a change since the row was made can have lost its time. Waiting rows of an edited campaign were
     -- checked when it was edited; a row that was in a request was not waiting then.
     coalesce(
       m.changed_at > oc.created_at and c.schedule = 'reminder'
-        or c.activated_at > oc.created_at and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0, false)
+        or c.activated_at > oc.created_at and o.was_in_request, false)
       and not coalesce(
         outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false),
     coalesce(m.changed_at > oc.created_at, false),
     coalesce(m.timezone, c.timezone, 'UTC')
   from unnest(p_ids, p_parts) p (id, parts)
-  join public.outbox o on o.id = p.id
-  left join outbox_engine.campaign_sends s
-    on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+  join outbox_engine.messages_with_counts o on o.id = p.id
   left join public.outbox_campaigns c on c.name = o.campaign
   left join public.outbox_campaign_occurrences oc on oc.outbox_id = o.id
   left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
@@ -4975,6 +5083,15 @@ begin
 end
 $$;
 
+-- Members whose next time comes up to this instant are due: messages are made a minute ahead.
+create function outbox_engine.expand_until(p_now timestamptz) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_now + interval '1 minute';
+end
+$$;
+
 -- Expands one chunk of one campaign: each member that is due and not locked gets an occurrence for each time
 -- that has come, and a message unless there is a problem. Of two processes that expand one time, the key of
 -- the occurrence lets one win. Answers how many members were handled, and how many messages were made.
@@ -4984,7 +5101,7 @@ create function outbox_engine.expand_campaign(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_nestloop = off set jit = off
 as $$
 declare
-  v_until timestamptz := p_now + interval '1 minute';
+  v_until timestamptz := outbox_engine.expand_until(p_now);
 begin
   -- The members of this chunk.
   with due as materialized (
@@ -5020,7 +5137,7 @@ begin
     select m.external_id, m.recipient, m.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
       coalesce(
         outbox_engine.occurrence_problem(c, p.at, p.problem, p.is_missed, m.joined_at, p_now),
-        'the recipient opted out: ' || s.reason) as problem
+        outbox_engine.opted_out_error(s.reason)) as problem
     from chunk m
     join plans p using (schedule)
     left join public.outbox_suppressions s on s.recipient = m.recipient
@@ -5087,7 +5204,7 @@ begin
   ) x;
 
   if c.status = 'ended' then
-    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, outbox_engine.withdrawal_error('ended'));
   elsif c.status = 'active' then
     select array_agg(o.outbox_id) into v_withdrawn
     from public.outbox_campaign_occurrences o
@@ -5095,7 +5212,7 @@ begin
     where o.outbox_id = any (v_ids)
       and not coalesce(
         outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
-    perform outbox_engine.withdraw_messages(v_withdrawn, 'the campaign was given another schedule');
+    perform outbox_engine.withdraw_messages(v_withdrawn, outbox_engine.withdrawal_error('rescheduled'));
     update public.outbox x
     set template = c.template, sender = c.sender, priority = c.priority,
       due_at = greatest(o.occurs_at, p_now)
@@ -5297,7 +5414,7 @@ begin
       select min(m.next_at) as since from public.outbox_campaign_members m where m.campaign = c.name
     ) due
     left join outbox_engine.campaign_turns t on t.campaign = c.name
-    where c.status = 'active' and due.since <= v_now + interval '1 minute'
+    where c.status = 'active' and due.since <= outbox_engine.expand_until(v_now)
     order by
       coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false),
       c.priority, due.since, c.name
@@ -5327,7 +5444,7 @@ begin
       select from public.outbox_campaigns c
       where c.status = 'active' and exists (
         select from public.outbox_campaign_members m
-        where m.campaign = c.name and m.next_at <= p_now + interval '1 minute'
+        where m.campaign = c.name and m.next_at <= outbox_engine.expand_until(p_now)
       ));
 end
 $$;
@@ -5384,21 +5501,20 @@ set search_path = pg_catalog, pg_temp
 as $$
   select m, coalesce(m.timezone, c.timezone),
     case
-      when c.status = 'ended' then 'the campaign was ended'
+      when c.status = 'ended' then outbox_engine.withdrawal_error('ended')
       when c.schedule = 'reminder' and m.event_at is null then 'it has no event_at'
-      when coalesce(m.timezone, c.timezone) is null and z.reason is not null
-      then format('it has no timezone, and the campaign has none either; %s needs one', z.reason)
+      when m.timezone is null then z.problem
     end
   from public.outbox_campaign_members m
-  cross join (select outbox_engine.zone_needed_by(c) as reason) z
+  cross join (select outbox_engine.missing_zone_problem(c) as problem) z
   where m.campaign = c.name and m.external_id = any (p_members)
 $$;
 
--- Rows of these members that are queued already, judged as the claim will judge them at their time.
+-- Rows of these members that are queued already. `late_problem` is what `judge_times` will say at the claim.
 create function outbox_engine.queued_rows(c public.outbox_campaigns, p_members text[], p_now timestamptz)
 returns table (
   external_id text, outbox_id bigint, recipient text, parameters jsonb, zone text, at timestamptz,
-  send_at timestamptz, expires_at timestamptz, problem text
+  send_at timestamptz, expires_at timestamptz, late_problem text
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -5424,22 +5540,19 @@ as $$
     cross join lateral outbox_engine.judge_times(a.messages) t
   )
   select q.external_id, q.id, q.recipient, q.parameters, q.zone, q.occurs_at, t.opens_at, q.expires_at,
-    case
-      when q.expires_at <= p_now then 'expired before it could be sent'
-      when t.status is not null then t.error
-    end
+    case when t.status is not null then t.error end
   from queued q
   join timed t on t.place = q.place
 $$;
 
 -- What a campaign still has to say to these members: queued rows, then each member's next times, at most
 -- `p_times`; after the one that `is_last`, more may come. Members that will get no message have one line that
--- says why.
+-- says why. `problem` is why no message will be made, `late_problem` why one that was made comes too late.
 create function outbox_engine.upcoming_rows(
   c public.outbox_campaigns, p_members text[], p_times integer, p_now timestamptz
 ) returns table (
   external_id text, outbox_id bigint, recipient text, parameters jsonb, zone text, at timestamptz,
-  send_at timestamptz, expires_at timestamptz, problem text, is_last boolean
+  send_at timestamptz, expires_at timestamptz, problem text, late_problem text, is_last boolean
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -5447,17 +5560,19 @@ as $$
   with members as materialized (
     select * from outbox_engine.members_to_preview(c, p_members)
   )
-  select q.*, false from outbox_engine.queued_rows(c, p_members, p_now) q
+  select q.external_id, q.outbox_id, q.recipient, q.parameters, q.zone, q.at, q.send_at, q.expires_at, null,
+    q.late_problem, false
+  from outbox_engine.queued_rows(c, p_members, p_now) q
   union all
   select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, t.at, t.send_at,
-    t.expires_at, t.problem,
+    t.expires_at, t.problem, null,
     row_number() over (partition by (m.member).external_id order by t.at) = p_times
   from members m
   cross join lateral outbox_engine.upcoming_messages(c, m.member, p_now, 'infinity', p_times) t
   where m.problem is null
   union all
   select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, null, null, null,
-    m.problem, false
+    m.problem, null, false
   from members m
   where m.problem is not null
 $$;
@@ -5501,24 +5616,24 @@ as $$
     cross join outbox_engine.template_forms(array[c.template]) f
   ),
   arrays as materialized (
-    select array_agg(recipient order by place) as recipients from rendered
+    select array_agg(r.recipient order by r.place) as recipients,
+      array_agg(
+        row(r.place, r.recipient, case when r.text is null then c.template end, r.parameters, false,
+          r.expires_at)::outbox_engine.outgoing_message
+      ) as messages
+    from rendered r
   ),
   stopped as materialized (
     select j.*
     from arrays a
-    cross join lateral outbox_engine.judge_recipients(a.recipients, outbox_engine.countries_allowed()) j
+    cross join lateral outbox_engine.judge_messages(
+      a.messages, outbox_engine.countries_allowed(), p_now) j
   ),
   located as materialized (
     select l.* from arrays a cross join lateral outbox_engine.countries_of(a.recipients) l
   )
   select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text,
-    outbox_engine.parts_of(r.text), l.country,
-    case
-      when r.problem is not null then r.problem
-      when s.status = 'suppressed' then s.error
-      when r.text is null then outbox_engine.template_row_problem(c.template, r.parameters)
-      else s.error
-    end
+    outbox_engine.parts_of(r.text), l.country, coalesce(r.problem, s.error, r.late_problem)
   from rendered r
   left join stopped s on s.place = r.place
   left join located l on l.place = r.place
@@ -5566,14 +5681,11 @@ as $$
     select l.*
     from (
       select array_agg(
-        row(t.place, c.name, t.outbox_id, t.recipient, coalesce(t.zone, 'UTC'), t.send_at, t.parts, s.parts,
-          (s.at at time zone coalesce(c.timezone, 'UTC'))::date)::outbox_engine.limited_message
+        row(t.place, c.name, t.outbox_id, t.recipient, coalesce(t.zone, 'UTC'), t.send_at, t.parts, o.counted,
+          (o.counted_at at time zone coalesce(c.timezone, 'UTC'))::date)::outbox_engine.limited_message
         order by t.place) as messages
       from texts t
-      -- An attempt that was never accepted has counted already.
-      left join public.outbox o on o.id = t.outbox_id
-      left join outbox_engine.campaign_sends s
-        on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+      left join outbox_engine.messages_with_counts o on o.id = t.outbox_id
       where t.problem is null
     ) a
     cross join lateral outbox_engine.judge_limits(a.messages) l
@@ -6056,8 +6168,10 @@ as $$
   insert into outbox_engine.campaign_totals as t
     (campaign, sent_on, status, reason, country, messages, parts, opted_out)
   select p.campaign, coalesce((p.sent_at at time zone 'UTC')::date, 'infinity'), p.status, p.reason,
-    coalesce(outbox_engine.country_of(p.recipient), ''), count(*), coalesce(sum(p.parts), 0), count(o.id)
-  from pruned p
+    coalesce(l.country, ''), count(*), coalesce(sum(p.parts), 0), count(o.id)
+  from (select array_agg(id) as ids, array_agg(recipient) as recipients from pruned) a
+  cross join lateral outbox_engine.countries_of(a.recipients) l
+  join pruned p on p.id = a.ids[l.place]
   left join opted_out o on o.id = p.id
   group by 1, 2, 3, 4, 5
   order by 1, 2, 3, 4, 5
@@ -6159,7 +6273,7 @@ begin
       limit p_most
       for update
     ) x;
-    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, outbox_engine.withdrawal_error('ended'));
   end if;
   return jsonb_build_object(
     'was', v_was, 'status', p_status, 'cancelled', coalesce(cardinality(v_ids), 0),
@@ -6174,22 +6288,28 @@ end
 $$;
 
 -- Each occurrence of a campaign: why it made no message (`skipped`), or what became of its message. `status`
--- is null where retention deleted the message.
+-- is null where retention deleted the message, `country` where it was not sent.
 create function outbox_engine.campaign_outcomes(p_campaign text)
 returns table (
-  outbox_id bigint, skipped text, recipient text, status text, reason text, parts smallint,
+  outbox_id bigint, skipped text, recipient text, country text, status text, reason text, parts smallint,
   sent_at timestamptz, is_final boolean
 )
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
+  with outcomes as materialized (
+    select row_number() over () as place, o.outbox_id, o.reason as skipped, x.recipient, x.status, x.error,
+      x.status_code, x.parts, x.sent_at, x.finalized_at
+    from public.outbox_campaign_occurrences o
+    left join public.outbox x on x.id = o.outbox_id
+    where o.campaign = p_campaign
+  )
   select o.outbox_id,
-    case when o.outbox_id is null then outbox_engine.message_reason(o.reason, null) end,
-    x.recipient, x.status,
-    case when x.status <> 'delivered' then outbox_engine.message_reason(x.error, x.status_code) end,
-    x.parts, x.sent_at, x.finalized_at is not null
-  from public.outbox_campaign_occurrences o
-  left join public.outbox x on x.id = o.outbox_id
-  where o.campaign = p_campaign
+    case when o.outbox_id is null then outbox_engine.message_reason(o.skipped, null) end,
+    o.recipient, case when o.sent_at is not null then l.country end, o.status,
+    case when o.status <> 'delivered' then outbox_engine.message_reason(o.error, o.status_code) end,
+    o.parts, o.sent_at, o.finalized_at is not null
+  from outcomes o
+  left join outbox_engine.countries_of(array(select recipient from outcomes order by place)) l using (place)
 $$;
 
 -- Counts messages by the time they were sent, in at most about sixty steps of at least `p_precision`; steps
@@ -6246,8 +6366,7 @@ as $$
   ),
   -- Messages that are still there, and totals of those that are not, whose time is known to the day.
   counts as materialized (
-    select status, reason, sent_at, is_final, 1 as messages, parts, interval '0' as precision,
-      outbox_engine.country_of(case when sent_at is not null then recipient end) as country
+    select status, reason, sent_at, is_final, 1 as messages, parts, interval '0' as precision, country
     from outcomes
     where status is not null
     union all
@@ -6548,6 +6667,16 @@ create table outbox_engine.plan_pauses (
 );
 alter table outbox_engine.plan_pauses enable row level security;
 
+-- Whether a pause stops its plan. An account or setting pause whose time has run still does, but for one
+-- probe.
+create function outbox_engine.stops_plan(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_pause.until > p_now or p_pause.kind in ('account', 'setting');
+end
+$$;
+
 -- How many seconds a pause lasts after so many tries where the provider names no time, before jitter. It
 -- doubles with each try: account and setting from 10 seconds to 5 minutes, an unreachable provider from 1
 -- to 30 seconds, throttling from 1 second to 1 minute.
@@ -6564,9 +6693,9 @@ as $$
   where b.kind = p_kind
 $$;
 
--- Pauses a plan, or prolongs its pause. `p_seconds` is the time that the provider names. A time below one
--- second would never back off, so it counts as none. A refused probe is a further try, although the pause was
--- prolonged when the probe was claimed.
+-- Pauses a plan, or prolongs its pause. Only a pause of kind `account` is about the credential. `p_seconds`
+-- is the time that the provider names. A time below one second would never back off, so it counts as none. A
+-- refused probe is a further try, although the pause was prolonged when the probe was claimed.
 create function outbox_engine.pause_plan(
   p_provider text, p_plan text, p_kind text, p_credential text, p_reason text,
   p_seconds double precision default null, p_is_probe boolean default false
@@ -6575,6 +6704,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
+  v_credential constant text := case when p_kind = 'account' then p_credential else '' end;
   v_tries smallint;
   v_seconds double precision;
   v_is_new boolean;
@@ -6583,7 +6713,7 @@ begin
   select tries
   into v_tries
   from outbox_engine.plan_pauses
-  where provider = p_provider and plan = p_plan and kind = p_kind and credential = p_credential;
+  where provider = p_provider and plan = p_plan and kind = p_kind and credential = v_credential;
   v_seconds := case
     when p_seconds >= 1 then p_seconds
     else outbox_engine.pause_seconds(p_kind, coalesce(v_tries, 0)) * (0.75 + random() * 0.25)
@@ -6593,7 +6723,7 @@ begin
     provider, plan, kind, credential, reason, since, until, tries
   )
   values (
-    p_provider, p_plan, p_kind, p_credential, left(p_reason, 500), v_now,
+    p_provider, p_plan, p_kind, v_credential, left(p_reason, 500), v_now,
     v_now + make_interval(secs => v_seconds), 1
   )
   on conflict (provider, plan, kind, credential) do update
@@ -6695,15 +6825,11 @@ create function public.outbox_pause_plan(
 ) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  select outbox_engine.pause_plan(
-    p_provider, p_plan, p_kind, case when p_kind = 'account' then p_credential else '' end,
-    p_reason, p_seconds
-  )
+  select outbox_engine.pause_plan(p_provider, p_plan, p_kind, p_credential, p_reason, p_seconds)
   where p_kind in ('throttled', 'account')
 $$;
 
--- The pause that stops the plan for this credential, if any. An account or setting pause whose time has run
--- still stops it, but for one probe.
+-- The pause that stops the plan for this credential, if any.
 create function outbox_engine.current_pause(
   p_provider text, p_plan text, p_credential text, p_now timestamptz
 ) returns outbox_engine.plan_pauses
@@ -6714,7 +6840,7 @@ as $$
   where p.provider = p_provider
     and p.plan = p_plan
     and p.credential in ('', p_credential)
-    and (p.until > p_now or p.kind in ('account', 'setting'))
+    and outbox_engine.stops_plan(p, p_now)
   order by p.until > p_now desc, p.until desc
   limit 1
 $$;
@@ -6941,7 +7067,7 @@ begin
       case
         -- Where the engine asked for the cancellation, the occurrence says why.
         when o.cancel_requested_at is not null then oc.reason
-        when o.expires_at <= v_now then 'expired before it could be sent'
+        when o.expires_at <= v_now then outbox_engine.expired_error()
         else p_detail
       end,
       v_now + p_delay, p_event, p_detail
@@ -7447,8 +7573,8 @@ declare
   v_left integer;
 begin
   with attached as materialized (
-    select o.id, o.recipient, o.campaign, o.parts,
-      o.cancel_requested_at is not null or o.expires_at <= v_now as is_over
+    select o.id, o.recipient, o.campaign, o.parts, o.expires_at,
+      o.cancel_requested_at is not null as cancel_requested
     from public.outbox o
     where o.id = any (v_ids)
   ),
@@ -7459,7 +7585,16 @@ begin
     having count(*) > 0
   ),
   stopped as materialized (
-    select j.outbox_id as id
+    select j.place as id
+    from (
+      select array_agg(
+        row(a.id, a.recipient, null, null, a.cancel_requested, a.expires_at)::outbox_engine.outgoing_message
+      ) as messages
+      from attached a
+    ) m
+    cross join lateral outbox_engine.judge_messages(m.messages, null, v_now) j
+    union
+    select j.outbox_id
     from campaign_rows c
     cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, v_now) j
     where j.status is not null or j.due_at is not null
@@ -7470,9 +7605,7 @@ begin
   ),
   checked as (
     select a.recipient,
-      a.is_over
-        or a.id in (select s.id from stopped s)
-        or exists (select from public.outbox_suppressions s where s.recipient = a.recipient)
+      a.id in (select s.id from stopped s)
         or exists (
           select from outbox_engine.duplicate_sends x where x.outbox_id = a.id and x.confirmed_at is null
         ) as is_unsendable
@@ -7799,8 +7932,7 @@ begin
   perform outbox_engine.hold_plan(v_dispatch.provider, v_dispatch.plan);
   if v_dispatch.inconclusive then
     perform outbox_engine.pause_plan(
-      v_dispatch.provider, v_dispatch.plan, p_why,
-      case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds,
+      v_dispatch.provider, v_dispatch.plan, p_why, v_dispatch.credential, p_error, p_retry_after_seconds,
       v_dispatch.is_probe);
     perform outbox_engine.requeue_refused(v_dispatch, null, p_error);
     -- The plan is paused, so no half can be sent now.
@@ -7825,6 +7957,13 @@ to service_role;
 
 -- Leases: a dispatch belongs to one worker until its lease ends. The worker renews it, gives it back, or
 -- reports an ambiguous outcome.
+
+-- Dispatches that belong to a worker. From `silent_at` on it counts as silent: its lease and the time of the
+-- longest request are over.
+create view outbox_engine.claimed_dispatches as
+select id, provider, plan, host, recipients, lease_until + deadline as silent_at
+from outbox_engine.dispatches
+where state = 'claimed';
 
 -- Called by the dispatch job while requests are open. Returns the ids of the dispatches that are still the
 -- caller's.
@@ -7928,14 +8067,14 @@ to service_role;
 -- batch.
 
 -- How many lookups the recover job can make at this host now, at most 100 of each kind: of ambiguous
--- dispatches, and of claimed ones whose worker has been silent beyond its lease and the longest request.
--- The claim leaves requests for them. A batch exists at one host of the provider only, so other hosts
--- cannot find it.
+-- dispatches, and of claimed ones whose worker fell silent. The claim leaves requests for them. A batch
+-- exists at one host of the provider only, so other hosts cannot find it.
 create function outbox_engine.lookups_due(p_provider text, p_plan text, p_host text, p_now timestamptz)
 returns integer
-language sql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
-  select (
+begin
+  return (
     select count(*)
     from (
       select from outbox_engine.dispatches
@@ -7945,15 +8084,12 @@ as $$
   )::integer + (
     select count(*)
     from (
-      select from outbox_engine.dispatches
-      where provider = p_provider
-        and plan = p_plan
-        and host = p_host
-        and state = 'claimed'
-        and lease_until <= p_now - deadline
+      select from outbox_engine.claimed_dispatches
+      where provider = p_provider and plan = p_plan and host = p_host and silent_at <= p_now
       limit 100
     ) silent
-  )::integer
+  )::integer;
+end
 $$;
 
 -- Called by the recover and upkeep jobs. The provider's list reaches back fourteen days. The messages of a
@@ -8005,8 +8141,7 @@ begin
 end
 $$;
 
--- Marks claimed dispatches as ambiguous whose worker has been silent beyond its lease and the longest
--- request.
+-- Marks claimed dispatches as ambiguous whose worker fell silent.
 create function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -8016,11 +8151,8 @@ begin
     x.id, 'its worker fell silent', nextval('outbox_engine.lease_tokens'), p_now)
   from (
     select id
-    from outbox_engine.dispatches
-    where provider = p_provider
-      and plan = p_plan
-      and state = 'claimed'
-      and lease_until <= p_now - deadline
+    from outbox_engine.claimed_dispatches
+    where provider = p_provider and plan = p_plan and silent_at <= p_now
     order by id
     for update skip locked
   ) x;
@@ -8237,7 +8369,7 @@ $$;
 
 -- Locks up to `p_rows` ready rows of a priority below `p_priority_below`, in their order, beginning at the
 -- queue bounds. Rows that another claim holds are left to it. `again` are those that a campaign made and that
--- were in a request before: a dispatch_id, batch_id or error marks an earlier attempt.
+-- were in a request before.
 --
 -- A statement of its own. Called within another statement it would see rows that were committed since that
 -- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
@@ -8245,16 +8377,18 @@ create function outbox_engine.pick(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
   out ids bigint[], out again bigint[]
 )
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-  select coalesce(array_agg(id), '{}'), array_agg(id) filter (where again)
+begin
+  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.again)
+  into ids, again
   from (
     select r.id, r.again
     from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
     cross join lateral (
-      select o.id, o.campaign is not null and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0 as again
-      from public.outbox o
+      select o.id, o.campaign is not null and o.was_in_request as again
+      from outbox_engine.messages o
       where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
       order by o.due_at, o.id
       limit p_rows
@@ -8262,7 +8396,8 @@ as $$
     ) r
     where f.priority < p_priority_below
     limit p_rows
-  ) x
+  ) x;
+end
 $$;
 
 -- Picked rows with their texts; `place` is their order in `p_ids`. A text of an earlier attempt is made anew;
@@ -8289,6 +8424,7 @@ begin
     case
       when f.name is null then o.body
       else outbox_engine.fill_template(
+        -- `template_values`, written out: its call for each row takes 3 % of a claim.
         f.pieces, f.placeholders, f.defaults || jsonb_strip_nulls(coalesce(o.parameters, '{}')), f.plain)
     end,
     o.template, o.parameters, o.campaign, o.priority, o.expires_at, o.batch_id, o.sends_alone,
@@ -8321,24 +8457,22 @@ begin
   with rendered as materialized (
     select * from outbox_engine.rendered_rows(p_ids)
   ),
-  recipients as materialized (
+  stopped as materialized (
     select j.*
-    from (select array_agg(r.recipient order by r.place) as all_of_them from rendered r) a
-    cross join lateral outbox_engine.judge_recipients(a.all_of_them, p_allowed_countries) j
+    from (
+      select array_agg(
+        row(r.place, r.recipient, case when r.text is null then r.template end,
+          case when r.text is null then r.parameters end, r.cancel_requested, r.expires_at)
+          ::outbox_engine.outgoing_message
+      ) as messages
+      from rendered r
+    ) a
+    cross join lateral outbox_engine.judge_messages(a.messages, p_allowed_countries, p_now) j
   ),
-  -- What stops any message, in the order in which the reasons count.
   candidates as materialized (
-    select r.*,
-      case
-        when r.cancel_requested then 'cancelled'
-        when r.expires_at <= p_now then 'expired'
-        when j.status = 'suppressed' then j.status
-        when r.text is null then 'failed'
-        else j.status
-      end as stopped,
-      j.error as refusal
+    select r.*, s.status as stopped, s.error as refusal
     from rendered r
-    left join recipients j on j.place = r.place
+    left join stopped s on s.place = r.place
   ),
   -- What a campaign, its windows and its limits say to the rest. Without rows of campaigns it costs nothing.
   of_campaigns as materialized (
@@ -8354,15 +8488,8 @@ begin
   verdicts as not materialized (
     select c.place, c.id, c.row_at, c.recipient, c.sender, c.text, c.campaign, c.priority,
       coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone, coalesce(c.stopped, j.status),
-      case c.stopped
-        when 'cancelled' then null
-        when 'expired' then 'expired before it could be sent'
-        else coalesce(
-          case when c.text is null and c.stopped = 'failed'
-            then outbox_engine.template_row_problem(c.template, c.parameters) end,
-          c.refusal, j.error)
-      end,
-      j.due_at, c.stopped is null and j.status is null and j.due_at is null as goes, j.counted, j.counted_day
+      coalesce(c.refusal, j.error), j.due_at,
+      c.stopped is null and j.status is null and j.due_at is null as goes, j.counted, j.counted_day
     from candidates c
     left join of_campaigns j on j.outbox_id = c.id
   )
@@ -8600,14 +8727,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = 
 as $$
 begin
   return exists (
-      select from public.outbox
-      where queue is not null and expires_at <= p_now
-        and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
-      order by expires_at
-      limit 1)
+      select from outbox_engine.expiring_messages where expires_at <= p_now order by expires_at limit 1)
     or exists (
-      select from outbox_engine.alarms
-      where acknowledged_at is null and coalesce(offered_until <= p_now, true))
+      select from outbox_engine.unlogged_alarms where free_at <= p_now)
     or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
@@ -9801,15 +9923,13 @@ declare
 begin
   select array_agg(row(
     id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
-    'expired before it could be sent', null, null, null
+    outbox_engine.expired_error(), null, null, null
   )::outbox_engine.status_change)
   into v_changes
   from (
     select id, cancel_requested_at
-    from public.outbox
-    where queue is not null
-      and expires_at <= p_now
-      and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
+    from outbox_engine.expiring_messages
+    where expires_at <= p_now
     order by expires_at
     limit p_most
     for update skip locked
@@ -10399,7 +10519,7 @@ as $$
     '[]'
   )
   from outbox_engine.plan_pauses p
-  where (p.until > p_now or p.kind in ('account', 'setting')) and not p.replaced
+  where outbox_engine.stops_plan(p, p_now) and not p.replaced
 $$;
 
 -- Called by `outbox pause`. No process claims for these plans until that time, or, where none is given,
@@ -10570,10 +10690,9 @@ as $$
       select jsonb_build_object(
         'requests', count(*),
         'messages', coalesce(sum(recipients), 0),
-        'silent', count(*) filter (where lease_until <= p_now - deadline)
+        'silent', count(*) filter (where silent_at <= p_now)
       )
-      from outbox_engine.dispatches
-      where state = 'claimed'
+      from outbox_engine.claimed_dispatches
     ),
     'ambiguous', (
       select jsonb_build_object(
@@ -10643,9 +10762,7 @@ as $$
     'alarms_waiting', (
       select count(*)
       from (
-        select from outbox_engine.alarms
-        where acknowledged_at is null
-        limit 100000
+        select from outbox_engine.unlogged_alarms limit 100000
       ) x
     ),
     'alarms', (

@@ -325,8 +325,8 @@ def test_missing_zone_is_refused_with_its_need(db: Connection, columns: dict[str
     (shown,) = db.execute(
         "select r ->> 'problem' from jsonb_array_elements(public.outbox_preview_campaign('later', 1)) r"
     ).fetchall()
-    assert shown == ("it has no timezone, and the campaign has none either; its daily_cap needs one",)
-    says = "member 'm' has no timezone, and campaign 'later' has none either; its daily_cap needs one"
+    assert shown == ("no timezone, and the campaign has none either; its daily_cap needs one",)
+    says = "member 'm' of campaign 'later': no timezone, and the campaign has none either; its daily_cap needs one"
     with pytest.raises(psycopg.DataError, match=says):
         db.execute("update public.outbox_campaigns set status = 'active' where name = 'later'")
 

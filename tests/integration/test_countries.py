@@ -69,8 +69,8 @@ def test_lookup_reads_as_many_digits_as_needed(db: Connection) -> None:
 
 
 def countries(db: Connection, numbers: list[str]) -> dict[str, object]:
-    asked = db.execute("select n, outbox_engine.country_of(n) from unnest(%s::text[]) n", (numbers,))
-    return {str(number): country for number, country in asked.fetchall()}
+    asked = db.execute("select country from outbox_engine.countries_of(%s::text[]) order by place", (numbers,))
+    return {number: country for number, (country,) in zip(numbers, asked.fetchall(), strict=True)}
 
 
 def e164(number: PhoneNumber) -> str:

@@ -49,6 +49,22 @@ async def test_preview_shows_an_expired_message_as_expired(db: Connection, rig: 
     assert statuses(db) == {"expired": 1}
 
 
+async def test_preview_names_the_reason_the_claim_names(db: Connection, make_rig: MakeRig, clocks: Clocks) -> None:
+    """Of two that apply: the country is not allowed, and the window opens too late."""
+    rig: Rig = await make_rig(allowed_countries="DE")
+    await rig.tick("dispatch")
+    campaign(db, status="active", window_start="12:00", window_end="13:00")
+    member(db, "ada", number(1))
+    await rig.tick("campaigns")
+
+    clocks.set("2026-10-23 14:00+00")
+    promised = lines(preview(db))
+    await rig.tick("dispatch")
+
+    assert what_happened(db) == promised
+    assert statuses(db) == {"failed": 1}
+
+
 async def test_preview_writes_nothing_and_shows_waiting_messages(db: Connection, rig: Rig, clocks: Clocks) -> None:
     campaign(db, window_start="13:00", window_end="14:00", late_limit="2 hours", status="active")
     member(db, "ada", number(1))

@@ -59,6 +59,9 @@ KEYLESS = """
     order by 1
 """
 
+TRIGGERS = """
+    select tgname from pg_trigger where tgrelid = 'public.outbox'::regclass and not tgisinternal order by 1
+"""
 SEARCH_PATHS = """
     select p.oid::regprocedure::text
     from pg_proc p
@@ -184,6 +187,13 @@ def test_temporary_types_do_not_run_as_owner(fresh: Connection, search_path: str
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
 def test_no_api_role_has_rights_on_our_sequences(fresh: Connection, role: str) -> None:
     assert column(fresh, SEQUENCES, role) == ["outboxes_id_seq"]
+
+
+def test_each_outbox_trigger_has_its_own_number(fresh: Connection) -> None:
+    """Triggers of one event run in the order of their names."""
+    triggers = column(fresh, TRIGGERS)
+
+    assert [name[:9] for name in triggers] == [f"outbox_{number}_" for number in range(1, len(triggers) + 1)]
 
 
 def test_every_table_has_a_primary_key(fresh: Connection) -> None:

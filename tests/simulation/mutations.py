@@ -139,7 +139,7 @@ MUTATIONS: Final = (
         "expiry is not checked at the claim",
         ("app.hurries", "process.stall"),
         "although it has expired",
-        rewrites=(("outbox_engine.judge_rows", "when r.expires_at <= p_now then 'expired'\n", "\n"),),
+        rewrites=(("outbox_engine.judge_messages", "when m.expires_at <= p_now then 'expired'\n", "\n"),),
     ),
 )
 

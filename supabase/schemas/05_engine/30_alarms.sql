@@ -14,6 +14,12 @@ alter table outbox_engine.alarms enable row level security;
 
 create index alarms_waiting on outbox_engine.alarms (id) where acknowledged_at is null;
 
+-- Alarms that no process has logged, and since when a process may take them.
+create view outbox_engine.unlogged_alarms as
+select id, coalesce(offered_until, '-infinity') as free_at
+from outbox_engine.alarms
+where acknowledged_at is null;
+
 -- Called by engine functions. Raises an alarm.
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp
@@ -30,8 +36,8 @@ as $$
     update outbox_engine.alarms
     set offered_until = outbox_engine.now() + interval '1 minute'
     where id = any (array(
-      select id from outbox_engine.alarms
-      where acknowledged_at is null and coalesce(offered_until <= outbox_engine.now(), true)
+      select id from outbox_engine.unlogged_alarms
+      where free_at <= outbox_engine.now()
       order by id
       limit p_limit
       for update skip locked

@@ -1,8 +1,9 @@
--- Countries of many numbers at once.
+-- The country of a number, by its longest known prefix.
 
--- The country of each number, by its place in the array; null where the prefix is not known. Of prefixes that
--- begin alike the longest sorts last, so the index gives the answer without a sort. The prefixes are written
--- out because a subquery for each number would cost more than the lookup.
+-- The ISO 3166 code of each E.164 number's country, by its place in the array; null where no prefix is known,
+-- because `+1` alone is no country. Of the prefixes that match, the longest sorts last, so the primary key
+-- gives the answer without a sort. The prefixes are written out because a subquery for each number would cost
+-- more than the lookup. The view outbox_figures has the same rule as joins.
 create function outbox_engine.countries_of(p_recipients text[]) returns table (place bigint, country text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

@@ -53,6 +53,12 @@ create table public.outbox (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 alter table public.outbox enable row level security;
 
+-- Triggers of one event run in the order of their names, so each trigger of this table has a number of its
+-- own. Before an insert: 1 refuses what apps may not write, 2 checks the row and fills in defaults. After an
+-- insert: 5 wakes the processes. Before an update: 3 makes a cancel request of an app's update, 6 keeps a
+-- queued row above the queue bounds. After an update: 4 writes the cancel request into the history, 7 gives
+-- the time of a campaign's message back.
+
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
 -- came due to find one one-time code. `first_waiting` asks each priority instead.
@@ -113,6 +119,13 @@ comment on table public.outbox_events is
 comment on column public.outbox_events.at is 'When it was recorded';
 comment on column public.outbox_events.occurred_at is
   'When it happened, where the provider says so';
+
+-- The error of a message that expired while it waited.
+create function outbox_engine.expired_error() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'expired before it could be sent'
+$$;
 
 -- On Supabase, service_role bypasses row level security. The policy allows the same where it does not.
 create policy outbox_server on public.outbox for all to service_role using (true) with check (true);

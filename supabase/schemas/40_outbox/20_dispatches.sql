@@ -68,6 +68,13 @@ create index dispatches_parent on outbox_engine.dispatches (parent_id)
 
 create sequence outbox_engine.lease_tokens;
 
+-- What the claim reads of messages, and whether each was in a request before: a dispatch_id, batch_id or
+-- error marks an earlier attempt. A view, because the claim asks this of each message that it picks.
+create view outbox_engine.messages as
+select id, recipient, campaign, priority, queue, due_at, send_at, expires_at, batch_id,
+  num_nonnulls(dispatch_id, batch_id, error) > 0 as was_in_request
+from public.outbox;
+
 -- The messages of each dispatch. Kept as long as the message, so that late reports of earlier attempts find
 -- it.
 create table outbox_engine.dispatch_members (

@@ -37,6 +37,13 @@ create table outbox_engine.queue_bounds (
 ) with (fillfactor = 50);
 alter table outbox_engine.queue_bounds enable row level security;
 
+-- Queued messages that may have expired, from the bound on.
+create view outbox_engine.expiring_messages as
+select id, expires_at, cancel_requested_at
+from public.outbox
+where queue is not null
+  and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity');
+
 -- A time as the queue clock counts it.
 create function outbox_engine.milliseconds(p_at timestamptz) returns bigint
 language sql immutable set search_path = pg_catalog, pg_temp

@@ -5,10 +5,8 @@ create function outbox_engine.check_message(r public.outbox, p_now timestamptz) 
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if r.recipient is null or r.recipient !~ outbox_engine.e164_pattern() then
-    perform outbox_engine.refuse(
-      format('recipient %s is not an E.164 number', coalesce(quote_literal(r.recipient), 'null')),
-      'Write it with + and the country code, digits only, such as +14155550123.');
+  if (r.recipient ~ outbox_engine.e164_pattern()) is not true then
+    perform outbox_engine.refuse_recipient(r.recipient);
   end if;
 
   if r.template is null then

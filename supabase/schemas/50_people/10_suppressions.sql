@@ -5,13 +5,24 @@ create table public.outbox_suppressions (
   reason text not null default 'operator',
   created_at timestamptz not null default outbox_engine.now(),
   by_engine boolean not null default false,
-  constraint outbox_suppressions_recipient_is_e164 check (recipient ~ '^\+[1-9][0-9]{6,14}$')
+  constraint outbox_suppressions_recipient_is_e164 check (
+    rtrim(recipient, '0123456789') = '+'
+    and octet_length(recipient) between 8 and 16
+    and recipient >= '+1' collate "C"
+  )
 );
 alter table public.outbox_suppressions enable row level security;
 
 comment on table public.outbox_suppressions is 'Numbers that get no messages. Deleting a row lifts it.';
 comment on column public.outbox_suppressions.by_engine is
   'Engine: the recipient opted out, so a START from the same number lifts it';
+
+-- The error of a message to a number that opted out; null where there is no reason.
+create function outbox_engine.opted_out_error(p_reason text) returns text
+language sql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+  select 'the recipient opted out: ' || p_reason
+$$;
 
 -- The latest decision about each number: it opted out, opted in, or an operator lifted its suppression.
 -- Kept longer than messages, so that an old STOP that a poll returns again overrides neither a newer START
@@ -32,10 +43,8 @@ as $$
 begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
-  if new.recipient is null or new.recipient !~ outbox_engine.e164_pattern() then
-    perform outbox_engine.refuse(
-      format('recipient %s is not an E.164 number', coalesce(quote_literal(new.recipient), 'null')),
-      'Write it with + and the country code, digits only, such as +14155550123.');
+  if (new.recipient ~ outbox_engine.e164_pattern()) is not true then
+    perform outbox_engine.refuse_recipient(new.recipient);
   end if;
   return new;
 end
@@ -51,7 +60,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.change_statuses(
-    array_agg(row(id, 'suppressed', 'the recipient opted out: ' || new.reason, null, null, null)
+    array_agg(row(id, 'suppressed', outbox_engine.opted_out_error(new.reason), null, null, null)
       ::outbox_engine.status_change),
     'engine', outbox_engine.now())
   from (

@@ -156,6 +156,15 @@ as $$
   select c.timezone is null and outbox_engine.zone_needed_by(c) is not null
 $$;
 
+-- Says what is wrong with a member without a zone of its own, or returns null.
+create function outbox_engine.missing_zone_problem(c public.outbox_campaigns) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'no timezone, and the campaign has none either; %s needs one', outbox_engine.zone_needed_by(c))
+  where outbox_engine.members_need_zone(c)
+$$;
+
 -- Waits for transactions that add members, where the edit may make those members invalid; later it finds
 -- them. An edit that keeps every member valid, such as a start, a pause or an end, waits for none: each
 -- member that is being added was checked against the campaign as it is.
@@ -281,8 +290,8 @@ begin
   select outbox_engine.member_without_text(t, new.name) into v_problem
   from outbox_engine.template_for_use(new.template) t;
   if v_problem is null and outbox_engine.members_need_zone(new) then
-    select format('member %L has no timezone, and campaign %L has none either; %s needs one',
-      external_id, new.name, outbox_engine.zone_needed_by(new)) into v_problem
+    select format('member %L of campaign %L: %s',
+      external_id, new.name, outbox_engine.missing_zone_problem(new)) into v_problem
     from public.outbox_campaign_members
     where campaign = new.name and timezone is null
     limit 1;

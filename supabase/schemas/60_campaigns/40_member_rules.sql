@@ -14,13 +14,12 @@ begin
   elsif char_length(m.external_id) > 200 then
     return format('external_id %L has %s characters, 200 are allowed',
       left(m.external_id, 20) || '…', char_length(m.external_id));
-  elsif m.recipient is null or m.recipient !~ outbox_engine.e164_pattern() then
-    return format('recipient %s is not an E.164 number', coalesce(quote_literal(m.recipient), 'null'));
+  elsif (m.recipient ~ outbox_engine.e164_pattern()) is not true then
+    return outbox_engine.recipient_problem(m.recipient);
   elsif m.timezone is not null and not outbox_engine.is_zone(m.timezone) then
     return outbox_engine.zone_problem(m.timezone);
   elsif m.timezone is null and outbox_engine.members_need_zone(c) then
-    return format('no timezone, and the campaign has none either; %s needs one',
-      outbox_engine.zone_needed_by(c));
+    return outbox_engine.missing_zone_problem(c);
   elsif outbox_engine.is_outside_calendar(m.event_at) then
     return 'event_at must be an instant between 1970 and 2200';
   end if;
@@ -114,6 +113,21 @@ $$;
 create trigger outbox_campaign_members_added after insert on public.outbox_campaign_members
   referencing new table as added for each statement execute function outbox_engine.after_members_added();
 
+-- The error of a message that its campaign withdraws. PL/pgSQL, because `judge_times` asks for all of them
+-- whenever it is planned.
+create function outbox_engine.withdrawal_error(p_cause text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case p_cause
+    when 'ended' then 'the campaign was ended'
+    when 'rescheduled' then 'the campaign was given another schedule'
+    when 'removed' then 'the member was removed from the campaign'
+    when 'moved' then 'the member was moved to another time'
+  end;
+end
+$$;
+
 -- Cancels the waiting ones of these messages, and requests cancellation of those that are being sent. Their
 -- occurrences may make new messages; that of a message being sent only once it comes back unsent
 -- (`after_campaign_message_cancelled`).
@@ -174,7 +188,7 @@ begin
   return null;
 end
 $$;
-create trigger outbox_6_campaign_cancelled after update on public.outbox for each row
+create trigger outbox_7_campaign_cancelled after update on public.outbox for each row
   when (new.campaign is not null
     and new.status = 'cancelled' and old.status <> 'cancelled' and new.batch_id is null)
   execute function outbox_engine.after_campaign_message_cancelled();
@@ -210,7 +224,7 @@ as $$
 declare
   v_now timestamptz := outbox_engine.now();
 begin
-  perform outbox_engine.withdraw_messages(array_agg(o.outbox_id), 'the member was moved to another time')
+  perform outbox_engine.withdraw_messages(array_agg(o.outbox_id), outbox_engine.withdrawal_error('moved'))
   from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
   join public.outbox_campaigns c on c.name = u.campaign and c.schedule <> 'once'
   join public.outbox_campaign_members m on m.campaign = u.campaign and m.external_id = u.external_id
@@ -317,7 +331,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.withdraw_messages(
-    array_agg(o.outbox_id), 'the member was removed from the campaign')
+    array_agg(o.outbox_id), outbox_engine.withdrawal_error('removed'))
   from removed m
   join public.outbox_campaign_occurrences o on o.campaign = m.campaign and o.external_id = m.external_id
   where o.outbox_id is not null and not o.taken_back

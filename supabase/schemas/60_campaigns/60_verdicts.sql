@@ -77,10 +77,10 @@ as $$
       m.late_policy = 'skip' and greatest(m.send_at, m.occurs_at) + m.late_limit < w.opens_at as is_late,
       case
         when m.campaign_status is null or m.campaign_status in ('ended', 'draft')
-        then 'the campaign was ended'
-        when not m.is_member then 'the member was removed from the campaign'
-        when m.lost_time and m.member_changed then 'the member was moved to another time'
-        when m.lost_time then 'the campaign was given another schedule'
+        then outbox_engine.withdrawal_error('ended')
+        when not m.is_member then outbox_engine.withdrawal_error('removed')
+        when m.lost_time and m.member_changed then outbox_engine.withdrawal_error('moved')
+        when m.lost_time then outbox_engine.withdrawal_error('rescheduled')
       end as withdrawn
   ) v
   cross join lateral (
@@ -92,8 +92,15 @@ as $$
   ) x
 $$;
 
--- A message of a campaign, as `judge_limits` needs it. `counted` parts were counted on `counted_day` for an
--- earlier attempt that was never accepted, and are given back.
+-- Messages with the parts that were `counted` for an earlier attempt, and when, if that attempt was never
+-- accepted: the message still has the batch that it had when they were counted. They are given back.
+create view outbox_engine.messages_with_counts as
+select m.*, s.parts as counted, s.at as counted_at
+from outbox_engine.messages m
+left join outbox_engine.campaign_sends s
+  on s.outbox_id = m.id and s.batch_id is not distinct from m.batch_id;
+
+-- A message of a campaign, as `judge_limits` needs it; `counted` as above, and on which day of the campaign.
 create type outbox_engine.limited_message as (
   place bigint,
   campaign text,

@@ -55,21 +55,19 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select o.id, o.recipient, o.campaign, o.priority, o.due_at, o.send_at, o.expires_at, oc.occurs_at,
-    p.parts::integer, s.parts, (s.at at time zone coalesce(c.timezone, 'UTC'))::date,
+    p.parts::integer, o.counted, (o.counted_at at time zone coalesce(c.timezone, 'UTC'))::date,
     c.status, coalesce(c.recheck_after < o.id, false), m.external_id is not null,
     -- Only a change since the row was made can have lost its time. Waiting rows of an edited campaign were
     -- checked when it was edited; a row that was in a request was not waiting then.
     coalesce(
       m.changed_at > oc.created_at and c.schedule = 'reminder'
-        or c.activated_at > oc.created_at and num_nonnulls(o.dispatch_id, o.batch_id, o.error) > 0, false)
+        or c.activated_at > oc.created_at and o.was_in_request, false)
       and not coalesce(
         outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), oc.occurs_at), false),
     coalesce(m.changed_at > oc.created_at, false),
     coalesce(m.timezone, c.timezone, 'UTC')
   from unnest(p_ids, p_parts) p (id, parts)
-  join public.outbox o on o.id = p.id
-  left join outbox_engine.campaign_sends s
-    on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+  join outbox_engine.messages_with_counts o on o.id = p.id
   left join public.outbox_campaigns c on c.name = o.campaign
   left join public.outbox_campaign_occurrences oc on oc.outbox_id = o.id
   left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id

@@ -17,6 +17,15 @@ begin
 end
 $$;
 
+-- Members whose next time comes up to this instant are due: messages are made a minute ahead.
+create function outbox_engine.expand_until(p_now timestamptz) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_now + interval '1 minute';
+end
+$$;
+
 -- Expands one chunk of one campaign: each member that is due and not locked gets an occurrence for each time
 -- that has come, and a message unless there is a problem. Of two processes that expand one time, the key of
 -- the occurrence lets one win. Answers how many members were handled, and how many messages were made.
@@ -26,7 +35,7 @@ create function outbox_engine.expand_campaign(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_nestloop = off set jit = off
 as $$
 declare
-  v_until timestamptz := p_now + interval '1 minute';
+  v_until timestamptz := outbox_engine.expand_until(p_now);
 begin
   -- The members of this chunk.
   with due as materialized (
@@ -62,7 +71,7 @@ begin
     select m.external_id, m.recipient, m.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
       coalesce(
         outbox_engine.occurrence_problem(c, p.at, p.problem, p.is_missed, m.joined_at, p_now),
-        'the recipient opted out: ' || s.reason) as problem
+        outbox_engine.opted_out_error(s.reason)) as problem
     from chunk m
     join plans p using (schedule)
     left join public.outbox_suppressions s on s.recipient = m.recipient
@@ -129,7 +138,7 @@ begin
   ) x;
 
   if c.status = 'ended' then
-    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, outbox_engine.withdrawal_error('ended'));
   elsif c.status = 'active' then
     select array_agg(o.outbox_id) into v_withdrawn
     from public.outbox_campaign_occurrences o
@@ -137,7 +146,7 @@ begin
     where o.outbox_id = any (v_ids)
       and not coalesce(
         outbox_engine.is_campaign_time(c, m.event_at, coalesce(m.timezone, c.timezone), o.occurs_at), false);
-    perform outbox_engine.withdraw_messages(v_withdrawn, 'the campaign was given another schedule');
+    perform outbox_engine.withdraw_messages(v_withdrawn, outbox_engine.withdrawal_error('rescheduled'));
     update public.outbox x
     set template = c.template, sender = c.sender, priority = c.priority,
       due_at = greatest(o.occurs_at, p_now)
@@ -339,7 +348,7 @@ begin
       select min(m.next_at) as since from public.outbox_campaign_members m where m.campaign = c.name
     ) due
     left join outbox_engine.campaign_turns t on t.campaign = c.name
-    where c.status = 'active' and due.since <= v_now + interval '1 minute'
+    where c.status = 'active' and due.since <= outbox_engine.expand_until(v_now)
     order by
       coalesce(t.round = (select max(round) from outbox_engine.campaign_turns), false),
       c.priority, due.since, c.name
@@ -369,7 +378,7 @@ begin
       select from public.outbox_campaigns c
       where c.status = 'active' and exists (
         select from public.outbox_campaign_members m
-        where m.campaign = c.name and m.next_at <= p_now + interval '1 minute'
+        where m.campaign = c.name and m.next_at <= outbox_engine.expand_until(p_now)
       ));
 end
 $$;

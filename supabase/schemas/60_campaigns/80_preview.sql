@@ -40,21 +40,20 @@ set search_path = pg_catalog, pg_temp
 as $$
   select m, coalesce(m.timezone, c.timezone),
     case
-      when c.status = 'ended' then 'the campaign was ended'
+      when c.status = 'ended' then outbox_engine.withdrawal_error('ended')
       when c.schedule = 'reminder' and m.event_at is null then 'it has no event_at'
-      when coalesce(m.timezone, c.timezone) is null and z.reason is not null
-      then format('it has no timezone, and the campaign has none either; %s needs one', z.reason)
+      when m.timezone is null then z.problem
     end
   from public.outbox_campaign_members m
-  cross join (select outbox_engine.zone_needed_by(c) as reason) z
+  cross join (select outbox_engine.missing_zone_problem(c) as problem) z
   where m.campaign = c.name and m.external_id = any (p_members)
 $$;
 
--- Rows of these members that are queued already, judged as the claim will judge them at their time.
+-- Rows of these members that are queued already. `late_problem` is what `judge_times` will say at the claim.
 create function outbox_engine.queued_rows(c public.outbox_campaigns, p_members text[], p_now timestamptz)
 returns table (
   external_id text, outbox_id bigint, recipient text, parameters jsonb, zone text, at timestamptz,
-  send_at timestamptz, expires_at timestamptz, problem text
+  send_at timestamptz, expires_at timestamptz, late_problem text
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -80,22 +79,19 @@ as $$
     cross join lateral outbox_engine.judge_times(a.messages) t
   )
   select q.external_id, q.id, q.recipient, q.parameters, q.zone, q.occurs_at, t.opens_at, q.expires_at,
-    case
-      when q.expires_at <= p_now then 'expired before it could be sent'
-      when t.status is not null then t.error
-    end
+    case when t.status is not null then t.error end
   from queued q
   join timed t on t.place = q.place
 $$;
 
 -- What a campaign still has to say to these members: queued rows, then each member's next times, at most
 -- `p_times`; after the one that `is_last`, more may come. Members that will get no message have one line that
--- says why.
+-- says why. `problem` is why no message will be made, `late_problem` why one that was made comes too late.
 create function outbox_engine.upcoming_rows(
   c public.outbox_campaigns, p_members text[], p_times integer, p_now timestamptz
 ) returns table (
   external_id text, outbox_id bigint, recipient text, parameters jsonb, zone text, at timestamptz,
-  send_at timestamptz, expires_at timestamptz, problem text, is_last boolean
+  send_at timestamptz, expires_at timestamptz, problem text, late_problem text, is_last boolean
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -103,17 +99,19 @@ as $$
   with members as materialized (
     select * from outbox_engine.members_to_preview(c, p_members)
   )
-  select q.*, false from outbox_engine.queued_rows(c, p_members, p_now) q
+  select q.external_id, q.outbox_id, q.recipient, q.parameters, q.zone, q.at, q.send_at, q.expires_at, null,
+    q.late_problem, false
+  from outbox_engine.queued_rows(c, p_members, p_now) q
   union all
   select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, t.at, t.send_at,
-    t.expires_at, t.problem,
+    t.expires_at, t.problem, null,
     row_number() over (partition by (m.member).external_id order by t.at) = p_times
   from members m
   cross join lateral outbox_engine.upcoming_messages(c, m.member, p_now, 'infinity', p_times) t
   where m.problem is null
   union all
   select (m.member).external_id, null, (m.member).recipient, (m.member).parameters, m.zone, null, null, null,
-    m.problem, false
+    m.problem, null, false
   from members m
   where m.problem is not null
 $$;
@@ -157,24 +155,24 @@ as $$
     cross join outbox_engine.template_forms(array[c.template]) f
   ),
   arrays as materialized (
-    select array_agg(recipient order by place) as recipients from rendered
+    select array_agg(r.recipient order by r.place) as recipients,
+      array_agg(
+        row(r.place, r.recipient, case when r.text is null then c.template end, r.parameters, false,
+          r.expires_at)::outbox_engine.outgoing_message
+      ) as messages
+    from rendered r
   ),
   stopped as materialized (
     select j.*
     from arrays a
-    cross join lateral outbox_engine.judge_recipients(a.recipients, outbox_engine.countries_allowed()) j
+    cross join lateral outbox_engine.judge_messages(
+      a.messages, outbox_engine.countries_allowed(), p_now) j
   ),
   located as materialized (
     select l.* from arrays a cross join lateral outbox_engine.countries_of(a.recipients) l
   )
   select r.external_id, r.outbox_id, r.recipient, r.zone, r.at, r.send_at, r.text,
-    outbox_engine.parts_of(r.text), l.country,
-    case
-      when r.problem is not null then r.problem
-      when s.status = 'suppressed' then s.error
-      when r.text is null then outbox_engine.template_row_problem(c.template, r.parameters)
-      else s.error
-    end
+    outbox_engine.parts_of(r.text), l.country, coalesce(r.problem, s.error, r.late_problem)
   from rendered r
   left join stopped s on s.place = r.place
   left join located l on l.place = r.place
@@ -222,14 +220,11 @@ as $$
     select l.*
     from (
       select array_agg(
-        row(t.place, c.name, t.outbox_id, t.recipient, coalesce(t.zone, 'UTC'), t.send_at, t.parts, s.parts,
-          (s.at at time zone coalesce(c.timezone, 'UTC'))::date)::outbox_engine.limited_message
+        row(t.place, c.name, t.outbox_id, t.recipient, coalesce(t.zone, 'UTC'), t.send_at, t.parts, o.counted,
+          (o.counted_at at time zone coalesce(c.timezone, 'UTC'))::date)::outbox_engine.limited_message
         order by t.place) as messages
       from texts t
-      -- An attempt that was never accepted has counted already.
-      left join public.outbox o on o.id = t.outbox_id
-      left join outbox_engine.campaign_sends s
-        on s.outbox_id = o.id and s.batch_id is not distinct from o.batch_id
+      left join outbox_engine.messages_with_counts o on o.id = t.outbox_id
       where t.problem is null
     ) a
     cross join lateral outbox_engine.judge_limits(a.messages) l

@@ -42,8 +42,10 @@ as $$
   insert into outbox_engine.campaign_totals as t
     (campaign, sent_on, status, reason, country, messages, parts, opted_out)
   select p.campaign, coalesce((p.sent_at at time zone 'UTC')::date, 'infinity'), p.status, p.reason,
-    coalesce(outbox_engine.country_of(p.recipient), ''), count(*), coalesce(sum(p.parts), 0), count(o.id)
-  from pruned p
+    coalesce(l.country, ''), count(*), coalesce(sum(p.parts), 0), count(o.id)
+  from (select array_agg(id) as ids, array_agg(recipient) as recipients from pruned) a
+  cross join lateral outbox_engine.countries_of(a.recipients) l
+  join pruned p on p.id = a.ids[l.place]
   left join opted_out o on o.id = p.id
   group by 1, 2, 3, 4, 5
   order by 1, 2, 3, 4, 5
@@ -145,7 +147,7 @@ begin
       limit p_most
       for update
     ) x;
-    perform outbox_engine.withdraw_messages(v_ids, 'the campaign was ended');
+    perform outbox_engine.withdraw_messages(v_ids, outbox_engine.withdrawal_error('ended'));
   end if;
   return jsonb_build_object(
     'was', v_was, 'status', p_status, 'cancelled', coalesce(cardinality(v_ids), 0),
@@ -160,22 +162,28 @@ end
 $$;
 
 -- Each occurrence of a campaign: why it made no message (`skipped`), or what became of its message. `status`
--- is null where retention deleted the message.
+-- is null where retention deleted the message, `country` where it was not sent.
 create function outbox_engine.campaign_outcomes(p_campaign text)
 returns table (
-  outbox_id bigint, skipped text, recipient text, status text, reason text, parts smallint,
+  outbox_id bigint, skipped text, recipient text, country text, status text, reason text, parts smallint,
   sent_at timestamptz, is_final boolean
 )
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
+  with outcomes as materialized (
+    select row_number() over () as place, o.outbox_id, o.reason as skipped, x.recipient, x.status, x.error,
+      x.status_code, x.parts, x.sent_at, x.finalized_at
+    from public.outbox_campaign_occurrences o
+    left join public.outbox x on x.id = o.outbox_id
+    where o.campaign = p_campaign
+  )
   select o.outbox_id,
-    case when o.outbox_id is null then outbox_engine.message_reason(o.reason, null) end,
-    x.recipient, x.status,
-    case when x.status <> 'delivered' then outbox_engine.message_reason(x.error, x.status_code) end,
-    x.parts, x.sent_at, x.finalized_at is not null
-  from public.outbox_campaign_occurrences o
-  left join public.outbox x on x.id = o.outbox_id
-  where o.campaign = p_campaign
+    case when o.outbox_id is null then outbox_engine.message_reason(o.skipped, null) end,
+    o.recipient, case when o.sent_at is not null then l.country end, o.status,
+    case when o.status <> 'delivered' then outbox_engine.message_reason(o.error, o.status_code) end,
+    o.parts, o.sent_at, o.finalized_at is not null
+  from outcomes o
+  left join outbox_engine.countries_of(array(select recipient from outcomes order by place)) l using (place)
 $$;
 
 -- Counts messages by the time they were sent, in at most about sixty steps of at least `p_precision`; steps
@@ -232,8 +240,7 @@ as $$
   ),
   -- Messages that are still there, and totals of those that are not, whose time is known to the day.
   counts as materialized (
-    select status, reason, sent_at, is_final, 1 as messages, parts, interval '0' as precision,
-      outbox_engine.country_of(case when sent_at is not null then recipient end) as country
+    select status, reason, sent_at, is_final, 1 as messages, parts, interval '0' as precision, country
     from outcomes
     where status is not null
     union all

@@ -21,6 +21,16 @@ create table outbox_engine.plan_pauses (
 );
 alter table outbox_engine.plan_pauses enable row level security;
 
+-- Whether a pause stops its plan. An account or setting pause whose time has run still does, but for one
+-- probe.
+create function outbox_engine.stops_plan(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_pause.until > p_now or p_pause.kind in ('account', 'setting');
+end
+$$;
+
 -- How many seconds a pause lasts after so many tries where the provider names no time, before jitter. It
 -- doubles with each try: account and setting from 10 seconds to 5 minutes, an unreachable provider from 1
 -- to 30 seconds, throttling from 1 second to 1 minute.
@@ -37,9 +47,9 @@ as $$
   where b.kind = p_kind
 $$;
 
--- Pauses a plan, or prolongs its pause. `p_seconds` is the time that the provider names. A time below one
--- second would never back off, so it counts as none. A refused probe is a further try, although the pause was
--- prolonged when the probe was claimed.
+-- Pauses a plan, or prolongs its pause. Only a pause of kind `account` is about the credential. `p_seconds`
+-- is the time that the provider names. A time below one second would never back off, so it counts as none. A
+-- refused probe is a further try, although the pause was prolonged when the probe was claimed.
 create function outbox_engine.pause_plan(
   p_provider text, p_plan text, p_kind text, p_credential text, p_reason text,
   p_seconds double precision default null, p_is_probe boolean default false
@@ -48,6 +58,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
+  v_credential constant text := case when p_kind = 'account' then p_credential else '' end;
   v_tries smallint;
   v_seconds double precision;
   v_is_new boolean;
@@ -56,7 +67,7 @@ begin
   select tries
   into v_tries
   from outbox_engine.plan_pauses
-  where provider = p_provider and plan = p_plan and kind = p_kind and credential = p_credential;
+  where provider = p_provider and plan = p_plan and kind = p_kind and credential = v_credential;
   v_seconds := case
     when p_seconds >= 1 then p_seconds
     else outbox_engine.pause_seconds(p_kind, coalesce(v_tries, 0)) * (0.75 + random() * 0.25)
@@ -66,7 +77,7 @@ begin
     provider, plan, kind, credential, reason, since, until, tries
   )
   values (
-    p_provider, p_plan, p_kind, p_credential, left(p_reason, 500), v_now,
+    p_provider, p_plan, p_kind, v_credential, left(p_reason, 500), v_now,
     v_now + make_interval(secs => v_seconds), 1
   )
   on conflict (provider, plan, kind, credential) do update
@@ -168,15 +179,11 @@ create function public.outbox_pause_plan(
 ) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  select outbox_engine.pause_plan(
-    p_provider, p_plan, p_kind, case when p_kind = 'account' then p_credential else '' end,
-    p_reason, p_seconds
-  )
+  select outbox_engine.pause_plan(p_provider, p_plan, p_kind, p_credential, p_reason, p_seconds)
   where p_kind in ('throttled', 'account')
 $$;
 
--- The pause that stops the plan for this credential, if any. An account or setting pause whose time has run
--- still stops it, but for one probe.
+-- The pause that stops the plan for this credential, if any.
 create function outbox_engine.current_pause(
   p_provider text, p_plan text, p_credential text, p_now timestamptz
 ) returns outbox_engine.plan_pauses
@@ -187,7 +194,7 @@ as $$
   where p.provider = p_provider
     and p.plan = p_plan
     and p.credential in ('', p_credential)
-    and (p.until > p_now or p.kind in ('account', 'setting'))
+    and outbox_engine.stops_plan(p, p_now)
   order by p.until > p_now desc, p.until desc
   limit 1
 $$;

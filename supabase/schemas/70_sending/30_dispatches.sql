@@ -140,7 +140,7 @@ begin
       case
         -- Where the engine asked for the cancellation, the occurrence says why.
         when o.cancel_requested_at is not null then oc.reason
-        when o.expires_at <= v_now then 'expired before it could be sent'
+        when o.expires_at <= v_now then outbox_engine.expired_error()
         else p_detail
       end,
       v_now + p_delay, p_event, p_detail

@@ -63,8 +63,8 @@ declare
   v_left integer;
 begin
   with attached as materialized (
-    select o.id, o.recipient, o.campaign, o.parts,
-      o.cancel_requested_at is not null or o.expires_at <= v_now as is_over
+    select o.id, o.recipient, o.campaign, o.parts, o.expires_at,
+      o.cancel_requested_at is not null as cancel_requested
     from public.outbox o
     where o.id = any (v_ids)
   ),
@@ -75,7 +75,16 @@ begin
     having count(*) > 0
   ),
   stopped as materialized (
-    select j.outbox_id as id
+    select j.place as id
+    from (
+      select array_agg(
+        row(a.id, a.recipient, null, null, a.cancel_requested, a.expires_at)::outbox_engine.outgoing_message
+      ) as messages
+      from attached a
+    ) m
+    cross join lateral outbox_engine.judge_messages(m.messages, null, v_now) j
+    union
+    select j.outbox_id
     from campaign_rows c
     cross join lateral outbox_engine.judge_campaign_rows(c.ids, c.parts, v_now) j
     where j.status is not null or j.due_at is not null
@@ -86,9 +95,7 @@ begin
   ),
   checked as (
     select a.recipient,
-      a.is_over
-        or a.id in (select s.id from stopped s)
-        or exists (select from public.outbox_suppressions s where s.recipient = a.recipient)
+      a.id in (select s.id from stopped s)
         or exists (
           select from outbox_engine.duplicate_sends x where x.outbox_id = a.id and x.confirmed_at is null
         ) as is_unsendable

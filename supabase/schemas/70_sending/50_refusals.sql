@@ -216,8 +216,7 @@ begin
   perform outbox_engine.hold_plan(v_dispatch.provider, v_dispatch.plan);
   if v_dispatch.inconclusive then
     perform outbox_engine.pause_plan(
-      v_dispatch.provider, v_dispatch.plan, p_why,
-      case when p_why = 'account' then v_dispatch.credential else '' end, p_error, p_retry_after_seconds,
+      v_dispatch.provider, v_dispatch.plan, p_why, v_dispatch.credential, p_error, p_retry_after_seconds,
       v_dispatch.is_probe);
     perform outbox_engine.requeue_refused(v_dispatch, null, p_error);
     -- The plan is paused, so no half can be sent now.

@@ -1,6 +1,13 @@
 -- Leases: a dispatch belongs to one worker until its lease ends. The worker renews it, gives it back, or
 -- reports an ambiguous outcome.
 
+-- Dispatches that belong to a worker. From `silent_at` on it counts as silent: its lease and the time of the
+-- longest request are over.
+create view outbox_engine.claimed_dispatches as
+select id, provider, plan, host, recipients, lease_until + deadline as silent_at
+from outbox_engine.dispatches
+where state = 'claimed';
+
 -- Called by the dispatch job while requests are open. Returns the ids of the dispatches that are still the
 -- caller's.
 create function public.outbox_renew(

@@ -3,14 +3,14 @@
 -- batch.
 
 -- How many lookups the recover job can make at this host now, at most 100 of each kind: of ambiguous
--- dispatches, and of claimed ones whose worker has been silent beyond its lease and the longest request.
--- The claim leaves requests for them. A batch exists at one host of the provider only, so other hosts
--- cannot find it.
+-- dispatches, and of claimed ones whose worker fell silent. The claim leaves requests for them. A batch
+-- exists at one host of the provider only, so other hosts cannot find it.
 create function outbox_engine.lookups_due(p_provider text, p_plan text, p_host text, p_now timestamptz)
 returns integer
-language sql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
-  select (
+begin
+  return (
     select count(*)
     from (
       select from outbox_engine.dispatches
@@ -20,15 +20,12 @@ as $$
   )::integer + (
     select count(*)
     from (
-      select from outbox_engine.dispatches
-      where provider = p_provider
-        and plan = p_plan
-        and host = p_host
-        and state = 'claimed'
-        and lease_until <= p_now - deadline
+      select from outbox_engine.claimed_dispatches
+      where provider = p_provider and plan = p_plan and host = p_host and silent_at <= p_now
       limit 100
     ) silent
-  )::integer
+  )::integer;
+end
 $$;
 
 -- Called by the recover and upkeep jobs. The provider's list reaches back fourteen days. The messages of a
@@ -80,8 +77,7 @@ begin
 end
 $$;
 
--- Marks claimed dispatches as ambiguous whose worker has been silent beyond its lease and the longest
--- request.
+-- Marks claimed dispatches as ambiguous whose worker fell silent.
 create function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -91,11 +87,8 @@ begin
     x.id, 'its worker fell silent', nextval('outbox_engine.lease_tokens'), p_now)
   from (
     select id
-    from outbox_engine.dispatches
-    where provider = p_provider
-      and plan = p_plan
-      and state = 'claimed'
-      and lease_until <= p_now - deadline
+    from outbox_engine.claimed_dispatches
+    where provider = p_provider and plan = p_plan and silent_at <= p_now
     order by id
     for update skip locked
   ) x;

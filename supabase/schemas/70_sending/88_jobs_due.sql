@@ -7,14 +7,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = 
 as $$
 begin
   return exists (
-      select from public.outbox
-      where queue is not null and expires_at <= p_now
-        and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
-      order by expires_at
-      limit 1)
+      select from outbox_engine.expiring_messages where expires_at <= p_now order by expires_at limit 1)
     or exists (
-      select from outbox_engine.alarms
-      where acknowledged_at is null and coalesce(offered_until <= p_now, true))
+      select from outbox_engine.unlogged_alarms where free_at <= p_now)
     or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end

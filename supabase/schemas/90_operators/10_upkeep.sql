@@ -20,15 +20,13 @@ declare
 begin
   select array_agg(row(
     id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
-    'expired before it could be sent', null, null, null
+    outbox_engine.expired_error(), null, null, null
   )::outbox_engine.status_change)
   into v_changes
   from (
     select id, cancel_requested_at
-    from public.outbox
-    where queue is not null
-      and expires_at <= p_now
-      and expires_at >= coalesce((select expiring_from from outbox_engine.queue_bounds), '-infinity')
+    from outbox_engine.expiring_messages
+    where expires_at <= p_now
     order by expires_at
     limit p_most
     for update skip locked

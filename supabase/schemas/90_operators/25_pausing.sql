@@ -67,7 +67,7 @@ as $$
     '[]'
   )
   from outbox_engine.plan_pauses p
-  where (p.until > p_now or p.kind in ('account', 'setting')) and not p.replaced
+  where outbox_engine.stops_plan(p, p_now) and not p.replaced
 $$;
 
 -- Called by `outbox pause`. No process claims for these plans until that time, or, where none is given,

@@ -68,10 +68,9 @@ as $$
       select jsonb_build_object(
         'requests', count(*),
         'messages', coalesce(sum(recipients), 0),
-        'silent', count(*) filter (where lease_until <= p_now - deadline)
+        'silent', count(*) filter (where silent_at <= p_now)
       )
-      from outbox_engine.dispatches
-      where state = 'claimed'
+      from outbox_engine.claimed_dispatches
     ),
     'ambiguous', (
       select jsonb_build_object(
@@ -141,9 +140,7 @@ as $$
     'alarms_waiting', (
       select count(*)
       from (
-        select from outbox_engine.alarms
-        where acknowledged_at is null
-        limit 100000
+        select from outbox_engine.unlogged_alarms limit 100000
       ) x
     ),
     'alarms', (
