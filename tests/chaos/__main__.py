@@ -27,6 +27,9 @@ def chaos(
     lease: Annotated[float, typer.Option(help="LEASE_SECONDS of the processes.", min=2)] = 10.0,
     settle: Annotated[float, typer.Option(help="SETTLE_SECONDS of the processes.", min=1)] = 5.0,
     pace: Annotated[float, typer.Option(help="Average seconds between two disturbances.", min=0.1)] = 3.0,
+    beside: Annotated[
+        Path | None, typer.Option(help="The wheel of an earlier release, from which a scheduler and a webhook app run.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout, all else on stderr.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Keep logs, database and report in this folder.")] = None,
 ) -> None:
@@ -45,7 +48,7 @@ def chaos(
 
         say(f"seed {seed}, {messages} messages, lease {lease:g} s, settle {settle:g} s; logs are in {place}")
         try:
-            with interruptible() as interrupts, running(place, times, seed, interrupts, say) as fleet:
+            with interruptible() as interrupts, running(place, times, seed, interrupts, say, beside=beside) as fleet:
                 drill = Drill(fleet, plan_load(messages, Random(seed)), times, seconds=seconds, pace=pace, seed=seed, say=say)
                 verdict = drill.run()
                 if verdict.broken:

@@ -21,10 +21,12 @@ from sandbox.local.stack import LocalStack
 from sandbox.simulator import control
 from sandbox.simulator.behaviour import Fault, ReportFaults
 from sandbox.simulator.control import Control
+from tests import older_release
 from tests.chaos.network import Network
 
 SCHEDULERS: Final = ("scheduler-1", "scheduler-2", "scheduler-3")
 WEBHOOKS: Final = ("webhook-1", "webhook-2")
+_OLDER: Final = ("scheduler-2", "webhook-2")
 _POLITE_SECONDS: Final = 11.0
 _OURS: Final = ("SUPABASE_", "SINCH_", "OUTBOX_", "WEBHOOK_", "SENTRY_", "LOG_", "ALLOWED_", "RECONCILE_")
 
@@ -51,23 +53,31 @@ class Times:
 class Fleet:
     """The running processes. A run kills only processes that it started, each by its own id."""
 
-    def __init__(self, stack: LocalStack, network: Network, simulator: Control, folder: Path) -> None:
+    def __init__(
+        self, stack: LocalStack, network: Network, simulator: Control, folder: Path, commands: Mapping[str, Path]
+    ) -> None:
+        """``commands`` are the ``outbox`` commands of processes that are not to run from this checkout, by name."""
         self.stack = stack
         self.network = network
         self.simulator = simulator
         self.folder = folder
         self._children: dict[str, Child] = {}
-        self._commands: dict[str, tuple[list[str], Mapping[str, str]]] = {}
+        self._started: dict[str, tuple[list[str], Mapping[str, str]]] = {}
+        self._commands = commands
 
     def start(self, name: str, arguments: list[str], environment: Mapping[str, str]) -> Child:
-        self._commands[name] = (arguments, environment)
+        self._started[name] = (arguments, environment)
         return self.start_again(name)
 
     def start_again(self, name: str) -> Child:
         """A new process with the same settings replaces one that ended. It appends to the same log."""
-        arguments, environment = self._commands[name]
+        arguments, environment = self._started[name]
         log = self.folder / f"{name}.log"
-        command = [sys.executable, "-m", "scheduler", *arguments]
+        if name in self._commands:
+            command = [str(self._commands[name]), *arguments]
+            environment = {key: value for key, value in environment.items() if key != "PYTHONPATH"}
+        else:
+            command = [sys.executable, "-m", "scheduler", *arguments]
         process = processes.start(command, log=log, cwd=self.folder, dies_by="KILL", env=environment)
         self._children[name] = Child(name, process, log)
         return self._children[name]
@@ -97,8 +107,13 @@ class Fleet:
 
 
 @contextmanager
-def running(folder: Path, times: Times, seed: int, interrupts: Interrupts, say: Callable[[str], None]) -> Iterator[Fleet]:
-    """Start everything, and stop everything when the block ends. Children also die with this process (Linux)."""
+def running(
+    folder: Path, times: Times, seed: int, interrupts: Interrupts, say: Callable[[str], None], *, beside: Path | None = None
+) -> Iterator[Fleet]:
+    """Start everything, and stop everything when the block ends. Children also die with this process (Linux).
+
+    ``beside`` is the wheel of an earlier release: one scheduler and one webhook app run from it, as during an upgrade.
+    """
     with ExitStack() as parts:
         # Durable, so that what was committed outlives the kill: without fsync it would too, but not with commits that do not
         # even wait until the operating system has them.
@@ -107,7 +122,8 @@ def running(folder: Path, times: Times, seed: int, interrupts: Interrupts, say: 
         network = parts.enter_context(Network())
         sinch_port = ports.free_port()
         simulator = parts.enter_context(Control(f"http://{ports.HOST}:{sinch_port}"))
-        fleet = Fleet(stack, network, simulator, folder)
+        earlier = {} if beside is None else dict.fromkeys(_OLDER, older_release.install(beside, folder / "earlier"))
+        fleet = Fleet(stack, network, simulator, folder, earlier)
         parts.callback(fleet.stop)
         parts.callback(interrupts.end, fleet.kill_all)
         stack.start()

@@ -181,7 +181,7 @@ def test_edit_of_a_draft_waits_for_new_members(db: Connection, other: Connection
         cap(other)
         start(other)
 
-    with pytest.raises(psycopg.DataError, match="member 'm1' has no timezone"):
+    with pytest.raises(psycopg.DataError, match="member 'm1' of campaign 'c': no timezone"):
         overlap(db, lambda: add(db, 1, zone=None), edit_and_start)
 
 

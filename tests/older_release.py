@@ -1,0 +1,30 @@
+"""An earlier release as a user has it: its wheel from ``tests/releases/``, installed without a network.
+
+Its dependencies are those of this checkout's environment.
+"""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+WHEELS: Final = Path(__file__).parent / "releases"
+
+
+def wheels() -> list[Path]:
+    """The wheels that ``make release`` kept, oldest first."""
+    return sorted(WHEELS.glob("*.whl"), key=lambda path: [int(part) for part in path.name.split("-")[1].split(".")])
+
+
+def install(wheel: Path, folder: Path) -> Path:
+    """Make a virtual environment in ``folder`` that holds the wheel, and return its ``outbox`` command."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-index", "--no-deps", wheel], check=True
+    )
+    # Behind its own packages, and without the .pth file there that puts this checkout on the path.
+    (own,) = folder.glob("lib/python*/site-packages")
+    (own / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    return folder / "bin" / "outbox"
