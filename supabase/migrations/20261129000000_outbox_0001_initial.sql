@@ -1490,9 +1490,9 @@ alter table public.outbox enable row level security;
 
 -- Triggers of one event run in the order of their names, so each trigger of this table has a number of its
 -- own. Before an insert: 1 refuses what apps may not write, 2 checks the row and fills in defaults. After an
--- insert: 5 wakes the processes. Before an update: 3 makes a cancel request of an app's update, 6 keeps a
--- queued row above the queue bounds. After an update: 4 writes the cancel request into the history, 7 gives
--- the time of a campaign's message back.
+-- insert: 5 wakes the processes. Before an update: 3 makes a cancel request of a status that the engine did
+-- not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition. After an update: 4
+-- writes the cancel request into the history, 7 gives the time of a campaign's message back.
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
@@ -2264,11 +2264,12 @@ $$;
 create trigger outbox_3_app_update before update on public.outbox for each row
   when (
     current_user in ('anon', 'authenticated', 'service_role')
-    -- The engine's mark (`transitions`). It counts for the owner of the table only, because any role can set
-    -- it, and only at the depth of triggers that it names, so not in a trigger of the project.
+    -- The engine's mark (`transitions`). It counts only at the depth of triggers that it names, so not in a
+    -- trigger of the project, and only for who has all rights on a table of the engine, which is its owner:
+    -- any role can set it.
     or new.status <> old.status and (
       current_setting('outbox.writer', true) is distinct from pg_trigger_depth()::text
-      or not has_table_privilege('public.outbox'::regclass, 'truncate'))
+      or not has_table_privilege('outbox_engine.clock'::regclass, 'truncate'))
   )
   execute function outbox_engine.before_app_update();
 
@@ -2475,8 +2476,9 @@ $$;
 -- update of each would cost too much: `wake_due`, `claim_rows`, `mark_sent` and `advance_status`. They make
 -- the same transitions, and the guard holds them to it.
 --
--- All five mark what they write: while one of their statements runs, `outbox.writer` is the depth of triggers
--- at which it runs. A status that changes without that mark was changed by hand (`before_app_update`).
+-- All five mark what they write: while one of their statements runs, the setting `outbox.writer` is the depth
+-- of triggers at which it runs, 0 outside of triggers. A status that changes without that mark was changed by
+-- hand (`before_app_update`).
 
 -- A message of status `status` has status `becomes` after the event. A silent event leaves no row in the
 -- history. `reported` and `reported_retry` are delivery reports.
@@ -2493,16 +2495,16 @@ from (values
   ('suppressed', array['scheduled', 'pending'], 'suppressed', false),
   ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
   ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
-  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false),
-  ('reported_retry', array[
-    'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted'
-  ], 'pending', true),
-  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'cancelled', 'deleted'],
-    'expired', true),
-  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'deleted'],
-    'cancelled', true)
+  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false)
 ) t (event, statuses, becomes, is_silent)
 cross join lateral unnest(t.statuses) s (status)
+union all
+-- A report that the message should be sent again, and what the message turns into.
+select 'reported_retry', s.status, r.becomes, true
+from unnest(array[
+  'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted'
+]) s (status)
+cross join unnest(array['pending', 'expired', 'cancelled']) r (becomes)
 union all
 -- An earlier attempt of an ended message turned out to be accepted, or an operator has it sent again.
 select e.event, s.status, case
@@ -5004,10 +5006,23 @@ as $$
   left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
 $$;
 
+-- Claims of several plans take turns with rows of campaigns, so that none of them spends what another is just
+-- spending. Whoever judges such rows calls this in a statement of its own: the next one sees what the others
+-- spent, and who opted out meanwhile.
+create function outbox_engine.hold_campaign_claims() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox campaign claims'));
+end
+$$;
+
 -- Called by the claim for the rows it picked and would send, and when a refused dispatch gives rows back.
 -- Returns, for rows that a campaign made, the verdicts of `judge_times` and `judge_limits`: a final status
 -- and the reason when the row never goes; `due_at` and the reason when it waits; else the latest instant of
--- delivery. `counted` parts, on `counted_day`, are those of an attempt that was never accepted.
+-- delivery. `counted` parts, on `counted_day`, are those of an attempt that was never accepted. The caller
+-- holds `hold_campaign_claims`.
 create function outbox_engine.judge_campaign_rows(p_ids bigint[], p_parts smallint[], p_now timestamptz)
 returns table (
   outbox_id bigint, status text, error text, due_at timestamptz, expires_at timestamptz,
@@ -5020,10 +5035,6 @@ begin
   if p_ids is null then
     return;
   end if;
-  -- Claims of several plans take turns here, so that none of them spends what another is just spending. The
-  -- query below is a statement of its own: it sees what the others spent.
-  perform pg_advisory_xact_lock(hashtext('outbox campaign claims'));
-
   return query
   with picked as materialized (
     select r.*, row_number() over (order by r.priority, r.due_at, r.id) as place
@@ -7568,10 +7579,14 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch]);
-  v_now constant timestamptz := outbox_engine.now();
+  v_now timestamptz;
   v_unsendable text[];
   v_left integer;
 begin
+  if exists (select from public.outbox where id = any (v_ids) and campaign is not null) then
+    perform outbox_engine.hold_campaign_claims();
+  end if;
+  v_now := outbox_engine.now();
   with attached as materialized (
     select o.id, o.recipient, o.campaign, o.parts, o.expires_at,
       o.cancel_requested_at is not null as cancel_requested
@@ -8375,19 +8390,20 @@ $$;
 -- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
 create function outbox_engine.pick(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
-  out ids bigint[], out again bigint[]
+  out ids bigint[], out again bigint[], out has_campaigns boolean
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
 begin
-  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.again)
-  into ids, again
+  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.of_campaign and x.was_in_request),
+    coalesce(bool_or(x.of_campaign), false)
+  into ids, again, has_campaigns
   from (
-    select r.id, r.again
+    select r.*
     from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
     cross join lateral (
-      select o.id, o.campaign is not null and o.was_in_request as again
+      select o.id, o.campaign is not null as of_campaign, o.was_in_request
       from outbox_engine.messages o
       where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
       order by o.due_at, o.id
@@ -8832,6 +8848,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now timestamptz := p_now;
   v_rows integer := least(p_rows, p_admission.messages);
   v_picked record;
   v_writer text := current_setting('outbox.writer', true);
@@ -8842,13 +8859,16 @@ begin
     if v_picked.again is not null then
       perform outbox_engine.refresh_from_campaign(v_picked.again);
     end if;
+    if v_picked.has_campaigns then
+      perform outbox_engine.hold_campaign_claims();
+      v_now := outbox_engine.now();
+    end if;
     v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
     from outbox_engine.claim_rows(
       outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
-      p_admission.messages,
-      p_admission.probed_pause is not null, p_now) d;
+      p_admission.messages, p_admission.probed_pause is not null, v_now) d;
     v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
       or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
