@@ -2352,6 +2352,16 @@ as $$
   )
 $$;
 
+-- How long a message waits that is sent again after so many attempts: one to sixteen minutes, doubled with
+-- each attempt, with jitter so that a wave is spread out.
+create function outbox_engine.retry_delay(p_attempts smallint) returns interval
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return interval '1 minute' * 2 ^ (p_attempts - 1) * (0.75 + random() * 0.5);
+end
+$$;
+
 -- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
 -- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
 -- id instead, a plan from the time when the table was small would read all of it.
@@ -2391,8 +2401,7 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select
-        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
+      select n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -2415,15 +2424,13 @@ begin
       when a.requeued then 'pending'
       else 'expired'
     end,
-    status_code = a.code,
     error = case
       when a.retryable and a.ended_by_engine then o.error
       -- Most reports are good: they need no call.
       when a.status not in ('sent', 'dispatched', 'delivered')
       then outbox_engine.report_error(a.provider, a.status, a.code)
     end,
-    reported_rank = a.rank,
-    reported_at = a.at,
+    status_code = a.code, reported_rank = a.rank, reported_at = a.at,
     finalized_at = case
       when a.rank <= 2 or a.requeued then null
       -- The engine ended it after that report.
@@ -2431,11 +2438,7 @@ begin
       else coalesce(a.at, p_now)
     end,
     queue = case when a.requeued then 'w'::"char" end,
-    -- One to sixteen minutes, doubled with each attempt, with jitter so that a wave is spread out.
-    due_at = case
-      when a.requeued then p_now + interval '1 minute' * 2 ^ (a.attempts - 1) * (0.75 + random() * 0.5)
-      else o.due_at
-    end
+    due_at = case when a.requeued then p_now + outbox_engine.retry_delay(a.attempts) else o.due_at end
   from applied a
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);
@@ -8648,8 +8651,7 @@ create function outbox_engine.claim_rows(
   p_ids bigint[], p_request outbox_engine.claim_request, p_dispatches integer, p_messages integer,
   p_is_probe boolean, p_now timestamptz
 ) returns table (dispatch jsonb, recipients integer)
-language sql
-set search_path = pg_catalog, pg_temp
+language sql set search_path = pg_catalog, pg_temp
 as $$
   with judged as materialized (
     select * from outbox_engine.judge_rows(p_ids, p_request.allowed_countries, p_messages, p_now)
@@ -8662,9 +8664,7 @@ as $$
         id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
       )::outbox_engine.status_change),
       'engine', p_now)
-    from judged
-    where not goes
-    having count(*) > 0
+    from judged where not goes having count(*) > 0
   ),
   packed as materialized (
     select d.*, case when not d.texts_differ then outbox_engine.parts_of(d.text) end as parts
@@ -8673,8 +8673,7 @@ as $$
         array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
         array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
         array_agg(sends_alone order by place) as send_alone
-      from judged
-      where goes
+      from judged where goes
     ) a
     left join stopped on true
     cross join lateral outbox_engine.pack(
@@ -8694,9 +8693,7 @@ as $$
     select outbox_engine.count_campaign_sends(
       array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
       array_agg(counted), array_agg(counted_day), p_now)
-    from taken
-    where campaign is not null
-    having count(*) > 0
+    from taken where campaign is not null having count(*) > 0
   ),
   members as (
     insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
@@ -8721,11 +8718,8 @@ as $$
     from packed
     returning id, lease_token, sender, body, expire_at, recipients
   )
-  select
-    outbox_engine.dispatch_json(
-      m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
-      case when d.texts_differ then d.texts end),
-    m.recipients
+  select outbox_engine.dispatch_json(m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
+    case when d.texts_differ then d.texts end), m.recipients
   from made m
   join packed d on d.dispatch_id = m.id
   left join counted c on true
@@ -8877,6 +8871,52 @@ begin
 end
 $$;
 
+-- Claims for a plan that may send now, and charges it with what it claimed. `p_plan` is locked by the caller.
+create function outbox_engine.claim_admitted(
+  p_request outbox_engine.claim_request, p_plan outbox_engine.plans, p_admission outbox_engine.admission,
+  p_bounds outbox_engine.queue_bounds, p_priority_below integer, p_now timestamptz
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_first record;
+  v_rows integer;
+  v_level integer;
+  v_claimed record;
+  v_next_id bigint;
+begin
+  -- A row whose earlier attempt turned out to have been accepted is not sent again.
+  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
+    perform outbox_engine.close_already_sent(p_now);
+  end if;
+  -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
+  select * into v_first from outbox_engine.first_ready(p_bounds, p_priority_below);
+  v_rows := outbox_engine.claim_size(
+    p_plan, coalesce(v_first.priority < 100, false), p_request.max_rows, p_admission.requests_left, p_now);
+  foreach v_level in array case
+    when v_first.priority < 100 and p_priority_below > 100 then array[100, p_priority_below]
+    else array[p_priority_below] end
+  loop
+    v_claimed := outbox_engine.claim_ready(p_request, p_admission, p_bounds, v_level, v_rows, p_now);
+    exit when v_claimed.requests > 0;
+  end loop;
+  perform outbox_engine.charge_plan(
+    p_plan, p_request.credential, p_admission, v_claimed.requests, v_claimed.messages, p_now);
+
+  v_next_id := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+  if v_next_id is distinct from v_first.id then
+    perform outbox_engine.advance_queue_bounds(v_claimed.messages);
+  end if;
+  return jsonb_build_object(
+    'dispatches', coalesce(v_claimed.dispatches, '[]'),
+    'more', v_next_id is not null,
+    'passed', v_next_id is distinct from v_first.id,
+    'due', outbox_engine.jobs_due(p_request.provider, p_request.plan, p_request.host, p_now)
+  );
+end
+$$;
+
 -- Called by the dispatch job, about once a second when idle: wakes due rows, admits, then claims (pick,
 -- judge, pack, write). A repeated call with the same `p_claim_id` returns the same dispatches and claims
 -- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
@@ -8918,20 +8958,14 @@ declare
   v_request constant outbox_engine.claim_request := row(
     p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential, make_interval(secs => p_lease_seconds),
     make_interval(secs => p_deadline_seconds), p_max_dispatches, p_max_recipients, p_max_rows,
-    p_allowed_countries,
-    p_share_texts);
+    p_allowed_countries, p_share_texts);
   v_schema constant integer := (select max(version) from outbox_engine.schema_versions);
   v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
   v_now timestamptz := outbox_engine.now();
   v_bounds outbox_engine.queue_bounds;
   v_plan outbox_engine.plans;
   v_admission outbox_engine.admission;
-  v_first record;
-  v_rows integer;
-  v_level integer;
-  v_claimed record;
   v_answer jsonb;
-  v_next_id bigint;
 begin
   v_answer := case when v_schema > p_schema_version then outbox_engine.breaking_version(p_schema_version) end;
   if v_answer is not null then
@@ -8964,35 +8998,9 @@ begin
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
-  -- A row whose earlier attempt turned out to have been accepted is not sent again.
-  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
-    perform outbox_engine.close_already_sent(v_now);
-  end if;
-  -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
-  select * into v_first from outbox_engine.first_ready(v_bounds, v_priority_below);
-  v_rows := outbox_engine.claim_size(
-    v_plan, coalesce(v_first.priority < 100, false), p_max_rows, v_admission.requests_left, v_now);
-  foreach v_level in array case
-    when v_first.priority < 100 and not p_urgent_only then array[100, v_priority_below]
-    else array[v_priority_below] end
-  loop
-    v_claimed := outbox_engine.claim_ready(v_request, v_admission, v_bounds, v_level, v_rows, v_now);
-    exit when v_claimed.requests > 0;
-  end loop;
-  perform outbox_engine.charge_plan(
-    v_plan, p_credential, v_admission, v_claimed.requests, v_claimed.messages, v_now);
-
-  v_next_id := (select id from outbox_engine.first_ready(v_bounds, v_priority_below));
-  if v_next_id is distinct from v_first.id then
-    perform outbox_engine.advance_queue_bounds(v_claimed.messages);
-  end if;
-  return jsonb_build_object(
-    'dispatches', coalesce(v_claimed.dispatches, '[]'),
-    'more', v_next_id is not null,
-    'passed', v_next_id is distinct from v_first.id,
-    'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now),
-    'schema_version', v_schema
-  );
+  return outbox_engine.claim_admitted(
+      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now)
+    || jsonb_build_object('schema_version', v_schema);
 end
 $$;
 
