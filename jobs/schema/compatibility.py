@@ -43,7 +43,7 @@ def judge(releases: Releases, installed: InstalledSchema | None) -> Verdict:
         return Verdict(Fit.TOO_OLD, f"the outbox schema is not in the database: {INSTALL}")
 
     unknown = [version for version in installed.versions if version.number > releases.newest]
-    breaking = next((version for version in unknown if version.breaking), None)
+    breaking = next((version for version in reversed(unknown) if version.breaking), None)
     if breaking is not None:
         return too_new(breaking)
 

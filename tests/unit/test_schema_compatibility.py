@@ -1,5 +1,6 @@
 """Whether a process may work with the schema that a database has."""
 
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ def known(tmp_path: Path) -> Releases:
     return small_releases(tmp_path / "package", FIRST, SECOND)
 
 
-def database(*numbers: int, breaking: int = 0) -> InstalledSchema:
+def database(*numbers: int, breaking: Container[int] = ()) -> InstalledSchema:
     """A database with these versions. Release 0.N.0 brought version N."""
-    return InstalledSchema(tuple(AppliedVersion(number, number == breaking, f"0.{number}.0", None) for number in numbers))
+    return InstalledSchema(tuple(AppliedVersion(number, number in breaking, f"0.{number}.0", None) for number in numbers))
 
 
 def test_same_versions_fit(known: Releases) -> None:
@@ -31,7 +32,7 @@ def test_same_versions_fit(known: Releases) -> None:
 
 
 def test_breaking_version_that_is_known_fits(known: Releases) -> None:
-    assert judge(known, database(1, 2, breaking=2)).fit is Fit.SAME
+    assert judge(known, database(1, 2, breaking={2})).fit is Fit.SAME
 
 
 @pytest.mark.parametrize("installed", [None, database()], ids=["no function", "no version"])
@@ -61,10 +62,16 @@ def test_newer_harmless_version_allows_work(known: Releases) -> None:
 
 @pytest.mark.parametrize("numbers", [(1, 2, 3), (1, 2, 3, 4), (3,)])
 def test_unknown_breaking_version_forbids_work(known: Releases, numbers: tuple[int, ...]) -> None:
-    verdict = judge(known, database(*numbers, breaking=3))
+    verdict = judge(known, database(*numbers, breaking={3}))
 
     assert (verdict.fit, verdict.allows_work) == (Fit.TOO_NEW, False)
     assert "update it to 0.3.0 or newer" in verdict.message
+
+
+def test_newest_unknown_breaking_version_is_named(known: Releases) -> None:
+    verdict = judge(known, database(1, 2, 3, 4, 5, breaking={3, 4}))
+
+    assert "update it to 0.4.0 or newer" in verdict.message
 
 
 def test_squashed_history_counts_by_its_newest_version(known: Releases) -> None:
