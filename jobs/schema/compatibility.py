@@ -40,20 +40,19 @@ def judge(releases: Releases, installed: InstalledSchema | None) -> Verdict:
     if installed is None or not installed.versions:
         if not releases.versions:
             return Verdict(Fit.SAME)
-        return Verdict(Fit.TOO_OLD, f"the outbox schema is not in the database: {INSTALL}")
+        return Verdict(Fit.TOO_OLD, f"the outbox schema is not in the database: {_missing(releases, newest=0)}; {INSTALL}")
 
     unknown = [version for version in installed.versions if version.number > releases.newest]
     breaking = next((version for version in reversed(unknown) if version.breaking), None)
     if breaking is not None:
         return too_new(breaking)
 
-    # New processes work without post files.
-    missing = [file.name for file in releases.files if file.number > installed.newest and file.kind is not Kind.POST]
+    missing = _missing(releases, newest=installed.newest)
     if missing:
         return Verdict(
             Fit.TOO_OLD,
             f"the database has schema version {installed.newest}, this version of supabase-outbox needs {releases.newest}: "
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; {INSTALL}",
+            f"{missing}; {INSTALL}",
         )
     if unknown:
         newest = unknown[-1]
@@ -63,6 +62,12 @@ def judge(releases: Releases, installed: InstalledSchema | None) -> Verdict:
             f"knows {releases.newest}: it works, update it when convenient",
         )
     return Verdict(Fit.SAME)
+
+
+def _missing(releases: Releases, *, newest: int) -> str:
+    """In words, the files that a database with version ``newest`` lacks. Processes work without post files, so none counts."""
+    names = [file.name for file in releases.files if file.number > newest and file.kind is not Kind.POST]
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} missing" if names else ""
 
 
 def too_new(breaking: AppliedVersion) -> Verdict:

@@ -36,11 +36,14 @@ def test_breaking_version_that_is_known_fits(known: Releases) -> None:
 
 
 @pytest.mark.parametrize("installed", [None, database()], ids=["no function", "no version"])
-def test_empty_database_names_both_commands(known: Releases, installed: InstalledSchema | None) -> None:
+def test_empty_database_names_files_and_commands(known: Releases, installed: InstalledSchema | None) -> None:
     verdict = judge(known, installed)
 
     assert not verdict.allows_work
-    assert verdict.message == "the outbox schema is not in the database: run outbox install and supabase db push"
+    assert verdict.message == (
+        "the outbox schema is not in the database: outbox_0001_initial.sql, outbox_0002_pre_routes.sql, "
+        "outbox_0002_pre_routes_index.sql are missing; run outbox install and supabase db push"
+    )
 
 
 def test_older_database_names_the_missing_pre_files(known: Releases) -> None:
