@@ -28,9 +28,14 @@ class AppliedVersion:
 
 @dataclass(frozen=True, slots=True)
 class InstalledSchema:
-    """Every version of one database, oldest first. ``old_processes`` ticked lately and know fewer versions; None if unknown."""
+    """Every version of one database, oldest first.
+
+    ``seeded``: the rows are there that the engine needs before the first message. ``old_processes`` ticked lately and know
+    fewer versions; None if unknown.
+    """
 
     versions: tuple[AppliedVersion, ...]
+    seeded: bool = True
     old_processes: int | None = None
 
     @property
@@ -43,4 +48,8 @@ class InstalledSchema:
         """Read the answer of ``outbox_schema_version()``. A later version of it may say more."""
         versions = [AppliedVersion.parse(row) for row in answer["versions"]]
         old = answer.get("processes")
-        return cls(tuple(sorted(versions, key=lambda version: version.number)), old if isinstance(old, int) else None)
+        return cls(
+            versions=tuple(sorted(versions, key=lambda version: version.number)),
+            seeded=answer.get("seeded") is not False,
+            old_processes=old if isinstance(old, int) else None,
+        )

@@ -19,8 +19,9 @@ end
 $$;
 select outbox_engine.seed();
 
--- Called by processes at their start and by `outbox schema status`: the releases that were applied,
--- whether the seeds are there, and how many processes know fewer versions (post files wait until it is 0).
+-- Called by processes at their start and by `outbox schema status`: the releases that were applied, whether
+-- all seeds are there (a squash drops them), and how many processes know fewer versions (post files wait
+-- until it is 0).
 create function public.outbox_schema_version() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -28,7 +29,9 @@ as $$
     'versions', coalesce(
       (select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
     'processes', outbox_engine.old_processes(),
-    'seeded', exists (select from outbox_engine.clock)
+    'seeded', exists (select from outbox_engine.schema_versions)
+      and exists (select from outbox_engine.clock)
+      and exists (select from outbox_engine.upkeep)
       and exists (select from outbox_engine.report_codes)
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.zones)

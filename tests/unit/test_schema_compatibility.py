@@ -35,14 +35,28 @@ def test_breaking_version_that_is_known_fits(known: Releases) -> None:
     assert judge(known, database(1, 2, breaking={2})).fit is Fit.SAME
 
 
-@pytest.mark.parametrize("installed", [None, database()], ids=["no function", "no version"])
-def test_empty_database_names_files_and_commands(known: Releases, installed: InstalledSchema | None) -> None:
-    verdict = judge(known, installed)
+def test_empty_database_names_files_and_commands(known: Releases) -> None:
+    verdict = judge(known, None)
 
     assert not verdict.allows_work
     assert verdict.message == (
         "the outbox schema is not in the database: outbox_0001_initial.sql, outbox_0002_pre_routes.sql, "
         "outbox_0002_pre_routes_index.sql are missing; run outbox install and supabase db push"
+    )
+
+
+@pytest.mark.parametrize(
+    "installed",
+    [database(), InstalledSchema(database(1).versions, seeded=False), InstalledSchema(database(1, 2).versions, seeded=False)],
+    ids=["no version", "an older version", "the same version"],
+)
+def test_squashed_schema_names_the_seeds(known: Releases, installed: InstalledSchema) -> None:
+    verdict = judge(known, installed)
+
+    assert (verdict.fit, verdict.allows_work) == (Fit.UNSEEDED, False)
+    assert verdict.message == (
+        "the outbox schema is in the database without the rows that it needs, as after supabase migration squash: "
+        "run `select outbox_engine.seed();` in the SQL editor"
     )
 
 
@@ -92,14 +106,15 @@ def test_answer_of_the_database_is_read() -> None:
             {"version": 1, "breaking": False, "release": "0.1.0", "applied_at": None},
         ],
         "processes": 3,
+        "seeded": False,
         "later": {},
     }
 
     read = InstalledSchema.parse(answer)
 
     assert [(one.number, one.breaking, one.release) for one in read.versions] == [(1, False, "0.1.0"), (2, True, "0.2.0")]
-    assert (read.newest, read.old_processes) == (2, 3)
-    assert InstalledSchema.parse({"versions": []}).old_processes is None
+    assert (read.newest, read.seeded, read.old_processes) == (2, False, 3)
+    assert InstalledSchema.parse({"versions": []}) == InstalledSchema(())
 
 
 async def test_newer_version_is_warned_of_once(known: Releases) -> None:
