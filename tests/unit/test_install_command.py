@@ -96,17 +96,49 @@ def test_breaking_version_stops_processes_before_the_push(
     )
 
 
-def test_project_that_skipped_a_release_gets_both(updated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_release_is_caught_up_on(updated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package_with(monkeypatch, tmp_path / "third package", FIRST, SECOND, THIRD)
 
+    run_command_line(["install", "--yes"])
     run_command_line(["install", "--yes", "--post"])
 
     assert migrations(updated)[1:] == [
         "outbox_0002_pre_routes.sql",
         "outbox_0002_pre_routes_index.sql",
-        "outbox_0002_post_routes.sql",
         "outbox_0003_pre_events.sql",
+        "outbox_0002_post_routes.sql",
     ]
+
+
+@pytest.mark.parametrize("options", [["--yes"], ["--dry-run"], ["--check"]])
+def test_post_is_refused_while_files_are_missing(updated: Path, capsys: Captured, options: list[str]) -> None:
+    capsys.readouterr()
+
+    assert run_command_line(["install", "--post", *options]) == 1
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "outbox: --post: outbox_0002_pre_routes.sql, outbox_0002_pre_routes_index.sql are not in the project yet: run outbox "
+        "install and supabase db push, restart the processes, then run this again\n"
+    )
+    assert migrations(updated) == ["outbox_0001_initial.sql"]
+
+
+def test_post_waits_for_the_next_pre_file(
+    updated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    run_command_line(["install", "--yes"])
+    package_with(monkeypatch, tmp_path / "third package", FIRST, SECOND, THIRD)
+
+    assert run_command_line(["install", "--yes", "--post"]) == 1
+    assert "outbox_0003_pre_events.sql is not in the project yet" in capsys.readouterr().err
+
+
+def test_post_is_refused_in_a_new_project(project: Path, capsys: Captured) -> None:
+    assert run_command_line(["install", "--yes", "--post"]) == 1
+    assert "outbox_0001_initial.sql is not in the project yet" in capsys.readouterr().err
+    assert not (project / "migrations").exists()
 
 
 def test_crlf_checkout_counts_as_equal(project: Path, capsys: Captured) -> None:
@@ -293,6 +325,8 @@ def test_lines_fit_a_terminal_of_80_columns(updated: Path, capsys: Captured, opt
     (updated / "migrations" / "2_orders.sql").touch()
     (updated / "schemas").mkdir()
     (updated / "schemas" / "orders.sql").touch()
+    if "--post" in options:
+        run_command_line(["install", "--yes"])
     capsys.readouterr()
 
     run_command_line(["install", *options])
