@@ -13,7 +13,7 @@ from jobs.gateway.gateway import Gateway
 from jobs.runtime.settings import SupabaseSettings
 from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
-from tests.engine import insert, statuses
+from tests.engine import insert, later, stand_still, statuses
 from tests.integration.schema_versions import SEED, Versions, package, versions
 from tests.stack import Connection
 
@@ -62,12 +62,25 @@ async def test_versions_are_read_over_the_api(versions: Versions, gateway: Gatew
 
 async def test_old_processes_are_counted_for_a_minute(versions: Versions, gateway: Gateway, db: Connection) -> None:
     versions.apply(1, 2)
+    stand_still(db)
     for worker, knows in {"old": 1, "older": None, "new": 2, "newer": 3}.items():
         claim(db, worker, knows)
-    assert await old_processes(gateway) == 2
+    assert await old_processes(gateway) == (2, 0)
 
     db.execute("update outbox_engine.heartbeats set at = at - interval '1 minute' where worker = 'old'")
-    assert await old_processes(gateway) == 1
+    assert await old_processes(gateway) == (1, 0)
+
+
+async def test_old_process_of_cron_was_seen_last(versions: Versions, gateway: Gateway, db: Connection) -> None:
+    versions.apply(1, 2)
+    stand_still(db)
+    claim(db, "new", 2)
+    assert await old_processes(gateway) == (0, None)
+
+    claim(db, "old", 1)
+    later(db, "12 minutes")
+    claim(db, "new", 2)
+    assert await old_processes(gateway) == (0, 720)
 
 
 @pytest.mark.usefixtures("nothing_installed")
@@ -94,9 +107,11 @@ async def test_each_kind_of_seed_is_required(gateway: Gateway, db: Connection, t
     assert not installed.seeded
 
 
-async def old_processes(gateway: Gateway) -> int | None:
+async def old_processes(gateway: Gateway) -> tuple[int | None, float | None]:
+    """How many run, and how long ago one was seen."""
     installed = await gateway.installed_schema()
-    return None if installed is None else installed.old_processes
+    assert installed is not None
+    return installed.old_processes, installed.old_process_seconds_ago
 
 
 # The claim
@@ -203,8 +218,10 @@ def test_status_compares_both_sides(
     versions: Versions, db: Connection, capsys: Captured, applied: tuple[int, ...], code: int, says: str
 ) -> None:
     versions.apply(*applied)
+    stand_still(db)
     claim(db, "old", 0)
     claim(db, "older", None)
+    later(db, "12 minutes")
 
     assert run_command_line(["schema", "status"]) == code
 
@@ -216,7 +233,7 @@ def test_status_compares_both_sides(
         "known",
         *(["2027-01-01", "00:00:00Z"] if 2 in applied else ["missing"]),
     ]
-    assert f"processes of an older release: {2 if applied else 0}" in said.out
+    assert f"processes of an older release: 0{', last seen 12 min ago' if applied else ''}\n" in said.out
 
 
 @pytest.mark.usefixtures("environment", "nothing_installed")
@@ -224,5 +241,5 @@ def test_status_without_the_function_reports_too_old(capsys: Captured) -> None:
     assert run_command_line(["schema", "status", "--json"]) == 1
 
     said = json.loads(capsys.readouterr().out)
-    assert (said["fit"], said["old_processes"]) == ("too_old", None)
+    assert (said["fit"], said["old_processes"], said["old_process_seconds_ago"]) == ("too_old", None, None)
     assert [line["in_database"] for line in said["versions"]] == [False, False]

@@ -106,6 +106,7 @@ def test_answer_of_the_database_is_read() -> None:
             {"version": 1, "breaking": False, "release": "0.1.0", "applied_at": None},
         ],
         "processes": 3,
+        "old_process_seconds_ago": 7,
         "seeded": False,
         "later": {},
     }
@@ -113,7 +114,7 @@ def test_answer_of_the_database_is_read() -> None:
     read = InstalledSchema.parse(answer)
 
     assert [(one.number, one.breaking, one.release) for one in read.versions] == [(1, False, "0.1.0"), (2, True, "0.2.0")]
-    assert (read.newest, read.seeded, read.old_processes) == (2, False, 3)
+    assert (read.newest, read.seeded, read.old_processes, read.old_process_seconds_ago) == (2, False, 3, 7)
     assert InstalledSchema.parse({"versions": []}) == InstalledSchema(())
 
 
