@@ -39,7 +39,10 @@ def print_sql(
         int | None, typer.Option("--to", metavar="VERSION", min=1, help="The version to upgrade to. Default: the newest.")
     ] = None,
     post: Annotated[
-        bool, typer.Option("--post", help="Add post files, which remove objects that only older releases need.")
+        bool,
+        typer.Option(
+            "--post", help="Print post files, which remove objects that only older releases need. With --from, only these."
+        ),
     ] = False,
 ) -> int:
     """Print the schema as SQL, for psql and other tools.
