@@ -118,6 +118,14 @@ def reset(connection: Connection, baseline: Baseline) -> None:
         connection.execute("select setval('outbox_engine.queue_clock', 0)")
 
 
+def squash(connection: Connection) -> None:
+    """Empty the tables of the outbox, as they are in a database that was made from a squashed migration."""
+    ours = "schemaname = 'outbox_engine' or (schemaname = 'public' and tablename like 'outbox%')"
+    found = connection.execute(f"select schemaname, tablename from pg_tables where {ours}").fetchall()
+    tables = [Table(str(schema), str(name)).sql for schema, name in found]
+    connection.execute(sql.SQL("truncate {} restart identity cascade").format(sql.SQL(", ").join(tables)))
+
+
 def _has_rows(connection: Connection, table: Table) -> bool:
     return _is_true(connection, sql.SQL("select exists (table {})").format(table.sql))
 

@@ -39,7 +39,7 @@ class CallbackEndpoint:
         self._access = access
         self._intake = intake
         self._limit = limit
-        self._turn_awayions = rejections
+        self._rejections = rejections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -86,7 +86,7 @@ class CallbackEndpoint:
 
     def _turn_away(self, scope: Scope, headers: Headers) -> Answer:
         if self._reader.claims_origin(headers):
-            self._turn_awayions.note()
+            self._rejections.note()
         failures = self._limit.count(source := self._source(scope))
         if failures == 1:
             log.warning("callback.unauthenticated", source=str(source), signed=self._reader.claims_origin(headers))

@@ -20,8 +20,8 @@ class SchemaGate:
 
     A provider repeats a callback that is answered with 503, so nothing is lost at a closed gate. Once open, it asks every
     ``once_open`` seconds, and only a breaking version closes it: an outage, or an API that reloads its schema, must not fail
-    callbacks. :meth:`watch` ends if waiting cannot help: ``unfit`` then holds the reason. ``decided`` is set from the first
-    decision on.
+    callbacks. :meth:`watch` ends if waiting cannot help: ``unfit`` then holds the reason. ``decided`` is set once the database
+    has answered, whether the gate is then open or not.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class SchemaGate:
         self._once_open = once_open
         self.decided = asyncio.Event()
         self._reason: str | None = "the schema of the database is not known yet"
+        self._failure: str | None = None
         self.unfit: str | None = None
 
     @property
@@ -55,23 +56,27 @@ class SchemaGate:
         try:
             verdict = await self._check()
         except GatewayUnavailable as error:
+            self._failure = None
             self._hold(str(error))
-        except Exception:
-            log.exception("schema.check_failed")
+        except Exception as error:
+            # Once for each error. Callbacks are held back, or not, as before.
+            if repr(error) != self._failure:
+                self._failure = repr(error)
+                log.exception("schema.check_failed")
         else:
+            self._failure = None
             self._decide(verdict)
 
     def _decide(self, verdict: Verdict) -> None:
         if verdict.fit is Fit.TOO_NEW:
             self.unfit = self._reason = verdict.message
             log.error("schema.unfit", meaning=verdict.message)
-            self.decided.set()
         elif not verdict.allows_work:
             self._hold(verdict.message)
         elif self._reason is not None:
             self._reason = None
             log.info("schema.fits")
-            self.decided.set()
+        self.decided.set()
 
     def _hold(self, reason: str) -> None:
         """Log each reason once. An open gate stays open."""

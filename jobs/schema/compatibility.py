@@ -8,6 +8,7 @@ from jobs.schema.installed import AppliedVersion, InstalledSchema
 from jobs.schema.releases import Kind, Releases
 
 INSTALL: Final = "run outbox install and supabase db push"
+SEED: Final = "run `select outbox_engine.seed();` in the SQL editor"
 
 
 class Fit(Enum):
@@ -16,6 +17,7 @@ class Fit(Enum):
     SAME = "same"
     NEWER = "newer"
     TOO_OLD = "too_old"
+    UNSEEDED = "unseeded"
     TOO_NEW = "too_new"
 
 
@@ -37,23 +39,29 @@ def judge(releases: Releases, installed: InstalledSchema | None) -> Verdict:
 
     Versions are applied in order, so the newest number of each side says everything.
     """
-    if installed is None or not installed.versions:
-        if not releases.versions:
-            return Verdict(Fit.SAME)
-        return Verdict(Fit.TOO_OLD, f"the outbox schema is not in the database: {INSTALL}")
+    if not releases.versions and (installed is None or not installed.versions):
+        return Verdict(Fit.SAME)
+    if installed is None:
+        return Verdict(Fit.TOO_OLD, f"the outbox schema is not in the database: {_missing(releases, newest=0)}; {INSTALL}")
 
     unknown = [version for version in installed.versions if version.number > releases.newest]
-    breaking = next((version for version in unknown if version.breaking), None)
+    breaking = next((version for version in reversed(unknown) if version.breaking), None)
     if breaking is not None:
         return too_new(breaking)
 
-    # New processes work without post files.
-    missing = [file.name for file in releases.files if file.number > installed.newest and file.kind is not Kind.POST]
+    # The versions are such rows too, so nothing can be said of them before they are back.
+    if not (installed.seeded and installed.versions):
+        return Verdict(
+            Fit.UNSEEDED,
+            f"the outbox schema is in the database without the rows that it needs, as after supabase migration squash: {SEED}",
+        )
+
+    missing = _missing(releases, newest=installed.newest)
     if missing:
         return Verdict(
             Fit.TOO_OLD,
             f"the database has schema version {installed.newest}, this version of supabase-outbox needs {releases.newest}: "
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; {INSTALL}",
+            f"{missing}; {INSTALL}",
         )
     if unknown:
         newest = unknown[-1]
@@ -63,6 +71,12 @@ def judge(releases: Releases, installed: InstalledSchema | None) -> Verdict:
             f"knows {releases.newest}: it works, update it when convenient",
         )
     return Verdict(Fit.SAME)
+
+
+def _missing(releases: Releases, *, newest: int) -> str:
+    """In words, the files that a database with version ``newest`` lacks. Processes work without post files, so none counts."""
+    names = [file.name for file in releases.files if file.number > newest and file.kind is not Kind.POST]
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} missing" if names else ""
 
 
 def too_new(breaking: AppliedVersion) -> Verdict:

@@ -28,10 +28,17 @@ class AppliedVersion:
 
 @dataclass(frozen=True, slots=True)
 class InstalledSchema:
-    """Every version of one database, oldest first. ``old_processes`` ticked lately and know fewer versions; None if unknown."""
+    """Every version of one database, oldest first.
+
+    ``seeded``: the rows are there that the engine needs before the first message. ``old_processes`` ticked in the last minute
+    and know fewer versions; None if unknown. ``old_process_seconds_ago`` is the time since the latest tick of such a process
+    within a day; None if there was none.
+    """
 
     versions: tuple[AppliedVersion, ...]
+    seeded: bool = True
     old_processes: int | None = None
+    old_process_seconds_ago: float | None = None
 
     @property
     def newest(self) -> int:
@@ -42,5 +49,10 @@ class InstalledSchema:
     def parse(cls, answer: dict[str, Any]) -> "InstalledSchema":
         """Read the answer of ``outbox_schema_version()``. A later version of it may say more."""
         versions = [AppliedVersion.parse(row) for row in answer["versions"]]
-        old = answer.get("processes")
-        return cls(tuple(sorted(versions, key=lambda version: version.number)), old if isinstance(old, int) else None)
+        old, ago = answer.get("processes"), answer.get("old_process_seconds_ago")
+        return cls(
+            versions=tuple(sorted(versions, key=lambda version: version.number)),
+            seeded=answer.get("seeded") is not False,
+            old_processes=old if isinstance(old, int) else None,
+            old_process_seconds_ago=ago if isinstance(ago, int | float) else None,
+        )

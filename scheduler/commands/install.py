@@ -15,7 +15,7 @@ from scheduler.commands import install_view as view
 from scheduler.commands.terminal import Failed, WrongUsage, agreed, counted
 from scheduler.installing import project as projects
 from scheduler.installing.files import write_all
-from scheduler.installing.plan import Plan, make_plan
+from scheduler.installing.plan import Plan, TooEarly, make_plan
 from scheduler.installing.project import NoProject, Project
 from scheduler.installing.survey import TakenUp
 
@@ -30,7 +30,11 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if files are missing. For CI.")] = False,
     post: Annotated[
-        bool, typer.Option("--post", help="Add post files, which remove objects that only older releases need.")
+        bool,
+        typer.Option(
+            "--post",
+            help="Add post files, which remove objects that only older releases need. Refused while others are missing.",
+        ),
     ] = False,
     holds: Annotated[
         int,
@@ -71,7 +75,7 @@ def _plan(given: Path | None, *, holds: int, post: bool) -> Plan:
         if holds > releases.newest:
             raise WrongUsage(f"--from {holds}: the newest schema version of this release is {releases.newest}")
         return make_plan(project, releases, now=datetime.now(UTC), holds=holds, post=post)
-    except (TakenUp, BrokenPackage) as error:
+    except (TakenUp, TooEarly, BrokenPackage) as error:
         raise Failed(str(error)) from None
     except OSError as error:
         raise Failed(_words(error)) from None

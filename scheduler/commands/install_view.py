@@ -52,6 +52,11 @@ def warnings(plan: Plan) -> Iterator[str]:
         yield f"{path.name} comes from a newer release than this one. Update supabase-outbox before you install."
     for file in survey.passed_over:
         yield f"{file.name} is not there, but a newer version is. It is taken for squashed and not written."
+    if survey.unseeded is not None:
+        yield (
+            f"{survey.unseeded.name} creates the outbox without the rows that it needs: supabase migration squash drops rows. "
+            "Add this line at its end: select outbox_engine.seed();"
+        )
     if plan.out_of_order:
         yield (
             "the Supabase CLI before version 3 sorts migrations by file name and puts "

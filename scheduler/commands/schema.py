@@ -16,7 +16,7 @@ from jobs.schema.compatibility import judge
 from jobs.schema.installed import InstalledSchema
 from jobs.schema.releases import BrokenPackage, Releases
 from scheduler.commands.terminal import Failed, WrongUsage, console
-from scheduler.commands.times import utc
+from scheduler.commands.times import ago, utc
 from scheduler.installing.script import files_between, script
 
 _CONNECT_SECONDS: Final = 10
@@ -39,7 +39,10 @@ def print_sql(
         int | None, typer.Option("--to", metavar="VERSION", min=1, help="The version to upgrade to. Default: the newest.")
     ] = None,
     post: Annotated[
-        bool, typer.Option("--post", help="Add post files, which remove objects that only older releases need.")
+        bool,
+        typer.Option(
+            "--post", help="Print post files, which remove objects that only older releases need. With --from, only these."
+        ),
     ] = False,
 ) -> int:
     """Print the schema as SQL, for psql and other tools.
@@ -69,13 +72,16 @@ def show_status(*, as_json: Annotated[bool, typer.Option("--json", help="Print a
         installed = await operating.installed_schema()
         verdict = judge(releases, installed)
         lines = _lines(releases, installed)
-        old_processes = None if installed is None else installed.old_processes
         if as_json:
-            say_json({"fit": verdict.fit.value, "meaning": verdict.message, "versions": lines, "old_processes": old_processes})
+            old = {
+                "old_processes": installed and installed.old_processes,
+                "old_process_seconds_ago": installed and installed.old_process_seconds_ago,
+            }
+            say_json({"fit": verdict.fit.value, "meaning": verdict.message, "versions": lines, **old})
         else:
             _say(lines)
-            if old_processes is not None:
-                console().print(f"processes of an older release: {old_processes}")
+            if installed is not None and installed.old_processes is not None:
+                console().print(_old_processes(installed.old_processes, installed.old_process_seconds_ago))
             console().print(verdict.message or "database and release fit")
         return 0 if verdict.allows_work else 1
 
@@ -134,6 +140,11 @@ def _say(lines: Sequence[_Line]) -> None:
         release = f"{line.release} (breaking)" if line.breaking else line.release
         table.add_row(str(line.version), release, "known" if line.in_package else "unknown", applied)
     console().print(table)
+
+
+def _old_processes(running: int, seconds_ago: float | None) -> str:
+    last = "" if seconds_ago is None else f", last seen {ago(seconds_ago)} ago"
+    return f"processes of an older release: {running}{last}"
 
 
 def _releases() -> Releases:

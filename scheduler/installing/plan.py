@@ -13,6 +13,10 @@ from scheduler.installing.steps import Step, next_steps
 from scheduler.installing.survey import Survey, survey
 
 
+class TooEarly(Exception):
+    """Post files were asked for before the files that come first are in the project. The text is one line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """``new`` holds the path of each file to write, in the order in which they run.
@@ -38,10 +42,17 @@ class Plan:
 def make_plan(project: Project, releases: Releases, *, now: datetime, holds: int = 0, post: bool = False) -> Plan:
     """Compare the project with the releases. ``now`` is in UTC.
 
-    Raises :class:`scheduler.installing.survey.TakenUp`, or OSError where the project cannot be read.
+    Post files are planned alone: they run after the old processes have ended, and these end after the other files were pushed.
+    Raises :class:`TooEarly`, :class:`scheduler.installing.survey.TakenUp`, or OSError where the project cannot be read.
     """
     found = survey(project, releases, holds=holds)
-    wanted = _in_order(releases, [*found.missing, *(found.pending_post if post else ())])
+    if post and found.missing:
+        names = ", ".join(file.name for file in found.missing)
+        raise TooEarly(
+            f"--post: {names} {'is' if len(found.missing) == 1 else 'are'} not in the project yet: run outbox install and "
+            "supabase db push, restart the processes, then run this again"
+        )
+    wanted = found.pending_post if post else found.missing
     versions = project.versions()
     stamps = new_stamps(versions, now, len(wanted))
     post_remains = () if post else found.pending_post

@@ -12,8 +12,15 @@ _OUTSIDE_TRANSACTIONS: Final = re.compile(
 
 
 def files_between(releases: Releases, start: int, end: int, *, post: bool) -> list[ReleaseFile]:
-    """The files that lead from version ``start`` (0 is an empty database) to version ``end``."""
-    return [file for file in releases.files if start < file.number <= end and (post or file.kind is not Kind.POST)]
+    """The files that lead from version ``start`` to version ``end``; version 0 is an empty database.
+
+    ``post`` adds post files for an empty database. For another one it gives them alone: they run after the old processes have
+    ended, and these end after the other files ran.
+    """
+    files = [file for file in releases.files if start < file.number <= end]
+    if start == 0:
+        return [file for file in files if post or file.kind is not Kind.POST]
+    return [file for file in files if (file.kind is Kind.POST) == post]
 
 
 def script(files: Sequence[ReleaseFile]) -> str:

@@ -15,17 +15,19 @@ class Step:
 
 
 def next_steps(written: Sequence[ReleaseFile], releases: Releases, *, first: bool, post_remains: bool) -> list[Step]:
-    """The steps after ``written`` files. ``first`` is True if the project had no released file before."""
+    """The steps after ``written`` files, which are post files or contain none.
+
+    ``first`` is True if the project had no released file before.
+    """
     push = Step("Apply the migrations to your database.", ("supabase db push",))
-    kinds = {file.kind for file in written}
-    if first:
-        steps = [push, Step("Then start the processes.", ("outbox run", "outbox webhook"))]
-    elif kinds == {Kind.POST}:
-        steps = [
+    if any(file.kind is Kind.POST for file in written):
+        return [
             Step("Make sure that no process of an older release runs.", ("outbox schema status",)),
             push,
             Step("Running processes need no restart."),
         ]
+    if first:
+        steps = [push, Step("Then start the processes.", ("outbox run", "outbox webhook"))]
     elif any(releases.version(file.number).breaking for file in written):
         steps = [
             Step("Stop outbox run and outbox webhook everywhere: older releases cannot work with this version."),
@@ -37,7 +39,7 @@ def next_steps(written: Sequence[ReleaseFile], releases: Releases, *, first: boo
             Step("Apply the migrations to your database. Old processes may go on.", push.commands),
             Step("Then restart the processes with the new release.", ("outbox run", "outbox webhook")),
         ]
-    if post_remains and Kind.POST not in kinds:
+    if post_remains:
         steps.append(
             Step(
                 "When no process of an older release runs, remove what only those need.",

@@ -13,6 +13,8 @@ _CREATES_ENGINE: Final = re.compile(
     rb'^\s*create\s+schema\s+(?:if\s+not\s+exists\s+)?"?outbox_engine\b', re.IGNORECASE | re.MULTILINE
 )
 
+_SEEDS: Final = re.compile(rb'^\s*select\s+"?outbox_engine"?\."?seed"?\(\)', re.IGNORECASE | re.MULTILINE)
+
 
 class TakenUp(Exception):
     """A migration of the user's contains our schema already, so a released file would create it twice. The text is one line."""
@@ -32,7 +34,8 @@ class Survey:
     """``missing`` and ``pending_post`` are in the order in which they have to run.
 
     ``repeated`` are further copies of a file that is there already, ``unknown`` are files of a version that this package does
-    not know, and ``passed_over`` are files of older versions than the newest one that is there.
+    not know, and ``passed_over`` are files of older versions than the newest one that is there. ``unseeded`` is a squashed
+    migration that creates our schema without its rows.
     """
 
     copies: tuple[Copy, ...]
@@ -41,6 +44,7 @@ class Survey:
     passed_over: tuple[ReleaseFile, ...]
     repeated: tuple[Path, ...]
     unknown: tuple[Path, ...]
+    unseeded: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,15 @@ def survey(project: Project, releases: Releases, *, holds: int = 0) -> Survey:
     there = {copy.file for copy in copies}
     newest = max((one.number for one in found), default=0)
     absent = [file for file in releases.files if file not in there and file.number > holds]
+    missing = tuple(file for file in absent if file.kind is not Kind.POST and file.number >= newest)
     return Survey(
         copies=copies,
-        missing=tuple(file for file in absent if file.kind is not Kind.POST and file.number >= newest),
+        missing=missing,
         pending_post=tuple(file for file in absent if file.kind is Kind.POST),
         passed_over=tuple(file for file in absent if file.kind is not Kind.POST and file.number < newest),
         repeated=repeated,
         unknown=tuple(one.path for one in found if one.number > releases.newest),
+        unseeded=_unseeded(files, copies, missing),
     )
 
 
@@ -116,3 +122,17 @@ def _refuse_squashed(files: Sequence[Path]) -> None:
                 f"{path.name} creates the schema outbox_engine already, as after supabase migration squash: say with --from "
                 "which version the project holds (outbox schema status shows it)"
             )
+
+
+def _unseeded(files: list[Path], copies: Sequence[Copy], missing: Sequence[ReleaseFile]) -> Path | None:
+    """A migration that creates our schema while neither it nor a file after it calls the seeds, as released files do.
+
+    A squashed migration may have the name of a released file, because it keeps the name of the last one.
+    """
+    released = {copy.path for copy in copies if not copy.edited}
+    texts = {path: path.read_bytes() for path in files}
+    squashed = next((path for path, text in texts.items() if path not in released and _CREATES_ENGINE.search(text)), None)
+    if squashed is None:
+        return None
+    later = [*list(texts.values())[files.index(squashed) :], *(file.text.encode() for file in missing)]
+    return None if any(map(_SEEDS.search, later)) else squashed

@@ -298,15 +298,18 @@ as $$
   where p.last_at > p.last_of_all - interval '1 day' and h.at > p.last_at - interval '1 minute'
 $$;
 
--- Called by `outbox_schema_version`. How many dispatch processes had a heartbeat in the last minute and know
--- fewer versions than the database has. One that does not name its version counts.
-create function outbox_engine.old_processes() returns bigint
+-- Called by `outbox_schema_version`. Dispatch processes that know fewer versions than the database has: how
+-- many had a heartbeat in the last minute, and the seconds since the latest heartbeat of one, null for none.
+-- A process that cron starts every few minutes shows in the second only. A process that does not name its
+-- version counts.
+create function outbox_engine.old_processes(out running bigint, out seconds_ago double precision)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select count(*)
-  from outbox_engine.heartbeats
-  where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute'
-    and coalesce(schema_version, 0) < (select max(version) from outbox_engine.schema_versions)
+  select count(*) filter (where h.at > n.at - interval '1 minute'), extract(epoch from n.at - max(h.at))
+  from (select outbox_engine.now() as at) n
+  left join outbox_engine.heartbeats h on h.job = 'dispatch'
+    and coalesce(h.schema_version, 0) < (select max(version) from outbox_engine.schema_versions)
+  group by n.at
 $$;
 
 -- Called by readiness checks. An answer shows that the database is reachable and has our functions.
@@ -11169,20 +11172,25 @@ end
 $$;
 select outbox_engine.seed();
 
--- Called by processes at their start and by `outbox schema status`: the releases that were applied,
--- whether the seeds are there, and how many processes know fewer versions (post files wait until it is 0).
+-- Called by processes at their start and by `outbox schema status`: the releases that were applied, whether
+-- all seeds are there (a squash drops them), how many processes know fewer versions, and the seconds since
+-- the latest heartbeat of one. Post files wait for these processes to end.
 create function public.outbox_schema_version() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'versions', coalesce(
       (select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
-    'processes', outbox_engine.old_processes(),
-    'seeded', exists (select from outbox_engine.clock)
+    'processes', o.running,
+    'old_process_seconds_ago', o.seconds_ago,
+    'seeded', exists (select from outbox_engine.schema_versions)
+      and exists (select from outbox_engine.clock)
+      and exists (select from outbox_engine.upkeep)
       and exists (select from outbox_engine.report_codes)
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.zones)
       and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
+  from outbox_engine.old_processes() o
 $$;
 
 revoke all on function public.outbox_schema_version from public, anon, authenticated, service_role;

@@ -19,20 +19,25 @@ end
 $$;
 select outbox_engine.seed();
 
--- Called by processes at their start and by `outbox schema status`: the releases that were applied,
--- whether the seeds are there, and how many processes know fewer versions (post files wait until it is 0).
+-- Called by processes at their start and by `outbox schema status`: the releases that were applied, whether
+-- all seeds are there (a squash drops them), how many processes know fewer versions, and the seconds since
+-- the latest heartbeat of one. Post files wait for these processes to end.
 create function public.outbox_schema_version() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'versions', coalesce(
       (select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
-    'processes', outbox_engine.old_processes(),
-    'seeded', exists (select from outbox_engine.clock)
+    'processes', o.running,
+    'old_process_seconds_ago', o.seconds_ago,
+    'seeded', exists (select from outbox_engine.schema_versions)
+      and exists (select from outbox_engine.clock)
+      and exists (select from outbox_engine.upkeep)
       and exists (select from outbox_engine.report_codes)
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.zones)
       and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
+  from outbox_engine.old_processes() o
 $$;
 
 revoke all on function public.outbox_schema_version from public, anon, authenticated, service_role;

@@ -14,7 +14,9 @@ from sandbox.local.stack import LocalStack
 from sandbox.schema import release, source
 from sandbox.schema.apply import apply
 from sandbox.schema.catalogue import catalogue
-from tests.stack import Connection
+from tests.calls import accept, claim, report
+from tests.engine import insert, number, statuses
+from tests.stack import Connection, squash
 
 PREFLIGHT = (release.SCHEMAS / "00_preflight.sql").read_text(encoding="utf-8")
 RELATIONS = "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind <> 'c' order by 1"
@@ -236,18 +238,30 @@ def test_a_second_installation_is_refused(fresh: Connection) -> None:
 
 def test_seeds_come_back_after_a_squash(local_stack: LocalStack) -> None:
     with project(local_stack, *MIGRATIONS) as connection:
-        question = "select count(*) from outbox_engine.{} union all select count(*) from public.outbox_opt_out_words"
-        names = ("clock", "zones", "number_regions", "report_codes", "schema_versions")
-        before = [column(connection, question.format(name)) for name in names]
-        connection.execute(
-            "truncate outbox_engine.clock, outbox_engine.zones, outbox_engine.number_regions, outbox_engine.report_codes,"
-            " outbox_engine.schema_versions, outbox_engine.seeds, public.outbox_opt_out_words, outbox_engine.upkeep"
-        )
+        tables = ["clock", "zones", "number_regions", "report_codes", "schema_versions", "seeds", "upkeep"]
+        counts = " union all ".join(f"select count(*) from outbox_engine.{name}" for name in tables)
+        counts += " union all select count(*) from public.outbox_opt_out_words"
+        before = column(connection, counts)
+        squash(connection)
         assert column(connection, "select public.outbox_schema_version() ->> 'seeded'") == ["false"]
         connection.execute("select outbox_engine.seed()")
 
-        assert [column(connection, question.format(name)) for name in names] == before
+        assert column(connection, counts) == before
         assert column(connection, "select public.outbox_schema_version() ->> 'seeded'") == ["true"]
+
+
+def test_squashed_database_sends_once_seeded(local_stack: LocalStack) -> None:
+    with project(local_stack, *MIGRATIONS) as connection:
+        squash(connection)
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            insert(connection)
+        connection.execute("select outbox_engine.seed()")
+
+        insert(connection)
+        accept(connection, claim(connection), "batch")
+        report(connection, "batch", number(0), "failed", 402)
+
+        assert statuses(connection) == {"failed": 1}
 
 
 def test_seeding_again_keeps_a_projects_changes(local_stack: LocalStack) -> None:

@@ -1,62 +1,25 @@
 """Processes and commands beside a database that says which schema it has."""
 
-import asyncio
 import json
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-import uvicorn
-from structlog.testing import capture_logs
 
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.gateway import Gateway
 from jobs.runtime.settings import SupabaseSettings
-from jobs.schema import releases
-from jobs.schema.admission import Admission
-from jobs.schema.compatibility import Verdict
 from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
-from tests.engine import insert, statuses
-from tests.integration.webhook_app import DELIVERY, SECRET, Memory, report, serving, signed
-from tests.integration.webhook_app import settings as webhook_settings
-from tests.small_releases import FIRST, SECOND, package_with
+from tests.engine import insert, later, stand_still, statuses
+from tests.integration.schema_versions import SEED, Versions, package, versions
 from tests.stack import Connection
-from webhook.app import create_app
-from webhook.commands import _watched, server_config
-from webhook.schema_gate import SchemaGate
 
-UNKNOWN = "the schema of the database is not known yet"
+__all__ = ["package", "versions"]
+
 Captured = pytest.CaptureFixture[str]
-
-
-class Versions:
-    """The versions that the database has."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
-
-    def apply(self, *numbers: int, breaking: int = 0) -> None:
-        """These versions and no others. Release 0.N.0 brought version N."""
-        with self._db.transaction():
-            self._db.execute("delete from outbox_engine.schema_versions")
-            for number in numbers:
-                self._db.execute(
-                    "insert into outbox_engine.schema_versions values (%s, %s, %s, '2027-01-01T00:00:00Z')",
-                    [number, number == breaking, f"0.{number}.0"],
-                )
-
-
-@pytest.fixture
-def versions(db: Connection) -> Versions:
-    """Each test begins with the versions of the baseline again."""
-    return Versions(db)
 
 
 @pytest.fixture
@@ -67,12 +30,6 @@ def nothing_installed(db: Connection) -> Iterator[None]:
     db.execute("alter function public.outbox_schema_version_before() rename to outbox_schema_version")
 
 
-@pytest.fixture(autouse=True)
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This installation carries versions 1 and 2."""
-    package_with(monkeypatch, tmp_path / "package", FIRST, SECOND)
-
-
 @pytest.fixture
 def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The settings of a command that runs in this process, and logging as it was before."""
@@ -81,7 +38,7 @@ def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         "SINCH_SERVICE_PLAN_ID": "plan",
         "SINCH_API_TOKEN": "token",
         "SINCH_BASE_URL": "http://127.0.0.1:9",
-        "SINCH_WEBHOOK_SECRETS": SECRET,
+        "SINCH_WEBHOOK_SECRETS": "a secret",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -105,12 +62,25 @@ async def test_versions_are_read_over_the_api(versions: Versions, gateway: Gatew
 
 async def test_old_processes_are_counted_for_a_minute(versions: Versions, gateway: Gateway, db: Connection) -> None:
     versions.apply(1, 2)
+    stand_still(db)
     for worker, knows in {"old": 1, "older": None, "new": 2, "newer": 3}.items():
         claim(db, worker, knows)
-    assert await old_processes(gateway) == 2
+    assert await old_processes(gateway) == (2, 0)
 
     db.execute("update outbox_engine.heartbeats set at = at - interval '1 minute' where worker = 'old'")
-    assert await old_processes(gateway) == 1
+    assert await old_processes(gateway) == (1, 0)
+
+
+async def test_old_process_of_cron_was_seen_last(versions: Versions, gateway: Gateway, db: Connection) -> None:
+    versions.apply(1, 2)
+    stand_still(db)
+    claim(db, "new", 2)
+    assert await old_processes(gateway) == (0, None)
+
+    claim(db, "old", 1)
+    later(db, "12 minutes")
+    claim(db, "new", 2)
+    assert await old_processes(gateway) == (0, 720)
 
 
 @pytest.mark.usefixtures("nothing_installed")
@@ -127,9 +97,21 @@ async def test_unreachable_database_is_not_an_empty_one(stack: LocalStack) -> No
     await gateway.aclose()
 
 
-async def old_processes(gateway: Gateway) -> int | None:
+@pytest.mark.parametrize("table", ["schema_versions", "clock", "upkeep", "report_codes", "number_regions", "zones", "seeds"])
+async def test_each_kind_of_seed_is_required(gateway: Gateway, db: Connection, table: str) -> None:
+    db.execute(f"delete from outbox_engine.{table}")
+
     installed = await gateway.installed_schema()
-    return None if installed is None else installed.old_processes
+
+    assert installed is not None
+    assert not installed.seeded
+
+
+async def old_processes(gateway: Gateway) -> tuple[int | None, float | None]:
+    """How many run, and how long ago one was seen."""
+    installed = await gateway.installed_schema()
+    assert installed is not None
+    return installed.old_processes, installed.old_process_seconds_ago
 
 
 # The claim
@@ -186,11 +168,11 @@ def test_claim_stops_at_an_unknown_breaking_version(versions: Versions, db: Conn
 @pytest.mark.parametrize(
     ("applied", "breaking", "says"),
     [
-        ((), 0, "the outbox schema is not in the database: run outbox install and supabase db push"),
+        ((), 0, SEED),
         ((1,), 0, "outbox_0002_pre_routes.sql, outbox_0002_pre_routes_index.sql are missing"),
         ((1, 2, 3), 3, "cannot work with: update it to 0.3.0"),
     ],
-    ids=["nothing", "too old", "too new"],
+    ids=["no seeds", "too old", "too new"],
 )
 def test_run_ends_with_one_and_one_line(
     versions: Versions,
@@ -211,122 +193,12 @@ def test_run_ends_with_one_and_one_line(
     assert statuses(db) == {"pending": 1}
 
 
-# outbox webhook
+@pytest.mark.usefixtures("environment", "nothing_installed")
+def test_run_beside_an_empty_database_names_files(capsys: Captured) -> None:
+    assert run_command_line(["run", "--once"]) == 1
 
-
-async def test_callbacks_are_held_back_until_the_push(versions: Versions, gateway: Gateway) -> None:
-    versions.apply(1)
-    memory = Memory()
-    asked_again = asyncio.Event()
-    admission = Admission(gateway.installed_schema, releases.packaged())
-
-    async def check() -> Verdict:
-        if gate.reason != UNKNOWN:
-            asked_again.set()
-        return await admission.check()
-
-    gate = SchemaGate(check, again=0.01)
-    with capture_logs() as logs:
-        watching = asyncio.create_task(gate.watch())
-        await asyncio.wait_for(asked_again.wait(), 30)
-        async with serving(memory, gate=gate) as client:
-            assert (await client.post(DELIVERY, **signed(report()))).status_code == 503
-            assert (await client.get("/readyz")).status_code == 503
-            assert (await client.post(DELIVERY, **signed(report(), secret="wrong"))).status_code == 401
-            assert memory.reports == []
-
-            versions.apply(1, 2)
-            await asyncio.wait_for(gate.decided.wait(), 30)
-            assert (await client.post(DELIVERY, **signed(report()))).status_code == 204
-            assert (await client.get("/readyz")).status_code == 200
-        watching.cancel()
-
-    assert len(memory.reports) == 1
-    (held_back,) = [entry for entry in logs if entry["event"] == "callbacks.held_back"]
-    assert "outbox_0002_pre_routes.sql" in held_back["reason"]
-
-
-async def test_gate_opens_when_the_database_is_back(versions: Versions, gateway: Gateway, stack: LocalStack) -> None:
-    versions.apply(1, 2)
-    nowhere = SupabaseSettings(_env_file=None, supabase_url="http://127.0.0.1:9", supabase_secret_key=stack.secret_key)
-    away = await Gateway.connect(nowhere)
-    asks = [away.installed_schema, gateway.installed_schema]
-
-    async def check() -> Verdict:
-        return await Admission(asks.pop(0), releases.packaged()).check()
-
-    gate = SchemaGate(check, again=0.0)
-    before = gate.reason
-    watching = asyncio.create_task(gate.watch())
-    await asyncio.wait_for(gate.decided.wait(), 30)
-    watching.cancel()
-
-    assert (before, gate.reason) == (UNKNOWN, None)
-    assert asks == []
-    await away.aclose()
-
-
-async def test_only_a_breaking_version_closes_an_open_gate(versions: Versions, gateway: Gateway, stack: LocalStack) -> None:
-    versions.apply(1, 2)
-    nowhere = SupabaseSettings(_env_file=None, supabase_url="http://127.0.0.1:9", supabase_secret_key=stack.secret_key)
-    away = await Gateway.connect(nowhere)
-    admission = Admission(gateway.installed_schema, releases.packaged())
-    reasons = []
-
-    async def check() -> Verdict:
-        reasons.append(gate.reason)
-        match len(reasons):
-            case 2:
-                return await Admission(away.installed_schema, releases.packaged()).check()
-            case 3:
-                versions.apply(1)
-            case 4:
-                versions.apply(1, 2, 3, breaking=3)
-        return await admission.check()
-
-    gate = SchemaGate(check, once_open=0.0)
-    await asyncio.wait_for(gate.watch(), 30)
-
-    assert reasons == [UNKNOWN, None, None, None]
-    assert gate.reason == gate.unfit
-    assert gate.unfit is not None
-    assert "update it to 0.3.0" in gate.unfit
-    await away.aclose()
-
-
-async def test_running_webhook_stops_at_a_breaking_version(versions: Versions, gateway: Gateway) -> None:
-    versions.apply(1, 2)
-    gate = SchemaGate(Admission(gateway.installed_schema, releases.packaged()).check, once_open=0.0)
-    server = uvicorn.Server(server_config(create_app(webhook_settings(), Memory(), gate)))
-
-    async with _watched(gate, server):
-        assert (gate.reason, server.should_exit) == (None, False)
-        versions.apply(1, 2, 3, breaking=3)
-        async with asyncio.timeout(30):
-            while not server.should_exit:  # noqa: ASYNC110  # it knows nothing of events
-                await asyncio.sleep(0)
-
-    assert gate.unfit is not None
-
-
-def test_webhook_beside_an_unknown_breaking_version_ends(versions: Versions, stack: LocalStack, tmp_path: Path) -> None:
-    versions.apply(1, 9999, breaking=9999)
-    root = str(Path(__file__).parents[2])
-    settings = {"PATH": os.environ["PATH"], "PYTHONPATH": root, **stack.env, "SINCH_WEBHOOK_SECRETS": SECRET}
-
-    ended = subprocess.run(
-        [sys.executable, "-m", "scheduler", "webhook", "--port", "0"],
-        env=settings,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-    assert ended.returncode == 1
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("outbox: ")]
-    assert "schema version 9999" in line
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("outbox: ")]
+    assert "not in the database: outbox_0001_initial.sql, outbox_0002_pre_routes.sql" in line
 
 
 # outbox schema status
@@ -339,15 +211,17 @@ def test_webhook_beside_an_unknown_breaking_version_ends(versions: Versions, sta
         ((1, 2), 0, "database and release fit"),
         ((1, 2, 3), 0, "it works, update it when convenient"),
         ((1,), 1, "outbox_0002_pre_routes.sql"),
-        ((), 1, "run outbox install and supabase db push"),
+        ((), 1, SEED),
     ],
 )
 def test_status_compares_both_sides(
     versions: Versions, db: Connection, capsys: Captured, applied: tuple[int, ...], code: int, says: str
 ) -> None:
     versions.apply(*applied)
+    stand_still(db)
     claim(db, "old", 0)
     claim(db, "older", None)
+    later(db, "12 minutes")
 
     assert run_command_line(["schema", "status"]) == code
 
@@ -359,7 +233,7 @@ def test_status_compares_both_sides(
         "known",
         *(["2027-01-01", "00:00:00Z"] if 2 in applied else ["missing"]),
     ]
-    assert f"processes of an older release: {2 if applied else 0}" in said.out
+    assert f"processes of an older release: 0{', last seen 12 min ago' if applied else ''}\n" in said.out
 
 
 @pytest.mark.usefixtures("environment", "nothing_installed")
@@ -367,5 +241,5 @@ def test_status_without_the_function_reports_too_old(capsys: Captured) -> None:
     assert run_command_line(["schema", "status", "--json"]) == 1
 
     said = json.loads(capsys.readouterr().out)
-    assert (said["fit"], said["old_processes"]) == ("too_old", None)
+    assert (said["fit"], said["old_processes"], said["old_process_seconds_ago"]) == ("too_old", None, None)
     assert [line["in_database"] for line in said["versions"]] == [False, False]

@@ -1,10 +1,8 @@
 """`outbox install` in a user's project."""
 
-import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -12,40 +10,11 @@ import typer
 from jobs.schema import releases
 from scheduler.cli import run_command_line
 from tests.small_releases import FIRST, SECOND, THIRD, package_with
+from tests.unit.install_project import Captured, answer, migrations, project, updated
+
+__all__ = ["project", "updated"]
 
 (INITIAL,) = FIRST.values()
-Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's project as the working directory, and a package with version 1 of the schema."""
-    folder = tmp_path / "app" / "supabase"
-    folder.mkdir(parents=True)
-    (folder / "config.toml").write_text('project_id = "app"\n', encoding="utf-8")
-    package_with(monkeypatch, tmp_path / "package", FIRST)
-    monkeypatch.chdir(folder.parent)
-    return folder
-
-
-@pytest.fixture
-def updated(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project with version 1 in it, and a package with version 2."""
-    assert run_command_line(["install", "--yes"]) == 0
-    package_with(monkeypatch, tmp_path / "updated package", FIRST, SECOND)
-    return project
-
-
-def migrations(project: Path) -> list[str]:
-    """Their names without the stamps, in the order in which they run."""
-    return [re.sub(r"^\d+_", "", path.name) for path in sorted((project / "migrations").glob("*"))]
-
-
-def answer(capsys: Captured, *words: str, code: int = 0) -> dict[str, Any]:
-    capsys.readouterr()
-    assert run_command_line(["install", *words, "--json"]) == code
-    said: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return said
 
 
 def test_first_install_writes_the_first_version(project: Path, capsys: Captured) -> None:
@@ -127,17 +96,49 @@ def test_breaking_version_stops_processes_before_the_push(
     )
 
 
-def test_project_that_skipped_a_release_gets_both(updated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_release_is_caught_up_on(updated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package_with(monkeypatch, tmp_path / "third package", FIRST, SECOND, THIRD)
 
+    run_command_line(["install", "--yes"])
     run_command_line(["install", "--yes", "--post"])
 
     assert migrations(updated)[1:] == [
         "outbox_0002_pre_routes.sql",
         "outbox_0002_pre_routes_index.sql",
-        "outbox_0002_post_routes.sql",
         "outbox_0003_pre_events.sql",
+        "outbox_0002_post_routes.sql",
     ]
+
+
+@pytest.mark.parametrize("options", [["--yes"], ["--dry-run"], ["--check"]])
+def test_post_is_refused_while_files_are_missing(updated: Path, capsys: Captured, options: list[str]) -> None:
+    capsys.readouterr()
+
+    assert run_command_line(["install", "--post", *options]) == 1
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "outbox: --post: outbox_0002_pre_routes.sql, outbox_0002_pre_routes_index.sql are not in the project yet: run outbox "
+        "install and supabase db push, restart the processes, then run this again\n"
+    )
+    assert migrations(updated) == ["outbox_0001_initial.sql"]
+
+
+def test_post_waits_for_the_next_pre_file(
+    updated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    run_command_line(["install", "--yes"])
+    package_with(monkeypatch, tmp_path / "third package", FIRST, SECOND, THIRD)
+
+    assert run_command_line(["install", "--yes", "--post"]) == 1
+    assert "outbox_0003_pre_events.sql is not in the project yet" in capsys.readouterr().err
+
+
+def test_post_is_refused_in_a_new_project(project: Path, capsys: Captured) -> None:
+    assert run_command_line(["install", "--yes", "--post"]) == 1
+    assert "outbox_0001_initial.sql is not in the project yet" in capsys.readouterr().err
+    assert not (project / "migrations").exists()
 
 
 def test_crlf_checkout_counts_as_equal(project: Path, capsys: Captured) -> None:
@@ -288,34 +289,7 @@ def test_build_without_a_release_installs_nothing(
     assert "carries no released schema version" in capsys.readouterr().err
 
 
-# After `supabase migration squash`, and other histories
-
-
-def test_squashed_schema_is_not_installed_twice(project: Path, capsys: Captured) -> None:
-    (project / "migrations").mkdir()
-    squashed = 'CREATE TABLE orders ();\n\nCREATE SCHEMA IF NOT EXISTS "outbox_engine";\n'
-    (project / "migrations" / "20260101000000_squashed.sql").write_text(squashed, encoding="utf-8")
-
-    assert run_command_line(["install", "--yes"]) == 1
-    assert "20260101000000_squashed.sql creates the schema outbox_engine already" in capsys.readouterr().err
-    assert answer(capsys, "--from", "1")["missing"] == []
-
-
-def test_only_newer_versions_come_after_a_squash(updated: Path, capsys: Captured) -> None:
-    for path in (updated / "migrations").iterdir():
-        path.rename(path.with_name("20260101000000_squashed.sql"))
-
-    assert run_command_line(["install", "--yes", "--from", "1"]) == 0
-
-    assert migrations(updated)[1:] == ["outbox_0002_pre_routes.sql", "outbox_0002_pre_routes_index.sql"]
-    capsys.readouterr()
-    assert run_command_line(["install", "--check"]) == 0
-    assert "outbox_0001_initial.sql is not there" in " ".join(capsys.readouterr().err.split())
-
-
-def test_version_that_no_release_has_is_refused(project: Path, capsys: Captured) -> None:
-    assert run_command_line(["install", "--from", "2"]) == 2
-    assert "--from 2: the newest schema version of this release is 1" in capsys.readouterr().err
+# Other histories
 
 
 def test_older_package_writes_nothing_into_a_newer_project(
@@ -351,6 +325,8 @@ def test_lines_fit_a_terminal_of_80_columns(updated: Path, capsys: Captured, opt
     (updated / "migrations" / "2_orders.sql").touch()
     (updated / "schemas").mkdir()
     (updated / "schemas" / "orders.sql").touch()
+    if "--post" in options:
+        run_command_line(["install", "--yes"])
     capsys.readouterr()
 
     run_command_line(["install", *options])

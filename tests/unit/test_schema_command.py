@@ -32,6 +32,7 @@ def printed(capsys: Captured, *options: str) -> list[str]:
         ("--post", ["0001_initial", "0002_pre_routes", "0002_pre_routes_index", "0002_post_routes", "0003_pre_events"]),
         ("--from 1", ["0002_pre_routes", "0002_pre_routes_index", "0003_pre_events"]),
         ("--from 1 --to 2", ["0002_pre_routes", "0002_pre_routes_index"]),
+        ("--from 1 --to 2 --post", ["0002_post_routes"]),
         ("--to 1", ["0001_initial"]),
         ("--from 3", []),
     ],

@@ -1,5 +1,6 @@
 """Whether a process may work with the schema that a database has."""
 
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ def known(tmp_path: Path) -> Releases:
     return small_releases(tmp_path / "package", FIRST, SECOND)
 
 
-def database(*numbers: int, breaking: int = 0) -> InstalledSchema:
+def database(*numbers: int, breaking: Container[int] = ()) -> InstalledSchema:
     """A database with these versions. Release 0.N.0 brought version N."""
-    return InstalledSchema(tuple(AppliedVersion(number, number == breaking, f"0.{number}.0", None) for number in numbers))
+    return InstalledSchema(tuple(AppliedVersion(number, number in breaking, f"0.{number}.0", None) for number in numbers))
 
 
 def test_same_versions_fit(known: Releases) -> None:
@@ -31,15 +32,32 @@ def test_same_versions_fit(known: Releases) -> None:
 
 
 def test_breaking_version_that_is_known_fits(known: Releases) -> None:
-    assert judge(known, database(1, 2, breaking=2)).fit is Fit.SAME
+    assert judge(known, database(1, 2, breaking={2})).fit is Fit.SAME
 
 
-@pytest.mark.parametrize("installed", [None, database()], ids=["no function", "no version"])
-def test_empty_database_names_both_commands(known: Releases, installed: InstalledSchema | None) -> None:
-    verdict = judge(known, installed)
+def test_empty_database_names_files_and_commands(known: Releases) -> None:
+    verdict = judge(known, None)
 
     assert not verdict.allows_work
-    assert verdict.message == "the outbox schema is not in the database: run outbox install and supabase db push"
+    assert verdict.message == (
+        "the outbox schema is not in the database: outbox_0001_initial.sql, outbox_0002_pre_routes.sql, "
+        "outbox_0002_pre_routes_index.sql are missing; run outbox install and supabase db push"
+    )
+
+
+@pytest.mark.parametrize(
+    "installed",
+    [database(), InstalledSchema(database(1).versions, seeded=False), InstalledSchema(database(1, 2).versions, seeded=False)],
+    ids=["no version", "an older version", "the same version"],
+)
+def test_squashed_schema_names_the_seeds(known: Releases, installed: InstalledSchema) -> None:
+    verdict = judge(known, installed)
+
+    assert (verdict.fit, verdict.allows_work) == (Fit.UNSEEDED, False)
+    assert verdict.message == (
+        "the outbox schema is in the database without the rows that it needs, as after supabase migration squash: "
+        "run `select outbox_engine.seed();` in the SQL editor"
+    )
 
 
 def test_older_database_names_the_missing_pre_files(known: Releases) -> None:
@@ -61,10 +79,16 @@ def test_newer_harmless_version_allows_work(known: Releases) -> None:
 
 @pytest.mark.parametrize("numbers", [(1, 2, 3), (1, 2, 3, 4), (3,)])
 def test_unknown_breaking_version_forbids_work(known: Releases, numbers: tuple[int, ...]) -> None:
-    verdict = judge(known, database(*numbers, breaking=3))
+    verdict = judge(known, database(*numbers, breaking={3}))
 
     assert (verdict.fit, verdict.allows_work) == (Fit.TOO_NEW, False)
     assert "update it to 0.3.0 or newer" in verdict.message
+
+
+def test_newest_unknown_breaking_version_is_named(known: Releases) -> None:
+    verdict = judge(known, database(1, 2, 3, 4, 5, breaking={3, 4}))
+
+    assert "update it to 0.4.0 or newer" in verdict.message
 
 
 def test_squashed_history_counts_by_its_newest_version(known: Releases) -> None:
@@ -82,14 +106,16 @@ def test_answer_of_the_database_is_read() -> None:
             {"version": 1, "breaking": False, "release": "0.1.0", "applied_at": None},
         ],
         "processes": 3,
+        "old_process_seconds_ago": 7,
+        "seeded": False,
         "later": {},
     }
 
     read = InstalledSchema.parse(answer)
 
     assert [(one.number, one.breaking, one.release) for one in read.versions] == [(1, False, "0.1.0"), (2, True, "0.2.0")]
-    assert (read.newest, read.old_processes) == (2, 3)
-    assert InstalledSchema.parse({"versions": []}).old_processes is None
+    assert (read.newest, read.seeded, read.old_processes, read.old_process_seconds_ago) == (2, False, 3, 7)
+    assert InstalledSchema.parse({"versions": []}) == InstalledSchema(())
 
 
 async def test_newer_version_is_warned_of_once(known: Releases) -> None:

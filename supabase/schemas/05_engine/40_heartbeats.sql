@@ -74,15 +74,18 @@ as $$
   where p.last_at > p.last_of_all - interval '1 day' and h.at > p.last_at - interval '1 minute'
 $$;
 
--- Called by `outbox_schema_version`. How many dispatch processes had a heartbeat in the last minute and know
--- fewer versions than the database has. One that does not name its version counts.
-create function outbox_engine.old_processes() returns bigint
+-- Called by `outbox_schema_version`. Dispatch processes that know fewer versions than the database has: how
+-- many had a heartbeat in the last minute, and the seconds since the latest heartbeat of one, null for none.
+-- A process that cron starts every few minutes shows in the second only. A process that does not name its
+-- version counts.
+create function outbox_engine.old_processes(out running bigint, out seconds_ago double precision)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select count(*)
-  from outbox_engine.heartbeats
-  where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute'
-    and coalesce(schema_version, 0) < (select max(version) from outbox_engine.schema_versions)
+  select count(*) filter (where h.at > n.at - interval '1 minute'), extract(epoch from n.at - max(h.at))
+  from (select outbox_engine.now() as at) n
+  left join outbox_engine.heartbeats h on h.job = 'dispatch'
+    and coalesce(h.schema_version, 0) < (select max(version) from outbox_engine.schema_versions)
+  group by n.at
 $$;
 
 -- Called by readiness checks. An answer shows that the database is reachable and has our functions.
