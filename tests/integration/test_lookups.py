@@ -135,6 +135,19 @@ def test_only_its_holder_postpones_a_lookup(db: Connection, token: str, postpone
     assert len(take_looks(db)) == (0 if postponed else 1)
 
 
+def test_settled_lookup_is_not_postponed(db: Connection) -> None:
+    """The request turned up while its lookup was made."""
+    dispatch = lost(db)
+    accept(db, dispatch, "B1")
+
+    answer = db.execute(
+        "select public.outbox_postpone_lookup(id, lease_token::text, 60) from outbox_engine.dispatches"
+    ).fetchone()
+
+    assert answer == (False,)
+    assert db.execute("select lookup_at from outbox_engine.dispatches").fetchall() == [(None,)]
+
+
 def test_a_returned_request_is_watched_for_hours(db: Connection) -> None:
     """Should it turn up after all, somebody has to know. Waits grow fivefold."""
     lost(db)

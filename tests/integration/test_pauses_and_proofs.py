@@ -134,6 +134,24 @@ def test_report_on_an_older_request_lifts_no_pause(db: Connection) -> None:
     assert pauses(db) == ["account"]
 
 
+def test_report_ends_only_its_own_tokens_pause(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 3)
+    (one,), (other,) = claim(db, 1, credential="one"), claim(db, 1, credential="other")
+    accept(db, one)
+    accept(db, other)
+    report(db, one, BLOCKED)
+    later(db, "55 seconds")
+    report(db, other, BLOCKED)
+    later(db, "5 seconds")
+    (probe,) = claim(db, credential="one")
+    accept(db, probe)
+
+    report(db, probe, DELIVERED)
+
+    assert db.execute("select credential from outbox_engine.plan_pauses").fetchall() == [("other",)]
+
+
 @pytest.mark.parametrize(("minutes", "held"), [(59, ["account"]), (61, [])])
 def test_blocked_account_pauses_only_for_recent_batches(db: Connection, minutes: int, held: list[str]) -> None:
     """A report that comes an hour late says nothing of the account as it is now."""
@@ -186,6 +204,18 @@ def test_refused_token_does_not_retry_another_tokens_probe(db: Connection) -> No
     refuse(db, claim(db, credential="one")[0])
 
     assert claim(db, credential="other") == []
+
+
+def test_a_probe_delays_no_other_tokens_probe(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 3)
+    held = {credential: claim(db, 1, credential=credential)[0] for credential in ("one", "other")}
+    for dispatch in held.values():
+        refuse(db, dispatch)
+    later(db, "1 minute")
+
+    assert recipients(claim(db, credential="one")) == 1
+    assert recipients(claim(db, credential="other")) == 1
 
 
 def recipients(dispatches: list[dict[str, Any]]) -> int:

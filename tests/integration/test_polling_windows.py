@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.calls import accept
-from tests.engine import insert, later
+from tests.engine import insert, later, statuses
 from tests.stack import Connection
 
 NOON = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
@@ -150,6 +150,20 @@ def test_finished_batch_counts_only_for_its_plan(db: Connection) -> None:
     finish_asks(db, "B1")
     later(db, "1 minute")
     assert claim_asks(db)["batches"] == ["B1"]
+
+
+@pytest.mark.parametrize(("hours", "status"), [(18, "sent"), (19, "unknown")])
+def test_last_answer_must_follow_the_expiry_closely(db: Connection, hours: int, status: str) -> None:
+    """A report may still come in the eighteen hours after the expiry."""
+    send(db, "B1")
+    later(db, f"3 days {hours} hours")
+    claim_asks(db)
+    finish_asks(db, "B1")
+    later(db, "1 day")
+
+    claim_asks(db)
+
+    assert statuses(db) == {status: 1}
 
 
 def test_rejected_callbacks_advance_no_old_batch(db: Connection) -> None:

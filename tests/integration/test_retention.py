@@ -146,6 +146,21 @@ def test_unreadable_callbacks_are_kept_as_long_as_rows(db: Connection, days: int
     assert db.execute("select count(*) from outbox_engine.kept_callbacks").fetchone() == (kept,)
 
 
+@pytest.mark.parametrize(("days", "kept"), [(30, 1), (31, 0)])
+def test_acknowledged_alarms_are_kept_thirty_days(db: Connection, days: int, kept: int) -> None:
+    """One that no process has logged stays."""
+    stand_still(db)
+    for kind in ("logged", "waiting"):
+        db.execute("select outbox_engine.alarm(%s, '{}')", [kind])
+    db.execute("select public.outbox_acknowledge_alarms(array_agg(id::text)) from outbox_engine.alarms where kind = 'logged'")
+    later(db, f"{days} days")
+
+    db.execute(UPKEEP, [90, None])
+
+    found = db.execute("select kind from outbox_engine.alarms order by id").fetchall()
+    assert found == [("logged",)] * kept + [("waiting",)]
+
+
 async def test_row_retried_during_pruning_is_kept(rig: Rig, db: Connection, clocks: Clocks, other: Connection) -> None:
     (row,) = insert(db, 1)
     db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from sandbox.local.processes import wait_until
-from tests.calls import accept, claim, claim_all, find_nothing, refuse, release
-from tests.engine import column, insert, trail
+from tests.calls import accept, claim, claim_all, find_nothing, refuse, release, report
+from tests.engine import column, insert, number, trail
 from tests.races import is_waited_for, overlap
 from tests.stack import Connection
 
@@ -104,3 +104,15 @@ def doubles(db: Connection, *, confirmed: bool = False) -> list[tuple[Any, ...]]
         "select outbox_id, batch_id from outbox_engine.duplicate_sends where confirmed_at is not null or not %s order by 1",
         [confirmed],
     ).fetchall()
+
+
+def test_report_during_its_acceptance_is_applied_later(db: Connection, other: Connection) -> None:
+    """Neither transaction sees the other. The upkeep job matches them."""
+    (row,) = insert(db)
+    dispatch = claim(db)
+
+    overlap(db, lambda: accept(db, dispatch, RECENT), lambda: report(other, RECENT, number(0), "delivered"))
+    missed = column(db, "status", row)
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert (missed, column(db, "status", row)) == ("sent", "delivered")
