@@ -61,6 +61,7 @@ def test_older_acceptance_does_not_settle_an_open_request(db: Connection, row: i
     newer = claim(db)
 
     accept(db, lost, OLDER)
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
 
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("sending", None)
     accept(db, newer, NEWER)

@@ -125,6 +125,19 @@ def test_a_held_message_is_put_off_once(db: Connection) -> None:
     assert trail(db, rows(db, "id")[0][0]) == ["held"]
 
 
+def test_move_in_a_paused_campaign_releases_nothing(db: Connection) -> None:
+    campaign(db, schedule="once", starts_at=NOON, window_start="18:00", window_end="20:00", late_limit="1 day")
+    member(db)
+    expand(db)
+    db.execute("update public.outbox_campaigns set status = 'paused'")
+    waiting = rows(db, "status, due_at")
+
+    db.execute("update public.outbox_campaign_members set timezone = 'America/New_York'")
+
+    assert rows(db, "status, due_at") == waiting
+    assert waiting[0][0] == "scheduled"
+
+
 def test_an_apps_cancel_outlives_its_member(db: Connection) -> None:
     """The app cancelled the message in a request. A member removed and added again gets no other for the same time."""
     campaign(db, schedule="once", starts_at=NOON)

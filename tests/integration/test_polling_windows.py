@@ -166,6 +166,20 @@ def test_last_answer_must_follow_the_expiry_closely(db: Connection, hours: int, 
     assert statuses(db) == {status: 1}
 
 
+@pytest.mark.parametrize(("hours", "status"), [(24, "sent"), (25, "unknown")])
+def test_upkeep_ends_what_was_unasked_a_day(db: Connection, hours: int, status: str) -> None:
+    """No process is configured for the plan any more."""
+    send(db, "B1")
+    later(db, "3 days 10 hours")
+    claim_asks(db)
+    finish_asks(db, "B1")
+    for _ in range(hours):
+        later(db, "1 hour")
+        db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert statuses(db) == {status: 1}
+
+
 def test_rejected_callbacks_advance_no_old_batch(db: Connection) -> None:
     """Anybody can send them. Batches of more than a day ago keep their pace."""
     send(db, "B1")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.calls import report
+from tests.campaigns import campaign, template
 from tests.engine import Clocks, Rig, column, insert, later, number, stand_still
 from tests.integration.replies import text_in
 from tests.races import overlap
@@ -159,6 +160,22 @@ def test_acknowledged_alarms_are_kept_thirty_days(db: Connection, days: int, kep
 
     found = db.execute("select kind from outbox_engine.alarms order by id").fetchall()
     assert found == [("logged",)] * kept + [("waiting",)]
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(24, 1), (25, 0)])
+def test_unfinished_imports_are_kept_a_day(db: Connection, hours: int, kept: int) -> None:
+    stand_still(db)
+    template(db)
+    campaign(db, offsets=["-1 hour"])
+    db.execute(
+        "select public.outbox_stage_members(gen_random_uuid(), 'c', '{1}', '{m}', %s, '{UTC}', '{2026-11-30 12:00Z}', %s)",
+        [[number(1)], ['{"name": "Ada"}']],
+    )
+    later(db, f"{hours} hours")
+
+    db.execute(UPKEEP, [90, None])
+
+    assert db.execute("select count(*) from outbox_engine.campaign_import_lines").fetchone() == (kept,)
 
 
 async def test_row_retried_during_pruning_is_kept(rig: Rig, db: Connection, clocks: Clocks, other: Connection) -> None:

@@ -151,6 +151,16 @@ async def test_idle_runs_write_nothing_between_two_heartbeats(rig: Rig, db: Conn
     assert db.execute("select xmin::text, at from outbox_engine.heartbeats").fetchall() == before
 
 
+def test_an_open_heartbeat_delays_no_other_process(db: Connection, other: Connection) -> None:
+    other.execute("set lock_timeout = '1s'")
+
+    with db.transaction():
+        claim_all(db)
+        assert claim_all(other) == []
+
+    assert db.execute("select count(*) from outbox_engine.heartbeats").fetchone() == (1,)
+
+
 def test_process_silent_for_a_day_begins_anew(db: Connection) -> None:
     stand_still(db)
     began = []
