@@ -1,6 +1,7 @@
 """Reports from callbacks and polling: whatever their order and repetition, one truth."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -90,6 +91,17 @@ async def test_any_order_of_reports_gives_one_row(data: st.DataObject, rig: Rig,
     assert (column(db, "status", row), column(db, "status_code", row)) == (ends, code)
     assert column(db, "reported_at", row) == at
     assert column(db, "finalized_at", row) == (None if ends in ("sent", "dispatched", "pending") else at)
+
+
+@pytest.mark.parametrize(("lower", "higher"), list(pairwise(RANKS)))
+def test_the_higher_of_two_statuses_counts(db: Connection, lower: str, higher: str) -> None:
+    for n, order in enumerate([(lower, higher), (higher, lower)]):
+        insert(db, first=n)
+        accept(db, claim(db), f"B{n}")
+        for status in order:
+            report_one(db, f"B{n}", number(n), status)
+
+    assert statuses(db) == {higher: 2}
 
 
 @pytest.mark.parametrize("hindrance", RETURNS)
