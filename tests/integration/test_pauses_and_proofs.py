@@ -299,7 +299,7 @@ def test_new_token_sends_the_old_probe_immediately(db: Connection) -> None:
 def test_probed_rows_go_out_after_another_acceptance(db: Connection, why: str) -> None:
     insert(db, 3)
     refuse_a_probe(db, why=why)
-    later(db, "1 minute")
+    later(db, "4 minutes")
     (probe,) = claim(db)
     before = claim(db)
 
@@ -322,6 +322,20 @@ def test_operator_ending_a_pause_retries_the_probe(db: Connection) -> None:
     assert waiting != (None,)
     assert before == []
     assert len(claim(db)) == 1
+
+
+def test_operator_ending_a_pause_hurries_no_retry(db: Connection) -> None:
+    """The row was a probe before it was accepted."""
+    insert(db, 1)
+    refuse_a_probe(db)
+    db.execute("select public.outbox_resume(null, null, true)")
+    (again,) = claim(db)
+    accept(db, again)
+    report(db, again, ("aborted", 404))
+
+    db.execute("select public.outbox_resume(null, null, true)")
+
+    assert claim(db) == []
 
 
 async def test_throttled_poll_stops_sending_and_polling(make_rig: MakeRig, db: Connection) -> None:

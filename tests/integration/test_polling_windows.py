@@ -118,6 +118,15 @@ def test_the_feed_begins_before_the_oldest_acceptance(db: Connection) -> None:
     assert (window(answer["feed"]), sorted(answer["feed"]["batches"])) == (minutes(-10, 6), ["B1", "B2"])
 
 
+def test_batch_with_a_summary_is_requested_alone(db: Connection) -> None:
+    """The list of reports may lack what a summary counts."""
+    send(db, "B1")
+
+    db.execute("select public.outbox_reconcile_soon('{B1}')")
+
+    assert claim_asks(db) == {"batches": ["B1"], "feed": None, "more": False}
+
+
 def test_leased_batch_is_not_claimed_again(db: Connection) -> None:
     send(db, "B1")
     later(db, "5 minutes")

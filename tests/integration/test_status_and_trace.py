@@ -161,6 +161,17 @@ def test_an_open_heartbeat_delays_no_other_process(db: Connection, other: Connec
     assert db.execute("select count(*) from outbox_engine.heartbeats").fetchone() == (1,)
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [(599, 1), (600, 0)])
+async def test_processes_of_ten_minutes_are_shown(operating: Operating, db: Connection, seconds: int, shown: int) -> None:
+    stand_still(db)
+    claim_all(db)
+    later(db, f"{seconds} seconds")
+
+    status = await operating.status()
+
+    assert (len(status.processes), len(status.jobs)) == (shown, 1)
+
+
 def test_process_silent_for_a_day_begins_anew(db: Connection) -> None:
     stand_still(db)
     began = []
