@@ -52,6 +52,15 @@ def test_unacknowledged_alarm_is_offered_again(db: Connection) -> None:
     assert take(db) == [alarm]
 
 
+def test_alarm_being_taken_is_left_to_others(db: Connection, other: Connection) -> None:
+    keep(db, "e30=")
+    other.execute("set lock_timeout = '1s'")
+
+    with db.transaction():
+        assert len(take(db)) == 1
+        assert take(other) == []
+
+
 def test_acknowledged_alarm_is_offered_no_more(db: Connection) -> None:
     keep(db, "e30=")
     acknowledge(db, take(db))

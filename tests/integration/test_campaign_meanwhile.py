@@ -39,9 +39,9 @@ def insert_member(db: Connection) -> None:
     member(db, event_at="2026-11-30 12:00+00")
 
 
-def stage(db: Connection, *, zone: str = "UTC", parameters: str = '{"name": "Ada"}') -> UUID:
+def stage(db: Connection, *, import_id: UUID | None = None, zone: str = "UTC", parameters: str = '{"name": "Ada"}') -> UUID:
     """One line of an import that is not at its end. Answers the import's id."""
-    import_id = uuid4()
+    import_id = import_id or uuid4()
     refused = db.execute(
         "select public.outbox_stage_members(%s, 'c', '{1}', '{m}', %s, %s, '{2026-11-30 12:00+00:00}', %s)",
         [import_id, [number(1)], [zone], [parameters]],
@@ -91,6 +91,17 @@ def test_campaign_can_be_stopped_during_an_import(
         other.execute("reset lock_timeout")
 
     assert db.execute("select status from public.outbox_campaigns").fetchone() == (status,)
+
+
+def test_chunk_of_an_import_may_be_repeated(db: Connection) -> None:
+    """A command that got no answer calls again."""
+    campaign(db, offsets=["-1 hour"])
+    import_id = stage(db)
+    stage(db, import_id=import_id)
+
+    answer = db.execute("select public.outbox_commit_import(%s, false)", [import_id]).fetchone()
+
+    assert answer == ({"added": 1, "changed": 0, "unchanged": 0},)
 
 
 def test_finished_import_is_not_discarded(db: Connection) -> None:

@@ -106,6 +106,21 @@ def test_acceptance_of_an_older_request_lifts_no_pause(db: Connection, why: str)
     assert pauses(db) == []
 
 
+def test_newest_acceptance_of_a_call_lifts_pauses(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 3)
+    (older,), (refused,) = claim(db, 1), claim(db, 1)
+    later(db, "1 second")
+    refuse(db, refused)
+    later(db, "1 minute")
+    (probe,) = claim(db)
+
+    ids = [older["dispatch_id"], probe["dispatch_id"]]
+    db.execute("select public.outbox_accept(%s::uuid[], '{B1,B2}', 'w', 60, 300)", [ids])
+
+    assert pauses(db) == []
+
+
 def test_a_report_of_queueing_lifts_no_pause(db: Connection) -> None:
     """Only what became of a message says anything of the account."""
     insert(db, 2)

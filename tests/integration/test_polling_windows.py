@@ -118,6 +118,17 @@ def test_the_feed_begins_before_the_oldest_acceptance(db: Connection) -> None:
     assert (window(answer["feed"]), sorted(answer["feed"]["batches"])) == (minutes(-10, 6), ["B1", "B2"])
 
 
+@pytest.mark.parametrize(("messages", "alone"), [(49, False), (50, True)])
+def test_batch_that_lacks_many_is_requested_alone(db: Connection, messages: int, alone: bool) -> None:
+    insert(db, messages - 1, first=1, body="text 0")
+    send(db, "B1")
+    later(db, "5 minutes")
+
+    answer = claim_asks(db)
+
+    assert (answer["batches"], answer["feed"] is None) == (["B1"] if alone else [], alone)
+
+
 def test_batch_with_a_summary_is_requested_alone(db: Connection) -> None:
     """The list of reports may lack what a summary counts."""
     send(db, "B1")

@@ -51,6 +51,23 @@ async def test_pruning_removes_history_and_dispatch_of_old_rows(rig: Rig, db: Co
     }
 
 
+def test_row_that_ends_late_is_pruned_too(db: Connection) -> None:
+    """Retention has passed it before, when it still waited."""
+    stand_still(db)
+    late, *_ = insert(db, 1, send_at="2100-01-01")
+    cancelled(db, 3, first=1)
+    later(db, "91 days")
+    db.execute(UPKEEP, [90, None])
+    assert db.execute("select id from public.outbox").fetchall() == [(late,)]
+
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [late])
+    later(db, "91 days")
+    for _ in range(2):
+        db.execute(UPKEEP, [90, None])
+
+    assert db.execute("select id from public.outbox").fetchall() == []
+
+
 @pytest.mark.parametrize(("days", "blank"), [(6, False), (8, True)])
 async def test_a_text_is_blanked_before_its_row_goes(rig: Rig, db: Connection, days: int, blank: bool) -> None:
     (row,) = insert(db, 1)

@@ -69,3 +69,22 @@ async def test_trace_shows_replies_of_a_week(operating: Operating, db: Connectio
 
     assert trace is not None
     assert ("inbound" in [happening.event for happening in trace.timeline]) == shown
+
+
+async def test_trace_of_a_ready_row_names_no_retry(operating: Operating, db: Connection) -> None:
+    (row,) = insert(db)
+
+    trace = await operating.trace(row, show_body=False)
+
+    assert trace is not None
+    assert trace.message["tried_again_at"] is None
+
+
+async def test_an_id_counts_before_an_idempotency_key(operating: Operating, db: Connection) -> None:
+    (row,) = insert(db)
+    (keyed,) = insert(db, idempotency_key=str(row))
+
+    by_any = await operating.find(str(row))
+    by_key = await operating.find(str(row), read_as="idempotency_key")
+
+    assert ([found.id for found in by_any.messages], [found.id for found in by_key.messages]) == ([row], [keyed])
