@@ -15,6 +15,7 @@ from tests.calls import (
     doubt,
     find_nothing,
     record_look,
+    release,
     renew,
     take_looks,
 )
@@ -120,6 +121,18 @@ def test_ambiguous_request_is_not_renewed(db: Connection) -> None:
     dispatch = lost(db)
 
     assert renew(db, dispatch) == []
+
+
+def test_accepted_request_is_neither_renewed_nor_released(db: Connection) -> None:
+    """Its worker may be behind with its own books."""
+    insert(db)
+    dispatch = claim(db)
+    accept(db, dispatch, "B1")
+
+    assert renew(db, dispatch) == []
+    release(db, dispatch)
+
+    assert db.execute("select state from outbox_engine.dispatches").fetchall() == [("accepted",)]
 
 
 @pytest.mark.parametrize(("token", "postponed"), [("its own", True), ("another", False)])
