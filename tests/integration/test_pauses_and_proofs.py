@@ -353,6 +353,17 @@ def test_operator_ending_a_pause_hurries_no_retry(db: Connection) -> None:
     assert claim(db) == []
 
 
+@pytest.mark.parametrize(("kind", "credential", "sent"), [("throttled", "one", 0), ("account", "one", 1), ("account", "c", 0)])
+def test_throttling_pauses_a_plan_for_all_tokens(db: Connection, kind: str, credential: str, sent: int) -> None:
+    """Account trouble pauses it for its own token only. A query to the provider found either."""
+    stand_still(db)
+    insert(db)
+
+    db.execute("select public.outbox_pause_plan('sinch', 'p', %s, %s, 'HTTP 4xx', 60)", [kind, credential])
+
+    assert recipients(claim(db)) == sent
+
+
 async def test_throttled_poll_stops_sending_and_polling(make_rig: MakeRig, db: Connection) -> None:
     rig: Rig = await make_rig(reconcile_after_seconds=1)
     insert(db, 1)
