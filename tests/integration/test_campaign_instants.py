@@ -1,5 +1,7 @@
 """Campaigns at the very instant: what is too late, what is just in time, and what an edit reaches of many."""
 
+from datetime import datetime
+
 import pytest
 
 from tests.calls import claim, claim_all, release
@@ -136,6 +138,15 @@ def test_move_in_a_paused_campaign_releases_nothing(db: Connection) -> None:
 
     assert rows(db, "status, due_at") == waiting
     assert waiting[0][0] == "scheduled"
+
+
+def test_cron_goes_by_the_campaigns_zone_first(db: Connection) -> None:
+    campaign(db, schedule="cron", cron_expression="1 13 * * *", timezone="Europe/Berlin")
+    member(db, zone="America/New_York")
+
+    expand(db)
+
+    assert rows(db, "send_at at time zone 'Europe/Berlin'") == [(datetime.fromisoformat("2026-11-24T13:01:00"),)]
 
 
 def test_an_apps_cancel_outlives_its_member(db: Connection) -> None:
