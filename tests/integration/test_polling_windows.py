@@ -200,6 +200,17 @@ def test_upkeep_ends_what_was_unasked_a_day(db: Connection, hours: int, status: 
     assert statuses(db) == {status: 1}
 
 
+@pytest.mark.parametrize(("days", "status"), [(13, "sent"), (15, "unknown")])
+def test_reports_beyond_the_list_end_at_once(db: Connection, days: int, status: str) -> None:
+    """Also where no upkeep job has run for an hour. The provider's list reaches back fourteen days."""
+    send(db, "B1")
+    later(db, f"{days} days")
+
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert statuses(db) == {status: 1}
+
+
 def test_rejected_callbacks_advance_no_old_batch(db: Connection) -> None:
     """Anybody can send them. Batches of more than a day ago keep their pace."""
     send(db, "B1")
