@@ -2424,13 +2424,16 @@ from (values
   ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
   ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
   ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false),
+  -- From aborted too: the earlier of two such reports counts, and it may come second.
   ('reported_retry', array[
-    'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted'
+    'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted'
   ], 'pending', true),
-  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'cancelled', 'deleted'],
-    'expired', true),
-  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'deleted'],
-    'cancelled', true)
+  ('reported_retry', array[
+    'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'cancelled', 'deleted', 'aborted'
+  ], 'expired', true),
+  ('reported_retry', array[
+    'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'deleted', 'aborted'
+  ], 'cancelled', true)
 ) t (event, statuses, becomes, is_silent)
 cross join lateral unnest(t.statuses) s (status)
 union all

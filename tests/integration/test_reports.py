@@ -124,6 +124,21 @@ async def test_temporary_failure_yields_to_higher_ranked_reports(
     assert ends == [[*final, NOON]] * 2
 
 
+@pytest.mark.parametrize("hindrance", RETURNS)
+async def test_earlier_temporary_failure_replaces_a_permanent_one(
+    rig: Rig, gateway: Gateway, db: Connection, hindrance: str | None
+) -> None:
+    """The provider's list brings it after the callback of the later one."""
+    row, batch = await sent_row(rig, db)
+    if hindrance:
+        db.execute(f"update public.outbox set {hindrance} where id = %s", [row])
+    await gateway.record_reports([report(batch, "aborted", 402, at=NOON + timedelta(minutes=1))], source="webhook")
+
+    await gateway.record_reports([report(batch, "aborted", 404)], source="reconcile")
+
+    assert (column(db, "status", row), column(db, "status_code", row)) == (RETURNS[hindrance], 404)
+
+
 async def test_row_ended_while_waiting_is_not_reopened(rig: Rig, gateway: Gateway, db: Connection) -> None:
     row, batch = await sent_row(rig, db)
     await gateway.record_reports([report(batch, "aborted", 404)], source="webhook")
