@@ -52,12 +52,34 @@ def test_unacknowledged_alarm_is_offered_again(db: Connection) -> None:
     assert take(db) == [alarm]
 
 
+def test_alarm_being_taken_is_left_to_others(db: Connection, other: Connection) -> None:
+    keep(db, "e30=")
+    other.execute("set lock_timeout = '1s'")
+
+    with db.transaction():
+        assert len(take(db)) == 1
+        assert take(other) == []
+
+
 def test_acknowledged_alarm_is_offered_no_more(db: Connection) -> None:
     keep(db, "e30=")
     acknowledge(db, take(db))
     later(db, "1 minute")
 
     assert take(db) == []
+
+
+def test_the_first_acknowledgement_counts(db: Connection) -> None:
+    """A process that got no answer acknowledges the alarm again."""
+    keep(db, "e30=")
+    alarms = take(db)
+    acknowledge(db, alarms)
+    at = db.execute("select acknowledged_at from outbox_engine.alarms").fetchall()
+    later(db, "1 day")
+
+    acknowledge(db, alarms)
+
+    assert db.execute("select acknowledged_at from outbox_engine.alarms").fetchall() == at
 
 
 def test_alarms_are_taken_in_their_order(db: Connection) -> None:
@@ -77,6 +99,19 @@ def test_callbacks_of_one_call_are_one_alarm(db: Connection) -> None:
     (alarm,) = take(db)
 
     assert (alarm["kind"], alarm["detail"]["count"]) == ("callback.unusable", 2)
+
+
+def test_each_stuck_campaign_raises_an_alarm(db: Connection) -> None:
+    template(db)
+    now: Any = db.execute("select outbox_engine.now()").fetchone()
+    for name in ("c", "d"):
+        campaign(db, name, schedule="once", starts_at=now[0])
+        member(db, to=name)
+    db.execute(BREAK)
+
+    db.execute("select public.outbox_expand_campaigns(10)")
+
+    assert sorted(alarm["detail"]["campaign"] for alarm in take(db)) == ["c", "d"]
 
 
 def test_stuck_campaign_raises_one_alarm_an_hour(db: Connection) -> None:

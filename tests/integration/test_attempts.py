@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.calls import SentReport, accept, claim, find_nothing, look_up, mark_ambiguous, report, report_all
+from tests.calls import SentReport, accept, claim, find_nothing, look_up, mark_ambiguous, refuse, release, report, report_all
 from tests.engine import column, history, insert, later, number, stand_still
 from tests.stack import Connection
 
@@ -61,6 +61,7 @@ def test_older_acceptance_does_not_settle_an_open_request(db: Connection, row: i
     newer = claim(db)
 
     accept(db, lost, OLDER)
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
 
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("sending", None)
     accept(db, newer, NEWER)
@@ -115,6 +116,22 @@ def test_only_a_delivery_changes_what_was_cancelled(db: Connection, row: int) ->
     assert column(db, "status", row) == "delivered"
 
 
+def test_delivery_of_a_found_attempt_keeps_its_time(db: Connection, row: int) -> None:
+    """The newer attempt came to nothing, so the message takes the batch of the older one."""
+    lost = lose(db)
+    newer = claim(db)
+    accept(db, lost, OLDER)
+    report(db, OLDER, number(0), "delivered", at="2026-11-24T12:05:00Z")
+    release(db, newer)
+
+    db.execute("select public.outbox_upkeep(90000, null, 1000)")
+
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("delivered", OLDER)
+    assert column(db, "finalized_at", row) == datetime.fromisoformat("2026-11-24T12:05:00+00:00")
+    report(db, OLDER, number(0), "delivered", at="2026-11-24T12:04:00Z")
+    assert column(db, "finalized_at", row) == datetime.fromisoformat("2026-11-24T12:04:00+00:00")
+
+
 @pytest.mark.parametrize("older_first", [True, False])
 def test_older_report_does_not_hide_a_newer_one(db: Connection, row: int, older_first: bool) -> None:
     """One call brings reports of both attempts, and the older attempt's outranks the other."""
@@ -165,6 +182,16 @@ def test_delivery_before_the_acceptance_is_no_duplicate(db: Connection, row: int
     assert "duplicate_send" not in history(db, row)
     accept(db, newer, NEWER)
     assert "duplicate_send" in history(db, row)
+
+
+def test_history_names_the_request_that_failed(db: Connection, row: int) -> None:
+    lost = lose(db)
+    refused = claim(db)
+    refuse(db, refused)
+
+    told = db.execute("select event, dispatch_id::text from public.outbox_events where outbox_id = %s order by id", [row])
+
+    assert told.fetchall() == [("not_found", lost["dispatch_id"]), ("refused", refused["dispatch_id"])]
 
 
 @pytest.mark.parametrize("older_last", [True, False])

@@ -10,8 +10,10 @@ import pytest
 
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.control import throttle
+from tests.calls import claim_all
 from tests.campaigns import campaign, member, rows, template
 from tests.engine import Clocks, Rig, statuses
+from tests.races import overlap
 from tests.stack import Connection
 
 NOON = "2026-11-24 12:00+00"
@@ -53,6 +55,19 @@ async def test_budget_counts_the_longer_text_of_a_retry(db: Connection, rig: Rig
     # The second member's first attempt stays counted: it was claimed, and not sent since.
     assert statuses(db) == {"sent": 1, "suppressed": 1}
     assert (sent_parts(db), spent(db)) == (4, [("2026-11-24", 5)])
+
+
+async def test_claims_of_two_plans_share_a_budget(db: Connection, other: Connection, rig: Rig) -> None:
+    """Each claims one row at the same moment, and there is budget for one."""
+    campaign(db, schedule="once", starts_at=NOON, budget_parts=1)
+    for n in range(2):
+        member(db, str(n), n=n)
+    await rig.tick("campaigns")
+
+    overlap(db, lambda: claim_all(db, rate=1), lambda: claim_all(other, plan="q", rate=1))
+
+    assert statuses(db) == {"sending": 1, "suppressed": 1}
+    assert spent(db) == [("2026-11-24", 1)]
 
 
 async def test_throttled_attempt_counts_on_the_day_of_retry(db: Connection, rig: Rig, clocks: Clocks) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.calls import accept, claim, claim_lookups, mark_ambiguous, record_lookup, refuse, release, report
+from tests.calls import accept, claim, claim_all, claim_lookups, mark_ambiguous, record_lookup, refuse, release, report
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, number
 from tests.stack import Connection
@@ -154,6 +154,15 @@ async def test_halves_of_a_refusal_leave_changed_members_out(db: Connection, rig
     await rig.tick("dispatch")
 
     assert rows(db, "recipient, body, status") == [(number(7), "Hello Grace", "sent"), (number(2), "Hello Ada", "sending")]
+
+
+def test_no_half_has_rows_of_paused_campaigns(db: Connection, two: dict[str, Any]) -> None:
+    db.execute("update public.outbox_campaigns set status = 'paused'")
+
+    assert refuse(db, two, "shared") == []
+
+    assert claim_all(db) == []
+    assert rows(db) == [("scheduled",)] * 2
 
 
 async def test_retry_of_a_suppressed_row_uses_member_changes(db: Connection, rig: Rig, clocks: Clocks) -> None:

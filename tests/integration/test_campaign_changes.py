@@ -156,6 +156,21 @@ async def test_zone_change_into_a_closed_window_waits(db: Connection, rig: Rig, 
     assert rows(db, "status, due_at") == [("scheduled", datetime.fromisoformat("2026-11-24T18:00+00:00"))]
 
 
+async def test_move_keeps_times_of_the_campaigns_zone(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    campaign(
+        db, schedule="cron", cron_expression="0 14 * * *", timezone="Europe/Berlin", window_start="14:30", window_end="22:00",
+        late_limit="5 hours",
+    )  # fmt: skip
+    member(db, zone="Europe/Berlin")
+    clocks.set("2026-11-24 13:00+00")
+    await rig.tick("campaigns")
+
+    db.execute("update public.outbox_campaign_members set timezone = 'Europe/London'")
+    await rig.tick("campaigns")
+
+    assert rows(db) == [("scheduled",)]
+
+
 async def test_westward_move_after_skipped_time_sends_once(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """Clocks skip 02:30 in Berlin that day; the member then moves to New York."""
     clocks.set("2027-03-28 00:00+00")
@@ -211,6 +226,19 @@ async def test_pause_is_made_up_for_within_late_limit(db: Connection, rig: Rig, 
     await rig.tick("campaigns", "dispatch")
     assert rows(db) == [("sent",)]
     assert [reason is None for reason in reasons(db)] == [False, True]
+
+
+async def test_paused_campaign_has_no_next_time(db: Connection, rig: Rig) -> None:
+    campaign(db, schedule="cron", cron_expression="0 15 * * *")
+    member(db)
+    await rig.tick("campaigns")
+    active = db.execute("select next_at from public.outbox_campaigns").fetchone()
+
+    db.execute("update public.outbox_campaigns set status = 'paused'")
+    await rig.tick("campaigns")
+
+    assert active == (datetime.fromisoformat("2026-11-24T15:00+00:00"),)
+    assert db.execute("select next_at from public.outbox_campaigns").fetchone() == (None,)
 
 
 async def test_late_policy_holds_for_rows_before_a_downtime(db: Connection, rig: Rig, clocks: Clocks) -> None:

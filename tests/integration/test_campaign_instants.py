@@ -1,5 +1,7 @@
 """Campaigns at exact instants: what is too late, what is just in time, and which rows an edit reaches."""
 
+from datetime import datetime
+
 import pytest
 
 from tests.calls import claim, claim_all, release
@@ -123,6 +125,28 @@ def test_a_held_message_is_put_off_once(db: Connection) -> None:
 
     assert rows(db, "status, due_at = expires_at") == [("scheduled", True)]
     assert history(db, rows(db, "id")[0][0]) == ["held"]
+
+
+def test_move_in_a_paused_campaign_releases_nothing(db: Connection) -> None:
+    campaign(db, schedule="once", starts_at=NOON, window_start="18:00", window_end="20:00", late_limit="1 day")
+    member(db)
+    expand(db)
+    db.execute("update public.outbox_campaigns set status = 'paused'")
+    waiting = rows(db, "status, due_at")
+
+    db.execute("update public.outbox_campaign_members set timezone = 'America/New_York'")
+
+    assert rows(db, "status, due_at") == waiting
+    assert waiting[0][0] == "scheduled"
+
+
+def test_cron_goes_by_the_campaigns_zone_first(db: Connection) -> None:
+    campaign(db, schedule="cron", cron_expression="1 13 * * *", timezone="Europe/Berlin")
+    member(db, zone="America/New_York")
+
+    expand(db)
+
+    assert rows(db, "send_at at time zone 'Europe/Berlin'") == [(datetime.fromisoformat("2026-11-24T13:01:00"),)]
 
 
 def test_an_apps_cancel_outlives_its_member(db: Connection) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.calls import accept, claim
 from tests.campaigns import campaign, member, template
 from tests.engine import Clocks, Rig, number
 from tests.stack import Connection
@@ -101,6 +102,25 @@ async def test_operators_suppressions_do_not_count_as_opt_outs(rig: Rig, db: Con
     db.execute("select public.outbox_import_suppressions(array[%s], '{old list}', '{operator}')", [number(2)])
 
     assert report(db)["opted_out"] == 0
+
+
+async def test_opt_outs_during_a_request_are_not_counted(rig: Rig, db: Connection, clocks: Clocks) -> None:
+    """Another message was their cause. Nor are they after retention."""
+    campaign(db, schedule="once", starts_at=NOW)
+    member(db)
+    await rig.tick("campaigns")
+    dispatch = claim(db)
+    stops(db, 1)
+    clocks.move("1 minute")
+    accept(db, dispatch, "B1")
+    reported(db, 1, "delivered", "0")
+    before = report(db)
+
+    clocks.move("91 days")
+    db.execute(UPKEEP, [1000])
+
+    assert db.execute("select from public.outbox").fetchone() is None
+    assert [(said["sent"], said["opted_out"]) for said in (before, report(db))] == [(1, 0)] * 2
 
 
 @pytest.mark.parametrize("days", [0, 1, 9, 400, 4000])

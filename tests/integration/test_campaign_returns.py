@@ -146,6 +146,18 @@ async def test_move_that_waits_for_a_claim_counts(db: Connection, other: Connect
     assert rows(db, "status, error") == [("cancelled", "the member was moved to another time")]
 
 
+async def test_removal_that_waits_for_a_claim_counts(db: Connection, other: Connection, rig: Rig) -> None:
+    campaign(db, schedule="once", starts_at=NOW)
+    member(db)
+    await rig.tick("campaigns")
+
+    overlap(other, lambda: other.execute(CLAIM), lambda: db.execute("delete from public.outbox_campaign_members"))
+    assert rows(db, "status, cancel_requested_at is not null") == [("sending", True)]
+    db.execute(GIVE_BACK)
+
+    assert rows(db, "status, error") == [("cancelled", "the member was removed from the campaign")]
+
+
 async def test_campaign_resumed_during_a_claim_sends_everything(
     db: Connection, other: Connection, rig: Rig, clocks: Clocks
 ) -> None:

@@ -7,8 +7,9 @@ import pytest
 from jobs.gateway.gateway import Gateway
 from sandbox.simulator.control import reset_after_accepting
 from sandbox.simulator.server import Running
+from tests.calls import accept, claim, find_nothing, release, report
 from tests.campaigns import campaign, member, template
-from tests.engine import Clocks, Rig, insert, plan_of
+from tests.engine import Clocks, Rig, insert, number, plan_of
 from tests.stack import Connection
 
 Due = Callable[[], Awaitable[tuple[str, ...]]]
@@ -115,6 +116,60 @@ async def test_alarm_makes_the_upkeep_job_due(rig: Rig, db: Connection, due: Due
 
     assert await due() == ("upkeep",)
     await rig.tick("upkeep")
+    assert await due() == ()
+
+
+async def test_early_report_makes_upkeep_due_an_hour(clocks: Clocks, db: Connection, due: Due) -> None:
+    """Its batch may be accepted at the same moment."""
+    clocks.set("2026-11-24 12:00Z")
+    report(db, "unknown", number(0), "delivered")
+
+    assert await due() == ("upkeep",)
+    clocks.move("1 hour")
+    assert await due() == ()
+
+
+async def test_suspected_duplicate_send_makes_upkeep_due(clocks: Clocks, db: Connection, due: Due) -> None:
+    clocks.set("2026-11-24 12:00Z")
+    insert(db)
+    lost = claim(db)
+    find_nothing(db)
+    newer = claim(db)
+    accept(db, lost, "B1")
+    assert await due() == ("upkeep",)
+
+    release(db, newer)
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+    assert await due() == ()
+
+
+async def test_member_of_a_draft_makes_campaigns_due(rig: Rig, db: Connection, due: Due) -> None:
+    """For its count."""
+    template(db)
+    campaign(db, status="draft")
+    await rig.tick("campaigns")
+    assert await due() == ()
+
+    member(db)
+    assert await due() == ("campaigns",)
+    await rig.tick("campaigns")
+    assert await due() == ()
+
+
+async def test_message_that_returns_makes_campaigns_due(rig: Rig, clocks: Clocks, db: Connection, due: Due) -> None:
+    """The campaign ended while it was in a request."""
+    template(db)
+    campaign(db, schedule="once", starts_at=clocks.now())
+    member(db)
+    await rig.tick("campaigns")
+    dispatch = claim(db)
+    db.execute("update public.outbox_campaigns set status = 'ended'")
+    await rig.tick("campaigns")
+
+    release(db, dispatch)
+    await rig.tick("dispatch")
+    assert await due() == ("campaigns",)
+    await rig.tick("campaigns")
     assert await due() == ()
 
 

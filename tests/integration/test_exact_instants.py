@@ -203,3 +203,14 @@ def test_a_pause_is_over_at_its_end(db: Connection, why: str, claimed: int) -> N
     assert claim_all(db) == []
     later(db, "1 millisecond")
     assert len(claim(db)["recipients"]) == claimed
+
+
+def test_retry_keeps_an_expiry_that_is_ahead(db: Connection) -> None:
+    """Only messages whose expiry has passed get the new one."""
+    (row,) = insert(db)
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
+    before = column(db, "expires_at", row)
+
+    db.execute("select public.outbox_retry(array[%s::bigint], true, 600, false)", [row])
+
+    assert (column(db, "status", row), column(db, "expires_at", row)) == ("pending", before)

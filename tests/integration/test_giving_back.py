@@ -61,7 +61,7 @@ async def test_found_earlier_attempt_turns_failed_into_sent(make_rig: MakeRig, d
     later(db, "2 minutes")
     await rig.tick("recover", "upkeep")
 
-    assert column(db, "status", row) == "sent"
+    assert (column(db, "status", row), column(db, "error", row)) == ("sent", None)
     assert column(db, "batch_id", row) == next(rig.simulator.accepted()).batch_id
     assert history(db, row) == ["not_found", "refused", "accepted"]
     assert db.execute("select count(*) from outbox_engine.duplicate_sends").fetchone() == (0,)

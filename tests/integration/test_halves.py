@@ -238,6 +238,20 @@ def test_rows_expiring_during_a_request_pause_no_plan(db: Connection) -> None:
     assert db.execute("select count(*) from outbox_engine.plan_pauses").fetchone() == (0,)
 
 
+@pytest.mark.parametrize(("seconds", "held"), [(119, []), (120, ["setting"])])
+def test_refusals_shortly_before_expiry_pause_no_plan(db: Connection, seconds: int, held: list[str]) -> None:
+    """By the provider's clock they may have expired."""
+    stand_still(db)
+    until: Any = db.execute("select outbox_engine.now() + make_interval(secs => %s)", [seconds]).fetchone()
+    for number in range(3):
+        insert(db, 1, first=number, body=f"text {number}", expires_at=until[0])
+
+    for dispatch in claim_all(db):
+        refuse(db, dispatch, "shared")
+
+    assert pauses(db) == held
+
+
 @pytest.mark.parametrize("why", ["recipient", "shared", "no_callback"])
 def test_paused_plan_sends_no_half(db: Connection, why: str) -> None:
     insert(db, 4, body="one")

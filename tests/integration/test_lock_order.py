@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.local.processes import wait_until
 from tests.calls import accept, claim, claim_all, find_nothing, mark_ambiguous, refuse, release
-from tests.engine import column, insert, later, number
+from tests.engine import column, insert, later, number, statuses
 from tests.integration.replies import NOW, carrier_blocks, suppressed, text_in
 from tests.races import is_waited_for, overlap
 from tests.stack import Connection, as_engine
@@ -112,6 +112,18 @@ def test_upkeep_prunes_without_waiting(db: Connection, other: Connection) -> Non
 
     assert left == [(rows[0],)]
     assert db.execute("select count(*) from public.outbox").fetchone() == (0,)
+
+
+def test_upkeep_expires_without_waiting(db: Connection, other: Connection) -> None:
+    rows = insert(db, 2)
+    later(db, "4 days")
+    other.execute("set lock_timeout = '1s'")
+
+    with db.transaction():
+        db.execute(LOCK, rows[:1])
+        other.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert statuses(db) == {"pending": 1, "expired": 1}
 
 
 def test_late_acceptance_locks_messages_by_id(db: Connection, other: Connection) -> None:

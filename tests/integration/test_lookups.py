@@ -16,6 +16,7 @@ from tests.calls import (
     find_nothing,
     mark_ambiguous,
     record_lookup,
+    release,
     renew,
 )
 from tests.engine import insert, later, stand_still, statuses
@@ -122,6 +123,18 @@ def test_ambiguous_request_is_not_renewed(db: Connection) -> None:
     assert renew(db, dispatch) == []
 
 
+def test_accepted_request_is_neither_renewed_nor_released(db: Connection) -> None:
+    """Its worker may be behind with its own books."""
+    insert(db)
+    dispatch = claim(db)
+    accept(db, dispatch, "B1")
+
+    assert renew(db, dispatch) == []
+    release(db, dispatch)
+
+    assert db.execute("select state from outbox_engine.dispatches").fetchall() == [("accepted",)]
+
+
 @pytest.mark.parametrize(("token", "postponed"), [("its own", True), ("another", False)])
 def test_only_its_holder_postpones_a_lookup(db: Connection, token: str, postponed: bool) -> None:
     lost(db)
@@ -133,6 +146,19 @@ def test_only_its_holder_postpones_a_lookup(db: Connection, token: str, postpone
 
     assert answer == (postponed,)
     assert len(claim_lookups(db)) == (0 if postponed else 1)
+
+
+def test_settled_lookup_is_not_postponed(db: Connection) -> None:
+    """The request turned up while its lookup was made."""
+    dispatch = lost(db)
+    accept(db, dispatch, "B1")
+
+    answer = db.execute(
+        "select public.outbox_postpone_lookup(id, lease_token::text, 60) from outbox_engine.dispatches"
+    ).fetchone()
+
+    assert answer == (False,)
+    assert db.execute("select lookup_at from outbox_engine.dispatches").fetchall() == [(None,)]
 
 
 def test_a_returned_request_is_watched_for_hours(db: Connection) -> None:

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from tests.calls import SentReport, claim, claim_all, release, report, report_all
+from tests.campaigns import template
 from tests.engine import SENDER, Clocks, Rig, column, insert, number, statuses
 from tests.integration.replies import NOW, PHONE, carrier_blocks, suppressed, text_in
 from tests.stack import Connection
@@ -46,6 +47,17 @@ async def test_opt_out_suppresses_waiting_and_new_messages(db: Connection, rig: 
     await rig.tick("dispatch")
     assert statuses(db) == {"suppressed": 3}
     assert rig.simulator.summary().messages == 0
+
+
+def test_an_opt_out_counts_before_a_missing_text(db: Connection) -> None:
+    template(db)
+    db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [PHONE])
+    db.execute("insert into public.outbox (recipient, template, parameters) values (%s, 'hi', %s)", [PHONE, '{"name": " "}'])
+    db.execute("update public.outbox_templates set body = '{{name}}'")
+
+    assert claim_all(db) == []
+
+    assert statuses(db) == {"suppressed": 1}
 
 
 @pytest.mark.parametrize("order", [["STOP", "START"], ["START", "STOP"]])

@@ -106,6 +106,21 @@ def test_acceptance_of_an_older_request_lifts_no_pause(db: Connection, why: str)
     assert pauses(db) == []
 
 
+def test_newest_acceptance_of_a_call_lifts_pauses(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 3)
+    (older,), (refused,) = claim(db, 1), claim(db, 1)
+    later(db, "1 second")
+    refuse(db, refused)
+    later(db, "1 minute")
+    (probe,) = claim(db)
+
+    ids = [older["dispatch_id"], probe["dispatch_id"]]
+    db.execute("select public.outbox_accept(%s::uuid[], '{B1,B2}', 'w', 60, 300)", [ids])
+
+    assert pauses(db) == []
+
+
 def test_a_report_of_queueing_lifts_no_pause(db: Connection) -> None:
     """Only a status after queued proves that the account works."""
     insert(db, 2)
@@ -132,6 +147,24 @@ def test_report_on_an_older_request_lifts_no_pause(db: Connection) -> None:
     report(db, older, DELIVERED)
 
     assert pauses(db) == ["account"]
+
+
+def test_report_ends_only_its_own_tokens_pause(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 3)
+    (one,), (other,) = claim(db, 1, credential="one"), claim(db, 1, credential="other")
+    accept(db, one)
+    accept(db, other)
+    report(db, one, BLOCKED)
+    later(db, "55 seconds")
+    report(db, other, BLOCKED)
+    later(db, "5 seconds")
+    (probe,) = claim(db, credential="one")
+    accept(db, probe)
+
+    report(db, probe, DELIVERED)
+
+    assert db.execute("select credential from outbox_engine.plan_pauses").fetchall() == [("other",)]
 
 
 @pytest.mark.parametrize(("minutes", "held"), [(59, ["account"]), (61, [])])
@@ -186,6 +219,18 @@ def test_refused_token_does_not_retry_another_tokens_probe(db: Connection) -> No
     refuse(db, claim(db, credential="one")[0])
 
     assert claim(db, credential="other") == []
+
+
+def test_a_probe_delays_no_other_tokens_probe(db: Connection) -> None:
+    stand_still(db)
+    insert(db, 3)
+    held = {credential: claim(db, 1, credential=credential)[0] for credential in ("one", "other")}
+    for dispatch in held.values():
+        refuse(db, dispatch)
+    later(db, "1 minute")
+
+    assert recipients(claim(db, credential="one")) == 1
+    assert recipients(claim(db, credential="other")) == 1
 
 
 def recipients(dispatches: list[dict[str, Any]]) -> int:
@@ -269,7 +314,7 @@ def test_new_token_sends_the_old_probe_immediately(db: Connection) -> None:
 def test_probed_rows_go_out_after_another_acceptance(db: Connection, why: str) -> None:
     insert(db, 3)
     refuse_a_probe(db, why=why)
-    later(db, "1 minute")
+    later(db, "4 minutes")
     (probe,) = claim(db)
     before = claim(db)
 
@@ -292,6 +337,31 @@ def test_operator_ending_a_pause_retries_the_probe(db: Connection) -> None:
     assert waiting != (None,)
     assert before == []
     assert len(claim(db)) == 1
+
+
+def test_operator_ending_a_pause_hurries_no_retry(db: Connection) -> None:
+    """The row was a probe before it was accepted."""
+    insert(db, 1)
+    refuse_a_probe(db)
+    db.execute("select public.outbox_resume(null, null, true)")
+    (again,) = claim(db)
+    accept(db, again)
+    report(db, again, ("aborted", 404))
+
+    db.execute("select public.outbox_resume(null, null, true)")
+
+    assert claim(db) == []
+
+
+@pytest.mark.parametrize(("kind", "credential", "sent"), [("throttled", "one", 0), ("account", "one", 1), ("account", "c", 0)])
+def test_throttling_pauses_a_plan_for_all_tokens(db: Connection, kind: str, credential: str, sent: int) -> None:
+    """Account trouble pauses it for its own token only. A query to the provider found either."""
+    stand_still(db)
+    insert(db)
+
+    db.execute("select public.outbox_pause_plan('sinch', 'p', %s, %s, 'HTTP 4xx', 60)", [kind, credential])
+
+    assert recipients(claim(db)) == sent
 
 
 async def test_throttled_poll_stops_sending_and_polling(make_rig: MakeRig, db: Connection) -> None:

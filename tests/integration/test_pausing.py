@@ -127,3 +127,23 @@ async def test_a_forced_resume_ends_only_its_plans_pauses(operating: Operating, 
     left = await operating.resume(provider="sinch", plan="p", force=True)
 
     assert {pause.plan: pause.probing for pause in left.remaining} == {"p": True, "q": False}
+
+
+async def test_plan_that_only_has_a_pause_is_resumed(operating: Operating) -> None:
+    """No process has claimed for it yet."""
+    await operating.pause(provider="sinch", plan="new", until=None, seconds=None, reason="not yet")
+
+    resumed = await operating.resume(provider=None, plan=None, force=False)
+
+    assert [pause.plan for pause in resumed.ended] == ["new"]
+    assert resumed.remaining == ()
+
+
+async def test_resume_names_no_pause_that_is_over(operating: Operating, db: Connection) -> None:
+    stand_still(db)
+    await operating.pause(provider="sinch", plan="p", until=None, seconds=60, reason=None)
+    later(db, "1 minute")
+
+    resumed = await operating.resume(provider=None, plan=None, force=False)
+
+    assert (resumed.ended, resumed.remaining) == ((), ())

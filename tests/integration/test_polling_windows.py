@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.calls import accept
-from tests.engine import insert, later
+from tests.engine import insert, later, statuses
 from tests.stack import Connection
 
 NOON = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
@@ -118,6 +118,26 @@ def test_the_feed_begins_before_the_oldest_acceptance(db: Connection) -> None:
     assert (window(answer["feed"]), sorted(answer["feed"]["batches"])) == (minutes(-10, 6), ["B1", "B2"])
 
 
+@pytest.mark.parametrize(("messages", "alone"), [(49, False), (50, True)])
+def test_batch_that_lacks_many_is_requested_alone(db: Connection, messages: int, alone: bool) -> None:
+    insert(db, messages - 1, first=1, body="text 0")
+    send(db, "B1")
+    later(db, "5 minutes")
+
+    answer = claim_asks(db)
+
+    assert (answer["batches"], answer["feed"] is None) == (["B1"] if alone else [], alone)
+
+
+def test_batch_with_a_summary_is_requested_alone(db: Connection) -> None:
+    """The list of reports may lack what a summary counts."""
+    send(db, "B1")
+
+    db.execute("select public.outbox_reconcile_soon('{B1}')")
+
+    assert claim_asks(db) == {"batches": ["B1"], "feed": None, "more": False}
+
+
 def test_leased_batch_is_not_claimed_again(db: Connection) -> None:
     send(db, "B1")
     later(db, "5 minutes")
@@ -150,6 +170,45 @@ def test_finished_batch_counts_only_for_its_plan(db: Connection) -> None:
     finish_asks(db, "B1")
     later(db, "1 minute")
     assert claim_asks(db)["batches"] == ["B1"]
+
+
+@pytest.mark.parametrize(("hours", "status"), [(18, "sent"), (19, "unknown")])
+def test_last_answer_must_follow_the_expiry_closely(db: Connection, hours: int, status: str) -> None:
+    """A report may still come in the eighteen hours after the expiry."""
+    send(db, "B1")
+    later(db, f"3 days {hours} hours")
+    claim_asks(db)
+    finish_asks(db, "B1")
+    later(db, "1 day")
+
+    claim_asks(db)
+
+    assert statuses(db) == {status: 1}
+
+
+@pytest.mark.parametrize(("hours", "status"), [(24, "sent"), (25, "unknown")])
+def test_upkeep_ends_what_was_unasked_a_day(db: Connection, hours: int, status: str) -> None:
+    """No process is configured for the plan any more."""
+    send(db, "B1")
+    later(db, "3 days 10 hours")
+    claim_asks(db)
+    finish_asks(db, "B1")
+    for _ in range(hours):
+        later(db, "1 hour")
+        db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert statuses(db) == {status: 1}
+
+
+@pytest.mark.parametrize(("days", "status"), [(13, "sent"), (15, "unknown")])
+def test_reports_beyond_the_list_end_at_once(db: Connection, days: int, status: str) -> None:
+    """Also where no upkeep job has run for an hour. The provider's list reaches back fourteen days."""
+    send(db, "B1")
+    later(db, f"{days} days")
+
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert statuses(db) == {status: 1}
 
 
 def test_rejected_callbacks_advance_no_old_batch(db: Connection) -> None:

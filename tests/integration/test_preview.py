@@ -156,6 +156,45 @@ def test_costs_are_summed_by_country_over_all_members(db: Connection) -> None:
     assert problems == {"the recipient opted out: STOP": 1}
 
 
+def costs(db: Connection) -> dict[str, Any]:
+    answer: Any = db.execute("select public.outbox_campaign_costs('c', '', 10)").fetchone()
+    return dict(answer[0])
+
+
+def test_costs_count_one_time_of_a_cron(db: Connection) -> None:
+    campaign(db, schedule="cron", cron_expression="0 9 * * *", timezone="UTC")
+    member(db, "ada", number(101))
+    member(db, "bob", number(102))
+
+    assert costs(db)["countries"] == [{"country": "US", "messages": 2, "parts": 2}]
+
+
+def test_costly_characters_are_named_in_one_place(db: Connection) -> None:
+    """In the template's warning where that names one, else for the texts that have them."""
+    campaign(db)
+    member(db, "ada", number(101), more="ș")
+    of_texts = costs(db)
+
+    db.execute("update public.outbox_templates set body = 'Привет {{name}}'")
+    of_all = costs(db)
+
+    assert (of_texts["warning"], [found["character"] for found in of_texts["beyond_gsm7"]]) == (None, ["ș"])
+    assert (of_all["warning"] is None, of_all["beyond_gsm7"]) == (False, [])
+
+
+async def test_list_shows_put_off_messages_as_due(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """As if the paused campaign went on now."""
+    campaign(db, status="active")
+    member(db, "ada", number(1))
+    await rig.tick("campaigns")
+    db.execute("update public.outbox_campaigns set status = 'paused'")
+    await rig.tick("dispatch")
+
+    clocks.move("10 minutes")
+
+    assert next_at(db) == "2026-10-23T12:10:00+00:00"
+
+
 NOT_ALLOWED = "country DE is not allowed"
 
 

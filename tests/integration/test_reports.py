@@ -1,6 +1,7 @@
 """Reports from callbacks and polling: any order and any repetition give the same row."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -92,6 +93,17 @@ async def test_any_order_of_reports_gives_one_row(data: st.DataObject, rig: Rig,
     assert column(db, "finalized_at", row) == (None if ends in ("sent", "dispatched", "pending") else at)
 
 
+@pytest.mark.parametrize(("lower", "higher"), list(pairwise(RANKS)))
+def test_the_higher_of_two_statuses_counts(db: Connection, lower: str, higher: str) -> None:
+    for n, order in enumerate([(lower, higher), (higher, lower)]):
+        insert(db, first=n)
+        accept(db, claim(db), f"B{n}")
+        for status in order:
+            report_one(db, f"B{n}", number(n), status)
+
+    assert statuses(db) == {higher: 2}
+
+
 @pytest.mark.parametrize("hindrance", RETURNS)
 @pytest.mark.parametrize("final", [("rejected", 408), ("failed", 1), ("delivered", 0)])
 async def test_temporary_failure_yields_to_higher_ranked_reports(
@@ -110,6 +122,21 @@ async def test_temporary_failure_yields_to_higher_ranked_reports(
         ends.append([column(db, name, row) for name in ("status", "status_code", "finalized_at")])
 
     assert ends == [[*final, NOON]] * 2
+
+
+@pytest.mark.parametrize("hindrance", RETURNS)
+async def test_earlier_temporary_failure_replaces_a_permanent_one(
+    rig: Rig, gateway: Gateway, db: Connection, hindrance: str | None
+) -> None:
+    """The provider's list brings it after the callback of the later one."""
+    row, batch = await sent_row(rig, db)
+    if hindrance:
+        db.execute(f"update public.outbox set {hindrance} where id = %s", [row])
+    await gateway.record_reports([report(batch, "aborted", 402, at=NOON + timedelta(minutes=1))], source="webhook")
+
+    await gateway.record_reports([report(batch, "aborted", 404)], source="reconcile")
+
+    assert (column(db, "status", row), column(db, "status_code", row)) == (RETURNS[hindrance], 404)
 
 
 async def test_row_ended_while_waiting_is_not_reopened(rig: Rig, gateway: Gateway, db: Connection) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.calls import report
+from tests.campaigns import campaign, template
 from tests.engine import Clocks, Rig, column, insert, later, number, stand_still
 from tests.integration.replies import text_in
 from tests.races import overlap
@@ -48,6 +49,23 @@ async def test_pruning_removes_history_and_dispatch_of_old_rows(rig: Rig, db: Co
         "outbox_engine.dispatches": 1,
         "outbox_engine.dispatch_members": 1,
     }
+
+
+def test_row_that_ends_late_is_pruned_too(db: Connection) -> None:
+    """Retention has passed it before, when it still waited."""
+    stand_still(db)
+    late, *_ = insert(db, 1, send_at="2100-01-01")
+    cancelled(db, 3, first=1)
+    later(db, "91 days")
+    db.execute(UPKEEP, [90, None])
+    assert db.execute("select id from public.outbox").fetchall() == [(late,)]
+
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [late])
+    later(db, "91 days")
+    for _ in range(2):
+        db.execute(UPKEEP, [90, None])
+
+    assert db.execute("select id from public.outbox").fetchall() == []
 
 
 @pytest.mark.parametrize(("days", "blank"), [(6, False), (8, True)])
@@ -144,6 +162,37 @@ def test_unreadable_callbacks_are_kept_as_long_as_rows(db: Connection, days: int
     db.execute(UPKEEP, [90, None])
 
     assert db.execute("select count(*) from outbox_engine.kept_callbacks").fetchone() == (kept,)
+
+
+@pytest.mark.parametrize(("days", "kept"), [(30, 1), (31, 0)])
+def test_acknowledged_alarms_are_kept_thirty_days(db: Connection, days: int, kept: int) -> None:
+    """One that no process has logged stays."""
+    stand_still(db)
+    for kind in ("logged", "waiting"):
+        db.execute("select outbox_engine.alarm(%s, '{}')", [kind])
+    db.execute("select public.outbox_acknowledge_alarms(array_agg(id::text)) from outbox_engine.alarms where kind = 'logged'")
+    later(db, f"{days} days")
+
+    db.execute(UPKEEP, [90, None])
+
+    found = db.execute("select kind from outbox_engine.alarms order by id").fetchall()
+    assert found == [("logged",)] * kept + [("waiting",)]
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(24, 1), (25, 0)])
+def test_unfinished_imports_are_kept_a_day(db: Connection, hours: int, kept: int) -> None:
+    stand_still(db)
+    template(db)
+    campaign(db, offsets=["-1 hour"])
+    db.execute(
+        "select public.outbox_stage_members(gen_random_uuid(), 'c', '{1}', '{m}', %s, '{UTC}', '{2026-11-30 12:00Z}', %s)",
+        [[number(1)], ['{"name": "Ada"}']],
+    )
+    later(db, f"{hours} hours")
+
+    db.execute(UPKEEP, [90, None])
+
+    assert db.execute("select count(*) from outbox_engine.campaign_import_lines").fetchone() == (kept,)
 
 
 async def test_row_retried_during_pruning_is_kept(rig: Rig, db: Connection, clocks: Clocks, other: Connection) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
-from tests.calls import accept, claim, claim_all, find_nothing, refuse, release
+from tests.calls import accept, claim, claim_all, find_nothing, refuse, release, report
 from tests.campaigns import campaign, member, rows, template
 from tests.engine import column, history, insert, number
 from tests.races import is_waited_for, overlap
@@ -125,3 +125,15 @@ def test_opt_out_while_a_claim_waits_counts(stack: LocalStack, db: Connection, o
         assert claimed.result(30) == []
 
     assert rows(db) == [("suppressed",)]
+
+
+def test_report_during_its_acceptance_is_applied_later(db: Connection, other: Connection) -> None:
+    """Neither transaction sees the other. The upkeep job matches them."""
+    (row,) = insert(db)
+    dispatch = claim(db)
+
+    overlap(db, lambda: accept(db, dispatch, RECENT), lambda: report(other, RECENT, number(0), "delivered"))
+    missed = column(db, "status", row)
+    db.execute("select public.outbox_upkeep(90, null, 1000)")
+
+    assert (missed, column(db, "status", row)) == ("sent", "delivered")

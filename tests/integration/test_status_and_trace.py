@@ -13,7 +13,8 @@ from jobs.gateway.operating import Operating, Suppression
 from jobs.providers.base import Inbound, Report
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
-from tests.engine import MakeRig, Rig, column, insert, later, number, statuses, supabase_settings
+from tests.calls import claim_all
+from tests.engine import MakeRig, Rig, column, insert, later, number, stand_still, statuses, supabase_settings
 from tests.stack import Connection, as_engine
 
 
@@ -148,6 +149,38 @@ async def test_idle_runs_write_nothing_between_two_heartbeats(rig: Rig, db: Conn
     await rig.tick("dispatch", "dispatch")
 
     assert db.execute("select xmin::text, at from outbox_engine.heartbeats").fetchall() == before
+
+
+def test_an_open_heartbeat_delays_no_other_process(db: Connection, other: Connection) -> None:
+    other.execute("set lock_timeout = '1s'")
+
+    with db.transaction():
+        claim_all(db)
+        assert claim_all(other) == []
+
+    assert db.execute("select count(*) from outbox_engine.heartbeats").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(599, 1), (600, 0)])
+async def test_processes_of_ten_minutes_are_shown(operating: Operating, db: Connection, seconds: int, shown: int) -> None:
+    stand_still(db)
+    claim_all(db)
+    later(db, f"{seconds} seconds")
+
+    status = await operating.status()
+
+    assert (len(status.processes), len(status.jobs)) == (shown, 1)
+
+
+def test_process_silent_for_a_day_begins_anew(db: Connection) -> None:
+    stand_still(db)
+    began = []
+    for interval in ("0", "1 day", "24 hours 1 second"):
+        later(db, interval)
+        claim_all(db)
+        began += db.execute("select since = at from outbox_engine.heartbeats").fetchall()
+
+    assert began == [(True,), (False,), (True,)]
 
 
 # Figures
