@@ -27,7 +27,7 @@ _WHAT: Final = {
     "post": "what only earlier releases used is removed",
 }
 _LOCK_TIMEOUT: Final = f"""
--- Whoever waits for this migration's locks waits behind it, so it gives up soon. Push it again then.
+-- Other statements queue behind a lock that this migration waits for. After the timeout, push again.
 select set_config('lock_timeout', '{LOCK_SECONDS}s', true);
 """
 _RELOAD: Final = "notify pgrst, 'reload schema';\n"
