@@ -23,6 +23,7 @@ _HEAD: Final = """\
 """
 _WHAT: Final = {
     "pre": "what it adds. Processes of earlier releases go on",
+    "breaking pre": "a breaking change. No process of an earlier release may run",
     "concurrently": "indexes, built beside running processes, outside of a transaction",
     "post": "what only earlier releases used is removed",
 }
@@ -76,7 +77,8 @@ class Later:
         return sources(self.texts)
 
     def _head(self, part: str) -> str:
-        return _HEAD.format(number=self.number, release=self.release, what=_WHAT[part])
+        what = _WHAT["breaking pre" if self.breaking and part == "pre" else part]
+        return _HEAD.format(number=self.number, release=self.release, what=what)
 
     def _pre(self, part: Part) -> str:
         before, behind = part.around_functions

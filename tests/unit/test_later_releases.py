@@ -205,6 +205,7 @@ def test_breaking_version_may_remove_at_once(supabase: Path) -> None:
     write(supabase / "releases", {"0002_pre_notes.sql": "alter table public.outbox_things drop column name;\n"})
 
     assert Release(supabase).write(NOON) == []
+    assert "No process of an earlier release may run" in migrations(supabase)[PRE]
 
 
 def test_text_is_cut_into_statements() -> None:
