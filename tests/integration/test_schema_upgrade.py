@@ -64,14 +64,20 @@ def test_pre_file_leaves_what_older_processes_call(local_stack: LocalStack, rele
         assert upgraded.execute("select thing from outbox_engine.notes").fetchall() == [("one",)]
 
 
-def test_function_of_the_project_is_not_replaced(local_stack: LocalStack, released: list[str]) -> None:
-    mine = "create function public.outbox_new(text, text) returns text language sql as $$ select 'mine' $$"
+def test_names_of_the_project_are_all_reported(local_stack: LocalStack, released: list[str]) -> None:
+    mine = (
+        "create table public.outbox_things_name (id integer);"
+        " create function public.outbox_new(text, text) returns text language sql as $$ select 'mine' $$"
+    )
     with project(local_stack, released[0], mine) as connection:
-        with pytest.raises(psycopg.errors.DuplicateFunction):
+        before = catalogue(connection)
+        with pytest.raises(psycopg.errors.DuplicateObject) as refused:
             connection.execute(released[1].encode())
 
-        assert connection.execute("select public.outbox_new('', '')").fetchone() == ("mine",)
-        assert connection.execute("select to_regclass('outbox_engine.notes')").fetchone() == (None,)
+        assert catalogue(connection) == before
+    assert refused.value.diag.message_primary == (
+        "the outbox needs names that are taken: function public.outbox_new(text, text), table public.outbox_things_name"
+    )
 
 
 def test_pre_file_waits_shortly_for_locks(local_stack: LocalStack, released: list[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.schema.releases import read_manifest
+from sandbox.schema import preflight
 from sandbox.schema.release import Release
 from sandbox.schema.statements import statements
 from tests.small_schema import (
@@ -56,6 +57,7 @@ def test_pre_file_holds_what_differs_in_order(supabase: Path) -> None:
 
     assert begun == [
         "select set_config('lock_timeout', '5s', true)",
+        "do $$ declare v_relations constant",
         "create table outbox_engine.notes ( id",
         "alter table public.outbox_things add column",
         "create or replace function outbox_engine.twice(p_number",
@@ -69,6 +71,14 @@ def test_pre_file_holds_what_differs_in_order(supabase: Path) -> None:
         "revoke all on all functions",
         "notify pgrst, 'reload schema'",
     ]
+
+
+def test_pre_file_checks_only_names_it_adds(supabase: Path) -> None:
+    Release(supabase).write(NOON)
+
+    names = preflight.checked([migrations(supabase)[PRE]])
+
+    assert names == preflight.Names(frozenset({"outbox_things_name"}), frozenset({"outbox_new"}))
 
 
 def test_frozen_files_are_left_alone(supabase: Path) -> None:
