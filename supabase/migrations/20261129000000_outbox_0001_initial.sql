@@ -1494,9 +1494,9 @@ alter table public.outbox enable row level security;
 
 -- Triggers of one event run in the order of their names, so each trigger of this table has a number of its
 -- own. Before an insert: 1 refuses what apps may not write, 2 checks the row and fills in defaults. After an
--- insert: 5 wakes the processes. Before an update: 3 makes a cancel request of an app's update, 6 keeps a
--- queued row above the queue bounds. After an update: 4 writes the cancel request into the history, 7 gives
--- the time of a campaign's message back.
+-- insert: 5 wakes the processes. Before an update: 3 makes a cancel request of a status that the engine did
+-- not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition. After an update: 4
+-- writes the cancel request into the history, 7 gives the time of a campaign's message back.
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
@@ -1792,18 +1792,27 @@ begin
 end
 $$;
 
--- Runs when an update queues a row, or changes the time or priority of a queued row.
+-- Runs when an update queues a row, or changes the time or priority of a queued row. `send_at` is changed by
+-- hand only, such as in the table editor: the message then goes out at the new time.
 create function outbox_engine.before_requeue() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if new.send_at <> old.send_at then
+    new.due_at := new.send_at;
+    if new.send_at > outbox_engine.now() then
+      new.queue := 'w';
+      new.status := 'scheduled';
+    end if;
+  end if;
   new.due_at := outbox_engine.ordered_due_at(new.priority, new.due_at);
   return new;
 end
 $$;
 create trigger outbox_6_requeue before update on public.outbox for each row
   when (new.queue is not null
-    and (old.queue is null or (new.due_at, new.priority) is distinct from (old.due_at, old.priority)))
+    and (old.queue is null
+      or (new.due_at, new.priority, new.send_at) is distinct from (old.due_at, old.priority, old.send_at)))
   execute function outbox_engine.before_requeue();
 
 -- Called by the claim. The bounds as the last advance left them, with '-infinity' for priorities it did not
@@ -2268,11 +2277,12 @@ $$;
 create trigger outbox_3_app_update before update on public.outbox for each row
   when (
     current_user in ('anon', 'authenticated', 'service_role')
-    -- The engine's mark (`transitions`). It counts for the owner of the table only, because any role can set
-    -- it, and only at the depth of triggers that it names, so not in a trigger of the project.
+    -- The engine's mark (`transitions`). It counts only at the depth of triggers that it names, so not in a
+    -- trigger of the project, and only for who has all rights on a table of the engine, which is its owner:
+    -- any role can set it.
     or new.status <> old.status and (
       current_setting('outbox.writer', true) is distinct from pg_trigger_depth()::text
-      or not has_table_privilege('public.outbox'::regclass, 'truncate'))
+      or not has_table_privilege('outbox_engine.clock'::regclass, 'truncate'))
   )
   execute function outbox_engine.before_app_update();
 
@@ -2355,6 +2365,16 @@ as $$
   )
 $$;
 
+-- How long a message waits that is sent again after so many attempts: one to sixteen minutes, doubled with
+-- each attempt, with jitter so that a wave is spread out.
+create function outbox_engine.retry_delay(p_attempts smallint) returns interval
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return interval '1 minute' * 2 ^ (p_attempts - 1) * (0.75 + random() * 0.5);
+end
+$$;
+
 -- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
 -- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
 -- id instead, a plan from the time when the table was small would read all of it.
@@ -2394,8 +2414,7 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select
-        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
+      select n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -2418,15 +2437,13 @@ begin
       when a.requeued then 'pending'
       else 'expired'
     end,
-    status_code = a.code,
     error = case
       when a.retryable and a.ended_by_engine then o.error
       -- Most reports are good: they need no call.
       when a.status not in ('sent', 'dispatched', 'delivered')
       then outbox_engine.report_error(a.provider, a.status, a.code)
     end,
-    reported_rank = a.rank,
-    reported_at = a.at,
+    status_code = a.code, reported_rank = a.rank, reported_at = a.at,
     finalized_at = case
       when a.rank <= 2 or a.requeued then null
       -- The engine ended it after that report.
@@ -2434,11 +2451,7 @@ begin
       else coalesce(a.at, p_now)
     end,
     queue = case when a.requeued then 'w'::"char" end,
-    -- One to sixteen minutes, doubled with each attempt, with jitter so that a wave is spread out.
-    due_at = case
-      when a.requeued then p_now + interval '1 minute' * 2 ^ (a.attempts - 1) * (0.75 + random() * 0.5)
-      else o.due_at
-    end
+    due_at = case when a.requeued then p_now + outbox_engine.retry_delay(a.attempts) else o.due_at end
   from applied a
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);
@@ -2479,8 +2492,9 @@ $$;
 -- update of each would cost too much: `wake_due`, `claim_rows`, `mark_sent` and `advance_status`. They make
 -- the same transitions, and the guard holds them to it.
 --
--- All five mark what they write: while one of their statements runs, `outbox.writer` is the depth of triggers
--- at which it runs. A status that changes without that mark was changed by hand (`before_app_update`).
+-- All five mark what they write: while one of their statements runs, the setting `outbox.writer` is the depth
+-- of triggers at which it runs, 0 outside of triggers. A status that changes without that mark was changed by
+-- hand (`before_app_update`).
 
 -- A message of status `status` has status `becomes` after the event. A silent event leaves no row in the
 -- history. `reported` and `reported_retry` are delivery reports.
@@ -2497,16 +2511,16 @@ from (values
   ('suppressed', array['scheduled', 'pending'], 'suppressed', false),
   ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
   ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
-  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false),
-  ('reported_retry', array[
-    'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted'
-  ], 'pending', true),
-  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'cancelled', 'deleted'],
-    'expired', true),
-  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'deleted'],
-    'cancelled', true)
+  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false)
 ) t (event, statuses, becomes, is_silent)
 cross join lateral unnest(t.statuses) s (status)
+union all
+-- A report that the message should be sent again, and what the message turns into.
+select 'reported_retry', s.status, r.becomes, true
+from unnest(array[
+  'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted'
+]) s (status)
+cross join unnest(array['pending', 'expired', 'cancelled']) r (becomes)
 union all
 -- An earlier attempt of an ended message turned out to be accepted, or an operator has it sent again.
 select e.event, s.status, case
@@ -5008,10 +5022,23 @@ as $$
   left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
 $$;
 
+-- Claims of several plans take turns with rows of campaigns, so that none of them spends what another is just
+-- spending. Whoever judges such rows calls this in a statement of its own: the next one sees what the others
+-- spent, and who opted out meanwhile.
+create function outbox_engine.hold_campaign_claims() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox campaign claims'));
+end
+$$;
+
 -- Called by the claim for the rows it picked and would send, and when a refused dispatch gives rows back.
 -- Returns, for rows that a campaign made, the verdicts of `judge_times` and `judge_limits`: a final status
 -- and the reason when the row never goes; `due_at` and the reason when it waits; else the latest instant of
--- delivery. `counted` parts, on `counted_day`, are those of an attempt that was never accepted.
+-- delivery. `counted` parts, on `counted_day`, are those of an attempt that was never accepted. The caller
+-- holds `hold_campaign_claims`.
 create function outbox_engine.judge_campaign_rows(p_ids bigint[], p_parts smallint[], p_now timestamptz)
 returns table (
   outbox_id bigint, status text, error text, due_at timestamptz, expires_at timestamptz,
@@ -5024,10 +5051,6 @@ begin
   if p_ids is null then
     return;
   end if;
-  -- Claims of several plans take turns here, so that none of them spends what another is just spending. The
-  -- query below is a statement of its own: it sees what the others spent.
-  perform pg_advisory_xact_lock(hashtext('outbox campaign claims'));
-
   return query
   with picked as materialized (
     select r.*, row_number() over (order by r.priority, r.due_at, r.id) as place
@@ -7601,10 +7624,14 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch]);
-  v_now constant timestamptz := outbox_engine.now();
+  v_now timestamptz;
   v_unsendable text[];
   v_left integer;
 begin
+  if exists (select from public.outbox where id = any (v_ids) and campaign is not null) then
+    perform outbox_engine.hold_campaign_claims();
+  end if;
+  v_now := outbox_engine.now();
   with attached as materialized (
     select o.id, o.recipient, o.campaign, o.parts, o.expires_at,
       o.cancel_requested_at is not null as cancel_requested
@@ -8408,19 +8435,20 @@ $$;
 -- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
 create function outbox_engine.pick(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
-  out ids bigint[], out again bigint[]
+  out ids bigint[], out again bigint[], out has_campaigns boolean
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
 begin
-  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.again)
-  into ids, again
+  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.of_campaign and x.was_in_request),
+    coalesce(bool_or(x.of_campaign), false)
+  into ids, again, has_campaigns
   from (
-    select r.id, r.again
+    select r.*
     from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
     cross join lateral (
-      select o.id, o.campaign is not null and o.was_in_request as again
+      select o.id, o.campaign is not null as of_campaign, o.was_in_request
       from outbox_engine.messages o
       where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
       order by o.due_at, o.id
@@ -8665,8 +8693,7 @@ create function outbox_engine.claim_rows(
   p_ids bigint[], p_request outbox_engine.claim_request, p_dispatches integer, p_messages integer,
   p_is_probe boolean, p_now timestamptz
 ) returns table (dispatch jsonb, recipients integer)
-language sql
-set search_path = pg_catalog, pg_temp
+language sql set search_path = pg_catalog, pg_temp
 as $$
   with judged as materialized (
     select * from outbox_engine.judge_rows(p_ids, p_request.allowed_countries, p_messages, p_now)
@@ -8679,9 +8706,7 @@ as $$
         id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
       )::outbox_engine.status_change),
       'engine', p_now)
-    from judged
-    where not goes
-    having count(*) > 0
+    from judged where not goes having count(*) > 0
   ),
   packed as materialized (
     select d.*, case when not d.texts_differ then outbox_engine.parts_of(d.text) end as parts
@@ -8690,8 +8715,7 @@ as $$
         array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
         array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
         array_agg(sends_alone order by place) as send_alone
-      from judged
-      where goes
+      from judged where goes
     ) a
     left join stopped on true
     cross join lateral outbox_engine.pack(
@@ -8711,9 +8735,7 @@ as $$
     select outbox_engine.count_campaign_sends(
       array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
       array_agg(counted), array_agg(counted_day), p_now)
-    from taken
-    where campaign is not null
-    having count(*) > 0
+    from taken where campaign is not null having count(*) > 0
   ),
   members as (
     insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
@@ -8738,11 +8760,8 @@ as $$
     from packed
     returning id, lease_token, sender, body, expire_at, recipients
   )
-  select
-    outbox_engine.dispatch_json(
-      m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
-      case when d.texts_differ then d.texts end),
-    m.recipients
+  select outbox_engine.dispatch_json(m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
+    case when d.texts_differ then d.texts end), m.recipients
   from made m
   join packed d on d.dispatch_id = m.id
   left join counted c on true
@@ -8865,6 +8884,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now timestamptz := p_now;
   v_rows integer := least(p_rows, p_admission.messages);
   v_picked record;
   v_writer text := current_setting('outbox.writer', true);
@@ -8875,18 +8895,67 @@ begin
     if v_picked.again is not null then
       perform outbox_engine.refresh_from_campaign(v_picked.again);
     end if;
+    if v_picked.has_campaigns then
+      perform outbox_engine.hold_campaign_claims();
+      v_now := outbox_engine.now();
+    end if;
     v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
     from outbox_engine.claim_rows(
       outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
-      p_admission.messages,
-      p_admission.probed_pause is not null, p_now) d;
+      p_admission.messages, p_admission.probed_pause is not null, v_now) d;
     v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
       or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
     v_rows := least(p_rows, 10 * v_rows);
   end loop;
+end
+$$;
+
+-- Claims for a plan that may send now, and charges it with what it claimed. `p_plan` is locked by the caller.
+create function outbox_engine.claim_admitted(
+  p_request outbox_engine.claim_request, p_plan outbox_engine.plans, p_admission outbox_engine.admission,
+  p_bounds outbox_engine.queue_bounds, p_priority_below integer, p_now timestamptz
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_first record;
+  v_rows integer;
+  v_level integer;
+  v_claimed record;
+  v_next_id bigint;
+begin
+  -- A row whose earlier attempt turned out to have been accepted is not sent again.
+  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
+    perform outbox_engine.close_already_sent(p_now);
+  end if;
+  -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
+  select * into v_first from outbox_engine.first_ready(p_bounds, p_priority_below);
+  v_rows := outbox_engine.claim_size(
+    p_plan, coalesce(v_first.priority < 100, false), p_request.max_rows, p_admission.requests_left, p_now);
+  foreach v_level in array case
+    when v_first.priority < 100 and p_priority_below > 100 then array[100, p_priority_below]
+    else array[p_priority_below] end
+  loop
+    v_claimed := outbox_engine.claim_ready(p_request, p_admission, p_bounds, v_level, v_rows, p_now);
+    exit when v_claimed.requests > 0;
+  end loop;
+  perform outbox_engine.charge_plan(
+    p_plan, p_request.credential, p_admission, v_claimed.requests, v_claimed.messages, p_now);
+
+  v_next_id := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+  if v_next_id is distinct from v_first.id then
+    perform outbox_engine.advance_queue_bounds(v_claimed.messages);
+  end if;
+  return jsonb_build_object(
+    'dispatches', coalesce(v_claimed.dispatches, '[]'),
+    'more', v_next_id is not null,
+    'passed', v_next_id is distinct from v_first.id,
+    'due', outbox_engine.jobs_due(p_request.provider, p_request.plan, p_request.host, p_now)
+  );
 end
 $$;
 
@@ -8931,20 +9000,14 @@ declare
   v_request constant outbox_engine.claim_request := row(
     p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential, make_interval(secs => p_lease_seconds),
     make_interval(secs => p_deadline_seconds), p_max_dispatches, p_max_recipients, p_max_rows,
-    p_allowed_countries,
-    p_share_texts);
+    p_allowed_countries, p_share_texts);
   v_schema constant integer := (select max(version) from outbox_engine.schema_versions);
   v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
   v_now timestamptz := outbox_engine.now();
   v_bounds outbox_engine.queue_bounds;
   v_plan outbox_engine.plans;
   v_admission outbox_engine.admission;
-  v_first record;
-  v_rows integer;
-  v_level integer;
-  v_claimed record;
   v_answer jsonb;
-  v_next_id bigint;
 begin
   v_answer := case when v_schema > p_schema_version then outbox_engine.breaking_version(p_schema_version) end;
   if v_answer is not null then
@@ -8977,35 +9040,9 @@ begin
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
-  -- A row whose earlier attempt turned out to have been accepted is not sent again.
-  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
-    perform outbox_engine.close_already_sent(v_now);
-  end if;
-  -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
-  select * into v_first from outbox_engine.first_ready(v_bounds, v_priority_below);
-  v_rows := outbox_engine.claim_size(
-    v_plan, coalesce(v_first.priority < 100, false), p_max_rows, v_admission.requests_left, v_now);
-  foreach v_level in array case
-    when v_first.priority < 100 and not p_urgent_only then array[100, v_priority_below]
-    else array[v_priority_below] end
-  loop
-    v_claimed := outbox_engine.claim_ready(v_request, v_admission, v_bounds, v_level, v_rows, v_now);
-    exit when v_claimed.requests > 0;
-  end loop;
-  perform outbox_engine.charge_plan(
-    v_plan, p_credential, v_admission, v_claimed.requests, v_claimed.messages, v_now);
-
-  v_next_id := (select id from outbox_engine.first_ready(v_bounds, v_priority_below));
-  if v_next_id is distinct from v_first.id then
-    perform outbox_engine.advance_queue_bounds(v_claimed.messages);
-  end if;
-  return jsonb_build_object(
-    'dispatches', coalesce(v_claimed.dispatches, '[]'),
-    'more', v_next_id is not null,
-    'passed', v_next_id is distinct from v_first.id,
-    'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now),
-    'schema_version', v_schema
-  );
+  return outbox_engine.claim_admitted(
+      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now)
+    || jsonb_build_object('schema_version', v_schema);
 end
 $$;
 
@@ -9956,7 +9993,7 @@ declare
 begin
   select array_agg(row(
     id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
-    outbox_engine.expired_error(), null, null, null
+    case when cancel_requested_at is null then outbox_engine.expired_error() end, null, null, null
   )::outbox_engine.status_change)
   into v_changes
   from (

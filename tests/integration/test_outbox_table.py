@@ -15,6 +15,7 @@ from supabase import Client, create_client
 from supabase.lib.client_options import SyncClientOptions
 
 from sandbox.local.stack import LocalStack
+from tests.calls import claim_all
 from tests.stack import Connection, as_engine
 
 NUMBER = "+14155550123"
@@ -282,6 +283,19 @@ def test_table_owner_cannot_set_another_status(stack: LocalStack, db: Connection
 
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="is written by the engine"):
             owner.execute("update public.outbox set status = %s", [status])
+
+
+@pytest.mark.parametrize(("inserted", "moved", "left"), [("1 day", "0", ("sending",)), ("0", "1 day", ("scheduled",))])
+def test_owner_moves_a_waiting_message(db: Connection, inserted: str, moved: str, left: tuple[str]) -> None:
+    """By its `send_at`, as in a table editor."""
+    db.execute(
+        "insert into public.outbox (recipient, body, send_at) values (%s, 'a', now() + %s::interval)", [NUMBER, inserted]
+    )
+
+    db.execute("update public.outbox set send_at = now() + %s::interval", [moved])
+    claim_all(db)
+
+    assert db.execute("select status from public.outbox").fetchall() == [left]
 
 
 def test_an_app_cannot_delete(server_app: Client) -> None:

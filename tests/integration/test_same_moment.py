@@ -3,11 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 
 from sandbox.local.processes import wait_until
+from sandbox.local.stack import LocalStack
 from tests.calls import accept, claim, claim_all, find_nothing, refuse, release
-from tests.engine import column, history, insert
+from tests.campaigns import campaign, member, rows, template
+from tests.engine import column, history, insert, number
 from tests.races import is_waited_for, overlap
 from tests.stack import Connection
 
@@ -104,3 +107,21 @@ def duplicate_sends(db: Connection, *, confirmed: bool = False) -> list[tuple[An
         "select outbox_id, batch_id from outbox_engine.duplicate_sends where confirmed_at is not null or not %s order by 1",
         [confirmed],
     ).fetchall()
+
+
+def test_opt_out_while_a_claim_waits_counts(stack: LocalStack, db: Connection, other: Connection) -> None:
+    """The claim has locked the message and waits for another plan's claim, so the opt-out leaves the message to it."""
+    template(db)
+    campaign(db, schedule="once", starts_at="2026-01-01", late_limit="10 years")
+    member(db, n=1)
+    db.execute("select public.outbox_expand_campaigns(10)")
+
+    with ThreadPoolExecutor(1) as thread, psycopg.connect(stack.db_url, autocommit=True) as recipient:
+        with db.transaction():
+            db.execute("select outbox_engine.hold_campaign_claims()")
+            claimed = thread.submit(claim_all, other)
+            assert wait_until(lambda: claimed.done() or is_waited_for(db), 30)
+            recipient.execute("insert into public.outbox_suppressions (recipient) values (%s)", [number(1)])
+        assert claimed.result(30) == []
+
+    assert rows(db) == [("suppressed",)]

@@ -13,12 +13,32 @@ from tests.stack import Connection, as_engine
 MARK = "select set_config('outbox.writer', '0', false)"
 
 
+STARTS = """
+    select * from (values
+      ('sent', null::smallint, null::timestamptz), ('pending', null, null), ('scheduled', null, null),
+      ('suppressed', null, now()), ('failed', null, now()), ('expired', null, now()), ('cancelled', null, now()),
+      ('unknown', null, now()), ('unknown', outbox_engine.rank_of('unknown'), now())
+    ) s (status, reported_rank, finalized_at)
+"""
+REPORTS = """
+    select status, code from unnest(array[
+      'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'
+    ]) status, unnest(array[402, 404]) code
+"""
+REPORT = """
+    select outbox_engine.advance_status(array_agg(o.id order by o.id), array_agg(o.dispatch_id order by o.id),
+      array_agg('sinch'::text), array_agg(c.{0}_status order by o.id), array_agg(c.{0}_code order by o.id),
+      array_agg(c.{0}_at order by o.id), outbox_engine.now())
+    from cases c join public.outbox o on o.id = c.id
+"""
+
+
 @pytest.fixture
 def backend(db: Connection) -> Iterator[Connection]:
     """The connection, and a role of the project's that may update the table."""
     db.execute("create role project_backend")
     db.execute("grant usage on schema public, outbox_engine to project_backend")
-    db.execute("grant select, update on public.outbox to project_backend")
+    db.execute("grant all on public.outbox to project_backend")
     db.execute("create policy project_backend on public.outbox for all to project_backend using (true)")
     yield db
     db.execute("reset role")
@@ -104,6 +124,38 @@ def test_an_impossible_event_changes_nothing(db: Connection) -> None:
         change(db, "refused", one, other)
 
     assert statuses(db) == {"sending": 1, "sent": 1}
+
+
+@pytest.mark.parametrize("changed", ["", ", cancel_requested_at = now()", ", expires_at = now()"])
+def test_any_two_reports_pass_the_guard(db: Connection, changed: str) -> None:
+    """Of the same request, in either order of their times, whatever the engine made of the message before."""
+    db.execute(f"""
+        create temporary table cases as
+        select row_number() over () as id, s.*, one.status as one_status, one.code as one_code, now() as one_at,
+          two.status as two_status, two.code as two_code, now() + two_at.later as two_at
+        from ({STARTS}) s, ({REPORTS}) one, ({REPORTS}) two, (values ('1 s'::interval), ('-1 s'), ('0')) two_at (later)
+    """)
+    db.execute("insert into public.outbox (recipient, body) select '+14155550123', 'text' from cases")
+    db.execute("update cases set id = id + (select min(id) from public.outbox) - 1")
+    with db.transaction():
+        db.execute("set local session_replication_role = replica")
+        db.execute(f"""
+            update public.outbox o
+            set status = c.status, reported_rank = c.reported_rank, finalized_at = c.finalized_at, attempts = 1,
+              queue = case c.status when 'pending' then 'r' when 'scheduled' then 'w' end::"char",
+              dispatch_id = gen_random_uuid() {changed}
+            from cases c where c.id = o.id
+        """)
+
+    db.execute(REPORT.format("one").encode())
+    db.execute(REPORT.format("two").encode())
+
+    delivered = """
+        select bool_and(o.status = 'delivered') from cases c join public.outbox o using (id)
+        where 'delivered' in (c.one_status, c.two_status)
+    """
+    assert db.execute(delivered).fetchone() == (True,)
+    db.execute("drop table cases")
 
 
 def test_guard_lets_pass_what_is_a_transition(db: Connection) -> None:

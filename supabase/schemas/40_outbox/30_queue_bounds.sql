@@ -86,18 +86,27 @@ begin
 end
 $$;
 
--- Runs when an update queues a row, or changes the time or priority of a queued row.
+-- Runs when an update queues a row, or changes the time or priority of a queued row. `send_at` is changed by
+-- hand only, such as in the table editor: the message then goes out at the new time.
 create function outbox_engine.before_requeue() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if new.send_at <> old.send_at then
+    new.due_at := new.send_at;
+    if new.send_at > outbox_engine.now() then
+      new.queue := 'w';
+      new.status := 'scheduled';
+    end if;
+  end if;
   new.due_at := outbox_engine.ordered_due_at(new.priority, new.due_at);
   return new;
 end
 $$;
 create trigger outbox_6_requeue before update on public.outbox for each row
   when (new.queue is not null
-    and (old.queue is null or (new.due_at, new.priority) is distinct from (old.due_at, old.priority)))
+    and (old.queue is null
+      or (new.due_at, new.priority, new.send_at) is distinct from (old.due_at, old.priority, old.send_at)))
   execute function outbox_engine.before_requeue();
 
 -- Called by the claim. The bounds as the last advance left them, with '-infinity' for priorities it did not

@@ -53,11 +53,12 @@ $$;
 create trigger outbox_3_app_update before update on public.outbox for each row
   when (
     current_user in ('anon', 'authenticated', 'service_role')
-    -- The engine's mark (`transitions`). It counts for the owner of the table only, because any role can set
-    -- it, and only at the depth of triggers that it names, so not in a trigger of the project.
+    -- The engine's mark (`transitions`). It counts only at the depth of triggers that it names, so not in a
+    -- trigger of the project, and only for who has all rights on a table of the engine, which is its owner:
+    -- any role can set it.
     or new.status <> old.status and (
       current_setting('outbox.writer', true) is distinct from pg_trigger_depth()::text
-      or not has_table_privilege('public.outbox'::regclass, 'truncate'))
+      or not has_table_privilege('outbox_engine.clock'::regclass, 'truncate'))
   )
   execute function outbox_engine.before_app_update();
 

@@ -62,6 +62,16 @@ as $$
   )
 $$;
 
+-- How long a message waits that is sent again after so many attempts: one to sixteen minutes, doubled with
+-- each attempt, with jitter so that a wave is spread out.
+create function outbox_engine.retry_delay(p_attempts smallint) returns interval
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return interval '1 minute' * 2 ^ (p_attempts - 1) * (0.75 + random() * 0.5);
+end
+$$;
+
 -- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
 -- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
 -- id instead, a plan from the time when the table was small would read all of it.
@@ -101,8 +111,7 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select
-        n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
+      select n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -125,15 +134,13 @@ begin
       when a.requeued then 'pending'
       else 'expired'
     end,
-    status_code = a.code,
     error = case
       when a.retryable and a.ended_by_engine then o.error
       -- Most reports are good: they need no call.
       when a.status not in ('sent', 'dispatched', 'delivered')
       then outbox_engine.report_error(a.provider, a.status, a.code)
     end,
-    reported_rank = a.rank,
-    reported_at = a.at,
+    status_code = a.code, reported_rank = a.rank, reported_at = a.at,
     finalized_at = case
       when a.rank <= 2 or a.requeued then null
       -- The engine ended it after that report.
@@ -141,11 +148,7 @@ begin
       else coalesce(a.at, p_now)
     end,
     queue = case when a.requeued then 'w'::"char" end,
-    -- One to sixteen minutes, doubled with each attempt, with jitter so that a wave is spread out.
-    due_at = case
-      when a.requeued then p_now + interval '1 minute' * 2 ^ (a.attempts - 1) * (0.75 + random() * 0.5)
-      else o.due_at
-    end
+    due_at = case when a.requeued then p_now + outbox_engine.retry_delay(a.attempts) else o.due_at end
   from applied a
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);

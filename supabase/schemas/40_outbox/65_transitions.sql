@@ -5,8 +5,9 @@
 -- update of each would cost too much: `wake_due`, `claim_rows`, `mark_sent` and `advance_status`. They make
 -- the same transitions, and the guard holds them to it.
 --
--- All five mark what they write: while one of their statements runs, `outbox.writer` is the depth of triggers
--- at which it runs. A status that changes without that mark was changed by hand (`before_app_update`).
+-- All five mark what they write: while one of their statements runs, the setting `outbox.writer` is the depth
+-- of triggers at which it runs, 0 outside of triggers. A status that changes without that mark was changed by
+-- hand (`before_app_update`).
 
 -- A message of status `status` has status `becomes` after the event. A silent event leaves no row in the
 -- history. `reported` and `reported_retry` are delivery reports.
@@ -23,16 +24,16 @@ from (values
   ('suppressed', array['scheduled', 'pending'], 'suppressed', false),
   ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
   ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
-  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false),
-  ('reported_retry', array[
-    'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted'
-  ], 'pending', true),
-  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'cancelled', 'deleted'],
-    'expired', true),
-  ('reported_retry', array['scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'deleted'],
-    'cancelled', true)
+  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false)
 ) t (event, statuses, becomes, is_silent)
 cross join lateral unnest(t.statuses) s (status)
+union all
+-- A report that the message should be sent again, and what the message turns into.
+select 'reported_retry', s.status, r.becomes, true
+from unnest(array[
+  'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted'
+]) s (status)
+cross join unnest(array['pending', 'expired', 'cancelled']) r (becomes)
 union all
 -- An earlier attempt of an ended message turned out to be accepted, or an operator has it sent again.
 select e.event, s.status, case

@@ -73,10 +73,23 @@ as $$
   left join public.outbox_campaign_members m on m.campaign = oc.campaign and m.external_id = oc.external_id
 $$;
 
+-- Claims of several plans take turns with rows of campaigns, so that none of them spends what another is just
+-- spending. Whoever judges such rows calls this in a statement of its own: the next one sees what the others
+-- spent, and who opted out meanwhile.
+create function outbox_engine.hold_campaign_claims() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox campaign claims'));
+end
+$$;
+
 -- Called by the claim for the rows it picked and would send, and when a refused dispatch gives rows back.
 -- Returns, for rows that a campaign made, the verdicts of `judge_times` and `judge_limits`: a final status
 -- and the reason when the row never goes; `due_at` and the reason when it waits; else the latest instant of
--- delivery. `counted` parts, on `counted_day`, are those of an attempt that was never accepted.
+-- delivery. `counted` parts, on `counted_day`, are those of an attempt that was never accepted. The caller
+-- holds `hold_campaign_claims`.
 create function outbox_engine.judge_campaign_rows(p_ids bigint[], p_parts smallint[], p_now timestamptz)
 returns table (
   outbox_id bigint, status text, error text, due_at timestamptz, expires_at timestamptz,
@@ -89,10 +102,6 @@ begin
   if p_ids is null then
     return;
   end if;
-  -- Claims of several plans take turns here, so that none of them spends what another is just spending. The
-  -- query below is a statement of its own: it sees what the others spent.
-  perform pg_advisory_xact_lock(hashtext('outbox campaign claims'));
-
   return query
   with picked as materialized (
     select r.*, row_number() over (order by r.priority, r.due_at, r.id) as place

@@ -58,10 +58,14 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch]);
-  v_now constant timestamptz := outbox_engine.now();
+  v_now timestamptz;
   v_unsendable text[];
   v_left integer;
 begin
+  if exists (select from public.outbox where id = any (v_ids) and campaign is not null) then
+    perform outbox_engine.hold_campaign_claims();
+  end if;
+  v_now := outbox_engine.now();
   with attached as materialized (
     select o.id, o.recipient, o.campaign, o.parts, o.expires_at,
       o.cancel_requested_at is not null as cancel_requested

@@ -8,19 +8,20 @@
 -- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
 create function outbox_engine.pick(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
-  out ids bigint[], out again bigint[]
+  out ids bigint[], out again bigint[], out has_campaigns boolean
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
 begin
-  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.again)
-  into ids, again
+  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.of_campaign and x.was_in_request),
+    coalesce(bool_or(x.of_campaign), false)
+  into ids, again, has_campaigns
   from (
-    select r.id, r.again
+    select r.*
     from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
     cross join lateral (
-      select o.id, o.campaign is not null and o.was_in_request as again
+      select o.id, o.campaign is not null as of_campaign, o.was_in_request
       from outbox_engine.messages o
       where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
       order by o.due_at, o.id

@@ -42,8 +42,7 @@ create function outbox_engine.claim_rows(
   p_ids bigint[], p_request outbox_engine.claim_request, p_dispatches integer, p_messages integer,
   p_is_probe boolean, p_now timestamptz
 ) returns table (dispatch jsonb, recipients integer)
-language sql
-set search_path = pg_catalog, pg_temp
+language sql set search_path = pg_catalog, pg_temp
 as $$
   with judged as materialized (
     select * from outbox_engine.judge_rows(p_ids, p_request.allowed_countries, p_messages, p_now)
@@ -56,9 +55,7 @@ as $$
         id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
       )::outbox_engine.status_change),
       'engine', p_now)
-    from judged
-    where not goes
-    having count(*) > 0
+    from judged where not goes having count(*) > 0
   ),
   packed as materialized (
     select d.*, case when not d.texts_differ then outbox_engine.parts_of(d.text) end as parts
@@ -67,8 +64,7 @@ as $$
         array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
         array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
         array_agg(sends_alone order by place) as send_alone
-      from judged
-      where goes
+      from judged where goes
     ) a
     left join stopped on true
     cross join lateral outbox_engine.pack(
@@ -88,9 +84,7 @@ as $$
     select outbox_engine.count_campaign_sends(
       array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
       array_agg(counted), array_agg(counted_day), p_now)
-    from taken
-    where campaign is not null
-    having count(*) > 0
+    from taken where campaign is not null having count(*) > 0
   ),
   members as (
     insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
@@ -115,11 +109,8 @@ as $$
     from packed
     returning id, lease_token, sender, body, expire_at, recipients
   )
-  select
-    outbox_engine.dispatch_json(
-      m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
-      case when d.texts_differ then d.texts end),
-    m.recipients
+  select outbox_engine.dispatch_json(m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
+    case when d.texts_differ then d.texts end), m.recipients
   from made m
   join packed d on d.dispatch_id = m.id
   left join counted c on true

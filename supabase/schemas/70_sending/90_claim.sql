@@ -73,6 +73,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now timestamptz := p_now;
   v_rows integer := least(p_rows, p_admission.messages);
   v_picked record;
   v_writer text := current_setting('outbox.writer', true);
@@ -83,18 +84,67 @@ begin
     if v_picked.again is not null then
       perform outbox_engine.refresh_from_campaign(v_picked.again);
     end if;
+    if v_picked.has_campaigns then
+      perform outbox_engine.hold_campaign_claims();
+      v_now := outbox_engine.now();
+    end if;
     v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
     from outbox_engine.claim_rows(
       outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
-      p_admission.messages,
-      p_admission.probed_pause is not null, p_now) d;
+      p_admission.messages, p_admission.probed_pause is not null, v_now) d;
     v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
       or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
     v_rows := least(p_rows, 10 * v_rows);
   end loop;
+end
+$$;
+
+-- Claims for a plan that may send now, and charges it with what it claimed. `p_plan` is locked by the caller.
+create function outbox_engine.claim_admitted(
+  p_request outbox_engine.claim_request, p_plan outbox_engine.plans, p_admission outbox_engine.admission,
+  p_bounds outbox_engine.queue_bounds, p_priority_below integer, p_now timestamptz
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_first record;
+  v_rows integer;
+  v_level integer;
+  v_claimed record;
+  v_next_id bigint;
+begin
+  -- A row whose earlier attempt turned out to have been accepted is not sent again.
+  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
+    perform outbox_engine.close_already_sent(p_now);
+  end if;
+  -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
+  select * into v_first from outbox_engine.first_ready(p_bounds, p_priority_below);
+  v_rows := outbox_engine.claim_size(
+    p_plan, coalesce(v_first.priority < 100, false), p_request.max_rows, p_admission.requests_left, p_now);
+  foreach v_level in array case
+    when v_first.priority < 100 and p_priority_below > 100 then array[100, p_priority_below]
+    else array[p_priority_below] end
+  loop
+    v_claimed := outbox_engine.claim_ready(p_request, p_admission, p_bounds, v_level, v_rows, p_now);
+    exit when v_claimed.requests > 0;
+  end loop;
+  perform outbox_engine.charge_plan(
+    p_plan, p_request.credential, p_admission, v_claimed.requests, v_claimed.messages, p_now);
+
+  v_next_id := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+  if v_next_id is distinct from v_first.id then
+    perform outbox_engine.advance_queue_bounds(v_claimed.messages);
+  end if;
+  return jsonb_build_object(
+    'dispatches', coalesce(v_claimed.dispatches, '[]'),
+    'more', v_next_id is not null,
+    'passed', v_next_id is distinct from v_first.id,
+    'due', outbox_engine.jobs_due(p_request.provider, p_request.plan, p_request.host, p_now)
+  );
 end
 $$;
 
@@ -139,20 +189,14 @@ declare
   v_request constant outbox_engine.claim_request := row(
     p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential, make_interval(secs => p_lease_seconds),
     make_interval(secs => p_deadline_seconds), p_max_dispatches, p_max_recipients, p_max_rows,
-    p_allowed_countries,
-    p_share_texts);
+    p_allowed_countries, p_share_texts);
   v_schema constant integer := (select max(version) from outbox_engine.schema_versions);
   v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
   v_now timestamptz := outbox_engine.now();
   v_bounds outbox_engine.queue_bounds;
   v_plan outbox_engine.plans;
   v_admission outbox_engine.admission;
-  v_first record;
-  v_rows integer;
-  v_level integer;
-  v_claimed record;
   v_answer jsonb;
-  v_next_id bigint;
 begin
   v_answer := case when v_schema > p_schema_version then outbox_engine.breaking_version(p_schema_version) end;
   if v_answer is not null then
@@ -185,35 +229,9 @@ begin
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
-  -- A row whose earlier attempt turned out to have been accepted is not sent again.
-  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
-    perform outbox_engine.close_already_sent(v_now);
-  end if;
-  -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
-  select * into v_first from outbox_engine.first_ready(v_bounds, v_priority_below);
-  v_rows := outbox_engine.claim_size(
-    v_plan, coalesce(v_first.priority < 100, false), p_max_rows, v_admission.requests_left, v_now);
-  foreach v_level in array case
-    when v_first.priority < 100 and not p_urgent_only then array[100, v_priority_below]
-    else array[v_priority_below] end
-  loop
-    v_claimed := outbox_engine.claim_ready(v_request, v_admission, v_bounds, v_level, v_rows, v_now);
-    exit when v_claimed.requests > 0;
-  end loop;
-  perform outbox_engine.charge_plan(
-    v_plan, p_credential, v_admission, v_claimed.requests, v_claimed.messages, v_now);
-
-  v_next_id := (select id from outbox_engine.first_ready(v_bounds, v_priority_below));
-  if v_next_id is distinct from v_first.id then
-    perform outbox_engine.advance_queue_bounds(v_claimed.messages);
-  end if;
-  return jsonb_build_object(
-    'dispatches', coalesce(v_claimed.dispatches, '[]'),
-    'more', v_next_id is not null,
-    'passed', v_next_id is distinct from v_first.id,
-    'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now),
-    'schema_version', v_schema
-  );
+  return outbox_engine.claim_admitted(
+      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now)
+    || jsonb_build_object('schema_version', v_schema);
 end
 $$;
 

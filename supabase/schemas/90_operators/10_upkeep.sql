@@ -20,7 +20,7 @@ declare
 begin
   select array_agg(row(
     id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
-    outbox_engine.expired_error(), null, null, null
+    case when cancel_requested_at is null then outbox_engine.expired_error() end, null, null, null
   )::outbox_engine.status_change)
   into v_changes
   from (
