@@ -47,7 +47,7 @@ _LOCKS: Final = """
     where pid = pg_backend_pid() and locktype = 'relation' and granted and relation = any(%s)
 """
 _NOTE: Final = (
-    "Version {number}, on {rows:,} finished messages with their requests and their trail, and a tenth as many that wait. Only"
+    "Version {number}, on {rows:,} finished messages with their requests and their history, and a tenth as many that wait. Only"
     " tables that there were before, and no locks up to RowExclusiveLock: under those, messages are inserted and sent as"
     " ever. A concurrent statement keeps no lock."
 )

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from jobs.schema.releases import MANIFEST, MIGRATIONS, digest, read_manifest
-from sandbox.schema.release import Release
+from sandbox.schema import preflight
+from sandbox.schema.release import SCHEMAS, Release
+
+
+def _preflight(relations: str, functions: str) -> str:
+    """The product's preflight, for these names."""
+    names = preflight.Names(frozenset(relations.split()), frozenset(functions.split()))
+    return preflight.check((SCHEMAS / preflight.SOURCE).read_text(encoding="utf-8"), names)
+
 
 _THINGS = """
 create schema outbox_engine;
@@ -44,6 +52,7 @@ notify pgrst, 'reload schema';
 """
 
 FIRST: Mapping[str, str] = {
+    "00_preflight.sql": _preflight("outbox_things outbox_things_id_seq outbox_things_pkey", "outbox_kept outbox_old"),
     "10_things.sql": _THINGS,
     "20_kept.sql": _KEPT,
     "30_changed.sql": """
@@ -63,6 +72,9 @@ revoke all on function public.outbox_old from public, anon, authenticated, servi
     "99_grants.sql": _GRANTS,
 }
 SECOND: Mapping[str, str] = {
+    "00_preflight.sql": _preflight(
+        "outbox_things outbox_things_id_seq outbox_things_name outbox_things_pkey", "outbox_kept outbox_new"
+    ),
     "10_things.sql": f"""{_THINGS}
 alter table public.outbox_things add column note text;
 create index outbox_things_name on public.outbox_things (name);

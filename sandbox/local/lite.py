@@ -135,7 +135,7 @@ class LiteServer:
         self._copy_migrations(project / "migrations")
 
     def _copy_migrations(self, folder: Path) -> None:
-        """Lite runs each file in a transaction, which refuses `concurrently`. Nobody waits for the indexes of this database."""
+        """Lite runs each file in a transaction, which refuses `concurrently`. No traffic waits while indexes are built here."""
         if folder.is_symlink():
             folder.unlink()
         folder.mkdir(exist_ok=True)

@@ -1,4 +1,6 @@
--- What the schemas `public` and `outbox_engine` hold, one line for each thing, without oids and without the order of columns.
+-- What the schemas `public` and `outbox_engine` hold, one line for each thing, without oids. The order of a table's columns does
+-- not count, since `alter table` adds columns at the end. It counts where rows are built by position: in composite types, from
+-- `row(…)`, and in `queue_bounds`, by `current_queue_bounds`.
 
 with ours as (
   select oid, nspname from pg_namespace where nspname in ('public', 'outbox_engine')
@@ -20,7 +22,8 @@ from relations
 where relkind in ('r', 'p', 'v', 'm', 'S')
 
 union all
-select 'column', format('%I.%I.%I %s null=%s default=%s identity=%s %s', c.nspname, c.relname, a.attname,
+select 'column', format('%I.%I.%I%s %s null=%s default=%s identity=%s %s', c.nspname, c.relname, a.attname,
+  case when c.relkind = 'c' or c.relname = 'queue_bounds' then ' #' || row_number() over (partition by c.oid order by a.attnum) end,
   format_type(a.atttypid, a.atttypmod), not a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attidentity,
   (select string_agg(x::text, ' ' order by x::text) from unnest(a.attacl) x))
 from relations c

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sandbox.schema.additions import refusals
 from sandbox.schema.definitions import defined
 from sandbox.schema.statements import statements
 
@@ -24,7 +25,6 @@ _CONCURRENTLY: Final = re.compile(r"\bconcurrently\b", re.IGNORECASE)
 _ALONE: Final = re.compile(
     r"(create (unique )?index concurrently if not exists|drop index concurrently if exists)\s", re.IGNORECASE
 )
-_REMOVES: Final = re.compile(r"\bdrop\s+(table|column|function|view|type|schema|sequence)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _about(part: Part, *, breaking: bool) -> Iterator[str]:
     code = "\n".join(statements(part.text))
     if _CONCURRENTLY.search(code):
         yield f"{part.path}: is one transaction; concurrently belongs into {part.path.replace(part.part, 'concurrently', 1)}"
-    if part.part == "pre" and not breaking and (removes := _REMOVES.search(code)) is not None:
-        yield f"{part.path}: {removes[0].lower()} takes away what older processes use; it belongs into a post file"
+    if part.part == "pre" and not breaking:
+        yield from (f"{part.path}: {refusal}" for refusal in refusals(statements(part.text)))
     if [line.rstrip() for line in part.text.splitlines()].count(FUNCTIONS_HERE) > (part.part == "pre"):
         yield f"{part.path}: the line '{FUNCTIONS_HERE}' stands once, in a pre file"

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobs.schema.releases import MIGRATIONS
-from sandbox.schema import definitions, handwritten
+from sandbox.schema import definitions, handwritten, preflight
 from sandbox.schema.definitions import Definition
 from sandbox.schema.handwritten import Part
+from sandbox.schema.preflight import Names
 
 GRANTS: Final = "99_grants.sql"
 LOCK_SECONDS: Final = 5
@@ -23,11 +24,12 @@ _HEAD: Final = """\
 """
 _WHAT: Final = {
     "pre": "what it adds. Processes of earlier releases go on",
+    "breaking pre": "a breaking change. No process of an earlier release may run",
     "concurrently": "indexes, built beside running processes, outside of a transaction",
     "post": "what only earlier releases used is removed",
 }
 _LOCK_TIMEOUT: Final = f"""
--- Whoever waits for this migration's locks waits behind it, so it gives up soon. Push it again then.
+-- Other statements queue behind a lock that this migration waits for. After the timeout, push again.
 select set_config('lock_timeout', '{LOCK_SECONDS}s', true);
 """
 _RELOAD: Final = "notify pgrst, 'reload schema';\n"
@@ -35,13 +37,17 @@ _RELOAD: Final = "notify pgrst, 'reload schema';\n"
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """One version. ``released`` are the functions of all versions before it, ``texts`` the sources by file."""
+    """One version. ``released`` are the functions of the versions before it, ``texts`` the sources by file.
+
+    ``checked`` are the names in ``public`` that the versions before it checked before they created anything.
+    """
 
     supabase: Path
     number: int
     release: str
     breaking: bool
     released: Mapping[str, Definition]
+    checked: Names
     texts: Mapping[str, str]
 
     def files(self) -> dict[str, str]:
@@ -76,7 +82,8 @@ class Later:
         return sources(self.texts)
 
     def _head(self, part: str) -> str:
-        return _HEAD.format(number=self.number, release=self.release, what=_WHAT[part])
+        what = _WHAT["breaking pre" if self.breaking and part == "pre" else part]
+        return _HEAD.format(number=self.number, release=self.release, what=what)
 
     def _pre(self, part: Part) -> str:
         before, behind = part.around_functions
@@ -86,6 +93,7 @@ class Later:
         granted = [line for name, sql in self.texts.items() if name != GRANTS for line in definitions.rights(sql, new)]
         blocks = [
             _LOCK_TIMEOUT,
+            self._preflight(),
             before,
             "\n\n".join(functions),
             behind,
@@ -94,6 +102,11 @@ class Later:
             self.texts.get(GRANTS, _RELOAD),
         ]
         return "".join(f"\n{block.strip()}\n" for block in blocks if block.strip())
+
+    def _preflight(self) -> str:
+        source = self.texts[preflight.SOURCE]
+        added = preflight.checked([source]) - self.checked
+        return f"-- The names that this version adds to `public`.\n{preflight.check(source, added)}" if added else ""
 
     @staticmethod
     def _concurrently(part: Part) -> str:
@@ -114,8 +127,7 @@ def differing(released: Mapping[str, Definition], functions: Mapping[str, Defini
     return {name: now for name, now in functions.items() if name not in released or released[name].body != now.body}
 
 
-def released_before(supabase: Path, entries: list[dict[str, Any]]) -> dict[str, Definition]:
-    """The functions of a database that has the versions of these entries of ``releases.json``."""
-    folder = supabase / MIGRATIONS
+def released_files(supabase: Path, entries: list[dict[str, Any]]) -> list[str]:
+    """The migrations of these entries of ``releases.json``, in the order in which they run."""
     names = sorted(name for entry in entries for name in entry["files"])
-    return definitions.after((folder / name).read_text(encoding="utf-8") for name in names)
+    return [(supabase / MIGRATIONS / name).read_text(encoding="utf-8") for name in names]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobs.schema.releases import MANIFEST, MIGRATIONS, read_manifest
-from sandbox.schema import source
-from sandbox.schema.later import Later, differing, released_before, sources
+from sandbox.schema import definitions, preflight, source
+from sandbox.schema.later import Later, differing, released_files, sources
 from scheduler.installing.stamps import MIGRATION, new_stamps
 
 SUPABASE: Final = Path(__file__).parents[2] / "supabase"
@@ -49,7 +49,7 @@ class Release:
         """One line for each file that is not what the sources make, and for each reason why they must not be released."""
         yield from self._refusals()
         if self._open is None:
-            released = released_before(self._supabase, self._entries)
+            released = definitions.after(released_files(self._supabase, self._entries))
             functions = sources(self._texts)
             for name in sorted(differing(released, functions).keys() | (released.keys() - functions.keys())):
                 yield f"{name} is not as it was released: add a version to {MANIFEST}, as docs/upgrading.md says"
@@ -77,12 +77,14 @@ class Release:
             yield from self._later(self._open).complaints()
 
     def _later(self, entry: dict[str, Any]) -> Later:
+        before = released_files(self._supabase, self._entries[:-1])
         return Later(
             supabase=self._supabase,
             number=self._number,
             release=entry["release"],
             breaking=entry["breaking"],
-            released=released_before(self._supabase, self._entries[:-1]),
+            released=definitions.after(before),
+            checked=preflight.checked(before),
             texts=self._texts,
         )
 

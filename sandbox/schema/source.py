@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-FUNCTION: Final = re.compile(r"^create (?:or replace )?function ([\w.]+)\s*\(.*?\$\$(.*?)\$\$;", re.MULTILINE | re.DOTALL)
-"""A definition: its name, and its body."""
+FUNCTION: Final = re.compile(r"^create (?:or replace )?function ([\w.]+)\s*\(.*?\$\$.*?\$\$;", re.MULTILINE | re.DOTALL)
+"""A definition, and its name."""
 
 _RELATION: Final = re.compile(r"^create (?:table|view|type|sequence) ([\w.]+)", re.MULTILINE)
 _NAME: Final = re.compile(r"\b(?:outbox_engine|public)\.\w+")
@@ -21,7 +21,10 @@ _COMMENT: Final = re.compile(r"--[^\n]*")
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """``lines`` counts the body. ``calls`` are functions, ``uses`` tables, views, types and sequences, by schema and name."""
+    """``calls`` are functions, ``uses`` tables, views, types and sequences, by schema and name.
+
+    ``lines`` counts all from ``create`` to ``$$;``, comments too, but not those above it.
+    """
 
     name: str
     file: str
@@ -91,7 +94,7 @@ def _function(file: str, match: re.Match[str], names: Iterable[str], relations: 
     return Function(
         name=match.group(1),
         file=file,
-        lines=match.group(2).strip("\n").count("\n") + 1,
+        lines=match.group().count("\n") + 1,
         calls=frozenset(_CALL.findall(text)) & frozenset(names) - {match.group(1)},
         uses=frozenset(_NAME.findall(text)) & frozenset(relations),
     )

@@ -6,8 +6,19 @@
 
 set lock_timeout = '5s';
 
+do $$
+begin
+  if exists (select from pg_catalog.pg_namespace where nspname = 'outbox_engine') then
+    raise exception using errcode = '42710',
+      message = 'the outbox is installed already: this database has a schema outbox_engine',
+      detail = 'Nothing was changed.',
+      hint = 'Run `outbox schema status` to see which version it has.';
+  end if;
+end
+$$;
+
 -- All objects that the outbox creates in `public`. `outbox schema drop` has the same names; a test compares
--- them with the catalogue.
+-- them with the catalogue. A later release repeats this statement for the names that it adds.
 do $$
 declare
   v_relations constant text[] := array[
@@ -39,13 +50,6 @@ declare
   ];
   v_conflicts text[];
 begin
-  if exists (select from pg_catalog.pg_namespace where nspname = 'outbox_engine') then
-    raise exception using errcode = '42710',
-      message = 'the outbox is installed already: this database has a schema outbox_engine',
-      detail = 'Nothing was changed.',
-      hint = 'Run `outbox schema status` to see which version it has.';
-  end if;
-
   select array_agg(c.name order by c.name) into v_conflicts
   from (
     select format('%s public.%I', case k.relkind
@@ -5088,9 +5092,9 @@ begin
 end
 $$;
 
--- 60_campaigns/70_expansion.sql
+-- 60_campaigns/68_due_members.sql
 
--- The campaigns job makes messages of campaigns: one for each occurrence, however many processes run it.
+-- Which members of a campaign are due.
 
 -- The instant after which a member's times are yet to be handled. Cron has no first time, so it begins with
 -- the campaign and the member, and one day before `late_limit`: older times could only be skipped. Its times
@@ -5118,6 +5122,36 @@ begin
 end
 $$;
 
+-- The members of a chunk, locked, with what their times depend on. Members with the same zone, event and
+-- last handled time share their times; those have one number in `schedule`.
+create function outbox_engine.due_members(
+  c public.outbox_campaigns, p_until timestamptz, p_now timestamptz, p_most integer
+) returns table (
+  external_id text, recipient text, event_at timestamptz, parameters jsonb, zone text, joined_at timestamptz,
+  after timestamptz, schedule bigint
+)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with due as materialized (
+    select m.external_id, m.recipient, m.event_at, m.parameters, coalesce(m.timezone, c.timezone) as zone,
+      greatest(m.changed_at, c.activated_at) as joined_at,
+      outbox_engine.unhandled_since(c, m.changed_at, m.handled_until, p_now) as after
+    from public.outbox_campaign_members m
+    where m.campaign = c.name and m.next_at <= p_until
+    order by m.next_at
+    limit p_most
+    for no key update skip locked
+  )
+  select d.*, dense_rank() over (order by d.zone, d.event_at, d.after) from due d;
+end
+$$;
+
+-- 60_campaigns/70_expansion.sql
+
+-- The campaigns job makes messages of campaigns: one for each occurrence, however many processes run it.
+
 -- Expands one chunk of one campaign: each member that is due and not locked gets an occurrence for each time
 -- that has come, and a message unless there is a problem. Of two processes that expand one time, the key of
 -- the occurrence lets one win. Answers how many members were handled, and how many messages were made.
@@ -5129,21 +5163,11 @@ as $$
 declare
   v_until timestamptz := outbox_engine.expand_until(p_now);
 begin
-  -- The members of this chunk.
-  with due as materialized (
-    select m.external_id, m.recipient, m.event_at, m.parameters, coalesce(m.timezone, c.timezone) as zone,
-      greatest(m.changed_at, c.activated_at) as joined_at,
-      outbox_engine.unhandled_since(c, m.changed_at, m.handled_until, p_now) as after
-    from public.outbox_campaign_members m
-    where m.campaign = c.name and m.next_at <= v_until
-    order by m.next_at
-    limit p_most
-    for no key update skip locked
+  -- The members of this chunk, locked.
+  with chunk as materialized (
+    select * from outbox_engine.due_members(c, v_until, p_now, p_most)
   ),
-  -- Most members share zone and times, so times are computed once for each schedule.
-  chunk as materialized (
-    select d.*, dense_rank() over (order by zone, event_at, after) as schedule from due d
-  ),
+  -- The due times of each schedule. Most members share one, so times are computed once for all of them.
   schedules as materialized (
     select s.*, t.times, t.handled_until,
       case when t.handled_until < v_until then p_now else t.next_at end as next_at
@@ -5615,6 +5639,7 @@ create function outbox_engine.upcoming_texts(
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
+  -- Queued messages and next times of these members, and the members that get none.
   with listed as materialized (
     select * from outbox_engine.upcoming_rows(c, p_members, p_times, p_now)
   ),
@@ -5626,6 +5651,7 @@ as $$
     order by e.send_at, e.at
     limit 1
   ),
+  -- The first `p_most` times, of the complete ones.
   first_rows as materialized (
     select l.*
     from listed l
@@ -5634,6 +5660,7 @@ as $$
     order by l.send_at, l.at, l.external_id
     limit p_most
   ),
+  -- Each row with its text and a number, by which the judgements below are joined.
   rendered as materialized (
     select r.*, row_number() over () as place,
       outbox_engine.fill_template(
@@ -5641,6 +5668,7 @@ as $$
     from first_rows r
     cross join outbox_engine.template_forms(array[c.template]) f
   ),
+  -- The same rows as arrays: the rules that the claim uses take messages, not ids.
   arrays as materialized (
     select array_agg(r.recipient order by r.place) as recipients,
       array_agg(
@@ -5649,12 +5677,14 @@ as $$
       ) as messages
     from rendered r
   ),
+  -- Messages that the claim would end, and why.
   stopped as materialized (
     select j.*
     from arrays a
     cross join lateral outbox_engine.judge_messages(
       a.messages, outbox_engine.countries_allowed(), p_now) j
   ),
+  -- The country of each recipient.
   located as materialized (
     select l.* from arrays a cross join lateral outbox_engine.countries_of(a.recipients) l
   )
@@ -6382,6 +6412,15 @@ as $$
     (select coalesce(jsonb_agg(to_jsonb(x) order by x.at), '[]') from all_steps x)
 $$;
 
+-- How many messages of a campaign retention deleted, and how many of their recipients opted out.
+create function outbox_engine.deleted_messages(p_campaign text, out messages numeric, out opted_out numeric)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(sum(t.messages), 0), coalesce(sum(t.opted_out), 0)
+  from outbox_engine.campaign_totals t
+  where t.campaign = p_campaign
+$$;
+
 -- The report as JSON (`outbox_campaign_report`). `p_status` is the campaign's.
 create function outbox_engine.campaign_report(p_campaign text, p_status text) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
@@ -6429,12 +6468,6 @@ as $$
     from counts
     where sent_at is not null
     group by 1, 2, 3
-  ),
-  -- What retention deleted.
-  totals as (
-    select coalesce(sum(t.messages), 0) as messages, coalesce(sum(t.opted_out), 0) as opted_out
-    from outbox_engine.campaign_totals t
-    where t.campaign = p_campaign
   )
   select jsonb_build_object(
     'campaign', p_campaign,
@@ -6457,7 +6490,7 @@ as $$
       select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
     'step_seconds', l.step_seconds,
     'timeline', l.timeline)
-  from totals t
+  from outbox_engine.deleted_messages(p_campaign) t
   cross join (
     select array_agg(sent_at) as sent_at, array_agg(status) as statuses, array_agg(is_final) as finals,
       array_agg(messages) as messages, max(precision) as precision

@@ -2,8 +2,19 @@
 
 set lock_timeout = '5s';
 
+do $$
+begin
+  if exists (select from pg_catalog.pg_namespace where nspname = 'outbox_engine') then
+    raise exception using errcode = '42710',
+      message = 'the outbox is installed already: this database has a schema outbox_engine',
+      detail = 'Nothing was changed.',
+      hint = 'Run `outbox schema status` to see which version it has.';
+  end if;
+end
+$$;
+
 -- All objects that the outbox creates in `public`. `outbox schema drop` has the same names; a test compares
--- them with the catalogue.
+-- them with the catalogue. A later release repeats this statement for the names that it adds.
 do $$
 declare
   v_relations constant text[] := array[
@@ -35,13 +46,6 @@ declare
   ];
   v_conflicts text[];
 begin
-  if exists (select from pg_catalog.pg_namespace where nspname = 'outbox_engine') then
-    raise exception using errcode = '42710',
-      message = 'the outbox is installed already: this database has a schema outbox_engine',
-      detail = 'Nothing was changed.',
-      hint = 'Run `outbox schema status` to see which version it has.';
-  end if;
-
   select array_agg(c.name order by c.name) into v_conflicts
   from (
     select format('%s public.%I', case k.relkind

@@ -68,7 +68,7 @@ async def test_found_earlier_attempt_turns_failed_into_sent(make_rig: MakeRig, d
 
 
 async def test_refused_half_returns_when_other_was_never_tried(rig: Rig, db: Connection) -> None:
-    """Nobody knows then whether its number or what both share was refused."""
+    """The refusal may be about its number, or about what both halves share."""
     insert(db, 2)
     halves = split_claim(db)
 

@@ -27,6 +27,33 @@ def test_upgraded_and_new_schema_have_one_catalogue(local_stack: LocalStack, rel
         assert upgraded.execute(versions).fetchall() == [(1, False, "0.1.0"), (2, False, "0.2.0")]
 
 
+@pytest.mark.parametrize(
+    ("start", "counts"),
+    [
+        ("create table public.outbox_things (", False),
+        ("create table outbox_engine.queue_bounds (", True),
+        ("create type outbox_engine.pair as (", True),
+    ],
+)
+def test_order_counts_where_rows_are_positional(local_stack: LocalStack, start: str, counts: bool) -> None:
+    schema = "create schema outbox_engine;"
+    with (
+        project(local_stack, schema, f"{start}first text, last text)") as one,
+        project(local_stack, schema, f"{start}last text, first text)") as other,
+    ):
+        assert (catalogue(one) != catalogue(other)) == counts
+
+
+def test_dropped_column_leaves_no_gap(local_stack: LocalStack) -> None:
+    schema = "create schema outbox_engine;"
+    changed = "create type outbox_engine.pair as (old text, first text); alter type outbox_engine.pair drop attribute old"
+    with (
+        project(local_stack, schema, "create type outbox_engine.pair as (first text)") as one,
+        project(local_stack, schema, changed) as other,
+    ):
+        assert catalogue(one) == catalogue(other)
+
+
 def test_pre_file_leaves_what_older_processes_call(local_stack: LocalStack, released: list[str]) -> None:
     with project(local_stack, *FIRST.values()) as old, project(local_stack, *released[:2]) as upgraded:
         functions = {line for line in catalogue(upgraded) if line.startswith("function")}
@@ -37,14 +64,20 @@ def test_pre_file_leaves_what_older_processes_call(local_stack: LocalStack, rele
         assert upgraded.execute("select thing from outbox_engine.notes").fetchall() == [("one",)]
 
 
-def test_function_of_the_project_is_not_replaced(local_stack: LocalStack, released: list[str]) -> None:
-    mine = "create function public.outbox_new(text, text) returns text language sql as $$ select 'mine' $$"
+def test_names_of_the_project_are_all_reported(local_stack: LocalStack, released: list[str]) -> None:
+    mine = (
+        "create table public.outbox_things_name (id integer);"
+        " create function public.outbox_new(text, text) returns text language sql as $$ select 'mine' $$"
+    )
     with project(local_stack, released[0], mine) as connection:
-        with pytest.raises(psycopg.errors.DuplicateFunction):
+        before = catalogue(connection)
+        with pytest.raises(psycopg.errors.DuplicateObject) as refused:
             connection.execute(released[1].encode())
 
-        assert connection.execute("select public.outbox_new('', '')").fetchone() == ("mine",)
-        assert connection.execute("select to_regclass('outbox_engine.notes')").fetchone() == (None,)
+        assert catalogue(connection) == before
+    assert refused.value.diag.message_primary == (
+        "the outbox needs names that are taken: function public.outbox_new(text, text), table public.outbox_things_name"
+    )
 
 
 def test_pre_file_waits_shortly_for_locks(local_stack: LocalStack, released: list[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.schema.releases import read_manifest
+from sandbox.schema import preflight
 from sandbox.schema.release import Release
 from sandbox.schema.statements import statements
 from tests.small_schema import (
@@ -56,6 +57,7 @@ def test_pre_file_holds_what_differs_in_order(supabase: Path) -> None:
 
     assert begun == [
         "select set_config('lock_timeout', '5s', true)",
+        "do $$ declare v_relations constant",
         "create table outbox_engine.notes ( id",
         "alter table public.outbox_things add column",
         "create or replace function outbox_engine.twice(p_number",
@@ -69,6 +71,14 @@ def test_pre_file_holds_what_differs_in_order(supabase: Path) -> None:
         "revoke all on all functions",
         "notify pgrst, 'reload schema'",
     ]
+
+
+def test_pre_file_checks_only_names_it_adds(supabase: Path) -> None:
+    Release(supabase).write(NOON)
+
+    names = preflight.checked([migrations(supabase)[PRE]])
+
+    assert names == preflight.Names(frozenset({"outbox_things_name"}), frozenset({"outbox_new"}))
 
 
 def test_frozen_files_are_left_alone(supabase: Path) -> None:
@@ -176,7 +186,7 @@ def test_changed_default_is_no_new_signature(supabase: Path) -> None:
     [
         ("0002_pre_notes.sql", "alter table public.outbox_things drop column name;", "belongs into a post file"),
         ("0002_pre_notes.sql", "create index concurrently i on public.outbox_things (name);", "0002_concurrently_notes.sql"),
-        ("0002_pre_notes.sql", FIRST["20_kept.sql"], "functions come from supabase/schemas/"),
+        ("0002_pre_notes.sql", FIRST["20_kept.sql"].partition("revoke")[0], "functions come from supabase/schemas/"),
         ("0002_pre_notes.sql", "-- functions\n-- functions\n", "stands once"),
         ("0002_concurrently_notes.sql", "create index i on public.outbox_things (name);", "only create index concurrently"),
         ("0002_post_notes.sql", f"{CHANGES['0002_post_notes.sql']}-- functions\n", "stands once, in a pre file"),
@@ -205,6 +215,7 @@ def test_breaking_version_may_remove_at_once(supabase: Path) -> None:
     write(supabase / "releases", {"0002_pre_notes.sql": "alter table public.outbox_things drop column name;\n"})
 
     assert Release(supabase).write(NOON) == []
+    assert "No process of an earlier release may run" in migrations(supabase)[PRE]
 
 
 def test_text_is_cut_into_statements() -> None:

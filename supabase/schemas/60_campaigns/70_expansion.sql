@@ -1,31 +1,5 @@
 -- The campaigns job makes messages of campaigns: one for each occurrence, however many processes run it.
 
--- The instant after which a member's times are yet to be handled. Cron has no first time, so it begins with
--- the campaign and the member, and one day before `late_limit`: older times could only be skipped. Its times
--- are whole minutes, so members that came within one minute get the same instant.
-create function outbox_engine.unhandled_since(
-  c public.outbox_campaigns, p_changed_at timestamptz, p_handled_until timestamptz, p_now timestamptz
-) returns timestamptz
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if c.schedule = 'cron' then
-    return date_trunc('minute', greatest(
-      p_handled_until, p_changed_at, c.activated_at, p_now - c.late_limit - interval '1 day'));
-  end if;
-  return coalesce(p_handled_until, '-infinity');
-end
-$$;
-
--- Members whose next time comes up to this instant are due: messages are made a minute ahead.
-create function outbox_engine.expand_until(p_now timestamptz) returns timestamptz
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return p_now + interval '1 minute';
-end
-$$;
-
 -- Expands one chunk of one campaign: each member that is due and not locked gets an occurrence for each time
 -- that has come, and a message unless there is a problem. Of two processes that expand one time, the key of
 -- the occurrence lets one win. Answers how many members were handled, and how many messages were made.
@@ -37,21 +11,11 @@ as $$
 declare
   v_until timestamptz := outbox_engine.expand_until(p_now);
 begin
-  -- The members of this chunk.
-  with due as materialized (
-    select m.external_id, m.recipient, m.event_at, m.parameters, coalesce(m.timezone, c.timezone) as zone,
-      greatest(m.changed_at, c.activated_at) as joined_at,
-      outbox_engine.unhandled_since(c, m.changed_at, m.handled_until, p_now) as after
-    from public.outbox_campaign_members m
-    where m.campaign = c.name and m.next_at <= v_until
-    order by m.next_at
-    limit p_most
-    for no key update skip locked
+  -- The members of this chunk, locked.
+  with chunk as materialized (
+    select * from outbox_engine.due_members(c, v_until, p_now, p_most)
   ),
-  -- Most members share zone and times, so times are computed once for each schedule.
-  chunk as materialized (
-    select d.*, dense_rank() over (order by zone, event_at, after) as schedule from due d
-  ),
+  -- The due times of each schedule. Most members share one, so times are computed once for all of them.
   schedules as materialized (
     select s.*, t.times, t.handled_until,
       case when t.handled_until < v_until then p_now else t.next_at end as next_at

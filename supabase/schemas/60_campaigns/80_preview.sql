@@ -128,6 +128,7 @@ create function outbox_engine.upcoming_texts(
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
+  -- Queued messages and next times of these members, and the members that get none.
   with listed as materialized (
     select * from outbox_engine.upcoming_rows(c, p_members, p_times, p_now)
   ),
@@ -139,6 +140,7 @@ as $$
     order by e.send_at, e.at
     limit 1
   ),
+  -- The first `p_most` times, of the complete ones.
   first_rows as materialized (
     select l.*
     from listed l
@@ -147,6 +149,7 @@ as $$
     order by l.send_at, l.at, l.external_id
     limit p_most
   ),
+  -- Each row with its text and a number, by which the judgements below are joined.
   rendered as materialized (
     select r.*, row_number() over () as place,
       outbox_engine.fill_template(
@@ -154,6 +157,7 @@ as $$
     from first_rows r
     cross join outbox_engine.template_forms(array[c.template]) f
   ),
+  -- The same rows as arrays: the rules that the claim uses take messages, not ids.
   arrays as materialized (
     select array_agg(r.recipient order by r.place) as recipients,
       array_agg(
@@ -162,12 +166,14 @@ as $$
       ) as messages
     from rendered r
   ),
+  -- Messages that the claim would end, and why.
   stopped as materialized (
     select j.*
     from arrays a
     cross join lateral outbox_engine.judge_messages(
       a.messages, outbox_engine.countries_allowed(), p_now) j
   ),
+  -- The country of each recipient.
   located as materialized (
     select l.* from arrays a cross join lateral outbox_engine.countries_of(a.recipients) l
   )

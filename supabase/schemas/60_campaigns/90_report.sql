@@ -230,6 +230,15 @@ as $$
     (select coalesce(jsonb_agg(to_jsonb(x) order by x.at), '[]') from all_steps x)
 $$;
 
+-- How many messages of a campaign retention deleted, and how many of their recipients opted out.
+create function outbox_engine.deleted_messages(p_campaign text, out messages numeric, out opted_out numeric)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(sum(t.messages), 0), coalesce(sum(t.opted_out), 0)
+  from outbox_engine.campaign_totals t
+  where t.campaign = p_campaign
+$$;
+
 -- The report as JSON (`outbox_campaign_report`). `p_status` is the campaign's.
 create function outbox_engine.campaign_report(p_campaign text, p_status text) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
@@ -277,12 +286,6 @@ as $$
     from counts
     where sent_at is not null
     group by 1, 2, 3
-  ),
-  -- What retention deleted.
-  totals as (
-    select coalesce(sum(t.messages), 0) as messages, coalesce(sum(t.opted_out), 0) as opted_out
-    from outbox_engine.campaign_totals t
-    where t.campaign = p_campaign
   )
   select jsonb_build_object(
     'campaign', p_campaign,
@@ -305,7 +308,7 @@ as $$
       select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
     'step_seconds', l.step_seconds,
     'timeline', l.timeline)
-  from totals t
+  from outbox_engine.deleted_messages(p_campaign) t
   cross join (
     select array_agg(sent_at) as sent_at, array_agg(status) as statuses, array_agg(is_final) as finals,
       array_agg(messages) as messages, max(precision) as precision
