@@ -44,7 +44,7 @@ create function outbox_engine.claim_rows(
 ) returns table (dispatch jsonb, recipients integer)
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with judged as materialized (
+  with judged as materialized ( -- A verdict for each row.
     select * from outbox_engine.judge_rows(p_ids, p_request.allowed_countries, p_messages, p_now)
   ),
   -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
@@ -57,7 +57,7 @@ as $$
       'engine', p_now)
     from judged where not goes having count(*) > 0
   ),
-  packed as materialized (
+  packed as materialized ( -- The dispatches, each with its messages.
     select d.*, case when not d.texts_differ then outbox_engine.parts_of(d.text) end as parts
     from (
       select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
@@ -79,25 +79,25 @@ as $$
     cross join lateral unnest(d.ids) u (id)
     join judged j on j.id = u.id
   ),
-  -- Run because the last query reads it.
+  -- PostgreSQL runs a select in `with` only if something reads it: the last query reads this one.
   counted as materialized (
     select outbox_engine.count_campaign_sends(
       array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
       array_agg(counted), array_agg(counted_day), p_now)
     from taken where campaign is not null having count(*) > 0
   ),
-  members as (
+  members as ( -- Reports of this attempt find their message by these, also later.
     insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
     select dispatch_id, recipient, id from taken order by dispatch_id, recipient collate "C"
   ),
-  sending as (
+  sending as ( -- The same messages in the outbox.
     update public.outbox o
     set status = 'sending', queue = null, dispatch_id = t.dispatch_id, body = t.text, parts = t.parts,
       reported_rank = null, reported_at = null, status_code = null, error = null
     from taken t
     where o.ctid = t.row_at
   ),
-  made as (
+  made as ( -- The dispatches, written before anything is sent, and leased to the caller.
     insert into outbox_engine.dispatches (
       id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at,
       expires_at, recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at
