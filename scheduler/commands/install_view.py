@@ -78,12 +78,14 @@ def say_end(plan: Plan, written: Sequence[Path], *, checked: bool, tried: bool) 
     """The files that were written, and the next steps."""
     for path in written:
         _say(f"Wrote {shown(path)}")
+    twice = ", ".join(path.name for path in plan.survey.repeated)
     if checked:
-        _say("Complete." if plan.is_complete else "Not complete: run outbox install.")
+        fault = f"delete {twice}" if twice and not plan.new else "run outbox install"
+        _say("Complete." if plan.is_complete else f"Not complete: {fault}.")
     elif tried:
         _say("Nothing was written (--dry-run).")
     elif not plan.new:
-        _say("No migration is missing.")
+        _say(f"No migration is missing, but one is there twice: delete {twice}." if twice else "No migration is missing.")
     if plan.new and not checked:
         _say_steps(plan)
     elif plan.post_remains:

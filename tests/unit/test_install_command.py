@@ -184,6 +184,11 @@ def test_second_copy_is_named_and_fails_the_check(project: Path, capsys: Capture
 
     assert said["missing"] == []
     assert any("is a second copy" in warning for warning in said["warnings"])
+    ends = {words: run_command_line(["install", *words.split()]) for words in ("--check", "--yes")}
+    out = " ".join(capsys.readouterr().out.split())
+    assert ends == {"--check": 1, "--yes": 0}
+    assert "Not complete: delete 20990101000000_outbox_0001_initial.sql." in out
+    assert "one is there twice: delete 20990101000000_outbox_0001_initial.sql." in out
 
 
 def test_second_copy_stands_for_no_other_file(updated: Path) -> None:
