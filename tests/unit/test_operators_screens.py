@@ -8,7 +8,8 @@ import pytest
 from jobs.gateway.campaigning import Listed
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
 from jobs.gateway.history import Trace
-from scheduler.commands import trace
+from jobs.gateway.status import RaisedAlarm
+from scheduler.commands import status_view, trace
 from scheduler.commands.campaign import listing
 from scheduler.commands.operator import failure
 from scheduler.commands.terminal import console
@@ -109,3 +110,13 @@ def test_trace_counts_one_attempt_in_singular(stored: str, shown: str, capsys: C
 )
 def test_failure_says_whether_supabase_answered(error: GatewayError, words: str) -> None:
     assert failure(error) == words
+
+
+@pytest.mark.parametrize(
+    ("waiting", "raised", "words"),
+    [(0, 0, "none in 30 days"), (0, 1, "all logged by `outbox run`"), (2, 2, "2 waiting to be logged by `outbox run`")],
+)
+def test_status_says_who_logs_alarms(waiting: int, raised: int, words: str) -> None:
+    alarm = RaisedAlarm(at=datetime(2027, 1, 15, tzinfo=UTC), kind="plan.paused", detail={}, acknowledged=not waiting)
+
+    assert status_view.alarms(waiting, [alarm] * raised).plain.splitlines()[0] == words
