@@ -24,6 +24,8 @@ COLUMNS: Final = (
     "idempotency_key", "priority", "send_at", "due_at", "tried_again_at", "expires_at", "created_at", "sent_at", "finalized_at",
     "cancel_requested_at",
 )  # fmt: skip
+_TIME: Final = re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d(:\d\d)?(?![\d:])")
+"""A time as PostgreSQL writes it into a text."""
 _ONE_ATTEMPT: Final = re.compile(r"\bafter 1 attempts\b")
 
 
@@ -124,8 +126,12 @@ def _detail(event: Event) -> Text:
         f"batch {event.batch_id}" if event.batch_id else None,
         f"dispatch {event.dispatch_id}" if event.dispatch_id else None,
         f"at {utc(event.occurred_at)}" if event.occurred_at else None,
-        # The database counts without regard to the plural.
-        _ONE_ATTEMPT.sub("after 1 attempt", event.detail) if event.detail else None,
+        _in_words(event.detail) if event.detail else None,
         json.dumps(scrub_value(event.report), ensure_ascii=False) if event.report else None,
     ]
     return Text(scrub(", ".join(part for part in parts if part)), overflow="fold")
+
+
+def _in_words(detail: str) -> str:
+    """The database's text of an event, with times like those of the events and a count of one in the singular."""
+    return _ONE_ATTEMPT.sub("after 1 attempt", _TIME.sub(lambda time: utc(instant(time[0])), detail))

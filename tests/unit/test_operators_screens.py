@@ -94,9 +94,11 @@ def test_trace_calls_the_code_a_code(capsys: Captured) -> None:
     [
         ("aborted after 1 attempts: why", "aborted after 1 attempt: why"),
         ("failed after 11 attempts", "failed after 11 attempts"),
+        ("to go out at 2026-11-30 03:55:28.748243+00", "to go out at 2026-11-30 03:55:28Z"),
+        ("from 2026-11-30 09:25:28+05:30 on", "from 2026-11-30 03:55:28Z on"),
     ],
 )
-def test_trace_counts_one_attempt_in_singular(stored: str, shown: str, capsys: Captured) -> None:
+def test_trace_puts_details_into_words(stored: str, shown: str, capsys: Captured) -> None:
     assert lines_of(traced(detail=stored), capsys)[-1].strip() == shown
 
 
