@@ -98,13 +98,15 @@ def screen(found: Trace) -> RenderableType:
 
 def _fact(name: str, value: object) -> str:
     """A column of the row. Times read like those of the history below."""
-    if not name.endswith("_at"):
-        return scrub(str(value))
+    return _time(str(value)) if name.endswith("_at") else scrub(str(value))
+
+
+def _time(text: str) -> str:
     try:
-        return utc(instant(str(value)))
-    except ValueError:
-        # An owner of the table may write 'infinity', or a year beyond 9999.
-        return str(value)
+        return utc(instant(text))
+    except (ValueError, OverflowError):
+        # An owner of the table may write 'infinity', and a provider anything into a text.
+        return text
 
 
 def _event(event: Event) -> Iterable[RenderableType]:
@@ -134,4 +136,4 @@ def _detail(event: Event) -> Text:
 
 def _in_words(detail: str) -> str:
     """The database's text of an event, with times like those of the events and a count of one in the singular."""
-    return _ONE_ATTEMPT.sub("after 1 attempt", _TIME.sub(lambda time: utc(instant(time[0])), detail))
+    return _ONE_ATTEMPT.sub("after 1 attempt", _TIME.sub(lambda found: _time(found[0]), detail))

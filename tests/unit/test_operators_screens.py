@@ -96,6 +96,7 @@ def test_trace_calls_the_code_a_code(capsys: Captured) -> None:
         ("failed after 11 attempts", "failed after 11 attempts"),
         ("to go out at 2026-11-30 03:55:28.748243+00", "to go out at 2026-11-30 03:55:28Z"),
         ("from 2026-11-30 09:25:28+05:30 on", "from 2026-11-30 03:55:28Z on"),
+        ("no time: 2026-13-30 09:25:28+00", "no time: 2026-13-30 09:25:28+00"),
     ],
 )
 def test_trace_puts_details_into_words(stored: str, shown: str, capsys: Captured) -> None:
