@@ -6,7 +6,10 @@ BIN := .venv/bin
 .PHONY: help demo test nightly setup schema release check format bench chaos simulate lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1@/p' $(MAKEFILE_LIST) | awk -F@ '{ \
+	line = sprintf("  make %-9s", $$1); count = split($$2, words, " "); \
+	for (i = 1; i <= count; i++) { if (length(line " " words[i]) > 80) { print line; line = sprintf("%16s", "") } \
+	line = line " " words[i] } print line }'
 
 demo: setup ## start everything on this machine and watch messages move; Ctrl-C stops it (ARGS="--messages 500 --exit")
 	@trap : INT; $(BIN)/outbox demo $(ARGS) || { code=$$?; test $$code -eq 130 || exit $$code; }

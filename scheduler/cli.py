@@ -30,7 +30,10 @@ class DevelopmentPartsMissing(typer.TyperException):
     """A development subcommand was called, but only the production packages are installed."""
 
     def __init__(self, package: str) -> None:
-        super().__init__(f"this is for development and needs {package}: clone the repository and run make setup")
+        super().__init__(
+            f"{package} is not installed: outbox local, outbox demo and outbox simulator are for a clone of the outbox's "
+            "repository, after make setup. For your own project, use supabase start (README, Develop locally)"
+        )
 
 
 def main() -> None:

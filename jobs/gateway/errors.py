@@ -12,11 +12,15 @@ class GatewayUnavailable(GatewayError):
     """A failure that passes: the network, a 5xx, a timeout, a missing function. The same call may succeed later."""
 
 
-class FunctionMissing(GatewayUnavailable):
+class GatewayFault(GatewayUnavailable):
+    """Supabase answered, and its answer is an error that passes: a 5xx, a timeout in the database."""
+
+
+class FunctionMissing(GatewayFault):
     """The database has no such function: the schema is missing, or it is older than this process."""
 
 
-class KeyNotAccepted(GatewayUnavailable):
+class KeyNotAccepted(GatewayFault):
     """The project does not know the key, or it is not a secret key. A waiting process goes on once an operator corrects it."""
 
 

@@ -7,7 +7,7 @@ import structlog
 from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
-from jobs.gateway.errors import FunctionMissing, GatewayRefused, GatewayUnavailable, KeyNotAccepted
+from jobs.gateway.errors import FunctionMissing, GatewayFault, GatewayRefused, GatewayUnavailable, KeyNotAccepted
 from jobs.runtime.settings import SupabaseSettings
 
 log = structlog.get_logger()
@@ -42,7 +42,8 @@ class Rpc:
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
         """Call ``public.<function>`` and return its answer.
 
-        Raises GatewayRefused if the database refuses these values, and GatewayUnavailable for every other failure.
+        Raises GatewayRefused if the database refuses these values, and GatewayUnavailable for every other failure: GatewayFault
+        if Supabase answered with an error.
         """
         try:
             answer = await self._client.rpc(function, arguments).execute()
@@ -72,7 +73,7 @@ async def _read_whole(response: httpx.Response) -> None:
     response.stream = httpx.ByteStream(b"")
 
 
-def _failure(function: str, error: APIError) -> GatewayRefused | GatewayUnavailable:
+def _failure(function: str, error: APIError) -> GatewayRefused | GatewayFault:
     code = error.code or ""
     if len(code) == _SQLSTATE_LENGTH and code[:2] in _REFUSED_CLASSES:
         return GatewayRefused(f"{function}: {error.message}", code=code)
@@ -80,7 +81,7 @@ def _failure(function: str, error: APIError) -> GatewayRefused | GatewayUnavaila
         return KeyNotAccepted(f"SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY) was not accepted: {error.message}")
     if code in _NO_FUNCTION:
         return FunctionMissing(f"{function} is not in the database: run outbox install and supabase db push")
-    return GatewayUnavailable(f"{function}: {' '.join(filter(None, [code, error.message]))}")
+    return GatewayFault(f"{function}: {' '.join(filter(None, [code, error.message]))}")
 
 
 _SQLSTATE_LENGTH: Final = 5

@@ -53,7 +53,7 @@ class Show:
         http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
         self._scenario = Scenario(client, self._parts.simulator, self._work, self._appointments, self._db)
-        links = {"table browser": f"{stack.url}/  (for this machine alone: no key is needed)", "logs": str(self._parts.folder)}
+        links = {"table browser": f"{stack.url}/  (no key needed; this machine only)", "logs": str(self._parts.folder)}
         self._picture = Picture(Snapshot({}, 0), expected=len(self._messages), links=links)
         return self
 

@@ -1,5 +1,6 @@
 """``GET /_sim``: the controls, each with an example to copy, and the numbers that fail."""
 
+import textwrap
 from collections.abc import Iterator
 from typing import Final, get_args
 
@@ -39,18 +40,27 @@ EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
 """Method, path under ``/_sim``, effect, and a body."""
 
 
-_FAULTS = (
-    'A fault\'s effect is "answer" (with "status", such as 503), "hang" for so many "seconds", "reset", "cut" (half an',
-    'answer) or "delay".',
-    f'It applies to requests "on" {", ".join(get_args(Kind))}; with "accept" the request takes effect nevertheless.',
-    '"contains", "probability" and "times" limit it; the first fault that matches applies.',
+_WIDTH: Final = 80
+_FAULTS: Final = (
+    'A fault\'s effect is "answer" (with "status", such as 503), "hang" for so many "seconds", "reset", "cut" (half an '
+    f'answer) or "delay". It applies to requests "on" {", ".join(get_args(Kind))}; with "accept" the request takes effect '
+    'nevertheless. "contains", "probability" and "times" limit it; the first fault that matches applies.'
 )
 
 
 def guide(base: str, behaviour: Behaviour) -> str:
     """The page, for a simulator whose controls are under ``base``."""
     return "\n".join(
-        [*_routes(base), "", *_FAULTS, "", "Numbers that end in", *_numbers(behaviour.rules), "All others are delivered.", ""]
+        [
+            *_routes(base),
+            "",
+            textwrap.fill(_FAULTS, _WIDTH),
+            "",
+            "Numbers that end in",
+            *_numbers(behaviour.rules),
+            "All others are delivered.",
+            "",
+        ]
     )
 
 

@@ -15,12 +15,13 @@ _WIDTH: Final = 80
 
 
 def shown(path: Path) -> str:
-    """A path relative to the working directory."""
+    """A path relative to the working directory, and absolute if it would consist of dots only."""
     try:
-        return os.path.relpath(path)
+        relative = Path(os.path.relpath(path))
     except ValueError:
         # Windows: another drive.
         return str(path)
+    return str(relative if set(relative.parts) - {os.pardir} else path.resolve())
 
 
 def say_plan(plan: Plan) -> None:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from jobs.gateway.errors import GatewayError, GatewayRefused, KeyNotAccepted
+from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayRefused, KeyNotAccepted
 from jobs.gateway.operating import Operating
 from jobs.runtime import settings, telemetry
 from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings
@@ -22,9 +22,9 @@ from scheduler.commands.terminal import Failed, agreed, console, counted
 __all__ = [
     "Failed",
     "agreed",
-    "away",
     "console",
     "counted",
+    "failure",
     "operate",
     "progress",
     "said_when_stopped",
@@ -47,12 +47,18 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
     except KeyNotAccepted as error:
         raise SettingsError(str(error)) from None
     except GatewayError as error:
-        raise Failed(away(supabase, error)) from None
+        raise Failed(f"Supabase at {telemetry.mask_url(supabase.supabase_url)} {failure(error)}") from None
 
 
-def away(supabase: SupabaseSettings, error: GatewayError) -> str:
-    """The text of an error that says that Supabase failed."""
-    return f"Supabase at {telemetry.mask_url(supabase.supabase_url)} does not answer: {error}"
+def failure(error: GatewayError) -> str:
+    """What Supabase did instead of what it was asked, to go after its name."""
+    match error:
+        case FunctionMissing():
+            return f"answers, but {error}"
+        case GatewayFault() | GatewayRefused():
+            return f"answers with an error: {error}"
+        case _:
+            return f"does not answer: {error}"
 
 
 async def _operate(supabase: SupabaseSettings, work: Callable[[Operating], Awaitable[int]]) -> int:

@@ -27,9 +27,12 @@ _WORDS_OF_DRY_RUNS: Final = {
     "cancelled": "would be cancelled",
     "cancel_requested": "in a request: it would end as cancelled if it comes back",
 }
+_STILL_SUPPRESSED: Final = ", unless its recipient is still opted out or its campaign is at its limit"
+"""The database does not look at these before the claim, which may suppress the message again."""
 
 
 def in_words(outcome: Outcome, *, dry_run: bool) -> str:
     """One line without the message's id. A code of a newer database is shown as it is."""
     words = (_WORDS | _WORDS_OF_DRY_RUNS if dry_run else _WORDS).get(outcome.outcome, outcome.outcome)
-    return words.format(was=outcome.was)
+    suppressed_again = _STILL_SUPPRESSED if (outcome.outcome, outcome.was) == ("retried", "suppressed") else ""
+    return words.format(was=outcome.was) + suppressed_again

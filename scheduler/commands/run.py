@@ -1,6 +1,8 @@
 """`outbox run`: settings, then telemetry, then the jobs, then the process."""
 
 import asyncio
+from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -14,6 +16,9 @@ from scheduler.process import Process
 from scheduler.signals import on_stop
 
 log = structlog.get_logger()
+
+_CALLBACK_PATHS: Final = ("/webhooks/sinch/delivery", "/webhooks/sinch/inbound")
+"""The paths that the webhook app serves. It answers every other path with 404."""
 
 
 def run(*, once: bool) -> int:
@@ -33,6 +38,7 @@ def run(*, once: bool) -> int:
 async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
     wakeup = listener(chosen)
     _say_what_is_allowed(chosen)
+    warn_of_callback_path(chosen.sinch.sinch_callback_url)
     async with assembled(chosen, known, once=once) as engine:
         process = Process(engine.jobs, listener=None if once else wakeup, admission=engine.admission.require)
         on_stop(process.stop, exit_code=1 if once else 0)
@@ -45,3 +51,13 @@ async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
 def _say_what_is_allowed(chosen: RunSettings) -> None:
     if chosen.engine.allowed_countries is None:
         log.warning("countries.unrestricted", setting="ALLOWED_COUNTRIES", meaning="texts may go to any country")
+
+
+def warn_of_callback_path(url: str | None) -> None:
+    """Log a warning if the webhook app does not serve the path. A proxy may map it, so this is no error."""
+    if url is not None and not urlsplit(url).path.rstrip("/").endswith(_CALLBACK_PATHS):
+        log.warning(
+            "callbacks.path",
+            setting="SINCH_CALLBACK_URL",
+            meaning=f"its path is not {_CALLBACK_PATHS[0]}: callbacks get lost unless a proxy maps the path",
+        )

@@ -55,7 +55,8 @@ def print_sql(
         raise WrongUsage(f"--to {to}: the newest schema version of this release is {releases.newest}")
     if start > to:
         raise WrongUsage(f"--from {start} is newer than version {to}; versions cannot be taken back")
-    typer.echo(script(files_between(releases, start, to, post=post)), nl=False)
+    files = files_between(releases, start, to, post=post)
+    typer.echo(script(files) if files else f"-- nothing to apply: the database has version {to} already\n", nl=False)
     return 0
 
 
@@ -94,7 +95,7 @@ def drop(*, yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it now
 
     Removes all of its objects and messages, and nothing else. Without --yes this prints the SQL for psql or the SQL
     editor. With --yes it runs the SQL over OUTBOX_DB_URL. Stop all processes first. If your own objects use the outbox, the
-    error names them and nothing is removed.
+    error names them and nothing is removed. If the outbox is not in the database, the command says so and exits with 0.
     """
     statements = _uninstall_script()
     if not yes:
@@ -105,8 +106,10 @@ def drop(*, yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it now
     if url is None:
         typer.echo(statements, nl=False)
         raise WrongUsage("OUTBOX_DB_URL is not set, so nothing was removed: set it, or run this SQL in psql or the SQL editor")
-    _run(url.get_secret_value(), statements)
-    console().print("The outbox was removed. Its files in supabase/migrations stay: see docs/upgrading.md.")
+    if _remove(url.get_secret_value(), statements):
+        typer.echo("The outbox was removed. Its files in supabase/migrations stay: see docs/upgrading.md.")
+    else:
+        typer.echo("The outbox is not in this database; nothing was removed.")
     return 0
 
 
@@ -161,7 +164,8 @@ def _uninstall_script() -> str:
         raise Failed(str(error)) from None
 
 
-def _run(url: str, statements: str) -> None:
+def _remove(url: str, statements: str) -> bool:
+    """Run the statements. Returns False if there was nothing to remove: the script itself then does nothing."""
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
@@ -172,7 +176,9 @@ def _run(url: str, statements: str) -> None:
         raise WrongUsage("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
     try:
         with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection:
+            found = connection.execute("select to_regnamespace('outbox_engine') is not null").fetchone()
             connection.execute(statements.encode())
+            return found == (True,)
     except psycopg.Error as error:
         why = error.diag.message_primary or str(error).partition("\n")[0]
         raise Failed(f"nothing was removed: {scrub(why)}") from None

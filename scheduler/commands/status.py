@@ -12,7 +12,7 @@ from jobs.gateway.errors import GatewayError
 from jobs.gateway.operating import Operating
 from jobs.gateway.status import Figures, Status
 from scheduler.commands import status_view
-from scheduler.commands.operator import console, operate, say_json
+from scheduler.commands.operator import console, failure, operate, say_json
 
 _FIGURES_SECONDS: Final = 30.0
 """While watching: how long figures are shown before they are counted again."""
@@ -61,7 +61,7 @@ async def _watch(operating: Operating, *, every: float, days: int, as_json: bool
             try:
                 found = await operating.status()
             except GatewayError as error:
-                live.update(Text(f"Supabase does not answer: {error}", style="red"), refresh=True)
+                live.update(Text(f"Supabase {failure(error)}", style="red"), refresh=True)
                 await asyncio.sleep(every)
                 continue
             if time.monotonic() - counted_at >= _FIGURES_SECONDS:

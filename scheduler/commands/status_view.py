@@ -27,7 +27,7 @@ def screen(status: Status, figures: Figures | None, *, asked: int) -> Renderable
     facts.add_row("duplicates", _duplicate_sends(status.requests))
     facts.add_row("reports", _reports(status.requests))
     facts.add_row("paused", _pauses(status.pauses))
-    facts.add_row("alarms", _alarms(status.alarms_waiting, status.alarms))
+    facts.add_row("alarms", alarms(status.alarms_waiting, status.alarms))
     facts.add_row("jobs", _jobs(status.jobs))
     facts.add_row("processes", _processes(status))
     return Group(Text(f"outbox at {utc(status.at)}", style="bold"), facts, *_figures(figures, asked))
@@ -90,9 +90,13 @@ def until(pause: Pause) -> str:
     return f"since {utc(pause.since)}, {end}"
 
 
-def _alarms(waiting: int, alarms: Sequence[RaisedAlarm]) -> Text:
-    lines = [Text(f"{waiting:,} not logged yet", "yellow" if waiting else "")]
-    for alarm in alarms[:5]:
+def alarms(waiting: int, raised: Sequence[RaisedAlarm]) -> Text:
+    """The latest alarms. ``waiting`` of all alarms were not logged by a process yet."""
+    if not waiting and not raised:
+        return Text("none in 30 days")
+    unlogged = Text(f"{waiting:,} waiting to be logged by `outbox run`", "yellow")
+    lines = [unlogged if waiting else Text("all logged by `outbox run`")]
+    for alarm in raised[:5]:
         waits = "" if alarm.acknowledged else "  (waiting)"
         lines.append(Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(_words(alarm)), "dim"), waits))
     return Text("\n").join(lines)

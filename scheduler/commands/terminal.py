@@ -1,8 +1,10 @@
 """Prints results, errors and questions. Imports neither settings nor the Supabase client."""
 
+import io
+import os
 import signal
 import sys
-from typing import Final
+from typing import IO, Final, cast
 
 import typer
 from rich.console import Console
@@ -25,9 +27,31 @@ class NotInteractive(WrongUsage):
 
 
 def console() -> Console:
-    """The console for results. Lines to a file or a pipe are not wrapped at 80 characters, and brackets are not markup."""
-    piped = not sys.stdout.isatty()
-    return Console(highlight=False, markup=False, width=_PIPED_WIDTH if piped else None)
+    """The console for results. Brackets are not markup.
+
+    Lines to a file or a pipe are 160 characters wide, or as wide as ``COLUMNS`` says, and no spaces fill them up.
+    """
+    if sys.stdout.isatty():
+        return Console(highlight=False, markup=False)
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() and int(columns) > 0 else _PIPED_WIDTH
+    return Console(highlight=False, markup=False, width=width, file=cast("IO[str]", _Trimmed()))
+
+
+class _Trimmed(io.TextIOBase):
+    """Writes to stdout without the spaces that end a line: rich fills each line of a table to its full width."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return sys.stdout.encoding
+
+    def write(self, text: str) -> int:
+        lines = text.split("\n")
+        sys.stdout.write("\n".join(line.rstrip(" ") for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
 
 
 def counted(count: int, noun: str) -> str:

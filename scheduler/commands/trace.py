@@ -1,8 +1,9 @@
 """`outbox trace`: everything that happened to one message."""
 
 import json
+import re
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich import box
@@ -13,15 +14,19 @@ from rich.text import Text
 
 from jobs.gateway.history import Event, Matches, Trace
 from jobs.gateway.operating import Operating
+from jobs.gateway.values import instant
 from jobs.runtime.telemetry import mask, scrub, scrub_value
 from scheduler.commands.operator import Failed, console, counted, operate, say_json
 from scheduler.commands.times import utc
 
-_COLUMNS = (
+COLUMNS: Final = (
     "status", "status_code", "error", "attempts", "parts", "sender", "batch_id", "dispatch_id", "campaign", "template",
     "idempotency_key", "priority", "send_at", "due_at", "tried_again_at", "expires_at", "created_at", "sent_at", "finalized_at",
     "cancel_requested_at",
 )  # fmt: skip
+_TIME: Final = re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d(:\d\d)?(?![\d:])")
+"""A time as PostgreSQL writes it into a text."""
+_ONE_ATTEMPT: Final = re.compile(r"\bafter 1 attempts\b")
 
 
 def trace(
@@ -50,7 +55,7 @@ def trace(
         if as_json:
             _say(found)
         else:
-            console().print(_screen(found))
+            console().print(screen(found))
         return 0
 
     return operate(work)
@@ -73,13 +78,14 @@ def _say(found: Trace) -> None:
     say_json(found, texts={"message": [texts]})
 
 
-def _screen(found: Trace) -> RenderableType:
+def screen(found: Trace) -> RenderableType:
+    """The columns of the row, then its history."""
     message = found.message
     facts = Table.grid(padding=(0, 2))
     facts.add_row("recipient", mask(message["recipient"]))
-    for name in _COLUMNS:
+    for name in COLUMNS:
         if message[name] is not None:
-            facts.add_row(name, scrub(str(message[name])))
+            facts.add_row(name, _fact(name, message[name]))
     if "body" in message:
         facts.add_row("body", Text(str(message["body"])))
     if found.suppressed is not None:
@@ -88,6 +94,19 @@ def _screen(found: Trace) -> RenderableType:
         facts.add_row("duplicate send", Text(f"batch {sent['batch_id']} of dispatch {sent['dispatch_id']}", "red"))
     events = (part for event in found.timeline for part in _event(event))
     return Group(Text(f"message {message['id']}", "bold"), facts, "", *events)
+
+
+def _fact(name: str, value: object) -> str:
+    """A column of the row. Times read like those of the history below."""
+    return _time(str(value)) if name.endswith("_at") else scrub(str(value))
+
+
+def _time(text: str) -> str:
+    try:
+        return utc(instant(text))
+    except (ValueError, OverflowError):
+        # An owner of the table may write 'infinity', and a provider anything into a text.
+        return text
 
 
 def _event(event: Event) -> Iterable[RenderableType]:
@@ -100,7 +119,7 @@ def _event(event: Event) -> Iterable[RenderableType]:
 def _what(event: Event) -> str:
     if event.status in (None, event.event):
         return event.event
-    code = "" if event.status_code is None else f" {event.status_code}"
+    code = "" if event.status_code is None else f", code {event.status_code}"
     return f"{event.event}: {event.status}{code}"
 
 
@@ -109,7 +128,12 @@ def _detail(event: Event) -> Text:
         f"batch {event.batch_id}" if event.batch_id else None,
         f"dispatch {event.dispatch_id}" if event.dispatch_id else None,
         f"at {utc(event.occurred_at)}" if event.occurred_at else None,
-        event.detail,
+        _in_words(event.detail) if event.detail else None,
         json.dumps(scrub_value(event.report), ensure_ascii=False) if event.report else None,
     ]
     return Text(scrub(", ".join(part for part in parts if part)), overflow="fold")
+
+
+def _in_words(detail: str) -> str:
+    """The database's text of an event, with times like those of the events and a count of one in the singular."""
+    return _ONE_ATTEMPT.sub("after 1 attempt", _TIME.sub(lambda found: _time(found[0]), detail))

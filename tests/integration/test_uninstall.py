@@ -7,10 +7,12 @@ from contextlib import closing
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from jobs.schema.releases import uninstall_script
 from sandbox.local.stack import MIGRATIONS, LocalStack
 from sandbox.schema.apply import apply
+from scheduler.cli import run_command_line
 from tests.stack import Connection
 
 LISTS = re.compile(r"^ +(\w+) constant text\[\] := (array\[.*?\]);", re.MULTILINE | re.DOTALL)
@@ -155,3 +157,18 @@ def test_script_runs_as_the_owner_of_the_tables(database: Connection, local_stac
     run(database)
 
     assert not any("outbox" in name for name in everything(database))
+
+
+def test_drop_says_when_nothing_was_there(
+    database: Connection, local_stack: LocalStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OUTBOX_DB_URL", make_conninfo(local_stack.admin_url, dbname="uninstall"))
+    migrate(database)
+
+    codes = [run_command_line(["schema", "drop", "--yes"]) for _ in range(2)]
+
+    assert codes == [0, 0]
+    assert capsys.readouterr().out.splitlines() == [
+        "The outbox was removed. Its files in supabase/migrations stay: see docs/upgrading.md.",
+        "The outbox is not in this database; nothing was removed.",
+    ]

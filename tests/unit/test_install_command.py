@@ -340,6 +340,17 @@ def test_lines_fit_a_terminal_of_80_columns(updated: Path, capsys: Captured, opt
     assert [line for line in (said.out + said.err).splitlines() if len(line) > 80] == []
 
 
+@pytest.mark.parametrize("folder", ["", "migrations"])
+def test_project_is_named_from_inside_it(updated: Path, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """A path such as ".." does not say which project was found."""
+    monkeypatch.chdir(updated / folder)
+    capsys.readouterr()
+
+    run_command_line(["install", "--check"])
+
+    assert capsys.readouterr().out.split()[:2] == ["Project:", str(updated.resolve())]
+
+
 def test_help_names_every_option(capsys: Captured) -> None:
     assert run_command_line(["install", "--help"]) == 0
 

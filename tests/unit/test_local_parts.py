@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.local import ports, privileges, processes
+from sandbox.local import binaries, ports, privileges, processes
 from sandbox.local.errors import AlreadyRuns, StackError, WrongUsage, by_name
 from sandbox.local.folder import DataFolder, State
 from sandbox.local.processes import Identity
@@ -151,3 +151,16 @@ def test_non_root_user_runs_postgres_unchanged(monkeypatch: pytest.MonkeyPatch) 
 @given(st.sampled_from([StackError, WrongUsage, AlreadyRuns]))
 def test_supervisor_errors_keep_their_kind(kind: type[StackError]) -> None:
     assert by_name(kind.__name__) is kind
+
+
+@pytest.mark.parametrize(("in_clone", "says"), [(True, "run make setup"), (False, "use supabase start")])
+def test_missing_part_says_what_to_do(in_clone: bool, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation with pip has the command, and neither a Makefile nor the development packages."""
+    if in_clone:
+        (tmp_path / "Makefile").touch()
+    monkeypatch.setattr(binaries, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(binaries, "find_spec", lambda _: None)
+    monkeypatch.delenv("OUTBOX_LOCAL_PG_BIN", raising=False)
+
+    with pytest.raises(StackError, match=says):
+        binaries.postgres_bin()

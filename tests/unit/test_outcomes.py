@@ -24,6 +24,13 @@ def test_outcomes_are_put_into_words(code: str, dry_run: bool, words: str) -> No
     assert in_words(Outcome(1, "sent", True, code), dry_run=dry_run) == words
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_suppressed_message_may_be_suppressed_again(dry_run: bool) -> None:
+    words = in_words(Outcome(1, "suppressed", True, "retried"), dry_run=dry_run)
+
+    assert words.endswith(" sent again, unless its recipient is still opted out or its campaign is at its limit")
+
+
 def test_every_code_of_the_database_has_words() -> None:
     codes = {"retried", "too_late"} | set(re.findall(r" when .* then '(\w+)'\n", ACTS.read_text(encoding="utf-8")))
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from supabase import AsyncClientOptions, create_async_client
 
-from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.errors import FunctionMissing, GatewayFault, GatewayUnavailable
 from jobs.gateway.rpc import Rpc
 
 
@@ -51,3 +51,20 @@ async def test_refused_key_error_names_its_setting(answer: dict[str, str], says:
 
         with pytest.raises(GatewayUnavailable, match=says):
             await rpc.call("outbox_ping", {})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [(404, "PGRST202", FunctionMissing), (500, "57014", GatewayFault), (502, None, GatewayFault)],
+)
+async def test_answer_with_an_error_is_a_fault(status: int, code: str | None, kind: type[GatewayFault]) -> None:
+    """The type tells it from silence: commands say that Supabase answered."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, json={"message": "no", "code": code}))
+    async with httpx.AsyncClient(transport=transport) as http:
+        options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)
+        rpc = Rpc(await create_async_client("http://supabase.test", "sb_secret_key", options), http)
+
+        with pytest.raises(GatewayFault) as raised:
+            await rpc.call("outbox_ping", {})
+
+    assert type(raised.value) is kind

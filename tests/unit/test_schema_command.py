@@ -41,6 +41,12 @@ def test_sql_leads_from_one_version_to_another(capsys: Captured, options: str, f
     assert printed(capsys, *options.split()) == [f"outbox_{name}.sql" for name in files]
 
 
+def test_nothing_to_apply_is_one_comment(capsys: Captured) -> None:
+    assert run_command_line(["schema", "sql", "--from", "3"]) == 0
+
+    assert capsys.readouterr().out == "-- nothing to apply: the database has version 3 already\n"
+
+
 @pytest.mark.parametrize("options", ["--to 4", "--from 4", "--from 2 --to 1", "--to 0", "--from x"])
 def test_version_that_does_not_exist_is_refused(capsys: Captured, options: str) -> None:
     code = run_command_line(["schema", "sql", *options.split()])

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.simulator import clock
+from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.errors import Refuse
+from sandbox.simulator.guide import guide
 from sandbox.simulator.numbers import msisdn, recipients, sender
 from sandbox.simulator.parts import measure
 from sandbox.simulator.texts import Texts
@@ -106,3 +108,10 @@ def test_a_time_is_utc_unless_it_says_otherwise(text: str) -> None:
 @given(st.integers(min_value=0, max_value=4_000_000_000_000))
 def test_a_time_survives_being_written_and_read(moment: int) -> None:
     assert clock.parse(clock.iso(moment)) == moment
+
+
+def test_guide_fits_80_columns() -> None:
+    """Only the commands are longer: they are for copying."""
+    lines = guide("http://127.0.0.1:8081/_sim", Behaviour()).splitlines()
+
+    assert [line for line in lines if len(line) > 80 and not line.startswith("  curl ")] == []

@@ -1,11 +1,14 @@
 """`outbox campaign list`."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 
+from jobs.gateway.campaigning import Listed
 from jobs.gateway.operating import Operating
 from scheduler.commands.operator import console, operate, say_json
 from scheduler.commands.times import utc
@@ -23,16 +26,22 @@ def list_campaigns(*, as_json: Annotated[bool, typer.Option("--json", help="Prin
         if as_json:
             say_json({"campaigns": campaigns})
             return 0
-        table = Table(box=box.SIMPLE)
-        for heading in ("campaign", "status", "schedule", "template", "next"):
-            table.add_column(heading)
-        for heading in ("members", "waiting", "parts"):
-            table.add_column(heading, justify="right")
-        for one in campaigns:
-            soon = "" if one.next_at is None else utc(one.next_at)
-            counts = (f"{one.members:,}", f"{one.waiting:,}", f"{one.spent_parts:,}")
-            table.add_row(one.name, one.status, one.schedule, one.template, soon, *counts)
-        console().print(table if campaigns else "there are no campaigns")
+        console().print(screen(campaigns) if campaigns else "there are no campaigns")
         return 0
 
     return operate(work)
+
+
+def screen(campaigns: Sequence[Listed]) -> RenderableType:
+    """A row for each campaign. Names take further lines where 80 columns do not hold them; nothing is cut off."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    for heading in ("campaign", "status", "schedule", "template", "next"):
+        takes_lines = heading in ("campaign", "template")
+        table.add_column(heading, no_wrap=not takes_lines, overflow="fold")
+    for heading in ("members", "waiting", "parts"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in campaigns:
+        soon = "" if one.next_at is None else utc(one.next_at)
+        counts = (f"{one.members:,}", f"{one.waiting:,}", f"{one.spent_parts:,}")
+        table.add_row(one.name, one.status, one.schedule, one.template, soon, *counts)
+    return table

@@ -1,0 +1,125 @@
+"""What operators' commands print: lines that fit the terminal or the pipe."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from jobs.gateway.campaigning import Listed
+from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
+from jobs.gateway.history import Trace
+from jobs.gateway.status import RaisedAlarm
+from scheduler.commands import status_view, trace
+from scheduler.commands.campaign import listing
+from scheduler.commands.operator import failure
+from scheduler.commands.terminal import console
+
+Captured = pytest.CaptureFixture[str]
+SPRING = Listed(
+    name="spring-appointments-of-all-clinics",
+    status="paused",
+    schedule="reminder",
+    template="visit-reminder",
+    members=1_200_000,
+    waiting=1500,
+    spent_parts=987_654,
+    next_at=datetime(2027, 1, 15, 9, 0, 4, tzinfo=UTC),
+)
+
+
+def traced(**event: Any) -> Trace:
+    usual = {
+        "at": "2026-11-30T03:26:04.885414+00:00", "source": "webhook", "event": "report", "status": None, "status_code": None,
+        "batch_id": None, "dispatch_id": None, "occurred_at": None, "detail": None, "report": None,
+    }  # fmt: skip
+    message = dict.fromkeys(trace.COLUMNS) | {"id": 7, "recipient": "+14155550123"}
+    return Trace.parse(
+        {
+            "message": message | {"status": "sent", "created_at": "2026-11-30T03:26:04.885414+00:00"},
+            "timeline": [usual | event],
+            "dispatches": [],
+            "duplicate_sends": [],
+            "suppressed": None,
+        }
+    )
+
+
+def lines_of(found: Trace, capsys: Captured) -> list[str]:
+    console().print(trace.screen(found))
+    return capsys.readouterr().out.splitlines()
+
+
+def test_list_of_campaigns_fits_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    console().print(listing.screen([SPRING]))
+
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    for whole in ("paused", "reminder", "2027-01-15 09:00:04Z", "1,200,000", "1,500", "987,654"):
+        assert whole in printed
+    assert "…" not in printed
+
+
+def test_piped_lines_have_no_trailing_spaces(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    lines = lines_of(traced(), capsys)
+
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(("columns", "width"), [("80", 80), ("", 160), ("0", 160), ("wide", 160)])
+def test_columns_set_the_width_of_pipes(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+
+    assert console().width == width
+
+
+def test_trace_writes_all_times_alike(capsys: Captured) -> None:
+    lines = lines_of(traced(), capsys)
+
+    assert [line.split() for line in lines if "03:26:04" in line] == [
+        ["created_at", "2026-11-30", "03:26:04Z"],
+        ["2026-11-30", "03:26:04Z", "webhook", "report"],
+    ]
+
+
+def test_trace_calls_the_code_a_code(capsys: Captured) -> None:
+    assert "report: dispatched, code 401" in lines_of(traced(status="dispatched", status_code=401), capsys)[-1]
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("aborted after 1 attempts: why", "aborted after 1 attempt: why"),
+        ("failed after 11 attempts", "failed after 11 attempts"),
+        ("to go out at 2026-11-30 03:55:28.748243+00", "to go out at 2026-11-30 03:55:28Z"),
+        ("from 2026-11-30 09:25:28+05:30 on", "from 2026-11-30 03:55:28Z on"),
+        ("no time: 2026-13-30 09:25:28+00", "no time: 2026-13-30 09:25:28+00"),
+    ],
+)
+def test_trace_puts_details_into_words(stored: str, shown: str, capsys: Captured) -> None:
+    assert lines_of(traced(detail=stored), capsys)[-1].strip() == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (GatewayUnavailable("outbox_status: ConnectError"), "does not answer: outbox_status: ConnectError"),
+        (GatewayFault("outbox_status: 57014 timeout"), "answers with an error: outbox_status: 57014 timeout"),
+        (FunctionMissing("outbox_status is not in the database"), "answers, but outbox_status is not in the database"),
+    ],
+)
+def test_failure_says_whether_supabase_answered(error: GatewayError, words: str) -> None:
+    assert failure(error) == words
+
+
+@pytest.mark.parametrize(
+    ("waiting", "raised", "words"),
+    [(0, 0, "none in 30 days"), (0, 1, "all logged by `outbox run`"), (2, 2, "2 waiting to be logged by `outbox run`")],
+)
+def test_status_says_who_logs_alarms(waiting: int, raised: int, words: str) -> None:
+    alarm = RaisedAlarm(at=datetime(2027, 1, 15, tzinfo=UTC), kind="plan.paused", detail={}, acknowledged=not waiting)
+
+    assert status_view.alarms(waiting, [alarm] * raised).plain.splitlines()[0] == words

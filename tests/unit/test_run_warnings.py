@@ -1,0 +1,24 @@
+"""What `outbox run` warns of when it starts."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from scheduler.commands.run import warn_of_callback_path
+
+SERVED = ["delivery", "inbound", "delivery/", "delivery?app=1"]
+
+
+def warned(url: str | None) -> list[str]:
+    with capture_logs() as logs:
+        warn_of_callback_path(url)
+    return [log["event"] for log in logs]
+
+
+@pytest.mark.parametrize("url", [None, *(f"https://sms.example.com/webhooks/sinch/{path}" for path in SERVED)])
+def test_served_callback_path_gives_no_warning(url: str | None) -> None:
+    assert warned(url) == []
+
+
+@pytest.mark.parametrize("path", ["", "/", "/webhooks/sinch", "/webhook/sinch/delivery", "/sms/callback"])
+def test_unserved_callback_path_is_warned_of(path: str) -> None:
+    assert warned(f"https://sms.example.com{path}") == ["callbacks.path"]
