@@ -13,6 +13,7 @@ import pytest
 from sandbox.simulator.callbacks import Tried
 from tests.chaos.judge import Verdict, callbacks
 from tests.nightly import at_night
+from tests.older_release import wheels
 
 COMMAND = [sys.executable, "-m", "tests.chaos"]
 QUICK = ["--lease", "3", "--settle", "2.5"]
@@ -23,9 +24,19 @@ QUICK = ["--lease", "3", "--settle", "2.5"]
     [(500, 5, 1.2, 1), at_night(1200, 8, 0.8, 1), *(at_night(6000, 45, 0.8, seed) for seed in (2, 3, 4))],
 )
 def test_nothing_is_lost_or_sent_twice_in_chaos(tmp_path: Path, messages: int, seconds: int, pace: float, seed: int) -> None:
-    much = ["--messages", str(messages), "--seconds", str(seconds), "--pace", str(pace), "--seed", str(seed)]
+    judge(tmp_path, messages, "--seconds", seconds, "--pace", pace, "--seed", seed)
+
+
+@pytest.mark.parametrize(("wheel", "seed"), [at_night(wheel, seed) for wheel in wheels() for seed in (1, 2)])
+def test_chaos_beside_an_earlier_release(tmp_path: Path, wheel: Path, seed: int) -> None:
+    """During an upgrade processes of both releases work on one database, which has the newer schema."""
+    judge(tmp_path, 3000, "--seconds", 25, "--pace", 0.8, "--seed", seed, "--beside", wheel)
+
+
+def judge(folder: Path, messages: int, *options: object) -> None:
+    """Run the command, and hold its verdict against what may never happen."""
     ran = subprocess.run(
-        [*COMMAND, *QUICK, *much, "--json", "--folder", str(tmp_path)],
+        [*COMMAND, *QUICK, "--messages", str(messages), *map(str, options), "--json", "--folder", str(folder)],
         capture_output=True,
         text=True,
         timeout=600,
