@@ -14,6 +14,8 @@ __all__ = ["baseline", "clocks", "db", "gateway", "local_stack", "make_rig", "ot
 
 # The variables and .env file of the machine that runs the tests belong to another project.
 os.environ.update(dict.fromkeys(names(), ""))
+# pytest-xdist gives its workers the width of the terminal, and commands would fold their output to it.
+os.environ.pop("COLUMNS", None)
 
 # Speed is measured in benchmarks/: a busy machine must not fail a test.
 settings.register_profile("outbox", deadline=None, max_examples=100 * nightly.FACTOR)
