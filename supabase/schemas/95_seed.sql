@@ -13,7 +13,7 @@ begin
   perform outbox_engine.seed_report_codes();
   perform outbox_engine.seed_opt_out_words();
   insert into outbox_engine.schema_versions (version, breaking, release)
-  values (1, false, '0.1.0')
+  values (1, false, '0.1.0'), (2, false, '0.2.0')
   on conflict do nothing;
 end
 $$;

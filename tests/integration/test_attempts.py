@@ -118,9 +118,12 @@ def test_only_a_delivery_changes_what_was_cancelled(db: Connection, row: int) ->
 
 def test_delivery_of_a_found_attempt_keeps_its_time(db: Connection, row: int) -> None:
     """The newer attempt came to nothing, so the message takes the batch of the older one."""
+    db.execute("update outbox_engine.clock set frozen_at = '2026-11-24T12:00:00Z'")
+    db.execute("update public.outbox set send_at = '2026-11-24T12:00:00Z', expires_at = '2026-11-26T12:00:00Z'")
     lost = lose(db)
     newer = claim(db)
     accept(db, lost, OLDER)
+    db.execute("update outbox_engine.clock set frozen_at = '2026-11-24T12:10:00Z', shift = '0'")
     report(db, OLDER, number(0), "delivered", at="2026-11-24T12:05:00Z")
     release(db, newer)
 

@@ -157,6 +157,14 @@ def test_help_after_an_opt_out_is_not_answered(db: Connection) -> None:
     assert statuses(db) == {}
 
 
+async def send_an_hour_ago(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    """To the phone."""
+    clocks.set(NOW - timedelta(hours=1))
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    clocks.set(NOW)
+
+
 async def test_the_carriers_own_opt_out_counts(db: Connection, rig: Rig) -> None:
     insert(db, first=1)
     await rig.tick("dispatch")
@@ -167,10 +175,9 @@ async def test_the_carriers_own_opt_out_counts(db: Connection, rig: Rig) -> None
 @pytest.mark.parametrize("start_first", [True, False])
 @pytest.mark.parametrize(("start_ago", "stays"), [(60, True), (30, True), (10, False)])
 async def test_later_of_carrier_opt_out_and_start_decides(
-    db: Connection, rig: Rig, start_first: bool, start_ago: int, stays: bool
+    db: Connection, rig: Rig, clocks: Clocks, start_first: bool, start_ago: int, stays: bool
 ) -> None:
-    insert(db, first=1)
-    await rig.tick("dispatch")
+    await send_an_hour_ago(db, rig, clocks)
     if start_first:
         text_in(db, "START", ago=start_ago)
     carrier_blocks(db, ago=30)
@@ -180,8 +187,7 @@ async def test_later_of_carrier_opt_out_and_start_decides(
 
 
 async def test_late_report_does_not_undo_an_operators_lift(db: Connection, rig: Rig, clocks: Clocks) -> None:
-    insert(db, first=1)
-    await rig.tick("dispatch")
+    await send_an_hour_ago(db, rig, clocks)
     db.execute("insert into public.outbox_suppressions (recipient) values (%s)", [PHONE])
     db.execute("set role service_role")
     db.execute("delete from public.outbox_suppressions")
@@ -207,11 +213,12 @@ async def test_carrier_opt_out_applies_to_its_number(db: Connection, rig: Rig) -
 
 
 @pytest.mark.parametrize(("start_ago", "stays"), [(60, True), (-60, False)])
-def test_imported_opt_out_is_lifted_by_later_start(db: Connection, start_ago: int, stays: bool) -> None:
+def test_imported_opt_out_is_lifted_by_later_start(db: Connection, clocks: Clocks, start_ago: int, stays: bool) -> None:
     imported = 'select public.outbox_import_suppressions(array[%s, %s], \'{"",""}\', \'{reply,""}\')'
     row = db.execute(imported, [PHONE, number(2)]).fetchone()
     assert row == (2,)
     assert db.execute(imported, [PHONE, number(2)]).fetchone() == (0,)
+    clocks.move("1 minute")
 
     text_in(db, "START", ago=start_ago)
     text_in(db, "START", ago=start_ago, phone=number(2), name="other")

@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 
 from jobs.gateway.errors import GatewayRefused
 from jobs.gateway.gateway import Gateway
-from jobs.providers.base import Inbound, Report, Summary, Unusable
+from jobs.providers.base import Report, Summary, Unusable
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
 from tests.calls import SentReport, accept, claim, find_nothing, look_up, mark_ambiguous, report_all
 from tests.calls import report as report_one
-from tests.engine import MakeRig, Rig, column, history, insert, later, number, plan_of, statuses
+from tests.engine import Clocks, MakeRig, Rig, column, history, insert, later, number, plan_of, statuses
 from tests.nightly import examples
 from tests.stack import Connection
 
@@ -29,9 +29,17 @@ def report(
     return Report(batch_id, number(n), status, code, at, more.get("reference"), more.get("raw", "{}"))
 
 
+@pytest.fixture(autouse=True)
+def eleven(clocks: Clocks) -> None:
+    clocks.set(NOON - timedelta(hours=1))
+
+
 async def sent_row(rig: Rig, db: Connection) -> tuple[int, str]:
+    """A message that was sent at eleven, and its batch. It is one o'clock now, so that a report of noon is believed."""
+    db.execute("update outbox_engine.clock set frozen_at = %s, shift = '0'", [NOON - timedelta(hours=1)])
     (row,) = insert(db)
     await rig.tick("dispatch")
+    later(db, "2 hours")
     return row, str(column(db, "batch_id", row))
 
 
@@ -346,6 +354,7 @@ async def test_row_ended_before_its_acceptance_is_still_reconciled(db: Connectio
 async def test_missed_stop_is_fetched_and_suppresses_waiting_messages(rig: Rig, db: Connection) -> None:
     (row,) = insert(db, send_at=datetime.now(UTC) + timedelta(hours=1))
     rig.simulator.text_in(sender=number(0), to="+12025550100", body=" Stop! ")
+    later(db, "1 minute")
 
     await rig.tick("inbound")
 
@@ -365,19 +374,6 @@ async def test_unreachable_provider_is_logged_once_and_polled_again(rig: Rig, db
 
     assert column(db, "status", row) == "delivered"
     assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["provider.away", "provider.back"]
-
-
-async def test_late_start_does_not_undo_a_newer_stop(gateway: Gateway, db: Connection) -> None:
-    def said(body: str, minute: int) -> Inbound:
-        at = NOON + timedelta(minutes=minute)
-        return Inbound(f"i{minute}", "mo_text", number(0), "+12025550100", body, at, None, "{}", provider="sinch")
-
-    await gateway.record_inbounds([said("STOP", 5)], source="webhook")
-    await gateway.record_inbounds([said("START", 1)], source="reconcile")
-    assert db.execute("select count(*) from public.outbox_suppressions").fetchone() == (1,)
-    await gateway.record_inbounds([said("start", 9), said("STOP", 7)], source="reconcile")
-
-    assert db.execute("select count(*) from public.outbox_suppressions").fetchone() == (0,)
 
 
 async def test_value_the_database_refuses_can_be_kept(gateway: Gateway, db: Connection) -> None:

@@ -74,7 +74,8 @@ $$;
 
 -- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
 -- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
--- id instead, a plan from the time when the table was small would read all of it.
+-- id instead, a plan from the time when the table was small would read all of it. A message ends at the time
+-- that the provider gives, but not before it was sent and not ahead of our clock.
 create function outbox_engine.advance_status(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
   p_ats timestamptz[], p_now timestamptz
@@ -95,8 +96,8 @@ begin
       n (outbox_id, dispatch_id, provider, status, code, at)
     cross join lateral (
       select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
-        o.cancel_requested_at is not null as cancel_requested, o.finalized_at, o.reported_rank, o.reported_at,
-        o.status_code
+        o.cancel_requested_at is not null as cancel_requested, o.sent_at, o.finalized_at, o.reported_rank,
+        o.reported_at, o.status_code
       from public.outbox o where o.id = n.outbox_id limit 1
     ) m
     left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
@@ -108,6 +109,8 @@ begin
   -- reports are compared with it as usual, but do not queue the message again.
   applied as (
     select n.*, s.retryable, s.ended_by_engine,
+      s.retryable and s.ended_by_engine and n.finalized_at > greatest(n.reported_at, n.sent_at)
+        as ended_after_report,
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
@@ -143,9 +146,8 @@ begin
     status_code = a.code, reported_rank = a.rank, reported_at = a.at,
     finalized_at = case
       when a.rank <= 2 or a.requeued then null
-      -- The engine ended it after that report.
-      when a.retryable and a.ended_by_engine and o.finalized_at <> o.reported_at then o.finalized_at
-      else coalesce(a.at, p_now)
+      when a.ended_after_report then o.finalized_at
+      else least(greatest(coalesce(a.at, p_now), a.sent_at), p_now)
     end,
     queue = case when a.requeued then 'w'::"char" end,
     due_at = case when a.requeued then p_now + outbox_engine.retry_delay(a.attempts) else o.due_at end

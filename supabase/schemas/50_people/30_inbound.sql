@@ -36,18 +36,20 @@ create table outbox_engine.help_answers (
 alter table outbox_engine.help_answers enable row level security;
 
 -- What each number asks for in these inbound messages: its latest STOP or START. Of two at one instant,
--- STOP counts.
+-- STOP counts. None counts as later than it was recorded, whatever the provider says: the next START or STOP
+-- would come too early.
 create function outbox_engine.latest_replies(p_ids text[])
 returns table (recipient text, opts_out boolean, received_at timestamptz, inbound_id text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select distinct on (i.sender) i.sender, w.effect = 'stop', i.received_at, i.id
+  select distinct on (i.sender) i.sender, w.effect = 'stop', t.received_at, i.id
   from public.outbox_inbound i
   cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
+  cross join lateral (select least(i.received_at, i.recorded_at) as received_at) t
   where i.id = any (p_ids)
     and w.effect in ('stop', 'start')
     and i.sender ~ outbox_engine.e164_pattern()
-  order by i.sender, i.received_at desc, w.effect desc, i.id desc
+  order by i.sender, t.received_at desc, w.effect desc, i.id desc
 $$;
 
 -- Called for new inbound messages. A reply that is newer than what is known of its number becomes the

@@ -56,7 +56,8 @@ $$;
 -- reports on known messages; the number is the one that the request went to, because a waiting message may
 -- have another by now. Of `p_reports` those count that wait for their batch: a STOP to any number of the
 -- plan counts for all messages of the project, whichever app sent the text. They are recognized by their
--- time, so one without a time has no effect until its batch is known.
+-- time, so one without a time has no effect until its batch is known. A provider's time counts between the
+-- sending and now only.
 create function outbox_engine.apply_opt_out_codes(
   p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[],
   p_reports outbox_engine.report[]
@@ -64,14 +65,15 @@ create function outbox_engine.apply_opt_out_codes(
 language sql set search_path = pg_catalog, pg_temp
 as $$
   with opt_outs as (
-    select m.recipient, c.provider, c.code, coalesce(n.at, outbox_engine.now()) as at
+    select m.recipient, c.provider, c.code,
+      least(greatest(coalesce(n.at, outbox_engine.now()), d.accepted_at), outbox_engine.now()) as at
     from unnest(p_dispatches, p_outbox_ids, p_codes, p_ats) n (dispatch_id, outbox_id, code, at)
     join outbox_engine.dispatches d on d.id = n.dispatch_id
     join outbox_engine.report_codes c
       on c.provider = d.provider and c.code = n.code and c.effect = 'opt_out'
     join outbox_engine.dispatch_members m on m.dispatch_id = n.dispatch_id and m.outbox_id = n.outbox_id
     union all
-    select r.recipient, c.provider, c.code, r.at
+    select r.recipient, c.provider, c.code, least(r.at, outbox_engine.now())
     from unnest(p_reports) r
     join outbox_engine.waiting_reports w on w.key = r.key
     join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'

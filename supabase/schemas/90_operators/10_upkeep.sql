@@ -100,8 +100,9 @@ begin
 end
 $$;
 
--- Retention: in the next `p_most` messages by id, deletes those that became final before `p_delete_before`.
--- Messages that another transaction holds keep for the next round. Returns how many were deleted.
+-- Retention: in the next `p_most` messages by id, deletes those that became final before `p_delete_before` by
+-- the provider's time, and of which nothing was recorded since by ours. Messages that another transaction
+-- holds keep for the next round. Returns how many were deleted.
 create function outbox_engine.prune_messages(p_delete_before timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -130,6 +131,8 @@ begin
     select id
     from public.outbox
     where id = any (v_old) and finalized_at < p_delete_before
+      and not exists (
+        select from public.outbox_events e where e.outbox_id = outbox.id and e.at >= p_delete_before)
     order by id
     for update skip locked
   );

@@ -1,0 +1,2 @@
+-- Only functions change.
+-- functions
