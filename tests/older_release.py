@@ -3,6 +3,7 @@
 Its dependencies are those of this checkout's environment.
 """
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -28,3 +29,19 @@ def install(wheel: Path, folder: Path) -> Path:
     (own,) = folder.glob("lib/python*/site-packages")
     (own / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
     return folder / "bin" / "outbox"
+
+
+def run_beside(outbox: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m`` with these words in ``folder``: tests, sandbox and schema of this checkout, all else of the release."""
+    folder.mkdir()
+    for name in ("tests", "sandbox", "supabase", "pyproject.toml"):
+        (folder / name).symlink_to(WHEELS.parents[1] / name)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(
+        [outbox.with_name("python"), "-m", *words],
+        env=environment | {"PYTHONPATH": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

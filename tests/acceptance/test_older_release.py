@@ -9,9 +9,11 @@ import pytest
 
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
+from tests import nightly
 from tests.acceptance.test_run import environment
 from tests.engine import insert, statuses
-from tests.older_release import install, wheels
+from tests.nightly import at_night
+from tests.older_release import install, run_beside, wheels
 from tests.stack import Connection
 
 
@@ -70,3 +72,17 @@ def test_it_refuses_a_breaking_version(outbox: Path, stack: LocalStack, sinch: R
     assert ran.returncode == 1
     assert "schema version 9999" in ran.stderr
     assert statuses(db) == {"pending": 1}
+
+
+def test_random_histories_hold_with_its_code(outbox: Path, tmp_path: Path) -> None:
+    ran = run_beside(outbox, tmp_path / "tree", "tests.simulation", "--runs", str(5 * nightly.FACTOR))
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "Every invariant held." in ran.stdout
+
+
+@pytest.mark.parametrize("file", [at_night("test_run.py"), at_night("test_operating.py")])
+def test_acceptance_tests_pass_with_its_code(outbox: Path, tmp_path: Path, file: str) -> None:
+    ran = run_beside(outbox, tmp_path / "tree", "pytest", "-q", "-p", "no:cacheprovider", f"tests/acceptance/{file}")
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
