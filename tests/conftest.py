@@ -2,7 +2,10 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
+import structlog
 from hypothesis import settings
 
 from jobs.runtime.settings import names
@@ -23,3 +26,10 @@ settings.load_profile("outbox")
 
 # A shell makes background processes ignore Ctrl-C, and their children inherit that. Tests need to send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def default_logging() -> Iterator[None]:
+    """A command that a test runs in this process configures the log, for a stream that is closed after the test."""
+    yield
+    structlog.reset_defaults()
