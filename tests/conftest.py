@@ -1,5 +1,6 @@
 """Fixtures every test may ask for."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -31,5 +32,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def default_logging() -> Iterator[None]:
     """A command that a test runs in this process configures the log, for a stream that is closed after the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
     structlog.reset_defaults()

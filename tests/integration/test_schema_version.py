@@ -1,12 +1,10 @@
 """Processes and commands beside a database that says which schema it has."""
 
 import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.gateway import Gateway
@@ -31,8 +29,8 @@ def nothing_installed(db: Connection) -> Iterator[None]:
 
 
 @pytest.fixture
-def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The settings of a command that runs in this process, and logging as it was before."""
+def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of a command that runs in this process."""
     settings = {
         **stack.env,
         "SINCH_SERVICE_PLAN_ID": "plan",
@@ -42,12 +40,6 @@ def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 async def test_versions_are_read_over_the_api(versions: Versions, gateway: Gateway) -> None:

@@ -1,7 +1,6 @@
 """Sentry's cron monitors, with a transport that keeps what would be sent."""
 
 import json
-import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -41,16 +40,11 @@ class Mailbox(Transport):
 
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     mailbox = Mailbox()
     telemetry.configure(TelemetrySettings(_env_file=None, log_format="json"), component="scheduler")
     sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", transport=mailbox, **telemetry.sentry_options())
     yield mailbox
     sentry_sdk.get_global_scope().set_client(None)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 async def test_each_job_checks_in_with_its_outcome(mailbox: Mailbox) -> None:

@@ -20,16 +20,6 @@ from jobs.runtime.telemetry import mask, mask_url, scrub, scrub_value
 NUMBER = "+14155551234"
 
 
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
 def configure(**settings: Any) -> None:
     telemetry.configure(TelemetrySettings(_env_file=None, **settings), component="test")
 
