@@ -9,7 +9,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from jobs.gateway.recorder import Recorder
-from jobs.providers.registry import callback_readers
+from jobs.providers.registry import callback_paths, callback_readers
 from jobs.runtime.settings import WebhookSettings
 from webhook.access import Access
 from webhook.callbacks import CallbackEndpoint
@@ -50,8 +50,8 @@ def create_app(settings: WebhookSettings, recorder: Recorder, gate: SchemaGate |
     endpoints: dict[str, CallbackEndpoint] = {}
     for name, reader in callback_readers(settings).items():
         endpoint = CallbackEndpoint(reader, access=access, intake=intake, limit=limit, rejections=rejections, gate=gate)
-        # Both paths take every type, and a slash too many in a setting far away must not lose what is pushed only once.
-        for path in (f"/webhooks/{name}/delivery", f"/webhooks/{name}/inbound"):
+        # A slash too many in a setting far away must not lose what is pushed only once.
+        for path in callback_paths(name):
             endpoints |= {path: endpoint, f"{path}/": endpoint}
     routes += [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
 

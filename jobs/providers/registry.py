@@ -30,7 +30,12 @@ def identity(settings: SinchSettings) -> tuple[str, str]:
     return SinchClient.name, settings.sinch_service_plan_id
 
 
+def callback_paths(provider: str) -> tuple[str, str]:
+    """Where the webhook app takes callbacks of this provider: reports, and inbound messages. Both take every type."""
+    return f"/webhooks/{provider}/delivery", f"/webhooks/{provider}/inbound"
+
+
 def callback_readers(settings: WebhookSettings) -> Mapping[str, CallbackReader]:
-    """The readers of callbacks that arrive under ``/webhooks/<name>/``, by name."""
+    """The readers of callbacks, by the provider's name."""
     secrets = [secret.get_secret_value() for secret in settings.sinch_webhook_secrets]
     return {"sinch": SinchCallbacks(secrets)}

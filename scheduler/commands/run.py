@@ -1,7 +1,6 @@
 """`outbox run`: settings, then telemetry, then the jobs, then the process."""
 
 import asyncio
-from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,9 +15,6 @@ from scheduler.process import Process
 from scheduler.signals import on_stop
 
 log = structlog.get_logger()
-
-_CALLBACK_PATHS: Final = ("/webhooks/sinch/delivery", "/webhooks/sinch/inbound")
-"""The paths that the webhook app serves. It answers every other path with 404."""
 
 
 def run(*, once: bool) -> int:
@@ -55,9 +51,13 @@ def _say_what_is_allowed(chosen: RunSettings) -> None:
 
 def warn_of_callback_path(url: str | None) -> None:
     """Log a warning if the webhook app does not serve the path. A proxy may map it, so this is no error."""
-    if url is not None and not urlsplit(url).path.rstrip("/").endswith(_CALLBACK_PATHS):
+    # Imported here, because it imports the provider's client and errors in settings should be reported at once.
+    from jobs.providers.registry import callback_paths
+
+    paths = callback_paths("sinch")
+    if url is not None and not urlsplit(url).path.rstrip("/").endswith(paths):
         log.warning(
             "callbacks.path",
             setting="SINCH_CALLBACK_URL",
-            meaning=f"its path is not {_CALLBACK_PATHS[0]}: callbacks get lost unless a proxy maps the path",
+            meaning=f"its path is not {paths[0]}: callbacks get lost unless a proxy maps the path",
         )
