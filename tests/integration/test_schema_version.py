@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.gateway import Gateway
 from jobs.runtime.settings import SupabaseSettings
+from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.engine import insert, later, stand_still, statuses
@@ -21,11 +23,18 @@ Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def nothing_installed(db: Connection) -> Iterator[None]:
-    """A database without the function that tells versions."""
+def nothing_installed(stack: LocalStack, db: Connection) -> Iterator[None]:
+    """A database without the function that returns versions. The API caches which functions there are, so it has to see it."""
+
+    def is_found() -> bool:
+        url = f"{stack.env['SUPABASE_URL']}/rest/v1/rpc/outbox_schema_version"
+        return httpx.post(url, headers={"apikey": stack.secret_key}, json={}, trust_env=False).is_success
+
+    assert wait_until(is_found, 30)
     db.execute("alter function public.outbox_schema_version() rename to outbox_schema_version_before")
     yield
     db.execute("alter function public.outbox_schema_version_before() rename to outbox_schema_version")
+    assert wait_until(is_found, 30)
 
 
 @pytest.fixture
