@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -31,15 +32,19 @@ def install(wheel: Path, folder: Path) -> Path:
     return folder / "bin" / "outbox"
 
 
+def alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """These variables without Python's own, which may put this checkout before what is installed."""
+    return {name: value for name, value in environment.items() if not name.startswith("PYTHON")}
+
+
 def run_beside(outbox: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m`` with these words in ``folder``: tests, sandbox and schema of this checkout, all else of the release."""
     folder.mkdir()
     for name in ("tests", "sandbox", "supabase", "pyproject.toml"):
         (folder / name).symlink_to(WHEELS.parents[1] / name)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
         [outbox.with_name("python"), "-m", *words],
-        env=environment | {"PYTHONPATH": str(folder)},
+        env=alone(os.environ) | {"PYTHONPATH": str(folder)},
         cwd=folder,
         capture_output=True,
         text=True,

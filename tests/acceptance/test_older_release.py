@@ -13,7 +13,7 @@ from tests import nightly
 from tests.acceptance.test_run import environment
 from tests.engine import insert, statuses
 from tests.nightly import at_night
-from tests.older_release import install, run_beside, wheels
+from tests.older_release import alone, install, run_beside, wheels
 from tests.stack import Connection
 
 
@@ -26,10 +26,8 @@ def outbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(outbox: Path, settings: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    alone = {name: value for name, value in settings.items() if not name.startswith("PYTHON")} | {"LOG_FORMAT": "json"}
-    return subprocess.run(
-        [outbox, *words], env=alone, cwd=outbox.parent, capture_output=True, text=True, timeout=60, check=False
-    )
+    env = alone(settings) | {"LOG_FORMAT": "json"}
+    return subprocess.run([outbox, *words], env=env, cwd=outbox.parent, capture_output=True, text=True, timeout=60, check=False)
 
 
 def apply(db: Connection, *, breaking: bool) -> None:
@@ -72,6 +70,18 @@ def test_it_refuses_a_breaking_version(outbox: Path, stack: LocalStack, sinch: R
     assert ran.returncode == 1
     assert "schema version 9999" in ran.stderr
     assert statuses(db) == {"pending": 1}
+
+
+def test_tests_of_this_checkout_import_the_release(outbox: Path, tmp_path: Path) -> None:
+    """Otherwise those below would pass whatever the release does."""
+    origins = [
+        line
+        for module in ("jobs.dispatch", "scheduler.process", "webhook.app")
+        for line in run_beside(outbox, tmp_path / module, "inspect", "--details", module).stdout.splitlines()
+        if line.startswith("Origin: ")
+    ]
+
+    assert [Path(line.removeprefix("Origin: ")).is_relative_to(outbox.parents[1]) for line in origins] == [True] * 3
 
 
 def test_random_histories_hold_with_its_code(outbox: Path, tmp_path: Path) -> None:

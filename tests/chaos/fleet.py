@@ -75,7 +75,7 @@ class Fleet:
         log = self.folder / f"{name}.log"
         if name in self._commands:
             command = [str(self._commands[name]), *arguments]
-            environment = {key: value for key, value in environment.items() if key != "PYTHONPATH"}
+            environment = older_release.alone(environment)
         else:
             command = [sys.executable, "-m", "scheduler", *arguments]
         process = processes.start(command, log=log, cwd=self.folder, dies_by="KILL", env=environment)
