@@ -1,5 +1,5 @@
--- What stops a message, whoever made it. The same rules for the claim, for previews and for halves of refused
--- dispatches.
+-- What stops a message, of an app or of a campaign. The same rules for the claim, for previews and for halves
+-- of refused dispatches.
 
 -- A message as `judge_messages` needs it. `place` names it in the answer.
 create type outbox_engine.outgoing_message as (

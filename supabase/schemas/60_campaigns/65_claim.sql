@@ -74,7 +74,7 @@ as $$
 $$;
 
 -- Claims of several plans take turns with rows of campaigns, so that none of them spends what another is just
--- spending. Whoever judges such rows calls this in a statement of its own: the next one sees what the others
+-- spending. Called before such rows are judged, in a statement of its own: the next one sees what the others
 -- spent, and who opted out meanwhile.
 create function outbox_engine.hold_campaign_claims() returns void
 language plpgsql
