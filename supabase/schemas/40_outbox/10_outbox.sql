@@ -89,7 +89,7 @@ comment on column public.outbox.status is
 comment on column public.outbox.queue is 'Engine: r ready, w waiting for its time';
 
 -- The history of messages: one row for each event. No foreign key, because checking it would cost more than
--- writing the report. Only retention deletes messages, together with their events.
+-- writing the report. Events go with their message (90_operators/08_removed.sql).
 create table public.outbox_events (
   id bigint generated always as identity primary key,
   outbox_id bigint not null,

@@ -58,13 +58,20 @@ end
 $$;
 
 -- Runs before every insert, by any role. Checks the row and fills in defaults. Null means the default in
--- every column of the app, because a bulk insert sends nulls for keys that only some of its rows have.
+-- every column of the app, because a bulk insert sends nulls for keys that only some of its rows have. A row
+-- that was sent before must not become pending, so a row with an outcome is refused.
 create function outbox_engine.before_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := outbox_engine.now();
 begin
+  if num_nonnulls(new.status, new.batch_id, new.sent_at, new.finalized_at, new.dispatch_id) > 0 then
+    perform outbox_engine.refuse(
+      format('the row brings its own %s', case when new.status is not null then 'status' else 'outcome' end),
+      'Leave status, batch_id, sent_at, finalized_at and dispatch_id out to send a new message. Rows of a '
+        || 'backup keep their statuses if session_replication_role is replica while they are inserted.');
+  end if;
   new.created_at := v_now;
   new.send_at := coalesce(new.send_at, v_now);
   new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now) + interval '3 days');

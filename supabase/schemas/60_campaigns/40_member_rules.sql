@@ -344,3 +344,16 @@ $$;
 create trigger outbox_campaign_members_removed after delete on public.outbox_campaign_members
   referencing old table as removed for each statement
   execute function outbox_engine.after_members_removed();
+
+-- Runs before the owner empties the table of members, alone or with the campaigns. Deletes them, because a
+-- truncate runs no trigger for deleted rows.
+create function outbox_engine.before_members_emptied() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from public.outbox_campaign_members where true;
+  return null;
+end
+$$;
+create trigger outbox_campaign_members_emptied before truncate on public.outbox_campaign_members
+  for each statement execute function outbox_engine.before_members_emptied();

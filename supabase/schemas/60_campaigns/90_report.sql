@@ -8,34 +8,47 @@ as $$
   select left(outbox_engine.without_times(coalesce(p_error, 'code ' || p_code, '')), 300)
 $$;
 
--- Called by the upkeep job before it deletes these messages, which it has locked: adds them to the totals of
--- their campaigns. The settings make the planner find a thousand messages by index.
-create function outbox_engine.count_pruned(p_outbox_ids bigint[]) returns void
+-- A message that was deleted. `is_waiting`: it was never sent.
+create type outbox_engine.removed_message as (
+  id bigint,
+  campaign text,
+  recipient text,
+  status text,
+  status_code integer,
+  error text,
+  parts smallint,
+  sent_at timestamptz,
+  is_waiting boolean
+);
+
+-- Adds messages that were deleted to the totals of their campaigns. A message whose outcome was still open
+-- counts as unknown. The settings make the planner find a thousand messages by index.
+create function outbox_engine.count_removed(p_messages outbox_engine.removed_message[]) returns void
 language sql set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
-  with pruned as materialized (
-    select x.id, x.campaign, x.recipient, x.status, x.parts, x.sent_at,
+  with removed as materialized (
+    select x.id, x.campaign, x.recipient, x.parts, x.sent_at,
+      case when x.status in ('sending', 'sent', 'dispatched') then 'unknown' else x.status end as status,
       outbox_engine.message_reason(x.error, x.status_code) as reason,
       s.created_at as opted_out_at
-    from public.outbox x
+    from unnest(p_messages) x
     join public.outbox_campaigns c on c.name = x.campaign
     left join public.outbox_suppressions s
       on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
-    where x.id = any (p_outbox_ids)
-      and exists (
-        select from public.outbox_campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id
-      )
+    where exists (
+      select from public.outbox_campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id
+    )
   ),
   -- One message for each recipient who opted out, unless an earlier message to the recipient remains: the
   -- report counts the recipient by that one.
   opted_out as materialized (
     select distinct on (p.campaign, p.recipient) p.id
-    from pruned p
+    from removed p
     where p.opted_out_at is not null and not exists (
       select from outbox_engine.campaign_sends m
       join public.outbox x on x.id = m.outbox_id
       where m.recipient = p.recipient and m.campaign = p.campaign and x.sent_at <= p.opted_out_at
-        and x.id <> all (p_outbox_ids)
+        and x.id <> all (array(select r.id from unnest(p_messages) r))
     )
     order by p.campaign, p.recipient, p.id
   )
@@ -43,9 +56,9 @@ as $$
     (campaign, sent_on, status, reason, country, messages, parts, opted_out)
   select p.campaign, coalesce((p.sent_at at time zone 'UTC')::date, 'infinity'), p.status, p.reason,
     coalesce(l.country, ''), count(*), coalesce(sum(p.parts), 0), count(o.id)
-  from (select array_agg(id) as ids, array_agg(recipient) as recipients from pruned) a
+  from (select array_agg(id) as ids, array_agg(recipient) as recipients from removed) a
   cross join lateral outbox_engine.countries_of(a.recipients) l
-  join pruned p on p.id = a.ids[l.place]
+  join removed p on p.id = a.ids[l.place]
   left join opted_out o on o.id = p.id
   group by 1, 2, 3, 4, 5
   order by 1, 2, 3, 4, 5

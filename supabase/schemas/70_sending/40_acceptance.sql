@@ -32,6 +32,20 @@ as $$
   having count(*) > 0
 $$;
 
+-- Messages whose cancellation was requested and came too late: the occurrences of those that their campaign
+-- withdrew no longer give a reason.
+create function outbox_engine.keep_occurrences(p_outbox_ids bigint[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  if p_outbox_ids is not null then
+    update public.outbox_campaign_occurrences
+    set reason = null
+    where outbox_id = any (p_outbox_ids) and reason is not null and not taken_back;
+  end if;
+end
+$$;
+
 -- Messages of newly accepted dispatches that are still attached to them become sent. Returns whether all
 -- did. The messages are named by their ids besides the join, and the function allows no nested loop: the
 -- API's connections keep plans from when the tables were small, and those would read a whole table, or one
@@ -43,6 +57,7 @@ declare
   v_ids constant bigint[] := array(
     select outbox_id from outbox_engine.dispatch_members where dispatch_id = any (p_dispatches));
   v_all_sent boolean;
+  v_kept bigint[];
   v_writer text := current_setting('outbox.writer', true);
   v_outer constant text := coalesce(v_writer, '');
 begin
@@ -65,16 +80,18 @@ begin
       and o.id = any (v_ids)
       and o.dispatch_id = m.id
       and o.status in ('sending', 'pending', 'scheduled')
-    returning o.id, m.batch_id, m.id as dispatch_id
+    returning o.id, m.batch_id, m.id as dispatch_id, o.cancel_requested_at is not null as is_kept
   ),
   history as (
     insert into public.outbox_events (outbox_id, at, source, event, status, batch_id, dispatch_id)
     select id, p_now, p_source, 'accepted', 'sent', batch_id, dispatch_id
     from sent
   )
-  select (select count(*) from sent) = (select count(*) from members)
-  into v_all_sent;
+  select count(*) = (select count(*) from members), array_agg(id) filter (where is_kept)
+  into v_all_sent, v_kept
+  from sent;
   v_writer := set_config('outbox.writer', v_outer, true);
+  perform outbox_engine.keep_occurrences(v_kept);
   return v_all_sent;
 end
 $$;

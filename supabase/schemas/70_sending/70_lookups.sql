@@ -73,6 +73,7 @@ begin
       ::outbox_engine.status_change),
     'engine', p_now)
   from unnest(v_ids) id;
+  perform outbox_engine.keep_occurrences(v_ids);
   perform outbox_engine.decide_halves(v_given_up, null, null);
 end
 $$;

@@ -55,51 +55,6 @@ begin
 end
 $$;
 
--- Deletes these messages, which the caller has locked, with all that belongs to them. What became of them
--- stays in the totals of their campaigns.
-create function outbox_engine.delete_messages(p_ids bigint[]) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_dispatches uuid[];
-begin
-  perform outbox_engine.count_pruned(
-    array(select id from public.outbox where id = any (p_ids) and campaign is not null));
-  -- Found by message: a request that was throttled or given back has members and no event.
-  with members as (
-    delete from outbox_engine.dispatch_members where outbox_id = any (p_ids) returning dispatch_id
-  ),
-  history as (
-    delete from public.outbox_events where outbox_id = any (p_ids) returning dispatch_id
-  ),
-  messages as (
-    delete from public.outbox where id = any (p_ids) returning dispatch_id
-  )
-  select array_agg(distinct dispatch_id)
-  into v_dispatches
-  from (
-    select dispatch_id from members
-    union
-    select dispatch_id from history
-    union
-    select dispatch_id from messages
-  ) x
-  where dispatch_id is not null;
-  delete from outbox_engine.duplicate_sends where outbox_id = any (p_ids);
-  delete from outbox_engine.campaign_sends where outbox_id = any (p_ids);
-  delete from outbox_engine.reassigned_occurrences where outbox_id = any (p_ids);
-  delete from outbox_engine.dispatches
-  where id = any (array(
-    select d.id
-    from outbox_engine.dispatches d
-    where d.id = any (v_dispatches)
-      and not exists (select from outbox_engine.dispatch_members m where m.dispatch_id = d.id)
-    order by d.id
-    for update skip locked
-  ));
-end
-$$;
-
 -- Retention: in the next `p_most` messages by id, deletes those that became final before `p_delete_before` by
 -- the provider's time, and of which nothing was recorded since by ours. Messages that another transaction
 -- holds keep for the next round. Returns how many were deleted.
@@ -136,7 +91,7 @@ begin
     order by id
     for update skip locked
   );
-  perform outbox_engine.delete_messages(v_old);
+  delete from public.outbox where id = any (v_old);
 
   -- Starts over once it reaches messages that are too young to delete.
   update outbox_engine.upkeep
@@ -216,6 +171,7 @@ begin
     order by id
     limit p_most
   ));
+  perform outbox_engine.prune_emptied_dispatches(p_now, p_most);
   delete from outbox_engine.help_answers where answered_at < p_now - interval '1 day';
   delete from outbox_engine.heartbeats where at < p_now - interval '1 day';
   delete from outbox_engine.alarms where acknowledged_at < p_now - interval '30 days';
