@@ -191,7 +191,7 @@ async def test_deleted_sent_message_is_still_counted(
         ({"sent_at": NOW}, "the row brings its own outcome"),
     ],
 )
-def test_row_with_an_outcome_is_refused(db: Connection, columns: dict[str, str], says: str) -> None:
+def test_row_with_an_outcome_is_refused(db: Connection, columns: dict[str, Any], says: str) -> None:
     with pytest.raises(psycopg.errors.DatabaseError, match=says):
         insert(db, **columns)
 
