@@ -50,6 +50,7 @@ FAULTS: Final[Mapping[str, float]] = {
     "report.blocked": 0.05,
     "report.opted_out": 0.05,
     "report.never": 0.15,
+    "report.odd_time": 0.3,
     # People
     "app.cancels": 0.3,
     "app.schedules": 0.4,

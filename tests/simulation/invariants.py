@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from jobs.providers.base import Report
@@ -24,7 +24,7 @@ _NO_CODE: Final = 2**31
 
 def check(database: Database, books: Books, watch: Watch, chaos: Chaos, witness: Witness) -> None:
     """Complain of every broken invariant."""
-    ledger = Ledger(database, books, watch, witness)
+    ledger = Ledger(database, books, watch, witness, most_jump=timedelta(seconds=chaos.most_jump))
     for row in ledger.rows.values():
         for complaint in ledger.wrong_with(row):
             witness.complain(f"message {row['id']} ({row['status']}): {complaint}")
@@ -46,7 +46,9 @@ class Acceptance:
 class Ledger:
     """The database on one side, the provider's records on the other."""
 
-    def __init__(self, database: Database, books: Books, watch: Watch, witness: Witness) -> None:
+    def __init__(self, database: Database, books: Books, watch: Watch, witness: Witness, *, most_jump: timedelta) -> None:
+        self._now: datetime = database.query("select outbox_engine.now() as now")[0]["now"]
+        self._most_jump = most_jump
         self.rows = {row["id"]: row for row in database.query("select *, dispatch_id::text as attached from public.outbox")}
         self._dispatches = {row["id"]: row for row in database.query("select *, id::text as id from outbox_engine.dispatches")}
         self._duplicate_sends = database.query(
@@ -85,6 +87,8 @@ class Ledger:
             yield f"is final and still in queue {row['queue']}"
         if not 0 <= row["attempts"] <= 5:
             yield f"had {row['attempts']} attempts"
+        if not row["created_at"] - self._most_jump <= row["finalized_at"] <= self._now + self._most_jump:
+            yield f"ended at {row['finalized_at']}"
         if accepted:
             yield from self._wrong_with_sent(row, accepted)
         else:

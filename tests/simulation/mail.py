@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from random import Random
 from typing import Final
 
@@ -24,6 +25,7 @@ _FAILURES: Final = (
     ("aborted", 402),
     ("expired", 406),
 )
+_ODD_TIMES: Final = (None, datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ class Mail:
         return Word(after, "delivered", 0)
 
     def _report(self, taken: Taken, recipient: str, word: Word) -> Report:
-        at = calendar(round(taken.accepted + word.after, 3))
+        at: datetime | None = calendar(round(taken.accepted + word.after, 3))
+        if self._chaos.happens("report.odd_time"):
+            at = self._chaos.pick(_ODD_TIMES)
         reference = taken.request.reference if self._random.random() < 0.8 else None
         raw = f'{{"status": "{word.status}", "code": {"null" if word.code is None else word.code}}}'
         return Report(taken.batch.batch_id, recipient, word.status, word.code, at, reference, raw)

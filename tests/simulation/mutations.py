@@ -136,6 +136,18 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
+        "the provider's time is believed",
+        ("report.odd_time",),
+        "ended at",
+        rewrites=(
+            (
+                "outbox_engine.advance_status",
+                "least(greatest(coalesce(a.at, p_now), a.sent_at), p_now)",
+                "coalesce(a.at, p_now)",
+            ),
+        ),
+    ),
+    Mutation(
         "expiry is not checked at the claim",
         ("app.hurries", "process.stall"),
         "although it has expired",
