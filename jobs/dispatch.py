@@ -50,7 +50,7 @@ class Dispatcher(Job):
             lease=settings.lease_seconds,
             deadline=settings.lease_seconds / 3,
             max_recipients=provider.max_recipients,
-            allowed_countries=settings.allowed_countries,
+            allowed_countries=settings.allowed_destinations,
             share_texts=provider.longest_value > 0,
             schema_version=self._schema.known,
         )

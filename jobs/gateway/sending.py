@@ -31,7 +31,8 @@ class Sending(Calls):
         """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
 
         ``share_texts``: rows whose texts differ may share a dispatch. ``urgent_only``: the call and its answer concern rows
-        with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_countries`` None is all.
+        with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_countries`` None is
+        all; it may hold beginnings of numbers too.
         ``schema_version`` is the newest that the process knows; None claims whatever version the database has.
         """
         answer = await self._rpc.call(

@@ -18,6 +18,7 @@ from sentry_sdk.utils import BadDsn, Dsn
 from jobs.runtime import environment
 
 Network = IPv4Network | IPv6Network
+_BEGINNING = re.compile(r"\+[1-9][0-9]{0,14}")
 _SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 Group = TypeVar("Group", bound=BaseSettings)
 
@@ -199,12 +200,36 @@ class SinchSettings(BaseSettings):
         return self.sinch_base_url or f"https://{self.sinch_region}.sms.api.sinch.com"
 
 
-class CountrySettings(BaseSettings):
-    """The countries that messages may go to. None is all countries."""
+class DestinationSettings(BaseSettings):
+    """Where messages may go. None allows all; a message must satisfy both settings."""
 
     model_config = _CONFIG
 
-    allowed_countries: Annotated[list[str], NoDecode] | None = None
+    allowed_countries: Annotated[list[str] | None, NoDecode] = None
+    allowed_recipients: Annotated[list[str] | None, NoDecode] = None
+
+    @property
+    def allowed_destinations(self) -> list[str] | None:
+        """The country codes, then the beginnings of allowed numbers with ``+``, as the database takes them. None allows all."""
+        if self.allowed_countries is None and self.allowed_recipients is None:
+            return None
+        return [*(self.allowed_countries or ()), *(self.allowed_recipients or ())]
+
+    @field_validator("allowed_recipients", mode="before")
+    @classmethod
+    def _recipients(cls, value: Any) -> Any:
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        beginnings = [str(one).removesuffix("*") for one in _commas(value)]
+        for one in beginnings:
+            if not _BEGINNING.fullmatch(one):
+                raise ValueError(
+                    f"{one[:4]!r}… is neither a number nor the beginning of one: use + and the country code, such as "
+                    "+12025550100 or +1202555"
+                )
+        if not beginnings:
+            raise ValueError("names no number, so nothing could be sent. Unset it to allow all recipients")
+        return beginnings
 
     @field_validator("allowed_countries", mode="before")
     @classmethod
@@ -224,7 +249,7 @@ class CountrySettings(BaseSettings):
         return codes
 
 
-class EngineSettings(CountrySettings):
+class EngineSettings(DestinationSettings):
     """How the scheduler works. Durations are in seconds, retention in days."""
 
     dispatch_interval_seconds: float = Field(default=1.0, ge=0.05, le=60)

@@ -45,7 +45,9 @@ async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
 
 
 def _say_what_is_allowed(chosen: RunSettings) -> None:
-    if chosen.engine.allowed_countries is None:
+    if chosen.engine.allowed_recipients is not None:
+        log.info("recipients.restricted", setting="ALLOWED_RECIPIENTS", numbers=len(chosen.engine.allowed_recipients))
+    elif chosen.engine.allowed_countries is None:
         log.warning("countries.unrestricted", setting="ALLOWED_COUNTRIES", meaning="texts may go to any country")
 
 

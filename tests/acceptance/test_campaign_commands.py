@@ -262,7 +262,7 @@ def test_preview_and_start_name_costly_characters(outbox: Any, db: Connection) -
         ([], "US", "US here, but no scheduler has run yet"),
         (["US"], "US,CA", "CA,US here, but the schedulers use US"),
         ([None], "US", "US here, but the schedulers use all"),
-        (["US,CA", None], "US", "the running schedulers differ in ALLOWED_COUNTRIES (CA,US; all)"),
+        (["US,CA", None], "US", "the running schedulers differ in ALLOWED_COUNTRIES and ALLOWED_RECIPIENTS (CA,US; all)"),
         (["CA,US"], "US,CA", ""),
         (["US"], "", ""),
     ],

@@ -217,6 +217,21 @@ def test_lists_are_split_at_commas(environment: pytest.MonkeyPatch) -> None:
     assert [str(network) for network in webhook.webhook_allowed_ips] == ["203.0.113.7/32", "2001:db8::/32"]
 
 
+def test_allowed_recipients_follow_the_countries(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ALLOWED_COUNTRIES", "US")
+    environment.setenv("ALLOWED_RECIPIENTS", "+12025550100, +1415555*")
+
+    assert settings.load(EngineSettings).allowed_destinations == ["US", "+12025550100", "+1415555"]
+
+
+@pytest.mark.parametrize("value", ["12025550100", "+0151", ",", "+1202,all"])
+def test_recipients_that_allow_nothing_are_refused(environment: pytest.MonkeyPatch, value: str) -> None:
+    environment.setenv("ALLOWED_RECIPIENTS", value)
+
+    with pytest.raises(settings.SettingsError, match="ALLOWED_RECIPIENTS"):
+        settings.load(EngineSettings)
+
+
 def test_a_file_is_read_and_the_environment_wins(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("LEASE_SECONDS=7\nSETTLE_SECONDS=8\n", encoding="utf-8")
     environment.setenv("SETTLE_SECONDS", "9")
