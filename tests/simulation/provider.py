@@ -153,8 +153,9 @@ class Line:
             noisy = list(listed)
         return self._page(noisy, page, _unusable)
 
-    async def batch_reports(self, batch_id: str, *, deadline: float) -> tuple[Report, ...] | None:
-        return await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)
+    async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
+        reports = await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)
+        return None if reports is None else Page(reports, last=True)
 
     async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:
         return self._page(await self._ask(lambda: self._books.finished(start, end), "finished reports", deadline), page)

@@ -23,15 +23,21 @@ MAX_RECIPIENTS = 1000
 LONGEST_VALUE = 160
 """The longest value of a parameter that Sinch ever documented; today's pages name no limit."""
 
+LONGEST_ID = 255
+"""The longest id, number or name that is read. Sinch's have 26 characters; the database indexes none of several thousand."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 _LITERAL_DOLLAR = re.compile(r"\$(?=\$*\{)")
 _DOLLAR_KEY = "d"
 
 
 class Created(msgspec.Struct):
-    """The part of a 201's body that matters."""
+    """The parts of a 201's body that matter: the batch, and what it says of the request that it answers."""
 
     id: str
+    client_reference: str | None = None
+    to: list[str] | None = None
 
 
 class Problem(msgspec.Struct):
@@ -45,7 +51,7 @@ class Problem(msgspec.Struct):
 class Listing(msgspec.Struct):
     """One page of any listing, its items still unread so that one bad item does not spoil the page."""
 
-    count: int | None = None
+    count: msgspec.Raw = msgspec.Raw(b"null")
     batches: list[msgspec.Raw] | None = None
     delivery_reports: list[msgspec.Raw] | None = None
     inbounds: list[msgspec.Raw] | None = None
@@ -55,18 +61,17 @@ class BatchItem(msgspec.Struct):
     """A batch in a listing."""
 
     id: str
-    to: list[str] = []
+    to: Any = None
     client_reference: str | None = None
-    created_at: str | None = None
+    created_at: Any = None
 
 
 class StatusCount(msgspec.Struct):
     """One line of a batch report; ``recipients`` only in a full one."""
 
-    status: str
+    status: str | None = None
     code: int | str | None = None
-    count: int | None = None
-    recipients: list[str] | None = None
+    recipients: list[msgspec.Raw] | None = None
 
 
 class Event(msgspec.Struct):
@@ -79,7 +84,7 @@ class Event(msgspec.Struct):
     status: str | None = None
     code: int | str | None = None
     at: str | None = None
-    statuses: list[StatusCount] | None = None
+    statuses: list[msgspec.Raw] | None = None
     id: str | None = None
     sender: str | None = msgspec.field(default=None, name="from")
     to: str | None = None
@@ -179,3 +184,11 @@ def code(value: int | str | None) -> int | None:
         return int(value)
     except ValueError:
         raise Unreadable("not a status code") from None
+
+
+def reference(text: str | None) -> str | None:
+    """A ``client_reference``, in lower case and without blanks around it if it may be one of ours. None if it is empty."""
+    if not text:
+        return None
+    bare = text.strip()
+    return bare.lower() if _UUID.fullmatch(bare) else text[:LONGEST_ID]

@@ -4,7 +4,9 @@
 -- Other statements queue behind a lock that this migration waits for. After the timeout, push again.
 select set_config('lock_timeout', '5s', true);
 
--- Only functions change.
+-- Lookups ask whether a report without a reference names a number of their dispatch.
+create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
+  where reference is null;
 
 create or replace function outbox_engine.advance_status(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
@@ -101,6 +103,107 @@ as $$
   order by i.sender, t.received_at desc, w.effect desc, i.id desc
 $$;
 
+create function outbox_engine.lookup_since(p_claimed_at timestamptz, p_now timestamptz) returns timestamptz
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select greatest(
+    least(p_claimed_at, p_now) - interval '7 days',
+    least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
+$$;
+
+create or replace function public.outbox_claim_lookups(
+  p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_allowed integer;
+  v_lookups jsonb;
+begin
+  perform outbox_engine.record_heartbeat('recover', p_provider, p_plan, '');
+  perform outbox_engine.give_up_old_lookups(p_provider, p_plan, v_now);
+  perform outbox_engine.mark_silent_claims(p_provider, p_plan, v_now);
+  v_allowed := outbox_engine.draw_requests(p_provider, p_plan, 'lookup',
+    least(p_limit, outbox_engine.lookups_due(p_provider, p_plan, p_host, v_now)));
+
+  with due as materialized (
+    select id, nextval('outbox_engine.lease_tokens') as lease_token
+    from (
+      select id
+      from outbox_engine.dispatches
+      where provider = p_provider and plan = p_plan and host = p_host and lookup_at <= v_now
+      order by lookup_at, claimed_at, id
+      limit v_allowed
+      for update skip locked
+    ) x
+  ),
+  leased as (
+    update outbox_engine.dispatches d
+    set lookup_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
+    from due
+    where d.id = any (array(select id from due)) and d.id = due.id
+    returning d.id, d.lease_token, d.claimed_at
+  )
+  select jsonb_agg(
+    jsonb_build_object(
+      'dispatch_id', id,
+      'lease_token', lease_token::text,
+      'since', outbox_engine.lookup_since(claimed_at, v_now)
+    )
+    order by claimed_at, id
+  )
+  into v_lookups
+  from leased;
+  return coalesce(v_lookups, '[]');
+end
+$$;
+
+create function outbox_engine.lookup_failed(
+  p_dispatch outbox_engine.dispatches, p_why text, p_least interval, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_for constant interval := p_now - coalesce(p_dispatch.closed_at, p_dispatch.ambiguous_at, p_now);
+begin
+  update outbox_engine.dispatches
+  set lookup_at = p_now + greatest(p_least, least(v_for / 8, interval '10 minutes'))
+  where id = p_dispatch.id;
+
+  if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' and not exists (
+    select from outbox_engine.alarms
+    where kind = 'lookup.undecided'
+      and at > p_now - interval '6 hours'
+      and detail ->> 'plan' = p_dispatch.plan
+  ) then
+    perform outbox_engine.alarm('lookup.undecided', jsonb_build_object(
+      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
+      'since', p_dispatch.ambiguous_at, 'why', p_why));
+  end if;
+end
+$$;
+
+create function public.outbox_record_failed_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_why text, p_seconds double precision
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+begin
+  select *
+  into v_dispatch
+  from outbox_engine.dispatches
+  where id = p_dispatch_id and lease_token = p_lease_token::bigint and lookup_at is not null
+  for update;
+  if found then
+    perform outbox_engine.lookup_failed(
+      v_dispatch, p_why, make_interval(secs => p_seconds), outbox_engine.now());
+  end if;
+end
+$$;
+
 create or replace function outbox_engine.apply_opt_out_codes(
   p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[],
   p_reports outbox_engine.report[]
@@ -130,6 +233,83 @@ as $$
   select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(reason), array_agg(at))
   from latest
   having count(*) > 0
+$$;
+
+create or replace function outbox_engine.record_found_batches(
+  p_dispatch outbox_engine.dispatches, p_batch_ids text[], p_recipients text[], p_reconcile_after interval
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_missing bigint;
+begin
+  select count(*)
+  into v_missing
+  from outbox_engine.dispatch_members m
+  where m.dispatch_id = p_dispatch.id
+    and m.recipient <> all (string_to_array(array_to_string(p_recipients, ' '), ' '));
+  -- Once a report has proved the request accepted, its numbers are not in question.
+  if v_missing > 0 and p_dispatch.batch_id is null then
+    perform outbox_engine.alarm('lookup.numbers_differ', jsonb_build_object(
+      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'batches', p_batch_ids, 'messages', v_missing));
+  end if;
+
+  perform outbox_engine.accept_dispatches(
+    array_fill(p_dispatch.id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile', p_reconcile_after);
+  perform outbox_engine.match_waiting_reports(array[p_dispatch.id]);
+  perform outbox_engine.decide_halves(array[p_dispatch.id], null, null);
+end
+$$;
+
+create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from outbox_engine.dispatch_members m
+    join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
+    where m.dispatch_id = p_dispatch.id
+      and w.reference is null
+      and w.received_at >= p_dispatch.claimed_at - interval '1 hour'
+  );
+end
+$$;
+
+create or replace function public.outbox_record_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_batch_ids text[], p_recipients text[],
+  p_settle_seconds double precision, p_reconcile_after_seconds double precision
+) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+begin
+  perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
+  select *
+  into v_dispatch
+  from outbox_engine.dispatches
+  where id = p_dispatch_id;
+  if not found then
+    return 'gone';
+  end if;
+
+  if cardinality(p_batch_ids) > 0 then
+    perform outbox_engine.record_found_batches(
+      v_dispatch, p_batch_ids, p_recipients, make_interval(secs => p_reconcile_after_seconds));
+    return 'found';
+  end if;
+  if v_dispatch.lease_token <> p_lease_token::bigint
+    or v_dispatch.state not in ('ambiguous', 'not_found') then
+    return 'overtaken';
+  end if;
+  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
+    perform outbox_engine.lookup_failed(
+      v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
+      make_interval(secs => p_settle_seconds), outbox_engine.now());
+    return 'reported';
+  end if;
+  return outbox_engine.record_missed_lookup(p_dispatch_id, make_interval(secs => p_settle_seconds));
+end
 $$;
 
 create or replace function outbox_engine.prune_messages(p_delete_before timestamptz, p_most integer) returns integer
@@ -189,6 +369,9 @@ begin
   on conflict do nothing;
 end
 $$;
+
+revoke all on function public.outbox_record_failed_lookup from public, anon, authenticated, service_role;
+grant execute on function public.outbox_record_failed_lookup to service_role;
 
 -- The version's own row is a seed.
 select outbox_engine.seed();
