@@ -125,7 +125,7 @@ class _Reading:
     """The pages of one lookup so far. ``doubt`` is the first reason why an empty result proves nothing.
 
     Only the dispatch's request carries its id, which is random. So a batch that carries the id is that request, whatever
-    recipients it shows; and a batch that shows no reference at all may be that request.
+    numbers it shows; and a batch that shows no reference at all may be that request.
     """
 
     reference: str
@@ -141,8 +141,10 @@ class _Reading:
             self._total = max(self._total or 0, page.total)
         for batch in page.items:
             self._seen.add(batch.batch_id)
-            if batch.reference == self.reference:
+            if batch.reference == self.reference and batch.is_whole:
                 self.found[batch.batch_id] = batch.recipients
+            elif batch.reference == self.reference:
+                self._doubt(f"not all recipients of batch {batch.batch_id} could be read")
             elif batch.reference is None:
                 self._doubt(f"batch {batch.batch_id} in the list shows no reference, so it may be this request")
             elif _may_be(batch.reference, self.reference):

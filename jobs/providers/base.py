@@ -108,12 +108,13 @@ class ProviderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A request that the provider lists. ``recipients`` are those that could be read, E.164 with ``+``."""
+    """A request that the provider lists. ``recipients`` are E.164 with ``+``; ``is_whole``: all of them could be read."""
 
     batch_id: str
     reference: str | None
     recipients: tuple[str, ...]
     created_at: datetime | None
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

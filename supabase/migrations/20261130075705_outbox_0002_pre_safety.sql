@@ -4,6 +4,40 @@
 -- Other statements queue behind a lock that this migration waits for. After the timeout, push again.
 select set_config('lock_timeout', '5s', true);
 
+-- The names that this version adds to `public`.
+do $$
+declare
+  v_relations constant text[] := '{}';
+  v_functions constant text[] := array[
+    'outbox_record_failed_lookup'
+  ];
+  v_conflicts text[];
+begin
+  select array_agg(c.name order by c.name) into v_conflicts
+  from (
+    select format('%s public.%I', case k.relkind
+      when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence'
+      when 'i' then 'index' when 'I' then 'index' when 'c' then 'type' else 'table' end, k.relname) as name
+    from pg_catalog.pg_class k
+    where k.relnamespace = 'public'::regnamespace and k.relname = any (v_relations)
+    union
+    select format('type public.%I', t.typname)
+    from pg_catalog.pg_type t
+    where t.typnamespace = 'public'::regnamespace and t.typname = any (v_relations) and t.typtype <> 'c'
+    union
+    select format('function public.%I(%s)', p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid))
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_functions)
+  ) c;
+  if v_conflicts is not null then
+    raise exception using errcode = '42710',
+      message = format('the outbox needs names that are taken: %s', array_to_string(v_conflicts, ', ')),
+      detail = 'Nothing was changed. The names of the outbox cannot be configured.',
+      hint = 'Rename your objects, for example: alter table public.outbox rename to my_outbox;';
+  end if;
+end
+$$;
+
 -- Lookups ask whether a report without a reference names a number of their dispatch.
 create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
   where reference is null;

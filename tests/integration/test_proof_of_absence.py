@@ -37,6 +37,12 @@ SETTLED = "21 seconds"
         {"count": 1, "batches": [{"id": "b", "client_reference": "OURS"}]},
         {"count": 1, "batches": [{"id": "b", "client_reference": "OURS", "to": ["?"]}]},
         {"count": 2, "batches": [{"id": "c", "client_reference": "other", "to": ["14155550123"]}]},
+        {"count": 0, "batches": [{"id": "c", "client_reference": "other", "to": ["14155550123"]}]},
+        {"count": "none", "batches": []},
+        {"count": 1, "batches": [{"id": "d", "to": ["14155550123"]}]},
+        {"count": 1, "batches": [{"id": "d", "client_reference": "", "to": ["14155550123"]}]},
+        {"count": 1, "batches": [{"id": "d", "client_reference": "app/OURS"}]},
+        {"count": 1, "batches": ["a batch"]},
     ],
 )
 async def test_incomplete_listing_is_no_lookup(

@@ -56,17 +56,18 @@ def batch_reports(answer: Answer, what: str) -> Page[Report]:
 
 
 def batch(raw: bytes) -> Batch:
-    """One batch of a listing. A recipient that is no number we know of, or a missing time, does not make it unreadable."""
+    """One batch of a listing. Only numbers are ever sent to, so a batch of ours that names anything else was not read whole."""
     item = msgspec.json.decode(json_text(raw), type=BatchItem)
     if not 0 < len(item.id) <= LONGEST_ID:
         raise Unreadable(f"id has {len(item.id)} characters")
     written = item.to if isinstance(item.to, list) else []
-    numbers = [e164(one) for one in written if isinstance(one, str)]
+    numbers = [e164(one) if isinstance(one, str) else None for one in written]
     return Batch(
         batch_id=item.id,
         reference=reference(item.client_reference),
         recipients=tuple(number for number in numbers if number is not None),
         created_at=_time(item.created_at),
+        is_whole=bool(numbers) and None not in numbers,
     )
 
 
