@@ -201,7 +201,7 @@ def test_waiting_report_keeps_absence_from_being_concluded(
     assert statuses(db) == {"pending" if counts else "sending": 1}
 
 
-def test_waiting_report_is_applied_once_its_batch_is_known(db: Connection) -> None:
+def test_waiting_report_is_applied_with_its_batch(db: Connection) -> None:
     dispatch = lost(db)
     report(db, "B1", number(0), "delivered")
     find_nothing(db)
