@@ -123,6 +123,18 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.normalized_sender(p_sender text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when p_sender ~ '\(\s*0(?!0)' then btrim(p_sender)
+    when x.number ~ '^(\+|00)?[1-9][0-9]{6,14}$' then '+' || regexp_replace(x.number, '^(\+|00)', '')
+    when x.number ~ '^\+?[1-9][0-9]{2,5}$' then ltrim(x.number, '+')
+    else btrim(p_sender)
+  end
+  from (select translate(p_sender, E' -.()\u00a0', '') as number) x
+$$;
+
 create or replace function outbox_engine.latest_replies(p_ids text[])
 returns table (recipient text, opts_out boolean, received_at timestamptz, inbound_id text)
 language sql stable set search_path = pg_catalog, pg_temp
