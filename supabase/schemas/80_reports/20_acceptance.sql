@@ -62,6 +62,7 @@ begin
     where m.dispatch_id = p_dispatch.id
       and w.reference is null
       and w.received_at >= p_dispatch.claimed_at - interval '1 hour'
+      and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id)
   );
 end
 $$;
