@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.gateway.gateway import Gateway
-from jobs.gateway.halves import record_page
+from jobs.gateway.pages import Pages
 from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Inbound, Provider, ProviderError
@@ -25,6 +25,7 @@ class InboundPolling(Job):
         self._plan = plan
         self._outage = outage
         self._deadline = settings.lease_seconds / 3
+        self._pages = Pages(gateway)
 
     async def tick(self) -> None:
         window = await self._gateway.claim_inbound_window(self._plan, interval=self.interval)
@@ -39,22 +40,21 @@ class InboundPolling(Job):
             await self._gateway.finish_inbound_window(self._plan, window)
 
     async def _read(self, window: Window) -> bool:
-        """Record every page. False if the plan's share for polling ran out; the next window then starts where this one did.
+        """Record every page. False if that was not possible; the next window then starts where this one did.
 
-        The claim of the window has drawn the request for the first page.
+        The plan's share for polling may have run out, or a page could not be read. The claim of the window has drawn the
+        request for the first page.
         """
-        page = 0
-        while True:
-            listing = await self._provider.inbounds(start=window.start, end=window.end, page=page, deadline=self._deadline)
+        reading = await self._pages.read(
+            lambda page: self._provider.inbounds(start=window.start, end=window.end, page=page, deadline=self._deadline),
+            record=self._record,
+            may_go_on=lambda: self._gateway.draw_requests(self._plan, "poll"),
+        )
+        if reading.error is None:
             self._outage.answered(self.name)
-            await record_page(listing.items, record=self._record, recorder=self._gateway)
-            if listing.unusable:
-                await self._gateway.keep_callbacks(listing.unusable)
-            if listing.last:
-                return True
-            if not await self._gateway.draw_requests(self._plan, "poll"):
-                return False
-            page += 1
+        else:
+            await self._outage.unanswered(self.name, reading.error)
+        return reading.whole
 
     async def _record(self, inbounds: Sequence[Inbound]) -> None:
         await self._gateway.record_inbounds(inbounds, source="reconcile")

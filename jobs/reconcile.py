@@ -9,9 +9,10 @@ import structlog
 
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.halves import record_page
+from jobs.gateway.pages import Pages
 from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.values import Plan, Window
-from jobs.providers.base import Provider, ProviderError, Report
+from jobs.providers.base import Provider, ProviderError, Report, Unusable
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 from jobs.runtime.settings import EngineSettings
 
@@ -43,6 +44,7 @@ class Reconciliation(Job):
         self._plan = plan
         self._outage = outage
         self._deadline = settings.lease_seconds / 3
+        self._pages = Pages(gateway)
 
     async def tick(self) -> None:
         try:
@@ -107,29 +109,33 @@ class Reconciliation(Job):
         A feed that is longer than the share counts as asked all the same: otherwise the job would begin it again for ever.
         """
         await self._draw()
-        page = 0
-        while True:
-            listing = await self._provider.finished_reports(
+        reading = await self._pages.read(
+            lambda page: self._provider.finished_reports(
                 start=window.start, end=window.end, page=page, deadline=self._deadline
-            )
-            self._outage.answered(self.name)
-            await self._record(listing.items)
-            if listing.unusable:
-                await self._gateway.keep_callbacks(listing.unusable)
-            if listing.last:
-                return True
-            if not await self._gateway.draw_requests(self._plan, "poll"):
-                return False
-            page += 1
+            ),
+            record=self._record_some,
+            may_go_on=lambda: self._gateway.draw_requests(self._plan, "poll"),
+        )
+        if reading.error is not None:
+            raise reading.error
+        self._outage.answered(self.name)
+        return reading.whole
 
     async def _read_batch(self, batch_id: str) -> bool:
         await self._draw()
-        reports = await self._provider.batch_reports(batch_id, deadline=self._deadline)
+        try:
+            reports = await self._provider.batch_reports(batch_id, deadline=self._deadline)
+        except ProviderError as error:
+            if error.unreadable is not None:
+                await self._gateway.keep_callbacks([Unusable(error.error, error.unreadable)])
+            raise
         self._outage.answered(self.name)
         if reports is None:
             log.warning("reconcile.batch_unknown", batch=batch_id)
             return True
-        await self._record(reports)
+        await self._record(reports.items)
+        if reports.unusable:
+            await self._gateway.keep_callbacks(reports.unusable)
         return True
 
     async def _record(self, reports: Sequence[Report]) -> None:

@@ -1,7 +1,8 @@
 """Decides requests whose outcome is unknown by reading the provider's own list."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -9,13 +10,15 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.retry import until_answered
 from jobs.gateway.values import Lookup, Plan
-from jobs.providers.base import Batch, Provider, ProviderError
+from jobs.providers.base import Batch, Page, Provider, ProviderError
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
 
 _LOOKUPS_AT_ONCE = 20
+_LEAST_PART = 8
+"""So many characters of a reference are no coincidence."""
 
 
 class Recovery(Job):
@@ -61,7 +64,8 @@ class Recovery(Job):
         except ProviderError as error:
             # A reading that failed is no lookup: it decides nothing.
             await self._outage.unanswered(self.name, error)
-            await self._gateway.postpone_lookup(lookup, seconds=error.retry_after or self._settings.settle_seconds / 4)
+            least = error.retry_after or self._settings.settle_seconds / 4
+            await self._gateway.record_failed_lookup(lookup, why=error.error, seconds=least)
             return
         self._outage.answered(self.name)
         if found is None:
@@ -81,23 +85,26 @@ class Recovery(Job):
     async def _read(self, lookup: Lookup) -> Mapping[str, Sequence[str]] | None:
         """Read every page: the dispatch's batches, each with its recipients. None if the plan does not allow all pages now.
 
-        The claim of the lookup has drawn the request for the first page.
+        The claim of the lookup has drawn the request for the first page. A batch that was found counts even if the rest of the
+        list cannot be read. Raises ProviderError if none was found and the list does not prove that there is none.
         """
-        found: dict[str, Sequence[str]] = {}
-        seen: set[str] = set()
-        total = page = 0
+        reading = _Reading(lookup.dispatch_id)
+        page = 0
         while True:
-            listing = await self._provider.find(lookup.dispatch_id, since=lookup.since, page=page, deadline=self._deadline)
+            try:
+                listing = await self._provider.find(lookup.dispatch_id, since=lookup.since, page=page, deadline=self._deadline)
+            except ProviderError:
+                if reading.found:
+                    return reading.found
+                raise
+            reading.add(listing)
             if listing.unusable:
-                raise ProviderError(f"a batch in the list could not be read: {listing.unusable[0].why}")
-            seen.update(batch.batch_id for batch in listing.items)
-            found.update(_batches_of(lookup, listing.items))
-            total = max(total, listing.total or 0)
+                await self._gateway.keep_callbacks(listing.unusable)
             if listing.last:
-                return _complete(found, seen, total)
+                return reading.result()
             page += 1
             if not await self._may_go_on(lookup):
-                return None
+                return reading.found or None
 
     async def _may_go_on(self, lookup: Lookup) -> bool:
         """Wait until the plan allows one more request: a new start would cost every page again.
@@ -113,17 +120,49 @@ class Recovery(Job):
         return False
 
 
-def _batches_of(lookup: Lookup, batches: Iterable[Batch]) -> Iterator[tuple[str, Sequence[str]]]:
-    for batch in batches:
-        if batch.reference != lookup.dispatch_id:
-            continue
-        if not batch.is_whole:
-            raise ProviderError(f"not all recipients of batch {batch.batch_id} could be read")
-        yield batch.batch_id, batch.recipients
+@dataclass(slots=True)
+class _Reading:
+    """The pages of one lookup so far. ``doubt`` is the first reason why an empty result proves nothing.
+
+    Only the dispatch's request carries its id, which is random. So a batch that carries the id is that request, whatever
+    numbers it shows; and a batch that shows no reference at all may be that request.
+    """
+
+    reference: str
+    found: dict[str, Sequence[str]] = field(default_factory=dict)
+    doubt: str | None = None
+    _seen: set[str] = field(default_factory=set)
+    _total: int | None = None
+
+    def add(self, page: Page[Batch]) -> None:
+        if page.unusable:
+            self._doubt(f"a batch in the list could not be read: {page.unusable[0].why}")
+        if page.total is not None:
+            self._total = max(self._total or 0, page.total)
+        for batch in page.items:
+            self._seen.add(batch.batch_id)
+            if batch.reference == self.reference and batch.is_whole:
+                self.found[batch.batch_id] = batch.recipients
+            elif batch.reference == self.reference:
+                self._doubt(f"not all recipients of batch {batch.batch_id} could be read")
+            elif batch.reference is None:
+                self._doubt(f"batch {batch.batch_id} in the list shows no reference, so it may be this request")
+            elif _may_be(batch.reference, self.reference):
+                self._doubt(f"batch {batch.batch_id} in the list shows a part of this request's reference")
+
+    def result(self) -> Mapping[str, Sequence[str]]:
+        """The batches that were found. Raises ProviderError if there are none and the list does not prove that."""
+        if self._total is not None and len(self._seen) != self._total:
+            self._doubt(f"the list says that it holds {self._total} batches and shows {len(self._seen)}")
+        if self.doubt is not None and not self.found:
+            raise ProviderError(self.doubt)
+        return self.found
+
+    def _doubt(self, why: str) -> None:
+        self.doubt = self.doubt or why
 
 
-def _complete(found: Mapping[str, Sequence[str]], seen: Collection[str], total: int) -> Mapping[str, Sequence[str]]:
-    """Return ``found``. Raises ProviderError if the list shows fewer batches than it says, for then it proves nothing."""
-    if len(seen) < total:
-        raise ProviderError(f"the list says that it holds {total} batches and shows {len(seen)}")
-    return found
+def _may_be(shown: str, reference: str) -> bool:
+    """Whether a provider may have made ``shown`` of ``reference``: cut it short, or written something around it."""
+    one, other = (text.replace("-", "").strip().lower() for text in (shown, reference))
+    return not one or other in one or (len(one) >= _LEAST_PART and one in other)

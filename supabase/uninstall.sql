@@ -51,6 +51,7 @@ declare
         'outbox_postpone_lookup(uuid,text,double precision)',
         'outbox_preview_campaign(text,integer)',
         'outbox_reconcile_soon(text[])',
+        'outbox_record_failed_lookup(uuid,text,text,double precision)',
         'outbox_record_inbounds(text,text[],text[],text[],text[],text[],text[],text[],text[],text[])',
         'outbox_record_lookup(uuid,text,text[],text[],double precision,double precision)',
         'outbox_record_rejected_callbacks(integer)',

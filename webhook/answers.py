@@ -33,7 +33,6 @@ def _answer(status: int, text: str = "", **headers: str) -> Answer:
 
 
 COMMITTED = _answer(204)
-NOT_JSON = _answer(400, "the body is not JSON")
 UNAUTHENTICATED = _answer(401, "this callback could not be authenticated", www_authenticate='Basic realm="callbacks"')
 TOO_LARGE = _answer(413, "the body is larger than 1 MiB", connection="close")
 TOO_MANY_FAILURES = _answer(429, "too many requests that could not be authenticated", retry_after="60")

@@ -7,7 +7,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from jobs.gateway.errors import GatewayUnavailable
-from jobs.providers.callbacks import CallbackReader, NotJson
+from jobs.providers.callbacks import CallbackReader
 from webhook import answers
 from webhook.access import Access, Headers
 from webhook.answers import Answer
@@ -66,9 +66,6 @@ class CallbackEndpoint:
 
         try:
             await self._intake.take(self._reader.parse(raw))
-        except NotJson:
-            log.warning("callback.not_json", bytes=len(raw))
-            return answers.NOT_JSON
         except Overloaded:
             return answers.OVERLOADED
         return answers.COMMITTED

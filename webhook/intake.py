@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import structlog
 
 from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
-from jobs.gateway.halves import refused
+from jobs.gateway.halves import refused, without_raw
 from jobs.gateway.recorder import Recorder
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
 from jobs.runtime.outage import Outage
@@ -81,6 +82,11 @@ class Intake:
     async def _keep_refused(self, item: Report | Inbound | Summary, error: GatewayRefused) -> None:
         await self._recorder.keep_callbacks([refused(item, error)])
         log.error("callback.refused", kind=type(item).__name__.lower(), code=error.code, error=str(error))
+        with suppress(GatewayRefused):
+            if isinstance(item, Report):
+                await self._record_reports([without_raw(item)])
+            elif isinstance(item, Inbound):
+                await self._record_inbounds([without_raw(item)])
 
 
 def _of(kind: type[Kind], items: Sequence[CallbackItem]) -> list[Kind]:

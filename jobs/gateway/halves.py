@@ -1,6 +1,7 @@
 """Records many items in one call although the database may refuse some: halves them until a refused item is alone."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
@@ -36,7 +37,8 @@ async def record_page(
 ) -> None:
     """Record the items of a listing. Items that the database refuses are kept as bytes, with an alarm the first time.
 
-    Raises :class:`jobs.gateway.errors.GatewayUnavailable`.
+    Where the database refuses an item only for its raw text, the item is recorded without that. Raises
+    :class:`jobs.gateway.errors.GatewayUnavailable`.
     """
 
     async def attempt(some: Sequence[Item]) -> GatewayRefused | None:
@@ -49,6 +51,7 @@ async def record_page(
     async def settle(some: Sequence[Item], error: Exception | None) -> None:
         if isinstance(error, GatewayRefused):
             await recorder.keep_callbacks([refused(some[0], error)])
+            await attempt([without_raw(some[0])])
 
     if items:
         await in_halves(items, attempt=attempt, settle=settle)
@@ -57,3 +60,8 @@ async def record_page(
 def refused(item: Report | Inbound | Summary, error: GatewayRefused) -> Unusable:
     """An item that the database refuses, in the form in which it is kept."""
     return Unusable(f"the database refuses it: {error}", item.raw.encode())
+
+
+def without_raw(item: Item) -> Item:
+    """The item without the text that it was read from, which may hold what the database cannot store in a field we ignore."""
+    return replace(item, raw="{}")

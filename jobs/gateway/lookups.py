@@ -43,6 +43,21 @@ class Lookups(Calls):
         )
         return answer
 
+    async def record_failed_lookup(self, lookup: Lookup, *, why: str, seconds: float) -> None:
+        """Record that a lookup proved nothing, and ``why``. It is due again after ``seconds``, later if that goes on.
+
+        The database raises an alarm about a dispatch whose lookups prove nothing for an hour.
+        """
+        await self._rpc.call(
+            "outbox_record_failed_lookup",
+            {
+                "p_dispatch_id": lookup.dispatch_id,
+                "p_lease_token": lookup.lease_token,
+                "p_why": why,
+                "p_seconds": seconds,
+            },
+        )
+
     async def postpone_lookup(self, lookup: Lookup, *, seconds: float) -> bool:
         """Keep the lookup for ``seconds``; it is due again after that. False if another process has taken it over."""
         held: bool = await self._rpc.call(

@@ -85,8 +85,9 @@ def _failure(function: str, error: APIError) -> GatewayRefused | GatewayFault:
 
 
 _SQLSTATE_LENGTH: Final = 5
-_REFUSED_CLASSES: Final = frozenset({"21", "22", "23"})
-"""Cardinality, data exceptions and constraints: the values are wrong. Every other failure may pass."""
+_REFUSED_CLASSES: Final = frozenset({"21", "22", "23", "54"})
+"""Cardinality, data exceptions, constraints and limits (a value too long for an index): the values are wrong. Every other
+failure may pass."""
 _NOT_ALLOWED: Final = frozenset({"401", "403", "42501", "PGRST301", "PGRST302", "PGRST303"})
 _BAD_KEY: Final = "api key"
 """Supabase's gateway rejects a key before PostgREST sees it, with a message and without a code."""

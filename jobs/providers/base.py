@@ -79,16 +79,26 @@ Outcome = Accepted | Refused | Ambiguous
 
 
 class ProviderError(Exception):
-    """The provider did not answer a question (not a submission). Nothing is known; ask again later."""
+    """The provider did not answer a question (not a submission). Nothing is known; ask again later.
+
+    ``unreadable`` is the body of an answer that looks like the provider's own and cannot be read.
+    """
 
     def __init__(
-        self, error: str, *, why: Refusal | None = None, http_status: int | None = None, retry_after: float | None = None
+        self,
+        error: str,
+        *,
+        why: Refusal | None = None,
+        http_status: int | None = None,
+        retry_after: float | None = None,
+        unreadable: bytes | None = None,
     ) -> None:
         super().__init__(error)
         self.error = error
         self.why = why
         self.http_status = http_status
         self.retry_after = retry_after
+        self.unreadable = unreadable
 
     @property
     def is_about_the_question(self) -> bool:
@@ -205,8 +215,8 @@ class Provider(Protocol):
         """One page (0-based) of the batches that carry ``reference``, created at or after ``since``."""
         ...
 
-    async def batch_reports(self, batch_id: str, *, deadline: float) -> tuple[Report, ...] | None:
-        """The reports of all recipients of one batch, or None if the provider does not know the batch."""
+    async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
+        """The reports of all recipients of one batch, as a last page. None if the provider does not know the batch."""
         ...
 
     async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:

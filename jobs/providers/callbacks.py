@@ -7,10 +7,6 @@ from typing import Protocol
 from jobs.providers.base import CallbackItem
 
 
-class NotJson(ValueError):
-    """The body is not JSON."""
-
-
 class Verdict(Enum):
     """The result of checking the provider's proof of origin, such as a signature."""
 
@@ -36,5 +32,5 @@ class CallbackReader(Protocol):
         ...
 
     def parse(self, raw: bytes) -> list[CallbackItem]:
-        """Read the callback. Raises :class:`NotJson` and nothing else; an item that cannot be read becomes an ``Unusable``."""
+        """Read the callback. Never raises: what cannot be read, even the whole body, becomes an ``Unusable``."""
         ...

@@ -16,6 +16,7 @@ from sandbox.simulator.controls import control_routes
 from sandbox.simulator.errors import Refuse
 from sandbox.simulator.http import Answer, Call, json_answer, refusal
 from sandbox.simulator.lines import Lines
+from sandbox.simulator.misleading import MISLEADING, misleading
 from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.routes import Route, find
 from sandbox.simulator.world import World, authorised
@@ -91,13 +92,20 @@ class Exchange:
             fault = world.faults.choose(self._call)
             if fault is not None:
                 return await self._suffer(fault, receive, send)
-            answer = self._take_effect()
+            answer = world.answered[self._call.kind] = self._take_effect()
         await _write(send, answer)
         return answer
 
     async def _suffer(self, fault: Fault, receive: Receive, send: Send) -> Answer:
         if fault.effect == "delay":
             return await self._delay(fault, send)
+        if fault.effect in MISLEADING:
+            real = self._take_effect() if fault.accept or fault.effect != "stale" else _NOTHING
+            answer = real
+            if fault.effect == "stale" or real.status < 400:
+                answer = misleading(fault.effect, real, self._world.answered.get(self._call.kind, Answer(500)))
+            await _write(send, answer)
+            return answer
         real = self._take_effect() if fault.accept or fault.effect == "cut" else _NOTHING
         if fault.effect == "answer":
             answer = _faulty_answer(fault, real)

@@ -185,3 +185,21 @@ def missing_callback_url(*, times: int | None = None) -> Fault:
 def late_request(seconds: Span, *, times: int | None = 1) -> Fault:
     """The request takes effect only after this many seconds, whether its sender still waits or not."""
     return Fault(effect="delay", seconds=seconds, times=times)
+
+
+def stale_answer(*, accept: bool = False, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
+    """The answer to the request before it, as if a connection had mixed them up."""
+    return Fault(effect="stale", accept=accept, on=on, times=times, probability=probability)
+
+
+def list_without_references(*, times: int | None = 1, probability: float = 1.0, on: Kind = "list") -> Fault:
+    return Fault(effect="unreferenced", on=on, times=times, probability=probability)
+
+
+def list_with_other_numbers(*, times: int | None = 1, probability: float = 1.0, on: Kind = "list") -> Fault:
+    """Each number is written in another way than it was sent."""
+    return Fault(effect="rewritten", on=on, times=times, probability=probability)
+
+
+def list_with_an_unreadable_item(*, times: int | None = 1, probability: float = 1.0, on: Kind = "list") -> Fault:
+    return Fault(effect="unreadable", on=on, times=times, probability=probability)

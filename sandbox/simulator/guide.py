@@ -43,8 +43,9 @@ EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
 _WIDTH: Final = 80
 _FAULTS: Final = (
     'A fault\'s effect is "answer" (with "status", such as 503), "hang" for so many "seconds", "reset", "cut" (half an '
-    f'answer) or "delay". It applies to requests "on" {", ".join(get_args(Kind))}; with "accept" the request takes effect '
-    'nevertheless. "contains", "probability" and "times" limit it; the first fault that matches applies.'
+    'answer), "delay", "stale" (the answer before it), or for lists "unreferenced", "rewritten" (their numbers) and '
+    f'"unreadable" (one item more). It applies to requests "on" {", ".join(get_args(Kind))}; with "accept" the request '
+    'takes effect nevertheless. "contains", "probability" and "times" limit it; the first fault that matches applies.'
 )
 
 

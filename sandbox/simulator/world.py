@@ -6,12 +6,13 @@ from dataclasses import replace
 from random import Random
 
 from sandbox.simulator.batches import Batch
-from sandbox.simulator.behaviour import Behaviour, milliseconds
+from sandbox.simulator.behaviour import Behaviour, Kind, milliseconds
 from sandbox.simulator.books import Books
 from sandbox.simulator.callbacks import Callbacks, Notice
 from sandbox.simulator.clock import Clock
 from sandbox.simulator.errors import Refuse, forbidden, violation
 from sandbox.simulator.faults import Faults
+from sandbox.simulator.http import Answer
 from sandbox.simulator.identifiers import ulid
 from sandbox.simulator.numbers import bad_recipient, msisdn, recipients, sender
 from sandbox.simulator.plans import InboundView, Plan, PlanSettings
@@ -28,6 +29,8 @@ class World:
         self.books = Books()
         self.plans = {settings.id: Plan(settings) for settings in plans}
         self.outstanding = 0
+        self.answered: dict[Kind, Answer] = {}
+        """The latest answer to a request of each kind that met no fault."""
         self.callbacks = Callbacks(self.clock, behaviour)
         self.reporter = Reporter(self.clock, self.callbacks)
         self._changed = asyncio.Event()

@@ -106,7 +106,9 @@ def _suppression(row: Mapping[str, str], reason: str) -> Suppression:
         raise ValueError(f"{written!r} has neither + nor 00 before its country code")
     recipient = e164(written)
     if recipient is None:
-        raise ValueError(f"{written!r} is not an E.164 number such as +14155550123")
+        raise ValueError(
+            f"{written!r} is not an E.164 number such as +14155550123. Leave out a zero that is dialled inside the country only"
+        )
     if source not in _SOURCES:
         raise ValueError(f"source {source!r} is neither reply nor operator")
     if len(given) > _LONGEST_REASON:

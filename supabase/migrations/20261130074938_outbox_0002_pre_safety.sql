@@ -4,6 +4,40 @@
 -- Other statements queue behind a lock that this migration waits for. After the timeout, push again.
 select set_config('lock_timeout', '5s', true);
 
+-- The names that this version adds to `public`.
+do $$
+declare
+  v_relations constant text[] := '{}';
+  v_functions constant text[] := array[
+    'outbox_record_failed_lookup'
+  ];
+  v_conflicts text[];
+begin
+  select array_agg(c.name order by c.name) into v_conflicts
+  from (
+    select format('%s public.%I', case k.relkind
+      when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence'
+      when 'i' then 'index' when 'I' then 'index' when 'c' then 'type' else 'table' end, k.relname) as name
+    from pg_catalog.pg_class k
+    where k.relnamespace = 'public'::regnamespace and k.relname = any (v_relations)
+    union
+    select format('type public.%I', t.typname)
+    from pg_catalog.pg_type t
+    where t.typnamespace = 'public'::regnamespace and t.typname = any (v_relations) and t.typtype <> 'c'
+    union
+    select format('function public.%I(%s)', p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid))
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_functions)
+  ) c;
+  if v_conflicts is not null then
+    raise exception using errcode = '42710',
+      message = format('the outbox needs names that are taken: %s', array_to_string(v_conflicts, ', ')),
+      detail = 'Nothing was changed. The names of the outbox cannot be configured.',
+      hint = 'Rename your objects, for example: alter table public.outbox rename to my_outbox;';
+  end if;
+end
+$$;
+
 -- Messages that leave the outbox (90_operators/08_removed.sql).
 create table outbox_engine.emptied_dispatches (
   id uuid primary key,
@@ -22,6 +56,9 @@ create type outbox_engine.removed_message as (
   sent_at timestamptz,
   is_waiting boolean
 );
+-- Lookups ask whether a report without a reference names a number of their dispatch.
+create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
+  where reference is null;
 
 create or replace function outbox_engine.before_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -141,6 +178,18 @@ begin
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);
 end
+$$;
+
+create or replace function outbox_engine.normalized_sender(p_sender text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when p_sender ~ '\(\s*0(?!0)' then btrim(p_sender)
+    when x.number ~ '^(\+|00)?[1-9][0-9]{6,14}$' then '+' || regexp_replace(x.number, '^(\+|00)', '')
+    when x.number ~ '^\+?[1-9][0-9]{2,5}$' then ltrim(x.number, '+')
+    else btrim(p_sender)
+  end
+  from (select translate(p_sender, E' -.()\u00a0', '') as number) x
 $$;
 
 create or replace function outbox_engine.latest_replies(p_ids text[])
@@ -367,6 +416,107 @@ begin
 end
 $$;
 
+create function outbox_engine.lookup_since(p_claimed_at timestamptz, p_now timestamptz) returns timestamptz
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select greatest(
+    least(p_claimed_at, p_now) - interval '7 days',
+    least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
+$$;
+
+create or replace function public.outbox_claim_lookups(
+  p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_allowed integer;
+  v_lookups jsonb;
+begin
+  perform outbox_engine.record_heartbeat('recover', p_provider, p_plan, '');
+  perform outbox_engine.give_up_old_lookups(p_provider, p_plan, v_now);
+  perform outbox_engine.mark_silent_claims(p_provider, p_plan, v_now);
+  v_allowed := outbox_engine.draw_requests(p_provider, p_plan, 'lookup',
+    least(p_limit, outbox_engine.lookups_due(p_provider, p_plan, p_host, v_now)));
+
+  with due as materialized (
+    select id, nextval('outbox_engine.lease_tokens') as lease_token
+    from (
+      select id
+      from outbox_engine.dispatches
+      where provider = p_provider and plan = p_plan and host = p_host and lookup_at <= v_now
+      order by lookup_at, claimed_at, id
+      limit v_allowed
+      for update skip locked
+    ) x
+  ),
+  leased as (
+    update outbox_engine.dispatches d
+    set lookup_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
+    from due
+    where d.id = any (array(select id from due)) and d.id = due.id
+    returning d.id, d.lease_token, d.claimed_at
+  )
+  select jsonb_agg(
+    jsonb_build_object(
+      'dispatch_id', id,
+      'lease_token', lease_token::text,
+      'since', outbox_engine.lookup_since(claimed_at, v_now)
+    )
+    order by claimed_at, id
+  )
+  into v_lookups
+  from leased;
+  return coalesce(v_lookups, '[]');
+end
+$$;
+
+create function outbox_engine.lookup_failed(
+  p_dispatch outbox_engine.dispatches, p_why text, p_least interval, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_for constant interval := p_now - coalesce(p_dispatch.closed_at, p_dispatch.ambiguous_at, p_now);
+begin
+  update outbox_engine.dispatches
+  set lookup_at = p_now + greatest(p_least, least(v_for / 8, interval '10 minutes'))
+  where id = p_dispatch.id;
+
+  if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' and not exists (
+    select from outbox_engine.alarms
+    where kind = 'lookup.undecided'
+      and at > p_now - interval '6 hours'
+      and detail ->> 'plan' = p_dispatch.plan
+  ) then
+    perform outbox_engine.alarm('lookup.undecided', jsonb_build_object(
+      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
+      'since', p_dispatch.ambiguous_at, 'why', p_why));
+  end if;
+end
+$$;
+
+create function public.outbox_record_failed_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_why text, p_seconds double precision
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+begin
+  select *
+  into v_dispatch
+  from outbox_engine.dispatches
+  where id = p_dispatch_id and lease_token = p_lease_token::bigint and lookup_at is not null
+  for update;
+  if found then
+    perform outbox_engine.lookup_failed(
+      v_dispatch, p_why, make_interval(secs => p_seconds), outbox_engine.now());
+  end if;
+end
+$$;
+
 create or replace function outbox_engine.apply_opt_out_codes(
   p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[],
   p_reports outbox_engine.report[]
@@ -396,6 +546,84 @@ as $$
   select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(reason), array_agg(at))
   from latest
   having count(*) > 0
+$$;
+
+create or replace function outbox_engine.record_found_batches(
+  p_dispatch outbox_engine.dispatches, p_batch_ids text[], p_recipients text[], p_reconcile_after interval
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_missing bigint;
+begin
+  select count(*)
+  into v_missing
+  from outbox_engine.dispatch_members m
+  where m.dispatch_id = p_dispatch.id
+    and m.recipient <> all (string_to_array(array_to_string(p_recipients, ' '), ' '));
+  -- Once a report has proved the request accepted, its numbers are not in question.
+  if v_missing > 0 and p_dispatch.batch_id is null then
+    perform outbox_engine.alarm('lookup.numbers_differ', jsonb_build_object(
+      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'batches', p_batch_ids, 'messages', v_missing));
+  end if;
+
+  perform outbox_engine.accept_dispatches(
+    array_fill(p_dispatch.id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile', p_reconcile_after);
+  perform outbox_engine.match_waiting_reports(array[p_dispatch.id]);
+  perform outbox_engine.decide_halves(array[p_dispatch.id], null, null);
+end
+$$;
+
+create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from outbox_engine.dispatch_members m
+    join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
+    where m.dispatch_id = p_dispatch.id
+      and w.reference is null
+      and w.received_at >= p_dispatch.claimed_at - interval '1 hour'
+      and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id)
+  );
+end
+$$;
+
+create or replace function public.outbox_record_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_batch_ids text[], p_recipients text[],
+  p_settle_seconds double precision, p_reconcile_after_seconds double precision
+) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+begin
+  perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
+  select *
+  into v_dispatch
+  from outbox_engine.dispatches
+  where id = p_dispatch_id;
+  if not found then
+    return 'gone';
+  end if;
+
+  if cardinality(p_batch_ids) > 0 then
+    perform outbox_engine.record_found_batches(
+      v_dispatch, p_batch_ids, p_recipients, make_interval(secs => p_reconcile_after_seconds));
+    return 'found';
+  end if;
+  if v_dispatch.lease_token <> p_lease_token::bigint
+    or v_dispatch.state not in ('ambiguous', 'not_found') then
+    return 'overtaken';
+  end if;
+  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
+    perform outbox_engine.lookup_failed(
+      v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
+      make_interval(secs => p_settle_seconds), outbox_engine.now());
+    return 'reported';
+  end if;
+  return outbox_engine.record_missed_lookup(p_dispatch_id, make_interval(secs => p_settle_seconds));
+end
 $$;
 
 create function outbox_engine.keep_emptied(p_dispatches uuid[]) returns void
@@ -640,6 +868,9 @@ create trigger outbox_b_emptied after truncate on public.outbox for each stateme
   execute function outbox_engine.after_outbox_emptied();
 create trigger outbox_campaign_members_emptied before truncate on public.outbox_campaign_members
   for each statement execute function outbox_engine.before_members_emptied();
+
+revoke all on function public.outbox_record_failed_lookup from public, anon, authenticated, service_role;
+grant execute on function public.outbox_record_failed_lookup to service_role;
 
 -- The version's own row is a seed.
 select outbox_engine.seed();

@@ -6,5 +6,7 @@ select set_config('lock_timeout', '5s', true);
 
 drop function outbox_engine.delete_messages(bigint[]);
 drop function outbox_engine.count_pruned(bigint[]);
+-- No lookup takes messages out of a dispatch any more.
+drop function outbox_engine.remove_members(uuid, text[]);
 
 notify pgrst, 'reload schema';

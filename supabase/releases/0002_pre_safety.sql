@@ -16,6 +16,9 @@ create type outbox_engine.removed_message as (
   sent_at timestamptz,
   is_waiting boolean
 );
+-- Lookups ask whether a report without a reference names a number of their dispatch.
+create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
+  where reference is null;
 -- functions
 create trigger outbox_9_removed after delete on public.outbox
   referencing old table as removed for each statement

@@ -39,10 +39,10 @@ declare
     'outbox_finish_inbound_window', 'outbox_import_suppressions', 'outbox_keep_callbacks',
     'outbox_list_campaigns', 'outbox_member_form', 'outbox_record_rejected_callbacks', 'outbox_pause',
     'outbox_pause_plan', 'outbox_ping', 'outbox_postpone_lookup', 'outbox_preview_campaign',
-    'outbox_record_inbounds', 'outbox_record_lookup', 'outbox_record_reports', 'outbox_refuse',
-    'outbox_release', 'outbox_renew', 'outbox_resume', 'outbox_retry', 'outbox_schema_version',
-    'outbox_select', 'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
-    'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
+    'outbox_record_failed_lookup', 'outbox_record_inbounds', 'outbox_record_lookup',
+    'outbox_record_reports', 'outbox_refuse', 'outbox_release', 'outbox_renew', 'outbox_resume',
+    'outbox_retry', 'outbox_schema_version', 'outbox_select', 'outbox_stage_members', 'outbox_status',
+    'outbox_switch_campaign', 'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
   ];
   v_conflicts text[];
 begin

@@ -11,6 +11,8 @@ from jobs.providers.base import Submission
 from jobs.providers.sinch.client import SinchClient
 
 SUBMISSION = Submission("reference-1", None, "Your table is ready", ["+14155551234"])
+CREATED = {"id": "batch-1", "to": ["14155551234"], "client_reference": "reference-1"}
+"""The body of the answer that accepts it."""
 SINCE = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

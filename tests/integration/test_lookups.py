@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.simulator import control as faults
 from tests.calls import (
     DEADLINE_SECONDS,
     LEASE_SECONDS,
@@ -18,8 +19,9 @@ from tests.calls import (
     record_lookup,
     release,
     renew,
+    report,
 )
-from tests.engine import insert, later, stand_still, statuses
+from tests.engine import Clocks, Rig, insert, later, number, stand_still, statuses
 from tests.stack import Connection
 
 
@@ -35,6 +37,14 @@ def lost(db: Connection, n: int = 0) -> dict[str, Any]:
     mark_ambiguous(db, dispatch)
     later(db, "1 second")
     return dispatch
+
+
+def fail(db: Connection, lookup: dict[str, Any]) -> None:
+    """The lookup proves nothing."""
+    db.execute(
+        "select public.outbox_record_failed_lookup(%s::uuid, %s, 'no answer', 5)",
+        [lookup["dispatch_id"], lookup["lease_token"]],
+    )
 
 
 def names(lookups: list[dict[str, Any]]) -> list[str]:
@@ -86,14 +96,120 @@ def test_leased_lookup_is_not_claimed_again(db: Connection) -> None:
     assert claim_lookups(db) == []
 
 
-def test_lookup_reads_from_an_hour_before_the_claim(db: Connection) -> None:
-    """The provider's clock may be behind."""
-    now: Any = db.execute("select outbox_engine.now()").fetchone()
+@pytest.mark.parametrize(
+    ("passed", "before_claim"), [("0", "7 days"), ("5 days", "7 days"), ("10 days", "3 days"), ("12 days 23 hours", "12 hours")]
+)
+def test_lookup_reads_from_days_before_the_claim(db: Connection, passed: str, before_claim: str) -> None:
+    """The clocks of provider and database may differ. The provider's list reaches back fourteen days."""
     lost(db)
+    later(db, passed)
 
     (lookup,) = claim_lookups(db)
 
-    assert datetime.fromisoformat(lookup["since"]) == now[0] - timedelta(hours=1)
+    row: Any = db.execute("select claimed_at - %s::interval from outbox_engine.dispatches", [before_claim]).fetchone()
+    assert abs(datetime.fromisoformat(lookup["since"]) - row[0]) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("ahead", ["1 hour", "1 day"])
+async def test_request_of_a_wrong_clock_is_found(db: Connection, rig: Rig, clocks: Clocks, ahead: str) -> None:
+    """The database's clock was ahead at the claim, and is right again at the lookup."""
+    clocks.set("2026-11-24 12:00+00")
+    later(db, ahead)
+    insert(db, expires_at="2026-11-26 00:00+00")
+    rig.simulator.add(faults.reset_after_accepting())
+    await rig.tick("dispatch")
+    db.execute("update outbox_engine.clock set shift = '0'")
+
+    later(db, "1 minute")
+    db.execute("update outbox_engine.dispatches set lookup_at = outbox_engine.now()")
+    await rig.tick("recover")
+
+    assert statuses(db) == {"sent": 1}
+    assert rig.simulator.summary().sent_twice == 0
+
+
+@pytest.mark.parametrize("shown", [["+447700900123"], [], ["+12025550100", "+12025550101", "+447700900123"]])
+def test_batch_with_our_reference_is_the_request(db: Connection, shown: list[str]) -> None:
+    """Whatever numbers it shows: a provider may write them in another way. An operator learns of it."""
+    insert(db, 2)
+    dispatch = claim(db)
+    mark_ambiguous(db, dispatch)
+    later(db, "1 second")
+    (lookup,) = claim_lookups(db)
+
+    assert record_lookup(db, lookup, ["B1"], shown) == "found"
+
+    assert statuses(db) == {"sent": 2}
+    alarm: Any = db.execute("select kind, detail ->> 'messages' from outbox_engine.alarms").fetchall()
+    assert alarm == [("lookup.numbers_differ", "2")]
+
+
+def test_lookup_that_proves_nothing_is_repeated_ever_later(db: Connection) -> None:
+    """After an hour an operator learns of it, once."""
+    dispatch = lost(db)
+    waits: list[Any] = []
+    for passed in ("0", "10 minutes", "1 hour", "1 hour"):
+        later(db, passed)
+        (lookup,) = claim_lookups(db)
+        fail(db, lookup)
+        waits += db.execute(
+            "select (extract(epoch from lookup_at - outbox_engine.now()) / 10)::int from outbox_engine.dispatches"
+        )
+
+    assert [wait for (wait,) in waits] == [1, 8, 53, 60]
+    assert statuses(db) == {"sending": 1}
+    alarms: Any = db.execute("select kind, detail ->> 'dispatch', detail ->> 'why' from outbox_engine.alarms").fetchall()
+    assert alarms == [("lookup.undecided", dispatch["dispatch_id"], "no answer")]
+
+
+def test_outdated_failed_lookup_changes_nothing(db: Connection) -> None:
+    lost(db)
+    (first,) = claim_lookups(db)
+    later(db, "1 second")
+    (second,) = claim_lookups(db)
+    before = db.execute("select lookup_at from outbox_engine.dispatches").fetchone()
+
+    fail(db, first)
+
+    assert db.execute("select lookup_at from outbox_engine.dispatches").fetchone() == before
+    assert record_lookup(db, second, [], []) == "missed"
+
+
+@pytest.mark.parametrize(
+    ("came", "reference", "n", "counts"),
+    [
+        ("after the claim", "", 0, False),
+        ("after the claim", "a reference of another app", 0, False),
+        ("after the claim", "0a1b2c3d-0000-4000-8000-000000000001", 0, True),
+        ("after the claim", "", 1, True),
+        ("long before it", "", 0, True),
+    ],
+)
+def test_waiting_report_keeps_absence_from_being_concluded(
+    db: Connection, came: str, reference: str, n: int, counts: bool
+) -> None:
+    """It may be about the request: it names one of its numbers, an unknown batch, and no request of ours."""
+    if came == "long before it":
+        report(db, "UNKNOWN", number(n), "delivered", reference=reference)
+        later(db, "2 hours")
+    lost(db)
+    if came == "after the claim":
+        report(db, "UNKNOWN", number(n), "delivered", reference=reference)
+
+    find_nothing(db)
+
+    assert statuses(db) == {"pending" if counts else "sending": 1}
+
+
+def test_waiting_report_is_applied_with_its_batch(db: Connection) -> None:
+    dispatch = lost(db)
+    report(db, "B1", number(0), "delivered")
+    find_nothing(db)
+    later(db, "10 minutes")
+    (lookup,) = claim_lookups(db)
+
+    assert record_lookup(db, lookup, ["B1"], dispatch["recipients"]) == "found"
+    assert statuses(db) == {"delivered": 1}
 
 
 def test_the_lookup_due_longest_is_made_first(db: Connection) -> None:
@@ -167,7 +283,7 @@ def test_a_returned_request_is_watched_for_hours(db: Connection) -> None:
     find_nothing(db)
     assert statuses(db) == {"pending": 1}
 
-    waits = []
+    waits: list[Any] = []
     for minutes in range(1000):
         for lookup in claim_lookups(db):
             waits.append(minutes)

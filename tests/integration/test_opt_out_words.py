@@ -79,7 +79,7 @@ def test_short_codes_lose_their_plus_names_stay_unchanged(db: Connection, sender
     assert db.execute(insert, [sender]).fetchone() == (kept,)
 
 
-@pytest.mark.parametrize("sender", ["+0123", "12", "our other number", "+1202555O111"])
+@pytest.mark.parametrize("sender", ["+0123", "12", "our other number", "+1202555O111", "+44 (0)7700 900123"])
 def test_invalid_sender_of_a_word_is_refused(db: Connection, sender: str) -> None:
     with pytest.raises(psycopg.DataError, match="is not a sender"):
         db.execute("insert into public.outbox_opt_out_words (word, sender, effect) values ('bye', %s, 'stop')", [sender])

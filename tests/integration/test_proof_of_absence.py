@@ -9,6 +9,7 @@ import pytest
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.refusals import Answer
 from sandbox.simulator import control as faults
+from sandbox.simulator.behaviour import Fault
 from tests.calls import (
     DEADLINE_SECONDS,
     LEASE_SECONDS,
@@ -37,6 +38,12 @@ SETTLED = "21 seconds"
         {"count": 1, "batches": [{"id": "b", "client_reference": "OURS"}]},
         {"count": 1, "batches": [{"id": "b", "client_reference": "OURS", "to": ["?"]}]},
         {"count": 2, "batches": [{"id": "c", "client_reference": "other", "to": ["14155550123"]}]},
+        {"count": 0, "batches": [{"id": "c", "client_reference": "other", "to": ["14155550123"]}]},
+        {"count": "none", "batches": []},
+        {"count": 1, "batches": [{"id": "d", "to": ["14155550123"]}]},
+        {"count": 1, "batches": [{"id": "d", "client_reference": "", "to": ["14155550123"]}]},
+        {"count": 1, "batches": [{"id": "d", "client_reference": "app/OURS"}]},
+        {"count": 1, "batches": ["a batch"]},
     ],
 )
 async def test_incomplete_listing_is_no_lookup(
@@ -62,6 +69,70 @@ async def test_incomplete_listing_is_no_lookup(
     await rig.tick("recover")
     assert statuses(db) == {"sent": 1}
     assert rig.simulator.summary().sent_twice == 0
+
+
+async def test_answer_to_another_request_is_not_believed(make_rig: MakeRig, db: Connection) -> None:
+    """The row would take the other's batch, and the provider would never have had it."""
+    rig = await make_rig()
+    (first,) = insert(db)
+    await rig.tick("dispatch")
+    (second,) = insert(db, 1, body="another")
+    rig.simulator.add(faults.stale_answer())
+    await rig.tick("dispatch")
+    assert column(db, "status", second) == "sending"
+
+    for _ in range(3):
+        later(db, SETTLED)
+        await rig.tick("recover", "dispatch")
+
+    assert statuses(db) == {"sent": 2}
+    assert column(db, "batch_id", first) != column(db, "batch_id", second)
+    assert (rig.simulator.summary().messages, rig.simulator.summary().sent_twice) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (faults.list_without_references(times=None), False),
+        (faults.list_with_an_unreadable_item(times=None), True),
+        (faults.list_with_other_numbers(times=None), True),
+    ],
+    ids=lambda value: getattr(value, "effect", None),
+)
+async def test_misleading_list_sends_nothing_twice(make_rig: MakeRig, db: Connection, fault: Fault, found: bool) -> None:
+    rig = await make_rig()
+    insert(db, 2)
+    rig.simulator.add(faults.reset_after_accepting(), fault)
+    await rig.tick("dispatch")
+
+    for _ in range(3):
+        later(db, SETTLED)
+        await rig.tick("recover", "dispatch")
+    assert statuses(db) == {"sent" if found else "sending": 2}
+
+    rig.simulator.heal()
+    later(db, SETTLED)
+    await rig.tick("recover", "dispatch")
+    assert statuses(db) == {"sent": 2}
+    assert rig.simulator.summary().sent_twice == 0
+
+
+async def test_unreadable_item_does_not_prove_absence(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    insert(db)
+    rig.simulator.add(faults.reset_before_accepting(), faults.list_with_an_unreadable_item(times=3))
+    await rig.tick("dispatch")
+
+    for _ in range(3):
+        later(db, SETTLED)
+        await rig.tick("recover", "dispatch")
+    assert statuses(db) == {"sending": 1}
+    assert db.execute("select kind from outbox_engine.alarms").fetchall() == [("callback.unusable",)]
+
+    for _ in range(2):
+        later(db, SETTLED)
+        await rig.tick("recover", "dispatch")
+    assert statuses(db) == {"sent": 1}
 
 
 def test_silent_workers_dispatch_is_looked_up_late(db: Connection) -> None:

@@ -8,6 +8,7 @@ import pytest
 from jobs.providers.base import Accepted, Ambiguous, Provider, ProviderError, Refusal, Refused, Submission
 from jobs.providers.sinch.client import _CONNECTIONS, SinchClient
 from tests.integration.sinch_servers import (
+    CREATED,
     SINCE,
     SUBMISSION,
     Speak,
@@ -38,7 +39,7 @@ def test_credential_changes_with_the_token_without_revealing_it() -> None:
 
 
 async def test_a_submission_is_one_request() -> None:
-    async with serving(answer(201, {"id": "batch-1"})) as server, talking_to(server.origin) as client:
+    async with serving(answer(201, CREATED)) as server, talking_to(server.origin) as client:
         assert await client.submit(SUBMISSION, deadline=5) == Accepted("batch-1")
 
     ((head, body),) = server.requests
@@ -48,7 +49,7 @@ async def test_a_submission_is_one_request() -> None:
 
 
 async def test_connections_are_used_again() -> None:
-    async with serving(answer(201, {"id": "batch-1"})) as server, talking_to(server.origin) as client:
+    async with serving(answer(201, CREATED)) as server, talking_to(server.origin) as client:
         for _ in range(3):
             await client.submit(SUBMISSION, deadline=5)
 
@@ -64,7 +65,7 @@ async def test_no_redirect_is_followed(status: int) -> None:
 
 
 async def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(answer(201, {"id": "batch-1"})) as server, serving(answer(201, {"id": "proxied"})) as proxy:
+    async with serving(answer(201, CREATED)) as server, serving(answer(201, CREATED | {"id": "proxied"})) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.origin)
         monkeypatch.setenv("ALL_PROXY", proxy.origin)
         async with talking_to(server.origin) as client:
@@ -173,7 +174,7 @@ async def test_without_a_connection_nothing_was_sent() -> None:
 
 
 async def test_without_time_left_nothing_is_begun() -> None:
-    async with serving(answer(201, {"id": "b"})) as server, talking_to(server.origin) as client:
+    async with serving(answer(201, CREATED)) as server, talking_to(server.origin) as client:
         outcome = await client.submit(SUBMISSION, deadline=0)
 
     assert isinstance(outcome, Refused)
@@ -221,7 +222,7 @@ async def test_slow_lookups_delay_no_message() -> None:
             await release.wait()
             writer.write(answer(200, {"count": 0}))
         else:
-            writer.write(answer(201, {"id": "batch-1"}))
+            writer.write(answer(201, CREATED))
 
     async with serving(slow_to_answer_questions) as server, talking_to(server.origin) as client:
         lookups = [asyncio.create_task(client.find("r", since=SINCE, page=0, deadline=20)) for _ in range(20)]

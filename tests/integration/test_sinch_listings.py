@@ -106,7 +106,8 @@ async def test_a_full_report_gives_every_recipient() -> None:
 
     assert server.line == "GET /xms/v1/plan-1/batches/batch%2F1/delivery_report?type=full HTTP/1.1"
     assert reports is not None
-    assert [(report.recipient, report.status) for report in reports] == [("+14155551234", "delivered")]
+    assert [(report.recipient, report.status) for report in reports.items] == [("+14155551234", "delivered")]
+    assert len(reports.unusable) == 1
 
 
 async def test_unknown_batch_has_no_report() -> None:

@@ -106,9 +106,9 @@ async def test_report_of_an_unknown_batch_is_kept_once(callbacks: httpx.AsyncCli
         body(status="Teleported"),
         body(batch_id=7),
         body(at="2026-02-30T12:00:00Z"),
-        body(client_reference="\x00"),
+        b"status=Delivered",
     ],
-    ids=["type", "shape", "status", "field", "date", "NUL"],
+    ids=["type", "shape", "status", "field", "date", "no JSON"],
 )
 async def test_unusable_callback_is_kept_unchanged(callbacks: httpx.AsyncClient, db: Connection, raw: bytes) -> None:
     assert await say(callbacks, raw) == 204
@@ -122,8 +122,7 @@ async def test_a_reply_stops_messages_on_either_path(callbacks: httpx.AsyncClien
     assert db.execute("select recipient from public.outbox_suppressions").fetchone() == ("+12005550100",)
 
 
-async def test_invalid_json_and_large_bodies_are_refused(callbacks: httpx.AsyncClient) -> None:
-    assert await say(callbacks, b"status=Delivered") == 400
+async def test_large_bodies_are_refused(callbacks: httpx.AsyncClient) -> None:
     assert await say(callbacks, b" " * (1024 * 1024 + 1)) == 413
 
 

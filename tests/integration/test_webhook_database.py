@@ -1,8 +1,10 @@
 """The webhook app and the real database behind it."""
 
 import asyncio
+import json
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from jobs.gateway.gateway import Gateway
@@ -62,7 +64,7 @@ async def test_concurrent_reports_all_reach_their_rows(rig: Rig, gateway: Gatewa
 
 async def test_item_refused_by_database_is_kept_alone(rig: Rig, gateway: Gateway, db: Connection) -> None:
     ids, batch_id = await sent(rig, db, 20)
-    poisoned = final(batch_id, 7, client_reference="nul \u0000 character")
+    poisoned = final(batch_id, 7, code=10**30)
 
     async with serving(gateway) as client:
         answers = await asyncio.gather(
@@ -74,11 +76,32 @@ async def test_item_refused_by_database_is_kept_alone(rig: Rig, gateway: Gateway
     assert count(db, "outbox_engine.kept_callbacks") == 1
 
 
-async def test_code_too_large_for_a_number_is_kept(gateway: Gateway, db: Connection) -> None:
-    async with serving(gateway) as client:
-        assert (await client.post(DELIVERY, **signed(report(code=10**30)))).status_code == 204
+async def test_field_nobody_reads_loses_no_report(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    """A NUL is left out; a number that the database cannot hold is kept beside the report."""
+    ids, batch_id = await sent(rig, db, 2)
+    huge = json.dumps(final(batch_id, 1, operator=7)).encode().replace(b"7}", b"1e999999}")
 
-    assert count(db, "outbox_engine.kept_callbacks") == 1
+    async with serving(gateway) as client:
+        assert (await client.post(DELIVERY, **signed(final(batch_id, 0, operator="nul \0")))).status_code == 204
+        assert (await client.post(DELIVERY, **signed(huge))).status_code == 204
+
+    assert [column(db, "status", row) for row in ids] == ["delivered", "delivered"]
+    assert db.execute("select raw from outbox_engine.kept_callbacks").fetchall() == [(huge,)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [rb"STOP\u0000", rb"STOP \ud83d", b"STOP \xf3", b"STOP\n", b"STOP\x00"],
+    ids=["nul", "half", "byte", "line", "raw nul"],
+)
+async def test_stop_with_odd_characters_opts_out(gateway: Gateway, db: Connection, text: bytes) -> None:
+    callback = json.dumps(inbound(body="BODY", **{"from": number(0)[1:]})).encode().replace(b"BODY", text)
+
+    async with serving(gateway) as client:
+        assert (await client.post(INBOUND, **signed(callback))).status_code == 204
+
+    assert db.execute("select recipient from public.outbox_suppressions").fetchall() == [(number(0),)]
+    assert count(db, "public.outbox_inbound") == 1
 
 
 async def test_unreadable_callback_is_kept_byte_for_byte(gateway: Gateway, db: Connection) -> None:

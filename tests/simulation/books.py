@@ -13,6 +13,8 @@ from tests.simulation.witness import Witness
 
 FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown"})
 _LONGEST_LIFE_SECONDS: Final = 3 * 86400.0
+_MOST_BEHIND_SECONDS: Final = 2 * 86400.0
+"""How far the provider's clock may be behind the database's. Only its list of batches shows it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +57,8 @@ class Books:
         self.troubles: list[tuple[float, float, Refusal]] = []
         self._chaos = chaos
         self._witness = witness
+        # The lists show times of the provider's own clock.
+        self._behind = chaos.between(0, _MOST_BEHIND_SECONDS) if chaos.happens("provider.behind") else 0.0
 
     @property
     def now(self) -> float:
@@ -72,7 +76,7 @@ class Books:
         recipients = tuple(request.submission.recipients)
         if partial and len(recipients) > 1:
             recipients = recipients[: len(recipients) // 2]
-        batch = Batch(f"b{len(self.taken) + 1}", request.reference, recipients, calendar(self.now))
+        batch = Batch(f"b{len(self.taken) + 1}", request.reference, recipients, calendar(self.now - self._behind))
         expire_at = request.submission.expire_at
         expires = self.now + _LONGEST_LIFE_SECONDS
         if expire_at is not None:

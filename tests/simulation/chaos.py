@@ -35,10 +35,14 @@ FAULTS: Final[Mapping[str, float]] = {
     "answer.no_callback": 0.1,
     "answer.poisoned_number": 0.15,
     "answer.poisoned_text": 0.3,
+    "answer.stale": 0.3,
     # What its lists say
     "list.error": 0.25,
     "list.lag": 0.6,
     "list.paged": 0.5,
+    "list.unreferenced": 0.6,
+    "list.rewritten": 0.3,
+    "provider.behind": 0.5,
     # What becomes of the messages
     "report.lost": 0.5,
     "report.repeated": 0.3,

@@ -1,5 +1,6 @@
 """Mutations of the engine: each removes one rule, and a history that does not notice it proves nothing."""
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,8 +10,10 @@ from unittest import mock
 
 from jobs.dispatching.leases import Leases
 from jobs.gateway.values import Lookup
-from jobs.providers.base import ProviderError
-from jobs.recover import Recovery
+from jobs.providers.base import Accepted, Outcome, ProviderError, Submission
+from jobs.providers.sinch import acceptance
+from jobs.providers.sinch.refusals import Answer
+from jobs.recover import Recovery, _Reading
 from tests.simulation.chaos import Chaos
 from tests.simulation.database import Database
 from tests.simulation.history import Result, simulate
@@ -71,6 +74,17 @@ def _errors_find_nothing() -> AbstractContextManager[object]:
     return mock.patch.object(Recovery, "_read", careless)
 
 
+def _candidates_are_ignored() -> AbstractContextManager[object]:
+    return mock.patch.object(_Reading, "_doubt")
+
+
+def _any_201_is_believed() -> AbstractContextManager[object]:
+    def believe(answer: Answer, _submission: Submission) -> Outcome:
+        return Accepted(json.loads(answer.body or b"")["id"])
+
+    return mock.patch.object(acceptance, "outcome", believe)
+
+
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """``faults`` are the faults that the missing rule protects against; a complaint must contain ``complaint``.
@@ -88,6 +102,8 @@ class Mutation:
 
 TWICE: Final = "was accepted more than once"
 UNKNOWN: Final = "was accepted and the database does not know it"
+ACCEPTED: Final = "was accepted "
+"""Either of these, depending on whether a report or a late lookup shows the first batch."""
 
 MUTATIONS: Final = (
     Mutation("no write-ahead", ("request.crash",), UNKNOWN, wire=_OpenTransaction),
@@ -119,6 +135,20 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation("an error counts as a lookup", ("list.error", "request.unanswered"), TWICE, patch=_errors_find_nothing),
+    Mutation("candidate ignored", ("list.unreferenced", "request.unanswered"), ACCEPTED, patch=_candidates_are_ignored),
+    Mutation(
+        "narrow lookup window",
+        ("provider.behind", "request.unanswered"),
+        ACCEPTED,
+        rewrites=(
+            (
+                "public.outbox_claim_lookups",
+                "outbox_engine.lookup_since(claimed_at, v_now)",
+                "claimed_at - interval '1 hour'",
+            ),
+        ),
+    ),
+    Mutation("201 believed", ("answer.stale",), "it was accepted as", patch=_any_201_is_believed),
     Mutation("leases are not checked before a request", ("process.stall",), "a request is made for", patch=_leases_never_end),
     Mutation(
         "a claim is not repeatable",

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextvars
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, TypeVar
 
 from jobs.providers.base import (
+    Accepted,
     Ambiguous,
     Batch,
     Inbound,
@@ -20,6 +22,8 @@ from jobs.providers.base import (
     Submission,
     Unusable,
 )
+from jobs.providers.sinch import acceptance
+from jobs.providers.sinch.refusals import Answer
 from tests.simulation.books import Books, Request, Taken
 from tests.simulation.chaos import Chaos
 from tests.simulation.process import Process
@@ -40,6 +44,7 @@ class Fate:
     error: str = ""
     again: float | None = None
     is_corner: bool = False
+    is_stale: bool = False
 
 
 class Line:
@@ -71,6 +76,7 @@ class Line:
         self._witness = witness
         self._on_start = on_start
         self._on_taken = on_taken
+        self._answered: Request | None = None
 
     async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
         self._process.check()
@@ -107,10 +113,23 @@ class Line:
                 for timer in timers:
                     timer.cancel()
             raise
+        if fate.is_stale:
+            return self._answer_before(request)
         if fate.is_answered and request.outcome is not None:
+            self._answered = request
             return request.outcome
         self._witness.say(self._process.name, f"does not know what became of {request.reference}: {fate.error}")
         return Ambiguous(fate.error or "timed out")
+
+    def _answer_before(self, request: Request) -> Outcome:
+        """The answer to the request before, as the client reads it."""
+        before = self._answered
+        accepted = None if before is None else before.outcome
+        if before is None or not isinstance(accepted, Accepted):
+            return Ambiguous("reset")
+        submission = before.submission
+        shown = {"id": accepted.batch_id, "client_reference": submission.reference, "to": list(submission.recipients)}
+        return acceptance.outcome(Answer(201, {}, json.dumps(shown).encode()), request.submission)
 
     def _fate(self, deadline: float) -> Fate:
         chaos = self._chaos
@@ -122,6 +141,8 @@ class Line:
             )
         if chaos.happens("corner.repeated"):
             return Fate(there, min(deadline, there + back), True, again=there + chaos.between(0, _MOST_LATE), is_corner=True)
+        if chaos.happens("answer.stale"):
+            return Fate(chaos.pick((None, there)), min(there + back, deadline), False, "stale", is_stale=True)
         if chaos.happens("request.lost"):
             return Fate(None, chaos.between(0, deadline), False, "reset, and the request was lost")
         if chaos.happens("request.unanswered"):
@@ -151,10 +172,15 @@ class Line:
         noisy = [batch for batch in listed if batch.reference == reference or self._chaos.pick((True, False))]
         if self._chaos.profile.rates["list.paged"]:
             noisy = list(listed)
+        if self._chaos.happens("list.unreferenced"):
+            noisy = [replace(batch, reference=None) for batch in noisy]
+        if self._chaos.happens("list.rewritten"):
+            noisy = [replace(batch, recipients=tuple(map(_rewritten, batch.recipients))) for batch in noisy]
         return self._page(noisy, page, _unusable)
 
-    async def batch_reports(self, batch_id: str, *, deadline: float) -> tuple[Report, ...] | None:
-        return await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)
+    async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
+        reports = await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)
+        return None if reports is None else Page(reports, last=True)
 
     async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:
         return self._page(await self._ask(lambda: self._books.finished(start, end), "finished reports", deadline), page)
@@ -185,6 +211,10 @@ class Line:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _rewritten(number: str) -> str:
+    return f"{number[:2]}1{number[2:]}"
 
 
 def _unusable() -> Unusable:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
-from jobs.providers.callbacks import NotJson
 from jobs.providers.sinch.callbacks import STATUSES, parse
 
 REPORT = {
@@ -117,10 +116,20 @@ def test_raw_part_of_full_report_reads_back_equal() -> None:
         assert parse(report.raw.encode()) == [report]
 
 
-def test_bad_number_in_full_report_spares_the_others() -> None:
-    callback = FULL | {"statuses": [{"code": 0, "status": "Delivered", "recipients": ["44231235674", "?"]}]}
+@pytest.mark.parametrize("recipient", ["?", 7, None, {"msisdn": "44231235675"}])
+def test_bad_number_in_full_report_spares_the_others(recipient: object) -> None:
+    callback = FULL | {"statuses": [{"code": 0, "status": "Delivered", "recipients": ["44231235674", recipient]}]}
 
     assert [type(item) for item in read(callback)] == [Report, Unusable]
+
+
+@pytest.mark.parametrize("line", ["Delivered", {"status": ["Delivered"]}, {"status": "Delivered", "recipients": "44231235674"}])
+def test_bad_line_in_full_report_spares_the_others(line: object) -> None:
+    items = read(FULL | {"statuses": [line, *FULL["statuses"]]})
+
+    assert [type(item) for item in items] == [Unusable, Report, Report, Report, Summary]
+    assert isinstance(items[0], Unusable)
+    assert json.loads(items[0].raw)["statuses"] == [line]
 
 
 def test_a_report_without_recipients_is_a_summary() -> None:
@@ -199,6 +208,8 @@ def test_short_code_is_kept_as_inbound_recipient() -> None:
         FULL | {"batch_id": None},
         FULL | {"statuses": {"code": 0}},
         INBOUND | {"id": None},
+        INBOUND | {"id": "x" * 256},
+        REPORT | {"batch_id": "x" * 4000},
         INBOUND | {"from": None},
         INBOUND | {"received_at": None},
         INBOUND | {"received_at": "soon"},
@@ -218,23 +229,64 @@ def test_unusable_callbacks_are_kept_byte_for_byte(callback: object) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        rb'{"type":"mo_text","body":"\ud83d"}',  # half an emoji: JSON by its grammar, though no text
+        b"",
+        b" ",
+        b"<html>",
+        b"{",
+        b'{"type": 5, nonsense',
+        b"\xff\xfe\xfd",
+        b"type=mo_text",
         b'{"type":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"type":"mo_text","id":' + b"9" * 10_000 + b"}",
     ],
-    ids=["half an emoji", "deep nesting", "a huge number"],
+    ids=lambda raw: raw[:20].decode(errors="replace") or "empty",
 )
-def test_odd_json_is_json(raw: bytes) -> None:
+def test_what_is_no_json_is_unusable(raw: bytes) -> None:
     (item,) = parse(raw)
 
     assert isinstance(item, Unusable)
     assert item.raw == raw
 
 
-@pytest.mark.parametrize("raw", [b"", b" ", b"<html>", b"{", b'{"type": 5, nonsense', b"\xff\xfe\xfd", b"type=mo_text"])
-def test_invalid_json_is_refused(raw: bytes) -> None:
-    with pytest.raises(NotJson):
-        parse(raw)
+@pytest.mark.parametrize(
+    ("written", "body"),
+    [
+        (rb"STOP\u0000", "STOP"),
+        (rb"ST\u0000OP", "STOP"),
+        (b"STOP\x00", "STOP"),
+        (rb"STOP \ud83d", "STOP \ufffd"),
+        (rb"STOP \ude00\ud83d", "STOP \ufffd\ufffd"),
+        (rb"STOP \ud83d\ude00", "STOP \U0001f600"),
+        (b"STOP\nplease\x07", "STOP\nplease\x07"),
+        (b"STOP \xf3", "STOP \ufffd"),
+        (b"\xed\xa0\xbd STOP", "\ufffd\ufffd\ufffd STOP"),
+        (rb"STOP \x41 \u12", "STOP \ufffdx41 \ufffdu12"),
+        (rb"C:\\ud83d \"STOP\"", 'C:\\ud83d "STOP"'),
+    ],
+)
+def test_odd_characters_lose_no_reply(written: bytes, body: str) -> None:
+    (item,) = parse(json.dumps(INBOUND | {"body": "BODY"}).encode().replace(b"BODY", written))
+
+    assert isinstance(item, Inbound)
+    assert item.body == body
+    assert json.loads(item.raw)["body"] == body
+
+
+@pytest.mark.parametrize("operator", [rb"\u0000", rb"\ud83d", b"Telef\xf3nica", b"a\tb\x00", rb"\q"])
+def test_field_that_is_not_read_loses_no_report(operator: bytes) -> None:
+    (item,) = parse(b"\xef\xbb\xbf" + json.dumps(REPORT | {"operator": "X"}).encode().replace(b"X", operator))
+
+    assert isinstance(item, Report)
+    assert item.recipient == "+33662162466"
+    assert "\\u0000" not in item.raw
+    json.loads(item.raw).items()
+
+
+def test_reference_of_ours_is_read_in_any_case() -> None:
+    (item,) = parse(json.dumps(REPORT | {"client_reference": " 0A1B2C3D-0000-4000-8000-000000000001"}).encode())
+
+    assert isinstance(item, Report)
+    assert item.reference == "0a1b2c3d-0000-4000-8000-000000000001"
 
 
 JSON = st.recursive(
@@ -245,12 +297,20 @@ JSON = st.recursive(
 
 
 @given(st.binary())
-def test_bytes_are_refused_or_read_but_never_crash(raw: bytes) -> None:
-    try:
-        items = parse(raw)
-    except NotJson:
-        return
-    assert items
+def test_bytes_are_kept_or_read_but_never_crash(raw: bytes) -> None:
+    assert parse(raw)
+
+
+@given(
+    st.lists(st.sampled_from([*'"\\\\u0dD8{}[],:\x00\n', "\\ud83d", "\\ude00", "\\u0000", "\xf3"]), max_size=12).map("".join)
+)
+def test_read_text_holds_nothing_the_database_refuses(written: str) -> None:
+    raw = json.dumps(INBOUND | {"body": "BODY"}).encode().replace(b"BODY", written.encode("latin-1"))
+    for item in parse(raw):
+        if isinstance(item, Inbound):
+            read_back = json.dumps(json.loads(item.raw), ensure_ascii=False)
+            read_back.encode()
+            assert "\\u0000" not in read_back.replace("\\\\", "")
 
 
 @given(base=st.sampled_from([REPORT, FULL, INBOUND]), field=st.data(), value=JSON)

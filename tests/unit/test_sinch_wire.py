@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.providers.base import Submission
-from jobs.providers.sinch.wire import Unreadable, instant, submission_body, timestamp
+from jobs.providers.sinch.wire import LONGEST_BODY, Unreadable, instant, submission_body, timestamp
 
 ANN, BEN = "+14155551234", "+14155551235"
 
@@ -113,6 +113,33 @@ def test_any_text_around_placeholders_arrives_as_typed(pieces: list[str], value:
     body = body_of(Submission("ref", None, "{{x}}".join(pieces), [ANN], parameters={"x": {ANN: value}}))
 
     assert text_for(body, ANN) == value.join(pieces)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["${" * 1000, "$" * 1999 + "{", "${name} " * 250, "x" * 1997 + "${a", "\U0001f600${" * 666, "a" * 1000 + "${}" * 333],
+    ids=["brackets", "dollars", "placeholders", "at the end", "emoji", "half of it"],
+)
+def test_text_full_of_placeholders_fits_the_wire(text: str) -> None:
+    """It has at most 2000 characters in the table, and has to fit into as many with its escapes."""
+    body = body_of(Submission("ref", None, text, [ANN]))
+
+    assert text_for(body, ANN) == text
+    assert len(body["body"]) <= LONGEST_BODY
+    for key, values in body["parameters"].items():
+        assert re.fullmatch(r"[A-Za-z0-9._-]{1,16}", key)
+        assert all(len(value.encode("utf-16-le")) <= 320 for value in values.values())
+
+
+@given(
+    pieces=st.lists(st.text(alphabet="$}d", min_size=200, max_size=900), min_size=1, max_size=2),
+    value=st.text(alphabet="${}ab", max_size=8),
+)
+def test_long_text_around_placeholders_fits_the_wire(pieces: list[str], value: str) -> None:
+    body = body_of(Submission("ref", None, "{{x}}".join(pieces), [ANN], parameters={"x": {ANN: value}}))
+
+    assert text_for(body, ANN) == value.join(pieces)
+    assert len(body["body"]) <= LONGEST_BODY
 
 
 @given(st.integers(0, 4_000_000_000_000), st.integers(-12, 12))

@@ -1,17 +1,26 @@
 """Sinch's callbacks, and the same objects in its listings, as values of ours.
 
 Whatever cannot be used is an :class:`Unusable`, never an exception: a callback is pushed once, so what is thrown away here is
-lost. Only bytes that are no JSON at all are refused.
+lost.
 """
 
-import json
 from collections.abc import Callable, Iterator
 
 import msgspec
 
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
-from jobs.providers.callbacks import NotJson
-from jobs.providers.sinch.wire import Event, Media, StatusCount, Unreadable, code, instant, number
+from jobs.providers.sinch.lenient import json_text
+from jobs.providers.sinch.wire import (
+    LONGEST_ID,
+    Event,
+    Media,
+    StatusCount,
+    Unreadable,
+    code,
+    instant,
+    number,
+    reference,
+)
 from jobs.runtime.phone import address
 
 NAME = "sinch"
@@ -33,30 +42,24 @@ STATUSES = {
 """Sinch's word, in lower case, to the outbox's."""
 
 _EVENT = msgspec.json.Decoder(Event)
+_LINE = msgspec.json.Decoder(StatusCount)
+_STRING = msgspec.json.Decoder(str)
 _MEDIA: msgspec.json.Decoder[Media | None] = msgspec.json.Decoder(Media | None)
 _TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 
 
 def parse(raw: bytes) -> list[CallbackItem]:
-    """Read one callback, or one item of a listing. Raises :class:`NotJson` and nothing else."""
+    """Read one callback, or one item of a listing. Never raises."""
     try:
-        event = _EVENT.decode(raw)
-        return list(_reader(event)(event, raw.decode()))
+        text = json_text(raw)
+        event = _EVENT.decode(text)
+        return list(_reader(event)(event, text))
     except Unreadable as error:
         return [Unusable(str(error), raw)]
-    except (ValueError, RecursionError) as error:
-        _require_json(raw)
+    except msgspec.ValidationError as error:
         return [Unusable(f"not of a known shape: {error}"[:200], raw)]
-
-
-def _require_json(raw: bytes) -> None:
-    """Raise NotJson unless the body is JSON. A lenient decoder takes JSON that ours refuses: half an emoji, deep nesting."""
-    try:
-        json.loads(raw, parse_int=str, parse_float=str)
-    except RecursionError:
-        return
-    except ValueError:
-        raise NotJson from None
+    except (ValueError, RecursionError) as error:
+        return [Unusable(f"not JSON: {error}"[:200], raw)]
 
 
 def _recipient_report(event: Event, raw: str) -> Iterator[CallbackItem]:
@@ -66,7 +69,7 @@ def _recipient_report(event: Event, raw: str) -> Iterator[CallbackItem]:
         status=_status(event.status),
         code=code(event.code),
         at=None if event.at is None else instant(event.at),
-        reference=event.client_reference,
+        reference=reference(event.client_reference),
         raw=raw,
     )
 
@@ -74,35 +77,45 @@ def _recipient_report(event: Event, raw: str) -> Iterator[CallbackItem]:
 def _batch_report(event: Event, raw: str) -> Iterator[CallbackItem]:
     """One report for each recipient, or a summary if the callback does not name all of them."""
     batch_id = _required(event.batch_id, "batch_id")
-    lines = event.statuses or []
-    for line in lines:
-        yield from _line_reports(event, batch_id, line)
-    if not all(line.recipients for line in lines) or not lines:
-        yield Summary(batch_id=batch_id, reference=event.client_reference, raw=raw)
-
-
-def _line_reports(event: Event, batch_id: str, line: StatusCount) -> Iterator[CallbackItem]:
-    for recipient in line.recipients or ():
-        raw = _one_recipient(event, line, recipient)
+    names_all = bool(event.statuses)
+    for line in event.statuses or ():
         try:
-            yield Report(
-                batch_id=batch_id,
-                recipient=number(recipient),
-                status=_status(line.status),
-                code=code(line.code),
-                at=None,
-                reference=event.client_reference,
-                raw=raw.decode(),
-            )
-        except Unreadable as error:
-            yield Unusable(str(error), raw)
+            read = _LINE.decode(line)
+        except (ValueError, RecursionError) as error:
+            yield Unusable(f"a line of the report is not of a known shape: {error}"[:200], _with_line(event, line))
+            names_all = False
+            continue
+        names_all = names_all and bool(read.recipients)
+        for recipient in read.recipients or ():
+            yield _line_report(event, batch_id, read, recipient)
+    if not names_all:
+        yield Summary(batch_id=batch_id, reference=reference(event.client_reference), raw=raw)
 
 
-def _one_recipient(event: Event, line: StatusCount, recipient: str) -> bytes:
-    """The report cut down to one recipient: a thousand copies of the whole would be megabytes."""
-    only = {"status": line.status, "code": line.code, "recipients": [recipient]}
-    whole = {"type": event.type, "batch_id": event.batch_id, "client_reference": event.client_reference, "statuses": [only]}
-    return msgspec.json.encode(whole)
+def _line_report(event: Event, batch_id: str, line: StatusCount, recipient: msgspec.Raw) -> CallbackItem:
+    """One recipient's report. Its raw text holds that recipient only: a thousand copies of the whole would be megabytes."""
+    raw = _with_line(event, {"status": line.status, "code": line.code, "recipients": [recipient]})
+    try:
+        return Report(
+            batch_id=batch_id,
+            recipient=number(_STRING.decode(recipient)),
+            status=_status(line.status),
+            code=code(line.code),
+            at=None,
+            reference=reference(event.client_reference),
+            raw=raw.decode(),
+        )
+    except Unreadable as error:
+        return Unusable(str(error), raw)
+    except (ValueError, RecursionError) as error:
+        return Unusable(f"a recipient is not of a known shape: {error}"[:200], raw)
+
+
+def _with_line(event: Event, line: object) -> bytes:
+    """The report cut down to one of its lines."""
+    return msgspec.json.encode(
+        {"type": event.type, "batch_id": event.batch_id, "client_reference": event.client_reference, "statuses": [line]}
+    )
 
 
 def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
@@ -152,6 +165,8 @@ def _reader(event: Event) -> _Reader:
 def _required(value: str | None, name: str) -> str:
     if not value:
         raise Unreadable(f"{name} is missing")
+    if len(value) > LONGEST_ID:
+        raise Unreadable(f"{name} has {len(value)} characters")
     return value
 
 

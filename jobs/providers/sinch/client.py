@@ -16,6 +16,7 @@ import httpx
 import structlog
 
 from jobs.providers.base import (
+    Accepted,
     Ambiguous,
     Batch,
     Inbound,
@@ -26,9 +27,8 @@ from jobs.providers.base import (
     Refused,
     Report,
     Submission,
-    Unusable,
 )
-from jobs.providers.sinch import listings, refusals
+from jobs.providers.sinch import acceptance, listings, refusals
 from jobs.providers.sinch.callbacks import NAME
 from jobs.providers.sinch.listings import Item
 from jobs.providers.sinch.refusals import Answer, Sent
@@ -82,6 +82,8 @@ class SinchClient:
         self._http = _http_client(base_url, token)
         # Connections of their own, so that slow answers to questions delay no message.
         self._questions = _http_client(base_url, token)
+        # An empty list says nothing of the question that it answers. On a connection of its own it answers no other.
+        self._lookups = _http_client(base_url, token, kept=0)
 
     async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
         sent = Sent(
@@ -91,13 +93,23 @@ class SinchClient:
         )
         body = submission_body(submission, sender=self._sender, callback_url=self._callback_url, reports=sent.reports)
 
+        acceptances: list[Outcome] = []
+
+        def is_ours(answer: Answer) -> bool:
+            if answer.status != 201:
+                return True
+            acceptances.append(acceptance.outcome(answer, submission))
+            return isinstance(acceptances[0], Accepted)
+
         try:
-            answer = await self._exchange(self._http, "POST", "batches", content=body, deadline=deadline)
+            answer = await self._exchange(self._http, "POST", "batches", content=body, deadline=deadline, is_ours=is_ours)
         except _NEVER_ESTABLISHED as error:
             return Refused(Refusal.UNREACHABLE, f"no connection: {_describe(error)}")
         except Exception as error:  # noqa: BLE001  # whatever went wrong went wrong after we may have been heard
             return Ambiguous(f"no answer: {_describe(error)}")
 
+        if answer.status == 201:
+            return acceptances[0] if acceptances else acceptance.outcome(answer, submission)
         outcome = refusals.outcome(answer, sent)
         if isinstance(outcome, Refused) and outcome.why is Refusal.NO_CALLBACK:
             self._do_without_callbacks()
@@ -107,16 +119,10 @@ class SinchClient:
         params = {"client_reference": reference, "start_date": timestamp(since)}
         return await self._list("batches", params, page, deadline, listings.batch)
 
-    async def batch_reports(self, batch_id: str, *, deadline: float) -> tuple[Report, ...] | None:
+    async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
         path = f"batches/{quote(batch_id, safe='')}/delivery_report"
         answer = await self._ask(path, {"type": "full"}, deadline)
-        if answer.status == 404:
-            return None
-        items = listings.batch_reports(answer, path)
-        for item in items:
-            if isinstance(item, Unusable):
-                log.warning("report.unusable", batch=batch_id, why=item.why)
-        return tuple(item for item in items if isinstance(item, Report))
+        return None if answer.status == 404 else listings.batch_reports(answer, path)
 
     async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:
         return await self._list("delivery_reports", _window(start, end), page, deadline, listings.report)
@@ -127,6 +133,7 @@ class SinchClient:
     async def aclose(self) -> None:
         await self._http.aclose()
         await self._questions.aclose()
+        await self._lookups.aclose()
 
     def _do_without_callbacks(self) -> None:
         if not self.callbacks_refused:
@@ -140,8 +147,9 @@ class SinchClient:
         return listings.page_of(answer, what, number=page, read=read)
 
     async def _ask(self, path: str, params: Mapping[str, str], deadline: float) -> Answer:
+        http = self._lookups if "client_reference" in params else self._questions
         try:
-            return await self._exchange(self._questions, "GET", path, params=params, deadline=deadline)
+            return await self._exchange(http, "GET", path, params=params, deadline=deadline)
         except _NEVER_ESTABLISHED as error:
             raise ProviderError(f"{path}: no connection: {_describe(error)}", why=Refusal.UNREACHABLE) from error
         except Exception as error:
@@ -156,8 +164,12 @@ class SinchClient:
         deadline: float,
         content: bytes | None = None,
         params: Mapping[str, str] | None = None,
+        is_ours: Callable[[Answer], bool] | None = None,
     ) -> Answer:
-        """One request, ``deadline`` seconds in all. Once the status is known its answer counts, even if the body breaks off."""
+        """One request, ``deadline`` seconds in all. Once the status is known its answer counts, even if the body breaks off.
+
+        After an answer that ``is_ours`` disowns the connection is closed: the next answer on it may be another's, too.
+        """
         if deadline <= 0:
             raise httpx.PoolTimeout("no time left to begin")
         # Waiting for a connection, connecting and the TLS handshake end well before the deadline does. So a deadline that
@@ -171,16 +183,16 @@ class SinchClient:
                 response = await http.send(request, stream=True)
                 answer = Answer(response.status_code, response.headers, None)
                 answer = Answer(answer.status, answer.headers, await _read(response))
+                if is_ours is not None and not is_ours(answer):
+                    await response.extensions["network_stream"].aclose()
         except Exception:
             if answer is None:
                 raise
         return answer
 
 
-def _http_client(base_url: str, token: str) -> httpx.AsyncClient:
-    limits = httpx.Limits(
-        max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_KEEP_IDLE_SECONDS
-    )
+def _http_client(base_url: str, token: str, *, kept: int = _CONNECTIONS) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=kept, keepalive_expiry=_KEEP_IDLE_SECONDS)
     return httpx.AsyncClient(
         base_url=base_url,
         headers={

@@ -1,17 +1,20 @@
 """Reads Sinch's answers to questions: pages of listings, and the full report on a batch."""
 
+import re
 from collections.abc import Callable
-from typing import TypeVar
+from datetime import datetime
+from typing import Final, TypeVar
 
 import msgspec
 
 from jobs.providers.base import Batch, CallbackItem, Inbound, Page, ProviderError, Report, Unusable
-from jobs.providers.callbacks import NotJson
 from jobs.providers.sinch import callbacks, refusals
+from jobs.providers.sinch.lenient import array_items, json_text
 from jobs.providers.sinch.refusals import Answer
-from jobs.providers.sinch.wire import BatchItem, Listing, Unreadable, instant
+from jobs.providers.sinch.wire import LONGEST_ID, BatchItem, Listing, Unreadable, instant, reference
 from jobs.runtime.phone import e164
 
+_COUNT: Final = re.compile(r'"count"\s*:\s*("?[0-9]+"?)')
 Item = TypeVar("Item", Batch, Report, Inbound)
 
 
@@ -21,10 +24,18 @@ def page_of(answer: Answer, what: str, *, number: int, read: Callable[[bytes], I
     ``page_size`` in an answer is the number given, not the size of a page, so only two things prove the end: an empty page, and
     a first page that holds as many as there are.
     """
-    raws, count = _listed(answer, what)
+    listing = _listed(answer, what)
+    raws: list[msgspec.Raw] | None = getattr(listing, what)
     items: list[Item] = []
     unusable: list[Unusable] = []
-    for raw in raws:
+    count = None
+    try:
+        count = _count(listing.count)
+    except ValueError as error:
+        unusable.append(Unusable(f"the count of {what} could not be read: {error}"[:200], bytes(listing.count)))
+    if raws is None and count != 0:
+        raise _unreadable(answer, what, "the answer holds no list")
+    for raw in raws or ():
         try:
             items.append(read(bytes(raw)))
         except (ValueError, RecursionError) as error:
@@ -33,32 +44,38 @@ def page_of(answer: Answer, what: str, *, number: int, read: Callable[[bytes], I
     return Page(tuple(items), last, tuple(unusable), count)
 
 
-def batch_reports(answer: Answer, what: str) -> list[CallbackItem]:
+def batch_reports(answer: Answer, what: str) -> Page[Report]:
     """Read a full batch report. Raises :class:`ProviderError` for anything but a report on a batch."""
     if answer.status != 200 or answer.body is None:
         raise refusals.unanswered(answer, what)
-    try:
-        items = callbacks.parse(answer.body)
-    except NotJson:
-        raise ProviderError(f"{what}: unreadable: not JSON", http_status=200) from None
-    if all(isinstance(item, Unusable) for item in items):
-        raise ProviderError(f"{what}: unreadable", http_status=200)
-    return items
+    items = callbacks.parse(answer.body)
+    unusable = tuple(item for item in items if isinstance(item, Unusable))
+    if len(unusable) == len(items):
+        raise _unreadable(answer, what, unusable[0].why)
+    return Page(tuple(item for item in items if isinstance(item, Report)), last=True, unusable=unusable)
 
 
 def batch(raw: bytes) -> Batch:
     """One batch of a listing. Only numbers are ever sent to, so a batch of ours that names anything else was not read whole."""
-    item = msgspec.json.decode(raw, type=BatchItem)
-    if not item.id:
-        raise Unreadable("id is missing")
-    numbers = [e164(one) for one in item.to]
+    item = msgspec.json.decode(json_text(raw), type=BatchItem)
+    if not 0 < len(item.id) <= LONGEST_ID:
+        raise Unreadable(f"id has {len(item.id)} characters")
+    written = item.to if isinstance(item.to, list) else []
+    numbers = [e164(one) if isinstance(one, str) else None for one in written]
     return Batch(
         batch_id=item.id,
-        reference=item.client_reference,
+        reference=reference(item.client_reference),
         recipients=tuple(number for number in numbers if number is not None),
-        created_at=None if item.created_at is None else instant(item.created_at),
+        created_at=_time(item.created_at),
         is_whole=bool(numbers) and None not in numbers,
     )
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        return instant(value) if isinstance(value, str) else None
+    except Unreadable:
+        return None
 
 
 def report(raw: bytes) -> Report:
@@ -84,18 +101,40 @@ def _only(raw: bytes) -> CallbackItem:
     return item
 
 
-def _listed(answer: Answer, what: str) -> tuple[list[msgspec.Raw], int | None]:
-    """The items of a page and how many there are on all pages. Raises :class:`ProviderError` for anything but a readable 200.
+def _listed(answer: Answer, what: str) -> Listing:
+    """A page with its items still unread. Raises :class:`ProviderError` for anything but a readable 200.
 
-    A 200 with neither the list nor a count of zero is not an empty page: a proxy may have answered.
+    A 200 with neither the list nor a count of zero is not an empty page: a proxy may have answered. A list that does not end
+    is no answer either.
     """
     if answer.status != 200 or answer.body is None:
         raise refusals.unanswered(answer, what)
+    text = json_text(answer.body)
     try:
-        listing = msgspec.json.decode(answer.body, type=Listing)
+        return msgspec.json.decode(text, type=Listing)
+    except msgspec.ValidationError as error:
+        raise _unreadable(answer, what, str(error)) from None
     except (ValueError, RecursionError) as error:
-        raise ProviderError(f"{what}: unreadable: {error}"[:200], http_status=200) from None
-    raws = {"batches": listing.batches, "delivery_reports": listing.delivery_reports, "inbounds": listing.inbounds}[what]
-    if raws is None and listing.count != 0:
-        raise ProviderError(f"{what}: the answer holds no list", http_status=200)
-    return raws or [], listing.count
+        found = array_items(text, what)
+        if found is None:
+            raise _unreadable(answer, what, str(error)) from None
+    items, rest = found
+    count = _COUNT.search(rest)
+    raws = [msgspec.Raw(item.encode()) for item in items]
+    return Listing(count=msgspec.Raw(count.group(1).encode() if count else b"null"), **{what: raws})
+
+
+def _count(raw: msgspec.Raw) -> int | None:
+    """How many items there are on all pages, or None if the answer does not say. Raises ValueError if it says nonsense."""
+    count = msgspec.json.decode(raw, type=int | str | None)
+    if count is None:
+        return None
+    if int(count) < 0:
+        raise Unreadable("it is negative")
+    return int(count)
+
+
+def _unreadable(answer: Answer, what: str, why: str) -> ProviderError:
+    """A page of a proxy says nothing, so only what looks like Sinch's own answer is given along."""
+    body = answer.body if answer.body is not None and answer.body.lstrip()[:1] == b"{" else None
+    return ProviderError(f"{what}: unreadable: {why}"[:200], http_status=answer.status, unreadable=body)

@@ -1,4 +1,4 @@
-"""The meaning of an answer to ``POST /batches``: accepted, certainly refused, or ambiguous.
+"""The meaning of an answer to ``POST /batches`` that is no 201: certainly refused, or ambiguous.
 
 The table follows Sinch's status codes page; what it leaves open is decided so that nothing is sent twice (an unknown outcome
 is ambiguous) and no typing error in a setting fails a backlog.
@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from jobs.providers.base import Accepted, Ambiguous, Outcome, ProviderError, Refusal, Refused
-from jobs.providers.sinch.wire import Created, Problem
+from jobs.providers.base import Ambiguous, Outcome, ProviderError, Refusal, Refused
+from jobs.providers.sinch.wire import Problem
 from jobs.runtime.telemetry import mask_url
 
 ACCOUNT_STATUSES = frozenset({401, 402, 404, 405, 415})
@@ -54,10 +54,8 @@ class Answer:
 
 
 def outcome(answer: Answer, sent: Sent) -> Outcome:
-    """The outcome of a submission that was answered."""
+    """The outcome of a submission whose answer is no 201 (:mod:`jobs.providers.sinch.acceptance` reads those)."""
     status = answer.status
-    if status == 201:
-        return _created(answer)
     if not 400 <= status < 500 or status == 408:
         return Ambiguous(f"HTTP {status} does not say whether the batch was taken", status)
 
@@ -69,14 +67,6 @@ def outcome(answer: Answer, sent: Sent) -> Outcome:
         code=_clean(problem.code),
         retry_after=retry_after(answer.headers) if status == 429 else None,
     )
-
-
-def _created(answer: Answer) -> Outcome:
-    try:
-        created = msgspec.json.decode(answer.body or b"", type=Created)
-    except (ValueError, RecursionError):
-        return Ambiguous("a 201 that could not be read", 201)
-    return Accepted(created.id) if created.id else Ambiguous("a 201 without a batch id", 201)
 
 
 def _why(status: int, problem: Problem, sent: Sent) -> Refusal:

@@ -5,7 +5,7 @@ ISO 8601 where no offset means UTC.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,15 +23,28 @@ MAX_RECIPIENTS = 1000
 LONGEST_VALUE = 160
 """The longest value of a parameter that Sinch ever documented; today's pages name no limit."""
 
+LONGEST_ID = 255
+"""The longest id, number or name that is read. Sinch's have 26 characters; the database indexes none of several thousand."""
+
+LONGEST_BODY = 2000
+"""The most characters that the body of a batch may have, as the table allows them for a text."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 _LITERAL_DOLLAR = re.compile(r"\$(?=\$*\{)")
 _DOLLAR_KEY = "d"
+_PIECE = 80
+"""Characters of a value: at most 160 UTF-16 units, whatever they are."""
+_Parameters = dict[str, Mapping[str, str]]
 
 
 class Created(msgspec.Struct):
-    """The part of a 201's body that matters."""
+    """The parts of a 201's body that matter: the batch, and what it says of the request that it answers."""
 
     id: str
+    client_reference: str | None = None
+    to: list[str] | None = None
 
 
 class Problem(msgspec.Struct):
@@ -45,7 +58,7 @@ class Problem(msgspec.Struct):
 class Listing(msgspec.Struct):
     """One page of any listing, its items still unread so that one bad item does not spoil the page."""
 
-    count: int | None = None
+    count: msgspec.Raw = msgspec.Raw(b"null")
     batches: list[msgspec.Raw] | None = None
     delivery_reports: list[msgspec.Raw] | None = None
     inbounds: list[msgspec.Raw] | None = None
@@ -55,18 +68,17 @@ class BatchItem(msgspec.Struct):
     """A batch in a listing."""
 
     id: str
-    to: list[str] = []
+    to: Any = None
     client_reference: str | None = None
-    created_at: str | None = None
+    created_at: Any = None
 
 
 class StatusCount(msgspec.Struct):
     """One line of a batch report; ``recipients`` only in a full one."""
 
-    status: str
+    status: str | None = None
     code: int | str | None = None
-    count: int | None = None
-    recipients: list[str] | None = None
+    recipients: list[msgspec.Raw] | None = None
 
 
 class Event(msgspec.Struct):
@@ -79,7 +91,7 @@ class Event(msgspec.Struct):
     status: str | None = None
     code: int | str | None = None
     at: str | None = None
-    statuses: list[StatusCount] | None = None
+    statuses: list[msgspec.Raw] | None = None
     id: str | None = None
     sender: str | None = msgspec.field(default=None, name="from")
     to: str | None = None
@@ -119,34 +131,59 @@ def submission_body(submission: Submission, *, sender: str | None, callback_url:
     return msgspec.json.encode(body)
 
 
-def _text_and_parameters(submission: Submission) -> tuple[str, dict[str, Mapping[str, str]]]:
-    """The text in Sinch's own notation.
+def _text_and_parameters(submission: Submission) -> tuple[str, _Parameters]:
+    """The text in Sinch's own notation, no longer than Sinch allows.
 
-    Sinch reads ``${key}`` as a placeholder, so a ``$`` that someone typed before a brace travels as the default of a
-    parameter. Our keys are renumbered: Sinch allows ``A-Za-z0-9.-_`` and at most 16 characters, templates allow more.
+    Sinch reads ``${key}`` as a placeholder, so a ``$`` before a brace travels as the default of a parameter, which makes the
+    text longer. Where it gets too long, the parts with such a ``$`` travel as parameters as a whole, which makes it shorter.
     """
-    names = {key: f"p{number}" for number, key in enumerate(submission.parameters or ())}
-    parts: list[str] = []
-    end = 0
+    text, parameters = _composed(submission, fold=False)
+    return (text, parameters) if len(text) <= LONGEST_BODY else _composed(submission, fold=True)
 
-    for placeholder in _PLACEHOLDER.finditer(submission.body) if names else ():
-        if name := names.get(placeholder.group(1)):
-            parts += [_escape(submission.body[end : placeholder.start()], before_brace=True), f"${{{name}}}"]
-            end = placeholder.end()
-    parts.append(_escape(submission.body[end:]))
+
+def _composed(submission: Submission, *, fold: bool) -> tuple[str, _Parameters]:
+    """Our keys are renumbered: Sinch allows ``A-Za-z0-9.-_`` and at most 16 characters, templates allow more."""
+    names = {key: f"p{number}" for number, key in enumerate(submission.parameters or ())}
+    folded: _Parameters = {}
+    parts: list[str] = []
+    for literal, name in _literals(submission.body, names):
+        text = _escape(literal, before_brace=name is not None)
+        if fold and len(text) > len(literal):
+            text = min(text, _fold(literal, folded), key=len)
+        parts += [text] if name is None else [text, f"${{{name}}}"]
 
     text = "".join(parts)
     parameters = {names[key]: values for key, values in (submission.parameters or {}).items() if f"${{{names[key]}}}" in text}
+    parameters |= {key: value for key, value in folded.items() if f"${{{key}}}" in text}
     if f"${{{_DOLLAR_KEY}}}" in text:
         parameters[_DOLLAR_KEY] = {"default": "$"}
     return text, parameters
 
 
-def _escape(literal: str, *, before_brace: bool = False) -> str:
+def _literals(body: str, names: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+    """The parts of the text between our placeholders, each with the name of the one that follows it."""
+    end = 0
+    for placeholder in _PLACEHOLDER.finditer(body) if names else ():
+        if name := names.get(placeholder.group(1)):
+            yield body[end : placeholder.start()], name
+            end = placeholder.end()
+    yield body[end:], None
+
+
+def _escape(literal: str, *, before_brace: bool) -> str:
     """``before_brace``: a placeholder follows, so that a ``$`` at the very end would stand before a brace too."""
     text = f"{literal}{{" if before_brace else literal
     escaped = _LITERAL_DOLLAR.sub(f"${{{_DOLLAR_KEY}}}", text)
     return escaped[:-1] if before_brace else escaped
+
+
+def _fold(literal: str, folded: _Parameters) -> str:
+    """Placeholders whose values, added to ``folded``, are the pieces of ``literal``."""
+    keys = []
+    for start in range(0, len(literal), _PIECE):
+        keys.append(f"d{len(folded)}")
+        folded[keys[-1]] = {"default": literal[start : start + _PIECE]}
+    return "".join(f"${{{key}}}" for key in keys)
 
 
 def timestamp(instant: datetime) -> str:
@@ -179,3 +216,11 @@ def code(value: int | str | None) -> int | None:
         return int(value)
     except ValueError:
         raise Unreadable("not a status code") from None
+
+
+def reference(text: str | None) -> str | None:
+    """A ``client_reference``, in lower case and without blanks around it if it may be one of ours. None if it is empty."""
+    if not text:
+        return None
+    bare = text.strip()
+    return bare.lower() if _UUID.fullmatch(bare) else text[:LONGEST_ID]

@@ -36,6 +36,9 @@ alter table outbox_engine.waiting_reports enable row level security;
 create index waiting_reports_batch on outbox_engine.waiting_reports (batch_id);
 create index waiting_reports_reference on outbox_engine.waiting_reports (reference)
   where reference is not null;
+-- For lookups. Our own requests carry a reference, so reports on them never enter this index.
+create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
+  where reference is null;
 create index waiting_reports_received on outbox_engine.waiting_reports (received_at);
 
 -- The order of statuses within one attempt. A report only ever raises the rank of a message, so the order in

@@ -56,11 +56,13 @@ as $$
 $$;
 
 -- A sender in the form in which senders are compared: a number gets its plus and loses what separates its
--- digits; anything else stays as it is.
+-- digits; anything else stays as it is, so `is_sender` refuses it. That includes a number with a zero in
+-- brackets, which is dialled inside the country only. Processes read numbers by the same rule.
 create function outbox_engine.normalized_sender(p_sender text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select case
+    when p_sender ~ '\(\s*0(?!0)' then btrim(p_sender)
     when x.number ~ '^(\+|00)?[1-9][0-9]{6,14}$' then '+' || regexp_replace(x.number, '^(\+|00)', '')
     when x.number ~ '^\+?[1-9][0-9]{2,5}$' then ltrim(x.number, '+')
     else btrim(p_sender)

@@ -96,6 +96,17 @@ begin
 end
 $$;
 
+-- The start of the window in which a dispatch is looked up, days before its claim: the list is filtered by
+-- the dispatch's id, so a wide window costs nothing, and the clocks of database and provider may have
+-- differed by hours. The provider's list reaches back fourteen days.
+create function outbox_engine.lookup_since(p_claimed_at timestamptz, p_now timestamptz) returns timestamptz
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select greatest(
+    least(p_claimed_at, p_now) - interval '7 days',
+    least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
+$$;
+
 -- Called by the recover job. Returns the dispatches to look up, leased to the caller by a new token, with
 -- the time since when the provider's list may show them. Draws the requests from the plan.
 create function public.outbox_claim_lookups(
@@ -136,7 +147,7 @@ begin
     jsonb_build_object(
       'dispatch_id', id,
       'lease_token', lease_token::text,
-      'since', claimed_at - interval '1 hour'
+      'since', outbox_engine.lookup_since(claimed_at, v_now)
     )
     order by claimed_at, id
   )
@@ -146,7 +157,57 @@ begin
 end
 $$;
 
--- Called by the recover job when a lookup was incomplete, such as after an error: it decides nothing and is
+-- A lookup proved nothing: it failed, or what it found cannot be excluded. It is repeated after `p_least`,
+-- and ever later the longer that goes on. After an hour it raises an alarm, at most every six hours for a
+-- plan.
+create function outbox_engine.lookup_failed(
+  p_dispatch outbox_engine.dispatches, p_why text, p_least interval, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_for constant interval := p_now - coalesce(p_dispatch.closed_at, p_dispatch.ambiguous_at, p_now);
+begin
+  update outbox_engine.dispatches
+  set lookup_at = p_now + greatest(p_least, least(v_for / 8, interval '10 minutes'))
+  where id = p_dispatch.id;
+
+  if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' and not exists (
+    select from outbox_engine.alarms
+    where kind = 'lookup.undecided'
+      and at > p_now - interval '6 hours'
+      and detail ->> 'plan' = p_dispatch.plan
+  ) then
+    perform outbox_engine.alarm('lookup.undecided', jsonb_build_object(
+      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
+      'since', p_dispatch.ambiguous_at, 'why', p_why));
+  end if;
+end
+$$;
+
+-- Called by the recover job when a lookup proved nothing, and why (`p_why`). It decides nothing and is
+-- repeated, at the earliest after `p_seconds`.
+create function public.outbox_record_failed_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_why text, p_seconds double precision
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+begin
+  select *
+  into v_dispatch
+  from outbox_engine.dispatches
+  where id = p_dispatch_id and lease_token = p_lease_token::bigint and lookup_at is not null
+  for update;
+  if found then
+    perform outbox_engine.lookup_failed(
+      v_dispatch, p_why, make_interval(secs => p_seconds), outbox_engine.now());
+  end if;
+end
+$$;
+
+-- Called by the recover job when the plan's limits leave no request for the rest of a list: the lookup is
 -- repeated after `p_seconds`. Returns false if the lookup is no longer the caller's.
 create function public.outbox_postpone_lookup(
   p_dispatch_id uuid, p_lease_token text, p_seconds double precision
@@ -165,9 +226,11 @@ $$;
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_claim_lookups,
-  public.outbox_postpone_lookup
+  public.outbox_postpone_lookup,
+  public.outbox_record_failed_lookup
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_claim_lookups,
-  public.outbox_postpone_lookup
+  public.outbox_postpone_lookup,
+  public.outbox_record_failed_lookup
 to service_role;

@@ -20,53 +20,50 @@ begin
 end
 $$;
 
--- The provider's batches of a dispatch lack these numbers, so their messages were not sent: they wait again
--- and leave the dispatch, so that adopting it does not change them. The caller holds the dispatch.
-create function outbox_engine.remove_members(p_dispatch_id uuid, p_recipients text[]) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform outbox_engine.hold_plans_of(array[p_dispatch_id]);
-  perform outbox_engine.lock_attached(array[p_dispatch_id]);
-  perform outbox_engine.requeue_attached(
-    array[p_dispatch_id], 'not_found', 'the provider''s batch lacks this number',
-    p_recipients => p_recipients);
-  with removed as (
-    delete from outbox_engine.dispatch_members
-    where dispatch_id = p_dispatch_id and recipient = any (p_recipients)
-    returning outbox_id
-  )
-  update public.outbox o
-  set dispatch_id = null
-  from removed r
-  where o.id = r.outbox_id and o.dispatch_id = p_dispatch_id and o.queue is not null;
-end
-$$;
-
 -- A lookup found these batches of a dispatch. `p_recipients` are the numbers of each batch, separated by
--- spaces. The caller holds the dispatch.
+-- spaces. Only the dispatch's request carries its id, so the provider took that request, and its messages are
+-- never sent again, whatever numbers the batches show: a provider may write a number in another way. Where
+-- they lack numbers of the dispatch, an alarm says so. The caller holds the dispatch.
 create function outbox_engine.record_found_batches(
   p_dispatch outbox_engine.dispatches, p_batch_ids text[], p_recipients text[], p_reconcile_after interval
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_missing text[];
+  v_missing bigint;
 begin
-  select array_agg(m.recipient)
+  select count(*)
   into v_missing
   from outbox_engine.dispatch_members m
   where m.dispatch_id = p_dispatch.id
     and m.recipient <> all (string_to_array(array_to_string(p_recipients, ' '), ' '));
   -- Once a report has proved the request accepted, its numbers are not in question.
-  if v_missing is not null and p_dispatch.batch_id is null then
-    perform outbox_engine.remove_members(p_dispatch.id, v_missing);
+  if v_missing > 0 and p_dispatch.batch_id is null then
+    perform outbox_engine.alarm('lookup.numbers_differ', jsonb_build_object(
+      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'batches', p_batch_ids, 'messages', v_missing));
   end if;
 
   perform outbox_engine.accept_dispatches(
     array_fill(p_dispatch.id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile', p_reconcile_after);
   perform outbox_engine.match_waiting_reports(array[p_dispatch.id]);
   perform outbox_engine.decide_halves(array[p_dispatch.id], null, null);
+end
+$$;
+
+-- Whether a report waits that may be about this dispatch: it came since the claim, names one of its numbers,
+-- and shows neither a batch that is known nor a reference. The hour is for clocks that were set back.
+create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from outbox_engine.dispatch_members m
+    join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
+    where m.dispatch_id = p_dispatch.id
+      and w.reference is null
+      and w.received_at >= p_dispatch.claimed_at - interval '1 hour'
+      and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id)
+  );
 end
 $$;
 
@@ -113,8 +110,9 @@ $$;
 
 -- Called by the recover job after one complete lookup. `p_batch_ids` are the batches that carry the
 -- dispatch's id, `p_recipients` the numbers of each, separated by spaces. A batch that was found is a fact.
--- A lookup that found none decides nothing if another one overtook it. Returns `found`, `missed`,
--- `not_found`, `watched`, `overtaken`, or `gone` where retention deleted the dispatch.
+-- A lookup that found none decides nothing if another one overtook it, or while a report waits that may be
+-- about the dispatch. Returns `found`, `missed`, `not_found`, `watched`, `overtaken`, `reported`, or `gone`
+-- where retention deleted the dispatch.
 create function public.outbox_record_lookup(
   p_dispatch_id uuid, p_lease_token text, p_batch_ids text[], p_recipients text[],
   p_settle_seconds double precision, p_reconcile_after_seconds double precision
@@ -141,6 +139,12 @@ begin
   if v_dispatch.lease_token <> p_lease_token::bigint
     or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
+  end if;
+  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
+    perform outbox_engine.lookup_failed(
+      v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
+      make_interval(secs => p_settle_seconds), outbox_engine.now());
+    return 'reported';
   end if;
   return outbox_engine.record_missed_lookup(p_dispatch_id, make_interval(secs => p_settle_seconds));
 end
