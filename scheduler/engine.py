@@ -9,6 +9,7 @@ from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
+from jobs.gateway.seen import Seen
 from jobs.gateway.values import Plan
 from jobs.inbound import InboundPolling
 from jobs.providers import registry
@@ -16,6 +17,7 @@ from jobs.providers.base import Provider
 from jobs.reconcile import Reconciliation
 from jobs.recover import Recovery
 from jobs.runtime.job import Job
+from jobs.runtime.project import project_host
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
 from jobs.schema.admission import Admission
 from jobs.schema.releases import Releases
@@ -60,6 +62,7 @@ async def build_engine(
     )
     outage = ProviderOutage(gateway=gateway, plan=plan)
     admission = Admission(gateway.installed_schema, known)
+    seen = Seen()
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     jobs: tuple[Job, ...] = (
         Dispatcher(
@@ -70,9 +73,17 @@ async def build_engine(
             settings=settings,
             waits_for_rates=waits_for_rates,
             admission=admission,
+            project=project_host(supabase.supabase_url),
+            seen=seen,
         ),
         Recovery(
-            gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage, waits_for_rates=waits_for_rates
+            gateway=gateway,
+            provider=provider,
+            plan=plan,
+            settings=settings,
+            outage=outage,
+            waits_for_rates=waits_for_rates,
+            seen=seen,
         ),
         Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
         InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),

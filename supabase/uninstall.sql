@@ -22,11 +22,14 @@ declare
     functions constant text[] := array[
         'outbox_accept(uuid[],text[],text,double precision,double precision)',
         'outbox_acknowledge_alarms(text[])',
+        'outbox_bind(text,boolean)',
         'outbox_campaign_costs(text,text,integer)',
         'outbox_campaign_report(text)',
         'outbox_cancel(bigint[],boolean)',
         'outbox_claim(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,'
         'integer,double precision,integer,text[],boolean,boolean,integer)',
+        'outbox_claim_due(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,'
+        'integer,double precision,integer,text[],boolean,boolean,integer,text,text,uuid)',
         'outbox_claim_inbound_window(text,text,double precision)',
         'outbox_claim_lookups(text,text,text,double precision,smallint)',
         'outbox_claim_reconciliation(text,text,smallint)',
@@ -59,6 +62,7 @@ declare
         'outbox_release(uuid[],text[])',
         'outbox_renew(uuid[],text[],double precision)',
         'outbox_resume(text,text,boolean)',
+        'outbox_resume_restored(text,text)',
         'outbox_retry(bigint[],boolean,double precision,boolean)',
         'outbox_schema_version()',
         'outbox_select(text[],text,timestamp with time zone,bigint,integer,integer)',

@@ -152,13 +152,16 @@ $$;
 -- judge, pack, write). A repeated call with the same `p_claim_id` returns the same dispatches and claims
 -- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
 -- urgent slots are free. `p_schema_version` is the newest schema version that the process knows. If a newer
--- one is breaking, the call takes no lock and changes nothing. Null claims in any case. Returns jsonb with
--- these keys:
+-- one is breaking, the call takes no lock and changes nothing. Null claims in any case. `p_project` is the
+-- host of the process's SUPABASE_URL; `p_highest_lease_token` and `p_known_dispatch` are of what the database
+-- last gave to the process (`refuse_copy`). Returns jsonb with these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
 -- - `paused` and `reason`, or `limited`, and `wait_seconds`: why there are none, if a pause or a limit is
 --   the reason
+--
+-- - `unbound`: the hosts that the database sends from, if the process's host is not among them
 --
 -- - `more`: whether more rows are ready
 --
@@ -174,12 +177,13 @@ $$;
 -- Compiling the plan would take twice its running time, and no call of the processes may scan a table,
 -- whatever its statistics say: hence jit and enable_seqscan are off, here and in the other calls. Generic
 -- plans: planning for the values of each call took a third of the time of a claim of one row.
-create function public.outbox_claim(
+create function public.outbox_claim_due(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
-  p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null
+  p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
+  p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -206,6 +210,12 @@ begin
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
+  v_answer := outbox_engine.refuse_copy(
+    p_provider, p_plan, p_project, p_highest_lease_token::bigint, p_known_dispatch);
+  if v_answer is not null then
+    return v_answer || jsonb_build_object('schema_version', v_schema, 'due',
+      case when v_answer ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);
+  end if;
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   v_bounds := outbox_engine.current_queue_bounds();
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
@@ -237,8 +247,8 @@ $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
-  public.outbox_claim
+  public.outbox_claim_due
 from public, anon, authenticated, service_role;
 grant execute on function
-  public.outbox_claim
+  public.outbox_claim_due
 to service_role;

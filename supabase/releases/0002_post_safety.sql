@@ -1,0 +1,6 @@
+-- Processes of 0.1.0 claimed by it.
+drop function public.outbox_claim(
+  uuid, text, text, text, text, text, double precision, double precision, smallint, smallint, integer,
+  double precision, integer, text[], boolean, boolean, integer);
+
+alter table outbox_engine.plan_pauses validate constraint plan_pauses_kind_check;
