@@ -14,6 +14,7 @@ from jobs.dispatching.requests import Requests
 from jobs.dispatching.schema_watch import SchemaWatch
 from jobs.dispatching.slots import Slots
 from jobs.gateway.gateway import Gateway
+from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.seen import Seen
 from jobs.gateway.values import Claim, Plan
 from jobs.providers.base import Provider
@@ -26,8 +27,9 @@ class Dispatcher(Job):
     """The dispatch job of one plan.
 
     ``worker`` names the process in the database. Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
-    With ``admission``, a tick raises SchemaUnfit once the database has a breaking version that this package does not know.
-    ``project`` is the host of the project's URL, None to claim whatever project the database sends from.
+    With ``restores`` it claims nothing before that check allows it. With ``admission``, a tick raises SchemaUnfit once the
+    database has a breaking version that this package does not know. ``project`` is the host of the project's URL, None to claim
+    whatever project the database sends from.
     """
 
     name = "dispatch"
@@ -44,9 +46,11 @@ class Dispatcher(Job):
         admission: Admission | None = None,
         project: str | None = None,
         seen: Seen | None = None,
+        restores: RestoreCheck | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
         self._schema = SchemaWatch(admission)
+        self._restores = restores
         self._call = partial(
             gateway.claim,
             plan,
@@ -89,7 +93,7 @@ class Dispatcher(Job):
 
     @property
     def stopped(self) -> bool:
-        return self._health.stopped
+        return self._health.stopped or (self._restores is not None and not self._restores.passed)
 
     async def tick(self) -> None:
         """Claim and send until nothing more may go out now. Requests may still be open when this returns.
@@ -97,6 +101,8 @@ class Dispatcher(Job):
         While claims come back full, two are under way: the database makes one while the requests of the other travel.
         """
         async with self._ticking:
+            if self._restores is not None and not await self._restores.allows_claims():
+                return
             self._pace.begin_tick()
             self._claims.ask_again()
             while self._ask(now := clock()) or self._claims.under_way:

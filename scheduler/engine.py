@@ -9,6 +9,7 @@ from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
+from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.seen import Seen
 from jobs.gateway.values import Plan
 from jobs.inbound import InboundPolling
@@ -30,6 +31,8 @@ class Engine:
 
     jobs: tuple[Job, ...]
     admission: Admission
+    restores: RestoreCheck
+    plan: Plan
     gateway: Gateway
     provider: Provider
 
@@ -61,6 +64,7 @@ async def build_engine(
         requests_per_minute=sinch.sinch_requests_per_minute,
     )
     outage = ProviderOutage(gateway=gateway, plan=plan)
+    restores = RestoreCheck(gateway=gateway, provider=provider, plan=plan, outage=outage, deadline=settings.lease_seconds / 3)
     admission = Admission(gateway.installed_schema, known)
     seen = Seen()
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
@@ -75,6 +79,7 @@ async def build_engine(
             admission=admission,
             project=project_host(supabase.supabase_url),
             seen=seen,
+            restores=restores,
         ),
         Recovery(
             gateway=gateway,
@@ -85,9 +90,9 @@ async def build_engine(
             waits_for_rates=waits_for_rates,
             seen=seen,
         ),
-        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
+        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage, restores=restores),
         InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
         Campaigns(gateway=gateway),
         Upkeep(gateway=gateway, settings=settings),
     )
-    return Engine(jobs=jobs, admission=admission, gateway=gateway, provider=provider)
+    return Engine(jobs=jobs, admission=admission, restores=restores, plan=plan, gateway=gateway, provider=provider)

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from jobs.gateway import values
 from jobs.gateway.campaigning import Campaigning
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.held import HeldMessage
 from jobs.gateway.history import Matches, Trace
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.schema import installed_schema
@@ -76,6 +78,11 @@ class Operating:
         """The calls about campaigns, over the same connection."""
         return Campaigning(self._rpc)
 
+    @property
+    def gateway(self) -> Gateway:
+        """The calls of the processes, over the same connection."""
+        return Gateway(self._rpc)
+
     # Reading
 
     async def installed_schema(self) -> InstalledSchema | None:
@@ -98,6 +105,11 @@ class Operating:
         """Everything about one message, or None if there is no such message."""
         answer = await self._rpc.call("outbox_trace", {"p_id": message, "p_show_body": show_body})
         return None if answer is None else Trace.parse(answer)
+
+    async def list_held(self, *, after: int, most: int) -> tuple[HeldMessage, ...]:
+        """Messages after the id ``after`` that the claim holds: the provider may have accepted them before a restore."""
+        answer = await self._rpc.call("outbox_list_held", {"p_after": after, "p_most": most})
+        return tuple(HeldMessage.parse(row) for row in answer)
 
     # Acting on messages
 
@@ -138,6 +150,11 @@ class Operating:
     async def cancel(self, ids: Sequence[int], *, dry_run: bool = False) -> tuple[Outcome, ...]:
         """Cancel waiting messages, and request it for those in a request: they are cancelled if they come back."""
         answer = await self._rpc.call("outbox_cancel", {"p_ids": list(ids), "p_dry_run": dry_run})
+        return tuple(Outcome(**row) for row in answer)
+
+    async def send_held(self, ids: Sequence[int], *, dry_run: bool = False) -> tuple[Outcome, ...]:
+        """Have held messages sent: they are not the ones that the provider accepted."""
+        answer = await self._rpc.call("outbox_send_held", {"p_ids": list(ids), "p_dry_run": dry_run})
         return tuple(Outcome(**row) for row in answer)
 
     # Acting on plans

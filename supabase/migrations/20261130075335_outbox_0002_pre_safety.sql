@@ -9,7 +9,9 @@ do $$
 declare
   v_relations constant text[] := '{}';
   v_functions constant text[] := array[
-    'outbox_bind', 'outbox_claim_due', 'outbox_resume_restored'
+    'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
+    'outbox_claim_due', 'outbox_finish_adoption', 'outbox_list_held', 'outbox_resume_restored',
+    'outbox_send_held'
   ];
   v_conflicts text[];
 begin
@@ -56,6 +58,40 @@ alter table outbox_engine.plan_pauses drop constraint plan_pauses_kind_check;
 alter table outbox_engine.plan_pauses add constraint plan_pauses_kind_check check (kind in (
   'throttled', 'unreachable', 'account', 'setting', 'operator', 'restored'
 )) not valid;
+
+-- Messages that `outbox adopt` remembers.
+create table outbox_engine.adopted_messages (
+  provider text not null,
+  plan text not null,
+  batch_id text not null,
+  reference uuid not null,
+  recipient text not null,
+  -- The MD5 of the text. Null where the provider's list does not give it.
+  digest uuid,
+  sent_at timestamptz not null,
+  -- The message that the claim holds because of this one, and when an operator had that one sent.
+  outbox_id bigint,
+  released_at timestamptz,
+  -- The provider's list shows the batch no longer.
+  kept_until timestamptz not null,
+  primary key (reference, batch_id, recipient)
+);
+alter table outbox_engine.adopted_messages enable row level security;
+
+create index adopted_messages_recipient on outbox_engine.adopted_messages (recipient)
+  where released_at is null;
+create index adopted_messages_held on outbox_engine.adopted_messages (outbox_id)
+  where outbox_id is not null and released_at is null;
+
+create type outbox_engine.listed_batch as (
+  batch_id text,
+  reference text,
+  created_at timestamptz,
+  -- Those that could be read; `is_whole`: all.
+  recipients text[],
+  digests uuid[],
+  is_whole boolean
+);
 
 create function outbox_engine.new_dispatch_id() returns uuid
 language plpgsql volatile set search_path = pg_catalog, pg_temp
@@ -164,6 +200,21 @@ begin
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);
 end
+$$;
+
+create function outbox_engine.adoption_margin() returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select interval '15 minutes'
+$$;
+
+create function outbox_engine.may_be_adopted(
+  p_digest uuid, p_sent_at timestamptz, p_text text, p_has_template boolean, p_due_at timestamptz
+) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(p_digest = md5(p_text)::uuid, false)
+    or (p_has_template or p_digest is null) and p_due_at <= p_sent_at + outbox_engine.adoption_margin()
 $$;
 
 create or replace function outbox_engine.latest_replies(p_ids text[])
@@ -362,6 +413,69 @@ as $$
   from leased
 $$;
 
+create function outbox_engine.suspected_messages(p_ids bigint[], p_now timestamptz) returns table (
+  outbox_id bigint, expires_at timestamptz, adopted outbox_engine.adopted_messages
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_suspects constant bigint[] := array(
+    select u.id
+    from unnest(p_ids) with ordinality u (id, place)
+    join public.outbox o on o.id = u.id
+    where o.expires_at > p_now and exists (
+      select from outbox_engine.adopted_messages a
+      where a.recipient = o.recipient and a.released_at is null and coalesce(a.outbox_id, o.id) = o.id)
+    order by u.place
+  );
+begin
+  return query
+  select r.id, r.expires_at, a
+  from outbox_engine.rendered_rows(v_suspects) r
+  join public.outbox o on o.id = r.id
+  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+  join outbox_engine.adopted_messages a on a.recipient = r.recipient and a.released_at is null
+  where a.outbox_id = r.id
+    or a.outbox_id is null and outbox_engine.may_be_adopted(
+      a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+  order by r.place, a.outbox_id is null, a.digest is distinct from md5(r.text)::uuid, a.sent_at;
+end
+$$;
+
+create function outbox_engine.hold_adopted(p_ids bigint[], p_now timestamptz) returns bigint[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  s record;
+  v_held bigint[] := '{}';
+  v_changes outbox_engine.status_change[] := '{}';
+begin
+  if not exists (select from outbox_engine.adopted_messages where released_at is null) then
+    return p_ids;
+  end if;
+  for s in select * from outbox_engine.suspected_messages(p_ids, p_now) loop
+    continue when s.outbox_id = any (v_held);
+    update outbox_engine.adopted_messages a
+    set outbox_id = s.outbox_id
+    where (a.reference, a.batch_id, a.recipient)
+        = ((s.adopted).reference, (s.adopted).batch_id, (s.adopted).recipient)
+      and coalesce(a.outbox_id, s.outbox_id) = s.outbox_id;
+    continue when not found;
+    v_held := v_held || s.outbox_id;
+    v_changes := v_changes || row(
+      s.outbox_id, 'held', null, s.expires_at, null,
+      format('held: before the restore the provider accepted this text or another one for this number, in '
+        || 'batch %s at %s', (s.adopted).batch_id, (s.adopted).sent_at)
+    )::outbox_engine.status_change;
+  end loop;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return array(
+    select u.id from unnest(p_ids) with ordinality u (id, place) where u.id <> all (v_held) order by u.place);
+end
+$$;
+
 create or replace function outbox_engine.pack(
   p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
   p_expires_at timestamptz[],
@@ -507,6 +621,46 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.claim_ready(
+  p_request outbox_engine.claim_request, p_admission outbox_engine.admission,
+  p_bounds outbox_engine.queue_bounds,
+  p_priority_below integer, p_rows integer, p_now timestamptz,
+  out dispatches jsonb, out requests integer, out messages integer
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := p_now;
+  v_rows integer := least(p_rows, p_admission.messages);
+  v_picked record;
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+begin
+  loop
+    v_picked := outbox_engine.pick(p_bounds, v_rows, p_priority_below);
+    if v_picked.again is not null then
+      perform outbox_engine.refresh_from_campaign(v_picked.again);
+    end if;
+    if v_picked.has_campaigns then
+      perform outbox_engine.hold_campaign_claims();
+      v_now := outbox_engine.now();
+    end if;
+    v_picked.ids := outbox_engine.hold_adopted(v_picked.ids, v_now);
+    v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
+    select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
+    into dispatches, requests, messages
+    from outbox_engine.claim_rows(
+      outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
+      p_admission.messages, p_admission.probed_pause is not null, v_now) d;
+    v_writer := set_config('outbox.writer', v_outer, true);
+    exit when requests > 0 or v_rows = p_rows
+      or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
+    v_rows := least(p_rows, 10 * v_rows);
+  end loop;
+end
+$$;
+
 create function public.outbox_claim_due(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
@@ -575,6 +729,47 @@ begin
 end
 $$;
 
+create function outbox_engine.judge_references(p_references text[], p_or_earlier boolean) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select case
+      when x.id is null then 'other'
+      when exists (select from outbox_engine.dispatches d where d.id = x.id) then 'known'
+      when exists (select from outbox_engine.adopted_messages a where a.reference = x.id) then 'known'
+      when outbox_engine.is_own_reference(x.id::text, p_or_earlier) then 'unknown'
+      else 'other'
+    end
+    from (
+      select r.place,
+        case
+          when r.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then r.reference::uuid
+        end as id
+      from unnest(p_references) with ordinality r (reference, place)
+    ) x
+    order by x.place
+  );
+end
+$$;
+
+create function public.outbox_check_references(p_provider text, p_plan text, p_references text[])
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_verdicts constant text[] := outbox_engine.judge_references(p_references, false);
+begin
+  if 'unknown' = any (v_verdicts) then
+    perform outbox_engine.pause_restored(p_provider, p_plan, format(
+      'the provider accepted a request of this database that it does not know, with reference %s',
+      p_references[array_position(v_verdicts, 'unknown')]));
+  end if;
+  return to_jsonb(v_verdicts);
+end
+$$;
+
 create or replace function outbox_engine.apply_opt_out_codes(
   p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[],
   p_reports outbox_engine.report[]
@@ -604,6 +799,358 @@ as $$
   select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(reason), array_agg(at))
   from latest
   having count(*) > 0
+$$;
+
+create function outbox_engine.adoptable_messages(p_recipients text[]) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select o.id from public.outbox o where o.queue is not null and o.recipient = any (p_recipients)
+    union
+    select o.id
+    from (
+      select d.id from outbox_engine.dispatches d where d.state = 'claimed'
+      union all
+      select d.id from outbox_engine.dispatches d where d.lookup_at is not null and d.state = 'ambiguous'
+      union all
+      select d.id
+      from outbox_engine.dispatches d
+      where d.parent_id is not null and d.state = 'awaiting_half'
+    ) d
+    join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = any (p_recipients)
+    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and o.status = 'sending'
+  );
+end
+$$;
+
+create function outbox_engine.messages_of_batch(p_batch outbox_engine.listed_batch, p_taken bigint[])
+returns table (outbox_id bigint, recipient text, text text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select distinct on (w.recipient) o.id, w.recipient, t.text
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
+    on r.recipient = w.recipient
+  join public.outbox o on o.id = r.id
+  -- A message in a request has the text of that request, whatever its template says by now.
+  cross join lateral (values (r.text), (o.body)) t (text)
+  where md5(t.text)::uuid = w.digest
+    and o.send_at <= p_batch.created_at + outbox_engine.adoption_margin()
+    and o.id <> all (p_taken)
+  order by w.recipient, o.send_at, o.id;
+end
+$$;
+
+create function outbox_engine.count_adopted(p_ids bigint[], p_at timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from public.outbox where id = any (p_ids) and campaign is not null) then
+    return;
+  end if;
+  perform outbox_engine.hold_campaign_claims();
+  perform outbox_engine.count_campaign_sends(
+    array_agg(o.id order by o.id), array_agg(o.campaign order by o.id), array_agg(o.recipient order by o.id),
+    array_agg(o.batch_id order by o.id), array_agg(o.parts order by o.id),
+    array_agg(c.counted order by o.id),
+    array_agg((c.counted_at at time zone coalesce(k.timezone, 'UTC'))::date order by o.id), p_at)
+  from public.outbox o
+  join outbox_engine.messages_with_counts c on c.id = o.id
+  join public.outbox_campaigns k on k.name = o.campaign
+  where o.id = any (p_ids);
+end
+$$;
+
+create function outbox_engine.adopt_messages(
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_ids bigint[],
+  p_texts text[], p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id constant uuid := p_batch.reference::uuid;
+  v_at constant timestamptz := least(p_batch.created_at, p_now);
+begin
+  insert into outbox_engine.dispatches (
+    id, claim_id, worker, provider, plan, host, credential, expires_at, recipients, state, lease_token,
+    lease_until, deadline, claimed_at
+  )
+  select v_id, v_id, 'outbox adopt', p_plan.provider, p_plan.plan, p_plan.host, p_credential,
+    max(o.expires_at), count(*), 'claimed', nextval('outbox_engine.lease_tokens'), p_now, '0', v_at
+  from public.outbox o
+  where o.id = any (p_ids);
+  insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+  select v_id, o.recipient, o.id from public.outbox o where o.id = any (p_ids);
+
+  update public.outbox o
+  set dispatch_id = v_id, body = t.text, parts = outbox_engine.parts_of(t.text), reported_rank = null,
+    reported_at = null, status_code = null
+  from unnest(p_ids, p_texts) t (id, text)
+  where o.id = t.id;
+  perform outbox_engine.count_adopted(p_ids, v_at);
+  perform outbox_engine.accept_dispatches(array[v_id], array[p_batch.batch_id], 'operator', null);
+  update public.outbox o
+  set sent_at = greatest(o.created_at, v_at)
+  where o.id = any (p_ids) and o.batch_id = p_batch.batch_id;
+  -- Ask for its reports soon: no callback brings those that came before.
+  update outbox_engine.dispatches set reconcile_at = p_now where id = v_id;
+  perform outbox_engine.match_waiting_reports(array[v_id]);
+end
+$$;
+
+create function outbox_engine.adopt_unknown_batch(
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
+  p_now timestamptz, out ids bigint[], out remembered integer, out held integer,
+  out examples jsonb
+)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_texts text[];
+  v_recipients text[];
+begin
+  select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
+  into ids, v_texts, v_recipients
+  from outbox_engine.messages_of_batch(p_batch, p_taken) m;
+  if cardinality(ids) > 0 then
+    -- A message that is held because of another batch was in this one.
+    update outbox_engine.adopted_messages a set outbox_id = null where a.outbox_id = any (ids);
+    perform outbox_engine.adopt_messages(p_plan, p_credential, p_batch, ids, v_texts, p_now);
+  end if;
+
+  insert into outbox_engine.adopted_messages (
+    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+  )
+  select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient, w.digest,
+    p_batch.created_at, p_now + interval '15 days'
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  where w.recipient <> all (v_recipients)
+  on conflict do nothing;
+  get diagnostics remembered = row_count;
+  examples := jsonb_path_query_array(jsonb_build_array(
+    jsonb_build_object('kind', 'adopted', 'id', ids[1], 'recipient', v_recipients[1]),
+    jsonb_build_object('kind', 'remembered', 'recipient', (
+      select r from unnest(p_batch.recipients) r where remembered > 0 and r <> all (v_recipients) limit 1))
+  ), '$[*] ? (@.recipient != null)');
+
+  select count(distinct w.recipient)
+  into held
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
+    on r.recipient = w.recipient
+  join public.outbox o on o.id = r.id and o.queue is not null
+  where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
+    and outbox_engine.may_be_adopted(
+      w.digest, p_batch.created_at, r.text, r.template is not null, o.send_at);
+end
+$$;
+
+create function outbox_engine.lock_for_adoption(
+  p_provider text, p_plan text, p_known uuid[], p_recipients text[]
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.lock_dispatches(p_known);
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  perform from public.outbox
+  where id = any (outbox_engine.adoptable_messages(p_recipients))
+    or id = any (array(
+      select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_known)))
+  order by id
+  for update;
+end
+$$;
+
+create function outbox_engine.judge_batches(
+  p_batches outbox_engine.listed_batch[], p_all_references boolean
+) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select case
+      when w.verdict in ('accepted', 'unknown') and not b.is_whole then 'unreadable'
+      else w.verdict
+    end
+    from unnest(
+      p_batches, outbox_engine.judge_references(array(select x.reference from unnest(p_batches) x), true)
+    ) with ordinality b (batch_id, reference, created_at, recipients, digests, is_whole, first_verdict, place)
+    cross join lateral (
+      select case
+        when b.first_verdict = 'known' and exists (
+          select from outbox_engine.dispatches d
+          where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
+        when b.first_verdict = 'other' and p_all_references
+          and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
+        else b.first_verdict
+      end as verdict
+    ) w
+    order by b.place
+  );
+end
+$$;
+
+create function outbox_engine.batches_to_adopt(
+  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[]
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  accepted := array(
+    select b.reference::uuid
+    from unnest(p_batches, p_verdicts)
+      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+    where b.verdict = 'accepted');
+  recipients := array(
+    select unnest(b.recipients)
+    from unnest(p_batches, p_verdicts)
+      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+    where b.verdict = 'unknown');
+end
+$$;
+
+create function outbox_engine.adopt_batches(
+  p_plan outbox_engine.plans, p_credential text, p_batches outbox_engine.listed_batch[],
+  p_all_references boolean, p_taken bigint[], p_now timestamptz
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_verdicts constant text[] := outbox_engine.judge_batches(p_batches, p_all_references);
+  v_wanted constant record := outbox_engine.batches_to_adopt(p_batches, v_verdicts);
+  v_taken bigint[] := p_taken;
+  v_accepted integer := 0;
+  v_remembered integer := 0;
+  v_held integer := 0;
+  v_examples jsonb := '[]';
+  v_batch outbox_engine.listed_batch;
+  v_dispatch outbox_engine.dispatches;
+  v_adopted record;
+begin
+  perform outbox_engine.lock_for_adoption(
+    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients);
+  for v_place in 1 .. cardinality(p_batches) loop
+    v_batch := p_batches[v_place];
+    if v_verdicts[v_place] = 'accepted' then
+      select * into v_dispatch from outbox_engine.dispatches where id = v_batch.reference::uuid;
+      perform outbox_engine.record_found_batches(
+        v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
+      v_accepted := v_accepted + cardinality(v_batch.recipients);
+    elsif v_verdicts[v_place] = 'unknown' then
+      v_adopted := outbox_engine.adopt_unknown_batch(p_plan, p_credential, v_batch, v_taken, p_now);
+      v_taken := v_taken || v_adopted.ids;
+      v_remembered := v_remembered + v_adopted.remembered;
+      v_held := v_held + v_adopted.held;
+      if jsonb_array_length(v_examples) < 10 then
+        v_examples := v_examples || (
+          select coalesce(jsonb_agg(e || jsonb_build_object('batch_id', v_batch.batch_id)), '[]')
+          from jsonb_array_elements(v_adopted.examples) e);
+      end if;
+    end if;
+  end loop;
+  return (
+    select jsonb_build_object(
+      'other', count(*) filter (where v = 'other'), 'known', count(*) filter (where v = 'known'),
+      'unreadable', count(*) filter (where v = 'unreadable'),
+      'unknown', count(*) filter (where v = 'unknown'),
+      'accepted', v_accepted, 'adopted', cardinality(v_taken) - cardinality(p_taken),
+      'remembered', v_remembered, 'held', v_held, 'examples', v_examples,
+      'taken', to_jsonb(v_taken[cardinality(p_taken) + 1 :]))
+    from unnest(v_verdicts) v);
+end
+$$;
+
+create function public.outbox_adopt_batches(
+  p_provider text, p_plan text, p_host text, p_credential text, p_batches text, p_all_references boolean,
+  p_taken bigint[], p_dry_run boolean
+) returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_plan outbox_engine.plans;
+  v_answer jsonb;
+begin
+  -- One adoption at a time.
+  perform pg_advisory_xact_lock(hashtext('outbox adoption'));
+  v_plan.provider := p_provider;
+  v_plan.plan := p_plan;
+  v_plan.host := p_host;
+  begin
+    v_answer := outbox_engine.adopt_batches(
+      v_plan, p_credential,
+      array(
+        select b::outbox_engine.listed_batch
+        from jsonb_populate_recordset(null::outbox_engine.listed_batch, p_batches::jsonb) b
+        order by b.created_at, b.batch_id),
+      p_all_references, p_taken, outbox_engine.now());
+    if p_dry_run then
+      raise exception using errcode = 'OBX02';
+    end if;
+  exception
+    when sqlstate 'OBX02' then
+      -- Everything is undone but the answer.
+      null;
+  end;
+  return v_answer;
+end
+$$;
+
+create function public.outbox_begin_adoption(p_provider text, p_plan text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.pause_restored(x.provider, x.plan, 'outbox adopt has not read its list to the end')
+  from (
+    select p.provider, p.plan from outbox_engine.plans p
+    union
+    select p_provider, p_plan
+    order by 1, 2
+  ) x;
+end
+$$;
+
+create function public.outbox_finish_adoption(p_provider text, p_plan text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.lift_restored(p_provider, p_plan);
+  return (
+    select coalesce(jsonb_agg(p.plan order by p.provider, p.plan), '[]')
+    from outbox_engine.plan_pauses p
+    where p.kind = 'restored');
+end
+$$;
+
+create or replace function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+declare
+  v_changes outbox_engine.status_change[];
+begin
+  if exists (select from outbox_engine.plan_pauses where kind = 'restored') then
+    return 0;
+  end if;
+  select array_agg(row(
+    id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
+    case when cancel_requested_at is null then outbox_engine.expired_error() end, null, null, null
+  )::outbox_engine.status_change)
+  into v_changes
+  from (
+    select id, cancel_requested_at
+    from outbox_engine.expiring_messages
+    where expires_at <= p_now
+    order by expires_at
+    limit p_most
+    for update skip locked
+  ) expired;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return coalesce(cardinality(v_changes), 0);
+end
 $$;
 
 create or replace function outbox_engine.prune_messages(p_delete_before timestamptz, p_most integer) returns integer
@@ -645,6 +1192,48 @@ begin
   update outbox_engine.upkeep
   set pruned_to = case when v_last_created_at < p_delete_before then v_last else 0 end;
   return cardinality(v_old);
+end
+$$;
+
+create or replace function outbox_engine.prune_records(p_now timestamptz, p_delete_before timestamptz, p_most integer)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
+  delete from outbox_engine.waiting_reports
+  where key = any (array(
+    select key
+    from outbox_engine.waiting_reports
+    where received_at < p_now - interval '14 days'
+    limit p_most
+  ));
+  delete from public.outbox_inbound
+  where id = any (array(
+    select id
+    from public.outbox_inbound
+    where recorded_at < p_delete_before
+    limit p_most
+  ));
+  delete from outbox_engine.kept_callbacks
+  where id = any (array(
+    select id
+    from outbox_engine.kept_callbacks
+    where received_at < p_delete_before
+    order by id
+    limit p_most
+  ));
+  delete from outbox_engine.adopted_messages where kept_until < p_now;
+  delete from outbox_engine.help_answers where answered_at < p_now - interval '1 day';
+  delete from outbox_engine.heartbeats where at < p_now - interval '1 day';
+  delete from outbox_engine.alarms where acknowledged_at < p_now - interval '30 days';
+  delete from outbox_engine.campaign_imports
+  where id = any (array(
+    select id
+    from outbox_engine.campaign_imports
+    where started_at < p_now - interval '1 day'
+    limit 1
+  ));
 end
 $$;
 
@@ -732,6 +1321,79 @@ begin
 end
 $$;
 
+create function public.outbox_list_held(p_after bigint, p_most integer) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  with held as materialized (
+    select o.id, o.recipient, o.status, o.campaign, o.template, o.expires_at, a.batch_id, a.sent_at, a.digest
+    from outbox_engine.adopted_messages a
+    join public.outbox o on o.id = a.outbox_id and o.queue is not null
+    where a.outbox_id > p_after and a.released_at is null
+    order by a.outbox_id
+    limit p_most
+  )
+  select coalesce(
+    jsonb_agg(
+      to_jsonb(h) - 'digest'
+        || jsonb_build_object('has_same_text', coalesce(h.digest = md5(r.text)::uuid, false))
+      order by h.id),
+    '[]')
+  from held h
+  join outbox_engine.rendered_rows(array(select id from held)) r on r.id = h.id
+$$;
+
+create function public.outbox_send_held(p_ids bigint[], p_dry_run boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_answer jsonb;
+begin
+  perform outbox_engine.lock_all_or_none(p_ids);
+  v_now := outbox_engine.now();
+  with judged as materialized (
+    select i.id, o.status as was,
+      case
+        when o.id is null then 'missing'
+        when o.queue is not null and exists (
+          select from outbox_engine.adopted_messages a where a.outbox_id = o.id and a.released_at is null
+        ) then 'released'
+        else 'not_held'
+      end as outcome
+    from (select distinct unnest(p_ids) as id) i
+    left join public.outbox o on o.id = i.id
+  ),
+  released as (
+    update outbox_engine.adopted_messages a
+    set released_at = v_now
+    from judged j
+    where not p_dry_run and j.outcome = 'released' and a.outbox_id = j.id and a.released_at is null
+    returning a.outbox_id
+  ),
+  queued as (
+    update public.outbox o
+    set queue = 'w', due_at = v_now
+    from judged j
+    where not p_dry_run and j.outcome = 'released' and o.id = j.id
+  ),
+  history as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+    select distinct r.outbox_id, v_now, 'operator', 'released', null, 'an operator has it sent'
+    from released r
+  )
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', j.id, 'was', j.was, 'done', j.outcome = 'released', 'outcome', j.outcome)
+      order by j.id),
+    '[]')
+  into v_answer
+  from judged j;
+  perform pg_notify('outbox', '');
+  return v_answer;
+end
+$$;
+
 create or replace function outbox_engine.seed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -770,10 +1432,16 @@ $$;
 
 revoke all on function public.outbox_claim_due from public, anon, authenticated, service_role;
 grant execute on function public.outbox_claim_due to service_role;
+revoke all on function public.outbox_check_references from public, anon, authenticated, service_role;
+grant execute on function public.outbox_check_references to service_role;
+revoke all on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption from public, anon, authenticated, service_role;
+grant execute on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption to service_role;
 revoke all on function public.outbox_resume_restored from public, anon, authenticated, service_role;
 grant execute on function public.outbox_resume_restored to service_role;
 revoke all on function public.outbox_bind from public, anon, authenticated, service_role;
 grant execute on function public.outbox_bind to service_role;
+revoke all on function public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_held, public.outbox_send_held to service_role;
 
 -- The version's own row is a seed.
 select outbox_engine.seed();

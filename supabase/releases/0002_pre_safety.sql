@@ -17,4 +17,38 @@ alter table outbox_engine.plan_pauses add constraint plan_pauses_kind_check chec
   'throttled', 'unreachable', 'account', 'setting', 'operator', 'restored'
 )) not valid;
 
+-- Messages that `outbox adopt` remembers.
+create table outbox_engine.adopted_messages (
+  provider text not null,
+  plan text not null,
+  batch_id text not null,
+  reference uuid not null,
+  recipient text not null,
+  -- The MD5 of the text. Null where the provider's list does not give it.
+  digest uuid,
+  sent_at timestamptz not null,
+  -- The message that the claim holds because of this one, and when an operator had that one sent.
+  outbox_id bigint,
+  released_at timestamptz,
+  -- The provider's list shows the batch no longer.
+  kept_until timestamptz not null,
+  primary key (reference, batch_id, recipient)
+);
+alter table outbox_engine.adopted_messages enable row level security;
+
+create index adopted_messages_recipient on outbox_engine.adopted_messages (recipient)
+  where released_at is null;
+create index adopted_messages_held on outbox_engine.adopted_messages (outbox_id)
+  where outbox_id is not null and released_at is null;
+
+create type outbox_engine.listed_batch as (
+  batch_id text,
+  reference text,
+  created_at timestamptz,
+  -- Those that could be read; `is_whole`: all.
+  recipients text[],
+  digests uuid[],
+  is_whole boolean
+);
+
 -- functions

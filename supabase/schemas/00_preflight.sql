@@ -44,7 +44,9 @@ declare
     'outbox_release', 'outbox_renew', 'outbox_resume', 'outbox_resume_restored',
     'outbox_retry', 'outbox_schema_version',
     'outbox_select', 'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
-    'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
+    'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep', 'outbox_adopt_batches',
+    'outbox_begin_adoption', 'outbox_check_references', 'outbox_finish_adoption', 'outbox_list_held',
+    'outbox_send_held'
   ];
   v_conflicts text[];
 begin

@@ -11,12 +11,14 @@ from jobs.providers.base import (
     Ambiguous,
     Batch,
     Inbound,
+    ListedReference,
     Outcome,
     Page,
     ProviderError,
     Refusal,
     Refused,
     Report,
+    SentBatch,
     Submission,
     Unusable,
 )
@@ -152,6 +154,13 @@ class Line:
         if self._chaos.profile.rates["list.paged"]:
             noisy = list(listed)
         return self._page(noisy, page, _unusable)
+
+    async def references(self, *, start: datetime, page: int, deadline: float) -> Page[ListedReference]:
+        listed = await self._ask(lambda: tuple(self._books.listed(start)), "list", deadline)
+        return self._page([ListedReference(batch.reference, batch.created_at) for batch in listed], page)
+
+    async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> Page[SentBatch]:
+        return self._page(await self._ask(lambda: self._books.sent(start, end), "list", deadline), page)
 
     async def batch_reports(self, batch_id: str, *, deadline: float) -> tuple[Report, ...] | None:
         return await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)

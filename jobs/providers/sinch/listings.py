@@ -5,14 +5,14 @@ from typing import TypeVar
 
 import msgspec
 
-from jobs.providers.base import Batch, CallbackItem, Inbound, Page, ProviderError, Report, Unusable
+from jobs.providers.base import Batch, CallbackItem, Inbound, ListedReference, Page, ProviderError, Report, SentBatch, Unusable
 from jobs.providers.callbacks import NotJson
 from jobs.providers.sinch import callbacks, refusals
 from jobs.providers.sinch.refusals import Answer
 from jobs.providers.sinch.wire import BatchItem, Listing, Unreadable, instant
 from jobs.runtime.phone import e164
 
-Item = TypeVar("Item", Batch, Report, Inbound)
+Item = TypeVar("Item", Batch, ListedReference, SentBatch, Report, Inbound)
 
 
 def page_of(answer: Answer, what: str, *, number: int, read: Callable[[bytes], Item]) -> Page[Item]:

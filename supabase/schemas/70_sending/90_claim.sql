@@ -88,6 +88,7 @@ begin
       perform outbox_engine.hold_campaign_claims();
       v_now := outbox_engine.now();
     end if;
+    v_picked.ids := outbox_engine.hold_adopted(v_picked.ids, v_now);
     v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
