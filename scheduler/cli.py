@@ -190,6 +190,13 @@ def held(context: typer.Context) -> int:
     return _hand_over(context, _alone(held))
 
 
+def bind(context: typer.Context) -> int:
+    """Choose the project that the database sends from."""
+    from scheduler.commands.binding import bind
+
+    return _hand_over(context, _alone(bind))
+
+
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def suppressions(context: typer.Context) -> int:
     """Import and export the numbers that get no messages."""

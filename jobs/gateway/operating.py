@@ -47,6 +47,14 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Binding:
+    """The hosts of the projects that a database sends from. ``moved``: away from all those that it sent from before."""
+
+    hosts: tuple[str, ...]
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Suppression:
     """A recipient who gets no messages. ``replied``: the recipient opted out, and a START from there lifts it."""
 
@@ -182,6 +190,16 @@ class Operating:
             ended=tuple(Pause.parse(row) for row in answer["ended"]),
             remaining=tuple(Pause.parse(row) for row in answer["remaining"]),
         )
+
+    async def resume_restored(self, *, provider: str | None, plan: str | None) -> tuple[Pause, ...]:
+        """End the pauses of a restored database without adopting what was sent since the backup. Returns those that ended."""
+        answer = await self._rpc.call("outbox_resume_restored", {"p_provider": provider, "p_plan": plan})
+        return tuple(Pause.parse(row) for row in answer)
+
+    async def bind(self, host: str | None, *, also: bool = False) -> Binding:
+        """Have the database send from the project at ``host`` only, or ``also``. None changes nothing."""
+        answer = await self._rpc.call("outbox_bind", {"p_host": host, "p_also": also})
+        return Binding(tuple(answer["hosts"]), answer["moved"])
 
     # Opt-outs
 

@@ -1394,6 +1394,38 @@ begin
 end
 $$;
 
+create or replace function public.outbox_status() returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  return jsonb_build_object(
+    'at', v_now,
+    'backlog', outbox_engine.backlog_json(v_now),
+    'requests', outbox_engine.requests_json(v_now),
+    'pauses', outbox_engine.pauses_json(v_now),
+    'hosts', (select hosts from outbox_engine.installation),
+    'plans', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'provider', p.provider,
+            'plan', p.plan,
+            'messages_per_second', p.messages_per_second,
+            'requests_per_minute', p.requests_per_minute,
+            'requests_left', outbox_engine.requests_left(p, v_now)
+          )
+          order by p.provider, p.plan
+        ),
+        '[]'
+      )
+      from outbox_engine.plans p
+    )
+  ) || outbox_engine.processes_json(v_now);
+end
+$$;
+
 create or replace function outbox_engine.seed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
