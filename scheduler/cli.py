@@ -190,6 +190,7 @@ def held(context: typer.Context) -> int:
     return _hand_over(context, _alone(held))
 
 
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def bind(context: typer.Context) -> int:
     """Choose the project that the database sends from."""
     from scheduler.commands.binding import bind
