@@ -145,6 +145,7 @@ class Dispatcher(Job):
             urgent_only=urgent_only,
             highest_lease_token=self._seen.highest_lease_token,
             known_dispatch=self._seen.known_dispatch,
+            heartbeat_at=self._seen.heartbeat_at,
         )
         self._seen.claimed(claim)
         return claim

@@ -41,12 +41,14 @@ def plan_claim(
     project: str | None = None,
     highest_lease_token: str | None = None,
     known_dispatch: str | None = None,
+    heartbeat_at: str | None = None,
 ) -> dict[str, Any]:
     """The answer of a claim of a process that names its project, or what it has seen of the database."""
     row = db.execute(
         "select public.outbox_claim_due(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, 8::smallint, 1000::smallint, %s, null, 6000,"
-        " null, false, p_project => %s, p_highest_lease_token => %s, p_known_dispatch => %s)",
-        [uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS, rows, project, highest_lease_token, known_dispatch],
+        " null, false, p_project => %s, p_highest_lease_token => %s, p_known_dispatch => %s,"
+        " p_heartbeat_at => %s)",
+        [uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS, rows, project, highest_lease_token, known_dispatch, heartbeat_at],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)

@@ -14,9 +14,10 @@ _KNOWN_SECONDS: Final = 86_400.0
 
 
 class Seen:
-    """The highest lease token that the database issued to this process, and the newest dispatch that it committed for it."""
+    """The highest lease token that the database issued to this process, its newest dispatch, and its last heartbeat."""
 
     def __init__(self) -> None:
+        self.heartbeat_at: str | None = None
         self._token = 0
         self._dispatch: str | None = None
         self._dispatch_at = 0.0
@@ -44,6 +45,7 @@ class Seen:
 
     def claimed(self, claim: Claim) -> None:
         """A pause that was committed needs no more proof. An adoption may leave out the dispatch: it may never have arrived."""
+        self.heartbeat_at = claim.heartbeat_at
         if claim.paused == RESTORED:
             self._dispatch = None
         self.given(claim.dispatches)

@@ -59,7 +59,7 @@ class Claim:
     ``passed``: the claim closed or postponed rows, so another claim may bring dispatches although this one brought none.
     ``due`` names the other jobs that have work. ``schema_version`` is the newest version of the database. If ``breaking`` names
     a version that the process does not know, the database claims nothing for it. Nor does it if ``unbound`` lists the projects
-    that it sends from: the process's project is not among them.
+    that it sends from: the process's project is not among them. ``heartbeat_at`` is the process's own last heartbeat.
     """
 
     dispatches: tuple[Dispatch, ...]
@@ -73,6 +73,7 @@ class Claim:
     schema_version: int | None = None
     breaking: AppliedVersion | None = None
     unbound: tuple[str, ...] | None = None
+    heartbeat_at: str | None = None
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Claim":
@@ -89,6 +90,7 @@ class Claim:
             schema_version=answer.get("schema_version"),
             breaking=None if schema is None else AppliedVersion.parse(schema),
             unbound=None if unbound is None else tuple(unbound),
+            heartbeat_at=answer.get("heartbeat_at"),
         )
 
 

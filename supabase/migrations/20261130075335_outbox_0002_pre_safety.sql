@@ -560,8 +560,10 @@ begin
 end
 $$;
 
-create function outbox_engine.behind_process(p_highest_lease_token bigint, p_known_dispatch uuid)
-returns text
+create function outbox_engine.behind_process(
+  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz,
+  p_heartbeat_at timestamptz
+) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -573,6 +575,10 @@ begin
   if p_known_dispatch is not null
     and not exists (select from outbox_engine.dispatches where id = p_known_dispatch) then
     return format('a process holds request %s, which the database does not know', p_known_dispatch);
+  end if;
+  if p_known_heartbeat > coalesce(p_heartbeat_at, '-infinity')
+    and p_known_heartbeat <= outbox_engine.now() then
+    return format('a process claimed at %s, which the database does not know', p_known_heartbeat);
   end if;
   return null;
 end
@@ -597,24 +603,31 @@ begin
 end
 $$;
 
-create function outbox_engine.refuse_copy(
-  p_provider text, p_plan text, p_project text, p_highest_lease_token bigint, p_known_dispatch uuid
+create function outbox_engine.check_database(
+  p_provider text, p_plan text, p_worker text, p_project text,
+  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz
 ) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_heartbeat_at constant timestamptz := (
+    select at from outbox_engine.heartbeats
+    where job = 'dispatch' and provider = p_provider and plan = p_plan and worker = p_worker
+  );
+  v_state constant jsonb := jsonb_build_object('heartbeat_at', v_heartbeat_at);
   v_reason text;
 begin
   if not outbox_engine.sends_from(p_project) then
-    return jsonb_build_object(
+    return v_state || jsonb_build_object(
       'unbound', (select hosts from outbox_engine.installation), 'dispatches', '[]'::jsonb, 'more', false);
   end if;
-  v_reason := outbox_engine.behind_process(p_highest_lease_token, p_known_dispatch);
+  v_reason := outbox_engine.behind_process(
+    p_highest_lease_token, p_known_dispatch, p_known_heartbeat, v_heartbeat_at);
   if v_reason is null then
-    return null;
+    return v_state;
   end if;
   perform outbox_engine.pause_behind_process(p_provider, p_plan, v_reason, p_highest_lease_token);
-  return jsonb_build_object(
+  return v_state || jsonb_build_object(
     'paused', 'restored', 'reason', v_reason,
     'wait_seconds', extract(epoch from outbox_engine.endless() - outbox_engine.now()),
     'dispatches', '[]'::jsonb, 'more', true);
@@ -667,7 +680,8 @@ create function public.outbox_claim_due(
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
-  p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null
+  p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
+  p_heartbeat_at timestamptz default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -685,6 +699,7 @@ declare
   v_plan outbox_engine.plans;
   v_admission outbox_engine.admission;
   v_answer jsonb;
+  v_state jsonb;
 begin
   v_answer := case when v_schema > p_schema_version then outbox_engine.breaking_version(p_schema_version) end;
   if v_answer is not null then
@@ -692,13 +707,13 @@ begin
   end if;
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
+  v_state := jsonb_build_object('schema_version', v_schema) || outbox_engine.check_database(p_provider,
+    p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
-  v_answer := outbox_engine.refuse_copy(
-    p_provider, p_plan, p_project, p_highest_lease_token::bigint, p_known_dispatch);
-  if v_answer is not null then
-    return v_answer || jsonb_build_object('schema_version', v_schema, 'due',
-      case when v_answer ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);
+  if v_state ? 'dispatches' then
+    return v_state || jsonb_build_object('due',
+      case when v_state ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);
   end if;
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   v_bounds := outbox_engine.current_queue_bounds();
@@ -710,7 +725,7 @@ begin
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then
-    return jsonb_build_object('dispatches', v_answer, 'more', true, 'schema_version', v_schema);
+    return jsonb_build_object('dispatches', v_answer, 'more', true) || v_state;
   end if;
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
@@ -719,13 +734,13 @@ begin
     v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
   end if;
   if v_plan.plan is null or v_admission.refusal is not null then
-    return v_answer || coalesce(v_admission.refusal, '{}') || jsonb_build_object('schema_version', v_schema,
+    return v_answer || coalesce(v_admission.refusal, '{}') || v_state || jsonb_build_object(
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   return outbox_engine.claim_admitted(
       v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now)
-    || jsonb_build_object('schema_version', v_schema);
+    || v_state;
 end
 $$;
 

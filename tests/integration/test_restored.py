@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.calls import accept, claim, claim_all, mark_ambiguous, pauses, plan_claim
-from tests.engine import Rig, insert, statuses
+from tests.engine import Rig, insert, later, stand_still, statuses
 from tests.snapshots import Snapshot
 from tests.stack import Connection
 
@@ -88,6 +88,23 @@ def test_claim_without_its_known_dispatch_pauses(db: Connection) -> None:
     assert "paused" not in plan_claim(db, known_dispatch=known["dispatch_id"])
 
     assert plan_claim(db, known_dispatch=str(uuid4()))["paused"] == "restored"
+
+
+def test_claim_without_its_heartbeat_pauses(db: Connection) -> None:
+    """Also in a process that made no request since the backup. A heartbeat of the future is of a clock that was set back."""
+    stand_still(db)
+    backup = Snapshot(db)
+    plan_claim(db)
+    seen = plan_claim(db)["heartbeat_at"]
+    assert "paused" not in plan_claim(db, heartbeat_at=seen)
+    backup.restore()
+    later(db, "-1 hour")
+    assert "paused" not in plan_claim(db, heartbeat_at=seen)
+
+    backup.restore()
+    later(db, "1 hour")
+
+    assert plan_claim(db, heartbeat_at=seen)["paused"] == "restored"
 
 
 @pytest.mark.parametrize("outcome", ["accepted", "ambiguous"])

@@ -17,9 +17,13 @@ end
 $$;
 
 -- Why the database must be older than what a process has seen of it, null if it need not be. A sequence that
--- comes back from a backup of the files may be up to 32 tokens ahead, so the process names a dispatch too.
-create function outbox_engine.behind_process(p_highest_lease_token bigint, p_known_dispatch uuid)
-returns text
+-- comes back from a backup of the files may be up to 32 tokens ahead, so the process names its newest
+-- dispatch too, and its heartbeat, in case it made no request. `p_heartbeat_at` is the recorded one, null
+-- where none is. A time that is ahead of the clock proves nothing: the clock was set back.
+create function outbox_engine.behind_process(
+  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz,
+  p_heartbeat_at timestamptz
+) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -31,6 +35,10 @@ begin
   if p_known_dispatch is not null
     and not exists (select from outbox_engine.dispatches where id = p_known_dispatch) then
     return format('a process holds request %s, which the database does not know', p_known_dispatch);
+  end if;
+  if p_known_heartbeat > coalesce(p_heartbeat_at, '-infinity')
+    and p_known_heartbeat <= outbox_engine.now() then
+    return format('a process claimed at %s, which the database does not know', p_known_heartbeat);
   end if;
   return null;
 end
@@ -57,26 +65,34 @@ begin
 end
 $$;
 
--- Called by each claim, before it wakes or locks anything. Null if the process may claim; else the claim's
--- answer: `unbound` with the hosts that the database sends from, or `paused`.
-create function outbox_engine.refuse_copy(
-  p_provider text, p_plan text, p_project text, p_highest_lease_token bigint, p_known_dispatch uuid
+-- Called by each claim, before it records a heartbeat, wakes or locks anything. Returns `heartbeat_at` for
+-- the next claim of the process. Where it may not claim, also the rest of the answer: `unbound` with the
+-- hosts that the database sends from, or `paused`.
+create function outbox_engine.check_database(
+  p_provider text, p_plan text, p_worker text, p_project text,
+  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz
 ) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_heartbeat_at constant timestamptz := (
+    select at from outbox_engine.heartbeats
+    where job = 'dispatch' and provider = p_provider and plan = p_plan and worker = p_worker
+  );
+  v_state constant jsonb := jsonb_build_object('heartbeat_at', v_heartbeat_at);
   v_reason text;
 begin
   if not outbox_engine.sends_from(p_project) then
-    return jsonb_build_object(
+    return v_state || jsonb_build_object(
       'unbound', (select hosts from outbox_engine.installation), 'dispatches', '[]'::jsonb, 'more', false);
   end if;
-  v_reason := outbox_engine.behind_process(p_highest_lease_token, p_known_dispatch);
+  v_reason := outbox_engine.behind_process(
+    p_highest_lease_token, p_known_dispatch, p_known_heartbeat, v_heartbeat_at);
   if v_reason is null then
-    return null;
+    return v_state;
   end if;
   perform outbox_engine.pause_behind_process(p_provider, p_plan, v_reason, p_highest_lease_token);
-  return jsonb_build_object(
+  return v_state || jsonb_build_object(
     'paused', 'restored', 'reason', v_reason,
     'wait_seconds', extract(epoch from outbox_engine.endless() - outbox_engine.now()),
     'dispatches', '[]'::jsonb, 'more', true);

@@ -154,8 +154,8 @@ $$;
 -- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
 -- urgent slots are free. `p_schema_version` is the newest schema version that the process knows. If a newer
 -- one is breaking, the call takes no lock and changes nothing. Null claims in any case. `p_project` is the
--- host of the process's SUPABASE_URL; `p_highest_lease_token` and `p_known_dispatch` are of what the database
--- last gave to the process (`refuse_copy`). Returns jsonb with these keys:
+-- host of the process's SUPABASE_URL, and the last three say what the process has seen of the database
+-- (`check_database`). Returns jsonb with these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
@@ -172,6 +172,8 @@ $$;
 --
 -- - `schema_version`: the newest version of the schema
 --
+-- - `heartbeat_at`: when this process's heartbeat was last recorded, for its next claim
+--
 -- - `schema`: instead of `schema_version`, `passed` and `due`, the breaking version that the process does not
 --   know, with its release
 --
@@ -184,7 +186,8 @@ create function public.outbox_claim_due(
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
-  p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null
+  p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
+  p_heartbeat_at timestamptz default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -202,6 +205,7 @@ declare
   v_plan outbox_engine.plans;
   v_admission outbox_engine.admission;
   v_answer jsonb;
+  v_state jsonb;
 begin
   v_answer := case when v_schema > p_schema_version then outbox_engine.breaking_version(p_schema_version) end;
   if v_answer is not null then
@@ -209,13 +213,13 @@ begin
   end if;
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
+  v_state := jsonb_build_object('schema_version', v_schema) || outbox_engine.check_database(p_provider,
+    p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
-  v_answer := outbox_engine.refuse_copy(
-    p_provider, p_plan, p_project, p_highest_lease_token::bigint, p_known_dispatch);
-  if v_answer is not null then
-    return v_answer || jsonb_build_object('schema_version', v_schema, 'due',
-      case when v_answer ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);
+  if v_state ? 'dispatches' then
+    return v_state || jsonb_build_object('due',
+      case when v_state ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);
   end if;
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   v_bounds := outbox_engine.current_queue_bounds();
@@ -227,7 +231,7 @@ begin
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then
-    return jsonb_build_object('dispatches', v_answer, 'more', true, 'schema_version', v_schema);
+    return jsonb_build_object('dispatches', v_answer, 'more', true) || v_state;
   end if;
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
@@ -236,13 +240,13 @@ begin
     v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
   end if;
   if v_plan.plan is null or v_admission.refusal is not null then
-    return v_answer || coalesce(v_admission.refusal, '{}') || jsonb_build_object('schema_version', v_schema,
+    return v_answer || coalesce(v_admission.refusal, '{}') || v_state || jsonb_build_object(
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   return outbox_engine.claim_admitted(
       v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now)
-    || jsonb_build_object('schema_version', v_schema);
+    || v_state;
 end
 $$;
 
