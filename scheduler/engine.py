@@ -64,7 +64,15 @@ async def build_engine(
         requests_per_minute=sinch.sinch_requests_per_minute,
     )
     outage = ProviderOutage(gateway=gateway, plan=plan)
-    restores = RestoreCheck(gateway=gateway, provider=provider, plan=plan, outage=outage, deadline=settings.lease_seconds / 3)
+    project = project_host(supabase.supabase_url)
+    restores = RestoreCheck(
+        gateway=gateway,
+        provider=provider,
+        plan=plan,
+        outage=outage,
+        deadline=settings.lease_seconds / 3,
+        project=project,
+    )
     admission = Admission(gateway.installed_schema, known)
     seen = Seen()
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
@@ -77,7 +85,7 @@ async def build_engine(
             settings=settings,
             waits_for_rates=waits_for_rates,
             admission=admission,
-            project=project_host(supabase.supabase_url),
+            project=project,
             seen=seen,
             restores=restores,
         ),

@@ -75,13 +75,21 @@ class Step:
 class Adopting(Calls):
     """Compares the provider's list with the database, and adopts what the database lacks."""
 
-    async def check_references(self, plan: Plan, references: Sequence[str]) -> tuple[str, ...]:
-        """What each reference is: :data:`KNOWN`, :data:`UNKNOWN` or ``other``. The first unknown one stops all sending."""
+    async def check_references(self, plan: Plan, references: Sequence[str], *, project: str | None) -> tuple[str, ...] | None:
+        """What each reference is: :data:`KNOWN`, :data:`UNKNOWN` or ``other``. The first unknown one stops all sending.
+
+        None if the database does not send from this project: ``project`` is its host, None to not ask that.
+        """
         answer = await self._rpc.call(
             "outbox_check_references",
-            {"p_provider": plan.provider, "p_plan": plan.plan, "p_references": list(references)},
+            {
+                "p_provider": plan.provider,
+                "p_plan": plan.plan,
+                "p_project": project,
+                "p_references": list(references),
+            },
         )
-        return tuple(answer)
+        return None if answer is None else tuple(answer)
 
     async def begin_adoption(self, plan: Plan) -> None:
         """Stop sending for all plans, until each plan's list was adopted."""

@@ -32,6 +32,8 @@ class RestoreCheck:
 
     A reference of this installation that the database does not know stops all sending (the database does that). A process
     claims nothing until one reading has succeeded: after a restore, the first claim would send messages a second time.
+    ``project`` is the host of the project's URL. If the database does not send from that project, claims bring nothing, so they
+    need no reading.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class RestoreCheck:
         plan: Plan,
         outage: ProviderOutage,
         deadline: float,
+        project: str | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._gateway = gateway
@@ -49,6 +52,7 @@ class RestoreCheck:
         self._plan = plan
         self._outage = outage
         self._deadline = deadline
+        self._project = project
         self._clock = clock
         self._waiting = Outage("sending.waits", ended="sending.begins")
         self._restored = Outage("database.restored")
@@ -63,12 +67,14 @@ class RestoreCheck:
         Raises :class:`jobs.gateway.errors.GatewayUnavailable`.
         """
         if not self.passed and self._clock() >= self._again_at:
+            if await self._gateway.check_references(self._plan, [], project=self._project) is None:
+                return True
             try:
                 await self._read(pages=_PAGES_AT_START, kind="lookup")
             except ProviderError as error:
                 await self._outage.unanswered(_NAME, error)
                 self._wait(error.error, error.retry_after)
-            except _OutOfRequests:
+            except _NotNow:
                 self._wait("the plan allows no request now", None)
             else:
                 self.passed = True
@@ -80,7 +86,7 @@ class RestoreCheck:
         if self.passed:
             try:
                 await self._read(pages=_PAGES_AT_RECONCILE, kind="poll")
-            except _OutOfRequests:
+            except _NotNow:
                 log.debug("restore_check.out_of_requests", plan=self._plan.plan)
 
     def _wait(self, why: str, seconds: float | None) -> None:
@@ -96,10 +102,13 @@ class RestoreCheck:
         enough: datetime | None = None
         for page in range(pages):
             if not await self._gateway.draw_requests(self._plan, kind):
-                raise _OutOfRequests
+                raise _NotNow
             listing = await self._provider.references(start=start, page=page, deadline=self._deadline)
             self._outage.answered(_NAME)
-            verdicts = await self._ask(listing.items)
+            references = [item.reference or "" for item in listing.items]
+            verdicts = await self._gateway.check_references(self._plan, references, project=self._project)
+            if verdicts is None:
+                raise _NotNow
             if UNKNOWN in verdicts:
                 self._restored.failed(plan=self._plan.plan, meaning="nothing is sent until outbox adopt was run")
                 return
@@ -110,14 +119,11 @@ class RestoreCheck:
                 return
         log.debug("restore_check.bounded", plan=self._plan.plan, pages=pages)
 
-    async def _ask(self, items: Sequence[ListedReference]) -> Sequence[str]:
-        return await self._gateway.check_references(self._plan, [item.reference or "" for item in items]) if items else ()
-
 
 def _newest_known(items: Sequence[ListedReference], verdicts: Sequence[str]) -> datetime | None:
     known = (item.created_at for item, verdict in zip(items, verdicts, strict=True) if verdict == KNOWN)
     return max((at for at in known if at is not None), default=None)
 
 
-class _OutOfRequests(Exception):
-    """The plan allows no request now."""
+class _NotNow(Exception):
+    """The plan allows no request now, or the database was just bound to another project."""

@@ -768,14 +768,18 @@ begin
 end
 $$;
 
-create function public.outbox_check_references(p_provider text, p_plan text, p_references text[])
-returns jsonb
+create function public.outbox_check_references(
+  p_provider text, p_plan text, p_project text, p_references text[]
+) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
   v_verdicts constant text[] := outbox_engine.judge_references(p_references, false);
 begin
+  if not outbox_engine.sends_from(p_project) then
+    return null;
+  end if;
   if 'unknown' = any (v_verdicts) then
     perform outbox_engine.pause_restored(p_provider, p_plan, format(
       'the provider accepted a request of this database that it does not know, with reference %s',

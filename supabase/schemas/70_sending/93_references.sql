@@ -29,15 +29,20 @@ $$;
 
 -- Called by processes with the references of the provider's newest requests, before their first claim and
 -- now and then. Returns what `judge_references` says of each. Where one is unknown, nothing is sent any more
--- until `outbox adopt` has read the list.
-create function public.outbox_check_references(p_provider text, p_plan text, p_references text[])
-returns jsonb
+-- until `outbox adopt` has read the list. Null, and nothing happens, where the database does not send from the
+-- project with this host: the original of a copy goes on making requests.
+create function public.outbox_check_references(
+  p_provider text, p_plan text, p_project text, p_references text[]
+) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
   v_verdicts constant text[] := outbox_engine.judge_references(p_references, false);
 begin
+  if not outbox_engine.sends_from(p_project) then
+    return null;
+  end if;
   if 'unknown' = any (v_verdicts) then
     perform outbox_engine.pause_restored(p_provider, p_plan, format(
       'the provider accepted a request of this database that it does not know, with reference %s',
