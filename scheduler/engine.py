@@ -55,14 +55,7 @@ async def build_engine(
     """
     gateway = await Gateway.connect(supabase)
     provider = registry.build(sinch)
-    plan = Plan(
-        provider=provider.name,
-        plan=provider.plan,
-        host=provider.host,
-        credential=provider.credential,
-        messages_per_second=sinch.sinch_messages_per_second,
-        requests_per_minute=sinch.sinch_requests_per_minute,
-    )
+    plan = plan_of(provider, sinch)
     outage = ProviderOutage(gateway=gateway, plan=plan)
     project = project_host(supabase.supabase_url)
     restores = RestoreCheck(
@@ -104,3 +97,15 @@ async def build_engine(
         Upkeep(gateway=gateway, settings=settings),
     )
     return Engine(jobs=jobs, admission=admission, restores=restores, plan=plan, gateway=gateway, provider=provider)
+
+
+def plan_of(provider: Provider, sinch: SinchSettings) -> Plan:
+    """The account with its limits, as the database stores them."""
+    return Plan(
+        provider=provider.name,
+        plan=provider.plan,
+        host=provider.host,
+        credential=provider.credential,
+        messages_per_second=sinch.sinch_messages_per_second,
+        requests_per_minute=sinch.sinch_requests_per_minute,
+    )

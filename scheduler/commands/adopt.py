@@ -13,14 +13,14 @@ from rich.table import Table
 from jobs.adoption import Adopted, Adoption
 from jobs.gateway.adopting import Counts
 from jobs.gateway.operating import Operating
-from jobs.gateway.values import Plan
 from jobs.providers import registry
-from jobs.providers.base import Provider, ProviderError
+from jobs.providers.base import ProviderError
 from jobs.runtime import settings
 from jobs.runtime.settings import SinchSettings
 from jobs.runtime.telemetry import mask
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, console, counted, operate, said_when_stopped, say_json
+from scheduler.engine import plan_of
 
 _DEADLINE_SECONDS: Final = 30.0
 _WORDS: Final = (
@@ -65,7 +65,7 @@ def adopt(
                 adoption = Adoption(
                     gateway=operating.gateway,
                     provider=provider,
-                    plan=_plan(provider, account),
+                    plan=plan_of(provider, account),
                     deadline=_DEADLINE_SECONDS,
                     all_references=all_references,
                     show=show,
@@ -84,17 +84,6 @@ def adopt(
 
 _STOPPED: Final = "nothing is sent until outbox adopt has read the whole list; run it again"
 _UNCHANGED: Final = "nothing was changed"
-
-
-def _plan(provider: Provider, account: SinchSettings) -> Plan:
-    return Plan(
-        provider=provider.name,
-        plan=provider.plan,
-        host=provider.host,
-        credential=provider.credential,
-        messages_per_second=account.sinch_messages_per_second,
-        requests_per_minute=account.sinch_requests_per_minute,
-    )
 
 
 def _say(done: Adopted, plan: str, since: datetime, *, trial: bool, as_json: bool) -> None:
