@@ -29,8 +29,8 @@ $$;
 
 -- Called by processes with the references of the provider's newest requests, before their first claim and
 -- now and then. Returns what `judge_references` says of each. Where one is unknown, nothing is sent any more
--- until `outbox adopt` has read the list. Null, and nothing happens, where the database does not send from the
--- project with this host: the original of a copy goes on making requests.
+-- until `outbox adopt` has read the list. Null, and nothing happens, where the database does not send from
+-- the project with this host: the original of a copy goes on making requests.
 create function public.outbox_check_references(
   p_provider text, p_plan text, p_project text, p_references text[]
 ) returns jsonb
