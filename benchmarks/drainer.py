@@ -25,7 +25,7 @@ class TimedRpc(Rpc):
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
         began = monotonic()
         answer = await super().call(function, arguments)
-        if function == "outbox_claim" and not answer["dispatches"]:
+        if function in ("outbox_claim", "outbox_claim_due") and not answer["dispatches"]:
             TimedRpc.in_vain += 1
         else:
             self.calls.append((function, began, monotonic()))

@@ -103,7 +103,7 @@ def _steps(plans: Sequence[Plan]) -> list[tuple[str, float]]:
     judged, packed = _step("judged", claim_rows), _step("packed", claim_rows)
     return [
         *_with_rest(
-            ("claim", _took(_saying("public.outbox_claim(", plans)["Plan"])),
+            ("claim", _took(_saying("public.outbox_claim_due(", plans)["Plan"])),
             ("pick: lock ready rows, the most urgent first", _took(picking["Plan"])),
             ("judge: cancel request, expiry, opt-out, country, text", judged),
             ("pack: make requests of them", packed - judged),

@@ -61,8 +61,8 @@ _SCHEDULED = """
     cross join lateral (select now() + interval '1 day' + interval '80 days' * random() as at) t
 """
 CLAIM = (
-    "select public.outbox_claim(%s, 'bench', 'sinch', 'bench', 'bench', 'bench', 30, 10, 8::smallint, 1000::smallint, %s, null,"
-    " 1000000, null, true)"
+    "select public.outbox_claim_due(%s, 'bench', 'sinch', 'bench', 'bench', 'bench', 30, 10, 8::smallint, 1000::smallint, %s,"
+    " null, 1000000, null, true)"
 )
 ACCEPT = "select public.outbox_accept(%s::uuid[], %s, 'bench', 30, 300)"
 _RECORD = (

@@ -32,7 +32,7 @@ def _drain(rig: Rig, *, says_calls: bool) -> None:
         print(f"\n{'began':>8} {'ended':>8} {'took':>8}  ms")
         for name, began, ended in calls:
             print(f"{began * 1000:8.1f} {ended * 1000:8.1f} {(ended - began) * 1000:8.1f}  {name}")
-    claims, acceptances = _of(calls, "outbox_claim"), _of(calls, "outbox_accept")
+    claims, acceptances = _of(calls, "outbox_claim_due"), _of(calls, "outbox_accept")
     print(
         f"{MESSAGES / seconds:,.0f} messages a second, {seconds * 1000:.0f} ms, a claim in flight in "
         f"{covered(claims) / seconds:.0%} of them, an acceptance in {covered(acceptances) / seconds:.0%}, "

@@ -14,6 +14,8 @@ from jobs.dispatching.requests import Requests
 from jobs.dispatching.schema_watch import SchemaWatch
 from jobs.dispatching.slots import Slots
 from jobs.gateway.gateway import Gateway
+from jobs.gateway.restore_check import RestoreCheck
+from jobs.gateway.seen import Seen
 from jobs.gateway.values import Claim, Plan
 from jobs.providers.base import Provider
 from jobs.runtime.job import Job
@@ -25,7 +27,9 @@ class Dispatcher(Job):
     """The dispatch job of one plan.
 
     ``worker`` names the process in the database. Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
-    With ``admission``, a tick raises SchemaUnfit once the database has a breaking version that this package does not know.
+    With ``restores`` it claims nothing before that check allows it. With ``admission``, a tick raises SchemaUnfit once the
+    database has a breaking version that this package does not know. ``project`` is the host of the project's URL, None to claim
+    whatever project the database sends from.
     """
 
     name = "dispatch"
@@ -40,9 +44,13 @@ class Dispatcher(Job):
         settings: EngineSettings,
         waits_for_rates: bool = True,
         admission: Admission | None = None,
+        project: str | None = None,
+        seen: Seen | None = None,
+        restores: RestoreCheck | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
         self._schema = SchemaWatch(admission)
+        self._restores = restores
         self._call = partial(
             gateway.claim,
             plan,
@@ -53,14 +61,22 @@ class Dispatcher(Job):
             allowed_countries=settings.allowed_destinations,
             share_texts=provider.longest_value > 0,
             schema_version=self._schema.known,
+            project=project,
         )
+        self._seen = Seen() if seen is None else seen
         slots = Slots(max_recipients=provider.max_recipients)
-        self._health = PlanHealth(plan.plan)
+        self._health = PlanHealth(plan.plan, project=project)
         self._pace = Pace(
             slots, interval=self.interval, max_recipients=provider.max_recipients, waits_for_rates=waits_for_rates
         )
         self._requests = Requests(
-            gateway=gateway, provider=provider, worker=worker, settings=settings, slots=slots, health=self._health
+            gateway=gateway,
+            provider=provider,
+            worker=worker,
+            settings=settings,
+            slots=slots,
+            health=self._health,
+            seen=self._seen,
         )
         self._others = OtherJobs(
             again_after={
@@ -77,7 +93,7 @@ class Dispatcher(Job):
 
     @property
     def stopped(self) -> bool:
-        return self._health.stopped
+        return self._health.stopped or (self._restores is not None and not self._restores.passed)
 
     async def tick(self) -> None:
         """Claim and send until nothing more may go out now. Requests may still be open when this returns.
@@ -85,6 +101,8 @@ class Dispatcher(Job):
         While claims come back full, two are under way: the database makes one while the requests of the other travel.
         """
         async with self._ticking:
+            if self._restores is not None and not await self._restores.allows_claims():
+                return
             self._pace.begin_tick()
             self._claims.ask_again()
             while self._ask(now := clock()) or self._claims.under_way:
@@ -120,7 +138,17 @@ class Dispatcher(Job):
         return True
 
     async def _claim(self, claim_id: str, slots: int, urgent_only: bool) -> Claim:
-        return await self._call(claim_id=claim_id, max_dispatches=slots, max_rows=self._pace.max_rows, urgent_only=urgent_only)
+        claim = await self._call(
+            claim_id=claim_id,
+            max_dispatches=slots,
+            max_rows=self._pace.max_rows,
+            urgent_only=urgent_only,
+            highest_lease_token=self._seen.highest_lease_token,
+            known_dispatch=self._seen.known_dispatch,
+            heartbeat_at=self._seen.heartbeat_at,
+        )
+        self._seen.claimed(claim)
+        return claim
 
     async def _something_to_do(self, now: float) -> None:
         """Wait for an answer, the end of a request or a notice, or until time allows a claim that it did not allow ``now``."""

@@ -11,6 +11,7 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.halves import record_page
 from jobs.gateway.pages import Pages
 from jobs.gateway.provider_outage import ProviderOutage
+from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Provider, ProviderError, Report, Unusable
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
@@ -27,7 +28,7 @@ _Question = tuple[Callable[[], Awaitable[bool]], list[str]]
 
 
 class Reconciliation(Job):
-    """The reconcile job of one plan.
+    """The reconcile job of one plan. With ``restores`` it also looks for signs of a restored database.
 
     The provider's feed of finished reports covers many small batches in one listing. The job asks for big batches one by one,
     and for those that the feed did not cover.
@@ -36,13 +37,21 @@ class Reconciliation(Job):
     name = "reconcile"
 
     def __init__(
-        self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, outage: ProviderOutage
+        self,
+        *,
+        gateway: Gateway,
+        provider: Provider,
+        plan: Plan,
+        settings: EngineSettings,
+        outage: ProviderOutage,
+        restores: RestoreCheck | None = None,
     ) -> None:
         self.interval = max(FALLBACK_INTERVAL_SECONDS, settings.reconcile_interval_seconds)
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
         self._outage = outage
+        self._restores = restores
         self._deadline = settings.lease_seconds / 3
         self._pages = Pages(gateway)
 
@@ -50,6 +59,8 @@ class Reconciliation(Job):
         try:
             while await self._reconcile():
                 pass
+            if self._restores is not None:
+                await self._restores.look_again()
         except ProviderError as error:
             # A later tick asks for the rest.
             await self._outage.unanswered(self.name, error)

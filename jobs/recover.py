@@ -9,6 +9,7 @@ import structlog
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.retry import until_answered
+from jobs.gateway.seen import Seen
 from jobs.gateway.values import Lookup, Plan
 from jobs.providers.base import Batch, Page, Provider, ProviderError
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
@@ -39,6 +40,7 @@ class Recovery(Job):
         settings: EngineSettings,
         outage: ProviderOutage,
         waits_for_rates: bool = True,
+        seen: Seen | None = None,
     ) -> None:
         self._gateway = gateway
         self._provider = provider
@@ -47,10 +49,12 @@ class Recovery(Job):
         self._settings = settings
         self._deadline = settings.lease_seconds / 3
         self._waits_for_rates = waits_for_rates
+        self._seen = Seen() if seen is None else seen
 
     async def tick(self) -> None:
         while True:
             lookups = await self._gateway.claim_lookups(self._plan, lease=self._settings.lease_seconds, limit=_LOOKUPS_AT_ONCE)
+            self._seen.looks_up(lookups)
             # Together, because their first requests are drawn: one that waits for the plan must not make the others late.
             for error in await asyncio.gather(*(self._look_up(lookup) for lookup in lookups), return_exceptions=True):
                 if error is not None:

@@ -175,6 +175,30 @@ def resume(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def adopt(context: typer.Context) -> int:
+    """After a restore from a backup: adopt what was sent since."""
+    from scheduler.commands.adopt import adopt
+
+    return _hand_over(context, _alone(adopt))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def held(context: typer.Context) -> int:
+    """Show or send messages that may have been sent before a restore."""
+    from scheduler.commands.held import held
+
+    return _hand_over(context, _alone(held))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def bind(context: typer.Context) -> int:
+    """Choose the project that the database sends from."""
+    from scheduler.commands.binding import bind
+
+    return _hand_over(context, _alone(bind))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def suppressions(context: typer.Context) -> int:
     """Import and export the numbers that get no messages."""
     from scheduler.commands.suppressions import app as suppressions_app

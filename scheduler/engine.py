@@ -9,6 +9,8 @@ from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
+from jobs.gateway.restore_check import RestoreCheck
+from jobs.gateway.seen import Seen
 from jobs.gateway.values import Plan
 from jobs.inbound import InboundPolling
 from jobs.providers import registry
@@ -16,6 +18,7 @@ from jobs.providers.base import Provider
 from jobs.reconcile import Reconciliation
 from jobs.recover import Recovery
 from jobs.runtime.job import Job
+from jobs.runtime.project import project_host
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
 from jobs.schema.admission import Admission
 from jobs.schema.releases import Releases
@@ -28,6 +31,8 @@ class Engine:
 
     jobs: tuple[Job, ...]
     admission: Admission
+    restores: RestoreCheck
+    plan: Plan
     gateway: Gateway
     provider: Provider
 
@@ -50,16 +55,19 @@ async def build_engine(
     """
     gateway = await Gateway.connect(supabase)
     provider = registry.build(sinch)
-    plan = Plan(
-        provider=provider.name,
-        plan=provider.plan,
-        host=provider.host,
-        credential=provider.credential,
-        messages_per_second=sinch.sinch_messages_per_second,
-        requests_per_minute=sinch.sinch_requests_per_minute,
-    )
+    plan = plan_of(provider, sinch)
     outage = ProviderOutage(gateway=gateway, plan=plan)
+    project = project_host(supabase.supabase_url)
+    restores = RestoreCheck(
+        gateway=gateway,
+        provider=provider,
+        plan=plan,
+        outage=outage,
+        deadline=settings.lease_seconds / 3,
+        project=project,
+    )
     admission = Admission(gateway.installed_schema, known)
+    seen = Seen()
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     jobs: tuple[Job, ...] = (
         Dispatcher(
@@ -70,13 +78,34 @@ async def build_engine(
             settings=settings,
             waits_for_rates=waits_for_rates,
             admission=admission,
+            project=project,
+            seen=seen,
+            restores=restores,
         ),
         Recovery(
-            gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage, waits_for_rates=waits_for_rates
+            gateway=gateway,
+            provider=provider,
+            plan=plan,
+            settings=settings,
+            outage=outage,
+            waits_for_rates=waits_for_rates,
+            seen=seen,
         ),
-        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
+        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage, restores=restores),
         InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
         Campaigns(gateway=gateway),
         Upkeep(gateway=gateway, settings=settings),
     )
-    return Engine(jobs=jobs, admission=admission, gateway=gateway, provider=provider)
+    return Engine(jobs=jobs, admission=admission, restores=restores, plan=plan, gateway=gateway, provider=provider)
+
+
+def plan_of(provider: Provider, sinch: SinchSettings) -> Plan:
+    """The account with its limits, as the database stores them."""
+    return Plan(
+        provider=provider.name,
+        plan=provider.plan,
+        host=provider.host,
+        credential=provider.credential,
+        messages_per_second=sinch.sinch_messages_per_second,
+        requests_per_minute=sinch.sinch_requests_per_minute,
+    )

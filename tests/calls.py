@@ -24,9 +24,31 @@ def claim_answer(
 ) -> dict[str, Any]:
     """The answer of one claim of up to a hundred rows. ``rate`` is in messages a second, ``requests`` in requests a minute."""
     row = db.execute(
-        "select public.outbox_claim(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, %s::smallint, %s::smallint, 100, %s, %s,"
+        "select public.outbox_claim_due(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, %s::smallint, %s::smallint, 100, %s, %s,"
         " %s::text[], %s)",
         [claim_id or uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS, dispatches, recipients, rate, requests, countries, share],
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return row[0]
+
+
+def plan_claim(
+    db: Connection,
+    *,
+    plan: str = "p",
+    rows: int = 100,
+    project: str | None = None,
+    highest_lease_token: str | None = None,
+    known_dispatch: str | None = None,
+    heartbeat_at: str | None = None,
+) -> dict[str, Any]:
+    """The answer of a claim of a process that names its project, or what it has seen of the database."""
+    row = db.execute(
+        "select public.outbox_claim_due(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, 8::smallint, 1000::smallint, %s, null, 6000,"
+        " null, false, p_project => %s, p_highest_lease_token => %s, p_known_dispatch => %s,"
+        " p_heartbeat_at => %s)",
+        [uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS, rows, project, highest_lease_token, known_dispatch, heartbeat_at],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)

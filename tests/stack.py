@@ -7,6 +7,7 @@ connection to its database as superuser. Both empty the tables before the test.
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,6 +18,8 @@ from sandbox.local.stack import LocalStack
 Connection = psycopg.Connection[tuple[object, ...]]
 _SCHEMAS = ["public", "outbox_engine", "auth"]
 _LOCK_TIMEOUT = "10s"
+_MIGRATIONS = Path(__file__).parents[1] / "supabase" / "migrations"
+"""Beside this file, also where an older release runs these tests from a folder of links."""
 
 
 def as_engine(db: Connection, statement: str, values: list[object] | None = None) -> None:
@@ -49,7 +52,7 @@ class Baseline:
 @pytest.fixture(scope="session")
 def local_stack() -> Iterator[LocalStack]:
     """The worker's own stack, with the rows that earlier tests left in it."""
-    with LocalStack() as running:
+    with LocalStack(migrations=_MIGRATIONS) as running:
         yield running
 
 

@@ -1,9 +1,10 @@
 """The state of the plan as this process learns it from claims and refusals, and its log."""
 
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
+from jobs.gateway.seen import RESTORED
 from jobs.gateway.values import Claim, Dispatch
 from jobs.providers.base import Refusal, Refused
 from jobs.runtime.outage import Outage
@@ -13,21 +14,31 @@ log = structlog.get_logger()
 _STOPS_THE_PLAN: Final = (Refusal.SETTING, Refusal.THROTTLED, Refusal.ACCOUNT, Refusal.UNREACHABLE)
 _LEAVES_ROWS: Final = (Refusal.SETTING, Refusal.ACCOUNT, Refusal.UNREACHABLE)
 """An operator or the network has to change something. Throttling passes by itself."""
+_AFTER_RESTORE: Final = (
+    "the database was restored from a backup and lacks messages that were sent since: "
+    "adopt them with `outbox adopt --since TIME`, the time of the backup"
+)
 
 
 class PlanHealth:
     """Logs once that the plan stops, and once that it works again."""
 
-    def __init__(self, plan: str) -> None:
+    def __init__(self, plan: str, *, project: str | None = None) -> None:
         self._plan = plan
+        self._project = project
+        self._unbound = Outage("project.unbound", ended="project.bound")
         self._paused: str | None = None
         self._pause, self._pause_kind = self._new_pause(), ""
         self._refusals = {why: Outage("dispatch.refused") for why in _STOPS_THE_PLAN}
 
     @property
     def stopped(self) -> bool:
-        """Whether due rows stay because the account or a setting is refused, or because the provider cannot be reached."""
-        return self._paused in _LEAVES_ROWS or any(self._refusals[why].ongoing for why in _LEAVES_ROWS)
+        """Whether due rows stay until an operator or the network changes something."""
+        return (
+            self._unbound.ongoing
+            or self._paused in (*_LEAVES_ROWS, RESTORED)
+            or any(self._refusals[why].ongoing for why in _LEAVES_ROWS)
+        )
 
     def claimed(self, claim: Claim, *, urgent_only: bool) -> None:
         """Take note of the pause in the answer to a claim.
@@ -35,6 +46,7 @@ class PlanHealth:
         A claim of urgent rows that finds none answers before it reads the pauses, so it does not end one. A claim that brings
         requests after a pause brings a probe: the plan is logged as resumed once a request is accepted.
         """
+        self._read_binding(claim)
         if claim.paused is None:
             if not urgent_only:
                 self._paused = None
@@ -42,7 +54,11 @@ class PlanHealth:
         self._paused = claim.paused
         if claim.paused != self._pause_kind:
             self._pause, self._pause_kind = self._new_pause(), claim.paused
-        self._pause.failed(plan=self._plan, kind=claim.paused, reason=claim.reason, seconds=claim.wait_seconds)
+        fields: dict[str, Any] = {"plan": self._plan, "kind": claim.paused, "reason": claim.reason}
+        if claim.paused == RESTORED:
+            self._pause.failed(**fields, meaning=_AFTER_RESTORE)
+        else:
+            self._pause.failed(**fields, seconds=claim.wait_seconds)
 
     def refused(self, dispatch: Dispatch, refused: Refused) -> None:
         """Log a refusal. One that stops the whole plan is a warning once, until a request is accepted."""
@@ -60,6 +76,17 @@ class PlanHealth:
             refusal.recovered()
         self._pause.recovered(plan=self._plan)
         self._pause_kind = ""
+
+    def _read_binding(self, claim: Claim) -> None:
+        if claim.unbound is None:
+            self._unbound.recovered(project=self._project)
+            return
+        bound = ", ".join(claim.unbound)
+        self._unbound.failed(
+            project=self._project,
+            meaning=f"nothing is sent: this database sends from {bound}. If it is a copy, set ALLOWED_RECIPIENTS first. "
+            f"`outbox bind` has it send from {self._project} only, `outbox bind --also {self._project}` from both",
+        )
 
     @staticmethod
     def _new_pause() -> Outage:

@@ -15,6 +15,7 @@ from jobs.dispatching.parameters import body_and_parameters
 from jobs.dispatching.slots import Slots
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.retry import until_answered
+from jobs.gateway.seen import Seen
 from jobs.gateway.values import Dispatch
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refused, Submission
 from jobs.runtime.settings import EngineSettings
@@ -40,6 +41,7 @@ class Requests:
         settings: EngineSettings,
         slots: Slots,
         health: PlanHealth,
+        seen: Seen,
     ) -> None:
         self._gateway = gateway
         self._provider = provider
@@ -47,6 +49,7 @@ class Requests:
         self._settings = settings
         self._slots = slots
         self._health = health
+        self._seen = seen
         self._leases = Leases(
             renew=lambda held: gateway.renew(held, lease=settings.lease_seconds), lease=settings.lease_seconds
         )
@@ -136,6 +139,7 @@ class Requests:
             case Ambiguous(error):
                 log.warning("dispatch.ambiguous", dispatch=dispatch.dispatch_id, error=error, recipients=recipients)
                 await self._mark_ambiguous(dispatch, error)
+        self._seen.given(more)
         self.start(more, since=before)
 
     async def _record_accepted(self, accepted: Iterable[tuple[str, str]]) -> tuple[Dispatch, ...]:

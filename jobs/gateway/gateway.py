@@ -1,5 +1,6 @@
 """Every call that the processes make. The rules are in `supabase/schemas`."""
 
+from jobs.gateway.adopting import Adopting
 from jobs.gateway.lookups import Lookups
 from jobs.gateway.polling import Polling
 from jobs.gateway.recording import Recording
@@ -11,7 +12,7 @@ from jobs.runtime.settings import SupabaseSettings
 from jobs.schema.installed import InstalledSchema
 
 
-class Gateway(Sending, Lookups, Polling, Recording, Upkeep):
+class Gateway(Sending, Lookups, Polling, Recording, Upkeep, Adopting):
     """The outbox's database functions. A method has the name of its function, without ``outbox_``.
 
     Every method is one call and may be repeated with the same arguments without a second effect. It raises

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from jobs.gateway import values
 from jobs.gateway.campaigning import Campaigning
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.held import HeldMessage
 from jobs.gateway.history import Matches, Trace
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.schema import installed_schema
@@ -45,6 +47,14 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Binding:
+    """The hosts of the projects that a database sends from. ``moved``: away from all those that it sent from before."""
+
+    hosts: tuple[str, ...]
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Suppression:
     """A recipient who gets no messages. ``replied``: the recipient opted out, and a START from there lifts it."""
 
@@ -76,6 +86,11 @@ class Operating:
         """The calls about campaigns, over the same connection."""
         return Campaigning(self._rpc)
 
+    @property
+    def gateway(self) -> Gateway:
+        """The calls of the processes, over the same connection."""
+        return Gateway(self._rpc)
+
     # Reading
 
     async def installed_schema(self) -> InstalledSchema | None:
@@ -98,6 +113,11 @@ class Operating:
         """Everything about one message, or None if there is no such message."""
         answer = await self._rpc.call("outbox_trace", {"p_id": message, "p_show_body": show_body})
         return None if answer is None else Trace.parse(answer)
+
+    async def list_held(self, *, after: int, most: int) -> tuple[HeldMessage, ...]:
+        """Messages after the id ``after`` that the claim holds: the provider may have accepted them before a restore."""
+        answer = await self._rpc.call("outbox_list_held", {"p_after": after, "p_most": most})
+        return tuple(HeldMessage.parse(row) for row in answer)
 
     # Acting on messages
 
@@ -140,6 +160,11 @@ class Operating:
         answer = await self._rpc.call("outbox_cancel", {"p_ids": list(ids), "p_dry_run": dry_run})
         return tuple(Outcome(**row) for row in answer)
 
+    async def send_held(self, ids: Sequence[int], *, dry_run: bool = False) -> tuple[Outcome, ...]:
+        """Have held messages sent: they are not the ones that the provider accepted."""
+        answer = await self._rpc.call("outbox_send_held", {"p_ids": list(ids), "p_dry_run": dry_run})
+        return tuple(Outcome(**row) for row in answer)
+
     # Acting on plans
 
     async def pause(
@@ -165,6 +190,16 @@ class Operating:
             ended=tuple(Pause.parse(row) for row in answer["ended"]),
             remaining=tuple(Pause.parse(row) for row in answer["remaining"]),
         )
+
+    async def resume_restored(self, *, provider: str | None, plan: str | None) -> tuple[Pause, ...]:
+        """End the pauses of a restored database without adopting what was sent since the backup. Returns those that ended."""
+        answer = await self._rpc.call("outbox_resume_restored", {"p_provider": provider, "p_plan": plan})
+        return tuple(Pause.parse(row) for row in answer)
+
+    async def bind(self, host: str | None, *, also: bool = False) -> Binding:
+        """Have the database send from the project at ``host`` only, or ``also``. None changes nothing."""
+        answer = await self._rpc.call("outbox_bind", {"p_host": host, "p_also": also})
+        return Binding(tuple(answer["hosts"]), answer["moved"])
 
     # Opt-outs
 

@@ -27,6 +27,10 @@ class Sending(Calls):
         share_texts: bool,
         urgent_only: bool = False,
         schema_version: int | None = None,
+        project: str | None = None,
+        highest_lease_token: str | None = None,
+        known_dispatch: str | None = None,
+        heartbeat_at: str | None = None,
     ) -> Claim:
         """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
 
@@ -34,9 +38,12 @@ class Sending(Calls):
         with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_countries`` None is
         all; it may hold beginnings of numbers too.
         ``schema_version`` is the newest that the process knows; None claims whatever version the database has.
+        A database that sends from other projects than ``project`` claims nothing, and one that has not issued
+        ``highest_lease_token`` or lacks ``known_dispatch`` or the process's heartbeat of ``heartbeat_at`` pauses: it was
+        restored. None is not checked.
         """
         answer = await self._rpc.call(
-            "outbox_claim",
+            "outbox_claim_due",
             {
                 "p_claim_id": claim_id,
                 "p_worker": worker,
@@ -55,6 +62,10 @@ class Sending(Calls):
                 "p_share_texts": share_texts,
                 "p_urgent_only": urgent_only,
                 "p_schema_version": schema_version,
+                "p_project": project,
+                "p_highest_lease_token": highest_lease_token,
+                "p_known_dispatch": known_dispatch,
+                "p_heartbeat_at": heartbeat_at,
             },
         )
         return Claim.parse(answer)

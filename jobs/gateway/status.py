@@ -146,7 +146,10 @@ class RaisedAlarm:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that `outbox status` shows, except the figures. ``alarms_waiting`` alarms are not acknowledged yet."""
+    """Everything that `outbox status` shows, except the figures. ``alarms_waiting`` alarms are not acknowledged yet.
+
+    ``hosts`` are those of the projects that the database sends from, none before the first claim.
+    """
 
     at: datetime
     backlog: Backlog
@@ -157,6 +160,7 @@ class Status:
     processes: tuple[Worker, ...]
     alarms_waiting: int
     alarms: tuple[RaisedAlarm, ...]
+    hosts: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Status":
@@ -175,6 +179,7 @@ class Status:
                 RaisedAlarm(instant(row["at"]), row["kind"], row["detail"], row["acknowledged_at"] is not None)
                 for row in answer["alarms"]
             ),
+            hosts=tuple(answer["hosts"]),
         )
 
 

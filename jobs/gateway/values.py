@@ -58,7 +58,8 @@ class Claim:
     ``more``: rows are due that the claim did not take. If ``paused`` or ``limited`` gives a reason, it lasts ``wait_seconds``.
     ``passed``: the claim closed or postponed rows, so another claim may bring dispatches although this one brought none.
     ``due`` names the other jobs that have work. ``schema_version`` is the newest version of the database. If ``breaking`` names
-    a version that the process does not know, the database claims nothing for it.
+    a version that the process does not know, the database claims nothing for it. Nor does it if ``unbound`` lists the projects
+    that it sends from: the process's project is not among them. ``heartbeat_at`` is the process's own last heartbeat.
     """
 
     dispatches: tuple[Dispatch, ...]
@@ -71,21 +72,25 @@ class Claim:
     wait_seconds: float
     schema_version: int | None = None
     breaking: AppliedVersion | None = None
+    unbound: tuple[str, ...] | None = None
+    heartbeat_at: str | None = None
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Claim":
-        schema = answer.get("schema")
+        schema, unbound = answer.get("schema"), answer.get("unbound")
         return cls(
             dispatches=dispatches(answer),
             more=answer["more"],
             passed=answer.get("passed", False),
-            due=tuple(answer.get("due", ())),
+            due=tuple(answer.get("due") or ()),
             paused=answer.get("paused"),
             limited=answer.get("limited"),
             reason=answer.get("reason"),
             wait_seconds=float(answer.get("wait_seconds", 0.0)),
             schema_version=answer.get("schema_version"),
             breaking=None if schema is None else AppliedVersion.parse(schema),
+            unbound=None if unbound is None else tuple(unbound),
+            heartbeat_at=answer.get("heartbeat_at"),
         )
 
 

@@ -118,6 +118,29 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedReference:
+    """The reference of a request that the provider lists, None if it has none, and when the provider took the request."""
+
+    reference: str | None
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SentBatch:
+    """A request that the provider lists, with the text that each recipient got, None if the list does not give it.
+
+    ``recipients`` are E.164 with ``+``. ``is_whole``: all of them could be read.
+    """
+
+    batch_id: str
+    reference: str | None
+    created_at: datetime
+    recipients: tuple[str, ...]
+    texts: tuple[str | None, ...]
+    is_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A delivery report on one recipient of one batch.
 
@@ -213,6 +236,14 @@ class Provider(Protocol):
 
     async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
         """One page (0-based) of the batches that carry ``reference``, created at or after ``since``."""
+        ...
+
+    async def references(self, *, start: datetime, page: int, deadline: float) -> Page[ListedReference]:
+        """One page (0-based) of the references of all requests that the provider took since ``start``, newest first."""
+        ...
+
+    async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> Page[SentBatch]:
+        """One page (0-based) of all requests that the provider took in ``[start, end)``, newest first. No ``end`` is now."""
         ...
 
     async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:

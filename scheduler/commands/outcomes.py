@@ -21,10 +21,14 @@ _WORDS: Final = {
     "already_cancelled": "was cancelled before",
     "cancel_requested": "in a request: it ends as cancelled if it comes back",
     "too_late": "too late: it is {was}",
+    # `outbox held --send`
+    "released": "is sent with the next claim",
+    "not_held": "not held",
 }
 _WORDS_OF_DRY_RUNS: Final = {
     "retried": "would be sent again",
     "cancelled": "would be cancelled",
+    "released": "would be sent",
     "cancel_requested": "in a request: it would end as cancelled if it comes back",
 }
 _STILL_SUPPRESSED: Final = ", unless its recipient is still opted out or its campaign is at its limit"

@@ -7,13 +7,14 @@ import typer
 from rich.text import Text
 
 from jobs.gateway.operating import Operating
+from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import Pause
 from jobs.providers import registry
 from jobs.runtime import settings
 from jobs.runtime.settings import SettingsError, SinchSettings
 from jobs.runtime.telemetry import scrub
 from scheduler.commands import times
-from scheduler.commands.operator import Failed, console, operate, say_json
+from scheduler.commands.operator import Failed, agreed, console, operate, say_json
 from scheduler.commands.status_view import until as words_until
 
 Plan = Annotated[str | None, typer.Option("--plan", help="A service plan. Default: all known plans and the configured one.")]
@@ -68,15 +69,27 @@ def resume(
             "--force", help="Also end automatic pauses. If the cause persists, the next request pauses the plan again."
         ),
     ] = False,
+    restored: Annotated[
+        bool,
+        typer.Option(
+            "--restored",
+            help="End the pause of a restored database without `outbox adopt`: messages sent since the backup go out again.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to end the pause of a restored database.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """End an operator's pause, and print the pauses that remain."""
     _check(provider)
+    if restored and not agreed("Send again what was sent since the backup?", yes=yes):
+        return 1
 
     async def work(operating: Operating) -> int:
         ended: list[Pause] = []
         remaining: tuple[Pause, ...] = ()
         for whose, which in _targets(provider, plan):
+            if restored:
+                ended += await operating.resume_restored(provider=whose, plan=which)
             resumed = await operating.resume(provider=whose, plan=which, force=force)
             ended += resumed.ended
             remaining = tuple(one for one in resumed.remaining if plan in (None, one.plan) and provider in (None, one.provider))
@@ -126,7 +139,9 @@ def _say(what: str, pauses: Sequence[Pause], style: str) -> None:
 
 
 def _say_next_step(ended: Sequence[Pause], remaining: Sequence[Pause], *, force: bool) -> None:
-    if any(one.kind != "operator" for one in remaining) and not force:
+    if any(one.kind == RESTORED for one in remaining):
+        console().print("the database was restored: `outbox adopt --since TIME`, the time of the backup, ends the pause")
+    elif any(one.kind != "operator" for one in remaining) and not force:
         console().print("automatic pauses end by themselves; with --force, the next claim finds out whether they are over")
     elif not ended and not remaining:
         console().print("nothing was paused")

@@ -11,6 +11,9 @@ from rich.text import Text
 from jobs.gateway.errors import GatewayError
 from jobs.gateway.operating import Operating
 from jobs.gateway.status import Figures, Status
+from jobs.runtime import settings
+from jobs.runtime.project import project_host
+from jobs.runtime.settings import SupabaseSettings
 from scheduler.commands import status_view
 from scheduler.commands.operator import console, failure, operate, say_json
 
@@ -34,7 +37,7 @@ def status(
         if as_json:
             _say(found, figures)
         else:
-            console().print(status_view.screen(found, figures, asked=days))
+            console().print(status_view.screen(found, figures, asked=days, project=_project()))
         return 0
 
     async def again(operating: Operating) -> int:
@@ -69,8 +72,12 @@ async def _watch(operating: Operating, *, every: float, days: int, as_json: bool
             if as_json:
                 _say(found, figures)
             else:
-                live.update(status_view.screen(found, figures, asked=days), refresh=True)
+                live.update(status_view.screen(found, figures, asked=days, project=_project()), refresh=True)
             await asyncio.sleep(every)
+
+
+def _project() -> str:
+    return project_host(settings.load(SupabaseSettings).supabase_url)
 
 
 def _say(found: Status, figures: Figures | None) -> None:

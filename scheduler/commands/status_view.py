@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import Backlog, Figures, Heartbeat, Pause, RaisedAlarm, Requests, Status, Worker
 from jobs.runtime.telemetry import scrub
 from scheduler.commands.operator import counted
@@ -19,14 +20,15 @@ _WAITING_LONG_SECONDS: Final = 60.0
 _FIGURE_ROWS: Final = 40
 
 
-def screen(status: Status, figures: Figures | None, *, asked: int) -> RenderableType:
-    """Everything, the urgent things first. Figures were asked for ``asked`` days."""
+def screen(status: Status, figures: Figures | None, *, asked: int, project: str | None = None) -> RenderableType:
+    """Everything, the urgent things first. Figures were asked for ``asked`` days. ``project`` is the host of SUPABASE_URL."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("backlog", _backlog(status.backlog))
     facts.add_row("requests", _requests(status.requests))
     facts.add_row("duplicates", _duplicate_sends(status.requests))
     facts.add_row("reports", _reports(status.requests))
     facts.add_row("paused", _pauses(status.pauses))
+    facts.add_row("project", _project(status.hosts, project))
     facts.add_row("alarms", alarms(status.alarms_waiting, status.alarms))
     facts.add_row("jobs", _jobs(status.jobs))
     facts.add_row("processes", _processes(status))
@@ -79,9 +81,19 @@ def _pauses(pauses: Sequence[Pause]) -> Text:
     )
 
 
+def _project(hosts: Sequence[str], project: str | None) -> Text:
+    if not hosts:
+        return Text("none yet: the first `outbox run` binds the database")
+    if project is None or project in hosts:
+        return Text(", ".join(hosts))
+    return Text(f"{', '.join(hosts)}: a process with SUPABASE_URL at {project} sends nothing, see `outbox bind --help`", "red")
+
+
 def until(pause: Pause) -> str:
     """Since when the plan is paused and until when, in words."""
-    if pause.probing:
+    if pause.kind == RESTORED:
+        end = "until `outbox adopt --since TIME` has adopted what was sent since the backup"
+    elif pause.probing:
         end = "now sending one message at a time to find out whether it is over"
     elif pause.until is None:
         end = "until resumed"

@@ -9,7 +9,9 @@ do $$
 declare
   v_relations constant text[] := '{}';
   v_functions constant text[] := array[
-    'outbox_record_failed_lookup'
+    'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
+    'outbox_claim_due', 'outbox_finish_adoption', 'outbox_list_held', 'outbox_record_failed_lookup',
+    'outbox_resume_restored', 'outbox_send_held'
   ];
   v_conflicts text[];
 begin
@@ -59,6 +61,86 @@ create type outbox_engine.removed_message as (
 -- Lookups ask whether a report without a reference names a number of their dispatch.
 create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
   where reference is null;
+-- One row. A backup holds it, so a restored database recognizes the requests made since that backup.
+create table outbox_engine.installation (
+  only_row boolean primary key default true check (only_row),
+  -- 48 random bits in hexadecimal: the beginning of each dispatch's id.
+  id text not null default left(replace(gen_random_uuid()::text, '-', ''), 12)
+    check (id ~ '^[0-9a-f]{12}$'),
+  -- The ids that it had before `outbox bind` moved it to another project.
+  earlier_ids text[] not null default '{}',
+  -- The hosts of SUPABASE_URL that it sends from. The first claim writes the first one.
+  hosts text[] not null default '{}'
+);
+alter table outbox_engine.installation enable row level security;
+
+-- The kind `restored` is new.
+alter table outbox_engine.plan_pauses drop constraint plan_pauses_kind_check;
+alter table outbox_engine.plan_pauses add constraint plan_pauses_kind_check check (kind in (
+  'throttled', 'unreachable', 'account', 'setting', 'operator', 'restored'
+)) not valid;
+
+-- Messages that `outbox adopt` remembers.
+create table outbox_engine.adopted_messages (
+  provider text not null,
+  plan text not null,
+  batch_id text not null,
+  reference uuid not null,
+  recipient text not null,
+  -- The MD5 of the text. Null where the provider's list does not give it.
+  digest uuid,
+  sent_at timestamptz not null,
+  -- The message that the claim holds because of this one, and when an operator had that one sent.
+  outbox_id bigint,
+  released_at timestamptz,
+  -- The provider's list shows the batch no longer.
+  kept_until timestamptz not null,
+  primary key (reference, batch_id, recipient)
+);
+alter table outbox_engine.adopted_messages enable row level security;
+
+create index adopted_messages_recipient on outbox_engine.adopted_messages (recipient)
+  where released_at is null;
+create index adopted_messages_held on outbox_engine.adopted_messages (outbox_id)
+  where outbox_id is not null and released_at is null;
+
+create type outbox_engine.listed_batch as (
+  batch_id text,
+  reference text,
+  created_at timestamptz,
+  -- Those that could be read; `is_whole`: all.
+  recipients text[],
+  digests uuid[],
+  is_whole boolean
+);
+
+create function outbox_engine.new_dispatch_id() returns uuid
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_random constant text := gen_random_uuid();
+begin
+  return (
+    select left(i.id, 8) || '-' || right(i.id, 4) || '-8' || substr(v_random, 16)
+    from outbox_engine.installation i
+  )::uuid;
+end
+$$;
+
+create function outbox_engine.is_own_reference(p_reference text, p_or_earlier boolean default false)
+returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(
+    p_reference ~* '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$' and (
+      select lower(left(p_reference, 8) || substr(p_reference, 10, 4))
+        = any (case when p_or_earlier then i.earlier_ids else '{}' end || i.id)
+      from outbox_engine.installation i
+    ),
+    false);
+end
+$$;
 
 create or replace function outbox_engine.before_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -178,6 +260,21 @@ begin
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);
 end
+$$;
+
+create function outbox_engine.adoption_margin() returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select interval '15 minutes'
+$$;
+
+create function outbox_engine.may_be_adopted(
+  p_digest uuid, p_sent_at timestamptz, p_text text, p_has_template boolean, p_due_at timestamptz
+) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(p_digest = md5(p_text)::uuid, false)
+    or (p_has_template or p_digest is null) and p_due_at <= p_sent_at + outbox_engine.adoption_margin()
 $$;
 
 create or replace function outbox_engine.normalized_sender(p_sender text) returns text
@@ -310,6 +407,67 @@ as $$
     opted_out = t.opted_out + excluded.opted_out
 $$;
 
+create or replace function outbox_engine.current_pause(
+  p_provider text, p_plan text, p_credential text, p_now timestamptz
+) returns outbox_engine.plan_pauses
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from outbox_engine.plan_pauses p
+  where (p.provider = p_provider and p.plan = p_plan or p.kind = 'restored')
+    and p.credential in ('', p_credential)
+    and outbox_engine.stops_plan(p, p_now)
+  order by p.until > p_now desc, p.until desc
+  limit 1
+$$;
+
+create function outbox_engine.pause_restored(p_provider text, p_plan text, p_reason text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  insert into outbox_engine.plan_pauses (provider, plan, kind, reason, since, until)
+  values (p_provider, p_plan, 'restored', left(p_reason, 500), outbox_engine.now(), outbox_engine.endless())
+  on conflict do nothing;
+  if found then
+    perform outbox_engine.alarm('plan.restored', jsonb_build_object(
+      'provider', p_provider, 'plan', p_plan, 'reason', left(p_reason, 500)));
+  end if;
+end
+$$;
+
+create function outbox_engine.lift_restored(p_provider text, p_plan text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  delete from outbox_engine.plan_pauses
+  where provider = p_provider and plan = p_plan and kind = 'restored';
+  if found then
+    perform pg_notify('outbox', '');
+  end if;
+end
+$$;
+
+create function outbox_engine.notice_unknown_dispatches(p_dispatches uuid[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unknown constant text := (
+    select min(u.id::text)
+    from unnest(p_dispatches) u (id)
+    where not exists (select from outbox_engine.dispatches d where d.id = u.id)
+      and outbox_engine.is_own_reference(u.id::text)
+  );
+begin
+  if v_unknown is not null then
+    perform outbox_engine.pause_restored(
+      p.provider, p.plan, format('the database does not know request %s, which it made', v_unknown))
+    from (select provider, plan from outbox_engine.plans order by provider, plan) p;
+  end if;
+end
+$$;
+
 create function outbox_engine.keep_occurrences(p_outbox_ids bigint[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -366,6 +524,127 @@ begin
   perform outbox_engine.keep_occurrences(v_kept);
   return v_all_sent;
 end
+$$;
+
+create or replace function outbox_engine.accept_dispatches(
+  p_dispatches uuid[], p_batches text[], p_source text, p_reconcile_after interval
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_new uuid[];
+  v_were_closed boolean;
+begin
+  perform outbox_engine.lock_dispatches(p_dispatches);
+
+  with facts as (
+    select distinct on (f.dispatch_id) f.dispatch_id, f.batch_id
+    from unnest(p_dispatches, p_batches) with ordinality f (dispatch_id, batch_id, place)
+    order by f.dispatch_id, f.place
+  ),
+  adopted as (
+    update outbox_engine.dispatches d
+    set
+      batch_id = f.batch_id, state = 'accepted', accepted_at = v_now,
+      closed_at = coalesce(d.closed_at, v_now), body = null, lookup_at = null, error = null,
+      reconcile_at = v_now + coalesce(p_reconcile_after, (
+        select p.reconcile_after
+        from outbox_engine.plans p
+        where p.provider = d.provider and p.plan = d.plan
+      ))
+    from facts f
+    where d.id = f.dispatch_id and d.id = any (p_dispatches) and d.batch_id is null
+    returning d.id, d.closed_at < v_now as was_closed
+  )
+  select array_agg(id), bool_or(was_closed)
+  into v_new, v_were_closed
+  from adopted;
+  if cardinality(v_new) is distinct from cardinality(p_dispatches) then
+    perform outbox_engine.notice_unknown_dispatches(p_dispatches);
+  end if;
+
+  -- A second batch with the same reference: something between us and the provider repeated our request.
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  select m.outbox_id, d.id, f.batch_id, v_now, v_now
+  from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
+  cross join lateral (
+    select x.id, x.batch_id
+    from outbox_engine.dispatches x
+    where x.id = f.dispatch_id
+    limit 1
+  ) d
+  join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+  where d.batch_id <> f.batch_id
+  on conflict do nothing;
+  if found then
+    perform outbox_engine.log_duplicate_sends(v_now);
+  end if;
+
+  if v_new is not null then
+    perform outbox_engine.record_plan_success(v_new, p_reconcile_after);
+    perform outbox_engine.accept_messages(v_new, v_were_closed, p_source, v_now);
+  end if;
+end
+$$;
+
+create or replace function outbox_engine.make_slice(
+  p_dispatch outbox_engine.dispatches, p_ids bigint[], p_is_single boolean, p_split text, p_error text,
+  p_worker text, p_lease_seconds double precision, p_wait_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_slice outbox_engine.dispatches := p_dispatch;
+begin
+  v_slice.id := outbox_engine.new_dispatch_id();
+  insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+  select v_slice.id, m.recipient, m.outbox_id
+  from outbox_engine.dispatch_members m
+  where m.dispatch_id = p_dispatch.id and m.outbox_id = any (p_ids);
+  update public.outbox
+  set dispatch_id = v_slice.id
+  where id = any (p_ids);
+
+  v_slice.recipients := cardinality(p_ids);
+  v_slice.worker := p_worker;
+  v_slice.state := 'claimed';
+  v_slice.lease_token := nextval('outbox_engine.lease_tokens');
+  v_slice.lease_until := v_now + make_interval(secs => p_lease_seconds);
+  v_slice.claimed_at := v_now;
+  v_slice.parent_id := case
+    when p_is_single then coalesce(p_dispatch.parent_id, p_dispatch.id)
+    else p_dispatch.id
+  end;
+  v_slice.split := p_split;
+  v_slice.split_error := p_error;
+  v_slice.http_status := null;
+  v_slice.error := null;
+  insert into outbox_engine.dispatches select v_slice.*;
+  return outbox_engine.dispatch_answer(v_slice, p_wait_seconds);
+end
+$$;
+
+create or replace function public.outbox_mark_ambiguous(
+  p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_lookup_after_seconds double precision
+) returns jsonb
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.notice_unknown_dispatches(p_dispatch_ids);
+  with leased as materialized (
+    select h.id, f.error
+    from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h
+    join unnest(p_dispatch_ids, p_errors) f (id, error) on f.id = h.id
+  )
+  select coalesce(
+    jsonb_agg(outbox_engine.mark_ambiguous(
+      id, error, nextval('outbox_engine.lease_tokens'),
+      outbox_engine.now() + make_interval(secs => p_lookup_after_seconds)
+    )),
+    '[]'
+  )
+  from leased
 $$;
 
 create or replace function outbox_engine.give_up_old_lookups(p_provider text, p_plan text, p_now timestamptz)
@@ -517,6 +796,382 @@ begin
 end
 $$;
 
+create function outbox_engine.suspected_messages(p_ids bigint[], p_now timestamptz) returns table (
+  outbox_id bigint, expires_at timestamptz, adopted outbox_engine.adopted_messages
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_suspects constant bigint[] := array(
+    select u.id
+    from unnest(p_ids) with ordinality u (id, place)
+    join public.outbox o on o.id = u.id
+    where o.expires_at > p_now and exists (
+      select from outbox_engine.adopted_messages a
+      where a.recipient = o.recipient and a.released_at is null and coalesce(a.outbox_id, o.id) = o.id)
+    order by u.place
+  );
+begin
+  return query
+  select r.id, r.expires_at, a
+  from outbox_engine.rendered_rows(v_suspects) r
+  join public.outbox o on o.id = r.id
+  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+  join outbox_engine.adopted_messages a on a.recipient = r.recipient and a.released_at is null
+  where a.outbox_id = r.id
+    or a.outbox_id is null and outbox_engine.may_be_adopted(
+      a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+  order by r.place, a.outbox_id is null, a.digest is distinct from md5(r.text)::uuid, a.sent_at;
+end
+$$;
+
+create function outbox_engine.hold_adopted(p_ids bigint[], p_now timestamptz) returns bigint[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  s record;
+  v_held bigint[] := '{}';
+  v_changes outbox_engine.status_change[] := '{}';
+begin
+  if not exists (select from outbox_engine.adopted_messages where released_at is null) then
+    return p_ids;
+  end if;
+  for s in select * from outbox_engine.suspected_messages(p_ids, p_now) loop
+    continue when s.outbox_id = any (v_held);
+    update outbox_engine.adopted_messages a
+    set outbox_id = s.outbox_id
+    where (a.reference, a.batch_id, a.recipient)
+        = ((s.adopted).reference, (s.adopted).batch_id, (s.adopted).recipient)
+      and coalesce(a.outbox_id, s.outbox_id) = s.outbox_id;
+    continue when not found;
+    v_held := v_held || s.outbox_id;
+    v_changes := v_changes || row(
+      s.outbox_id, 'held', null, s.expires_at, null,
+      format('held: before the restore the provider accepted this text or another one for this number, in '
+        || 'batch %s at %s', (s.adopted).batch_id, (s.adopted).sent_at)
+    )::outbox_engine.status_change;
+  end loop;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return array(
+    select u.id from unnest(p_ids) with ordinality u (id, place) where u.id <> all (v_held) order by u.place);
+end
+$$;
+
+create or replace function outbox_engine.pack(
+  p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
+  p_expires_at timestamptz[],
+  p_send_alone boolean[], p_max_dispatches integer, p_max_recipients integer, p_shares boolean,
+  p_now timestamptz
+) returns table (
+  dispatch_id uuid, sender text, text text, texts_differ boolean, earliest_expiry timestamptz,
+  latest_expiry timestamptz, ids bigint[], recipients text[], texts text[]
+)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_latest constant timestamptz := outbox_engine.provider_expiry('infinity', p_now);
+begin
+  return query
+  -- Texts are compared byte by byte: a collation would be slower, and some call different texts equal.
+  with kinds as materialized (
+    select r.*,
+      rank() over (order by r.sender collate "C", h.hour) as family,
+      dense_rank() over (order by r.sender collate "C", h.hour, r.text collate "C") as kind,
+      count(*) over (partition by r.sender collate "C", h.hour, r.text collate "C") as alike
+    from unnest(p_ids, p_recipients, p_senders, p_texts, p_priorities, p_expires_at, p_send_alone)
+      with ordinality r (id, recipient, sender, text, priority, expires_at, sends_alone, place)
+    cross join lateral (
+      select date_bin(
+        case
+          when r.expires_at < p_now + interval '2 hours' then interval '1 minute'
+          else interval '1 hour'
+        end,
+        least(r.expires_at, v_latest), timestamptz 'epoch') as hour
+    ) h
+  ),
+  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length.
+  pools as (
+    select k.*,
+      case when k.shares then -k.family else k.kind end as pool,
+      case when k.shares then k.priority end as level,
+      case when k.shares then (octet_length(k.text) + 159) / 160 end as size
+    from (
+      select x.*,
+        p_shares and x.alike * 4 < p_max_recipients and x.sends_alone is not true and strpos(x.text, '${') = 0
+          and (select max(y.kind) from kinds y) > p_max_dispatches as shares
+      from kinds x
+    ) k
+  ),
+  -- The second message to one number goes into another request.
+  copies as (
+    select p.*, row_number() over (partition by p.pool, p.level, p.size, p.recipient order by p.place) as copy
+    from pools p
+  ),
+  slices as (
+    select c.*,
+      (row_number() over (partition by c.pool, c.level, c.size, c.copy order by c.place) - 1)
+        / p_max_recipients as slice
+    from copies c
+  )
+  select outbox_engine.new_dispatch_id(), d.*
+  from (
+    select min(s.sender), min(s.text collate "C"), min(s.text collate "C") <> max(s.text collate "C"),
+      min(s.expires_at), max(s.expires_at), array_agg(s.id), array_agg(s.recipient),
+      array_agg(case when s.shares then s.text end)
+    from slices s
+    group by s.pool, s.level, s.size, s.copy, s.slice
+    order by min(s.place)
+    limit p_max_dispatches
+  ) d;
+end
+$$;
+
+create function outbox_engine.sends_from(p_project text) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hosts text[] := (select hosts from outbox_engine.installation);
+begin
+  if v_hosts = '{}' and p_project is not null then
+    update outbox_engine.installation set hosts = array[p_project] where hosts = '{}';
+    v_hosts := (select hosts from outbox_engine.installation);
+  end if;
+  return p_project is null or p_project = any (v_hosts);
+end
+$$;
+
+create function outbox_engine.behind_process(
+  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz,
+  p_heartbeat_at timestamptz
+) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_highest_lease_token > (
+    select case when is_called then last_value else 0 end from outbox_engine.lease_tokens
+  ) then
+    return format('a process holds lease token %s, which the database has not issued', p_highest_lease_token);
+  end if;
+  if p_known_dispatch is not null
+    and not exists (select from outbox_engine.dispatches where id = p_known_dispatch) then
+    return format('a process holds request %s, which the database does not know', p_known_dispatch);
+  end if;
+  if p_known_heartbeat > coalesce(p_heartbeat_at, '-infinity')
+    and p_known_heartbeat <= outbox_engine.now() then
+    return format('a process claimed at %s, which the database does not know', p_known_heartbeat);
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.pause_behind_process(
+  p_provider text, p_plan text, p_reason text, p_highest_lease_token bigint
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+    select from outbox_engine.plan_pauses
+    where provider = p_provider and plan = p_plan and kind = 'restored'
+  ) then
+    perform nextval('outbox_engine.lease_tokens')
+    from generate_series(
+      (select last_value + 1 from outbox_engine.lease_tokens), p_highest_lease_token) token
+    limit 1000000;
+  end if;
+  perform outbox_engine.pause_restored(p_provider, p_plan, p_reason);
+end
+$$;
+
+create function outbox_engine.check_database(
+  p_provider text, p_plan text, p_worker text, p_project text,
+  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_heartbeat_at constant timestamptz := (
+    select at from outbox_engine.heartbeats
+    where job = 'dispatch' and provider = p_provider and plan = p_plan and worker = p_worker
+  );
+  v_state constant jsonb := jsonb_build_object('heartbeat_at', v_heartbeat_at);
+  v_reason text;
+begin
+  if not outbox_engine.sends_from(p_project) then
+    return v_state || jsonb_build_object(
+      'unbound', (select hosts from outbox_engine.installation), 'dispatches', '[]'::jsonb, 'more', false);
+  end if;
+  v_reason := outbox_engine.behind_process(
+    p_highest_lease_token, p_known_dispatch, p_known_heartbeat, v_heartbeat_at);
+  if v_reason is null then
+    return v_state;
+  end if;
+  perform outbox_engine.pause_behind_process(p_provider, p_plan, v_reason, p_highest_lease_token);
+  return v_state || jsonb_build_object(
+    'paused', 'restored', 'reason', v_reason,
+    'wait_seconds', extract(epoch from outbox_engine.endless() - outbox_engine.now()),
+    'dispatches', '[]'::jsonb, 'more', true);
+end
+$$;
+
+create or replace function outbox_engine.claim_ready(
+  p_request outbox_engine.claim_request, p_admission outbox_engine.admission,
+  p_bounds outbox_engine.queue_bounds,
+  p_priority_below integer, p_rows integer, p_now timestamptz,
+  out dispatches jsonb, out requests integer, out messages integer
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := p_now;
+  v_rows integer := least(p_rows, p_admission.messages);
+  v_picked record;
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+begin
+  loop
+    v_picked := outbox_engine.pick(p_bounds, v_rows, p_priority_below);
+    if v_picked.again is not null then
+      perform outbox_engine.refresh_from_campaign(v_picked.again);
+    end if;
+    if v_picked.has_campaigns then
+      perform outbox_engine.hold_campaign_claims();
+      v_now := outbox_engine.now();
+    end if;
+    v_picked.ids := outbox_engine.hold_adopted(v_picked.ids, v_now);
+    v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
+    select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
+    into dispatches, requests, messages
+    from outbox_engine.claim_rows(
+      outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
+      p_admission.messages, p_admission.probed_pause is not null, v_now) d;
+    v_writer := set_config('outbox.writer', v_outer, true);
+    exit when requests > 0 or v_rows = p_rows
+      or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
+    v_rows := least(p_rows, 10 * v_rows);
+  end loop;
+end
+$$;
+
+create function public.outbox_claim_due(
+  p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
+  p_lease_seconds double precision, p_deadline_seconds double precision,
+  p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
+  p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
+  p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
+  p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
+  p_heartbeat_at timestamptz default null
+) returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_request constant outbox_engine.claim_request := row(
+    p_claim_id, p_worker, p_provider, p_plan, p_host, p_credential, make_interval(secs => p_lease_seconds),
+    make_interval(secs => p_deadline_seconds), p_max_dispatches, p_max_recipients, p_max_rows,
+    p_allowed_countries, p_share_texts);
+  v_schema constant integer := (select max(version) from outbox_engine.schema_versions);
+  v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
+  v_now timestamptz := outbox_engine.now();
+  v_bounds outbox_engine.queue_bounds;
+  v_plan outbox_engine.plans;
+  v_admission outbox_engine.admission;
+  v_answer jsonb;
+  v_state jsonb;
+begin
+  v_answer := case when v_schema > p_schema_version then outbox_engine.breaking_version(p_schema_version) end;
+  if v_answer is not null then
+    return jsonb_build_object('dispatches', '[]'::jsonb, 'more', false, 'schema', v_answer);
+  end if;
+  -- The first call with this id may still be running.
+  perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
+  v_state := jsonb_build_object('schema_version', v_schema) || outbox_engine.check_database(p_provider,
+    p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
+  perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
+    p_schema_version);
+  if v_state ? 'dispatches' then
+    return v_state || jsonb_build_object('due',
+      case when v_state ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);
+  end if;
+  perform outbox_engine.reset_queue_bounds_after_clock_step();
+  v_bounds := outbox_engine.current_queue_bounds();
+  perform outbox_engine.wake_due(v_bounds, v_now, 5000);
+  perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
+  if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
+    v_plan := outbox_engine.lock_plan(
+      p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+  end if;
+  v_answer := outbox_engine.claimed_before(p_claim_id);
+  if v_answer is not null then
+    return jsonb_build_object('dispatches', v_answer, 'more', true) || v_state;
+  end if;
+  -- Waiting for the plan took time.
+  v_now := outbox_engine.now();
+  v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', v_plan.plan is not null);
+  if v_plan.plan is not null then
+    v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
+  end if;
+  if v_plan.plan is null or v_admission.refusal is not null then
+    return v_answer || coalesce(v_admission.refusal, '{}') || v_state || jsonb_build_object(
+      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
+  end if;
+
+  return outbox_engine.claim_admitted(
+      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now)
+    || v_state;
+end
+$$;
+
+create function outbox_engine.judge_references(p_references text[], p_or_earlier boolean) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select case
+      when x.id is null then 'other'
+      when exists (select from outbox_engine.dispatches d where d.id = x.id) then 'known'
+      when exists (select from outbox_engine.adopted_messages a where a.reference = x.id) then 'known'
+      when outbox_engine.is_own_reference(x.id::text, p_or_earlier) then 'unknown'
+      else 'other'
+    end
+    from (
+      select r.place,
+        case
+          when r.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then r.reference::uuid
+        end as id
+      from unnest(p_references) with ordinality r (reference, place)
+    ) x
+    order by x.place
+  );
+end
+$$;
+
+create function public.outbox_check_references(
+  p_provider text, p_plan text, p_project text, p_references text[]
+) returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_verdicts constant text[] := outbox_engine.judge_references(p_references, false);
+begin
+  if not outbox_engine.sends_from(p_project) then
+    return null;
+  end if;
+  if 'unknown' = any (v_verdicts) then
+    perform outbox_engine.pause_restored(p_provider, p_plan, format(
+      'the provider accepted a request of this database that it does not know, with reference %s',
+      p_references[array_position(v_verdicts, 'unknown')]));
+  end if;
+  return to_jsonb(v_verdicts);
+end
+$$;
+
 create or replace function outbox_engine.apply_opt_out_codes(
   p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[],
   p_reports outbox_engine.report[]
@@ -623,6 +1278,331 @@ begin
     return 'reported';
   end if;
   return outbox_engine.record_missed_lookup(p_dispatch_id, make_interval(secs => p_settle_seconds));
+end
+$$;
+
+create function outbox_engine.adoptable_messages(p_recipients text[]) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select o.id from public.outbox o where o.queue is not null and o.recipient = any (p_recipients)
+    union
+    select o.id
+    from (
+      select d.id from outbox_engine.dispatches d where d.state = 'claimed'
+      union all
+      select d.id from outbox_engine.dispatches d where d.lookup_at is not null and d.state = 'ambiguous'
+      union all
+      select d.id
+      from outbox_engine.dispatches d
+      where d.parent_id is not null and d.state = 'awaiting_half'
+    ) d
+    join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = any (p_recipients)
+    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and o.status = 'sending'
+  );
+end
+$$;
+
+create function outbox_engine.messages_of_batch(p_batch outbox_engine.listed_batch, p_taken bigint[])
+returns table (outbox_id bigint, recipient text, text text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select distinct on (w.recipient) o.id, w.recipient, t.text
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
+    on r.recipient = w.recipient
+  join public.outbox o on o.id = r.id
+  -- A message in a request has the text of that request, whatever its template says by now.
+  cross join lateral (values (r.text), (o.body)) t (text)
+  where md5(t.text)::uuid = w.digest
+    and o.send_at <= p_batch.created_at + outbox_engine.adoption_margin()
+    and o.id <> all (p_taken)
+  order by w.recipient, o.send_at, o.id;
+end
+$$;
+
+create function outbox_engine.count_adopted(p_ids bigint[], p_at timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from public.outbox where id = any (p_ids) and campaign is not null) then
+    return;
+  end if;
+  perform outbox_engine.hold_campaign_claims();
+  perform outbox_engine.count_campaign_sends(
+    array_agg(o.id order by o.id), array_agg(o.campaign order by o.id), array_agg(o.recipient order by o.id),
+    array_agg(o.batch_id order by o.id), array_agg(o.parts order by o.id),
+    array_agg(c.counted order by o.id),
+    array_agg((c.counted_at at time zone coalesce(k.timezone, 'UTC'))::date order by o.id), p_at)
+  from public.outbox o
+  join outbox_engine.messages_with_counts c on c.id = o.id
+  join public.outbox_campaigns k on k.name = o.campaign
+  where o.id = any (p_ids);
+end
+$$;
+
+create function outbox_engine.adopt_messages(
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_ids bigint[],
+  p_texts text[], p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id constant uuid := p_batch.reference::uuid;
+  v_at constant timestamptz := least(p_batch.created_at, p_now);
+begin
+  insert into outbox_engine.dispatches (
+    id, claim_id, worker, provider, plan, host, credential, expires_at, recipients, state, lease_token,
+    lease_until, deadline, claimed_at
+  )
+  select v_id, v_id, 'outbox adopt', p_plan.provider, p_plan.plan, p_plan.host, p_credential,
+    max(o.expires_at), count(*), 'claimed', nextval('outbox_engine.lease_tokens'), p_now, '0', v_at
+  from public.outbox o
+  where o.id = any (p_ids);
+  insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+  select v_id, o.recipient, o.id from public.outbox o where o.id = any (p_ids);
+
+  update public.outbox o
+  set dispatch_id = v_id, body = t.text, parts = outbox_engine.parts_of(t.text), reported_rank = null,
+    reported_at = null, status_code = null
+  from unnest(p_ids, p_texts) t (id, text)
+  where o.id = t.id;
+  perform outbox_engine.count_adopted(p_ids, v_at);
+  perform outbox_engine.accept_dispatches(array[v_id], array[p_batch.batch_id], 'operator', null);
+  update public.outbox o
+  set sent_at = greatest(o.created_at, v_at)
+  where o.id = any (p_ids) and o.batch_id = p_batch.batch_id;
+  -- Ask for its reports soon: no callback brings those that came before.
+  update outbox_engine.dispatches set reconcile_at = p_now where id = v_id;
+  perform outbox_engine.match_waiting_reports(array[v_id]);
+end
+$$;
+
+create function outbox_engine.adopt_unknown_batch(
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
+  p_now timestamptz, out ids bigint[], out remembered integer, out held integer,
+  out examples jsonb
+)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_texts text[];
+  v_recipients text[];
+begin
+  select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
+  into ids, v_texts, v_recipients
+  from outbox_engine.messages_of_batch(p_batch, p_taken) m;
+  if cardinality(ids) > 0 then
+    -- A message that is held because of another batch was in this one.
+    update outbox_engine.adopted_messages a set outbox_id = null where a.outbox_id = any (ids);
+    perform outbox_engine.adopt_messages(p_plan, p_credential, p_batch, ids, v_texts, p_now);
+  end if;
+
+  insert into outbox_engine.adopted_messages (
+    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+  )
+  select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient, w.digest,
+    p_batch.created_at, p_now + interval '15 days'
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  where w.recipient <> all (v_recipients)
+  on conflict do nothing;
+  get diagnostics remembered = row_count;
+  examples := jsonb_path_query_array(jsonb_build_array(
+    jsonb_build_object('kind', 'adopted', 'id', ids[1], 'recipient', v_recipients[1]),
+    jsonb_build_object('kind', 'remembered', 'recipient', (
+      select r from unnest(p_batch.recipients) r where remembered > 0 and r <> all (v_recipients) limit 1))
+  ), '$[*] ? (@.recipient != null)');
+
+  select count(distinct w.recipient)
+  into held
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
+    on r.recipient = w.recipient
+  join public.outbox o on o.id = r.id and o.queue is not null
+  where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
+    and outbox_engine.may_be_adopted(
+      w.digest, p_batch.created_at, r.text, r.template is not null, o.send_at);
+end
+$$;
+
+create function outbox_engine.lock_for_adoption(
+  p_provider text, p_plan text, p_known uuid[], p_recipients text[]
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.lock_dispatches(p_known);
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  perform from public.outbox
+  where id = any (outbox_engine.adoptable_messages(p_recipients))
+    or id = any (array(
+      select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_known)))
+  order by id
+  for update;
+end
+$$;
+
+create function outbox_engine.judge_batches(
+  p_batches outbox_engine.listed_batch[], p_all_references boolean
+) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select case
+      when w.verdict in ('accepted', 'unknown') and not b.is_whole then 'unreadable'
+      else w.verdict
+    end
+    from unnest(
+      p_batches, outbox_engine.judge_references(array(select x.reference from unnest(p_batches) x), true)
+    ) with ordinality b (batch_id, reference, created_at, recipients, digests, is_whole, first_verdict, place)
+    cross join lateral (
+      select case
+        when b.first_verdict = 'known' and exists (
+          select from outbox_engine.dispatches d
+          where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
+        when b.first_verdict = 'other' and p_all_references
+          and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
+        else b.first_verdict
+      end as verdict
+    ) w
+    order by b.place
+  );
+end
+$$;
+
+create function outbox_engine.batches_to_adopt(
+  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[]
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  accepted := array(
+    select b.reference::uuid
+    from unnest(p_batches, p_verdicts)
+      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+    where b.verdict = 'accepted');
+  recipients := array(
+    select unnest(b.recipients)
+    from unnest(p_batches, p_verdicts)
+      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+    where b.verdict = 'unknown');
+end
+$$;
+
+create function outbox_engine.adopt_batches(
+  p_plan outbox_engine.plans, p_credential text, p_batches outbox_engine.listed_batch[],
+  p_all_references boolean, p_taken bigint[], p_now timestamptz
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_verdicts constant text[] := outbox_engine.judge_batches(p_batches, p_all_references);
+  v_wanted constant record := outbox_engine.batches_to_adopt(p_batches, v_verdicts);
+  v_taken bigint[] := p_taken;
+  v_accepted integer := 0;
+  v_remembered integer := 0;
+  v_held integer := 0;
+  v_examples jsonb := '[]';
+  v_batch outbox_engine.listed_batch;
+  v_dispatch outbox_engine.dispatches;
+  v_adopted record;
+begin
+  perform outbox_engine.lock_for_adoption(
+    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients);
+  for v_place in 1 .. cardinality(p_batches) loop
+    v_batch := p_batches[v_place];
+    if v_verdicts[v_place] = 'accepted' then
+      select * into v_dispatch from outbox_engine.dispatches where id = v_batch.reference::uuid;
+      perform outbox_engine.record_found_batches(
+        v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
+      v_accepted := v_accepted + cardinality(v_batch.recipients);
+    elsif v_verdicts[v_place] = 'unknown' then
+      v_adopted := outbox_engine.adopt_unknown_batch(p_plan, p_credential, v_batch, v_taken, p_now);
+      v_taken := v_taken || v_adopted.ids;
+      v_remembered := v_remembered + v_adopted.remembered;
+      v_held := v_held + v_adopted.held;
+      if jsonb_array_length(v_examples) < 10 then
+        v_examples := v_examples || (
+          select coalesce(jsonb_agg(e || jsonb_build_object('batch_id', v_batch.batch_id)), '[]')
+          from jsonb_array_elements(v_adopted.examples) e);
+      end if;
+    end if;
+  end loop;
+  return (
+    select jsonb_build_object(
+      'other', count(*) filter (where v = 'other'), 'known', count(*) filter (where v = 'known'),
+      'unreadable', count(*) filter (where v = 'unreadable'),
+      'unknown', count(*) filter (where v = 'unknown'),
+      'accepted', v_accepted, 'adopted', cardinality(v_taken) - cardinality(p_taken),
+      'remembered', v_remembered, 'held', v_held, 'examples', v_examples,
+      'taken', to_jsonb(v_taken[cardinality(p_taken) + 1 :]))
+    from unnest(v_verdicts) v);
+end
+$$;
+
+create function public.outbox_adopt_batches(
+  p_provider text, p_plan text, p_host text, p_credential text, p_batches text, p_all_references boolean,
+  p_taken bigint[], p_dry_run boolean
+) returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_plan outbox_engine.plans;
+  v_answer jsonb;
+begin
+  -- One adoption at a time.
+  perform pg_advisory_xact_lock(hashtext('outbox adoption'));
+  v_plan.provider := p_provider;
+  v_plan.plan := p_plan;
+  v_plan.host := p_host;
+  begin
+    v_answer := outbox_engine.adopt_batches(
+      v_plan, p_credential,
+      array(
+        select b::outbox_engine.listed_batch
+        from jsonb_populate_recordset(null::outbox_engine.listed_batch, p_batches::jsonb) b
+        order by b.created_at, b.batch_id),
+      p_all_references, p_taken, outbox_engine.now());
+    if p_dry_run then
+      raise exception using errcode = 'OBX02';
+    end if;
+  exception
+    when sqlstate 'OBX02' then
+      -- Everything is undone but the answer.
+      null;
+  end;
+  return v_answer;
+end
+$$;
+
+create function public.outbox_begin_adoption(p_provider text, p_plan text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.pause_restored(x.provider, x.plan, 'outbox adopt has not read its list to the end')
+  from (
+    select p.provider, p.plan from outbox_engine.plans p
+    union
+    select p_provider, p_plan
+    order by 1, 2
+  ) x;
+end
+$$;
+
+create function public.outbox_finish_adoption(p_provider text, p_plan text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.lift_restored(p_provider, p_plan);
+  return (
+    select coalesce(jsonb_agg(p.plan order by p.provider, p.plan), '[]')
+    from outbox_engine.plan_pauses p
+    where p.kind = 'restored');
 end
 $$;
 
@@ -759,6 +1739,33 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+declare
+  v_changes outbox_engine.status_change[];
+begin
+  if exists (select from outbox_engine.plan_pauses where kind = 'restored') then
+    return 0;
+  end if;
+  select array_agg(row(
+    id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
+    case when cancel_requested_at is null then outbox_engine.expired_error() end, null, null, null
+  )::outbox_engine.status_change)
+  into v_changes
+  from (
+    select id, cancel_requested_at
+    from outbox_engine.expiring_messages
+    where expires_at <= p_now
+    order by expires_at
+    limit p_most
+    for update skip locked
+  ) expired;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return coalesce(cardinality(v_changes), 0);
+end
+$$;
+
 create or replace function outbox_engine.prune_messages(p_delete_before timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -830,6 +1837,7 @@ begin
     limit p_most
   ));
   perform outbox_engine.prune_emptied_dispatches(p_now, p_most);
+  delete from outbox_engine.adopted_messages where kept_until < p_now;
   delete from outbox_engine.help_answers where answered_at < p_now - interval '1 day';
   delete from outbox_engine.heartbeats where at < p_now - interval '1 day';
   delete from outbox_engine.alarms where acknowledged_at < p_now - interval '30 days';
@@ -843,12 +1851,202 @@ begin
 end
 $$;
 
+create or replace function public.outbox_resume(p_provider text, p_plan text, p_force boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_ended jsonb;
+begin
+  perform outbox_engine.hold_matching_plans(p_provider, p_plan);
+  with ended as (
+    delete from outbox_engine.plan_pauses p
+    using outbox_engine.matching_plans(p_provider, p_plan) m
+    where p.provider = m.provider and p.plan = m.plan and p.kind = 'operator'
+    returning p.provider, p.plan, p.kind, p.reason, p.since, p.until
+  )
+  select coalesce(
+    jsonb_agg(
+      outbox_engine.pause_json(e.provider, e.plan, e.kind, e.reason, e.since, e.until, v_now)
+      order by e.provider, e.plan
+    ),
+    '[]'
+  )
+  into v_ended
+  from ended e
+  where e.until > v_now;
+
+  if p_force then
+    update outbox_engine.plan_pauses p
+    set until = v_now
+    from outbox_engine.matching_plans(p_provider, p_plan) m
+    where p.provider = m.provider and p.plan = m.plan and p.until > v_now and p.kind <> 'restored';
+    perform outbox_engine.release_waiting_probes(m.provider, m.plan, null, v_now)
+    from outbox_engine.matching_plans(p_provider, p_plan) m;
+  end if;
+
+  perform pg_notify('outbox', '');
+  return jsonb_build_object('ended', v_ended, 'remaining', outbox_engine.pauses_json(v_now));
+end
+$$;
+
+create function public.outbox_resume_restored(p_provider text, p_plan text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_ended jsonb;
+begin
+  perform outbox_engine.hold_matching_plans(p_provider, p_plan);
+  select coalesce(
+    jsonb_agg(
+      outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, v_now)
+      order by p.provider, p.plan
+    ),
+    '[]'
+  )
+  into v_ended
+  from outbox_engine.plan_pauses p
+  join outbox_engine.matching_plans(p_provider, p_plan) m on m.provider = p.provider and m.plan = p.plan
+  where p.kind = 'restored';
+  perform outbox_engine.lift_restored(m.provider, m.plan)
+  from outbox_engine.matching_plans(p_provider, p_plan) m;
+  return v_ended;
+end
+$$;
+
+create function public.outbox_bind(p_host text, p_also boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bound outbox_engine.installation;
+  v_moves boolean;
+begin
+  select * into v_bound from outbox_engine.installation for update;
+  v_moves := coalesce(not p_also and v_bound.hosts <> '{}' and p_host <> all (v_bound.hosts), false);
+  if v_moves then
+    update outbox_engine.installation
+    set id = default, earlier_ids = earlier_ids || id;
+  end if;
+  update outbox_engine.installation
+  set hosts = case when p_also then hosts || p_host else array[p_host] end
+  where p_host is not null and not (p_also and p_host = any (hosts));
+  return jsonb_build_object('hosts', (select hosts from outbox_engine.installation), 'moved', v_moves);
+end
+$$;
+
+create function public.outbox_list_held(p_after bigint, p_most integer) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  with held as materialized (
+    select o.id, o.recipient, o.status, o.campaign, o.template, o.expires_at, a.batch_id, a.sent_at, a.digest
+    from outbox_engine.adopted_messages a
+    join public.outbox o on o.id = a.outbox_id and o.queue is not null
+    where a.outbox_id > p_after and a.released_at is null
+    order by a.outbox_id
+    limit p_most
+  )
+  select coalesce(
+    jsonb_agg(
+      to_jsonb(h) - 'digest'
+        || jsonb_build_object('has_same_text', coalesce(h.digest = md5(r.text)::uuid, false))
+      order by h.id),
+    '[]')
+  from held h
+  join outbox_engine.rendered_rows(array(select id from held)) r on r.id = h.id
+$$;
+
+create function public.outbox_send_held(p_ids bigint[], p_dry_run boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_answer jsonb;
+begin
+  perform outbox_engine.lock_all_or_none(p_ids);
+  v_now := outbox_engine.now();
+  with judged as materialized (
+    select i.id, o.status as was,
+      case
+        when o.id is null then 'missing'
+        when o.queue is not null and exists (
+          select from outbox_engine.adopted_messages a where a.outbox_id = o.id and a.released_at is null
+        ) then 'released'
+        else 'not_held'
+      end as outcome
+    from (select distinct unnest(p_ids) as id) i
+    left join public.outbox o on o.id = i.id
+  ),
+  released as (
+    update outbox_engine.adopted_messages a
+    set released_at = v_now
+    from judged j
+    where not p_dry_run and j.outcome = 'released' and a.outbox_id = j.id and a.released_at is null
+    returning a.outbox_id
+  ),
+  queued as (
+    update public.outbox o
+    set queue = 'w', due_at = v_now
+    from judged j
+    where not p_dry_run and j.outcome = 'released' and o.id = j.id
+  ),
+  history as (
+    insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+    select distinct r.outbox_id, v_now, 'operator', 'released', null, 'an operator has it sent'
+    from released r
+  )
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', j.id, 'was', j.was, 'done', j.outcome = 'released', 'outcome', j.outcome)
+      order by j.id),
+    '[]')
+  into v_answer
+  from judged j;
+  perform pg_notify('outbox', '');
+  return v_answer;
+end
+$$;
+
+create or replace function public.outbox_status() returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  return jsonb_build_object(
+    'at', v_now,
+    'backlog', outbox_engine.backlog_json(v_now),
+    'requests', outbox_engine.requests_json(v_now),
+    'pauses', outbox_engine.pauses_json(v_now),
+    'hosts', (select hosts from outbox_engine.installation),
+    'plans', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'provider', p.provider,
+            'plan', p.plan,
+            'messages_per_second', p.messages_per_second,
+            'requests_per_minute', p.requests_per_minute,
+            'requests_left', outbox_engine.requests_left(p, v_now)
+          )
+          order by p.provider, p.plan
+        ),
+        '[]'
+      )
+      from outbox_engine.plans p
+    )
+  ) || outbox_engine.processes_json(v_now);
+end
+$$;
+
 create or replace function outbox_engine.seed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into outbox_engine.clock default values on conflict do nothing;
   insert into outbox_engine.upkeep default values on conflict do nothing;
+  insert into outbox_engine.installation default values on conflict do nothing;
   perform outbox_engine.seed_zones();
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
@@ -857,6 +2055,25 @@ begin
   values (1, false, '0.1.0'), (2, false, '0.2.0')
   on conflict do nothing;
 end
+$$;
+
+create or replace function public.outbox_schema_version() returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'versions', coalesce(
+      (select jsonb_agg(to_jsonb(v) order by v.version) from outbox_engine.schema_versions v), '[]'),
+    'processes', o.running,
+    'old_process_seconds_ago', o.seconds_ago,
+    'seeded', exists (select from outbox_engine.schema_versions)
+      and exists (select from outbox_engine.clock)
+      and exists (select from outbox_engine.upkeep)
+      and exists (select from outbox_engine.installation)
+      and exists (select from outbox_engine.report_codes)
+      and exists (select from outbox_engine.number_regions)
+      and exists (select from outbox_engine.zones)
+      and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
+  from outbox_engine.old_processes() o
 $$;
 
 create trigger outbox_9_removed after delete on public.outbox
@@ -871,6 +2088,18 @@ create trigger outbox_campaign_members_emptied before truncate on public.outbox_
 
 revoke all on function public.outbox_record_failed_lookup from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_failed_lookup to service_role;
+revoke all on function public.outbox_claim_due from public, anon, authenticated, service_role;
+grant execute on function public.outbox_claim_due to service_role;
+revoke all on function public.outbox_check_references from public, anon, authenticated, service_role;
+grant execute on function public.outbox_check_references to service_role;
+revoke all on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption from public, anon, authenticated, service_role;
+grant execute on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption to service_role;
+revoke all on function public.outbox_resume_restored from public, anon, authenticated, service_role;
+grant execute on function public.outbox_resume_restored to service_role;
+revoke all on function public.outbox_bind from public, anon, authenticated, service_role;
+grant execute on function public.outbox_bind to service_role;
+revoke all on function public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_held, public.outbox_send_held to service_role;
 
 -- The version's own row is a seed.
 select outbox_engine.seed();

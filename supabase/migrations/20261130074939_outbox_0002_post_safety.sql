@@ -8,5 +8,11 @@ drop function outbox_engine.delete_messages(bigint[]);
 drop function outbox_engine.count_pruned(bigint[]);
 -- No lookup takes messages out of a dispatch any more.
 drop function outbox_engine.remove_members(uuid, text[]);
+-- Processes of 0.1.0 claimed by it.
+drop function public.outbox_claim(
+  uuid, text, text, text, text, text, double precision, double precision, smallint, smallint, integer,
+  double precision, integer, text[], boolean, boolean, integer);
+
+alter table outbox_engine.plan_pauses validate constraint plan_pauses_kind_check;
 
 notify pgrst, 'reload schema';

@@ -31,18 +31,21 @@ declare
     'outbox_waiting_template', 'outbox_waiting'
   ];
   v_functions constant text[] := array[
-    'outbox_accept', 'outbox_acknowledge_alarms', 'outbox_reconcile_soon', 'outbox_campaign_costs',
-    'outbox_campaign_report', 'outbox_cancel', 'outbox_claim', 'outbox_claim_reconciliation',
+    'outbox_accept', 'outbox_acknowledge_alarms', 'outbox_bind', 'outbox_reconcile_soon',
+    'outbox_campaign_costs',
+    'outbox_campaign_report', 'outbox_cancel', 'outbox_claim_due', 'outbox_claim_reconciliation',
     'outbox_claim_inbound_window', 'outbox_claim_lookups', 'outbox_commit_import', 'outbox_daily_figures',
     'outbox_discard_import', 'outbox_mark_ambiguous', 'outbox_draw_requests', 'outbox_expand_campaigns',
     'outbox_export_suppressions', 'outbox_find', 'outbox_find_overlooked', 'outbox_finish_reconciliation',
     'outbox_finish_inbound_window', 'outbox_import_suppressions', 'outbox_keep_callbacks',
     'outbox_list_campaigns', 'outbox_member_form', 'outbox_record_rejected_callbacks', 'outbox_pause',
     'outbox_pause_plan', 'outbox_ping', 'outbox_postpone_lookup', 'outbox_preview_campaign',
-    'outbox_record_failed_lookup', 'outbox_record_inbounds', 'outbox_record_lookup',
+    'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_check_references', 'outbox_finish_adoption',
+    'outbox_list_held', 'outbox_record_failed_lookup', 'outbox_record_inbounds', 'outbox_record_lookup',
     'outbox_record_reports', 'outbox_refuse', 'outbox_release', 'outbox_renew', 'outbox_resume',
-    'outbox_retry', 'outbox_schema_version', 'outbox_select', 'outbox_stage_members', 'outbox_status',
-    'outbox_switch_campaign', 'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
+    'outbox_resume_restored', 'outbox_retry', 'outbox_schema_version', 'outbox_select',
+    'outbox_send_held', 'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
+    'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
   ];
   v_conflicts text[];
 begin

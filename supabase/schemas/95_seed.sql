@@ -8,6 +8,7 @@ as $$
 begin
   insert into outbox_engine.clock default values on conflict do nothing;
   insert into outbox_engine.upkeep default values on conflict do nothing;
+  insert into outbox_engine.installation default values on conflict do nothing;
   perform outbox_engine.seed_zones();
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
@@ -33,6 +34,7 @@ as $$
     'seeded', exists (select from outbox_engine.schema_versions)
       and exists (select from outbox_engine.clock)
       and exists (select from outbox_engine.upkeep)
+      and exists (select from outbox_engine.installation)
       and exists (select from outbox_engine.report_codes)
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.zones)

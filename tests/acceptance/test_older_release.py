@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests import nightly
 from tests.acceptance.test_run import environment
 from tests.engine import insert, statuses
 from tests.nightly import at_night
-from tests.older_release import alone, install, run_beside, wheels
+from tests.older_release import alone, before_post_files, install, run_beside, wheels
 from tests.stack import Connection
 
 
@@ -46,6 +47,12 @@ def test_release_comes_from_its_wheel(outbox: Path) -> None:
     )
 
     assert {Path(line).is_relative_to(outbox.parents[1]) for line in said.stdout.splitlines()} == {True}
+
+
+@pytest.fixture
+def stack(stack: LocalStack, db: Connection) -> Iterator[LocalStack]:
+    with before_post_files(stack, db):
+        yield stack
 
 
 def test_it_works_beside_a_harmless_version(outbox: Path, stack: LocalStack, sinch: Running, db: Connection) -> None:

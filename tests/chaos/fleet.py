@@ -17,7 +17,7 @@ from sandbox.demo.interrupts import Interrupts
 from sandbox.demo.parts import READY_SECONDS, SENDER, Child, PartFailed
 from sandbox.local import ports, processes
 from sandbox.local.binaries import REPOSITORY
-from sandbox.local.stack import LocalStack
+from sandbox.local.stack import MIGRATIONS, LocalStack
 from sandbox.simulator import control
 from sandbox.simulator.behaviour import Fault, ReportFaults
 from sandbox.simulator.control import Control
@@ -117,7 +117,14 @@ def running(
     with ExitStack() as parts:
         # Durable, so that what was committed outlives the kill: without fsync it would too, but not with commits that do not
         # even wait until the operating system has them.
-        stack = LocalStack(folder / "supabase", port=0, fresh=True, durable=True, progress=lambda step: say(f"{step} …"))
+        stack = LocalStack(
+            folder / "supabase",
+            port=0,
+            migrations=MIGRATIONS if beside is None else older_release.migrations_beside(folder / "migrations"),
+            fresh=True,
+            durable=True,
+            progress=lambda step: say(f"{step} …"),
+        )
         parts.callback(stack.stop)
         network = parts.enter_context(Network())
         sinch_port = ports.free_port()

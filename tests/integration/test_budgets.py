@@ -136,7 +136,7 @@ def test_concurrent_campaign_claims_and_refusals_never_deadlock(stack: LocalStac
         for _ in range(20):
             try:
                 row = connection.execute(
-                    "select public.outbox_claim(%s, %s, 'sinch', 'p', 'h', 'c', 30, 10, 8::smallint, 10::smallint, 2000,"
+                    "select public.outbox_claim_due(%s, %s, 'sinch', 'p', 'h', 'c', 30, 10, 8::smallint, 10::smallint, 2000,"
                     " null, 600000, null, true)",
                     (uuid4(), worker),
                 ).fetchone()

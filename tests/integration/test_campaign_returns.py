@@ -14,7 +14,7 @@ from tests.stack import Connection
 NOW = "2026-11-24 12:00+00"
 SOON, LATER = "2026-11-24 13:00:30+00", "2026-11-27 09:00+00"
 CLAIM = """
-    select public.outbox_claim(
+    select public.outbox_claim_due(
       gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 600, 20, 8::smallint, 1000::smallint, 1000, null, 6000, null, false)
 """
 GIVE_BACK = """

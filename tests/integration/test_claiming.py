@@ -17,7 +17,7 @@ from tests.stack import Connection
 
 def claim(db: Connection, claim_id: UUID, *, dispatches: int = 1, recipients: int = 5) -> dict[str, Any]:
     row = db.execute(
-        "select public.outbox_claim(%s, 'w', 'sinch', 'p', 'h', 'c', 60, 20, %s::smallint, %s::smallint, %s, null, 100000,"
+        "select public.outbox_claim_due(%s, 'w', 'sinch', 'p', 'h', 'c', 60, 20, %s::smallint, %s::smallint, %s, null, 100000,"
         " null, true)",
         (claim_id, dispatches, recipients, recipients),
     ).fetchone()
@@ -73,8 +73,8 @@ def test_repeated_claim_waits_even_when_rows_ran_out(db: Connection, other: Conn
 def claim_a_thousand(db: Connection, *, dispatches: int = 8, urgent_only: bool = False) -> dict[str, Any]:
     """Up to a thousand rows, texts that differ together."""
     row = db.execute(
-        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, %s::smallint, 1000::smallint, 1000,"
-        " null, 600, null, true, %s)",
+        "select public.outbox_claim_due(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, %s::smallint, 1000::smallint,"
+        " 1000, null, 600, null, true, %s)",
         [dispatches, urgent_only],
     ).fetchone()
     assert row is not None
@@ -119,7 +119,7 @@ def test_urgent_claim_leaves_and_reports_no_ordinary_rows(db: Connection) -> Non
 def claimed(db: Connection, requests_per_minute: int) -> int:
     """How many rows a claim takes that may take 2,000 in requests of 1,000."""
     row = db.execute(
-        "select sum(jsonb_array_length(d -> 'recipients')) from jsonb_array_elements(public.outbox_claim(gen_random_uuid(),"
+        "select sum(jsonb_array_length(d -> 'recipients')) from jsonb_array_elements(public.outbox_claim_due(gen_random_uuid(),"
         " 'w', 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint, 2000, null, %s, null, true) -> 'dispatches') d",
         (requests_per_minute,),
     ).fetchone()
@@ -164,7 +164,7 @@ async def test_lost_claim_answer_neither_loses_nor_duplicates(
     async def loses(rpc: Rpc, function: str, arguments: dict[str, Any]) -> Any:
         answer = await call(rpc, function, arguments)
         asked[function] += 1
-        if function == "outbox_claim" and asked[function] == 2:
+        if function == "outbox_claim_due" and asked[function] == 2:
             raise GatewayUnavailable("lost on the way back")
         return answer
 

@@ -11,8 +11,8 @@ from tests.stack import Connection
 
 SETTLED = "21 seconds"
 CLAIM = """
-    select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 10::smallint, 10, null, 600,
-      null, true)
+    select public.outbox_claim_due(gen_random_uuid(), 'w', 'sinch', 'p', 'h', 'c', 60, 20, 1::smallint, 10::smallint, 10, null,
+      600, null, true)
 """
 
 

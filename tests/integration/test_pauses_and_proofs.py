@@ -14,7 +14,7 @@ from tests.races import overlap
 from tests.stack import Connection
 
 CLAIM = """
-    select public.outbox_claim(
+    select public.outbox_claim_due(
       %s, 'w', 'sinch', 'p', 'h', %s, 60, 20, 8::smallint, 1000::smallint, %s, null, 6000, null, false)
 """
 BLOCKED, DELIVERED, FAILED = ("aborted", 413), ("delivered", 0), ("failed", 15)

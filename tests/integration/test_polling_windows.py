@@ -44,8 +44,8 @@ def finish_asks(db: Connection, *batches: str, plan: str = "p") -> None:
 def send(db: Connection, batch: str, *, n: int = 0, plan: str = "p") -> None:
     insert(db, first=n, body=f"text {n}")
     dispatches: Any = db.execute(
-        "select public.outbox_claim(gen_random_uuid(), 'w', 'sinch', %s, 'h', 'c', 60, 20, 8::smallint, 1000::smallint, 100,"
-        " null, 600, null, false) -> 'dispatches'",
+        "select public.outbox_claim_due(gen_random_uuid(), 'w', 'sinch', %s, 'h', 'c', 60, 20, 8::smallint, 1000::smallint,"
+        " 100, null, 600, null, false) -> 'dispatches'",
         [plan],
     ).fetchone()
     accept(db, dispatches[0][0], batch)

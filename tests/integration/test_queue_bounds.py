@@ -26,8 +26,8 @@ def other(stack: LocalStack) -> Iterator[Connection]:
 def claim(db: Connection, rows: int = 1000, *, plan: str = "p") -> int:
     """Claim up to this many rows and return how many were claimed."""
     row = db.execute(
-        "select coalesce(sum(jsonb_array_length(d -> 'recipients')), 0) from jsonb_array_elements(public.outbox_claim(%s, 'w',"
-        " 'sinch', %s, 'h', 'c', 30, 10, 8::smallint, 1000::smallint, %s, null, 1000000, null, true) -> 'dispatches') d",
+        "select coalesce(sum(jsonb_array_length(d -> 'recipients')), 0) from jsonb_array_elements(public.outbox_claim_due(%s,"
+        " 'w', 'sinch', %s, 'h', 'c', 30, 10, 8::smallint, 1000::smallint, %s, null, 1000000, null, true) -> 'dispatches') d",
         [uuid4(), plan, rows],
     ).fetchone()
     assert row is not None

@@ -53,7 +53,7 @@ async def test_thousand_fully_reported_dispatches_close_in_one_run(make_rig: Mak
     await rig.tick("reconcile")
 
     assert asked(db) == [(1, 1)]
-    assert rig.simulator.summary().requests == {"send": 1, "feed": 1}
+    assert rig.simulator.summary().requests == {"send": 1, "feed": 1, "list": 1}
 
 
 async def test_unanswered_reconciliation_is_repeated_soon(make_rig: MakeRig, db: Connection) -> None:

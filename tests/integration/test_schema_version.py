@@ -120,8 +120,8 @@ async def old_processes(gateway: Gateway) -> tuple[int | None, float | None]:
 
 def claim(db: Connection, worker: str, knows: int | None) -> dict[str, Any]:
     row = db.execute(
-        "select public.outbox_claim(gen_random_uuid(), %s, 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint, 100,"
-        " null, 600, null, false, p_schema_version => %s)",
+        "select public.outbox_claim_due(gen_random_uuid(), %s, 'sinch', 'p', 'h', 'c', 60, 20, 8::smallint, 1000::smallint,"
+        " 100, null, 600, null, false, p_schema_version => %s)",
         [worker, knows],
     ).fetchone()
     assert row is not None

@@ -112,8 +112,8 @@ async def test_refused_sharing_falls_back_to_single_requests(rig: Rig, db: Conne
 async def test_repeated_claim_returns_the_same_texts(rig: Rig, db: Connection) -> None:
     insert_texts(db, [f"text {place}" for place in range(12)])
     question = (
-        "select public.outbox_claim('5f0c3f7e-0000-4000-8000-000000000001', 'w', 'sinch', 'p', 'h', 'c', 30, 10, 8::smallint,"
-        " 1000::smallint, 100, null, 600, null, true)"
+        "select public.outbox_claim_due('5f0c3f7e-0000-4000-8000-000000000001', 'w', 'sinch', 'p', 'h', 'c', 30, 10,"
+        " 8::smallint, 1000::smallint, 100, null, 600, null, true)"
     )
 
     claims = [db.execute(question).fetchone() for _ in range(2)]

@@ -161,8 +161,8 @@ def walked(step: dict[str, Any]) -> float:
 
 def claim(db: Connection, rows: int) -> list[dict[str, Any]]:
     row = db.execute(
-        "select public.outbox_claim(%s, 'w', 'sinch', 'p', 'h', 'c', 30, 10, 8::smallint, 1000::smallint, %s, null, 600, null,"
-        " true)",
+        "select public.outbox_claim_due(%s, 'w', 'sinch', 'p', 'h', 'c', 30, 10, 8::smallint, 1000::smallint, %s, null, 600,"
+        " null, true)",
         [str(uuid4()), rows],
     ).fetchone()
     assert row is not None

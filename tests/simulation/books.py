@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from jobs.providers.base import Accepted, Batch, Inbound, Refusal, Refused, Report, Submission
+from jobs.providers.base import Accepted, Batch, Inbound, Refusal, Refused, Report, SentBatch, Submission
 from tests.simulation.chaos import Chaos
 from tests.simulation.clockwork import calendar
 from tests.simulation.witness import Witness
@@ -115,6 +115,17 @@ class Books:
         for taken in reversed(self.taken.values()):
             if taken.listed <= self.now and taken.batch.created_at is not None and taken.batch.created_at >= since:
                 yield taken.batch
+
+    def sent(self, start: datetime, end: datetime | None) -> list[SentBatch]:
+        """Batches made in the window, with their texts, newest first. Requests carry one text, so each recipient has it."""
+        found: list[SentBatch] = []
+        for batch in self.listed(start):
+            made, body = batch.created_at, self.taken[batch.batch_id].request.submission.body
+            if made is not None and (end is None or made < end):
+                found.append(
+                    SentBatch(batch.batch_id, batch.reference, made, batch.recipients, (body,) * len(batch.recipients))
+                )
+        return found
 
     def reports_of(self, batch_id: str) -> tuple[Report, ...] | None:
         """Each recipient's latest report, or None if the batch is not known yet."""

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 
 def claim(*, worker: str, rows: int, claim_id: str | None = None) -> dict[str, Any]:
-    """Of ``outbox_claim``: up to ``rows`` rows, in one dispatch where their texts agree. Leases are of 30 seconds."""
+    """Of ``outbox_claim_due``: up to ``rows`` rows, in one dispatch where their texts agree. Leases are of 30 seconds."""
     return {
         "p_claim_id": claim_id or str(uuid4()),
         "p_worker": worker,
@@ -24,4 +24,8 @@ def claim(*, worker: str, rows: int, claim_id: str | None = None) -> dict[str, A
         "p_share_texts": False,
         "p_urgent_only": False,
         "p_schema_version": None,
+        "p_project": None,
+        "p_highest_lease_token": None,
+        "p_known_dispatch": None,
+        "p_heartbeat_at": None,
     }

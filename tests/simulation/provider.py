@@ -13,12 +13,14 @@ from jobs.providers.base import (
     Ambiguous,
     Batch,
     Inbound,
+    ListedReference,
     Outcome,
     Page,
     ProviderError,
     Refusal,
     Refused,
     Report,
+    SentBatch,
     Submission,
     Unusable,
 )
@@ -177,6 +179,13 @@ class Line:
         if self._chaos.happens("list.rewritten"):
             noisy = [replace(batch, recipients=tuple(map(_rewritten, batch.recipients))) for batch in noisy]
         return self._page(noisy, page, _unusable)
+
+    async def references(self, *, start: datetime, page: int, deadline: float) -> Page[ListedReference]:
+        listed = await self._ask(lambda: tuple(self._books.listed(start)), "list", deadline)
+        return self._page([ListedReference(batch.reference, batch.created_at) for batch in listed], page)
+
+    async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> Page[SentBatch]:
+        return self._page(await self._ask(lambda: self._books.sent(start, end), "list", deadline), page)
 
     async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
         reports = await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)

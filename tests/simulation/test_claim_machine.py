@@ -73,7 +73,7 @@ class Claiming(RuleBasedStateMachine):
         Draws a token higher than any before.
         """
         arguments = claim(worker=worker, rows=rows)
-        answer = self._database.call("outbox_claim", arguments)["dispatches"]
+        answer = self._database.call("outbox_claim_due", arguments)["dispatches"]
         ready = sorted(
             (self._urgency[row] for row, holder in self._holder.items() if self._is_ready(row, holder)),
         )
@@ -95,7 +95,7 @@ class Claiming(RuleBasedStateMachine):
         still = {one.id for one in self._all.values() if one.claim_id == dispatch.claim_id and one.state == "claimed"}
         if not still:
             return
-        answer = self._database.call("outbox_claim", claim(worker="one", rows=4, claim_id=dispatch.claim_id))
+        answer = self._database.call("outbox_claim_due", claim(worker="one", rows=4, claim_id=dispatch.claim_id))
         assert {one["dispatch_id"] for one in answer["dispatches"]} == still
 
     @rule(dispatch=dispatches, is_stale=st.booleans())

@@ -115,7 +115,7 @@ class Rank(RuleBasedStateMachine):
         return self._database.query("select * from public.outbox")[0]
 
     def _send(self) -> Attempt:
-        answer = self._database.call("outbox_claim", claim(worker="w", rows=1))
+        answer = self._database.call("outbox_claim_due", claim(worker="w", rows=1))
         dispatch = answer["dispatches"][0]["dispatch_id"]
         attempt = Attempt(dispatch, f"batch {len(self._all) + 1}")
         self._database.call("outbox_accept", {

@@ -13,6 +13,8 @@ from tests.simulation.database import Database
 from tests.simulation.witness import Witness
 
 _TOLERANCE: Final = timedelta(milliseconds=1)
+_CLAIM: Final = ("outbox_claim_due", "outbox_claim")
+"""By this release and by the one before it."""
 _QUIET: Final = frozenset(
     {
         "outbox_renew",
@@ -64,7 +66,7 @@ class Watch:
     # Calls
 
     def asked(self, process: str, function: str, arguments: dict[str, Any]) -> None:
-        if function != "outbox_claim":
+        if function not in _CLAIM:
             return
         lost, claim_id = self._lost_claims[process], arguments["p_claim_id"]
         if lost and claim_id not in lost:
@@ -75,7 +77,7 @@ class Watch:
         if function not in _QUIET:
             self._witness.say(process, f"{function}{_brief(arguments)} → {answer}")
         match function:
-            case "outbox_claim":
+            case "outbox_claim_due" | "outbox_claim":
                 self._claimed(arguments["p_claim_id"], answer)
             case "outbox_accept":
                 self._accepted(arguments)
@@ -83,7 +85,7 @@ class Watch:
                 self._witness.took_reports(arguments)
 
     def unanswered(self, process: str, function: str, arguments: dict[str, Any]) -> None:
-        if function == "outbox_claim":
+        if function in _CLAIM:
             self._lost_claims[process].add(arguments["p_claim_id"])
 
     def _claimed(self, claim_id: str, answer: Mapping[str, Any]) -> None:

@@ -78,3 +78,14 @@ def test_refusal_that_stops_the_plan_is_logged_once(health: PlanHealth, why: Ref
     assert (levels(logs, "dispatch.refused"), health.stopped) == (logged, stopped)
     health.accepted()
     assert not health.stopped
+
+
+def test_restored_database_stops_the_plan_until_adopted(health: PlanHealth) -> None:
+    with capture_logs() as logs:
+        health.claimed(answer("restored"), urgent_only=False)
+        assert health.stopped
+        health.claimed(answer("restored"), urgent_only=False)
+        health.claimed(answer(), urgent_only=False)
+
+    assert levels(logs, "plan.paused") == ["warning", "debug"]
+    assert not health.stopped

@@ -20,15 +20,17 @@ from jobs.providers.base import (
     Ambiguous,
     Batch,
     Inbound,
+    ListedReference,
     Outcome,
     Page,
     ProviderError,
     Refusal,
     Refused,
     Report,
+    SentBatch,
     Submission,
 )
-from jobs.providers.sinch import acceptance, listings, refusals
+from jobs.providers.sinch import acceptance, listed, listings, refusals
 from jobs.providers.sinch.callbacks import NAME
 from jobs.providers.sinch.listings import Item
 from jobs.providers.sinch.refusals import Answer, Sent
@@ -118,6 +120,13 @@ class SinchClient:
     async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
         params = {"client_reference": reference, "start_date": timestamp(since)}
         return await self._list("batches", params, page, deadline, listings.batch)
+
+    async def references(self, *, start: datetime, page: int, deadline: float) -> Page[ListedReference]:
+        return await self._list("batches", {"start_date": timestamp(start)}, page, deadline, listed.reference)
+
+    async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> Page[SentBatch]:
+        window = {"start_date": timestamp(start)} if end is None else _window(start, end)
+        return await self._list("batches", window, page, deadline, listed.batch)
 
     async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
         path = f"batches/{quote(batch_id, safe='')}/delivery_report"

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from jobs.providers.base import Batch, CallbackItem, Inbound, Page, ProviderError, Report, Unusable
+from jobs.providers.base import Batch, CallbackItem, Inbound, ListedReference, Page, ProviderError, Report, SentBatch, Unusable
 from jobs.providers.sinch import callbacks, refusals
 from jobs.providers.sinch.lenient import array_items, json_text
 from jobs.providers.sinch.refusals import Answer
@@ -15,7 +15,7 @@ from jobs.providers.sinch.wire import LONGEST_ID, BatchItem, Listing, Unreadable
 from jobs.runtime.phone import e164
 
 _COUNT: Final = re.compile(r'"count"\s*:\s*("?[0-9]+"?)')
-Item = TypeVar("Item", Batch, Report, Inbound)
+Item = TypeVar("Item", Batch, ListedReference, SentBatch, Report, Inbound)
 
 
 def page_of(answer: Answer, what: str, *, number: int, read: Callable[[bytes], Item]) -> Page[Item]:

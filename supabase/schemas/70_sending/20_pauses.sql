@@ -6,7 +6,9 @@
 create table outbox_engine.plan_pauses (
   provider text not null,
   plan text not null,
-  kind text not null check (kind in ('throttled', 'unreachable', 'account', 'setting', 'operator')),
+  kind text not null check (kind in (
+    'throttled', 'unreachable', 'account', 'setting', 'operator', 'restored'
+  )),
   credential text not null default '',
   reason text not null,
   since timestamptz not null,
@@ -20,6 +22,13 @@ create table outbox_engine.plan_pauses (
   primary key (provider, plan, kind, credential)
 );
 alter table outbox_engine.plan_pauses enable row level security;
+
+-- The instant that stands for a pause without an end. An infinite one would have no number of seconds left.
+create function outbox_engine.endless() returns timestamptz
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select timestamptz '9999-01-01 00:00Z'
+$$;
 
 -- Whether a pause stops its plan. An account or setting pause whose time has run still does, but for one
 -- probe.
@@ -183,7 +192,8 @@ as $$
   where p_kind in ('throttled', 'account')
 $$;
 
--- The pause that stops the plan for this credential, if any.
+-- The pause that stops the plan for this credential, if any. A pause after a restore stops all plans, because
+-- the process of any plan takes any message.
 create function outbox_engine.current_pause(
   p_provider text, p_plan text, p_credential text, p_now timestamptz
 ) returns outbox_engine.plan_pauses
@@ -191,8 +201,7 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select p.*
   from outbox_engine.plan_pauses p
-  where p.provider = p_provider
-    and p.plan = p_plan
+  where (p.provider = p_provider and p.plan = p_plan or p.kind = 'restored')
     and p.credential in ('', p_credential)
     and outbox_engine.stops_plan(p, p_now)
   order by p.until > p_now desc, p.until desc

@@ -298,6 +298,9 @@ begin
   select array_agg(id), bool_or(was_closed)
   into v_new, v_were_closed
   from adopted;
+  if cardinality(v_new) is distinct from cardinality(p_dispatches) then
+    perform outbox_engine.notice_unknown_dispatches(p_dispatches);
+  end if;
 
   -- A second batch with the same reference: something between us and the provider repeated our request.
   insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)

@@ -130,7 +130,7 @@ declare
   v_now constant timestamptz := outbox_engine.now();
   v_slice outbox_engine.dispatches := p_dispatch;
 begin
-  v_slice.id := gen_random_uuid();
+  v_slice.id := outbox_engine.new_dispatch_id();
   insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
   select v_slice.id, m.recipient, m.outbox_id
   from outbox_engine.dispatch_members m

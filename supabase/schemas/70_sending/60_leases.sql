@@ -76,6 +76,7 @@ create function public.outbox_mark_ambiguous(
 ) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
+  select outbox_engine.notice_unknown_dispatches(p_dispatch_ids);
   with leased as materialized (
     select h.id, f.error
     from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h

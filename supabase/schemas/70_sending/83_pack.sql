@@ -64,7 +64,7 @@ begin
         / p_max_recipients as slice
     from copies c
   )
-  select gen_random_uuid(), d.*
+  select outbox_engine.new_dispatch_id(), d.*
   from (
     select min(s.sender), min(s.text collate "C"), min(s.text collate "C") <> max(s.text collate "C"),
       min(s.expires_at), max(s.expires_at), array_agg(s.id), array_agg(s.recipient),

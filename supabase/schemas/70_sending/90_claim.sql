@@ -88,6 +88,7 @@ begin
       perform outbox_engine.hold_campaign_claims();
       v_now := outbox_engine.now();
     end if;
+    v_picked.ids := outbox_engine.hold_adopted(v_picked.ids, v_now);
     v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
@@ -152,13 +153,16 @@ $$;
 -- judge, pack, write). A repeated call with the same `p_claim_id` returns the same dispatches and claims
 -- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
 -- urgent slots are free. `p_schema_version` is the newest schema version that the process knows. If a newer
--- one is breaking, the call takes no lock and changes nothing. Null claims in any case. Returns jsonb with
--- these keys:
+-- one is breaking, the call takes no lock and changes nothing. Null claims in any case. `p_project` is the
+-- host of the process's SUPABASE_URL, and the last three say what the process has seen of the database
+-- (`check_database`). Returns jsonb with these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
 -- - `paused` and `reason`, or `limited`, and `wait_seconds`: why there are none, if a pause or a limit is
 --   the reason
+--
+-- - `unbound`: the hosts that the database sends from, if the process's host is not among them
 --
 -- - `more`: whether more rows are ready
 --
@@ -168,18 +172,22 @@ $$;
 --
 -- - `schema_version`: the newest version of the schema
 --
+-- - `heartbeat_at`: when this process's heartbeat was last recorded, for its next claim
+--
 -- - `schema`: instead of `schema_version`, `passed` and `due`, the breaking version that the process does not
 --   know, with its release
 --
 -- Compiling the plan would take twice its running time, and no call of the processes may scan a table,
 -- whatever its statistics say: hence jit and enable_seqscan are off, here and in the other calls. Generic
 -- plans: planning for the values of each call took a third of the time of a claim of one row.
-create function public.outbox_claim(
+create function public.outbox_claim_due(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
   p_max_dispatches smallint, p_max_recipients smallint, p_max_rows integer,
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
-  p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null
+  p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
+  p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
+  p_heartbeat_at timestamptz default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -197,6 +205,7 @@ declare
   v_plan outbox_engine.plans;
   v_admission outbox_engine.admission;
   v_answer jsonb;
+  v_state jsonb;
 begin
   v_answer := case when v_schema > p_schema_version then outbox_engine.breaking_version(p_schema_version) end;
   if v_answer is not null then
@@ -204,8 +213,14 @@ begin
   end if;
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
+  v_state := jsonb_build_object('schema_version', v_schema) || outbox_engine.check_database(p_provider,
+    p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
+  if v_state ? 'dispatches' then
+    return v_state || jsonb_build_object('due',
+      case when v_state ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);
+  end if;
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   v_bounds := outbox_engine.current_queue_bounds();
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
@@ -216,7 +231,7 @@ begin
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then
-    return jsonb_build_object('dispatches', v_answer, 'more', true, 'schema_version', v_schema);
+    return jsonb_build_object('dispatches', v_answer, 'more', true) || v_state;
   end if;
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
@@ -225,20 +240,20 @@ begin
     v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
   end if;
   if v_plan.plan is null or v_admission.refusal is not null then
-    return v_answer || coalesce(v_admission.refusal, '{}') || jsonb_build_object('schema_version', v_schema,
+    return v_answer || coalesce(v_admission.refusal, '{}') || v_state || jsonb_build_object(
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
   end if;
 
   return outbox_engine.claim_admitted(
       v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now)
-    || jsonb_build_object('schema_version', v_schema);
+    || v_state;
 end
 $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
-  public.outbox_claim
+  public.outbox_claim_due
 from public, anon, authenticated, service_role;
 grant execute on function
-  public.outbox_claim
+  public.outbox_claim_due
 to service_role;

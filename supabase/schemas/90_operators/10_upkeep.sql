@@ -11,13 +11,17 @@ create table outbox_engine.upkeep (
 );
 alter table outbox_engine.upkeep enable row level security;
 
--- Ends waiting messages whose expiry has passed, also while their plan is paused. Returns how many.
+-- Ends waiting messages whose expiry has passed, also while their plan is paused; but not after a restore,
+-- where some of them turn out to have been sent. Returns how many.
 create function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
 declare
   v_changes outbox_engine.status_change[];
 begin
+  if exists (select from outbox_engine.plan_pauses where kind = 'restored') then
+    return 0;
+  end if;
   select array_agg(row(
     id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
     case when cancel_requested_at is null then outbox_engine.expired_error() end, null, null, null
@@ -172,6 +176,7 @@ begin
     limit p_most
   ));
   perform outbox_engine.prune_emptied_dispatches(p_now, p_most);
+  delete from outbox_engine.adopted_messages where kept_until < p_now;
   delete from outbox_engine.help_answers where answered_at < p_now - interval '1 day';
   delete from outbox_engine.heartbeats where at < p_now - interval '1 day';
   delete from outbox_engine.alarms where acknowledged_at < p_now - interval '30 days';

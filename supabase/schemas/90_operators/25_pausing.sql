@@ -28,13 +28,6 @@ as $$
   from outbox_engine.matching_plans(p_provider, p_plan) m
 $$;
 
--- The instant that stands for a pause without an end. An infinite one would have no number of seconds left.
-create function outbox_engine.endless() returns timestamptz
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select timestamptz '9999-01-01 00:00Z'
-$$;
-
 -- A pause as operators see it; `until` is null where it lasts until an operator ends it. `probing`: the
 -- time of an account or setting pause has run, and it lets one probe through.
 create function outbox_engine.pause_json(
@@ -115,8 +108,8 @@ end
 $$;
 
 -- Called by `outbox resume`: ends the pauses of operators. Other pauses end by themselves; with `p_force`
--- their time has run now, and those of an account or a setting let a probe through at the next claim.
--- Returns the pauses that were ended and those that remain.
+-- their time has run now, and those of an account or a setting let a probe through at the next claim. A pause
+-- after a restore stays. Returns the pauses that were ended and those that remain.
 create function public.outbox_resume(p_provider text, p_plan text, p_force boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -146,7 +139,7 @@ begin
     update outbox_engine.plan_pauses p
     set until = v_now
     from outbox_engine.matching_plans(p_provider, p_plan) m
-    where p.provider = m.provider and p.plan = m.plan and p.until > v_now;
+    where p.provider = m.provider and p.plan = m.plan and p.until > v_now and p.kind <> 'restored';
     perform outbox_engine.release_waiting_probes(m.provider, m.plan, null, v_now)
     from outbox_engine.matching_plans(p_provider, p_plan) m;
   end if;
@@ -156,12 +149,41 @@ begin
 end
 $$;
 
+-- Called by `outbox resume --restored`, which does not adopt what was sent since the backup: ends the pauses
+-- after a restore. Returns those that were ended.
+create function public.outbox_resume_restored(p_provider text, p_plan text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_ended jsonb;
+begin
+  perform outbox_engine.hold_matching_plans(p_provider, p_plan);
+  select coalesce(
+    jsonb_agg(
+      outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, v_now)
+      order by p.provider, p.plan
+    ),
+    '[]'
+  )
+  into v_ended
+  from outbox_engine.plan_pauses p
+  join outbox_engine.matching_plans(p_provider, p_plan) m on m.provider = p.provider and m.plan = p.plan
+  where p.kind = 'restored';
+  perform outbox_engine.lift_restored(m.provider, m.plan)
+  from outbox_engine.matching_plans(p_provider, p_plan) m;
+  return v_ended;
+end
+$$;
+
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_pause,
-  public.outbox_resume
+  public.outbox_resume,
+  public.outbox_resume_restored
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_pause,
-  public.outbox_resume
+  public.outbox_resume,
+  public.outbox_resume_restored
 to service_role;

@@ -168,6 +168,7 @@ begin
     'backlog', outbox_engine.backlog_json(v_now),
     'requests', outbox_engine.requests_json(v_now),
     'pauses', outbox_engine.pauses_json(v_now),
+    'hosts', (select hosts from outbox_engine.installation),
     'plans', (
       select coalesce(
         jsonb_agg(

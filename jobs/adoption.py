@@ -1,0 +1,189 @@
+"""Reads the provider's list since a backup, and has the database adopt what it does not know."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from jobs.gateway.adopting import Counts, Example, Found
+from jobs.gateway.gateway import Gateway
+from jobs.gateway.restore_check import LISTED
+from jobs.gateway.values import Plan
+from jobs.providers.base import Page, Provider, ProviderError, SentBatch
+
+log = structlog.get_logger()
+
+MARGIN: Final = timedelta(minutes=15)
+"""How far the clocks of the provider and of the backup may differ."""
+_PAGES_BEFORE: Final = 5
+_BATCHES_AT_ONCE: Final = 100
+_MESSAGES_AT_ONCE: Final = 1000
+_TRIES: Final = 6
+_EXAMPLES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What came of an adoption.
+
+    ``unread`` items of the list could not be read. ``earlier`` batches before the time that was asked for are missing too. If
+    there are any of these, or ``unreadable`` batches, sending stays stopped. ``remaining`` plans have not been adopted.
+    """
+
+    counts: Counts
+    examples: tuple[Example, ...]
+    unread: int
+    earlier: int
+    remaining: tuple[str, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        return not (self.unread or self.earlier or self.counts.unreadable)
+
+
+class Adoption:
+    """The adoption of one plan's list.
+
+    ``show`` is called with what is being done, how much of it is done, and how much there is. ``all_references`` counts every
+    UUID as a reference of this installation.
+    """
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        provider: Provider,
+        plan: Plan,
+        deadline: float,
+        all_references: bool,
+        show: Callable[[str, int, int | None], None],
+    ) -> None:
+        self._gateway = gateway
+        self._provider = provider
+        self._plan = plan
+        self._deadline = deadline
+        self._all_references = all_references
+        self._show = show
+
+    async def run(self, since: datetime, *, dry_run: bool) -> Adopted:
+        """Adopt every batch since ``since``, the oldest first. A repetition changes nothing; nor does a dry run.
+
+        Raises ProviderError if the list cannot be read, and the errors of :mod:`jobs.gateway.errors`. Sending then stays
+        stopped, and another run goes on.
+        """
+        if not dry_run:
+            await self._gateway.begin_adoption(self._plan)
+        start = since - MARGIN
+        batches, unread = await self._listed(start)
+        earlier = await self._missing_before(start)
+        counts, examples = await self._adopt(batches, dry_run=dry_run)
+        done = Adopted(counts, tuple(examples), unread, earlier, ())
+        if dry_run or not done.is_complete:
+            return done
+        return replace(done, remaining=await self._gateway.finish_adoption(self._plan))
+
+    async def _listed(self, start: datetime) -> tuple[list[SentBatch], int]:
+        """All batches since ``start``, the oldest first, and how many items could not be read.
+
+        Raises ProviderError if the list shows fewer batches than it says.
+        """
+        found: dict[str, SentBatch] = {}
+        unread = total = page = 0
+        while True:
+            listing = await self._page(start, None, page)
+            found.update((batch.batch_id, batch) for batch in listing.items)
+            unread += len(listing.unusable)
+            total = max(total, listing.total or 0)
+            self._show("reading the list", len(found), total or None)
+            if listing.last:
+                break
+            page += 1
+        if len(found) + unread < total:
+            raise ProviderError(f"the list says that it holds {total} batches and shows {len(found) + unread}")
+        return sorted(found.values(), key=lambda batch: (batch.created_at, batch.batch_id)), unread
+
+    async def _missing_before(self, start: datetime) -> int:
+        """How many of the newest batches before ``start`` the database does not know: the backup is older than was said."""
+        if start <= datetime.now(UTC) - LISTED:
+            return 0
+        missing = 0
+        for page in range(_PAGES_BEFORE):
+            listing = await self._page(datetime.now(UTC) - LISTED, start, page)
+            counts, _ = await self._adopt([_without_recipients(batch) for batch in listing.items], dry_run=True)
+            missing += counts.unknown
+            if listing.last or not counts.unknown:
+                break
+        return missing
+
+    async def _adopt(self, batches: Sequence[SentBatch], *, dry_run: bool) -> tuple[Counts, list[Example]]:
+        counts, examples, taken, done = Counts(), list[Example](), list[int](), 0
+        for some in _chunks(batches):
+            step = await self._gateway.adopt_batches(
+                self._plan,
+                [_found(batch) for batch in some],
+                all_references=self._all_references,
+                taken=taken,
+                dry_run=dry_run,
+            )
+            counts += step.counts
+            examples += step.examples if len(examples) < _EXAMPLES else ()
+            if dry_run:
+                taken += step.taken
+            done += len(some)
+            self._show("adopting", done, len(batches))
+        return counts, examples
+
+    async def _page(self, start: datetime, end: datetime | None, page: int) -> Page[SentBatch]:
+        """One page, as soon as the plan allows the request. Asked for again if the provider does not answer."""
+        tries = 0
+        while True:
+            await self._draw()
+            try:
+                return await self._provider.sent_batches(start=start, end=end, page=page, deadline=self._deadline)
+            except ProviderError as error:
+                tries += 1
+                if tries == _TRIES:
+                    raise
+                log.warning("adoption.unanswered", page=page, error=error.error)
+                await asyncio.sleep(error.retry_after or 2**tries)
+
+    async def _draw(self) -> None:
+        while True:
+            if await self._gateway.draw_requests(self._plan, "lookup"):
+                return
+            await asyncio.sleep(1)
+
+
+def _chunks(batches: Iterable[SentBatch]) -> Iterator[list[SentBatch]]:
+    """As many batches as one call to the database may take."""
+    some: list[SentBatch] = []
+    messages = 0
+    for batch in batches:
+        if some and (len(some) == _BATCHES_AT_ONCE or messages + len(batch.recipients) > _MESSAGES_AT_ONCE):
+            yield some
+            some, messages = [], 0
+        some.append(batch)
+        messages += len(batch.recipients)
+    if some:
+        yield some
+
+
+def _found(batch: SentBatch) -> Found:
+    return Found(
+        batch_id=batch.batch_id,
+        reference=batch.reference,
+        created_at=batch.created_at.isoformat(),
+        recipients=batch.recipients,
+        digests=[
+            None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in batch.texts
+        ],
+        is_whole=batch.is_whole,
+    )
+
+
+def _without_recipients(batch: SentBatch) -> SentBatch:
+    return SentBatch(batch.batch_id, batch.reference, batch.created_at, (), ())

@@ -1,0 +1,133 @@
+"""`outbox adopt`: after a restore from a backup, adopts the messages that were sent since that backup."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from jobs.adoption import Adopted, Adoption
+from jobs.gateway.adopting import Counts
+from jobs.gateway.operating import Operating
+from jobs.providers import registry
+from jobs.providers.base import ProviderError
+from jobs.runtime import settings
+from jobs.runtime.settings import SinchSettings
+from jobs.runtime.telemetry import mask
+from scheduler.commands import times
+from scheduler.commands.operator import Failed, console, counted, operate, said_when_stopped, say_json
+from scheduler.engine import plan_of
+
+_DEADLINE_SECONDS: Final = 30.0
+_WORDS: Final = (
+    ("other", "batches", "not of this outbox"),
+    ("known", "batches", "known to the database"),
+    ("unknown", "batches", "missing in the database"),
+    ("accepted", "messages", "of known requests: the provider accepted them"),
+    ("adopted", "messages", "wait in the database and were sent: they become sent"),
+    ("remembered", "messages", "were sent and have no row: a message with the same number and text is held"),
+    ("held", "messages", "of these hold a message that waits now"),
+    ("unreadable", "batches", "name recipients that cannot be read"),
+)
+
+
+def adopt(
+    *,
+    since: Annotated[
+        str, typer.Option("--since", help="The time of the backup, or before it: ISO 8601, or a duration such as 6h.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Adopt. Without it, the command prints what it would do.")] = False,
+    all_references: Annotated[
+        bool,
+        typer.Option(
+            "--all-references",
+            help="Adopt batches with any UUID as reference: for requests made before version 2 of the schema.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> int:
+    """After a restore from a backup, adopt what was sent since. Without --yes, nothing is changed.
+
+    Reads the provider's list for the configured plan. Each batch that the database does not know is matched with the messages
+    that wait, by number and text, the oldest first. Sending stays stopped until the whole list was adopted. Safe to repeat.
+    """
+    account = settings.load(SinchSettings)
+    start = times.past(since)
+
+    async def work(operating: Operating) -> int:
+        provider = registry.build(account)
+        try:
+            with _progress() as show:
+                adoption = Adoption(
+                    gateway=operating.gateway,
+                    provider=provider,
+                    plan=plan_of(provider, account),
+                    deadline=_DEADLINE_SECONDS,
+                    all_references=all_references,
+                    show=show,
+                )
+                done = await adoption.run(start, dry_run=not yes)
+        except ProviderError as error:
+            raise Failed(f"the provider's list cannot be read: {error.error}; {_STOPPED if yes else _UNCHANGED}") from None
+        finally:
+            await provider.aclose()
+        _say(done, provider.plan, start, trial=not yes, as_json=as_json)
+        return 0 if done.is_complete else 1
+
+    with said_when_stopped(lambda: _STOPPED if yes else _UNCHANGED):
+        return operate(work)
+
+
+_STOPPED: Final = "nothing is sent until outbox adopt has read the whole list; run it again"
+_UNCHANGED: Final = "nothing was changed"
+
+
+def _say(done: Adopted, plan: str, since: datetime, *, trial: bool, as_json: bool) -> None:
+    if as_json:
+        say_json(
+            {
+                "plan": plan, "since": since, "dry_run": trial, "complete": done.is_complete, "counts": done.counts,
+                "unread": done.unread, "earlier": done.earlier, "remaining": done.remaining, "examples": done.examples,
+            }
+        )  # fmt: skip
+        return
+    say = console().print
+    say(f"plan {plan}, since {times.utc(since)}", _table(done.counts))
+    for example in done.examples:
+        row = "no row" if example.id is None else f"message {example.id}"
+        say(f"  {example.kind}: {row} to {mask(example.recipient)}, batch {example.batch_id}")
+    if done.earlier:
+        say(f"{counted(done.earlier, 'batch')} before that time are missing too, or more: give an earlier --since")
+    if done.unread:
+        say(f"{counted(done.unread, 'item')} of the list cannot be read")
+    if trial:
+        say("nothing was changed: this was a dry run; --yes adopts")
+    elif not done.is_complete:
+        say("sending stays stopped")
+    elif done.remaining:
+        say(f"sending stays stopped until outbox adopt has run for: {', '.join(done.remaining)}")
+    else:
+        say("sending goes on; outbox held lists messages that wait for your decision")
+
+
+def _table(counts: Counts) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, noun, words in _WORDS:
+        count: int = getattr(counts, name)
+        if count or name in ("adopted", "remembered"):
+            table.add_row(f"{count:,}", noun, words)
+    return table
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress bar on stderr for several things, one after the other; on a terminal only."""
+    on = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=on, transient=True, disable=not on.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)

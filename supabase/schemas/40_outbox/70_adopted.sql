@@ -1,0 +1,58 @@
+-- Messages that the provider accepted and a restored database does not know.
+
+-- One row for each message of a batch that `outbox adopt` found no message of the database for: its row was
+-- inserted after the backup, or its text cannot be made again. An app may insert it once more, so the claim
+-- holds the next message with this number and text (`hold_adopted`). No text is kept, only its digest.
+create table outbox_engine.adopted_messages (
+  provider text not null,
+  plan text not null,
+  batch_id text not null,
+  reference uuid not null,
+  recipient text not null,
+  -- The MD5 of the text. Null where the provider's list does not give it.
+  digest uuid,
+  sent_at timestamptz not null,
+  -- The message that the claim holds because of this one, and when an operator had that one sent.
+  outbox_id bigint,
+  released_at timestamptz,
+  -- The provider's list shows the batch no longer.
+  kept_until timestamptz not null,
+  primary key (reference, batch_id, recipient)
+);
+alter table outbox_engine.adopted_messages enable row level security;
+
+create index adopted_messages_recipient on outbox_engine.adopted_messages (recipient)
+  where released_at is null;
+create index adopted_messages_held on outbox_engine.adopted_messages (outbox_id)
+  where outbox_id is not null and released_at is null;
+
+-- A batch of the provider's list, as `outbox adopt` passes it on. `digests` are the MD5s of the recipients'
+-- texts, null where the list does not give a text.
+create type outbox_engine.listed_batch as (
+  batch_id text,
+  reference text,
+  created_at timestamptz,
+  -- Those that could be read; `is_whole`: all.
+  recipients text[],
+  digests uuid[],
+  is_whole boolean
+);
+
+-- How far a provider's clock may be off where its times decide which messages a batch can hold.
+create function outbox_engine.adoption_margin() returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select interval '15 minutes'
+$$;
+
+-- Whether a message that waits may be one that the provider accepted at `p_sent_at`: it has the same text, or
+-- it waited then and its text may have been another one, because its template has changed since.
+-- `p_due_at` is the time for which the message was made.
+create function outbox_engine.may_be_adopted(
+  p_digest uuid, p_sent_at timestamptz, p_text text, p_has_template boolean, p_due_at timestamptz
+) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(p_digest = md5(p_text)::uuid, false)
+    or (p_has_template or p_digest is null) and p_due_at <= p_sent_at + outbox_engine.adoption_margin()
+$$;

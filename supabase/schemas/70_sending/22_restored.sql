@@ -1,0 +1,56 @@
+-- A database that was restored from a backup lacks the newest requests. Their messages are due in it, and the
+-- provider has them: nothing is sent until an operator adopts what was sent (docs/decisions/0013).
+
+-- Called when a process or the provider knows a request that the database lacks. Stops all plans without an
+-- end. Safe to repeat; raises the alarm once.
+create function outbox_engine.pause_restored(p_provider text, p_plan text, p_reason text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  insert into outbox_engine.plan_pauses (provider, plan, kind, reason, since, until)
+  values (p_provider, p_plan, 'restored', left(p_reason, 500), outbox_engine.now(), outbox_engine.endless())
+  on conflict do nothing;
+  if found then
+    perform outbox_engine.alarm('plan.restored', jsonb_build_object(
+      'provider', p_provider, 'plan', p_plan, 'reason', left(p_reason, 500)));
+  end if;
+end
+$$;
+
+-- Called once the provider's list was read and everything in it was adopted. The plan's messages go out with
+-- the next claim, unless another plan's list has to be read too.
+create function outbox_engine.lift_restored(p_provider text, p_plan text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  delete from outbox_engine.plan_pauses
+  where provider = p_provider and plan = p_plan and kind = 'restored';
+  if found then
+    perform pg_notify('outbox', '');
+  end if;
+end
+$$;
+
+-- Called with dispatches whose request ended. If the database lacks one that it made itself, it was restored
+-- while the request was open. The outcome is not lost: the provider's list holds the batch, and its adoption
+-- records it. Only the dispatch named the plan, so all known ones pause.
+create function outbox_engine.notice_unknown_dispatches(p_dispatches uuid[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unknown constant text := (
+    select min(u.id::text)
+    from unnest(p_dispatches) u (id)
+    where not exists (select from outbox_engine.dispatches d where d.id = u.id)
+      and outbox_engine.is_own_reference(u.id::text)
+  );
+begin
+  if v_unknown is not null then
+    perform outbox_engine.pause_restored(
+      p.provider, p.plan, format('the database does not know request %s, which it made', v_unknown))
+    from (select provider, plan from outbox_engine.plans order by provider, plan) p;
+  end if;
+end
+$$;

@@ -1,0 +1,70 @@
+-- Messages that the provider has accepted already, as far as a restored database can know.
+
+-- Which of these ready messages may be one that `outbox adopt` remembers, each with the remembered one. In
+-- the order of `p_ids`, the oldest remembered message first; several may be given for one message. Without
+-- messages that have expired.
+create function outbox_engine.suspected_messages(p_ids bigint[], p_now timestamptz) returns table (
+  outbox_id bigint, expires_at timestamptz, adopted outbox_engine.adopted_messages
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_suspects constant bigint[] := array(
+    select u.id
+    from unnest(p_ids) with ordinality u (id, place)
+    join public.outbox o on o.id = u.id
+    where o.expires_at > p_now and exists (
+      select from outbox_engine.adopted_messages a
+      where a.recipient = o.recipient and a.released_at is null and coalesce(a.outbox_id, o.id) = o.id)
+    order by u.place
+  );
+begin
+  return query
+  select r.id, r.expires_at, a
+  from outbox_engine.rendered_rows(v_suspects) r
+  join public.outbox o on o.id = r.id
+  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+  join outbox_engine.adopted_messages a on a.recipient = r.recipient and a.released_at is null
+  where a.outbox_id = r.id
+    or a.outbox_id is null and outbox_engine.may_be_adopted(
+      a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+  order by r.place, a.outbox_id is null, a.digest is distinct from md5(r.text)::uuid, a.sent_at;
+end
+$$;
+
+-- Called by the claim for the messages that it picked. Holds those that the provider accepted already, as far
+-- as `outbox adopt` remembers, until an operator decides (`outbox held`) or they expire. Each remembered
+-- message holds one. Returns the others.
+create function outbox_engine.hold_adopted(p_ids bigint[], p_now timestamptz) returns bigint[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  s record;
+  v_held bigint[] := '{}';
+  v_changes outbox_engine.status_change[] := '{}';
+begin
+  if not exists (select from outbox_engine.adopted_messages where released_at is null) then
+    return p_ids;
+  end if;
+  for s in select * from outbox_engine.suspected_messages(p_ids, p_now) loop
+    continue when s.outbox_id = any (v_held);
+    update outbox_engine.adopted_messages a
+    set outbox_id = s.outbox_id
+    where (a.reference, a.batch_id, a.recipient)
+        = ((s.adopted).reference, (s.adopted).batch_id, (s.adopted).recipient)
+      and coalesce(a.outbox_id, s.outbox_id) = s.outbox_id;
+    continue when not found;
+    v_held := v_held || s.outbox_id;
+    v_changes := v_changes || row(
+      s.outbox_id, 'held', null, s.expires_at, null,
+      format('held: before the restore the provider accepted this text or another one for this number, in '
+        || 'batch %s at %s', (s.adopted).batch_id, (s.adopted).sent_at)
+    )::outbox_engine.status_change;
+  end loop;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return array(
+    select u.id from unnest(p_ids) with ordinality u (id, place) where u.id <> all (v_held) order by u.place);
+end
+$$;

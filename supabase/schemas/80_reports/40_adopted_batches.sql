@@ -1,0 +1,160 @@
+-- Adoption, for `outbox adopt`: batches that the provider accepted after the backup that the database was
+-- restored from become batches of the messages that they held.
+
+-- The messages that a batch may hold, by number: those that wait, and those of requests whose outcome is not
+-- known. The rows of a request that was refused after the backup went out in another one.
+create function outbox_engine.adoptable_messages(p_recipients text[]) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select o.id from public.outbox o where o.queue is not null and o.recipient = any (p_recipients)
+    union
+    select o.id
+    from (
+      select d.id from outbox_engine.dispatches d where d.state = 'claimed'
+      union all
+      select d.id from outbox_engine.dispatches d where d.lookup_at is not null and d.state = 'ambiguous'
+      union all
+      select d.id
+      from outbox_engine.dispatches d
+      where d.parent_id is not null and d.state = 'awaiting_half'
+    ) d
+    join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = any (p_recipients)
+    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = d.id and o.status = 'sending'
+  );
+end
+$$;
+
+-- For each recipient of a batch the oldest message with its text that was due by then, each with that text.
+-- Not those in `p_taken`.
+create function outbox_engine.messages_of_batch(p_batch outbox_engine.listed_batch, p_taken bigint[])
+returns table (outbox_id bigint, recipient text, text text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select distinct on (w.recipient) o.id, w.recipient, t.text
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
+    on r.recipient = w.recipient
+  join public.outbox o on o.id = r.id
+  -- A message in a request has the text of that request, whatever its template says by now.
+  cross join lateral (values (r.text), (o.body)) t (text)
+  where md5(t.text)::uuid = w.digest
+    and o.send_at <= p_batch.created_at + outbox_engine.adoption_margin()
+    and o.id <> all (p_taken)
+  order by w.recipient, o.send_at, o.id;
+end
+$$;
+
+-- Counts adopted messages of campaigns for caps and budgets, at the time of their batch, as the claim counts
+-- those that it takes.
+create function outbox_engine.count_adopted(p_ids bigint[], p_at timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from public.outbox where id = any (p_ids) and campaign is not null) then
+    return;
+  end if;
+  perform outbox_engine.hold_campaign_claims();
+  perform outbox_engine.count_campaign_sends(
+    array_agg(o.id order by o.id), array_agg(o.campaign order by o.id), array_agg(o.recipient order by o.id),
+    array_agg(o.batch_id order by o.id), array_agg(o.parts order by o.id),
+    array_agg(c.counted order by o.id),
+    array_agg((c.counted_at at time zone coalesce(k.timezone, 'UTC'))::date order by o.id), p_at)
+  from public.outbox o
+  join outbox_engine.messages_with_counts c on c.id = o.id
+  join public.outbox_campaigns k on k.name = o.campaign
+  where o.id = any (p_ids);
+end
+$$;
+
+-- Writes down the dispatch that these messages went out in, and that the provider accepted it. `p_texts` are
+-- their texts. The caller has locked the messages.
+create function outbox_engine.adopt_messages(
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_ids bigint[],
+  p_texts text[], p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id constant uuid := p_batch.reference::uuid;
+  v_at constant timestamptz := least(p_batch.created_at, p_now);
+begin
+  insert into outbox_engine.dispatches (
+    id, claim_id, worker, provider, plan, host, credential, expires_at, recipients, state, lease_token,
+    lease_until, deadline, claimed_at
+  )
+  select v_id, v_id, 'outbox adopt', p_plan.provider, p_plan.plan, p_plan.host, p_credential,
+    max(o.expires_at), count(*), 'claimed', nextval('outbox_engine.lease_tokens'), p_now, '0', v_at
+  from public.outbox o
+  where o.id = any (p_ids);
+  insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+  select v_id, o.recipient, o.id from public.outbox o where o.id = any (p_ids);
+
+  update public.outbox o
+  set dispatch_id = v_id, body = t.text, parts = outbox_engine.parts_of(t.text), reported_rank = null,
+    reported_at = null, status_code = null
+  from unnest(p_ids, p_texts) t (id, text)
+  where o.id = t.id;
+  perform outbox_engine.count_adopted(p_ids, v_at);
+  perform outbox_engine.accept_dispatches(array[v_id], array[p_batch.batch_id], 'operator', null);
+  update public.outbox o
+  set sent_at = greatest(o.created_at, v_at)
+  where o.id = any (p_ids) and o.batch_id = p_batch.batch_id;
+  -- Ask for its reports soon: no callback brings those that came before.
+  update outbox_engine.dispatches set reconcile_at = p_now where id = v_id;
+  perform outbox_engine.match_waiting_reports(array[v_id]);
+end
+$$;
+
+-- Adopts a batch whose reference the database does not know. Messages without a row are remembered. Returns
+-- the adopted messages, and how many are remembered; `held` of these hold a message at the next claim. Gives
+-- at most one example of each.
+create function outbox_engine.adopt_unknown_batch(
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
+  p_now timestamptz, out ids bigint[], out remembered integer, out held integer,
+  out examples jsonb
+)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_texts text[];
+  v_recipients text[];
+begin
+  select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
+  into ids, v_texts, v_recipients
+  from outbox_engine.messages_of_batch(p_batch, p_taken) m;
+  if cardinality(ids) > 0 then
+    -- A message that is held because of another batch was in this one.
+    update outbox_engine.adopted_messages a set outbox_id = null where a.outbox_id = any (ids);
+    perform outbox_engine.adopt_messages(p_plan, p_credential, p_batch, ids, v_texts, p_now);
+  end if;
+
+  insert into outbox_engine.adopted_messages (
+    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+  )
+  select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient, w.digest,
+    p_batch.created_at, p_now + interval '15 days'
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  where w.recipient <> all (v_recipients)
+  on conflict do nothing;
+  get diagnostics remembered = row_count;
+  examples := jsonb_path_query_array(jsonb_build_array(
+    jsonb_build_object('kind', 'adopted', 'id', ids[1], 'recipient', v_recipients[1]),
+    jsonb_build_object('kind', 'remembered', 'recipient', (
+      select r from unnest(p_batch.recipients) r where remembered > 0 and r <> all (v_recipients) limit 1))
+  ), '$[*] ? (@.recipient != null)');
+
+  select count(distinct w.recipient)
+  into held
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
+    on r.recipient = w.recipient
+  join public.outbox o on o.id = r.id and o.queue is not null
+  where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
+    and outbox_engine.may_be_adopted(
+      w.digest, p_batch.created_at, r.text, r.template is not null, o.send_at);
+end
+$$;

@@ -1,0 +1,244 @@
+"""A database that was restored from a backup: nothing is sent before `outbox adopt`, and nothing twice after it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jobs.adoption import Adopted, Adoption
+from jobs.dispatching.requests import _submission
+from jobs.gateway.adopting import Counts
+from sandbox.simulator import control as faults
+from tests.campaigns import campaign, member, template
+from tests.engine import MakeRig, Rig, column, history, insert, later, statuses
+from tests.snapshots import Snapshot
+from tests.stack import Connection
+
+AN_HOUR = timedelta(hours=1)
+
+
+async def adopt(rig: Rig, *, dry_run: bool = False, before: timedelta = AN_HOUR, all_references: bool = False) -> Adopted:
+    engine = rig.engine
+    adoption = Adoption(
+        gateway=engine.gateway,
+        provider=engine.provider,
+        plan=engine.plan,
+        deadline=10,
+        all_references=all_references,
+        show=lambda *_: None,
+    )
+    return await adoption.run(datetime.now(UTC) - before, dry_run=dry_run)
+
+
+def pauses(db: Connection) -> list[Any]:
+    return [kind for (kind,) in db.execute("select kind from outbox_engine.plan_pauses").fetchall()]
+
+
+def everything(db: Connection) -> list[Any]:
+    tables = "public.outbox", "public.outbox_events", "outbox_engine.dispatches", "outbox_engine.adopted_messages"
+    return [db.execute(f"select * from {table} order by 1, 2").fetchall() for table in tables]
+
+
+def held(db: Connection) -> list[Any]:
+    (answer,) = db.execute("select public.outbox_list_held(0, 100)").fetchone() or ([],)
+    assert isinstance(answer, list)
+    return [(one["id"], one["has_same_text"]) for one in answer]
+
+
+async def test_restored_database_sends_nothing_twice(make_rig: MakeRig, db: Connection) -> None:
+    """Single messages and batches; one text twice to one number; texts that differ and shared a request."""
+    rig = await make_rig()
+    insert(db, 3)
+    await rig.tick("dispatch")
+    insert(db, 100, first=100)
+    for n in range(40):
+        insert(db, 1, body=f"code ${{n}} {n}", first=n)
+    ids = insert(db, 1, body="twice", first=7) + insert(db, 1, body="twice", first=7)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    insert(db, 5, body="after the backup", first=50)
+    await rig.tick("dispatch")
+    accepted = rig.simulator.summary().messages
+    backup.restore()
+
+    rig = await make_rig(is_checked=False)
+    await rig.tick("dispatch")
+    assert (rig.simulator.summary().messages, pauses(db)) == (accepted, ["restored"])
+    before = everything(db)
+    trial = await adopt(rig, dry_run=True)
+    assert everything(db) == before
+    done = await adopt(rig)
+    repeated = await adopt(rig)
+    await rig.tick("dispatch")
+
+    assert (done.counts.adopted, done.counts.remembered, trial.counts) == (142, 5, done.counts)
+    assert repeated.counts == Counts(known=done.counts.known + done.counts.unknown)
+    assert (rig.simulator.summary().messages, statuses(db), pauses(db)) == (accepted, {"sent": 145}, [])
+    assert history(db, ids[0]) == ["accepted"]
+    assert column(db, "batch_id", ids[0]) != column(db, "batch_id", ids[1])
+    assert rig.simulator.settle()
+    later(db, "10 minutes")
+    await rig.tick("reconcile")
+    assert statuses(db) == {"delivered": 145}
+
+
+async def test_messages_in_requests_at_backup_are_adopted(make_rig: MakeRig, db: Connection) -> None:
+    """One request arrived. The other one was given back, and its message went out in a third."""
+    rig = await make_rig()
+    (arrived,) = insert(db, sender="One")
+    (given_back,) = insert(db, first=1, sender="Two")
+    first, second = await rig.claim()
+    backup = Snapshot(db)
+    await rig.engine.provider.submit(_submission(first, rig.engine.provider), deadline=10)
+    await rig.engine.gateway.release([second])
+    await rig.tick("dispatch")
+    backup.restore()
+
+    done = await adopt(rig)
+
+    assert (done.counts.accepted, done.counts.adopted, statuses(db)) == (1, 1, {"sent": 2})
+    assert (history(db, arrived), history(db, given_back)) == (["accepted"], ["accepted"])
+
+
+async def test_edited_template_holds_the_message(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    template(db)
+    unchanged = insert(db, body="plain", first=2)
+    rows = [
+        int(str(row))
+        for n in (0, 1)
+        for (row,) in db.execute(
+            "insert into public.outbox (recipient, template, parameters) values (%s, 'hi', '{\"name\": \"Ada\"}') returning id",
+            [f"+1202555010{n}"],
+        )
+    ]
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    rig = await make_rig()
+    db.execute("update public.outbox_templates set body = 'Good day {{name}}'")
+
+    done = await adopt(rig)
+    await rig.tick("dispatch")
+
+    assert (done.counts.adopted, done.counts.remembered, done.counts.held) == (1, 2, 2)
+    assert (column(db, "status", unchanged[0]), rig.simulator.summary().messages) == ("sent", 3)
+    assert held(db) == [(row, False) for row in rows]
+    assert history(db, rows[0]) == ["held"]
+    db.execute("select public.outbox_cancel(%s, false)", [rows[:1]])
+    db.execute("select public.outbox_send_held(%s, false)", [rows])
+    await rig.tick("dispatch")
+    assert (statuses(db), held(db)) == ({"sent": 2, "cancelled": 1}, [])
+    assert history(db, rows[1]) == ["held", "released", "accepted"]
+
+
+async def test_repeated_insert_is_held_once(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    backup = Snapshot(db)
+    insert(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    rig = await make_rig()
+    await adopt(rig)
+
+    (again,) = insert(db, expires_at=datetime.now(UTC) + AN_HOUR)
+    (meant,) = insert(db)
+    insert(db, body="other")
+    await rig.tick("dispatch")
+    assert (held(db), column(db, "status", meant)) == ([(again, True)], "sent")
+    later(db, "61 minutes")
+    await rig.tick("dispatch", "upkeep")
+
+    assert column(db, "status", again) == "expired"
+    assert rig.simulator.summary().messages == 3
+
+
+async def test_campaign_messages_are_adopted_and_counted(make_rig: MakeRig, db: Connection) -> None:
+    """One had its row at the backup; the campaign makes the other one again, and it is held."""
+    rig = await make_rig()
+    template(db)
+    campaign(db, schedule="once", starts_at=datetime.now(UTC), late_limit="1 day")
+    member(db, "a", n=1)
+    await rig.tick("campaigns")
+    backup = Snapshot(db)
+    member(db, "b", n=2)
+    await rig.tick("campaigns", "dispatch")
+    assert rig.simulator.summary().messages == 2
+    backup.restore()
+    member(db, "b", n=2)
+
+    rig = await make_rig()
+    await adopt(rig)
+    await rig.tick("campaigns", "dispatch")
+
+    assert (statuses(db), len(held(db))) == ({"sent": 1, "scheduled": 1}, 1)
+    assert rig.simulator.summary().messages == 2
+    assert db.execute("select campaign, parts from outbox_engine.campaign_spend").fetchall() == [("c", 1)]
+
+
+async def test_too_late_since_keeps_sending_stopped(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    insert(db)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+
+    done = await adopt(rig, before=timedelta(minutes=-20))
+    await rig.tick("dispatch")
+
+    assert (done.earlier, done.is_complete, pauses(db)) == (1, False, ["restored"])
+    assert rig.simulator.summary().messages == 1
+
+
+async def test_ids_of_version_1_are_adopted_on_request(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    insert(db)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    db.execute("update outbox_engine.installation set id = '0123456789ab'")
+
+    without = await adopt(rig, dry_run=True)
+    done = await adopt(rig, all_references=True)
+
+    assert (without.counts, done.counts.adopted) == (Counts(other=1), 1)
+    assert statuses(db) == {"sent": 1}
+
+
+async def test_other_plans_wait_for_their_adoption(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    insert(db)
+    await rig.tick("dispatch")
+    db.execute(
+        "insert into outbox_engine.plans (provider, plan, host, requests_per_minute, tokens, refilled_at)"
+        " values ('sinch', 'second', 'h', 600, 1, now())"
+    )
+
+    done = await adopt(rig)
+    insert(db, first=1)
+    await rig.tick("dispatch")
+
+    assert (done.remaining, statuses(db)) == (("second",), {"sent": 1, "pending": 1})
+
+
+async def test_unreadable_list_allows_no_claim(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig(is_checked=False)
+    insert(db)
+    rig.simulator.add(faults.unavailable_page(on="list"))
+
+    await rig.tick("dispatch")
+    assert (statuses(db), rig.dispatcher.stopped) == ({"pending": 1}, True)
+    rig.engine.restores._again_at = 0
+    await rig.tick("dispatch")
+
+    assert (statuses(db), rig.dispatcher.stopped) == ({"sent": 1}, False)
+
+
+async def test_reconcile_notices_a_restore(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    insert(db)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+
+    await rig.tick("reconcile", "dispatch")
+
+    assert (pauses(db), rig.simulator.summary().messages) == (["restored"], 1)

@@ -1,0 +1,186 @@
+"""A database that was restored from a backup while processes live on sends nothing that the backup lacks."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.calls import accept, claim, claim_all, mark_ambiguous, pauses, plan_claim
+from tests.engine import Rig, insert, later, stand_still, statuses
+from tests.snapshots import Snapshot
+from tests.stack import Connection
+
+V4 = "5f0c3f7e-0000-4000-8000-000000000001"
+
+
+def value(db: Connection, question: str, *values: object) -> Any:
+    row = db.execute(question.encode(), values or None).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def is_own(db: Connection, reference: str, *, or_earlier: bool = False) -> bool:
+    return bool(value(db, "select outbox_engine.is_own_reference(%s, %s)", reference, or_earlier))
+
+
+def last_token(db: Connection) -> int:
+    return int(value(db, "select case when is_called then last_value else 0 end from outbox_engine.lease_tokens"))
+
+
+def token_of_the_future(db: Connection) -> str:
+    return str(last_token(db) + 7)
+
+
+def alarms(db: Connection) -> list[object]:
+    return [kind for (kind,) in db.execute("select kind from outbox_engine.alarms order by id")]
+
+
+def test_dispatch_ids_name_the_installation(db: Connection) -> None:
+    insert(db)
+    dispatch_id = UUID(claim(db)["dispatch_id"])
+
+    assert dispatch_id.version == 8
+    assert dispatch_id.hex[:12] == value(db, "select id from outbox_engine.installation")
+    assert is_own(db, str(dispatch_id))
+    assert is_own(db, str(dispatch_id).upper())
+
+
+def test_other_references_are_not_ours(db: Connection) -> None:
+    own = str(value(db, "select outbox_engine.new_dispatch_id()"))
+    foreign = ["", "order 7", V4, own.replace("-", ""), own[:14] + "4" + own[15:], ("1" if own[0] == "0" else "0") + own[1:]]
+
+    assert [reference for reference in foreign if is_own(db, reference)] == []
+    assert value(db, "select outbox_engine.is_own_reference(null)") is False
+
+
+def test_ten_thousand_ids_all_differ(db: Connection) -> None:
+    assert value(db, "select count(distinct outbox_engine.new_dispatch_id()) from generate_series(1, 10000)") == 10_000
+
+
+def test_claim_behind_a_process_pauses_every_plan(db: Connection) -> None:
+    insert(db, 3)
+
+    answer = plan_claim(db, highest_lease_token=token_of_the_future(db))
+
+    assert (answer["paused"], answer["dispatches"]) == ("restored", [])
+    assert plan_claim(db, plan="another")["paused"] == "restored"
+    assert (pauses(db), alarms(db)) == (["restored"], ["plan.restored"])
+    assert statuses(db) == {"pending": 3}
+
+
+def test_tokens_are_not_issued_twice(db: Connection) -> None:
+    """The second call draws them: the first one's pause might not be committed."""
+    before, seen = last_token(db), token_of_the_future(db)
+    plan_claim(db, highest_lease_token=seen)
+    assert last_token(db) == before
+    plan_claim(db, highest_lease_token=seen)
+    assert last_token(db) == before + 7
+
+    db.execute("select outbox_engine.lift_restored('sinch', 'p')")
+    insert(db)
+    assert int(plan_claim(db, highest_lease_token=seen)["dispatches"][0]["lease_token"]) == before + 8
+
+
+def test_claim_without_its_known_dispatch_pauses(db: Connection) -> None:
+    insert(db, 2)
+    [known] = plan_claim(db, rows=1)["dispatches"]
+    assert "paused" not in plan_claim(db, known_dispatch=known["dispatch_id"])
+
+    assert plan_claim(db, known_dispatch=str(uuid4()))["paused"] == "restored"
+
+
+def test_claim_without_its_heartbeat_pauses(db: Connection) -> None:
+    """Also in a process that made no request since the backup. A heartbeat of the future is of a clock that was set back."""
+    stand_still(db)
+    backup = Snapshot(db)
+    plan_claim(db)
+    seen = plan_claim(db)["heartbeat_at"]
+    assert "paused" not in plan_claim(db, heartbeat_at=seen)
+    backup.restore()
+    later(db, "-1 hour")
+    assert "paused" not in plan_claim(db, heartbeat_at=seen)
+
+    backup.restore()
+    later(db, "1 hour")
+
+    assert plan_claim(db, heartbeat_at=seen)["paused"] == "restored"
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "ambiguous"])
+def test_outcome_of_an_unknown_request_pauses(db: Connection, outcome: str) -> None:
+    """The process may be about to end: no claim of it follows."""
+    insert(db, 2)
+    backup = Snapshot(db)
+    claim(db)
+    backup.restore()
+    dispatch = {"dispatch_id": str(value(db, "select outbox_engine.new_dispatch_id()")), "lease_token": "1"}
+    db.execute("insert into outbox_engine.plans values ('sinch', 'p', 'h', null, 600, 1, now())")
+
+    if outcome == "accepted":
+        accept(db, dispatch, "batch")
+    else:
+        mark_ambiguous(db, dispatch)
+
+    assert pauses(db) == ["restored"]
+    assert claim_all(db) == []
+
+
+def test_unknown_requests_of_others_do_not_pause(db: Connection) -> None:
+    insert(db)
+    claim(db)
+
+    accept(db, {"dispatch_id": V4}, "batch")
+
+    assert pauses(db) == []
+
+
+def test_only_a_named_resume_ends_it(db: Connection) -> None:
+    insert(db)
+    plan_claim(db, highest_lease_token=token_of_the_future(db))
+
+    db.execute("select public.outbox_resume(null, null, true)")
+    assert claim_all(db) == []
+    [ended] = value(db, "select public.outbox_resume_restored(null, 'p')")
+
+    assert (ended["kind"], ended["until"]) == ("restored", None)
+    assert len(claim_all(db)) == 1
+
+
+async def test_live_process_sends_nothing_after_a_restore(rig: Rig, db: Connection) -> None:
+    insert(db, 4)
+    await rig.tick("dispatch")
+    insert(db, 2, first=10)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    insert(db, 2, first=20)
+    await rig.tick("dispatch")
+    sent = rig.simulator.summary().batches
+
+    backup.restore()
+    with capture_logs() as logs:
+        for _ in range(3):
+            await rig.tick("recover", "reconcile", "dispatch")
+
+    assert rig.simulator.summary().batches == sent
+    assert statuses(db) == {"sent": 4, "pending": 2}
+    assert [entry["kind"] for entry in logs if entry["event"] == "plan.paused" and entry["log_level"] == "warning"] == [
+        "restored"
+    ]
+    assert rig.dispatcher.stopped
+
+
+async def test_process_goes_on_once_adopted(rig: Rig, db: Connection) -> None:
+    """An adoption leaves out requests that never arrived: the process must not name its own for ever."""
+    backup = Snapshot(db)
+    insert(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    await rig.tick("dispatch", "dispatch")
+
+    db.execute("select outbox_engine.lift_restored(provider, plan) from outbox_engine.plan_pauses")
+    insert(db, first=30)
+    await rig.tick("dispatch")
+
+    assert statuses(db) == {"sent": 1}
+    assert not rig.dispatcher.stopped

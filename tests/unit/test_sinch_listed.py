@@ -1,0 +1,45 @@
+"""Batches in Sinch's list: the texts that their recipients got."""
+
+import json
+from typing import Any
+
+import pytest
+
+from jobs.providers.base import Submission
+from jobs.providers.sinch import listed
+from jobs.providers.sinch.wire import submission_body
+
+NUMBERS = ("+12025550100", "+12025550101")
+
+
+def item(**fields: Any) -> bytes:
+    return json.dumps(
+        {"id": "b", "created_at": "2027-01-15T09:00:00Z", "to": ["12025550100", "12025550101"], **fields}
+    ).encode()
+
+
+@pytest.mark.parametrize("text", ["plain", "Cost: ${amount} or $5 {no} ${}", "$${p0}", "{{0}}"])
+def test_sent_texts_come_back_as_typed(text: str) -> None:
+    values = {"0": {NUMBERS[0]: "Ada ${p0}", NUMBERS[1]: "Bo"}}
+    plain = json.loads(submission_body(Submission("r", None, text, NUMBERS), sender=None, callback_url=None, reports=True))
+    typed = json.loads(
+        submission_body(
+            Submission("r", None, "Hi {{0}}, $", NUMBERS, parameters=values), sender=None, callback_url=None, reports=True
+        )
+    )
+
+    assert listed.batch(item(**{k: plain[k] for k in ("body", "parameters") if k in plain})).texts == (text, text)
+    assert listed.batch(item(body=typed["body"], parameters=typed["parameters"])).texts == ("Hi Ada ${p0}, $", "Hi Bo, $")
+
+
+def test_unknown_text_is_none_for_its_recipient() -> None:
+    batch = listed.batch(item(body="Hi ${name}", parameters={"name": {"12025550100": "Ada"}}))
+
+    assert batch.texts == ("Hi Ada", None)
+    assert listed.batch(item(body={"message": "mms"})).texts == (None, None)
+
+
+@pytest.mark.parametrize("to", [["12025550100", "group-id"], [], None, ["12025550100", "+1 202 555 0100"]])
+def test_unreadable_recipients_make_a_batch_unwhole(to: Any) -> None:
+    assert not listed.batch(item(to=to, body="x")).is_whole
+    assert listed.reference(item(to=to, client_reference="r")).reference == "r"
