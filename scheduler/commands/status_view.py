@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.gateway.status import Backlog, Figures, Heartbeat, Pause, RaisedAlarm, Requests, Status, Worker
+from jobs.gateway.status import Backlog, Figures, Heartbeat, Held, Pause, RaisedAlarm, Requests, Status, Worker
 from jobs.runtime.telemetry import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
@@ -27,6 +27,8 @@ def screen(status: Status, figures: Figures | None, *, asked: int) -> Renderable
     facts.add_row("duplicates", _duplicate_sends(status.requests))
     facts.add_row("reports", _reports(status.requests))
     facts.add_row("paused", _pauses(status.pauses))
+    if status.held:
+        facts.add_row("held", _held(status.held))
     facts.add_row("alarms", alarms(status.alarms_waiting, status.alarms))
     facts.add_row("jobs", _jobs(status.jobs))
     facts.add_row("processes", _processes(status))
@@ -77,6 +79,24 @@ def _pauses(pauses: Sequence[Pause]) -> Text:
         Text.assemble((f"{pause.provider} {pause.plan}, {pause.kind}: {scrub(pause.reason)}", "red"), ", ", until(pause))
         for pause in pauses
     )
+
+
+def _held(held: Sequence[Held]) -> Text:
+    """The refused texts, each by the id of a message: `outbox trace` shows the text."""
+    return Text("\n").join(
+        Text.assemble((f"{one.provider} {one.plan}, {_whose(one)}: {scrub(one.reason)}", "red"), ", ", _waiting(one))
+        for one in held
+    )
+
+
+def _whose(held: Held) -> str:
+    sender = "the default sender" if held.sender is None else f"sender {scrub(held.sender)}"
+    return f"{counted(held.texts, 'text')} of {sender}" if held.by_sender else f"one text of {sender}"
+
+
+def _waiting(held: Held) -> str:
+    example = "" if held.example is None else f" such as {held.example}"
+    return f"{counted(held.messages, 'message')}{example} held since {utc(held.since)}, next try at {utc(held.probe_at)}"
 
 
 def until(pause: Pause) -> str:
