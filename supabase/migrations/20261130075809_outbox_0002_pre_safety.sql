@@ -449,12 +449,12 @@ begin
   )
   update outbox_engine.refused_contents r
   set held_since = null, probe_at = null, refusals = 0, is_lifted = true
-  where r.held_since is not null
+  where (r.held_since is not null or r.is_lifted)
     and (
       exists (
         select from accepted a
         where (r.provider, r.plan, r.content) = (a.provider, a.plan, a.content)
-          and r.claimed_at <= a.claimed_at
+          and (r.is_lifted or r.claimed_at <= a.claimed_at)
       )
       or exists (
         select from accepted a
@@ -1380,6 +1380,35 @@ begin
   ))
   order by id
   for update;
+end
+$$;
+
+create or replace function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+declare
+  v_changes outbox_engine.status_change[];
+begin
+  select array_agg(row(
+    id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
+    case when cancel_requested_at is null then outbox_engine.expired_error() || coalesce(', held for: ' || (
+      select r.error
+      from outbox_engine.held_messages h
+      join outbox_engine.refused_contents r using (provider, plan, content)
+      where h.outbox_id = expired.id and r.held_since is not null
+    ), '') end, null, null, null
+  )::outbox_engine.status_change)
+  into v_changes
+  from (
+    select id, cancel_requested_at
+    from outbox_engine.expiring_messages
+    where expires_at <= p_now
+    order by expires_at
+    limit p_most
+    for update skip locked
+  ) expired;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return coalesce(cardinality(v_changes), 0);
 end
 $$;
 

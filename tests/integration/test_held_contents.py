@@ -126,6 +126,7 @@ def test_cancelled_and_expired_messages_leave_a_hold(db: Connection) -> None:
     sending.tick()
 
     assert [column(db, "status", row) for row in (one, two, three)] == ["cancelled", "suppressed", "expired"]
+    assert column(db, "error", three).endswith("held for: HTTP 400 syntax_constraint_violation: this text is not allowed")
     assert statuses(db)["failed"] == 3
 
 

@@ -256,12 +256,12 @@ begin
   )
   update outbox_engine.refused_contents r
   set held_since = null, probe_at = null, refusals = 0, is_lifted = true
-  where r.held_since is not null
+  where (r.held_since is not null or r.is_lifted)
     and (
       exists (
         select from accepted a
         where (r.provider, r.plan, r.content) = (a.provider, a.plan, a.content)
-          and r.claimed_at <= a.claimed_at
+          and (r.is_lifted or r.claimed_at <= a.claimed_at)
       )
       or exists (
         select from accepted a

@@ -20,7 +20,12 @@ declare
 begin
   select array_agg(row(
     id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
-    case when cancel_requested_at is null then outbox_engine.expired_error() end, null, null, null
+    case when cancel_requested_at is null then outbox_engine.expired_error() || coalesce(', held for: ' || (
+      select r.error
+      from outbox_engine.held_messages h
+      join outbox_engine.refused_contents r using (provider, plan, content)
+      where h.outbox_id = expired.id and r.held_since is not null
+    ), '') end, null, null, null
   )::outbox_engine.status_change)
   into v_changes
   from (
