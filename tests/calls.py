@@ -17,16 +17,18 @@ def claim_answer(
     claim_id: UUID | None = None,
     dispatches: int = 8,
     recipients: int = 1000,
+    rows: int = 100,
     rate: float | None = None,
     requests: int = 6000,
     countries: list[str] | None = None,
     share: bool = False,
 ) -> dict[str, Any]:
-    """The answer of one claim of up to a hundred rows. ``rate`` is in messages a second, ``requests`` in requests a minute."""
+    """The answer of one claim of up to ``rows`` rows. ``rate`` is in messages a second, ``requests`` in requests a minute."""
+    limits = [dispatches, recipients, rows, rate, requests]
     row = db.execute(
-        "select public.outbox_claim_due(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, %s::smallint, %s::smallint, 100, %s, %s,"
+        "select public.outbox_claim_due(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, %s::smallint, %s::smallint, %s, %s, %s,"
         " %s::text[], %s)",
-        [claim_id or uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS, dispatches, recipients, rate, requests, countries, share],
+        [claim_id or uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS, *limits, countries, share],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)

@@ -104,6 +104,42 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A text, or ``texts`` of one sender, that the provider refuses: ``messages`` wait, and one is tried at ``probe_at``.
+
+    ``example`` is the id of one message, None if none waits. ``sender`` is None for the default sender. ``by_sender``: the
+    provider refuses its sender or a setting, whatever the text is.
+    ``probe_at`` is in the past if the next message is tried at once.
+    """
+
+    provider: str
+    plan: str
+    sender: str | None
+    by_sender: bool
+    texts: int
+    messages: int
+    example: int | None
+    since: datetime
+    probe_at: datetime
+    reason: str
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> "Held":
+        return cls(
+            provider=row["provider"],
+            plan=row["plan"],
+            sender=row["sender"],
+            by_sender=row["by_sender"],
+            texts=row["texts"],
+            messages=row["messages"],
+            example=row["example"],
+            since=instant(row["since"]),
+            probe_at=instant(row["probe_at"]),
+            reason=row["reason"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class PlanLimits:
     """A service plan that a process has worked for, its limits, and how many requests are left this minute."""
 
@@ -155,6 +191,7 @@ class Status:
     backlog: Backlog
     requests: Requests
     pauses: tuple[Pause, ...]
+    held: tuple[Held, ...]
     plans: tuple[PlanLimits, ...]
     jobs: tuple[Heartbeat, ...]
     processes: tuple[Worker, ...]
@@ -169,6 +206,8 @@ class Status:
             backlog=Backlog.parse(answer["backlog"]),
             requests=Requests.parse(answer["requests"]),
             pauses=tuple(Pause.parse(row) for row in answer["pauses"]),
+            # Schema version 1 holds none.
+            held=tuple(Held.parse(row) for row in answer.get("held", ())),
             plans=tuple(PlanLimits(**row) for row in answer["plans"]),
             jobs=tuple(Heartbeat(row["job"], row["plan"], instant(row["at"]), row["seconds_ago"]) for row in answer["jobs"]),
             processes=tuple(

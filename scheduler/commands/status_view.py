@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.gateway.seen import RESTORED
-from jobs.gateway.status import Backlog, Figures, Heartbeat, Pause, RaisedAlarm, Requests, Status, Worker
+from jobs.gateway.status import Backlog, Figures, Heartbeat, Held, Pause, RaisedAlarm, Requests, Status, Worker
 from jobs.runtime.telemetry import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
@@ -28,6 +28,8 @@ def screen(status: Status, figures: Figures | None, *, asked: int, project: str 
     facts.add_row("duplicates", _duplicate_sends(status.requests))
     facts.add_row("reports", _reports(status.requests))
     facts.add_row("paused", _pauses(status.pauses))
+    if status.held:
+        facts.add_row("held", _held(status.held))
     facts.add_row("project", _project(status.hosts, project))
     facts.add_row("alarms", alarms(status.alarms_waiting, status.alarms))
     facts.add_row("jobs", _jobs(status.jobs))
@@ -87,6 +89,24 @@ def _project(hosts: Sequence[str], project: str | None) -> Text:
     if project is None or project in hosts:
         return Text(", ".join(hosts))
     return Text(f"{', '.join(hosts)}: a process with SUPABASE_URL at {project} sends nothing, see `outbox bind --help`", "red")
+
+
+def _held(held: Sequence[Held]) -> Text:
+    """The refused texts, each by the id of a message: `outbox trace` shows the text."""
+    return Text("\n").join(
+        Text.assemble((f"{one.provider} {one.plan}, {_whose(one)}: {scrub(one.reason)}", "red"), ", ", _waiting(one))
+        for one in held
+    )
+
+
+def _whose(held: Held) -> str:
+    sender = "the default sender" if held.sender is None else f"sender {scrub(held.sender)}"
+    return f"{counted(held.texts, 'text')} of {sender}" if held.by_sender else f"one text of {sender}"
+
+
+def _waiting(held: Held) -> str:
+    example = "" if held.example is None else f" such as {held.example}"
+    return f"{counted(held.messages, 'message')}{example} held since {utc(held.since)}, next try at {utc(held.probe_at)}"
 
 
 def until(pause: Pause) -> str:

@@ -113,6 +113,51 @@ create type outbox_engine.listed_batch as (
   digests uuid[],
   is_whole boolean
 );
+-- Refused contents and the messages that are held.
+
+-- One row for each content that was refused and not accepted since: of a sender and a text, or of a sender
+-- alone, which counts the texts that were refused.
+create table outbox_engine.refused_contents (
+  provider text not null,
+  plan text not null,
+  content uuid not null,
+  sender text,
+  is_sender boolean not null default false,
+  -- How many requests of one message were refused alike in a row (of a sender: how many texts), the key that
+  -- they have in common, and the provider's latest words.
+  refusals smallint not null,
+  refusal_key text not null,
+  error text not null,
+  last_content uuid,
+  refused_at timestamptz not null,
+  -- When the first of these requests was claimed. The acceptance of an earlier one does not end the hold.
+  claimed_at timestamptz not null,
+  -- Since when its messages are held. Null while refusals are only counted.
+  held_since timestamptz,
+  -- Held because of its sender, or of a setting of a process. An acceptance of the sender ends that.
+  by_sender boolean not null default false,
+  -- When the next message is sent as a probe, how many were, and which message is the latest.
+  probe_at timestamptz,
+  probes smallint not null default 0,
+  probe_id bigint,
+  -- The hold is over, and claims let its messages go, some thousands at a time.
+  is_lifted boolean not null default false,
+  primary key (provider, plan, content)
+);
+alter table outbox_engine.refused_contents enable row level security;
+
+-- The messages that are held, and when each was a probe.
+create table outbox_engine.held_messages (
+  outbox_id bigint primary key,
+  provider text not null,
+  plan text not null,
+  content uuid not null,
+  probed_at timestamptz
+);
+alter table outbox_engine.held_messages enable row level security;
+
+create index held_messages_content
+  on outbox_engine.held_messages (provider, plan, content, probed_at nulls first, outbox_id);
 
 create function outbox_engine.new_dispatch_id() returns uuid
 language plpgsql volatile set search_path = pg_catalog, pg_temp
@@ -407,6 +452,115 @@ as $$
     opted_out = t.opted_out + excluded.opted_out
 $$;
 
+create or replace function outbox_engine.stops_plan(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_pause.kind <> 'setting' and (p_pause.until > p_now or p_pause.kind = 'account');
+end
+$$;
+
+create or replace function outbox_engine.pause_seconds(p_kind text, p_tries integer) returns double precision
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select least(b.most, b.first * 2 ^ least(p_tries, 10))
+  from (values
+    ('account', 10, 300),
+    ('unreachable', 1, 30),
+    ('throttled', 1, 60)
+  ) b (kind, first, most)
+  where b.kind = p_kind
+$$;
+
+create or replace function outbox_engine.pause_plan(
+  p_provider text, p_plan text, p_kind text, p_credential text, p_reason text,
+  p_seconds double precision default null, p_is_probe boolean default false
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_credential constant text := case when p_kind = 'account' then p_credential else '' end;
+  v_tries smallint;
+  v_seconds double precision;
+  v_is_new boolean;
+begin
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  select tries
+  into v_tries
+  from outbox_engine.plan_pauses
+  where provider = p_provider and plan = p_plan and kind = p_kind and credential = v_credential;
+  v_seconds := case
+    when p_seconds >= 1 then p_seconds
+    else outbox_engine.pause_seconds(p_kind, coalesce(v_tries, 0)) * (0.75 + random() * 0.25)
+  end;
+
+  insert into outbox_engine.plan_pauses as p (
+    provider, plan, kind, credential, reason, since, until, tries
+  )
+  values (
+    p_provider, p_plan, p_kind, v_credential, left(p_reason, 500), v_now,
+    v_now + make_interval(secs => v_seconds), 1
+  )
+  on conflict (provider, plan, kind, credential) do update
+  set
+    reason = excluded.reason,
+    replaced = false,
+    until = greatest(p.until, excluded.until),
+    -- Requests that were open together and fail together are one try. The wait stops growing long before 100.
+    tries = least(p.tries + case when p.until <= v_now or p_is_probe then 1 else 0 end, 100)
+  -- Only a row that this statement inserted has no xmax.
+  returning p.xmax = 0 into v_is_new;
+
+  if v_is_new and p_kind = 'account' then
+    perform outbox_engine.alarm('plan.paused', jsonb_build_object(
+      'provider', p_provider, 'plan', p_plan, 'kind', p_kind, 'reason', left(p_reason, 500)));
+  end if;
+end
+$$;
+
+create or replace function outbox_engine.lift_pauses(
+  p_provider text, p_plan text, p_credential text, p_claimed_at timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_probing_ends boolean;
+begin
+  with lifted as (
+    delete from outbox_engine.plan_pauses
+    where provider = p_provider
+      and plan = p_plan
+      and case kind
+        when 'throttled' then until <= v_now
+        when 'unreachable' then until <= v_now
+        when 'setting' then true
+        when 'account' then case
+          when credential = p_credential then since <= p_claimed_at and not by_report
+          else until <= v_now
+        end
+        else false
+      end
+    returning kind
+  )
+  select coalesce(bool_or(kind = 'account'), false)
+  into v_probing_ends
+  from lifted;
+
+  if v_probing_ends then
+    perform outbox_engine.release_waiting_probes(p_provider, p_plan, null, v_now);
+  end if;
+  update outbox_engine.plan_pauses
+  set replaced = true
+  where provider = p_provider
+    and plan = p_plan
+    and kind = 'account'
+    and credential <> p_credential
+    and not replaced;
+end
+$$;
+
 create or replace function outbox_engine.current_pause(
   p_provider text, p_plan text, p_credential text, p_now timestamptz
 ) returns outbox_engine.plan_pauses
@@ -468,6 +622,425 @@ begin
 end
 $$;
 
+create function outbox_engine.content_key(p_sender text, p_text text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5(coalesce(p_sender, '') || case when p_text is null then '' else E'\n' || p_text end)::uuid
+$$;
+
+create function outbox_engine.contents_of(p_ids bigint[])
+returns table (id bigint, sender text, content uuid)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select o.id, o.sender, outbox_engine.content_key(o.sender, coalesce(t.body, o.body, ''))
+  from public.outbox o
+  left join public.outbox_templates t on t.name = o.template
+  where o.id = any (p_ids);
+end
+$$;
+
+create function outbox_engine.held_wait() returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select interval '1 year'
+$$;
+
+create function outbox_engine.probe_wait(p_probes integer) returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select make_interval(mins => (array[1, 5, 30])[least(p_probes + 1, 3)])
+$$;
+
+create function outbox_engine.hold_content(
+  p_provider text, p_plan text, p_content uuid, p_by_sender boolean
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_held outbox_engine.refused_contents;
+begin
+  update outbox_engine.refused_contents
+  set
+    held_since = v_now, by_sender = p_by_sender, probe_at = v_now + outbox_engine.probe_wait(0), probes = 0,
+    probe_id = null, is_lifted = false
+  where provider = p_provider and plan = p_plan and content = p_content and held_since is null
+  returning * into v_held;
+  if found and not p_by_sender then
+    perform outbox_engine.alarm('content.held', jsonb_build_object(
+      'provider', p_provider, 'plan', p_plan, 'sender', v_held.sender, 'of', 'one text',
+      'reason', v_held.error));
+  end if;
+end
+$$;
+
+create function outbox_engine.count_refusal(
+  p_dispatch outbox_engine.dispatches, p_content uuid, p_key text, p_refusals integer, p_by_sender boolean
+) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counted outbox_engine.refused_contents;
+begin
+  insert into outbox_engine.refused_contents as r (
+    provider, plan, content, sender, refusals, refusal_key, error, refused_at, claimed_at
+  )
+  values (
+    p_dispatch.provider, p_dispatch.plan, p_content, p_dispatch.sender, p_refusals, p_key, p_dispatch.error,
+    outbox_engine.now(), coalesce(
+      (select d.claimed_at from outbox_engine.dispatches d where d.id = p_dispatch.parent_id),
+      p_dispatch.claimed_at)
+  )
+  on conflict (provider, plan, content) do update
+  set
+    refusals = case
+      when r.refusal_key = excluded.refusal_key then least(r.refusals + excluded.refusals, 100)
+      else excluded.refusals
+    end,
+    refusal_key = excluded.refusal_key,
+    error = excluded.error,
+    refused_at = excluded.refused_at,
+    claimed_at = case
+      when r.refusal_key = excluded.refusal_key and r.refusals > 0 then r.claimed_at
+      else excluded.claimed_at
+    end
+  returning * into v_counted;
+  if v_counted.held_since is null and v_counted.refusals >= 3 then
+    perform outbox_engine.hold_content(p_dispatch.provider, p_dispatch.plan, p_content, p_by_sender);
+    return true;
+  end if;
+  return v_counted.held_since is not null;
+end
+$$;
+
+create function outbox_engine.count_sender(
+  p_dispatch outbox_engine.dispatches, p_content uuid, p_key text, p_refusals integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_key constant uuid := outbox_engine.content_key(p_dispatch.sender, null);
+  v_before integer;
+  v_after integer;
+begin
+  select refusals
+  into v_before
+  from outbox_engine.refused_contents
+  where provider = p_dispatch.provider and plan = p_dispatch.plan and content = v_key and refusal_key = p_key;
+  insert into outbox_engine.refused_contents as r (
+    provider, plan, content, sender, is_sender, refusals, refusal_key, error, last_content, refused_at,
+    claimed_at
+  )
+  values (
+    p_dispatch.provider, p_dispatch.plan, v_key, p_dispatch.sender, true, p_refusals, p_key, p_dispatch.error,
+    p_content, outbox_engine.now(), p_dispatch.claimed_at
+  )
+  on conflict (provider, plan, content) do update
+  set
+    refusals = case
+      when r.refusal_key <> excluded.refusal_key then excluded.refusals
+      when r.last_content = excluded.last_content and excluded.refusals = 1 then r.refusals
+      else least(r.refusals + excluded.refusals, 100)
+    end,
+    refusal_key = excluded.refusal_key,
+    error = excluded.error,
+    last_content = excluded.last_content,
+    refused_at = excluded.refused_at,
+    claimed_at = case when r.refusal_key = excluded.refusal_key then r.claimed_at else excluded.claimed_at end
+  returning refusals into v_after;
+  if v_after >= 3 and coalesce(v_before, 0) < 3 then
+    perform outbox_engine.alarm('content.held', jsonb_build_object(
+      'provider', p_dispatch.provider, 'plan', p_dispatch.plan, 'sender', p_dispatch.sender,
+      'of', 'different texts', 'reason', p_dispatch.error));
+  end if;
+end
+$$;
+
+create function outbox_engine.accepted_contents(p_dispatches uuid[])
+returns table (
+  provider text, plan text, sender text, content uuid, outbox_id bigint, claimed_at timestamptz
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with members as materialized (
+    select d.provider, d.plan, d.claimed_at, m.outbox_id
+    from outbox_engine.dispatches d
+    cross join lateral (
+      select x.outbox_id
+      from outbox_engine.dispatch_members x
+      where x.dispatch_id = d.id
+      limit case when d.texts_differ then d.recipients else 1 end
+    ) m
+    where d.id = any (p_dispatches)
+  )
+  select m.provider, m.plan, c.sender, c.content, m.outbox_id, m.claimed_at
+  from members m
+  join outbox_engine.contents_of(array(select x.outbox_id from members x)) c on c.id = m.outbox_id;
+end
+$$;
+
+create function outbox_engine.lift_contents(p_dispatches uuid[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from outbox_engine.accepted_contents(p_dispatches) a
+    join outbox_engine.refused_contents r on (r.provider, r.plan) = (a.provider, a.plan)
+      and (r.content in (a.content, outbox_engine.content_key(a.sender, null)) or r.probe_id = a.outbox_id)
+  ) then
+    return;
+  end if;
+  perform outbox_engine.hold_plans_of(p_dispatches);
+  with accepted as materialized (
+    select * from outbox_engine.accepted_contents(p_dispatches)
+  ),
+  senders as (
+    delete from outbox_engine.refused_contents r
+    using (select provider, plan, sender, max(claimed_at) as claimed_at from accepted group by 1, 2, 3) a
+    where r.is_sender
+      and (r.provider, r.plan) = (a.provider, a.plan)
+      and r.content = outbox_engine.content_key(a.sender, null)
+      and (r.refusals < 3 or r.claimed_at <= a.claimed_at)
+    returning r.provider, r.plan, r.sender
+  ),
+  counted as (
+    delete from outbox_engine.refused_contents r
+    using accepted a
+    where (r.provider, r.plan, r.content) = (a.provider, a.plan, a.content)
+      and r.held_since is null
+      and not r.is_lifted
+      and not r.is_sender
+  )
+  update outbox_engine.refused_contents r
+  set held_since = null, probe_at = null, refusals = 0, is_lifted = true
+  where (r.held_since is not null or r.is_lifted)
+    and (
+      exists (
+        select from accepted a
+        where (r.provider, r.plan, r.content) = (a.provider, a.plan, a.content)
+          and (r.is_lifted or r.claimed_at <= a.claimed_at)
+      )
+      or exists (
+        select from accepted a
+        where (r.provider, r.plan, r.probe_id) = (a.provider, a.plan, a.outbox_id)
+          and r.held_since <= a.claimed_at
+      )
+      or r.by_sender and exists (
+        select from senders s
+        where (r.provider, r.plan) = (s.provider, s.plan) and r.sender is not distinct from s.sender
+      )
+    );
+end
+$$;
+
+create function outbox_engine.release_lifted(
+  p_provider text, p_plan text, p_now timestamptz, p_most integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant bigint[] := array(
+    select h.outbox_id
+    from outbox_engine.refused_contents r
+    join outbox_engine.held_messages h using (provider, plan, content)
+    where r.provider = p_provider and r.plan = p_plan and r.is_lifted
+    limit p_most
+  );
+  v_locked constant bigint[] := array(
+    select o.id
+    from public.outbox o
+    where o.id = any (v_ids)
+    order by o.id
+    for update skip locked
+  );
+begin
+  update public.outbox
+  set due_at = p_now
+  where id = any (v_locked) and queue = 'w';
+  delete from outbox_engine.held_messages h
+  where h.outbox_id = any (v_ids)
+    and (h.outbox_id = any (v_locked) or not exists (select from public.outbox o where o.id = h.outbox_id));
+  delete from outbox_engine.refused_contents r
+  where r.provider = p_provider
+    and r.plan = p_plan
+    and r.is_lifted
+    and r.refusals = 0
+    and not exists (
+      select from outbox_engine.held_messages h
+      where (h.provider, h.plan, h.content) = (r.provider, r.plan, r.content)
+    );
+end
+$$;
+
+create function outbox_engine.choose_probe(p_content outbox_engine.refused_contents, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id bigint;
+begin
+  delete from outbox_engine.held_messages
+  where outbox_id = any (array(
+    select h.outbox_id
+    from outbox_engine.held_messages h
+    left join public.outbox o on o.id = h.outbox_id
+    where h.provider = p_content.provider
+      and h.plan = p_content.plan
+      and h.content = p_content.content
+      and o.queue is null
+      and o.status is distinct from 'sending'
+    limit 5000
+  ));
+  select o.id
+  into v_id
+  from outbox_engine.held_messages h
+  join public.outbox o on o.id = h.outbox_id
+  where h.provider = p_content.provider
+    and h.plan = p_content.plan
+    and h.content = p_content.content
+    and o.queue = 'w'
+  order by h.probed_at nulls first, h.outbox_id
+  limit 1
+  for update of o skip locked;
+  if not found then
+    return;
+  end if;
+  update public.outbox
+  set due_at = p_now
+  where id = v_id;
+  perform outbox_engine.note_probe(p_content.provider, p_content.plan, p_content.content, v_id, p_now);
+end
+$$;
+
+create function outbox_engine.note_probe(
+  p_provider text, p_plan text, p_content uuid, p_outbox_id bigint, p_now timestamptz
+) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update public.outbox
+  set sends_alone = true
+  where id = p_outbox_id;
+  update outbox_engine.refused_contents
+  set
+    probe_id = p_outbox_id,
+    probes = least(probes + 1, 100),
+    probe_at = p_now + outbox_engine.probe_wait(probes + 1)
+  where provider = p_provider and plan = p_plan and content = p_content
+$$;
+
+create function outbox_engine.tend_held_messages(p_provider text, p_plan text, p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_content outbox_engine.refused_contents;
+begin
+  if not exists (
+    select from outbox_engine.refused_contents
+    where provider = p_provider and plan = p_plan and (is_lifted or probe_at <= p_now)
+  ) then
+    return;
+  end if;
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  perform outbox_engine.release_lifted(p_provider, p_plan, p_now, 5000);
+  for v_content in
+    select *
+    from outbox_engine.refused_contents
+    where provider = p_provider and plan = p_plan and held_since is not null and probe_at <= p_now
+    order by probe_at, content
+    limit 100
+  loop
+    perform outbox_engine.choose_probe(v_content, p_now);
+  end loop;
+end
+$$;
+
+create function outbox_engine.without_held(
+  p_ids bigint[], p_provider text, p_plan text, p_now timestamptz
+) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held bigint[];
+begin
+  if not exists (
+    select from outbox_engine.refused_contents
+    where provider = p_provider and plan = p_plan and held_since is not null
+  ) then
+    return p_ids;
+  end if;
+  with rows_of_held as materialized (
+    select c.id, c.content, r.error, r.probe_id,
+      r.probe_at <= p_now and row_number() over (partition by c.content order by c.id) = 1 as is_next_probe
+    from outbox_engine.contents_of(p_ids) c
+    join outbox_engine.refused_contents r
+      on r.provider = p_provider and r.plan = p_plan and r.content = c.content and r.held_since is not null
+  ),
+  probes as materialized (
+    select outbox_engine.note_probe(p_provider, p_plan, content, id, p_now)
+    from rows_of_held
+    where is_next_probe
+  ),
+  held as materialized (
+    select id, content, error
+    from rows_of_held
+    where not is_next_probe and id is distinct from probe_id
+  ),
+  remembered as (
+    insert into outbox_engine.held_messages (outbox_id, provider, plan, content)
+    select id, p_provider, p_plan, content from held
+    on conflict (outbox_id) do update
+    set provider = excluded.provider, plan = excluded.plan, content = excluded.content
+  ),
+  changed as materialized (
+    select outbox_engine.change_statuses(
+      array_agg(row(id, 'held', null, p_now + outbox_engine.held_wait(), null, error)
+        ::outbox_engine.status_change),
+      'engine', p_now)
+    from held
+    having count(*) > 0
+  )
+  select array(select id from held)
+  into v_held
+  from (select count(*) from probes) p, (select count(*) from changed) c;
+  return array(select u.id from unnest(p_ids) with ordinality u (id, place)
+    where u.id <> all (v_held) order by u.place);
+end
+$$;
+
+create or replace function outbox_engine.lock_dispatches(p_dispatches uuid[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_decidable uuid[];
+  v_has_halves boolean;
+begin
+  select
+    array_agg(x.id) filter (where x.state = 'awaiting_half' or x.id = any (p_dispatches)),
+    bool_or(x.split = 'shared' or x.state = 'awaiting_half')
+  into v_decidable, v_has_halves
+  from (
+    select id, split, state
+    from outbox_engine.dispatches
+    where id = any (p_dispatches || array(
+      select s.id
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatches s on s.parent_id = d.parent_id
+      where d.id = any (p_dispatches) and outbox_engine.is_open(s.state)
+    ))
+    order by id
+    for update
+  ) x;
+  if v_has_halves then
+    perform outbox_engine.hold_plans_of(v_decidable);
+    perform outbox_engine.lock_attached(v_decidable);
+  end if;
+end
+$$;
+
 create function outbox_engine.keep_occurrences(p_outbox_ids bigint[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -523,6 +1096,40 @@ begin
   v_writer := set_config('outbox.writer', v_outer, true);
   perform outbox_engine.keep_occurrences(v_kept);
   return v_all_sent;
+end
+$$;
+
+create or replace function outbox_engine.record_plan_success(p_dispatches uuid[], p_reconcile_after interval)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from outbox_engine.plan_pauses) and exists (
+    select from outbox_engine.plan_pauses p
+    join outbox_engine.dispatches d on d.provider = p.provider and d.plan = p.plan
+    where d.id = any (p_dispatches)
+  ) then
+    perform outbox_engine.hold_plans_of(p_dispatches);
+    perform outbox_engine.lift_pauses(d.provider, d.plan, d.credential, d.claimed_at)
+    from (
+      select provider, plan, credential, max(claimed_at) as claimed_at
+      from outbox_engine.dispatches
+      where id = any (p_dispatches)
+      group by provider, plan, credential
+    ) d;
+  end if;
+
+  if exists (select from outbox_engine.refused_contents) then
+    perform outbox_engine.lift_contents(p_dispatches);
+  end if;
+
+  update outbox_engine.plans p
+  set reconcile_after = p_reconcile_after
+  from outbox_engine.dispatches d
+  where d.id = any (p_dispatches)
+    and p.provider = d.provider
+    and p.plan = d.plan
+    and p.reconcile_after <> p_reconcile_after;
 end
 $$;
 
@@ -588,41 +1195,509 @@ begin
 end
 $$;
 
-create or replace function outbox_engine.make_slice(
-  p_dispatch outbox_engine.dispatches, p_ids bigint[], p_is_single boolean, p_split text, p_error text,
-  p_worker text, p_lease_seconds double precision, p_wait_seconds double precision
+create function outbox_engine.hold_attached(p_dispatch outbox_engine.dispatches) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch.id]);
+  v_held text[];
+begin
+  with held as materialized (
+    select c.id, c.content, r.probe_id
+    from outbox_engine.contents_of(v_ids) c
+    join outbox_engine.refused_contents r
+      on r.provider = p_dispatch.provider and r.plan = p_dispatch.plan and r.content = c.content
+        and r.held_since is not null
+  ),
+  remembered as (
+    insert into outbox_engine.held_messages as h (outbox_id, provider, plan, content, probed_at)
+    select id, p_dispatch.provider, p_dispatch.plan, content, case when id = probe_id then v_now end
+    from held
+    on conflict (outbox_id) do update
+    set
+      provider = excluded.provider, plan = excluded.plan, content = excluded.content,
+      probed_at = coalesce(excluded.probed_at, h.probed_at)
+  ),
+  probed as (
+    update outbox_engine.refused_contents r
+    set
+      error = p_dispatch.error, refused_at = v_now,
+      probe_at = v_now + outbox_engine.probe_wait(r.probes)
+    from held h
+    where r.provider = p_dispatch.provider and r.plan = p_dispatch.plan and r.content = h.content
+      and r.probe_id = h.id
+  )
+  select array_agg(m.recipient)
+  into v_held
+  from held h
+  join outbox_engine.dispatch_members m on m.dispatch_id = p_dispatch.id and m.outbox_id = h.id;
+
+  if v_held is not null then
+    perform outbox_engine.requeue_attached(
+      array[p_dispatch.id], 'held', p_dispatch.error, outbox_engine.held_wait(), v_held);
+  end if;
+  perform outbox_engine.requeue_attached(array[p_dispatch.id], 'refused', p_dispatch.error);
+  perform outbox_engine.close_refused(p_dispatch.id);
+end
+$$;
+
+create function outbox_engine.make_part(
+  p_dispatch outbox_engine.dispatches, p_ids bigint[], p_split text, p_error text, p_worker text,
+  p_lease_seconds double precision, p_wait_seconds double precision
 ) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
-  v_slice outbox_engine.dispatches := p_dispatch;
+  v_part outbox_engine.dispatches := p_dispatch;
 begin
-  v_slice.id := outbox_engine.new_dispatch_id();
+  v_part.id := outbox_engine.new_dispatch_id();
   insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
-  select v_slice.id, m.recipient, m.outbox_id
+  select v_part.id, m.recipient, m.outbox_id
   from outbox_engine.dispatch_members m
   where m.dispatch_id = p_dispatch.id and m.outbox_id = any (p_ids);
   update public.outbox
-  set dispatch_id = v_slice.id
+  set dispatch_id = v_part.id
   where id = any (p_ids);
 
-  v_slice.recipients := cardinality(p_ids);
-  v_slice.worker := p_worker;
-  v_slice.state := 'claimed';
-  v_slice.lease_token := nextval('outbox_engine.lease_tokens');
-  v_slice.lease_until := v_now + make_interval(secs => p_lease_seconds);
-  v_slice.claimed_at := v_now;
-  v_slice.parent_id := case
-    when p_is_single then coalesce(p_dispatch.parent_id, p_dispatch.id)
-    else p_dispatch.id
+  v_part.recipients := cardinality(p_ids);
+  v_part.worker := p_worker;
+  v_part.state := 'claimed';
+  v_part.lease_token := nextval('outbox_engine.lease_tokens');
+  v_part.lease_until := v_now + make_interval(secs => p_lease_seconds);
+  v_part.claimed_at := v_now;
+  v_part.parent_id := coalesce(p_dispatch.parent_id, p_dispatch.id);
+  v_part.split := p_split;
+  v_part.split_error := p_error;
+  v_part.http_status := null;
+  v_part.error := null;
+  insert into outbox_engine.dispatches select v_part.*;
+  return outbox_engine.dispatch_answer(v_part, p_wait_seconds);
+end
+$$;
+
+create function outbox_engine.is_paused(p_dispatch outbox_engine.dispatches, p_now timestamptz)
+returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause constant outbox_engine.plan_pauses := outbox_engine.current_pause(
+    p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, p_now);
+begin
+  return coalesce(v_pause.until > p_now, false);
+end
+$$;
+
+create or replace function outbox_engine.split_dispatch(
+  p_dispatch outbox_engine.dispatches, p_slices integer, p_split text, p_error text, p_worker text,
+  p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_plan outbox_engine.plans;
+  v_ids bigint[];
+  v_slice bigint[];
+  v_made jsonb := '[]';
+begin
+  if outbox_engine.is_paused(p_dispatch, v_now) then
+    perform outbox_engine.requeue_attached(array[p_dispatch.id], 'refused', p_error);
+    perform outbox_engine.close_refused(p_dispatch.id);
+    return v_made;
+  end if;
+
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_dispatch.provider and plan = p_dispatch.plan;
+  v_ids := outbox_engine.lock_attached(array[p_dispatch.id]);
+  for v_slice in
+    select array_agg(u.id order by u.id)
+    from (
+      select id, ntile(p_slices) over (order by id) as slice
+      from unnest(v_ids) id
+    ) u
+    group by u.slice
+    order by u.slice
+  loop
+    v_made := v_made || outbox_engine.make_part(
+      p_dispatch, v_slice, p_split, p_error, p_worker, p_lease_seconds,
+      outbox_engine.reserve_request(v_plan, v_now));
+  end loop;
+  perform outbox_engine.close_refused(p_dispatch.id);
+  return v_made;
+end
+$$;
+
+create or replace function outbox_engine.refusal_key(p_dispatch outbox_engine.dispatches) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_dispatch.http_status || ' ' || lower(regexp_replace(
+    regexp_replace(
+      p_dispatch.error,
+      $re$(^|\W)('[^']*'|"[^"]*"|`[^`]*`|“[^”]*”)|[[:alnum:]-]{20,}|[[:alnum:]]*[0-9][[:alnum:]]*$re$,
+      '\1', 'g'),
+    '[^[:alpha:]_]+', ' ', 'g'))
+$$;
+
+create function outbox_engine.refuse_single(p_dispatch outbox_engine.dispatches) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_key constant text := coalesce(outbox_engine.refusal_key(p_dispatch), '');
+  v_content uuid;
+begin
+  select content
+  into v_content
+  from outbox_engine.contents_of(outbox_engine.lock_attached(array[p_dispatch.id]));
+  if exists (
+    select from outbox_engine.refused_contents
+    where provider = p_dispatch.provider and plan = p_dispatch.plan and content = v_content
+      and held_since is not null
+  ) then
+    perform outbox_engine.hold_attached(p_dispatch);
+  elsif v_content is null or p_dispatch.expire_at < outbox_engine.now() + interval '2 minutes' then
+    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.close_refused(p_dispatch.id);
+  elsif exists (
+    select from outbox_engine.refused_contents
+    where provider = p_dispatch.provider and plan = p_dispatch.plan
+      and content = outbox_engine.content_key(p_dispatch.sender, null)
+      and refusal_key = v_key and refusals >= 3
+  ) then
+    perform outbox_engine.count_refusal(p_dispatch, v_content, v_key, 3, true);
+    perform outbox_engine.hold_attached(p_dispatch);
+  else
+    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.close_refused(p_dispatch.id);
+    perform outbox_engine.count_refusal(p_dispatch, v_content, v_key, 1, false);
+    perform outbox_engine.count_sender(p_dispatch, v_content, v_key, 1);
+  end if;
+end
+$$;
+
+create function outbox_engine.singles_needed(p_dispatch outbox_engine.dispatches, p_singles integer)
+returns integer
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counted outbox_engine.refused_contents;
+begin
+  select r.*
+  into v_counted
+  from outbox_engine.contents_of(array(
+    select o.id
+    from outbox_engine.dispatch_members m
+    join public.outbox o on o.id = m.outbox_id and o.dispatch_id = p_dispatch.id
+    where m.dispatch_id = p_dispatch.id
+    order by o.id
+    limit 1
+  )) c
+  join outbox_engine.refused_contents r
+    on r.provider = p_dispatch.provider and r.plan = p_dispatch.plan and r.content = c.content;
+  if v_counted.held_since is not null then
+    return 0;
+  end if;
+  return greatest(1, 3 - case
+    when v_counted.refusal_key = outbox_engine.refusal_key(p_dispatch) then v_counted.refusals
+    else 0
+  end) - p_singles;
+end
+$$;
+
+create function outbox_engine.try_singles(
+  p_parts outbox_engine.dispatches[], p_most integer, p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_plan outbox_engine.plans;
+  v_part outbox_engine.dispatches;
+  v_ids bigint[];
+  v_chosen bigint[];
+  v_made jsonb := '[]';
+  v_id bigint;
+begin
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_parts[1].provider and plan = p_parts[1].plan;
+  foreach v_part in array p_parts loop
+    perform outbox_engine.release_unsendable(v_part.id, v_part.error);
+  end loop;
+  v_ids := outbox_engine.lock_attached(array(select (p).id from unnest(p_parts) p));
+  v_chosen := array(
+    select distinct v_ids[1 + ((2 * i + 1) * cardinality(v_ids)) / (2 * p_most)]
+    from generate_series(0, p_most - 1) i
+    where v_ids <> '{}'
+  );
+  foreach v_part in array p_parts loop
+    v_ids := outbox_engine.lock_attached(array[v_part.id]);
+    foreach v_id in array v_chosen loop
+      continue when v_id <> all (v_ids);
+      v_made := v_made || outbox_engine.make_part(
+        v_part, array[v_id], 'shared', v_part.error, p_worker, p_lease_seconds,
+        outbox_engine.reserve_request(v_plan, v_now));
+    end loop;
+    if v_ids <@ v_chosen then
+      perform outbox_engine.close_refused(v_part.id);
+    end if;
+  end loop;
+  return v_made;
+end
+$$;
+
+create function outbox_engine.requeue_parts(p_parts outbox_engine.dispatches[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_part outbox_engine.dispatches;
+begin
+  foreach v_part in array p_parts loop
+    perform outbox_engine.requeue_attached(array[v_part.id], 'refused', v_part.error);
+    perform outbox_engine.close_refused(v_part.id);
+  end loop;
+end
+$$;
+
+create function outbox_engine.decide_part(
+  p_part outbox_engine.dispatches, p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_left constant integer := outbox_engine.release_unsendable(p_part.id, p_part.error);
+begin
+  if v_left = 1 and p_part.recipients = 1 then
+    perform outbox_engine.fail_attached(p_part.id, p_part.error);
+    perform outbox_engine.close_refused(p_part.id);
+  elsif p_worker is null or v_left = 0 then
+    perform outbox_engine.requeue_parts(array[p_part]);
+  else
+    return outbox_engine.split_dispatch(p_part, 2, 'shared', p_part.error, p_worker, p_lease_seconds);
+  end if;
+  return '[]';
+end
+$$;
+
+create function outbox_engine.judge_alike(
+  p_parts outbox_engine.dispatches[], p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_singles constant outbox_engine.dispatches[] := array(
+    select p from unnest(p_parts) p where p.recipients = 1);
+  v_shared outbox_engine.dispatches[] := array(select p from unnest(p_parts) p where p.recipients > 1);
+  v_part outbox_engine.dispatches;
+  v_needed integer;
+  v_made jsonb := '[]';
+begin
+  if cardinality(p_parts) > 1 and p_parts[1].texts_differ then
+    perform outbox_engine.separate_texts(p_parts);
+    return '[]';
+  elsif cardinality(p_parts) = 1 and v_shared <> '{}' then
+    return outbox_engine.decide_part(v_shared[1], p_worker, p_lease_seconds);
+  end if;
+
+  v_needed := case
+    when v_shared <> '{}' then outbox_engine.singles_needed(v_shared[1], cardinality(v_singles))
+    else 0
   end;
-  v_slice.split := p_split;
-  v_slice.split_error := p_error;
-  v_slice.http_status := null;
-  v_slice.error := null;
-  insert into outbox_engine.dispatches select v_slice.*;
-  return outbox_engine.dispatch_answer(v_slice, p_wait_seconds);
+  if v_needed > 0 and (p_worker is null or outbox_engine.is_paused(p_parts[1], outbox_engine.now())) then
+    perform outbox_engine.requeue_parts(p_parts);
+    return v_made;
+  elsif v_needed > 0 then
+    v_made := outbox_engine.try_singles(v_shared, v_needed, p_worker, p_lease_seconds);
+    if v_made <> '[]' then
+      return v_made;
+    end if;
+    v_shared := '{}';
+  end if;
+  foreach v_part in array v_singles loop
+    if outbox_engine.release_unsendable(v_part.id, v_part.error) = 0 then
+      perform outbox_engine.close_refused(v_part.id);
+    else
+      perform outbox_engine.refuse_single(v_part);
+    end if;
+  end loop;
+  foreach v_part in array v_shared loop
+    perform outbox_engine.hold_attached(v_part);
+  end loop;
+  return v_made;
+end
+$$;
+
+create function outbox_engine.decide_family(
+  p_family uuid, p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parts outbox_engine.dispatches[];
+  v_is_cleared boolean;
+  v_is_undecided boolean;
+  v_is_inconclusive boolean;
+  v_part outbox_engine.dispatches;
+  v_alike outbox_engine.dispatches[];
+  v_made jsonb := '[]';
+begin
+  select
+    array_agg(d order by d.lease_token) filter (where d.state = 'awaiting_half'),
+    bool_or(d.batch_id is not null),
+    bool_or(d.state in ('claimed', 'ambiguous')),
+    bool_or(d.state in ('released', 'not_found', 'given_up') or d.inconclusive)
+  into v_parts, v_is_cleared, v_is_undecided, v_is_inconclusive
+  from outbox_engine.dispatches d
+  where d.parent_id = p_family;
+  if v_parts is null then
+    return v_made;
+  elsif v_is_cleared then
+    foreach v_part in array v_parts loop
+      v_made := v_made || outbox_engine.decide_part(v_part, p_worker, p_lease_seconds);
+    end loop;
+  elsif v_is_undecided then
+    return v_made;
+  elsif v_is_inconclusive then
+    perform outbox_engine.requeue_parts(v_parts);
+  else
+    for v_alike in
+      select array_agg(p order by p.lease_token)
+      from unnest(v_parts) p
+      group by outbox_engine.refusal_key(p)
+      order by min(p.lease_token)
+    loop
+      v_made := v_made || outbox_engine.judge_alike(v_alike, p_worker, p_lease_seconds);
+    end loop;
+  end if;
+  return v_made;
+end
+$$;
+
+create or replace function outbox_engine.decide_halves(
+  p_dispatches uuid[], p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_family uuid;
+  v_made jsonb := '[]';
+begin
+  for v_family in
+    select distinct d.parent_id
+    from outbox_engine.dispatches d
+    where d.id = any (p_dispatches) and d.parent_id is not null
+    order by d.parent_id
+  loop
+    v_made := v_made || outbox_engine.decide_family(v_family, p_worker, p_lease_seconds);
+  end loop;
+  return v_made;
+end
+$$;
+
+create function outbox_engine.hold_for_setting(p_dispatch outbox_engine.dispatches) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_key constant text := coalesce(outbox_engine.refusal_key(p_dispatch), '');
+  v_content uuid;
+begin
+  if outbox_engine.release_unsendable(p_dispatch.id, p_dispatch.error) > 0 then
+    for v_content in
+      select distinct content
+      from outbox_engine.contents_of(outbox_engine.lock_attached(array[p_dispatch.id]))
+      order by content
+    loop
+      perform outbox_engine.count_sender(p_dispatch, v_content, v_key, 3);
+      perform outbox_engine.count_refusal(p_dispatch, v_content, v_key, 3, true);
+    end loop;
+  end if;
+  perform outbox_engine.hold_attached(p_dispatch);
+end
+$$;
+
+create or replace function outbox_engine.decide_refusal(
+  p_dispatch outbox_engine.dispatches, p_why text, p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_left constant integer := outbox_engine.release_unsendable(p_dispatch.id, p_dispatch.error);
+begin
+  if v_left = 0 then
+    update outbox_engine.dispatches
+    set inconclusive = true
+    where id = p_dispatch.id;
+    perform outbox_engine.close_refused(p_dispatch.id);
+  elsif p_why = 'no_callback' then
+    return outbox_engine.split_dispatch(
+      p_dispatch, 1, p_dispatch.split, p_dispatch.split_error, p_worker, p_lease_seconds);
+  elsif p_why = 'recipient' and p_dispatch.recipients = 1 then
+    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.close_refused(p_dispatch.id);
+  elsif p_why = 'recipient' then
+    return outbox_engine.split_dispatch(
+      p_dispatch, 2, 'recipient', p_dispatch.error, p_worker, p_lease_seconds);
+  elsif p_dispatch.split is not null then
+    -- `decide_family` decides once the outcome of the other parts is known.
+    update outbox_engine.dispatches
+    set state = 'awaiting_half'
+    where id = p_dispatch.id;
+  elsif p_dispatch.recipients = 1 then
+    perform outbox_engine.refuse_single(p_dispatch);
+  elsif not p_dispatch.texts_differ and outbox_engine.singles_needed(p_dispatch, 0) = 0 then
+    -- Its content was held since it was claimed.
+    perform outbox_engine.hold_attached(p_dispatch);
+  else
+    return outbox_engine.split_dispatch(
+      p_dispatch, 2, 'shared', p_dispatch.error, p_worker, p_lease_seconds);
+  end if;
+  return '[]';
+end
+$$;
+
+create or replace function public.outbox_refuse(
+  p_dispatch_id uuid, p_lease_token text, p_why text, p_error text, p_http_status smallint,
+  p_retry_after_seconds double precision, p_worker text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+  v_made jsonb := '[]';
+  v_worker text := p_worker;
+begin
+  perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
+  update outbox_engine.dispatches d
+  set
+    error = left(p_error, 500),
+    http_status = p_http_status,
+    inconclusive = p_why in ('throttled', 'unreachable', 'account', 'setting')
+  from outbox_engine.lock_leased(array[p_dispatch_id], array[p_lease_token]) h
+  where d.id = h.id
+  returning d.* into v_dispatch;
+  if not found then
+    return jsonb_build_object('dispatches', v_made);
+  end if;
+
+  perform outbox_engine.hold_plan(v_dispatch.provider, v_dispatch.plan);
+  if p_why = 'setting' then
+    perform outbox_engine.hold_for_setting(v_dispatch);
+  elsif v_dispatch.inconclusive then
+    perform outbox_engine.pause_plan(
+      v_dispatch.provider, v_dispatch.plan, p_why, v_dispatch.credential, p_error, p_retry_after_seconds,
+      v_dispatch.is_probe);
+    perform outbox_engine.requeue_refused(v_dispatch, null, p_error);
+    -- The plan is paused, so no half can be sent now.
+    v_worker := null;
+  else
+    v_made := outbox_engine.decide_refusal(v_dispatch, p_why, p_worker, p_lease_seconds);
+  end if;
+  return jsonb_build_object('dispatches',
+    v_made || outbox_engine.decide_halves(array[v_dispatch.id], v_worker, p_lease_seconds));
 end
 $$;
 
@@ -1047,8 +2122,9 @@ begin
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
     from outbox_engine.claim_rows(
-      outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
-      p_admission.messages, p_admission.probed_pause is not null, v_now) d;
+      outbox_engine.without_held(outbox_engine.without_unconfirmed_duplicates(v_picked.ids),
+        p_request.provider, p_request.plan, v_now),
+      p_request, p_admission.requests, p_admission.messages, p_admission.probed_pause is not null, v_now) d;
     v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
       or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
@@ -1100,6 +2176,7 @@ begin
   end if;
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   v_bounds := outbox_engine.current_queue_bounds();
+  perform outbox_engine.tend_held_messages(p_provider, p_plan, v_now);
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
   if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
@@ -1201,6 +2278,43 @@ as $$
   select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(reason), array_agg(at))
   from latest
   having count(*) > 0
+$$;
+
+create or replace function outbox_engine.lock_proven_and_reported(p_proven uuid[], p_reports outbox_engine.report[])
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from unnest(p_reports) r where (r.reference = any (p_proven)) is not true) then
+    return;
+  end if;
+  if exists (select from outbox_engine.plan_pauses)
+    or exists (select from outbox_engine.refused_contents)
+    or exists (
+      select from unnest(p_reports) r
+      join outbox_engine.report_codes c on c.code = r.code and c.effect = 'account'
+    ) then
+    perform outbox_engine.hold_plans_of(p_proven);
+  end if;
+  perform from public.outbox
+  where id = any (array(
+    select m.outbox_id
+    from outbox_engine.dispatch_members m
+    where m.dispatch_id = any (p_proven)
+    union all
+    select o.outbox_id
+    from unnest(p_reports) r
+    cross join lateral (
+      select m.outbox_id
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = r.recipient
+      where d.batch_id = r.batch_id
+      limit 1
+    ) o
+  ))
+  order by id
+  for update;
+end
 $$;
 
 create or replace function outbox_engine.record_found_batches(
@@ -1691,6 +2805,9 @@ begin
   perform outbox_engine.keep_emptied(v_dispatches);
   delete from outbox_engine.duplicate_sends x using removed r where x.outbox_id = r.id;
   delete from outbox_engine.campaign_sends s using removed r where s.outbox_id = r.id;
+  delete from outbox_engine.held_messages h using removed r where h.outbox_id = r.id;
+  -- The app may insert the same text again.
+  update outbox_engine.adopted_messages a set outbox_id = null from removed r where a.outbox_id = r.id;
   delete from outbox_engine.reassigned_occurrences o using removed r where o.outbox_id = r.id;
   return null;
 end
@@ -1727,13 +2844,14 @@ begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
-    'outbox_engine.campaign_sends', 'outbox_engine.reassigned_occurrences'
+    'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences'
   ] loop
     execute format('select exists (select from %s)', v_table) into v_has_rows;
     if v_has_rows then
       execute format('truncate %s', v_table);
     end if;
   end loop;
+  update outbox_engine.adopted_messages set outbox_id = null where outbox_id is not null;
   perform outbox_engine.keep_emptied(array(select id from outbox_engine.dispatches));
   return null;
 end
@@ -1750,7 +2868,12 @@ begin
   end if;
   select array_agg(row(
     id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
-    case when cancel_requested_at is null then outbox_engine.expired_error() end, null, null, null
+    case when cancel_requested_at is null then outbox_engine.expired_error() || coalesce(', held for: ' || (
+      select r.error
+      from outbox_engine.held_messages h
+      join outbox_engine.refused_contents r using (provider, plan, content)
+      where h.outbox_id = expired.id and r.held_since is not null
+    ), '') end, null, null, null
   )::outbox_engine.status_change)
   into v_changes
   from (
@@ -1808,11 +2931,38 @@ begin
 end
 $$;
 
+create function outbox_engine.forget_refusals(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from outbox_engine.refused_contents r
+  where (r.provider, r.plan, r.content) in (
+    select c.provider, c.plan, c.content
+    from outbox_engine.refused_contents c
+    where c.refused_at < p_now
+        - case when c.held_since is null then interval '1 hour' else interval '7 days' end
+      and not exists (
+        select from outbox_engine.held_messages h
+        where (h.provider, h.plan, h.content) = (c.provider, c.plan, c.content)
+      )
+    for update skip locked
+  );
+  delete from outbox_engine.plan_pauses p
+  where (p.provider, p.plan, p.kind, p.credential) in (
+    select x.provider, x.plan, x.kind, x.credential
+    from outbox_engine.plan_pauses x
+    where x.kind = 'setting'
+    for update skip locked
+  );
+end
+$$;
+
 create or replace function outbox_engine.prune_records(p_now timestamptz, p_delete_before timestamptz, p_most integer)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform outbox_engine.forget_refusals(p_now);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(
@@ -1883,6 +3033,10 @@ begin
     where p.provider = m.provider and p.plan = m.plan and p.until > v_now and p.kind <> 'restored';
     perform outbox_engine.release_waiting_probes(m.provider, m.plan, null, v_now)
     from outbox_engine.matching_plans(p_provider, p_plan) m;
+    update outbox_engine.refused_contents r
+    set probe_at = v_now
+    from outbox_engine.matching_plans(p_provider, p_plan) m
+    where r.provider = m.provider and r.plan = m.plan and r.held_since is not null;
   end if;
 
   perform pg_notify('outbox', '');
@@ -2008,6 +3162,31 @@ begin
 end
 $$;
 
+create function outbox_engine.held_json() returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with holds as (
+    select r.provider, r.plan, r.sender, r.by_sender, count(*) as texts, min(r.held_since) as since,
+      min(r.probe_at) as probe_at, max(r.error) as reason, sum(m.messages) as messages,
+      min(m.example) as example
+    from outbox_engine.refused_contents r
+    cross join lateral (
+      select count(*) as messages, min(x.outbox_id) as example
+      from (
+        select h.outbox_id
+        from outbox_engine.held_messages h
+        where (h.provider, h.plan, h.content) = (r.provider, r.plan, r.content)
+        limit 100000
+      ) x
+    ) m
+    where r.held_since is not null and not r.is_sender
+    group by r.provider, r.plan, r.sender, r.by_sender, case when not r.by_sender then r.content end
+    order by min(r.held_since), min(r.content::text)
+    limit 20
+  )
+  select coalesce(jsonb_agg(to_jsonb(h) order by h.since), '[]') from holds h
+$$;
+
 create or replace function public.outbox_status() returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -2019,6 +3198,7 @@ begin
     'backlog', outbox_engine.backlog_json(v_now),
     'requests', outbox_engine.requests_json(v_now),
     'pauses', outbox_engine.pauses_json(v_now),
+    'held', outbox_engine.held_json(),
     'hosts', (select hosts from outbox_engine.installation),
     'plans', (
       select coalesce(
@@ -2037,6 +3217,50 @@ begin
       from outbox_engine.plans p
     )
   ) || outbox_engine.processes_json(v_now);
+end
+$$;
+
+create or replace function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  o public.outbox;
+begin
+  select * into o from public.outbox where id = p_id;
+  if not found then
+    return null;
+  end if;
+
+  return jsonb_build_object(
+    'message',
+      to_jsonb(o)
+        - array['body', 'parameters', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
+      -- A message that came back waits a while before the next attempt. A held one waits for the next probe
+      -- of its content.
+      || jsonb_build_object(
+        'tried_again_at', coalesce(
+          (select r.probe_at
+            from outbox_engine.held_messages h
+            join outbox_engine.refused_contents r using (provider, plan, content)
+            where h.outbox_id = o.id and o.queue = 'w' and r.held_since is not null),
+          case when o.status = 'pending' and o.queue = 'w' then o.due_at end))
+      || case
+        when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
+        else '{}'
+      end,
+    'timeline', (
+      select coalesce(
+        jsonb_agg(to_jsonb(t) - 'place' order by t.event = 'inserted' desc, t.at, t.place), '[]')
+      from outbox_engine.timeline_of(o, p_show_body) t
+    ),
+    'dispatches', outbox_engine.dispatches_json(p_id),
+    'duplicate_sends', (
+      select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]')
+      from outbox_engine.duplicate_sends x
+      where x.outbox_id = p_id
+    ),
+    'suppressed', (select s.reason from public.outbox_suppressions s where s.recipient = o.recipient)
+  );
 end
 $$;
 

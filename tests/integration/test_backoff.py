@@ -60,7 +60,7 @@ def test_failures_at_once_back_off_once(db: Connection) -> None:
     assert 1.5 <= seconds_paused(db) <= 2, "the second wait"
 
 
-@pytest.mark.parametrize(("why", "most"), [("unreachable", 30), ("throttled", 60), ("account", 300), ("setting", 300)])
+@pytest.mark.parametrize(("why", "most"), [("unreachable", 30), ("throttled", 60), ("account", 300)])
 def test_the_wait_grows_to_a_maximum(db: Connection, why: str, most: int) -> None:
     """After an account or a setting was refused, each further try is a probe that is refused."""
     waits = []

@@ -132,7 +132,8 @@ async def test_halves_refused_alike_fail_also_without_a_callback(rig: Rig, db: C
     refuse(db, again)
 
     assert statuses(db) == {"failed": 2}
-    assert db.execute("select shared_refusals from outbox_engine.plans").fetchone() == (1,)
+    counted = db.execute("select refusals from outbox_engine.refused_contents where not is_sender")
+    assert counted.fetchone() == (2,)
 
 
 async def test_refused_half_ends_when_other_stays_unknown(rig: Rig, db: Connection) -> None:

@@ -77,7 +77,7 @@ def test_refused_halves_lock_messages_by_id(db: Connection, other: Connection, t
 
     cross_messages(db, rows[:2], lambda: refuse(other, halves[1], "shared"))
 
-    assert {column(db, "status", row) for row in rows} == {"failed" if texts == "hello" else "pending"}
+    assert {column(db, "status", row) for row in rows} == {"sending" if texts == "hello" else "pending"}
 
 
 def test_given_up_lookup_locks_messages_by_id(db: Connection, other: Connection) -> None:
@@ -231,19 +231,28 @@ def hold(db: Connection, lock: str, meanwhile: Callable[[], object], rows: list[
     )
 
 
+def count_refusal(db: Connection) -> None:
+    """The text "hello" was refused once."""
+    db.execute(
+        "insert into outbox_engine.refused_contents"
+        " (provider, plan, content, refusals, refusal_key, error, refused_at, claimed_at)"
+        " values ('sinch', 'p', outbox_engine.content_key(null, 'hello'), 1, '400 no', 'HTTP 400 no', now(), now())"
+    )
+
+
 def test_acceptance_takes_plan_before_messages(db: Connection, other: Connection) -> None:
     rows = insert(db, 2)
     dispatch = claim(db)
-    db.execute("update outbox_engine.plans set shared_refusals = 1")
+    count_refusal(db)
 
     hold(db, PLAN, lambda: accept(other, dispatch, "B1"), rows)
 
-    assert db.execute("select shared_refusals from outbox_engine.plans").fetchone() == (0,)
+    assert db.execute("select count(*) from outbox_engine.refused_contents").fetchone() == (0,)
 
 
 def test_group_of_reports_takes_plan_before_messages(db: Connection, other: Connection) -> None:
     rows, call, arguments = two_reports(db)
-    db.execute("update outbox_engine.plans set shared_refusals = 1")
+    count_refusal(db)
 
     hold(db, PLAN, lambda: other.execute(call.encode(), arguments), rows)
 

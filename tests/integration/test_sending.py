@@ -238,7 +238,7 @@ async def test_a_poisoned_number_fails_alone_within_twenty_requests(rig: Rig, db
     assert books.requests["send"] <= 21
 
 
-async def test_refused_shared_part_fails_after_one_split(rig: Rig, db: Connection) -> None:
+async def test_refused_text_fails_three_messages_and_holds_others(rig: Rig, db: Connection) -> None:
     insert(db, 100, body="forbidden text")
     insert(db, 100, first=100)
     rig.simulator.add(
@@ -247,26 +247,54 @@ async def test_refused_shared_part_fails_after_one_split(rig: Rig, db: Connectio
 
     await rig.tick("dispatch")
 
-    assert statuses(db) == {"failed": 100, "sent": 100}
-    assert rig.simulator.summary().requests["send"] == 4
-
-
-async def test_three_refusals_pause_the_plan(rig: Rig, db: Connection) -> None:
-    """They fail no other row."""
-    for text in range(8):
-        insert(db, first=text, body=f"text {text}", sender=f"Shop {text}")
-    rig.simulator.add(Fault(effect="answer", status=403, code="unknown_campaign", text="no such campaign"))
-
-    await rig.tick("dispatch")
-    await rig.tick("dispatch")
-    assert statuses(db)["failed"] <= 2
-    assert statuses(db)["pending"] >= 6
+    assert statuses(db) == {"failed": 3, "pending": 97, "sent": 100}
+    assert rig.simulator.summary().requests["send"] == 7
     rig.simulator.heal()
-    for _ in range(4):
+    later(db, "1 minute")
+    await rig.tick("dispatch")
+    await rig.tick("dispatch")
+    assert statuses(db) == {"failed": 3, "sent": 197}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text", "good", "bad"),
+    [
+        (403, "illegal_number_type", "Illegal phone number type of MSISDN for a chosen region was used", 40, 8),
+        (400, "syntax_constraint_violation", "Destination number not allowed", 12, 2),
+        (403, "unsupported_number", "", 12, 2),
+    ],
+)
+async def test_refused_numbers_fail_and_the_rest_goes_out(
+    rig: Rig, db: Connection, status: int, code: str, text: str, good: int, bad: int
+) -> None:
+    """The bad numbers stand at both ends of the request."""
+    insert(db, good + bad)
+    refused = [*range(bad // 2), *range(good + bad // 2, good + bad)]
+    for n in refused:
+        rig.simulator.add(Fault(effect="answer", status=status, code=code, text=text, contains=number(n)[1:]))
+
+    await rig.tick("dispatch")
+
+    assert statuses(db) == {"sent": good, "failed": bad}
+    assert rig.simulator.summary().messages == good
+    assert db.execute("select count(*) from outbox_engine.plan_pauses").fetchone() == (0,)
+
+
+async def test_refused_default_sender_fails_nothing(rig: Rig, db: Connection) -> None:
+    for text in range(8):
+        insert(db, 2, first=2 * text, body=f"text {text}")
+    said = "The value of from must be a number"
+    rig.simulator.add(Fault(effect="answer", status=400, code="syntax_invalid_parameter_format", text=said))
+
+    await rig.tick("dispatch")
+    await rig.tick("dispatch")
+    assert statuses(db) == {"pending": 16}
+    rig.simulator.heal()
+    for _ in range(2):
         later(db, "10 minutes")
         await rig.tick("dispatch")
 
-    assert statuses(db) == {"failed": 2, "sent": 6}
+    assert statuses(db) == {"sent": 16}
 
 
 async def test_account_error_pauses_until_a_probe_succeeds(rig: Rig, db: Connection) -> None:
@@ -356,38 +384,3 @@ async def test_requests_per_minute_are_shared_by_all_processes(make_rig: MakeRig
         await rig.tick("dispatch")
 
     assert rigs[0].simulator.summary().requests["send"] == 20
-
-
-@pytest.mark.parametrize(
-    ("settings", "french", "american"),
-    [
-        ({"allowed_recipients": "+3319900,+12025550199"}, None, "the number is not among the allowed recipients"),
-        ({"allowed_recipients": "+1202*"}, "the number is not among the allowed recipients", None),
-        ({"allowed_recipients": "+1202,+33", "allowed_countries": "US"}, "country FR is not allowed", None),
-    ],
-)
-async def test_row_to_another_recipient_fails(
-    make_rig: MakeRig, db: Connection, settings: dict[str, str], french: str | None, american: str | None
-) -> None:
-    rig = await make_rig(**settings)
-    db.execute("insert into outbox (recipient, body) values ('+33199005500', 'x'), ('+12025550100', 'x')")
-
-    await rig.tick("dispatch")
-
-    outcomes = db.execute("select status, error from outbox order by id").fetchall()
-    assert outcomes == [("sent", None) if error is None else ("failed", error) for error in (french, american)]
-    assert rig.simulator.summary().messages == 1
-
-
-async def test_row_outside_the_allowed_countries_fails(make_rig: MakeRig, db: Connection) -> None:
-    rig = await make_rig(allowed_countries="GB,US")
-    (foreign,) = [
-        row for (row,) in db.execute("insert into outbox (recipient, body) values ('+33199005500', 'x') returning id")
-    ]
-    (home,) = [row for (row,) in db.execute("insert into outbox (recipient, body) values ('+12025550100', 'x') returning id")]
-
-    await rig.tick("dispatch")
-
-    assert column(db, "status", int(str(foreign))) == "failed"
-    assert column(db, "error", int(str(foreign))) == "country FR is not allowed"
-    assert column(db, "status", int(str(home))) == "sent"

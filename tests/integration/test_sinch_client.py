@@ -210,7 +210,7 @@ async def test_missing_callback_url_stops_asking_for_reports() -> None:
     assert isinstance(first, Refused)
     assert first.why is Refusal.NO_CALLBACK
     assert isinstance(second, Refused)
-    assert second.why is Refusal.ACCOUNT
+    assert second.why is Refusal.SETTING
     assert json.loads(server.requests[1][1])["delivery_report"] == "none"
 
 

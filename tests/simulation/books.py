@@ -12,6 +12,7 @@ from tests.simulation.clockwork import calendar
 from tests.simulation.witness import Witness
 
 FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown"})
+WRONG_TEXT: Final = "this text is not allowed"
 _LONGEST_LIFE_SECONDS: Final = 3 * 86400.0
 _MOST_BEHIND_SECONDS: Final = 2 * 86400.0
 """How far the provider's clock may be behind the database's. Only its list of batches shows it."""
@@ -94,7 +95,8 @@ class Books:
     def _refusal(self, submission: Submission) -> Refused | None:
         for start, end, why in self.troubles:
             if start <= self.now < end:
-                return Refused(Refusal.SHARED if why is Refusal.SETTING else why, f"{why.value} trouble", http_status=401)
+                said = self._chaos.pick((Refusal.SHARED, Refusal.SETTING)) if why is Refusal.SETTING else why
+                return Refused(said, f"{why.value} trouble", http_status=401)
         if self._chaos.happens("answer.throttled"):
             wait = self._chaos.pick((None, 1.0, 7.0))
             return Refused(Refusal.THROTTLED, "too many requests", http_status=429, retry_after=wait)
@@ -103,7 +105,7 @@ class Books:
         if submission.expire_at is not None and submission.expire_at <= calendar(self.now):
             return Refused(Refusal.SHARED, "expire_at lies in the past", http_status=400)
         if submission.body in self.poisoned_texts:
-            return Refused(Refusal.SHARED, "this text is not allowed", http_status=400)
+            return Refused(Refusal.SHARED, WRONG_TEXT, http_status=400)
         if self.poisoned_numbers.intersection(submission.recipients):
             return Refused(self._chaos.pick((Refusal.RECIPIENT, Refusal.SHARED)), "no such number", http_status=400)
         return None

@@ -41,6 +41,8 @@ _NEXT: Final = """
       union all select d.lease_until + d.deadline from outbox_engine.dispatches d where d.state = 'claimed'
       union all select p.until from outbox_engine.plan_pauses p
         where exists (select from public.outbox where queue is not null) and p.until > outbox_engine.now()
+      union all select r.probe_at from outbox_engine.refused_contents r
+        where exists (select from outbox_engine.held_messages h where h.content = r.content)
     ) x
 """
 _OPEN: Final = "select count(*) as rows from public.outbox where finalized_at is null"
@@ -147,8 +149,8 @@ class _History:
         survivor = self._worker()
         for _ in range(self._most_rounds):
             await survivor.tick_all()
-            if self._database.query("select kind from outbox_engine.plan_pauses where kind = 'setting'"):
-                self._books.poisoned_texts = frozenset()  # An operator read the alarm and corrected the text.
+            if self._database.query("select from outbox_engine.refused_contents where held_since is not null"):
+                self._books.poisoned_texts = frozenset()  # An operator read the alarm and had the text allowed.
             wait = self._next_wait()
             if wait is None:
                 break

@@ -1,13 +1,13 @@
 """What must be true of the database and the provider's records once everything has settled."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from jobs.providers.base import Report
-from tests.simulation.books import FINAL, Books, Taken
+from tests.simulation.books import FINAL, WRONG_TEXT, Books, Taken
 from tests.simulation.chaos import Chaos
 from tests.simulation.clockwork import calendar
 from tests.simulation.database import Database
@@ -20,6 +20,8 @@ _RANKS: Final = (
 _UNSENT: Final = frozenset({"cancelled", "expired", "failed", "suppressed"})
 _LATE: Final = 4102444800.0
 _NO_CODE: Final = 2**31
+_MOST_FAILED: Final = 3
+_ABOUT_TO_EXPIRE: Final = timedelta(minutes=2)
 
 
 def check(database: Database, books: Books, watch: Watch, chaos: Chaos, witness: Witness) -> None:
@@ -28,7 +30,11 @@ def check(database: Database, books: Books, watch: Watch, chaos: Chaos, witness:
     for row in ledger.rows.values():
         for complaint in ledger.wrong_with(row):
             witness.complain(f"message {row['id']} ({row['status']}): {complaint}")
-    for complaint in (*ledger.wrong_with_dispatches(), *_wrong_with_limits(database, books, chaos)):
+    for complaint in (
+        *ledger.wrong_with_texts(chaos),
+        *ledger.wrong_with_dispatches(),
+        *_wrong_with_limits(database, books, chaos),
+    ):
         witness.complain(complaint)
     if database.query("select from outbox_engine.alarms where kind = 'queue.overlooked'"):
         witness.complain("a row was queued below the queue bounds")
@@ -117,9 +123,10 @@ class Ledger:
             for request in self._books.requests
             if (request.reference, row["recipient"]) in self._members[row["id"]]
             for error in request.errors
+            if len(request.submission.recipients) == 1
         }
         if row["error"] not in said:
-            yield f"failed with {row['error']!r}, the provider said {said or 'nothing'}"
+            yield f"failed with {row['error']!r}, the provider said {said or 'nothing'} to it alone"
 
     # Sent
 
@@ -188,6 +195,21 @@ class Ledger:
             yield f"the provider said {best.status} {best.code}, the row says {row['status_code']}: {row['error']}"
 
     # All
+
+    def wrong_with_texts(self, chaos: Chaos) -> Iterator[str]:
+        """A refused text fails three messages, beside those that were about to expire."""
+        if chaos.profile.rates["answer.setting"]:
+            return  # The refusals of a text are interrupted by others.
+        failed = Counter(
+            row["body"]
+            for row in self.rows.values()
+            if row["status"] == "failed"
+            and row["error"] == WRONG_TEXT
+            and row["expires_at"] - row["finalized_at"] > _ABOUT_TO_EXPIRE + timedelta(seconds=chaos.most_jump)
+        )
+        for text, messages in failed.items():
+            if messages > _MOST_FAILED:
+                yield f"{messages} messages failed for the text {text!r}"
 
     def wrong_with_dispatches(self) -> Iterator[str]:
         for dispatch in self._dispatches.values():

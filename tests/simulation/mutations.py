@@ -183,6 +183,18 @@ MUTATIONS: Final = (
         "although it has expired",
         rewrites=(("outbox_engine.judge_messages", "when m.expires_at <= p_now then 'expired'\n", "\n"),),
     ),
+    Mutation(
+        "a refused part fails as a whole",
+        ("answer.poisoned_number",),
+        "to it alone",
+        rewrites=(("outbox_engine.decide_part", "v_left = 1 and p_part.recipients = 1", "v_left > 0"),),
+    ),
+    Mutation(
+        "a refused text is not held",
+        ("answer.poisoned_text",),
+        "messages failed for the text",
+        rewrites=(("outbox_engine.count_refusal", "v_counted.refusals >= 3", "v_counted.refusals >= 100"),),
+    ),
 )
 
 

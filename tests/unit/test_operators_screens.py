@@ -8,7 +8,7 @@ import pytest
 from jobs.gateway.campaigning import Listed
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
 from jobs.gateway.history import Trace
-from jobs.gateway.status import RaisedAlarm
+from jobs.gateway.status import Held, RaisedAlarm
 from scheduler.commands import status_view, trace
 from scheduler.commands.campaign import listing
 from scheduler.commands.operator import failure
@@ -123,3 +123,18 @@ def test_status_says_who_logs_alarms(waiting: int, raised: int, words: str) -> N
     alarm = RaisedAlarm(at=datetime(2027, 1, 15, tzinfo=UTC), kind="plan.paused", detail={}, acknowledged=not waiting)
 
     assert status_view.alarms(waiting, [alarm] * raised).plain.splitlines()[0] == words
+
+
+def test_held_texts_are_shown_without_numbers(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    since, probe_at = datetime(2027, 1, 15, 9, tzinfo=UTC), datetime(2027, 1, 15, 9, 1, tzinfo=UTC)
+    text = Held("sinch", "p", None, False, 1, 37, 4, since, probe_at, "HTTP 400 not allowed for +12025550100")
+    sender = Held("sinch", "p", "Shop", True, 2, 2, None, since, probe_at, "HTTP 403 no such sender")
+
+    console().print(status_view._held([text, sender]))
+
+    one, other = capsys.readouterr().out.splitlines()
+    assert one.startswith("sinch p, one text of the default sender: HTTP 400 not allowed for ")
+    assert "2025550100" not in one
+    assert one.endswith("37 messages such as 4 held since 2027-01-15 09:00:00Z, next try at 2027-01-15 09:01:00Z")
+    assert other.startswith("sinch p, 2 texts of sender Shop: HTTP 403 no such sender, 2 messages held")

@@ -1,6 +1,7 @@
 """Answers to a submission: the table that decides between sending again, failing and a lookup."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -31,10 +32,60 @@ def test_unclear_answers_are_ambiguous(status: int) -> None:
     assert result.http_status == status
 
 
-@pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 415])
-@pytest.mark.parametrize("body", [b"", b"<html>no</html>", problem("something_new", "no")])
-def test_the_account_is_meant(status: int, body: bytes) -> None:
+SHAPES: dict[str, Callable[[str, str], object]] = {
+    "code and text": lambda code, text: {"code": code, "text": text},
+    "code and description": lambda code, text: {"code": code, "description": text},
+    "numeric code": lambda code, text: {"code": 40003, "status": code, "message": text},
+    "envelope": lambda code, text: {"error": {"code": 400, "status": code, "message": text, "details": []}},
+    "envelope with details": lambda code, text: {
+        "error": {"code": 400, "message": "invalid", "details": [{"reason": code, "fieldViolations": [{"description": text}]}]}
+    },
+    "nested": lambda code, text: {"requestError": {"serviceException": {"messageId": code, "text": text}}},
+    "list": lambda code, text: {"errors": [{"code": code, "message": text}]},
+}
+"""A body of each shape with this code and text."""
+shapes = pytest.mark.parametrize("shape", SHAPES)
+
+
+def shaped(shape: str, code: str, text: str) -> bytes:
+    return json.dumps(SHAPES[shape](code, text)).encode()
+
+
+@pytest.mark.parametrize("status", [401, 402, 404, 405, 415])
+@pytest.mark.parametrize("body", [None, b"", b"<html>no</html>", problem("something_new", "to[0] is no MSISDN")])
+def test_the_account_is_meant(status: int, body: bytes | None) -> None:
     assert refused(status, body).why is Refusal.ACCOUNT
+
+
+@shapes
+def test_a_blocked_account_is_meant(shape: str) -> None:
+    assert refused(403, shaped(shape, "blocked_account", "Your account is blocked")).why is Refusal.ACCOUNT
+
+
+@pytest.mark.parametrize("body", [None, b"", b"[]", b'"no"', b"<html>no</html>", problem("something_new", "no")])
+def test_an_unknown_403_is_about_the_request(body: bytes | None) -> None:
+    assert refused(403, body).why is Refusal.SHARED
+
+
+@shapes
+@pytest.mark.parametrize(
+    ("status", "code", "text", "why"),
+    [
+        (403, "illegal_number_type", "Illegal phone number type of MSISDN for a chosen region was used", Refusal.RECIPIENT),
+        (400, "syntax_invalid_parameter_format", "The value of to[3] must be a valid MSISDN", Refusal.RECIPIENT),
+        (400, "syntax_invalid_parameter_format", "The value of from must be a valid MSISDN", Refusal.SETTING),
+        (400, "syntax_invalid_parameter_format", "The originator must be a valid MSISDN", Refusal.SHARED),
+        (400, "syntax_constraint_violation", "Destination number not allowed", Refusal.SHARED),
+        (403, "unsupported_number", "not supported", Refusal.SHARED),
+        (403, "missing_callback_url", "no URL", Refusal.NO_CALLBACK),
+    ],
+)
+def test_every_shape_of_a_body_is_read(shape: str, status: int, code: str, text: str, why: Refusal) -> None:
+    result = refused(status, shaped(shape, code, text))
+
+    assert result.why is why
+    assert code in result.error
+    assert text in result.error
 
 
 @pytest.mark.parametrize(
@@ -107,7 +158,7 @@ def test_missing_callback_matters_only_with_reports() -> None:
     without_reports = Sent(default_sender=True, callback_url=False, reports=False)
 
     assert refused(403, body).why is Refusal.NO_CALLBACK
-    assert refused(403, body, without_reports).why is Refusal.ACCOUNT
+    assert refused(403, body, without_reports).why is Refusal.SETTING
 
 
 def test_throttling_says_how_long() -> None:
@@ -168,7 +219,7 @@ def test_every_other_answer_is_refused_or_ambiguous(status: int, body: bytes | N
     [
         (429, Refusal.THROTTLED, 4.0),
         (401, Refusal.ACCOUNT, None),
-        (403, Refusal.ACCOUNT, None),
+        (403, None, None),
         (503, None, 4.0),
         (500, None, None),
     ],

@@ -1,29 +1,24 @@
 """The meaning of an answer to ``POST /batches`` that is no 201: certainly refused, or ambiguous.
 
-The table follows Sinch's status codes page; what it leaves open is decided so that nothing is sent twice (an unknown outcome
-is ambiguous) and no typing error in a setting fails a backlog.
+:data:`RULES` is the whole table, and docs/providers.md shows it to people. Two principles fill the gaps that Sinch leaves: an
+unknown outcome is ambiguous, so that nothing is sent twice; and an unknown refusal is about the request, so that it stops no
+other message.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-
-import msgspec
+from typing import Final
 
 from jobs.providers.base import Ambiguous, Outcome, ProviderError, Refusal, Refused
-from jobs.providers.sinch.wire import Problem
-from jobs.runtime.telemetry import mask_url
+from jobs.providers.sinch.problems import Problem, problem
 
-ACCOUNT_STATUSES = frozenset({401, 402, 404, 405, 415})
-"""About the plan, its credential or its address; 403 joins them unless its code says otherwise."""
-
-_CODES_ABOUT_CONTENT = frozenset({"unknown_group", "unknown_campaign", "batch_already_dispatched", "conflict_group_name"})
-_LONGEST_ERROR = 300
 _LONGEST_WAIT = 3600.0
 
 _NAMES_RECIPIENT = re.compile(r"\bto\s*\[")
+_NAMES_MSISDN = re.compile(r"\bmsisdn\b", re.IGNORECASE)
 _NAMES_CALLBACK = re.compile(r"\bcallback_url\b")
 # "from" is a word of English, too: it names the field where it is quoted, called a field, or something is said about it.
 _NAMES_SENDER = re.compile(
@@ -32,6 +27,7 @@ _NAMES_SENDER = re.compile(
     r"|(?:^|[.;:,]\s*)from\s*(?:[:=\[]|(?:is|was|must|has|should|cannot|may|not|invalid|missing|required)\b)",
     re.IGNORECASE,
 )
+_SPEAKS_OF_SENDER = re.compile(r"\b(?:sender|originator)\b", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 
@@ -53,56 +49,96 @@ class Answer:
     body: bytes | None
 
 
+def _always(_sent: Sent) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table: an answer of one of these statuses, with this code, whose words match ``says``, if ``when`` holds.
+
+    None matches everything. ``source`` is where Sinch documents it, or the reason for a guess.
+    """
+
+    why: Refusal
+    source: str
+    statuses: frozenset[int] | None = None
+    code: str | None = None
+    says: re.Pattern[str] | None = None
+    when: Callable[[Sent], bool] = _always
+
+    def matches(self, status: int, found: Problem, sent: Sent) -> bool:
+        return (
+            (self.statuses is None or status in self.statuses)
+            and (self.code is None or self.code in found.codes)
+            and (self.says is None or self.says.search(found.text) is not None)
+            and self.when(sent)
+        )
+
+
+_STATUS_CODES: Final = "Sinch, SMS API reference: HTTP status codes"
+_EXPLAINED: Final = "Sinch, community: Common SMS HTTP Statuses and Codes Explained"
+_OURS: Final = "not documented; the field that a 400 names"
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(Refusal.THROTTLED, _STATUS_CODES, statuses=frozenset({429})),
+    Rule(Refusal.ACCOUNT, _STATUS_CODES, statuses=frozenset({401, 402, 404, 405, 415})),
+    Rule(Refusal.ACCOUNT, _EXPLAINED, statuses=frozenset({403}), code="blocked_account"),
+    Rule(
+        Refusal.NO_CALLBACK,
+        _STATUS_CODES,
+        statuses=frozenset({403}),
+        code="missing_callback_url",
+        when=lambda sent: sent.reports,
+    ),
+    Rule(Refusal.SETTING, _STATUS_CODES, statuses=frozenset({403}), code="missing_callback_url"),
+    Rule(Refusal.RECIPIENT, _EXPLAINED, code="illegal_number_type"),
+    Rule(Refusal.RECIPIENT, _STATUS_CODES, says=_NAMES_RECIPIENT),
+    Rule(Refusal.SETTING, _OURS, says=_NAMES_CALLBACK, when=lambda sent: sent.callback_url),
+    Rule(Refusal.SETTING, _OURS, says=_NAMES_SENDER, when=lambda sent: sent.default_sender),
+    Rule(Refusal.SHARED, _OURS, says=_NAMES_SENDER),
+    Rule(Refusal.SHARED, "not documented; a sender can be an MSISDN too", says=_SPEAKS_OF_SENDER),
+    Rule(Refusal.RECIPIENT, _EXPLAINED, says=_NAMES_MSISDN),
+    # Every other 4xx, and every other 403, whatever its code: it is about the request, and halving finds the fault.
+    Rule(Refusal.SHARED, "the documented codes about the account are above"),
+)
+"""Why Sinch refused a request, by HTTP status, code and words. The first row that matches counts."""
+
+
 def outcome(answer: Answer, sent: Sent) -> Outcome:
     """The outcome of a submission whose answer is no 201 (:mod:`jobs.providers.sinch.acceptance` reads those)."""
     status = answer.status
     if not 400 <= status < 500 or status == 408:
         return Ambiguous(f"HTTP {status} does not say whether the batch was taken", status)
 
-    problem = _problem(answer.body)
+    found = problem(answer.body)
     return Refused(
-        why=_why(status, problem, sent),
-        error=_error(status, problem),
+        why=_why(status, found, sent),
+        error=_error(status, found),
         http_status=status,
-        code=_clean(problem.code),
+        code=found.code,
         retry_after=retry_after(answer.headers) if status == 429 else None,
     )
 
 
-def _why(status: int, problem: Problem, sent: Sent) -> Refusal:
-    if status == 429:
-        return Refusal.THROTTLED
-    if status in ACCOUNT_STATUSES:
-        return Refusal.ACCOUNT
-    if status == 403:
-        return _why_forbidden(problem, sent)
-    return _why_content(problem, sent)
-
-
-def _why_forbidden(problem: Problem, sent: Sent) -> Refusal:
-    if problem.code == "missing_callback_url" and sent.reports:
-        return Refusal.NO_CALLBACK
-    return _why_content(problem, sent) if problem.code in _CODES_ABOUT_CONTENT else Refusal.ACCOUNT
-
-
-def _why_content(problem: Problem, sent: Sent) -> Refusal:
-    text = problem.text or problem.description or ""
-    if _NAMES_RECIPIENT.search(text):
-        return Refusal.RECIPIENT
-    if sent.callback_url and _NAMES_CALLBACK.search(text):
-        return Refusal.SETTING
-    if sent.default_sender and _NAMES_SENDER.search(text):
-        return Refusal.SETTING
-    return Refusal.SHARED
+def _why(status: int, found: Problem, sent: Sent) -> Refusal:
+    return next(rule.why for rule in RULES if rule.matches(status, found, sent))
 
 
 def unanswered(answer: Answer, what: str) -> ProviderError:
     """The error for a question whose answer is not a 200 that can be read."""
     status = answer.status
-    why = Refusal.THROTTLED if status == 429 else Refusal.ACCOUNT if status in ACCOUNT_STATUSES | {403} else None
-    error = _error(status, _problem(answer.body)) if status >= 400 else f"HTTP {status}, not a readable answer"
-    wait = retry_after(answer.headers) if status in (429, 503) else None
-    return ProviderError(f"{what}: {error}", why=why, http_status=status, retry_after=wait)
+    if not 400 <= status < 600:
+        return ProviderError(f"{what}: HTTP {status}, not a readable answer", http_status=status)
+    found = problem(answer.body)
+    why = _why(status, found, Sent(default_sender=False, callback_url=False, reports=False)) if status < 500 else None
+    return ProviderError(
+        f"{what}: {_error(status, found)}",
+        # A question has no recipient and no text, so other refusals are about this question alone.
+        why=why if why in (Refusal.THROTTLED, Refusal.ACCOUNT) else None,
+        http_status=status,
+        retry_after=retry_after(answer.headers) if status in (429, 503) else None,
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -128,22 +164,6 @@ def _http_date(value: str) -> datetime | None:
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
-def _problem(body: bytes | None) -> Problem:
-    """A gateway's page or a body that never ended has no code and no text."""
-    try:
-        return msgspec.json.decode(body or b"", type=Problem)
-    except (ValueError, RecursionError):
-        return Problem()
-
-
-def _error(status: int, problem: Problem) -> str:
-    said = ": ".join(part for part in (_clean(problem.code), _clean(problem.text or problem.description)) if part)
+def _error(status: int, found: Problem) -> str:
+    said = ": ".join(part for part in (found.code, found.text) if part)
     return f"HTTP {status} {said}" if said else f"HTTP {status}"
-
-
-def _clean(text: str | None) -> str | None:
-    """One printable line of bounded length: it is stored, and the database takes no NUL. A URL of ours may hold a password."""
-    if text is None:
-        return None
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 2 * _LONGEST_ERROR]).split())
-    return mask_url(line)[:_LONGEST_ERROR]

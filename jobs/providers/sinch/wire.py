@@ -47,14 +47,6 @@ class Created(msgspec.Struct):
     to: list[str] | None = None
 
 
-class Problem(msgspec.Struct):
-    """The body of a 400 or 403. A few samples in the documentation say ``description`` in place of ``text``."""
-
-    code: str | None = None
-    text: str | None = None
-    description: str | None = None
-
-
 class Listing(msgspec.Struct):
     """One page of any listing, its items still unread so that one bad item does not spoil the page."""
 

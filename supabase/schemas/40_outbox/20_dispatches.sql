@@ -29,8 +29,8 @@ create table outbox_engine.dispatches (
   batch_id text,
   http_status smallint,
   error text,
-  -- Halves of a refused dispatch: the dispatch they come from, and what the split tests, a recipient that the
-  -- provider named or the part that all share.
+  -- Parts of a refused dispatch, its family: the dispatch as it was claimed, and what the split tests, a
+  -- recipient that the provider named or the part that all share.
   parent_id uuid,
   split text check (split in ('recipient', 'shared')),
   split_error text,

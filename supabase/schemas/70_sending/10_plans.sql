@@ -12,6 +12,7 @@ create table outbox_engine.plans (
   -- How long after an acceptance the reconcile job asks for missing reports. Stored here for requests that
   -- a report proves accepted, because the webhook app does not know the setting.
   reconcile_after interval not null default '5 minutes',
+  -- Counted by release 0.1.0; refused_contents counts now.
   shared_refusals smallint not null default 0,
   -- When messages more urgent than the default were last claimed, to the second.
   urgent_at timestamptz,

@@ -30,18 +30,18 @@ as $$
   select timestamptz '9999-01-01 00:00Z'
 $$;
 
--- Whether a pause stops its plan. An account or setting pause whose time has run still does, but for one
--- probe.
+-- Whether a pause stops its plan. An account pause whose time has run still does, but for one probe. Release
+-- 0.1.0 paused plans for a setting; now such messages are held, so a pause that it left stops nothing.
 create function outbox_engine.stops_plan(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return p_pause.until > p_now or p_pause.kind in ('account', 'setting');
+  return p_pause.kind <> 'setting' and (p_pause.until > p_now or p_pause.kind = 'account');
 end
 $$;
 
 -- How many seconds a pause lasts after so many tries where the provider names no time, before jitter. It
--- doubles with each try: account and setting from 10 seconds to 5 minutes, an unreachable provider from 1
+-- doubles with each try: account from 10 seconds to 5 minutes, an unreachable provider from 1
 -- to 30 seconds, throttling from 1 second to 1 minute.
 create function outbox_engine.pause_seconds(p_kind text, p_tries integer) returns double precision
 language sql immutable set search_path = pg_catalog, pg_temp
@@ -49,7 +49,6 @@ as $$
   select least(b.most, b.first * 2 ^ least(p_tries, 10))
   from (values
     ('account', 10, 300),
-    ('setting', 10, 300),
     ('unreachable', 1, 30),
     ('throttled', 1, 60)
   ) b (kind, first, most)
@@ -99,7 +98,7 @@ begin
   -- Only a row that this statement inserted has no xmax.
   returning p.xmax = 0 into v_is_new;
 
-  if v_is_new and p_kind in ('account', 'setting') then
+  if v_is_new and p_kind = 'account' then
     perform outbox_engine.alarm('plan.paused', jsonb_build_object(
       'provider', p_provider, 'plan', p_plan, 'kind', p_kind, 'reason', left(p_reason, 500)));
   end if;
@@ -135,8 +134,8 @@ as $$
 $$;
 
 -- Called when the provider accepted a request that was claimed at `p_claimed_at`. That ends the pauses that
--- began before the claim: account (of this credential) and setting at once, throttled and unreachable once
--- their time has run. A request that was open when the pause began proves nothing. Where delivery reports
+-- began before the claim: account (of this credential) at once, throttled and unreachable once their time has
+-- run. A request that was open when the pause began proves nothing. Where delivery reports
 -- say that the account is blocked, only a report ends the pause. Account pauses of other credentials count
 -- as replaced and go once their time has run. The caller holds the plan.
 create function outbox_engine.lift_pauses(
@@ -155,7 +154,7 @@ begin
       and case kind
         when 'throttled' then until <= v_now
         when 'unreachable' then until <= v_now
-        when 'setting' then since <= p_claimed_at
+        when 'setting' then true
         when 'account' then case
           when credential = p_credential then since <= p_claimed_at and not by_report
           else until <= v_now
@@ -164,7 +163,7 @@ begin
       end
     returning kind
   )
-  select coalesce(bool_or(kind in ('account', 'setting')), false)
+  select coalesce(bool_or(kind = 'account'), false)
   into v_probing_ends
   from lifted;
 

@@ -47,34 +47,36 @@ as $$
   select least(p_expires_at, p_now + interval '2 days 22 hours')
 $$;
 
--- Locks these dispatches in the order of their ids, together with the other halves of refused ones, because
--- the outcome of one half decides about both. If there are halves, it then holds their plan and locks the
--- messages of all these dispatches, which `decide_halves` may change. Called before a function locks
+-- Locks these dispatches in the order of their ids, together with the open and waiting parts of their
+-- families, because the outcome of one part of a refused dispatch decides about the others. If parts wait, it
+-- then holds the plan and locks the messages that `decide_halves` may change. Called before a function locks
 -- messages (docs/decisions/0008).
 create function outbox_engine.lock_dispatches(p_dispatches uuid[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_locked uuid[];
+  v_decidable uuid[];
   v_has_halves boolean;
 begin
-  select array_agg(x.id), bool_or(x.split = 'shared')
-  into v_locked, v_has_halves
+  select
+    array_agg(x.id) filter (where x.state = 'awaiting_half' or x.id = any (p_dispatches)),
+    bool_or(x.split = 'shared' or x.state = 'awaiting_half')
+  into v_decidable, v_has_halves
   from (
-    select id, split
+    select id, split, state
     from outbox_engine.dispatches
     where id = any (p_dispatches || array(
       select s.id
       from outbox_engine.dispatches d
       join outbox_engine.dispatches s on s.parent_id = d.parent_id
-      where d.id = any (p_dispatches) and d.split = 'shared'
+      where d.id = any (p_dispatches) and outbox_engine.is_open(s.state)
     ))
     order by id
     for update
   ) x;
   if v_has_halves then
-    perform outbox_engine.hold_plans_of(v_locked);
-    perform outbox_engine.lock_attached(v_locked);
+    perform outbox_engine.hold_plans_of(v_decidable);
+    perform outbox_engine.lock_attached(v_decidable);
   end if;
 end
 $$;

@@ -228,8 +228,8 @@ begin
 end
 $$;
 
--- Records for the plans of newly accepted dispatches that the provider accepts requests: pauses end, the
--- count of refusals in a row starts again, and the latest `p_reconcile_after` is kept.
+-- Records for the plans of newly accepted dispatches that the provider accepts requests: pauses end,
+-- so do holds of contents, and the latest `p_reconcile_after` is kept.
 create function outbox_engine.record_plan_success(p_dispatches uuid[], p_reconcile_after interval)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -250,13 +250,17 @@ begin
     ) d;
   end if;
 
+  if exists (select from outbox_engine.refused_contents) then
+    perform outbox_engine.lift_contents(p_dispatches);
+  end if;
+
   update outbox_engine.plans p
-  set shared_refusals = 0, reconcile_after = coalesce(p_reconcile_after, p.reconcile_after)
+  set reconcile_after = p_reconcile_after
   from outbox_engine.dispatches d
   where d.id = any (p_dispatches)
     and p.provider = d.provider
     and p.plan = d.plan
-    and (p.shared_refusals, p.reconcile_after) <> (0, coalesce(p_reconcile_after, p.reconcile_after));
+    and p.reconcile_after <> p_reconcile_after;
 end
 $$;
 

@@ -117,44 +117,102 @@ begin
 end
 $$;
 
+-- Closes a refused dispatch. Its messages of held contents wait under the hold, the others wait again. A
+-- refused probe delays the next one. The caller holds the plan.
+create function outbox_engine.hold_attached(p_dispatch outbox_engine.dispatches) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch.id]);
+  v_held text[];
+begin
+  with held as materialized (
+    select c.id, c.content, r.probe_id
+    from outbox_engine.contents_of(v_ids) c
+    join outbox_engine.refused_contents r
+      on r.provider = p_dispatch.provider and r.plan = p_dispatch.plan and r.content = c.content
+        and r.held_since is not null
+  ),
+  remembered as (
+    insert into outbox_engine.held_messages as h (outbox_id, provider, plan, content, probed_at)
+    select id, p_dispatch.provider, p_dispatch.plan, content, case when id = probe_id then v_now end
+    from held
+    on conflict (outbox_id) do update
+    set
+      provider = excluded.provider, plan = excluded.plan, content = excluded.content,
+      probed_at = coalesce(excluded.probed_at, h.probed_at)
+  ),
+  probed as (
+    update outbox_engine.refused_contents r
+    set
+      error = p_dispatch.error, refused_at = v_now,
+      probe_at = v_now + outbox_engine.probe_wait(r.probes)
+    from held h
+    where r.provider = p_dispatch.provider and r.plan = p_dispatch.plan and r.content = h.content
+      and r.probe_id = h.id
+  )
+  select array_agg(m.recipient)
+  into v_held
+  from held h
+  join outbox_engine.dispatch_members m on m.dispatch_id = p_dispatch.id and m.outbox_id = h.id;
+
+  if v_held is not null then
+    perform outbox_engine.requeue_attached(
+      array[p_dispatch.id], 'held', p_dispatch.error, outbox_engine.held_wait(), v_held);
+  end if;
+  perform outbox_engine.requeue_attached(array[p_dispatch.id], 'refused', p_dispatch.error);
+  perform outbox_engine.close_refused(p_dispatch.id);
+end
+$$;
+
 -- A new dispatch for these messages of a refused one, leased to the same worker. Returns it as the dispatch
--- job gets it, with the wait that the plan's limit on requests asks for. A single slice takes the place of
--- the refused dispatch beside its other half, if it has one; of several slices it is the parent.
-create function outbox_engine.make_slice(
-  p_dispatch outbox_engine.dispatches, p_ids bigint[], p_is_single boolean, p_split text, p_error text,
-  p_worker text, p_lease_seconds double precision, p_wait_seconds double precision
+-- job gets it, with the wait that the plan's limit on requests asks for.
+create function outbox_engine.make_part(
+  p_dispatch outbox_engine.dispatches, p_ids bigint[], p_split text, p_error text, p_worker text,
+  p_lease_seconds double precision, p_wait_seconds double precision
 ) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
-  v_slice outbox_engine.dispatches := p_dispatch;
+  v_part outbox_engine.dispatches := p_dispatch;
 begin
-  v_slice.id := outbox_engine.new_dispatch_id();
+  v_part.id := outbox_engine.new_dispatch_id();
   insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
-  select v_slice.id, m.recipient, m.outbox_id
+  select v_part.id, m.recipient, m.outbox_id
   from outbox_engine.dispatch_members m
   where m.dispatch_id = p_dispatch.id and m.outbox_id = any (p_ids);
   update public.outbox
-  set dispatch_id = v_slice.id
+  set dispatch_id = v_part.id
   where id = any (p_ids);
 
-  v_slice.recipients := cardinality(p_ids);
-  v_slice.worker := p_worker;
-  v_slice.state := 'claimed';
-  v_slice.lease_token := nextval('outbox_engine.lease_tokens');
-  v_slice.lease_until := v_now + make_interval(secs => p_lease_seconds);
-  v_slice.claimed_at := v_now;
-  v_slice.parent_id := case
-    when p_is_single then coalesce(p_dispatch.parent_id, p_dispatch.id)
-    else p_dispatch.id
-  end;
-  v_slice.split := p_split;
-  v_slice.split_error := p_error;
-  v_slice.http_status := null;
-  v_slice.error := null;
-  insert into outbox_engine.dispatches select v_slice.*;
-  return outbox_engine.dispatch_answer(v_slice, p_wait_seconds);
+  v_part.recipients := cardinality(p_ids);
+  v_part.worker := p_worker;
+  v_part.state := 'claimed';
+  v_part.lease_token := nextval('outbox_engine.lease_tokens');
+  v_part.lease_until := v_now + make_interval(secs => p_lease_seconds);
+  v_part.claimed_at := v_now;
+  v_part.parent_id := coalesce(p_dispatch.parent_id, p_dispatch.id);
+  v_part.split := p_split;
+  v_part.split_error := p_error;
+  v_part.http_status := null;
+  v_part.error := null;
+  insert into outbox_engine.dispatches select v_part.*;
+  return outbox_engine.dispatch_answer(v_part, p_wait_seconds);
+end
+$$;
+
+-- Whether a pause keeps the parts of a refused dispatch from being sent now.
+create function outbox_engine.is_paused(p_dispatch outbox_engine.dispatches, p_now timestamptz)
+returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause constant outbox_engine.plan_pauses := outbox_engine.current_pause(
+    p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, p_now);
+begin
+  return coalesce(v_pause.until > p_now, false);
 end
 $$;
 
@@ -170,14 +228,11 @@ as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
   v_plan outbox_engine.plans;
-  v_pause outbox_engine.plan_pauses;
   v_ids bigint[];
   v_slice bigint[];
   v_made jsonb := '[]';
 begin
-  v_pause := outbox_engine.current_pause(
-    p_dispatch.provider, p_dispatch.plan, p_dispatch.credential, v_now);
-  if v_pause.until > v_now then
+  if outbox_engine.is_paused(p_dispatch, v_now) then
     perform outbox_engine.requeue_attached(array[p_dispatch.id], 'refused', p_error);
     perform outbox_engine.close_refused(p_dispatch.id);
     return v_made;
@@ -197,8 +252,8 @@ begin
     group by u.slice
     order by u.slice
   loop
-    v_made := v_made || outbox_engine.make_slice(
-      p_dispatch, v_slice, p_slices = 1, p_split, p_error, p_worker, p_lease_seconds,
+    v_made := v_made || outbox_engine.make_part(
+      p_dispatch, v_slice, p_split, p_error, p_worker, p_lease_seconds,
       outbox_engine.reserve_request(v_plan, v_now));
   end loop;
   perform outbox_engine.close_refused(p_dispatch.id);

@@ -93,8 +93,9 @@ begin
     select jsonb_agg(d.dispatch), count(*), coalesce(sum(d.recipients), 0)
     into dispatches, requests, messages
     from outbox_engine.claim_rows(
-      outbox_engine.without_unconfirmed_duplicates(v_picked.ids), p_request, p_admission.requests,
-      p_admission.messages, p_admission.probed_pause is not null, v_now) d;
+      outbox_engine.without_held(outbox_engine.without_unconfirmed_duplicates(v_picked.ids),
+        p_request.provider, p_request.plan, v_now),
+      p_request, p_admission.requests, p_admission.messages, p_admission.probed_pause is not null, v_now) d;
     v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
       or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
@@ -223,6 +224,7 @@ begin
   end if;
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   v_bounds := outbox_engine.current_queue_bounds();
+  perform outbox_engine.tend_held_messages(p_provider, p_plan, v_now);
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
   if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then

@@ -171,7 +171,7 @@ $$;
 
 -- Locks the messages of these dispatches, which are about to be accepted, together with those of reports on
 -- other batches, so that one call locks all its messages in one order. Before that it holds the plans, if
--- the call is going to begin or end a pause or a count of refusals. Not needed where all reports are about
+-- the call may begin or end a pause or the hold of a content. Not needed where all reports are about
 -- the dispatches.
 create function outbox_engine.lock_proven_and_reported(p_proven uuid[], p_reports outbox_engine.report[])
 returns void
@@ -182,7 +182,7 @@ begin
     return;
   end if;
   if exists (select from outbox_engine.plan_pauses)
-    or exists (select from outbox_engine.plans where shared_refusals > 0)
+    or exists (select from outbox_engine.refused_contents)
     or exists (
       select from unnest(p_reports) r
       join outbox_engine.report_codes c on c.code = r.code and c.effect = 'account'

@@ -24,7 +24,12 @@ begin
   end if;
   select array_agg(row(
     id, case when cancel_requested_at is null then 'expired' else 'cancelled' end,
-    case when cancel_requested_at is null then outbox_engine.expired_error() end, null, null, null
+    case when cancel_requested_at is null then outbox_engine.expired_error() || coalesce(', held for: ' || (
+      select r.error
+      from outbox_engine.held_messages h
+      join outbox_engine.refused_contents r using (provider, plan, content)
+      where h.outbox_id = expired.id and r.held_since is not null
+    ), '') end, null, null, null
   )::outbox_engine.status_change)
   into v_changes
   from (
@@ -146,12 +151,41 @@ begin
 end
 $$;
 
+-- Deletes counts of refusals that are an hour old, holds without messages that no request was refused for in
+-- a week, and the pauses for a setting that release 0.1.0 left.
+create function outbox_engine.forget_refusals(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from outbox_engine.refused_contents r
+  where (r.provider, r.plan, r.content) in (
+    select c.provider, c.plan, c.content
+    from outbox_engine.refused_contents c
+    where c.refused_at < p_now
+        - case when c.held_since is null then interval '1 hour' else interval '7 days' end
+      and not exists (
+        select from outbox_engine.held_messages h
+        where (h.provider, h.plan, h.content) = (c.provider, c.plan, c.content)
+      )
+    for update skip locked
+  );
+  delete from outbox_engine.plan_pauses p
+  where (p.provider, p.plan, p.kind, p.credential) in (
+    select x.provider, x.plan, x.kind, x.credential
+    from outbox_engine.plan_pauses x
+    where x.kind = 'setting'
+    for update skip locked
+  );
+end
+$$;
+
 -- Deletes old rows of the engine's own tables, and inbound messages.
 create function outbox_engine.prune_records(p_now timestamptz, p_delete_before timestamptz, p_most integer)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform outbox_engine.forget_refusals(p_now);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(

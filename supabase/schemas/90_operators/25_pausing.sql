@@ -29,7 +29,7 @@ as $$
 $$;
 
 -- A pause as operators see it; `until` is null where it lasts until an operator ends it. `probing`: the
--- time of an account or setting pause has run, and it lets one probe through.
+-- time of an account pause has run, and it lets one probe through.
 create function outbox_engine.pause_json(
   p_provider text, p_plan text, p_kind text, p_reason text, p_since timestamptz, p_until timestamptz,
   p_now timestamptz
@@ -108,8 +108,8 @@ end
 $$;
 
 -- Called by `outbox resume`: ends the pauses of operators. Other pauses end by themselves; with `p_force`
--- their time has run now, and those of an account or a setting let a probe through at the next claim. A pause
--- after a restore stays. Returns the pauses that were ended and those that remain.
+-- their time has run now, those of an account let a probe through at the next claim, and so do held contents.
+-- A pause after a restore stays. Returns the pauses that were ended and those that remain.
 create function public.outbox_resume(p_provider text, p_plan text, p_force boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -142,6 +142,10 @@ begin
     where p.provider = m.provider and p.plan = m.plan and p.until > v_now and p.kind <> 'restored';
     perform outbox_engine.release_waiting_probes(m.provider, m.plan, null, v_now)
     from outbox_engine.matching_plans(p_provider, p_plan) m;
+    update outbox_engine.refused_contents r
+    set probe_at = v_now
+    from outbox_engine.matching_plans(p_provider, p_plan) m
+    where r.provider = m.provider and r.plan = m.plan and r.held_since is not null;
   end if;
 
   perform pg_notify('outbox', '');

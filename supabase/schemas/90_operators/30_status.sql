@@ -113,6 +113,34 @@ as $$
   )
 $$;
 
+-- The contents that are held, the oldest first and at most twenty lines. Texts of one sender that are held
+-- because of it make one line. `messages` counts up to 100,000; `example`
+-- is the id of one.
+create function outbox_engine.held_json() returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with holds as (
+    select r.provider, r.plan, r.sender, r.by_sender, count(*) as texts, min(r.held_since) as since,
+      min(r.probe_at) as probe_at, max(r.error) as reason, sum(m.messages) as messages,
+      min(m.example) as example
+    from outbox_engine.refused_contents r
+    cross join lateral (
+      select count(*) as messages, min(x.outbox_id) as example
+      from (
+        select h.outbox_id
+        from outbox_engine.held_messages h
+        where (h.provider, h.plan, h.content) = (r.provider, r.plan, r.content)
+        limit 100000
+      ) x
+    ) m
+    where r.held_since is not null and not r.is_sender
+    group by r.provider, r.plan, r.sender, r.by_sender, case when not r.by_sender then r.content end
+    order by min(r.held_since), min(r.content::text)
+    limit 20
+  )
+  select coalesce(jsonb_agg(to_jsonb(h) order by h.since), '[]') from holds h
+$$;
+
 -- The last heartbeat of each job within a day, the processes that claimed in the last ten minutes, and
 -- alarms.
 create function outbox_engine.processes_json(p_now timestamptz) returns jsonb
@@ -168,6 +196,7 @@ begin
     'backlog', outbox_engine.backlog_json(v_now),
     'requests', outbox_engine.requests_json(v_now),
     'pauses', outbox_engine.pauses_json(v_now),
+    'held', outbox_engine.held_json(),
     'hosts', (select hosts from outbox_engine.installation),
     'plans', (
       select coalesce(

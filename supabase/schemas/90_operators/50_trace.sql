@@ -179,9 +179,15 @@ begin
     'message',
       to_jsonb(o)
         - array['body', 'parameters', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
-      -- A message that came back waits a while before the next attempt.
+      -- A message that came back waits a while before the next attempt. A held one waits for the next probe
+      -- of its content.
       || jsonb_build_object(
-        'tried_again_at', case when o.status = 'pending' and o.queue = 'w' then o.due_at end)
+        'tried_again_at', coalesce(
+          (select r.probe_at
+            from outbox_engine.held_messages h
+            join outbox_engine.refused_contents r using (provider, plan, content)
+            where h.outbox_id = o.id and o.queue = 'w' and r.held_since is not null),
+          case when o.status = 'pending' and o.queue = 'w' then o.due_at end))
       || case
         when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
         else '{}'

@@ -1,0 +1,185 @@
+-- Held messages: they wait until their content is accepted, and one at a time is sent as a probe.
+
+-- Lets messages of contents go whose hold is over, at most `p_most`. Messages that another transaction holds
+-- keep for the next call. The caller holds the plan.
+create function outbox_engine.release_lifted(
+  p_provider text, p_plan text, p_now timestamptz, p_most integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant bigint[] := array(
+    select h.outbox_id
+    from outbox_engine.refused_contents r
+    join outbox_engine.held_messages h using (provider, plan, content)
+    where r.provider = p_provider and r.plan = p_plan and r.is_lifted
+    limit p_most
+  );
+  v_locked constant bigint[] := array(
+    select o.id
+    from public.outbox o
+    where o.id = any (v_ids)
+    order by o.id
+    for update skip locked
+  );
+begin
+  update public.outbox
+  set due_at = p_now
+  where id = any (v_locked) and queue = 'w';
+  delete from outbox_engine.held_messages h
+  where h.outbox_id = any (v_ids)
+    and (h.outbox_id = any (v_locked) or not exists (select from public.outbox o where o.id = h.outbox_id));
+  delete from outbox_engine.refused_contents r
+  where r.provider = p_provider
+    and r.plan = p_plan
+    and r.is_lifted
+    and r.refusals = 0
+    and not exists (
+      select from outbox_engine.held_messages h
+      where (h.provider, h.plan, h.content) = (r.provider, r.plan, r.content)
+    );
+end
+$$;
+
+-- Makes one held message of a content the next probe: it becomes due. Messages that were no probe yet come
+-- first. Without a held message the next one that is claimed becomes the probe.
+create function outbox_engine.choose_probe(p_content outbox_engine.refused_contents, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id bigint;
+begin
+  delete from outbox_engine.held_messages
+  where outbox_id = any (array(
+    select h.outbox_id
+    from outbox_engine.held_messages h
+    left join public.outbox o on o.id = h.outbox_id
+    where h.provider = p_content.provider
+      and h.plan = p_content.plan
+      and h.content = p_content.content
+      and o.queue is null
+      and o.status is distinct from 'sending'
+    limit 5000
+  ));
+  select o.id
+  into v_id
+  from outbox_engine.held_messages h
+  join public.outbox o on o.id = h.outbox_id
+  where h.provider = p_content.provider
+    and h.plan = p_content.plan
+    and h.content = p_content.content
+    and o.queue = 'w'
+  order by h.probed_at nulls first, h.outbox_id
+  limit 1
+  for update of o skip locked;
+  if not found then
+    return;
+  end if;
+  update public.outbox
+  set due_at = p_now
+  where id = v_id;
+  perform outbox_engine.note_probe(p_content.provider, p_content.plan, p_content.content, v_id, p_now);
+end
+$$;
+
+-- Records that this message is the probe of a held content. It shares its request with no other text. If its
+-- outcome stays unknown, the next one follows all the same.
+create function outbox_engine.note_probe(
+  p_provider text, p_plan text, p_content uuid, p_outbox_id bigint, p_now timestamptz
+) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update public.outbox
+  set sends_alone = true
+  where id = p_outbox_id;
+  update outbox_engine.refused_contents
+  set
+    probe_id = p_outbox_id,
+    probes = least(probes + 1, 100),
+    probe_at = p_now + outbox_engine.probe_wait(probes + 1)
+  where provider = p_provider and plan = p_plan and content = p_content
+$$;
+
+-- Called at the start of each claim. Where a hold is over, its messages become due; where a probe is due, one
+-- message does.
+create function outbox_engine.tend_held_messages(p_provider text, p_plan text, p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_content outbox_engine.refused_contents;
+begin
+  if not exists (
+    select from outbox_engine.refused_contents
+    where provider = p_provider and plan = p_plan and (is_lifted or probe_at <= p_now)
+  ) then
+    return;
+  end if;
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  perform outbox_engine.release_lifted(p_provider, p_plan, p_now, 5000);
+  for v_content in
+    select *
+    from outbox_engine.refused_contents
+    where provider = p_provider and plan = p_plan and held_since is not null and probe_at <= p_now
+    order by probe_at, content
+    limit 100
+  loop
+    perform outbox_engine.choose_probe(v_content, p_now);
+  end loop;
+end
+$$;
+
+-- Called by the claim with rows that it picked. Those of held contents wait, but for their probe. Returns the
+-- others, in their order. The caller holds the plan and the rows.
+create function outbox_engine.without_held(
+  p_ids bigint[], p_provider text, p_plan text, p_now timestamptz
+) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held bigint[];
+begin
+  if not exists (
+    select from outbox_engine.refused_contents
+    where provider = p_provider and plan = p_plan and held_since is not null
+  ) then
+    return p_ids;
+  end if;
+  with rows_of_held as materialized (
+    select c.id, c.content, r.error, r.probe_id,
+      r.probe_at <= p_now and row_number() over (partition by c.content order by c.id) = 1 as is_next_probe
+    from outbox_engine.contents_of(p_ids) c
+    join outbox_engine.refused_contents r
+      on r.provider = p_provider and r.plan = p_plan and r.content = c.content and r.held_since is not null
+  ),
+  probes as materialized (
+    select outbox_engine.note_probe(p_provider, p_plan, content, id, p_now)
+    from rows_of_held
+    where is_next_probe
+  ),
+  held as materialized (
+    select id, content, error
+    from rows_of_held
+    where not is_next_probe and id is distinct from probe_id
+  ),
+  remembered as (
+    insert into outbox_engine.held_messages (outbox_id, provider, plan, content)
+    select id, p_provider, p_plan, content from held
+    on conflict (outbox_id) do update
+    set provider = excluded.provider, plan = excluded.plan, content = excluded.content
+  ),
+  changed as materialized (
+    select outbox_engine.change_statuses(
+      array_agg(row(id, 'held', null, p_now + outbox_engine.held_wait(), null, error)
+        ::outbox_engine.status_change),
+      'engine', p_now)
+    from held
+    having count(*) > 0
+  )
+  select array(select id from held)
+  into v_held
+  from (select count(*) from probes) p, (select count(*) from changed) c;
+  return array(select u.id from unnest(p_ids) with ordinality u (id, place)
+    where u.id <> all (v_held) order by u.place);
+end
+$$;
