@@ -1,5 +1,21 @@
 -- What the claim checks of the database itself: that it is the one of the project, and not an older state.
 
+-- Whether the database sends from the project with this host of SUPABASE_URL. The first claim binds it. Null,
+-- as of processes that do not name their project, is not checked.
+create function outbox_engine.sends_from(p_project text) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hosts text[] := (select hosts from outbox_engine.installation);
+begin
+  if v_hosts = '{}' and p_project is not null then
+    update outbox_engine.installation set hosts = array[p_project] where hosts = '{}';
+    v_hosts := (select hosts from outbox_engine.installation);
+  end if;
+  return p_project is null or p_project = any (v_hosts);
+end
+$$;
+
 -- What a claim is told of the database, which a process compares with what it has seen of it. `lacks_token`
 -- and the others are true only where it named one.
 create type outbox_engine.database_state as (
@@ -40,15 +56,11 @@ create function outbox_engine.refuse_process(
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_hosts text[] := p_state.hosts;
   v_reason text;
 begin
-  if v_hosts = '{}' and p_project is not null then
-    update outbox_engine.installation set hosts = array[p_project] where hosts = '{}';
-    v_hosts := (select hosts from outbox_engine.installation);
-  end if;
-  if p_project is not null and p_project <> all (v_hosts) then
-    return jsonb_build_object('unbound', v_hosts, 'dispatches', '[]'::jsonb, 'more', false);
+  if not outbox_engine.sends_from(p_project) then
+    return jsonb_build_object(
+      'unbound', (select hosts from outbox_engine.installation), 'dispatches', '[]'::jsonb, 'more', false);
   end if;
   v_reason := case
     when p_state.lacks_token then 'a process holds a lease token that the database has not issued'
