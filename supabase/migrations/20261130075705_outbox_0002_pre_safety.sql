@@ -308,7 +308,7 @@ end
 $$;
 
 create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
   return exists (
