@@ -56,6 +56,26 @@ async def test_connections_are_used_again() -> None:
     assert (server.connections, len(server.requests)) == (1, 3)
 
 
+async def test_connection_with_anothers_answer_is_closed() -> None:
+    """Each later answer on it would belong to the request before, refusals too."""
+    async with serving(answer(201, CREATED | {"client_reference": "another"})) as server, talking_to(server.origin) as client:
+        for _ in range(2):
+            outcome = await client.submit(SUBMISSION, deadline=5)
+            assert isinstance(outcome, Ambiguous)
+            assert "another request" in outcome.error
+
+    assert (server.connections, len(server.requests)) == (2, 2)
+
+
+async def test_each_lookup_has_its_own_connection() -> None:
+    """On a kept one, an empty list may answer the lookup before."""
+    async with serving(answer(200, {"count": 0})) as server, talking_to(server.origin) as client:
+        for _ in range(2):
+            await client.find("reference-1", since=SINCE, page=0, deadline=5)
+
+    assert (server.connections, len(server.requests)) == (2, 2)
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_no_redirect_is_followed(status: int) -> None:
     async with serving(answer(status, location="/elsewhere")) as server, talking_to(server.origin) as client:

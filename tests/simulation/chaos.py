@@ -5,6 +5,7 @@ Each history suffers from some faults and not from others: one that has them all
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from random import Random
 from typing import Final, TypeVar
 
@@ -71,6 +72,11 @@ RESTORES: Final[Mapping[str, float]] = {
 }
 """One history in ten ends with this. Its messages are not sent again before an operator adopts them, so it does not settle."""
 
+SINCE_0_2: Final = frozenset({"answer.stale", "list.unreferenced", "list.rewritten", "provider.behind"})
+"""Faults that release 0.1.0 does not withstand: its histories go without them."""
+IS_OLDER: Final = find_spec("jobs.providers.sinch.acceptance") is None
+"""Whether the jobs are those of 0.1.0, beside the schema of this checkout."""
+
 CORNERS: Final[Mapping[str, float]] = {
     # The network delivers a request after its sender gave it up and two lookups missed it.
     "corner.late": 0.2,
@@ -109,10 +115,13 @@ def profile(seed: int) -> Profile:
     random = Random(f"profile {seed}")
     share = random.choice((0.1, 0.3, 0.5, 0.8))
     rates = {name: worst * random.random() if random.random() < share else 0.0 for name, worst in FAULTS.items()}
+    if IS_OLDER:
+        rates.update(dict.fromkeys(SINCE_0_2, 0.0))
     corner = random.choice(tuple(CORNERS)) if random.random() < 0.125 else None
     rates.update({name: worst if name == corner else 0.0 for name, worst in CORNERS.items()})
     # Drawn by itself, so that the other histories stay as they are.
-    rates.update({name: worst if Random(f"{name} {seed}").random() < 0.1 else 0.0 for name, worst in RESTORES.items()})
+    drawn = {name: worst if Random(f"{name} {seed}").random() < 0.1 else 0.0 for name, worst in RESTORES.items()}
+    rates.update(dict.fromkeys(RESTORES, 0.0) if IS_OLDER else drawn)
     return Profile(
         trouble=random.uniform(40, 200),
         messages=random.choice((1, 3, 8, 15, 25, 40)),

@@ -11,9 +11,8 @@ from unittest import mock
 from jobs.dispatching.leases import Leases
 from jobs.gateway.values import Lookup
 from jobs.providers.base import Accepted, Outcome, ProviderError, Submission
-from jobs.providers.sinch import acceptance
 from jobs.providers.sinch.refusals import Answer
-from jobs.recover import Recovery, _Reading
+from jobs.recover import Recovery
 from tests.simulation.chaos import Chaos
 from tests.simulation.database import Database
 from tests.simulation.history import Result, simulate
@@ -75,14 +74,14 @@ def _errors_find_nothing() -> AbstractContextManager[object]:
 
 
 def _candidates_are_ignored() -> AbstractContextManager[object]:
-    return mock.patch.object(_Reading, "_doubt")
+    return mock.patch("jobs.recover._Reading._doubt")
 
 
 def _any_201_is_believed() -> AbstractContextManager[object]:
     def believe(answer: Answer, _submission: Submission) -> Outcome:
         return Accepted(json.loads(answer.body or b"")["id"])
 
-    return mock.patch.object(acceptance, "outcome", believe)
+    return mock.patch("jobs.providers.sinch.acceptance.outcome", believe)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ $$;
 -- Whether a report waits that may be about this dispatch: it came since the claim, names one of its numbers,
 -- and shows neither a batch that is known nor a reference. The hour is for clocks that were set back.
 create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
   return exists (
