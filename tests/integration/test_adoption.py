@@ -144,6 +144,9 @@ async def test_repeated_insert_is_held_once(make_rig: MakeRig, db: Connection) -
     insert(db, body="other")
     await rig.tick("dispatch")
     assert (held(db), column(db, "status", meant)) == ([(again, True)], "sent")
+    assert db.execute("select detail from outbox_engine.alarms where kind = 'message.held'").fetchall() == [
+        ({"outbox_ids": [again]},)
+    ]
     later(db, "61 minutes")
     await rig.tick("dispatch", "upkeep")
 
