@@ -11,6 +11,16 @@ create table outbox_engine.installation (
 );
 alter table outbox_engine.installation enable row level security;
 
+-- What a claim is told of the database, which a process compares with what it has seen of it. `lacks_token`
+-- and the others are true only where it named one.
+create type outbox_engine.database_state as (
+  hosts text[],
+  heartbeat_at timestamptz,
+  lacks_token boolean,
+  lacks_dispatch boolean,
+  lacks_heartbeat boolean
+);
+
 -- The kind `restored` is new.
 alter table outbox_engine.plan_pauses drop constraint plan_pauses_kind_check;
 alter table outbox_engine.plan_pauses add constraint plan_pauses_kind_check check (kind in (

@@ -66,6 +66,11 @@ class Worker:
             Upkeep(gateway=gateway, settings=engine),
         )
 
+    @property
+    def heartbeat_at(self) -> str | None:
+        """The last heartbeat that its database has told it."""
+        return self.dispatcher._seen.heartbeat_at
+
     def start(self) -> None:
         self._witness.say(self.process.name, "starts")
         for job in self.jobs:

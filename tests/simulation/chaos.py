@@ -60,6 +60,12 @@ FAULTS: Final[Mapping[str, float]] = {
 }
 """The worst probability of each fault."""
 
+RESTORES: Final[Mapping[str, float]] = {
+    # The database is restored from a backup of a minute ago or two, while its processes live on.
+    "database.restored": 1.0,
+}
+"""One history in ten ends with this. Its messages are not sent again before an operator adopts them, so it does not settle."""
+
 CORNERS: Final[Mapping[str, float]] = {
     # The network delivers a request after its sender gave it up and two lookups missed it.
     "corner.late": 0.2,
@@ -100,6 +106,8 @@ def profile(seed: int) -> Profile:
     rates = {name: worst * random.random() if random.random() < share else 0.0 for name, worst in FAULTS.items()}
     corner = random.choice(tuple(CORNERS)) if random.random() < 0.125 else None
     rates.update({name: worst if name == corner else 0.0 for name, worst in CORNERS.items()})
+    # Drawn by itself, so that the other histories stay as they are.
+    rates.update({name: worst if Random(f"{name} {seed}").random() < 0.1 else 0.0 for name, worst in RESTORES.items()})
     return Profile(
         trouble=random.uniform(40, 200),
         messages=random.choice((1, 3, 8, 15, 25, 40)),
@@ -125,7 +133,7 @@ class Chaos:
 
     def __init__(self, seed: int, *, certain: Collection[str] = ()) -> None:
         drawn = profile(seed)
-        self.profile = replace(drawn, rates={**drawn.rates, **{name: FAULTS[name] for name in certain}})
+        self.profile = replace(drawn, rates={**drawn.rates, **{name: {**FAULTS, **RESTORES}[name] for name in certain}})
         self.random = Random(f"chaos {seed}")
         self.ended = False
         self.outage = False

@@ -14,6 +14,7 @@ from psycopg.sql import SQL, Identifier
 from jobs.gateway import rpc
 from jobs.gateway.errors import GatewayUnavailable
 from sandbox.schema.apply import apply
+from tests.snapshots import Snapshot
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "supabase" / "migrations"
 _ROLES: Final = ("anon nologin", "authenticated nologin", "service_role nologin bypassrls")
@@ -106,6 +107,10 @@ class Database:
         self._service.execute("select setseed(%s)", [(seed % 1_000_003) / 1_000_003])
         self._now = None
         self._shift = timedelta()
+
+    def back_up(self) -> Snapshot:
+        """The rows and sequences of now, to be restored later. One at a time."""
+        return Snapshot(self._owner)
 
     def set_clock(self, at: datetime) -> None:
         """The engine's current time."""

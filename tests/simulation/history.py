@@ -5,6 +5,7 @@ import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from random import Random
 from typing import Any, Final, cast
 from unittest import mock
@@ -25,11 +26,15 @@ from tests.simulation.process import Process, Wire
 from tests.simulation.provider import Line
 from tests.simulation.watch import Watch
 from tests.simulation.witness import Witness
+from tests.snapshots import Snapshot
 
 _HORIZON_SECONDS: Final = 8 * 86400.0
 MOST_ROUNDS: Final = 3000
 """Ticks after the last fault. The longest history so far took 939, most of them under 100."""
 _LONGEST_SLEEP: Final = 6 * 3600.0
+
+_RESTORE_SECONDS: Final = 90.0
+"""Longer than any call stays on its way, so that none from before the restore arrives after it."""
 
 # The next instant at which the engine has work.
 _NEXT: Final = """
@@ -128,15 +133,62 @@ class _History:
                 self._keep_workers(),
             )
         ]
-        await asyncio.sleep(self._chaos.profile.trouble)
+        backup = await self._trouble()
         self._chaos.end()
         self._books.troubles = []
         for story in stories:
             story.cancel()
         await asyncio.gather(*stories, return_exceptions=True)
+        if backup is not None and await self._restore(*backup):
+            return
         await self._quieten()
         invariants.check(self._database, self._books, self._watch, self._chaos, self.witness)
         self._duplicate_sends = self._database.query("select count(*) as n from outbox_engine.duplicate_sends")[0]["n"]
+
+    async def _trouble(self) -> tuple[Snapshot, datetime] | None:
+        """Faults happen meanwhile. Returns a backup and its time, where the history ends with its restore."""
+        seconds = self._chaos.profile.trouble
+        if not self._chaos.happens("database.restored"):
+            await asyncio.sleep(seconds)
+            return None
+        before = self._chaos.between(0.1, 0.6) * seconds
+        await asyncio.sleep(before)
+        self._database.set_clock(calendar(asyncio.get_running_loop().time()))
+        backup = self._database.back_up(), self._database.query("select outbox_engine.now() as at")[0]["at"]
+        self.witness.say("backup", "is made")
+        await asyncio.sleep(seconds - before)
+        return backup
+
+    async def _restore(self, backup: Snapshot, made_at: datetime) -> bool:
+        """The database is away for a minute, and comes back as it was. Returns False if no process would notice that.
+
+        Processes that learned nothing of the database since the backup end with it. The others send nothing afterwards.
+        """
+        informed = [worker for worker in self._workers if worker.process.alive and self._knows_more(worker, made_at)]
+        if not informed:
+            return False
+        for worker in self._workers:
+            if worker not in informed:
+                worker.process.die()
+        self._chaos.outage = True
+        await asyncio.sleep(_RESTORE_SECONDS)
+        backup.restore()
+        self._watch.restored = True
+        self.witness.say("backup", "is restored")
+        restored_at = asyncio.get_running_loop().time()
+        self._chaos.outage = False
+        await asyncio.sleep(_RESTORE_SECONDS)
+        for request in self._books.requests:
+            if request.started > restored_at:
+                self.witness.complain(f"request {request.reference} was made although the database was restored")
+        for worker in informed:
+            worker.process.die()
+        await asyncio.sleep(0)
+        return True
+
+    def _knows_more(self, worker: Worker, made_at: datetime) -> bool:
+        question = "select %s::timestamptz > %s and %s::timestamptz <= outbox_engine.now() as yes"
+        return bool(self._database.query(question, [worker.heartbeat_at, made_at, worker.heartbeat_at])[0]["yes"])
 
     async def _quieten(self) -> None:
         """Faults stop. One process works on until everything is settled."""

@@ -136,6 +136,12 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
+        "a restore is not noticed",
+        ("database.restored",),
+        "although the database was restored",
+        rewrites=(("outbox_engine.refuse_process", "if v_reason is null then", "if true then"),),
+    ),
+    Mutation(
         "expiry is not checked at the claim",
         ("app.hurries", "process.stall"),
         "although it has expired",

@@ -16,33 +16,15 @@ begin
 end
 $$;
 
--- Why the database must be older than what a process has seen of it, null if it need not be. A sequence that
--- comes back from a backup of the files may be up to 32 tokens ahead, so the process names its newest
--- dispatch too, and its heartbeat, in case it made no request. `p_heartbeat_at` is the recorded one, null
--- where none is. A time that is ahead of the clock proves nothing: the clock was set back.
-create function outbox_engine.behind_process(
-  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz,
-  p_heartbeat_at timestamptz
-) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if p_highest_lease_token > (
-    select case when is_called then last_value else 0 end from outbox_engine.lease_tokens
-  ) then
-    return format('a process holds lease token %s, which the database has not issued', p_highest_lease_token);
-  end if;
-  if p_known_dispatch is not null
-    and not exists (select from outbox_engine.dispatches where id = p_known_dispatch) then
-    return format('a process holds request %s, which the database does not know', p_known_dispatch);
-  end if;
-  if p_known_heartbeat > coalesce(p_heartbeat_at, '-infinity')
-    and p_known_heartbeat <= outbox_engine.now() then
-    return format('a process claimed at %s, which the database does not know', p_known_heartbeat);
-  end if;
-  return null;
-end
-$$;
+-- What a claim is told of the database, which a process compares with what it has seen of it. `lacks_token`
+-- and the others are true only where it named one.
+create type outbox_engine.database_state as (
+  hosts text[],
+  heartbeat_at timestamptz,
+  lacks_token boolean,
+  lacks_dispatch boolean,
+  lacks_heartbeat boolean
+);
 
 -- Pauses for a restored database, and keeps lease tokens from being issued twice. A later call draws the
 -- tokens, once the pause is committed: a rollback would not undo that, and would hide the restore.
@@ -65,9 +47,44 @@ begin
 end
 $$;
 
+-- Why a process must not claim: the claim's answer. Null if it has just bound the database, as the first
+-- claim does.
+create function outbox_engine.refuse_process(
+  p_provider text, p_plan text, p_project text, p_highest_lease_token bigint,
+  p_state outbox_engine.database_state
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_reason text;
+begin
+  if not outbox_engine.sends_from(p_project) then
+    return jsonb_build_object(
+      'unbound', (select hosts from outbox_engine.installation), 'dispatches', '[]'::jsonb, 'more', false);
+  end if;
+  v_reason := case
+    when p_state.lacks_token then 'a process holds a lease token that the database has not issued'
+    when p_state.lacks_dispatch then 'a process holds a request that the database does not know'
+    when p_state.lacks_heartbeat then 'a process has claimed since, and the database does not know of it'
+  end;
+  if v_reason is null then
+    return null;
+  end if;
+  perform outbox_engine.pause_behind_process(p_provider, p_plan, v_reason, p_highest_lease_token);
+  return jsonb_build_object(
+    'paused', 'restored', 'reason', v_reason,
+    'wait_seconds', extract(epoch from outbox_engine.endless() - outbox_engine.now()),
+    'dispatches', '[]'::jsonb, 'more', true);
+end
+$$;
+
 -- Called by each claim, before it records a heartbeat, wakes or locks anything. Returns `heartbeat_at` for
 -- the next claim of the process. Where it may not claim, also the rest of the answer: `unbound` with the
--- hosts that the database sends from, or `paused`.
+-- hosts that the database sends from, or `paused`. Null arguments are not checked.
+--
+-- A sequence that comes back from a backup of the files may be up to 32 tokens ahead, so the process names
+-- its newest dispatch too, and its heartbeat, in case it made no request. A heartbeat that is ahead of the
+-- clock proves nothing: the clock was set back. One query, because each claim makes it.
 create function outbox_engine.check_database(
   p_provider text, p_plan text, p_worker text, p_project text,
   p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz
@@ -75,26 +92,24 @@ create function outbox_engine.check_database(
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_heartbeat_at constant timestamptz := (
-    select at from outbox_engine.heartbeats
-    where job = 'dispatch' and provider = p_provider and plan = p_plan and worker = p_worker
-  );
-  v_state constant jsonb := jsonb_build_object('heartbeat_at', v_heartbeat_at);
-  v_reason text;
+  v_state outbox_engine.database_state;
 begin
-  if not outbox_engine.sends_from(p_project) then
-    return v_state || jsonb_build_object(
-      'unbound', (select hosts from outbox_engine.installation), 'dispatches', '[]'::jsonb, 'more', false);
+  select i.hosts, h.at,
+    p_highest_lease_token > (
+      select case when t.is_called then t.last_value else 0 end from outbox_engine.lease_tokens t),
+    p_known_dispatch is not null
+      and not exists (select from outbox_engine.dispatches d where d.id = p_known_dispatch),
+    p_known_heartbeat > coalesce(h.at, '-infinity') and p_known_heartbeat <= outbox_engine.now()
+  into v_state
+  from outbox_engine.installation i
+  left join outbox_engine.heartbeats h
+    on h.job = 'dispatch' and h.provider = p_provider and h.plan = p_plan and h.worker = p_worker;
+  -- A comparison of null with all of none is true.
+  if p_project is not null and p_project <> all (v_state.hosts)
+    or v_state.lacks_token or v_state.lacks_dispatch or v_state.lacks_heartbeat then
+    return jsonb_build_object('heartbeat_at', v_state.heartbeat_at) || coalesce(
+      outbox_engine.refuse_process(p_provider, p_plan, p_project, p_highest_lease_token, v_state), '{}');
   end if;
-  v_reason := outbox_engine.behind_process(
-    p_highest_lease_token, p_known_dispatch, p_known_heartbeat, v_heartbeat_at);
-  if v_reason is null then
-    return v_state;
-  end if;
-  perform outbox_engine.pause_behind_process(p_provider, p_plan, v_reason, p_highest_lease_token);
-  return v_state || jsonb_build_object(
-    'paused', 'restored', 'reason', v_reason,
-    'wait_seconds', extract(epoch from outbox_engine.endless() - outbox_engine.now()),
-    'dispatches', '[]'::jsonb, 'more', true);
+  return jsonb_build_object('heartbeat_at', v_state.heartbeat_at);
 end
 $$;
