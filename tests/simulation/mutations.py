@@ -147,6 +147,12 @@ MUTATIONS: Final = (
         "although it has expired",
         rewrites=(("outbox_engine.judge_messages", "when m.expires_at <= p_now then 'expired'\n", "\n"),),
     ),
+    Mutation(
+        "missing batches are not adopted",
+        ("database.restored",),
+        "times after a restore",
+        rewrites=(("outbox_engine.judge_batches", "else b.first_verdict", "else 'other'"),),
+    ),
 )
 
 
