@@ -1939,6 +1939,11 @@ begin
     )::outbox_engine.status_change;
   end loop;
   perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  if v_held <> '{}' and not exists (
+    select from outbox_engine.alarms where kind = 'message.held' and at > p_now - interval '1 hour'
+  ) then
+    perform outbox_engine.alarm('message.held', jsonb_build_object('outbox_ids', to_jsonb(v_held)));
+  end if;
   return array(
     select u.id from unnest(p_ids) with ordinality u (id, place) where u.id <> all (v_held) order by u.place);
 end
@@ -2357,7 +2362,7 @@ end
 $$;
 
 create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
   return exists (
@@ -2442,10 +2447,12 @@ begin
   join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
     on r.recipient = w.recipient
   join public.outbox o on o.id = r.id
+  -- A campaign may have made its message again since the restore.
+  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
   -- A message in a request has the text of that request, whatever its template says by now.
   cross join lateral (values (r.text), (o.body)) t (text)
   where md5(t.text)::uuid = w.digest
-    and o.send_at <= p_batch.created_at + outbox_engine.adoption_margin()
+    and coalesce(oc.occurs_at, o.send_at) <= p_batch.created_at + outbox_engine.adoption_margin()
     and o.id <> all (p_taken)
   order by w.recipient, o.send_at, o.id;
 end
@@ -2627,7 +2634,7 @@ create function outbox_engine.adopt_batches(
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_verdicts constant text[] := outbox_engine.judge_batches(p_batches, p_all_references);
+  v_verdicts text[] := outbox_engine.judge_batches(p_batches, p_all_references);
   v_wanted constant record := outbox_engine.batches_to_adopt(p_batches, v_verdicts);
   v_taken bigint[] := p_taken;
   v_accepted integer := 0;
@@ -2642,6 +2649,11 @@ begin
     p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients);
   for v_place in 1 .. cardinality(p_batches) loop
     v_batch := p_batches[v_place];
+    -- An earlier one of these batches has the same reference: the request was repeated on its way.
+    if v_verdicts[v_place] = 'unknown'
+      and exists (select from outbox_engine.dispatches where id = v_batch.reference::uuid) then
+      v_verdicts[v_place] := 'accepted';
+    end if;
     if v_verdicts[v_place] = 'accepted' then
       select * into v_dispatch from outbox_engine.dispatches where id = v_batch.reference::uuid;
       perform outbox_engine.record_found_batches(

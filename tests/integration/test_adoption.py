@@ -144,6 +144,9 @@ async def test_repeated_insert_is_held_once(make_rig: MakeRig, db: Connection) -
     insert(db, body="other")
     await rig.tick("dispatch")
     assert (held(db), column(db, "status", meant)) == ([(again, True)], "sent")
+    assert db.execute("select detail from outbox_engine.alarms where kind = 'message.held'").fetchall() == [
+        ({"outbox_ids": [again]},)
+    ]
     later(db, "61 minutes")
     await rig.tick("dispatch", "upkeep")
 
@@ -152,7 +155,7 @@ async def test_repeated_insert_is_held_once(make_rig: MakeRig, db: Connection) -
 
 
 async def test_campaign_messages_are_adopted_and_counted(make_rig: MakeRig, db: Connection) -> None:
-    """One had its row at the backup; the campaign makes the other one again, and it is held."""
+    """One has its row in the backup. The campaign makes one again before the adoption; one after it, which is held."""
     rig = await make_rig()
     template(db)
     campaign(db, schedule="once", starts_at=datetime.now(UTC), late_limit="1 day")
@@ -160,18 +163,36 @@ async def test_campaign_messages_are_adopted_and_counted(make_rig: MakeRig, db: 
     await rig.tick("campaigns")
     backup = Snapshot(db)
     member(db, "b", n=2)
+    member(db, "c", n=3)
     await rig.tick("campaigns", "dispatch")
-    assert rig.simulator.summary().messages == 2
+    assert rig.simulator.summary().messages == 3
     backup.restore()
-    member(db, "b", n=2)
+    later(db, "1 hour")
 
     rig = await make_rig()
+    member(db, "b", n=2)
+    await rig.tick("campaigns")
     await adopt(rig)
+    member(db, "c", n=3)
     await rig.tick("campaigns", "dispatch")
 
-    assert (statuses(db), len(held(db))) == ({"sent": 1, "scheduled": 1}, 1)
-    assert rig.simulator.summary().messages == 2
-    assert db.execute("select campaign, parts from outbox_engine.campaign_spend").fetchall() == [("c", 1)]
+    assert (statuses(db), len(held(db))) == ({"sent": 2, "scheduled": 1}, 1)
+    assert rig.simulator.summary().messages == 3
+    assert db.execute("select campaign, parts from outbox_engine.campaign_spend").fetchall() == [("c", 2)]
+
+
+async def test_request_repeated_on_its_way_is_reported(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    (row,) = insert(db)
+    backup = Snapshot(db)
+    (dispatch,) = await rig.claim()
+    for _ in range(2):
+        await rig.engine.provider.submit(_submission(dispatch, rig.engine.provider), deadline=10)
+    backup.restore()
+
+    await adopt(rig)
+
+    assert (statuses(db), history(db, row)) == ({"sent": 1}, ["accepted", "duplicate_send"])
 
 
 async def test_too_late_since_keeps_sending_stopped(make_rig: MakeRig, db: Connection) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from random import Random
 from typing import Final
 
+from jobs.adoption import Adoption
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
 from jobs.gateway.errors import GatewayUnavailable
@@ -51,6 +52,9 @@ class Worker:
         self._witness = witness
         plan = Plan(line.name, line.plan, line.host, line.credential, profile.messages_per_second, profile.requests_per_minute)
         engine = settings(profile)
+        self.adoption = Adoption(
+            gateway=gateway, provider=line, plan=plan, deadline=profile.lease / 3, all_references=False, show=lambda *_: None
+        )
         self.dispatcher = Dispatcher(gateway=gateway, provider=line, plan=plan, worker=process.name, settings=engine)
         outage = ProviderOutage(gateway=gateway, plan=plan)
         recovery = Recovery(gateway=gateway, provider=line, plan=plan, settings=engine, outage=outage)

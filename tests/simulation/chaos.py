@@ -70,7 +70,7 @@ RESTORES: Final[Mapping[str, float]] = {
     # The database is restored from a backup of a minute ago or two, while its processes live on.
     "database.restored": 1.0,
 }
-"""One history in ten ends with this. Its messages are not sent again before an operator adopts them, so it does not settle."""
+"""One history in ten ends with this. Nothing is sent before an operator adopts what was sent, and nothing twice after that."""
 
 SINCE_0_2: Final = frozenset({"answer.stale", "list.unreferenced", "list.rewritten", "provider.behind"})
 """Faults that release 0.1.0 does not withstand: its histories go without them."""

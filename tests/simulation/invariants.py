@@ -264,3 +264,15 @@ def _wrong_with_rate(database: Database, chaos: Chaos) -> Iterator[str]:
             if total > max(rate, 1) + rate * (claim["at"] - start["at"]) + 0.01:
                 yield f"{total} messages claimed within {claim['at'] - start['at']:.2f} s at {rate} a second"
                 return
+
+
+def sendings(books: Books) -> Counter[tuple[str, str]]:
+    """How often each text reached each number, without attempts that failed and may be repeated, and without the exception."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for taken in books.acceptances():
+        for recipient in taken.batch.recipients:
+            said = [report for _, report in taken.reports.get(recipient, ())]
+            may_be_repeated = any(report.status == "aborted" and report.code == 404 for report in said)
+            if not taken.request.is_corner and not may_be_repeated:
+                counts[recipient, taken.request.submission.body] += 1
+    return counts

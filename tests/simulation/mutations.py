@@ -200,6 +200,12 @@ MUTATIONS: Final = (
         "messages failed for the text",
         rewrites=(("outbox_engine.count_refusal", "v_counted.refusals >= 3", "v_counted.refusals >= 100"),),
     ),
+    Mutation(
+        "missing batches are not adopted",
+        ("database.restored",),
+        "times after a restore",
+        rewrites=(("outbox_engine.judge_batches", "else b.first_verdict", "else 'other'"),),
+    ),
 )
 
 

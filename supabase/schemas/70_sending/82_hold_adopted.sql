@@ -35,7 +35,7 @@ $$;
 
 -- Called by the claim for the messages that it picked. Holds those that the provider accepted already, as far
 -- as `outbox adopt` remembers, until an operator decides (`outbox held`) or they expire. Each remembered
--- message holds one. Returns the others.
+-- message holds one. Raises an alarm, at most once an hour. Returns the others.
 create function outbox_engine.hold_adopted(p_ids bigint[], p_now timestamptz) returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -64,6 +64,11 @@ begin
     )::outbox_engine.status_change;
   end loop;
   perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  if v_held <> '{}' and not exists (
+    select from outbox_engine.alarms where kind = 'message.held' and at > p_now - interval '1 hour'
+  ) then
+    perform outbox_engine.alarm('message.held', jsonb_build_object('outbox_ids', to_jsonb(v_held)));
+  end if;
   return array(
     select u.id from unnest(p_ids) with ordinality u (id, place) where u.id <> all (v_held) order by u.place);
 end

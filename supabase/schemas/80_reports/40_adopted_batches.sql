@@ -39,10 +39,12 @@ begin
   join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
     on r.recipient = w.recipient
   join public.outbox o on o.id = r.id
+  -- A campaign may have made its message again since the restore.
+  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
   -- A message in a request has the text of that request, whatever its template says by now.
   cross join lateral (values (r.text), (o.body)) t (text)
   where md5(t.text)::uuid = w.digest
-    and o.send_at <= p_batch.created_at + outbox_engine.adoption_margin()
+    and coalesce(oc.occurs_at, o.send_at) <= p_batch.created_at + outbox_engine.adoption_margin()
     and o.id <> all (p_taken)
   order by w.recipient, o.send_at, o.id;
 end

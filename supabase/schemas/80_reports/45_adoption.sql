@@ -79,7 +79,7 @@ create function outbox_engine.adopt_batches(
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_verdicts constant text[] := outbox_engine.judge_batches(p_batches, p_all_references);
+  v_verdicts text[] := outbox_engine.judge_batches(p_batches, p_all_references);
   v_wanted constant record := outbox_engine.batches_to_adopt(p_batches, v_verdicts);
   v_taken bigint[] := p_taken;
   v_accepted integer := 0;
@@ -94,6 +94,11 @@ begin
     p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients);
   for v_place in 1 .. cardinality(p_batches) loop
     v_batch := p_batches[v_place];
+    -- An earlier one of these batches has the same reference: the request was repeated on its way.
+    if v_verdicts[v_place] = 'unknown'
+      and exists (select from outbox_engine.dispatches where id = v_batch.reference::uuid) then
+      v_verdicts[v_place] := 'accepted';
+    end if;
     if v_verdicts[v_place] = 'accepted' then
       select * into v_dispatch from outbox_engine.dispatches where id = v_batch.reference::uuid;
       perform outbox_engine.record_found_batches(
