@@ -162,8 +162,21 @@ def _faulty_answer(fault: Fault, real: Answer) -> Answer:
         return Answer(fault.status, real.body[: len(real.body) // 2] or b'{"id": "01', (*real.headers, *headers), real.accepted)
     if fault.page == "empty" or fault.code is None:
         return Answer(fault.status, b"", headers, real.accepted)
-    answer = json_answer(fault.status, {"code": fault.code, "text": fault.text}, accepted=real.accepted)
+    answer = json_answer(fault.status, _problem(fault), accepted=real.accepted)
     return replace(answer, headers=(*answer.headers, *headers))
+
+
+def _problem(fault: Fault) -> dict[str, object]:
+    """The body of a refusal in the fault's shape."""
+    match fault.page:
+        case "description":
+            return {"code": fault.code, "description": fault.text}
+        case "numeric":
+            return {"code": fault.status * 100, "status": fault.code, "message": fault.text}
+        case "envelope":
+            return {"error": {"code": fault.status, "message": fault.text, "status": fault.code, "details": []}}
+        case _:
+            return {"code": fault.code, "text": fault.text}
 
 
 async def _read(receive: Receive) -> bytes:

@@ -651,12 +651,6 @@ begin
 end
 $$;
 
-create function outbox_engine.held_wait() returns interval
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select interval '1 year'
-$$;
-
 create function outbox_engine.probe_wait(p_probes integer) returns interval
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -983,11 +977,13 @@ begin
     return p_ids;
   end if;
   with rows_of_held as materialized (
-    select c.id, c.content, r.error, r.probe_id,
+    select c.id, c.content, o.expires_at, r.error, r.probe_id,
       r.probe_at <= p_now and row_number() over (partition by c.content order by c.id) = 1 as is_next_probe
     from outbox_engine.contents_of(p_ids) c
     join outbox_engine.refused_contents r
       on r.provider = p_provider and r.plan = p_plan and r.content = c.content and r.held_since is not null
+    join public.outbox o on o.id = c.id
+    where o.id = any (p_ids) and o.expires_at > p_now
   ),
   probes as materialized (
     select outbox_engine.note_probe(p_provider, p_plan, content, id, p_now)
@@ -995,7 +991,7 @@ begin
     where is_next_probe
   ),
   held as materialized (
-    select id, content, error
+    select id, content, expires_at, error
     from rows_of_held
     where not is_next_probe and id is distinct from probe_id
   ),
@@ -1007,7 +1003,7 @@ begin
   ),
   changed as materialized (
     select outbox_engine.change_statuses(
-      array_agg(row(id, 'held', null, p_now + outbox_engine.held_wait(), null, error)
+      array_agg(row(id, 'held', null, expires_at, null, error)
         ::outbox_engine.status_change),
       'engine', p_now)
     from held
@@ -1245,7 +1241,10 @@ begin
 
   if v_held is not null then
     perform outbox_engine.requeue_attached(
-      array[p_dispatch.id], 'held', p_dispatch.error, outbox_engine.held_wait(), v_held);
+      array[p_dispatch.id], 'held', p_dispatch.error, interval '1 minute', v_held);
+    update public.outbox
+    set due_at = expires_at
+    where id = any (v_ids) and queue = 'w';
   end if;
   perform outbox_engine.requeue_attached(array[p_dispatch.id], 'refused', p_dispatch.error);
   perform outbox_engine.close_refused(p_dispatch.id);

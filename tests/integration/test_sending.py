@@ -238,65 +238,6 @@ async def test_a_poisoned_number_fails_alone_within_twenty_requests(rig: Rig, db
     assert books.requests["send"] <= 21
 
 
-async def test_refused_text_fails_three_messages_and_holds_others(rig: Rig, db: Connection) -> None:
-    insert(db, 100, body="forbidden text")
-    insert(db, 100, first=100)
-    rig.simulator.add(
-        Fault(effect="answer", status=403, code="unknown_campaign", text="no such campaign", contains="forbidden text")
-    )
-
-    await rig.tick("dispatch")
-
-    assert statuses(db) == {"failed": 3, "pending": 97, "sent": 100}
-    assert rig.simulator.summary().requests["send"] == 7
-    rig.simulator.heal()
-    later(db, "1 minute")
-    await rig.tick("dispatch")
-    await rig.tick("dispatch")
-    assert statuses(db) == {"failed": 3, "sent": 197}
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "text", "good", "bad"),
-    [
-        (403, "illegal_number_type", "Illegal phone number type of MSISDN for a chosen region was used", 40, 8),
-        (400, "syntax_constraint_violation", "Destination number not allowed", 12, 2),
-        (403, "unsupported_number", "", 12, 2),
-    ],
-)
-async def test_refused_numbers_fail_and_the_rest_goes_out(
-    rig: Rig, db: Connection, status: int, code: str, text: str, good: int, bad: int
-) -> None:
-    """The bad numbers stand at both ends of the request."""
-    insert(db, good + bad)
-    refused = [*range(bad // 2), *range(good + bad // 2, good + bad)]
-    for n in refused:
-        rig.simulator.add(Fault(effect="answer", status=status, code=code, text=text, contains=number(n)[1:]))
-
-    await rig.tick("dispatch")
-
-    assert statuses(db) == {"sent": good, "failed": bad}
-    assert rig.simulator.summary().messages == good
-    assert db.execute("select count(*) from outbox_engine.plan_pauses").fetchone() == (0,)
-
-
-async def test_refused_default_sender_fails_nothing(rig: Rig, db: Connection) -> None:
-    for text in range(8):
-        insert(db, 2, first=2 * text, body=f"text {text}")
-    said = "The value of from must be a number"
-    rig.simulator.add(Fault(effect="answer", status=400, code="syntax_invalid_parameter_format", text=said))
-
-    await rig.tick("dispatch")
-    await rig.tick("dispatch")
-    assert statuses(db) == {"pending": 16}
-    rig.simulator.heal()
-    for _ in range(2):
-        later(db, "10 minutes")
-        await rig.tick("dispatch")
-
-    assert statuses(db) == {"sent": 16}
-
-
 async def test_account_error_pauses_until_a_probe_succeeds(rig: Rig, db: Connection) -> None:
     insert(db, 50)
     rig.simulator.add(faults.account_error(401))

@@ -189,10 +189,12 @@ MUTATIONS: Final = (
         rewrites=(("outbox_engine.judge_messages", "when m.expires_at <= p_now then 'expired'\n", "\n"),),
     ),
     Mutation(
-        "a refused part fails as a whole",
+        "a refused request fails as a whole",
         ("answer.poisoned_number",),
         "to it alone",
-        rewrites=(("outbox_engine.decide_part", "v_left = 1 and p_part.recipients = 1", "v_left > 0"),),
+        rewrites=(
+            ("outbox_engine.decide_refusal", "p_why = 'recipient' and p_dispatch.recipients = 1", "p_why = 'recipient'"),
+        ),
     ),
     Mutation(
         "a refused text is not held",

@@ -68,13 +68,6 @@ begin
 end
 $$;
 
--- How long a held message waits in the queue. Ending the hold, or choosing it as a probe, ends the wait.
-create function outbox_engine.held_wait() returns interval
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select interval '1 year'
-$$;
-
 -- The wait before the next probe after so many: 1, 5, then 30 minutes.
 create function outbox_engine.probe_wait(p_probes integer) returns interval
 language sql immutable set search_path = pg_catalog, pg_temp

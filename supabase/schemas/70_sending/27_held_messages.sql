@@ -129,8 +129,8 @@ begin
 end
 $$;
 
--- Called by the claim with rows that it picked. Those of held contents wait, but for their probe. Returns the
--- others, in their order. The caller holds the plan and the rows.
+-- Called by the claim with rows that it picked. Those of held contents wait until they expire or the hold
+-- ends, but for their probe. Returns the others, in their order. The caller holds the plan and the rows.
 create function outbox_engine.without_held(
   p_ids bigint[], p_provider text, p_plan text, p_now timestamptz
 ) returns bigint[]
@@ -146,11 +146,13 @@ begin
     return p_ids;
   end if;
   with rows_of_held as materialized (
-    select c.id, c.content, r.error, r.probe_id,
+    select c.id, c.content, o.expires_at, r.error, r.probe_id,
       r.probe_at <= p_now and row_number() over (partition by c.content order by c.id) = 1 as is_next_probe
     from outbox_engine.contents_of(p_ids) c
     join outbox_engine.refused_contents r
       on r.provider = p_provider and r.plan = p_plan and r.content = c.content and r.held_since is not null
+    join public.outbox o on o.id = c.id
+    where o.id = any (p_ids) and o.expires_at > p_now
   ),
   probes as materialized (
     select outbox_engine.note_probe(p_provider, p_plan, content, id, p_now)
@@ -158,7 +160,7 @@ begin
     where is_next_probe
   ),
   held as materialized (
-    select id, content, error
+    select id, content, expires_at, error
     from rows_of_held
     where not is_next_probe and id is distinct from probe_id
   ),
@@ -170,7 +172,7 @@ begin
   ),
   changed as materialized (
     select outbox_engine.change_statuses(
-      array_agg(row(id, 'held', null, p_now + outbox_engine.held_wait(), null, error)
+      array_agg(row(id, 'held', null, expires_at, null, error)
         ::outbox_engine.status_change),
       'engine', p_now)
     from held

@@ -117,8 +117,8 @@ begin
 end
 $$;
 
--- Closes a refused dispatch. Its messages of held contents wait under the hold, the others wait again. A
--- refused probe delays the next one. The caller holds the plan.
+-- Closes a refused dispatch. Its messages of held contents wait until they expire or the hold ends, the
+-- others wait again. A refused probe delays the next one. The caller holds the plan.
 create function outbox_engine.hold_attached(p_dispatch outbox_engine.dispatches) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -159,7 +159,10 @@ begin
 
   if v_held is not null then
     perform outbox_engine.requeue_attached(
-      array[p_dispatch.id], 'held', p_dispatch.error, outbox_engine.held_wait(), v_held);
+      array[p_dispatch.id], 'held', p_dispatch.error, interval '1 minute', v_held);
+    update public.outbox
+    set due_at = expires_at
+    where id = any (v_ids) and queue = 'w';
   end if;
   perform outbox_engine.requeue_attached(array[p_dispatch.id], 'refused', p_dispatch.error);
   perform outbox_engine.close_refused(p_dispatch.id);

@@ -55,9 +55,9 @@ begin
 end
 $$;
 
--- Parts of a dispatch whose texts differ were refused alike. Either what they share is
--- wrong, or the provider takes no different texts in one request. No message is to blame for the latter, so
--- all wait again, each to be sent with its own text only.
+-- Parts of a dispatch whose texts differ were refused alike. Either what they share is wrong, or the provider
+-- takes no different texts in one request. No message is to blame for the latter, so all wait again, each to
+-- be sent with its own text only.
 create function outbox_engine.separate_texts(p_dispatches outbox_engine.dispatches[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
