@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from jobs.dispatching.claims import Asked, Claims
+from jobs.dispatching.clock_watch import ClockWatch
 from jobs.dispatching.health import PlanHealth
 from jobs.dispatching.leases import clock
 from jobs.dispatching.other_jobs import AGAIN_SECONDS, OtherJobs
@@ -18,6 +19,7 @@ from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.seen import Seen
 from jobs.gateway.values import Claim, Plan
 from jobs.providers.base import Provider
+from jobs.runtime.clocks import Clocks
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
 from jobs.schema.admission import Admission
@@ -47,10 +49,13 @@ class Dispatcher(Job):
         project: str | None = None,
         seen: Seen | None = None,
         restores: RestoreCheck | None = None,
+        clocks: Clocks | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
         self._schema = SchemaWatch(admission)
         self._restores = restores
+        self._clocks = clocks or Clocks()
+        self._clock_watch = ClockWatch(self._clocks, gateway, plan=f"{plan.provider} {plan.plan}", worker=worker)
         self._call = partial(
             gateway.claim,
             plan,
@@ -77,6 +82,7 @@ class Dispatcher(Job):
             slots=slots,
             health=self._health,
             seen=self._seen,
+            clocks=self._clocks,
         )
         self._others = OtherJobs(
             again_after={
@@ -110,6 +116,7 @@ class Dispatcher(Job):
                 for asked, claim in self._claims.answered():
                     self._take(asked, claim)
             await self._schema.check()
+            await self._clock_watch.check()
             self._claims.check()
 
     def notice(self) -> None:
@@ -138,6 +145,7 @@ class Dispatcher(Job):
         return True
 
     async def _claim(self, claim_id: str, slots: int, urgent_only: bool) -> Claim:
+        sent = clock()
         claim = await self._call(
             claim_id=claim_id,
             max_dispatches=slots,
@@ -148,6 +156,8 @@ class Dispatcher(Job):
             heartbeat_at=self._seen.heartbeat_at,
         )
         self._seen.claimed(claim)
+        if claim.now is not None:
+            self._clocks.database_says(claim.now, sent=sent, received=clock())
         return claim
 
     async def _something_to_do(self, now: float) -> None:

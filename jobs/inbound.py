@@ -1,14 +1,20 @@
 """Fetches messages from phones that no callback brought, because a STOP must not depend on one callback."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
 
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.pages import Pages
 from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Inbound, Provider, ProviderError
+from jobs.runtime.clocks import Clocks, monotonic
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
+
+_OVERLAP: Final = timedelta(minutes=10)
+"""The same as between two windows: the listing may be minutes behind."""
 
 
 class InboundPolling(Job):
@@ -17,13 +23,21 @@ class InboundPolling(Job):
     name = "inbound"
 
     def __init__(
-        self, *, gateway: Gateway, provider: Provider, plan: Plan, settings: EngineSettings, outage: ProviderOutage
+        self,
+        *,
+        gateway: Gateway,
+        provider: Provider,
+        plan: Plan,
+        settings: EngineSettings,
+        outage: ProviderOutage,
+        clocks: Clocks | None = None,
     ) -> None:
         self.interval = settings.reconcile_interval_seconds
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
         self._outage = outage
+        self._clocks = clocks or Clocks()
         self._deadline = settings.lease_seconds / 3
         self._pages = Pages(gateway)
 
@@ -31,6 +45,7 @@ class InboundPolling(Job):
         window = await self._gateway.claim_inbound_window(self._plan, interval=self.interval)
         if window is None:
             return
+        window = self._by_provider(window)
         try:
             finished = await self._read(window)
         except ProviderError as error:
@@ -38,6 +53,14 @@ class InboundPolling(Job):
             return
         if finished:
             await self._gateway.finish_inbound_window(self._plan, window)
+
+    def _by_provider(self, window: Window) -> Window:
+        """The window up to now by the provider's clock, which dates the messages. The database remembers that end.
+
+        At least the last ten minutes: the end of the last window may be of a clock that was ahead.
+        """
+        end = self._clocks.provider_latest(monotonic()) or window.end
+        return Window(start=min(window.start, end - _OVERLAP), end=end)
 
     async def _read(self, window: Window) -> bool:
         """Record every page. False if that was not possible; the next window then starts where this one did.

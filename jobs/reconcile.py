@@ -14,6 +14,7 @@ from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.values import Plan, Window
 from jobs.providers.base import Provider, ProviderError, Report, Unusable
+from jobs.runtime.clocks import Clocks
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 from jobs.runtime.settings import EngineSettings
 
@@ -45,6 +46,7 @@ class Reconciliation(Job):
         settings: EngineSettings,
         outage: ProviderOutage,
         restores: RestoreCheck | None = None,
+        clocks: Clocks | None = None,
     ) -> None:
         self.interval = max(FALLBACK_INTERVAL_SECONDS, settings.reconcile_interval_seconds)
         self._gateway = gateway
@@ -52,6 +54,7 @@ class Reconciliation(Job):
         self._plan = plan
         self._outage = outage
         self._restores = restores
+        self._clocks = clocks or Clocks()
         self._deadline = settings.lease_seconds / 3
         self._pages = Pages(gateway)
 
@@ -120,9 +123,11 @@ class Reconciliation(Job):
         A feed that is longer than the share counts as asked all the same: otherwise the job would begin it again for ever.
         """
         await self._draw()
+        # Both ways, because the database's clock may have been right when the batches were accepted.
+        start, end = (self._clocks.to_provider(at) for at in (window.start, window.end))
         reading = await self._pages.read(
             lambda page: self._provider.finished_reports(
-                start=window.start, end=window.end, page=page, deadline=self._deadline
+                start=min(window.start, start), end=max(window.end, end), page=page, deadline=self._deadline
             ),
             record=self._record_some,
             may_go_on=lambda: self._gateway.draw_requests(self._plan, "poll"),

@@ -12,6 +12,7 @@ from jobs.gateway.retry import until_answered
 from jobs.gateway.seen import Seen
 from jobs.gateway.values import Lookup, Plan
 from jobs.providers.base import Batch, Page, Provider, ProviderError
+from jobs.runtime.clocks import Clocks, monotonic
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 from jobs.runtime.settings import EngineSettings
 
@@ -41,6 +42,7 @@ class Recovery(Job):
         outage: ProviderOutage,
         waits_for_rates: bool = True,
         seen: Seen | None = None,
+        clocks: Clocks | None = None,
     ) -> None:
         self._gateway = gateway
         self._provider = provider
@@ -50,11 +52,15 @@ class Recovery(Job):
         self._deadline = settings.lease_seconds / 3
         self._waits_for_rates = waits_for_rates
         self._seen = Seen() if seen is None else seen
+        self._clocks = clocks or Clocks()
 
     async def tick(self) -> None:
         while True:
+            sent = monotonic()
             lookups = await self._gateway.claim_lookups(self._plan, lease=self._settings.lease_seconds, limit=_LOOKUPS_AT_ONCE)
             self._seen.looks_up(lookups)
+            if lookups and (now := lookups[0].now) is not None:
+                self._clocks.database_says(now, sent=sent, received=monotonic())
             # Together, because their first requests are drawn: one that waits for the plan must not make the others late.
             for error in await asyncio.gather(*(self._look_up(lookup) for lookup in lookups), return_exceptions=True):
                 if error is not None:
@@ -75,16 +81,23 @@ class Recovery(Job):
         if found is None:
             await self._gateway.postpone_lookup(lookup, seconds=1.0)
             return
-        decided = await until_answered(
-            lambda: self._gateway.record_lookup(
-                lookup,
-                found,
-                settle=self._settings.settle_seconds,
-                reconcile_after=self._settings.reconcile_after_seconds,
-            ),
+        decided = await (self._record_found(lookup, found) if found else self._record_missed(lookup))
+        log.info("lookup.done", dispatch=lookup.dispatch_id, decided=decided, batches=list(found))
+
+    async def _record_found(self, lookup: Lookup, found: Mapping[str, Sequence[str]]) -> str:
+        settle, reconcile_after = self._settings.settle_seconds, self._settings.reconcile_after_seconds
+        return await until_answered(
+            lambda: self._gateway.record_lookup(lookup, found, settle=settle, reconcile_after=reconcile_after), "lookup"
+        )
+
+    async def _record_missed(self, lookup: Lookup) -> str:
+        """The clocks are read once, before the first try: the database may answer a later one only."""
+        provider_now, watched = self._clocks.provider_now(now := monotonic()), self._clocks.watched_for(now)
+        settle = self._settings.settle_seconds
+        return await until_answered(
+            lambda: self._gateway.record_missed_lookup(lookup, settle=settle, provider_now=provider_now, watched=watched),
             "lookup",
         )
-        log.info("lookup.done", dispatch=lookup.dispatch_id, decided=decided, batches=list(found))
 
     async def _read(self, lookup: Lookup) -> Mapping[str, Sequence[str]] | None:
         """Read every page: the dispatch's batches, each with its recipients. None if the plan does not allow all pages now.

@@ -3,6 +3,7 @@
 import os
 import socket
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from jobs.campaigns import Campaigns
@@ -17,6 +18,7 @@ from jobs.providers import registry
 from jobs.providers.base import Provider
 from jobs.reconcile import Reconciliation
 from jobs.recover import Recovery
+from jobs.runtime.clocks import Clocks
 from jobs.runtime.job import Job
 from jobs.runtime.project import project_host
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
@@ -54,45 +56,35 @@ async def build_engine(
     ``known`` are the schema versions of this package. Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
     """
     gateway = await Gateway.connect(supabase)
-    provider = registry.build(sinch)
+    clocks = Clocks()
+    provider = registry.build(sinch, clocks)
     plan = plan_of(provider, sinch)
     outage = ProviderOutage(gateway=gateway, plan=plan)
     project = project_host(supabase.supabase_url)
-    restores = RestoreCheck(
-        gateway=gateway,
-        provider=provider,
-        plan=plan,
-        outage=outage,
-        deadline=settings.lease_seconds / 3,
-        project=project,
-    )
+    deadline = settings.lease_seconds / 3
+    restores = RestoreCheck(gateway=gateway, provider=provider, plan=plan, outage=outage, deadline=deadline, project=project)
     admission = Admission(gateway.installed_schema, known)
     seen = Seen()
-    worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+    shared: dict[str, Any] = {
+        "gateway": gateway,
+        "provider": provider,
+        "plan": plan,
+        "settings": settings,
+        "clocks": clocks,
+    }
     jobs: tuple[Job, ...] = (
         Dispatcher(
-            gateway=gateway,
-            provider=provider,
-            plan=plan,
-            worker=worker,
-            settings=settings,
+            **shared,
+            worker=f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
             waits_for_rates=waits_for_rates,
             admission=admission,
             project=project,
             seen=seen,
             restores=restores,
         ),
-        Recovery(
-            gateway=gateway,
-            provider=provider,
-            plan=plan,
-            settings=settings,
-            outage=outage,
-            waits_for_rates=waits_for_rates,
-            seen=seen,
-        ),
-        Reconciliation(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage, restores=restores),
-        InboundPolling(gateway=gateway, provider=provider, plan=plan, settings=settings, outage=outage),
+        Recovery(**shared, outage=outage, waits_for_rates=waits_for_rates, seen=seen),
+        Reconciliation(**shared, outage=outage, restores=restores),
+        InboundPolling(**shared, outage=outage),
         Campaigns(gateway=gateway),
         Upkeep(gateway=gateway, settings=settings),
     )

@@ -18,6 +18,7 @@ from jobs.gateway.retry import until_answered
 from jobs.gateway.seen import Seen
 from jobs.gateway.values import Dispatch
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refused, Submission
+from jobs.runtime.clocks import Clocks
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ class Requests:
         slots: Slots,
         health: PlanHealth,
         seen: Seen,
+        clocks: Clocks,
     ) -> None:
         self._gateway = gateway
         self._provider = provider
@@ -50,6 +52,7 @@ class Requests:
         self._slots = slots
         self._health = health
         self._seen = seen
+        self._clocks = clocks
         self._leases = Leases(
             renew=lambda held: gateway.renew(held, lease=settings.lease_seconds), lease=settings.lease_seconds
         )
@@ -97,7 +100,8 @@ class Requests:
     async def _carry(self, dispatch: Dispatch) -> None:
         try:
             if await self._may_start(dispatch):
-                outcome = await self._provider.submit(_submission(dispatch, self._provider), deadline=self._deadline)
+                submission = _submission(dispatch, self._provider, self._clocks)
+                outcome = await self._provider.submit(submission, deadline=self._deadline)
                 await self._record(dispatch, outcome)
             else:
                 await until_answered(lambda: self._gateway.release([dispatch]), "release")
@@ -166,7 +170,8 @@ class Requests:
         )
 
 
-def _submission(dispatch: Dispatch, provider: Provider) -> Submission:
+def _submission(dispatch: Dispatch, provider: Provider, clocks: Clocks) -> Submission:
+    """``expire_at`` is an instant of the database's clock. The provider ends the message by its own."""
     body, parameters = dispatch.body or "", None
     if dispatch.texts is not None:
         body, parameters = body_and_parameters(dispatch.texts, dispatch.recipients, longest=provider.longest_value)
@@ -175,6 +180,6 @@ def _submission(dispatch: Dispatch, provider: Provider) -> Submission:
         sender=dispatch.sender,
         body=body,
         recipients=dispatch.recipients,
-        expire_at=dispatch.expire_at,
+        expire_at=None if dispatch.expire_at is None else clocks.to_provider(dispatch.expire_at),
         parameters=parameters,
     )

@@ -1,6 +1,7 @@
 """The calls of the recover job."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from jobs.gateway.rpc import Calls
 from jobs.gateway.values import Lookup, Plan
@@ -57,6 +58,26 @@ class Lookups(Calls):
                 "p_seconds": seconds,
             },
         )
+
+    async def record_missed_lookup(
+        self, lookup: Lookup, *, settle: float, provider_now: datetime | None, watched: float | None
+    ) -> str:
+        """Record that one complete lookup found nothing. Returns what the database decided.
+
+        ``provider_now`` is the provider's clock, and ``watched`` the seconds in which this process has seen the database's
+        clock run true. One of them has to agree that the settling time has passed; None is unknown.
+        """
+        answer: str = await self._rpc.call(
+            "outbox_record_missed_lookup",
+            {
+                "p_dispatch_id": lookup.dispatch_id,
+                "p_lease_token": lookup.lease_token,
+                "p_settle_seconds": settle,
+                "p_provider_at": None if provider_now is None else provider_now.isoformat(),
+                "p_watched_seconds": watched,
+            },
+        )
+        return answer
 
     async def postpone_lookup(self, lookup: Lookup, *, seconds: float) -> bool:
         """Keep the lookup for ``seconds``; it is due again after that. False if another process has taken it over."""

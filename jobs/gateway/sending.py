@@ -1,6 +1,6 @@
 """The calls of the dispatch job."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.gateway import values
@@ -113,6 +113,20 @@ class Sending(Calls):
     async def release(self, dispatches: Sequence[Dispatch]) -> None:
         """Give back dispatches whose request was not started."""
         await self._rpc.call("outbox_release", _held(dispatches))
+
+    async def record_clocks(self, clocks: Mapping[tuple[str, str], float | None]) -> None:
+        """Record how many seconds a clock is ahead of the others, None where it is right.
+
+        A clock is ``database``, ``provider`` or ``worker``, with a name among those of its kind.
+        """
+        await self._rpc.call(
+            "outbox_record_clocks",
+            {
+                "p_clocks": [clock for clock, _ in clocks],
+                "p_names": [name for _, name in clocks],
+                "p_seconds": list(clocks.values()),
+            },
+        )
 
     async def renew(self, dispatches: Sequence[Dispatch], *, lease: float) -> frozenset[str]:
         """Keep dispatches for another lease. Returns the ids that are still the caller's."""

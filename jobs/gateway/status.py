@@ -181,6 +181,16 @@ class RaisedAlarm:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockOff:
+    """A clock (``database``, ``provider`` or ``worker``) that differs from the others. ``seconds`` ahead; negative: behind."""
+
+    clock: str
+    name: str
+    seconds: float
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything that `outbox status` shows, except the figures. ``alarms_waiting`` alarms are not acknowledged yet.
 
@@ -198,6 +208,7 @@ class Status:
     alarms_waiting: int
     alarms: tuple[RaisedAlarm, ...]
     hosts: tuple[str, ...] = ()
+    clocks: tuple[ClockOff, ...] = ()
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Status":
@@ -219,6 +230,9 @@ class Status:
                 for row in answer["alarms"]
             ),
             hosts=tuple(answer["hosts"]),
+            clocks=tuple(
+                ClockOff(row["clock"], row["name"], row["seconds"], instant(row["since"])) for row in answer.get("clocks", ())
+            ),
         )
 
 

@@ -74,6 +74,7 @@ class Claim:
     breaking: AppliedVersion | None = None
     unbound: tuple[str, ...] | None = None
     heartbeat_at: str | None = None
+    now: datetime | None = None
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Claim":
@@ -91,20 +92,30 @@ class Claim:
             breaking=None if schema is None else AppliedVersion.parse(schema),
             unbound=None if unbound is None else tuple(unbound),
             heartbeat_at=answer.get("heartbeat_at"),
+            now=moment(answer.get("now")),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A dispatch to look up at the provider, among all batches created at or after ``since``."""
+    """A dispatch to look up at the provider, among all batches created at or after ``since``.
+
+    ``now`` is the database's clock when it gave the lookup to the caller.
+    """
 
     dispatch_id: str
     lease_token: str
     since: datetime
+    now: datetime | None = None
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Lookup":
-        return cls(dispatch_id=row["dispatch_id"], lease_token=row["lease_token"], since=instant(row["since"]))
+        return cls(
+            dispatch_id=row["dispatch_id"],
+            lease_token=row["lease_token"],
+            since=instant(row["since"]),
+            now=moment(row.get("now")),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from jobs.providers.base import Provider
 from jobs.providers.callbacks import CallbackReader
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.reader import SinchCallbacks
+from jobs.runtime.clocks import Clocks
 from jobs.runtime.settings import SinchSettings, WebhookSettings
 
 
@@ -14,14 +15,15 @@ def names() -> tuple[str, ...]:
     return (SinchClient.name,)
 
 
-def build(settings: SinchSettings) -> Provider:
-    """The account that sends the messages. The caller closes it."""
+def build(settings: SinchSettings, clocks: Clocks | None = None) -> Provider:
+    """The account that sends the messages. It notes in ``clocks`` what its answers say of its time. The caller closes it."""
     return SinchClient(
         plan=settings.sinch_service_plan_id,
         token=settings.sinch_api_token.get_secret_value(),
         host=settings.host,
         sender=settings.sinch_from_number,
         callback_url=settings.sinch_callback_url,
+        clocks=clocks,
     )
 
 

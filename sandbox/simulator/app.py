@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from email.utils import formatdate
 
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
@@ -55,7 +56,7 @@ class Simulator:
         body = await _read(receive)
         found = _call(scope, body)
         if isinstance(found, int):
-            await _write(send, Answer(found))
+            await _write(send, Answer(found), self.world.clock.now())
             return
         call, route = found
         world, books = self.world, self.world.books
@@ -93,7 +94,7 @@ class Exchange:
             if fault is not None:
                 return await self._suffer(fault, receive, send)
             answer = world.answered[self._call.kind] = self._take_effect()
-        await _write(send, answer)
+        await self._write(send, answer)
         return answer
 
     async def _suffer(self, fault: Fault, receive: Receive, send: Send) -> Answer:
@@ -104,17 +105,17 @@ class Exchange:
             answer = real
             if fault.effect == "stale" or real.status < 400:
                 answer = misleading(fault.effect, real, self._world.answered.get(self._call.kind, Answer(500)))
-            await _write(send, answer)
+            await self._write(send, answer)
             return answer
         real = self._take_effect() if fault.accept or fault.effect == "cut" else _NOTHING
         if fault.effect == "answer":
             answer = _faulty_answer(fault, real)
-            await _write(send, answer)
+            await self._write(send, answer)
             return answer
         if fault.effect == "hang":
             await _until_gone(receive, milliseconds(fault.seconds, self._world.random) / 1000)
         elif fault.effect == "cut":
-            await _write(send, real, only=len(real.body) // 2)
+            await self._write(send, real, only=len(real.body) // 2)
         self._lines.hang_up(self._client, reset=fault.effect != "cut")
         return replace(real, status=0)
 
@@ -124,8 +125,11 @@ class Exchange:
         real = self._take_effect() if fault.accept else None
         await asyncio.sleep(seconds)
         answer = self._take_effect() if real is None else real
-        await _write(send, answer)
+        await self._write(send, answer)
         return answer
+
+    async def _write(self, send: Send, answer: Answer, *, only: int | None = None) -> None:
+        await _write(send, answer, self._world.clock.now(), only=only)
 
     def _take_effect(self) -> Answer:
         try:
@@ -188,9 +192,10 @@ async def _read(receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-async def _write(send: Send, answer: Answer, *, only: int | None = None) -> None:
-    """Send an answer, or of its body no more than the first ``only`` bytes."""
-    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+async def _write(send: Send, answer: Answer, now: int, *, only: int | None = None) -> None:
+    """Send an answer, or of its body no more than the first ``only`` bytes. Its date is that of the simulator's clock."""
+    date = formatdate(now / 1000, usegmt=True).encode()
+    headers = [(b"date", date), *answer.headers, (b"content-length", b"%d" % len(answer.body))]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body[:only], "more_body": only is not None})
 

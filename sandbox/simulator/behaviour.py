@@ -97,7 +97,8 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     (``json``, ``description``, ``numeric``, ``envelope``), or no such body; ``hang`` says nothing for ``seconds`` and then
     drops the connection; ``reset`` drops it at once; ``cut`` sends half of the real answer and drops it; ``delay`` only takes
     its time. ``stale`` sends the answer to the request of this kind before it. ``unreferenced`` leaves out the references of an
-    answer's batches or reports, ``rewritten`` writes their numbers in another way, and ``unreadable`` adds an item to a list that is no JSON.
+    answer's batches or reports, ``rewritten`` writes their numbers in another way, and ``unreadable`` adds an item that is no
+    JSON to a list.
     It applies to requests of kind ``on`` whose body or query holds ``contains``, with ``probability``, at most ``times`` often.
     """
 

@@ -68,6 +68,7 @@ def make_server(behaviour: Behaviour, plans: Sequence[PlanSettings]) -> Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )

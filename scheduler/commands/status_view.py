@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.gateway.seen import RESTORED
-from jobs.gateway.status import Backlog, Figures, Heartbeat, Held, Pause, RaisedAlarm, Requests, Status, Worker
+from jobs.gateway.status import Backlog, ClockOff, Figures, Heartbeat, Held, Pause, RaisedAlarm, Requests, Status, Worker
 from jobs.runtime.telemetry import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
@@ -31,6 +31,8 @@ def screen(status: Status, figures: Figures | None, *, asked: int, project: str 
     if status.held:
         facts.add_row("held", _held(status.held))
     facts.add_row("project", _project(status.hosts, project))
+    if status.clocks:
+        facts.add_row("clocks", _clocks(status.clocks))
     facts.add_row("alarms", alarms(status.alarms_waiting, status.alarms))
     facts.add_row("jobs", _jobs(status.jobs))
     facts.add_row("processes", _processes(status))
@@ -120,6 +122,17 @@ def until(pause: Pause) -> str:
     else:
         end = f"until {utc(pause.until)}"
     return f"since {utc(pause.since)}, {end}"
+
+
+def _clocks(clocks: Sequence[ClockOff]) -> Text:
+    return Text("\n").join(
+        Text(
+            f"{' '.join(filter(None, ('the', one.clock, one.name)))} is {ago(abs(one.seconds))}"
+            f" {'ahead' if one.seconds > 0 else 'behind'}, since {utc(one.since)}",
+            "red",
+        )
+        for one in clocks
+    )
 
 
 def alarms(waiting: int, raised: Sequence[RaisedAlarm]) -> Text:

@@ -10,8 +10,8 @@ declare
   v_relations constant text[] := '{}';
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
-    'outbox_claim_due', 'outbox_finish_adoption', 'outbox_list_held', 'outbox_record_failed_lookup',
-    'outbox_resume_restored', 'outbox_send_held'
+    'outbox_claim_due', 'outbox_finish_adoption', 'outbox_list_held', 'outbox_record_clocks',
+    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_send_held'
   ];
   v_conflicts text[];
 begin
@@ -169,6 +169,133 @@ alter table outbox_engine.held_messages enable row level security;
 create index held_messages_content
   on outbox_engine.held_messages (provider, plan, content, probed_at nulls first, outbox_id);
 
+-- The clocks of the database, the provider and the processes may differ, and step.
+alter table outbox_engine.plans add column seen_at timestamptz;
+alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
+
+create table outbox_engine.clocks_off (
+  clock text not null check (clock in ('database', 'provider', 'worker')),
+  name text not null default '',
+  seconds double precision not null,
+  since timestamptz not null,
+  at timestamptz not null,
+  alarmed_seconds double precision not null,
+  primary key (clock, name)
+);
+alter table outbox_engine.clocks_off enable row level security;
+
+create or replace view outbox_engine.unlogged_alarms as
+select id,
+  case
+    when offered_until <= outbox_engine.now() + interval '1 minute' then offered_until
+    else '-infinity'
+  end as free_at
+from outbox_engine.alarms
+where acknowledged_at is null;
+
+create or replace function outbox_engine.record_heartbeat(
+  p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null,
+  p_schema_version integer default null
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+begin
+  if exists (
+      select from outbox_engine.heartbeats
+      where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker
+        and at > v_now - interval '10 seconds' and at <= v_now
+    )
+    or not pg_try_advisory_xact_lock(
+      hashtext(format('outbox heartbeat %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
+    return;
+  end if;
+
+  insert into outbox_engine.heartbeats as h (
+    job, provider, plan, worker, since, at, allowed_countries, schema_version)
+  values (p_job, p_provider, p_plan, p_worker, v_now, v_now,
+    (select array_agg(c order by c) from unnest(p_allowed_countries) c), p_schema_version)
+  on conflict (job, provider, plan, worker) do update
+  set
+    at = excluded.at,
+    allowed_countries = excluded.allowed_countries,
+    schema_version = excluded.schema_version,
+    since = case
+      when h.at < excluded.at - interval '1 day' then excluded.since
+      else least(h.since, excluded.since)
+    end;
+end
+$$;
+
+create function outbox_engine.end_future_heartbeats(p_now timestamptz) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.heartbeats h
+  set at = p_now, since = least(h.since, p_now)
+  from (
+    select job, provider, plan, worker
+    from outbox_engine.heartbeats
+    where at > p_now + interval '10 seconds'
+    for update skip locked
+  ) f
+  where (h.job, h.provider, h.plan, h.worker) = (f.job, f.provider, f.plan, f.worker)
+$$;
+
+create function outbox_engine.record_clock(p_clock text, p_name text, p_seconds double precision) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_alarmed double precision := (
+    select alarmed_seconds from outbox_engine.clocks_off where clock = p_clock and name = p_name);
+begin
+  if p_seconds is null then
+    if v_alarmed is not null then
+      delete from outbox_engine.clocks_off where clock = p_clock and name = p_name;
+    end if;
+    return;
+  end if;
+  if (abs(p_seconds - v_alarmed) > greatest(30, abs(v_alarmed) / 4)) is not false then
+    v_alarmed := p_seconds;
+    perform outbox_engine.alarm('clock.off', jsonb_build_object(
+      'clock', p_clock, 'name', p_name, 'seconds', round(p_seconds)));
+  end if;
+  insert into outbox_engine.clocks_off as c (clock, name, seconds, since, at, alarmed_seconds)
+  values (p_clock, p_name, p_seconds, v_now, v_now, v_alarmed)
+  on conflict (clock, name) do update
+  set
+    seconds = excluded.seconds,
+    since = least(c.since, excluded.since),
+    at = excluded.at,
+    alarmed_seconds = excluded.alarmed_seconds;
+end
+$$;
+
+create function public.outbox_record_clocks(p_clocks text[], p_names text[], p_seconds double precision[])
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.record_clock(x.clock, x.name, x.seconds)
+  from (
+    select * from unnest(p_clocks, p_names, p_seconds) u (clock, name, seconds) order by 1, 2
+  ) x;
+end
+$$;
+
+create function outbox_engine.clocks_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object('clock', clock, 'name', name, 'seconds', seconds, 'since', since)
+      order by clock, name),
+    '[]')
+  from outbox_engine.clocks_off
+  where at > p_now - interval '15 minutes'
+$$;
+
 create function outbox_engine.new_dispatch_id() returns uuid
 language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
@@ -194,6 +321,50 @@ begin
       from outbox_engine.installation i
     ),
     false);
+end
+$$;
+
+create function outbox_engine.shorten_delays(p_by interval, p_now timestamptz) returns void
+language sql set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+  update public.outbox
+  set due_at = greatest(due_at - p_by, p_now)
+  where id = any (array(
+    select d.id from public.outbox d
+    where d.id = any (array(
+        select w.id
+        from (select distinct priority from outbox_engine.priorities) p
+        cross join lateral (
+          select o.id, o.status from public.outbox o
+          where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+          order by o.due_at
+          limit 10000
+        ) w
+        where w.status = 'pending'
+      ))
+      and d.queue = 'w' and d.status = 'pending'
+    for update skip locked
+  ))
+$$;
+
+create or replace function outbox_engine.reset_queue_bounds_after_clock_step() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_was timestamptz;
+  v_now timestamptz;
+begin
+  if (outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
+      or exists (select from outbox_engine.queue_bounds b where b.seen_at > outbox_engine.queue_time()))
+    and pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
+    delete from outbox_engine.queue_bounds;
+    v_was := outbox_engine.queue_time();
+    v_now := outbox_engine.now();
+    perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(v_now));
+    if v_was > v_now then
+      perform outbox_engine.shorten_delays(v_was - v_now, v_now);
+    end if;
+  end if;
 end
 $$;
 
@@ -585,6 +756,82 @@ as $$
   limit 1
 $$;
 
+create function outbox_engine.move_times_back(
+  p_provider text, p_plan text, p_by interval, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with ahead as (
+    delete from outbox_engine.plan_requests
+    where provider = p_provider and plan = p_plan and second > p_now
+    returning kind, second, requests
+  )
+  insert into outbox_engine.plan_requests as r (provider, plan, second, kind, requests)
+  select p_provider, p_plan, date_trunc('second', second - p_by), kind, sum(requests)
+  from ahead
+  group by 3, 4
+  on conflict (provider, plan, second, kind) do update set requests = r.requests + excluded.requests;
+
+  -- An operator names an instant, so that pause keeps its end.
+  update outbox_engine.plan_pauses
+  set
+    since = case when since > p_now then since - p_by else since end,
+    until = case when kind <> 'operator' and until > p_now then until - p_by else until end
+  where provider = p_provider and plan = p_plan;
+
+  -- A lease that was renewed since the step ends sooner than `p_by` from now.
+  update outbox_engine.dispatches
+  set lease_until = lease_until - p_by
+  where id = any (array(
+    select id from outbox_engine.dispatches
+    where provider = p_provider and plan = p_plan and state = 'claimed'
+      and lease_until >= p_now + p_by and p_by > 9 * deadline
+    order by id
+    for update skip locked
+  ));
+  update outbox_engine.dispatches
+  set lookup_at = greatest(lookup_at - p_by, p_now)
+  where id = any (array(
+    select id from outbox_engine.dispatches
+    where provider = p_provider and plan = p_plan and lookup_at > p_now
+    order by lookup_at
+    limit 5000
+    for update skip locked
+  ));
+  update outbox_engine.dispatches
+  set reconcile_at = greatest(reconcile_at - p_by, p_now)
+  where id = any (array(
+    select id from outbox_engine.dispatches
+    where provider = p_provider and plan = p_plan and reconcile_at > p_now
+    order by reconcile_at
+    limit 5000
+    for update skip locked
+  ));
+end
+$$;
+
+create function outbox_engine.follow_clock(p_plan outbox_engine.plans) returns outbox_engine.plans
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_seen_at constant timestamptz := greatest(p_plan.seen_at, p_plan.refilled_at, p_plan.urgent_at);
+begin
+  if v_seen_at > v_now + interval '1 second' then
+    perform outbox_engine.move_times_back(p_plan.provider, p_plan.plan, v_seen_at - v_now, v_now);
+  elsif p_plan.seen_at > v_now - interval '10 seconds' then
+    return p_plan;
+  end if;
+  update outbox_engine.plans
+  set seen_at = v_now, refilled_at = least(refilled_at, v_now),
+    urgent_at = case when urgent_at > v_now then v_now else urgent_at end
+  where provider = p_plan.provider and plan = p_plan.plan
+  returning * into p_plan;
+  return p_plan;
+end
+$$;
+
 create function outbox_engine.pause_restored(p_provider text, p_plan text, p_reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -629,6 +876,48 @@ begin
       p.provider, p.plan, format('the database does not know request %s, which it made', v_unknown))
     from (select provider, plan from outbox_engine.plans order by provider, plan) p;
   end if;
+end
+$$;
+
+create or replace function outbox_engine.draw_requests(p_provider text, p_plan text, p_kind text, p_wanted integer)
+returns integer
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_plan outbox_engine.plans;
+  v_allowed integer;
+begin
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_provider and plan = p_plan
+  for update;
+  if v_plan.plan is not null then
+    v_plan := outbox_engine.follow_clock(v_plan);
+  end if;
+  -- Read after the lock, which may have taken time.
+  v_now := outbox_engine.now();
+
+  if v_plan.plan is null then
+    -- No process has claimed for this plan yet, so its limits are not known.
+    v_allowed := p_wanted;
+  elsif exists (
+    select from outbox_engine.plan_pauses
+    where provider = p_provider and plan = p_plan and kind = 'throttled' and until > v_now
+  ) then
+    v_allowed := 0;
+  else
+    v_allowed := least(p_wanted, outbox_engine.requests_left(v_plan, v_now));
+    if p_kind = 'poll' then
+      v_allowed := least(v_allowed, greatest(
+        0,
+        v_plan.requests_per_minute / 5 - outbox_engine.requests_made(p_provider, p_plan, 'poll', v_now)
+      ));
+    end if;
+  end if;
+  perform outbox_engine.count_requests(p_provider, p_plan, p_kind, v_allowed, v_now);
+  return v_allowed;
 end
 $$;
 
@@ -1779,6 +2068,29 @@ begin
 end
 $$;
 
+create function outbox_engine.silence_error() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'its worker fell silent'
+$$;
+
+create or replace function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Lease tokens are drawn in the order of the ids, so that a simulated history repeats exactly.
+  perform outbox_engine.mark_ambiguous(
+    x.id, outbox_engine.silence_error(), nextval('outbox_engine.lease_tokens'), p_now)
+  from (
+    select id
+    from outbox_engine.claimed_dispatches
+    where provider = p_provider and plan = p_plan and silent_at <= p_now
+    order by id
+    for update skip locked
+  ) x;
+end
+$$;
+
 create function outbox_engine.lookup_since(p_claimed_at timestamptz, p_now timestamptz) returns timestamptz
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -1826,6 +2138,8 @@ begin
       'dispatch_id', id,
       'lease_token', lease_token::text,
       'since', outbox_engine.lookup_since(claimed_at, v_now)
+      'since', claimed_at - interval '1 hour',
+      'now', v_now
     )
     order by claimed_at, id
   )
@@ -2094,7 +2408,8 @@ begin
       select case when t.is_called then t.last_value else 0 end from outbox_engine.lease_tokens t),
     p_known_dispatch is not null
       and not exists (select from outbox_engine.dispatches d where d.id = p_known_dispatch),
-    p_known_heartbeat > coalesce(h.at, '-infinity') and p_known_heartbeat <= outbox_engine.now()
+    p_known_heartbeat > coalesce(h.at, '-infinity')
+      and p_known_heartbeat between outbox_engine.now() - interval '20 hours' and outbox_engine.now()
   into v_state
   from outbox_engine.installation i
   left join outbox_engine.heartbeats h
@@ -2183,7 +2498,7 @@ begin
   end if;
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
-  v_state := jsonb_build_object('schema_version', v_schema) || outbox_engine.check_database(p_provider,
+  v_state := jsonb_build_object('schema_version', v_schema, 'now', v_now) || outbox_engine.check_database(p_provider,
     p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
@@ -2199,6 +2514,7 @@ begin
   if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+    v_plan := outbox_engine.follow_clock(v_plan);
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then
@@ -2375,6 +2691,97 @@ begin
 end
 $$;
 
+create function outbox_engine.has_settled(
+  p_dispatch outbox_engine.dispatches, p_settle interval, p_provider_at timestamptz, p_watched interval
+) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(
+    greatest(p_watched, p_provider_at - p_dispatch.missed_provider_at + interval '1 second')
+      >= p_settle + case
+        when p_dispatch.ambiguous_error = outbox_engine.silence_error() then 4 * p_dispatch.deadline
+        else '0'
+      end,
+    true);
+end
+$$;
+
+create function outbox_engine.count_missed_lookup(
+  p_dispatch_id uuid, p_settle interval, p_provider_at timestamptz, p_watched interval
+) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_dispatch outbox_engine.dispatches;
+begin
+  -- The new token keeps a repeated call from counting as a second lookup.
+  update outbox_engine.dispatches
+  set
+    lease_token = nextval('outbox_engine.lease_tokens'),
+    lookup_misses = lookup_misses + 1,
+    first_missed_at = case when first_missed_at <= v_now then first_missed_at else v_now end,
+    missed_provider_at = case
+      when missed_provider_at <= p_provider_at then missed_provider_at
+      else coalesce(p_provider_at, missed_provider_at)
+    end,
+    lookup_at = v_now + p_settle
+  where id = p_dispatch_id
+  returning * into v_dispatch;
+
+  if v_dispatch.state = 'not_found' then
+    update outbox_engine.dispatches
+    set lookup_at = case
+      when lookup_misses < 6 then v_now + (interval '1 minute') * 5 ^ (lookup_misses - 2)
+    end
+    where id = p_dispatch_id;
+    return 'watched';
+  end if;
+  if v_dispatch.lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + p_settle
+    and outbox_engine.has_settled(v_dispatch, p_settle, p_provider_at, p_watched) then
+    update outbox_engine.dispatches
+    set state = 'not_found', closed_at = v_now, lookup_at = v_now + interval '1 minute',
+      lookup_misses = 2, body = null
+    where id = p_dispatch_id;
+    perform outbox_engine.requeue_attached(
+      array[p_dispatch_id], 'not_found', 'the provider never got the request');
+    perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
+    return 'not_found';
+  end if;
+  return 'missed';
+end
+$$;
+
+create function outbox_engine.record_empty_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_settle interval, p_provider_at timestamptz, p_watched interval
+) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+begin
+  select *
+  into v_dispatch
+  from outbox_engine.dispatches
+  where id = p_dispatch_id;
+  if not found then
+    return 'gone';
+  end if;
+  if v_dispatch.lease_token <> p_lease_token::bigint
+    or v_dispatch.state not in ('ambiguous', 'not_found') then
+    return 'overtaken';
+  end if;
+  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
+    perform outbox_engine.lookup_failed(
+      v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
+      p_settle, outbox_engine.now());
+    return 'reported';
+  end if;
+  return outbox_engine.count_missed_lookup(p_dispatch_id, p_settle, p_provider_at, p_watched);
+end
+$$;
+
 create or replace function public.outbox_record_lookup(
   p_dispatch_id uuid, p_lease_token text, p_batch_ids text[], p_recipients text[],
   p_settle_seconds double precision, p_reconcile_after_seconds double precision
@@ -2398,18 +2805,69 @@ begin
       v_dispatch, p_batch_ids, p_recipients, make_interval(secs => p_reconcile_after_seconds));
     return 'found';
   end if;
-  if v_dispatch.lease_token <> p_lease_token::bigint
-    or v_dispatch.state not in ('ambiguous', 'not_found') then
-    return 'overtaken';
-  end if;
-  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
-    perform outbox_engine.lookup_failed(
-      v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
-      make_interval(secs => p_settle_seconds), outbox_engine.now());
-    return 'reported';
-  end if;
-  return outbox_engine.record_missed_lookup(p_dispatch_id, make_interval(secs => p_settle_seconds));
+  return outbox_engine.record_empty_lookup(
+    p_dispatch_id, p_lease_token, make_interval(secs => p_settle_seconds), null, null);
 end
+$$;
+
+create function public.outbox_record_missed_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_settle_seconds double precision, p_provider_at timestamptz,
+  p_watched_seconds double precision
+) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
+  return outbox_engine.record_empty_lookup(p_dispatch_id, p_lease_token,
+    make_interval(secs => p_settle_seconds), p_provider_at, make_interval(secs => p_watched_seconds));
+end
+$$;
+
+create or replace function public.outbox_claim_inbound_window(
+  p_provider text, p_plan text, p_interval_seconds double precision
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_read_until timestamptz;
+begin
+  perform outbox_engine.record_heartbeat('inbound', p_provider, p_plan, '');
+  insert into outbox_engine.feeds (provider, plan, feed, next_at)
+  values (p_provider, p_plan, 'inbounds', v_now)
+  on conflict do nothing;
+
+  select read_until
+  into v_read_until
+  from outbox_engine.feeds
+  where provider = p_provider and plan = p_plan and feed = 'inbounds'
+    -- A later time is of a clock that was set back since.
+    and (next_at <= v_now or next_at > v_now + make_interval(secs => p_interval_seconds))
+  for update;
+  if not found or outbox_engine.draw_requests(p_provider, p_plan, 'poll', 1) = 0 then
+    return null;
+  end if;
+
+  update outbox_engine.feeds
+  set next_at = v_now + make_interval(secs => p_interval_seconds)
+  where provider = p_provider and plan = p_plan and feed = 'inbounds';
+  return jsonb_build_object(
+    'start', coalesce(v_read_until - interval '10 minutes', v_now - interval '1 day'),
+    'end', v_now
+  );
+end
+$$;
+
+create or replace function public.outbox_finish_inbound_window(p_provider text, p_plan text, p_until timestamptz)
+returns void
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.feeds
+  set read_until = case
+    when read_until between p_until and p_until + interval '10 minutes' then read_until
+    else p_until
+  end
+  where provider = p_provider and plan = p_plan and feed = 'inbounds'
 $$;
 
 create function outbox_engine.adoptable_messages(p_recipients text[]) returns bigint[]
@@ -3013,7 +3471,9 @@ begin
   perform outbox_engine.prune_emptied_dispatches(p_now, p_most);
   delete from outbox_engine.adopted_messages where kept_until < p_now;
   delete from outbox_engine.help_answers where answered_at < p_now - interval '1 day';
+  perform outbox_engine.end_future_heartbeats(p_now);
   delete from outbox_engine.heartbeats where at < p_now - interval '1 day';
+  delete from outbox_engine.clocks_off where at < p_now - interval '1 day';
   delete from outbox_engine.alarms where acknowledged_at < p_now - interval '30 days';
   delete from outbox_engine.campaign_imports
   where id = any (array(
@@ -3224,6 +3684,7 @@ begin
     'pauses', outbox_engine.pauses_json(v_now),
     'held', outbox_engine.held_json(),
     'hosts', (select hosts from outbox_engine.installation),
+    'clocks', outbox_engine.clocks_json(v_now),
     'plans', (
       select coalesce(
         jsonb_agg(
@@ -3334,12 +3795,16 @@ create trigger outbox_b_emptied after truncate on public.outbox for each stateme
 create trigger outbox_campaign_members_emptied before truncate on public.outbox_campaign_members
   for each statement execute function outbox_engine.before_members_emptied();
 
+revoke all on function public.outbox_record_clocks from public, anon, authenticated, service_role;
+grant execute on function public.outbox_record_clocks to service_role;
 revoke all on function public.outbox_record_failed_lookup from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_failed_lookup to service_role;
 revoke all on function public.outbox_claim_due from public, anon, authenticated, service_role;
 grant execute on function public.outbox_claim_due to service_role;
 revoke all on function public.outbox_check_references from public, anon, authenticated, service_role;
 grant execute on function public.outbox_check_references to service_role;
+revoke all on function public.outbox_record_missed_lookup from public, anon, authenticated, service_role;
+grant execute on function public.outbox_record_missed_lookup to service_role;
 revoke all on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption from public, anon, authenticated, service_role;
 grant execute on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption to service_role;
 revoke all on function public.outbox_resume_restored from public, anon, authenticated, service_role;

@@ -15,3 +15,4 @@ drop function outbox_engine.decide_half(
   outbox_engine.dispatches, boolean, boolean, text, double precision);
 drop function outbox_engine.make_slice(
   outbox_engine.dispatches, bigint[], boolean, text, text, text, double precision, double precision);
+drop function outbox_engine.record_missed_lookup(uuid, interval);

@@ -127,6 +127,29 @@ alter table outbox_engine.held_messages enable row level security;
 create index held_messages_content
   on outbox_engine.held_messages (provider, plan, content, probed_at nulls first, outbox_id);
 
+-- The clocks of the database, the provider and the processes may differ, and step.
+alter table outbox_engine.plans add column seen_at timestamptz;
+alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
+
+create table outbox_engine.clocks_off (
+  clock text not null check (clock in ('database', 'provider', 'worker')),
+  name text not null default '',
+  seconds double precision not null,
+  since timestamptz not null,
+  at timestamptz not null,
+  alarmed_seconds double precision not null,
+  primary key (clock, name)
+);
+alter table outbox_engine.clocks_off enable row level security;
+
+create or replace view outbox_engine.unlogged_alarms as
+select id,
+  case
+    when offered_until <= outbox_engine.now() + interval '1 minute' then offered_until
+    else '-infinity'
+  end as free_at
+from outbox_engine.alarms
+where acknowledged_at is null;
 -- functions
 create trigger outbox_9_removed after delete on public.outbox
   referencing old table as removed for each statement

@@ -6,6 +6,7 @@ from typing import Any
 from jobs.adoption import Adopted, Adoption
 from jobs.dispatching.requests import _submission
 from jobs.gateway.adopting import Counts
+from jobs.runtime.clocks import Clocks
 from sandbox.simulator import control as faults
 from tests.campaigns import campaign, member, template
 from tests.engine import MakeRig, Rig, column, history, insert, later, statuses
@@ -87,7 +88,7 @@ async def test_messages_in_requests_at_backup_are_adopted(make_rig: MakeRig, db:
     (given_back,) = insert(db, first=1, sender="Two")
     first, second = await rig.claim()
     backup = Snapshot(db)
-    await rig.engine.provider.submit(_submission(first, rig.engine.provider), deadline=10)
+    await rig.engine.provider.submit(_submission(first, rig.engine.provider, Clocks()), deadline=10)
     await rig.engine.gateway.release([second])
     await rig.tick("dispatch")
     backup.restore()
@@ -187,7 +188,7 @@ async def test_request_repeated_on_its_way_is_reported(make_rig: MakeRig, db: Co
     backup = Snapshot(db)
     (dispatch,) = await rig.claim()
     for _ in range(2):
-        await rig.engine.provider.submit(_submission(dispatch, rig.engine.provider), deadline=10)
+        await rig.engine.provider.submit(_submission(dispatch, rig.engine.provider, Clocks()), deadline=10)
     backup.restore()
 
     await adopt(rig)

@@ -6,7 +6,7 @@ from jobs.dispatching.leases import clock
 from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Report
 from sandbox.simulator import control as faults
-from tests.engine import MakeRig, Rig, column, history, insert, later, statuses
+from tests.engine import Clocks, MakeRig, Rig, column, history, insert, later, statuses
 from tests.stack import Connection
 
 SETTLED = "21 seconds"
@@ -43,22 +43,22 @@ async def test_row_cancelled_while_waiting_stays_cancelled_when_returned(rig: Ri
     assert history(db, cancelled)[-1] == "cancelled"
 
 
-async def test_found_earlier_attempt_turns_failed_into_sent(make_rig: MakeRig, db: Connection) -> None:
+async def test_found_earlier_attempt_turns_failed_into_sent(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
     """Otherwise the row would be failed, and an app that sends it again would send it twice."""
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
     rig.simulator.change(list_lag=3600)
     rig.simulator.add(faults.reset_after_accepting())
     await rig.tick("dispatch")
-    later(db, "2 seconds")
+    clocks.move("2 seconds")
     await rig.tick("recover")
-    later(db, SETTLED)
+    clocks.move(SETTLED)
     rig.simulator.change(rules=[{"suffix": str(column(db, "recipient", row))[-7:], "refused": True}], requests=[])
     await rig.tick("recover", "dispatch")
     assert column(db, "status", row) == "failed"
 
     rig.simulator.advance(3601)
-    later(db, "2 minutes")
+    clocks.move("2 minutes")
     await rig.tick("recover", "upkeep")
 
     assert (column(db, "status", row), column(db, "error", row)) == ("sent", None)

@@ -13,7 +13,7 @@ from jobs.providers.base import Report
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from tests.campaigns import template
-from tests.engine import MakeRig, Rig, column, history, insert, later, number, statuses, supabase_settings
+from tests.engine import Clocks, MakeRig, Rig, column, history, insert, later, number, statuses, supabase_settings
 from tests.stack import Connection, as_engine
 
 
@@ -236,7 +236,9 @@ async def test_waiting_message_is_cancelled_immediately(rig: Rig, operating: Ope
     assert rig.simulator.summary().messages == 0
 
 
-async def test_cancel_request_applies_when_the_message_returns(make_rig: MakeRig, operating: Operating, db: Connection) -> None:
+async def test_cancel_request_applies_when_the_message_returns(
+    make_rig: MakeRig, operating: Operating, db: Connection, clocks: Clocks
+) -> None:
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
     rig.simulator.add(faults.reset_before_accepting())
@@ -245,7 +247,7 @@ async def test_cancel_request_applies_when_the_message_returns(make_rig: MakeRig
     (outcome,) = await operating.cancel([row])
     requested = statuses(db)
     for _ in range(3):
-        later(db, "21 seconds")
+        clocks.move("21 seconds")
         await rig.tick("recover")
 
     assert outcome.done

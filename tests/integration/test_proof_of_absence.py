@@ -63,6 +63,7 @@ async def test_incomplete_listing_is_no_lookup(
         later(db, SETTLED)
         await rig.tick("recover", "dispatch")
     assert statuses(db) == {"sending": 1}
+    assert db.execute("select lookup_misses from outbox_engine.dispatches").fetchone() == (0,)
 
     monkeypatch.undo()
     later(db, SETTLED)

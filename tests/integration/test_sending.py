@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from jobs.runtime.settings import EngineSettings
 from sandbox.simulator import control as faults
 from sandbox.simulator.behaviour import Fault
-from tests.engine import MakeRig, Rig, column, history, insert, later, number, statuses
+from tests.engine import Clocks, MakeRig, Rig, column, history, insert, later, number, statuses
 from tests.stack import Connection
 
 SETTLED = f"{EngineSettings.model_fields['settle_seconds'].default + 1} seconds"
@@ -113,19 +113,21 @@ async def test_accepted_but_unanswered_request_is_not_resent(make_rig: MakeRig, 
     [faults.timeout_before_accepting(), faults.reset_before_accepting(), faults.unavailable_page()],
     ids=["timeout", "reset", "503"],
 )
-async def test_unarrived_request_is_resent_after_two_lookups(make_rig: MakeRig, db: Connection, fault: Fault) -> None:
+async def test_unarrived_request_is_resent_after_two_lookups(
+    make_rig: MakeRig, db: Connection, clocks: Clocks, fault: Fault
+) -> None:
     """The lookups are a settling time apart."""
     rig = await make_rig(lease_seconds=1)
     (row, *_) = insert(db, 20)
     rig.simulator.add(fault)
 
     await rig.tick("dispatch")
-    later(db, "2 seconds")
+    clocks.move("2 seconds")
     await rig.tick("recover", "dispatch")
     assert statuses(db) == {"sending": 20}, "one lookup is not enough"
     await rig.tick("recover", "dispatch")
     assert statuses(db) == {"sending": 20}, "nor are two at once"
-    later(db, SETTLED)
+    clocks.move(SETTLED)
     await rig.tick("recover", "dispatch")
 
     assert statuses(db) == {"sent": 20}
@@ -134,7 +136,7 @@ async def test_unarrived_request_is_resent_after_two_lookups(make_rig: MakeRig, 
     assert column(db, "attempts", row) == 1
 
 
-async def test_failed_lookup_does_not_count(make_rig: MakeRig, db: Connection) -> None:
+async def test_failed_lookup_does_not_count(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
     rig = await make_rig(lease_seconds=1)
     insert(db)
     rig.simulator.add(faults.reset_before_accepting(), faults.unavailable_page(times=5, on="list"))
@@ -142,11 +144,12 @@ async def test_failed_lookup_does_not_count(make_rig: MakeRig, db: Connection) -
     await rig.tick("dispatch")
     with capture_logs() as logs:
         for _ in range(5):
-            later(db, SETTLED)
+            clocks.move(SETTLED)
             await rig.tick("recover", "dispatch")
 
     assert statuses(db) == {"sending": 1}
-    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["provider.away"]
+    # The process sees that both clocks moved on and its own did not.
+    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["provider.away", "clock.off"]
 
 
 async def test_lost_request_to_another_host_uses_no_requests(make_rig: MakeRig, db: Connection) -> None:
@@ -169,37 +172,37 @@ async def test_lost_request_to_another_host_uses_no_requests(make_rig: MakeRig, 
     assert statuses(db) == {"sending": 1, "sent": 1}
 
 
-async def test_batch_found_by_second_lookup_is_adopted(make_rig: MakeRig, db: Connection) -> None:
+async def test_batch_found_by_second_lookup_is_adopted(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
     rig = await make_rig(lease_seconds=1)
     insert(db)
     rig.simulator.change(list_lag=3600)
     rig.simulator.add(faults.reset_after_accepting())
 
     await rig.tick("dispatch")
-    later(db, "2 seconds")
+    clocks.move("2 seconds")
     await rig.tick("recover", "dispatch")
     rig.simulator.advance(3601)
-    later(db, SETTLED)
+    clocks.move(SETTLED)
     await rig.tick("recover", "dispatch")
 
     assert statuses(db) == {"sent": 1}
     assert rig.simulator.summary().messages == 1
 
 
-async def test_batch_found_after_the_resend_is_duplicate_send(make_rig: MakeRig, db: Connection) -> None:
+async def test_batch_found_after_the_resend_is_duplicate_send(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
     rig.simulator.change(list_lag=3600)
     rig.simulator.add(faults.reset_after_accepting())
     await rig.tick("dispatch")
-    later(db, "2 seconds")
+    clocks.move("2 seconds")
     await rig.tick("recover")
-    later(db, SETTLED)
+    clocks.move(SETTLED)
     await rig.tick("recover", "dispatch")
     assert rig.simulator.summary().sent_twice == 1, "the provider hid what it had accepted for longer than we settle"
 
     rig.simulator.advance(3601)
-    later(db, "2 minutes")
+    clocks.move("2 minutes")
     await rig.tick("recover")
 
     assert "duplicate_send" in history(db, row)
@@ -207,16 +210,16 @@ async def test_batch_found_after_the_resend_is_duplicate_send(make_rig: MakeRig,
     assert db.execute("select count(*) from outbox_engine.alarms where kind = 'message.duplicate_send'").fetchone() == (1,)
 
 
-async def test_dead_workers_rows_are_resent_after_lookups(make_rig: MakeRig, db: Connection) -> None:
+async def test_dead_workers_rows_are_resent_after_lookups(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
     insert(db, 5)
     dead, alive = await make_rig(), await make_rig()
     await dead.claim()
 
     await alive.tick("dispatch", "recover")
     assert statuses(db) == {"sending": 5}, "its lease still runs"
-    later(db, LEASE_OVER)
+    clocks.move(LEASE_OVER)
     await alive.tick("recover")
-    later(db, SETTLED)
+    clocks.move(LEASE_OVER)
     await alive.tick("recover", "dispatch")
 
     assert statuses(db) == {"sent": 5}

@@ -14,7 +14,7 @@ from jobs.providers.base import Inbound, Report
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from tests.calls import claim_all
-from tests.engine import MakeRig, Rig, column, insert, later, number, stand_still, statuses, supabase_settings
+from tests.engine import Clocks, MakeRig, Rig, column, insert, later, number, stand_still, statuses, supabase_settings
 from tests.stack import Connection, as_engine
 
 
@@ -236,14 +236,14 @@ def test_only_the_secret_key_reads_the_figures(stack: LocalStack, db: Connection
 
 
 async def test_trace_covers_a_message_from_insert_to_end(
-    make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
+    make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection, clocks: Clocks
 ) -> None:
     rig = await make_rig(lease_seconds=1)
     (row,) = insert(db)
     rig.simulator.add(faults.reset_before_accepting())
     await rig.tick("dispatch")
     for _ in range(3):
-        later(db, "21 seconds")
+        clocks.move("21 seconds")
         await rig.tick("recover", "dispatch")
     later(db, "1 second")
     batch = column(db, "batch_id", row)

@@ -14,8 +14,6 @@ from tests.simulation.witness import Witness
 FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown"})
 WRONG_TEXT: Final = "this text is not allowed"
 _LONGEST_LIFE_SECONDS: Final = 3 * 86400.0
-_MOST_BEHIND_SECONDS: Final = 2 * 86400.0
-"""How far the provider's clock may be behind the database's. Only its list of batches shows it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +44,7 @@ class Taken:
 
 
 class Books:
-    """What the provider knows. It uses the loop's clock, whatever the database's clock says."""
+    """What the provider knows. Its own clock differs from the loop's by as much as the profile says."""
 
     def __init__(self, chaos: Chaos, witness: Witness) -> None:
         self.requests: list[Request] = []
@@ -58,12 +56,14 @@ class Books:
         self.troubles: list[tuple[float, float, Refusal]] = []
         self._chaos = chaos
         self._witness = witness
-        # The lists show times of the provider's own clock.
-        self._behind = chaos.between(0, _MOST_BEHIND_SECONDS) if chaos.happens("provider.behind") else 0.0
 
     @property
     def now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def clock(self, at: float) -> datetime:
+        """What the provider's clock shows at a time of the loop."""
+        return calendar(at + self._chaos.profile.provider_ahead)
 
     def judge(self, request: Request, *, listed: float, partial: bool) -> Taken | None:
         """A request arrives: accept or refuse it. Returns the batch if one was made."""
@@ -77,11 +77,11 @@ class Books:
         recipients = tuple(request.submission.recipients)
         if partial and len(recipients) > 1:
             recipients = recipients[: len(recipients) // 2]
-        batch = Batch(f"b{len(self.taken) + 1}", request.reference, recipients, calendar(self.now - self._behind))
+        batch = Batch(f"b{len(self.taken) + 1}", request.reference, recipients, self.clock(self.now))
         expire_at = request.submission.expire_at
         expires = self.now + _LONGEST_LIFE_SECONDS
         if expire_at is not None:
-            expires = min(expires, self.now + (expire_at - calendar(self.now)).total_seconds())
+            expires = min(expires, self.now + (expire_at - self.clock(self.now)).total_seconds())
         taken = Taken(batch, request, self.now, max(self.now, listed), expires)
         self.taken[batch.batch_id] = taken
         if request.outcome is None:
@@ -102,7 +102,7 @@ class Books:
             return Refused(Refusal.THROTTLED, "too many requests", http_status=429, retry_after=wait)
         if self._chaos.happens("answer.no_callback"):
             return Refused(Refusal.NO_CALLBACK, "missing_callback_url", http_status=403)
-        if submission.expire_at is not None and submission.expire_at <= calendar(self.now):
+        if submission.expire_at is not None and submission.expire_at <= self.clock(self.now):
             return Refused(Refusal.SHARED, "expire_at lies in the past", http_status=400)
         if submission.body in self.poisoned_texts:
             return Refused(Refusal.SHARED, WRONG_TEXT, http_status=400)
@@ -140,9 +140,8 @@ class Books:
         known = [report for when, report in taken.reports.get(recipient, ()) if when <= self.now]
         if known:
             return known[-1]
-        return Report(
-            taken.batch.batch_id, recipient, "sent", 400, calendar(taken.accepted), taken.request.reference, '{"queued": true}'
-        )
+        at, reference = self.clock(taken.accepted), taken.request.reference
+        return Report(taken.batch.batch_id, recipient, "sent", 400, at, reference, '{"queued": true}')
 
     def finished(self, start: datetime, end: datetime) -> list[Report]:
         """Final reports made in the window by now, newest first."""

@@ -43,7 +43,6 @@ FAULTS: Final[Mapping[str, float]] = {
     "list.paged": 0.5,
     "list.unreferenced": 0.6,
     "list.rewritten": 0.3,
-    "provider.behind": 0.5,
     # What becomes of the messages
     "report.lost": 0.5,
     "report.repeated": 0.3,
@@ -72,7 +71,17 @@ RESTORES: Final[Mapping[str, float]] = {
 }
 """One history in ten ends with this. Nothing is sent before an operator adopts what was sent, and nothing twice after that."""
 
-SINCE_0_2: Final = frozenset({"answer.stale", "list.unreferenced", "list.rewritten", "provider.behind"})
+CLOCKS: Final[Mapping[str, float]] = {
+    # The server's clock is set forward or back by minutes.
+    "clock.steps": 0.95,
+    # The provider's clock differs by minutes.
+    "provider.clock": 1.0,
+}
+"""Drawn apart from the others, so that these came to the histories that were there."""
+MOST_STEP_SECONDS: Final = 4500.0
+"""The server's clock is off by no more at any time, and neither is the provider's."""
+
+SINCE_0_2: Final = frozenset({"answer.stale", "list.unreferenced", "list.rewritten", *RESTORES, *CLOCKS})
 """Faults that release 0.1.0 does not withstand: its histories go without them."""
 IS_OLDER: Final = find_spec("jobs.providers.sinch.acceptance") is None
 """Whether the jobs are those of 0.1.0, beside the schema of this checkout."""
@@ -105,6 +114,12 @@ class Profile:
     reconcile_after: float
     latency: float
     rates: Mapping[str, float]
+    provider_ahead: float = 0.0
+
+    @property
+    def steps(self) -> bool:
+        """Whether the clocks differ by minutes at some time, so that no instant of one can be compared with another's."""
+        return any(self.rates[name] > 0 for name in CLOCKS)
 
     @property
     def jumps(self) -> bool:
@@ -115,13 +130,14 @@ def profile(seed: int) -> Profile:
     random = Random(f"profile {seed}")
     share = random.choice((0.1, 0.3, 0.5, 0.8))
     rates = {name: worst * random.random() if random.random() < share else 0.0 for name, worst in FAULTS.items()}
-    if IS_OLDER:
-        rates.update(dict.fromkeys(SINCE_0_2, 0.0))
     corner = random.choice(tuple(CORNERS)) if random.random() < 0.125 else None
     rates.update({name: worst if name == corner else 0.0 for name, worst in CORNERS.items()})
     # Drawn by itself, so that the other histories stay as they are.
-    drawn = {name: worst if Random(f"{name} {seed}").random() < 0.1 else 0.0 for name, worst in RESTORES.items()}
-    rates.update(dict.fromkeys(RESTORES, 0.0) if IS_OLDER else drawn)
+    rates.update({name: worst if Random(f"{name} {seed}").random() < 0.1 else 0.0 for name, worst in RESTORES.items()})
+    clocks = Random(f"clocks {seed}")
+    rates.update({name: worst if clocks.random() < 0.25 else 0.0 for name, worst in CLOCKS.items()})
+    if IS_OLDER:
+        rates.update(dict.fromkeys(SINCE_0_2, 0.0))
     return Profile(
         trouble=random.uniform(40, 200),
         messages=random.choice((1, 3, 8, 15, 25, 40)),
@@ -136,6 +152,7 @@ def profile(seed: int) -> Profile:
         reconcile_after=random.choice((5.0, 60.0, 300.0)),
         latency=random.choice((0.01, 0.1, 0.5)),
         rates=rates,
+        provider_ahead=round(clocks.uniform(-MOST_STEP_SECONDS, MOST_STEP_SECONDS), 3),
     )
 
 
@@ -147,7 +164,9 @@ class Chaos:
 
     def __init__(self, seed: int, *, certain: Collection[str] = ()) -> None:
         drawn = profile(seed)
-        self.profile = replace(drawn, rates={**drawn.rates, **{name: {**FAULTS, **RESTORES}[name] for name in certain}})
+        rates = {**drawn.rates, **{name: {**FAULTS, **CLOCKS, **RESTORES}[name] for name in certain}}
+        ahead = drawn.provider_ahead if rates["provider.clock"] else 0.0
+        self.profile = replace(drawn, rates=rates, provider_ahead=ahead)
         self.random = Random(f"chaos {seed}")
         self.ended = False
         self.outage = False
@@ -185,6 +204,11 @@ class Chaos:
     @property
     def longest_stall(self) -> float:
         return 4 * self.profile.lease + 2 * self.profile.settle
+
+    @property
+    def most_step(self) -> float:
+        """How much the clocks of the server and the provider may differ, from each other or from what they showed before."""
+        return 3 * MOST_STEP_SECONDS if self.profile.steps else 0.0
 
     @property
     def most_jump(self) -> float:

@@ -12,7 +12,6 @@ from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Inbound, Report
 from tests.simulation.books import Books, Taken
 from tests.simulation.chaos import Chaos
-from tests.simulation.clockwork import calendar
 from tests.simulation.witness import Witness
 
 _TRIES: Final = 12
@@ -94,7 +93,7 @@ class Mail:
         return Word(after, "delivered", 0)
 
     def _report(self, taken: Taken, recipient: str, word: Word) -> Report:
-        at: datetime | None = calendar(round(taken.accepted + word.after, 3))
+        at: datetime | None = self._books.clock(round(taken.accepted + word.after, 3))
         if self._chaos.happens("report.odd_time"):
             at = self._chaos.pick(_ODD_TIMES)
         reference = taken.request.reference if self._random.random() < 0.8 else None
@@ -141,7 +140,9 @@ class Mail:
         """A person sends us a message."""
         now = self._books.now
         number = len(self._books.inbounds) + 1
-        inbound = Inbound(f"i{number}", "mo_text", sender, "+15550100", body, calendar(round(now, 3)), None, "{}", "sinch")
+        inbound = Inbound(
+            f"i{number}", "mo_text", sender, "+15550100", body, self._books.clock(round(now, 3)), None, "{}", "sinch"
+        )
         self._books.inbounds.append((now, inbound))
         self._witness.say("phone", f"{sender} writes {body}")
         if not self._chaos.happens("report.lost"):

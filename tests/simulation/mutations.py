@@ -13,6 +13,7 @@ from jobs.gateway.values import Lookup
 from jobs.providers.base import Accepted, Outcome, ProviderError, Submission
 from jobs.providers.sinch.refusals import Answer
 from jobs.recover import Recovery
+from jobs.runtime.clocks import Clocks
 from tests.simulation.chaos import Chaos
 from tests.simulation.database import Database
 from tests.simulation.history import Result, simulate
@@ -84,6 +85,10 @@ def _any_201_is_believed() -> AbstractContextManager[object]:
     return mock.patch("jobs.providers.sinch.acceptance.outcome", believe)
 
 
+def _provider_has_our_clock() -> AbstractContextManager[object]:
+    return mock.patch.object(Clocks, "provider_latest", return_value=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """``faults`` are the faults that the missing rule protects against; a complaint must contain ``complaint``.
@@ -127,17 +132,29 @@ MUTATIONS: Final = (
         TWICE,
         rewrites=(
             (
-                "outbox_engine.record_missed_lookup",
+                "outbox_engine.count_missed_lookup",
                 "lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + p_settle",
                 "lookup_misses >= 1",
             ),
         ),
     ),
+    Mutation(
+        "the database's clock alone decides",
+        ("clock.steps", "list.lag", "request.unanswered"),
+        TWICE,
+        rewrites=(("outbox_engine.has_settled", "return coalesce(", "return true or coalesce("),),
+    ),
+    Mutation(
+        "the provider's clock is not asked for",
+        ("provider.clock", "report.lost", "phone.stops"),
+        "replies were never read",
+        patch=_provider_has_our_clock,
+    ),
     Mutation("an error counts as a lookup", ("list.error", "request.unanswered"), TWICE, patch=_errors_find_nothing),
     Mutation("candidate ignored", ("list.unreferenced", "request.unanswered"), ACCEPTED, patch=_candidates_are_ignored),
     Mutation(
         "narrow lookup window",
-        ("provider.behind", "request.unanswered"),
+        ("provider.clock", "request.unanswered"),
         ACCEPTED,
         rewrites=(
             (

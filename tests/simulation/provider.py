@@ -27,6 +27,7 @@ from jobs.providers.base import (
 from jobs.providers.sinch.refusals import Answer
 from tests.simulation.books import Books, Request, Taken
 from tests.simulation.chaos import IS_OLDER, Chaos
+from tests.simulation.clockwork import calendar
 from tests.simulation.process import Process
 from tests.simulation.witness import Witness
 
@@ -75,6 +76,11 @@ class Line:
         self._books = books
         self._chaos = chaos
         self._witness = witness
+        if not IS_OLDER:
+            # Not at the top, because release 0.1.0 has no such module.
+            from jobs.runtime.clocks import Clocks
+
+            self.clocks = Clocks(wall=lambda: calendar(self._now()).timestamp())
         self._on_start = on_start
         self._on_taken = on_taken
         self._answered: Request | None = None
@@ -118,6 +124,8 @@ class Line:
             return self._answer_before(request)
         if fate.is_answered and request.outcome is not None:
             self._answered = request
+            if request.arrived is not None:
+                self._read_date(request.arrived, sent=request.started)
             return request.outcome
         self._witness.say(self._process.name, f"does not know what became of {request.reference}: {fate.error}")
         return Ambiguous(fate.error or "timed out")
@@ -207,15 +215,22 @@ class Line:
     async def _ask(self, read: Callable[[], T], what: str, deadline: float) -> T:
         await self._process.breathe()
         self._books.asked.append(self._now())
+        sent = self._now()
         await asyncio.sleep(self._chaos.latency())
         self._process.check()
         if self._chaos.happens("list.error"):
             await asyncio.sleep(self._chaos.between(0, deadline))
             raise ProviderError(f"{what}: not answered", retry_after=self._chaos.pick((None, 2.0)))
-        answer = read()
+        answer, answered = read(), self._now()
         await asyncio.sleep(self._chaos.latency())
+        self._read_date(answered, sent=sent)
         await self._process.breathe()
         return answer
+
+    def _read_date(self, at: float, *, sent: float) -> None:
+        """The ``Date`` of an answer that the provider gave then."""
+        if not IS_OLDER:
+            self.clocks.provider_says(self._books.clock(at).replace(microsecond=0), sent=sent, received=self._now())
 
     def _page(self, items: Sequence[T], page: int, unusable: "Callable[[], Unusable] | None" = None) -> Page[T]:
         size = 2 if self._chaos.profile.rates["list.paged"] else 100

@@ -41,6 +41,7 @@ from jobs.providers.sinch.wire import (
     submission_body,
     timestamp,
 )
+from jobs.runtime.clocks import Clocks, monotonic
 
 log = structlog.get_logger()
 
@@ -72,6 +73,7 @@ class SinchClient:
         host: str,
         sender: str | None = None,
         callback_url: str | None = None,
+        clocks: Clocks | None = None,
     ) -> None:
         self.plan = plan
         self.host = host
@@ -80,6 +82,7 @@ class SinchClient:
         """Note that Sinch has no URL for callbacks: later requests ask for none, and reports come by polling."""
         self._sender = sender
         self._callback_url = callback_url
+        self._clocks = clocks or Clocks()
         base_url = f"{host}/xms/v1/{quote(plan, safe='')}/"
         self._http = _http_client(base_url, token)
         # Connections of their own, so that slow answers to questions delay no message.
@@ -164,6 +167,11 @@ class SinchClient:
         except Exception as error:
             raise ProviderError(f"{path}: no answer: {_describe(error)}") from error
 
+    def _note_date(self, answer: Answer, sent: float) -> None:
+        date = refusals.http_date(answer.headers.get("date", ""))
+        if date is not None:
+            self._clocks.provider_says(date, sent=sent, received=monotonic())
+
     async def _exchange(
         self,
         http: httpx.AsyncClient,
@@ -189,8 +197,10 @@ class SinchClient:
         answer: Answer | None = None
         try:
             async with asyncio.timeout(deadline):
+                sent = monotonic()
                 response = await http.send(request, stream=True)
                 answer = Answer(response.status_code, response.headers, None)
+                self._note_date(answer, sent)
                 answer = Answer(answer.status, answer.headers, await _read(response))
                 if is_ours is not None and not is_ours(answer):
                     await response.extensions["network_stream"].aclose()

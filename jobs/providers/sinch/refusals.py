@@ -149,14 +149,15 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), _LONGEST_WAIT)
-    until = _http_date(value)
+    until = http_date(value)
     if until is None:
         return None
-    now = _http_date(headers.get("date", "")) or datetime.now(UTC)
+    now = http_date(headers.get("date", "")) or datetime.now(UTC)
     return min(max((until - now).total_seconds(), 0.0), _LONGEST_WAIT)
 
 
-def _http_date(value: str) -> datetime | None:
+def http_date(value: str) -> datetime | None:
+    """The instant of a ``Date`` header (RFC 9110 §5.6.7), None where it is absent or malformed."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):

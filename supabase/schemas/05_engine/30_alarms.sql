@@ -14,9 +14,14 @@ alter table outbox_engine.alarms enable row level security;
 
 create index alarms_waiting on outbox_engine.alarms (id) where acknowledged_at is null;
 
--- Alarms that no process has logged, and since when a process may take them.
+-- Alarms that no process has logged, and since when a process may take them. They are offered for a
+-- minute: a later time is of a clock that was set back since.
 create view outbox_engine.unlogged_alarms as
-select id, coalesce(offered_until, '-infinity') as free_at
+select id,
+  case
+    when offered_until <= outbox_engine.now() + interval '1 minute' then offered_until
+    else '-infinity'
+  end as free_at
 from outbox_engine.alarms
 where acknowledged_at is null;
 
@@ -27,8 +32,8 @@ as $$
   insert into outbox_engine.alarms (at, kind, detail) values (outbox_engine.now(), p_kind, p_detail)
 $$;
 
--- Called by the upkeep job. Returns alarms that were not logged yet, oldest first, and keeps them from other
--- processes for a minute. Where the process dies before it acknowledges them, another one gets them.
+-- Called by the upkeep job. Returns alarms that were not logged yet, oldest first, and keeps them from
+-- other processes for a minute. Where the process dies before it acknowledges them, another one gets them.
 create function public.outbox_take_alarms(p_limit smallint) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$

@@ -1,5 +1,5 @@
--- Heartbeats: when each job last ran, so that operators see which one stands still. Calls that the jobs make
--- anyway record them, at most once in ten seconds each.
+-- Heartbeats: when each job last ran, so that operators see which one stands still. Calls that the jobs
+-- make anyway record them, at most once in ten seconds each.
 
 create table outbox_engine.heartbeats (
   job text not null,
@@ -22,7 +22,7 @@ alter table outbox_engine.heartbeats enable row level security;
 
 -- Called first by the functions that jobs call at each interval. Never waits: while another transaction
 -- writes the same heartbeat, this one is skipped, however long that transaction stays open. A process keeps
--- its settings until it ends.
+-- its settings until it ends. A heartbeat of the future is of a clock that was set back since.
 create function outbox_engine.record_heartbeat(
   p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null,
   p_schema_version integer default null
@@ -35,7 +35,7 @@ begin
   if exists (
       select from outbox_engine.heartbeats
       where job = p_job and provider = p_provider and plan = p_plan and worker = p_worker
-        and at > v_now - interval '10 seconds'
+        and at > v_now - interval '10 seconds' and at <= v_now
     )
     or not pg_try_advisory_xact_lock(
       hashtext(format('outbox heartbeat %s %s %s %s', p_job, p_provider, p_plan, p_worker))) then
@@ -51,14 +51,33 @@ begin
     at = excluded.at,
     allowed_countries = excluded.allowed_countries,
     schema_version = excluded.schema_version,
-    since = case when h.at < excluded.at - interval '1 day' then excluded.since else h.since end;
+    since = case
+      when h.at < excluded.at - interval '1 day' then excluded.since
+      else least(h.since, excluded.since)
+    end;
 end
 $$;
 
--- Called by campaign previews. The different lists of countries that the running processes may send to. The
--- processes of a plan are those with a heartbeat in the last minute of that plan, so that a system that
--- stands still keeps its last lists. A plan whose last heartbeat is a day older than that of another plan is
--- left out.
+-- Called by the upkeep job. Heartbeats of processes that have ended count from now where a clock that was
+-- set back would keep them in the future. Skips heartbeats that another transaction writes.
+create function outbox_engine.end_future_heartbeats(p_now timestamptz) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.heartbeats h
+  set at = p_now, since = least(h.since, p_now)
+  from (
+    select job, provider, plan, worker
+    from outbox_engine.heartbeats
+    where at > p_now + interval '10 seconds'
+    for update skip locked
+  ) f
+  where (h.job, h.provider, h.plan, h.worker) = (f.job, f.provider, f.plan, f.worker)
+$$;
+
+-- Called by campaign previews. The different lists of countries that the running processes may send to.
+-- The processes of a plan are those with a heartbeat in the last minute of that plan, so that a system
+-- that stands still keeps its last lists. A plan whose last heartbeat is a day older than that of another
+-- plan is left out.
 create function outbox_engine.reported_countries() returns table (allowed_countries text[])
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -74,10 +93,10 @@ as $$
   where p.last_at > p.last_of_all - interval '1 day' and h.at > p.last_at - interval '1 minute'
 $$;
 
--- Called by `outbox_schema_version`. Dispatch processes that know fewer versions than the database has: how
--- many had a heartbeat in the last minute, and the seconds since the latest heartbeat of one, null for none.
--- A process that cron starts every few minutes shows in the second only. A process that does not name its
--- version counts.
+-- Called by `outbox_schema_version`. Dispatch processes that know fewer versions than the database has:
+-- how many had a heartbeat in the last minute, and the seconds since the latest heartbeat of one, null for
+-- none. A process that cron starts every few minutes shows in the second only. A process that does not
+-- name its version counts.
 create function outbox_engine.old_processes(out running bigint, out seconds_ago double precision)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$

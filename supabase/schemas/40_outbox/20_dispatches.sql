@@ -48,7 +48,9 @@ create table outbox_engine.dispatches (
   reconcile_at timestamptz,
   reconcile_started_at timestamptz,
   reconciled_at timestamptz,
-  reconciliations smallint not null default 0
+  reconciliations smallint not null default 0,
+  -- The provider's clock at the first lookup that did not find it.
+  missed_provider_at timestamptz
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 alter table outbox_engine.dispatches enable row level security;
 

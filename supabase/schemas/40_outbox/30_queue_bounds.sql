@@ -126,22 +126,6 @@ as $$
   group by b.only_row
 $$;
 
--- Called at the start of each claim. After the clock was set back, new rows are due below the bounds, so the
--- bounds are dropped. Setting a sequence is not undone by a rollback: where the queue clock is behind the
--- bounds, a claim that reset it was rolled back, and the bounds are dropped again.
-create function outbox_engine.reset_queue_bounds_after_clock_step() returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if (outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
-      or exists (select from outbox_engine.queue_bounds b where b.seen_at > outbox_engine.queue_time()))
-    and pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
-    delete from outbox_engine.queue_bounds;
-    perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(outbox_engine.now()));
-  end if;
-end
-$$;
-
 -- Called by `advance_queue_bounds`, which holds the lock on the bounds. One statement, because the same
 -- snapshot must say which transactions are open and which rows are queued.
 create function outbox_engine.move_queue_bounds(

@@ -16,6 +16,8 @@ create table outbox_engine.plans (
   shared_refusals smallint not null default 0,
   -- When messages more urgent than the default were last claimed, to the second.
   urgent_at timestamptz,
+  -- The database's clock, read at most every ten seconds. Where it is ahead, the clock was set back.
+  seen_at timestamptz,
   primary key (provider, plan)
 ) with (fillfactor = 50);
 alter table outbox_engine.plans enable row level security;

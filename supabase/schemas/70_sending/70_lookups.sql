@@ -78,6 +78,13 @@ begin
 end
 $$;
 
+-- The error of a dispatch whose worker did not report an outcome.
+create function outbox_engine.silence_error() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'its worker fell silent'
+$$;
+
 -- Marks claimed dispatches as ambiguous whose worker fell silent.
 create function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -85,7 +92,7 @@ as $$
 begin
   -- Lease tokens are drawn in the order of the ids, so that a simulated history repeats exactly.
   perform outbox_engine.mark_ambiguous(
-    x.id, 'its worker fell silent', nextval('outbox_engine.lease_tokens'), p_now)
+    x.id, outbox_engine.silence_error(), nextval('outbox_engine.lease_tokens'), p_now)
   from (
     select id
     from outbox_engine.claimed_dispatches
@@ -108,7 +115,8 @@ as $$
 $$;
 
 -- Called by the recover job. Returns the dispatches to look up, leased to the caller by a new token, with
--- the time since when the provider's list may show them. Draws the requests from the plan.
+-- the time since when the provider's list may show them, and the database's clock (`now`). Draws the
+-- requests from the plan.
 create function public.outbox_claim_lookups(
   p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
 ) returns jsonb
@@ -148,6 +156,8 @@ begin
       'dispatch_id', id,
       'lease_token', lease_token::text,
       'since', outbox_engine.lookup_since(claimed_at, v_now)
+      'since', claimed_at - interval '1 hour',
+      'now', v_now
     )
     order by claimed_at, id
   )

@@ -174,6 +174,7 @@ $$;
 -- - `schema_version`: the newest version of the schema
 --
 -- - `heartbeat_at`: when this process's heartbeat was last recorded, for its next claim
+-- - `now`: the database's clock
 --
 -- - `schema`: instead of `schema_version`, `passed` and `due`, the breaking version that the process does not
 --   know, with its release
@@ -214,7 +215,7 @@ begin
   end if;
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
-  v_state := jsonb_build_object('schema_version', v_schema) || outbox_engine.check_database(p_provider,
+  v_state := jsonb_build_object('schema_version', v_schema, 'now', v_now) || outbox_engine.check_database(p_provider,
     p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
@@ -230,6 +231,7 @@ begin
   if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+    v_plan := outbox_engine.follow_clock(v_plan);
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then

@@ -67,10 +67,34 @@ begin
 end
 $$;
 
+-- Whether as much time has passed since the first lookup that missed a dispatch as the database's clock
+-- says, which may have been set forward: by the provider's clock, to the second, or by that of the
+-- process, which has watched the database's run true for `p_watched`. Without either, the database's clock
+-- decides alone. A dispatch whose worker fell silent needs a lease and a deadline more, which the step may
+-- have cut short.
+create function outbox_engine.has_settled(
+  p_dispatch outbox_engine.dispatches, p_settle interval, p_provider_at timestamptz, p_watched interval
+) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(
+    greatest(p_watched, p_provider_at - p_dispatch.missed_provider_at + interval '1 second')
+      >= p_settle + case
+        when p_dispatch.ambiguous_error = outbox_engine.silence_error() then 4 * p_dispatch.deadline
+        else '0'
+      end,
+    true);
+end
+$$;
+
 -- A lookup found no batch of a dispatch. The second one, `p_settle` after the first, decides that the
 -- provider does not have the request. Lookups go on for a while after that, ever more seldom, in case the
--- batch turns up. The caller holds the dispatch.
-create function outbox_engine.record_missed_lookup(p_dispatch_id uuid, p_settle interval) returns text
+-- batch turns up. `p_provider_at` and `p_watched` as in `has_settled`. The caller holds the dispatch. A
+-- time of the future is of a clock that was set back: the settling time begins again.
+create function outbox_engine.count_missed_lookup(
+  p_dispatch_id uuid, p_settle interval, p_provider_at timestamptz, p_watched interval
+) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -82,7 +106,11 @@ begin
   set
     lease_token = nextval('outbox_engine.lease_tokens'),
     lookup_misses = lookup_misses + 1,
-    first_missed_at = coalesce(first_missed_at, v_now),
+    first_missed_at = case when first_missed_at <= v_now then first_missed_at else v_now end,
+    missed_provider_at = case
+      when missed_provider_at <= p_provider_at then missed_provider_at
+      else coalesce(p_provider_at, missed_provider_at)
+    end,
     lookup_at = v_now + p_settle
   where id = p_dispatch_id
   returning * into v_dispatch;
@@ -95,9 +123,11 @@ begin
     where id = p_dispatch_id;
     return 'watched';
   end if;
-  if v_dispatch.lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + p_settle then
+  if v_dispatch.lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + p_settle
+    and outbox_engine.has_settled(v_dispatch, p_settle, p_provider_at, p_watched) then
     update outbox_engine.dispatches
-    set state = 'not_found', closed_at = v_now, lookup_at = v_now + interval '1 minute', body = null
+    set state = 'not_found', closed_at = v_now, lookup_at = v_now + interval '1 minute',
+      lookup_misses = 2, body = null
     where id = p_dispatch_id;
     perform outbox_engine.requeue_attached(
       array[p_dispatch_id], 'not_found', 'the provider never got the request');
@@ -108,11 +138,41 @@ begin
 end
 $$;
 
+-- Records a lookup that found no batch. It decides nothing if another lookup overtook it, or while a report
+-- waits that may be about the dispatch. The caller holds the dispatch. Returns `missed`, `not_found`,
+-- `watched`, `overtaken`, `reported`, or `gone` where retention deleted the dispatch.
+create function outbox_engine.record_empty_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_settle interval, p_provider_at timestamptz, p_watched interval
+) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dispatch outbox_engine.dispatches;
+begin
+  select *
+  into v_dispatch
+  from outbox_engine.dispatches
+  where id = p_dispatch_id;
+  if not found then
+    return 'gone';
+  end if;
+  if v_dispatch.lease_token <> p_lease_token::bigint
+    or v_dispatch.state not in ('ambiguous', 'not_found') then
+    return 'overtaken';
+  end if;
+  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
+    perform outbox_engine.lookup_failed(
+      v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
+      p_settle, outbox_engine.now());
+    return 'reported';
+  end if;
+  return outbox_engine.count_missed_lookup(p_dispatch_id, p_settle, p_provider_at, p_watched);
+end
+$$;
+
 -- Called by the recover job after one complete lookup. `p_batch_ids` are the batches that carry the
 -- dispatch's id, `p_recipients` the numbers of each, separated by spaces. A batch that was found is a fact.
--- A lookup that found none decides nothing if another one overtook it, or while a report waits that may be
--- about the dispatch. Returns `found`, `missed`, `not_found`, `watched`, `overtaken`, `reported`, or `gone`
--- where retention deleted the dispatch.
+-- Returns `found`, or what `record_empty_lookup` decides.
 create function public.outbox_record_lookup(
   p_dispatch_id uuid, p_lease_token text, p_batch_ids text[], p_recipients text[],
   p_settle_seconds double precision, p_reconcile_after_seconds double precision
@@ -136,26 +196,35 @@ begin
       v_dispatch, p_batch_ids, p_recipients, make_interval(secs => p_reconcile_after_seconds));
     return 'found';
   end if;
-  if v_dispatch.lease_token <> p_lease_token::bigint
-    or v_dispatch.state not in ('ambiguous', 'not_found') then
-    return 'overtaken';
-  end if;
-  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
-    perform outbox_engine.lookup_failed(
-      v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
-      make_interval(secs => p_settle_seconds), outbox_engine.now());
-    return 'reported';
-  end if;
-  return outbox_engine.record_missed_lookup(p_dispatch_id, make_interval(secs => p_settle_seconds));
+  return outbox_engine.record_empty_lookup(
+    p_dispatch_id, p_lease_token, make_interval(secs => p_settle_seconds), null, null);
+end
+$$;
+
+-- The same for a lookup that found none, with the clock of the provider (null where its answers gave
+-- none), and how long the process has watched the database's clock run true on its own (null where it
+-- cannot tell).
+create function public.outbox_record_missed_lookup(
+  p_dispatch_id uuid, p_lease_token text, p_settle_seconds double precision, p_provider_at timestamptz,
+  p_watched_seconds double precision
+) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
+  return outbox_engine.record_empty_lookup(p_dispatch_id, p_lease_token,
+    make_interval(secs => p_settle_seconds), p_provider_at, make_interval(secs => p_watched_seconds));
 end
 $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_accept,
-  public.outbox_record_lookup
+  public.outbox_record_lookup,
+  public.outbox_record_missed_lookup
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_accept,
-  public.outbox_record_lookup
+  public.outbox_record_lookup,
+  public.outbox_record_missed_lookup
 to service_role;

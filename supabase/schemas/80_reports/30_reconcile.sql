@@ -223,7 +223,9 @@ begin
   select read_until
   into v_read_until
   from outbox_engine.feeds
-  where provider = p_provider and plan = p_plan and feed = 'inbounds' and next_at <= v_now
+  where provider = p_provider and plan = p_plan and feed = 'inbounds'
+    -- A later time is of a clock that was set back since.
+    and (next_at <= v_now or next_at > v_now + make_interval(secs => p_interval_seconds))
   for update;
   if not found or outbox_engine.draw_requests(p_provider, p_plan, 'poll', 1) = 0 then
     return null;
@@ -239,13 +241,17 @@ begin
 end
 $$;
 
--- Called by the inbound job once every page up to `p_until` was recorded.
+-- Called by the inbound job once every page up to `p_until` was recorded. A slower process may have read
+-- less. A reading that ends more than ten minutes before the last one shows that a clock was set back.
 create function public.outbox_finish_inbound_window(p_provider text, p_plan text, p_until timestamptz)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   update outbox_engine.feeds
-  set read_until = greatest(read_until, p_until)
+  set read_until = case
+    when read_until between p_until and p_until + interval '10 minutes' then read_until
+    else p_until
+  end
   where provider = p_provider and plan = p_plan and feed = 'inbounds'
 $$;
 

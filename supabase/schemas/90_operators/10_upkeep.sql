@@ -212,7 +212,9 @@ begin
   perform outbox_engine.prune_emptied_dispatches(p_now, p_most);
   delete from outbox_engine.adopted_messages where kept_until < p_now;
   delete from outbox_engine.help_answers where answered_at < p_now - interval '1 day';
+  perform outbox_engine.end_future_heartbeats(p_now);
   delete from outbox_engine.heartbeats where at < p_now - interval '1 day';
+  delete from outbox_engine.clocks_off where at < p_now - interval '1 day';
   delete from outbox_engine.alarms where acknowledged_at < p_now - interval '30 days';
   delete from outbox_engine.campaign_imports
   where id = any (array(

@@ -198,6 +198,7 @@ begin
     'pauses', outbox_engine.pauses_json(v_now),
     'held', outbox_engine.held_json(),
     'hosts', (select hosts from outbox_engine.installation),
+    'clocks', outbox_engine.clocks_json(v_now),
     'plans', (
       select coalesce(
         jsonb_agg(
