@@ -19,7 +19,7 @@ from scheduler.commands import opt_outs, times
 from scheduler.commands.operator import agreed
 from scheduler.commands.opt_outs import NotAList
 
-COMMANDS = [["status"], ["retry", "1"], ["cancel", "1"], ["pause", "--plan", "p"], ["resume"], ["trace", "1"]]
+COMMANDS = [["status"], ["held"], ["retry", "1"], ["cancel", "1"], ["pause", "--plan", "p"], ["resume"], ["trace", "1"]]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ["suppressions", "export"]], ids=" ".join)

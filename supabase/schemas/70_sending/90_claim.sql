@@ -215,8 +215,8 @@ begin
   end if;
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
-  v_state := jsonb_build_object('schema_version', v_schema, 'now', v_now) || outbox_engine.check_database(p_provider,
-    p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
+  v_state := jsonb_build_object('schema_version', v_schema, 'now', v_now) || outbox_engine.check_database(
+    p_provider, p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
   if v_state ? 'dispatches' then
