@@ -2138,7 +2138,6 @@ begin
       'dispatch_id', id,
       'lease_token', lease_token::text,
       'since', outbox_engine.lookup_since(claimed_at, v_now)
-      'since', claimed_at - interval '1 hour',
       'now', v_now
     )
     order by claimed_at, id
