@@ -155,7 +155,7 @@ begin
     jsonb_build_object(
       'dispatch_id', id,
       'lease_token', lease_token::text,
-      'since', outbox_engine.lookup_since(claimed_at, v_now)
+      'since', outbox_engine.lookup_since(claimed_at, v_now),
       'now', v_now
     )
     order by claimed_at, id
