@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.calls import accept, claim, claim_all, claim_lookups, mark_ambiguous, record_lookup, refuse, release, report
+from tests.calls import accept, claim, claim_all, refuse, release, report
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, number
 from tests.stack import Connection
@@ -104,38 +104,6 @@ async def two(db: Connection, rig: Rig, clocks: Clocks) -> dict[str, Any]:
     await rig.tick("campaigns")
     clocks.set("2026-11-24 12:00:31+00")
     return claim(db)
-
-
-async def test_recipient_missing_from_batch_gets_the_new_number(
-    db: Connection, rig: Rig, clocks: Clocks, two: dict[str, Any]
-) -> None:
-    """The request was lost, and the batch found later lacks the member that changed."""
-    lacks_the_first(db, clocks, two)
-
-    await rig.tick("dispatch")
-
-    assert rows(db, "recipient, body, status") == [(number(7), "Hello Grace", "sent"), (number(2), "Hello Ada", "sent")]
-
-
-async def test_recipient_missing_from_batch_loses_a_removed_time(
-    db: Connection, rig: Rig, clocks: Clocks, two: dict[str, Any]
-) -> None:
-    """The request was lost, and the batch found later lacks the member."""
-    db.execute("update public.outbox_campaigns set offsets = '{-10 minutes}'")
-    await rig.tick("campaigns")
-    lacks_the_first(db, clocks, two)
-
-    await rig.tick("dispatch")
-
-    assert rows(db, "status, error") == [("cancelled", "the campaign was given another schedule"), ("sent", None)]
-
-
-def lacks_the_first(db: Connection, clocks: Clocks, two: dict[str, Any]) -> None:
-    mark_ambiguous(db, two)
-    change_the_first(db)
-    clocks.move("5 seconds")
-    (lookup,) = claim_lookups(db)
-    record_lookup(db, lookup, ["B1"], [number(2)])
 
 
 def change_the_first(db: Connection) -> None:

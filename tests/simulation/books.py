@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from jobs.providers.base import Accepted, Batch, Inbound, Refusal, Refused, Report, SentBatch, Submission
+from jobs.providers.base import Accepted, Batch, Inbound, Refusal, Refused, Report, Submission
 from tests.simulation.chaos import Chaos
 from tests.simulation.clockwork import calendar
 from tests.simulation.witness import Witness
+
+if TYPE_CHECKING:
+    from jobs.providers.base import SentBatch
 
 FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown"})
 WRONG_TEXT: Final = "this text is not allowed"
@@ -118,8 +121,11 @@ class Books:
             if taken.listed <= self.now and taken.batch.created_at is not None and taken.batch.created_at >= since:
                 yield taken.batch
 
-    def sent(self, start: datetime, end: datetime | None) -> list[SentBatch]:
+    def sent(self, start: datetime, end: datetime | None) -> "list[SentBatch]":
         """Batches made in the window, with their texts, newest first. Requests carry one text, so each recipient has it."""
+        # Not at the top, because release 0.1.0 has no such value.
+        from jobs.providers.base import SentBatch
+
         found: list[SentBatch] = []
         for batch in self.listed(start):
             made, body = batch.created_at, self.taken[batch.batch_id].request.submission.body

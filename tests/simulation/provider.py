@@ -6,21 +6,19 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from jobs.providers.base import (
     Accepted,
     Ambiguous,
     Batch,
     Inbound,
-    ListedReference,
     Outcome,
     Page,
     ProviderError,
     Refusal,
     Refused,
     Report,
-    SentBatch,
     Submission,
     Unusable,
 )
@@ -30,6 +28,9 @@ from tests.simulation.chaos import IS_OLDER, Chaos
 from tests.simulation.clockwork import calendar
 from tests.simulation.process import Process
 from tests.simulation.witness import Witness
+
+if TYPE_CHECKING:
+    from jobs.providers.base import ListedReference, SentBatch
 
 T = TypeVar("T")
 
@@ -190,11 +191,14 @@ class Line:
             noisy = [replace(batch, recipients=tuple(map(_rewritten, batch.recipients))) for batch in noisy]
         return self._page(noisy, page, _unusable)
 
-    async def references(self, *, start: datetime, page: int, deadline: float) -> Page[ListedReference]:
+    async def references(self, *, start: datetime, page: int, deadline: float) -> "Page[ListedReference]":
         listed = await self._ask(lambda: tuple(self._books.listed(start)), "list", deadline)
+        # Not at the top, because release 0.1.0 has no such value.
+        from jobs.providers.base import ListedReference
+
         return self._page([ListedReference(batch.reference, batch.created_at) for batch in listed], page)
 
-    async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> Page[SentBatch]:
+    async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> "Page[SentBatch]":
         return self._page(await self._ask(lambda: self._books.sent(start, end), "list", deadline), page)
 
     async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:

@@ -145,7 +145,7 @@ declare
   v_answer jsonb;
 begin
   -- One adoption at a time.
-  perform pg_advisory_xact_lock(hashtext('outbox adoption'));
+  perform pg_advisory_xact_lock(hashtext('outbox adopt batches'));
   v_plan.provider := p_provider;
   v_plan.plan := p_plan;
   v_plan.host := p_host;
