@@ -13,7 +13,6 @@ from jobs.gateway.values import Lookup
 from jobs.providers.base import Accepted, Outcome, ProviderError, Submission
 from jobs.providers.sinch.refusals import Answer
 from jobs.recover import Recovery
-from jobs.runtime.clocks import Clocks
 from tests.simulation.chaos import Chaos
 from tests.simulation.database import Database
 from tests.simulation.history import Result, simulate
@@ -86,7 +85,7 @@ def _any_201_is_believed() -> AbstractContextManager[object]:
 
 
 def _provider_has_our_clock() -> AbstractContextManager[object]:
-    return mock.patch.object(Clocks, "provider_latest", return_value=None)
+    return mock.patch("jobs.runtime.clocks.Clocks.provider_latest", return_value=None)
 
 
 @dataclass(frozen=True, slots=True)
