@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
@@ -57,6 +57,8 @@ def adopt(
     """
     account = settings.load(SinchSettings)
     start = times.past(since)
+    if start > datetime.now(UTC):
+        raise typer.BadParameter(f"{since} is in the future: give the time of the backup", param_hint="--since")
 
     async def work(operating: Operating) -> int:
         provider = registry.build(account)
@@ -105,13 +107,13 @@ def _say(done: Adopted, plan: str, since: datetime, *, trial: bool, as_json: boo
     if done.unread:
         say(f"{counted(done.unread, 'item')} of the list cannot be read")
     if trial:
-        say("nothing was changed: this was a dry run; --yes adopts")
+        say("nothing was changed: this was a dry run" + ("" if done.earlier else "; --yes adopts"))
     elif not done.is_complete:
         say("sending stays stopped")
     elif done.remaining:
         say(f"sending stays stopped until outbox adopt has run for: {', '.join(done.remaining)}")
     else:
-        say("sending goes on; outbox held lists messages that wait for your decision")
+        say("adopted: the restore stops no plan any more; see outbox status, and outbox held for messages to decide about")
 
 
 def _table(counts: Counts) -> Table:

@@ -71,7 +71,9 @@ def _list(messages: Sequence[HeldMessage], *, as_json: bool) -> int:
     for one in messages[:_SHOWN]:
         text = "the same" if one.has_same_text else "cannot be compared"
         table.add_row(str(one.id), mask(one.recipient), text, one.batch_id, utc(one.sent_at), utc(one.expires_at))
-    console().print(f"{counted(len(messages), 'message')} held", *([table] if messages else []))
+    console().print(f"{counted(len(messages), 'message')} held since a restore", *([table] if messages else []))
+    if not messages:
+        console().print("texts that the provider refused are held too: outbox status shows those")
     if len(messages) > _SHOWN:
         console().print(f"… and {len(messages) - _SHOWN:,} more: --json has them all")
     return 0

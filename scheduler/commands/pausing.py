@@ -144,4 +144,4 @@ def _say_next_step(ended: Sequence[Pause], remaining: Sequence[Pause], *, force:
     elif any(one.kind != "operator" for one in remaining) and not force:
         console().print("automatic pauses end by themselves; with --force, the next claim finds out whether they are over")
     elif not ended and not remaining:
-        console().print("nothing was paused")
+        console().print("nothing was paused" + ("; refused texts are tried at the next claim" if force else ""))

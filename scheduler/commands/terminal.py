@@ -55,8 +55,9 @@ class _Trimmed(io.TextIOBase):
 
 
 def counted(count: int, noun: str) -> str:
-    """A count with its noun: ``0 lines``, ``1 line``, ``2,000 lines``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """A count with its noun: ``0 lines``, ``1 line``, ``2,000 lines``, ``2 batches``."""
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{'' if count == 1 else plural}"
 
 
 def agreed(question: str, *, yes: bool) -> bool:

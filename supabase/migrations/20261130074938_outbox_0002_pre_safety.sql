@@ -3704,6 +3704,41 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.dispatch_history(p_outbox_id bigint)
+returns table (at timestamptz, event text, batch_id text, dispatch_id uuid, detail text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with requests as materialized (
+    select * from outbox_engine.dispatches_of(p_outbox_id)
+  )
+  select d.claimed_at, 'claimed', null, d.id, concat_ws(', ',
+    'by ' || d.worker,
+    format('plan %s', d.plan),
+    format(case d.recipients when 1 then '1 recipient' else '%s recipients' end, d.recipients),
+    case when d.is_probe then 'as a probe' end,
+    case
+      when d.parent_id is not null
+      then format('part of %s, refused with: %s', d.parent_id, coalesce(d.split_error, 'no callback URL'))
+    end)
+  from requests d
+  union all
+  select d.ambiguous_at, 'ambiguous', null, d.id,
+    concat_ws(': ', d.ambiguous_error, 'the provider''s list will tell whether it took the request')
+  from requests d
+  where d.ambiguous_at is not null
+  union all
+  select d.first_missed_at, 'not_found', null, d.id,
+    format('%s lookups in the provider''s list so far', d.lookup_misses)
+  from requests d
+  where d.first_missed_at is not null
+  union all
+  select d.closed_at, 'closed', d.batch_id, d.id,
+    concat_ws(': ', d.state,
+      case when starts_with(d.error, 'HTTP ') is not true then 'HTTP ' || d.http_status end, d.error)
+  from requests d
+  where d.closed_at is not null and d.state <> 'accepted'
+$$;
+
 create or replace function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$

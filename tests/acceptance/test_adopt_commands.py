@@ -41,7 +41,7 @@ async def test_commands_adopt_list_and_send(stack: LocalStack, sinch: Running, m
     (again,) = insert(db, first=1)
     await rig.tick("dispatch")
     code, said = outbox("held")
-    assert said.startswith("1 message held")
+    assert said.startswith("1 message held since a restore")
     assert "the same" in said
     assert outbox("held", "--send", str(again)) == (0, f"{again} (scheduled): is sent with the next claim\n")
     await rig.tick("dispatch")

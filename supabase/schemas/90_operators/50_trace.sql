@@ -100,7 +100,8 @@ as $$
   where d.first_missed_at is not null
   union all
   select d.closed_at, 'closed', d.batch_id, d.id,
-    concat_ws(': ', d.state, 'HTTP ' || d.http_status, d.error)
+    concat_ws(': ', d.state,
+      case when starts_with(d.error, 'HTTP ') is not true then 'HTTP ' || d.http_status end, d.error)
   from requests d
   where d.closed_at is not null and d.state <> 'accepted'
 $$;
