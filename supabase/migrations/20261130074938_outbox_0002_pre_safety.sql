@@ -522,7 +522,12 @@ as $$
   select distinct on (i.sender) i.sender, w.effect = 'stop', t.received_at, i.id
   from public.outbox_inbound i
   cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
-  cross join lateral (select least(i.received_at, i.recorded_at) as received_at) t
+  cross join lateral (
+    select case
+      when w.effect = 'stop' and i.received_at < i.recorded_at - interval '14 days' then i.recorded_at
+      else least(i.received_at, i.recorded_at)
+    end as received_at
+  ) t
   where i.id = any (p_ids)
     and w.effect in ('stop', 'start')
     and i.sender ~ outbox_engine.e164_pattern()
