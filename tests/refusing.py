@@ -18,7 +18,8 @@ Answering = Callable[[Dispatch], Answer | None]
 """The answer to a request. None is a 201."""
 
 _CLAIM = """
-    select public.outbox_claim_due(%s, 'w', 'sinch', %s, 'h', 'c', 60, 20, 8::smallint, %s::smallint, 5000, null, 60000, null, true)
+    select public.outbox_claim_due(
+      %s, 'w', 'sinch', %s, 'h', 'c', 60, 20, 8::smallint, %s::smallint, 5000, null, 60000, null, true)
 """
 SENT = Sent(default_sender=True, callback_url=True, reports=True)
 

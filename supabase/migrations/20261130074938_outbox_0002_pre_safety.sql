@@ -171,6 +171,7 @@ create index held_messages_content
 
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
+alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
 
 create table outbox_engine.clocks_off (
@@ -221,6 +222,7 @@ begin
     at = excluded.at,
     allowed_countries = excluded.allowed_countries,
     schema_version = excluded.schema_version,
+    was_at = case when greatest(h.at, h.was_at) > excluded.at then greatest(h.at, h.was_at) end,
     since = case
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
@@ -232,7 +234,7 @@ create function outbox_engine.end_future_heartbeats(p_now timestamptz) returns v
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update outbox_engine.heartbeats h
-  set at = p_now, since = least(h.since, p_now)
+  set at = p_now, since = least(h.since, p_now), was_at = greatest(h.at, h.was_at)
   from (
     select job, provider, plan, worker
     from outbox_engine.heartbeats
@@ -2430,7 +2432,7 @@ begin
       select case when t.is_called then t.last_value else 0 end from outbox_engine.lease_tokens t),
     p_known_dispatch is not null
       and not exists (select from outbox_engine.dispatches d where d.id = p_known_dispatch),
-    p_known_heartbeat > coalesce(h.at, '-infinity')
+    p_known_heartbeat > coalesce(greatest(h.at, h.was_at), '-infinity')
       and p_known_heartbeat between outbox_engine.now() - interval '20 hours' and outbox_engine.now()
   into v_state
   from outbox_engine.installation i

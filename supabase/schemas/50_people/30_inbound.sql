@@ -37,8 +37,8 @@ alter table outbox_engine.help_answers enable row level security;
 
 -- What each number asks for in these inbound messages: its latest STOP or START. Of two at one instant,
 -- STOP counts. None counts as later than it was recorded, whatever the provider says: the next START or STOP
--- would come too early. A STOP of more than fourteen days ago, which the provider's list does not reach, has a
--- wrong time and counts from when it was recorded.
+-- would come too early. A STOP of more than fourteen days ago, which the provider's list does not reach, has
+-- a wrong time and counts from when it was recorded.
 create function outbox_engine.latest_replies(p_ids text[])
 returns table (recipient text, opts_out boolean, received_at timestamptz, inbound_id text)
 language sql stable set search_path = pg_catalog, pg_temp
