@@ -70,7 +70,10 @@ create table outbox_engine.installation (
   -- The ids that it had before `outbox bind` moved it to another project.
   earlier_ids text[] not null default '{}',
   -- The hosts of SUPABASE_URL that it sends from. The first claim writes the first one.
-  hosts text[] not null default '{}'
+  hosts text[] not null default '{}',
+  -- Whether requests with an earlier id that it does not know show that it was restored: since a move, until
+  -- an operator ends that pause.
+  asks_earlier boolean not null default false
 );
 alter table outbox_engine.installation enable row level security;
 
@@ -862,6 +865,7 @@ begin
   delete from outbox_engine.plan_pauses
   where provider = p_provider and plan = p_plan and kind = 'restored';
   if found then
+    update outbox_engine.installation set asks_earlier = false where asks_earlier;
     perform pg_notify('outbox', '');
   end if;
 end
@@ -2592,7 +2596,8 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  v_verdicts constant text[] := outbox_engine.judge_references(p_references, false);
+  v_verdicts constant text[] := outbox_engine.judge_references(
+    p_references, (select asks_earlier from outbox_engine.installation));
 begin
   if not outbox_engine.sends_from(p_project) then
     return null;
@@ -3588,7 +3593,7 @@ begin
   v_moves := coalesce(not p_also and v_bound.hosts <> '{}' and p_host <> all (v_bound.hosts), false);
   if v_moves then
     update outbox_engine.installation
-    set id = default, earlier_ids = earlier_ids || id;
+    set id = default, earlier_ids = earlier_ids || id, asks_earlier = true;
   end if;
   update outbox_engine.installation
   set hosts = case when p_also then hosts || p_host else array[p_host] end
