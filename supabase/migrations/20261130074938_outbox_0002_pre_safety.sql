@@ -2714,7 +2714,7 @@ begin
     join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
     where m.dispatch_id = p_dispatch.id
       and w.reference is null
-      and w.received_at >= p_dispatch.claimed_at - interval '1 hour'
+      and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
       and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id)
   );
 end

@@ -233,6 +233,21 @@ def test_step_back_is_no_restore(db: Connection, by_upkeep: bool) -> None:
     assert one(db, "select bool_and(was_at is null) from outbox_engine.heartbeats where worker <> ''")
 
 
+def test_report_after_a_step_back_forbids_a_resend(db: Connection) -> None:
+    """It names the number of a lost request, and no reference: the request may have arrived."""
+    insert(db)
+    mark_ambiguous(db, claim(db))
+    later(db, "-3 hours")
+    report(db, "another", number(0), "delivered")
+
+    decided = []
+    for _ in range(3):
+        later(db, "1 minute")
+        decided += [missed(db, lookup, provider_at=None, watched=None) for lookup in claim_lookups(db)]
+
+    assert set(decided) == {"reported"}
+
+
 # Set forward
 
 
