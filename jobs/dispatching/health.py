@@ -84,7 +84,8 @@ class PlanHealth:
         bound = ", ".join(claim.unbound)
         self._unbound.failed(
             project=self._project,
-            meaning=f"nothing is sent: this database sends from {bound}. If it is a copy, set ALLOWED_RECIPIENTS first. "
+            meaning=f"nothing is sent: this database sends from {bound}. If it is a copy, set ALLOWED_RECIPIENTS first; "
+            "if it was restored from a backup, run `outbox adopt` first. "
             f"`outbox bind` has it send from {self._project} only, `outbox bind --also {self._project}` from both",
         )
 

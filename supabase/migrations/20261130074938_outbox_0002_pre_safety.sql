@@ -70,7 +70,10 @@ create table outbox_engine.installation (
   -- The ids that it had before `outbox bind` moved it to another project.
   earlier_ids text[] not null default '{}',
   -- The hosts of SUPABASE_URL that it sends from. The first claim writes the first one.
-  hosts text[] not null default '{}'
+  hosts text[] not null default '{}',
+  -- Whether requests with an earlier id that it does not know show that it was restored: since a move, until
+  -- an operator ends that pause.
+  asks_earlier boolean not null default false
 );
 alter table outbox_engine.installation enable row level security;
 
@@ -171,6 +174,7 @@ create index held_messages_content
 
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
+alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
 
 create table outbox_engine.clocks_off (
@@ -221,6 +225,7 @@ begin
     at = excluded.at,
     allowed_countries = excluded.allowed_countries,
     schema_version = excluded.schema_version,
+    was_at = case when greatest(h.at, h.was_at) > excluded.at then greatest(h.at, h.was_at) end,
     since = case
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
@@ -232,7 +237,7 @@ create function outbox_engine.end_future_heartbeats(p_now timestamptz) returns v
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update outbox_engine.heartbeats h
-  set at = p_now, since = least(h.since, p_now)
+  set at = p_now, since = least(h.since, p_now), was_at = greatest(h.at, h.was_at)
   from (
     select job, provider, plan, worker
     from outbox_engine.heartbeats
@@ -522,7 +527,12 @@ as $$
   select distinct on (i.sender) i.sender, w.effect = 'stop', t.received_at, i.id
   from public.outbox_inbound i
   cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
-  cross join lateral (select least(i.received_at, i.recorded_at) as received_at) t
+  cross join lateral (
+    select case
+      when w.effect = 'stop' and i.received_at < i.recorded_at - interval '14 days' then i.recorded_at
+      else least(i.received_at, i.recorded_at)
+    end as received_at
+  ) t
   where i.id = any (p_ids)
     and w.effect in ('stop', 'start')
     and i.sender ~ outbox_engine.e164_pattern()
@@ -855,6 +865,7 @@ begin
   delete from outbox_engine.plan_pauses
   where provider = p_provider and plan = p_plan and kind = 'restored';
   if found then
+    update outbox_engine.installation set asks_earlier = false where asks_earlier;
     perform pg_notify('outbox', '');
   end if;
 end
@@ -1225,6 +1236,20 @@ as $$
   where provider = p_provider and plan = p_plan and content = p_content
 $$;
 
+create function outbox_engine.move_holds_back(p_provider text, p_plan text, p_now timestamptz) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.refused_contents
+  set
+    refused_at = least(refused_at, p_now),
+    claimed_at = least(claimed_at, p_now),
+    held_since = least(held_since, p_now),
+    probe_at = least(probe_at, p_now + outbox_engine.probe_wait(probes))
+  where provider = p_provider
+    and plan = p_plan
+    and greatest(refused_at, claimed_at, probe_at - interval '30 minutes') > p_now
+$$;
+
 create function outbox_engine.tend_held_messages(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -1233,11 +1258,15 @@ declare
 begin
   if not exists (
     select from outbox_engine.refused_contents
-    where provider = p_provider and plan = p_plan and (is_lifted or probe_at <= p_now)
+    where provider = p_provider and plan = p_plan and (
+      is_lifted or probe_at <= p_now
+      or greatest(refused_at, claimed_at, probe_at - interval '30 minutes') > p_now
+    )
   ) then
     return;
   end if;
   perform outbox_engine.hold_plan(p_provider, p_plan);
+  perform outbox_engine.move_holds_back(p_provider, p_plan, p_now);
   perform outbox_engine.release_lifted(p_provider, p_plan, p_now, 5000);
   for v_content in
     select *
@@ -2407,7 +2436,7 @@ begin
       select case when t.is_called then t.last_value else 0 end from outbox_engine.lease_tokens t),
     p_known_dispatch is not null
       and not exists (select from outbox_engine.dispatches d where d.id = p_known_dispatch),
-    p_known_heartbeat > coalesce(h.at, '-infinity')
+    p_known_heartbeat > coalesce(greatest(h.at, h.was_at), '-infinity')
       and p_known_heartbeat between outbox_engine.now() - interval '20 hours' and outbox_engine.now()
   into v_state
   from outbox_engine.installation i
@@ -2567,7 +2596,8 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  v_verdicts constant text[] := outbox_engine.judge_references(p_references, false);
+  v_verdicts constant text[] := outbox_engine.judge_references(
+    p_references, (select asks_earlier from outbox_engine.installation));
 begin
   if not outbox_engine.sends_from(p_project) then
     return null;
@@ -2684,7 +2714,7 @@ begin
     join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
     where m.dispatch_id = p_dispatch.id
       and w.reference is null
-      and w.received_at >= p_dispatch.claimed_at - interval '1 hour'
+      and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
       and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id)
   );
 end
@@ -3563,7 +3593,7 @@ begin
   v_moves := coalesce(not p_also and v_bound.hosts <> '{}' and p_host <> all (v_bound.hosts), false);
   if v_moves then
     update outbox_engine.installation
-    set id = default, earlier_ids = earlier_ids || id;
+    set id = default, earlier_ids = earlier_ids || id, asks_earlier = true;
   end if;
   update outbox_engine.installation
   set hosts = case when p_also then hosts || p_host else array[p_host] end

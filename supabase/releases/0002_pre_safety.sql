@@ -28,7 +28,10 @@ create table outbox_engine.installation (
   -- The ids that it had before `outbox bind` moved it to another project.
   earlier_ids text[] not null default '{}',
   -- The hosts of SUPABASE_URL that it sends from. The first claim writes the first one.
-  hosts text[] not null default '{}'
+  hosts text[] not null default '{}',
+  -- Whether requests with an earlier id that it does not know show that it was restored: since a move, until
+  -- an operator ends that pause.
+  asks_earlier boolean not null default false
 );
 alter table outbox_engine.installation enable row level security;
 
@@ -129,6 +132,7 @@ create index held_messages_content
 
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
+alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
 
 create table outbox_engine.clocks_off (

@@ -45,10 +45,7 @@ declare
     'outbox_record_reports', 'outbox_refuse', 'outbox_release', 'outbox_renew', 'outbox_resume',
     'outbox_resume_restored', 'outbox_retry', 'outbox_schema_version', 'outbox_select',
     'outbox_send_held', 'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
-    'outbox_record_clocks', 'outbox_record_inbounds', 'outbox_record_lookup',
-    'outbox_record_missed_lookup', 'outbox_record_reports', 'outbox_refuse',
-    'outbox_release', 'outbox_renew', 'outbox_resume', 'outbox_retry', 'outbox_schema_version',
-    'outbox_select', 'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
+    'outbox_record_clocks', 'outbox_record_missed_lookup',
     'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
   ];
   v_conflicts text[];

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.calls import pauses, plan_claim
-from tests.engine import Rig, insert, statuses
+from tests.engine import MakeRig, Rig, insert, statuses
+from tests.snapshots import Snapshot
 from tests.stack import Connection
 
 Captured = pytest.CaptureFixture[str]
@@ -94,6 +95,28 @@ def test_bind_moves_a_copy_to_its_own_project(db: Connection, capsys: Captured) 
     assert own.fetchone() == (False, True)
 
 
+async def test_bind_before_adoption_sends_nothing_twice(make_rig: MakeRig, db: Connection) -> None:
+    """A restore into another project looks like a copy. A real copy goes on once an operator has said so."""
+    rig = await make_rig()
+    insert(db, 2)
+    await rig.tick("dispatch")
+    insert(db, 3, first=10)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    bind_to(db, PRODUCTION)
+    rig = await make_rig(is_checked=False)
+    await rig.tick("dispatch")
+
+    db.execute("select public.outbox_bind('localhost', false)")
+    await rig.tick("dispatch")
+    assert (pauses(db), rig.simulator.summary().messages) == (["restored"], 5)
+
+    db.execute("select outbox_engine.lift_restored(provider, plan) from outbox_engine.plan_pauses")
+    await rig.tick("dispatch", "reconcile")
+    assert (pauses(db), rig.simulator.summary().messages) == ([], 8)
+
+
 @pytest.mark.usefixtures("environment")
 def test_bind_also_keeps_the_installation(db: Connection, capsys: Captured) -> None:
     before = bound(db)["id"]
@@ -106,7 +129,7 @@ def test_bind_also_keeps_the_installation(db: Connection, capsys: Captured) -> N
     assert bound(db)["hosts"] == ["localhost", "api.example.com", "kong:8000"]
     assert run_command_line(["bind", "--yes"]) == 0
 
-    assert bound(db) == {"only_row": True, "id": before, "earlier_ids": [], "hosts": ["localhost"]}
+    assert bound(db) == {"only_row": True, "id": before, "earlier_ids": [], "hosts": ["localhost"], "asks_earlier": False}
 
 
 @pytest.mark.usefixtures("environment")

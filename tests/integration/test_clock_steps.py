@@ -15,6 +15,7 @@ from tests.calls import (
     claim_answer,
     claim_lookups,
     mark_ambiguous,
+    plan_claim,
     refuse,
     renew,
     report,
@@ -211,6 +212,40 @@ def test_heartbeats_go_on_after_a_step_back(db: Connection) -> None:
     db.execute("select public.outbox_upkeep(90, null, 1000)")
 
     assert one(db, "select max(at) <= outbox_engine.now() and max(since) <= outbox_engine.now() from outbox_engine.heartbeats")
+
+
+@pytest.mark.parametrize("by_upkeep", [True, False])
+def test_step_back_is_no_restore(db: Connection, by_upkeep: bool) -> None:
+    """A process claims again once the clock has passed its last heartbeat: it was cut off from the database meanwhile."""
+    plan_claim(db)
+    known = plan_claim(db)["heartbeat_at"]
+    later(db, "-10 minutes")
+    if by_upkeep:
+        db.execute("select public.outbox_upkeep(90, null, 1000)")
+    else:
+        plan_claim(db, heartbeat_at=known)
+
+    later(db, "11 minutes")
+
+    assert "paused" not in plan_claim(db, heartbeat_at=known)
+    later(db, "11 seconds")
+    plan_claim(db)
+    assert one(db, "select bool_and(was_at is null) from outbox_engine.heartbeats where worker <> ''")
+
+
+def test_report_after_a_step_back_forbids_a_resend(db: Connection) -> None:
+    """It names the number of a lost request, and no reference: the request may have arrived."""
+    insert(db)
+    mark_ambiguous(db, claim(db))
+    later(db, "-3 hours")
+    report(db, "another", number(0), "delivered")
+
+    decided = []
+    for _ in range(3):
+        later(db, "1 minute")
+        decided += [missed(db, lookup, provider_at=None, watched=None) for lookup in claim_lookups(db)]
+
+    assert set(decided) == {"reported"}
 
 
 # Set forward

@@ -262,3 +262,20 @@ def test_forced_resume_probes_at_once(db: Connection) -> None:
     sending.tick()
 
     assert statuses(db) == {"failed": 3, "sent": 3}
+
+
+@pytest.mark.parametrize("back", ["2 minutes", "3 hours"])
+def test_hold_ends_although_the_clock_went_back(db: Connection, back: str) -> None:
+    """The probe comes no later than without the step, and its acceptance counts although its time is before the refusals."""
+    insert_many(db, 10, body="wrong")
+    sending = Sending(db, refusing_text("wrong"))
+    sending.tick()
+    later(db, f"-{back}")
+    sending.tick()
+
+    sending.answering = allow_all
+    later(db, "1 minute")
+    sending.tick()
+
+    assert statuses(db) == {"failed": 3, "sent": 7}
+    assert held(db) == []

@@ -100,6 +100,22 @@ def test_stop_from_the_future_yields_to_start(db: Connection, clocks: Clocks) ->
     assert suppressed(db) == []
 
 
+def test_stop_of_long_ago_counts_from_its_arrival(db: Connection) -> None:
+    text_in(db, "START", ago=60)
+
+    text_in(db, "STOP", ago=50 * YEARS)
+
+    assert suppressed(db) == [(PHONE, "replied STOP")]
+
+
+def test_start_of_long_ago_undoes_no_stop(db: Connection) -> None:
+    text_in(db, "STOP", ago=60)
+
+    text_in(db, "START", ago=50 * YEARS)
+
+    assert suppressed(db) == [(PHONE, "replied STOP")]
+
+
 def test_start_from_the_future_yields_to_stop(db: Connection, clocks: Clocks) -> None:
     text_in(db, "START", ago=-50 * YEARS)
     clocks.move("1 minute")

@@ -1,10 +1,15 @@
 """Messages that are deleted, and members that are removed, agree with what really went out."""
 
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from sandbox.local.binaries import postgres_bin
+from sandbox.local.stack import LocalStack
 from tests.calls import accept, claim, look_up, mark_ambiguous, report
 from tests.campaigns import campaign, member, reasons, rows, template
 from tests.engine import Clocks, Rig, history, insert, later, number, statuses
@@ -213,3 +218,27 @@ def test_restored_rows_keep_their_statuses(db: Connection) -> None:
 
     assert rows(db, "outbox") == before
     assert statuses(db) == {"sent": 2, "scheduled": 1}
+
+
+def test_documented_restore_of_rows_works(db: Connection, stack: LocalStack, tmp_path: Path) -> None:
+    """A new database has rows of its own, such as its installation: the dump's take their place."""
+    insert(db, 2)
+    accept(db, claim(db), "B1")
+    before = rows(db, "outbox"), db.execute("select id from outbox_engine.installation").fetchall()
+    data, empty = tmp_path / "data.sql", tmp_path / "empty.sql"
+    schemas = "--schema=public", "--schema=outbox_engine"
+    _run("pg_dump", stack.admin_url, "--data-only", *schemas, "--file", str(data))
+    db.execute("delete from public.outbox")
+    db.execute("update outbox_engine.installation set id = default")
+
+    page = Path("docs/operating.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"<<'SQL'\n(.*?)^SQL$", page, re.DOTALL | re.MULTILINE)
+    empty.write_text(script, encoding="utf-8")
+    files = "--file", str(empty), "--file", str(data)
+    _run("psql", stack.admin_url, "--quiet", "--single-transaction", "--variable", "ON_ERROR_STOP=1", *files)
+
+    assert (rows(db, "outbox"), db.execute("select id from outbox_engine.installation").fetchall()) == before
+
+
+def _run(program: str, *arguments: str) -> None:
+    subprocess.run([str(postgres_bin() / program), *arguments], check=True, stdout=subprocess.DEVNULL)

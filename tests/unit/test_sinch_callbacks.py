@@ -89,6 +89,10 @@ def test_every_status_has_a_word_of_ours(word: str, status: str) -> None:
         ("code", None, "code", None),
         ("client_reference", None, "reference", None),
         ("at", None, "at", None),
+        ("at", "yesterday", "at", None),
+        ("at", "2025-02-30T00:00:00Z", "at", None),
+        ("at", "0001-01-01T00:00:00+05:00", "at", None),
+        ("at", 1736760160, "at", None),
         ("at", "2025-01-13T09:22:40.914", "at", AT),  # no offset means UTC
         ("at", "2025-01-13T10:22:40.914+01:00", "at", AT),
         ("number_of_message_parts", {"tomorrow": "another shape"}, "status", "delivered"),
@@ -202,17 +206,12 @@ def test_short_code_is_kept_as_inbound_recipient() -> None:
         REPORT | {"recipient": None},
         REPORT | {"code": "none"},
         REPORT | {"code": 0.5},
-        REPORT | {"at": "yesterday"},
-        REPORT | {"at": "2025-02-30T00:00:00Z"},
-        REPORT | {"at": "0001-01-01T00:00:00+05:00"},
         FULL | {"batch_id": None},
         FULL | {"statuses": {"code": 0}},
         INBOUND | {"id": None},
         INBOUND | {"id": "x" * 256},
         REPORT | {"batch_id": "x" * 4000},
         INBOUND | {"from": None},
-        INBOUND | {"received_at": None},
-        INBOUND | {"received_at": "soon"},
         INBOUND | {"body": {"no": "text"}},
         INBOUND | {"type": "mo_media", "body": "no object"},
     ],
@@ -224,6 +223,16 @@ def test_unusable_callbacks_are_kept_byte_for_byte(callback: object) -> None:
     assert isinstance(item, Unusable)
     assert item.raw == raw
     assert item.why
+
+
+@pytest.mark.parametrize("received_at", [None, "soon", "2025-01-13T23:59:60Z", 1736760160])
+def test_reply_with_an_odd_time_counts_now(received_at: object) -> None:
+    before = datetime.now(UTC)
+
+    (item,) = parse(json.dumps(INBOUND | {"received_at": received_at}).encode())
+
+    assert isinstance(item, Inbound)
+    assert before <= item.received_at <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize(

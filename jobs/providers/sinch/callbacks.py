@@ -5,6 +5,7 @@ lost.
 """
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -68,7 +69,7 @@ def _recipient_report(event: Event, raw: str) -> Iterator[CallbackItem]:
         recipient=number(_required(event.recipient, "recipient")),
         status=_status(event.status),
         code=code(event.code),
-        at=None if event.at is None else instant(event.at),
+        at=_time(event.at),
         reference=reference(event.client_reference),
         raw=raw,
     )
@@ -126,7 +127,7 @@ def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
         sender=address(_required(event.sender, "from")),
         recipient=address(_required(event.to, "to")),
         body=_inbound_text(kind, event.body),
-        received_at=instant(_required(event.received_at, "received_at")),
+        received_at=_time(event.received_at) or datetime.now(UTC),
         reference=event.client_reference,
         raw=raw,
         provider=NAME,
@@ -168,6 +169,14 @@ def _required(value: str | None, name: str) -> str:
     if len(value) > LONGEST_ID:
         raise Unreadable(f"{name} has {len(value)} characters")
     return value
+
+
+def _time(value: object) -> datetime | None:
+    """None for a time that is missing or cannot be read: the message or status beside it counts all the same."""
+    try:
+        return instant(value) if isinstance(value, str) else None
+    except Unreadable:
+        return None
 
 
 def _status(value: str | None) -> str:

@@ -82,13 +82,13 @@ class Event(msgspec.Struct):
     recipient: str | None = None
     status: str | None = None
     code: int | str | None = None
-    at: str | None = None
+    at: Any = None
     statuses: list[msgspec.Raw] | None = None
     id: str | None = None
     sender: str | None = msgspec.field(default=None, name="from")
     to: str | None = None
     body: msgspec.Raw = msgspec.Raw(b"null")
-    received_at: str | None = None
+    received_at: Any = None
 
 
 class Media(msgspec.Struct):

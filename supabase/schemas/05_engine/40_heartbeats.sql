@@ -16,6 +16,8 @@ create table outbox_engine.heartbeats (
   allowed_countries text[],
   -- Dispatch job only: the newest schema version that its process knows. Post files wait for old processes.
   schema_version integer,
+  -- A later heartbeat, by a clock that was set back since. Its process may remember that one.
+  was_at timestamptz,
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
 alter table outbox_engine.heartbeats enable row level security;
@@ -51,6 +53,7 @@ begin
     at = excluded.at,
     allowed_countries = excluded.allowed_countries,
     schema_version = excluded.schema_version,
+    was_at = case when greatest(h.at, h.was_at) > excluded.at then greatest(h.at, h.was_at) end,
     since = case
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
@@ -64,7 +67,7 @@ create function outbox_engine.end_future_heartbeats(p_now timestamptz) returns v
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update outbox_engine.heartbeats h
-  set at = p_now, since = least(h.since, p_now)
+  set at = p_now, since = least(h.since, p_now), was_at = greatest(h.at, h.was_at)
   from (
     select job, provider, plan, worker
     from outbox_engine.heartbeats

@@ -9,7 +9,10 @@ create table outbox_engine.installation (
   -- The ids that it had before `outbox bind` moved it to another project.
   earlier_ids text[] not null default '{}',
   -- The hosts of SUPABASE_URL that it sends from. The first claim writes the first one.
-  hosts text[] not null default '{}'
+  hosts text[] not null default '{}',
+  -- Whether requests with an earlier id that it does not know show that it was restored: since a move, until
+  -- an operator ends that pause.
+  asks_earlier boolean not null default false
 );
 alter table outbox_engine.installation enable row level security;
 

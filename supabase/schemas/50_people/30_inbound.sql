@@ -37,7 +37,8 @@ alter table outbox_engine.help_answers enable row level security;
 
 -- What each number asks for in these inbound messages: its latest STOP or START. Of two at one instant,
 -- STOP counts. None counts as later than it was recorded, whatever the provider says: the next START or STOP
--- would come too early.
+-- would come too early. A STOP of more than fourteen days ago, which the provider's list does not reach, has
+-- a wrong time and counts from when it was recorded.
 create function outbox_engine.latest_replies(p_ids text[])
 returns table (recipient text, opts_out boolean, received_at timestamptz, inbound_id text)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -45,7 +46,12 @@ as $$
   select distinct on (i.sender) i.sender, w.effect = 'stop', t.received_at, i.id
   from public.outbox_inbound i
   cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
-  cross join lateral (select least(i.received_at, i.recorded_at) as received_at) t
+  cross join lateral (
+    select case
+      when w.effect = 'stop' and i.received_at < i.recorded_at - interval '14 days' then i.recorded_at
+      else least(i.received_at, i.recorded_at)
+    end as received_at
+  ) t
   where i.id = any (p_ids)
     and w.effect in ('stop', 'start')
     and i.sender ~ outbox_engine.e164_pattern()

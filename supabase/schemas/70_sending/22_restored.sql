@@ -28,6 +28,7 @@ begin
   delete from outbox_engine.plan_pauses
   where provider = p_provider and plan = p_plan and kind = 'restored';
   if found then
+    update outbox_engine.installation set asks_earlier = false where asks_earlier;
     perform pg_notify('outbox', '');
   end if;
 end

@@ -101,6 +101,23 @@ as $$
   where provider = p_provider and plan = p_plan and content = p_content
 $$;
 
+-- Called where the clock may have been set back. Times of refusals that lie in the future become now, so that
+-- an acceptance ends the hold again, and no probe waits longer than between two probes. The caller holds the
+-- plan.
+create function outbox_engine.move_holds_back(p_provider text, p_plan text, p_now timestamptz) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.refused_contents
+  set
+    refused_at = least(refused_at, p_now),
+    claimed_at = least(claimed_at, p_now),
+    held_since = least(held_since, p_now),
+    probe_at = least(probe_at, p_now + outbox_engine.probe_wait(probes))
+  where provider = p_provider
+    and plan = p_plan
+    and greatest(refused_at, claimed_at, probe_at - interval '30 minutes') > p_now
+$$;
+
 -- Called at the start of each claim. Where a hold is over, its messages become due; where a probe is due, one
 -- message does.
 create function outbox_engine.tend_held_messages(p_provider text, p_plan text, p_now timestamptz) returns void
@@ -111,11 +128,15 @@ declare
 begin
   if not exists (
     select from outbox_engine.refused_contents
-    where provider = p_provider and plan = p_plan and (is_lifted or probe_at <= p_now)
+    where provider = p_provider and plan = p_plan and (
+      is_lifted or probe_at <= p_now
+      or greatest(refused_at, claimed_at, probe_at - interval '30 minutes') > p_now
+    )
   ) then
     return;
   end if;
   perform outbox_engine.hold_plan(p_provider, p_plan);
+  perform outbox_engine.move_holds_back(p_provider, p_plan, p_now);
   perform outbox_engine.release_lifted(p_provider, p_plan, p_now, 5000);
   for v_content in
     select *

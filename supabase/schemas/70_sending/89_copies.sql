@@ -84,8 +84,9 @@ $$;
 --
 -- A sequence that comes back from a backup of the files may be up to 32 tokens ahead, so the process names
 -- its newest dispatch too, and its heartbeat, in case it made no request. A heartbeat that is ahead of the
--- clock proves nothing: the clock was set back. Nor does an old one, which upkeep deletes after a day while
--- its process sleeps. One query, because each claim makes it.
+-- clock proves nothing: the clock was set back. `was_at` is for when the clock has caught up. Nor does an
+-- old one prove anything, which upkeep deletes after a day while its process sleeps. One query, because each
+-- claim makes it.
 create function outbox_engine.check_database(
   p_provider text, p_plan text, p_worker text, p_project text,
   p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz
@@ -100,7 +101,7 @@ begin
       select case when t.is_called then t.last_value else 0 end from outbox_engine.lease_tokens t),
     p_known_dispatch is not null
       and not exists (select from outbox_engine.dispatches d where d.id = p_known_dispatch),
-    p_known_heartbeat > coalesce(h.at, '-infinity')
+    p_known_heartbeat > coalesce(greatest(h.at, h.was_at), '-infinity')
       and p_known_heartbeat between outbox_engine.now() - interval '20 hours' and outbox_engine.now()
   into v_state
   from outbox_engine.installation i

@@ -38,7 +38,8 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  v_verdicts constant text[] := outbox_engine.judge_references(p_references, false);
+  v_verdicts constant text[] := outbox_engine.judge_references(
+    p_references, (select asks_earlier from outbox_engine.installation));
 begin
   if not outbox_engine.sends_from(p_project) then
     return null;

@@ -51,7 +51,8 @@ end
 $$;
 
 -- Whether a report waits that may be about this dispatch: it came since the claim, names one of its numbers,
--- and shows neither a batch that is known nor a reference. The hour is for clocks that were set back.
+-- and shows neither a batch that is known nor a reference. A clock that was set back since the claim dates the
+-- report before it; the hour is for the time that has passed since.
 create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -61,7 +62,7 @@ begin
     join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
     where m.dispatch_id = p_dispatch.id
       and w.reference is null
-      and w.received_at >= p_dispatch.claimed_at - interval '1 hour'
+      and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
       and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id)
   );
 end
