@@ -51,8 +51,8 @@ end
 $$;
 
 -- Whether a report waits that may be about this dispatch: it came since the claim, names one of its numbers,
--- and shows neither a batch that is known nor a reference. A clock that was set back since the claim dates the
--- report before it; the hour is for the time that has passed since.
+-- and shows neither a batch that is known nor a reference. A clock that was set back since the claim dates
+-- the report before it; the hour is for the time that has passed since.
 create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
