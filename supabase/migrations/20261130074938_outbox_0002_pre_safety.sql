@@ -783,11 +783,11 @@ begin
   group by 3, 4
   on conflict (provider, plan, second, kind) do update set requests = r.requests + excluded.requests;
 
-  -- An operator names an instant, so that pause keeps its end.
+  -- An operator names an instant, so that pause keeps its end. One after a restore has none.
   update outbox_engine.plan_pauses
   set
     since = case when since > p_now then since - p_by else since end,
-    until = case when kind <> 'operator' and until > p_now then until - p_by else until end
+    until = case when kind not in ('operator', 'restored') and until > p_now then until - p_by else until end
   where provider = p_provider and plan = p_plan;
 
   -- A lease that was renewed since the step ends sooner than `p_by` from now.
@@ -1962,10 +1962,10 @@ begin
   elsif p_why = 'no_callback' then
     return outbox_engine.split_dispatch(
       p_dispatch, 1, p_dispatch.split, p_dispatch.split_error, p_worker, p_lease_seconds);
-  elsif p_why = 'recipient' and p_dispatch.recipients = 1 then
+  elsif p_why = 'recipient' and p_dispatch.recipients = 1 and p_dispatch.split is distinct from 'shared' then
     perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
     perform outbox_engine.close_refused(p_dispatch.id);
-  elsif p_why = 'recipient' then
+  elsif p_why = 'recipient' and (p_dispatch.texts_differ or p_dispatch.split = 'recipient') then
     return outbox_engine.split_dispatch(
       p_dispatch, 2, 'recipient', p_dispatch.error, p_worker, p_lease_seconds);
   elsif p_dispatch.split is not null then
@@ -3439,6 +3439,44 @@ begin
   update outbox_engine.upkeep
   set pruned_to = case when v_last_created_at < p_delete_before then v_last else 0 end;
   return cardinality(v_old);
+end
+$$;
+
+create or replace function outbox_engine.blank_texts(p_before timestamptz, p_most integer, p_now timestamptz)
+returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from bigint;
+  v_last bigint;
+  v_goes_on boolean;
+begin
+  select coalesce(blanked_to, 0)
+  into v_from
+  from outbox_engine.upkeep
+  where blanked_to is not null or coalesce(blanking_since <= p_now - interval '1 day', true);
+  if not found then
+    return false;
+  end if;
+  select max(id), count(*) = p_most and max(created_at) < p_before
+  into v_last, v_goes_on
+  from (select id, created_at from public.outbox where id > v_from order by id limit p_most) stretch;
+
+  update public.outbox
+  set body = null, parameters = null
+  where id = any (array(
+    select id
+    from public.outbox
+    where id > v_from and id <= v_last and finalized_at < p_before and num_nonnulls(body, parameters) > 0
+      and not exists (select from public.outbox_events e where e.outbox_id = outbox.id and e.at >= p_before)
+    order by id
+    for update skip locked
+  ));
+  update outbox_engine.upkeep
+  set
+    blanked_to = case when v_goes_on then v_last end,
+    blanking_since = case when v_from = 0 and v_goes_on then p_now else blanking_since end;
+  return v_goes_on;
 end
 $$;
 

@@ -61,6 +61,18 @@ def test_refused_text_fails_three_and_stops_nothing(db: Connection, most_recipie
     assert held(db) == []
 
 
+def test_sender_blamed_on_each_number_fails_three(db: Connection) -> None:
+    """The provider names a recipient, whichever comes first."""
+    insert_many(db, 200)
+    sending = Sending(db, lambda _: refusal(403, "illegal_number_type", "Illegal phone number type of MSISDN was used"))
+
+    sending.tick()
+
+    assert statuses(db)["failed"] == 3
+    assert [one["messages"] for one in held(db)] == [197]
+    assert len(sending.requests) < 10
+
+
 def test_probes_are_one_message_each_ever_more_seldom(db: Connection) -> None:
     """The next probe is another message, and none of them fails."""
     insert_many(db, 10, body="wrong")

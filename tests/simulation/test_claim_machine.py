@@ -246,7 +246,7 @@ UNFENCED_LOOKUPS = Mutation(
     "no fence for lookups",
     (),
     "",
-    rewrites=(("public.outbox_record_lookup", "v_dispatch.lease_token <> p_lease_token::bigint\n    or ", ""),),
+    rewrites=(("outbox_engine.record_empty_lookup", "v_dispatch.lease_token <> p_lease_token::bigint\n    or ", ""),),
 )
 
 

@@ -43,3 +43,16 @@ def test_unknown_text_is_none_for_its_recipient() -> None:
 def test_unreadable_recipients_make_a_batch_unwhole(to: Any) -> None:
     assert not listed.batch(item(to=to, body="x")).is_whole
     assert listed.reference(item(to=to, client_reference="r")).reference == "r"
+
+
+@pytest.mark.parametrize(
+    "odd", [{"client_reference": 7}, {"client_reference": "order 7", "created_at": "soon"}, {"created_at": None}]
+)
+def test_odd_batch_of_another_application_is_read(odd: dict[str, Any]) -> None:
+    assert listed.batch(item(body="x", **odd)).reference in (None, "order 7")
+    assert listed.reference(item(**odd)).reference in (None, "order 7")
+
+
+def test_own_batch_without_a_time_is_unreadable() -> None:
+    with pytest.raises(ValueError, match="not a time"):
+        listed.batch(item(client_reference="0a1b2c3d-0000-8000-8000-000000000001", created_at="soon"))

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeVar
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -13,6 +14,7 @@ from jobs.runtime.phone import e164
 T = TypeVar("T")
 
 _PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z0-9._-]{1,16})\}")
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _DEFAULT: Final = "default"
 _Values = Mapping[str, Mapping[str, str]]
 
@@ -27,31 +29,50 @@ class _Item(msgspec.Struct):
     """A listed batch. What only batches of ours must have is read later: others on the plan may send other kinds."""
 
     id: str
-    client_reference: str | None = None
-    created_at: str | None = None
+    client_reference: Any = None
+    created_at: Any = None
     to: msgspec.Raw = msgspec.Raw(b"null")
     body: msgspec.Raw = msgspec.Raw(b"null")
     parameters: msgspec.Raw = msgspec.Raw(b"null")
+
+    @property
+    def reference(self) -> str | None:
+        """None where it is no text, as in a batch of another application."""
+        return self.client_reference if isinstance(self.client_reference, str) else None
+
+    @property
+    def may_be_ours(self) -> bool:
+        return self.reference is not None and _UUID.fullmatch(self.reference) is not None
+
+    def made_at(self) -> datetime | None:
+        """Raises Unreadable for a batch with a reference like ours; None where another's time cannot be read."""
+        try:
+            return instant(self.created_at) if isinstance(self.created_at, str) else None
+        except Unreadable:
+            if self.may_be_ours:
+                raise
+            return None
 
 
 def reference(raw: bytes) -> ListedReference:
     """The reference of one batch. Raises ValueError if the item cannot be read."""
     item = _item(raw)
-    return ListedReference(item.client_reference, None if item.created_at is None else instant(item.created_at))
+    return ListedReference(item.reference, item.made_at())
 
 
 def batch(raw: bytes) -> SentBatch:
     """One batch with its texts. Raises ValueError if the item or its time cannot be read."""
     item = _item(raw)
-    if item.created_at is None:
+    made_at = item.made_at()
+    if made_at is None and item.may_be_ours:
         raise Unreadable("created_at is missing")
     written = _read(_NUMBERS, item.to) or []
     numbers = [e164(one) for one in written]
     recipients = tuple(number for number in numbers if number is not None)
     return SentBatch(
         batch_id=item.id,
-        reference=item.client_reference,
-        created_at=instant(item.created_at),
+        reference=item.reference,
+        created_at=made_at or datetime.min.replace(tzinfo=UTC),
         recipients=recipients,
         texts=_texts(item, recipients),
         is_whole=bool(numbers) and len(set(recipients)) == len(numbers),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from jobs.providers.sinch.lenient import json_text
 from jobs.runtime.telemetry import mask_url
 
 _CODES: Final = ("code", "errorCode", "error_code", "messageId", "status", "reason")
@@ -38,7 +39,7 @@ class Problem:
 def problem(body: bytes | None) -> Problem:
     """Read the body of a refusal. ``body`` is None if it broke off. Never raises."""
     try:
-        decoded = msgspec.json.decode(body or b"")
+        decoded = msgspec.json.decode(json_text(body or b""))
     except (ValueError, RecursionError):
         return Problem()
     codes, texts = [], []

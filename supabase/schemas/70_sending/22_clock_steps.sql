@@ -21,11 +21,11 @@ begin
   group by 3, 4
   on conflict (provider, plan, second, kind) do update set requests = r.requests + excluded.requests;
 
-  -- An operator names an instant, so that pause keeps its end.
+  -- An operator names an instant, so that pause keeps its end. One after a restore has none.
   update outbox_engine.plan_pauses
   set
     since = case when since > p_now then since - p_by else since end,
-    until = case when kind <> 'operator' and until > p_now then until - p_by else until end
+    until = case when kind not in ('operator', 'restored') and until > p_now then until - p_by else until end
   where provider = p_provider and plan = p_plan;
 
   -- A lease that was renewed since the step ends sooner than `p_by` from now.

@@ -25,8 +25,9 @@ end
 $$;
 
 -- The provider refused a dispatch for what is in it. `p_why`: `no_callback` sends it again without a
--- callback URL, `recipient` blames a number, anything else the part that its messages share. Returns the
--- dispatches that replace it.
+-- callback URL, `recipient` blames a number, anything else the part that its messages share. A request with
+-- one text is halved in the same way for both: a provider may blame each number for a sender that it does not
+-- take. Returns the dispatches that replace it.
 create function outbox_engine.decide_refusal(
   p_dispatch outbox_engine.dispatches, p_why text, p_worker text, p_lease_seconds double precision
 ) returns jsonb
@@ -43,10 +44,10 @@ begin
   elsif p_why = 'no_callback' then
     return outbox_engine.split_dispatch(
       p_dispatch, 1, p_dispatch.split, p_dispatch.split_error, p_worker, p_lease_seconds);
-  elsif p_why = 'recipient' and p_dispatch.recipients = 1 then
+  elsif p_why = 'recipient' and p_dispatch.recipients = 1 and p_dispatch.split is distinct from 'shared' then
     perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
     perform outbox_engine.close_refused(p_dispatch.id);
-  elsif p_why = 'recipient' then
+  elsif p_why = 'recipient' and (p_dispatch.texts_differ or p_dispatch.split = 'recipient') then
     return outbox_engine.split_dispatch(
       p_dispatch, 2, 'recipient', p_dispatch.error, p_worker, p_lease_seconds);
   elsif p_dispatch.split is not null then

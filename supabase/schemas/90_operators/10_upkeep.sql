@@ -109,10 +109,11 @@ begin
 end
 $$;
 
--- Removes the texts of messages that became final before `p_before`, in the next `p_most` messages by id. No
--- index leads to them, because it would make every report dearer. So a walk goes through the table up to the
--- first stretch with messages created after `p_before`. A walk of one stretch is made at each call; after a
--- longer one the next begins a day later. Messages that another transaction holds keep for the next walk.
+-- Removes the texts of messages that became final before `p_before` by the provider's time, and of which
+-- nothing was recorded since by ours, in the next `p_most` messages by id. No index leads to them, because it
+-- would make every report dearer. So a walk goes through the table up to the first stretch with messages
+-- created after `p_before`. A walk of one stretch is made at each call; after a longer one the next begins a
+-- day later. Messages that another transaction holds keep for the next walk.
 -- Returns whether the walk goes on.
 create function outbox_engine.blank_texts(p_before timestamptz, p_most integer, p_now timestamptz)
 returns boolean
@@ -140,6 +141,7 @@ begin
     select id
     from public.outbox
     where id > v_from and id <= v_last and finalized_at < p_before and num_nonnulls(body, parameters) > 0
+      and not exists (select from public.outbox_events e where e.outbox_id = outbox.id and e.at >= p_before)
     order by id
     for update skip locked
   ));
