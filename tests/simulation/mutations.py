@@ -209,7 +209,11 @@ MUTATIONS: Final = (
         ("answer.poisoned_number",),
         "to it alone",
         rewrites=(
-            ("outbox_engine.decide_refusal", "p_why = 'recipient' and p_dispatch.recipients = 1", "p_why = 'recipient'"),
+            (
+                "outbox_engine.decide_refusal",
+                "p_dispatch.recipients = 1 and p_dispatch.split is distinct from 'shared'",
+                "p_dispatch.recipients > 0",
+            ),
         ),
     ),
     Mutation(
