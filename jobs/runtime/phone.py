@@ -14,7 +14,7 @@ _COUNTRY = (
     r"(?:[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-689]|3[578]|42|5[09]|6[7-9]|8[05-9]|9[679])[0-9])"
 )
 _KEEPS_ZERO = r"(?:39|378|379|225|229|241|242)"
-# A zero that is dialled inside the country only: +44 (0)7911 123456, +49 0151 23456789. With it the number is nobody's.
+# A zero that is dialled inside the country only: +44 (0)7911 123456, +49 0151 23456789. With it the number belongs to no phone.
 _TRUNK_ZERO = re.compile(rf"\(\s*0(?!0)|(?:\+|\b00)\s*(?!{_KEEPS_ZERO}\b){_COUNTRY}[ \-.)\u00a0]+0")
 
 

@@ -16,7 +16,7 @@ begin
 end
 $$;
 
--- What a claim is told of the database, which a process compares with what it has seen of it. `lacks_token`
+-- What the database says to a claim, which the process compares with what it has seen. `lacks_token`
 -- and the others are true only where it named one.
 create type outbox_engine.database_state as (
   hosts text[],
