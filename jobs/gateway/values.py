@@ -59,7 +59,8 @@ class Claim:
     ``passed``: the claim closed or postponed rows, so another claim may bring dispatches although this one brought none.
     ``due`` names the other jobs that have work. ``schema_version`` is the newest version of the database. If ``breaking`` names
     a version that the process does not know, the database claims nothing for it. Nor does it if ``unbound`` lists the projects
-    that it sends from: the process's project is not among them. ``heartbeat_at`` is the process's own last heartbeat.
+    that it sends from: the process's project is not among them. ``heartbeat_at`` is the process's own last heartbeat,
+    ``now`` the database's clock.
     """
 
     dispatches: tuple[Dispatch, ...]
