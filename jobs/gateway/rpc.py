@@ -9,6 +9,7 @@ from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
 from jobs.gateway.errors import FunctionMissing, GatewayFault, GatewayRefused, GatewayUnavailable, KeyNotAccepted
 from jobs.runtime.settings import SupabaseSettings
+from jobs.runtime.tls import trust
 
 log = structlog.get_logger()
 
@@ -28,6 +29,7 @@ class Rpc:
     async def connect(cls, settings: SupabaseSettings) -> "Rpc":
         """Make the client. This makes no request yet, so it succeeds while Supabase is away."""
         http = httpx.AsyncClient(
+            verify=trust(trust_env=True),
             timeout=httpx.Timeout(_TIMEOUT_SECONDS),
             limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=4.0),
             event_hooks={"response": [_read_whole]},

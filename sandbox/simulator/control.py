@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
+from jobs.runtime.tls import trust
 from sandbox.simulator.behaviour import Behaviour, Fault, Kind, Span
 from sandbox.simulator.books import Accepted, Asked, Summary, Tally
 from sandbox.simulator.callbacks import Figures, Tried
@@ -21,7 +22,7 @@ class Control:
 
     def __init__(self, url: str) -> None:
         # No proxy of the environment may come between a test and its simulator.
-        self._http = httpx.Client(base_url=f"{url}/_sim", timeout=120, trust_env=False)
+        self._http = httpx.Client(base_url=f"{url}/_sim", timeout=120, verify=trust(trust_env=False), trust_env=False)
 
     def __enter__(self) -> "Control":
         return self

@@ -42,6 +42,7 @@ from jobs.providers.sinch.wire import (
     timestamp,
 )
 from jobs.runtime.clocks import Clocks, monotonic
+from jobs.runtime.tls import trust
 
 log = structlog.get_logger()
 
@@ -220,7 +221,9 @@ def _http_client(base_url: str, token: str, *, kept: int = _CONNECTIONS) -> http
             "Accept": "application/json",
             "User-Agent": "supabase-outbox",
         },
-        transport=httpx.AsyncHTTPTransport(limits=limits, retries=0, trust_env=False, socket_options=_SOCKET_OPTIONS),
+        transport=httpx.AsyncHTTPTransport(
+            verify=trust(trust_env=False), limits=limits, retries=0, trust_env=False, socket_options=_SOCKET_OPTIONS
+        ),
         follow_redirects=False,
         trust_env=False,
     )
