@@ -11,10 +11,22 @@ from hypothesis import settings
 
 from jobs.runtime.settings import names
 from tests import nightly
-from tests.engine import clocks, gateway, make_rig, rig, sinch
+from tests.engine import clocks, gateway, make_rig, rig, simulator_of_the_worker, sinch
 from tests.stack import baseline, db, local_stack, other, stack
 
-__all__ = ["baseline", "clocks", "db", "gateway", "local_stack", "make_rig", "other", "rig", "sinch", "stack"]
+__all__ = [
+    "baseline",
+    "clocks",
+    "db",
+    "gateway",
+    "local_stack",
+    "make_rig",
+    "other",
+    "rig",
+    "simulator_of_the_worker",
+    "sinch",
+    "stack",
+]
 
 # The variables and .env file of the machine that runs the tests belong to another project.
 os.environ.update(dict.fromkeys(names(), ""))

@@ -17,6 +17,7 @@ from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSetting
 from jobs.schema import releases
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
+from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.control import Control
 from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running
@@ -85,11 +86,20 @@ def supabase_settings(stack: LocalStack) -> SupabaseSettings:
     return SupabaseSettings(_env_file=None, supabase_url=stack.url, supabase_secret_key=stack.secret_key)
 
 
-@pytest.fixture
-def sinch() -> Iterator[Running]:
-    """A simulator without faults and without messages. No one receives its callbacks: reports come by polling."""
+@pytest.fixture(scope="session")
+def simulator_of_the_worker() -> Iterator[Running]:
     with server.running(plan=PlanSettings(callback_url="http://127.0.0.1:9/webhooks/sinch/delivery")) as running:
         yield running
+
+
+@pytest.fixture
+def sinch(simulator_of_the_worker: Running) -> Running:
+    """A simulator without faults and without messages. No one receives its callbacks: reports come by polling."""
+    control, plan = simulator_of_the_worker.control, simulator_of_the_worker.plan
+    control.behave(Behaviour())
+    control.agree(plan)
+    control.reset()
+    return simulator_of_the_worker
 
 
 @pytest.fixture

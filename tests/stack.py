@@ -4,10 +4,12 @@
 connection to its database as superuser. Both empty the tables before the test.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import pytest
@@ -16,6 +18,7 @@ from psycopg import sql
 from sandbox.local.stack import LocalStack
 
 Connection = psycopg.Connection[tuple[object, ...]]
+Item = TypeVar("Item")
 _SCHEMAS = ["public", "outbox_engine", "auth"]
 _LOCK_TIMEOUT = "10s"
 _MIGRATIONS = Path(__file__).parents[1] / "supabase" / "migrations"
@@ -95,9 +98,10 @@ def _take_baseline(connection: Connection) -> Baseline:
     ).fetchall()
     tables = [Table(str(schema), str(name)) for schema, name in found]
     connection.execute("create schema test_baseline")
+    used = _with_rows(connection, tables)
     filled: list[tuple[Table, Table]] = []
     for table in tables:
-        if _has_rows(connection, table):
+        if table in used:
             copy = Table("test_baseline", f"{table.schema}_{table.name}")
             connection.execute(sql.SQL("create table {} as table {}").format(copy.sql, table.sql))
             filled.append((table, copy))
@@ -107,16 +111,15 @@ def _take_baseline(connection: Connection) -> Baseline:
 
 def reset(connection: Connection, baseline: Baseline) -> None:
     """Restore the tables as the migrations left them. Triggers and foreign keys are disabled meanwhile."""
-    used = [table.sql for table in baseline.empty if _has_rows(connection, table)]
+    used = [table.sql for table in _with_rows(connection, baseline.empty)]
     with connection.transaction():
         connection.execute("set local session_replication_role = replica")
         connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCK_TIMEOUT))
         if used:
             connection.execute(sql.SQL("truncate {} restart identity cascade").format(sql.SQL(", ").join(used)))
-        for table, copy in baseline.filled:
-            if _differ(connection, table, copy):
-                connection.execute(sql.SQL("delete from {}").format(table.sql))
-                connection.execute(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
+        for table, copy in _changed(connection, baseline.filled):
+            connection.execute(sql.SQL("delete from {}").format(table.sql))
+            connection.execute(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
         # The clock belongs to no table, and a test must not inherit another test's time.
         connection.execute("select setval('outbox_engine.queue_clock', 0)")
 
@@ -129,15 +132,17 @@ def squash(connection: Connection) -> None:
     connection.execute(sql.SQL("truncate {} restart identity cascade").format(sql.SQL(", ").join(tables)))
 
 
-def _has_rows(connection: Connection, table: Table) -> bool:
-    return _is_true(connection, sql.SQL("select exists (table {})").format(table.sql))
+def _with_rows(connection: Connection, tables: Sequence[Table]) -> list[Table]:
+    return _where(connection, tables, [sql.SQL("exists (table {})").format(table.sql) for table in tables])
 
 
-def _differ(connection: Connection, one: Table, other: Table) -> bool:
-    question = sql.SQL("select exists ((table {0} except all table {1}) union all (table {1} except all table {0}))")
-    return _is_true(connection, question.format(one.sql, other.sql))
+def _changed(connection: Connection, pairs: Sequence[tuple[Table, Table]]) -> list[tuple[Table, Table]]:
+    differ = sql.SQL("exists ((table {0} except all table {1}) union all (table {1} except all table {0}))")
+    return _where(connection, pairs, [differ.format(table.sql, copy.sql) for table, copy in pairs])
 
 
-def _is_true(connection: Connection, question: sql.Composed) -> bool:
-    row = connection.execute(question).fetchone()
-    return row is not None and bool(row[0])
+def _where(connection: Connection, items: Sequence[Item], conditions: Sequence[sql.Composed]) -> list[Item]:
+    """The items whose condition is true, asked in one query: this runs before each test."""
+    row = connection.execute(sql.SQL("select {}").format(sql.SQL(", ").join(conditions))).fetchone()
+    assert row is not None
+    return list(compress(items, row))

@@ -76,6 +76,7 @@ class Exchange:
 
     def __init__(self, world: World, call: Call, route: Route, lines: Lines, client: tuple[str, int]) -> None:
         self._world = world
+        self._books = world.books
         self._call = call
         self._route = route
         self._lines = lines
@@ -132,6 +133,8 @@ class Exchange:
         await _write(send, answer, self._world.clock.now(), only=only)
 
     def _take_effect(self) -> Answer:
+        if self._world.books is not self._books:
+            return Answer(503)  # the request is older than a reset
         try:
             plan = authorised(self._world, self._call.plan, self._call.authorization)
             return self._route.handler(self._world, plan, self._call)

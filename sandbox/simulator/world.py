@@ -60,6 +60,7 @@ class World:
         await self.callbacks.clear()
         self.clock.reset()
         self.books = Books()
+        self.answered = {}
         self.plans = {name: Plan(plan.settings) for name, plan in self.plans.items()}
         self._ordinals = 0
         self.behave(self.behaviour)

@@ -186,6 +186,16 @@ class TestBooks:
         assert sim.behaviour().behaviour.seed == 9
         assert api.get("/batches").json()["count"] == 0
 
+    def test_late_request_takes_no_effect_after_a_reset(self, sim: Control, api: httpx.Client) -> None:
+        sim.add(faults.late_request(0.5))
+        with ThreadPoolExecutor() as threads:
+            late = threads.submit(api.post, "/batches", json={"to": [ONE], "from": SENDER, "body": "x"})
+            assert wait_until(lambda: sim.behaviour().struck == [1], 10)
+            sim.reset()
+            assert late.result().status_code == 503
+
+        assert sim.summary().messages == 0
+
     def test_plans_know_nothing_of_each_other(self, simulator: Running, sim: Control, api: httpx.Client) -> None:
         sim.agree(PlanSettings(id="second", token="other"))
         send(api)
