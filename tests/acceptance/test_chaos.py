@@ -27,6 +27,11 @@ def test_nothing_is_lost_or_sent_twice_in_chaos(tmp_path: Path, messages: int, s
     judge(tmp_path, messages, "--seconds", seconds, "--pace", pace, "--seed", seed)
 
 
+@pytest.mark.parametrize("seed", [at_night(1), at_night(2)])
+def test_clock_steps_of_an_hour_cost_no_message(tmp_path: Path, seed: int) -> None:
+    judge(tmp_path, 6000, "--seconds", 45, "--pace", 0.8, "--seed", seed, "--clock-steps")
+
+
 @pytest.mark.parametrize(("wheel", "seed"), [at_night(wheel, seed) for wheel in wheels() for seed in (1, 2)])
 def test_chaos_beside_an_earlier_release(tmp_path: Path, wheel: Path, seed: int) -> None:
     """During an upgrade processes of both releases work on one database, which has the newer schema."""

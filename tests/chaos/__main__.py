@@ -30,6 +30,9 @@ def chaos(
     beside: Annotated[
         Path | None, typer.Option(help="The wheel of an earlier release, from which a scheduler and a webhook app run.")
     ] = None,
+    clock_steps: Annotated[
+        bool, typer.Option("--clock-steps", help="Also set the database's clock an hour forward or back, again and again.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout, all else on stderr.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Keep logs, database and report in this folder.")] = None,
 ) -> None:
@@ -49,7 +52,16 @@ def chaos(
         say(f"seed {seed}, {messages} messages, lease {lease:g} s, settle {settle:g} s; logs are in {place}")
         try:
             with interruptible() as interrupts, running(place, times, seed, interrupts, say, beside=beside) as fleet:
-                drill = Drill(fleet, plan_load(messages, Random(seed)), times, seconds=seconds, pace=pace, seed=seed, say=say)
+                drill = Drill(
+                    fleet,
+                    plan_load(messages, Random(seed)),
+                    times,
+                    seconds=seconds,
+                    pace=pace,
+                    seed=seed,
+                    say=say,
+                    clock_steps=clock_steps,
+                )
                 verdict = drill.run()
                 if verdict.broken:
                     say(drill.histories())

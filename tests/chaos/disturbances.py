@@ -27,6 +27,8 @@ _DECK: Final = (
     *("cut Sinch", "Sinch half-open", "some flows to Sinch half-open"),
     *("cut callbacks", "callbacks half-open"),
 )
+_CLOCK: Final = "set the database's clock"
+_HOURS: Final = (-1, 0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,21 @@ class Disturbances:
 
     ``pace`` is the mean of the seconds between two. No process is suspended or half-open for longer than a lease and lookups
     take: docs/promise.md explains how a request could then arrive too late.
+
+    With ``clock_steps`` every other disturbance sets the database's clock an hour forward or back.
     """
 
-    def __init__(self, fleet: Fleet, db: Database, times: Times, *, pace: float, random: Random) -> None:
+    def __init__(
+        self, fleet: Fleet, db: Database, times: Times, *, pace: float, random: Random, clock_steps: bool = False
+    ) -> None:
         self._fleet = fleet
         self._db = db
         self._times = times
         self._pace = pace
         self._random = random
+        self._cards = (*_DECK, *(_CLOCK,) * len(_DECK)) if clock_steps else _DECK
         self._deck: list[str] = []
+        self._hours = 0
         self._next_at = monotonic() + pace
         self._later: list[Later] = []
         self._absent: dict[str, float] = {}
@@ -80,9 +88,15 @@ class Disturbances:
         """Whether no disturbance is active."""
         return not self._later and not self._absent
 
+    def set_last_clock(self, say: Callable[[str], None]) -> None:
+        """The latest time that the clock showed: what was inserted then would else wait for it for an hour."""
+        if _CLOCK in self._cards and self._set_clock(max(_HOURS)):
+            say(f"{_CLOCK}: {self._off()}")
+            self.last_ended = monotonic()
+
     def _disturb(self, say: Callable[[str], None]) -> None:
         if not self._deck:
-            self._deck = self._random.sample(_DECK, len(_DECK))
+            self._deck = self._random.sample(self._cards, len(self._cards))
         kind = self._deck.pop()
         self.counts[kind] += 1
         say(f"{kind}: {self._do(kind)}")
@@ -113,8 +127,20 @@ class Disturbances:
                 return f"{len(self._db.ask(_TERMINATE) or ())} of them"
         return self._to_supabase(kind)
 
+    def _set_clock(self, hours: int) -> bool:
+        if not self._db.does("update outbox_engine.clock set shift = make_interval(hours => %s)", hours):
+            return False
+        self._hours = hours
+        return True
+
+    def _off(self) -> str:
+        return f"it is off by {self._hours:+d} h"
+
     def _to_supabase(self, kind: str) -> str:
         stack = self._fleet.stack
+        if kind == _CLOCK:
+            self._set_clock(self._random.choice([hours for hours in _HOURS if hours != self._hours]))
+            return self._off()
         if kind == "kill PostgreSQL":
             stack.kill_postgres()
         elif kind == "kill the Supabase API":

@@ -59,6 +59,7 @@ class Drill:
         pace: float,
         seed: int,
         say: Callable[[str], None],
+        clock_steps: bool = False,
     ) -> None:
         self._fleet = fleet
         self._messages = messages
@@ -66,6 +67,7 @@ class Drill:
         self._seconds = seconds
         self._pace = pace
         self._seed = seed
+        self._clock_steps = clock_steps
         self._say = say
         self._db = Database(fleet.stack.admin_url)
         self._seen = Progress()
@@ -74,7 +76,9 @@ class Drill:
     def run(self) -> Verdict:
         """Return when everything is final, or when the time is over."""
         self._began = monotonic()
-        disturbances = Disturbances(self._fleet, self._db, self._times, pace=self._pace, random=Random(self._seed))
+        disturbances = Disturbances(
+            self._fleet, self._db, self._times, pace=self._pace, random=Random(self._seed), clock_steps=self._clock_steps
+        )
         recovered = self._drain(disturbances)
         self._say(f"{self._clock()}  every message is sent: waiting for the last reports")
         self._wait_for_finals()
@@ -105,6 +109,7 @@ class Drill:
                 more = False
                 self._fleet.simulator.heal()
                 disturbances.note_end()
+                disturbances.set_last_clock(self._note)
             disturbances.advance(self._note, more=more)
             self._line()
             if not more and disturbances.over and known and self._seen.unsent == 0:
