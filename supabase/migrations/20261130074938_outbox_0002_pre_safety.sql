@@ -329,6 +329,42 @@ begin
 end
 $$;
 
+create function outbox_engine.trunk_zero_pattern() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '^\+(?:'
+    '20|27|31|32|33|36|40|41|43|44|46|49|51|53|54|55|57|58|60|61|62|63|64|66|81|82|'
+    '84|86|90|91|92|93|94|95|98|211|212|213|218|231|232|233|234|243|249|251|252|254|'
+    '255|256|260|261|262|263|264|265|291|353|355|358|359|370|373|374|377|380|381|382|383|'
+    '385|386|387|389|421|423|508|590|591|593|594|595|596|598|686|850|855|856|880|886|961|'
+    '962|963|964|966|967|970|971|972|976|977|994|995|996'
+    ')0[1-9]'
+$$;
+
+create or replace function outbox_engine.recipient_problem(p_recipient text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    case
+      when p_recipient ~ outbox_engine.trunk_zero_pattern()
+        then 'recipient %s is not an E.164 number: the zero is dialled inside the country only'
+      else 'recipient %s is not an E.164 number'
+    end,
+    coalesce(quote_literal(p_recipient), 'null'))
+$$;
+
+create or replace function outbox_engine.refuse_recipient(p_recipient text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.refuse(
+    outbox_engine.recipient_problem(p_recipient),
+    case
+      when p_recipient ~ outbox_engine.trunk_zero_pattern()
+        then 'Leave out the zero, as in +447700900123.'
+      else 'Write it with + and the country code, digits only, such as +14155550123.'
+    end)
+$$;
+
 create function outbox_engine.shorten_delays(p_by interval, p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -369,6 +405,68 @@ begin
     if v_was > v_now then
       perform outbox_engine.shorten_delays(v_was - v_now, v_now);
     end if;
+  end if;
+end
+$$;
+
+create or replace function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (r.recipient ~ outbox_engine.e164_pattern()) is not true then
+    perform outbox_engine.refuse_recipient(r.recipient);
+  -- The quick comparisons spare most numbers the slow one. A member that was written before this rule must
+  -- not stop its campaign.
+  elsif (r.recipient like '+__0%' or r.recipient like '+___0%')
+    and r.recipient ~ outbox_engine.trunk_zero_pattern()
+    and r.campaign is null then
+    perform outbox_engine.refuse_recipient(r.recipient);
+  end if;
+
+  if r.template is null then
+    if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
+      perform outbox_engine.refuse(
+        'body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
+    end if;
+    if r.parameters is not null then
+      perform outbox_engine.refuse(
+        'parameters without a template', 'Name the template that the parameters belong to.');
+    end if;
+  elsif r.body is not null then
+    perform outbox_engine.refuse('body and template are both given', 'Give one of them.');
+  end if;
+  if char_length(r.body) > 2000 then
+    perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
+  end if;
+
+  -- The check constraint on the column refuses it too, but in less helpful words.
+  if char_length(r.idempotency_key) > 255 then
+    perform outbox_engine.refuse(
+      format('idempotency_key %L has %s characters, 255 are allowed',
+        left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
+      'A digest of what it is made of is as good.');
+  end if;
+
+  if r.sender is not null and not outbox_engine.is_sender(r.sender) then
+    perform outbox_engine.refuse(
+      format('sender %L is not a sender', r.sender),
+      'A number, a short code, or at most 11 letters and digits with a letter among them.');
+  end if;
+
+  if not isfinite(r.send_at) then
+    perform outbox_engine.refuse(
+      format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
+  end if;
+  if not isfinite(r.expires_at) then
+    perform outbox_engine.refuse(
+      format('expires_at %s is not an instant', r.expires_at),
+      'Leave expires_at out for three days after send_at.');
+  end if;
+  if r.expires_at <= greatest(r.send_at, p_now) then
+    perform outbox_engine.refuse(
+      format('expires_at %s is not after %s', r.expires_at,
+        case when r.send_at > p_now then format('send_at %s', r.send_at) else 'now' end),
+      'Leave expires_at out for three days after send_at.');
   end if;
 end
 $$;
@@ -508,6 +606,24 @@ as $$
     or (p_has_template or p_digest is null) and p_due_at <= p_sent_at + outbox_engine.adoption_margin()
 $$;
 
+create or replace function outbox_engine.before_suppression() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.reason := coalesce(new.reason, 'operator');
+  new.by_engine := new.by_engine and tg_op = 'INSERT';
+  if (new.recipient ~ outbox_engine.e164_pattern()) is not true
+    or (
+      new.recipient ~ outbox_engine.trunk_zero_pattern()
+      and not new.by_engine
+      and (tg_op = 'INSERT' or new.recipient <> old.recipient)
+    ) then
+    perform outbox_engine.refuse_recipient(new.recipient);
+  end if;
+  return new;
+end
+$$;
+
 create or replace function outbox_engine.normalized_sender(p_sender text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -590,12 +706,77 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.before_member_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_is_new constant boolean := tg_op = 'INSERT';
+begin
+  new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
+  new.timezone := outbox_engine.canonical_zone(new.timezone);
+  if not v_is_new then
+    if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
+      perform outbox_engine.refuse(
+        format('member %L keeps its campaign and its external_id', old.external_id),
+        'Delete it and insert it anew.');
+    elsif (new.recipient, new.timezone, new.event_at, new.parameters)
+      is not distinct from (old.recipient, old.timezone, old.event_at, old.parameters) then
+      return new;
+    end if;
+  end if;
+  if new.recipient ~ outbox_engine.trunk_zero_pattern()
+    and (v_is_new or new.recipient is distinct from old.recipient) then
+    perform outbox_engine.refuse_recipient(new.recipient);
+  end if;
+
+  perform outbox_engine.check_member(
+    new, v_is_new, new.timezone is null and old.timezone is not null,
+    v_is_new or new.parameters is distinct from old.parameters);
+
+  if v_is_new or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
+    new.changed_at := outbox_engine.now();
+    new.next_at := new.changed_at;
+    new.handled_until := null;
+  end if;
+  return new;
+end
+$$;
+
 create function outbox_engine.before_members_emptied() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   delete from public.outbox_campaign_members where true;
   return null;
+end
+$$;
+
+create or replace function outbox_engine.import_line_problem(
+  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates,
+  p_event_at text, p_import_id uuid, p_line integer
+) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_problem text := coalesce(
+    outbox_engine.member_problem(m, c),
+    case
+      when m.recipient ~ outbox_engine.trunk_zero_pattern()
+        then outbox_engine.recipient_problem(m.recipient)
+    end,
+    outbox_engine.event_at_problem(p_event_at, coalesce(m.timezone, c.timezone), c.schedule),
+    outbox_engine.text_problem(t, m.parameters, true));
+  v_line integer;
+begin
+  if v_problem is null then
+    select line into v_line
+    from outbox_engine.campaign_import_lines
+    where import_id = p_import_id and external_id = m.external_id and line <> p_line;
+    if found then
+      return format('external_id %L is on line %s already', m.external_id, v_line);
+    end if;
+  end if;
+  return v_problem;
 end
 $$;
 
