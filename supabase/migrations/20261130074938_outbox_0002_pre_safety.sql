@@ -197,6 +197,24 @@ select id,
 from outbox_engine.alarms
 where acknowledged_at is null;
 
+create function outbox_engine.alarm_at_most(
+  p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from outbox_engine.alarms
+    where kind = p_kind
+      and detail @> p_same
+      and at > p_now - p_every
+      and at <= p_now + interval '1 minute'
+  ) then
+    perform outbox_engine.alarm(p_kind, p_detail);
+  end if;
+end
+$$;
+
 create or replace function outbox_engine.record_heartbeat(
   p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null,
   p_schema_version integer default null
@@ -655,6 +673,55 @@ as $$
   order by i.sender, t.received_at desc, w.effect desc, i.id desc
 $$;
 
+create or replace function outbox_engine.answer_help(p_ids text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_request record;
+begin
+  for v_request in
+    select distinct on (i.sender) i.sender, i.recipient, w.reply
+    from public.outbox_inbound i
+    cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
+    where i.id = any (p_ids)
+      and w.effect = 'help'
+      and w.reply is not null
+      and i.sender ~ outbox_engine.e164_pattern()
+      and i.received_at > v_now - interval '1 day'
+      and not exists (select from public.outbox_suppressions s where s.recipient = i.sender)
+    order by i.sender, i.received_at, i.id
+  loop
+    begin
+      insert into outbox_engine.help_answers as h (recipient, answered_at)
+      values (v_request.sender, v_now)
+      on conflict (recipient) do update
+      set answered_at = excluded.answered_at
+      -- A time of more than a minute ahead is of a clock that was set back since.
+      where h.answered_at <= excluded.answered_at - interval '1 day'
+        or h.answered_at > excluded.answered_at + interval '1 minute';
+      continue when not found;
+
+      insert into public.outbox (recipient, body, sender, priority, expires_at)
+      values (
+        v_request.sender,
+        v_request.reply,
+        case when outbox_engine.is_sender(v_request.recipient) then v_request.recipient end,
+        50,
+        v_now + interval '1 day'
+      );
+    exception
+      when transaction_rollback then
+        -- A deadlock or the like: the caller repeats the whole call.
+        raise;
+      when others then
+        perform outbox_engine.alarm(
+          'help.unanswered', jsonb_build_object('error', sqlerrm, 'code', sqlstate));
+    end;
+  end loop;
+end
+$$;
+
 create or replace function outbox_engine.judge_messages(
   p_messages outbox_engine.outgoing_message[], p_allowed_countries text[], p_now timestamptz
 ) returns table (place bigint, status text, error text)
@@ -748,6 +815,32 @@ as $$
 begin
   delete from public.outbox_campaign_members where true;
   return null;
+end
+$$;
+
+create or replace function outbox_engine.expand_or_alarm(c public.outbox_campaigns, p_now timestamptz, p_most integer)
+returns integer
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_expanded record;
+  v_problem text;
+begin
+  select * into v_expanded from outbox_engine.expand_campaign(c, p_now, p_most);
+  if v_expanded.messages > 0 then
+    insert into outbox_engine.campaign_changes (campaign, members, messages)
+    values (c.name, 0, v_expanded.messages);
+  end if;
+  return v_expanded.members;
+exception
+  when transaction_rollback then
+    raise;
+  when others then
+    get stacked diagnostics v_problem = message_text;
+    perform outbox_engine.alarm_at_most(
+      'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem),
+      jsonb_build_object('campaign', c.name), interval '1 hour', p_now);
+    return 0;
 end
 $$;
 
@@ -2370,15 +2463,13 @@ begin
   set lookup_at = p_now + greatest(p_least, least(v_for / 8, interval '10 minutes'))
   where id = p_dispatch.id;
 
-  if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' and not exists (
-    select from outbox_engine.alarms
-    where kind = 'lookup.undecided'
-      and at > p_now - interval '6 hours'
-      and detail ->> 'plan' = p_dispatch.plan
-  ) then
-    perform outbox_engine.alarm('lookup.undecided', jsonb_build_object(
-      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
-      'since', p_dispatch.ambiguous_at, 'why', p_why));
+  if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' then
+    perform outbox_engine.alarm_at_most(
+      'lookup.undecided',
+      jsonb_build_object(
+        'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
+        'since', p_dispatch.ambiguous_at, 'why', p_why),
+      jsonb_build_object('plan', p_dispatch.plan), interval '6 hours', p_now);
   end if;
 end
 $$;
@@ -2461,10 +2552,9 @@ begin
     )::outbox_engine.status_change;
   end loop;
   perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
-  if v_held <> '{}' and not exists (
-    select from outbox_engine.alarms where kind = 'message.held' and at > p_now - interval '1 hour'
-  ) then
-    perform outbox_engine.alarm('message.held', jsonb_build_object('outbox_ids', to_jsonb(v_held)));
+  if v_held <> '{}' then
+    perform outbox_engine.alarm_at_most(
+      'message.held', jsonb_build_object('outbox_ids', to_jsonb(v_held)), '{}', interval '1 hour', p_now);
   end if;
   return array(
     select u.id from unnest(p_ids) with ordinality u (id, place) where u.id <> all (v_held) order by u.place);
