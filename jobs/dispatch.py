@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from jobs.dispatching.claims import Asked, Claims
 from jobs.dispatching.clock_watch import ClockWatch
@@ -14,6 +15,7 @@ from jobs.dispatching.pace import Pace
 from jobs.dispatching.requests import Requests
 from jobs.dispatching.schema_watch import SchemaWatch
 from jobs.dispatching.slots import Slots
+from jobs.gateway.errors import GatewayError
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.seen import Seen
@@ -23,6 +25,8 @@ from jobs.runtime.clocks import Clocks
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
 from jobs.schema.admission import Admission
+
+_FAREWELL_SECONDS: Final = 1.0
 
 
 class Dispatcher(Job):
@@ -52,6 +56,8 @@ class Dispatcher(Job):
         clocks: Clocks | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
+        self._gateway = gateway
+        self._worker = worker
         self._schema = SchemaWatch(admission)
         self._restores = restores
         self._clocks = clocks or Clocks()
@@ -131,9 +137,16 @@ class Dispatcher(Job):
         try:
             async with self._ticking:
                 await self._requests.finish()
+            await self._say_ended()
         finally:
             await self._claims.stop()
             await self._requests.aclose()
+
+    async def _say_ended(self) -> None:
+        # It only spares operators a line in `outbox status`, so it must not hold up the end of the process.
+        with suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self._gateway.end_process(self._worker)
 
     def _ask(self, now: float) -> bool:
         """Make each claim that the pace wants now. Returns whether the tick goes on."""

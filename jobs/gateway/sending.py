@@ -128,6 +128,10 @@ class Sending(Calls):
             },
         )
 
+    async def end_process(self, worker: str) -> None:
+        """Record that this process claims nothing any more, so that `outbox status` does not call it silent."""
+        await self._rpc.call("outbox_end_process", {"p_worker": worker})
+
     async def renew(self, dispatches: Sequence[Dispatch], *, lease: float) -> frozenset[str]:
         """Keep dispatches for another lease. Returns the ids that are still the caller's."""
         answer = await self._rpc.call("outbox_renew", {**_held(dispatches), "p_lease_seconds": lease})

@@ -21,12 +21,16 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Messages that wait: those due now, with the time since the oldest became due, and those scheduled for later."""
+    """Messages that wait: those due now, with the time since the oldest became due, those scheduled for later, and held ones.
+
+    ``next_due_at`` is None as well if very many held messages come before the next one.
+    """
 
     due: Count
     oldest_due_seconds: float | None
     scheduled: Count
     next_due_at: datetime | None
+    held: Count
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Backlog":
@@ -35,6 +39,7 @@ class Backlog:
             oldest_due_seconds=row["oldest_due_seconds"] if row["oldest_due_at"] is not None else None,
             scheduled=Count(**row["scheduled"]),
             next_due_at=moment(row["next_due_at"]),
+            held=Count(**row["held"]),
         )
 
 

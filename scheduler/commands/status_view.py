@@ -47,7 +47,7 @@ def _backlog(backlog: Backlog) -> Text:
     text.append(f" · {backlog.scheduled} scheduled")
     if backlog.next_due_at is not None:
         text.append(f", the next at {utc(backlog.next_due_at)}")
-    return text
+    return text.append(f" · {backlog.held} held", "red") if backlog.held.count else text
 
 
 def _requests(requests: Requests) -> Text:

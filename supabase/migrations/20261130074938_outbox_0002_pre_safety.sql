@@ -10,8 +10,9 @@ declare
   v_relations constant text[] := '{}';
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
-    'outbox_claim_due', 'outbox_finish_adoption', 'outbox_list_held', 'outbox_record_clocks',
-    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_send_held'
+    'outbox_claim_due', 'outbox_end_process', 'outbox_finish_adoption', 'outbox_list_held',
+    'outbox_record_clocks', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
+    'outbox_resume_restored', 'outbox_send_held'
   ];
   v_conflicts text[];
 begin
@@ -175,6 +176,7 @@ create index held_messages_content
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
+alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
 
 create table outbox_engine.clocks_off (
@@ -196,6 +198,16 @@ select id,
   end as free_at
 from outbox_engine.alarms
 where acknowledged_at is null;
+
+create view outbox_engine.waiting_held as
+select o.id
+from (
+  select outbox_id from outbox_engine.held_messages
+  union all
+  select outbox_id from outbox_engine.adopted_messages where outbox_id is not null and released_at is null
+) h
+join public.outbox o on o.id = h.outbox_id
+where o.queue = 'w';
 
 create function outbox_engine.alarm_at_most(
   p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
@@ -243,12 +255,21 @@ begin
     at = excluded.at,
     allowed_countries = excluded.allowed_countries,
     schema_version = excluded.schema_version,
+    ended_at = null,
     was_at = case when greatest(h.at, h.was_at) > excluded.at then greatest(h.at, h.was_at) end,
     since = case
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
     end;
 end
+$$;
+
+create function public.outbox_end_process(p_worker text) returns void
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.heartbeats
+  set ended_at = outbox_engine.now()
+  where worker = p_worker and p_worker <> ''
 $$;
 
 create function outbox_engine.end_future_heartbeats(p_now timestamptz) returns void
@@ -263,6 +284,17 @@ as $$
     for update skip locked
   ) f
   where (h.job, h.provider, h.plan, h.worker) = (f.job, f.provider, f.plan, f.worker)
+$$;
+
+create or replace function outbox_engine.old_processes(out running bigint, out seconds_ago double precision)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select count(*) filter (where h.at > n.at - interval '1 minute' and h.ended_at is null),
+    extract(epoch from n.at - max(h.at))
+  from (select outbox_engine.now() as at) n
+  left join outbox_engine.heartbeats h on h.job = 'dispatch'
+    and coalesce(h.schema_version, 0) < (select max(version) from outbox_engine.schema_versions)
+  group by n.at
 $$;
 
 create function outbox_engine.record_clock(p_clock text, p_name text, p_seconds double precision) returns void
@@ -3984,6 +4016,57 @@ begin
 end
 $$;
 
+create function outbox_engine.next_scheduled(p_now timestamptz) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.waiting_held) then
+    return outbox_engine.first_waiting(p_now);
+  end if;
+  return (
+    select min(w.due_at)
+    from (select distinct priority from outbox_engine.priorities) p
+    cross join lateral (
+      select o.id, o.due_at
+      from public.outbox o
+      where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+      order by o.due_at
+      limit 2000
+    ) w
+    where not exists (select from outbox_engine.waiting_held h where h.id = w.id)
+  );
+end
+$$;
+
+create or replace function outbox_engine.backlog_json(p_now timestamptz) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_oldest timestamptz := outbox_engine.oldest_due(p_now);
+  v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 20000);
+  v_woken jsonb := outbox_engine.count_or_estimate(
+    format('select from (select distinct priority from outbox_engine.priorities) p cross join lateral ('
+      'select from public.outbox o'
+      ' where o.queue = ''w'' and o.priority = p.priority and o.due_at <= %L offset 0'
+      ') w', p_now), 20000);
+  v_waiting jsonb := outbox_engine.count_or_estimate(
+    format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000);
+  v_held jsonb := outbox_engine.count_or_estimate('select from outbox_engine.waiting_held', 20000);
+begin
+  return jsonb_build_object(
+    'due', (v_ready ->> 'count')::bigint + (v_woken ->> 'count')::bigint,
+    'due_exact', (v_ready ->> 'exact')::boolean and (v_woken ->> 'exact')::boolean,
+    'oldest_due_at', v_oldest,
+    'oldest_due_seconds', greatest(0, extract(epoch from p_now - v_oldest)),
+    'scheduled', jsonb_build_object(
+      'count', greatest(0, (v_waiting ->> 'count')::bigint - (v_held ->> 'count')::bigint),
+      'exact', (v_waiting ->> 'exact')::boolean and (v_held ->> 'exact')::boolean),
+    'next_due_at', outbox_engine.next_scheduled(p_now),
+    'held', v_held
+  );
+end
+$$;
+
 create function outbox_engine.held_json() returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -4007,6 +4090,46 @@ as $$
     limit 20
   )
   select coalesce(jsonb_agg(to_jsonb(h) order by h.since), '[]') from holds h
+$$;
+
+create or replace function outbox_engine.processes_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'jobs', (
+      select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.plan), '[]')
+      from (
+        select job, plan, max(at) as at, greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
+        from outbox_engine.heartbeats
+        group by job, plan
+      ) t
+    ),
+    'processes', (
+      select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker), '[]')
+      from (
+        select worker, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
+        from outbox_engine.heartbeats
+        where worker <> '' and at > p_now - interval '10 minutes' and ended_at is null
+        order by at desc
+        limit 100
+      ) w
+    ),
+    'alarms_waiting', (
+      select count(*)
+      from (
+        select from outbox_engine.unlogged_alarms limit 100000
+      ) x
+    ),
+    'alarms', (
+      select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]')
+      from (
+        select id, at, kind, detail, acknowledged_at
+        from outbox_engine.alarms
+        order by id desc
+        limit 10
+      ) a
+    )
+  )
 $$;
 
 create or replace function public.outbox_status() returns jsonb
@@ -4101,7 +4224,9 @@ begin
             from outbox_engine.held_messages h
             join outbox_engine.refused_contents r using (provider, plan, content)
             where h.outbox_id = o.id and o.queue = 'w' and r.held_since is not null),
-          case when o.status = 'pending' and o.queue = 'w' then o.due_at end))
+          case
+            when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
+          end))
       || case
         when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
         else '{}'
@@ -4168,6 +4293,8 @@ create trigger outbox_b_emptied after truncate on public.outbox for each stateme
 create trigger outbox_campaign_members_emptied before truncate on public.outbox_campaign_members
   for each statement execute function outbox_engine.before_members_emptied();
 
+revoke all on function public.outbox_end_process from public, anon, authenticated, service_role;
+grant execute on function public.outbox_end_process to service_role;
 revoke all on function public.outbox_record_clocks from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_clocks to service_role;
 revoke all on function public.outbox_record_failed_lookup from public, anon, authenticated, service_role;

@@ -38,6 +38,9 @@ class Database:
     async def accept(self, _accepted: Sequence[tuple[str, str]], **_: Any) -> tuple[Dispatch, ...]:
         return ()
 
+    async def end_process(self, worker: str) -> None:
+        self.ended = worker
+
     def answer(self, claim: Claim) -> None:
         """The claim that was made first."""
         self.waiting.pop(0).set_result(claim)
