@@ -166,7 +166,7 @@ def _late(heartbeat: Heartbeat) -> str:
 
 def _processes(status: Status) -> Text:
     if not status.processes:
-        return Text("none claimed within 10 minutes: is `outbox run` up?", "red")
+        return Text("none runs: is `outbox run` up? With `outbox run --once` that is usual between the runs", "yellow")
     return Text("\n").join(_process(process) for process in status.processes)
 
 
