@@ -48,19 +48,19 @@ class Dispatcher(Job):
         plan: Plan,
         worker: str,
         settings: EngineSettings,
+        clocks: Clocks,
         waits_for_rates: bool = True,
         admission: Admission | None = None,
         project: str | None = None,
         seen: Seen | None = None,
         restores: RestoreCheck | None = None,
-        clocks: Clocks | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
         self._gateway = gateway
         self._worker = worker
         self._schema = SchemaWatch(admission)
         self._restores = restores
-        self._clocks = clocks or Clocks()
+        self._clocks = clocks
         self._clock_watch = ClockWatch(self._clocks, gateway, plan=f"{plan.provider} {plan.plan}", worker=worker)
         self._call = partial(
             gateway.claim,
@@ -69,7 +69,7 @@ class Dispatcher(Job):
             lease=settings.lease_seconds,
             deadline=settings.lease_seconds / 3,
             max_recipients=provider.max_recipients,
-            allowed_countries=settings.allowed_destinations,
+            allowed_destinations=settings.allowed_destinations,
             share_texts=provider.longest_value > 0,
             schema_version=self._schema.known,
             project=project,

@@ -13,6 +13,7 @@ from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.values import Claim, Dispatch, Plan
 from jobs.providers.base import Accepted, Provider, Submission
+from jobs.runtime.clocks import Clocks
 from jobs.runtime.settings import EngineSettings
 
 A_WHILE = 30.0
@@ -79,6 +80,7 @@ async def job(database: Database, line: Line) -> AsyncIterator[Dispatcher]:
         provider=cast(Provider, line),
         plan=Plan("sinch", "plan", "host", "credential", None, 600),
         worker="worker",
+        clocks=Clocks(),
         settings=EngineSettings(_env_file=None, dispatch_interval_seconds=60),
     )
     yield job

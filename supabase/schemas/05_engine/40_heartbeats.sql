@@ -11,8 +11,8 @@ create table outbox_engine.heartbeats (
   since timestamptz not null,
   -- The latest heartbeat.
   at timestamptz not null,
-  -- Dispatch job only: the countries its process may send to, sorted; null means all. Campaign previews read
-  -- it.
+  -- Dispatch job only: the countries its process may send to, and the beginnings of numbers, sorted; null
+  -- means all. Campaign previews read it.
   allowed_countries text[],
   -- Dispatch job only: the newest schema version that its process knows. Post files wait for old processes.
   schema_version integer,
