@@ -12,6 +12,7 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.values import Plan
 from jobs.providers import registry
+from jobs.runtime.clocks import Clocks
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, load
 from jobs.runtime.telemetry import configure
 
@@ -35,7 +36,8 @@ class TimedRpc(Rpc):
 async def drain() -> dict[str, Any]:
     sinch = load(SinchSettings)
     gateway = Gateway(await TimedRpc.connect(load(SupabaseSettings)))
-    provider = registry.build(sinch)
+    clocks = Clocks()
+    provider = registry.build(sinch, clocks)
     plan = Plan(
         provider=provider.name,
         plan=provider.plan,
@@ -44,7 +46,9 @@ async def drain() -> dict[str, Any]:
         messages_per_second=sinch.sinch_messages_per_second,
         requests_per_minute=sinch.sinch_requests_per_minute,
     )
-    job = Dispatcher(gateway=gateway, provider=provider, plan=plan, worker=str(uuid4()), settings=load(EngineSettings))
+    job = Dispatcher(
+        gateway=gateway, provider=provider, plan=plan, worker=str(uuid4()), settings=load(EngineSettings), clocks=clocks
+    )
     await gateway.ping()
     worker.say(ready=True)
     await asyncio.to_thread(worker.wait)

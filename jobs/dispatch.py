@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from jobs.dispatching.claims import Asked, Claims
 from jobs.dispatching.clock_watch import ClockWatch
@@ -14,6 +15,7 @@ from jobs.dispatching.pace import Pace
 from jobs.dispatching.requests import Requests
 from jobs.dispatching.schema_watch import SchemaWatch
 from jobs.dispatching.slots import Slots
+from jobs.gateway.errors import GatewayError
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.seen import Seen
@@ -23,6 +25,8 @@ from jobs.runtime.clocks import Clocks
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
 from jobs.schema.admission import Admission
+
+_FAREWELL_SECONDS: Final = 1.0
 
 
 class Dispatcher(Job):
@@ -44,17 +48,19 @@ class Dispatcher(Job):
         plan: Plan,
         worker: str,
         settings: EngineSettings,
+        clocks: Clocks,
         waits_for_rates: bool = True,
         admission: Admission | None = None,
         project: str | None = None,
         seen: Seen | None = None,
         restores: RestoreCheck | None = None,
-        clocks: Clocks | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
+        self._gateway = gateway
+        self._worker = worker
         self._schema = SchemaWatch(admission)
         self._restores = restores
-        self._clocks = clocks or Clocks()
+        self._clocks = clocks
         self._clock_watch = ClockWatch(self._clocks, gateway, plan=f"{plan.provider} {plan.plan}", worker=worker)
         self._call = partial(
             gateway.claim,
@@ -63,7 +69,7 @@ class Dispatcher(Job):
             lease=settings.lease_seconds,
             deadline=settings.lease_seconds / 3,
             max_recipients=provider.max_recipients,
-            allowed_countries=settings.allowed_destinations,
+            allowed_destinations=settings.allowed_destinations,
             share_texts=provider.longest_value > 0,
             schema_version=self._schema.known,
             project=project,
@@ -131,9 +137,16 @@ class Dispatcher(Job):
         try:
             async with self._ticking:
                 await self._requests.finish()
+            await self._say_ended()
         finally:
             await self._claims.stop()
             await self._requests.aclose()
+
+    async def _say_ended(self) -> None:
+        # It only spares operators a line in `outbox status`, so it must not hold up the end of the process.
+        with suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self._gateway.end_process(self._worker)
 
     def _ask(self, now: float) -> bool:
         """Make each claim that the pace wants now. Returns whether the tick goes on."""

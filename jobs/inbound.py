@@ -30,14 +30,14 @@ class InboundPolling(Job):
         plan: Plan,
         settings: EngineSettings,
         outage: ProviderOutage,
-        clocks: Clocks | None = None,
+        clocks: Clocks,
     ) -> None:
         self.interval = settings.reconcile_interval_seconds
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
         self._outage = outage
-        self._clocks = clocks or Clocks()
+        self._clocks = clocks
         self._deadline = settings.lease_seconds / 3
         self._pages = Pages(gateway)
 

@@ -45,8 +45,8 @@ class Reconciliation(Job):
         plan: Plan,
         settings: EngineSettings,
         outage: ProviderOutage,
+        clocks: Clocks,
         restores: RestoreCheck | None = None,
-        clocks: Clocks | None = None,
     ) -> None:
         self.interval = max(FALLBACK_INTERVAL_SECONDS, settings.reconcile_interval_seconds)
         self._gateway = gateway
@@ -54,7 +54,7 @@ class Reconciliation(Job):
         self._plan = plan
         self._outage = outage
         self._restores = restores
-        self._clocks = clocks or Clocks()
+        self._clocks = clocks
         self._deadline = settings.lease_seconds / 3
         self._pages = Pages(gateway)
 

@@ -40,9 +40,9 @@ class Recovery(Job):
         plan: Plan,
         settings: EngineSettings,
         outage: ProviderOutage,
+        clocks: Clocks,
         waits_for_rates: bool = True,
         seen: Seen | None = None,
-        clocks: Clocks | None = None,
     ) -> None:
         self._gateway = gateway
         self._provider = provider
@@ -52,7 +52,7 @@ class Recovery(Job):
         self._deadline = settings.lease_seconds / 3
         self._waits_for_rates = waits_for_rates
         self._seen = Seen() if seen is None else seen
-        self._clocks = clocks or Clocks()
+        self._clocks = clocks
 
     async def tick(self) -> None:
         while True:

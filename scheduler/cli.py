@@ -26,6 +26,14 @@ app = typer.Typer(
 MOUNTED = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
+_PLAINER = {
+    "Input should be a valid integer, unable to parse string as an integer": "it is not a whole number",
+    "Input should be a valid number, unable to parse string as a number": "it is not a number",
+    "Input should be": "it has to be",
+}
+"""Words of the library that checks the values of options, and ours."""
+
+
 class DevelopmentPartsMissing(typer.TyperException):
     """A development subcommand was called, but only the production packages are installed."""
 
@@ -55,6 +63,8 @@ def run_command_line(arguments: list[str]) -> int:
 
 def _in_short(message: str) -> str:
     """Where no command was given, the message is the whole help; one line that says where to find it is enough."""
+    for words, plainer in _PLAINER.items():
+        message = message.replace(words, plainer)
     usage, _, _ = message.removeprefix("Usage: ").partition(" [")
     return f"a command is missing: {usage} --help lists them" if message.startswith("Usage: ") else message
 
@@ -184,7 +194,7 @@ def adopt(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def held(context: typer.Context) -> int:
-    """Show or send messages that may have been sent before a restore."""
+    """Show or send messages that are held since `outbox adopt`."""
     from scheduler.commands.held import held
 
     return _hand_over(context, _alone(held))

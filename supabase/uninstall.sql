@@ -41,6 +41,7 @@ declare
         'outbox_daily_figures(integer)',
         'outbox_discard_import(uuid)',
         'outbox_draw_requests(text,text,text,smallint)',
+        'outbox_end_process(text)',
         'outbox_expand_campaigns(integer)',
         'outbox_export_suppressions(text,integer)',
         'outbox_find(text,text)',

@@ -23,7 +23,7 @@ class Sending(Calls):
         max_dispatches: int,
         max_recipients: int,
         max_rows: int,
-        allowed_countries: Sequence[str] | None,
+        allowed_destinations: Sequence[str] | None,
         share_texts: bool,
         urgent_only: bool = False,
         schema_version: int | None = None,
@@ -35,12 +35,11 @@ class Sending(Calls):
         """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
 
         ``share_texts``: rows whose texts differ may share a dispatch. ``urgent_only``: the call and its answer concern rows
-        with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_countries`` None is
-        all; it may hold beginnings of numbers too.
-        ``schema_version`` is the newest that the process knows; None claims whatever version the database has.
-        A database that sends from other projects than ``project`` claims nothing, and one that has not issued
-        ``highest_lease_token`` or lacks ``known_dispatch`` or the process's heartbeat of ``heartbeat_at`` pauses: it was
-        restored. None is not checked.
+        with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_destinations`` are countries and
+        beginnings of numbers, None is all. ``schema_version`` is the newest that the process knows; None claims whatever
+        version the database has. A database that sends from other projects than ``project`` claims nothing, and one that has
+        not issued ``highest_lease_token`` or lacks ``known_dispatch`` or the process's heartbeat of ``heartbeat_at`` pauses:
+        it was restored. None is not checked.
         """
         answer = await self._rpc.call(
             "outbox_claim_due",
@@ -58,7 +57,7 @@ class Sending(Calls):
                 "p_max_rows": max_rows,
                 "p_messages_per_second": plan.messages_per_second,
                 "p_requests_per_minute": plan.requests_per_minute,
-                "p_allowed_countries": None if allowed_countries is None else list(allowed_countries),
+                "p_allowed_countries": None if allowed_destinations is None else list(allowed_destinations),
                 "p_share_texts": share_texts,
                 "p_urgent_only": urgent_only,
                 "p_schema_version": schema_version,
@@ -127,6 +126,10 @@ class Sending(Calls):
                 "p_seconds": list(clocks.values()),
             },
         )
+
+    async def end_process(self, worker: str) -> None:
+        """Record that this process claims nothing any more, so that `outbox status` does not call it silent."""
+        await self._rpc.call("outbox_end_process", {"p_worker": worker})
 
     async def renew(self, dispatches: Sequence[Dispatch], *, lease: float) -> frozenset[str]:
         """Keep dispatches for another lease. Returns the ids that are still the caller's."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from jobs.gateway.values import instant, moment
+from jobs.gateway.values import alarm_detail, instant, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,16 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Messages that wait: those due now, with the time since the oldest became due, and those scheduled for later."""
+    """Messages that wait: those due now, with the time since the oldest became due, those scheduled for later, and held ones.
+
+    ``next_due_at`` is None as well if very many held messages come before the next one.
+    """
 
     due: Count
     oldest_due_seconds: float | None
     scheduled: Count
     next_due_at: datetime | None
+    held: Count
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Backlog":
@@ -35,6 +39,8 @@ class Backlog:
             oldest_due_seconds=row["oldest_due_seconds"] if row["oldest_due_at"] is not None else None,
             scheduled=Count(**row["scheduled"]),
             next_due_at=moment(row["next_due_at"]),
+            # Schema version 1 holds none.
+            held=Count(**row.get("held", {"count": 0, "exact": True})),
         )
 
 
@@ -217,7 +223,6 @@ class Status:
             backlog=Backlog.parse(answer["backlog"]),
             requests=Requests.parse(answer["requests"]),
             pauses=tuple(Pause.parse(row) for row in answer["pauses"]),
-            # Schema version 1 holds none.
             held=tuple(Held.parse(row) for row in answer.get("held", ())),
             plans=tuple(PlanLimits(**row) for row in answer["plans"]),
             jobs=tuple(Heartbeat(row["job"], row["plan"], instant(row["at"]), row["seconds_ago"]) for row in answer["jobs"]),
@@ -226,7 +231,7 @@ class Status:
             ),
             alarms_waiting=answer["alarms_waiting"],
             alarms=tuple(
-                RaisedAlarm(instant(row["at"]), row["kind"], row["detail"], row["acknowledged_at"] is not None)
+                RaisedAlarm(instant(row["at"]), row["kind"], alarm_detail(row["detail"]), row["acknowledged_at"] is not None)
                 for row in answer["alarms"]
             ),
             hosts=tuple(answer["hosts"]),

@@ -32,7 +32,8 @@ class Upkeep(Calls):
         """Take alarms that no process has logged yet. For a minute they are the caller's, to log and acknowledge."""
         answer = await self._rpc.call("outbox_take_alarms", {"p_limit": limit})
         return tuple(
-            Alarm(id=row["id"], at=values.instant(row["at"]), kind=row["kind"], detail=row["detail"]) for row in answer
+            Alarm(id=row["id"], at=values.instant(row["at"]), kind=row["kind"], detail=values.alarm_detail(row["detail"]))
+            for row in answer
         )
 
     async def acknowledge_alarms(self, alarms: Sequence[Alarm]) -> None:

@@ -163,6 +163,12 @@ class Alarm:
     detail: Mapping[str, Any]
 
 
+def alarm_detail(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What an alarm says, without values that are not known. A sender that no row names is the default one."""
+    named = {**detail, "sender": detail["sender"] or "default"} if "sender" in detail else detail
+    return {key: value for key, value in named.items() if value is not None}
+
+
 def dispatches(answer: Mapping[str, Any]) -> tuple[Dispatch, ...]:
     rows: Sequence[Mapping[str, Any]] = answer["dispatches"]
     return tuple(Dispatch.parse(row) for row in rows)

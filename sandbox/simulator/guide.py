@@ -24,6 +24,12 @@ EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
         '{"effect": "reset", "accept": true, "times": 1}',
     ),
     (
+        "POST",
+        "/faults",
+        "another: each text that contains these words is refused",
+        '{"effect": "answer", "status": 400, "text": "Not allowed", "contains": "free money"}',
+    ),
+    (
         "PATCH",
         "/faults",
         "change some fields; here: no request faults, a third of the callbacks lost",

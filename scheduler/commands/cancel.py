@@ -11,7 +11,10 @@ from scheduler.commands.operator import Failed, agreed, console, counted, operat
 
 
 def cancel(
-    ids: Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Messages by their id.", show_default=False)] = None,
+    ids: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="ID…", help="Messages by their id.", show_default=False, parser=selecting.message_id),
+    ] = None,
     *,
     campaign: Annotated[
         str | None, typer.Option("--campaign", help="All messages of this campaign that are not sent yet.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jobs.gateway.operating import Suppression
-from jobs.runtime.phone import e164
+from jobs.runtime.phone import e164, has_trunk_zero
 from scheduler.commands import csv_rows
 from scheduler.commands.csv_rows import NUMBER_COLUMNS, NotATable
 
@@ -105,7 +105,7 @@ def _suppression(row: Mapping[str, str], reason: str) -> Suppression:
     if not written.startswith(("+", "00")):
         raise ValueError(f"{written!r} has neither + nor 00 before its country code")
     recipient = e164(written)
-    if recipient is None:
+    if recipient is None or has_trunk_zero(recipient):
         raise ValueError(
             f"{written!r} is not an E.164 number such as +14155550123. Leave out a zero that is dialled inside the country only"
         )

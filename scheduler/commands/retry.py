@@ -15,7 +15,10 @@ _FINAL: Final = (
 
 
 def retry(
-    ids: Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Messages by their id.", show_default=False)] = None,
+    ids: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="ID…", help="Messages by their id.", show_default=False, parser=selecting.message_id),
+    ] = None,
     *,
     status: Annotated[
         list[str] | None, typer.Option("--status", help="All messages with this final status. May be repeated.")

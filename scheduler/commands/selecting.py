@@ -1,10 +1,12 @@
 """Selects the messages of a command, and prints the outcome of each."""
 
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final
 
+import typer
 from rich.text import Text
 
 from jobs.gateway.operating import Operating, Outcome
@@ -16,6 +18,14 @@ _STRETCH: Final = 50_000
 _AT_ONCE: Final = 1000
 _CHUNK: Final = 500
 _SAID_SINGLY: Final = 20
+_ID: Final = re.compile(r"[0-9]{1,18}")
+
+
+def message_id(text: str) -> int:
+    """An argument as the id of a message. Raises typer.BadParameter for other text, such as an idempotency key."""
+    if not _ID.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is not the id of a message, such as 4711; outbox trace finds ids")
+    return int(text)
 
 
 async def select(

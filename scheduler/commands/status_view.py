@@ -47,7 +47,7 @@ def _backlog(backlog: Backlog) -> Text:
     text.append(f" · {backlog.scheduled} scheduled")
     if backlog.next_due_at is not None:
         text.append(f", the next at {utc(backlog.next_due_at)}")
-    return text
+    return text.append(f" · {backlog.held} held", "red") if backlog.held.count else text
 
 
 def _requests(requests: Requests) -> Text:
@@ -166,7 +166,7 @@ def _late(heartbeat: Heartbeat) -> str:
 
 def _processes(status: Status) -> Text:
     if not status.processes:
-        return Text("none claimed within 10 minutes: is `outbox run` up?", "red")
+        return Text("none runs: is `outbox run` up? With `outbox run --once` that is usual between the runs", "yellow")
     return Text("\n").join(_process(process) for process in status.processes)
 
 

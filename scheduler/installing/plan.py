@@ -1,6 +1,6 @@
 """The changes that `outbox install` is about to make."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ def make_plan(project: Project, releases: Releases, *, now: datetime, holds: int
     """Compare the project with the releases. ``now`` is in UTC.
 
     Post files are planned alone: they run after the old processes have ended, and these end after the other files were pushed.
+    A project without the outbox has no old processes, so it gets all files at once.
     Raises :class:`TooEarly`, :class:`scheduler.installing.survey.TakenUp`, or OSError where the project cannot be read.
     """
     found = survey(project, releases, holds=holds)
@@ -52,10 +53,13 @@ def make_plan(project: Project, releases: Releases, *, now: datetime, holds: int
             f"--post: {names} {'is' if len(found.missing) == 1 else 'are'} not in the project yet: run outbox install and "
             "supabase db push, restart the processes, then run this again"
         )
-    wanted = found.pending_post if post else found.missing
+    first = not (found.copies or found.unknown or holds)
+    wanted: Sequence[ReleaseFile] = found.pending_post if post else found.missing
+    if first:
+        wanted = _in_order(releases, [*found.missing, *found.pending_post])
     versions = project.versions()
     stamps = new_stamps(versions, now, len(wanted))
-    post_remains = () if post else found.pending_post
+    post_remains = () if post or first else found.pending_post
 
     # Files that exist under another name count too.
     squashed = (file for file in releases.files if file.number <= holds)
@@ -67,7 +71,7 @@ def make_plan(project: Project, releases: Releases, *, now: datetime, holds: int
         post_remains=post_remains,
         declared=declared(project, complete),
         out_of_order=tuple(sorted_before_by_name(versions, stamps[0])) if stamps else (),
-        steps=tuple(next_steps(wanted, releases, first=not (found.copies or holds), post_remains=bool(post_remains))),
+        steps=tuple(next_steps(wanted, releases, first=first, post_remains=bool(post_remains))),
     )
 
 

@@ -17,10 +17,10 @@ class Step:
 def next_steps(written: Sequence[ReleaseFile], releases: Releases, *, first: bool, post_remains: bool) -> list[Step]:
     """The steps after ``written`` files, which are post files or contain none.
 
-    ``first`` is True if the project had no released file before.
+    ``first`` is True if the project had no released file before. Then they are all files.
     """
     push = Step("Apply the migrations to your database.", ("supabase db push",))
-    if any(file.kind is Kind.POST for file in written):
+    if not first and any(file.kind is Kind.POST for file in written):
         return [
             Step("Make sure that no process of an older release runs.", ("outbox schema status",)),
             push,

@@ -10,8 +10,9 @@ declare
   v_relations constant text[] := '{}';
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
-    'outbox_claim_due', 'outbox_finish_adoption', 'outbox_list_held', 'outbox_record_clocks',
-    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_send_held'
+    'outbox_claim_due', 'outbox_end_process', 'outbox_finish_adoption', 'outbox_list_held',
+    'outbox_record_clocks', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
+    'outbox_resume_restored', 'outbox_send_held'
   ];
   v_conflicts text[];
 begin
@@ -175,6 +176,7 @@ create index held_messages_content
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
+alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
 
 create table outbox_engine.clocks_off (
@@ -196,6 +198,34 @@ select id,
   end as free_at
 from outbox_engine.alarms
 where acknowledged_at is null;
+
+create view outbox_engine.waiting_held as
+select o.id
+from (
+  select outbox_id from outbox_engine.held_messages
+  union all
+  select outbox_id from outbox_engine.adopted_messages where outbox_id is not null and released_at is null
+) h
+join public.outbox o on o.id = h.outbox_id
+where o.queue = 'w';
+
+create function outbox_engine.alarm_at_most(
+  p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from outbox_engine.alarms
+    where kind = p_kind
+      and detail @> p_same
+      and at > p_now - p_every
+      and at <= p_now + interval '1 minute'
+  ) then
+    perform outbox_engine.alarm(p_kind, p_detail);
+  end if;
+end
+$$;
 
 create or replace function outbox_engine.record_heartbeat(
   p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null,
@@ -225,12 +255,21 @@ begin
     at = excluded.at,
     allowed_countries = excluded.allowed_countries,
     schema_version = excluded.schema_version,
+    ended_at = null,
     was_at = case when greatest(h.at, h.was_at) > excluded.at then greatest(h.at, h.was_at) end,
     since = case
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
     end;
 end
+$$;
+
+create function public.outbox_end_process(p_worker text) returns void
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.heartbeats
+  set ended_at = outbox_engine.now()
+  where worker = p_worker and p_worker <> ''
 $$;
 
 create function outbox_engine.end_future_heartbeats(p_now timestamptz) returns void
@@ -245,6 +284,17 @@ as $$
     for update skip locked
   ) f
   where (h.job, h.provider, h.plan, h.worker) = (f.job, f.provider, f.plan, f.worker)
+$$;
+
+create or replace function outbox_engine.old_processes(out running bigint, out seconds_ago double precision)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select count(*) filter (where h.at > n.at - interval '1 minute' and h.ended_at is null),
+    extract(epoch from n.at - max(h.at))
+  from (select outbox_engine.now() as at) n
+  left join outbox_engine.heartbeats h on h.job = 'dispatch'
+    and coalesce(h.schema_version, 0) < (select max(version) from outbox_engine.schema_versions)
+  group by n.at
 $$;
 
 create function outbox_engine.record_clock(p_clock text, p_name text, p_seconds double precision) returns void
@@ -329,6 +379,42 @@ begin
 end
 $$;
 
+create function outbox_engine.trunk_zero_pattern() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '^\+(?:'
+    '20|27|31|32|33|36|40|41|43|44|46|49|51|53|54|55|57|58|60|61|62|63|64|66|81|82|'
+    '84|86|90|91|92|93|94|95|98|211|212|213|218|231|232|233|234|243|249|251|252|254|'
+    '255|256|260|261|262|263|264|265|291|353|355|358|359|370|373|374|377|380|381|382|383|'
+    '385|386|387|389|421|423|508|590|591|593|594|595|596|598|686|850|855|856|880|886|961|'
+    '962|963|964|966|967|970|971|972|976|977|994|995|996'
+    ')0[1-9]'
+$$;
+
+create or replace function outbox_engine.recipient_problem(p_recipient text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    case
+      when p_recipient ~ outbox_engine.trunk_zero_pattern()
+        then 'recipient %s is not an E.164 number: the zero is dialled inside the country only'
+      else 'recipient %s is not an E.164 number'
+    end,
+    coalesce(quote_literal(p_recipient), 'null'))
+$$;
+
+create or replace function outbox_engine.refuse_recipient(p_recipient text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.refuse(
+    outbox_engine.recipient_problem(p_recipient),
+    case
+      when p_recipient ~ outbox_engine.trunk_zero_pattern()
+        then 'Leave out the zero, as in +447700900123.'
+      else 'Write it with + and the country code, digits only, such as +14155550123.'
+    end)
+$$;
+
 create function outbox_engine.shorten_delays(p_by interval, p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -369,6 +455,68 @@ begin
     if v_was > v_now then
       perform outbox_engine.shorten_delays(v_was - v_now, v_now);
     end if;
+  end if;
+end
+$$;
+
+create or replace function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (r.recipient ~ outbox_engine.e164_pattern()) is not true then
+    perform outbox_engine.refuse_recipient(r.recipient);
+  -- The quick comparisons spare most numbers the slow one. A member that was written before this rule must
+  -- not stop its campaign.
+  elsif (r.recipient like '+__0%' or r.recipient like '+___0%')
+    and r.recipient ~ outbox_engine.trunk_zero_pattern()
+    and r.campaign is null then
+    perform outbox_engine.refuse_recipient(r.recipient);
+  end if;
+
+  if r.template is null then
+    if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
+      perform outbox_engine.refuse(
+        'body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
+    end if;
+    if r.parameters is not null then
+      perform outbox_engine.refuse(
+        'parameters without a template', 'Name the template that the parameters belong to.');
+    end if;
+  elsif r.body is not null then
+    perform outbox_engine.refuse('body and template are both given', 'Give one of them.');
+  end if;
+  if char_length(r.body) > 2000 then
+    perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
+  end if;
+
+  -- The check constraint on the column refuses it too, but in less helpful words.
+  if char_length(r.idempotency_key) > 255 then
+    perform outbox_engine.refuse(
+      format('idempotency_key %L has %s characters, 255 are allowed',
+        left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
+      'A digest of what it is made of is as good.');
+  end if;
+
+  if r.sender is not null and not outbox_engine.is_sender(r.sender) then
+    perform outbox_engine.refuse(
+      format('sender %L is not a sender', r.sender),
+      'A number, a short code, or at most 11 letters and digits with a letter among them.');
+  end if;
+
+  if not isfinite(r.send_at) then
+    perform outbox_engine.refuse(
+      format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
+  end if;
+  if not isfinite(r.expires_at) then
+    perform outbox_engine.refuse(
+      format('expires_at %s is not an instant', r.expires_at),
+      'Leave expires_at out for three days after send_at.');
+  end if;
+  if r.expires_at <= greatest(r.send_at, p_now) then
+    perform outbox_engine.refuse(
+      format('expires_at %s is not after %s', r.expires_at,
+        case when r.send_at > p_now then format('send_at %s', r.send_at) else 'now' end),
+      'Leave expires_at out for three days after send_at.');
   end if;
 end
 $$;
@@ -508,6 +656,24 @@ as $$
     or (p_has_template or p_digest is null) and p_due_at <= p_sent_at + outbox_engine.adoption_margin()
 $$;
 
+create or replace function outbox_engine.before_suppression() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.reason := coalesce(new.reason, 'operator');
+  new.by_engine := new.by_engine and tg_op = 'INSERT';
+  if (new.recipient ~ outbox_engine.e164_pattern()) is not true
+    or (
+      new.recipient ~ outbox_engine.trunk_zero_pattern()
+      and not new.by_engine
+      and (tg_op = 'INSERT' or new.recipient <> old.recipient)
+    ) then
+    perform outbox_engine.refuse_recipient(new.recipient);
+  end if;
+  return new;
+end
+$$;
+
 create or replace function outbox_engine.normalized_sender(p_sender text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -537,6 +703,55 @@ as $$
     and w.effect in ('stop', 'start')
     and i.sender ~ outbox_engine.e164_pattern()
   order by i.sender, t.received_at desc, w.effect desc, i.id desc
+$$;
+
+create or replace function outbox_engine.answer_help(p_ids text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_request record;
+begin
+  for v_request in
+    select distinct on (i.sender) i.sender, i.recipient, w.reply
+    from public.outbox_inbound i
+    cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
+    where i.id = any (p_ids)
+      and w.effect = 'help'
+      and w.reply is not null
+      and i.sender ~ outbox_engine.e164_pattern()
+      and i.received_at > v_now - interval '1 day'
+      and not exists (select from public.outbox_suppressions s where s.recipient = i.sender)
+    order by i.sender, i.received_at, i.id
+  loop
+    begin
+      insert into outbox_engine.help_answers as h (recipient, answered_at)
+      values (v_request.sender, v_now)
+      on conflict (recipient) do update
+      set answered_at = excluded.answered_at
+      -- A time of more than a minute ahead is of a clock that was set back since.
+      where h.answered_at <= excluded.answered_at - interval '1 day'
+        or h.answered_at > excluded.answered_at + interval '1 minute';
+      continue when not found;
+
+      insert into public.outbox (recipient, body, sender, priority, expires_at)
+      values (
+        v_request.sender,
+        v_request.reply,
+        case when outbox_engine.is_sender(v_request.recipient) then v_request.recipient end,
+        50,
+        v_now + interval '1 day'
+      );
+    exception
+      when transaction_rollback then
+        -- A deadlock or the like: the caller repeats the whole call.
+        raise;
+      when others then
+        perform outbox_engine.alarm(
+          'help.unanswered', jsonb_build_object('error', sqlerrm, 'code', sqlstate));
+    end;
+  end loop;
+end
 $$;
 
 create or replace function outbox_engine.judge_messages(
@@ -590,12 +805,103 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.before_member_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_is_new constant boolean := tg_op = 'INSERT';
+begin
+  new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
+  new.timezone := outbox_engine.canonical_zone(new.timezone);
+  if not v_is_new then
+    if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
+      perform outbox_engine.refuse(
+        format('member %L keeps its campaign and its external_id', old.external_id),
+        'Delete it and insert it anew.');
+    elsif (new.recipient, new.timezone, new.event_at, new.parameters)
+      is not distinct from (old.recipient, old.timezone, old.event_at, old.parameters) then
+      return new;
+    end if;
+  end if;
+  if new.recipient ~ outbox_engine.trunk_zero_pattern()
+    and (v_is_new or new.recipient is distinct from old.recipient) then
+    perform outbox_engine.refuse_recipient(new.recipient);
+  end if;
+
+  perform outbox_engine.check_member(
+    new, v_is_new, new.timezone is null and old.timezone is not null,
+    v_is_new or new.parameters is distinct from old.parameters);
+
+  if v_is_new or (new.event_at, new.timezone) is distinct from (old.event_at, old.timezone) then
+    new.changed_at := outbox_engine.now();
+    new.next_at := new.changed_at;
+    new.handled_until := null;
+  end if;
+  return new;
+end
+$$;
+
 create function outbox_engine.before_members_emptied() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   delete from public.outbox_campaign_members where true;
   return null;
+end
+$$;
+
+create or replace function outbox_engine.expand_or_alarm(c public.outbox_campaigns, p_now timestamptz, p_most integer)
+returns integer
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_expanded record;
+  v_problem text;
+begin
+  select * into v_expanded from outbox_engine.expand_campaign(c, p_now, p_most);
+  if v_expanded.messages > 0 then
+    insert into outbox_engine.campaign_changes (campaign, members, messages)
+    values (c.name, 0, v_expanded.messages);
+  end if;
+  return v_expanded.members;
+exception
+  when transaction_rollback then
+    raise;
+  when others then
+    get stacked diagnostics v_problem = message_text;
+    perform outbox_engine.alarm_at_most(
+      'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem),
+      jsonb_build_object('campaign', c.name), interval '1 hour', p_now);
+    return 0;
+end
+$$;
+
+create or replace function outbox_engine.import_line_problem(
+  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates,
+  p_event_at text, p_import_id uuid, p_line integer
+) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_problem text := coalesce(
+    outbox_engine.member_problem(m, c),
+    case
+      when m.recipient ~ outbox_engine.trunk_zero_pattern()
+        then outbox_engine.recipient_problem(m.recipient)
+    end,
+    outbox_engine.event_at_problem(p_event_at, coalesce(m.timezone, c.timezone), c.schedule),
+    outbox_engine.text_problem(t, m.parameters, true));
+  v_line integer;
+begin
+  if v_problem is null then
+    select line into v_line
+    from outbox_engine.campaign_import_lines
+    where import_id = p_import_id and external_id = m.external_id and line <> p_line;
+    if found then
+      return format('external_id %L is on line %s already', m.external_id, v_line);
+    end if;
+  end if;
+  return v_problem;
 end
 $$;
 
@@ -2189,15 +2495,13 @@ begin
   set lookup_at = p_now + greatest(p_least, least(v_for / 8, interval '10 minutes'))
   where id = p_dispatch.id;
 
-  if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' and not exists (
-    select from outbox_engine.alarms
-    where kind = 'lookup.undecided'
-      and at > p_now - interval '6 hours'
-      and detail ->> 'plan' = p_dispatch.plan
-  ) then
-    perform outbox_engine.alarm('lookup.undecided', jsonb_build_object(
-      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
-      'since', p_dispatch.ambiguous_at, 'why', p_why));
+  if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' then
+    perform outbox_engine.alarm_at_most(
+      'lookup.undecided',
+      jsonb_build_object(
+        'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
+        'since', p_dispatch.ambiguous_at, 'why', p_why),
+      jsonb_build_object('plan', p_dispatch.plan), interval '6 hours', p_now);
   end if;
 end
 $$;
@@ -2280,10 +2584,9 @@ begin
     )::outbox_engine.status_change;
   end loop;
   perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
-  if v_held <> '{}' and not exists (
-    select from outbox_engine.alarms where kind = 'message.held' and at > p_now - interval '1 hour'
-  ) then
-    perform outbox_engine.alarm('message.held', jsonb_build_object('outbox_ids', to_jsonb(v_held)));
+  if v_held <> '{}' then
+    perform outbox_engine.alarm_at_most(
+      'message.held', jsonb_build_object('outbox_ids', to_jsonb(v_held)), '{}', interval '1 hour', p_now);
   end if;
   return array(
     select u.id from unnest(p_ids) with ordinality u (id, place) where u.id <> all (v_held) order by u.place);
@@ -3713,6 +4016,57 @@ begin
 end
 $$;
 
+create function outbox_engine.next_scheduled(p_now timestamptz) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.waiting_held) then
+    return outbox_engine.first_waiting(p_now);
+  end if;
+  return (
+    select min(w.due_at)
+    from (select distinct priority from outbox_engine.priorities) p
+    cross join lateral (
+      select o.id, o.due_at
+      from public.outbox o
+      where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+      order by o.due_at
+      limit 2000
+    ) w
+    where not exists (select from outbox_engine.waiting_held h where h.id = w.id)
+  );
+end
+$$;
+
+create or replace function outbox_engine.backlog_json(p_now timestamptz) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_oldest timestamptz := outbox_engine.oldest_due(p_now);
+  v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 20000);
+  v_woken jsonb := outbox_engine.count_or_estimate(
+    format('select from (select distinct priority from outbox_engine.priorities) p cross join lateral ('
+      'select from public.outbox o'
+      ' where o.queue = ''w'' and o.priority = p.priority and o.due_at <= %L offset 0'
+      ') w', p_now), 20000);
+  v_waiting jsonb := outbox_engine.count_or_estimate(
+    format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000);
+  v_held jsonb := outbox_engine.count_or_estimate('select from outbox_engine.waiting_held', 20000);
+begin
+  return jsonb_build_object(
+    'due', (v_ready ->> 'count')::bigint + (v_woken ->> 'count')::bigint,
+    'due_exact', (v_ready ->> 'exact')::boolean and (v_woken ->> 'exact')::boolean,
+    'oldest_due_at', v_oldest,
+    'oldest_due_seconds', greatest(0, extract(epoch from p_now - v_oldest)),
+    'scheduled', jsonb_build_object(
+      'count', greatest(0, (v_waiting ->> 'count')::bigint - (v_held ->> 'count')::bigint),
+      'exact', (v_waiting ->> 'exact')::boolean and (v_held ->> 'exact')::boolean),
+    'next_due_at', outbox_engine.next_scheduled(p_now),
+    'held', v_held
+  );
+end
+$$;
+
 create function outbox_engine.held_json() returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -3736,6 +4090,46 @@ as $$
     limit 20
   )
   select coalesce(jsonb_agg(to_jsonb(h) order by h.since), '[]') from holds h
+$$;
+
+create or replace function outbox_engine.processes_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'jobs', (
+      select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.plan), '[]')
+      from (
+        select job, plan, max(at) as at, greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
+        from outbox_engine.heartbeats
+        group by job, plan
+      ) t
+    ),
+    'processes', (
+      select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker), '[]')
+      from (
+        select worker, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
+        from outbox_engine.heartbeats
+        where worker <> '' and at > p_now - interval '10 minutes' and ended_at is null
+        order by at desc
+        limit 100
+      ) w
+    ),
+    'alarms_waiting', (
+      select count(*)
+      from (
+        select from outbox_engine.unlogged_alarms limit 100000
+      ) x
+    ),
+    'alarms', (
+      select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]')
+      from (
+        select id, at, kind, detail, acknowledged_at
+        from outbox_engine.alarms
+        order by id desc
+        limit 10
+      ) a
+    )
+  )
 $$;
 
 create or replace function public.outbox_status() returns jsonb
@@ -3830,7 +4224,9 @@ begin
             from outbox_engine.held_messages h
             join outbox_engine.refused_contents r using (provider, plan, content)
             where h.outbox_id = o.id and o.queue = 'w' and r.held_since is not null),
-          case when o.status = 'pending' and o.queue = 'w' then o.due_at end))
+          case
+            when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
+          end))
       || case
         when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
         else '{}'
@@ -3897,6 +4293,8 @@ create trigger outbox_b_emptied after truncate on public.outbox for each stateme
 create trigger outbox_campaign_members_emptied before truncate on public.outbox_campaign_members
   for each statement execute function outbox_engine.before_members_emptied();
 
+revoke all on function public.outbox_end_process from public, anon, authenticated, service_role;
+grant execute on function public.outbox_end_process to service_role;
 revoke all on function public.outbox_record_clocks from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_clocks to service_role;
 revoke all on function public.outbox_record_failed_lookup from public, anon, authenticated, service_role;

@@ -133,6 +133,7 @@ create index held_messages_content
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
+alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
 
 create table outbox_engine.clocks_off (
@@ -154,6 +155,16 @@ select id,
   end as free_at
 from outbox_engine.alarms
 where acknowledged_at is null;
+
+create view outbox_engine.waiting_held as
+select o.id
+from (
+  select outbox_id from outbox_engine.held_messages
+  union all
+  select outbox_id from outbox_engine.adopted_messages where outbox_id is not null and released_at is null
+) h
+join public.outbox o on o.id = h.outbox_id
+where o.queue = 'w';
 -- functions
 create trigger outbox_9_removed after delete on public.outbox
   referencing old table as removed for each statement

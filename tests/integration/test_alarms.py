@@ -101,6 +101,21 @@ def test_callbacks_of_one_call_are_one_alarm(db: Connection) -> None:
     assert (alarm["kind"], alarm["detail"]["count"]) == ("callback.unusable", 2)
 
 
+@pytest.mark.parametrize(
+    ("step", "raises"), [("59 minutes", False), ("-59 seconds", False), ("-61 seconds", True), ("1 hour", True)]
+)
+def test_repeated_alarm_heeds_a_clock_set_back(db: Connection, step: str, raises: bool) -> None:
+    again = "select outbox_engine.alarm_at_most('k', '{\"plan\": 1}', '{\"plan\": 1}', '1 hour', outbox_engine.now())"
+    db.execute(again)
+    later(db, step)
+
+    db.execute(again)
+    assert len(take(db)) == 1 + raises
+
+    db.execute("select outbox_engine.alarm_at_most('k', '{}', '{\"plan\": 2}', '1 hour', outbox_engine.now())")
+    assert len(take(db)) == 1
+
+
 def test_each_stuck_campaign_raises_an_alarm(db: Connection) -> None:
     template(db)
     now: Any = db.execute("select outbox_engine.now()").fetchone()

@@ -28,7 +28,7 @@ def due(gateway: Gateway, sinch: Running) -> Due:
             max_dispatches=0,
             max_recipients=1000,
             max_rows=1000,
-            allowed_countries=None,
+            allowed_destinations=None,
             share_texts=True,
         )
         return claim.due

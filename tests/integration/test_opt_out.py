@@ -225,9 +225,9 @@ def test_imported_opt_out_is_lifted_by_later_start(db: Connection, clocks: Clock
     assert [recipient for recipient, _ in suppressed(db)] == ([PHONE] if stays else []) + [number(2)]
 
 
-@pytest.mark.parametrize(("hours", "answers"), [(23.9, 1), (24, 2)])
+@pytest.mark.parametrize(("hours", "answers"), [(23.9, 1), (24, 2), (-1, 2)])
 def test_help_is_answered_once_in_a_day(db: Connection, clocks: Clocks, hours: float, answers: int) -> None:
-    """Upkeep deletes no reply before its day is over."""
+    """Upkeep deletes no reply before its day is over. After a step back the clock cannot tell the day."""
     db.execute("update public.outbox_opt_out_words set reply = 'Acme' where effect = 'help'")
     text_in(db, "HELP")
     clocks.move(f"{hours} hours")

@@ -8,8 +8,9 @@ import pytest
 from jobs.gateway.operating import Operating
 from sandbox.local.stack import LocalStack
 from tests.calls import DEADLINE_SECONDS, LEASE_SECONDS, claim, find_nothing
-from tests.engine import insert, later, supabase_settings
+from tests.engine import Rig, insert, later, supabase_settings
 from tests.integration.replies import NOW, PHONE, text_in
+from tests.refusing import Sending, insert_many, refusing_text
 from tests.stack import Connection
 
 
@@ -45,6 +46,51 @@ async def test_watched_request_is_not_ambiguous(operating: Operating, db: Connec
     requests = (await operating.status()).requests
 
     assert (requests.watched, requests.ambiguous, requests.ambiguous_messages) == (1, 0, 0)
+
+
+async def test_held_messages_are_not_scheduled(operating: Operating, db: Connection) -> None:
+    """They wait until they expire. The next scheduled message is another one."""
+    insert_many(db, 5, body="wrong")
+    Sending(db, refusing_text("wrong")).tick()
+    (again,) = insert(db)
+    insert(db)
+    db.execute(
+        "insert into outbox_engine.adopted_messages"
+        " (provider, plan, batch_id, reference, recipient, sent_at, outbox_id, kept_until)"
+        " select 'sinch', 'p', 'b', gen_random_uuid(), recipient, send_at, id, expires_at from public.outbox where id = %s",
+        [again],
+    )
+    db.execute("update public.outbox set queue = 'w', due_at = expires_at where id = %s", [again])
+    insert(db, send_at=NOW + timedelta(days=9))
+
+    backlog = (await operating.status()).backlog
+    trace = await operating.trace(again, show_body=False)
+
+    assert (backlog.due.count, backlog.scheduled.count, backlog.held.count) == (1, 1, 3)
+    assert backlog.next_due_at == NOW + timedelta(days=9)
+    assert trace is not None
+    assert trace.message["tried_again_at"] is None
+
+
+async def test_process_that_ended_is_not_silent(operating: Operating, db: Connection) -> None:
+    beat = "select outbox_engine.record_heartbeat('dispatch', 'sinch', 'p', %s)"
+    for worker in ("ended", "silent"):
+        db.execute(beat, [worker])
+    db.execute("select public.outbox_end_process('ended')")
+    assert [process.worker for process in (await operating.status()).processes] == ["silent"]
+
+    later(db, "11 seconds")
+    db.execute(beat, ["ended"])
+    assert [process.worker for process in (await operating.status()).processes] == ["ended", "silent"]
+
+
+async def test_drained_process_says_that_it_ended(operating: Operating, rig: Rig) -> None:
+    await rig.tick("dispatch")
+    assert len((await operating.status()).processes) == 1
+
+    await rig.dispatcher.drain()
+
+    assert (await operating.status()).processes == ()
 
 
 async def test_figures_of_one_day_are_todays(operating: Operating, db: Connection) -> None:

@@ -363,7 +363,7 @@ async def test_returned_row_uses_the_edited_template(
     use(db, {"name": "Ada"})
     claim = await gateway.claim(
         plan_of(sinch), claim_id=str(uuid4()), worker="w", lease=30, deadline=10, max_dispatches=1, max_recipients=1,
-        max_rows=1, allowed_countries=None, share_texts=True,
+        max_rows=1, allowed_destinations=None, share_texts=True,
     )  # fmt: skip
     db.execute(change)
     await gateway.release(claim.dispatches)

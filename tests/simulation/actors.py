@@ -146,15 +146,20 @@ class Stage:
 
 
 async def insert_messages(stage: Stage) -> None:
-    """Applications insert messages, some for later, some in a hurry, and cancel some."""
-    times = sorted(stage.random.uniform(0, stage.chaos.profile.trouble * 0.6) for _ in range(stage.chaos.profile.messages))
-    loop = asyncio.get_running_loop()
-    for when in times:
-        await asyncio.sleep(max(0.0, when - loop.time()))
-        _insert(stage)
+    """Applications insert messages, some for later, some in a hurry, some together, and cancel some."""
+    profile, loop = stage.chaos.profile, asyncio.get_running_loop()
+    times = sorted(stage.random.uniform(0, profile.trouble * 0.6) for _ in range(profile.messages))
+    while times:
+        await asyncio.sleep(max(0.0, times[0] - loop.time()))
+        most = min(profile.burst, len(stage.numbers), len(times))
+        # A burst takes the place of the messages after it: each message costs time.
+        count = stage.random.randint(1, most) if most > 1 else 1
+        del times[:count]
+        _insert(stage, count)
 
 
-def _insert(stage: Stage) -> None:
+def _insert(stage: Stage, count: int) -> None:
+    """``count`` recipients of one text."""
     random, chaos = stage.random, stage.chaos
     now = calendar(asyncio.get_running_loop().time())
     send_at = now + timedelta(seconds=random.uniform(0, 60)) if chaos.happens("app.schedules") else None
@@ -163,15 +168,19 @@ def _insert(stage: Stage) -> None:
     expires_at = None
     if random.random() < 0.7:
         expires_at = (send_at or now) + timedelta(seconds=chaos.most_jump + random.uniform(least, longest))
-    recipient, body = random.choice(stage.numbers), random.choice(stage.texts)
-    ((number,),) = stage.act(
-        "insert into public.outbox (recipient, body, send_at, expires_at, priority) values (%s, %s, %s, %s, %s) returning id",
-        recipient, body, send_at, expires_at, random.choice((None, 0, 200)),
+    recipients = random.sample(stage.numbers, count) if count > 1 else [random.choice(stage.numbers)]
+    body = random.choice(stage.texts)
+    inserted = stage.act(
+        "insert into public.outbox (recipient, body, send_at, expires_at, priority)"
+        " select r, %s::text, %s::timestamptz, %s::timestamptz, %s::smallint from unnest(%s::text[]) r"
+        " returning id, recipient",
+        body, send_at, expires_at, random.choice((None, 0, 200)), recipients,
     )  # fmt: skip
-    stage.witness.say("app", f"inserts message {number} to {recipient}: {body!r}, due {send_at}, expires {expires_at}")
-    if chaos.happens("app.cancels"):
-        delay = random.choice((random.uniform(0, 3), random.uniform(0, 120)))
-        asyncio.get_running_loop().call_later(delay, _cancel, stage, number)
+    for number, recipient in inserted:
+        stage.witness.say("app", f"inserts message {number} to {recipient}: {body!r}, due {send_at}, expires {expires_at}")
+        if chaos.happens("app.cancels"):
+            delay = random.choice((random.uniform(0, 3), random.uniform(0, 120)))
+            asyncio.get_running_loop().call_later(delay, _cancel, stage, number)
 
 
 def _cancel(stage: Stage, number: object) -> None:

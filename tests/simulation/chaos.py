@@ -101,7 +101,7 @@ CORNERS: Final[Mapping[str, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One history's setting. Times are in seconds."""
+    """One history's setting. Times are in seconds. At most ``burst`` messages are inserted at once."""
 
     trouble: float
     messages: int
@@ -117,6 +117,7 @@ class Profile:
     latency: float
     rates: Mapping[str, float]
     provider_ahead: float = 0.0
+    burst: int = 1
 
     @property
     def steps(self) -> bool:
@@ -154,6 +155,8 @@ def profile(seed: int) -> Profile:
         reconcile_after=random.choice((5.0, 60.0, 300.0)),
         latency=random.choice((0.01, 0.1, 0.5)),
         rates=rates,
+        # Drawn by itself, so that the other histories stay as they are.
+        burst=Random(f"burst {seed}").choice((1, 1, 12)),
         provider_ahead=round(clocks.uniform(-2 * MOST_STEP_SECONDS, 2 * MOST_STEP_SECONDS), 3),
     )
 

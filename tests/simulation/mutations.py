@@ -153,7 +153,7 @@ MUTATIONS: Final = (
     Mutation("candidate ignored", ("list.unreferenced", "request.unanswered"), ACCEPTED, patch=_candidates_are_ignored),
     Mutation(
         "narrow lookup window",
-        ("provider.clock", "request.unanswered"),
+        ("provider.clock", "request.unanswered", "report.lost"),
         ACCEPTED,
         rewrites=(
             (

@@ -13,6 +13,7 @@ from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.values import Claim, Dispatch, Plan
 from jobs.providers.base import Accepted, Provider, Submission
+from jobs.runtime.clocks import Clocks
 from jobs.runtime.settings import EngineSettings
 
 A_WHILE = 30.0
@@ -37,6 +38,9 @@ class Database:
 
     async def accept(self, _accepted: Sequence[tuple[str, str]], **_: Any) -> tuple[Dispatch, ...]:
         return ()
+
+    async def end_process(self, worker: str) -> None:
+        self.ended = worker
 
     def answer(self, claim: Claim) -> None:
         """The claim that was made first."""
@@ -76,6 +80,7 @@ async def job(database: Database, line: Line) -> AsyncIterator[Dispatcher]:
         provider=cast(Provider, line),
         plan=Plan("sinch", "plan", "host", "credential", None, 600),
         worker="worker",
+        clocks=Clocks(),
         settings=EngineSettings(_env_file=None, dispatch_interval_seconds=60),
     )
     yield job

@@ -50,7 +50,17 @@ def test_headerless_list_with_semicolons_is_refused() -> None:
         opt_outs.read(["+14155550101;moved\n"])
 
 
-@pytest.mark.parametrize("written", ["+44 (0)7700 900123", "+49 (0) 151 23456789", "0044 (0)7700 900123", "+44 07700 900123"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "+44 (0)7700 900123",
+        "+49 (0) 151 23456789",
+        "0044 (0)7700 900123",
+        "+44 07700 900123",
+        "+4407700900123",
+        "004407700900123",
+    ],
+)
 def test_number_with_a_trunk_zero_is_refused(written: str) -> None:
     """Read with the zero it would be another number, and its owner would go on getting texts."""
     reading = opt_outs.read(["recipient,reason\n", f"{written},asked by phone\n"])

@@ -29,6 +29,25 @@ def test_first_install_writes_the_first_version(project: Path, capsys: Captured)
     assert "Old processes" not in said.out
 
 
+def test_new_project_gets_post_files_at_once(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    package_with(monkeypatch, tmp_path / "later package", FIRST, SECOND)
+
+    run_command_line(["install", "--yes"])
+
+    assert migrations(project) == [
+        "outbox_0001_initial.sql",
+        "outbox_0002_pre_routes.sql",
+        "outbox_0002_pre_routes_index.sql",
+        "outbox_0002_post_routes.sql",
+    ]
+    said = capsys.readouterr().out
+    assert said.index("supabase db push") < said.index("outbox run")
+    assert "post" not in said.replace("outbox_0002_post_routes.sql", "")
+    assert answer(capsys)["pending_post"] == []
+
+
 def test_second_run_writes_nothing(project: Path, capsys: Captured) -> None:
     run_command_line(["install", "--yes"])
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-RAISED = re.compile(r"outbox_engine\.alarm\(\s*'([\w.]+)'")
+RAISED = re.compile(r"outbox_engine\.alarm(?:_at_most)?\(\s*'([\w.]+)'")
 EXPLAINED = re.compile(r"^\| `([\w.]+)` \|", re.MULTILINE)
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.gateway.operating import Suppression
+from jobs.runtime.phone import has_trunk_zero
 from scheduler.cli import run_command_line
 from scheduler.commands import opt_outs, times
 from scheduler.commands.operator import agreed
@@ -89,6 +90,30 @@ def test_wrong_usage_exits_2_with_one_line(command: str, capsys: pytest.CaptureF
     assert len(said.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("retry order-7", "'order-7' is not the id of a message, such as 4711"),
+        ("cancel 5 99999999999999999999", "'99999999999999999999' is not the id of a message, such as 4711"),
+        ("status --days x", "'--days': it is not a whole number"),
+        ("status --watch x", "'--watch': it is not a number"),
+        ("status --days -1", "'--days': it has to be greater than or equal to 0"),
+    ],
+)
+def test_wrong_value_is_named_in_plain_words(command: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(command.split()) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_help_cuts_no_command_short(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    run_command_line(["--help"])
+
+    _usage, *others = capsys.readouterr().out.splitlines()
+    assert [line for line in others if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("2d", 172800), (" 1m ", 60)])
 def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
     assert times.seconds(text) == seconds
@@ -160,7 +185,7 @@ def test_a_header_without_numbers_is_no_list() -> None:
 
 
 @given(
-    st.from_regex(r"\A\+[1-9][0-9]{6,14}\Z"),
+    st.from_regex(r"\A\+[1-9][0-9]{6,14}\Z").filter(lambda number: not has_trunk_zero(number)),
     st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=200).map(str.strip),
     st.booleans(),
 )

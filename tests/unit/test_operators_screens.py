@@ -9,6 +9,7 @@ from jobs.gateway.campaigning import Listed
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
 from jobs.gateway.history import Trace
 from jobs.gateway.status import Held, RaisedAlarm
+from jobs.gateway.values import alarm_detail
 from scheduler.commands import status_view, trace
 from scheduler.commands.campaign import listing
 from scheduler.commands.operator import failure
@@ -123,6 +124,12 @@ def test_status_says_who_logs_alarms(waiting: int, raised: int, words: str) -> N
     alarm = RaisedAlarm(at=datetime(2027, 1, 15, tzinfo=UTC), kind="plan.paused", detail={}, acknowledged=not waiting)
 
     assert status_view.alarms(waiting, [alarm] * raised).plain.splitlines()[0] == words
+
+
+def test_alarm_names_the_default_sender() -> None:
+    assert alarm_detail({"sender": None, "plan": "p", "reason": None}) == {"sender": "default", "plan": "p"}
+    assert alarm_detail({"sender": "Shop"}) == {"sender": "Shop"}
+    assert alarm_detail({"count": 0}) == {"count": 0}
 
 
 def test_held_texts_are_shown_without_numbers(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

@@ -4,6 +4,7 @@ import phonenumbers
 import pytest
 from phonenumbers import PhoneNumberType
 
+from jobs.runtime import phone
 from sandbox import regions
 
 
@@ -19,6 +20,11 @@ def region_of(table: dict[str, str], number: str) -> str | None:
 
 def test_seed_matches_the_generator() -> None:
     assert regions.SEED.read_text(encoding="utf-8") == regions.seed()
+
+
+def test_trunk_zeros_match_the_generator() -> None:
+    assert regions.TRUNK_ZEROS.read_text(encoding="utf-8") == regions.trunk_zeros()
+    assert phone._TRUNK_ZERO_CODES.split("|") == [str(code) for code in regions.codes_with_trunk_zero()]
 
 
 def test_prefixes_are_unique_and_within_lookup_length() -> None:

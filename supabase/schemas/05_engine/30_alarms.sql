@@ -32,6 +32,27 @@ as $$
   insert into outbox_engine.alarms (at, kind, detail) values (outbox_engine.now(), p_kind, p_detail)
 $$;
 
+-- Called by engine functions where a condition lasts. Raises an alarm, unless one of this kind whose detail
+-- contains `p_same` was raised in the last `p_every`. An alarm of more than a minute ahead is of a clock that
+-- was set back since, and does not count.
+create function outbox_engine.alarm_at_most(
+  p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from outbox_engine.alarms
+    where kind = p_kind
+      and detail @> p_same
+      and at > p_now - p_every
+      and at <= p_now + interval '1 minute'
+  ) then
+    perform outbox_engine.alarm(p_kind, p_detail);
+  end if;
+end
+$$;
+
 -- Called by the upkeep job. Returns alarms that were not logged yet, oldest first, and keeps them from
 -- other processes for a minute. Where the process dies before it acknowledges them, another one gets them.
 create function public.outbox_take_alarms(p_limit smallint) returns jsonb

@@ -11,13 +11,15 @@ create table outbox_engine.heartbeats (
   since timestamptz not null,
   -- The latest heartbeat.
   at timestamptz not null,
-  -- Dispatch job only: the countries its process may send to, sorted; null means all. Campaign previews read
-  -- it.
+  -- Dispatch job only: the countries its process may send to, and the beginnings of numbers, sorted; null
+  -- means all. Campaign previews read it.
   allowed_countries text[],
   -- Dispatch job only: the newest schema version that its process knows. Post files wait for old processes.
   schema_version integer,
   -- A later heartbeat, by a clock that was set back since. Its process may remember that one.
   was_at timestamptz,
+  -- When the process said that it has ended.
+  ended_at timestamptz,
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
 alter table outbox_engine.heartbeats enable row level security;
@@ -53,12 +55,22 @@ begin
     at = excluded.at,
     allowed_countries = excluded.allowed_countries,
     schema_version = excluded.schema_version,
+    ended_at = null,
     was_at = case when greatest(h.at, h.was_at) > excluded.at then greatest(h.at, h.was_at) end,
     since = case
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
     end;
 end
+$$;
+
+-- Called by a process that ends in order, after its last claim.
+create function public.outbox_end_process(p_worker text) returns void
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.heartbeats
+  set ended_at = outbox_engine.now()
+  where worker = p_worker and p_worker <> ''
 $$;
 
 -- Called by the upkeep job. Heartbeats of processes that have ended count from now where a clock that was
@@ -97,13 +109,14 @@ as $$
 $$;
 
 -- Called by `outbox_schema_version`. Dispatch processes that know fewer versions than the database has:
--- how many had a heartbeat in the last minute, and the seconds since the latest heartbeat of one, null for
--- none. A process that cron starts every few minutes shows in the second only. A process that does not
--- name its version counts.
+-- how many had a heartbeat in the last minute and have not ended, and the seconds since the latest heartbeat
+-- of one, null for none. A process that cron starts every few minutes shows in the second only. A process
+-- that does not name its version counts.
 create function outbox_engine.old_processes(out running bigint, out seconds_ago double precision)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select count(*) filter (where h.at > n.at - interval '1 minute'), extract(epoch from n.at - max(h.at))
+  select count(*) filter (where h.at > n.at - interval '1 minute' and h.ended_at is null),
+    extract(epoch from n.at - max(h.at))
   from (select outbox_engine.now() as at) n
   left join outbox_engine.heartbeats h on h.job = 'dispatch'
     and coalesce(h.schema_version, 0) < (select max(version) from outbox_engine.schema_versions)
@@ -119,8 +132,10 @@ $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
-  public.outbox_ping
+  public.outbox_ping,
+  public.outbox_end_process
 from public, anon, authenticated, service_role;
 grant execute on function
-  public.outbox_ping
+  public.outbox_ping,
+  public.outbox_end_process
 to service_role;

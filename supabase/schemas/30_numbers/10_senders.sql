@@ -8,12 +8,18 @@ as $$
   select '^\+[1-9][0-9]{6,14}$'
 $$;
 
--- Says that a recipient is no E.164 number. The callers compare it with `e164_pattern` themselves: a call for
--- each message would slow inserts down.
+-- Says why a recipient is no E.164 number. The callers compare it with `e164_pattern` and, where the number
+-- is new, with `trunk_zero_pattern` themselves: a call for each message would slow inserts down.
 create function outbox_engine.recipient_problem(p_recipient text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format('recipient %s is not an E.164 number', coalesce(quote_literal(p_recipient), 'null'))
+  select format(
+    case
+      when p_recipient ~ outbox_engine.trunk_zero_pattern()
+        then 'recipient %s is not an E.164 number: the zero is dialled inside the country only'
+      else 'recipient %s is not an E.164 number'
+    end,
+    coalesce(quote_literal(p_recipient), 'null'))
 $$;
 
 -- Called before a message or a suppression is written. Raises the error for a recipient that is no E.164
@@ -23,7 +29,11 @@ language sql set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.refuse(
     outbox_engine.recipient_problem(p_recipient),
-    'Write it with + and the country code, digits only, such as +14155550123.')
+    case
+      when p_recipient ~ outbox_engine.trunk_zero_pattern()
+        then 'Leave out the zero, as in +447700900123.'
+      else 'Write it with + and the country code, digits only, such as +14155550123.'
+    end)
 $$;
 
 -- A number, a short code, or at most 11 letters, digits and blanks with a letter among them. Null means the

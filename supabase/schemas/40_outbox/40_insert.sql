@@ -7,6 +7,12 @@ as $$
 begin
   if (r.recipient ~ outbox_engine.e164_pattern()) is not true then
     perform outbox_engine.refuse_recipient(r.recipient);
+  -- The quick comparisons spare most numbers the slow one. A member that was written before this rule must
+  -- not stop its campaign.
+  elsif (r.recipient like '+__0%' or r.recipient like '+___0%')
+    and r.recipient ~ outbox_engine.trunk_zero_pattern()
+    and r.campaign is null then
+    perform outbox_engine.refuse_recipient(r.recipient);
   end if;
 
   if r.template is null then

@@ -36,14 +36,20 @@ create table outbox_engine.consents (
 alter table outbox_engine.consents enable row level security;
 
 -- Runs before a suppression is inserted or updated and refuses what is no number. The engine never updates
--- a row, so an update is an operator's decision: no START lifts it, even if the engine inserted the row.
+-- a row, so an update is an operator's decision: no START lifts it, even if the engine inserted the row. An
+-- opt-out that the engine records is never refused, because that would hold up reports and replies.
 create function outbox_engine.before_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
-  if (new.recipient ~ outbox_engine.e164_pattern()) is not true then
+  if (new.recipient ~ outbox_engine.e164_pattern()) is not true
+    or (
+      new.recipient ~ outbox_engine.trunk_zero_pattern()
+      and not new.by_engine
+      and (tg_op = 'INSERT' or new.recipient <> old.recipient)
+    ) then
     perform outbox_engine.refuse_recipient(new.recipient);
   end if;
   return new;

@@ -1,7 +1,8 @@
 -- What a member of a campaign must be, and what happens to waiting messages when a member is changed or
 -- removed.
 
--- Says what is wrong with a member, or returns null. `c` is null where the campaign does not exist.
+-- Says what is wrong with a member, or returns null. `c` is null where the campaign does not exist. A new
+-- number is also compared with `trunk_zero_pattern`; members from before that rule can still be changed.
 create function outbox_engine.member_problem(m public.outbox_campaign_members, c public.outbox_campaigns)
 returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp
@@ -82,6 +83,10 @@ begin
       is not distinct from (old.recipient, old.timezone, old.event_at, old.parameters) then
       return new;
     end if;
+  end if;
+  if new.recipient ~ outbox_engine.trunk_zero_pattern()
+    and (v_is_new or new.recipient is distinct from old.recipient) then
+    perform outbox_engine.refuse_recipient(new.recipient);
   end if;
 
   perform outbox_engine.check_member(

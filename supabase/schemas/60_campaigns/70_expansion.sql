@@ -197,13 +197,9 @@ exception
     raise;
   when others then
     get stacked diagnostics v_problem = message_text;
-    if not exists (
-      select from outbox_engine.alarms
-      where kind = 'campaign.stuck' and detail ->> 'campaign' = c.name and at > p_now - interval '1 hour'
-    ) then
-      perform outbox_engine.alarm(
-        'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem));
-    end if;
+    perform outbox_engine.alarm_at_most(
+      'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem),
+      jsonb_build_object('campaign', c.name), interval '1 hour', p_now);
     return 0;
 end
 $$;

@@ -88,6 +88,10 @@ as $$
 declare
   v_problem text := coalesce(
     outbox_engine.member_problem(m, c),
+    case
+      when m.recipient ~ outbox_engine.trunk_zero_pattern()
+        then outbox_engine.recipient_problem(m.recipient)
+    end,
     outbox_engine.event_at_problem(p_event_at, coalesce(m.timezone, c.timezone), c.schedule),
     outbox_engine.text_problem(t, m.parameters, true));
   v_line integer;

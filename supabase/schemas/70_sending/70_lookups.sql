@@ -181,15 +181,13 @@ begin
   set lookup_at = p_now + greatest(p_least, least(v_for / 8, interval '10 minutes'))
   where id = p_dispatch.id;
 
-  if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' and not exists (
-    select from outbox_engine.alarms
-    where kind = 'lookup.undecided'
-      and at > p_now - interval '6 hours'
-      and detail ->> 'plan' = p_dispatch.plan
-  ) then
-    perform outbox_engine.alarm('lookup.undecided', jsonb_build_object(
-      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
-      'since', p_dispatch.ambiguous_at, 'why', p_why));
+  if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' then
+    perform outbox_engine.alarm_at_most(
+      'lookup.undecided',
+      jsonb_build_object(
+        'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
+        'since', p_dispatch.ambiguous_at, 'why', p_why),
+      jsonb_build_object('plan', p_dispatch.plan), interval '6 hours', p_now);
   end if;
 end
 $$;

@@ -64,10 +64,9 @@ begin
     )::outbox_engine.status_change;
   end loop;
   perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
-  if v_held <> '{}' and not exists (
-    select from outbox_engine.alarms where kind = 'message.held' and at > p_now - interval '1 hour'
-  ) then
-    perform outbox_engine.alarm('message.held', jsonb_build_object('outbox_ids', to_jsonb(v_held)));
+  if v_held <> '{}' then
+    perform outbox_engine.alarm_at_most(
+      'message.held', jsonb_build_object('outbox_ids', to_jsonb(v_held)), '{}', interval '1 hour', p_now);
   end if;
   return array(
     select u.id from unnest(p_ids) with ordinality u (id, place) where u.id <> all (v_held) order by u.place);

@@ -32,7 +32,43 @@ as $$
   left join lateral (select x.due_at where x.due_at <= p_now) w on true
 $$;
 
--- The backlog: how many messages are due or scheduled, the oldest due one and the next scheduled one.
+-- Messages that wait until they expire, because their text or sender is refused or because `outbox adopt`
+-- remembers them.
+create view outbox_engine.waiting_held as
+select o.id
+from (
+  select outbox_id from outbox_engine.held_messages
+  union all
+  select outbox_id from outbox_engine.adopted_messages where outbox_id is not null and released_at is null
+) h
+join public.outbox o on o.id = h.outbox_id
+where o.queue = 'w';
+
+-- When the next scheduled message is due that is not held. Null where it comes after 2000 held ones of its
+-- priority.
+create function outbox_engine.next_scheduled(p_now timestamptz) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.waiting_held) then
+    return outbox_engine.first_waiting(p_now);
+  end if;
+  return (
+    select min(w.due_at)
+    from (select distinct priority from outbox_engine.priorities) p
+    cross join lateral (
+      select o.id, o.due_at
+      from public.outbox o
+      where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+      order by o.due_at
+      limit 2000
+    ) w
+    where not exists (select from outbox_engine.waiting_held h where h.id = w.id)
+  );
+end
+$$;
+
+-- The backlog: how many messages are due, scheduled or held, the oldest due one and the next scheduled one.
 create function outbox_engine.backlog_json(p_now timestamptz) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -44,15 +80,20 @@ declare
       'select from public.outbox o'
       ' where o.queue = ''w'' and o.priority = p.priority and o.due_at <= %L offset 0'
       ') w', p_now), 20000);
+  v_waiting jsonb := outbox_engine.count_or_estimate(
+    format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000);
+  v_held jsonb := outbox_engine.count_or_estimate('select from outbox_engine.waiting_held', 20000);
 begin
   return jsonb_build_object(
     'due', (v_ready ->> 'count')::bigint + (v_woken ->> 'count')::bigint,
     'due_exact', (v_ready ->> 'exact')::boolean and (v_woken ->> 'exact')::boolean,
     'oldest_due_at', v_oldest,
     'oldest_due_seconds', greatest(0, extract(epoch from p_now - v_oldest)),
-    'scheduled', outbox_engine.count_or_estimate(
-      format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000),
-    'next_due_at', outbox_engine.first_waiting(p_now)
+    'scheduled', jsonb_build_object(
+      'count', greatest(0, (v_waiting ->> 'count')::bigint - (v_held ->> 'count')::bigint),
+      'exact', (v_waiting ->> 'exact')::boolean and (v_held ->> 'exact')::boolean),
+    'next_due_at', outbox_engine.next_scheduled(p_now),
+    'held', v_held
   );
 end
 $$;
@@ -141,8 +182,8 @@ as $$
   select coalesce(jsonb_agg(to_jsonb(h) order by h.since), '[]') from holds h
 $$;
 
--- The last heartbeat of each job within a day, the processes that claimed in the last ten minutes, and
--- alarms.
+-- The last heartbeat of each job within a day, the processes that claimed in the last ten minutes and have
+-- not ended, and alarms.
 create function outbox_engine.processes_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -160,7 +201,7 @@ as $$
       from (
         select worker, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
         from outbox_engine.heartbeats
-        where worker <> '' and at > p_now - interval '10 minutes'
+        where worker <> '' and at > p_now - interval '10 minutes' and ended_at is null
         order by at desc
         limit 100
       ) w

@@ -188,7 +188,9 @@ begin
             from outbox_engine.held_messages h
             join outbox_engine.refused_contents r using (provider, plan, content)
             where h.outbox_id = o.id and o.queue = 'w' and r.held_since is not null),
-          case when o.status = 'pending' and o.queue = 'w' then o.due_at end))
+          case
+            when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
+          end))
       || case
         when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
         else '{}'
