@@ -13,7 +13,7 @@ from jobs.gateway.adopting import Counts, Example, Found
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.restore_check import LISTED
 from jobs.gateway.values import Plan
-from jobs.providers.base import Page, Provider, ProviderError, SentBatch
+from jobs.providers.base import Page, Provider, ProviderError, SentBatch, Unusable
 
 log = structlog.get_logger()
 
@@ -23,6 +23,8 @@ _PAGES_BEFORE: Final = 5
 _BATCHES_AT_ONCE: Final = 100
 _MESSAGES_AT_ONCE: Final = 1000
 _TRIES: Final = 6
+_FINAL: Final = frozenset(range(400, 500)) - {408, 429}
+"""HTTP statuses that another try does not change, such as those of a wrong token."""
 _EXAMPLES: Final = 10
 
 
@@ -31,7 +33,7 @@ class Adopted:
     """What came of an adoption.
 
     ``unread`` items of the list could not be read. ``earlier`` batches before the time that was asked for are missing too. If
-    there are any of these, or ``unreadable`` batches, sending stays stopped. ``remaining`` plans have not been adopted.
+    there are any of these, sending stays stopped. ``remaining`` plans have not been adopted.
     """
 
     counts: Counts
@@ -42,7 +44,7 @@ class Adopted:
 
     @property
     def is_complete(self) -> bool:
-        return not (self.unread or self.earlier or self.counts.unreadable)
+        return not (self.unread or self.earlier)
 
 
 class Adoption:
@@ -79,31 +81,34 @@ class Adoption:
             await self._gateway.begin_adoption(self._plan)
         start = since - MARGIN
         batches, unread = await self._listed(start)
+        if unread and not dry_run:
+            await self._gateway.keep_callbacks(unread)
         earlier = await self._missing_before(start)
         counts, examples = await self._adopt(batches, dry_run=dry_run)
-        done = Adopted(counts, tuple(examples), unread, earlier, ())
+        done = Adopted(counts, tuple(examples), len(unread), earlier, ())
         if dry_run or not done.is_complete:
             return done
         return replace(done, remaining=await self._gateway.finish_adoption(self._plan))
 
-    async def _listed(self, start: datetime) -> tuple[list[SentBatch], int]:
-        """All batches since ``start``, the oldest first, and how many items could not be read.
+    async def _listed(self, start: datetime) -> tuple[list[SentBatch], list[Unusable]]:
+        """All batches since ``start``, the oldest first, and the items that could not be read.
 
         Raises ProviderError if the list shows fewer batches than it says.
         """
         found: dict[str, SentBatch] = {}
-        unread = total = page = 0
+        unread: list[Unusable] = []
+        total = page = 0
         while True:
             listing = await self._page(start, None, page)
             found.update((batch.batch_id, batch) for batch in listing.items)
-            unread += len(listing.unusable)
+            unread += listing.unusable
             total = max(total, listing.total or 0)
             self._show("reading the list", len(found), total or None)
             if listing.last:
                 break
             page += 1
-        if len(found) + unread < total:
-            raise ProviderError(f"the list says that it holds {total} batches and shows {len(found) + unread}")
+        if len(found) + len(unread) < total:
+            raise ProviderError(f"the list says that it holds {total} batches and shows {len(found) + len(unread)}")
         return sorted(found.values(), key=lambda batch: (batch.created_at, batch.batch_id)), unread
 
     async def _missing_before(self, start: datetime) -> int:
@@ -146,7 +151,7 @@ class Adoption:
                 return await self._provider.sent_batches(start=start, end=end, page=page, deadline=self._deadline)
             except ProviderError as error:
                 tries += 1
-                if tries == _TRIES:
+                if tries == _TRIES or error.http_status in _FINAL:
                     raise
                 log.warning("adoption.unanswered", page=page, error=error.error)
                 await asyncio.sleep(error.retry_after or 2**tries)
@@ -181,7 +186,6 @@ def _found(batch: SentBatch) -> Found:
         digests=[
             None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in batch.texts
         ],
-        is_whole=batch.is_whole,
     )
 
 

@@ -16,34 +16,37 @@ UNKNOWN: Final = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A batch of the provider's list for adoption. ``digests`` are the MD5s of the texts, None for a text that is not known."""
+    """A batch of the provider's list for adoption.
+
+    ``recipients`` are empty where a number cannot be read. ``digests`` are the MD5s of the texts, None for a text that is not
+    known.
+    """
 
     batch_id: str
     reference: str | None
     created_at: str
     recipients: Sequence[str]
     digests: Sequence[str | None]
-    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What adoption did, or would do.
 
-    In batches: ``other`` are not of this installation, ``known`` were in the database before, ``unreadable`` name recipients
-    that cannot be read, ``unknown`` were missing. In messages: ``accepted`` have a known request whose outcome was not known;
-    ``adopted`` waited and were sent in a missing request; ``remembered`` are of missing requests and have no row. ``held`` of
-    these hold a message that waits.
+    In batches: ``other`` are not of this installation, ``known`` were in the database before, ``unknown`` were missing. In
+    messages: ``accepted`` have a known request whose outcome was not known; ``adopted`` waited or had ended, and were sent in a
+    missing request; ``remembered`` are of missing requests and have no row. ``held`` of these hold a message that waits.
+    ``unreadable`` are of missing requests too, and their numbers cannot be read: messages with their text are held.
     """
 
     other: int = 0
     known: int = 0
-    unreadable: int = 0
     unknown: int = 0
     accepted: int = 0
     adopted: int = 0
     remembered: int = 0
     held: int = 0
+    unreadable: int = 0
 
     def __add__(self, more: "Counts") -> "Counts":
         return Counts(*(getattr(self, name) + getattr(more, name) for name in self.__slots__))
@@ -55,7 +58,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A message that adoption met: ``kind`` is ``adopted`` or ``remembered``. ``id`` is None if it has no row."""
+    """A message that adoption met: ``kind`` is ``adopted``, ``remembered`` or ``unreadable``. ``id`` None: it has no row."""
 
     kind: str
     recipient: str

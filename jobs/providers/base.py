@@ -129,7 +129,7 @@ class ListedReference:
 class SentBatch:
     """A request that the provider lists, with the text that each recipient got, None if the list does not give it.
 
-    ``recipients`` are E.164 with ``+``. ``is_whole``: all of them could be read.
+    ``recipients`` are E.164 with ``+``, and ``""`` for each that cannot be read.
     """
 
     batch_id: str
@@ -137,7 +137,6 @@ class SentBatch:
     created_at: datetime
     recipients: tuple[str, ...]
     texts: tuple[str | None, ...]
-    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

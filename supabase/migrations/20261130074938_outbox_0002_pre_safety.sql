@@ -10,8 +10,9 @@ declare
   v_relations constant text[] := '{}';
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
-    'outbox_claim_due', 'outbox_finish_adoption', 'outbox_list_held', 'outbox_record_clocks',
-    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_send_held'
+    'outbox_claim_due', 'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_list_held',
+    'outbox_record_clocks', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
+    'outbox_resume_restored', 'outbox_send_held'
   ];
   v_conflicts text[];
 begin
@@ -99,6 +100,7 @@ create table outbox_engine.adopted_messages (
   plan text not null,
   batch_id text not null,
   reference uuid not null,
+  -- Empty for one that cannot be read: it may be any number.
   recipient text not null,
   -- The MD5 of the text. Null where the provider's list does not give it.
   digest uuid,
@@ -121,10 +123,9 @@ create type outbox_engine.listed_batch as (
   batch_id text,
   reference text,
   created_at timestamptz,
-  -- Those that could be read; `is_whole`: all.
+  -- Empty where one cannot be read.
   recipients text[],
-  digests uuid[],
-  is_whole boolean
+  digests uuid[]
 );
 -- Refused contents and the messages that are held.
 
@@ -2222,6 +2223,21 @@ begin
 end
 $$;
 
+create function outbox_engine.is_in_adopted_batch(
+  p_adopted outbox_engine.adopted_messages, p_recipient text
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+      select from outbox_engine.adopted_messages a
+      where (a.reference, a.batch_id, a.recipient) = (p_adopted.reference, p_adopted.batch_id, p_recipient))
+    or exists (
+      select from outbox_engine.dispatch_members m
+      where m.dispatch_id = p_adopted.reference and m.recipient = p_recipient);
+end
+$$;
+
 create function outbox_engine.suspected_messages(p_ids bigint[], p_now timestamptz) returns table (
   outbox_id bigint, expires_at timestamptz, adopted outbox_engine.adopted_messages
 )
@@ -2235,20 +2251,27 @@ declare
     join public.outbox o on o.id = u.id
     where o.expires_at > p_now and exists (
       select from outbox_engine.adopted_messages a
-      where a.recipient = o.recipient and a.released_at is null and coalesce(a.outbox_id, o.id) = o.id)
+      where a.recipient in (o.recipient, '') and a.released_at is null and coalesce(a.outbox_id, o.id) = o.id)
     order by u.place
   );
 begin
   return query
-  select r.id, r.expires_at, a
+  select r.id, r.expires_at,
+    row(
+      a.provider, a.plan, a.batch_id, a.reference, r.recipient, a.digest, a.sent_at, r.id, null, a.kept_until
+    )::outbox_engine.adopted_messages
   from outbox_engine.rendered_rows(v_suspects) r
   join public.outbox o on o.id = r.id
   left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
-  join outbox_engine.adopted_messages a on a.recipient = r.recipient and a.released_at is null
-  where a.outbox_id = r.id
-    or a.outbox_id is null and outbox_engine.may_be_adopted(
-      a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
-  order by r.place, a.outbox_id is null, a.digest is distinct from md5(r.text)::uuid, a.sent_at;
+  join outbox_engine.adopted_messages a on a.recipient in (r.recipient, '') and a.released_at is null
+  where (
+      a.outbox_id = r.id
+      or a.outbox_id is null and outbox_engine.may_be_adopted(
+        a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+    )
+    and (a.recipient <> '' or not outbox_engine.is_in_adopted_batch(a, r.recipient))
+  order by r.place, a.outbox_id is null, a.recipient = '', a.digest is distinct from md5(r.text)::uuid,
+    a.sent_at;
 end
 $$;
 
@@ -2266,11 +2289,10 @@ begin
   end if;
   for s in select * from outbox_engine.suspected_messages(p_ids, p_now) loop
     continue when s.outbox_id = any (v_held);
-    update outbox_engine.adopted_messages a
+    insert into outbox_engine.adopted_messages as a select (s.adopted).*
+    on conflict (reference, batch_id, recipient) do update
     set outbox_id = s.outbox_id
-    where (a.reference, a.batch_id, a.recipient)
-        = ((s.adopted).reference, (s.adopted).batch_id, (s.adopted).recipient)
-      and coalesce(a.outbox_id, s.outbox_id) = s.outbox_id;
+    where coalesce(a.outbox_id, s.outbox_id) = s.outbox_id;
     continue when not found;
     v_held := v_held || s.outbox_id;
     v_changes := v_changes || row(
@@ -3001,9 +3023,36 @@ begin
 end
 $$;
 
+create function outbox_engine.remember_batch(
+  p_plan outbox_engine.plans, p_batch outbox_engine.listed_batch, p_adopted text[], p_now timestamptz,
+  out remembered integer, out unreadable integer
+)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  unreadable := cardinality(array_positions(p_batch.recipients, ''));
+  insert into outbox_engine.adopted_messages (
+    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+  )
+  select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient,
+    case when count(distinct coalesce(w.digest::text, '')) = 1 then (array_agg(w.digest))[1] end,
+    p_batch.created_at, p_now + interval '15 days'
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  where w.recipient <> all (p_adopted)
+  group by w.recipient
+  on conflict do nothing;
+  get diagnostics remembered = row_count;
+  if unreadable > 0 then
+    remembered := remembered - 1;
+    perform outbox_engine.alarm('adoption.numbers_unreadable', jsonb_build_object(
+      'plan', p_plan.plan, 'batch', p_batch.batch_id, 'messages', unreadable, 'sent_at', p_batch.created_at));
+  end if;
+end
+$$;
+
 create function outbox_engine.adopt_unknown_batch(
   p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
-  p_now timestamptz, out ids bigint[], out remembered integer, out held integer,
+  p_now timestamptz, out ids bigint[], out remembered integer, out unreadable integer, out held integer,
   out examples jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -3021,19 +3070,15 @@ begin
     perform outbox_engine.adopt_messages(p_plan, p_credential, p_batch, ids, v_texts, p_now);
   end if;
 
-  insert into outbox_engine.adopted_messages (
-    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
-  )
-  select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient, w.digest,
-    p_batch.created_at, p_now + interval '15 days'
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
-  where w.recipient <> all (v_recipients)
-  on conflict do nothing;
-  get diagnostics remembered = row_count;
+  select r.remembered, r.unreadable
+  into remembered, unreadable
+  from outbox_engine.remember_batch(p_plan, p_batch, v_recipients, p_now) r;
   examples := jsonb_path_query_array(jsonb_build_array(
     jsonb_build_object('kind', 'adopted', 'id', ids[1], 'recipient', v_recipients[1]),
     jsonb_build_object('kind', 'remembered', 'recipient', (
-      select r from unnest(p_batch.recipients) r where remembered > 0 and r <> all (v_recipients) limit 1))
+      select r from unnest(p_batch.recipients) r
+      where remembered > 0 and r <> all (v_recipients) and r <> '' limit 1)),
+    jsonb_build_object('kind', 'unreadable', 'recipient', case when unreadable > 0 then '' end)
   ), '$[*] ? (@.recipient != null)');
 
   select count(distinct w.recipient)
@@ -3073,22 +3118,16 @@ as $$
 begin
   return array(
     select case
-      when w.verdict in ('accepted', 'unknown') and not b.is_whole then 'unreadable'
-      else w.verdict
+      when b.verdict = 'known' and exists (
+        select from outbox_engine.dispatches d
+        where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
+      when b.verdict = 'other' and p_all_references
+        and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
+      else b.verdict
     end
     from unnest(
       p_batches, outbox_engine.judge_references(array(select x.reference from unnest(p_batches) x), true)
-    ) with ordinality b (batch_id, reference, created_at, recipients, digests, is_whole, first_verdict, place)
-    cross join lateral (
-      select case
-        when b.first_verdict = 'known' and exists (
-          select from outbox_engine.dispatches d
-          where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
-        when b.first_verdict = 'other' and p_all_references
-          and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
-        else b.first_verdict
-      end as verdict
-    ) w
+    ) with ordinality b (batch_id, reference, created_at, recipients, digests, verdict, place)
     order by b.place
   );
 end
@@ -3103,12 +3142,12 @@ begin
   accepted := array(
     select b.reference::uuid
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
     where b.verdict = 'accepted');
   recipients := array(
     select unnest(b.recipients)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
     where b.verdict = 'unknown');
 end
 $$;
@@ -3126,6 +3165,7 @@ declare
   v_accepted integer := 0;
   v_remembered integer := 0;
   v_held integer := 0;
+  v_unreadable integer := 0;
   v_examples jsonb := '[]';
   v_batch outbox_engine.listed_batch;
   v_dispatch outbox_engine.dispatches;
@@ -3150,6 +3190,7 @@ begin
       v_taken := v_taken || v_adopted.ids;
       v_remembered := v_remembered + v_adopted.remembered;
       v_held := v_held + v_adopted.held;
+      v_unreadable := v_unreadable + v_adopted.unreadable;
       if jsonb_array_length(v_examples) < 10 then
         v_examples := v_examples || (
           select coalesce(jsonb_agg(e || jsonb_build_object('batch_id', v_batch.batch_id)), '[]')
@@ -3160,10 +3201,9 @@ begin
   return (
     select jsonb_build_object(
       'other', count(*) filter (where v = 'other'), 'known', count(*) filter (where v = 'known'),
-      'unreadable', count(*) filter (where v = 'unreadable'),
       'unknown', count(*) filter (where v = 'unknown'),
       'accepted', v_accepted, 'adopted', cardinality(v_taken) - cardinality(p_taken),
-      'remembered', v_remembered, 'held', v_held, 'examples', v_examples,
+      'remembered', v_remembered, 'held', v_held, 'unreadable', v_unreadable, 'examples', v_examples,
       'taken', to_jsonb(v_taken[cardinality(p_taken) + 1 :]))
     from unnest(v_verdicts) v);
 end
@@ -3713,6 +3753,20 @@ begin
 end
 $$;
 
+create function public.outbox_forget_adopted(p_batch_id text) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_forgotten integer;
+begin
+  update outbox_engine.adopted_messages
+  set released_at = outbox_engine.now()
+  where batch_id = p_batch_id and recipient = '' and released_at is null;
+  get diagnostics v_forgotten = row_count;
+  return v_forgotten;
+end
+$$;
+
 create function outbox_engine.held_json() returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -3913,8 +3967,8 @@ revoke all on function public.outbox_resume_restored from public, anon, authenti
 grant execute on function public.outbox_resume_restored to service_role;
 revoke all on function public.outbox_bind from public, anon, authenticated, service_role;
 grant execute on function public.outbox_bind to service_role;
-revoke all on function public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
-grant execute on function public.outbox_list_held, public.outbox_send_held to service_role;
+revoke all on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
+grant execute on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held to service_role;
 
 -- The version's own row is a seed.
 select outbox_engine.seed();

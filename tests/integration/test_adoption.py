@@ -3,9 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from jobs.adoption import Adopted, Adoption
 from jobs.dispatching.requests import _submission
 from jobs.gateway.adopting import Counts
+from jobs.providers.base import ProviderError
 from jobs.runtime.clocks import Clocks
 from sandbox.simulator import control as faults
 from tests.campaigns import campaign, member, template
@@ -252,6 +255,27 @@ async def test_unreadable_list_allows_no_claim(make_rig: MakeRig, db: Connection
     await rig.tick("dispatch")
 
     assert (statuses(db), rig.dispatcher.stopped) == ({"sent": 1}, False)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_account_ends_the_adoption(make_rig: MakeRig, db: Connection, status: int) -> None:
+    rig = await make_rig()
+    rig.simulator.add(faults.account_error(status))
+
+    with pytest.raises(ProviderError, match=str(status)):
+        await adopt(rig)
+
+    assert [one.kind for one in rig.simulator.asked()].count("list") == 1
+
+
+async def test_unreadable_item_is_kept(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    rig.simulator.add(faults.list_with_an_unreadable_item(times=None))
+
+    done = await adopt(rig)
+
+    assert (done.unread, done.is_complete, pauses(db)) == (1, False, ["restored"])
+    assert db.execute("select raw from outbox_engine.kept_callbacks").fetchall() == [(b'{"id": nonsense}',)]
 
 
 async def test_reconcile_notices_a_restore(make_rig: MakeRig, db: Connection) -> None:

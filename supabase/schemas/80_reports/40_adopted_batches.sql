@@ -111,12 +111,41 @@ begin
 end
 $$;
 
+-- Remembers the messages of a batch but for those to `p_adopted`. Returns how many, and of how many more the
+-- number cannot be read: these are kept as one, without a text if they differ.
+create function outbox_engine.remember_batch(
+  p_plan outbox_engine.plans, p_batch outbox_engine.listed_batch, p_adopted text[], p_now timestamptz,
+  out remembered integer, out unreadable integer
+)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  unreadable := cardinality(array_positions(p_batch.recipients, ''));
+  insert into outbox_engine.adopted_messages (
+    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+  )
+  select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient,
+    case when count(distinct coalesce(w.digest::text, '')) = 1 then (array_agg(w.digest))[1] end,
+    p_batch.created_at, p_now + interval '15 days'
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  where w.recipient <> all (p_adopted)
+  group by w.recipient
+  on conflict do nothing;
+  get diagnostics remembered = row_count;
+  if unreadable > 0 then
+    remembered := remembered - 1;
+    perform outbox_engine.alarm('adoption.numbers_unreadable', jsonb_build_object(
+      'plan', p_plan.plan, 'batch', p_batch.batch_id, 'messages', unreadable, 'sent_at', p_batch.created_at));
+  end if;
+end
+$$;
+
 -- Adopts a batch whose reference the database does not know. Messages without a row are remembered. Returns
 -- the adopted messages, and how many are remembered; `held` of these hold a message at the next claim. Gives
 -- at most one example of each.
 create function outbox_engine.adopt_unknown_batch(
   p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
-  p_now timestamptz, out ids bigint[], out remembered integer, out held integer,
+  p_now timestamptz, out ids bigint[], out remembered integer, out unreadable integer, out held integer,
   out examples jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -134,19 +163,15 @@ begin
     perform outbox_engine.adopt_messages(p_plan, p_credential, p_batch, ids, v_texts, p_now);
   end if;
 
-  insert into outbox_engine.adopted_messages (
-    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
-  )
-  select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient, w.digest,
-    p_batch.created_at, p_now + interval '15 days'
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
-  where w.recipient <> all (v_recipients)
-  on conflict do nothing;
-  get diagnostics remembered = row_count;
+  select r.remembered, r.unreadable
+  into remembered, unreadable
+  from outbox_engine.remember_batch(p_plan, p_batch, v_recipients, p_now) r;
   examples := jsonb_path_query_array(jsonb_build_array(
     jsonb_build_object('kind', 'adopted', 'id', ids[1], 'recipient', v_recipients[1]),
     jsonb_build_object('kind', 'remembered', 'recipient', (
-      select r from unnest(p_batch.recipients) r where remembered > 0 and r <> all (v_recipients) limit 1))
+      select r from unnest(p_batch.recipients) r
+      where remembered > 0 and r <> all (v_recipients) and r <> '' limit 1)),
+    jsonb_build_object('kind', 'unreadable', 'recipient', case when unreadable > 0 then '' end)
   ), '$[*] ? (@.recipient != null)');
 
   select count(distinct w.recipient)

@@ -1,0 +1,79 @@
+"""Batches of the provider's list that a restored database adopts, given to the database one by one."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from tests.calls import claim_all
+from tests.engine import history, insert, number, statuses
+from tests.stack import Connection
+
+
+def listed(db: Connection, *recipients: str, text: str | None = "hello", batch: str = "b", at: str = "now") -> dict[str, Any]:
+    """Adopt a batch of this installation that the database does not know. Each recipient got ``text``; ``at`` is its time."""
+    digest = None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    row = db.execute(
+        "select public.outbox_adopt_batches('sinch', 'p', 'h', 'c', jsonb_build_array(jsonb_build_object("
+        " 'batch_id', %s::text, 'reference', outbox_engine.new_dispatch_id(), 'created_at', %s::timestamptz,"
+        " 'recipients', %s::jsonb, 'digests', %s::jsonb))::text, false, '{}', false)",
+        [batch, at, json.dumps(recipients), json.dumps([digest] * len(recipients))],
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return row[0]
+
+
+def alarms(db: Connection) -> list[object]:
+    return [kind for (kind,) in db.execute("select kind from outbox_engine.alarms order by id")]
+
+
+def claimed(db: Connection) -> set[int]:
+    """The messages that one claim takes."""
+    claim_all(db)
+    return {int(str(id_)) for (id_,) in db.execute("select id from public.outbox where status = 'sending'")}
+
+
+def test_readable_part_of_a_batch_is_adopted(db: Connection) -> None:
+    readable, unreadable, other_text = insert(db) + insert(db, first=1) + insert(db, first=2, body="other")
+
+    done = listed(db, number(0), "")
+
+    assert (done["adopted"], done["remembered"], done["unreadable"]) == (1, 0, 1)
+    assert alarms(db) == ["adoption.numbers_unreadable"]
+    assert claimed(db) == {other_text}
+    assert (history(db, readable), history(db, unreadable)) == (["accepted"], ["held"])
+
+
+def test_unreadable_number_holds_each_number_once(db: Connection) -> None:
+    listed(db, number(0), "", "")
+    first = insert(db, first=1) + insert(db, first=2)
+    (named,) = insert(db)
+    assert claimed(db) == set()
+
+    db.execute("select public.outbox_send_held(%s, false)", [[*first, named]])
+    second = insert(db) + insert(db, first=1)
+
+    assert claimed(db) == {*first, named, *second}
+
+
+@pytest.mark.parametrize("text", [None, "x"])
+def test_unknown_texts_hold_what_was_due_then(db: Connection, text: str | None) -> None:
+    due, later = insert(db) + insert(db, first=1, body="for tomorrow")
+    db.execute("update public.outbox set send_at = now() + interval '1 day' where id = %s", [later])
+    db.execute("update public.outbox set due_at = now() where id = %s", [later])
+
+    listed(db, "", text=text)
+
+    assert claimed(db) == ({later} if text is None else {due, later})
+
+
+def test_forgotten_batch_holds_nothing_more(db: Connection) -> None:
+    listed(db, number(5), "")
+
+    assert db.execute("select public.outbox_forget_adopted('b')").fetchone() == (1,)
+
+    ids = insert(db) + insert(db, first=5)
+    assert claimed(db) == {ids[0]}
+    assert statuses(db) == {"sending": 1, "scheduled": 1}
