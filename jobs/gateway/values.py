@@ -60,7 +60,7 @@ class Claim:
     ``due`` names the other jobs that have work. ``schema_version`` is the newest version of the database. If ``breaking`` names
     a version that the process does not know, the database claims nothing for it. Nor does it if ``unbound`` lists the projects
     that it sends from: the process's project is not among them. ``heartbeat_at`` is the process's own last heartbeat,
-    ``now`` the database's clock.
+    ``timeline`` the plan's present one, ``now`` the database's clock.
     """
 
     dispatches: tuple[Dispatch, ...]
@@ -75,6 +75,7 @@ class Claim:
     breaking: AppliedVersion | None = None
     unbound: tuple[str, ...] | None = None
     heartbeat_at: str | None = None
+    timeline: str | None = None
     now: datetime | None = None
 
     @classmethod
@@ -93,6 +94,7 @@ class Claim:
             breaking=None if schema is None else AppliedVersion.parse(schema),
             unbound=None if unbound is None else tuple(unbound),
             heartbeat_at=answer.get("heartbeat_at"),
+            timeline=answer.get("timeline"),
             now=moment(answer.get("now")),
         )
 

@@ -78,11 +78,24 @@ create table outbox_engine.installation (
 );
 alter table outbox_engine.installation enable row level security;
 
+-- The timelines of a plan but for the first. Each begins where an operator ended the pause of a restored
+-- database: what processes saw in an earlier one is adopted since.
+create table outbox_engine.timelines (
+  provider text not null,
+  plan text not null,
+  number integer not null,
+  id uuid not null default gen_random_uuid(),
+  primary key (provider, plan, number)
+);
+alter table outbox_engine.timelines enable row level security;
+
 -- What the database says to a claim, which the process compares with what it has seen. `lacks_token`
 -- and the others are true only where it named one.
 create type outbox_engine.database_state as (
   hosts text[],
+  timeline text,
   heartbeat_at timestamptz,
+  lacks_timeline boolean,
   lacks_token boolean,
   lacks_dispatch boolean,
   lacks_heartbeat boolean
@@ -866,6 +879,11 @@ begin
   delete from outbox_engine.plan_pauses
   where provider = p_provider and plan = p_plan and kind = 'restored';
   if found then
+    insert into outbox_engine.timelines (provider, plan, number)
+    select p_provider, p_plan, coalesce(max(t.number), 0) + 1
+    from outbox_engine.timelines t
+    where t.provider = p_provider and t.plan = p_plan;
+    perform setval('outbox_engine.lease_tokens', t.last_value + 1000000) from outbox_engine.lease_tokens t;
     update outbox_engine.installation set asks_earlier = false where asks_earlier;
     perform pg_notify('outbox', '');
   end if;
@@ -880,6 +898,7 @@ declare
     select min(u.id::text)
     from unnest(p_dispatches) u (id)
     where not exists (select from outbox_engine.dispatches d where d.id = u.id)
+      and not exists (select from outbox_engine.adopted_messages a where a.reference = u.id)
       and outbox_engine.is_own_reference(u.id::text)
   );
 begin
@@ -2396,6 +2415,45 @@ begin
 end
 $$;
 
+create function outbox_engine.was_made_since(p_known_heartbeat timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return not exists (select from outbox_engine.dispatches)
+    and not exists (
+      select from public.outbox
+      where dispatch_id is not null or batch_id is not null
+        or created_at <= coalesce(p_known_heartbeat, 'infinity'));
+end
+$$;
+
+create function outbox_engine.judge_timeline(
+  p_provider text, p_plan text, p_timeline text, p_known_heartbeat timestamptz
+) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select case
+      when split_part(p_timeline, '/', 1) <> all (i.id || i.earlier_ids) then
+        case when outbox_engine.was_made_since(p_known_heartbeat) then 'nothing' else 'restored' end
+      when t.seen = t.ids[cardinality(t.ids)] or t.seen = '' and t.ids = '{}' then 'something'
+      when t.seen = '' or t.seen = any (t.ids) then 'nothing'
+      else 'restored'
+    end
+    from outbox_engine.installation i
+    cross join (
+      select split_part(p_timeline, '/', 2) as seen, array(
+        select x.id::text
+        from outbox_engine.timelines x
+        where x.provider = p_provider and x.plan = p_plan
+        order by x.number
+      ) as ids
+    ) t
+  );
+end
+$$;
+
 create function outbox_engine.pause_behind_process(
   p_provider text, p_plan text, p_reason text, p_highest_lease_token bigint
 ) returns void
@@ -2429,6 +2487,8 @@ begin
       'unbound', (select hosts from outbox_engine.installation), 'dispatches', '[]'::jsonb, 'more', false);
   end if;
   v_reason := case
+    when p_state.lacks_timeline then
+      'a process knows an adoption or an installation that the database does not know'
     when p_state.lacks_token then 'a process holds a lease token that the database has not issued'
     when p_state.lacks_dispatch then 'a process holds a request that the database does not know'
     when p_state.lacks_heartbeat then 'a process has claimed since, and the database does not know of it'
@@ -2446,14 +2506,16 @@ $$;
 
 create function outbox_engine.check_database(
   p_provider text, p_plan text, p_worker text, p_project text,
-  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz
+  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz, p_timeline text
 ) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_state outbox_engine.database_state;
+  v_says text := 'something';
+  v_refusal jsonb;
 begin
-  select i.hosts, h.at,
+  select i.hosts, i.id || coalesce('/' || t.id, ''), h.at, false,
     p_highest_lease_token > (
       select case when t.is_called then t.last_value else 0 end from outbox_engine.lease_tokens t),
     p_known_dispatch is not null
@@ -2463,14 +2525,31 @@ begin
   into v_state
   from outbox_engine.installation i
   left join outbox_engine.heartbeats h
-    on h.job = 'dispatch' and h.provider = p_provider and h.plan = p_plan and h.worker = p_worker;
+    on h.job = 'dispatch' and h.provider = p_provider and h.plan = p_plan and h.worker = p_worker
+  left join lateral (
+    select x.id
+    from outbox_engine.timelines x
+    where x.provider = p_provider and x.plan = p_plan
+    order by x.number desc
+    limit 1
+  ) t on true;
+  if p_timeline <> v_state.timeline then
+    v_says := outbox_engine.judge_timeline(p_provider, p_plan, p_timeline, p_known_heartbeat);
+    v_state.lacks_timeline := v_says = 'restored';
+  end if;
+  if v_says = 'nothing' then
+    v_state.lacks_token := false;
+    v_state.lacks_dispatch := false;
+    v_state.lacks_heartbeat := false;
+  end if;
   -- A comparison of null with all of none is true.
   if p_project is not null and p_project <> all (v_state.hosts)
-    or v_state.lacks_token or v_state.lacks_dispatch or v_state.lacks_heartbeat then
-    return jsonb_build_object('heartbeat_at', v_state.heartbeat_at) || coalesce(
-      outbox_engine.refuse_process(p_provider, p_plan, p_project, p_highest_lease_token, v_state), '{}');
+    or v_state.lacks_timeline or v_state.lacks_token or v_state.lacks_dispatch or v_state.lacks_heartbeat then
+    v_refusal := outbox_engine.refuse_process(
+      p_provider, p_plan, p_project, p_highest_lease_token, v_state);
   end if;
-  return jsonb_build_object('heartbeat_at', v_state.heartbeat_at);
+  return jsonb_build_object('heartbeat_at', v_state.heartbeat_at, 'timeline', v_state.timeline)
+    || coalesce(v_refusal, '{}');
 end
 $$;
 
@@ -2522,7 +2601,7 @@ create function public.outbox_claim_due(
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
-  p_heartbeat_at timestamptz default null
+  p_heartbeat_at timestamptz default null, p_timeline text default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -2549,7 +2628,8 @@ begin
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
   v_state := jsonb_build_object('schema_version', v_schema, 'now', v_now) || outbox_engine.check_database(
-    p_provider, p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
+    p_provider, p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at,
+    p_timeline);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
   if v_state ? 'dispatches' then

@@ -35,11 +35,24 @@ create table outbox_engine.installation (
 );
 alter table outbox_engine.installation enable row level security;
 
+-- The timelines of a plan but for the first. Each begins where an operator ended the pause of a restored
+-- database: what processes saw in an earlier one is adopted since.
+create table outbox_engine.timelines (
+  provider text not null,
+  plan text not null,
+  number integer not null,
+  id uuid not null default gen_random_uuid(),
+  primary key (provider, plan, number)
+);
+alter table outbox_engine.timelines enable row level security;
+
 -- What the database says to a claim, which the process compares with what it has seen. `lacks_token`
 -- and the others are true only where it named one.
 create type outbox_engine.database_state as (
   hosts text[],
+  timeline text,
   heartbeat_at timestamptz,
+  lacks_timeline boolean,
   lacks_token boolean,
   lacks_dispatch boolean,
   lacks_heartbeat boolean

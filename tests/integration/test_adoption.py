@@ -102,6 +102,23 @@ async def test_messages_in_requests_at_backup_are_adopted(make_rig: MakeRig, db:
     assert (history(db, arrived), history(db, given_back)) == (["accepted"], ["accepted"])
 
 
+async def test_process_that_slept_through_adoption_goes_on(make_rig: MakeRig, db: Connection) -> None:
+    asleep, operator = await make_rig(), await make_rig()
+    await asleep.tick("dispatch")
+    insert(db)
+    backup = Snapshot(db)
+    insert(db, first=1)
+    await asleep.tick("dispatch")
+    backup.restore()
+    await adopt(operator)
+
+    insert(db, first=2)
+    await asleep.tick("dispatch", "dispatch")
+
+    assert (pauses(db), statuses(db), asleep.dispatcher.stopped) == ([], {"sent": 2}, False)
+    assert asleep.simulator.summary().messages == 3
+
+
 async def test_edited_template_holds_the_message(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig()
     template(db)

@@ -24,6 +24,20 @@ def is_own(db: Connection, reference: str, *, or_earlier: bool = False) -> bool:
     return bool(value(db, "select outbox_engine.is_own_reference(%s, %s)", reference, or_earlier))
 
 
+def lift(db: Connection) -> None:
+    """As the end of an adoption does."""
+    db.execute("select outbox_engine.lift_restored('sinch', 'p')")
+
+
+def sees(db: Connection) -> dict[str, Any]:
+    """What a process has seen of the database after this claim."""
+    answer = plan_claim(db)
+    seen = {"heartbeat_at": answer["heartbeat_at"], "timeline": answer["timeline"]}
+    for dispatch in answer["dispatches"]:
+        seen |= {"highest_lease_token": dispatch["lease_token"], "known_dispatch": dispatch["dispatch_id"]}
+    return seen
+
+
 def last_token(db: Connection) -> int:
     return int(value(db, "select case when is_called then last_value else 0 end from outbox_engine.lease_tokens"))
 
@@ -77,9 +91,9 @@ def test_tokens_are_not_issued_twice(db: Connection) -> None:
     plan_claim(db, highest_lease_token=seen)
     assert last_token(db) == before + 7
 
-    db.execute("select outbox_engine.lift_restored('sinch', 'p')")
+    lift(db)
     insert(db)
-    assert int(plan_claim(db, highest_lease_token=seen)["dispatches"][0]["lease_token"]) == before + 8
+    assert int(plan_claim(db, highest_lease_token=seen)["dispatches"][0]["lease_token"]) > before + 1_000_000
 
 
 def test_claim_without_its_known_dispatch_pauses(db: Connection) -> None:
@@ -107,6 +121,21 @@ def test_claim_without_its_heartbeat_pauses(db: Connection) -> None:
     assert plan_claim(db, heartbeat_at=seen)["paused"] == "restored"
 
 
+def test_outcome_of_a_remembered_request_pauses_nothing(db: Connection) -> None:
+    db.execute("insert into outbox_engine.plans values ('sinch', 'p', 'h', null, 600, 1, now())")
+    dispatch = {"dispatch_id": str(value(db, "select outbox_engine.new_dispatch_id()")), "lease_token": "1"}
+    db.execute(
+        "insert into outbox_engine.adopted_messages values"
+        " ('sinch', 'p', 'batch', %s, '+12025550100', null, now(), null, null, now() + interval '1 day')",
+        [dispatch["dispatch_id"]],
+    )
+
+    accept(db, dispatch, "batch")
+    mark_ambiguous(db, dispatch)
+
+    assert pauses(db) == []
+
+
 @pytest.mark.parametrize("outcome", ["accepted", "ambiguous"])
 def test_outcome_of_an_unknown_request_pauses(db: Connection, outcome: str) -> None:
     """The process may be about to end: no claim of it follows."""
@@ -124,6 +153,107 @@ def test_outcome_of_an_unknown_request_pauses(db: Connection, outcome: str) -> N
 
     assert pauses(db) == ["restored"]
     assert claim_all(db) == []
+
+
+def test_process_that_slept_through_adoption_goes_on(db: Connection) -> None:
+    plan_claim(db)
+    backup = Snapshot(db)
+    insert(db)
+    later(db, "20 seconds")
+    slept = sees(db)
+    slept |= {"heartbeat_at": plan_claim(db, **slept)["heartbeat_at"]}
+    backup.restore()
+    assert plan_claim(db, **slept)["paused"] == "restored"
+    backup.restore()
+    db.execute("select public.outbox_begin_adoption('sinch', 'p')")
+    lift(db)
+
+    assert "paused" not in plan_claim(db, **slept)
+    assert pauses(db) == []
+
+
+@pytest.mark.parametrize("sees_more", [True, False])
+def test_second_restore_is_noticed(db: Connection, sees_more: bool) -> None:
+    """To before the first adoption, also by a process that has seen nothing else since."""
+    plan_claim(db)
+    backup = Snapshot(db)
+    insert(db, 2)
+    first = sees(db)
+    db.execute("select public.outbox_begin_adoption('sinch', 'p')")
+    lift(db)
+    seen = sees(db) if sees_more else {"timeline": plan_claim(db)["timeline"]}
+    assert seen["timeline"] != first["timeline"]
+    backup.restore()
+
+    answer = plan_claim(db, **seen)
+    assert (answer["paused"], answer["timeline"]) == ("restored", first["timeline"])
+    lift(db)
+    assert "paused" not in plan_claim(db, **{**seen, "timeline": answer["timeline"]})
+
+
+def test_restore_to_after_the_adoption_is_noticed(db: Connection) -> None:
+    plan_claim(db)
+    db.execute("select public.outbox_begin_adoption('sinch', 'p')")
+    lift(db)
+    backup = Snapshot(db)
+    insert(db)
+    seen = sees(db)
+    backup.restore()
+
+    assert plan_claim(db, **seen)["paused"] == "restored"
+
+
+def test_adoption_of_one_plan_excuses_no_other(db: Connection) -> None:
+    plan_claim(db)
+    plan_claim(db, plan="q")
+    backup = Snapshot(db)
+    insert(db)
+    seen = sees(db)
+    backup.restore()
+    db.execute("select outbox_engine.pause_restored('sinch', 'q', 'r'), outbox_engine.lift_restored('sinch', 'q')")
+
+    assert plan_claim(db, **seen)["paused"] == "restored"
+
+
+def test_bound_elsewhere_what_was_seen_counts(db: Connection) -> None:
+    plan_claim(db, project="a.example.com")
+    backup = Snapshot(db)
+    insert(db)
+    seen = sees(db)
+    db.execute("select public.outbox_bind('b.example.com', false)")
+    assert "paused" not in plan_claim(db, **seen)
+    backup.restore()
+    db.execute("select public.outbox_bind('b.example.com', false)")
+
+    assert plan_claim(db, **seen)["paused"] == "restored"
+
+
+@pytest.mark.parametrize("holds", ["nothing", "new rows", "rows of a backup", "sent rows"])
+def test_database_made_anew_is_no_restore(db: Connection, holds: str) -> None:
+    """Such as by `supabase db reset`, unless it holds rows of a backup or has sent already."""
+    backup = Snapshot(db)
+    later(db, "-1 minute")
+    rows = insert(db, first=9, send_at="2030-01-01Z")
+    db.execute("create temporary table rows as select * from public.outbox where id = any (%s)", [rows])
+    insert(db)
+    seen = sees(db)
+    seen |= {"heartbeat_at": plan_claim(db)["heartbeat_at"]}
+    later(db, "1 minute")
+    backup.restore()
+    db.execute("update outbox_engine.installation set id = '0123456789ab'")
+    if holds == "rows of a backup":
+        with db.transaction():
+            db.execute("set local session_replication_role = replica")
+            db.execute("insert into public.outbox overriding system value table rows")
+    elif holds != "nothing":
+        insert(db)
+    if holds == "sent rows":
+        plan_claim(db)
+
+    answer = plan_claim(db, **seen)
+
+    assert answer.get("paused") == ("restored" if holds in ("rows of a backup", "sent rows") else None)
+    assert len(answer["dispatches"]) == (holds == "new rows")
 
 
 def test_unknown_requests_of_others_do_not_pause(db: Connection) -> None:
