@@ -62,6 +62,9 @@ create type outbox_engine.removed_message as (
 -- Lookups ask whether a report without a reference names a number of their dispatch.
 create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
   where reference is null;
+-- A report on a request of this database that it does not know shows that it was restored.
+alter table outbox_engine.waiting_reports add column is_unknown boolean;
+create index waiting_reports_unknown on outbox_engine.waiting_reports (received_at) where is_unknown;
 -- One row. A backup holds it, so a restored database recognizes the requests made since that backup.
 create table outbox_engine.installation (
   only_row boolean primary key default true check (only_row),
@@ -85,6 +88,8 @@ create table outbox_engine.timelines (
   plan text not null,
   number integer not null,
   id uuid not null default gen_random_uuid(),
+  -- When an operator ended the pause without adopting what was sent.
+  dismissed_at timestamptz,
   primary key (provider, plan, number)
 );
 alter table outbox_engine.timelines enable row level security;
@@ -96,6 +101,7 @@ create type outbox_engine.database_state as (
   timeline text,
   heartbeat_at timestamptz,
   lacks_timeline boolean,
+  has_unknown_reports boolean,
   lacks_token boolean,
   lacks_dispatch boolean,
   lacks_heartbeat boolean
@@ -885,8 +891,33 @@ begin
     where t.provider = p_provider and t.plan = p_plan;
     perform setval('outbox_engine.lease_tokens', t.last_value + 1000000) from outbox_engine.lease_tokens t;
     update outbox_engine.installation set asks_earlier = false where asks_earlier;
+    update outbox_engine.waiting_reports set is_unknown = null where is_unknown;
     perform pg_notify('outbox', '');
   end if;
+end
+$$;
+
+create function outbox_engine.is_unknown_request(p_id uuid) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return not exists (select from outbox_engine.dispatches d where d.id = p_id)
+    and not exists (select from outbox_engine.adopted_messages a where a.reference = p_id)
+    and outbox_engine.is_own_reference(p_id::text);
+end
+$$;
+
+create function outbox_engine.shows_restore(
+  p_reference uuid, p_reported_at timestamptz, p_now timestamptz
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_reference is not null
+    and outbox_engine.is_unknown_request(p_reference)
+    and coalesce(p_reported_at > p_now - interval '7 days', true)
+    and not exists (
+      select from outbox_engine.timelines where dismissed_at > p_now - interval '15 days');
 end
 $$;
 
@@ -897,9 +928,7 @@ declare
   v_unknown constant text := (
     select min(u.id::text)
     from unnest(p_dispatches) u (id)
-    where not exists (select from outbox_engine.dispatches d where d.id = u.id)
-      and not exists (select from outbox_engine.adopted_messages a where a.reference = u.id)
-      and outbox_engine.is_own_reference(u.id::text)
+    where outbox_engine.is_unknown_request(u.id)
   );
 begin
   if v_unknown is not null then
@@ -2492,6 +2521,11 @@ begin
     when p_state.lacks_token then 'a process holds a lease token that the database has not issued'
     when p_state.lacks_dispatch then 'a process holds a request that the database does not know'
     when p_state.lacks_heartbeat then 'a process has claimed since, and the database does not know of it'
+    when p_state.has_unknown_reports then
+      'the provider reported on a request of this database that it does not know, with reference ' || (
+        select min(w.reference::text)
+        from outbox_engine.waiting_reports w
+        where w.is_unknown and outbox_engine.is_unknown_request(w.reference))
   end;
   if v_reason is null then
     return null;
@@ -2516,6 +2550,7 @@ declare
   v_refusal jsonb;
 begin
   select i.hosts, i.id || coalesce('/' || t.id, ''), h.at, false,
+    exists (select from outbox_engine.waiting_reports w where w.is_unknown),
     p_highest_lease_token > (
       select case when t.is_called then t.last_value else 0 end from outbox_engine.lease_tokens t),
     p_known_dispatch is not null
@@ -2544,7 +2579,8 @@ begin
   end if;
   -- A comparison of null with all of none is true.
   if p_project is not null and p_project <> all (v_state.hosts)
-    or v_state.lacks_timeline or v_state.lacks_token or v_state.lacks_dispatch or v_state.lacks_heartbeat then
+    or v_state.lacks_timeline or v_state.lacks_token or v_state.lacks_dispatch or v_state.lacks_heartbeat
+    or v_state.has_unknown_reports then
     v_refusal := outbox_engine.refuse_process(
       p_provider, p_plan, p_project, p_highest_lease_token, v_state);
   end if;
@@ -2742,6 +2778,75 @@ as $$
   select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(reason), array_agg(at))
   from latest
   having count(*) > 0
+$$;
+
+create or replace function outbox_engine.store_reports(
+  p_reports outbox_engine.report[], p_source text, p_now timestamptz
+) returns table (
+  outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz
+)
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  with located as materialized (
+    select r.*, coalesce(b.outbox_id, f.outbox_id, s.outbox_id) as outbox_id,
+      coalesce(b.dispatch_id, f.dispatch_id, s.dispatch_id) as dispatch_id
+    from unnest(p_reports) r
+    left join lateral (
+      select m.outbox_id, m.dispatch_id
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = r.recipient
+      where d.batch_id = r.batch_id
+      limit 1
+    ) b on true
+    left join lateral (
+      select m.outbox_id, m.dispatch_id
+      from outbox_engine.dispatch_members m
+      where b.outbox_id is null and m.dispatch_id = r.reference and m.recipient = r.recipient
+      limit 1
+    ) f on true
+    left join lateral (
+      select m.outbox_id, m.dispatch_id
+      from outbox_engine.duplicate_sends x
+      join outbox_engine.dispatch_members m on m.dispatch_id = x.dispatch_id and m.recipient = r.recipient
+      where b.outbox_id is null and f.outbox_id is null and x.batch_id = r.batch_id
+      limit 1
+    ) s on true
+  ),
+  waiting as (
+    insert into outbox_engine.waiting_reports (
+      key, batch_id, reference, report, source, received_at, is_unknown
+    )
+    select l.key, l.batch_id, l.reference,
+      row(
+        l.batch_id, l.recipient, l.status, l.code, l.at, l.reference, l.raw, l.key
+      )::outbox_engine.report,
+      p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.at, p_now), false)
+    from located l
+    where l.outbox_id is null
+    order by l.key
+    on conflict do nothing
+  ),
+  stored as (
+    insert into public.outbox_events (
+      outbox_id, at, source, event, status, status_code, batch_id, dispatch_id, occurred_at, report,
+      report_key
+    )
+    select
+      l.outbox_id, p_now, p_source, 'report', l.status, l.code, l.batch_id, l.dispatch_id, l.at, l.raw, l.key
+    from located l
+    where l.outbox_id is not null
+    order by l.outbox_id, l.key
+    on conflict (outbox_id, report_key) where report_key is not null do nothing
+    returning outbox_id, dispatch_id, status, status_code, occurred_at
+  )
+  select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at
+  from stored f
+  cross join lateral (
+    select x.provider
+    from outbox_engine.dispatches x
+    where x.id = f.dispatch_id
+    limit 1
+  ) d
 $$;
 
 create or replace function outbox_engine.lock_proven_and_reported(p_proven uuid[], p_reports outbox_engine.report[])
@@ -3736,6 +3841,12 @@ begin
   where p.kind = 'restored';
   perform outbox_engine.lift_restored(m.provider, m.plan)
   from outbox_engine.matching_plans(p_provider, p_plan) m;
+  update outbox_engine.timelines t
+  set dismissed_at = v_now
+  from jsonb_to_recordset(v_ended) e (provider text, plan text)
+  where (t.provider, t.plan) = (e.provider, e.plan)
+    and t.number = (
+      select max(x.number) from outbox_engine.timelines x where (x.provider, x.plan) = (t.provider, t.plan));
   return v_ended;
 end
 $$;
@@ -3845,6 +3956,65 @@ begin
   get diagnostics v_forgotten = row_count;
   return v_forgotten;
 end
+$$;
+
+create or replace function outbox_engine.requests_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'in_flight', (
+      select jsonb_build_object(
+        'requests', count(*),
+        'messages', coalesce(sum(recipients), 0),
+        'silent', count(*) filter (where silent_at <= p_now)
+      )
+      from outbox_engine.claimed_dispatches
+    ),
+    'ambiguous', (
+      select jsonb_build_object(
+        'requests', count(*),
+        'messages', coalesce(sum(recipients), 0),
+        'oldest_at', min(claimed_at)
+      )
+      from outbox_engine.dispatches
+      where lookup_at is not null and state = 'ambiguous'
+    ),
+    'watched', (
+      select count(*)
+      from outbox_engine.dispatches
+      where lookup_at is not null and state = 'not_found'
+    ),
+    'duplicate_sends', (
+      select jsonb_build_object(
+        'confirmed', count(*) filter (where confirmed_at is not null),
+        'suspected', count(*) filter (where confirmed_at is null),
+        'latest_at', max(found_at)
+      )
+      from outbox_engine.duplicate_sends
+    ),
+    -- Only batches that were reconciled and lacked reports then. Before that the engine does not count
+    -- reports.
+    'batches_without_all_reports', (
+      select count(*)
+      from (
+        select from outbox_engine.dispatches
+        where reconcile_at is not null and reconciliations > 0
+        limit 100000
+      ) x
+    ),
+    -- Without those on messages that an adoption remembers: they have no row, so their reports match none.
+    'unmatched_reports', (
+      select count(*)
+      from (
+        select from outbox_engine.waiting_reports w
+        where not exists (select from outbox_engine.adopted_messages a where a.batch_id = w.batch_id)
+        limit 100000
+      ) x
+    ),
+    'kept_callbacks', (
+      select count(*) from (select from outbox_engine.kept_callbacks limit 100000) x
+    )
+  )
 $$;
 
 create function outbox_engine.held_json() returns jsonb

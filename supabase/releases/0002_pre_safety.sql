@@ -19,6 +19,9 @@ create type outbox_engine.removed_message as (
 -- Lookups ask whether a report without a reference names a number of their dispatch.
 create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
   where reference is null;
+-- A report on a request of this database that it does not know shows that it was restored.
+alter table outbox_engine.waiting_reports add column is_unknown boolean;
+create index waiting_reports_unknown on outbox_engine.waiting_reports (received_at) where is_unknown;
 -- One row. A backup holds it, so a restored database recognizes the requests made since that backup.
 create table outbox_engine.installation (
   only_row boolean primary key default true check (only_row),
@@ -42,6 +45,8 @@ create table outbox_engine.timelines (
   plan text not null,
   number integer not null,
   id uuid not null default gen_random_uuid(),
+  -- When an operator ended the pause without adopting what was sent.
+  dismissed_at timestamptz,
   primary key (provider, plan, number)
 );
 alter table outbox_engine.timelines enable row level security;
@@ -53,6 +58,7 @@ create type outbox_engine.database_state as (
   timeline text,
   heartbeat_at timestamptz,
   lacks_timeline boolean,
+  has_unknown_reports boolean,
   lacks_token boolean,
   lacks_dispatch boolean,
   lacks_heartbeat boolean

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.calls import claim_all
+from tests.calls import claim_all, report
 from tests.engine import history, insert, number, statuses
 from tests.stack import Connection
 
@@ -77,3 +77,13 @@ def test_forgotten_batch_holds_nothing_more(db: Connection) -> None:
     ids = insert(db) + insert(db, first=5)
     assert claimed(db) == {ids[0]}
     assert statuses(db) == {"sending": 1, "scheduled": 1}
+
+
+def test_reports_of_remembered_batches_match_no_message(db: Connection) -> None:
+    listed(db, number(0), "")
+    report(db, "b", number(0), "delivered")
+    report(db, "b", number(1), "delivered")
+    report(db, "another", number(0), "delivered")
+
+    row = db.execute("select public.outbox_status() -> 'requests' -> 'unmatched_reports'").fetchone()
+    assert row == (1,)

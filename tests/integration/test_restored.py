@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from tests.calls import accept, claim, claim_all, mark_ambiguous, pauses, plan_claim
-from tests.engine import Rig, insert, later, stand_still, statuses
+from tests.calls import SentReport, accept, claim, claim_all, mark_ambiguous, pauses, plan_claim, report, report_all
+from tests.engine import Rig, insert, later, number, stand_still, statuses
 from tests.snapshots import Snapshot
 from tests.stack import Connection
 
@@ -36,6 +36,15 @@ def sees(db: Connection) -> dict[str, Any]:
     for dispatch in answer["dispatches"]:
         seen |= {"highest_lease_token": dispatch["lease_token"], "known_dispatch": dispatch["dispatch_id"]}
     return seen
+
+
+def remember(db: Connection, reference: str) -> None:
+    """As an adoption does that finds no row of the message."""
+    db.execute(
+        "insert into outbox_engine.adopted_messages values"
+        " ('sinch', 'p', 'b', %s, %s, null, now(), null, null, now() + interval '1 day')",
+        [reference, number(0)],
+    )
 
 
 def last_token(db: Connection) -> int:
@@ -124,11 +133,7 @@ def test_claim_without_its_heartbeat_pauses(db: Connection) -> None:
 def test_outcome_of_a_remembered_request_pauses_nothing(db: Connection) -> None:
     db.execute("insert into outbox_engine.plans values ('sinch', 'p', 'h', null, 600, 1, now())")
     dispatch = {"dispatch_id": str(value(db, "select outbox_engine.new_dispatch_id()")), "lease_token": "1"}
-    db.execute(
-        "insert into outbox_engine.adopted_messages values"
-        " ('sinch', 'p', 'batch', %s, '+12025550100', null, now(), null, null, now() + interval '1 day')",
-        [dispatch["dispatch_id"]],
-    )
+    remember(db, dispatch["dispatch_id"])
 
     accept(db, dispatch, "batch")
     mark_ambiguous(db, dispatch)
@@ -254,6 +259,49 @@ def test_database_made_anew_is_no_restore(db: Connection, holds: str) -> None:
 
     assert answer.get("paused") == ("restored" if holds in ("rows of a backup", "sent rows") else None)
     assert len(answer["dispatches"]) == (holds == "new rows")
+
+
+@pytest.mark.parametrize("source", ["webhook", "reconcile"])
+def test_report_on_an_unknown_request_pauses(db: Connection, source: str) -> None:
+    """At the next claim, which knows whether the database sends from the process's project."""
+    plan_claim(db, project="a.example.com")
+    backup = Snapshot(db)
+    insert(db)
+    reference = claim(db)["dispatch_id"]
+    backup.restore()
+    insert(db, 2)
+    report_all(db, SentReport(batch="b", recipient=number(0), status="sent", reference=reference), source=source)
+
+    assert "unbound" in plan_claim(db, project="b.example.com")
+    assert pauses(db) == []
+    assert plan_claim(db, project="a.example.com")["paused"] == "restored"
+    assert (statuses(db), alarms(db)) == ({"pending": 2}, ["plan.restored"])
+
+    db.execute("select public.outbox_resume_restored('sinch', null)")
+    report(db, "b", number(0), "delivered", reference=reference)
+    assert len(plan_claim(db, project="a.example.com")["dispatches"]) == 1
+
+
+@pytest.mark.parametrize("case", ["known", "deleted", "remembered", "old", "other number", "foreign", "adopted since"])
+def test_report_that_shows_no_restore_pauses_nothing(db: Connection, case: str) -> None:
+    (row,) = insert(db)
+    reference, at = claim(db)["dispatch_id"], ""
+    if case == "deleted":
+        db.execute("delete from public.outbox where id = %s", [row])
+    elif case in ("remembered", "adopted since", "old"):
+        reference = str(value(db, "select outbox_engine.new_dispatch_id()"))
+    elif case == "foreign":
+        reference = V4
+    if case == "old":
+        at = "2020-01-01T00:00:00Z"
+    if case == "remembered":
+        remember(db, reference)
+    report(db, "b", number(7 if case == "other number" else 0), "sent", reference=reference, at=at)
+    if case == "adopted since":
+        remember(db, reference)
+
+    insert(db, first=1)
+    assert len(plan_claim(db)["dispatches"]) == 1
 
 
 def test_unknown_requests_of_others_do_not_pause(db: Connection) -> None:

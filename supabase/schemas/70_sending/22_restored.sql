@@ -8,6 +8,8 @@ create table outbox_engine.timelines (
   plan text not null,
   number integer not null,
   id uuid not null default gen_random_uuid(),
+  -- When an operator ended the pause without adopting what was sent.
+  dismissed_at timestamptz,
   primary key (provider, plan, number)
 );
 alter table outbox_engine.timelines enable row level security;
@@ -47,8 +49,38 @@ begin
     where t.provider = p_provider and t.plan = p_plan;
     perform setval('outbox_engine.lease_tokens', t.last_value + 1000000) from outbox_engine.lease_tokens t;
     update outbox_engine.installation set asks_earlier = false where asks_earlier;
+    update outbox_engine.waiting_reports set is_unknown = null where is_unknown;
     perform pg_notify('outbox', '');
   end if;
+end
+$$;
+
+-- Whether this database made a request that it does not know, not even by an adoption.
+create function outbox_engine.is_unknown_request(p_id uuid) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return not exists (select from outbox_engine.dispatches d where d.id = p_id)
+    and not exists (select from outbox_engine.adopted_messages a where a.reference = p_id)
+    and outbox_engine.is_own_reference(p_id::text);
+end
+$$;
+
+-- Whether a report that waits shows that the database was restored: it names a request of this database that
+-- it does not know. Each request is written down before it is made, so no report comes too early. Dispatches
+-- are kept for 15 days, whatever becomes of their messages, so a report of the last week does not come too
+-- late. Reports on requests that an operator did not want to adopt go on coming.
+create function outbox_engine.shows_restore(
+  p_reference uuid, p_reported_at timestamptz, p_now timestamptz
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_reference is not null
+    and outbox_engine.is_unknown_request(p_reference)
+    and coalesce(p_reported_at > p_now - interval '7 days', true)
+    and not exists (
+      select from outbox_engine.timelines where dismissed_at > p_now - interval '15 days');
 end
 $$;
 
@@ -63,9 +95,7 @@ declare
   v_unknown constant text := (
     select min(u.id::text)
     from unnest(p_dispatches) u (id)
-    where not exists (select from outbox_engine.dispatches d where d.id = u.id)
-      and not exists (select from outbox_engine.adopted_messages a where a.reference = u.id)
-      and outbox_engine.is_own_reference(u.id::text)
+    where outbox_engine.is_unknown_request(u.id)
   );
 begin
   if v_unknown is not null then

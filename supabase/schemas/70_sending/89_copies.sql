@@ -23,6 +23,7 @@ create type outbox_engine.database_state as (
   timeline text,
   heartbeat_at timestamptz,
   lacks_timeline boolean,
+  has_unknown_reports boolean,
   lacks_token boolean,
   lacks_dispatch boolean,
   lacks_heartbeat boolean
@@ -114,6 +115,11 @@ begin
     when p_state.lacks_token then 'a process holds a lease token that the database has not issued'
     when p_state.lacks_dispatch then 'a process holds a request that the database does not know'
     when p_state.lacks_heartbeat then 'a process has claimed since, and the database does not know of it'
+    when p_state.has_unknown_reports then
+      'the provider reported on a request of this database that it does not know, with reference ' || (
+        select min(w.reference::text)
+        from outbox_engine.waiting_reports w
+        where w.is_unknown and outbox_engine.is_unknown_request(w.reference))
   end;
   if v_reason is null then
     return null;
@@ -148,6 +154,7 @@ declare
   v_refusal jsonb;
 begin
   select i.hosts, i.id || coalesce('/' || t.id, ''), h.at, false,
+    exists (select from outbox_engine.waiting_reports w where w.is_unknown),
     p_highest_lease_token > (
       select case when t.is_called then t.last_value else 0 end from outbox_engine.lease_tokens t),
     p_known_dispatch is not null
@@ -176,7 +183,8 @@ begin
   end if;
   -- A comparison of null with all of none is true.
   if p_project is not null and p_project <> all (v_state.hosts)
-    or v_state.lacks_timeline or v_state.lacks_token or v_state.lacks_dispatch or v_state.lacks_heartbeat then
+    or v_state.lacks_timeline or v_state.lacks_token or v_state.lacks_dispatch or v_state.lacks_heartbeat
+    or v_state.has_unknown_reports then
     v_refusal := outbox_engine.refuse_process(
       p_provider, p_plan, p_project, p_highest_lease_token, v_state);
   end if;
