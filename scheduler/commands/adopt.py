@@ -28,7 +28,7 @@ _WORDS: Final = (
     ("known", "batches", "known to the database"),
     ("unknown", "batches", "missing in the database"),
     ("accepted", "messages", "of known requests: the provider accepted them"),
-    ("adopted", "messages", "wait in the database and were sent: they become sent"),
+    ("adopted", "messages", "wait in the database, or ended there, and were sent: they become sent"),
     ("remembered", "messages", "were sent and have no row: a message with the same number and text is held"),
     ("held", "messages", "of these hold a message that waits now"),
     (

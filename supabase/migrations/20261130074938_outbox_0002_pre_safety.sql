@@ -3129,7 +3129,33 @@ begin
 end
 $$;
 
-create function outbox_engine.messages_of_batch(p_batch outbox_engine.listed_batch, p_taken bigint[])
+create function outbox_engine.ended_messages(p_recipients text[], p_from timestamptz) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select distinct o.id
+    from public.outbox_events e
+    join public.outbox o on o.id = e.outbox_id
+    where cardinality(p_recipients) > 0
+      and e.id > coalesce((
+        select x.id
+        from public.outbox_events x
+        where x.at < p_from - outbox_engine.adoption_margin()
+        order by x.id desc
+        limit 1
+      ), 0)
+      and e.event in ('expired', 'cancelled', 'suppressed')
+      and o.status = e.event
+      and o.batch_id is null
+      and o.recipient = any (p_recipients)
+  );
+end
+$$;
+
+create function outbox_engine.messages_of_batch(
+  p_batch outbox_engine.listed_batch, p_taken bigint[], p_ended bigint[]
+)
 returns table (outbox_id bigint, recipient text, text text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -3137,8 +3163,10 @@ begin
   return query
   select distinct on (w.recipient) o.id, w.recipient, t.text
   from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
-  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
-    on r.recipient = w.recipient
+  join outbox_engine.rendered_rows(
+    outbox_engine.adoptable_messages(p_batch.recipients) || array(
+      select e.id from public.outbox e where e.id = any (p_ended) and e.recipient = any (p_batch.recipients))
+  ) r on r.recipient = w.recipient
   join public.outbox o on o.id = r.id
   -- A campaign may have made its message again since the restore.
   left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
@@ -3146,6 +3174,10 @@ begin
   cross join lateral (values (r.text), (o.body)) t (text)
   where md5(t.text)::uuid = w.digest
     and coalesce(oc.occurs_at, o.send_at) <= p_batch.created_at + outbox_engine.adoption_margin()
+    and (
+      o.finalized_at is null
+      or least(o.finalized_at, o.expires_at) > p_batch.created_at - outbox_engine.adoption_margin()
+    )
     and o.id <> all (p_taken)
   order by w.recipient, o.send_at, o.id;
 end
@@ -3171,6 +3203,19 @@ begin
 end
 $$;
 
+create function outbox_engine.reopen_adopted(p_ids bigint[], p_batch_id text, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update public.outbox set batch_id = p_batch_id, attempts = attempts + 1 where id = any (p_ids);
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), 'operator', p_now)
+  from unnest(p_ids) id;
+  perform outbox_engine.reclaim_occurrences(p_ids, p_now);
+end
+$$;
+
 create function outbox_engine.adopt_messages(
   p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_ids bigint[],
   p_texts text[], p_now timestamptz
@@ -3180,6 +3225,8 @@ as $$
 declare
   v_id constant uuid := p_batch.reference::uuid;
   v_at constant timestamptz := least(p_batch.created_at, p_now);
+  v_ended constant bigint[] := array(
+    select o.id from public.outbox o where o.id = any (p_ids) and o.finalized_at is not null);
 begin
   insert into outbox_engine.dispatches (
     id, claim_id, worker, provider, plan, host, credential, expires_at, recipients, state, lease_token,
@@ -3198,6 +3245,9 @@ begin
   from unnest(p_ids, p_texts) t (id, text)
   where o.id = t.id;
   perform outbox_engine.count_adopted(p_ids, v_at);
+  if v_ended <> '{}' then
+    perform outbox_engine.reopen_adopted(v_ended, p_batch.batch_id, p_now);
+  end if;
   perform outbox_engine.accept_dispatches(array[v_id], array[p_batch.batch_id], 'operator', null);
   update public.outbox o
   set sent_at = greatest(o.created_at, v_at)
@@ -3237,8 +3287,8 @@ $$;
 
 create function outbox_engine.adopt_unknown_batch(
   p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
-  p_now timestamptz, out ids bigint[], out remembered integer, out unreadable integer, out held integer,
-  out examples jsonb
+  p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer, out unreadable integer,
+  out held integer, out examples jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -3248,7 +3298,7 @@ declare
 begin
   select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
   into ids, v_texts, v_recipients
-  from outbox_engine.messages_of_batch(p_batch, p_taken) m;
+  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m;
   if cardinality(ids) > 0 then
     -- A message that is held because of another batch was in this one.
     update outbox_engine.adopted_messages a set outbox_id = null where a.outbox_id = any (ids);
@@ -3279,7 +3329,7 @@ end
 $$;
 
 create function outbox_engine.lock_for_adoption(
-  p_provider text, p_plan text, p_known uuid[], p_recipients text[]
+  p_provider text, p_plan text, p_known uuid[], p_recipients text[], p_ended bigint[]
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -3287,7 +3337,7 @@ begin
   perform outbox_engine.lock_dispatches(p_known);
   perform outbox_engine.hold_plan(p_provider, p_plan);
   perform from public.outbox
-  where id = any (outbox_engine.adoptable_messages(p_recipients))
+  where id = any (outbox_engine.adoptable_messages(p_recipients) || p_ended)
     or id = any (array(
       select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_known)))
   order by id
@@ -3319,7 +3369,8 @@ end
 $$;
 
 create function outbox_engine.batches_to_adopt(
-  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[]
+  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[],
+  out ended bigint[]
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -3334,6 +3385,11 @@ begin
     from unnest(p_batches, p_verdicts)
       b (batch_id, reference, created_at, recipients, digests, verdict)
     where b.verdict = 'unknown');
+  ended := outbox_engine.ended_messages(recipients, (
+    select min(b.created_at)
+    from unnest(p_batches, p_verdicts)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
+    where b.verdict = 'unknown'));
 end
 $$;
 
@@ -3357,7 +3413,7 @@ declare
   v_adopted record;
 begin
   perform outbox_engine.lock_for_adoption(
-    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients);
+    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients, v_wanted.ended);
   for v_place in 1 .. cardinality(p_batches) loop
     v_batch := p_batches[v_place];
     -- An earlier one of these batches has the same reference: the request was repeated on its way.
@@ -3371,7 +3427,8 @@ begin
         v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
       v_accepted := v_accepted + cardinality(v_batch.recipients);
     elsif v_verdicts[v_place] = 'unknown' then
-      v_adopted := outbox_engine.adopt_unknown_batch(p_plan, p_credential, v_batch, v_taken, p_now);
+      v_adopted := outbox_engine.adopt_unknown_batch(
+        p_plan, p_credential, v_batch, v_taken, v_wanted.ended, p_now);
       v_taken := v_taken || v_adopted.ids;
       v_remembered := v_remembered + v_adopted.remembered;
       v_held := v_held + v_adopted.held;

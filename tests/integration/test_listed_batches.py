@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.calls import claim_all, report
-from tests.engine import history, insert, number, statuses
+from tests.calls import accept, claim, claim_all, report
+from tests.engine import column, history, insert, later, number, statuses
 from tests.stack import Connection
 
 
@@ -33,6 +34,15 @@ def claimed(db: Connection) -> set[int]:
     """The messages that one claim takes."""
     claim_all(db)
     return {int(str(id_)) for (id_,) in db.execute("select id from public.outbox where status = 'sending'")}
+
+
+def make_end(db: Connection, row: int, end: str) -> None:
+    if end == "expired":
+        db.execute("select public.outbox_upkeep(90, 90, 100)")
+    elif end == "cancelled":
+        db.execute("update public.outbox set status = 'cancelled' where id = %s", [row])
+    else:
+        db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked')", [number(0)])
 
 
 def test_readable_part_of_a_batch_is_adopted(db: Connection) -> None:
@@ -87,3 +97,47 @@ def test_reports_of_remembered_batches_match_no_message(db: Connection) -> None:
 
     row = db.execute("select public.outbox_status() -> 'requests' -> 'unmatched_reports'").fetchone()
     assert row == (1,)
+
+
+@pytest.mark.parametrize("end", ["expired", "cancelled", "suppressed"])
+def test_ended_message_that_was_sent_becomes_sent(db: Connection, end: str) -> None:
+    (row,) = insert(db, expires_at=datetime.now(UTC) + timedelta(hours=1))
+    sent_at = datetime.now(UTC).isoformat()
+    later(db, "61 minutes")
+    make_end(db, row, end)
+    assert column(db, "status", row) == end
+
+    assert listed(db, number(0), at=sent_at, batch="a")["adopted"] == 1
+    assert listed(db, number(0), at=sent_at, batch="b")["remembered"] == 1
+
+    assert (column(db, "status", row), column(db, "batch_id", row), column(db, "finalized_at", row)) == ("sent", "a", None)
+    assert (history(db, row)[-2:], column(db, "error", row)) == ([end, "accepted"], None)
+    report(db, "a", number(0), "delivered")
+    assert column(db, "status", row) == "delivered"
+
+
+def test_expired_message_comes_before_younger_one(db: Connection) -> None:
+    (older,) = insert(db, expires_at=datetime.now(UTC) + timedelta(hours=1))
+    (younger,) = insert(db)
+    sent_at = datetime.now(UTC).isoformat()
+    later(db, "61 minutes")
+    make_end(db, older, "expired")
+
+    assert [listed(db, number(0), at=sent_at, batch=batch)["taken"] for batch in "ab"] == [[older], [younger]]
+
+
+@pytest.mark.parametrize("case", ["ended before", "another text", "sent before"])
+def test_other_ended_messages_stay_as_they_are(db: Connection, case: str) -> None:
+    (row,) = insert(db, expires_at=datetime.now(UTC) + timedelta(hours=1))
+    if case == "sent before":
+        accept(db, claim(db), "earlier")
+    later(db, "61 minutes")
+    if case == "sent before":
+        report(db, "earlier", number(0), "expired")
+    else:
+        make_end(db, row, "expired")
+    at = datetime.now(UTC) + timedelta(hours=2 if case == "ended before" else 0)
+
+    done = listed(db, number(0), at=at.isoformat(), text="other" if case == "another text" else "hello")
+
+    assert (done["adopted"], done["remembered"], column(db, "status", row)) == (0, 1, "expired")

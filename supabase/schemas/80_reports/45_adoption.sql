@@ -1,9 +1,9 @@
 -- The calls of `outbox adopt`.
 
 -- Takes all locks of a call in their order (docs/decisions/0008): the dispatches that the batches name, the
--- plan, and the messages that they may hold.
+-- plan, and the messages that they may hold, among them `p_ended`.
 create function outbox_engine.lock_for_adoption(
-  p_provider text, p_plan text, p_known uuid[], p_recipients text[]
+  p_provider text, p_plan text, p_known uuid[], p_recipients text[], p_ended bigint[]
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -11,7 +11,7 @@ begin
   perform outbox_engine.lock_dispatches(p_known);
   perform outbox_engine.hold_plan(p_provider, p_plan);
   perform from public.outbox
-  where id = any (outbox_engine.adoptable_messages(p_recipients))
+  where id = any (outbox_engine.adoptable_messages(p_recipients) || p_ended)
     or id = any (array(
       select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_known)))
   order by id
@@ -44,9 +44,11 @@ begin
 end
 $$;
 
--- The references (as UUIDs) and recipients of the batches with these verdicts.
+-- The references (as UUIDs) of the accepted batches of these, the recipients of the unknown ones, and the
+-- messages for these that had ended (`ended_messages`).
 create function outbox_engine.batches_to_adopt(
-  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[]
+  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[],
+  out ended bigint[]
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -61,6 +63,11 @@ begin
     from unnest(p_batches, p_verdicts)
       b (batch_id, reference, created_at, recipients, digests, verdict)
     where b.verdict = 'unknown');
+  ended := outbox_engine.ended_messages(recipients, (
+    select min(b.created_at)
+    from unnest(p_batches, p_verdicts)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
+    where b.verdict = 'unknown'));
 end
 $$;
 
@@ -85,7 +92,7 @@ declare
   v_adopted record;
 begin
   perform outbox_engine.lock_for_adoption(
-    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients);
+    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients, v_wanted.ended);
   for v_place in 1 .. cardinality(p_batches) loop
     v_batch := p_batches[v_place];
     -- An earlier one of these batches has the same reference: the request was repeated on its way.
@@ -99,7 +106,8 @@ begin
         v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
       v_accepted := v_accepted + cardinality(v_batch.recipients);
     elsif v_verdicts[v_place] = 'unknown' then
-      v_adopted := outbox_engine.adopt_unknown_batch(p_plan, p_credential, v_batch, v_taken, p_now);
+      v_adopted := outbox_engine.adopt_unknown_batch(
+        p_plan, p_credential, v_batch, v_taken, v_wanted.ended, p_now);
       v_taken := v_taken || v_adopted.ids;
       v_remembered := v_remembered + v_adopted.remembered;
       v_held := v_held + v_adopted.held;
