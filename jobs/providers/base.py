@@ -245,6 +245,10 @@ class Provider(Protocol):
         """One page (0-based) of all requests that the provider took in ``[start, end)``, newest first. No ``end`` is now."""
         ...
 
+    async def batch(self, batch_id: str, *, deadline: float) -> SentBatch | None:
+        """One request with its texts. None if the provider does not know it."""
+        ...
+
     async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
         """The reports of all recipients of one batch, as a last page. None if the provider does not know the batch."""
         ...

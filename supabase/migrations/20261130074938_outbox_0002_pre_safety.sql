@@ -2177,6 +2177,48 @@ as $$
     least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
 $$;
 
+create function outbox_engine.letters_digest(p_text text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
+$$;
+
+create function outbox_engine.unexplained_reports(
+  p_dispatch outbox_engine.dispatches, p_others text[]
+) returns table (batch_id text, recipient text, letters uuid)
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return query
+  select w.batch_id, m.recipient, outbox_engine.letters_digest(o.body)
+  from outbox_engine.dispatch_members m
+  join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
+  left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+  where m.dispatch_id = p_dispatch.id
+    and w.reference is null
+    and w.batch_id <> all (p_others)
+    and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
+    and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id);
+end
+$$;
+
+create function outbox_engine.unexplained_json(p_dispatch outbox_engine.dispatches) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(to_jsonb(u) order by u.batch_id), '[]')
+    from (
+      select distinct on (x.batch_id) x.*
+      from outbox_engine.unexplained_reports(p_dispatch, '{}') x
+      where p_dispatch.state = 'ambiguous'
+      order by x.batch_id desc, x.recipient
+      limit 20
+    ) u
+  );
+end
+$$;
+
 create or replace function public.outbox_claim_lookups(
   p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
 ) returns jsonb
@@ -2209,14 +2251,15 @@ begin
     set lookup_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
     from due
     where d.id = any (array(select id from due)) and d.id = due.id
-    returning d.id, d.lease_token, d.claimed_at
+    returning d.id, d.lease_token, d.claimed_at, outbox_engine.unexplained_json(d) as reported
   )
   select jsonb_agg(
     jsonb_build_object(
       'dispatch_id', id,
       'lease_token', lease_token::text,
       'since', outbox_engine.lookup_since(claimed_at, v_now),
-      'now', v_now
+      'now', v_now,
+      'reported', reported
     )
     order by claimed_at, id
   )
@@ -2912,21 +2955,6 @@ begin
 end
 $$;
 
-create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
-as $$
-begin
-  return exists (
-    select from outbox_engine.dispatch_members m
-    join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
-    where m.dispatch_id = p_dispatch.id
-      and w.reference is null
-      and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
-      and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id)
-  );
-end
-$$;
-
 create function outbox_engine.has_settled(
   p_dispatch outbox_engine.dispatches, p_settle interval, p_provider_at timestamptz, p_watched interval
 ) returns boolean
@@ -2990,7 +3018,8 @@ end
 $$;
 
 create function outbox_engine.record_empty_lookup(
-  p_dispatch_id uuid, p_lease_token text, p_settle interval, p_provider_at timestamptz, p_watched interval
+  p_dispatch_id uuid, p_lease_token text, p_settle interval, p_provider_at timestamptz, p_watched interval,
+  p_others text[]
 ) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -3008,7 +3037,8 @@ begin
     or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
   end if;
-  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
+  if v_dispatch.state = 'ambiguous'
+    and exists (select from outbox_engine.unexplained_reports(v_dispatch, p_others)) then
     perform outbox_engine.lookup_failed(
       v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
       p_settle, outbox_engine.now());
@@ -3042,20 +3072,21 @@ begin
     return 'found';
   end if;
   return outbox_engine.record_empty_lookup(
-    p_dispatch_id, p_lease_token, make_interval(secs => p_settle_seconds), null, null);
+    p_dispatch_id, p_lease_token, make_interval(secs => p_settle_seconds), null, null, '{}');
 end
 $$;
 
 create function public.outbox_record_missed_lookup(
   p_dispatch_id uuid, p_lease_token text, p_settle_seconds double precision, p_provider_at timestamptz,
-  p_watched_seconds double precision
+  p_watched_seconds double precision, p_others text[]
 ) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
   return outbox_engine.record_empty_lookup(p_dispatch_id, p_lease_token,
-    make_interval(secs => p_settle_seconds), p_provider_at, make_interval(secs => p_watched_seconds));
+    make_interval(secs => p_settle_seconds), p_provider_at, make_interval(secs => p_watched_seconds),
+    p_others);
 end
 $$;
 

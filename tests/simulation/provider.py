@@ -201,6 +201,9 @@ class Line:
     async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> "Page[SentBatch]":
         return self._page(await self._ask(lambda: self._books.sent(start, end), "list", deadline), page)
 
+    async def batch(self, batch_id: str, *, deadline: float) -> "SentBatch | None":
+        return await self._ask(lambda: self._books.sent_as(batch_id), "batch", deadline)
+
     async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
         reports = await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)
         if IS_OLDER:
