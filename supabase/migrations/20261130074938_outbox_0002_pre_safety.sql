@@ -1329,6 +1329,26 @@ begin
 end
 $$;
 
+create function outbox_engine.tend_all_held_messages(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan record;
+begin
+  for v_plan in
+    select p.provider, p.plan
+    from outbox_engine.plans p
+    where exists (
+      select from outbox_engine.refused_contents r
+      where (r.provider, r.plan) = (p.provider, p.plan) and (r.is_lifted or r.probe_at <= p_now))
+    order by p.provider, p.plan
+    for update skip locked
+  loop
+    perform outbox_engine.tend_held_messages(v_plan.provider, v_plan.plan, p_now);
+  end loop;
+end
+$$;
+
 create function outbox_engine.without_held(
   p_ids bigint[], p_provider text, p_plan text, p_now timestamptz
 ) returns bigint[]
@@ -3862,6 +3882,35 @@ begin
     where started_at < p_now - interval '1 day'
     limit 1
   ));
+end
+$$;
+
+create or replace function public.outbox_upkeep(
+  p_retention_days double precision, p_body_retention_days double precision, p_most integer
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
+  v_expired integer;
+  v_pruned integer;
+  v_blanking boolean := false;
+begin
+  perform outbox_engine.record_heartbeat('upkeep', '', '', '');
+  perform outbox_engine.give_up_everywhere(v_now, p_most);
+  perform outbox_engine.match_raced_reports(v_now);
+  v_expired := outbox_engine.expire_waiting(v_now, p_most);
+  perform outbox_engine.close_already_sent(v_now);
+  v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
+  if p_body_retention_days < p_retention_days then
+    v_blanking := outbox_engine.blank_texts(
+      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now);
+  end if;
+  perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
+  perform outbox_engine.tend_all_held_messages(v_now);
+  return jsonb_build_object(
+    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
 end
 $$;
 
