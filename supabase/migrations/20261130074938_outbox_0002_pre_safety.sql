@@ -133,7 +133,8 @@ create table outbox_engine.adopted_messages (
 );
 alter table outbox_engine.adopted_messages enable row level security;
 
-create index adopted_messages_recipient on outbox_engine.adopted_messages (recipient)
+-- By the end of the number: a provider may write its beginning in another way.
+create index adopted_messages_recipient on outbox_engine.adopted_messages (right(recipient, 8))
   where released_at is null;
 create index adopted_messages_held on outbox_engine.adopted_messages (outbox_id)
   where outbox_id is not null and released_at is null;
@@ -2362,27 +2363,33 @@ declare
     join public.outbox o on o.id = u.id
     where o.expires_at > p_now and exists (
       select from outbox_engine.adopted_messages a
-      where a.recipient in (o.recipient, '') and a.released_at is null and coalesce(a.outbox_id, o.id) = o.id)
+      where right(a.recipient, 8) in (right(o.recipient, 8), '')
+        and a.released_at is null
+        and coalesce(a.outbox_id, o.id) = o.id)
     order by u.place
   );
 begin
   return query
   select r.id, r.expires_at,
     row(
-      a.provider, a.plan, a.batch_id, a.reference, r.recipient, a.digest, a.sent_at, r.id, null, a.kept_until
+      a.provider, a.plan, a.batch_id, a.reference, coalesce(nullif(a.recipient, ''), r.recipient), a.digest,
+      a.sent_at, r.id, null, a.kept_until
     )::outbox_engine.adopted_messages
   from outbox_engine.rendered_rows(v_suspects) r
   join public.outbox o on o.id = r.id
   left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
-  join outbox_engine.adopted_messages a on a.recipient in (r.recipient, '') and a.released_at is null
+  join outbox_engine.adopted_messages a
+    on right(a.recipient, 8) in (right(r.recipient, 8), '') and a.released_at is null
   where (
       a.outbox_id = r.id
       or a.outbox_id is null and outbox_engine.may_be_adopted(
         a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
     )
-    and (a.recipient <> '' or not outbox_engine.is_in_adopted_batch(a, r.recipient))
-  order by r.place, a.outbox_id is null, a.recipient = '', a.digest is distinct from md5(r.text)::uuid,
-    a.sent_at;
+    and (a.recipient in (r.recipient, '') or coalesce(a.digest = md5(r.text)::uuid, true))
+    and (a.recipient = r.recipient or a.outbox_id = r.id
+      or not outbox_engine.is_in_adopted_batch(a, r.recipient))
+  order by r.place, a.outbox_id is null, a.recipient = '', a.recipient <> r.recipient,
+    a.digest is distinct from md5(r.text)::uuid, a.sent_at;
 end
 $$;
 

@@ -285,6 +285,20 @@ async def test_refused_account_ends_the_adoption(make_rig: MakeRig, db: Connecti
     assert [one.kind for one in rig.simulator.asked()].count("list") == 1
 
 
+async def test_rewritten_numbers_are_held(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    ids = insert(db, 2)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    rig.simulator.add(faults.list_with_other_numbers(times=None))
+
+    await adopt(rig)
+    await rig.tick("dispatch")
+
+    assert (held(db), rig.simulator.summary().messages) == ([(row, True) for row in ids], 2)
+
+
 async def test_unreadable_item_is_kept(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig()
     rig.simulator.add(faults.list_with_an_unreadable_item(times=None))

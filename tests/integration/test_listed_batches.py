@@ -68,6 +68,23 @@ def test_unreadable_number_holds_each_number_once(db: Connection) -> None:
     assert claimed(db) == {*first, named, *second}
 
 
+def test_number_written_in_another_way_is_held(db: Connection) -> None:
+    """Once for each remembered message, unless the text differs."""
+    listed(db, f"+1{number(0)[1:]}")
+    held, second, other_text = insert(db) + insert(db) + insert(db, body="another")
+
+    assert claimed(db) == {second, other_text}
+    assert db.execute("select outbox_id from outbox_engine.adopted_messages").fetchall() == [(held,)]
+
+
+def test_number_that_its_batch_names_is_its_own(db: Connection) -> None:
+    insert(db)
+    listed(db, number(0), f"+1{number(0)[1:]}")
+
+    again = set(insert(db))
+    assert claimed(db) == again
+
+
 @pytest.mark.parametrize("text", [None, "x"])
 def test_unknown_texts_hold_what_was_due_then(db: Connection, text: str | None) -> None:
     due, later = insert(db) + insert(db, first=1, body="for tomorrow")

@@ -22,7 +22,8 @@ create table outbox_engine.adopted_messages (
 );
 alter table outbox_engine.adopted_messages enable row level security;
 
-create index adopted_messages_recipient on outbox_engine.adopted_messages (recipient)
+-- By the end of the number: a provider may write its beginning in another way.
+create index adopted_messages_recipient on outbox_engine.adopted_messages (right(recipient, 8))
   where released_at is null;
 create index adopted_messages_held on outbox_engine.adopted_messages (outbox_id)
   where outbox_id is not null and released_at is null;
