@@ -226,7 +226,7 @@ MUTATIONS: Final = (
         "missing batches are not adopted",
         ("database.restored",),
         "times after a restore",
-        rewrites=(("outbox_engine.judge_batches", "else b.first_verdict", "else 'other'"),),
+        rewrites=(("outbox_engine.judge_batches", "else b.verdict", "else 'other'"),),
     ),
 )
 
