@@ -51,7 +51,7 @@ class Adoption:
     """The adoption of one plan's list.
 
     ``show`` is called with what is being done, how much of it is done, and how much there is. ``all_references`` counts every
-    UUID as a reference of this installation.
+    UUID as a reference of this installation. ``now`` is the present time.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Adoption:
         deadline: float,
         all_references: bool,
         show: Callable[[str, int, int | None], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._gateway = gateway
         self._provider = provider
@@ -70,6 +71,7 @@ class Adoption:
         self._deadline = deadline
         self._all_references = all_references
         self._show = show
+        self._now = now
 
     async def run(self, since: datetime, *, dry_run: bool) -> Adopted:
         """Adopt every batch since ``since``, the oldest first. A repetition changes nothing; nor does a dry run.
@@ -113,11 +115,12 @@ class Adoption:
 
     async def _missing_before(self, start: datetime) -> int:
         """How many of the newest batches before ``start`` the database does not know: the backup is older than was said."""
-        if start <= datetime.now(UTC) - LISTED:
+        oldest = self._now() - LISTED
+        if start <= oldest:
             return 0
         missing = 0
         for page in range(_PAGES_BEFORE):
-            listing = await self._page(datetime.now(UTC) - LISTED, start, page)
+            listing = await self._page(oldest, start, page)
             counts, _ = await self._adopt([_without_recipients(batch) for batch in listing.items], dry_run=True)
             missing += counts.unknown
             if listing.last or not counts.unknown:

@@ -228,6 +228,18 @@ MUTATIONS: Final = (
         "times after a restore",
         rewrites=(("outbox_engine.judge_batches", "else b.verdict", "else 'other'"),),
     ),
+    Mutation(
+        "an unreadable number holds nothing",
+        ("database.restored", "list.rewritten"),
+        "times after a restore",
+        rewrites=(
+            (
+                "outbox_engine.suspected_messages",
+                "right(a.recipient, 8) in (right(o.recipient, 8), '')",
+                "a.recipient = o.recipient",
+            ),
+        ),
+    ),
 )
 
 
