@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sandbox.local.stack import LocalStack
+from scheduler.cli import run_command_line
 from tests.calls import accept, claim, claim_all, report
 from tests.engine import column, history, insert, later, number, statuses
 from tests.stack import Connection
@@ -96,10 +98,17 @@ def test_unknown_texts_hold_what_was_due_then(db: Connection, text: str | None) 
     assert claimed(db) == ({later} if text is None else {due, later})
 
 
-def test_forgotten_batch_holds_nothing_more(db: Connection) -> None:
+def test_forgotten_batch_holds_nothing_more(
+    stack: LocalStack, db: Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SUPABASE_URL", stack.url)
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", stack.secret_key)
     listed(db, number(5), "")
 
-    assert db.execute("select public.outbox_forget_adopted('b')").fetchone() == (1,)
+    assert run_command_line(["held", "--forget", "b", "--send-all"]) == 2
+    assert run_command_line(["held", "--forget", "b"]) == 0
+    assert "batch b holds no more messages" in capsys.readouterr().out
+    assert run_command_line(["held", "--forget", "b"]) == 1
 
     ids = insert(db) + insert(db, first=5)
     assert claimed(db) == {ids[0]}
