@@ -28,7 +28,7 @@ declare
         'outbox_campaign_costs(text,text,integer)',
         'outbox_campaign_report(text)',
         'outbox_cancel(bigint[],boolean)',
-        'outbox_check_references(text,text,text,text[])',
+        'outbox_check_references(text,text,text,text[],timestamp with time zone[])',
         'outbox_claim(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,'
         'integer,double precision,integer,text[],boolean,boolean,integer)',
         'outbox_claim_due(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,'

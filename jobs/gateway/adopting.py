@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from jobs.gateway.rpc import Calls
 from jobs.gateway.values import Plan
+from jobs.providers.base import ListedReference
 
 KNOWN: Final = "known"
 """The database has the request with this reference."""
@@ -78,7 +79,9 @@ class Step:
 class Adopting(Calls):
     """Compares the provider's list with the database, and adopts what the database lacks."""
 
-    async def check_references(self, plan: Plan, references: Sequence[str], *, project: str | None) -> tuple[str, ...] | None:
+    async def check_references(
+        self, plan: Plan, listed: Sequence[ListedReference], *, project: str | None
+    ) -> tuple[str, ...] | None:
         """What each reference is: :data:`KNOWN`, :data:`UNKNOWN` or ``other``. The first unknown one stops all sending.
 
         None if the database does not send from this project: ``project`` is its host, None to not ask that.
@@ -89,7 +92,8 @@ class Adopting(Calls):
                 "p_provider": plan.provider,
                 "p_plan": plan.plan,
                 "p_project": project,
-                "p_references": list(references),
+                "p_references": [one.reference or "" for one in listed],
+                "p_times": [None if one.created_at is None else one.created_at.isoformat() for one in listed],
             },
         )
         return None if answer is None else tuple(answer)

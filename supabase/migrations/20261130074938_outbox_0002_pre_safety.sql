@@ -2798,15 +2798,21 @@ end
 $$;
 
 create function public.outbox_check_references(
-  p_provider text, p_plan text, p_project text, p_references text[]
+  p_provider text, p_plan text, p_project text, p_references text[], p_times timestamptz[]
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  v_verdicts constant text[] := outbox_engine.judge_references(
+  v_dismissed_at constant timestamptz := (
+    select max(dismissed_at) from outbox_engine.timelines where provider = p_provider and plan = p_plan);
+  v_verdicts text[] := outbox_engine.judge_references(
     p_references, (select asks_earlier from outbox_engine.installation));
 begin
+  v_verdicts := array(
+    select case when v.verdict = 'unknown' and v.at <= v_dismissed_at then 'other' else v.verdict end
+    from unnest(v_verdicts, p_times) with ordinality v (verdict, at, place)
+    order by v.place);
   if not outbox_engine.sends_from(p_project) then
     return null;
   end if;

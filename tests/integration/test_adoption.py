@@ -309,6 +309,28 @@ async def test_unreadable_item_is_kept(make_rig: MakeRig, db: Connection) -> Non
     assert db.execute("select raw from outbox_engine.kept_callbacks").fetchall() == [(b'{"id": nonsense}',)]
 
 
+async def test_dismissed_restore_pauses_once(make_rig: MakeRig, db: Connection) -> None:
+    """An operator has the messages sent again. A later restore is noticed all the same."""
+    rig = await make_rig()
+    insert(db)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    await rig.tick("reconcile")
+    assert pauses(db) == ["restored"]
+    db.execute("select public.outbox_resume_restored('sinch', null)")
+
+    await rig.tick("reconcile", "dispatch", "reconcile")
+    assert (pauses(db), rig.simulator.summary().messages) == ([], 2)
+
+    backup = Snapshot(db)
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    backup.restore()
+    await rig.tick("reconcile")
+    assert pauses(db) == ["restored"]
+
+
 async def test_reconcile_notices_a_restore(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig()
     insert(db)
