@@ -13,7 +13,7 @@ from jobs.gateway.adopting import Counts, Example, Found
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.restore_check import LISTED
 from jobs.gateway.values import Plan
-from jobs.providers.base import Page, Provider, ProviderError, SentBatch
+from jobs.providers.base import Page, Provider, ProviderError, SentBatch, Unusable
 
 log = structlog.get_logger()
 
@@ -23,6 +23,8 @@ _PAGES_BEFORE: Final = 5
 _BATCHES_AT_ONCE: Final = 100
 _MESSAGES_AT_ONCE: Final = 1000
 _TRIES: Final = 6
+_FINAL: Final = frozenset(range(400, 500)) - {408, 429}
+"""HTTP statuses that another try does not change, such as those of a wrong token."""
 _EXAMPLES: Final = 10
 
 
@@ -31,7 +33,7 @@ class Adopted:
     """What came of an adoption.
 
     ``unread`` items of the list could not be read. ``earlier`` batches before the time that was asked for are missing too. If
-    there are any of these, or ``unreadable`` batches, sending stays stopped. ``remaining`` plans have not been adopted.
+    there are any of these, sending stays stopped. ``remaining`` plans have not been adopted.
     """
 
     counts: Counts
@@ -42,14 +44,14 @@ class Adopted:
 
     @property
     def is_complete(self) -> bool:
-        return not (self.unread or self.earlier or self.counts.unreadable)
+        return not (self.unread or self.earlier)
 
 
 class Adoption:
     """The adoption of one plan's list.
 
     ``show`` is called with what is being done, how much of it is done, and how much there is. ``all_references`` counts every
-    UUID as a reference of this installation.
+    UUID as a reference of this installation. ``now`` is the present time.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Adoption:
         deadline: float,
         all_references: bool,
         show: Callable[[str, int, int | None], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._gateway = gateway
         self._provider = provider
@@ -68,6 +71,7 @@ class Adoption:
         self._deadline = deadline
         self._all_references = all_references
         self._show = show
+        self._now = now
 
     async def run(self, since: datetime, *, dry_run: bool) -> Adopted:
         """Adopt every batch since ``since``, the oldest first. A repetition changes nothing; nor does a dry run.
@@ -79,40 +83,44 @@ class Adoption:
             await self._gateway.begin_adoption(self._plan)
         start = since - MARGIN
         batches, unread = await self._listed(start)
+        if unread and not dry_run:
+            await self._gateway.keep_callbacks(unread)
         earlier = await self._missing_before(start)
         counts, examples = await self._adopt(batches, dry_run=dry_run)
-        done = Adopted(counts, tuple(examples), unread, earlier, ())
+        done = Adopted(counts, tuple(examples), len(unread), earlier, ())
         if dry_run or not done.is_complete:
             return done
         return replace(done, remaining=await self._gateway.finish_adoption(self._plan))
 
-    async def _listed(self, start: datetime) -> tuple[list[SentBatch], int]:
-        """All batches since ``start``, the oldest first, and how many items could not be read.
+    async def _listed(self, start: datetime) -> tuple[list[SentBatch], list[Unusable]]:
+        """All batches since ``start``, the oldest first, and the items that could not be read.
 
         Raises ProviderError if the list shows fewer batches than it says.
         """
         found: dict[str, SentBatch] = {}
-        unread = total = page = 0
+        unread: list[Unusable] = []
+        total = page = 0
         while True:
             listing = await self._page(start, None, page)
             found.update((batch.batch_id, batch) for batch in listing.items)
-            unread += len(listing.unusable)
+            unread += listing.unusable
             total = max(total, listing.total or 0)
             self._show("reading the list", len(found), total or None)
             if listing.last:
                 break
             page += 1
-        if len(found) + unread < total:
-            raise ProviderError(f"the list says that it holds {total} batches and shows {len(found) + unread}")
+        if len(found) + len(unread) < total:
+            raise ProviderError(f"the list says that it holds {total} batches and shows {len(found) + len(unread)}")
         return sorted(found.values(), key=lambda batch: (batch.created_at, batch.batch_id)), unread
 
     async def _missing_before(self, start: datetime) -> int:
         """How many of the newest batches before ``start`` the database does not know: the backup is older than was said."""
-        if start <= datetime.now(UTC) - LISTED:
+        oldest = self._now() - LISTED
+        if start <= oldest:
             return 0
         missing = 0
         for page in range(_PAGES_BEFORE):
-            listing = await self._page(datetime.now(UTC) - LISTED, start, page)
+            listing = await self._page(oldest, start, page)
             counts, _ = await self._adopt([_without_recipients(batch) for batch in listing.items], dry_run=True)
             missing += counts.unknown
             if listing.last or not counts.unknown:
@@ -146,7 +154,7 @@ class Adoption:
                 return await self._provider.sent_batches(start=start, end=end, page=page, deadline=self._deadline)
             except ProviderError as error:
                 tries += 1
-                if tries == _TRIES:
+                if tries == _TRIES or error.http_status in _FINAL:
                     raise
                 log.warning("adoption.unanswered", page=page, error=error.error)
                 await asyncio.sleep(error.retry_after or 2**tries)
@@ -181,7 +189,6 @@ def _found(batch: SentBatch) -> Found:
         digests=[
             None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in batch.texts
         ],
-        is_whole=batch.is_whole,
     )
 
 

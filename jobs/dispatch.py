@@ -167,6 +167,7 @@ class Dispatcher(Job):
             highest_lease_token=self._seen.highest_lease_token,
             known_dispatch=self._seen.known_dispatch,
             heartbeat_at=self._seen.heartbeat_at,
+            timeline=self._seen.timeline,
         )
         self._seen.claimed(claim)
         if claim.now is not None:

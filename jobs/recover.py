@@ -10,8 +10,8 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.retry import until_answered
 from jobs.gateway.seen import Seen
-from jobs.gateway.values import Lookup, Plan
-from jobs.providers.base import Batch, Page, Provider, ProviderError
+from jobs.gateway.values import Lookup, Plan, Reported, letters_digest
+from jobs.providers.base import Batch, Page, Provider, ProviderError, SentBatch
 from jobs.runtime.clocks import Clocks, monotonic
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 from jobs.runtime.settings import EngineSettings
@@ -70,7 +70,10 @@ class Recovery(Job):
 
     async def _look_up(self, lookup: Lookup) -> None:
         try:
+            others: Sequence[str] = ()
             found = await self._read(lookup)
+            if found is not None and not found and lookup.reported:
+                found, others = await self._read_reported(lookup)
         except ProviderError as error:
             # A reading that failed is no lookup: it decides nothing.
             await self._outage.unanswered(self.name, error)
@@ -81,7 +84,7 @@ class Recovery(Job):
         if found is None:
             await self._gateway.postpone_lookup(lookup, seconds=1.0)
             return
-        decided = await (self._record_found(lookup, found) if found else self._record_missed(lookup))
+        decided = await (self._record_found(lookup, found) if found else self._record_missed(lookup, others))
         log.info("lookup.done", dispatch=lookup.dispatch_id, decided=decided, batches=list(found))
 
     async def _record_found(self, lookup: Lookup, found: Mapping[str, Sequence[str]]) -> str:
@@ -90,12 +93,14 @@ class Recovery(Job):
             lambda: self._gateway.record_lookup(lookup, found, settle=settle, reconcile_after=reconcile_after), "lookup"
         )
 
-    async def _record_missed(self, lookup: Lookup) -> str:
+    async def _record_missed(self, lookup: Lookup, others: Sequence[str]) -> str:
         """The clocks are read once, before the first try: the database may answer a later one only."""
         provider_now, watched = self._clocks.provider_now(now := monotonic()), self._clocks.watched_for(now)
         settle = self._settings.settle_seconds
         return await until_answered(
-            lambda: self._gateway.record_missed_lookup(lookup, settle=settle, provider_now=provider_now, watched=watched),
+            lambda: self._gateway.record_missed_lookup(
+                lookup, settle=settle, provider_now=provider_now, watched=watched, others=others
+            ),
             "lookup",
         )
 
@@ -122,6 +127,23 @@ class Recovery(Job):
             page += 1
             if not await self._may_go_on(lookup):
                 return reading.found or None
+
+    async def _read_reported(self, lookup: Lookup) -> tuple[Mapping[str, Sequence[str]] | None, Sequence[str]]:
+        """Ask for each batch that a report without a reference names. Returns the dispatch's batches, and other requests'.
+
+        A batch that is neither stays in doubt. The dispatch's batches are None if the plan does not allow all questions now.
+        """
+        found: dict[str, Sequence[str]] = {}
+        others: list[str] = []
+        for reported in lookup.reported:
+            if not await self._may_go_on(lookup):
+                return found or None, ()
+            batch = await self._provider.batch(reported.batch_id, deadline=self._deadline)
+            if batch is not None and _is_the_same(batch.reference, lookup.dispatch_id):
+                found[batch.batch_id] = batch.recipients
+            elif batch is not None and _is_another_request(batch, reported, lookup.dispatch_id):
+                others.append(batch.batch_id)
+        return found, others
 
     async def _may_go_on(self, lookup: Lookup) -> bool:
         """Wait until the plan allows one more request: a new start would cost every page again.
@@ -177,6 +199,18 @@ class _Reading:
 
     def _doubt(self, why: str) -> None:
         self.doubt = self.doubt or why
+
+
+def _is_the_same(shown: str | None, reference: str) -> bool:
+    return shown is not None and shown.strip().lower() == reference
+
+
+def _is_another_request(batch: SentBatch, reported: Reported, reference: str) -> bool:
+    """Whether the batch carries another reference, or none and another text for the number that was reported."""
+    if batch.reference:
+        return not _may_be(batch.reference, reference)
+    text = dict(zip(batch.recipients, batch.texts, strict=True)).get(reported.recipient)
+    return text is not None and reported.letters is not None and letters_digest(text) != reported.letters
 
 
 def _may_be(shown: str, reference: str) -> bool:

@@ -28,12 +28,12 @@ declare
         'outbox_campaign_costs(text,text,integer)',
         'outbox_campaign_report(text)',
         'outbox_cancel(bigint[],boolean)',
-        'outbox_check_references(text,text,text,text[])',
+        'outbox_check_references(text,text,text,text[],timestamp with time zone[])',
         'outbox_claim(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,'
         'integer,double precision,integer,text[],boolean,boolean,integer)',
         'outbox_claim_due(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,'
         'integer,double precision,integer,text[],boolean,boolean,integer,text,text,uuid,'
-        'timestamp with time zone)',
+        'timestamp with time zone,text)',
         'outbox_claim_inbound_window(text,text,double precision)',
         'outbox_claim_lookups(text,text,text,double precision,smallint)',
         'outbox_claim_reconciliation(text,text,smallint)',
@@ -52,6 +52,7 @@ declare
         'outbox_import_suppressions(text[],text[],text[])',
         'outbox_keep_callbacks(text[],text[])',
         'outbox_list_campaigns()',
+        'outbox_forget_adopted(text)',
         'outbox_list_held(bigint,integer)',
         'outbox_mark_ambiguous(uuid[],text[],text[],double precision)',
         'outbox_member_form(text)',
@@ -65,7 +66,8 @@ declare
         'outbox_record_failed_lookup(uuid,text,text,double precision)',
         'outbox_record_inbounds(text,text[],text[],text[],text[],text[],text[],text[],text[],text[])',
         'outbox_record_lookup(uuid,text,text[],text[],double precision,double precision)',
-        'outbox_record_missed_lookup(uuid,text,double precision,timestamp with time zone,double precision)',
+        'outbox_record_missed_lookup(uuid,text,double precision,timestamp with time zone,double precision,'
+        'text[])',
         'outbox_record_rejected_callbacks(integer)',
         'outbox_record_reports(text,text[],text[],text[],text[],text[],text[],text[])',
         'outbox_refuse(uuid,text,text,text,smallint,double precision,text,double precision)',

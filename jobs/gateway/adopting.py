@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from jobs.gateway.rpc import Calls
 from jobs.gateway.values import Plan
+from jobs.providers.base import ListedReference
 
 KNOWN: Final = "known"
 """The database has the request with this reference."""
@@ -16,34 +17,37 @@ UNKNOWN: Final = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A batch of the provider's list for adoption. ``digests`` are the MD5s of the texts, None for a text that is not known."""
+    """A batch of the provider's list for adoption.
+
+    ``recipients`` are empty where a number cannot be read. ``digests`` are the MD5s of the texts, None for a text that is not
+    known.
+    """
 
     batch_id: str
     reference: str | None
     created_at: str
     recipients: Sequence[str]
     digests: Sequence[str | None]
-    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What adoption did, or would do.
 
-    In batches: ``other`` are not of this installation, ``known`` were in the database before, ``unreadable`` name recipients
-    that cannot be read, ``unknown`` were missing. In messages: ``accepted`` have a known request whose outcome was not known;
-    ``adopted`` waited and were sent in a missing request; ``remembered`` are of missing requests and have no row. ``held`` of
-    these hold a message that waits.
+    In batches: ``other`` are not of this installation, ``known`` were in the database before, ``unknown`` were missing. In
+    messages: ``accepted`` have a known request whose outcome was not known; ``adopted`` waited or had ended, and were sent in a
+    missing request; ``remembered`` are of missing requests and have no row. ``held`` of these hold a message that waits.
+    ``unreadable`` are of missing requests too, and their numbers cannot be read: messages with their text are held.
     """
 
     other: int = 0
     known: int = 0
-    unreadable: int = 0
     unknown: int = 0
     accepted: int = 0
     adopted: int = 0
     remembered: int = 0
     held: int = 0
+    unreadable: int = 0
 
     def __add__(self, more: "Counts") -> "Counts":
         return Counts(*(getattr(self, name) + getattr(more, name) for name in self.__slots__))
@@ -55,7 +59,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A message that adoption met: ``kind`` is ``adopted`` or ``remembered``. ``id`` is None if it has no row."""
+    """A message that adoption met: ``kind`` is ``adopted``, ``remembered`` or ``unreadable``. ``id`` None: it has no row."""
 
     kind: str
     recipient: str
@@ -75,7 +79,9 @@ class Step:
 class Adopting(Calls):
     """Compares the provider's list with the database, and adopts what the database lacks."""
 
-    async def check_references(self, plan: Plan, references: Sequence[str], *, project: str | None) -> tuple[str, ...] | None:
+    async def check_references(
+        self, plan: Plan, listed: Sequence[ListedReference], *, project: str | None
+    ) -> tuple[str, ...] | None:
         """What each reference is: :data:`KNOWN`, :data:`UNKNOWN` or ``other``. The first unknown one stops all sending.
 
         None if the database does not send from this project: ``project`` is its host, None to not ask that.
@@ -86,7 +92,8 @@ class Adopting(Calls):
                 "p_provider": plan.provider,
                 "p_plan": plan.plan,
                 "p_project": project,
-                "p_references": list(references),
+                "p_references": [one.reference or "" for one in listed],
+                "p_times": [None if one.created_at is None else one.created_at.isoformat() for one in listed],
             },
         )
         return None if answer is None else tuple(answer)

@@ -60,12 +60,19 @@ class Lookups(Calls):
         )
 
     async def record_missed_lookup(
-        self, lookup: Lookup, *, settle: float, provider_now: datetime | None, watched: float | None
+        self,
+        lookup: Lookup,
+        *,
+        settle: float,
+        provider_now: datetime | None,
+        watched: float | None,
+        others: Sequence[str],
     ) -> str:
         """Record that one complete lookup found nothing. Returns what the database decided.
 
         ``provider_now`` is the provider's clock, and ``watched`` the seconds in which this process has seen the database's
-        clock run true. One of them has to agree that the settling time has passed; None is unknown.
+        clock run true. One of them has to agree that the settling time has passed; None is unknown. ``others`` are reported
+        batches that proved to be other requests.
         """
         answer: str = await self._rpc.call(
             "outbox_record_missed_lookup",
@@ -75,6 +82,7 @@ class Lookups(Calls):
                 "p_settle_seconds": settle,
                 "p_provider_at": None if provider_now is None else provider_now.isoformat(),
                 "p_watched_seconds": watched,
+                "p_others": list(others),
             },
         )
         return answer

@@ -119,6 +119,11 @@ class Operating:
         answer = await self._rpc.call("outbox_list_held", {"p_after": after, "p_most": most})
         return tuple(HeldMessage.parse(row) for row in answer)
 
+    async def forget_adopted(self, batch_id: str) -> bool:
+        """Hold no more messages because of numbers of this batch that could not be read. False if there are none."""
+        forgotten: int = await self._rpc.call("outbox_forget_adopted", {"p_batch_id": batch_id})
+        return forgotten > 0
+
     # Acting on messages
 
     async def select(

@@ -105,8 +105,7 @@ class RestoreCheck:
                 raise _NotNow
             listing = await self._provider.references(start=start, page=page, deadline=self._deadline)
             self._outage.answered(_NAME)
-            references = [item.reference or "" for item in listing.items]
-            verdicts = await self._gateway.check_references(self._plan, references, project=self._project)
+            verdicts = await self._gateway.check_references(self._plan, listing.items, project=self._project)
             if verdicts is None:
                 raise _NotNow
             if UNKNOWN in verdicts:

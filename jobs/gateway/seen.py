@@ -14,10 +14,14 @@ _KNOWN_SECONDS: Final = 86_400.0
 
 
 class Seen:
-    """The highest lease token that the database issued to this process, its newest dispatch, and its last heartbeat."""
+    """The highest lease token that the database issued to this process, its newest dispatch, and its last heartbeat.
+
+    All of this counts in ``timeline``: another one begins when an operator has adopted what a restored database lacked.
+    """
 
     def __init__(self) -> None:
         self.heartbeat_at: str | None = None
+        self.timeline: str | None = None
         self._token = 0
         self._dispatch: str | None = None
         self._dispatch_at = 0.0
@@ -44,10 +48,18 @@ class Seen:
         self._token = max(self._token, *(int(lookup.lease_token) for lookup in lookups), 0)
 
     def claimed(self, claim: Claim) -> None:
-        """A pause that was committed needs no more proof. An adoption may leave out the dispatch: it may never have arrived."""
+        """Record the answer to a claim.
+
+        A pause that was committed needs no more proof, but the database still has to draw the tokens up to this process's. An
+        adoption may leave out the dispatch: it may never have arrived.
+        """
         self.heartbeat_at = claim.heartbeat_at
         if claim.paused == RESTORED:
             self._dispatch = None
+        if claim.timeline is not None and claim.unbound is None:
+            if claim.timeline != self.timeline and claim.paused != RESTORED:
+                self._token, self._dispatch = 0, None
+            self.timeline = claim.timeline
         self.given(claim.dispatches)
 
 

@@ -31,6 +31,7 @@ class Sending(Calls):
         highest_lease_token: str | None = None,
         known_dispatch: str | None = None,
         heartbeat_at: str | None = None,
+        timeline: str | None = None,
     ) -> Claim:
         """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
 
@@ -39,7 +40,7 @@ class Sending(Calls):
         beginnings of numbers, None is all. ``schema_version`` is the newest that the process knows; None claims whatever
         version the database has. A database that sends from other projects than ``project`` claims nothing, and one that has
         not issued ``highest_lease_token`` or lacks ``known_dispatch`` or the process's heartbeat of ``heartbeat_at`` pauses:
-        it was restored. None is not checked.
+        it was restored, unless what was seen in ``timeline`` was adopted since. None is not checked.
         """
         answer = await self._rpc.call(
             "outbox_claim_due",
@@ -65,6 +66,7 @@ class Sending(Calls):
                 "p_highest_lease_token": highest_lease_token,
                 "p_known_dispatch": known_dispatch,
                 "p_heartbeat_at": heartbeat_at,
+                "p_timeline": timeline,
             },
         )
         return Claim.parse(answer)

@@ -1,9 +1,12 @@
 """The values that the processes exchange with the database. Answers are parsed here, once."""
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 from jobs.schema.installed import AppliedVersion
 
@@ -60,7 +63,7 @@ class Claim:
     ``due`` names the other jobs that have work. ``schema_version`` is the newest version of the database. If ``breaking`` names
     a version that the process does not know, the database claims nothing for it. Nor does it if ``unbound`` lists the projects
     that it sends from: the process's project is not among them. ``heartbeat_at`` is the process's own last heartbeat,
-    ``now`` the database's clock.
+    ``timeline`` the plan's present one, ``now`` the database's clock.
     """
 
     dispatches: tuple[Dispatch, ...]
@@ -75,6 +78,7 @@ class Claim:
     breaking: AppliedVersion | None = None
     unbound: tuple[str, ...] | None = None
     heartbeat_at: str | None = None
+    timeline: str | None = None
     now: datetime | None = None
 
     @classmethod
@@ -93,21 +97,35 @@ class Claim:
             breaking=None if schema is None else AppliedVersion.parse(schema),
             unbound=None if unbound is None else tuple(unbound),
             heartbeat_at=answer.get("heartbeat_at"),
+            timeline=answer.get("timeline"),
             now=moment(answer.get("now")),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A batch that may be a dispatch's request: a report on it names a number of the dispatch, and shows no reference.
+
+    ``letters`` is :func:`letters_digest` of the text that the dispatch sent to ``recipient``, None if that is not known.
+    """
+
+    batch_id: str
+    recipient: str
+    letters: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """A dispatch to look up at the provider, among all batches created at or after ``since``.
 
-    ``now`` is the database's clock when it gave the lookup to the caller.
+    ``now`` is the database's clock when it gave the lookup to the caller. ``reported`` batches may be the dispatch's request.
     """
 
     dispatch_id: str
     lease_token: str
     since: datetime
     now: datetime | None = None
+    reported: tuple[Reported, ...] = ()
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Lookup":
@@ -116,7 +134,20 @@ class Lookup:
             lease_token=row["lease_token"],
             since=instant(row["since"]),
             now=moment(row.get("now")),
+            reported=tuple(Reported(**one) for one in row.get("reported", ())),
         )
+
+
+def letters_digest(text: str) -> str:
+    """The MD5 of the ASCII letters and digits of a text, as ``outbox_engine.letters_digest`` computes it.
+
+    Texts whose digests differ are different, whatever a provider does to characters that it cannot send.
+    """
+    letters = _NO_LETTERS.sub("", text).lower()
+    return str(UUID(hashlib.md5(letters.encode(), usedforsecurity=False).hexdigest()))
+
+
+_NO_LETTERS: Final = re.compile("[^A-Za-z0-9]")
 
 
 @dataclass(frozen=True, slots=True)

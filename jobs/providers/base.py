@@ -129,7 +129,7 @@ class ListedReference:
 class SentBatch:
     """A request that the provider lists, with the text that each recipient got, None if the list does not give it.
 
-    ``recipients`` are E.164 with ``+``. ``is_whole``: all of them could be read.
+    ``recipients`` are E.164 with ``+``, and ``""`` for each that cannot be read.
     """
 
     batch_id: str
@@ -137,7 +137,6 @@ class SentBatch:
     created_at: datetime
     recipients: tuple[str, ...]
     texts: tuple[str | None, ...]
-    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +243,10 @@ class Provider(Protocol):
 
     async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> Page[SentBatch]:
         """One page (0-based) of all requests that the provider took in ``[start, end)``, newest first. No ``end`` is now."""
+        ...
+
+    async def batch(self, batch_id: str, *, deadline: float) -> SentBatch | None:
+        """One request with its texts. None if the provider does not know it."""
         ...
 
     async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:

@@ -28,10 +28,14 @@ _WORDS: Final = (
     ("known", "batches", "known to the database"),
     ("unknown", "batches", "missing in the database"),
     ("accepted", "messages", "of known requests: the provider accepted them"),
-    ("adopted", "messages", "wait in the database and were sent: they become sent"),
+    ("adopted", "messages", "wait in the database, or ended there, and were sent: they become sent"),
     ("remembered", "messages", "were sent and have no row: a message with the same number and text is held"),
     ("held", "messages", "of these hold a message that waits now"),
-    ("unreadable", "batches", "name recipients that cannot be read"),
+    (
+        "unreadable",
+        "messages",
+        "were sent to numbers that cannot be read: messages with their text are held, whatever the number",
+    ),
 )
 
 
@@ -101,7 +105,8 @@ def _say(done: Adopted, plan: str, since: datetime, *, trial: bool, as_json: boo
     say(f"plan {plan}, since {times.utc(since)}", _table(done.counts))
     for example in done.examples:
         row = "no row" if example.id is None else f"message {example.id}"
-        say(f"  {example.kind}: {row} to {mask(example.recipient)}, batch {example.batch_id}")
+        recipient = mask(example.recipient) if example.recipient else "a number that cannot be read"
+        say(f"  {example.kind}: {row} to {recipient}, batch {example.batch_id}")
     if done.earlier:
         say(f"{counted(done.earlier, 'batch')} before that time are missing too, or more: give an earlier --since")
     if done.unread:

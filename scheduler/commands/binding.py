@@ -24,7 +24,8 @@ def bind(
 
     The first `outbox run` does this by itself. Processes with another host in SUPABASE_URL send nothing, so that a copy of the
     database with the same credentials sends no message a second time. Before a copy may send, set ALLOWED_RECIPIENTS for it,
-    because its due messages are those of the original too. After a restore into another project, run `outbox adopt` first.
+    because its due messages are those of the original too. `outbox cancel --all` ends them. After a restore into another
+    project, run `outbox adopt` first.
     """
     if also is not None and listed:
         raise typer.BadParameter("give --also or --list")
@@ -34,6 +35,9 @@ def bind(
     async def work(operating: Operating) -> int:
         bound = await operating.bind(None)
         if not listed:
+            moves = added is None and bool(bound.hosts) and project not in bound.hosts
+            if moves and not as_json:
+                console().print(await _warning(operating))
             if not agreed(_question(bound, project, added), yes=yes or not bound.hosts):
                 return 1
             bound = await _bind(operating, bound, project, added)
@@ -44,6 +48,15 @@ def bind(
         return 0
 
     return operate(work)
+
+
+async def _warning(operating: Operating) -> str:
+    backlog = (await operating.status()).backlog
+    return (
+        f"In this database {backlog.due} messages are due and {backlog.scheduled} scheduled: `outbox run` will send them, as "
+        "far as ALLOWED_RECIPIENTS allows. If they are the original's, end them first: pause the campaigns, then run "
+        "`outbox cancel --all`"
+    )
 
 
 def _host(text: str) -> str:

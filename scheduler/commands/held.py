@@ -24,6 +24,10 @@ def held(
         list[int] | None, typer.Option("--send", metavar="ID", help="Send this message. May be repeated.", show_default=False)
     ] = None,
     send_all: Annotated[bool, typer.Option("--send-all", help="Send all held messages.")] = False,
+    forget: Annotated[
+        str | None,
+        typer.Option("--forget", metavar="BATCH", help="Hold no more messages because of unreadable numbers in this batch."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the outcome without changing anything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --send-all: do not ask first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
@@ -31,12 +35,15 @@ def held(
     """List the messages that are held since `outbox adopt`, or send them. Numbers are masked.
 
     Before the restore the provider accepted a message for the same number: with the same text, or with a text that cannot be
-    compared. Send those that it did not accept. `outbox cancel` ends the others; all end when they expire.
+    compared. Send those that it did not accept. `outbox cancel` ends the others; all end when they expire. A batch with a
+    number that cannot be read holds each number once, until --forget.
     """
-    if send and send_all:
-        raise typer.BadParameter("give --send or --send-all")
+    if sum((bool(send), send_all, forget is not None)) > 1:
+        raise typer.BadParameter("give one of --send, --send-all and --forget")
 
     async def work(operating: Operating) -> int:
+        if forget is not None:
+            return await _forget(operating, forget, as_json=as_json, dry_run=dry_run)
         if not send and not send_all:
             return _list(await _all(operating), as_json=as_json)
         chosen = send or [message.id for message in await _all(operating)]
@@ -59,6 +66,21 @@ async def _all(operating: Operating) -> list[HeldMessage]:
         messages += some
         if len(some) < _AT_ONCE:
             return messages
+
+
+async def _forget(operating: Operating, batch: str, *, as_json: bool, dry_run: bool) -> int:
+    if dry_run:
+        raise typer.BadParameter("--dry-run goes with --send and --send-all")
+    done = await operating.forget_adopted(batch)
+    if as_json:
+        say_json({"batch": batch, "forgotten": done})
+    else:
+        console().print(
+            f"batch {batch} holds no more messages: the messages held so far stay held"
+            if done
+            else f"batch {batch} holds no messages because of a number that cannot be read"
+        )
+    return 0 if done else 1
 
 
 def _list(messages: Sequence[HeldMessage], *, as_json: bool) -> int:

@@ -27,7 +27,7 @@ def screen(status: Status, figures: Figures | None, *, asked: int, project: str 
     facts.add_row("requests", _requests(status.requests))
     facts.add_row("duplicates", _duplicate_sends(status.requests))
     facts.add_row("reports", _reports(status.requests))
-    facts.add_row("paused", _pauses(status.pauses))
+    facts.add_row("paused", _pauses(status.pauses, _unbound(status.hosts, project)))
     if status.held:
         facts.add_row("held", _held(status.held))
     facts.add_row("project", _project(status.hosts, project))
@@ -76,21 +76,30 @@ def _reports(requests: Requests) -> Text:
     )
 
 
-def _pauses(pauses: Sequence[Pause]) -> Text:
-    if not pauses:
-        return Text("no plan")
-    return Text("\n").join(
+def _pauses(pauses: Sequence[Pause], unbound: str | None) -> Text:
+    """A database that does not send from this project is stopped too, although no plan of it is paused."""
+    lines = [
         Text.assemble((f"{pause.provider} {pause.plan}, {pause.kind}: {scrub(pause.reason)}", "red"), ", ", until(pause))
         for pause in pauses
-    )
+    ]
+    if unbound is not None:
+        words = "in a restored database first run `outbox adopt --since TIME`, in a copy see `outbox bind --help`"
+        lines.append(Text.assemble((f"all plans, unbound: {unbound}", "red"), f", until `outbox bind`; {words}"))
+    return Text("\n").join(lines) if lines else Text("no plan")
+
+
+def _unbound(hosts: Sequence[str], project: str | None) -> str | None:
+    """Why processes with this SUPABASE_URL send nothing, None if they do."""
+    if not hosts or project is None or project in hosts:
+        return None
+    return f"a process with SUPABASE_URL at {project} sends nothing"
 
 
 def _project(hosts: Sequence[str], project: str | None) -> Text:
     if not hosts:
         return Text("none yet: the first `outbox run` binds the database")
-    if project is None or project in hosts:
-        return Text(", ".join(hosts))
-    return Text(f"{', '.join(hosts)}: a process with SUPABASE_URL at {project} sends nothing, see `outbox bind --help`", "red")
+    unbound = _unbound(hosts, project)
+    return Text(", ".join(hosts)) if unbound is None else Text(f"{', '.join(hosts)}: {unbound}", "red")
 
 
 def _held(held: Sequence[Held]) -> Text:

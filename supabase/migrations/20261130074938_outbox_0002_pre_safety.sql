@@ -10,8 +10,8 @@ declare
   v_relations constant text[] := '{}';
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
-    'outbox_claim_due', 'outbox_end_process', 'outbox_finish_adoption', 'outbox_list_held',
-    'outbox_record_clocks', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
+    'outbox_claim_due', 'outbox_end_process', 'outbox_finish_adoption', 'outbox_forget_adopted',
+    'outbox_list_held', 'outbox_record_clocks', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
     'outbox_resume_restored', 'outbox_send_held'
   ];
   v_conflicts text[];
@@ -62,6 +62,9 @@ create type outbox_engine.removed_message as (
 -- Lookups ask whether a report without a reference names a number of their dispatch.
 create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
   where reference is null;
+-- A report on a request of this database that it does not know shows that it was restored.
+alter table outbox_engine.waiting_reports add column is_unknown boolean;
+create index waiting_reports_unknown on outbox_engine.waiting_reports (received_at) where is_unknown;
 -- One row. A backup holds it, so a restored database recognizes the requests made since that backup.
 create table outbox_engine.installation (
   only_row boolean primary key default true check (only_row),
@@ -78,11 +81,27 @@ create table outbox_engine.installation (
 );
 alter table outbox_engine.installation enable row level security;
 
+-- The timelines of a plan but for the first. Each begins where an operator ended the pause of a restored
+-- database: what processes saw in an earlier one is adopted since.
+create table outbox_engine.timelines (
+  provider text not null,
+  plan text not null,
+  number integer not null,
+  id uuid not null default gen_random_uuid(),
+  -- When an operator ended the pause without adopting what was sent.
+  dismissed_at timestamptz,
+  primary key (provider, plan, number)
+);
+alter table outbox_engine.timelines enable row level security;
+
 -- What the database says to a claim, which the process compares with what it has seen. `lacks_token`
 -- and the others are true only where it named one.
 create type outbox_engine.database_state as (
   hosts text[],
+  timeline text,
   heartbeat_at timestamptz,
+  lacks_timeline boolean,
+  has_unknown_reports boolean,
   lacks_token boolean,
   lacks_dispatch boolean,
   lacks_heartbeat boolean
@@ -100,6 +119,7 @@ create table outbox_engine.adopted_messages (
   plan text not null,
   batch_id text not null,
   reference uuid not null,
+  -- Empty for one that cannot be read: it may be any number.
   recipient text not null,
   -- The MD5 of the text. Null where the provider's list does not give it.
   digest uuid,
@@ -113,7 +133,8 @@ create table outbox_engine.adopted_messages (
 );
 alter table outbox_engine.adopted_messages enable row level security;
 
-create index adopted_messages_recipient on outbox_engine.adopted_messages (recipient)
+-- By the end of the number: a provider may write its beginning in another way.
+create index adopted_messages_recipient on outbox_engine.adopted_messages (right(recipient, 8))
   where released_at is null;
 create index adopted_messages_held on outbox_engine.adopted_messages (outbox_id)
   where outbox_id is not null and released_at is null;
@@ -122,10 +143,9 @@ create type outbox_engine.listed_batch as (
   batch_id text,
   reference text,
   created_at timestamptz,
-  -- Those that could be read; `is_whole`: all.
+  -- Empty where one cannot be read.
   recipients text[],
-  digests uuid[],
-  is_whole boolean
+  digests uuid[]
 );
 -- Refused contents and the messages that are held.
 
@@ -1171,9 +1191,39 @@ begin
   delete from outbox_engine.plan_pauses
   where provider = p_provider and plan = p_plan and kind = 'restored';
   if found then
+    insert into outbox_engine.timelines (provider, plan, number)
+    select p_provider, p_plan, coalesce(max(t.number), 0) + 1
+    from outbox_engine.timelines t
+    where t.provider = p_provider and t.plan = p_plan;
+    perform setval('outbox_engine.lease_tokens', t.last_value + 1000000) from outbox_engine.lease_tokens t;
     update outbox_engine.installation set asks_earlier = false where asks_earlier;
+    update outbox_engine.waiting_reports set is_unknown = null where is_unknown;
     perform pg_notify('outbox', '');
   end if;
+end
+$$;
+
+create function outbox_engine.is_unknown_request(p_id uuid) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return not exists (select from outbox_engine.dispatches d where d.id = p_id)
+    and not exists (select from outbox_engine.adopted_messages a where a.reference = p_id)
+    and outbox_engine.is_own_reference(p_id::text);
+end
+$$;
+
+create function outbox_engine.shows_restore(
+  p_reference uuid, p_reported_at timestamptz, p_now timestamptz
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_reference is not null
+    and outbox_engine.is_unknown_request(p_reference)
+    and coalesce(p_reported_at > p_now - interval '7 days', true)
+    and not exists (
+      select from outbox_engine.timelines where dismissed_at > p_now - interval '15 days');
 end
 $$;
 
@@ -1184,8 +1234,7 @@ declare
   v_unknown constant text := (
     select min(u.id::text)
     from unnest(p_dispatches) u (id)
-    where not exists (select from outbox_engine.dispatches d where d.id = u.id)
-      and outbox_engine.is_own_reference(u.id::text)
+    where outbox_engine.is_unknown_request(u.id)
   );
 begin
   if v_unknown is not null then
@@ -1582,6 +1631,26 @@ begin
     limit 100
   loop
     perform outbox_engine.choose_probe(v_content, p_now);
+  end loop;
+end
+$$;
+
+create function outbox_engine.tend_all_held_messages(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan record;
+begin
+  for v_plan in
+    select p.provider, p.plan
+    from outbox_engine.plans p
+    where exists (
+      select from outbox_engine.refused_contents r
+      where (r.provider, r.plan) = (p.provider, p.plan) and (r.is_lifted or r.probe_at <= p_now))
+    order by p.provider, p.plan
+    for update skip locked
+  loop
+    perform outbox_engine.tend_held_messages(v_plan.provider, v_plan.plan, p_now);
   end loop;
 end
 $$;
@@ -2434,6 +2503,48 @@ as $$
     least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
 $$;
 
+create function outbox_engine.letters_digest(p_text text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
+$$;
+
+create function outbox_engine.unexplained_reports(
+  p_dispatch outbox_engine.dispatches, p_others text[]
+) returns table (batch_id text, recipient text, letters uuid)
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return query
+  select w.batch_id, m.recipient, outbox_engine.letters_digest(o.body)
+  from outbox_engine.dispatch_members m
+  join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
+  left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+  where m.dispatch_id = p_dispatch.id
+    and w.reference is null
+    and w.batch_id <> all (p_others)
+    and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
+    and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id);
+end
+$$;
+
+create function outbox_engine.unexplained_json(p_dispatch outbox_engine.dispatches) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(to_jsonb(u) order by u.batch_id), '[]')
+    from (
+      select distinct on (x.batch_id) x.*
+      from outbox_engine.unexplained_reports(p_dispatch, '{}') x
+      where p_dispatch.state = 'ambiguous'
+      order by x.batch_id desc, x.recipient
+      limit 20
+    ) u
+  );
+end
+$$;
+
 create or replace function public.outbox_claim_lookups(
   p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
 ) returns jsonb
@@ -2466,14 +2577,15 @@ begin
     set lookup_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
     from due
     where d.id = any (array(select id from due)) and d.id = due.id
-    returning d.id, d.lease_token, d.claimed_at
+    returning d.id, d.lease_token, d.claimed_at, outbox_engine.unexplained_json(d) as reported
   )
   select jsonb_agg(
     jsonb_build_object(
       'dispatch_id', id,
       'lease_token', lease_token::text,
       'since', outbox_engine.lookup_since(claimed_at, v_now),
-      'now', v_now
+      'now', v_now,
+      'reported', reported
     )
     order by claimed_at, id
   )
@@ -2526,6 +2638,21 @@ begin
 end
 $$;
 
+create function outbox_engine.is_in_adopted_batch(
+  p_adopted outbox_engine.adopted_messages, p_recipient text
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+      select from outbox_engine.adopted_messages a
+      where (a.reference, a.batch_id, a.recipient) = (p_adopted.reference, p_adopted.batch_id, p_recipient))
+    or exists (
+      select from outbox_engine.dispatch_members m
+      where m.dispatch_id = p_adopted.reference and m.recipient = p_recipient);
+end
+$$;
+
 create function outbox_engine.suspected_messages(p_ids bigint[], p_now timestamptz) returns table (
   outbox_id bigint, expires_at timestamptz, adopted outbox_engine.adopted_messages
 )
@@ -2539,20 +2666,33 @@ declare
     join public.outbox o on o.id = u.id
     where o.expires_at > p_now and exists (
       select from outbox_engine.adopted_messages a
-      where a.recipient = o.recipient and a.released_at is null and coalesce(a.outbox_id, o.id) = o.id)
+      where right(a.recipient, 8) in (right(o.recipient, 8), '')
+        and a.released_at is null
+        and coalesce(a.outbox_id, o.id) = o.id)
     order by u.place
   );
 begin
   return query
-  select r.id, r.expires_at, a
+  select r.id, r.expires_at,
+    row(
+      a.provider, a.plan, a.batch_id, a.reference, coalesce(nullif(a.recipient, ''), r.recipient), a.digest,
+      a.sent_at, r.id, null, a.kept_until
+    )::outbox_engine.adopted_messages
   from outbox_engine.rendered_rows(v_suspects) r
   join public.outbox o on o.id = r.id
   left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
-  join outbox_engine.adopted_messages a on a.recipient = r.recipient and a.released_at is null
-  where a.outbox_id = r.id
-    or a.outbox_id is null and outbox_engine.may_be_adopted(
-      a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
-  order by r.place, a.outbox_id is null, a.digest is distinct from md5(r.text)::uuid, a.sent_at;
+  join outbox_engine.adopted_messages a
+    on right(a.recipient, 8) in (right(r.recipient, 8), '') and a.released_at is null
+  where (
+      a.outbox_id = r.id
+      or a.outbox_id is null and outbox_engine.may_be_adopted(
+        a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+    )
+    and (a.recipient in (r.recipient, '') or coalesce(a.digest = md5(r.text)::uuid, true))
+    and (a.recipient = r.recipient or a.outbox_id = r.id
+      or not outbox_engine.is_in_adopted_batch(a, r.recipient))
+  order by r.place, a.outbox_id is null, a.recipient = '', a.recipient <> r.recipient,
+    a.digest is distinct from md5(r.text)::uuid, a.sent_at;
 end
 $$;
 
@@ -2570,11 +2710,10 @@ begin
   end if;
   for s in select * from outbox_engine.suspected_messages(p_ids, p_now) loop
     continue when s.outbox_id = any (v_held);
-    update outbox_engine.adopted_messages a
+    insert into outbox_engine.adopted_messages as a select (s.adopted).*
+    on conflict (reference, batch_id, recipient) do update
     set outbox_id = s.outbox_id
-    where (a.reference, a.batch_id, a.recipient)
-        = ((s.adopted).reference, (s.adopted).batch_id, (s.adopted).recipient)
-      and coalesce(a.outbox_id, s.outbox_id) = s.outbox_id;
+    where coalesce(a.outbox_id, s.outbox_id) = s.outbox_id;
     continue when not found;
     v_held := v_held || s.outbox_id;
     v_changes := v_changes || row(
@@ -2677,6 +2816,45 @@ begin
 end
 $$;
 
+create function outbox_engine.was_made_since(p_known_heartbeat timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return not exists (select from outbox_engine.dispatches)
+    and not exists (
+      select from public.outbox
+      where dispatch_id is not null or batch_id is not null
+        or created_at <= coalesce(p_known_heartbeat, 'infinity'));
+end
+$$;
+
+create function outbox_engine.judge_timeline(
+  p_provider text, p_plan text, p_timeline text, p_known_heartbeat timestamptz
+) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select case
+      when split_part(p_timeline, '/', 1) <> all (i.id || i.earlier_ids) then
+        case when outbox_engine.was_made_since(p_known_heartbeat) then 'nothing' else 'restored' end
+      when t.seen = t.ids[cardinality(t.ids)] or t.seen = '' and t.ids = '{}' then 'something'
+      when t.seen = '' or t.seen = any (t.ids) then 'nothing'
+      else 'restored'
+    end
+    from outbox_engine.installation i
+    cross join (
+      select split_part(p_timeline, '/', 2) as seen, array(
+        select x.id::text
+        from outbox_engine.timelines x
+        where x.provider = p_provider and x.plan = p_plan
+        order by x.number
+      ) as ids
+    ) t
+  );
+end
+$$;
+
 create function outbox_engine.pause_behind_process(
   p_provider text, p_plan text, p_reason text, p_highest_lease_token bigint
 ) returns void
@@ -2710,9 +2888,16 @@ begin
       'unbound', (select hosts from outbox_engine.installation), 'dispatches', '[]'::jsonb, 'more', false);
   end if;
   v_reason := case
+    when p_state.lacks_timeline then
+      'a process knows an adoption or an installation that the database does not know'
     when p_state.lacks_token then 'a process holds a lease token that the database has not issued'
     when p_state.lacks_dispatch then 'a process holds a request that the database does not know'
     when p_state.lacks_heartbeat then 'a process has claimed since, and the database does not know of it'
+    when p_state.has_unknown_reports then
+      'the provider reported on a request of this database that it does not know, with reference ' || (
+        select min(w.reference::text)
+        from outbox_engine.waiting_reports w
+        where w.is_unknown and outbox_engine.is_unknown_request(w.reference))
   end;
   if v_reason is null then
     return null;
@@ -2727,14 +2912,17 @@ $$;
 
 create function outbox_engine.check_database(
   p_provider text, p_plan text, p_worker text, p_project text,
-  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz
+  p_highest_lease_token bigint, p_known_dispatch uuid, p_known_heartbeat timestamptz, p_timeline text
 ) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_state outbox_engine.database_state;
+  v_says text := 'something';
+  v_refusal jsonb;
 begin
-  select i.hosts, h.at,
+  select i.hosts, i.id || coalesce('/' || t.id, ''), h.at, false,
+    exists (select from outbox_engine.waiting_reports w where w.is_unknown),
     p_highest_lease_token > (
       select case when t.is_called then t.last_value else 0 end from outbox_engine.lease_tokens t),
     p_known_dispatch is not null
@@ -2744,14 +2932,32 @@ begin
   into v_state
   from outbox_engine.installation i
   left join outbox_engine.heartbeats h
-    on h.job = 'dispatch' and h.provider = p_provider and h.plan = p_plan and h.worker = p_worker;
+    on h.job = 'dispatch' and h.provider = p_provider and h.plan = p_plan and h.worker = p_worker
+  left join lateral (
+    select x.id
+    from outbox_engine.timelines x
+    where x.provider = p_provider and x.plan = p_plan
+    order by x.number desc
+    limit 1
+  ) t on true;
+  if p_timeline <> v_state.timeline then
+    v_says := outbox_engine.judge_timeline(p_provider, p_plan, p_timeline, p_known_heartbeat);
+    v_state.lacks_timeline := v_says = 'restored';
+  end if;
+  if v_says = 'nothing' then
+    v_state.lacks_token := false;
+    v_state.lacks_dispatch := false;
+    v_state.lacks_heartbeat := false;
+  end if;
   -- A comparison of null with all of none is true.
   if p_project is not null and p_project <> all (v_state.hosts)
-    or v_state.lacks_token or v_state.lacks_dispatch or v_state.lacks_heartbeat then
-    return jsonb_build_object('heartbeat_at', v_state.heartbeat_at) || coalesce(
-      outbox_engine.refuse_process(p_provider, p_plan, p_project, p_highest_lease_token, v_state), '{}');
+    or v_state.lacks_timeline or v_state.lacks_token or v_state.lacks_dispatch or v_state.lacks_heartbeat
+    or v_state.has_unknown_reports then
+    v_refusal := outbox_engine.refuse_process(
+      p_provider, p_plan, p_project, p_highest_lease_token, v_state);
   end if;
-  return jsonb_build_object('heartbeat_at', v_state.heartbeat_at);
+  return jsonb_build_object('heartbeat_at', v_state.heartbeat_at, 'timeline', v_state.timeline)
+    || coalesce(v_refusal, '{}');
 end
 $$;
 
@@ -2803,7 +3009,7 @@ create function public.outbox_claim_due(
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
-  p_heartbeat_at timestamptz default null
+  p_heartbeat_at timestamptz default null, p_timeline text default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -2830,7 +3036,8 @@ begin
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
   v_state := jsonb_build_object('schema_version', v_schema, 'now', v_now) || outbox_engine.check_database(
-    p_provider, p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
+    p_provider, p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at,
+    p_timeline);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
   if v_state ? 'dispatches' then
@@ -2893,15 +3100,21 @@ end
 $$;
 
 create function public.outbox_check_references(
-  p_provider text, p_plan text, p_project text, p_references text[]
+  p_provider text, p_plan text, p_project text, p_references text[], p_times timestamptz[]
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  v_verdicts constant text[] := outbox_engine.judge_references(
+  v_dismissed_at constant timestamptz := (
+    select max(dismissed_at) from outbox_engine.timelines where provider = p_provider and plan = p_plan);
+  v_verdicts text[] := outbox_engine.judge_references(
     p_references, (select asks_earlier from outbox_engine.installation));
 begin
+  v_verdicts := array(
+    select case when v.verdict = 'unknown' and v.at <= v_dismissed_at then 'other' else v.verdict end
+    from unnest(v_verdicts, p_times) with ordinality v (verdict, at, place)
+    order by v.place);
   if not outbox_engine.sends_from(p_project) then
     return null;
   end if;
@@ -2943,6 +3156,75 @@ as $$
   select outbox_engine.apply_opt_outs(array_agg(recipient), array_agg(reason), array_agg(at))
   from latest
   having count(*) > 0
+$$;
+
+create or replace function outbox_engine.store_reports(
+  p_reports outbox_engine.report[], p_source text, p_now timestamptz
+) returns table (
+  outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz
+)
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  with located as materialized (
+    select r.*, coalesce(b.outbox_id, f.outbox_id, s.outbox_id) as outbox_id,
+      coalesce(b.dispatch_id, f.dispatch_id, s.dispatch_id) as dispatch_id
+    from unnest(p_reports) r
+    left join lateral (
+      select m.outbox_id, m.dispatch_id
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatch_members m on m.dispatch_id = d.id and m.recipient = r.recipient
+      where d.batch_id = r.batch_id
+      limit 1
+    ) b on true
+    left join lateral (
+      select m.outbox_id, m.dispatch_id
+      from outbox_engine.dispatch_members m
+      where b.outbox_id is null and m.dispatch_id = r.reference and m.recipient = r.recipient
+      limit 1
+    ) f on true
+    left join lateral (
+      select m.outbox_id, m.dispatch_id
+      from outbox_engine.duplicate_sends x
+      join outbox_engine.dispatch_members m on m.dispatch_id = x.dispatch_id and m.recipient = r.recipient
+      where b.outbox_id is null and f.outbox_id is null and x.batch_id = r.batch_id
+      limit 1
+    ) s on true
+  ),
+  waiting as (
+    insert into outbox_engine.waiting_reports (
+      key, batch_id, reference, report, source, received_at, is_unknown
+    )
+    select l.key, l.batch_id, l.reference,
+      row(
+        l.batch_id, l.recipient, l.status, l.code, l.at, l.reference, l.raw, l.key
+      )::outbox_engine.report,
+      p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.at, p_now), false)
+    from located l
+    where l.outbox_id is null
+    order by l.key
+    on conflict do nothing
+  ),
+  stored as (
+    insert into public.outbox_events (
+      outbox_id, at, source, event, status, status_code, batch_id, dispatch_id, occurred_at, report,
+      report_key
+    )
+    select
+      l.outbox_id, p_now, p_source, 'report', l.status, l.code, l.batch_id, l.dispatch_id, l.at, l.raw, l.key
+    from located l
+    where l.outbox_id is not null
+    order by l.outbox_id, l.key
+    on conflict (outbox_id, report_key) where report_key is not null do nothing
+    returning outbox_id, dispatch_id, status, status_code, occurred_at
+  )
+  select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at
+  from stored f
+  cross join lateral (
+    select x.provider
+    from outbox_engine.dispatches x
+    where x.id = f.dispatch_id
+    limit 1
+  ) d
 $$;
 
 create or replace function outbox_engine.lock_proven_and_reported(p_proven uuid[], p_reports outbox_engine.report[])
@@ -3005,21 +3287,6 @@ begin
     array_fill(p_dispatch.id, array[cardinality(p_batch_ids)]), p_batch_ids, 'reconcile', p_reconcile_after);
   perform outbox_engine.match_waiting_reports(array[p_dispatch.id]);
   perform outbox_engine.decide_halves(array[p_dispatch.id], null, null);
-end
-$$;
-
-create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
-as $$
-begin
-  return exists (
-    select from outbox_engine.dispatch_members m
-    join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
-    where m.dispatch_id = p_dispatch.id
-      and w.reference is null
-      and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
-      and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id)
-  );
 end
 $$;
 
@@ -3086,7 +3353,8 @@ end
 $$;
 
 create function outbox_engine.record_empty_lookup(
-  p_dispatch_id uuid, p_lease_token text, p_settle interval, p_provider_at timestamptz, p_watched interval
+  p_dispatch_id uuid, p_lease_token text, p_settle interval, p_provider_at timestamptz, p_watched interval,
+  p_others text[]
 ) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -3104,7 +3372,8 @@ begin
     or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
   end if;
-  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
+  if v_dispatch.state = 'ambiguous'
+    and exists (select from outbox_engine.unexplained_reports(v_dispatch, p_others)) then
     perform outbox_engine.lookup_failed(
       v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
       p_settle, outbox_engine.now());
@@ -3138,20 +3407,21 @@ begin
     return 'found';
   end if;
   return outbox_engine.record_empty_lookup(
-    p_dispatch_id, p_lease_token, make_interval(secs => p_settle_seconds), null, null);
+    p_dispatch_id, p_lease_token, make_interval(secs => p_settle_seconds), null, null, '{}');
 end
 $$;
 
 create function public.outbox_record_missed_lookup(
   p_dispatch_id uuid, p_lease_token text, p_settle_seconds double precision, p_provider_at timestamptz,
-  p_watched_seconds double precision
+  p_watched_seconds double precision, p_others text[]
 ) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
   return outbox_engine.record_empty_lookup(p_dispatch_id, p_lease_token,
-    make_interval(secs => p_settle_seconds), p_provider_at, make_interval(secs => p_watched_seconds));
+    make_interval(secs => p_settle_seconds), p_provider_at, make_interval(secs => p_watched_seconds),
+    p_others);
 end
 $$;
 
@@ -3225,7 +3495,33 @@ begin
 end
 $$;
 
-create function outbox_engine.messages_of_batch(p_batch outbox_engine.listed_batch, p_taken bigint[])
+create function outbox_engine.ended_messages(p_recipients text[], p_from timestamptz) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select distinct o.id
+    from public.outbox_events e
+    join public.outbox o on o.id = e.outbox_id
+    where cardinality(p_recipients) > 0
+      and e.id > coalesce((
+        select x.id
+        from public.outbox_events x
+        where x.at < p_from - outbox_engine.adoption_margin()
+        order by x.id desc
+        limit 1
+      ), 0)
+      and e.event in ('expired', 'cancelled', 'suppressed')
+      and o.status = e.event
+      and o.batch_id is null
+      and o.recipient = any (p_recipients)
+  );
+end
+$$;
+
+create function outbox_engine.messages_of_batch(
+  p_batch outbox_engine.listed_batch, p_taken bigint[], p_ended bigint[]
+)
 returns table (outbox_id bigint, recipient text, text text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -3233,8 +3529,10 @@ begin
   return query
   select distinct on (w.recipient) o.id, w.recipient, t.text
   from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
-  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
-    on r.recipient = w.recipient
+  join outbox_engine.rendered_rows(
+    outbox_engine.adoptable_messages(p_batch.recipients) || array(
+      select e.id from public.outbox e where e.id = any (p_ended) and e.recipient = any (p_batch.recipients))
+  ) r on r.recipient = w.recipient
   join public.outbox o on o.id = r.id
   -- A campaign may have made its message again since the restore.
   left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
@@ -3242,6 +3540,10 @@ begin
   cross join lateral (values (r.text), (o.body)) t (text)
   where md5(t.text)::uuid = w.digest
     and coalesce(oc.occurs_at, o.send_at) <= p_batch.created_at + outbox_engine.adoption_margin()
+    and (
+      o.finalized_at is null
+      or least(o.finalized_at, o.expires_at) > p_batch.created_at - outbox_engine.adoption_margin()
+    )
     and o.id <> all (p_taken)
   order by w.recipient, o.send_at, o.id;
 end
@@ -3267,6 +3569,19 @@ begin
 end
 $$;
 
+create function outbox_engine.reopen_adopted(p_ids bigint[], p_batch_id text, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update public.outbox set batch_id = p_batch_id, attempts = attempts + 1 where id = any (p_ids);
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), 'operator', p_now)
+  from unnest(p_ids) id;
+  perform outbox_engine.reclaim_occurrences(p_ids, p_now);
+end
+$$;
+
 create function outbox_engine.adopt_messages(
   p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_ids bigint[],
   p_texts text[], p_now timestamptz
@@ -3276,6 +3591,8 @@ as $$
 declare
   v_id constant uuid := p_batch.reference::uuid;
   v_at constant timestamptz := least(p_batch.created_at, p_now);
+  v_ended constant bigint[] := array(
+    select o.id from public.outbox o where o.id = any (p_ids) and o.finalized_at is not null);
 begin
   insert into outbox_engine.dispatches (
     id, claim_id, worker, provider, plan, host, credential, expires_at, recipients, state, lease_token,
@@ -3294,6 +3611,9 @@ begin
   from unnest(p_ids, p_texts) t (id, text)
   where o.id = t.id;
   perform outbox_engine.count_adopted(p_ids, v_at);
+  if v_ended <> '{}' then
+    perform outbox_engine.reopen_adopted(v_ended, p_batch.batch_id, p_now);
+  end if;
   perform outbox_engine.accept_dispatches(array[v_id], array[p_batch.batch_id], 'operator', null);
   update public.outbox o
   set sent_at = greatest(o.created_at, v_at)
@@ -3304,10 +3624,37 @@ begin
 end
 $$;
 
+create function outbox_engine.remember_batch(
+  p_plan outbox_engine.plans, p_batch outbox_engine.listed_batch, p_adopted text[], p_now timestamptz,
+  out remembered integer, out unreadable integer
+)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  unreadable := cardinality(array_positions(p_batch.recipients, ''));
+  insert into outbox_engine.adopted_messages (
+    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+  )
+  select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient,
+    case when count(distinct coalesce(w.digest::text, '')) = 1 then (array_agg(w.digest))[1] end,
+    p_batch.created_at, p_now + interval '15 days'
+  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  where w.recipient <> all (p_adopted)
+  group by w.recipient
+  on conflict do nothing;
+  get diagnostics remembered = row_count;
+  if unreadable > 0 then
+    remembered := remembered - 1;
+    perform outbox_engine.alarm('adoption.numbers_unreadable', jsonb_build_object(
+      'plan', p_plan.plan, 'batch', p_batch.batch_id, 'messages', unreadable, 'sent_at', p_batch.created_at));
+  end if;
+end
+$$;
+
 create function outbox_engine.adopt_unknown_batch(
   p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
-  p_now timestamptz, out ids bigint[], out remembered integer, out held integer,
-  out examples jsonb
+  p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer, out unreadable integer,
+  out held integer, out examples jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -3317,26 +3664,22 @@ declare
 begin
   select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
   into ids, v_texts, v_recipients
-  from outbox_engine.messages_of_batch(p_batch, p_taken) m;
+  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m;
   if cardinality(ids) > 0 then
     -- A message that is held because of another batch was in this one.
     update outbox_engine.adopted_messages a set outbox_id = null where a.outbox_id = any (ids);
     perform outbox_engine.adopt_messages(p_plan, p_credential, p_batch, ids, v_texts, p_now);
   end if;
 
-  insert into outbox_engine.adopted_messages (
-    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
-  )
-  select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient, w.digest,
-    p_batch.created_at, p_now + interval '15 days'
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
-  where w.recipient <> all (v_recipients)
-  on conflict do nothing;
-  get diagnostics remembered = row_count;
+  select r.remembered, r.unreadable
+  into remembered, unreadable
+  from outbox_engine.remember_batch(p_plan, p_batch, v_recipients, p_now) r;
   examples := jsonb_path_query_array(jsonb_build_array(
     jsonb_build_object('kind', 'adopted', 'id', ids[1], 'recipient', v_recipients[1]),
     jsonb_build_object('kind', 'remembered', 'recipient', (
-      select r from unnest(p_batch.recipients) r where remembered > 0 and r <> all (v_recipients) limit 1))
+      select r from unnest(p_batch.recipients) r
+      where remembered > 0 and r <> all (v_recipients) and r <> '' limit 1)),
+    jsonb_build_object('kind', 'unreadable', 'recipient', case when unreadable > 0 then '' end)
   ), '$[*] ? (@.recipient != null)');
 
   select count(distinct w.recipient)
@@ -3352,7 +3695,7 @@ end
 $$;
 
 create function outbox_engine.lock_for_adoption(
-  p_provider text, p_plan text, p_known uuid[], p_recipients text[]
+  p_provider text, p_plan text, p_known uuid[], p_recipients text[], p_ended bigint[]
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -3360,7 +3703,7 @@ begin
   perform outbox_engine.lock_dispatches(p_known);
   perform outbox_engine.hold_plan(p_provider, p_plan);
   perform from public.outbox
-  where id = any (outbox_engine.adoptable_messages(p_recipients))
+  where id = any (outbox_engine.adoptable_messages(p_recipients) || p_ended)
     or id = any (array(
       select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_known)))
   order by id
@@ -3376,29 +3719,24 @@ as $$
 begin
   return array(
     select case
-      when w.verdict in ('accepted', 'unknown') and not b.is_whole then 'unreadable'
-      else w.verdict
+      when b.verdict = 'known' and exists (
+        select from outbox_engine.dispatches d
+        where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
+      when b.verdict = 'other' and p_all_references
+        and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
+      else b.verdict
     end
     from unnest(
       p_batches, outbox_engine.judge_references(array(select x.reference from unnest(p_batches) x), true)
-    ) with ordinality b (batch_id, reference, created_at, recipients, digests, is_whole, first_verdict, place)
-    cross join lateral (
-      select case
-        when b.first_verdict = 'known' and exists (
-          select from outbox_engine.dispatches d
-          where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
-        when b.first_verdict = 'other' and p_all_references
-          and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
-        else b.first_verdict
-      end as verdict
-    ) w
+    ) with ordinality b (batch_id, reference, created_at, recipients, digests, verdict, place)
     order by b.place
   );
 end
 $$;
 
 create function outbox_engine.batches_to_adopt(
-  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[]
+  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[],
+  out ended bigint[]
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -3406,13 +3744,18 @@ begin
   accepted := array(
     select b.reference::uuid
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
     where b.verdict = 'accepted');
   recipients := array(
     select unnest(b.recipients)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
     where b.verdict = 'unknown');
+  ended := outbox_engine.ended_messages(recipients, (
+    select min(b.created_at)
+    from unnest(p_batches, p_verdicts)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
+    where b.verdict = 'unknown'));
 end
 $$;
 
@@ -3429,13 +3772,14 @@ declare
   v_accepted integer := 0;
   v_remembered integer := 0;
   v_held integer := 0;
+  v_unreadable integer := 0;
   v_examples jsonb := '[]';
   v_batch outbox_engine.listed_batch;
   v_dispatch outbox_engine.dispatches;
   v_adopted record;
 begin
   perform outbox_engine.lock_for_adoption(
-    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients);
+    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients, v_wanted.ended);
   for v_place in 1 .. cardinality(p_batches) loop
     v_batch := p_batches[v_place];
     -- An earlier one of these batches has the same reference: the request was repeated on its way.
@@ -3449,10 +3793,12 @@ begin
         v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
       v_accepted := v_accepted + cardinality(v_batch.recipients);
     elsif v_verdicts[v_place] = 'unknown' then
-      v_adopted := outbox_engine.adopt_unknown_batch(p_plan, p_credential, v_batch, v_taken, p_now);
+      v_adopted := outbox_engine.adopt_unknown_batch(
+        p_plan, p_credential, v_batch, v_taken, v_wanted.ended, p_now);
       v_taken := v_taken || v_adopted.ids;
       v_remembered := v_remembered + v_adopted.remembered;
       v_held := v_held + v_adopted.held;
+      v_unreadable := v_unreadable + v_adopted.unreadable;
       if jsonb_array_length(v_examples) < 10 then
         v_examples := v_examples || (
           select coalesce(jsonb_agg(e || jsonb_build_object('batch_id', v_batch.batch_id)), '[]')
@@ -3463,10 +3809,9 @@ begin
   return (
     select jsonb_build_object(
       'other', count(*) filter (where v = 'other'), 'known', count(*) filter (where v = 'known'),
-      'unreadable', count(*) filter (where v = 'unreadable'),
       'unknown', count(*) filter (where v = 'unknown'),
       'accepted', v_accepted, 'adopted', cardinality(v_taken) - cardinality(p_taken),
-      'remembered', v_remembered, 'held', v_held, 'examples', v_examples,
+      'remembered', v_remembered, 'held', v_held, 'unreadable', v_unreadable, 'examples', v_examples,
       'taken', to_jsonb(v_taken[cardinality(p_taken) + 1 :]))
     from unnest(v_verdicts) v);
 end
@@ -3855,6 +4200,35 @@ begin
 end
 $$;
 
+create or replace function public.outbox_upkeep(
+  p_retention_days double precision, p_body_retention_days double precision, p_most integer
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
+  v_expired integer;
+  v_pruned integer;
+  v_blanking boolean := false;
+begin
+  perform outbox_engine.record_heartbeat('upkeep', '', '', '');
+  perform outbox_engine.give_up_everywhere(v_now, p_most);
+  perform outbox_engine.match_raced_reports(v_now);
+  v_expired := outbox_engine.expire_waiting(v_now, p_most);
+  perform outbox_engine.close_already_sent(v_now);
+  v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
+  if p_body_retention_days < p_retention_days then
+    v_blanking := outbox_engine.blank_texts(
+      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now);
+  end if;
+  perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
+  perform outbox_engine.tend_all_held_messages(v_now);
+  return jsonb_build_object(
+    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
+end
+$$;
+
 create or replace function public.outbox_resume(p_provider text, p_plan text, p_force boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -3919,6 +4293,12 @@ begin
   where p.kind = 'restored';
   perform outbox_engine.lift_restored(m.provider, m.plan)
   from outbox_engine.matching_plans(p_provider, p_plan) m;
+  update outbox_engine.timelines t
+  set dismissed_at = v_now
+  from jsonb_to_recordset(v_ended) e (provider text, plan text)
+  where (t.provider, t.plan) = (e.provider, e.plan)
+    and t.number = (
+      select max(x.number) from outbox_engine.timelines x where (x.provider, x.plan) = (t.provider, t.plan));
   return v_ended;
 end
 $$;
@@ -4016,6 +4396,20 @@ begin
 end
 $$;
 
+create function public.outbox_forget_adopted(p_batch_id text) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_forgotten integer;
+begin
+  update outbox_engine.adopted_messages
+  set released_at = outbox_engine.now()
+  where batch_id = p_batch_id and recipient = '' and released_at is null;
+  get diagnostics v_forgotten = row_count;
+  return v_forgotten;
+end
+$$;
+
 create function outbox_engine.next_scheduled(p_now timestamptz) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -4065,6 +4459,65 @@ begin
     'held', v_held
   );
 end
+$$;
+
+create or replace function outbox_engine.requests_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'in_flight', (
+      select jsonb_build_object(
+        'requests', count(*),
+        'messages', coalesce(sum(recipients), 0),
+        'silent', count(*) filter (where silent_at <= p_now)
+      )
+      from outbox_engine.claimed_dispatches
+    ),
+    'ambiguous', (
+      select jsonb_build_object(
+        'requests', count(*),
+        'messages', coalesce(sum(recipients), 0),
+        'oldest_at', min(claimed_at)
+      )
+      from outbox_engine.dispatches
+      where lookup_at is not null and state = 'ambiguous'
+    ),
+    'watched', (
+      select count(*)
+      from outbox_engine.dispatches
+      where lookup_at is not null and state = 'not_found'
+    ),
+    'duplicate_sends', (
+      select jsonb_build_object(
+        'confirmed', count(*) filter (where confirmed_at is not null),
+        'suspected', count(*) filter (where confirmed_at is null),
+        'latest_at', max(found_at)
+      )
+      from outbox_engine.duplicate_sends
+    ),
+    -- Only batches that were reconciled and lacked reports then. Before that the engine does not count
+    -- reports.
+    'batches_without_all_reports', (
+      select count(*)
+      from (
+        select from outbox_engine.dispatches
+        where reconcile_at is not null and reconciliations > 0
+        limit 100000
+      ) x
+    ),
+    -- Without those on messages that an adoption remembers: they have no row, so their reports match none.
+    'unmatched_reports', (
+      select count(*)
+      from (
+        select from outbox_engine.waiting_reports w
+        where not exists (select from outbox_engine.adopted_messages a where a.batch_id = w.batch_id)
+        limit 100000
+      ) x
+    ),
+    'kept_callbacks', (
+      select count(*) from (select from outbox_engine.kept_callbacks limit 100000) x
+    )
+  )
 $$;
 
 create function outbox_engine.held_json() returns jsonb
@@ -4311,8 +4764,8 @@ revoke all on function public.outbox_resume_restored from public, anon, authenti
 grant execute on function public.outbox_resume_restored to service_role;
 revoke all on function public.outbox_bind from public, anon, authenticated, service_role;
 grant execute on function public.outbox_bind to service_role;
-revoke all on function public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
-grant execute on function public.outbox_list_held, public.outbox_send_held to service_role;
+revoke all on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
+grant execute on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held to service_role;
 
 -- The version's own row is a seed.
 select outbox_engine.seed();

@@ -19,6 +19,9 @@ create type outbox_engine.removed_message as (
 -- Lookups ask whether a report without a reference names a number of their dispatch.
 create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
   where reference is null;
+-- A report on a request of this database that it does not know shows that it was restored.
+alter table outbox_engine.waiting_reports add column is_unknown boolean;
+create index waiting_reports_unknown on outbox_engine.waiting_reports (received_at) where is_unknown;
 -- One row. A backup holds it, so a restored database recognizes the requests made since that backup.
 create table outbox_engine.installation (
   only_row boolean primary key default true check (only_row),
@@ -35,11 +38,27 @@ create table outbox_engine.installation (
 );
 alter table outbox_engine.installation enable row level security;
 
+-- The timelines of a plan but for the first. Each begins where an operator ended the pause of a restored
+-- database: what processes saw in an earlier one is adopted since.
+create table outbox_engine.timelines (
+  provider text not null,
+  plan text not null,
+  number integer not null,
+  id uuid not null default gen_random_uuid(),
+  -- When an operator ended the pause without adopting what was sent.
+  dismissed_at timestamptz,
+  primary key (provider, plan, number)
+);
+alter table outbox_engine.timelines enable row level security;
+
 -- What the database says to a claim, which the process compares with what it has seen. `lacks_token`
 -- and the others are true only where it named one.
 create type outbox_engine.database_state as (
   hosts text[],
+  timeline text,
   heartbeat_at timestamptz,
+  lacks_timeline boolean,
+  has_unknown_reports boolean,
   lacks_token boolean,
   lacks_dispatch boolean,
   lacks_heartbeat boolean
@@ -57,6 +76,7 @@ create table outbox_engine.adopted_messages (
   plan text not null,
   batch_id text not null,
   reference uuid not null,
+  -- Empty for one that cannot be read: it may be any number.
   recipient text not null,
   -- The MD5 of the text. Null where the provider's list does not give it.
   digest uuid,
@@ -70,7 +90,8 @@ create table outbox_engine.adopted_messages (
 );
 alter table outbox_engine.adopted_messages enable row level security;
 
-create index adopted_messages_recipient on outbox_engine.adopted_messages (recipient)
+-- By the end of the number: a provider may write its beginning in another way.
+create index adopted_messages_recipient on outbox_engine.adopted_messages (right(recipient, 8))
   where released_at is null;
 create index adopted_messages_held on outbox_engine.adopted_messages (outbox_id)
   where outbox_id is not null and released_at is null;
@@ -79,10 +100,9 @@ create type outbox_engine.listed_batch as (
   batch_id text,
   reference text,
   created_at timestamptz,
-  -- Those that could be read; `is_whole`: all.
+  -- Empty where one cannot be read.
   recipients text[],
-  digests uuid[],
-  is_whole boolean
+  digests uuid[]
 );
 -- Refused contents and the messages that are held.
 

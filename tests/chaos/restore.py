@@ -1,6 +1,7 @@
 """``python -m tests.chaos.restore``: restores PostgreSQL from a copy of its files while messages are sent, then adopts.
 
-The processes are real, and one of them lives through the restore. Exit code 1 if a message was sent twice or lost.
+The processes are real. One of them lives through the restore, and one sleeps until the adoption.
+Exit code 1 if a message was sent twice or lost.
 """
 
 import os
@@ -61,17 +62,22 @@ class Restore:
         ordinary = [Message(number(n), f"Your code is {n}." if n % 2 else "Doors open at eight.") for n in range(self._count)]
         half = self._count // 2
         with ExitStack() as children:
-            living = self._start("scheduler-1")
+            living, sleeping = self._start("scheduler-1"), self._start("scheduler-0")
             children.callback(living.terminate)
+            children.callback(sleeping.kill)
             self._insert([Message(number(n), "Before the backup.") for n in range(200)])
             self._wait_for(200)
             # Suspended, so that the backup holds messages that wait.
-            living.send_signal(signal.SIGSTOP)
+            for process in (living, sleeping):
+                process.send_signal(signal.SIGSTOP)
             self._insert(ordinary[:half])
             self._copy(to_backup=True)
-            living.send_signal(signal.SIGCONT)
+            for process in (living, sleeping):
+                process.send_signal(signal.SIGCONT)
             self._insert(ordinary[half:])
             self._wait_for(200 + self._count)
+            # It sleeps through the restore and its adoption, and must not stop the plan after that.
+            sleeping.send_signal(signal.SIGSTOP)
             self._copy(to_backup=False)
             children.callback(self._start("scheduler-2").terminate)
             sleep(_LEFT_ALONE_SECONDS)
@@ -80,6 +86,8 @@ class Restore:
             began = monotonic()
             self._command("adopt", "--since", "30m", "--yes")
             typer.echo(f"adopted in {monotonic() - began:.1f} s")
+            sleeping.send_signal(signal.SIGCONT)
+            sleep(_LEFT_ALONE_SECONDS / 4)
             self._insert(ordinary[half:])
             self._insert([Message(number(n), "After the restore.") for n in range(200)])
             self._wait_for(400 + self._count)

@@ -3,9 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from jobs.adoption import Adopted, Adoption
 from jobs.dispatching.requests import _submission
 from jobs.gateway.adopting import Counts
+from jobs.providers.base import ProviderError
 from jobs.runtime.clocks import Clocks
 from sandbox.simulator import control as faults
 from tests.campaigns import campaign, member, template
@@ -97,6 +100,23 @@ async def test_messages_in_requests_at_backup_are_adopted(make_rig: MakeRig, db:
 
     assert (done.counts.accepted, done.counts.adopted, statuses(db)) == (1, 1, {"sent": 2})
     assert (history(db, arrived), history(db, given_back)) == (["accepted"], ["accepted"])
+
+
+async def test_process_that_slept_through_adoption_goes_on(make_rig: MakeRig, db: Connection) -> None:
+    asleep, operator = await make_rig(), await make_rig()
+    await asleep.tick("dispatch")
+    insert(db)
+    backup = Snapshot(db)
+    insert(db, first=1)
+    await asleep.tick("dispatch")
+    backup.restore()
+    await adopt(operator)
+
+    insert(db, first=2)
+    await asleep.tick("dispatch", "dispatch")
+
+    assert (pauses(db), statuses(db), asleep.dispatcher.stopped) == ([], {"sent": 2}, False)
+    assert asleep.simulator.summary().messages == 3
 
 
 async def test_edited_template_holds_the_message(make_rig: MakeRig, db: Connection) -> None:
@@ -252,6 +272,63 @@ async def test_unreadable_list_allows_no_claim(make_rig: MakeRig, db: Connection
     await rig.tick("dispatch")
 
     assert (statuses(db), rig.dispatcher.stopped) == ({"sent": 1}, False)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_account_ends_the_adoption(make_rig: MakeRig, db: Connection, status: int) -> None:
+    rig = await make_rig()
+    rig.simulator.add(faults.account_error(status))
+
+    with pytest.raises(ProviderError, match=str(status)):
+        await adopt(rig)
+
+    assert [one.kind for one in rig.simulator.asked()].count("list") == 1
+
+
+async def test_rewritten_numbers_are_held(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    ids = insert(db, 2)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    rig.simulator.add(faults.list_with_other_numbers(times=None))
+
+    await adopt(rig)
+    await rig.tick("dispatch")
+
+    assert (held(db), rig.simulator.summary().messages) == ([(row, True) for row in ids], 2)
+
+
+async def test_unreadable_item_is_kept(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    rig.simulator.add(faults.list_with_an_unreadable_item(times=None))
+
+    done = await adopt(rig)
+
+    assert (done.unread, done.is_complete, pauses(db)) == (1, False, ["restored"])
+    assert db.execute("select raw from outbox_engine.kept_callbacks").fetchall() == [(b'{"id": nonsense}',)]
+
+
+async def test_dismissed_restore_pauses_once(make_rig: MakeRig, db: Connection) -> None:
+    """An operator has the messages sent again. A later restore is noticed all the same."""
+    rig = await make_rig()
+    insert(db)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    await rig.tick("reconcile")
+    assert pauses(db) == ["restored"]
+    db.execute("select public.outbox_resume_restored('sinch', null)")
+
+    await rig.tick("reconcile", "dispatch", "reconcile")
+    assert (pauses(db), rig.simulator.summary().messages) == ([], 2)
+
+    backup = Snapshot(db)
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    backup.restore()
+    await rig.tick("reconcile")
+    assert pauses(db) == ["restored"]
 
 
 async def test_reconcile_notices_a_restore(make_rig: MakeRig, db: Connection) -> None:

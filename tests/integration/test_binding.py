@@ -138,8 +138,24 @@ def test_status_names_another_project(db: Connection, capsys: Captured) -> None:
 
     assert run_command_line(["status", "--days", "0"]) == 0
 
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("project")]
-    assert f"{PRODUCTION}: a process with SUPABASE_URL at localhost sends nothing" in line
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"project {PRODUCTION}: a process with SUPABASE_URL at localhost sends nothing" in shown
+    assert "paused all plans, unbound: a process with SUPABASE_URL at localhost sends nothing, until `outbox bind`" in shown
+
+
+@pytest.mark.usefixtures("environment")
+def test_bind_counts_what_a_copy_would_send(db: Connection, capsys: Captured) -> None:
+    bind_to(db, PRODUCTION)
+    insert(db, 2)
+    insert(db, first=2, send_at="2099-01-01Z")
+
+    assert run_command_line(["bind"]) == 2
+    assert "2 messages are due and 1 scheduled" in capsys.readouterr().out
+    assert run_command_line(["cancel", "--all"]) == 2
+    assert run_command_line(["cancel", "--all", "--yes"]) == 0
+    assert statuses(db) == {"cancelled": 3}
+    assert run_command_line(["bind", "--yes"]) == 0
+    assert "0 messages are due and 0 scheduled" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("environment")

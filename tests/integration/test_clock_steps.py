@@ -41,7 +41,7 @@ def missed(db: Connection, lookup: dict[str, Any], *, provider_at: datetime | No
     return str(
         one(
             db,
-            "select public.outbox_record_missed_lookup(%s::uuid, %s, 20, %s, %s)",
+            "select public.outbox_record_missed_lookup(%s::uuid, %s, 20, %s, %s, '{}')",
             lookup["dispatch_id"],
             lookup["lease_token"],
             provider_at,

@@ -291,3 +291,19 @@ def test_hold_ends_although_the_clock_went_back(db: Connection, back: str) -> No
 
     assert statuses(db) == {"failed": 3, "sent": 7}
     assert held(db) == []
+
+
+def test_upkeep_makes_the_probe_due(db: Connection, other: Connection) -> None:
+    """Claims of 0.1.0 know no held texts. A plan that another transaction holds keeps for the next time."""
+    insert_many(db, 10, body="wrong")
+    Sending(db, refusing_text("wrong")).tick()
+    later(db, "1 minute")
+    due = "select count(*) from public.outbox where queue = 'w' and due_at <= outbox_engine.now()"
+
+    with other.transaction():
+        other.execute("select from outbox_engine.plans for update")
+        db.execute("select public.outbox_upkeep(90, 90, 100)")
+        assert db.execute(due).fetchone() == (0,)
+    db.execute("select public.outbox_upkeep(90, 90, 100)")
+
+    assert db.execute(due).fetchone() == (1,)

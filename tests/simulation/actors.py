@@ -120,7 +120,13 @@ def _adoption(gateway: Gateway, line: Line, plan: Plan, profile: Profile) -> "Ad
     from jobs.adoption import Adoption
 
     return Adoption(
-        gateway=gateway, provider=line, plan=plan, deadline=profile.lease / 3, all_references=False, show=lambda *_: None
+        gateway=gateway,
+        provider=line,
+        plan=plan,
+        deadline=profile.lease / 3,
+        all_references=False,
+        show=lambda *_: None,
+        now=lambda: calendar(asyncio.get_running_loop().time()),
     )
 
 

@@ -122,18 +122,20 @@ class Books:
                 yield taken.batch
 
     def sent(self, start: datetime, end: datetime | None) -> "list[SentBatch]":
-        """Batches made in the window, with their texts, newest first. Requests carry one text, so each recipient has it."""
+        """Batches made in the window, with their texts, newest first."""
+        found = [sent for batch in self.listed(start) if (sent := self.sent_as(batch.batch_id)) is not None]
+        return [sent for sent in found if end is None or sent.created_at < end]
+
+    def sent_as(self, batch_id: str) -> "SentBatch | None":
+        """A batch with its texts, None if it is not known yet. Requests carry one text, so each recipient has it."""
         # Not at the top, because release 0.1.0 has no such value.
         from jobs.providers.base import SentBatch
 
-        found: list[SentBatch] = []
-        for batch in self.listed(start):
-            made, body = batch.created_at, self.taken[batch.batch_id].request.submission.body
-            if made is not None and (end is None or made < end):
-                found.append(
-                    SentBatch(batch.batch_id, batch.reference, made, batch.recipients, (body,) * len(batch.recipients))
-                )
-        return found
+        taken = self.taken.get(batch_id)
+        if taken is None or taken.listed > self.now or taken.batch.created_at is None:
+            return None
+        batch, made, body = taken.batch, taken.batch.created_at, taken.request.submission.body
+        return SentBatch(batch.batch_id, batch.reference, made, batch.recipients, (body,) * len(batch.recipients))
 
     def reports_of(self, batch_id: str) -> tuple[Report, ...] | None:
         """Each recipient's latest report, or None if the batch is not known yet."""

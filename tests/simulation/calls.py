@@ -28,4 +28,5 @@ def claim(*, worker: str, rows: int, claim_id: str | None = None) -> dict[str, A
         "p_highest_lease_token": None,
         "p_known_dispatch": None,
         "p_heartbeat_at": None,
+        "p_timeline": None,
     }

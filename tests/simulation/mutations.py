@@ -226,7 +226,19 @@ MUTATIONS: Final = (
         "missing batches are not adopted",
         ("database.restored",),
         "times after a restore",
-        rewrites=(("outbox_engine.judge_batches", "else b.first_verdict", "else 'other'"),),
+        rewrites=(("outbox_engine.judge_batches", "else b.verdict", "else 'other'"),),
+    ),
+    Mutation(
+        "an unreadable number holds nothing",
+        ("database.restored", "list.rewritten"),
+        "times after a restore",
+        rewrites=(
+            (
+                "outbox_engine.suspected_messages",
+                "right(a.recipient, 8) in (right(o.recipient, 8), '')",
+                "a.recipient = o.recipient",
+            ),
+        ),
     ),
 )
 

@@ -199,7 +199,17 @@ class Line:
         return self._page([ListedReference(batch.reference, batch.created_at) for batch in listed], page)
 
     async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> "Page[SentBatch]":
-        return self._page(await self._ask(lambda: self._books.sent(start, end), "list", deadline), page)
+        found = await self._ask(lambda: self._books.sent(start, end), "list", deadline)
+        if self._chaos.profile.rates["list.rewritten"]:
+            found = [replace(batch, recipients=self._written_otherwise(batch.recipients)) for batch in found]
+        return self._page(found, page)
+
+    def _written_otherwise(self, recipients: Sequence[str]) -> tuple[str, ...]:
+        """Some with another digit, and some that cannot be read."""
+        return tuple(self._chaos.pick((number, number, _rewritten(number), "")) for number in recipients)
+
+    async def batch(self, batch_id: str, *, deadline: float) -> "SentBatch | None":
+        return await self._ask(lambda: self._books.sent_as(batch_id), "batch", deadline)
 
     async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
         reports = await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)

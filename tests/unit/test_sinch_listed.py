@@ -39,10 +39,28 @@ def test_unknown_text_is_none_for_its_recipient() -> None:
     assert listed.batch(item(body={"message": "mms"})).texts == (None, None)
 
 
-@pytest.mark.parametrize("to", [["12025550100", "group-id"], [], None, ["12025550100", "+1 202 555 0100"]])
-def test_unreadable_recipients_make_a_batch_unwhole(to: Any) -> None:
-    assert not listed.batch(item(to=to, body="x")).is_whole
+@pytest.mark.parametrize(
+    ("to", "recipients"),
+    [
+        (["12025550100", "group-id"], (NUMBERS[0], "")),
+        (["group-id", 7, "12025550101"], (NUMBERS[1], "", "")),
+        ([], ("",)),
+        (None, ("",)),
+        ("12025550100", ("",)),
+        (["12025550100", "+1 202 555 0100"], (NUMBERS[0], "")),
+    ],
+)
+def test_unreadable_recipients_are_empty(to: Any, recipients: tuple[str, ...]) -> None:
+    found = listed.batch(item(to=to, body="x ${d}{}", parameters={"d": {"default": "$"}}))
+
+    assert (found.recipients, set(found.texts)) == (recipients, {"x ${}"})
     assert listed.reference(item(to=to, client_reference="r")).reference == "r"
+
+
+def test_unreadable_recipient_may_have_any_value() -> None:
+    values = {"name": {"12025550100": "Ada", "default": "you"}}
+
+    assert listed.batch(item(to=["12025550100", "?"], body="Hi ${name}", parameters=values)).texts == ("Hi Ada", None)
 
 
 @pytest.mark.parametrize(

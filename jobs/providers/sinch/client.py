@@ -132,6 +132,11 @@ class SinchClient:
         window = {"start_date": timestamp(start)} if end is None else _window(start, end)
         return await self._list("batches", window, page, deadline, listed.batch)
 
+    async def batch(self, batch_id: str, *, deadline: float) -> SentBatch | None:
+        path = f"batches/{quote(batch_id, safe='')}"
+        answer = await self._ask(path, {}, deadline)
+        return None if answer.status == 404 else listings.one_batch(answer, path, batch_id)
+
     async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
         path = f"batches/{quote(batch_id, safe='')}/delivery_report"
         answer = await self._ask(path, {"type": "full"}, deadline)

@@ -18,7 +18,7 @@ _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _DEFAULT: Final = "default"
 _Values = Mapping[str, Mapping[str, str]]
 
-_NUMBERS: Final = msgspec.json.Decoder(list[str])
+_LIST: Final = msgspec.json.Decoder(list[Any])
 _TEXT: Final = msgspec.json.Decoder(str)
 _PARAMETERS: "Final[msgspec.json.Decoder[dict[str, dict[str, str]] | None]]" = msgspec.json.Decoder(
     dict[str, dict[str, str]] | None
@@ -66,16 +66,13 @@ def batch(raw: bytes) -> SentBatch:
     made_at = item.made_at()
     if made_at is None and item.may_be_ours:
         raise Unreadable("created_at is missing")
-    written = _read(_NUMBERS, item.to) or []
-    numbers = [e164(one) for one in written]
-    recipients = tuple(number for number in numbers if number is not None)
+    recipients = _recipients(_read(_LIST, item.to))
     return SentBatch(
         batch_id=item.id,
         reference=item.reference,
         created_at=made_at or datetime.min.replace(tzinfo=UTC),
         recipients=recipients,
         texts=_texts(item, recipients),
-        is_whole=bool(numbers) and len(set(recipients)) == len(numbers),
     )
 
 
@@ -86,6 +83,19 @@ def _item(raw: bytes) -> _Item:
     return item
 
 
+def _recipients(written: list[Any] | None) -> tuple[str, ...]:
+    """Empty where a number cannot be read. So is one that stands there twice: no request of ours names a number twice."""
+    found: dict[str, None] = {}
+    unread = 0
+    for one in written or [None]:
+        number = e164(one) if isinstance(one, str) else None
+        if number is None or number in found:
+            unread += 1
+        else:
+            found[number] = None
+    return (*found, *[""] * unread)
+
+
 def _read(decoder: "msgspec.json.Decoder[T]", raw: msgspec.Raw) -> T | None:
     try:
         return decoder.decode(raw)
@@ -94,7 +104,10 @@ def _read(decoder: "msgspec.json.Decoder[T]", raw: msgspec.Raw) -> T | None:
 
 
 def _texts(item: _Item, recipients: Sequence[str]) -> tuple[str | None, ...]:
-    """The text of each recipient: ``${key}`` replaced by the recipient's value or the default. None if a value is missing."""
+    """The text of each recipient: ``${key}`` replaced by the recipient's value or the default. None if a value is missing.
+
+    A recipient that cannot be read may be any for whom there is a value, so no default counts for it beside such values.
+    """
     body = _read(_TEXT, item.body)
     if body is None:
         return (None,) * len(recipients)
@@ -108,6 +121,8 @@ def _texts(item: _Item, recipients: Sequence[str]) -> tuple[str | None, ...]:
 def _filled(body: str, values: _Values, recipient: str) -> str | None:
     def value(placeholder: re.Match[str]) -> str:
         given = values[placeholder[1]]
+        if not recipient and given.keys() != {_DEFAULT}:
+            raise KeyError
         return given[recipient] if recipient in given else given[_DEFAULT]
 
     try:

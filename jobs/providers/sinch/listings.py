@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from jobs.providers.base import Batch, CallbackItem, Inbound, ListedReference, Page, ProviderError, Report, SentBatch, Unusable
-from jobs.providers.sinch import callbacks, refusals
+from jobs.providers.sinch import callbacks, listed, refusals
 from jobs.providers.sinch.lenient import array_items, json_text
 from jobs.providers.sinch.refusals import Answer
 from jobs.providers.sinch.wire import LONGEST_ID, BatchItem, Listing, Unreadable, instant, reference
@@ -42,6 +42,19 @@ def page_of(answer: Answer, what: str, *, number: int, read: Callable[[bytes], I
             unusable.append(Unusable(str(error)[:200], bytes(raw)))
     last = not raws or (number == 0 and count is not None and len(raws) >= count)
     return Page(tuple(items), last, tuple(unusable), count)
+
+
+def one_batch(answer: Answer, what: str, batch_id: str) -> SentBatch:
+    """Read the answer to a question for this batch. Raises :class:`ProviderError` for anything else, also for another batch."""
+    if answer.status != 200 or answer.body is None:
+        raise refusals.unanswered(answer, what)
+    try:
+        found = listed.batch(json_text(answer.body).encode())
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(answer, what, str(error)) from None
+    if found.batch_id != batch_id:
+        raise _unreadable(answer, what, "it is another batch")
+    return found
 
 
 def batch_reports(answer: Answer, what: str) -> Page[Report]:

@@ -29,7 +29,9 @@ create table outbox_engine.waiting_reports (
   reference uuid,
   report outbox_engine.report not null,
   source text not null,
-  received_at timestamptz not null
+  received_at timestamptz not null,
+  -- It names a request of this database that it did not know then: a sign that it was restored.
+  is_unknown boolean
 );
 alter table outbox_engine.waiting_reports enable row level security;
 
@@ -39,6 +41,7 @@ create index waiting_reports_reference on outbox_engine.waiting_reports (referen
 -- For lookups. Our own requests carry a reference, so reports on them never enter this index.
 create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
   where reference is null;
+create index waiting_reports_unknown on outbox_engine.waiting_reports (received_at) where is_unknown;
 create index waiting_reports_received on outbox_engine.waiting_reports (received_at);
 
 -- The order of statuses within one attempt. A report only ever raises the rank of a message, so the order in

@@ -8,6 +8,7 @@ create table outbox_engine.adopted_messages (
   plan text not null,
   batch_id text not null,
   reference uuid not null,
+  -- Empty for one that cannot be read: it may be any number.
   recipient text not null,
   -- The MD5 of the text. Null where the provider's list does not give it.
   digest uuid,
@@ -21,7 +22,8 @@ create table outbox_engine.adopted_messages (
 );
 alter table outbox_engine.adopted_messages enable row level security;
 
-create index adopted_messages_recipient on outbox_engine.adopted_messages (recipient)
+-- By the end of the number: a provider may write its beginning in another way.
+create index adopted_messages_recipient on outbox_engine.adopted_messages (right(recipient, 8))
   where released_at is null;
 create index adopted_messages_held on outbox_engine.adopted_messages (outbox_id)
   where outbox_id is not null and released_at is null;
@@ -32,10 +34,9 @@ create type outbox_engine.listed_batch as (
   batch_id text,
   reference text,
   created_at timestamptz,
-  -- Those that could be read; `is_whole`: all.
+  -- Empty where one cannot be read.
   recipients text[],
-  digests uuid[],
-  is_whole boolean
+  digests uuid[]
 );
 
 -- How far a provider's clock may be off where its times decide which messages a batch can hold.

@@ -150,6 +150,28 @@ begin
 end
 $$;
 
+-- Called by the upkeep job: the same for all plans, also where the processes that claim know no held texts. A
+-- plan that another transaction holds keeps for the next call, because this one holds messages by now.
+create function outbox_engine.tend_all_held_messages(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan record;
+begin
+  for v_plan in
+    select p.provider, p.plan
+    from outbox_engine.plans p
+    where exists (
+      select from outbox_engine.refused_contents r
+      where (r.provider, r.plan) = (p.provider, p.plan) and (r.is_lifted or r.probe_at <= p_now))
+    order by p.provider, p.plan
+    for update skip locked
+  loop
+    perform outbox_engine.tend_held_messages(v_plan.provider, v_plan.plan, p_now);
+  end loop;
+end
+$$;
+
 -- Called by the claim with rows that it picked. Those of held contents wait until they expire or the hold
 -- ends, but for their probe. Returns the others, in their order. The caller holds the plan and the rows.
 create function outbox_engine.without_held(

@@ -114,9 +114,58 @@ as $$
     least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
 $$;
 
+-- The MD5 of the ASCII letters and digits of a text. Where these differ, no rewriting makes two texts the
+-- same. The recover job computes it of the provider's texts.
+create function outbox_engine.letters_digest(p_text text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
+$$;
+
+-- Reports that wait and may be about this dispatch: each came since the claim, names one of its numbers, and
+-- shows neither a batch that is known nor a reference. Not those on the batches `p_others`. `letters` is the
+-- digest of the text that was sent to the number. A clock that was set back since the claim dates the report
+-- before it; the hour is for the time that has passed since.
+create function outbox_engine.unexplained_reports(
+  p_dispatch outbox_engine.dispatches, p_others text[]
+) returns table (batch_id text, recipient text, letters uuid)
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return query
+  select w.batch_id, m.recipient, outbox_engine.letters_digest(o.body)
+  from outbox_engine.dispatch_members m
+  join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
+  left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+  where m.dispatch_id = p_dispatch.id
+    and w.reference is null
+    and w.batch_id <> all (p_others)
+    and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
+    and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id);
+end
+$$;
+
+-- The same as JSON, once for each batch and at most twenty, the newest. None once the dispatch is given up.
+create function outbox_engine.unexplained_json(p_dispatch outbox_engine.dispatches) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(to_jsonb(u) order by u.batch_id), '[]')
+    from (
+      select distinct on (x.batch_id) x.*
+      from outbox_engine.unexplained_reports(p_dispatch, '{}') x
+      where p_dispatch.state = 'ambiguous'
+      order by x.batch_id desc, x.recipient
+      limit 20
+    ) u
+  );
+end
+$$;
+
 -- Called by the recover job. Returns the dispatches to look up, leased to the caller by a new token, with
--- the time since when the provider's list may show them, and the database's clock (`now`). Draws the
--- requests from the plan.
+-- the time since when the provider's list may show them, the database's clock (`now`), and the batches that
+-- reports without a reference name (`reported`). Draws the requests from the plan.
 create function public.outbox_claim_lookups(
   p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
 ) returns jsonb
@@ -149,14 +198,15 @@ begin
     set lookup_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
     from due
     where d.id = any (array(select id from due)) and d.id = due.id
-    returning d.id, d.lease_token, d.claimed_at
+    returning d.id, d.lease_token, d.claimed_at, outbox_engine.unexplained_json(d) as reported
   )
   select jsonb_agg(
     jsonb_build_object(
       'dispatch_id', id,
       'lease_token', lease_token::text,
       'since', outbox_engine.lookup_since(claimed_at, v_now),
-      'now', v_now
+      'now', v_now,
+      'reported', reported
     )
     order by claimed_at, id
   )

@@ -155,8 +155,8 @@ $$;
 -- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
 -- urgent slots are free. `p_schema_version` is the newest schema version that the process knows. If a newer
 -- one is breaking, the call takes no lock and changes nothing. Null claims in any case. `p_project` is the
--- host of the process's SUPABASE_URL, and the last three say what the process has seen of the database
--- (`check_database`). Returns jsonb with these keys:
+-- host of the process's SUPABASE_URL, and the last four say what the process has seen of the database, and in
+-- which timeline (`check_database`). Returns jsonb with these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
@@ -174,6 +174,7 @@ $$;
 -- - `schema_version`: the newest version of the schema
 --
 -- - `heartbeat_at`: when this process's heartbeat was last recorded, for its next claim
+-- - `timeline`: the plan's present timeline, for the same
 -- - `now`: the database's clock
 --
 -- - `schema`: instead of `schema_version`, `passed` and `due`, the breaking version that the process does not
@@ -189,7 +190,7 @@ create function public.outbox_claim_due(
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
-  p_heartbeat_at timestamptz default null
+  p_heartbeat_at timestamptz default null, p_timeline text default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -216,7 +217,8 @@ begin
   -- The first call with this id may still be running.
   perform pg_advisory_xact_lock(hashtextextended(p_claim_id::text, 0));
   v_state := jsonb_build_object('schema_version', v_schema, 'now', v_now) || outbox_engine.check_database(
-    p_provider, p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at);
+    p_provider, p_plan, p_worker, p_project, p_highest_lease_token::bigint, p_known_dispatch, p_heartbeat_at,
+    p_timeline);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
   if v_state ? 'dispatches' then

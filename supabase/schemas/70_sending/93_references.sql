@@ -29,18 +29,25 @@ $$;
 
 -- Called by processes with the references of the provider's newest requests, before their first claim and
 -- now and then. Returns what `judge_references` says of each. Where one is unknown, nothing is sent any more
--- until `outbox adopt` has read the list. Null, and nothing happens, where the database does not send from
--- the project with this host: the original of a copy goes on making requests.
+-- until `outbox adopt` has read the list. Unknown ones from before an operator ended such a pause without an
+-- adoption count as `other`; `p_times` are the provider's times. Null, and nothing happens, where the
+-- database does not send from the project with this host: the original of a copy goes on making requests.
 create function public.outbox_check_references(
-  p_provider text, p_plan text, p_project text, p_references text[]
+  p_provider text, p_plan text, p_project text, p_references text[], p_times timestamptz[]
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
-  v_verdicts constant text[] := outbox_engine.judge_references(
+  v_dismissed_at constant timestamptz := (
+    select max(dismissed_at) from outbox_engine.timelines where provider = p_provider and plan = p_plan);
+  v_verdicts text[] := outbox_engine.judge_references(
     p_references, (select asks_earlier from outbox_engine.installation));
 begin
+  v_verdicts := array(
+    select case when v.verdict = 'unknown' and v.at <= v_dismissed_at then 'other' else v.verdict end
+    from unnest(v_verdicts, p_times) with ordinality v (verdict, at, place)
+    order by v.place);
   if not outbox_engine.sends_from(p_project) then
     return null;
   end if;

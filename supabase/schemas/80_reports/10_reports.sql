@@ -13,7 +13,8 @@ alter table outbox_engine.kept_callbacks enable row level security;
 
 -- Finds the message of each report: by batch and number, else by the reference that the report carries,
 -- else by a second batch that is known of a dispatch. Writes each report as an event, where its key stops
--- repeats, and returns the new ones. Reports for unknown batches wait in `waiting_reports`.
+-- repeats, and returns the new ones. Reports for unknown batches wait in `waiting_reports`; the next claim
+-- pauses where one of them shows that the database was restored.
 create function outbox_engine.store_reports(
   p_reports outbox_engine.report[], p_source text, p_now timestamptz
 ) returns table (
@@ -47,12 +48,14 @@ as $$
     ) s on true
   ),
   waiting as (
-    insert into outbox_engine.waiting_reports (key, batch_id, reference, report, source, received_at)
+    insert into outbox_engine.waiting_reports (
+      key, batch_id, reference, report, source, received_at, is_unknown
+    )
     select l.key, l.batch_id, l.reference,
       row(
         l.batch_id, l.recipient, l.status, l.code, l.at, l.reference, l.raw, l.key
       )::outbox_engine.report,
-      p_source, p_now
+      p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.at, p_now), false)
     from located l
     where l.outbox_id is null
     order by l.key

@@ -50,24 +50,6 @@ begin
 end
 $$;
 
--- Whether a report waits that may be about this dispatch: it came since the claim, names one of its numbers,
--- and shows neither a batch that is known nor a reference. A clock that was set back since the claim dates
--- the report before it; the hour is for the time that has passed since.
-create function outbox_engine.may_be_reported(p_dispatch outbox_engine.dispatches) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
-as $$
-begin
-  return exists (
-    select from outbox_engine.dispatch_members m
-    join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
-    where m.dispatch_id = p_dispatch.id
-      and w.reference is null
-      and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
-      and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id)
-  );
-end
-$$;
-
 -- Whether as much time has passed since the first lookup that missed a dispatch as the database's clock
 -- says, which may have been set forward: by the provider's clock, to the second, or by that of the
 -- process, which has watched the database's run true for `p_watched`. Without either, the database's clock
@@ -140,10 +122,12 @@ end
 $$;
 
 -- Records a lookup that found no batch. It decides nothing if another lookup overtook it, or while a report
--- waits that may be about the dispatch. The caller holds the dispatch. Returns `missed`, `not_found`,
--- `watched`, `overtaken`, `reported`, or `gone` where retention deleted the dispatch.
+-- waits that may be about the dispatch, but for reports on the batches `p_others`. The caller holds the
+-- dispatch. Returns `missed`, `not_found`, `watched`, `overtaken`, `reported`, or `gone` where retention
+-- deleted the dispatch.
 create function outbox_engine.record_empty_lookup(
-  p_dispatch_id uuid, p_lease_token text, p_settle interval, p_provider_at timestamptz, p_watched interval
+  p_dispatch_id uuid, p_lease_token text, p_settle interval, p_provider_at timestamptz, p_watched interval,
+  p_others text[]
 ) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -161,7 +145,8 @@ begin
     or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
   end if;
-  if v_dispatch.state = 'ambiguous' and outbox_engine.may_be_reported(v_dispatch) then
+  if v_dispatch.state = 'ambiguous'
+    and exists (select from outbox_engine.unexplained_reports(v_dispatch, p_others)) then
     perform outbox_engine.lookup_failed(
       v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
       p_settle, outbox_engine.now());
@@ -198,23 +183,24 @@ begin
     return 'found';
   end if;
   return outbox_engine.record_empty_lookup(
-    p_dispatch_id, p_lease_token, make_interval(secs => p_settle_seconds), null, null);
+    p_dispatch_id, p_lease_token, make_interval(secs => p_settle_seconds), null, null, '{}');
 end
 $$;
 
 -- The same for a lookup that found none, with the clock of the provider (null where its answers gave
 -- none), and how long the process has watched the database's clock run true on its own (null where it
--- cannot tell).
+-- cannot tell). `p_others` are reported batches that the provider says are other requests.
 create function public.outbox_record_missed_lookup(
   p_dispatch_id uuid, p_lease_token text, p_settle_seconds double precision, p_provider_at timestamptz,
-  p_watched_seconds double precision
+  p_watched_seconds double precision, p_others text[]
 ) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
   return outbox_engine.record_empty_lookup(p_dispatch_id, p_lease_token,
-    make_interval(secs => p_settle_seconds), p_provider_at, make_interval(secs => p_watched_seconds));
+    make_interval(secs => p_settle_seconds), p_provider_at, make_interval(secs => p_watched_seconds),
+    p_others);
 end
 $$;
 

@@ -1,9 +1,9 @@
 -- The calls of `outbox adopt`.
 
 -- Takes all locks of a call in their order (docs/decisions/0008): the dispatches that the batches name, the
--- plan, and the messages that they may hold.
+-- plan, and the messages that they may hold, among them `p_ended`.
 create function outbox_engine.lock_for_adoption(
-  p_provider text, p_plan text, p_known uuid[], p_recipients text[]
+  p_provider text, p_plan text, p_known uuid[], p_recipients text[], p_ended bigint[]
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -11,7 +11,7 @@ begin
   perform outbox_engine.lock_dispatches(p_known);
   perform outbox_engine.hold_plan(p_provider, p_plan);
   perform from public.outbox
-  where id = any (outbox_engine.adoptable_messages(p_recipients))
+  where id = any (outbox_engine.adoptable_messages(p_recipients) || p_ended)
     or id = any (array(
       select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_known)))
   order by id
@@ -20,8 +20,7 @@ end
 $$;
 
 -- What each of these batches is to the database: `known`; `accepted`, where it has the dispatch and not the
--- batch; `unknown`; `other`; `unreadable`, where some of the recipients of an `accepted` or `unknown` batch
--- could not be read. With `p_all_references` every UUID counts as a reference of this database.
+-- batch; `unknown`; `other`. With `p_all_references` every UUID counts as a reference of this database.
 create function outbox_engine.judge_batches(
   p_batches outbox_engine.listed_batch[], p_all_references boolean
 ) returns text[]
@@ -30,30 +29,26 @@ as $$
 begin
   return array(
     select case
-      when w.verdict in ('accepted', 'unknown') and not b.is_whole then 'unreadable'
-      else w.verdict
+      when b.verdict = 'known' and exists (
+        select from outbox_engine.dispatches d
+        where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
+      when b.verdict = 'other' and p_all_references
+        and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
+      else b.verdict
     end
     from unnest(
       p_batches, outbox_engine.judge_references(array(select x.reference from unnest(p_batches) x), true)
-    ) with ordinality b (batch_id, reference, created_at, recipients, digests, is_whole, first_verdict, place)
-    cross join lateral (
-      select case
-        when b.first_verdict = 'known' and exists (
-          select from outbox_engine.dispatches d
-          where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
-        when b.first_verdict = 'other' and p_all_references
-          and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
-        else b.first_verdict
-      end as verdict
-    ) w
+    ) with ordinality b (batch_id, reference, created_at, recipients, digests, verdict, place)
     order by b.place
   );
 end
 $$;
 
--- The references (as UUIDs) and recipients of the batches with these verdicts.
+-- The references (as UUIDs) of the accepted batches of these, the recipients of the unknown ones, and the
+-- messages for these that had ended (`ended_messages`).
 create function outbox_engine.batches_to_adopt(
-  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[]
+  p_batches outbox_engine.listed_batch[], p_verdicts text[], out accepted uuid[], out recipients text[],
+  out ended bigint[]
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -61,13 +56,18 @@ begin
   accepted := array(
     select b.reference::uuid
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
     where b.verdict = 'accepted');
   recipients := array(
     select unnest(b.recipients)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, is_whole, verdict)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
     where b.verdict = 'unknown');
+  ended := outbox_engine.ended_messages(recipients, (
+    select min(b.created_at)
+    from unnest(p_batches, p_verdicts)
+      b (batch_id, reference, created_at, recipients, digests, verdict)
+    where b.verdict = 'unknown'));
 end
 $$;
 
@@ -85,13 +85,14 @@ declare
   v_accepted integer := 0;
   v_remembered integer := 0;
   v_held integer := 0;
+  v_unreadable integer := 0;
   v_examples jsonb := '[]';
   v_batch outbox_engine.listed_batch;
   v_dispatch outbox_engine.dispatches;
   v_adopted record;
 begin
   perform outbox_engine.lock_for_adoption(
-    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients);
+    p_plan.provider, p_plan.plan, v_wanted.accepted, v_wanted.recipients, v_wanted.ended);
   for v_place in 1 .. cardinality(p_batches) loop
     v_batch := p_batches[v_place];
     -- An earlier one of these batches has the same reference: the request was repeated on its way.
@@ -105,10 +106,12 @@ begin
         v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
       v_accepted := v_accepted + cardinality(v_batch.recipients);
     elsif v_verdicts[v_place] = 'unknown' then
-      v_adopted := outbox_engine.adopt_unknown_batch(p_plan, p_credential, v_batch, v_taken, p_now);
+      v_adopted := outbox_engine.adopt_unknown_batch(
+        p_plan, p_credential, v_batch, v_taken, v_wanted.ended, p_now);
       v_taken := v_taken || v_adopted.ids;
       v_remembered := v_remembered + v_adopted.remembered;
       v_held := v_held + v_adopted.held;
+      v_unreadable := v_unreadable + v_adopted.unreadable;
       if jsonb_array_length(v_examples) < 10 then
         v_examples := v_examples || (
           select coalesce(jsonb_agg(e || jsonb_build_object('batch_id', v_batch.batch_id)), '[]')
@@ -119,19 +122,18 @@ begin
   return (
     select jsonb_build_object(
       'other', count(*) filter (where v = 'other'), 'known', count(*) filter (where v = 'known'),
-      'unreadable', count(*) filter (where v = 'unreadable'),
       'unknown', count(*) filter (where v = 'unknown'),
       'accepted', v_accepted, 'adopted', cardinality(v_taken) - cardinality(p_taken),
-      'remembered', v_remembered, 'held', v_held, 'examples', v_examples,
+      'remembered', v_remembered, 'held', v_held, 'unreadable', v_unreadable, 'examples', v_examples,
       'taken', to_jsonb(v_taken[cardinality(p_taken) + 1 :]))
     from unnest(v_verdicts) v);
 end
 $$;
 
 -- Called by `outbox adopt` with batches of the provider's list as JSON, at most a thousand messages a call.
--- One transaction; a repetition changes nothing. Returns how many batches are `other`, `known`, `unreadable`
--- and `unknown`; how many messages are `accepted` (of known dispatches), `adopted`, and `remembered`, `held`
--- of which hold a waiting message; some `examples`; and the ids of the adopted ones as `taken`. With
+-- One transaction; a repetition changes nothing. Returns how many batches are `other`, `known` and `unknown`;
+-- how many messages are `accepted` (of known dispatches), `adopted`, `remembered`, `held` of which hold a
+-- waiting message, and `unreadable`; some `examples`; and the ids of the adopted ones as `taken`. With
 -- `p_dry_run` all of it is undone: pass the messages that earlier calls would have taken as `p_taken`.
 create function public.outbox_adopt_batches(
   p_provider text, p_plan text, p_host text, p_credential text, p_batches text, p_all_references boolean,

@@ -290,6 +290,7 @@ begin
       v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now);
   end if;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
+  perform outbox_engine.tend_all_held_messages(v_now);
   return jsonb_build_object(
     'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
 end

@@ -176,6 +176,12 @@ begin
   where p.kind = 'restored';
   perform outbox_engine.lift_restored(m.provider, m.plan)
   from outbox_engine.matching_plans(p_provider, p_plan) m;
+  update outbox_engine.timelines t
+  set dismissed_at = v_now
+  from jsonb_to_recordset(v_ended) e (provider text, plan text)
+  where (t.provider, t.plan) = (e.provider, e.plan)
+    and t.number = (
+      select max(x.number) from outbox_engine.timelines x where (x.provider, x.plan) = (t.provider, t.plan));
   return v_ended;
 end
 $$;

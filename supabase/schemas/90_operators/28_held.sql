@@ -78,12 +78,30 @@ begin
 end
 $$;
 
+-- Called by `outbox held --forget`: numbers of this batch that could not be read hold no more messages.
+-- Returns how many remembered messages that concerns.
+create function public.outbox_forget_adopted(p_batch_id text) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_forgotten integer;
+begin
+  update outbox_engine.adopted_messages
+  set released_at = outbox_engine.now()
+  where batch_id = p_batch_id and recipient = '' and released_at is null;
+  get diagnostics v_forgotten = row_count;
+  return v_forgotten;
+end
+$$;
+
 -- Called by processes, with the server's key.
 revoke all on function
+  public.outbox_forget_adopted,
   public.outbox_list_held,
   public.outbox_send_held
 from public, anon, authenticated, service_role;
 grant execute on function
+  public.outbox_forget_adopted,
   public.outbox_list_held,
   public.outbox_send_held
 to service_role;
