@@ -1473,26 +1473,32 @@ begin
       and r.held_since is null
       and not r.is_lifted
       and not r.is_sender
-  )
-  update outbox_engine.refused_contents r
-  set held_since = null, probe_at = null, refusals = 0, is_lifted = true
-  where (r.held_since is not null or r.is_lifted)
-    and (
+  ),
+  lifted as (
+    select r.content, r.provider, r.plan,
       exists (
         select from accepted a
         where (r.provider, r.plan, r.content) = (a.provider, a.plan, a.content)
           and (r.is_lifted or r.claimed_at <= a.claimed_at)
-      )
-      or exists (
+      ) or exists (
         select from accepted a
         where (r.provider, r.plan, r.probe_id) = (a.provider, a.plan, a.outbox_id)
           and r.held_since <= a.claimed_at
-      )
-      or r.by_sender and exists (
+      ) as by_content,
+      r.by_sender and exists (
         select from senders s
         where (r.provider, r.plan) = (s.provider, s.plan) and r.sender is not distinct from s.sender
-      )
-    );
+      ) as by_sender
+    from outbox_engine.refused_contents r
+    where r.held_since is not null or r.is_lifted
+  )
+  -- What was refused of a content goes on counting against it until the content itself is accepted.
+  update outbox_engine.refused_contents r
+  set
+    held_since = null, probe_at = null, is_lifted = true,
+    refusals = case when l.by_content then 0 else r.refusals end
+  from lifted l
+  where (r.provider, r.plan, r.content) = (l.provider, l.plan, l.content) and (l.by_content or l.by_sender);
 end
 $$;
 
@@ -1523,15 +1529,17 @@ begin
   delete from outbox_engine.held_messages h
   where h.outbox_id = any (v_ids)
     and (h.outbox_id = any (v_locked) or not exists (select from public.outbox o where o.id = h.outbox_id));
-  delete from outbox_engine.refused_contents r
+  update outbox_engine.refused_contents r
+  set is_lifted = false
   where r.provider = p_provider
     and r.plan = p_plan
     and r.is_lifted
-    and r.refusals = 0
     and not exists (
       select from outbox_engine.held_messages h
       where (h.provider, h.plan, h.content) = (r.provider, r.plan, r.content)
     );
+  delete from outbox_engine.refused_contents
+  where provider = p_provider and plan = p_plan and refusals = 0 and held_since is null and not is_lifted;
 end
 $$;
 

@@ -192,6 +192,26 @@ def test_refused_sender_fails_three_of_its_texts(db: Connection) -> None:
     assert statuses(db) == {"failed": 3, "sent": 15}
 
 
+def test_accepted_sender_does_not_excuse_its_texts(db: Connection) -> None:
+    """Three messages of a text fail, whatever else of its sender is refused and accepted between them."""
+    sending = Sending(db, lambda dispatch: None if dispatch["body"] == "right" else refusal(), most_recipients=1)
+    for n, body in enumerate(("wrong", "another", "wrong", "wrong")):
+        insert(db, first=n, body=body)
+        sending.tick()
+    assert alarms(db) == ["different texts"]
+    assert statuses(db) == {"failed": 3, "pending": 1}
+
+    insert(db, first=10, body="right")
+    sending.tick()
+    insert_many(db, 9, body="wrong")
+    sending.tick()
+
+    failed = db.execute("select count(*) from public.outbox where status = 'failed' and body = 'wrong'").fetchone()
+    assert failed == (3,)
+    assert [one["messages"] for one in held(db)] == [9]
+    assert alarms(db) == ["different texts", "one text"]
+
+
 @pytest.mark.parametrize("said", ["The value of from must be a number", "callback_url must be a URL"])
 def test_refused_setting_fails_nothing(db: Connection, said: str) -> None:
     insert_many(db, 40, body="one")

@@ -29,15 +29,17 @@ begin
   delete from outbox_engine.held_messages h
   where h.outbox_id = any (v_ids)
     and (h.outbox_id = any (v_locked) or not exists (select from public.outbox o where o.id = h.outbox_id));
-  delete from outbox_engine.refused_contents r
+  update outbox_engine.refused_contents r
+  set is_lifted = false
   where r.provider = p_provider
     and r.plan = p_plan
     and r.is_lifted
-    and r.refusals = 0
     and not exists (
       select from outbox_engine.held_messages h
       where (h.provider, h.plan, h.content) = (r.provider, r.plan, r.content)
     );
+  delete from outbox_engine.refused_contents
+  where provider = p_provider and plan = p_plan and refusals = 0 and held_since is null and not is_lifted;
 end
 $$;
 
