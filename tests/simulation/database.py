@@ -139,12 +139,12 @@ class Database:
     def app(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         """A statement of an application, as ``service_role``, as the API passes it on."""
         cursor = self._service.execute(statement.encode(), arguments)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if cursor.description is not None else []
 
     def query(self, statement: str, arguments: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Query anything, as the owner of the database."""
         cursor = self._owner.execute(statement.encode(), arguments or None)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if cursor.description is not None else []
 
     def execute(self, statement: str) -> None:
         self._owner.execute(statement.encode())

@@ -37,6 +37,7 @@ _LONGEST_SLEEP: Final = 6 * 3600.0
 _RESTORE_SECONDS: Final = 90.0
 """Longer than any call stays on its way, so that none from before the restore arrives after it."""
 
+_RESTORED: Final = "select 1 from outbox_engine.plan_pauses where kind = 'restored'"
 _INSERTED: Final = "select recipient, body, count(*) as n from public.outbox group by 1, 2"
 
 # The next instant at which the engine has work.
@@ -200,6 +201,13 @@ class _History:
 
     async def _adopt(self, made_at: datetime, inserted: Mapping[tuple[str, str], int]) -> None:
         """An operator adopts what was sent, and a process goes on. No text is sent more often than apps ``inserted`` it."""
+        await self._adopt_since(made_at)
+        await self._quieten(made_at)
+        for (recipient, body), times in invariants.sendings(self._books).items():
+            if times > inserted.get((recipient, body), 0):
+                self.witness.complain(f"{body!r} was sent to {recipient} {times} times after a restore")
+
+    async def _adopt_since(self, made_at: datetime) -> None:
         operator = self._worker()
         assert operator.adoption is not None
         done = await operator.process.start(operator.adoption.run(made_at, dry_run=False))
@@ -211,17 +219,13 @@ class _History:
         if not done.is_complete:
             self.witness.complain(f"the adoption is not complete: {done}")
         operator.process.die()
-        await self._quieten()
-        for (recipient, body), times in invariants.sendings(self._books).items():
-            if times > inserted.get((recipient, body), 0):
-                self.witness.complain(f"{body!r} was sent to {recipient} {times} times after a restore")
 
     def _knows_more(self, worker: Worker, made_at: datetime) -> bool:
         question = "select %s::timestamptz > %s and %s::timestamptz <= outbox_engine.now() as yes"
         return bool(self._database.query(question, [worker.heartbeat_at, made_at, worker.heartbeat_at])[0]["yes"])
 
-    async def _quieten(self) -> None:
-        """Faults stop. One process works on until everything is settled."""
+    async def _quieten(self, backup_made_at: datetime | None = None) -> None:
+        """Faults stop. One process works on until everything is settled, and an operator reads the alarms."""
         self.witness.say("quiet", "no more faults")
         for worker in self._workers:
             worker.process.die()
@@ -229,8 +233,11 @@ class _History:
         survivor = self._worker()
         for _ in range(self._most_rounds):
             await survivor.tick_all()
-            if self._database.query("select from outbox_engine.refused_contents where held_since is not null"):
-                self._books.poisoned_texts = frozenset()  # An operator read the alarm and had the text allowed.
+            if self._database.query("select 1 from outbox_engine.refused_contents where held_since is not null"):
+                self._books.poisoned_texts = frozenset()  # The text is allowed now.
+            if backup_made_at is not None and self._database.query(_RESTORED):
+                # A request from before the restore arrived after the adoption.
+                await self._adopt_since(backup_made_at)
             wait = self._next_wait()
             if wait is None:
                 break
