@@ -244,6 +244,7 @@ def test_row_is_in_one_request_at_a_time(database: Database) -> None:
 
 UNFENCED_LOOKUPS = Mutation(
     "no fence for lookups",
+    0,
     (),
     "",
     rewrites=(("outbox_engine.record_empty_lookup", "v_dispatch.lease_token <> p_lease_token::bigint\n    or ", ""),),
