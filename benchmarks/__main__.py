@@ -18,6 +18,7 @@ QUESTIONS = {
     "peers": "how does that compare with job queues, a plain loop and bare SQL?",
     "callbacks": "how many delivery reports are committed per second?",
     "latency": "how long does a new row wait for its request?",
+    "inserts": "what does an insert cost an app?",
     "size": "what does a claim cost in small and in large tables?",
     "campaigns": "how fast does a campaign make its messages, and who waits meanwhile?",
     "footprint": "how much memory do the processes take, and how fast do they start?",

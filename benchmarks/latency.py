@@ -23,8 +23,7 @@ _NOTE = (
     f"{PER_SECOND} inserts a second, one row each, at an even pace, counted from before the insert until the simulator took "
     "the request, without the time it then took to answer; with a time of its own from that time. Urgent rows have priority 0, "
     "the {campaign:,} rows of the campaign 200 and one text, sent as fast as this machine can. Only rows inserted while rows "
-    "of the campaign were waiting count. Each statement that inserts sends one notice, however many its rows: an app that "
-    "inserts one by one sends as many as it inserts."
+    "of the campaign were waiting count."
 )
 
 
@@ -125,7 +124,7 @@ def scheduler(rig: Rig, *, woken: bool) -> Iterator[None]:
         rig.db.execute("insert into public.outbox (recipient, body) values ('+12029999999', 'The first of all')")
         _until(lambda: rig.value("select count(*) from public.outbox where sent_at is null") == 0)
         if woken:
-            _until(lambda: rig.value("select count(*) from pg_stat_activity where query ~ '^unlisten'") == 1)
+            _until(lambda: rig.value("select count(*) from pg_stat_activity where application_name = 'outbox'") == 1)
         yield
 
 

@@ -24,9 +24,12 @@ from jobs.providers.base import Provider
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
+from jobs.runtime.waking import Waking
 from jobs.schema.admission import Admission
 
 _FAREWELL_SECONDS: Final = 1.0
+_LATEST_TICK_SECONDS: Final = 1.5
+"""How much later than its interval the next tick comes at the latest, on a busy machine."""
 
 
 class Dispatcher(Job):
@@ -54,13 +57,13 @@ class Dispatcher(Job):
         project: str | None = None,
         seen: Seen | None = None,
         restores: RestoreCheck | None = None,
+        waking: Waking | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
         self._gateway = gateway
         self._worker = worker
         self._schema = SchemaWatch(admission)
-        self._restores = restores
-        self._clocks = clocks
+        self._restores, self._clocks = restores, clocks
         self._clock_watch = ClockWatch(self._clocks, gateway, plan=f"{plan.provider} {plan.plan}", worker=worker)
         self._call = partial(
             gateway.claim,
@@ -75,6 +78,7 @@ class Dispatcher(Job):
             project=project,
         )
         self._seen = Seen() if seen is None else seen
+        self._waking = Waking() if waking is None else waking
         slots = Slots(max_recipients=provider.max_recipients)
         self._health = PlanHealth(plan.plan, project=project)
         self._pace = Pace(
@@ -117,10 +121,11 @@ class Dispatcher(Job):
                 return
             self._pace.begin_tick()
             self._claims.ask_again()
-            while self._ask(now := clock()) or self._claims.under_way:
-                await self._something_to_do(now)
-                for asked, claim in self._claims.answered():
-                    self._take(asked, claim)
+            with self._waking.claiming():
+                while self._ask(now := clock()) or self._claims.under_way:
+                    await self._something_to_do(now)
+                    for asked, claim in self._claims.answered():
+                        self._take(asked, claim)
             await self._schema.check()
             await self._clock_watch.check()
             self._claims.check()
@@ -168,6 +173,7 @@ class Dispatcher(Job):
             known_dispatch=self._seen.known_dispatch,
             heartbeat_at=self._seen.heartbeat_at,
             timeline=self._seen.timeline,
+            sleep_seconds=self.interval + _LATEST_TICK_SECONDS if self._waking.sleeps else None,
         )
         self._seen.claimed(claim)
         if claim.now is not None:
@@ -192,6 +198,7 @@ class Dispatcher(Job):
     def _take(self, asked: Asked, claim: Claim) -> None:
         """Start the dispatches of a claim, and learn from its answer."""
         self._requests.start(claim.dispatches, since=asked.since)
+        self._waking.claimed(dispatches=bool(claim.dispatches))
         self._schema.answered(claim)
         self._health.claimed(claim, urgent_only=asked.urgent_only)
         self._others.due(claim.due, now=clock())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.runtime import settings
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings
+from jobs.runtime.waking import Waking
 from jobs.schema.releases import Releases
 from scheduler.process import Listener
 
@@ -35,22 +36,24 @@ class RunSettings:
 
 
 @asynccontextmanager
-async def assembled(chosen: RunSettings, known: Releases, *, once: bool) -> AsyncIterator["Engine"]:
+async def assembled(chosen: RunSettings, known: Releases, waking: Waking, *, once: bool) -> AsyncIterator["Engine"]:
     """The jobs of this process and their gateway, closed when the block ends. Sends no request to Supabase or the provider."""
     # Imported here, because importing the Supabase client takes a second and errors in settings should be reported at once.
     from scheduler.engine import build_engine
 
-    engine = await build_engine(chosen.supabase, chosen.sinch, chosen.engine, known=known, waits_for_rates=not once)
+    engine = await build_engine(
+        chosen.supabase, chosen.sinch, chosen.engine, known=known, waits_for_rates=not once, waking=waking
+    )
     try:
         yield engine
     finally:
         await engine.aclose()
 
 
-def listener(chosen: RunSettings) -> Listener | None:
+def listener(chosen: RunSettings, waking: Waking) -> Listener | None:
     """The listener for new rows, None if ``OUTBOX_DB_URL`` is not set. Raises SettingsError if that is no connection string."""
     if chosen.supabase.outbox_db_url is None:
         return None
     from scheduler.wakeup import Wakeup
 
-    return Wakeup(chosen.supabase.outbox_db_url)
+    return Wakeup(chosen.supabase.outbox_db_url, waking)

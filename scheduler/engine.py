@@ -22,6 +22,7 @@ from jobs.runtime.clocks import Clocks
 from jobs.runtime.job import Job
 from jobs.runtime.project import project_host
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.runtime.waking import Waking
 from jobs.schema.admission import Admission
 from jobs.schema.releases import Releases
 from jobs.upkeep import Upkeep
@@ -50,10 +51,12 @@ async def build_engine(
     *,
     known: Releases,
     waits_for_rates: bool = True,
+    waking: Waking | None = None,
 ) -> Engine:
     """Make the jobs. This makes no request to Supabase or the provider, so both may be away.
 
     ``known`` are the schema versions of this package. Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
+    ``waking`` is the listener's.
     """
     gateway = await Gateway.connect(supabase)
     clocks = Clocks()
@@ -81,6 +84,7 @@ async def build_engine(
             project=project,
             seen=seen,
             restores=restores,
+            waking=waking,
         ),
         Recovery(**shared, outage=outage, waits_for_rates=waits_for_rates, seen=seen),
         Reconciliation(**shared, outage=outage, restores=restores),

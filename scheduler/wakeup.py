@@ -1,4 +1,4 @@
-"""Wakes the process as soon as rows are inserted: LISTEN on a connection of its own.
+"""Wakes the process as soon as rows are inserted: LISTEN on a connection of its own, and a look now and then while it works.
 
 This is only for speed. If it cannot work, the process logs that once and claims every interval.
 """
@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from jobs.runtime.outage import Outage
 from jobs.runtime.settings import SettingsError
+from jobs.runtime.waking import Waking
 from scheduler.backoff import Backoff
 
 log = structlog.get_logger()
@@ -26,6 +27,10 @@ _SELF_TEST_SECONDS: Final = 5.0
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _DEAF_PAUSE_SECONDS: Final = 300.0
+_LOOK_SECONDS: Final = 0.02
+"""The time between two looks for ready rows while the process is awake."""
+_DOZE_SECONDS: Final = 0.2
+"""How long it may take until a process that found work at a tick begins to look."""
 
 _CONNECTION: Final[dict[str, Any]] = {
     "autocommit": True,
@@ -45,9 +50,10 @@ class Deaf(Exception):
 class Wakeup:
     """Listens on the database's channel ``outbox`` and reconnects for as long as it runs. Durations are in seconds."""
 
-    def __init__(self, url: SecretStr, *, self_test_seconds: float = _SELF_TEST_SECONDS) -> None:
+    def __init__(self, url: SecretStr, waking: Waking, *, self_test_seconds: float = _SELF_TEST_SECONDS) -> None:
         """Raises SettingsError if ``url`` is not a connection string."""
         self._url = url.get_secret_value()
+        self._waking = waking
         self._self_test_seconds = self_test_seconds
         self._backoff = Backoff(first=_FIRST_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         self._deaf = Outage("wakeup.polling")
@@ -59,7 +65,10 @@ class Wakeup:
             raise SettingsError("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
 
     async def listen(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` for each notice, and after each new connection, which may have missed some. Runs until cancelled."""
+        """Call ``wake`` for each notice, for ready rows while the process is awake, and after each new connection.
+
+        A lost connection may have missed some. Runs until cancelled.
+        """
         while True:
             try:
                 await self._listen_once(wake)
@@ -82,9 +91,31 @@ class Wakeup:
             self._deaf.recovered()
             self._away.recovered()
             self._backoff.reset()
-            wake()
-            async for _ in connection.notifies():
+            self._waking.hears(True)
+            try:
+                await self._hear(connection, wake)
+            finally:
+                self._waking.hears(False)
+
+    async def _hear(self, connection: "AsyncConnection[Any]", wake: Callable[[], None]) -> None:
+        """Look while the process is awake. When it goes to sleep, and at first, a claim tells the database so."""
+        is_awake = True
+        while True:
+            was_awake, is_awake = is_awake, self._waking.is_awake
+            if was_awake and not is_awake:
                 wake()
+            seconds = _LOOK_SECONDS if is_awake else _DOZE_SECONDS
+            async with aclosing(connection.notifies(timeout=seconds, stop_after=1)) as notices:
+                async for _ in notices:
+                    wake()
+            if is_awake and await self._is_ready(connection):
+                self._waking.found()
+                wake()
+
+    async def _is_ready(self, connection: "AsyncConnection[Any]") -> bool:
+        answer = await connection.execute("select public.outbox_has_ready(%s)", [self._waking.is_claiming], prepare=True)
+        row = await answer.fetchone()
+        return row is not None and bool(row[0])
 
     async def _self_test(self, connection: "AsyncConnection[Any]", wake: Callable[[], None]) -> None:
         """Send a notice from a second connection. From the same connection it would arrive even through a pooler."""

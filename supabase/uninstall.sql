@@ -33,7 +33,7 @@ declare
         'integer,double precision,integer,text[],boolean,boolean,integer)',
         'outbox_claim_due(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,'
         'integer,double precision,integer,text[],boolean,boolean,integer,text,text,uuid,'
-        'timestamp with time zone,text)',
+        'timestamp with time zone,text,double precision)',
         'outbox_claim_inbound_window(text,text,double precision)',
         'outbox_claim_lookups(text,text,text,double precision,smallint)',
         'outbox_claim_reconciliation(text,text,smallint)',
@@ -46,6 +46,7 @@ declare
         'outbox_export_suppressions(text,integer)',
         'outbox_find(text,text)',
         'outbox_find_overlooked()',
+        'outbox_has_ready(boolean)',
         'outbox_finish_adoption(text,text)',
         'outbox_finish_inbound_window(text,text,timestamp with time zone)',
         'outbox_finish_reconciliation(text,text,text[],boolean)',

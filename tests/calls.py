@@ -45,13 +45,14 @@ def plan_claim(
     known_dispatch: str | None = None,
     heartbeat_at: str | None = None,
     timeline: str | None = None,
+    sleep_seconds: float | None = None,
 ) -> dict[str, Any]:
     """The answer of a claim of a process that names its project, or what it has seen of the database."""
-    since = heartbeat_at, timeline
+    since = heartbeat_at, timeline, sleep_seconds
     row = db.execute(
         "select public.outbox_claim_due(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, 8::smallint, 1000::smallint, %s, null, 6000,"
         " null, false, p_project => %s, p_highest_lease_token => %s, p_known_dispatch => %s,"
-        " p_heartbeat_at => %s, p_timeline => %s)",
+        " p_heartbeat_at => %s, p_timeline => %s, p_sleep_seconds => %s)",
         [uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS, rows, project, highest_lease_token, known_dispatch, *since],
     ).fetchone()
     assert row is not None

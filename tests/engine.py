@@ -14,6 +14,7 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.values import Dispatch, Plan
 from jobs.providers import registry
 from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.runtime.waking import Waking
 from jobs.schema import releases
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
@@ -122,13 +123,20 @@ async def make_rig(stack: LocalStack, sinch: Running) -> AsyncIterator[MakeRig]:
     """
     made: list[Rig] = []
 
-    async def make(*, sinch_settings: dict[str, Any] | None = None, is_checked: bool = True, **settings: Any) -> Rig:
+    async def make(
+        *,
+        sinch_settings: dict[str, Any] | None = None,
+        is_checked: bool = True,
+        waking: Waking | None = None,
+        **settings: Any,
+    ) -> Rig:
         engine = await build_engine(
             supabase_settings(stack),
             sinch_account(sinch, **(sinch_settings or {})),
             EngineSettings(_env_file=None, **settings),
             known=releases.packaged(),
             waits_for_rates=False,
+            waking=waking,
         )
         engine.restores.passed = is_checked
         dispatcher = next(job for job in engine.jobs if isinstance(job, Dispatcher))

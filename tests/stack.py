@@ -120,8 +120,8 @@ def reset(connection: Connection, baseline: Baseline) -> None:
         for table, copy in _changed(connection, baseline.filled):
             connection.execute(sql.SQL("delete from {}").format(table.sql))
             connection.execute(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
-        # The clock belongs to no table, and a test must not inherit another test's time.
-        connection.execute("select setval('outbox_engine.queue_clock', 0)")
+        # These belong to no table, and a test must not inherit another test's time or its sleepers.
+        connection.execute("select setval('outbox_engine.queue_clock', 0), setval('outbox_engine.asleep_until', 0)")
 
 
 def squash(connection: Connection) -> None:

@@ -32,15 +32,16 @@ class Sending(Calls):
         known_dispatch: str | None = None,
         heartbeat_at: str | None = None,
         timeline: str | None = None,
+        sleep_seconds: float | None = None,
     ) -> Claim:
         """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
 
         ``share_texts``: rows whose texts differ may share a dispatch. ``urgent_only``: the call and its answer concern rows
         with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_destinations`` are countries and
         beginnings of numbers, None is all. ``schema_version`` is the newest that the process knows; None claims whatever
-        version the database has. A database that sends from other projects than ``project`` claims nothing, and one that has
-        not issued ``highest_lease_token`` or lacks ``known_dispatch`` or the process's heartbeat of ``heartbeat_at`` pauses:
-        it was restored, unless what was seen in ``timeline`` was adopted since. None is not checked.
+        version it has. A database that sends from other projects than ``project`` claims nothing. One that lacks the lease
+        token, the dispatch or the heartbeat, seen in ``timeline`` and not adopted since, pauses: it was restored. None is not
+        checked. With ``sleep_seconds``, a caller to which this brings nothing waits for as long, or for a notice.
         """
         answer = await self._rpc.call(
             "outbox_claim_due",
@@ -67,6 +68,7 @@ class Sending(Calls):
                 "p_known_dispatch": known_dispatch,
                 "p_heartbeat_at": heartbeat_at,
                 "p_timeline": timeline,
+                "p_sleep_seconds": sleep_seconds,
             },
         )
         return Claim.parse(answer)

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from jobs.runtime import environment, settings, telemetry
+from jobs.runtime.waking import Waking
 from jobs.schema import releases
 from jobs.schema.admission import SchemaUnfit
 from jobs.schema.releases import BrokenPackage, Releases
@@ -32,10 +33,11 @@ def run(*, once: bool) -> int:
 
 
 async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
-    wakeup = listener(chosen)
+    waking = Waking()
+    wakeup = listener(chosen, waking)
     _say_what_is_allowed(chosen)
     warn_of_callback_path(chosen.sinch.sinch_callback_url)
-    async with assembled(chosen, known, once=once) as engine:
+    async with assembled(chosen, known, waking, once=once) as engine:
         process = Process(engine.jobs, listener=None if once else wakeup, admission=engine.admission.require)
         on_stop(process.stop, exit_code=1 if once else 0)
         if once:

@@ -11,8 +11,8 @@ declare
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
     'outbox_claim_due', 'outbox_end_process', 'outbox_finish_adoption', 'outbox_forget_adopted',
-    'outbox_list_held', 'outbox_record_clocks', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
-    'outbox_resume_restored', 'outbox_send_held'
+    'outbox_has_ready', 'outbox_list_held', 'outbox_record_clocks', 'outbox_record_failed_lookup',
+    'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_send_held'
   ];
   v_conflicts text[];
 begin
@@ -228,6 +228,8 @@ from (
 ) h
 join public.outbox o on o.id = h.outbox_id
 where o.queue = 'w';
+-- Until when some process sleeps, which inserts have to tell.
+create sequence outbox_engine.asleep_until minvalue 0 start 0;
 
 create function outbox_engine.alarm_at_most(
   p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
@@ -479,6 +481,42 @@ begin
 end
 $$;
 
+create function outbox_engine.fall_asleep(p_seconds double precision) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant bigint := date_part('epoch', clock_timestamp()) * 1000;
+  v_until constant bigint := v_now + p_seconds * 1000;
+begin
+  -- A mark is written to disk, so one that lasts for half of the time is as good. Nobody sleeps for two
+  -- minutes: such a mark is of a clock that was ahead.
+  if (select last_value from outbox_engine.asleep_until)
+    not between (v_now + v_until) / 2 and greatest(v_until, v_now + 120000) then
+    perform setval('outbox_engine.asleep_until', v_until);
+  end if;
+end
+$$;
+
+create function outbox_engine.wake_up() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (select last_value from outbox_engine.asleep_until) > 0 then
+    perform setval('outbox_engine.asleep_until', 0);
+  end if;
+end
+$$;
+
+create function outbox_engine.tell_sleepers() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (select last_value from outbox_engine.asleep_until) > date_part('epoch', clock_timestamp()) * 1000 then
+    perform pg_notify('outbox', '');
+  end if;
+end
+$$;
+
 create or replace function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -575,6 +613,7 @@ begin
   else
     new.status := 'pending';
     new.queue := 'r';
+    perform outbox_engine.tell_sleepers();
   end if;
   return new;
 end
@@ -3010,6 +3049,31 @@ begin
 end
 $$;
 
+create function outbox_engine.sleep_or_wake(
+  p_answer jsonb, p_bounds outbox_engine.queue_bounds, p_priority_below integer,
+  p_sleep_seconds double precision
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_first bigint;
+begin
+  if p_answer -> 'dispatches' <> '[]' then
+    perform outbox_engine.wake_up();
+  elsif p_sleep_seconds is not null and not p_answer ?| array['paused', 'limited'] then
+    if (p_answer -> 'more')::boolean then
+      v_first := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+    end if;
+    perform outbox_engine.fall_asleep(p_sleep_seconds);
+    if (select id from outbox_engine.first_ready(p_bounds, p_priority_below)) is distinct from v_first then
+      return '{"more": true, "passed": true}';
+    end if;
+  end if;
+  return '{}';
+end
+$$;
+
 create function public.outbox_claim_due(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
@@ -3017,7 +3081,8 @@ create function public.outbox_claim_due(
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
-  p_heartbeat_at timestamptz default null, p_timeline text default null
+  p_heartbeat_at timestamptz default null, p_timeline text default null,
+  p_sleep_seconds double precision default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -3073,14 +3138,25 @@ begin
     v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
   end if;
   if v_plan.plan is null or v_admission.refusal is not null then
-    return v_answer || coalesce(v_admission.refusal, '{}') || v_state || jsonb_build_object(
+    v_answer := v_answer || coalesce(v_admission.refusal, '{}') || jsonb_build_object(
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
+  else
+    v_answer := outbox_engine.claim_admitted(
+      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now);
   end if;
-
-  return outbox_engine.claim_admitted(
-      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now)
+  return v_answer
+    || outbox_engine.sleep_or_wake(v_answer, v_bounds, v_priority_below, p_sleep_seconds)
     || v_state;
 end
+$$;
+
+create function public.outbox_has_ready(p_urgent_only boolean) returns boolean
+language sql stable security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select exists (
+    select from outbox_engine.first_ready(
+      outbox_engine.current_queue_bounds(), case when p_urgent_only then 100 else 32768 end))
 $$;
 
 create function outbox_engine.judge_references(p_references text[], p_or_earlier boolean) returns text[]
@@ -4760,8 +4836,8 @@ revoke all on function public.outbox_record_clocks from public, anon, authentica
 grant execute on function public.outbox_record_clocks to service_role;
 revoke all on function public.outbox_record_failed_lookup from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_failed_lookup to service_role;
-revoke all on function public.outbox_claim_due from public, anon, authenticated, service_role;
-grant execute on function public.outbox_claim_due to service_role;
+revoke all on function public.outbox_claim_due, public.outbox_has_ready from public, anon, authenticated, service_role;
+grant execute on function public.outbox_claim_due, public.outbox_has_ready to service_role;
 revoke all on function public.outbox_check_references from public, anon, authenticated, service_role;
 grant execute on function public.outbox_check_references to service_role;
 revoke all on function public.outbox_record_missed_lookup from public, anon, authenticated, service_role;

@@ -23,4 +23,8 @@ drop function outbox_engine.make_slice(
   outbox_engine.dispatches, bigint[], boolean, text, text, text, double precision, double precision);
 drop function outbox_engine.record_missed_lookup(uuid, interval);
 
+-- Inserts tell processes that sleep, from their own trigger.
+drop trigger outbox_5_wake on public.outbox;
+drop function outbox_engine.after_insert();
+
 notify pgrst, 'reload schema';

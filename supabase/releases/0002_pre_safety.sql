@@ -185,6 +185,9 @@ from (
 ) h
 join public.outbox o on o.id = h.outbox_id
 where o.queue = 'w';
+-- Until when some process sleeps, which inserts have to tell.
+create sequence outbox_engine.asleep_until minvalue 0 start 0;
+
 -- functions
 create trigger outbox_9_removed after delete on public.outbox
   referencing old table as removed for each statement

@@ -29,4 +29,5 @@ def claim(*, worker: str, rows: int, claim_id: str | None = None) -> dict[str, A
         "p_known_dispatch": None,
         "p_heartbeat_at": None,
         "p_timeline": None,
+        "p_sleep_seconds": None,
     }

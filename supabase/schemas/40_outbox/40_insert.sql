@@ -100,6 +100,7 @@ begin
   else
     new.status := 'pending';
     new.queue := 'r';
+    perform outbox_engine.tell_sleepers();
   end if;
   return new;
 end
@@ -132,15 +133,3 @@ $$;
 create trigger outbox_1_app_insert before insert on public.outbox for each row
   when (current_user in ('anon', 'authenticated', 'service_role'))
   execute function outbox_engine.before_app_insert();
-
--- Wakes processes that listen. PostgreSQL sends equal notifications of a transaction once.
-create function outbox_engine.after_insert() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform pg_notify('outbox', '');
-  return null;
-end
-$$;
-create trigger outbox_5_wake after insert on public.outbox for each statement
-  execute function outbox_engine.after_insert();

@@ -150,13 +150,44 @@ begin
 end
 $$;
 
+-- Called with the answer of a claim. With `p_sleep_seconds` the process is going to wait for notices, for
+-- as long at most: if the claim brings nothing, it falls asleep, and rows of which it was not told are
+-- looked for once more. They are of transactions that ended since the claim looked, and saw nobody sleep.
+-- Returns what the answer then says of `more` and `passed`. A plan that is paused or at its limit needs no
+-- notices.
+create function outbox_engine.sleep_or_wake(
+  p_answer jsonb, p_bounds outbox_engine.queue_bounds, p_priority_below integer,
+  p_sleep_seconds double precision
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_first bigint;
+begin
+  if p_answer -> 'dispatches' <> '[]' then
+    perform outbox_engine.wake_up();
+  elsif p_sleep_seconds is not null and not p_answer ?| array['paused', 'limited'] then
+    if (p_answer -> 'more')::boolean then
+      v_first := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+    end if;
+    perform outbox_engine.fall_asleep(p_sleep_seconds);
+    if (select id from outbox_engine.first_ready(p_bounds, p_priority_below)) is distinct from v_first then
+      return '{"more": true, "passed": true}';
+    end if;
+  end if;
+  return '{}';
+end
+$$;
+
 -- Called by the dispatch job, about once a second when idle: wakes due rows, admits, then claims (pick,
 -- judge, pack, write). A repeated call with the same `p_claim_id` returns the same dispatches and claims
 -- nothing more. With `p_urgent_only` all of this is about rows more urgent than the default: used when only
 -- urgent slots are free. `p_schema_version` is the newest schema version that the process knows. If a newer
 -- one is breaking, the call takes no lock and changes nothing. Null claims in any case. `p_project` is the
 -- host of the process's SUPABASE_URL, and the last four say what the process has seen of the database, and in
--- which timeline (`check_database`). Returns jsonb with these keys:
+-- which timeline (`check_database`). `p_sleep_seconds` says that it listens for notices and is not going to
+-- look for rows by itself before its next tick, which comes sooner than that. Returns jsonb with these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
@@ -190,7 +221,8 @@ create function public.outbox_claim_due(
   p_messages_per_second double precision, p_requests_per_minute integer, p_allowed_countries text[],
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
-  p_heartbeat_at timestamptz default null, p_timeline text default null
+  p_heartbeat_at timestamptz default null, p_timeline text default null,
+  p_sleep_seconds double precision default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -246,20 +278,33 @@ begin
     v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
   end if;
   if v_plan.plan is null or v_admission.refusal is not null then
-    return v_answer || coalesce(v_admission.refusal, '{}') || v_state || jsonb_build_object(
+    v_answer := v_answer || coalesce(v_admission.refusal, '{}') || jsonb_build_object(
       'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
+  else
+    v_answer := outbox_engine.claim_admitted(
+      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now);
   end if;
-
-  return outbox_engine.claim_admitted(
-      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now)
+  return v_answer
+    || outbox_engine.sleep_or_wake(v_answer, v_bounds, v_priority_below, p_sleep_seconds)
     || v_state;
 end
 $$;
 
+-- Called by a process that listens, many times a second while it works: whether a row may be ready to be
+-- claimed; with `p_urgent_only`, one more urgent than the default.
+create function public.outbox_has_ready(p_urgent_only boolean) returns boolean
+language sql stable security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select exists (
+    select from outbox_engine.first_ready(
+      outbox_engine.current_queue_bounds(), case when p_urgent_only then 100 else 32768 end))
+$$;
+
 -- Called by processes, with the server's key.
 revoke all on function
-  public.outbox_claim_due
+  public.outbox_claim_due, public.outbox_has_ready
 from public, anon, authenticated, service_role;
 grant execute on function
-  public.outbox_claim_due
+  public.outbox_claim_due, public.outbox_has_ready
 to service_role;
