@@ -437,6 +437,34 @@ as $$
     end)
 $$;
 
+create or replace function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- Before the clock is read: an advance then finds this transaction among the open ones.
+  v_xid constant xid8 := pg_current_xact_id();
+  v_queue_time timestamptz;
+  v_is_known boolean;
+begin
+  select q.at, exists (
+    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > q.at)
+  into v_queue_time, v_is_known
+  from (
+    select timestamptz 'epoch' + last_value * interval '1 millisecond' as at from outbox_engine.queue_clock
+  ) q;
+  if not v_is_known then
+    insert into outbox_engine.priorities (priority) values (p_priority);
+  end if;
+  if p_due_at >= v_queue_time then
+    return p_due_at;
+  elsif v_queue_time < outbox_engine.now() + interval '1 minute' then
+    return v_queue_time;
+  end if;
+  perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(outbox_engine.now()));
+  return p_due_at;
+end
+$$;
+
 create function outbox_engine.shorten_delays(p_by interval, p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -470,14 +498,49 @@ begin
   if (outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
       or exists (select from outbox_engine.queue_bounds b where b.seen_at > outbox_engine.queue_time()))
     and pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
-    delete from outbox_engine.queue_bounds;
-    v_was := outbox_engine.queue_time();
+    delete from outbox_engine.queue_bounds returning seen_at into v_was;
+    v_was := greatest(v_was, outbox_engine.queue_time());
     v_now := outbox_engine.now();
     perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(v_now));
     if v_was > v_now then
       perform outbox_engine.shorten_delays(v_was - v_now, v_now);
     end if;
   end if;
+end
+$$;
+
+create or replace function public.outbox_find_overlooked() returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_safe_at timestamptz;
+  v_queued smallint[];
+  v_overlooked smallint[];
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox queue bounds'));
+  perform outbox_engine.reset_queue_bounds_after_clock_step();
+  perform outbox_engine.advance_queue_bounds(500);
+  -- One statement: with two snapshots, a message of a new priority could be committed between them.
+  select b.safe_at, array_agg(distinct h.priority),
+    array_agg(distinct h.priority) filter (
+      where h.priority is not null
+        and (k.priority is null
+          or h.due_at < case h.queue when 'r' then k.ready_from else k.waiting_from end))
+  into v_safe_at, v_queued, v_overlooked
+  from outbox_engine.current_queue_bounds() b
+  left join outbox_engine.queue_heads() h on true
+  left join unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
+    on k.priority = h.priority
+  group by b.safe_at;
+
+  if v_overlooked is not null then
+    insert into outbox_engine.priorities (priority) select unnest(v_overlooked);
+    delete from outbox_engine.queue_bounds;
+    perform outbox_engine.alarm('queue.overlooked', jsonb_build_object('priorities', v_overlooked));
+  else
+    perform outbox_engine.forget_priorities(v_safe_at, v_queued);
+  end if;
+  return coalesce(cardinality(v_overlooked), 0);
 end
 $$;
 

@@ -198,6 +198,29 @@ def test_a_clock_set_back_hides_no_message(db: Connection, back: str) -> None:
     assert claim(db) == 2
 
 
+def test_step_back_that_was_undone_hides_no_message(db: Connection) -> None:
+    """Also where no claim saw the clock while it was behind."""
+    raise_bounds(db)
+    raise_bounds(db)
+
+    later(db, "-3 hours")
+    insert(db, 2)
+    later(db, "3 hours")
+
+    assert claim(db) == 2
+
+
+def test_message_of_a_clock_behind_is_not_overlooked(db: Connection) -> None:
+    """The upkeep job may look before the first claim does."""
+    raise_bounds(db)
+    raise_bounds(db)
+    later(db, "-3 hours")
+
+    insert(db)
+
+    assert one(db, "select public.outbox_find_overlooked()") == 0
+
+
 def test_changed_priority_applies_to_the_claim(db: Connection) -> None:
     ids = insert(db, 2, priority=200)
     for _ in range(2):

@@ -58,9 +58,10 @@ as $$
   select timestamptz 'epoch' + last_value * interval '1 millisecond' from outbox_engine.queue_clock
 $$;
 
--- Called for each row that enters the queue or moves in it. Returns `p_due_at`, or the queue clock where that
--- is later: then the row cannot end up below bounds that other transactions compute meanwhile. A queue clock
--- that is more than a minute ahead is ignored, because the next claim resets it.
+-- Called for each row that enters the queue or moves in it. Returns `p_due_at`, or the queue clock where
+-- that is later: then the row cannot end up below bounds that other transactions compute meanwhile. Where
+-- the queue clock is more than a minute ahead, the clock was set back. Then the queue clock is set back
+-- too, so that the next claim drops the bounds, even if the clock has been set forward again by then.
 create function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -79,9 +80,12 @@ begin
   if not v_is_known then
     insert into outbox_engine.priorities (priority) values (p_priority);
   end if;
-  if p_due_at < v_queue_time and v_queue_time < outbox_engine.now() + interval '1 minute' then
+  if p_due_at >= v_queue_time then
+    return p_due_at;
+  elsif v_queue_time < outbox_engine.now() + interval '1 minute' then
     return v_queue_time;
   end if;
+  perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(outbox_engine.now()));
   return p_due_at;
 end
 $$;
@@ -315,49 +319,3 @@ as $$
         where n.priority = p.priority and (n.known_until, n.id) > (p.known_until, p.id)
       ))
 $$;
-
--- Called by the upkeep job every ten minutes. Finds rows that are queued below the bounds, because they were
--- written without the triggers (replication, a restore) or the clock was set back unnoticed, lets the next
--- claim see them, and raises an alarm. Returns how many priorities have such rows. Forgets unused priorities
--- as well.
-create function public.outbox_find_overlooked() returns integer
-language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
-as $$
-declare
-  v_safe_at timestamptz;
-  v_queued smallint[];
-  v_overlooked smallint[];
-begin
-  perform pg_advisory_xact_lock(hashtext('outbox queue bounds'));
-  perform outbox_engine.advance_queue_bounds(500);
-  -- One statement: with two snapshots, a message of a new priority could be committed between them.
-  select b.safe_at, array_agg(distinct h.priority),
-    array_agg(distinct h.priority) filter (
-      where h.priority is not null
-        and (k.priority is null
-          or h.due_at < case h.queue when 'r' then k.ready_from else k.waiting_from end))
-  into v_safe_at, v_queued, v_overlooked
-  from outbox_engine.current_queue_bounds() b
-  left join outbox_engine.queue_heads() h on true
-  left join unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
-    on k.priority = h.priority
-  group by b.safe_at;
-
-  if v_overlooked is not null then
-    insert into outbox_engine.priorities (priority) select unnest(v_overlooked);
-    delete from outbox_engine.queue_bounds;
-    perform outbox_engine.alarm('queue.overlooked', jsonb_build_object('priorities', v_overlooked));
-  else
-    perform outbox_engine.forget_priorities(v_safe_at, v_queued);
-  end if;
-  return coalesce(cardinality(v_overlooked), 0);
-end
-$$;
-
--- Called by processes, with the server's key.
-revoke all on function
-  public.outbox_find_overlooked
-from public, anon, authenticated, service_role;
-grant execute on function
-  public.outbox_find_overlooked
-to service_role;

@@ -27,8 +27,8 @@ as $$
 $$;
 
 -- Called at the start of each claim. After the clock was set back, new rows are due below the bounds, so
--- the bounds are dropped. Setting a sequence is not undone by a rollback: where the queue clock is behind
--- the bounds, a claim that reset it was rolled back, and the bounds are dropped again.
+-- the bounds are dropped. Where the queue clock is behind the bounds, a message that was queued meanwhile has
+-- set it back, or a claim that did so was rolled back, which does not undo the setting of a sequence.
 create function outbox_engine.reset_queue_bounds_after_clock_step() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -39,8 +39,8 @@ begin
   if (outbox_engine.queue_time() > outbox_engine.now() + interval '1 minute'
       or exists (select from outbox_engine.queue_bounds b where b.seen_at > outbox_engine.queue_time()))
     and pg_try_advisory_xact_lock(hashtext('outbox queue bounds')) then
-    delete from outbox_engine.queue_bounds;
-    v_was := outbox_engine.queue_time();
+    delete from outbox_engine.queue_bounds returning seen_at into v_was;
+    v_was := greatest(v_was, outbox_engine.queue_time());
     v_now := outbox_engine.now();
     perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(v_now));
     if v_was > v_now then
