@@ -1701,6 +1701,22 @@ as $$
   where provider = p_provider and plan = p_plan and content = p_content
 $$;
 
+create function outbox_engine.await_probe_of_sender(
+  p_content outbox_engine.refused_contents, p_now timestamptz
+) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.refused_contents
+  set
+    probes = least(p_content.probes + 1, 100),
+    probe_at = p_now + outbox_engine.probe_wait(p_content.probes + 1)
+  where provider = p_content.provider
+    and plan = p_content.plan
+    and sender is not distinct from p_content.sender
+    and held_since is not null
+    and by_sender
+$$;
+
 create function outbox_engine.move_holds_back(p_provider text, p_plan text, p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -1734,13 +1750,21 @@ begin
   perform outbox_engine.move_holds_back(p_provider, p_plan, p_now);
   perform outbox_engine.release_lifted(p_provider, p_plan, p_now, 5000);
   for v_content in
-    select *
-    from outbox_engine.refused_contents
-    where provider = p_provider and plan = p_plan and held_since is not null and probe_at <= p_now
-    order by probe_at, content
+    select r.*
+    from outbox_engine.refused_contents r
+    where r.provider = p_provider and r.plan = p_plan and r.held_since is not null and r.probe_at <= p_now
+      and not (r.by_sender and exists (
+        select from outbox_engine.refused_contents other
+        where other.provider = p_provider and other.plan = p_plan and other.held_since is not null
+          and other.by_sender and other.sender is not distinct from r.sender
+          and (other.refused_at, other.content) < (r.refused_at, r.content)))
+    order by r.probe_at, r.content
     limit 100
   loop
     perform outbox_engine.choose_probe(v_content, p_now);
+    if v_content.by_sender then
+      perform outbox_engine.await_probe_of_sender(v_content, p_now);
+    end if;
   end loop;
 end
 $$;
@@ -4003,14 +4027,21 @@ $$;
 create function public.outbox_begin_adoption(p_provider text, p_plan text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_plan record;
 begin
-  perform outbox_engine.pause_restored(x.provider, x.plan, 'outbox adopt has not read its list to the end')
-  from (
+  for v_plan in
     select p.provider, p.plan from outbox_engine.plans p
     union
     select p_provider, p_plan
     order by 1, 2
-  ) x;
+  loop
+    perform outbox_engine.hold_plan(v_plan.provider, v_plan.plan);
+    insert into outbox_engine.plan_pauses (provider, plan, kind, reason, since, until)
+    values (v_plan.provider, v_plan.plan, 'restored', 'outbox adopt has not read its list to the end',
+      outbox_engine.now(), outbox_engine.endless())
+    on conflict do nothing;
+  end loop;
 end
 $$;
 

@@ -192,6 +192,24 @@ def test_refused_sender_fails_three_of_its_texts(db: Connection) -> None:
     assert statuses(db) == {"failed": 3, "sent": 15}
 
 
+def test_refused_sender_is_probed_by_one_text(db: Connection) -> None:
+    """Each of its texts is tried once. From then on another one is tried each time, however many are held."""
+    for n in range(20):
+        insert(db, first=n, body=f"text {n}", sender="Shop")
+    sending = Sending(db, lambda _: refusal(403, "unknown_campaign"))
+    sending.tick()
+    first = len(sending.requests)
+
+    for wait in ("1 minute", "5 minutes", "30 minutes"):
+        later(db, wait)
+        sending.tick()
+    db.execute("select public.outbox_resume(null, null, true)")
+    sending.tick()
+
+    probed = [dispatch["body"] for dispatch in sending.requests[first:]]
+    assert len(probed) == len(set(probed)) == 4
+
+
 def test_accepted_sender_does_not_excuse_its_texts(db: Connection) -> None:
     """Three messages of a text fail, whatever else of its sender is refused and accepted between them."""
     sending = Sending(db, lambda dispatch: None if dispatch["body"] == "right" else refusal(), most_recipients=1)
@@ -223,7 +241,7 @@ def test_refused_setting_fails_nothing(db: Connection, said: str) -> None:
     sending.tick()
 
     assert "failed" not in statuses(db)
-    assert len(sending.requests) == 4
+    assert len(sending.requests) == 3
     assert alarms(db) == ["different texts"]
     sending.answering = allow_all
     later(db, "5 minutes")

@@ -196,6 +196,17 @@ def test_second_restore_is_noticed(db: Connection, sees_more: bool) -> None:
     assert "paused" not in plan_claim(db, **{**seen, "timeline": answer["timeline"]})
 
 
+def test_adoption_pauses_all_plans_without_an_alarm(db: Connection) -> None:
+    for plan in ("p", "other"):
+        insert(db)
+        plan_claim(db, plan=plan)
+
+    db.execute("select public.outbox_begin_adoption('sinch', 'p')")
+
+    assert pauses(db) == ["restored", "restored"]
+    assert db.execute("select count(*) from outbox_engine.alarms").fetchone() == (0,)
+
+
 def test_restore_to_after_the_adoption_is_noticed(db: Connection) -> None:
     plan_claim(db)
     db.execute("select public.outbox_begin_adoption('sinch', 'p')")

@@ -103,6 +103,24 @@ as $$
   where provider = p_provider and plan = p_plan and content = p_content
 $$;
 
+-- A text that is held because of its sender is a probe for the sender's other texts too, so those wait as
+-- long for the next one. Without that, a sender of a thousand texts would be tried a thousand times.
+create function outbox_engine.await_probe_of_sender(
+  p_content outbox_engine.refused_contents, p_now timestamptz
+) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.refused_contents
+  set
+    probes = least(p_content.probes + 1, 100),
+    probe_at = p_now + outbox_engine.probe_wait(p_content.probes + 1)
+  where provider = p_content.provider
+    and plan = p_content.plan
+    and sender is not distinct from p_content.sender
+    and held_since is not null
+    and by_sender
+$$;
+
 -- Called where the clock may have been set back. Times of refusals that lie in the future become now, so that
 -- an acceptance ends the hold again, and no probe waits longer than between two probes. The caller holds the
 -- plan.
@@ -121,7 +139,7 @@ as $$
 $$;
 
 -- Called at the start of each claim. Where a hold is over, its messages become due; where a probe is due, one
--- message does.
+-- message does. Of the texts that are held because of their sender, it is the one refused longest ago.
 create function outbox_engine.tend_held_messages(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -141,13 +159,21 @@ begin
   perform outbox_engine.move_holds_back(p_provider, p_plan, p_now);
   perform outbox_engine.release_lifted(p_provider, p_plan, p_now, 5000);
   for v_content in
-    select *
-    from outbox_engine.refused_contents
-    where provider = p_provider and plan = p_plan and held_since is not null and probe_at <= p_now
-    order by probe_at, content
+    select r.*
+    from outbox_engine.refused_contents r
+    where r.provider = p_provider and r.plan = p_plan and r.held_since is not null and r.probe_at <= p_now
+      and not (r.by_sender and exists (
+        select from outbox_engine.refused_contents other
+        where other.provider = p_provider and other.plan = p_plan and other.held_since is not null
+          and other.by_sender and other.sender is not distinct from r.sender
+          and (other.refused_at, other.content) < (r.refused_at, r.content)))
+    order by r.probe_at, r.content
     limit 100
   loop
     perform outbox_engine.choose_probe(v_content, p_now);
+    if v_content.by_sender then
+      perform outbox_engine.await_probe_of_sender(v_content, p_now);
+    end if;
   end loop;
 end
 $$;

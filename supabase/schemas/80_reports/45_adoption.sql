@@ -172,18 +172,26 @@ end
 $$;
 
 -- Called by `outbox adopt` before it reads the list: nothing is sent until it has read all of it, for each
--- plan, because the messages of one plan may have gone out by another.
+-- plan, because the messages of one plan may have gone out by another. Without an alarm: an operator is at
+-- work, and is told which plans are left.
 create function public.outbox_begin_adoption(p_provider text, p_plan text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_plan record;
 begin
-  perform outbox_engine.pause_restored(x.provider, x.plan, 'outbox adopt has not read its list to the end')
-  from (
+  for v_plan in
     select p.provider, p.plan from outbox_engine.plans p
     union
     select p_provider, p_plan
     order by 1, 2
-  ) x;
+  loop
+    perform outbox_engine.hold_plan(v_plan.provider, v_plan.plan);
+    insert into outbox_engine.plan_pauses (provider, plan, kind, reason, since, until)
+    values (v_plan.provider, v_plan.plan, 'restored', 'outbox adopt has not read its list to the end',
+      outbox_engine.now(), outbox_engine.endless())
+    on conflict do nothing;
+  end loop;
 end
 $$;
 
