@@ -4407,6 +4407,76 @@ begin
 end
 $$;
 
+create or replace function public.outbox_retry(
+  p_ids bigint[], p_force boolean, p_expires_in_seconds double precision, p_dry_run boolean
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_answer jsonb;
+  v_changes outbox_engine.status_change[];
+begin
+  if p_expires_in_seconds <= 0 then
+    perform outbox_engine.refuse('a new expiry must lie ahead');
+  end if;
+  perform outbox_engine.lock_all_or_none(p_ids);
+  v_now := outbox_engine.now();
+
+  with judged as materialized (
+    select a.id, o.status, o.attempts, o.error, d.batch_id is not null as was_accepted,
+      outbox_engine.retry_problem(
+        o, coalesce(outbox_engine.is_open(d.state), false), p_force, p_expires_in_seconds is not null, v_now
+      ) as problem
+    from (select distinct unnest(p_ids) as id) a
+    left join public.outbox o on o.id = a.id
+    left join outbox_engine.dispatches d on d.id = o.dispatch_id
+  ),
+  retried as (
+    update public.outbox o
+    set
+      attempts = 0, status_code = null, reported_rank = null, reported_at = null, cancel_requested_at = null,
+      dispatch_id = case when j.was_accepted then null else o.dispatch_id end,
+      expires_at = case
+        when o.expires_at <= v_now then v_now + make_interval(secs => p_expires_in_seconds)
+        else o.expires_at
+      end
+    from judged j
+    where not p_dry_run and j.problem is null and o.id = j.id
+    returning o.id, greatest(v_now, o.send_at) as due_at,
+      concat_ws(': ', format('%s after %s attempts', j.status, j.attempts), j.error) as detail
+  ),
+  -- The time of a campaign that was free again is the message's once more.
+  occurrences as (
+    update public.outbox_campaign_occurrences o
+    set taken_back = false, reason = null
+    from retried r
+    where o.outbox_id = r.id and (o.taken_back or o.reason is not null)
+  ),
+  changes as (
+    select array_agg(row(id, 'retried', 'an operator has it sent again', due_at, null, detail)
+      ::outbox_engine.status_change) as changes
+    from retried
+  )
+  select
+    coalesce(
+      jsonb_agg(
+        jsonb_build_object(
+          'id', j.id, 'was', j.status, 'done', j.problem is null, 'outcome', coalesce(j.problem, 'retried'))
+        order by j.id
+      ),
+      '[]'
+    ),
+    (select changes from changes)
+  into v_answer, v_changes
+  from judged j;
+
+  perform outbox_engine.change_statuses(v_changes, 'operator', v_now);
+  perform pg_notify('outbox', '');
+  return v_answer;
+end
+$$;
+
 create or replace function public.outbox_resume(p_provider text, p_plan text, p_force boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

@@ -125,9 +125,19 @@ async def test_cancelled_message_is_retried_only_by_force(operating: Operating, 
     (refused,) = await retry(operating, row)
     (forced,) = await retry(operating, row, force=True)
 
-    assert (refused.done, forced.done) == (False, True)
+    assert (refused.done, forced.done, statuses(db)) == (False, True, {"pending": 1})
     assert column(db, "cancel_requested_at", row) is None
-    assert statuses(db) == {"pending": 1}
+
+
+async def test_retried_message_waits_for_its_own_time(rig: Rig, operating: Operating, db: Connection, clocks: Clocks) -> None:
+    (row,) = insert(db, send_at=clocks.now() + timedelta(days=1))
+    await operating.cancel([row])
+    await retry(operating, row, force=True)
+    await rig.tick("dispatch")
+    assert column(db, "status", row) == "pending"
+    clocks.move("1 day")
+    await rig.tick("dispatch")
+    assert column(db, "status", row) == "sent"
 
 
 @pytest.mark.parametrize("made_from", ["a text", "a template"])

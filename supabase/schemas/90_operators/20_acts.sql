@@ -93,12 +93,12 @@ as $$
   end
 $$;
 
--- Called by `outbox retry`. Final messages become a new attempt, with the count of attempts at zero; the
--- claim checks again what it always checks (opt-out, window, campaign, country). Later reports on the
--- earlier attempt only become events, but for `delivered`. An attempt that the provider may yet prove to
--- have taken stays attached, so that it can be adopted before the new one goes out. `p_expires_in_seconds`
--- is the new expiry of messages whose own has passed. With `p_dry_run` nothing changes. The outcome of a
--- message is `retried` or what `retry_problem` returns.
+-- Called by `outbox retry`. Final messages become a new attempt at their time, with the count of attempts
+-- at zero; the claim checks again what it always checks (opt-out, window, campaign, country). Later reports
+-- on the earlier attempt only become events, but for `delivered`. An attempt that the provider may yet
+-- prove to have taken stays attached, so that it can be adopted before the new one goes out.
+-- `p_expires_in_seconds` is the new expiry of messages whose own has passed. With `p_dry_run` nothing
+-- changes. The outcome of a message is `retried` or what `retry_problem` returns.
 create function public.outbox_retry(
   p_ids bigint[], p_force boolean, p_expires_in_seconds double precision, p_dry_run boolean
 ) returns jsonb
@@ -135,7 +135,8 @@ begin
       end
     from judged j
     where not p_dry_run and j.problem is null and o.id = j.id
-    returning o.id, concat_ws(': ', format('%s after %s attempts', j.status, j.attempts), j.error) as detail
+    returning o.id, greatest(v_now, o.send_at) as due_at,
+      concat_ws(': ', format('%s after %s attempts', j.status, j.attempts), j.error) as detail
   ),
   -- The time of a campaign that was free again is the message's once more.
   occurrences as (
@@ -145,7 +146,7 @@ begin
     where o.outbox_id = r.id and (o.taken_back or o.reason is not null)
   ),
   changes as (
-    select array_agg(row(id, 'retried', 'an operator has it sent again', v_now, null, detail)
+    select array_agg(row(id, 'retried', 'an operator has it sent again', due_at, null, detail)
       ::outbox_engine.status_change) as changes
     from retried
   )
