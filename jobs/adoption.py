@@ -12,7 +12,7 @@ import structlog
 from jobs.gateway.adopting import Counts, Example, Found
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.restore_check import LISTED
-from jobs.gateway.values import Plan
+from jobs.gateway.values import Plan, letters_digest
 from jobs.providers.base import Page, Provider, ProviderError, SentBatch, Unusable
 
 log = structlog.get_logger()
@@ -189,6 +189,7 @@ def _found(batch: SentBatch) -> Found:
         digests=[
             None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in batch.texts
         ],
+        letters=[None if text is None else letters_digest(text) for text in batch.texts],
     )
 
 

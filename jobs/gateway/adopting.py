@@ -19,8 +19,8 @@ UNKNOWN: Final = "unknown"
 class Found:
     """A batch of the provider's list for adoption.
 
-    ``recipients`` are empty where a number cannot be read. ``digests`` are the MD5s of the texts, None for a text that is not
-    known.
+    ``recipients`` are empty where a number cannot be read. ``digests`` are the MD5s of the texts, and ``letters`` their
+    ``letters_digest``, None for a text that is not known.
     """
 
     batch_id: str
@@ -28,6 +28,7 @@ class Found:
     created_at: str
     recipients: Sequence[str]
     digests: Sequence[str | None]
+    letters: Sequence[str | None]
 
 
 @dataclass(frozen=True, slots=True)

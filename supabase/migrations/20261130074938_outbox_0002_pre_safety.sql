@@ -123,6 +123,8 @@ create table outbox_engine.adopted_messages (
   recipient text not null,
   -- The MD5 of the text. Null where the provider's list does not give it.
   digest uuid,
+  -- The `letters_digest` of the text: the provider's list may show it with other marks and spaces.
+  letters uuid,
   sent_at timestamptz not null,
   -- The message that the claim holds because of this one, and when an operator had that one sent.
   outbox_id bigint,
@@ -145,7 +147,8 @@ create type outbox_engine.listed_batch as (
   created_at timestamptz,
   -- Empty where one cannot be read.
   recipients text[],
-  digests uuid[]
+  digests uuid[],
+  letters uuid[]
 );
 -- Refused contents and the messages that are held.
 
@@ -397,6 +400,12 @@ begin
     ),
     false);
 end
+$$;
+
+create function outbox_engine.letters_digest(p_text text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
 $$;
 
 create function outbox_engine.trunk_zero_pattern() returns text
@@ -668,12 +677,16 @@ as $$
 $$;
 
 create function outbox_engine.may_be_adopted(
-  p_digest uuid, p_sent_at timestamptz, p_text text, p_has_template boolean, p_due_at timestamptz
+  p_digest uuid, p_letters uuid, p_sent_at timestamptz, p_text text, p_has_template boolean,
+  p_due_at timestamptz
 ) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(p_digest = md5(p_text)::uuid, false)
-    or (p_has_template or p_digest is null) and p_due_at <= p_sent_at + outbox_engine.adoption_margin()
+    or coalesce(l.is_same and p_letters <> outbox_engine.letters_digest(''), false)
+    or (p_has_template or p_digest is null or l.is_same)
+      and p_due_at <= p_sent_at + outbox_engine.adoption_margin()
+  from (select p_letters = outbox_engine.letters_digest(p_text)) l (is_same)
 $$;
 
 create or replace function outbox_engine.before_suppression() returns trigger
@@ -2511,12 +2524,6 @@ as $$
     least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
 $$;
 
-create function outbox_engine.letters_digest(p_text text) returns uuid
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
-$$;
-
 create function outbox_engine.unexplained_reports(
   p_dispatch outbox_engine.dispatches, p_others text[]
 ) returns table (batch_id text, recipient text, letters uuid)
@@ -2684,7 +2691,7 @@ begin
   select r.id, r.expires_at,
     row(
       a.provider, a.plan, a.batch_id, a.reference, coalesce(nullif(a.recipient, ''), r.recipient), a.digest,
-      a.sent_at, r.id, null, a.kept_until
+      a.letters, a.sent_at, r.id, null, a.kept_until
     )::outbox_engine.adopted_messages
   from outbox_engine.rendered_rows(v_suspects) r
   join public.outbox o on o.id = r.id
@@ -2694,9 +2701,11 @@ begin
   where (
       a.outbox_id = r.id
       or a.outbox_id is null and outbox_engine.may_be_adopted(
-        a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+        a.digest, a.letters, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
     )
-    and (a.recipient in (r.recipient, '') or coalesce(a.digest = md5(r.text)::uuid, true))
+    and (a.recipient in (r.recipient, '') or coalesce(
+      a.digest = md5(r.text)::uuid or coalesce(a.letters = outbox_engine.letters_digest(r.text), false),
+      true))
     and (a.recipient = r.recipient or a.outbox_id = r.id
       or not outbox_engine.is_in_adopted_batch(a, r.recipient))
   order by r.place, a.outbox_id is null, a.recipient = '', a.recipient <> r.recipient,
@@ -3641,12 +3650,16 @@ as $$
 begin
   unreadable := cardinality(array_positions(p_batch.recipients, ''));
   insert into outbox_engine.adopted_messages (
-    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+    provider, plan, batch_id, reference, recipient, digest, letters, sent_at, kept_until
   )
   select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient,
     case when count(distinct coalesce(w.digest::text, '')) = 1 then (array_agg(w.digest))[1] end,
+    case when count(distinct coalesce(w.digest::text, '')) = 1
+      then nullif(
+        (array_agg(w.letters))[1], case when w.recipient = '' then outbox_engine.letters_digest('') end)
+    end,
     p_batch.created_at, p_now + interval '15 days'
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
   where w.recipient <> all (p_adopted)
   group by w.recipient
   on conflict do nothing;
@@ -3692,13 +3705,13 @@ begin
 
   select count(distinct w.recipient)
   into held
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
   join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
     on r.recipient = w.recipient
   join public.outbox o on o.id = r.id and o.queue is not null
   where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
     and outbox_engine.may_be_adopted(
-      w.digest, p_batch.created_at, r.text, r.template is not null, o.send_at);
+      w.digest, w.letters, p_batch.created_at, r.text, r.template is not null, o.send_at);
 end
 $$;
 
@@ -3736,7 +3749,7 @@ begin
     end
     from unnest(
       p_batches, outbox_engine.judge_references(array(select x.reference from unnest(p_batches) x), true)
-    ) with ordinality b (batch_id, reference, created_at, recipients, digests, verdict, place)
+    ) with ordinality b (batch_id, reference, created_at, recipients, digests, letters, verdict, place)
     order by b.place
   );
 end
@@ -3752,17 +3765,17 @@ begin
   accepted := array(
     select b.reference::uuid
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'accepted');
   recipients := array(
     select unnest(b.recipients)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'unknown');
   ended := outbox_engine.ended_messages(recipients, (
     select min(b.created_at)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'unknown'));
 end
 $$;
@@ -4335,7 +4348,8 @@ create function public.outbox_list_held(p_after bigint, p_most integer) returns 
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   with held as materialized (
-    select o.id, o.recipient, o.status, o.campaign, o.template, o.expires_at, a.batch_id, a.sent_at, a.digest
+    select o.id, o.recipient, o.status, o.campaign, o.template, o.expires_at, a.batch_id, a.sent_at, a.digest,
+      a.letters
     from outbox_engine.adopted_messages a
     join public.outbox o on o.id = a.outbox_id and o.queue is not null
     where a.outbox_id > p_after and a.released_at is null
@@ -4344,8 +4358,9 @@ as $$
   )
   select coalesce(
     jsonb_agg(
-      to_jsonb(h) - 'digest'
-        || jsonb_build_object('has_same_text', coalesce(h.digest = md5(r.text)::uuid, false))
+      to_jsonb(h) - '{digest,letters}'::text[]
+        || jsonb_build_object('has_same_text', coalesce(
+          h.digest = md5(r.text)::uuid or h.letters = outbox_engine.letters_digest(r.text), false))
       order by h.id),
     '[]')
   from held h

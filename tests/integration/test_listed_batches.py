@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobs.gateway.values import letters_digest
 from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.calls import accept, claim, claim_all, report
@@ -17,11 +18,12 @@ from tests.stack import Connection
 def listed(db: Connection, *recipients: str, text: str | None = "hello", batch: str = "b", at: str = "now") -> dict[str, Any]:
     """Adopt a batch of this installation that the database does not know. Each recipient got ``text``; ``at`` is its time."""
     digest = None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    letters = None if text is None else letters_digest(text)
     row = db.execute(
         "select public.outbox_adopt_batches('sinch', 'p', 'h', 'c', jsonb_build_array(jsonb_build_object("
         " 'batch_id', %s::text, 'reference', outbox_engine.new_dispatch_id(), 'created_at', %s::timestamptz,"
-        " 'recipients', %s::jsonb, 'digests', %s::jsonb))::text, false, '{}', false)",
-        [batch, at, json.dumps(recipients), json.dumps([digest] * len(recipients))],
+        " 'recipients', %s::jsonb, 'digests', %s::jsonb, 'letters', %s::jsonb))::text, false, '{}', false)",
+        [batch, at, *(json.dumps(one) for one in (recipients, [digest] * len(recipients), [letters] * len(recipients)))],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)
@@ -85,6 +87,22 @@ def test_number_that_its_batch_names_is_its_own(db: Connection) -> None:
 
     again = set(insert(db))
     assert claimed(db) == again
+
+
+@pytest.mark.parametrize("recipient", [number(0), f"+1{number(0)[1:]}", ""])
+@pytest.mark.parametrize(
+    ("sent", "shown"), [("At 9, Ada\u2019s \r\n", "at 9 Ada's"), ("\u0434\u0430\u00a0!", "\u0434\u0430 !")]
+)
+def test_text_shown_in_another_way_is_held(db: Connection, sent: str, shown: str, recipient: str) -> None:
+    """A text without ASCII letters is compared only where its number is known, and with what waited then."""
+    due, later, other = insert(db, body=sent) + insert(db, body=sent) + insert(db, first=2, body="another")
+    db.execute("update public.outbox set send_at = now() + interval '1 hour' where id = %s", [later])
+    db.execute("update public.outbox set due_at = now() where id = %s", [later])
+
+    assert listed(db, recipient, text=shown)["adopted"] == 0
+
+    is_told = shown.isascii() or recipient != ""
+    assert claimed(db) == ({later, other} if is_told else {due, later, other})
 
 
 @pytest.mark.parametrize("text", [None, "x"])

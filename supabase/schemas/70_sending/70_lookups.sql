@@ -114,14 +114,6 @@ as $$
     least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
 $$;
 
--- The MD5 of the ASCII letters and digits of a text. Where these differ, no rewriting makes two texts the
--- same. The recover job computes it of the provider's texts.
-create function outbox_engine.letters_digest(p_text text) returns uuid
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
-$$;
-
 -- Reports that wait and may be about this dispatch: each came since the claim, names one of its numbers, and
 -- shows neither a batch that is known nor a reference. Not those on the batches `p_others`. `letters` is the
 -- digest of the text that was sent to the number. A clock that was set back since the claim dates the report

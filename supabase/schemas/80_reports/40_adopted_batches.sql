@@ -165,7 +165,8 @@ end
 $$;
 
 -- Remembers the messages of a batch but for those to `p_adopted`. Returns how many, and of how many more the
--- number cannot be read: these are kept as one, without a text if they differ.
+-- number cannot be read: these are kept as one, without a text if they differ. A text without letters would
+-- be the same as too many others.
 create function outbox_engine.remember_batch(
   p_plan outbox_engine.plans, p_batch outbox_engine.listed_batch, p_adopted text[], p_now timestamptz,
   out remembered integer, out unreadable integer
@@ -175,12 +176,16 @@ as $$
 begin
   unreadable := cardinality(array_positions(p_batch.recipients, ''));
   insert into outbox_engine.adopted_messages (
-    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+    provider, plan, batch_id, reference, recipient, digest, letters, sent_at, kept_until
   )
   select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient,
     case when count(distinct coalesce(w.digest::text, '')) = 1 then (array_agg(w.digest))[1] end,
+    case when count(distinct coalesce(w.digest::text, '')) = 1
+      then nullif(
+        (array_agg(w.letters))[1], case when w.recipient = '' then outbox_engine.letters_digest('') end)
+    end,
     p_batch.created_at, p_now + interval '15 days'
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
   where w.recipient <> all (p_adopted)
   group by w.recipient
   on conflict do nothing;
@@ -229,12 +234,12 @@ begin
 
   select count(distinct w.recipient)
   into held
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
   join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
     on r.recipient = w.recipient
   join public.outbox o on o.id = r.id and o.queue is not null
   where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
     and outbox_engine.may_be_adopted(
-      w.digest, p_batch.created_at, r.text, r.template is not null, o.send_at);
+      w.digest, w.letters, p_batch.created_at, r.text, r.template is not null, o.send_at);
 end
 $$;

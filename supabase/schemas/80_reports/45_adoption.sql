@@ -38,7 +38,7 @@ begin
     end
     from unnest(
       p_batches, outbox_engine.judge_references(array(select x.reference from unnest(p_batches) x), true)
-    ) with ordinality b (batch_id, reference, created_at, recipients, digests, verdict, place)
+    ) with ordinality b (batch_id, reference, created_at, recipients, digests, letters, verdict, place)
     order by b.place
   );
 end
@@ -56,17 +56,17 @@ begin
   accepted := array(
     select b.reference::uuid
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'accepted');
   recipients := array(
     select unnest(b.recipients)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'unknown');
   ended := outbox_engine.ended_messages(recipients, (
     select min(b.created_at)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'unknown'));
 end
 $$;
