@@ -35,7 +35,8 @@ class Found:
 class Counts:
     """What adoption did, or would do.
 
-    In batches: ``other`` are not of this installation, ``known`` were in the database before, ``unknown`` were missing. In
+    In batches: ``other`` are not of this installation, ``known`` were in the database before, ``unknown`` were missing.
+    ``doubtful`` show no reference, or a part of one, and may be of this installation: their messages are remembered. In
     messages: ``accepted`` have a known request whose outcome was not known; ``adopted`` waited or had ended, and were sent in a
     missing request; ``remembered`` are of missing requests and have no row. ``held`` of these hold a message that waits.
     ``unreadable`` are of missing requests too, and their numbers cannot be read: messages with their text are held.
@@ -44,6 +45,7 @@ class Counts:
     other: int = 0
     known: int = 0
     unknown: int = 0
+    doubtful: int = 0
     accepted: int = 0
     adopted: int = 0
     remembered: int = 0

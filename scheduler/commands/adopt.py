@@ -27,6 +27,11 @@ _WORDS: Final = (
     ("other", "batches", "not of this outbox"),
     ("known", "batches", "known to the database"),
     ("unknown", "batches", "missing in the database"),
+    (
+        "doubtful",
+        "batches",
+        "show no reference, so they may be of this outbox: a message with the same number and text is held",
+    ),
     ("accepted", "messages", "of known requests: the provider accepted them"),
     ("adopted", "messages", "wait in the database, or ended there, and were sent: they become sent"),
     ("remembered", "messages", "were sent and have no row: a message with the same number and text is held"),

@@ -402,6 +402,19 @@ begin
 end
 $$;
 
+create function outbox_engine.may_be_own_reference(p_reference text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(btrim(p_reference), '') = '' or (
+    p_reference !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' and exists (
+      select
+      from outbox_engine.installation i
+      cross join unnest(i.id || i.earlier_ids) x (id)
+      where position(left(x.id, 8) in lower(p_reference)) > 0));
+end
+$$;
+
 create function outbox_engine.letters_digest(p_text text) returns uuid
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -674,6 +687,12 @@ create function outbox_engine.adoption_margin() returns interval
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select interval '15 minutes'
+$$;
+
+create function outbox_engine.stand_in_reference(p_batch_id text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5('batch ' || p_batch_id)::uuid
 $$;
 
 create function outbox_engine.may_be_adopted(
@@ -2701,7 +2720,9 @@ begin
   where (
       a.outbox_id = r.id
       or a.outbox_id is null and outbox_engine.may_be_adopted(
-        a.digest, a.letters, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+        a.digest, a.letters, a.sent_at, r.text,
+        r.template is not null and a.reference <> outbox_engine.stand_in_reference(a.batch_id),
+        coalesce(oc.occurs_at, o.send_at))
     )
     and (a.recipient in (r.recipient, '') or coalesce(
       a.digest = md5(r.text)::uuid or coalesce(a.letters = outbox_engine.letters_digest(r.text), false),
@@ -3673,8 +3694,9 @@ end
 $$;
 
 create function outbox_engine.adopt_unknown_batch(
-  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
-  p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer, out unreadable integer,
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_is_own boolean,
+  p_taken bigint[], p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer,
+  out unreadable integer,
   out held integer, out examples jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -3683,9 +3705,13 @@ declare
   v_texts text[];
   v_recipients text[];
 begin
+  if not p_is_own then
+    p_batch.reference := outbox_engine.stand_in_reference(p_batch.batch_id);
+  end if;
   select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
   into ids, v_texts, v_recipients
-  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m;
+  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m
+  where p_is_own;
   if cardinality(ids) > 0 then
     -- A message that is held because of another batch was in this one.
     update outbox_engine.adopted_messages a set outbox_id = null where a.outbox_id = any (ids);
@@ -3711,7 +3737,8 @@ begin
   join public.outbox o on o.id = r.id and o.queue is not null
   where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
     and outbox_engine.may_be_adopted(
-      w.digest, w.letters, p_batch.created_at, r.text, r.template is not null, o.send_at);
+      w.digest, w.letters, p_batch.created_at, r.text, r.template is not null and p_is_own,
+      o.send_at);
 end
 $$;
 
@@ -3732,6 +3759,18 @@ begin
 end
 $$;
 
+create function outbox_engine.is_known_batch(p_batch_id text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (select from outbox_engine.dispatches d where d.batch_id = p_batch_id)
+    or exists (select from outbox_engine.duplicate_sends x where x.batch_id = p_batch_id)
+    or exists (
+      select from outbox_engine.adopted_messages a
+      where a.reference = outbox_engine.stand_in_reference(p_batch_id) and a.batch_id = p_batch_id);
+end
+$$;
+
 create function outbox_engine.judge_batches(
   p_batches outbox_engine.listed_batch[], p_all_references boolean
 ) returns text[]
@@ -3745,6 +3784,8 @@ begin
         where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
       when b.verdict = 'other' and p_all_references
         and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
+      when b.verdict = 'other' and outbox_engine.may_be_own_reference(b.reference) then
+        case when outbox_engine.is_known_batch(b.batch_id) then 'known' else 'doubtful' end
       else b.verdict
     end
     from unnest(
@@ -3813,9 +3854,9 @@ begin
       perform outbox_engine.record_found_batches(
         v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
       v_accepted := v_accepted + cardinality(v_batch.recipients);
-    elsif v_verdicts[v_place] = 'unknown' then
+    elsif v_verdicts[v_place] in ('unknown', 'doubtful') then
       v_adopted := outbox_engine.adopt_unknown_batch(
-        p_plan, p_credential, v_batch, v_taken, v_wanted.ended, p_now);
+        p_plan, p_credential, v_batch, v_verdicts[v_place] = 'unknown', v_taken, v_wanted.ended, p_now);
       v_taken := v_taken || v_adopted.ids;
       v_remembered := v_remembered + v_adopted.remembered;
       v_held := v_held + v_adopted.held;
@@ -3831,6 +3872,7 @@ begin
     select jsonb_build_object(
       'other', count(*) filter (where v = 'other'), 'known', count(*) filter (where v = 'known'),
       'unknown', count(*) filter (where v = 'unknown'),
+      'doubtful', count(*) filter (where v = 'doubtful'),
       'accepted', v_accepted, 'adopted', cardinality(v_taken) - cardinality(p_taken),
       'remembered', v_remembered, 'held', v_held, 'unreadable', v_unreadable, 'examples', v_examples,
       'taken', to_jsonb(v_taken[cardinality(p_taken) + 1 :]))

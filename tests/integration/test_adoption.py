@@ -11,6 +11,7 @@ from jobs.gateway.adopting import Counts
 from jobs.providers.base import ProviderError
 from jobs.runtime.clocks import Clocks
 from sandbox.simulator import control as faults
+from sandbox.simulator.behaviour import Fault
 from tests.campaigns import campaign, member, template
 from tests.engine import MakeRig, Rig, column, history, insert, later, statuses
 from tests.snapshots import Snapshot
@@ -285,13 +286,14 @@ async def test_refused_account_ends_the_adoption(make_rig: MakeRig, db: Connecti
     assert [one.kind for one in rig.simulator.asked()].count("list") == 1
 
 
-async def test_rewritten_numbers_are_held(make_rig: MakeRig, db: Connection) -> None:
+@pytest.mark.parametrize("fault", [faults.list_with_other_numbers(times=None), faults.list_without_references(times=None)])
+async def test_rewritten_batches_are_held(make_rig: MakeRig, db: Connection, fault: Fault) -> None:
     rig = await make_rig()
     ids = insert(db, 2)
     backup = Snapshot(db)
     await rig.tick("dispatch")
     backup.restore()
-    rig.simulator.add(faults.list_with_other_numbers(times=None))
+    rig.simulator.add(fault)
 
     await adopt(rig)
     await rig.tick("dispatch")

@@ -49,6 +49,14 @@ as $$
   select interval '15 minutes'
 $$;
 
+-- Stands for the reference of a batch whose own the provider's list does not show. It may be another
+-- application's, so it holds messages with its text only.
+create function outbox_engine.stand_in_reference(p_batch_id text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5('batch ' || p_batch_id)::uuid
+$$;
+
 -- Whether a message that waits may be one that the provider accepted at `p_sent_at`: it has the same text, as
 -- far as its letters tell, or it waited then and its text may have been another one, because its template has
 -- changed since. Without any letters two texts are the same only for a message that waited then.

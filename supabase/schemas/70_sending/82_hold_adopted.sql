@@ -55,7 +55,9 @@ begin
   where (
       a.outbox_id = r.id
       or a.outbox_id is null and outbox_engine.may_be_adopted(
-        a.digest, a.letters, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+        a.digest, a.letters, a.sent_at, r.text,
+        r.template is not null and a.reference <> outbox_engine.stand_in_reference(a.batch_id),
+        coalesce(oc.occurs_at, o.send_at))
     )
     and (a.recipient in (r.recipient, '') or coalesce(
       a.digest = md5(r.text)::uuid or coalesce(a.letters = outbox_engine.letters_digest(r.text), false),

@@ -198,12 +198,13 @@ begin
 end
 $$;
 
--- Adopts a batch whose reference the database does not know. Messages without a row are remembered. Returns
--- the adopted messages, and how many are remembered; `held` of these hold a message at the next claim. Gives
--- at most one example of each.
+-- Adopts a batch whose reference the database does not know. Messages without a row are remembered; unless it
+-- `p_is_own` for certain, so are all. Returns the adopted messages, and how many are remembered; `held` of
+-- these hold a message at the next claim. Gives at most one example of each.
 create function outbox_engine.adopt_unknown_batch(
-  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
-  p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer, out unreadable integer,
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_is_own boolean,
+  p_taken bigint[], p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer,
+  out unreadable integer,
   out held integer, out examples jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -212,9 +213,13 @@ declare
   v_texts text[];
   v_recipients text[];
 begin
+  if not p_is_own then
+    p_batch.reference := outbox_engine.stand_in_reference(p_batch.batch_id);
+  end if;
   select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
   into ids, v_texts, v_recipients
-  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m;
+  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m
+  where p_is_own;
   if cardinality(ids) > 0 then
     -- A message that is held because of another batch was in this one.
     update outbox_engine.adopted_messages a set outbox_id = null where a.outbox_id = any (ids);
@@ -240,6 +245,7 @@ begin
   join public.outbox o on o.id = r.id and o.queue is not null
   where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
     and outbox_engine.may_be_adopted(
-      w.digest, w.letters, p_batch.created_at, r.text, r.template is not null, o.send_at);
+      w.digest, w.letters, p_batch.created_at, r.text, r.template is not null and p_is_own,
+      o.send_at);
 end
 $$;

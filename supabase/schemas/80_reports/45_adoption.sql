@@ -19,8 +19,22 @@ begin
 end
 $$;
 
+-- Whether the database knows this batch, if not by its reference.
+create function outbox_engine.is_known_batch(p_batch_id text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (select from outbox_engine.dispatches d where d.batch_id = p_batch_id)
+    or exists (select from outbox_engine.duplicate_sends x where x.batch_id = p_batch_id)
+    or exists (
+      select from outbox_engine.adopted_messages a
+      where a.reference = outbox_engine.stand_in_reference(p_batch_id) and a.batch_id = p_batch_id);
+end
+$$;
+
 -- What each of these batches is to the database: `known`; `accepted`, where it has the dispatch and not the
--- batch; `unknown`; `other`. With `p_all_references` every UUID counts as a reference of this database.
+-- batch; `unknown`; `other`; `doubtful`, where the list does not show whose it is, and the database does not
+-- know it by its id. With `p_all_references` every UUID counts as a reference of this database.
 create function outbox_engine.judge_batches(
   p_batches outbox_engine.listed_batch[], p_all_references boolean
 ) returns text[]
@@ -34,6 +48,8 @@ begin
         where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
       when b.verdict = 'other' and p_all_references
         and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
+      when b.verdict = 'other' and outbox_engine.may_be_own_reference(b.reference) then
+        case when outbox_engine.is_known_batch(b.batch_id) then 'known' else 'doubtful' end
       else b.verdict
     end
     from unnest(
@@ -105,9 +121,9 @@ begin
       perform outbox_engine.record_found_batches(
         v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
       v_accepted := v_accepted + cardinality(v_batch.recipients);
-    elsif v_verdicts[v_place] = 'unknown' then
+    elsif v_verdicts[v_place] in ('unknown', 'doubtful') then
       v_adopted := outbox_engine.adopt_unknown_batch(
-        p_plan, p_credential, v_batch, v_taken, v_wanted.ended, p_now);
+        p_plan, p_credential, v_batch, v_verdicts[v_place] = 'unknown', v_taken, v_wanted.ended, p_now);
       v_taken := v_taken || v_adopted.ids;
       v_remembered := v_remembered + v_adopted.remembered;
       v_held := v_held + v_adopted.held;
@@ -123,6 +139,7 @@ begin
     select jsonb_build_object(
       'other', count(*) filter (where v = 'other'), 'known', count(*) filter (where v = 'known'),
       'unknown', count(*) filter (where v = 'unknown'),
+      'doubtful', count(*) filter (where v = 'doubtful'),
       'accepted', v_accepted, 'adopted', cardinality(v_taken) - cardinality(p_taken),
       'remembered', v_remembered, 'held', v_held, 'unreadable', v_unreadable, 'examples', v_examples,
       'taken', to_jsonb(v_taken[cardinality(p_taken) + 1 :]))
@@ -131,10 +148,11 @@ end
 $$;
 
 -- Called by `outbox adopt` with batches of the provider's list as JSON, at most a thousand messages a call.
--- One transaction; a repetition changes nothing. Returns how many batches are `other`, `known` and `unknown`;
--- how many messages are `accepted` (of known dispatches), `adopted`, `remembered`, `held` of which hold a
--- waiting message, and `unreadable`; some `examples`; and the ids of the adopted ones as `taken`. With
--- `p_dry_run` all of it is undone: pass the messages that earlier calls would have taken as `p_taken`.
+-- One transaction; a repetition changes nothing. Returns how many batches are `other`, `known`, `unknown` and
+-- `doubtful`; how many messages are `accepted` (of known dispatches), `adopted`, `remembered`, `held` of
+-- which hold a waiting message, and `unreadable`; some `examples`; and the ids of the adopted ones as
+-- `taken`. With `p_dry_run` all of it is undone: pass the messages that earlier calls would have taken as
+-- `p_taken`.
 create function public.outbox_adopt_batches(
   p_provider text, p_plan text, p_host text, p_credential text, p_batches text, p_all_references boolean,
   p_taken bigint[], p_dry_run boolean
