@@ -201,6 +201,7 @@ alter table outbox_engine.plans add column seen_at timestamptz;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
+alter table outbox_engine.dispatches add column other_batches text[];
 
 create table outbox_engine.clocks_off (
   clock text not null check (clock in ('database', 'provider', 'worker')),
@@ -2543,9 +2544,8 @@ as $$
     least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
 $$;
 
-create function outbox_engine.unexplained_reports(
-  p_dispatch outbox_engine.dispatches, p_others text[]
-) returns table (batch_id text, recipient text, letters uuid)
+create function outbox_engine.unexplained_reports(p_dispatch outbox_engine.dispatches)
+returns table (batch_id text, recipient text, letters uuid)
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
@@ -2556,7 +2556,7 @@ begin
   left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
   where m.dispatch_id = p_dispatch.id
     and w.reference is null
-    and w.batch_id <> all (p_others)
+    and w.batch_id <> all (coalesce(p_dispatch.other_batches, '{}'))
     and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
     and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id);
 end
@@ -2570,7 +2570,7 @@ begin
     select coalesce(jsonb_agg(to_jsonb(u) order by u.batch_id), '[]')
     from (
       select distinct on (x.batch_id) x.*
-      from outbox_engine.unexplained_reports(p_dispatch, '{}') x
+      from outbox_engine.unexplained_reports(p_dispatch) x
       where p_dispatch.state = 'ambiguous'
       order by x.batch_id desc, x.recipient
       limit 20
@@ -3410,11 +3410,20 @@ begin
     or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
   end if;
+  if p_others <> '{}' then
+    v_dispatch.other_batches := coalesce(v_dispatch.other_batches, '{}') || p_others;
+    update outbox_engine.dispatches set other_batches = v_dispatch.other_batches where id = p_dispatch_id;
+  end if;
   if v_dispatch.state = 'ambiguous'
-    and exists (select from outbox_engine.unexplained_reports(v_dispatch, p_others)) then
+    and exists (select from outbox_engine.unexplained_reports(v_dispatch)) then
     perform outbox_engine.lookup_failed(
       v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
       p_settle, outbox_engine.now());
+    if p_others <> '{}' then
+      update outbox_engine.dispatches
+      set lookup_at = least(lookup_at, outbox_engine.now() + interval '1 second')
+      where id = p_dispatch_id;
+    end if;
     return 'reported';
   end if;
   return outbox_engine.count_missed_lookup(p_dispatch_id, p_settle, p_provider_at, p_watched);

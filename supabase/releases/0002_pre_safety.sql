@@ -158,6 +158,7 @@ alter table outbox_engine.plans add column seen_at timestamptz;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
+alter table outbox_engine.dispatches add column other_batches text[];
 
 create table outbox_engine.clocks_off (
   clock text not null check (clock in ('database', 'provider', 'worker')),
