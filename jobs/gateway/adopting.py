@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from jobs.gateway.rpc import Calls
@@ -106,11 +107,19 @@ class Adopting(Calls):
         await self._rpc.call("outbox_begin_adoption", {"p_provider": plan.provider, "p_plan": plan.plan})
 
     async def adopt_batches(
-        self, plan: Plan, batches: Sequence[Found], *, all_references: bool, taken: Sequence[int], dry_run: bool
+        self,
+        plan: Plan,
+        batches: Sequence[Found],
+        *,
+        all_references: bool,
+        taken: Sequence[int],
+        dry_run: bool,
+        provider_now: datetime | None,
     ) -> Step:
         """Adopt these batches.
 
-        A dry run changes nothing; ``taken`` are the messages that its earlier calls adopted.
+        A dry run changes nothing; ``taken`` are the messages that its earlier calls adopted. ``provider_now`` is the provider's
+        clock, None is unknown: the batches' times are corrected by what it is off.
         """
         answer = await self._rpc.call(
             "outbox_adopt_batches",
@@ -123,6 +132,7 @@ class Adopting(Calls):
                 "p_all_references": all_references,
                 "p_taken": list(taken),
                 "p_dry_run": dry_run,
+                "p_provider_at": None if provider_now is None else provider_now.isoformat(),
             },
         )
         return Step(Counts.parse(answer), tuple(answer["taken"]), tuple(Example(**one) for one in answer["examples"]))

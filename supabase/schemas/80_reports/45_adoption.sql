@@ -152,18 +152,23 @@ $$;
 -- `doubtful`; how many messages are `accepted` (of known dispatches), `adopted`, `remembered`, `held` of
 -- which hold a waiting message, and `unreadable`; some `examples`; and the ids of the adopted ones as
 -- `taken`. With `p_dry_run` all of it is undone: pass the messages that earlier calls would have taken as
--- `p_taken`.
+-- `p_taken`. `p_provider_at` is the provider's clock, null if its answers give none: times of batches are
+-- corrected by what it is off.
 create function public.outbox_adopt_batches(
   p_provider text, p_plan text, p_host text, p_credential text, p_batches text, p_all_references boolean,
-  p_taken bigint[], p_dry_run boolean
+  p_taken bigint[], p_dry_run boolean, p_provider_at timestamptz default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
+  v_off interval := coalesce(outbox_engine.now() - p_provider_at, '0');
   v_plan outbox_engine.plans;
   v_answer jsonb;
 begin
+  if v_off between interval '-30 seconds' and interval '30 seconds' then
+    v_off := '0';
+  end if;
   -- One adoption at a time.
   perform pg_advisory_xact_lock(hashtext('outbox adopt batches'));
   v_plan.provider := p_provider;
@@ -173,7 +178,9 @@ begin
     v_answer := outbox_engine.adopt_batches(
       v_plan, p_credential,
       array(
-        select b::outbox_engine.listed_batch
+        select row(
+          b.batch_id, b.reference, b.created_at + v_off, b.recipients, b.digests, b.letters
+        )::outbox_engine.listed_batch
         from jsonb_populate_recordset(null::outbox_engine.listed_batch, p_batches::jsonb) b
         order by b.created_at, b.batch_id),
       p_all_references, p_taken, outbox_engine.now());
