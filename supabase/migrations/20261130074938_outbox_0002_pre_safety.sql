@@ -696,6 +696,18 @@ as $$
   select md5('batch ' || p_batch_id)::uuid
 $$;
 
+create function outbox_engine.is_known_batch(p_batch_id text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (select from outbox_engine.dispatches d where d.batch_id = p_batch_id)
+    or exists (select from outbox_engine.duplicate_sends x where x.batch_id = p_batch_id)
+    or exists (
+      select from outbox_engine.adopted_messages a
+      where a.reference = outbox_engine.stand_in_reference(p_batch_id) and a.batch_id = p_batch_id);
+end
+$$;
+
 create function outbox_engine.may_be_adopted(
   p_digest uuid, p_letters uuid, p_sent_at timestamptz, p_text text, p_has_template boolean,
   p_due_at timestamptz
@@ -1247,13 +1259,14 @@ end
 $$;
 
 create function outbox_engine.shows_restore(
-  p_reference uuid, p_reported_at timestamptz, p_now timestamptz
+  p_reference uuid, p_batch_id text, p_reported_at timestamptz, p_now timestamptz
 ) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return p_reference is not null
     and outbox_engine.is_unknown_request(p_reference)
+    and not outbox_engine.is_known_batch(p_batch_id)
     and coalesce(p_reported_at > p_now - interval '7 days', true)
     and not exists (
       select from outbox_engine.timelines where dismissed_at > p_now - interval '15 days');
@@ -3236,7 +3249,7 @@ as $$
       row(
         l.batch_id, l.recipient, l.status, l.code, l.at, l.reference, l.raw, l.key
       )::outbox_engine.report,
-      p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.at, p_now), false)
+      p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.batch_id, l.at, p_now), false)
     from located l
     where l.outbox_id is null
     order by l.key
@@ -3765,18 +3778,6 @@ begin
       select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_known)))
   order by id
   for update;
-end
-$$;
-
-create function outbox_engine.is_known_batch(p_batch_id text) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return exists (select from outbox_engine.dispatches d where d.batch_id = p_batch_id)
-    or exists (select from outbox_engine.duplicate_sends x where x.batch_id = p_batch_id)
-    or exists (
-      select from outbox_engine.adopted_messages a
-      where a.reference = outbox_engine.stand_in_reference(p_batch_id) and a.batch_id = p_batch_id);
 end
 $$;
 

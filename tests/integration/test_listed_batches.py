@@ -11,7 +11,7 @@ import pytest
 from jobs.gateway.values import letters_digest
 from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
-from tests.calls import accept, claim, claim_all, report
+from tests.calls import accept, claim, claim_all, plan_claim, report
 from tests.engine import column, history, insert, later, number, statuses
 from tests.integration.test_restored import V4
 from tests.stack import Connection
@@ -142,6 +142,18 @@ def test_batch_without_its_reference_holds_messages(db: Connection, reference: C
     assert (again["known"], again["doubtful"], again["remembered"]) == (1, 0, 0)
     assert claimed(db) == set(ids[1:])
     assert history(db, ids[0]) == ["held"]
+
+
+def test_report_on_a_remembered_batch_pauses_nothing(db: Connection) -> None:
+    """It carries the reference that the list left out."""
+    (own,) = db.execute("select outbox_engine.new_dispatch_id()::text").fetchone() or ()
+    listed(db, number(0), reference=lambda _: None)
+
+    report(db, "b", number(0), "delivered", reference=str(own))
+
+    assert "paused" not in plan_claim(db)
+    report(db, "another", number(0), "delivered", reference=str(own))
+    assert plan_claim(db)["paused"] == "restored"
 
 
 def test_other_batches_hold_no_message(db: Connection) -> None:

@@ -57,6 +57,19 @@ as $$
   select md5('batch ' || p_batch_id)::uuid
 $$;
 
+-- Whether the database knows this batch, if not by its reference.
+create function outbox_engine.is_known_batch(p_batch_id text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (select from outbox_engine.dispatches d where d.batch_id = p_batch_id)
+    or exists (select from outbox_engine.duplicate_sends x where x.batch_id = p_batch_id)
+    or exists (
+      select from outbox_engine.adopted_messages a
+      where a.reference = outbox_engine.stand_in_reference(p_batch_id) and a.batch_id = p_batch_id);
+end
+$$;
+
 -- Whether a message that waits may be one that the provider accepted at `p_sent_at`: it has the same text, as
 -- far as its letters tell, or it waited then and its text may have been another one, because its template has
 -- changed since. Without any letters two texts are the same only for a message that waited then.

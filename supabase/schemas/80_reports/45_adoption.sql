@@ -19,19 +19,6 @@ begin
 end
 $$;
 
--- Whether the database knows this batch, if not by its reference.
-create function outbox_engine.is_known_batch(p_batch_id text) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return exists (select from outbox_engine.dispatches d where d.batch_id = p_batch_id)
-    or exists (select from outbox_engine.duplicate_sends x where x.batch_id = p_batch_id)
-    or exists (
-      select from outbox_engine.adopted_messages a
-      where a.reference = outbox_engine.stand_in_reference(p_batch_id) and a.batch_id = p_batch_id);
-end
-$$;
-
 -- What each of these batches is to the database: `known`; `accepted`, where it has the dispatch and not the
 -- batch; `unknown`; `other`; `doubtful`, where the list does not show whose it is, and the database does not
 -- know it by its id. With `p_all_references` every UUID counts as a reference of this database.
