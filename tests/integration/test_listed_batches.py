@@ -144,6 +144,18 @@ def test_batch_without_its_reference_holds_messages(db: Connection, reference: C
     assert history(db, ids[0]) == ["held"]
 
 
+def test_reference_that_is_shown_later_adopts(db: Connection) -> None:
+    insert(db)
+    listed(db, number(0), reference=lambda _: None)
+    assert claimed(db) == set()
+
+    assert listed(db, number(0))["adopted"] == 1
+
+    assert statuses(db) == {"sent": 1}
+    (again,) = insert(db)
+    assert claimed(db) == {again}
+
+
 def test_report_on_a_remembered_batch_pauses_nothing(db: Connection) -> None:
     """It carries the reference that the list left out."""
     (own,) = db.execute("select outbox_engine.new_dispatch_id()::text").fetchone() or ()

@@ -213,7 +213,11 @@ declare
   v_texts text[];
   v_recipients text[];
 begin
-  if not p_is_own then
+  if p_is_own then
+    -- An earlier list showed it without its reference.
+    delete from outbox_engine.adopted_messages
+    where reference = outbox_engine.stand_in_reference(p_batch.batch_id);
+  else
     p_batch.reference := outbox_engine.stand_in_reference(p_batch.batch_id);
   end if;
   select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
