@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from jobs.adoption import Adopted, Adoption
 from jobs.dispatching.requests import _submission
 from jobs.gateway.adopting import Counts
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.providers.base import ProviderError
 from jobs.runtime.clocks import Clocks
 from sandbox.simulator import control as faults
@@ -122,6 +124,26 @@ async def test_process_that_slept_through_adoption_goes_on(make_rig: MakeRig, db
 
     assert (pauses(db), statuses(db), asleep.dispatcher.stopped) == ([], {"sent": 2}, False)
     assert asleep.simulator.summary().messages == 3
+
+
+async def test_idle_process_reads_the_list_after_an_outage(
+    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It made no request since the backup, and its heartbeat is in it: another process sent the message."""
+    idle, busy = await make_rig(), await make_rig()
+    await idle.tick("dispatch")
+    insert(db)
+    backup = Snapshot(db)
+    await busy.tick("dispatch")
+    with monkeypatch.context() as away:
+        away.setattr(idle.dispatcher, "_call", AsyncMock(side_effect=GatewayUnavailable("away")))
+        with pytest.raises(GatewayUnavailable):
+            await idle.tick("dispatch")
+    backup.restore()
+
+    await idle.tick("dispatch", "dispatch")
+
+    assert (pauses(db), idle.simulator.summary().messages) == (["restored"], 1)
 
 
 async def test_edited_template_holds_the_message(make_rig: MakeRig, db: Connection) -> None:
