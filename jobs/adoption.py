@@ -12,8 +12,9 @@ import structlog
 from jobs.gateway.adopting import Counts, Example, Found
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.restore_check import LISTED
-from jobs.gateway.values import Plan
+from jobs.gateway.values import Plan, letters_digest
 from jobs.providers.base import Page, Provider, ProviderError, SentBatch, Unusable
+from jobs.runtime.clocks import Clocks, monotonic
 
 log = structlog.get_logger()
 
@@ -51,7 +52,8 @@ class Adoption:
     """The adoption of one plan's list.
 
     ``show`` is called with what is being done, how much of it is done, and how much there is. ``all_references`` counts every
-    UUID as a reference of this installation. ``now`` is the present time.
+    UUID as a reference of this installation. ``provider`` notes in ``clocks`` what time it is there. ``now`` is the present
+    time.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Adoption:
         deadline: float,
         all_references: bool,
         show: Callable[[str, int, int | None], None],
+        clocks: Clocks,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._gateway = gateway
@@ -71,6 +74,7 @@ class Adoption:
         self._deadline = deadline
         self._all_references = all_references
         self._show = show
+        self._clocks = clocks
         self._now = now
 
     async def run(self, since: datetime, *, dry_run: bool) -> Adopted:
@@ -136,6 +140,7 @@ class Adoption:
                 all_references=self._all_references,
                 taken=taken,
                 dry_run=dry_run,
+                provider_now=self._clocks.provider_now(monotonic()),
             )
             counts += step.counts
             examples += step.examples if len(examples) < _EXAMPLES else ()
@@ -189,6 +194,7 @@ def _found(batch: SentBatch) -> Found:
         digests=[
             None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in batch.texts
         ],
+        letters=[None if text is None else letters_digest(text) for text in batch.texts],
     )
 
 

@@ -15,7 +15,7 @@ from jobs.dispatching.pace import Pace
 from jobs.dispatching.requests import Requests
 from jobs.dispatching.schema_watch import SchemaWatch
 from jobs.dispatching.slots import Slots
-from jobs.gateway.errors import GatewayError
+from jobs.gateway.errors import GatewayError, GatewayUnavailable
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.seen import Seen
@@ -164,17 +164,22 @@ class Dispatcher(Job):
 
     async def _claim(self, claim_id: str, slots: int, urgent_only: bool) -> Claim:
         sent = clock()
-        claim = await self._call(
-            claim_id=claim_id,
-            max_dispatches=slots,
-            max_rows=self._pace.max_rows,
-            urgent_only=urgent_only,
-            highest_lease_token=self._seen.highest_lease_token,
-            known_dispatch=self._seen.known_dispatch,
-            heartbeat_at=self._seen.heartbeat_at,
-            timeline=self._seen.timeline,
-            sleep_seconds=self.interval + _LATEST_TICK_SECONDS if self._waking.sleeps else None,
-        )
+        try:
+            claim = await self._call(
+                claim_id=claim_id,
+                max_dispatches=slots,
+                max_rows=self._pace.max_rows,
+                urgent_only=urgent_only,
+                highest_lease_token=self._seen.highest_lease_token,
+                known_dispatch=self._seen.known_dispatch,
+                heartbeat_at=self._seen.heartbeat_at,
+                timeline=self._seen.timeline,
+                sleep_seconds=self.interval + _LATEST_TICK_SECONDS if self._waking.sleeps else None,
+            )
+        except GatewayUnavailable:
+            if self._restores is not None:
+                self._restores.begin_again()
+            raise
         self._seen.claimed(claim)
         if claim.now is not None:
             self._clocks.database_says(claim.now, sent=sent, received=clock())

@@ -22,7 +22,7 @@ declare
     functions constant text[] := array[
         'outbox_accept(uuid[],text[],text,double precision,double precision)',
         'outbox_acknowledge_alarms(text[])',
-        'outbox_adopt_batches(text,text,text,text,text,boolean,bigint[],boolean)',
+        'outbox_adopt_batches(text,text,text,text,text,boolean,bigint[],boolean,timestamp with time zone)',
         'outbox_begin_adoption(text,text)',
         'outbox_bind(text,boolean)',
         'outbox_campaign_costs(text,text,integer)',

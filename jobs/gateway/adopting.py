@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from jobs.gateway.rpc import Calls
@@ -19,8 +20,8 @@ UNKNOWN: Final = "unknown"
 class Found:
     """A batch of the provider's list for adoption.
 
-    ``recipients`` are empty where a number cannot be read. ``digests`` are the MD5s of the texts, None for a text that is not
-    known.
+    ``recipients`` are empty where a number cannot be read. ``digests`` are the MD5s of the texts, and ``letters`` their
+    ``letters_digest``, None for a text that is not known.
     """
 
     batch_id: str
@@ -28,13 +29,15 @@ class Found:
     created_at: str
     recipients: Sequence[str]
     digests: Sequence[str | None]
+    letters: Sequence[str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What adoption did, or would do.
 
-    In batches: ``other`` are not of this installation, ``known`` were in the database before, ``unknown`` were missing. In
+    In batches: ``other`` are not of this installation, ``known`` were in the database before, ``unknown`` were missing.
+    ``doubtful`` show no reference, or a part of one, and may be of this installation: their messages are remembered. In
     messages: ``accepted`` have a known request whose outcome was not known; ``adopted`` waited or had ended, and were sent in a
     missing request; ``remembered`` are of missing requests and have no row. ``held`` of these hold a message that waits.
     ``unreadable`` are of missing requests too, and their numbers cannot be read: messages with their text are held.
@@ -43,6 +46,7 @@ class Counts:
     other: int = 0
     known: int = 0
     unknown: int = 0
+    doubtful: int = 0
     accepted: int = 0
     adopted: int = 0
     remembered: int = 0
@@ -103,11 +107,19 @@ class Adopting(Calls):
         await self._rpc.call("outbox_begin_adoption", {"p_provider": plan.provider, "p_plan": plan.plan})
 
     async def adopt_batches(
-        self, plan: Plan, batches: Sequence[Found], *, all_references: bool, taken: Sequence[int], dry_run: bool
+        self,
+        plan: Plan,
+        batches: Sequence[Found],
+        *,
+        all_references: bool,
+        taken: Sequence[int],
+        dry_run: bool,
+        provider_now: datetime | None,
     ) -> Step:
         """Adopt these batches.
 
-        A dry run changes nothing; ``taken`` are the messages that its earlier calls adopted.
+        A dry run changes nothing; ``taken`` are the messages that its earlier calls adopted. ``provider_now`` is the provider's
+        clock, None is unknown: the batches' times are corrected by what it is off.
         """
         answer = await self._rpc.call(
             "outbox_adopt_batches",
@@ -120,6 +132,7 @@ class Adopting(Calls):
                 "p_all_references": all_references,
                 "p_taken": list(taken),
                 "p_dry_run": dry_run,
+                "p_provider_at": None if provider_now is None else provider_now.isoformat(),
             },
         )
         return Step(Counts.parse(answer), tuple(answer["taken"]), tuple(Example(**one) for one in answer["examples"]))

@@ -59,7 +59,7 @@ class RestoreCheck:
         self._pause = _FIRST_PAUSE_SECONDS
         self._again_at = 0.0
         self.passed = False
-        """Whether a reading has succeeded since the start of the process."""
+        """Whether a reading has succeeded since the start of the process, or since the database was away."""
 
     async def allows_claims(self) -> bool:
         """Read the list, unless a reading has succeeded. False if it cannot be read now; further calls try again.
@@ -80,6 +80,14 @@ class RestoreCheck:
                 self.passed = True
                 self._waiting.recovered(plan=self._plan.plan)
         return self.passed
+
+    def begin_again(self) -> None:
+        """Have the list read before the next claim, because the database did not answer: it may be restored by then.
+
+        What this process saw of it need not show that, if other processes made the last requests.
+        """
+        if self.passed:
+            self.passed, self._pause, self._again_at = False, _FIRST_PAUSE_SECONDS, 0.0
 
     async def look_again(self) -> None:
         """Read the newest requests again. Raises ProviderError if the list cannot be read."""

@@ -16,6 +16,7 @@ from jobs.gateway.operating import Operating
 from jobs.providers import registry
 from jobs.providers.base import ProviderError
 from jobs.runtime import settings
+from jobs.runtime.clocks import Clocks
 from jobs.runtime.settings import SinchSettings
 from jobs.runtime.telemetry import mask
 from scheduler.commands import times
@@ -27,6 +28,11 @@ _WORDS: Final = (
     ("other", "batches", "not of this outbox"),
     ("known", "batches", "known to the database"),
     ("unknown", "batches", "missing in the database"),
+    (
+        "doubtful",
+        "batches",
+        "show no reference, so they may be of this outbox: a message with the same number and text is held",
+    ),
     ("accepted", "messages", "of known requests: the provider accepted them"),
     ("adopted", "messages", "wait in the database, or ended there, and were sent: they become sent"),
     ("remembered", "messages", "were sent and have no row: a message with the same number and text is held"),
@@ -65,7 +71,8 @@ def adopt(
         raise typer.BadParameter(f"{since} is in the future: give the time of the backup", param_hint="--since")
 
     async def work(operating: Operating) -> int:
-        provider = registry.build(account)
+        clocks = Clocks()
+        provider = registry.build(account, clocks)
         try:
             with _progress() as show:
                 adoption = Adoption(
@@ -75,6 +82,7 @@ def adopt(
                     deadline=_DEADLINE_SECONDS,
                     all_references=all_references,
                     show=show,
+                    clocks=clocks,
                 )
                 done = await adoption.run(start, dry_run=not yes)
         except ProviderError as error:

@@ -123,6 +123,8 @@ create table outbox_engine.adopted_messages (
   recipient text not null,
   -- The MD5 of the text. Null where the provider's list does not give it.
   digest uuid,
+  -- The `letters_digest` of the text: the provider's list may show it with other marks and spaces.
+  letters uuid,
   sent_at timestamptz not null,
   -- The message that the claim holds because of this one, and when an operator had that one sent.
   outbox_id bigint,
@@ -145,7 +147,8 @@ create type outbox_engine.listed_batch as (
   created_at timestamptz,
   -- Empty where one cannot be read.
   recipients text[],
-  digests uuid[]
+  digests uuid[],
+  letters uuid[]
 );
 -- Refused contents and the messages that are held.
 
@@ -198,6 +201,7 @@ alter table outbox_engine.plans add column seen_at timestamptz;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
+alter table outbox_engine.dispatches add column other_batches text[];
 
 create table outbox_engine.clocks_off (
   clock text not null check (clock in ('database', 'provider', 'worker')),
@@ -399,6 +403,25 @@ begin
     ),
     false);
 end
+$$;
+
+create function outbox_engine.may_be_own_reference(p_reference text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(btrim(p_reference), '') = '' or (
+    p_reference !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' and exists (
+      select
+      from outbox_engine.installation i
+      cross join unnest(i.id || i.earlier_ids) x (id)
+      where position(left(x.id, 8) in lower(p_reference)) > 0));
+end
+$$;
+
+create function outbox_engine.letters_digest(p_text text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
 $$;
 
 create function outbox_engine.trunk_zero_pattern() returns text
@@ -769,13 +792,35 @@ as $$
   select interval '15 minutes'
 $$;
 
+create function outbox_engine.stand_in_reference(p_batch_id text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5('batch ' || p_batch_id)::uuid
+$$;
+
+create function outbox_engine.is_known_batch(p_batch_id text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (select from outbox_engine.dispatches d where d.batch_id = p_batch_id)
+    or exists (select from outbox_engine.duplicate_sends x where x.batch_id = p_batch_id)
+    or exists (
+      select from outbox_engine.adopted_messages a
+      where a.reference = outbox_engine.stand_in_reference(p_batch_id) and a.batch_id = p_batch_id);
+end
+$$;
+
 create function outbox_engine.may_be_adopted(
-  p_digest uuid, p_sent_at timestamptz, p_text text, p_has_template boolean, p_due_at timestamptz
+  p_digest uuid, p_letters uuid, p_sent_at timestamptz, p_text text, p_has_template boolean,
+  p_due_at timestamptz
 ) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(p_digest = md5(p_text)::uuid, false)
-    or (p_has_template or p_digest is null) and p_due_at <= p_sent_at + outbox_engine.adoption_margin()
+    or coalesce(l.is_same and p_letters <> outbox_engine.letters_digest(''), false)
+    or (p_has_template or p_digest is null or l.is_same)
+      and p_due_at <= p_sent_at + outbox_engine.adoption_margin()
+  from (select p_letters = outbox_engine.letters_digest(p_text)) l (is_same)
 $$;
 
 create or replace function outbox_engine.before_suppression() returns trigger
@@ -1316,13 +1361,14 @@ end
 $$;
 
 create function outbox_engine.shows_restore(
-  p_reference uuid, p_reported_at timestamptz, p_now timestamptz
+  p_reference uuid, p_batch_id text, p_reported_at timestamptz, p_now timestamptz
 ) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return p_reference is not null
     and outbox_engine.is_unknown_request(p_reference)
+    and not outbox_engine.is_known_batch(p_batch_id)
     and coalesce(p_reported_at > p_now - interval '7 days', true)
     and not exists (
       select from outbox_engine.timelines where dismissed_at > p_now - interval '15 days');
@@ -2637,15 +2683,8 @@ as $$
     least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
 $$;
 
-create function outbox_engine.letters_digest(p_text text) returns uuid
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
-$$;
-
-create function outbox_engine.unexplained_reports(
-  p_dispatch outbox_engine.dispatches, p_others text[]
-) returns table (batch_id text, recipient text, letters uuid)
+create function outbox_engine.unexplained_reports(p_dispatch outbox_engine.dispatches)
+returns table (batch_id text, recipient text, letters uuid)
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
@@ -2656,7 +2695,7 @@ begin
   left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
   where m.dispatch_id = p_dispatch.id
     and w.reference is null
-    and w.batch_id <> all (p_others)
+    and w.batch_id <> all (coalesce(p_dispatch.other_batches, '{}'))
     and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
     and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id);
 end
@@ -2670,7 +2709,7 @@ begin
     select coalesce(jsonb_agg(to_jsonb(u) order by u.batch_id), '[]')
     from (
       select distinct on (x.batch_id) x.*
-      from outbox_engine.unexplained_reports(p_dispatch, '{}') x
+      from outbox_engine.unexplained_reports(p_dispatch) x
       where p_dispatch.state = 'ambiguous'
       order by x.batch_id desc, x.recipient
       limit 20
@@ -2810,7 +2849,7 @@ begin
   select r.id, r.expires_at,
     row(
       a.provider, a.plan, a.batch_id, a.reference, coalesce(nullif(a.recipient, ''), r.recipient), a.digest,
-      a.sent_at, r.id, null, a.kept_until
+      a.letters, a.sent_at, r.id, null, a.kept_until
     )::outbox_engine.adopted_messages
   from outbox_engine.rendered_rows(v_suspects) r
   join public.outbox o on o.id = r.id
@@ -2820,9 +2859,13 @@ begin
   where (
       a.outbox_id = r.id
       or a.outbox_id is null and outbox_engine.may_be_adopted(
-        a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+        a.digest, a.letters, a.sent_at, r.text,
+        r.template is not null and a.reference <> outbox_engine.stand_in_reference(a.batch_id),
+        coalesce(oc.occurs_at, o.send_at))
     )
-    and (a.recipient in (r.recipient, '') or coalesce(a.digest = md5(r.text)::uuid, true))
+    and (a.recipient in (r.recipient, '') or coalesce(
+      a.digest = md5(r.text)::uuid or coalesce(a.letters = outbox_engine.letters_digest(r.text), false),
+      true))
     and (a.recipient = r.recipient or a.outbox_id = r.id
       or not outbox_engine.is_in_adopted_batch(a, r.recipient))
   order by r.place, a.outbox_id is null, a.recipient = '', a.recipient <> r.recipient,
@@ -3369,7 +3412,7 @@ as $$
       row(
         l.batch_id, l.recipient, l.status, l.code, l.at, l.reference, l.raw, l.key
       )::outbox_engine.report,
-      p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.at, p_now), false)
+      p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.batch_id, l.at, p_now), false)
     from located l
     where l.outbox_id is null
     order by l.key
@@ -3543,11 +3586,20 @@ begin
     or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
   end if;
+  if p_others <> '{}' then
+    v_dispatch.other_batches := coalesce(v_dispatch.other_batches, '{}') || p_others;
+    update outbox_engine.dispatches set other_batches = v_dispatch.other_batches where id = p_dispatch_id;
+  end if;
   if v_dispatch.state = 'ambiguous'
-    and exists (select from outbox_engine.unexplained_reports(v_dispatch, p_others)) then
+    and exists (select from outbox_engine.unexplained_reports(v_dispatch)) then
     perform outbox_engine.lookup_failed(
       v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
       p_settle, outbox_engine.now());
+    if p_others <> '{}' then
+      update outbox_engine.dispatches
+      set lookup_at = least(lookup_at, outbox_engine.now() + interval '1 second')
+      where id = p_dispatch_id;
+    end if;
     return 'reported';
   end if;
   return outbox_engine.count_missed_lookup(p_dispatch_id, p_settle, p_provider_at, p_watched);
@@ -3804,12 +3856,16 @@ as $$
 begin
   unreadable := cardinality(array_positions(p_batch.recipients, ''));
   insert into outbox_engine.adopted_messages (
-    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+    provider, plan, batch_id, reference, recipient, digest, letters, sent_at, kept_until
   )
   select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient,
     case when count(distinct coalesce(w.digest::text, '')) = 1 then (array_agg(w.digest))[1] end,
+    case when count(distinct coalesce(w.digest::text, '')) = 1
+      then nullif(
+        (array_agg(w.letters))[1], case when w.recipient = '' then outbox_engine.letters_digest('') end)
+    end,
     p_batch.created_at, p_now + interval '15 days'
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
   where w.recipient <> all (p_adopted)
   group by w.recipient
   on conflict do nothing;
@@ -3823,8 +3879,9 @@ end
 $$;
 
 create function outbox_engine.adopt_unknown_batch(
-  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
-  p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer, out unreadable integer,
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_is_own boolean,
+  p_taken bigint[], p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer,
+  out unreadable integer,
   out held integer, out examples jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -3833,9 +3890,17 @@ declare
   v_texts text[];
   v_recipients text[];
 begin
+  if p_is_own then
+    -- An earlier list showed it without its reference.
+    delete from outbox_engine.adopted_messages
+    where reference = outbox_engine.stand_in_reference(p_batch.batch_id);
+  else
+    p_batch.reference := outbox_engine.stand_in_reference(p_batch.batch_id);
+  end if;
   select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
   into ids, v_texts, v_recipients
-  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m;
+  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m
+  where p_is_own;
   if cardinality(ids) > 0 then
     -- A message that is held because of another batch was in this one.
     update outbox_engine.adopted_messages a set outbox_id = null where a.outbox_id = any (ids);
@@ -3855,13 +3920,14 @@ begin
 
   select count(distinct w.recipient)
   into held
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
   join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
     on r.recipient = w.recipient
   join public.outbox o on o.id = r.id and o.queue is not null
   where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
     and outbox_engine.may_be_adopted(
-      w.digest, p_batch.created_at, r.text, r.template is not null, o.send_at);
+      w.digest, w.letters, p_batch.created_at, r.text, r.template is not null and p_is_own,
+      o.send_at);
 end
 $$;
 
@@ -3895,11 +3961,13 @@ begin
         where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
       when b.verdict = 'other' and p_all_references
         and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
+      when b.verdict = 'other' and outbox_engine.may_be_own_reference(b.reference) then
+        case when outbox_engine.is_known_batch(b.batch_id) then 'known' else 'doubtful' end
       else b.verdict
     end
     from unnest(
       p_batches, outbox_engine.judge_references(array(select x.reference from unnest(p_batches) x), true)
-    ) with ordinality b (batch_id, reference, created_at, recipients, digests, verdict, place)
+    ) with ordinality b (batch_id, reference, created_at, recipients, digests, letters, verdict, place)
     order by b.place
   );
 end
@@ -3915,17 +3983,17 @@ begin
   accepted := array(
     select b.reference::uuid
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'accepted');
   recipients := array(
     select unnest(b.recipients)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'unknown');
   ended := outbox_engine.ended_messages(recipients, (
     select min(b.created_at)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'unknown'));
 end
 $$;
@@ -3963,9 +4031,9 @@ begin
       perform outbox_engine.record_found_batches(
         v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
       v_accepted := v_accepted + cardinality(v_batch.recipients);
-    elsif v_verdicts[v_place] = 'unknown' then
+    elsif v_verdicts[v_place] in ('unknown', 'doubtful') then
       v_adopted := outbox_engine.adopt_unknown_batch(
-        p_plan, p_credential, v_batch, v_taken, v_wanted.ended, p_now);
+        p_plan, p_credential, v_batch, v_verdicts[v_place] = 'unknown', v_taken, v_wanted.ended, p_now);
       v_taken := v_taken || v_adopted.ids;
       v_remembered := v_remembered + v_adopted.remembered;
       v_held := v_held + v_adopted.held;
@@ -3981,6 +4049,7 @@ begin
     select jsonb_build_object(
       'other', count(*) filter (where v = 'other'), 'known', count(*) filter (where v = 'known'),
       'unknown', count(*) filter (where v = 'unknown'),
+      'doubtful', count(*) filter (where v = 'doubtful'),
       'accepted', v_accepted, 'adopted', cardinality(v_taken) - cardinality(p_taken),
       'remembered', v_remembered, 'held', v_held, 'unreadable', v_unreadable, 'examples', v_examples,
       'taken', to_jsonb(v_taken[cardinality(p_taken) + 1 :]))
@@ -3990,15 +4059,19 @@ $$;
 
 create function public.outbox_adopt_batches(
   p_provider text, p_plan text, p_host text, p_credential text, p_batches text, p_all_references boolean,
-  p_taken bigint[], p_dry_run boolean
+  p_taken bigint[], p_dry_run boolean, p_provider_at timestamptz default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
+  v_off interval := coalesce(outbox_engine.now() - p_provider_at, '0');
   v_plan outbox_engine.plans;
   v_answer jsonb;
 begin
+  if v_off between interval '-30 seconds' and interval '30 seconds' then
+    v_off := '0';
+  end if;
   -- One adoption at a time.
   perform pg_advisory_xact_lock(hashtext('outbox adopt batches'));
   v_plan.provider := p_provider;
@@ -4008,7 +4081,9 @@ begin
     v_answer := outbox_engine.adopt_batches(
       v_plan, p_credential,
       array(
-        select b::outbox_engine.listed_batch
+        select row(
+          b.batch_id, b.reference, b.created_at + v_off, b.recipients, b.digests, b.letters
+        )::outbox_engine.listed_batch
         from jsonb_populate_recordset(null::outbox_engine.listed_batch, p_batches::jsonb) b
         order by b.created_at, b.batch_id),
       p_all_references, p_taken, outbox_engine.now());
@@ -4575,7 +4650,8 @@ create function public.outbox_list_held(p_after bigint, p_most integer) returns 
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   with held as materialized (
-    select o.id, o.recipient, o.status, o.campaign, o.template, o.expires_at, a.batch_id, a.sent_at, a.digest
+    select o.id, o.recipient, o.status, o.campaign, o.template, o.expires_at, a.batch_id, a.sent_at, a.digest,
+      a.letters
     from outbox_engine.adopted_messages a
     join public.outbox o on o.id = a.outbox_id and o.queue is not null
     where a.outbox_id > p_after and a.released_at is null
@@ -4584,8 +4660,9 @@ as $$
   )
   select coalesce(
     jsonb_agg(
-      to_jsonb(h) - 'digest'
-        || jsonb_build_object('has_same_text', coalesce(h.digest = md5(r.text)::uuid, false))
+      to_jsonb(h) - '{digest,letters}'::text[]
+        || jsonb_build_object('has_same_text', coalesce(
+          h.digest = md5(r.text)::uuid or h.letters = outbox_engine.letters_digest(r.text), false))
       order by h.id),
     '[]')
   from held h

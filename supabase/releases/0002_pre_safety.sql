@@ -80,6 +80,8 @@ create table outbox_engine.adopted_messages (
   recipient text not null,
   -- The MD5 of the text. Null where the provider's list does not give it.
   digest uuid,
+  -- The `letters_digest` of the text: the provider's list may show it with other marks and spaces.
+  letters uuid,
   sent_at timestamptz not null,
   -- The message that the claim holds because of this one, and when an operator had that one sent.
   outbox_id bigint,
@@ -102,7 +104,8 @@ create type outbox_engine.listed_batch as (
   created_at timestamptz,
   -- Empty where one cannot be read.
   recipients text[],
-  digests uuid[]
+  digests uuid[],
+  letters uuid[]
 );
 -- Refused contents and the messages that are held.
 
@@ -155,6 +158,7 @@ alter table outbox_engine.plans add column seen_at timestamptz;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
+alter table outbox_engine.dispatches add column other_batches text[];
 
 create table outbox_engine.clocks_off (
   clock text not null check (clock in ('database', 'provider', 'worker')),

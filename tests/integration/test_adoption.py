@@ -2,21 +2,27 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from jobs.adoption import Adopted, Adoption
 from jobs.dispatching.requests import _submission
 from jobs.gateway.adopting import Counts
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.providers.base import ProviderError
 from jobs.runtime.clocks import Clocks
 from sandbox.simulator import control as faults
+from sandbox.simulator.behaviour import Fault
 from tests.campaigns import campaign, member, template
-from tests.engine import MakeRig, Rig, column, history, insert, later, statuses
+from tests.engine import MakeRig, Rig, column, history, insert, later, number, statuses
 from tests.snapshots import Snapshot
 from tests.stack import Connection
 
 AN_HOUR = timedelta(hours=1)
+_WITH_TEMPLATE = """
+    insert into public.outbox (recipient, template, parameters) values (%s, 'hi', '{"name": "Ada"}') returning id
+"""
 
 
 async def adopt(rig: Rig, *, dry_run: bool = False, before: timedelta = AN_HOUR, all_references: bool = False) -> Adopted:
@@ -28,6 +34,7 @@ async def adopt(rig: Rig, *, dry_run: bool = False, before: timedelta = AN_HOUR,
         deadline=10,
         all_references=all_references,
         show=lambda *_: None,
+        clocks=rig.dispatcher._clocks,
     )
     return await adoption.run(datetime.now(UTC) - before, dry_run=dry_run)
 
@@ -119,6 +126,26 @@ async def test_process_that_slept_through_adoption_goes_on(make_rig: MakeRig, db
     assert asleep.simulator.summary().messages == 3
 
 
+async def test_idle_process_reads_the_list_after_an_outage(
+    make_rig: MakeRig, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It made no request since the backup, and its heartbeat is in it: another process sent the message."""
+    idle, busy = await make_rig(), await make_rig()
+    await idle.tick("dispatch")
+    insert(db)
+    backup = Snapshot(db)
+    await busy.tick("dispatch")
+    with monkeypatch.context() as away:
+        away.setattr(idle.dispatcher, "_call", AsyncMock(side_effect=GatewayUnavailable("away")))
+        with pytest.raises(GatewayUnavailable):
+            await idle.tick("dispatch")
+    backup.restore()
+
+    await idle.tick("dispatch", "dispatch")
+
+    assert (pauses(db), idle.simulator.summary().messages) == (["restored"], 1)
+
+
 async def test_edited_template_holds_the_message(make_rig: MakeRig, db: Connection) -> None:
     rig = await make_rig()
     template(db)
@@ -127,7 +154,7 @@ async def test_edited_template_holds_the_message(make_rig: MakeRig, db: Connecti
         int(str(row))
         for n in (0, 1)
         for (row,) in db.execute(
-            "insert into public.outbox (recipient, template, parameters) values (%s, 'hi', '{\"name\": \"Ada\"}') returning id",
+            _WITH_TEMPLATE,
             [f"+1202555010{n}"],
         )
     ]
@@ -149,6 +176,29 @@ async def test_edited_template_holds_the_message(make_rig: MakeRig, db: Connecti
     await rig.tick("dispatch")
     assert (statuses(db), held(db)) == ({"sent": 2, "cancelled": 1}, [])
     assert history(db, rows[1]) == ["held", "released", "accepted"]
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+async def test_adoption_corrects_the_providers_clock(make_rig: MakeRig, db: Connection, hours: int) -> None:
+    """What was due then is adopted, or held for its template. A message for later with the same text is not."""
+    rig = await make_rig(is_checked=False)
+    template(db)
+    rig.simulator.advance(hours * 3600)
+    (sent,) = insert(db)
+    db.execute(_WITH_TEMPLATE, [number(1)])
+    backup = Snapshot(db)
+    insert(db, first=2)
+    await rig.tick("dispatch", "dispatch")
+    assert rig.simulator.summary().messages == 3
+    backup.restore()
+    db.execute("update public.outbox_templates set body = 'Good day {{name}}'")
+    (for_later,) = insert(db, first=2, send_at=datetime.now(UTC) + AN_HOUR)
+
+    done = await adopt(rig, before=4 * AN_HOUR)
+    await rig.tick("dispatch")
+
+    assert (done.counts.adopted, column(db, "status", sent), column(db, "status", for_later)) == (1, "sent", "scheduled")
+    assert rig.simulator.summary().messages == 3
 
 
 async def test_repeated_insert_is_held_once(make_rig: MakeRig, db: Connection) -> None:
@@ -285,13 +335,14 @@ async def test_refused_account_ends_the_adoption(make_rig: MakeRig, db: Connecti
     assert [one.kind for one in rig.simulator.asked()].count("list") == 1
 
 
-async def test_rewritten_numbers_are_held(make_rig: MakeRig, db: Connection) -> None:
+@pytest.mark.parametrize("fault", [faults.list_with_other_numbers(times=None), faults.list_without_references(times=None)])
+async def test_rewritten_batches_are_held(make_rig: MakeRig, db: Connection, fault: Fault) -> None:
     rig = await make_rig()
     ids = insert(db, 2)
     backup = Snapshot(db)
     await rig.tick("dispatch")
     backup.restore()
-    rig.simulator.add(faults.list_with_other_numbers(times=None))
+    rig.simulator.add(fault)
 
     await adopt(rig)
     await rig.tick("dispatch")

@@ -2,26 +2,46 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from jobs.gateway.values import letters_digest
 from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
-from tests.calls import accept, claim, claim_all, report
+from tests.calls import accept, claim, claim_all, plan_claim, report
 from tests.engine import column, history, insert, later, number, statuses
+from tests.integration.test_restored import V4
 from tests.stack import Connection
 
 
-def listed(db: Connection, *recipients: str, text: str | None = "hello", batch: str = "b", at: str = "now") -> dict[str, Any]:
-    """Adopt a batch of this installation that the database does not know. Each recipient got ``text``; ``at`` is its time."""
+def listed(
+    db: Connection,
+    *recipients: str,
+    text: str | None = "hello",
+    batch: str = "b",
+    at: str = "now",
+    reference: Callable[[str], str | None] = str,
+) -> dict[str, Any]:
+    """Adopt a batch of this installation that the database does not know. Each recipient got ``text``; ``at`` is its time.
+
+    ``reference`` makes of its reference what the list shows.
+    """
+    (own,) = db.execute("select outbox_engine.new_dispatch_id()::text").fetchone() or ()
     digest = None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    letters = None if text is None else letters_digest(text)
     row = db.execute(
         "select public.outbox_adopt_batches('sinch', 'p', 'h', 'c', jsonb_build_array(jsonb_build_object("
-        " 'batch_id', %s::text, 'reference', outbox_engine.new_dispatch_id(), 'created_at', %s::timestamptz,"
-        " 'recipients', %s::jsonb, 'digests', %s::jsonb))::text, false, '{}', false)",
-        [batch, at, json.dumps(recipients), json.dumps([digest] * len(recipients))],
+        " 'batch_id', %s::text, 'reference', %s::text, 'created_at', %s::timestamptz,"
+        " 'recipients', %s::jsonb, 'digests', %s::jsonb, 'letters', %s::jsonb))::text, false, '{}', false)",
+        [
+            batch,
+            reference(str(own)),
+            at,
+            *(json.dumps(one) for one in (recipients, [digest] * len(recipients), [letters] * len(recipients))),
+        ],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)
@@ -85,6 +105,79 @@ def test_number_that_its_batch_names_is_its_own(db: Connection) -> None:
 
     again = set(insert(db))
     assert claimed(db) == again
+
+
+@pytest.mark.parametrize("recipient", [number(0), f"+1{number(0)[1:]}", ""])
+@pytest.mark.parametrize(
+    ("sent", "shown"), [("At 9, Ada\u2019s \r\n", "at 9 Ada's"), ("\u0434\u0430\u00a0!", "\u0434\u0430 !")]
+)
+def test_text_shown_in_another_way_is_held(db: Connection, sent: str, shown: str, recipient: str) -> None:
+    """A text without ASCII letters is compared only where its number is known, and with what waited then."""
+    due, later, other = insert(db, body=sent) + insert(db, body=sent) + insert(db, first=2, body="another")
+    db.execute("update public.outbox set send_at = now() + interval '1 hour' where id = %s", [later])
+    db.execute("update public.outbox set due_at = now() where id = %s", [later])
+
+    assert listed(db, recipient, text=shown)["adopted"] == 0
+
+    is_told = shown.isascii() or recipient != ""
+    assert claimed(db) == ({later, other} if is_told else {due, later, other})
+
+
+NO_REFERENCES: dict[str, Callable[[str], str | None]] = {
+    "none": lambda _: None,
+    "blank": lambda _: " ",
+    "cut short": lambda own: own[:11],
+    "written around": lambda own: f"<{own.upper()}>",
+}
+
+
+@pytest.mark.parametrize("reference", NO_REFERENCES.values(), ids=NO_REFERENCES)
+def test_batch_without_its_reference_holds_messages(db: Connection, reference: Callable[[str], str | None]) -> None:
+    ids = insert(db) + insert(db) + insert(db, first=1) + insert(db, body="another")
+
+    done = listed(db, number(0), number(5), reference=reference)
+    again = listed(db, number(0), number(5), reference=reference)
+
+    assert (done["doubtful"], done["adopted"], done["remembered"], done["held"]) == (1, 0, 2, 1)
+    assert (again["known"], again["doubtful"], again["remembered"]) == (1, 0, 0)
+    assert claimed(db) == set(ids[1:])
+    assert history(db, ids[0]) == ["held"]
+
+
+def test_reference_that_is_shown_later_adopts(db: Connection) -> None:
+    insert(db)
+    listed(db, number(0), reference=lambda _: None)
+    assert claimed(db) == set()
+
+    assert listed(db, number(0))["adopted"] == 1
+
+    assert statuses(db) == {"sent": 1}
+    (again,) = insert(db)
+    assert claimed(db) == {again}
+
+
+def test_report_on_a_remembered_batch_pauses_nothing(db: Connection) -> None:
+    """It carries the reference that the list left out."""
+    (own,) = db.execute("select outbox_engine.new_dispatch_id()::text").fetchone() or ()
+    listed(db, number(0), reference=lambda _: None)
+
+    report(db, "b", number(0), "delivered", reference=str(own))
+
+    assert "paused" not in plan_claim(db)
+    report(db, "another", number(0), "delivered", reference=str(own))
+    assert plan_claim(db)["paused"] == "restored"
+
+
+def test_other_batches_hold_no_message(db: Connection) -> None:
+    """Those with a reference of another application, and those that the database knows by their id."""
+    insert(db)
+    accept(db, claim(db), "known")
+    (again,) = insert(db)
+
+    assert listed(db, number(0), batch="a", reference=lambda _: "order 7")["other"] == 1
+    assert listed(db, number(0), batch="b", reference=lambda _: V4)["other"] == 1
+    assert listed(db, number(0), batch="known", reference=lambda _: None)["known"] == 1
+    assert claimed(db) == {again}
 
 
 @pytest.mark.parametrize("text", [None, "x"])

@@ -48,6 +48,24 @@ async def test_reported_batch_of_another_application_is_excluded(
     assert statuses(db) == {"sent" if decided else "sending": 1}
 
 
+async def test_many_reported_batches_are_excluded(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
+    """More than one lookup asks for, of an application that shares the plan."""
+    rig = await make_rig()
+    insert(db, 25)
+    rig.simulator.add(faults.reset_before_accepting())
+    await rig.tick("dispatch")
+    for n in range(25):
+        other = await rig.engine.provider.submit(Submission("order 7", None, "hello", [number(n)]), deadline=5)
+        assert isinstance(other, Accepted)
+        report(db, other.batch_id, number(n), "delivered")
+
+    for _ in range(3):
+        clocks.move(SETTLED)
+        await rig.tick("recover", "dispatch")
+
+    assert statuses(db) == {"sent": 25}
+
+
 async def test_reported_batch_of_the_request_is_found(
     make_rig: MakeRig, db: Connection, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ def remember(db: Connection, reference: str) -> None:
     """As an adoption does that finds no row of the message."""
     db.execute(
         "insert into outbox_engine.adopted_messages values"
-        " ('sinch', 'p', 'b', %s, %s, null, now(), null, null, now() + interval '1 day')",
+        " ('sinch', 'p', 'b', %s, %s, null, null, now(), null, null, now() + interval '1 day')",
         [reference, number(0)],
     )
 

@@ -126,6 +126,7 @@ def _adoption(gateway: Gateway, line: Line, plan: Plan, profile: Profile) -> "Ad
         deadline=profile.lease / 3,
         all_references=False,
         show=lambda *_: None,
+        clocks=line.clocks,
         now=lambda: calendar(asyncio.get_running_loop().time()),
     )
 

@@ -201,7 +201,16 @@ class Line:
     async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> "Page[SentBatch]":
         found = await self._ask(lambda: self._books.sent(start, end), "list", deadline)
         if self._chaos.profile.rates["list.rewritten"]:
-            found = [replace(batch, recipients=self._written_otherwise(batch.recipients)) for batch in found]
+            found = [
+                replace(
+                    batch,
+                    recipients=self._written_otherwise(batch.recipients),
+                    texts=tuple(text and self._chaos.pick((text, f"{text}\u00a0")) for text in batch.texts),
+                )
+                for batch in found
+            ]
+        if self._chaos.profile.rates["list.unreferenced"]:
+            found = [replace(batch, reference=self._chaos.pick((batch.reference, None))) for batch in found]
         return self._page(found, page)
 
     def _written_otherwise(self, recipients: Sequence[str]) -> tuple[str, ...]:

@@ -47,3 +47,18 @@ begin
     false);
 end
 $$;
+
+-- Whether a provider may have made this of a reference of this database: it left the reference out, cut it
+-- short, or wrote something around it. False for a whole UUID, of which `is_own_reference` tells.
+create function outbox_engine.may_be_own_reference(p_reference text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(btrim(p_reference), '') = '' or (
+    p_reference !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' and exists (
+      select
+      from outbox_engine.installation i
+      cross join unnest(i.id || i.earlier_ids) x (id)
+      where position(left(x.id, 8) in lower(p_reference)) > 0));
+end
+$$;

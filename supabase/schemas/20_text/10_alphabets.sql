@@ -75,6 +75,14 @@ begin
 end
 $$;
 
+-- The MD5 of the ASCII letters and digits of a text. Where these differ, no rewriting makes two texts the
+-- same. The recover job and `outbox adopt` compute it of the provider's texts.
+create function outbox_engine.letters_digest(p_text text) returns uuid
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
+$$;
+
 -- Called by apps that want to know what a text costs before it is sent: its parts, its alphabet, the
 -- characters that are not in GSM-7, and the same text with look-alikes replaced.
 create function public.outbox_text(p_body text) returns jsonb

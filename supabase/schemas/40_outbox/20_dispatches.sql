@@ -50,7 +50,9 @@ create table outbox_engine.dispatches (
   reconciled_at timestamptz,
   reconciliations smallint not null default 0,
   -- The provider's clock at the first lookup that did not find it.
-  missed_provider_at timestamptz
+  missed_provider_at timestamptz,
+  -- Batches that reports without a reference name, and that proved to be other requests.
+  other_batches text[]
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 alter table outbox_engine.dispatches enable row level security;
 

@@ -69,15 +69,17 @@ $$;
 -- Whether a report that waits shows that the database was restored: it names a request of this database that
 -- it does not know. Each request is written down before it is made, so no report comes too early. Dispatches
 -- are kept for 15 days, whatever becomes of their messages, so a report of the last week does not come too
--- late. Reports on requests that an operator did not want to adopt go on coming.
+-- late. Reports on requests that an operator did not want to adopt go on coming, and those on batches that
+-- the provider's list showed without a reference.
 create function outbox_engine.shows_restore(
-  p_reference uuid, p_reported_at timestamptz, p_now timestamptz
+  p_reference uuid, p_batch_id text, p_reported_at timestamptz, p_now timestamptz
 ) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return p_reference is not null
     and outbox_engine.is_unknown_request(p_reference)
+    and not outbox_engine.is_known_batch(p_batch_id)
     and coalesce(p_reported_at > p_now - interval '7 days', true)
     and not exists (
       select from outbox_engine.timelines where dismissed_at > p_now - interval '15 days');

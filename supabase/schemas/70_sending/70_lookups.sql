@@ -114,21 +114,12 @@ as $$
     least(p_now - interval '13 days', p_claimed_at - interval '12 hours'))
 $$;
 
--- The MD5 of the ASCII letters and digits of a text. Where these differ, no rewriting makes two texts the
--- same. The recover job computes it of the provider's texts.
-create function outbox_engine.letters_digest(p_text text) returns uuid
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
-$$;
-
 -- Reports that wait and may be about this dispatch: each came since the claim, names one of its numbers, and
--- shows neither a batch that is known nor a reference. Not those on the batches `p_others`. `letters` is the
+-- shows neither a batch that is known nor a reference. Not those on its `other_batches`. `letters` is the
 -- digest of the text that was sent to the number. A clock that was set back since the claim dates the report
 -- before it; the hour is for the time that has passed since.
-create function outbox_engine.unexplained_reports(
-  p_dispatch outbox_engine.dispatches, p_others text[]
-) returns table (batch_id text, recipient text, letters uuid)
+create function outbox_engine.unexplained_reports(p_dispatch outbox_engine.dispatches)
+returns table (batch_id text, recipient text, letters uuid)
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
@@ -139,7 +130,7 @@ begin
   left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
   where m.dispatch_id = p_dispatch.id
     and w.reference is null
-    and w.batch_id <> all (p_others)
+    and w.batch_id <> all (coalesce(p_dispatch.other_batches, '{}'))
     and w.received_at >= least(p_dispatch.claimed_at, outbox_engine.now()) - interval '1 hour'
     and not exists (select from outbox_engine.dispatches d where d.batch_id = w.batch_id);
 end
@@ -154,7 +145,7 @@ begin
     select coalesce(jsonb_agg(to_jsonb(u) order by u.batch_id), '[]')
     from (
       select distinct on (x.batch_id) x.*
-      from outbox_engine.unexplained_reports(p_dispatch, '{}') x
+      from outbox_engine.unexplained_reports(p_dispatch) x
       where p_dispatch.state = 'ambiguous'
       order by x.batch_id desc, x.recipient
       limit 20

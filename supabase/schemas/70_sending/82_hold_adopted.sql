@@ -45,7 +45,7 @@ begin
   select r.id, r.expires_at,
     row(
       a.provider, a.plan, a.batch_id, a.reference, coalesce(nullif(a.recipient, ''), r.recipient), a.digest,
-      a.sent_at, r.id, null, a.kept_until
+      a.letters, a.sent_at, r.id, null, a.kept_until
     )::outbox_engine.adopted_messages
   from outbox_engine.rendered_rows(v_suspects) r
   join public.outbox o on o.id = r.id
@@ -55,9 +55,13 @@ begin
   where (
       a.outbox_id = r.id
       or a.outbox_id is null and outbox_engine.may_be_adopted(
-        a.digest, a.sent_at, r.text, r.template is not null, coalesce(oc.occurs_at, o.send_at))
+        a.digest, a.letters, a.sent_at, r.text,
+        r.template is not null and a.reference <> outbox_engine.stand_in_reference(a.batch_id),
+        coalesce(oc.occurs_at, o.send_at))
     )
-    and (a.recipient in (r.recipient, '') or coalesce(a.digest = md5(r.text)::uuid, true))
+    and (a.recipient in (r.recipient, '') or coalesce(
+      a.digest = md5(r.text)::uuid or coalesce(a.letters = outbox_engine.letters_digest(r.text), false),
+      true))
     and (a.recipient = r.recipient or a.outbox_id = r.id
       or not outbox_engine.is_in_adopted_batch(a, r.recipient))
   order by r.place, a.outbox_id is null, a.recipient = '', a.recipient <> r.recipient,

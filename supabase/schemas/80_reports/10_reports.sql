@@ -55,7 +55,7 @@ as $$
       row(
         l.batch_id, l.recipient, l.status, l.code, l.at, l.reference, l.raw, l.key
       )::outbox_engine.report,
-      p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.at, p_now), false)
+      p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.batch_id, l.at, p_now), false)
     from located l
     where l.outbox_id is null
     order by l.key

@@ -122,7 +122,8 @@ end
 $$;
 
 -- Records a lookup that found no batch. It decides nothing if another lookup overtook it, or while a report
--- waits that may be about the dispatch, but for reports on the batches `p_others`. The caller holds the
+-- waits that may be about the dispatch, but for reports on the batches `p_others`; where they are only some
+-- of those to ask for, the next lookup asks for others at once. The caller holds the
 -- dispatch. Returns `missed`, `not_found`, `watched`, `overtaken`, `reported`, or `gone` where retention
 -- deleted the dispatch.
 create function outbox_engine.record_empty_lookup(
@@ -145,11 +146,20 @@ begin
     or v_dispatch.state not in ('ambiguous', 'not_found') then
     return 'overtaken';
   end if;
+  if p_others <> '{}' then
+    v_dispatch.other_batches := coalesce(v_dispatch.other_batches, '{}') || p_others;
+    update outbox_engine.dispatches set other_batches = v_dispatch.other_batches where id = p_dispatch_id;
+  end if;
   if v_dispatch.state = 'ambiguous'
-    and exists (select from outbox_engine.unexplained_reports(v_dispatch, p_others)) then
+    and exists (select from outbox_engine.unexplained_reports(v_dispatch)) then
     perform outbox_engine.lookup_failed(
       v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
       p_settle, outbox_engine.now());
+    if p_others <> '{}' then
+      update outbox_engine.dispatches
+      set lookup_at = least(lookup_at, outbox_engine.now() + interval '1 second')
+      where id = p_dispatch_id;
+    end if;
     return 'reported';
   end if;
   return outbox_engine.count_missed_lookup(p_dispatch_id, p_settle, p_provider_at, p_watched);

@@ -165,7 +165,8 @@ end
 $$;
 
 -- Remembers the messages of a batch but for those to `p_adopted`. Returns how many, and of how many more the
--- number cannot be read: these are kept as one, without a text if they differ.
+-- number cannot be read: these are kept as one, without a text if they differ. A text without letters would
+-- be the same as too many others.
 create function outbox_engine.remember_batch(
   p_plan outbox_engine.plans, p_batch outbox_engine.listed_batch, p_adopted text[], p_now timestamptz,
   out remembered integer, out unreadable integer
@@ -175,12 +176,16 @@ as $$
 begin
   unreadable := cardinality(array_positions(p_batch.recipients, ''));
   insert into outbox_engine.adopted_messages (
-    provider, plan, batch_id, reference, recipient, digest, sent_at, kept_until
+    provider, plan, batch_id, reference, recipient, digest, letters, sent_at, kept_until
   )
   select p_plan.provider, p_plan.plan, p_batch.batch_id, p_batch.reference::uuid, w.recipient,
     case when count(distinct coalesce(w.digest::text, '')) = 1 then (array_agg(w.digest))[1] end,
+    case when count(distinct coalesce(w.digest::text, '')) = 1
+      then nullif(
+        (array_agg(w.letters))[1], case when w.recipient = '' then outbox_engine.letters_digest('') end)
+    end,
     p_batch.created_at, p_now + interval '15 days'
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
   where w.recipient <> all (p_adopted)
   group by w.recipient
   on conflict do nothing;
@@ -193,12 +198,13 @@ begin
 end
 $$;
 
--- Adopts a batch whose reference the database does not know. Messages without a row are remembered. Returns
--- the adopted messages, and how many are remembered; `held` of these hold a message at the next claim. Gives
--- at most one example of each.
+-- Adopts a batch whose reference the database does not know. Messages without a row are remembered; unless it
+-- `p_is_own` for certain, so are all. Returns the adopted messages, and how many are remembered; `held` of
+-- these hold a message at the next claim. Gives at most one example of each.
 create function outbox_engine.adopt_unknown_batch(
-  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_taken bigint[],
-  p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer, out unreadable integer,
+  p_plan outbox_engine.plans, p_credential text, p_batch outbox_engine.listed_batch, p_is_own boolean,
+  p_taken bigint[], p_ended bigint[], p_now timestamptz, out ids bigint[], out remembered integer,
+  out unreadable integer,
   out held integer, out examples jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -207,9 +213,17 @@ declare
   v_texts text[];
   v_recipients text[];
 begin
+  if p_is_own then
+    -- An earlier list showed it without its reference.
+    delete from outbox_engine.adopted_messages
+    where reference = outbox_engine.stand_in_reference(p_batch.batch_id);
+  else
+    p_batch.reference := outbox_engine.stand_in_reference(p_batch.batch_id);
+  end if;
   select coalesce(array_agg(m.outbox_id), '{}'), array_agg(m.text), coalesce(array_agg(m.recipient), '{}')
   into ids, v_texts, v_recipients
-  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m;
+  from outbox_engine.messages_of_batch(p_batch, p_taken, p_ended) m
+  where p_is_own;
   if cardinality(ids) > 0 then
     -- A message that is held because of another batch was in this one.
     update outbox_engine.adopted_messages a set outbox_id = null where a.outbox_id = any (ids);
@@ -229,12 +243,13 @@ begin
 
   select count(distinct w.recipient)
   into held
-  from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
+  from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
   join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
     on r.recipient = w.recipient
   join public.outbox o on o.id = r.id and o.queue is not null
   where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
     and outbox_engine.may_be_adopted(
-      w.digest, p_batch.created_at, r.text, r.template is not null, o.send_at);
+      w.digest, w.letters, p_batch.created_at, r.text, r.template is not null and p_is_own,
+      o.send_at);
 end
 $$;

@@ -20,7 +20,8 @@ end
 $$;
 
 -- What each of these batches is to the database: `known`; `accepted`, where it has the dispatch and not the
--- batch; `unknown`; `other`. With `p_all_references` every UUID counts as a reference of this database.
+-- batch; `unknown`; `other`; `doubtful`, where the list does not show whose it is, and the database does not
+-- know it by its id. With `p_all_references` every UUID counts as a reference of this database.
 create function outbox_engine.judge_batches(
   p_batches outbox_engine.listed_batch[], p_all_references boolean
 ) returns text[]
@@ -34,11 +35,13 @@ begin
         where d.id = b.reference::uuid and d.batch_id is distinct from b.batch_id) then 'accepted'
       when b.verdict = 'other' and p_all_references
         and b.reference ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then 'unknown'
+      when b.verdict = 'other' and outbox_engine.may_be_own_reference(b.reference) then
+        case when outbox_engine.is_known_batch(b.batch_id) then 'known' else 'doubtful' end
       else b.verdict
     end
     from unnest(
       p_batches, outbox_engine.judge_references(array(select x.reference from unnest(p_batches) x), true)
-    ) with ordinality b (batch_id, reference, created_at, recipients, digests, verdict, place)
+    ) with ordinality b (batch_id, reference, created_at, recipients, digests, letters, verdict, place)
     order by b.place
   );
 end
@@ -56,17 +59,17 @@ begin
   accepted := array(
     select b.reference::uuid
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'accepted');
   recipients := array(
     select unnest(b.recipients)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'unknown');
   ended := outbox_engine.ended_messages(recipients, (
     select min(b.created_at)
     from unnest(p_batches, p_verdicts)
-      b (batch_id, reference, created_at, recipients, digests, verdict)
+      b (batch_id, reference, created_at, recipients, digests, letters, verdict)
     where b.verdict = 'unknown'));
 end
 $$;
@@ -105,9 +108,9 @@ begin
       perform outbox_engine.record_found_batches(
         v_dispatch, array[v_batch.batch_id], array[array_to_string(v_batch.recipients, ' ')], null);
       v_accepted := v_accepted + cardinality(v_batch.recipients);
-    elsif v_verdicts[v_place] = 'unknown' then
+    elsif v_verdicts[v_place] in ('unknown', 'doubtful') then
       v_adopted := outbox_engine.adopt_unknown_batch(
-        p_plan, p_credential, v_batch, v_taken, v_wanted.ended, p_now);
+        p_plan, p_credential, v_batch, v_verdicts[v_place] = 'unknown', v_taken, v_wanted.ended, p_now);
       v_taken := v_taken || v_adopted.ids;
       v_remembered := v_remembered + v_adopted.remembered;
       v_held := v_held + v_adopted.held;
@@ -123,6 +126,7 @@ begin
     select jsonb_build_object(
       'other', count(*) filter (where v = 'other'), 'known', count(*) filter (where v = 'known'),
       'unknown', count(*) filter (where v = 'unknown'),
+      'doubtful', count(*) filter (where v = 'doubtful'),
       'accepted', v_accepted, 'adopted', cardinality(v_taken) - cardinality(p_taken),
       'remembered', v_remembered, 'held', v_held, 'unreadable', v_unreadable, 'examples', v_examples,
       'taken', to_jsonb(v_taken[cardinality(p_taken) + 1 :]))
@@ -131,21 +135,27 @@ end
 $$;
 
 -- Called by `outbox adopt` with batches of the provider's list as JSON, at most a thousand messages a call.
--- One transaction; a repetition changes nothing. Returns how many batches are `other`, `known` and `unknown`;
--- how many messages are `accepted` (of known dispatches), `adopted`, `remembered`, `held` of which hold a
--- waiting message, and `unreadable`; some `examples`; and the ids of the adopted ones as `taken`. With
--- `p_dry_run` all of it is undone: pass the messages that earlier calls would have taken as `p_taken`.
+-- One transaction; a repetition changes nothing. Returns how many batches are `other`, `known`, `unknown` and
+-- `doubtful`; how many messages are `accepted` (of known dispatches), `adopted`, `remembered`, `held` of
+-- which hold a waiting message, and `unreadable`; some `examples`; and the ids of the adopted ones as
+-- `taken`. With `p_dry_run` all of it is undone: pass the messages that earlier calls would have taken as
+-- `p_taken`. `p_provider_at` is the provider's clock, null if its answers give none: times of batches are
+-- corrected by what it is off.
 create function public.outbox_adopt_batches(
   p_provider text, p_plan text, p_host text, p_credential text, p_batches text, p_all_references boolean,
-  p_taken bigint[], p_dry_run boolean
+  p_taken bigint[], p_dry_run boolean, p_provider_at timestamptz default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
 declare
+  v_off interval := coalesce(outbox_engine.now() - p_provider_at, '0');
   v_plan outbox_engine.plans;
   v_answer jsonb;
 begin
+  if v_off between interval '-30 seconds' and interval '30 seconds' then
+    v_off := '0';
+  end if;
   -- One adoption at a time.
   perform pg_advisory_xact_lock(hashtext('outbox adopt batches'));
   v_plan.provider := p_provider;
@@ -155,7 +165,9 @@ begin
     v_answer := outbox_engine.adopt_batches(
       v_plan, p_credential,
       array(
-        select b::outbox_engine.listed_batch
+        select row(
+          b.batch_id, b.reference, b.created_at + v_off, b.recipients, b.digests, b.letters
+        )::outbox_engine.listed_batch
         from jsonb_populate_recordset(null::outbox_engine.listed_batch, p_batches::jsonb) b
         order by b.created_at, b.batch_id),
       p_all_references, p_taken, outbox_engine.now());

@@ -7,7 +7,8 @@ create function public.outbox_list_held(p_after bigint, p_most integer) returns 
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   with held as materialized (
-    select o.id, o.recipient, o.status, o.campaign, o.template, o.expires_at, a.batch_id, a.sent_at, a.digest
+    select o.id, o.recipient, o.status, o.campaign, o.template, o.expires_at, a.batch_id, a.sent_at, a.digest,
+      a.letters
     from outbox_engine.adopted_messages a
     join public.outbox o on o.id = a.outbox_id and o.queue is not null
     where a.outbox_id > p_after and a.released_at is null
@@ -16,8 +17,9 @@ as $$
   )
   select coalesce(
     jsonb_agg(
-      to_jsonb(h) - 'digest'
-        || jsonb_build_object('has_same_text', coalesce(h.digest = md5(r.text)::uuid, false))
+      to_jsonb(h) - '{digest,letters}'::text[]
+        || jsonb_build_object('has_same_text', coalesce(
+          h.digest = md5(r.text)::uuid or h.letters = outbox_engine.letters_digest(r.text), false))
       order by h.id),
     '[]')
   from held h
