@@ -12,6 +12,7 @@ from tests.simulation.clockwork import calendar
 from tests.simulation.database import Database
 from tests.simulation.witness import Witness
 
+_DATE_SECONDS: Final = 1.0
 _TOLERANCE: Final = timedelta(milliseconds=1)
 _CLAIM: Final = ("outbox_claim_due", "outbox_claim")
 """By this release and by the one before it."""
@@ -155,7 +156,9 @@ class Watch:
     def batch_taken(self, taken: Taken) -> None:
         """Nothing may be delivered after the earliest expiry among its rows."""
         earliest = min(self.expiries.get(taken.request.reference, [calendar(taken.expires)]))
-        differ = timedelta(seconds=self._chaos.most_jump + self._chaos.most_step)
+        # Where the server's clock jumps, forward or back, the expiry follows it as well as a `Date` without fractions allows.
+        jumps = 2 * self._chaos.most_jump + _DATE_SECONDS if self._chaos.most_jump else 0.0
+        differ = timedelta(seconds=jumps + self._chaos.most_step)
         if calendar(taken.expires) > earliest + differ + _TOLERANCE:
             self._witness.complain(f"{taken.batch.batch_id} may be delivered until {calendar(taken.expires)}, after {earliest}")
 
