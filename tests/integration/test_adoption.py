@@ -4,13 +4,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from jobs.adoption import Adopted, Adoption
 from jobs.dispatching.requests import _submission
 from jobs.gateway.adopting import Counts
-from jobs.providers.base import ProviderError
+from jobs.providers.base import ProviderError, Refusal
 from jobs.runtime.clocks import Clocks
+from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
+from sandbox.simulator.server import Running
+from scheduler.cli import run_command_line
 from tests.campaigns import campaign, member, template
 from tests.engine import MakeRig, Rig, column, history, insert, later, statuses
 from tests.snapshots import Snapshot
@@ -283,6 +287,45 @@ async def test_refused_account_ends_the_adoption(make_rig: MakeRig, db: Connecti
         await adopt(rig)
 
     assert [one.kind for one in rig.simulator.asked()].count("list") == 1
+
+
+@pytest.mark.usefixtures("db")
+@pytest.mark.parametrize("setting", ["SINCH_API_TOKEN", "SINCH_SERVICE_PLAN_ID"])
+def test_error_names_the_settings_of_the_account(
+    stack: LocalStack, sinch: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    right = {
+        **stack.env,
+        "SINCH_BASE_URL": sinch.url,
+        "SINCH_SERVICE_PLAN_ID": sinch.plan.id,
+        "SINCH_API_TOKEN": sinch.plan.token,
+    }
+    for name, value in {**right, setting: "wrong"}.items():
+        monkeypatch.setenv(name, value)
+
+    assert run_command_line(["adopt", "--since", "1h"]) == 1
+
+    said = capsys.readouterr().err
+    assert "Check SINCH_SERVICE_PLAN_ID, SINCH_API_TOKEN and SINCH_REGION; nothing was changed" in said
+
+
+async def test_unanswered_list_is_asked_for_again(make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = await make_rig()
+    answer = rig.engine.provider.sent_batches
+    errors = [ProviderError("no connection", why=Refusal.UNREACHABLE, retry_after=0.001)]
+
+    async def answer_later(**question: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return await answer(**question)
+
+    monkeypatch.setattr(rig.engine.provider, "sent_batches", answer_later)
+    with capture_logs() as log:
+        assert (await adopt(rig)).is_complete
+
+    (said,) = [one for one in log if one["event"] == "adoption.tries_again"]
+    assert (said["error"], said["in_seconds"]) == ("no connection", 0.001)
+    assert datetime.fromisoformat(said["until"]) > datetime.now(UTC) + timedelta(minutes=1)
 
 
 async def test_rewritten_numbers_are_held(make_rig: MakeRig, db: Connection) -> None:
