@@ -343,13 +343,25 @@ async def test_rewritten_numbers_are_held(make_rig: MakeRig, db: Connection) -> 
 
 
 async def test_unreadable_item_is_kept(make_rig: MakeRig, db: Connection) -> None:
+    """What was read is adopted. Where the item stays unreadable, an operator can end the pause."""
     rig = await make_rig()
+    insert(db)
+    backup = Snapshot(db)
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    backup.restore()
     rig.simulator.add(faults.list_with_an_unreadable_item(times=None))
 
     done = await adopt(rig)
 
     assert (done.unread, done.is_complete, pauses(db)) == (1, False, ["restored"])
+    assert (done.counts.adopted, done.counts.remembered, statuses(db)) == (1, 1, {"sent": 1})
     assert db.execute("select raw from outbox_engine.kept_callbacks").fetchall() == [(b'{"id": nonsense}',)]
+
+    db.execute("select public.outbox_resume_restored(null, null)")
+    insert(db, first=2)
+    await (await make_rig(is_checked=False)).tick("dispatch")
+    assert (statuses(db), pauses(db)) == ({"sent": 2}, [])
 
 
 async def test_dismissed_restore_pauses_once(make_rig: MakeRig, db: Connection) -> None:
