@@ -4,7 +4,7 @@ import re
 
 from jobs.runtime.phone import e164, trunk_zero_code
 
-_NUMBER_ALONE = re.compile(r"(?:\+|00)[0-9 .()\u00a0-]*")
+_OTHER = re.compile(r"[^0-9 .()\u00a0-]")
 _LONGEST_SHOWN = 40
 
 
@@ -24,8 +24,8 @@ def read(written: str) -> str:
 def _problem(written: str) -> str:
     if not written.startswith(("+", "00")):
         return "has neither + nor 00 before its country code"
-    if not _NUMBER_ALONE.fullmatch(written):
-        return "has more than a number in it. Write the number alone, without an extension"
+    if other := _OTHER.search(written, 1):
+        return f"has {other[0]!r} in it. Write the number alone, in digits and without an extension"
     digits = re.sub(r"[^0-9]", "", written.removeprefix("00"))
     if code := trunk_zero_code(f"+{digits}"):
         return f"has a zero that is dialled inside the country only. Leave out the zero after {code}"
