@@ -161,8 +161,20 @@ class Adoption:
                 tries += 1
                 if tries == _TRIES or error.http_status in _FINAL:
                     raise
-                log.warning("adoption.unanswered", page=page, error=error.error)
-                await asyncio.sleep(error.retry_after or 2**tries)
+                pause = error.retry_after or 2**tries
+                until = self._now() + timedelta(seconds=pause + self._longest_rest(tries))
+                log.warning(
+                    "adoption.tries_again",
+                    page=page,
+                    error=error.error,
+                    in_seconds=pause,
+                    until=until.isoformat(" ", "seconds"),
+                )
+                await asyncio.sleep(pause)
+
+    def _longest_rest(self, tries: int) -> float:
+        """How many seconds the tries after the next pause take at most, with the pauses between them."""
+        return (_TRIES - tries) * self._deadline + sum(2.0**later for later in range(tries + 1, _TRIES))
 
     async def _draw(self) -> None:
         while True:

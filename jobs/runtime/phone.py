@@ -17,7 +17,8 @@ _TRUNK_ZERO_CODES = (
     r"374|377|380|381|382|383|385|386|387|389|421|423|508|590|591|593|594|595|596|598|686|850|855|856|880|886|961|962|"
     r"963|964|966|967|970|971|972|976|977|994|995|996"
 )
-_TRUNK_ZERO = re.compile(rf"\+(?:{_TRUNK_ZERO_CODES})0[1-9]")
+_TRUNK_ZERO = re.compile(rf"(\+(?:{_TRUNK_ZERO_CODES}))0[1-9]")
+_SHORT_CODE_DIGITS = 8
 _BRACKETED_ZERO = re.compile(r"\(\s*0(?!0)")
 
 
@@ -42,7 +43,19 @@ def e164(number: str) -> str | None:
 
 def has_trunk_zero(number: str) -> bool:
     """Whether an E.164 number still has the zero that is dialled inside its country only, so that it belongs to no phone."""
-    return _TRUNK_ZERO.match(number) is not None
+    return trunk_zero_code(number) is not None
+
+
+def trunk_zero_code(number: str) -> str | None:
+    """The country code, with ``+``, behind which an E.164 number or its beginning has such a zero. None if it has none."""
+    found = _TRUNK_ZERO.match(number)
+    return found and found[1]
+
+
+def sender_zero_code(sender: str) -> str | None:
+    """As :func:`trunk_zero_code`, for a sender: digits without ``+`` may be a short code, which has at most eight."""
+    number = sender if sender.startswith("+") else f"+{sender}"
+    return trunk_zero_code(number) if sender.startswith("+") or len(sender) > _SHORT_CODE_DIGITS else None
 
 
 def address(text: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import BadDsn, Dsn
 
-from jobs.runtime import environment
+from jobs.runtime import environment, phone
 
 Network = IPv4Network | IPv6Network
 _BEGINNING = re.compile(r"\+[1-9][0-9]{0,14}")
@@ -111,6 +111,10 @@ def _header_safe(value: SecretStr) -> SecretStr:
     return value
 
 
+def _with_zero(code: str) -> str:
+    return f"has a zero that is dialled inside the country only. Leave out the zero after {code}"
+
+
 class DatabaseSettings(BaseSettings):
     """A connection to the project's database itself."""
 
@@ -172,6 +176,8 @@ class SinchSettings(BaseSettings):
     def _sender(cls, value: str | None) -> str | None:
         if value is not None and not _SENDER.fullmatch(value):
             raise ValueError("must be a number, a short code, or at most 11 letters and digits with a letter among them")
+        if value is not None and (code := phone.sender_zero_code(value)):
+            raise ValueError(_with_zero(code))
         return value
 
     @field_validator("sinch_base_url")
@@ -227,6 +233,9 @@ class DestinationSettings(BaseSettings):
                     f"{one[:4]!r}… is neither a number nor the beginning of one: use + and the country code, such as "
                     "+12025550100 or +1202555"
                 )
+            # The 1 stands for the rest of a number, where the beginning ends with the zero.
+            if code := phone.trunk_zero_code(f"{one}1"):
+                raise ValueError(f"{one[:4]!r}… {_with_zero(code)}")
         if not beginnings:
             raise ValueError("names no number, so nothing could be sent. Unset it to allow all recipients")
         return beginnings

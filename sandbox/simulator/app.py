@@ -167,23 +167,27 @@ def _faulty_answer(fault: Fault, real: Answer) -> Answer:
         return Answer(fault.status, _PAGE, ((b"content-type", b"text/html"), *headers), real.accepted)
     if fault.page == "truncated":
         return Answer(fault.status, real.body[: len(real.body) // 2] or b'{"id": "01', (*real.headers, *headers), real.accepted)
-    if fault.page == "empty" or fault.code is None:
+    if fault.page == "empty" or (fault.code is None and not fault.text):
         return Answer(fault.status, b"", headers, real.accepted)
     answer = json_answer(fault.status, _problem(fault), accepted=real.accepted)
     return replace(answer, headers=(*answer.headers, *headers))
 
 
 def _problem(fault: Fault) -> dict[str, object]:
-    """The body of a refusal in the fault's shape."""
+    """The body of a refusal in the fault's shape. Without a code it has none."""
     match fault.page:
         case "description":
-            return {"code": fault.code, "description": fault.text}
+            return {**_coded("code", fault), "description": fault.text}
         case "numeric":
-            return {"code": fault.status * 100, "status": fault.code, "message": fault.text}
+            return {"code": fault.status * 100, **_coded("status", fault), "message": fault.text}
         case "envelope":
-            return {"error": {"code": fault.status, "message": fault.text, "status": fault.code, "details": []}}
+            return {"error": {"code": fault.status, "message": fault.text, **_coded("status", fault), "details": []}}
         case _:
-            return {"code": fault.code, "text": fault.text}
+            return {**_coded("code", fault), "text": fault.text}
+
+
+def _coded(name: str, fault: Fault) -> dict[str, object]:
+    return {} if fault.code is None else {name: fault.code}
 
 
 async def _read(receive: Receive) -> bytes:

@@ -5,9 +5,9 @@ The defaults have no faults. Faults occur at random (drawn from ``seed``) or for
 
 from collections.abc import Iterator
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 Span = float | tuple[float, float]
 """A fixed number of seconds, or a lowest and a highest one."""
@@ -94,9 +94,10 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A fault of requests. With ``accept`` the request takes effect first, and only its answer is affected.
 
     ``answer`` sends ``status`` with ``page`` as the body: ``code`` and ``text`` in one of the shapes that Sinch shows
-    (``json``, ``description``, ``numeric``, ``envelope``), or no such body; ``hang`` says nothing for ``seconds`` and then
-    drops the connection; ``reset`` drops it at once; ``cut`` sends half of the real answer and drops it; ``delay`` only takes
-    its time. ``stale`` sends the answer to the request of this kind before it. ``unreferenced`` leaves out the references of an
+    (``json``, ``description``, ``numeric``, ``envelope``), or no such body; without code and text the body is empty.
+    ``hang`` says nothing for ``seconds`` and then drops the connection; ``reset`` drops it at once; ``cut`` sends half of the
+    real answer and drops it; ``delay`` only takes its time. ``stale`` sends the answer to the request of this kind before it.
+    ``unreferenced`` leaves out the references of an
     answer's batches or reports, ``rewritten`` writes their numbers in another way, and ``unreadable`` adds an item that is no
     JSON to a list.
     It applies to requests of kind ``on`` whose body or query holds ``contains``, with ``probability``, at most ``times`` often.
@@ -105,7 +106,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     effect: Literal["answer", "hang", "reset", "cut", "delay", "stale", "unreferenced", "rewritten", "unreadable"]
     on: Kind = "send"
     accept: bool = False
-    status: int = 500
+    status: Annotated[int, Meta(ge=200, le=599)] = 500
     page: Literal["json", "description", "numeric", "envelope", "html", "empty", "truncated"] = "json"
     code: str | None = None
     text: str = ""

@@ -27,7 +27,7 @@ EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
         "POST",
         "/faults",
         "another: each text that contains these words is refused",
-        '{"effect": "answer", "status": 400, "text": "Not allowed", "contains": "free money"}',
+        '{"effect": "answer", "status": 400, "code": "content_refused", "text": "Not allowed", "contains": "free money"}',
     ),
     (
         "PATCH",

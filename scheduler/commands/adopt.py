@@ -14,7 +14,7 @@ from jobs.adoption import Adopted, Adoption
 from jobs.gateway.adopting import Counts
 from jobs.gateway.operating import Operating
 from jobs.providers import registry
-from jobs.providers.base import ProviderError
+from jobs.providers.base import ProviderError, Refusal
 from jobs.runtime import settings
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.settings import SinchSettings
@@ -86,7 +86,7 @@ def adopt(
                 )
                 done = await adoption.run(start, dry_run=not yes)
         except ProviderError as error:
-            raise Failed(f"the provider's list cannot be read: {error.error}; {_STOPPED if yes else _UNCHANGED}") from None
+            raise Failed(f"{_unread(error)}; {_STOPPED if yes else _UNCHANGED}") from None
         finally:
             await provider.aclose()
         _say(done, provider.plan, start, trial=not yes, as_json=as_json)
@@ -98,6 +98,15 @@ def adopt(
 
 _STOPPED: Final = "nothing is sent until outbox adopt has read the whole list; run it again"
 _UNCHANGED: Final = "nothing was changed"
+_OF_ANOTHER_ACCOUNT: Final = (403, 404)
+"""HTTP statuses of a list that, besides those about the account, may mean another plan, token or region."""
+
+
+def _unread(error: ProviderError) -> str:
+    words = f"the provider's list cannot be read: {error.error}"
+    if error.why is Refusal.ACCOUNT or error.http_status in _OF_ANOTHER_ACCOUNT:
+        return f"{words}. Check SINCH_SERVICE_PLAN_ID, SINCH_API_TOKEN and SINCH_REGION"
+    return words
 
 
 def _say(done: Adopted, plan: str, since: datetime, *, trial: bool, as_json: bool) -> None:
@@ -114,11 +123,13 @@ def _say(done: Adopted, plan: str, since: datetime, *, trial: bool, as_json: boo
     for example in done.examples:
         row = "no row" if example.id is None else f"message {example.id}"
         recipient = mask(example.recipient) if example.recipient else "a number that cannot be read"
-        say(f"  {example.kind}: {row} to {recipient}, batch {example.batch_id}")
+        kind = f"would be {example.kind}" if trial and example.kind != "unreadable" else example.kind
+        say(f"  {kind}: {row} to {recipient}, batch {example.batch_id}")
     if done.earlier:
         say(f"{counted(done.earlier, 'batch')} before that time are missing too, or more: give an earlier --since")
     if done.unread:
-        say(f"{counted(done.unread, 'item')} of the list cannot be read")
+        say(f"{counted(done.unread, 'item')} of the list cannot be read: run it again later")
+        say("if that stays, docs/operating.md says what to do (After a restore)")
     if trial:
         say("nothing was changed: this was a dry run" + ("" if done.earlier else "; --yes adopts"))
     elif not done.is_complete:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from jobs.gateway.campaigning import Form, Line, RefusedLine
-from scheduler.commands import csv_rows
+from scheduler.commands import csv_rows, numbers
 from scheduler.commands.csv_rows import NUMBER_COLUMNS, NotATable
 
 REQUIRED: Final = ("external_id", "recipient")
@@ -34,9 +34,9 @@ def read(lines: Iterable[str], form: Form) -> Table:
     """The members of a file, and the lines that name none, each with the number of the line on which it ends.
 
     The header names ``external_id`` and ``recipient``, and may name ``timezone`` and ``event_at`` (ISO 8601; without an offset
-    it is the member's wall clock). All other columns are placeholders of the template, in letters of any case. An empty cell is
-    no value. The database checks the rest. Raises :class:`NotMembers` if the header does not fit the campaign's ``form``, and
-    :class:`scheduler.commands.csv_rows.NotATable` if the file is not CSV.
+    it is the member's wall clock). All other columns are placeholders of the template, in letters of any case. An empty cell
+    is no value. A number needs ``+`` or ``00``. The database checks the rest. Raises :class:`NotMembers` if the header does
+    not fit the campaign's ``form``, and :class:`scheduler.commands.csv_rows.NotATable` if the file is not CSV.
     """
     rows = csv_rows.rows(lines)
     _, names = next(rows, (0, []))
@@ -111,10 +111,14 @@ def _line(number: int, header: Sequence[str], row: Sequence[str]) -> Line | Refu
             event_at = _moment(event_at)
         except ValueError as error:
             return RefusedLine(number, f"event_at {event_at!r} is {error}: write it as 2027-01-31T09:00 or with an offset")
+    try:
+        recipient = numbers.read(cells["recipient"])
+    except ValueError as error:
+        return RefusedLine(number, str(error))
     return Line(
         number=number,
         external_id=cells["external_id"],
-        recipient=cells["recipient"],
+        recipient=recipient,
         timezone=cells.get("timezone", ""),
         event_at=event_at,
         parameters={name: cell for name, cell in cells.items() if name not in _OWN and cell},

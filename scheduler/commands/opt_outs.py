@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jobs.gateway.operating import Suppression
-from jobs.runtime.phone import e164, has_trunk_zero
-from scheduler.commands import csv_rows
+from scheduler.commands import csv_rows, numbers
 from scheduler.commands.csv_rows import NUMBER_COLUMNS, NotATable
 
 COLUMNS: Final = ("recipient", "reason", "source", "created_at")
@@ -42,8 +41,8 @@ class Reading:
 def read(lines: Iterable[str], *, reason: str = "") -> Reading:
     """Read a list, with a header that names ``recipient`` (and ``reason``, ``source``) or with numbers in its first column.
 
-    ``reason`` is for lines that give none. A number needs ``+`` or ``00``: without it, a country code looks like the beginning
-    of a national number. Raises :class:`NotAList` if a header names no column of numbers, and
+    ``reason`` is for lines that give none. Of lines with the same number, the first counts, or the first with source operator:
+    no START lifts an operator's decision. Raises :class:`NotAList` if a header names no column of numbers, and
     :class:`scheduler.commands.csv_rows.NotATable` if the file is not CSV.
     """
     taken: dict[str, Suppression] = {}
@@ -55,8 +54,12 @@ def read(lines: Iterable[str], *, reason: str = "") -> Reading:
         except ValueError as error:
             refused.append(RefusedLine(line, str(error)))
             continue
-        repeated += one.recipient in taken
-        taken.setdefault(one.recipient, one)
+        before = taken.setdefault(one.recipient, one)
+        if before is one:
+            continue
+        repeated += 1
+        if before.replied and not one.replied:
+            taken[one.recipient] = replace(one, reason=one.reason or before.reason)
     return Reading(suppressions=tuple(taken.values()), repeated=repeated, refused=tuple(refused))
 
 
@@ -100,15 +103,7 @@ def _suppression(row: Mapping[str, str], reason: str) -> Suppression:
     given = (given[1:] if _HARMLESS_FORMULA.match(given) else given) or reason
     if "\0" in "".join(row.values()):
         raise ValueError("it contains a NUL character")
-    if not written:
-        raise ValueError("no number")
-    if not written.startswith(("+", "00")):
-        raise ValueError(f"{written!r} has neither + nor 00 before its country code")
-    recipient = e164(written)
-    if recipient is None or has_trunk_zero(recipient):
-        raise ValueError(
-            f"{written!r} is not an E.164 number such as +14155550123. Leave out a zero that is dialled inside the country only"
-        )
+    recipient = numbers.read(written)
     if source not in _SOURCES:
         raise ValueError(f"source {source!r} is neither reply nor operator")
     if len(given) > _LONGEST_REASON:

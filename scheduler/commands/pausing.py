@@ -81,14 +81,17 @@ def resume(
 ) -> int:
     """End an operator's pause, and print the pauses that remain."""
     _check(provider)
-    if restored and not agreed("Send again what was sent since the backup?", yes=yes):
-        return 1
 
     async def work(operating: Operating) -> int:
+        lifts = restored and await _is_restored(operating, provider, plan)
+        if lifts and not agreed("Send again what was sent since the backup?", yes=yes):
+            return 1
+        if restored and not lifts and not as_json:
+            console().print(f"{'no plan is' if plan is None else f'plan {plan} is not'} paused because of a restore")
         ended: list[Pause] = []
         remaining: tuple[Pause, ...] = ()
         for whose, which in _targets(provider, plan):
-            if restored:
+            if lifts:
                 ended += await operating.resume_restored(provider=whose, plan=which)
             resumed = await operating.resume(provider=whose, plan=which, force=force)
             ended += resumed.ended
@@ -102,6 +105,11 @@ def resume(
         return 0
 
     return operate(work)
+
+
+async def _is_restored(operating: Operating, provider: str | None, plan: str | None) -> bool:
+    pauses = (await operating.status()).pauses
+    return any(one.kind == RESTORED and plan in (None, one.plan) and provider in (None, one.provider) for one in pauses)
 
 
 def _check(provider: str | None) -> None:

@@ -11,6 +11,7 @@ from typing import IO, Annotated, Final
 import typer
 
 from jobs.gateway.operating import Operating, Suppression
+from jobs.runtime.telemetry import scrub
 from scheduler.commands import opt_outs
 from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.operator import Failed, counted, operate, progress, said_when_stopped, say_json, were_refused
@@ -40,11 +41,11 @@ def import_list(
 
     Waiting messages to them end at once. Every refused line is printed with its number and the reason; then nothing is
     imported, unless --partial. Suppressed numbers stay as they are, so a file may be imported again. But a line with source
-    operator turns a recipient's opt-out into an operator's decision.
+    operator turns a recipient's opt-out into an operator's decision, also within the file.
     """
     reading = _read(file, reason)
     for refused in reading.refused:
-        typer.echo(f"line {refused.line}: {refused.why}", err=True)
+        typer.echo(f"line {refused.line}: {scrub(refused.why)}", err=True)
     if reading.refused and not partial:
         raise Failed(f"nothing was imported: {were_refused(len(reading.refused))} (--partial imports the others)")
 

@@ -436,6 +436,12 @@ as $$
     ')0[1-9]'
 $$;
 
+create function outbox_engine.trunk_zero_code(p_number text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select left(substring(p_number from outbox_engine.trunk_zero_pattern()), -2)
+$$;
+
 create or replace function outbox_engine.recipient_problem(p_recipient text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -455,9 +461,23 @@ as $$
     outbox_engine.recipient_problem(p_recipient),
     case
       when p_recipient ~ outbox_engine.trunk_zero_pattern()
-        then 'Leave out the zero, as in +447700900123.'
+        then format('Leave out the zero after %s.', outbox_engine.trunk_zero_code(p_recipient))
       else 'Write it with + and the country code, digits only, such as +14155550123.'
     end)
+$$;
+
+create function outbox_engine.refuse_sender_with_zero(p_sender text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_code constant text := outbox_engine.trunk_zero_code('+' || ltrim(p_sender, '+'));
+begin
+  if v_code is not null and (p_sender like '+%' or length(p_sender) > 8) then
+    perform outbox_engine.refuse(
+      format('sender %L is not an E.164 number: the zero is dialled inside the country only', p_sender),
+      format('Leave out the zero after %s.', v_code));
+  end if;
+end
 $$;
 
 create or replace function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
@@ -645,6 +665,8 @@ begin
     perform outbox_engine.refuse(
       format('sender %L is not a sender', r.sender),
       'A number, a short code, or at most 11 letters and digits with a letter among them.');
+  elsif r.sender ~ '^\+?[1-9][0-9]{1,2}0' and r.campaign is null then
+    perform outbox_engine.refuse_sender_with_zero(r.sender);
   end if;
 
   if not isfinite(r.send_at) then
@@ -841,6 +863,19 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.effective_import_lines(p_recipients text[], p_reasons text[], p_sources text[])
+returns table (recipient text, reason text, replied boolean)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (x.recipient)
+    x.recipient, nullif(x.reason, ''), coalesce(x.source = 'reply', false)
+  from unnest(p_recipients, p_reasons, p_sources) x (recipient, reason, source)
+  left join public.outbox_suppressions s on s.recipient = x.recipient
+  where s.recipient is null
+    or (s.by_engine and x.source is distinct from 'reply')
+  order by x.recipient, coalesce(x.source = 'reply', false)
+$$;
+
 create or replace function outbox_engine.normalized_sender(p_sender text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -851,6 +886,32 @@ as $$
     else btrim(p_sender)
   end
   from (select translate(p_sender, E' -.()\u00a0', '') as number) x
+$$;
+
+create or replace function outbox_engine.before_word_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.word := outbox_engine.normalized_word(new.word);
+  new.sender := coalesce(outbox_engine.normalized_sender(new.sender), '');
+  new.language := coalesce(new.language, '');
+  if new.word = '' then
+    perform outbox_engine.refuse('word has no letter or digit');
+  elsif new.effect is null or new.effect not in ('stop', 'start', 'help', 'none') then
+    perform outbox_engine.refuse(format('effect %L is not stop, start, help or none', new.effect));
+  elsif new.reply is not null and (
+    new.effect <> 'help' or btrim(new.reply, E' \t\r\n') = '' or char_length(new.reply) > 2000
+  ) then
+    perform outbox_engine.refuse('only a help word has a reply, of 1 to 2000 characters');
+  elsif new.sender <> '' and not outbox_engine.is_sender(new.sender) then
+    perform outbox_engine.refuse(
+      format('sender %L is not a sender', new.sender),
+      'The number or short code that people write to, or nothing for all of them.');
+  elsif tg_op = 'INSERT' or new.sender <> old.sender then
+    perform outbox_engine.refuse_sender_with_zero(new.sender);
+  end if;
+  return new;
+end
 $$;
 
 create or replace function outbox_engine.latest_replies(p_ids text[])
@@ -969,6 +1030,51 @@ begin
     end as reason
   ) v
   where v.reason is not null;
+end
+$$;
+
+create or replace function outbox_engine.before_campaign_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_rescheduled boolean;
+begin
+  new.timezone := outbox_engine.canonical_zone(new.timezone);
+  v_rescheduled := tg_op = 'UPDATE'
+    and (new.schedule, new.starts_at, new.cron_expression, new.timezone, new.offsets)
+      is distinct from (old.schedule, old.starts_at, old.cron_expression, old.timezone, old.offsets);
+  new.priority := coalesce(new.priority, 200);
+  new.late_policy := coalesce(new.late_policy, 'send');
+  new.late_limit := coalesce(new.late_limit, '1 hour');
+  new.status := coalesce(new.status, 'draft');
+  perform outbox_engine.check_campaign(new);
+  -- A campaign from before this rule can still be changed.
+  if tg_op = 'INSERT' or new.sender is distinct from old.sender then
+    perform outbox_engine.refuse_sender_with_zero(new.sender);
+  end if;
+  if tg_op = 'UPDATE' then
+    perform outbox_engine.check_campaign_edit(old, new, v_rescheduled);
+    perform outbox_engine.lock_for_campaign_edit(old, new);
+    new.recheck_after := 0;
+  end if;
+
+  -- Times before `activated_at` are not sent: they were past when the campaign started or was rescheduled.
+  if new.status = 'active'
+    and (tg_op = 'INSERT' or v_rescheduled or old.status = 'draft' or old.activated_at is null) then
+    new.activated_at := v_now;
+    if new.schedule = 'once' and new.starts_at + new.late_limit < v_now then
+      perform outbox_engine.refuse(
+        format('starts_at %s is past by more than late_limit %s', new.starts_at, new.late_limit),
+        'Set it anew.');
+    end if;
+  elsif v_rescheduled then
+    new.activated_at := v_now;
+  end if;
+  if v_rescheduled then
+    new.replan_after := '';
+  end if;
+  return new;
 end
 $$;
 

@@ -31,6 +31,7 @@ async def test_commands_adopt_list_and_send(stack: LocalStack, sinch: Running, m
     assert (code, statuses(db)) == (0, {"pending": 1})
     assert "1  messages  wait in the database, or ended there, and were sent" in said
     assert "+1200•••0101" in said
+    assert "  would be adopted: message " in said
     assert "nothing was changed" in said
     code, said = outbox("adopt", "--since", "1h", "--yes", "--json")
     assert (code, statuses(db)) == (0, {"sent": 1})

@@ -100,7 +100,7 @@ def test_every_refused_line_is_reported_before_importing(outbox: Any, db: Connec
     assert ran.returncode == 1
     said = ran.stderr.splitlines()
     for line, why in {
-        3: "not an E.164 number",
+        3: "neither + nor 00 before its country code",
         4: "timezone 'Mars/Base'",
         5: "event_at 'tomorrow' is not a time",
         6: "placeholder {{name}}",

@@ -235,7 +235,7 @@ def test_list_with_bad_line_requires_partial_import(outbox: Operator, db: Connec
     partial = outbox("suppressions", "import", file, "--partial")
 
     assert refused.returncode == 1
-    assert "line 3: '12025550100' has neither + nor 00 before its country code" in refused.stderr
+    assert "line 3: recipient '1202•••0100' has neither + nor 00 before its country code" in refused.stderr
     assert "nothing was imported" in refused.stderr
     assert untouched == (0,)
     assert partial.returncode == 0

@@ -79,6 +79,34 @@ class TestRequestFaults:
             answer.json()
         assert sim.summary().messages == accepted
 
+    @pytest.mark.parametrize(
+        ("page", "body"),
+        [
+            ("json", {"text": "Not allowed"}),
+            ("description", {"description": "Not allowed"}),
+            ("numeric", {"code": 40000, "message": "Not allowed"}),
+            ("envelope", {"error": {"code": 400, "message": "Not allowed", "details": []}}),
+        ],
+    )
+    def test_text_without_a_code_is_answered(
+        self,
+        sim: Control,
+        api: httpx.Client,
+        page: Literal["json", "description", "numeric", "envelope"],
+        body: dict[str, object],
+    ) -> None:
+        sim.add(Fault(effect="answer", status=400, page=page, text="Not allowed"))
+
+        assert api.post("/batches", json={}).json() == body
+
+    @pytest.mark.parametrize("status", [99, 101, 600])
+    def test_status_that_is_no_answer_is_refused(self, simulator: Running, status: int) -> None:
+        fault = {"effect": "answer", "status": status}
+
+        answer = httpx.post(f"{simulator.url}/_sim/faults", json=fault, trust_env=False)
+
+        assert (answer.status_code, "$.status" in answer.text) == (400, True)
+
     def test_late_request_counts_after_the_client_timed_out(self, sim: Control, api: httpx.Client) -> None:
         sim.add(faults.late_request(0.3))
 

@@ -6,7 +6,6 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from jobs.adoption import Adopted, Adoption
 from jobs.dispatching.requests import _submission
 from jobs.gateway.adopting import Counts
 from jobs.gateway.errors import GatewayUnavailable
@@ -14,29 +13,15 @@ from jobs.providers.base import ProviderError
 from jobs.runtime.clocks import Clocks
 from sandbox.simulator import control as faults
 from sandbox.simulator.behaviour import Fault
+from tests.adoptions import AN_HOUR, adopt
 from tests.campaigns import campaign, member, template
-from tests.engine import MakeRig, Rig, column, history, insert, later, number, statuses
+from tests.engine import MakeRig, column, history, insert, later, number, statuses
 from tests.snapshots import Snapshot
 from tests.stack import Connection
 
-AN_HOUR = timedelta(hours=1)
 _WITH_TEMPLATE = """
     insert into public.outbox (recipient, template, parameters) values (%s, 'hi', '{"name": "Ada"}') returning id
 """
-
-
-async def adopt(rig: Rig, *, dry_run: bool = False, before: timedelta = AN_HOUR, all_references: bool = False) -> Adopted:
-    engine = rig.engine
-    adoption = Adoption(
-        gateway=engine.gateway,
-        provider=engine.provider,
-        plan=engine.plan,
-        deadline=10,
-        all_references=all_references,
-        show=lambda *_: None,
-        clocks=rig.dispatcher._clocks,
-    )
-    return await adoption.run(datetime.now(UTC) - before, dry_run=dry_run)
 
 
 def pauses(db: Connection) -> list[Any]:
@@ -351,13 +336,25 @@ async def test_rewritten_batches_are_held(make_rig: MakeRig, db: Connection, fau
 
 
 async def test_unreadable_item_is_kept(make_rig: MakeRig, db: Connection) -> None:
+    """What was read is adopted. Where the item stays unreadable, an operator can end the pause."""
     rig = await make_rig()
+    insert(db)
+    backup = Snapshot(db)
+    insert(db, first=1)
+    await rig.tick("dispatch")
+    backup.restore()
     rig.simulator.add(faults.list_with_an_unreadable_item(times=None))
 
     done = await adopt(rig)
 
     assert (done.unread, done.is_complete, pauses(db)) == (1, False, ["restored"])
+    assert (done.counts.adopted, done.counts.remembered, statuses(db)) == (1, 1, {"sent": 1})
     assert db.execute("select raw from outbox_engine.kept_callbacks").fetchall() == [(b'{"id": nonsense}',)]
+
+    db.execute("select public.outbox_resume_restored(null, null)")
+    insert(db, first=2)
+    await (await make_rig(is_checked=False)).tick("dispatch")
+    assert (statuses(db), pauses(db)) == ({"sent": 2}, [])
 
 
 async def test_dismissed_restore_pauses_once(make_rig: MakeRig, db: Connection) -> None:

@@ -172,3 +172,16 @@ def test_status_and_resume_name_the_adoption(db: Connection, capsys: Captured) -
 
     assert "resumed" in capsys.readouterr().out
     assert pauses(db) == []
+
+
+@pytest.mark.usefixtures("environment")
+def test_resume_without_a_restore_says_so(db: Connection, capsys: Captured) -> None:
+    """No question, because nothing would be sent again. An operator's pause ends as without the option."""
+    assert run_command_line(["pause", "--provider", "sinch", "--plan", "p"]) == 0
+    capsys.readouterr()
+
+    assert run_command_line(["resume", "--restored"]) == 0
+
+    said = capsys.readouterr().out
+    assert said.startswith("no plan is paused because of a restore\nresumed: ")
+    assert pauses(db) == []

@@ -97,6 +97,13 @@ def test_operators_import_takes_over_an_opt_out(db: Connection, given: str, reas
     assert suppressed(db) == [(PHONE, reason), (number(2), "imported")]
 
 
+@pytest.mark.parametrize("sources", [("reply", "operator"), ("operator", "reply")])
+def test_operators_line_wins_within_one_import(db: Connection, sources: tuple[str, str]) -> None:
+    assert imported(db, *((PHONE, source, source) for source in sources)) == 1
+    text_in(db, "START", ago=-60)
+    assert suppressed(db) == [(PHONE, "operator")]
+
+
 def test_import_changes_no_existing_suppression(db: Connection) -> None:
     """Neither an operator's decision nor a recipient's opt-out."""
     db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, 'first')", [number(2)])

@@ -40,7 +40,7 @@ def test_new_number_with_a_trunk_zero_is_refused(db: Connection, insert: str) ->
         db.execute(insert.encode(), [ZERO])
 
     assert ZERO in str(refused.value)
-    assert "Leave out the zero" in (refused.value.diag.message_hint or "")
+    assert refused.value.diag.message_hint == "Leave out the zero after +44."
     db.execute(insert.encode(), [RIGHT])
 
 
@@ -65,6 +65,40 @@ def test_older_member_can_change_and_is_sent(db: Connection) -> None:
 
     with pytest.raises(psycopg.errors.InvalidParameterValue):
         db.execute("update public.outbox_campaign_members set recipient = '+4907700900123'")
+
+
+SENDER_WRITES = {
+    "a message": "insert into public.outbox (recipient, body, sender) values ('+447700900123', 'x', %s)",
+    "a new campaign": "insert into public.outbox_campaigns (name, template, sender, schedule, starts_at)"
+    " values ('new', 'hi', %s, 'once', '2027-01-15 12:00Z')",
+    "a campaign": "update public.outbox_campaigns set sender = %s",
+    "a word": "insert into public.outbox_opt_out_words (word, effect, sender) values ('ENOUGH', 'stop', %s)",
+}
+
+
+@pytest.mark.usefixtures("campaigns")
+@pytest.mark.parametrize("write", SENDER_WRITES.values(), ids=SENDER_WRITES)
+def test_new_sender_with_a_trunk_zero_is_refused(db: Connection, write: str) -> None:
+    for sender in (ZERO, ZERO.removeprefix("+")):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="the zero is dialled inside the country") as refused:
+            db.execute(write.encode(), [sender])
+        assert refused.value.diag.message_hint == "Leave out the zero after +44."
+
+    for sender in (RIGHT, "44012", "+390612345678"):
+        with db.transaction(force_rollback=True):
+            db.execute(write.encode(), [sender])
+
+
+@pytest.mark.usefixtures("campaigns")
+def test_older_campaign_keeps_its_sender(db: Connection) -> None:
+    with db.transaction():
+        db.execute("set local session_replication_role = replica")
+        db.execute("update public.outbox_campaigns set sender = %s", [ZERO])
+
+    db.execute("update public.outbox_campaigns set priority = 150")
+    db.execute("insert into public.outbox (recipient, body, campaign, sender) values (%s, 'x', 'c', %s)", [RIGHT, ZERO])
+
+    assert db.execute("select sender from public.outbox").fetchall() == [(ZERO,)]
 
 
 def test_older_suppression_can_change(db: Connection) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.gateway.campaigning import Campaigning, Form, Line
+from jobs.gateway.campaigning import Campaigning, Form, Line, RefusedLine
 from jobs.gateway.operating import Operating, Suppression
 from scheduler.cli import run_command_line
 from scheduler.commands import members, opt_outs
@@ -50,24 +50,69 @@ def test_headerless_list_with_semicolons_is_refused() -> None:
         opt_outs.read(["+14155550101;moved\n"])
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
-        "+44 (0)7700 900123",
-        "+49 (0) 151 23456789",
-        "0044 (0)7700 900123",
-        "+44 07700 900123",
-        "+4407700900123",
-        "004407700900123",
-    ],
-)
-def test_number_with_a_trunk_zero_is_refused(written: str) -> None:
-    """Read with the zero it would be another number, and its owner would go on getting texts."""
+ZERO_44 = "zero that is dialled inside the country only. Leave out the zero after +44"
+KEPT_ZERO = "has a zero in brackets. Write the number without brackets, as it is dialled from another country"
+ALONE = "in it. Write the number alone, in digits and without an extension"
+REFUSED = [
+    ("+44 (0)7700 900123", f"'+44 (0)7••• ••0123' has a {ZERO_44}"),
+    ("0044 (0)7700 900123", ZERO_44),
+    ("+44 07700 900123", ZERO_44),
+    ("+4407700900123", f"'+4407•••••0123' has a {ZERO_44}"),
+    ("004407700900123", ZERO_44),
+    ("+49 (0) 151 23456789", "Leave out the zero after +49"),
+    ("+330612345678", "Leave out the zero after +33"),
+    ("+39 (06) 1234567", KEPT_ZERO),
+    ("+1 (0) 202 555 0175", KEPT_ZERO),
+    ("+12025550175 ext 5", f"'+1202••••175 ext 5' has 'e' {ALONE}"),
+    ("+12025550175x5", f"has 'x' {ALONE}"),
+    ("+12025550175 / +12025550176", f"has '/' {ALONE}"),
+    ("+1 202\u2013555\u20130175", f"has '\u2013' {ALONE}"),
+    ("+0044 7700 900123", "has a zero before its country code. Write + and the country code"),
+    ("+447700", "has 6 digits. With its country code a number has 7 to 15"),
+    ("12025550100", "'1202•••0100' has neither + nor 00 before its country code"),
+    ("0151 2345678", "'0151 •••5678' has neither + nor 00 before its country code"),
+    ("0151", "'0151' has neither + nor 00"),
+    ("", "no number"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "says"), REFUSED)
+def test_refused_number_gets_its_own_hint(written: str, says: str) -> None:
+    """Read with a zero it would be another number, and its owner would go on getting texts."""
     reading = opt_outs.read(["recipient,reason\n", f"{written},asked by phone\n"])
+    (member,) = members.read([HEADER, f"a,{written}\n"], FORM).lines
 
     assert reading.suppressions == ()
-    assert [one.line for one in reading.refused] == [2]
-    assert "Leave out a zero" in reading.refused[0].why
+    assert isinstance(member, RefusedLine)
+    assert [(one.line, one.why) for one in reading.refused] == [(2, member.problem)]
+    assert says in member.problem
+
+
+@pytest.mark.parametrize("written", ["0044 7700 900205", "+44 7700 900205", "+44 (7700) 900-205", "+447700900205"])
+def test_both_files_read_a_written_number(written: str) -> None:
+    (suppression,) = opt_outs.read([f"{written}\n"]).suppressions
+    (member,) = members.read([HEADER, f"a,{written}\n"], FORM).lines
+
+    assert isinstance(member, Line)
+    assert {suppression.recipient, member.recipient} == {"+447700900205"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        (["told us,reply", "asked by phone,operator"], ("asked by phone", False)),
+        (["asked by phone,operator", "told us,reply"], ("asked by phone", False)),
+        (["told us,reply", ",operator"], ("told us", False)),
+        (["first,reply", "second,reply"], ("first", True)),
+        (["first,operator", "second,operator", "third,reply"], ("first", False)),
+    ],
+)
+def test_operators_line_wins_over_a_reply(lines: list[str], kept: tuple[str, bool]) -> None:
+    """A START lifts a reply, and no decision of an operator."""
+    reading = opt_outs.read(["recipient,reason,source\n", *(f"+447700900205,{line}\n" for line in lines)])
+
+    assert [(one.reason, one.replied) for one in reading.suppressions] == [kept]
+    assert reading.repeated == len(lines) - 1
 
 
 def test_nul_in_a_list_is_reported_with_line() -> None:

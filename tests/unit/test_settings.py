@@ -232,6 +232,33 @@ def test_recipients_that_allow_nothing_are_refused(environment: pytest.MonkeyPat
         settings.load(EngineSettings)
 
 
+@pytest.mark.parametrize(
+    ("group", "name", "value", "code"),
+    [
+        (EngineSettings, "ALLOWED_RECIPIENTS", "+4407700", "+44"),
+        (EngineSettings, "ALLOWED_RECIPIENTS", "+12025550100, +440*", "+44"),
+        (SinchSettings, "SINCH_FROM_NUMBER", "+4407700900000", "+44"),
+        (SinchSettings, "SINCH_FROM_NUMBER", "330612345678", "+33"),
+    ],
+)
+def test_setting_with_a_trunk_zero_is_refused(
+    environment: pytest.MonkeyPatch, group: type[EngineSettings | SinchSettings], name: str, value: str, code: str
+) -> None:
+    environment.setenv(name, value)
+
+    with pytest.raises(settings.SettingsError, match=rf"{name}: .*Leave out the zero after \{code}$"):
+        settings.load(group)
+
+
+@pytest.mark.parametrize("value", ["+4470", "+2250700", "+390612", "+60", "+2010"])
+def test_zero_of_a_code_or_number_is_kept(environment: pytest.MonkeyPatch, value: str) -> None:
+    environment.setenv("ALLOWED_RECIPIENTS", value)
+    environment.setenv("SINCH_FROM_NUMBER", "44012")
+
+    assert settings.load(EngineSettings).allowed_recipients
+    assert settings.load(SinchSettings).sinch_from_number == "44012"
+
+
 def test_a_file_is_read_and_the_environment_wins(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("LEASE_SECONDS=7\nSETTLE_SECONDS=8\n", encoding="utf-8")
     environment.setenv("SETTLE_SECONDS", "9")

@@ -8,6 +8,13 @@ as $$
   select '^\+[1-9][0-9]{6,14}$'
 $$;
 
+-- The country code, with +, of a number or a beginning that fits `trunk_zero_pattern`; null for others.
+create function outbox_engine.trunk_zero_code(p_number text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select left(substring(p_number from outbox_engine.trunk_zero_pattern()), -2)
+$$;
+
 -- Says why a recipient is no E.164 number. The callers compare it with `e164_pattern` and, where the number
 -- is new, with `trunk_zero_pattern` themselves: a call for each message would slow inserts down.
 create function outbox_engine.recipient_problem(p_recipient text) returns text
@@ -31,7 +38,7 @@ as $$
     outbox_engine.recipient_problem(p_recipient),
     case
       when p_recipient ~ outbox_engine.trunk_zero_pattern()
-        then 'Leave out the zero, as in +447700900123.'
+        then format('Leave out the zero after %s.', outbox_engine.trunk_zero_code(p_recipient))
       else 'Write it with + and the country code, digits only, such as +14155550123.'
     end)
 $$;
@@ -44,4 +51,20 @@ as $$
   select p_sender is null
     or p_sender ~ '^\+?[1-9][0-9]{2,14}$'
     or (p_sender ~ '^[A-Za-z0-9 ]{1,11}$' and p_sender ~ '[A-Za-z]')
+$$;
+
+-- Called where a message, a campaign or a word gets a sender. Raises the error for a number with the zero
+-- that is dialled inside its country only. Digits without + may be a short code, which has at most eight.
+create function outbox_engine.refuse_sender_with_zero(p_sender text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_code constant text := outbox_engine.trunk_zero_code('+' || ltrim(p_sender, '+'));
+begin
+  if v_code is not null and (p_sender like '+%' or length(p_sender) > 8) then
+    perform outbox_engine.refuse(
+      format('sender %L is not an E.164 number: the zero is dialled inside the country only', p_sender),
+      format('Leave out the zero after %s.', v_code));
+  end if;
+end
 $$;

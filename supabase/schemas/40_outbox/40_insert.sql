@@ -43,6 +43,8 @@ begin
     perform outbox_engine.refuse(
       format('sender %L is not a sender', r.sender),
       'A number, a short code, or at most 11 letters and digits with a letter among them.');
+  elsif r.sender ~ '^\+?[1-9][0-9]{1,2}0' and r.campaign is null then
+    perform outbox_engine.refuse_sender_with_zero(r.sender);
   end if;
 
   if not isfinite(r.send_at) then

@@ -183,8 +183,8 @@ end
 $$;
 
 -- The lines of an import that change the list: numbers that are not on it, and numbers whose recipient
--- opted out and that now become an operator's decision. Each number once; `reason` is null where none is
--- given.
+-- opted out and that now become an operator's decision. Each number once, as an operator's decision if one
+-- of its lines is; `reason` is null where none is given.
 create function outbox_engine.effective_import_lines(p_recipients text[], p_reasons text[], p_sources text[])
 returns table (recipient text, reason text, replied boolean)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -195,7 +195,7 @@ as $$
   left join public.outbox_suppressions s on s.recipient = x.recipient
   where s.recipient is null
     or (s.by_engine and x.source is distinct from 'reply')
-  order by x.recipient
+  order by x.recipient, coalesce(x.source = 'reply', false)
 $$;
 
 -- Called by `outbox suppressions import`. Takes arrays of one length and returns how many numbers are new

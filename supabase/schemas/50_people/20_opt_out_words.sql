@@ -91,6 +91,8 @@ begin
     perform outbox_engine.refuse(
       format('sender %L is not a sender', new.sender),
       'The number or short code that people write to, or nothing for all of them.');
+  elsif tg_op = 'INSERT' or new.sender <> old.sender then
+    perform outbox_engine.refuse_sender_with_zero(new.sender);
   end if;
   return new;
 end

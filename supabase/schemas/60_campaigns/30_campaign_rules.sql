@@ -201,6 +201,10 @@ begin
   new.late_limit := coalesce(new.late_limit, '1 hour');
   new.status := coalesce(new.status, 'draft');
   perform outbox_engine.check_campaign(new);
+  -- A campaign from before this rule can still be changed.
+  if tg_op = 'INSERT' or new.sender is distinct from old.sender then
+    perform outbox_engine.refuse_sender_with_zero(new.sender);
+  end if;
   if tg_op = 'UPDATE' then
     perform outbox_engine.check_campaign_edit(old, new, v_rescheduled);
     perform outbox_engine.lock_for_campaign_edit(old, new);

@@ -1,0 +1,48 @@
+"""Reads the phone number in a cell of a file."""
+
+import re
+
+from jobs.runtime.phone import e164, trunk_zero_code
+
+_OTHER = re.compile(r"[^0-9 .()\u00a0-]")
+_LONGEST_SHOWN = 40
+
+
+def read(written: str) -> str:
+    """The number as E.164. It needs ``+`` or ``00``: without it, a country code looks like the beginning of a national number.
+
+    Raises ValueError. Its text shows the number masked and says how to write it.
+    """
+    if not written:
+        raise ValueError("no number")
+    number = e164(written)
+    if number is None or trunk_zero_code(number) or not written.startswith(("+", "00")):
+        raise ValueError(f"recipient {_masked(written)!r} {_problem(written)}")
+    return number
+
+
+def _problem(written: str) -> str:
+    if not written.startswith(("+", "00")):
+        return "has neither + nor 00 before its country code"
+    if other := _OTHER.search(written, 1):
+        return f"has {other[0]!r} in it. Write the number alone, in digits and without an extension"
+    digits = re.sub(r"[^0-9]", "", written.removeprefix("00"))
+    if code := trunk_zero_code(f"+{digits}"):
+        return f"has a zero that is dialled inside the country only. Leave out the zero after {code}"
+    if digits.startswith("0"):
+        return "has a zero before its country code. Write + and the country code, such as +14155550123"
+    if re.search(r"\(\s*0", written):
+        return (
+            "has a zero in brackets. Write the number without brackets, as it is dialled from another country: some "
+            "countries keep the zero, such as Italy"
+        )
+    return f"has {len(digits)} digits. With its country code a number has 7 to 15"
+
+
+def _masked(written: str) -> str:
+    """The number as it is written, without the digits in its middle."""
+    shown = written if len(written) <= _LONGEST_SHOWN else f"{written[:_LONGEST_SHOWN]}…"
+    places = [place for place, character in enumerate(shown) if character.isdigit()]
+    ends = 4 if len(places) > 10 else 2
+    hidden = set(places[ends:-ends])
+    return "".join("•" if place in hidden else character for place, character in enumerate(shown))
