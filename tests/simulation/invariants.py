@@ -260,7 +260,7 @@ def _wrong_with_limits(database: Database, books: Books, chaos: Chaos) -> Iterat
 
 
 def _wrong_with_rate(database: Database, chaos: Chaos) -> Iterator[str]:
-    """The token bucket, by the claim times of messages: it holds one second's worth."""
+    """The token bucket, by the claim times of messages: it holds one second's worth. A clock that jumps back repeats times."""
     rate = chaos.profile.messages_per_second
     if rate is None:
         return
@@ -272,7 +272,7 @@ def _wrong_with_rate(database: Database, chaos: Chaos) -> Iterator[str]:
         total = 0
         for claim in claims[first:]:
             total += claim["messages"]
-            if total > max(rate, 1) + rate * (claim["at"] - start["at"]) + 0.01:
+            if total > max(rate, 1) + rate * (claim["at"] - start["at"] + chaos.most_jump) + 0.01:
                 yield f"{total} messages claimed within {claim['at'] - start['at']:.2f} s at {rate} a second"
                 return
 
