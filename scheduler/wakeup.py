@@ -27,7 +27,7 @@ _SELF_TEST_SECONDS: Final = 5.0
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _DEAF_PAUSE_SECONDS: Final = 300.0
-_LOOK_SECONDS: Final = 0.02
+_LOOK_SECONDS: Final = 0.01
 """The time between two looks for ready rows while the process is awake."""
 _DOZE_SECONDS: Final = 0.05
 """How long it may take until a process that found work at a tick begins to look."""
