@@ -1,6 +1,6 @@
 """The cost of the processes: memory under load, startup time, and an idle process's calls of the API."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Final
@@ -11,7 +11,7 @@ import psutil
 from benchmarks.callbacks import DELIVERY, SECRET, fire
 from benchmarks.load import Order
 from benchmarks.result import Figure, Options, Plot, Result
-from benchmarks.rig import Rig, running
+from benchmarks.rig import Rig, running, until
 from benchmarks.sent import make_batches
 from benchmarks.worker import peak_mib, started
 from webhook.commands import listen
@@ -88,7 +88,7 @@ def _insert_backlog(rig: Rig, rows: int) -> None:
 def _scheduler_at_work(rig: Rig, seconds: float) -> Used:
     began = monotonic()
     with started(["-m", "scheduler", "run"], rig.environment) as process:
-        _until(lambda: rig.simulator.summary().requests.get("send", 0) > 0)
+        until(lambda: rig.simulator.summary().requests.get("send", 0) > 0, _PATIENCE_SECONDS, every=0.01)
         ready = monotonic() - began
         when_ready = psutil.Process(process.pid).memory_info().rss / 2**20
         sleep(seconds)
@@ -103,7 +103,7 @@ def _webhook_at_work(rig: Rig, seconds: float) -> Used:
     began = monotonic()
     environment = {**rig.environment, "SINCH_WEBHOOK_SECRETS": SECRET}
     with started(["-m", "scheduler", "webhook", "--port", str(port)], environment) as process:
-        _until(lambda: _is_ready(port))
+        until(lambda: _is_ready(port), _PATIENCE_SECONDS, every=0.01)
         ready = monotonic() - began
         when_ready = psutil.Process(process.pid).memory_info().rss / 2**20
         fire(Order(port, DELIVERY, SECRET, bodies, 200, seconds))
@@ -117,7 +117,7 @@ def _idle_calls(rig: Rig, seconds: float) -> dict[str, int]:
     rig.db.execute("alter system set track_functions = 'all'")
     rig.db.execute("select pg_reload_conf()")
     with started(["-m", "scheduler", "run"], rig.environment):
-        _until(lambda: bool(_calls(rig)))
+        until(lambda: bool(_calls(rig)), _PATIENCE_SECONDS, every=0.01)
         sleep(3)
         before = _calls(rig)
         sleep(seconds)
@@ -134,11 +134,3 @@ def _is_ready(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    ends = monotonic() + _PATIENCE_SECONDS
-    while not is_so():
-        if monotonic() > ends:
-            raise SystemExit(f"waited {_PATIENCE_SECONDS:g} seconds in vain")
-        sleep(0.01)

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from benchmarks.result import Figure, Options, Plot, Result
-from benchmarks.rig import Rig, running
+from benchmarks.rig import Rig, running, until
 from benchmarks.worker import started
 from sandbox.local.binaries import postgres_bin
 
@@ -23,7 +23,6 @@ CLIENTS: Final = 16
 _FLUSH: Final = "-c commit_delay=2000 -c commit_siblings=0"
 """A flush that takes two milliseconds, as on a network disk: commits that take turns then show."""
 _BATCH: Final = 10_000
-_READY_SECONDS: Final = 20.0
 _DEAD_SECONDS: Final = 3.0
 _INSERT: Final = (
     "\\set n random(0, 9999999)\n"
@@ -149,14 +148,10 @@ def _commits(rig: Rig, case: Case, function: str, seconds: float) -> float:
 @contextmanager
 def _listening(rig: Rig) -> Iterator["subprocess.Popen[bytes]"]:
     with started(["-m", "scheduler", "run"], rig.environment | {"OUTBOX_DB_URL": rig.stack.db_url}) as process:
-        ends = monotonic() + _READY_SECONDS
         asleep = (
             "select count(*) from outbox_engine.asleep_until where last_value > date_part('epoch', clock_timestamp()) * 1000"
         )
-        while not rig.value(asleep):
-            if monotonic() > ends:
-                raise SystemExit(f"no process listened within {_READY_SECONDS:g} seconds")
-            sleep(0.05)
+        until(lambda: bool(rig.value(asleep)))
         yield process
 
 

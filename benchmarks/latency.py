@@ -1,6 +1,6 @@
 """From the insert to the provider's request: with notices, with polling, beside a campaign, and for scheduled rows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from time import monotonic, sleep, time
 from typing import Final
 
 from benchmarks.result import Figure, Options, Plot, Result
-from benchmarks.rig import Rig, running
+from benchmarks.rig import Rig, running, until
 from benchmarks.worker import started
 
 TITLE = "how long does a new row wait for its request?"
@@ -17,7 +17,6 @@ PER_SECOND: Final = 20
 _INTERVAL: Final = 1000.0
 """`DISPATCH_INTERVAL_SECONDS` of 1, in milliseconds."""
 _CAMPAIGN: Final = 100_000
-_READY_SECONDS: Final = 20.0
 
 _NOTE = (
     f"{PER_SECOND} inserts a second, one row each, at an even pace, counted from before the insert until the simulator took "
@@ -83,7 +82,7 @@ def _wait(rig: Rig, case: Case, *, seconds: float, campaign: int) -> list[float]
         if case.campaign:
             _insert_campaign(rig, campaign)
         inserted = _insert_evenly(rig, case, seconds)
-        _until(lambda: rig.value("select count(*) from public.outbox where priority = 0 and sent_at is null") == 0)
+        until(lambda: rig.value("select count(*) from public.outbox where priority = 0 and sent_at is null") == 0)
     if twice := rig.simulator.summary().sent_twice:
         raise SystemExit(f"{case.name}: {twice} messages were sent twice")
     taken = {message.body: datetime.fromisoformat(message.at).timestamp() for message in rig.simulator.accepted()}
@@ -122,15 +121,7 @@ def scheduler(rig: Rig, *, woken: bool) -> Iterator[None]:
     wakeup = {"OUTBOX_DB_URL": rig.stack.db_url} if woken else {}
     with started(["-m", "scheduler", "run"], rig.environment | wakeup):
         rig.db.execute("insert into public.outbox (recipient, body) values ('+12029999999', 'The first of all')")
-        _until(lambda: rig.value("select count(*) from public.outbox where sent_at is null") == 0)
+        until(lambda: rig.value("select count(*) from public.outbox where sent_at is null") == 0)
         if woken:
-            _until(lambda: rig.value("select count(*) from pg_stat_activity where application_name = 'outbox'") == 1)
+            until(lambda: rig.value("select count(*) from pg_stat_activity where application_name = 'outbox'") == 1)
         yield
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    ends = monotonic() + _READY_SECONDS
-    while not is_so():
-        if monotonic() > ends:
-            raise SystemExit(f"waited {_READY_SECONDS:g} seconds in vain")
-        sleep(0.05)

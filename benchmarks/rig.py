@@ -1,8 +1,9 @@
 """The system under measurement: a local Supabase that syncs to disk, and the simulator as a process."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Self
 
@@ -84,6 +85,15 @@ def running(*, durable: bool = True) -> Iterator[Rig]:
         simulator.control.change(callbacks=False)
         db = parts.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
         yield Rig(stack=stack, db=db, simulator=simulator.control, sinch_url=simulator.url, plan=simulator.plan)
+
+
+def until(is_so: Callable[[], bool], seconds: float = 20.0, *, every: float = 0.05) -> None:
+    """Wait for something to become so. Ends the benchmark if it takes longer than ``seconds``."""
+    ends = monotonic() + seconds
+    while not is_so():
+        if monotonic() > ends:
+            raise SystemExit(f"waited {seconds:g} seconds in vain")
+        sleep(every)
 
 
 class Gauge:
