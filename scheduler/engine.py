@@ -2,7 +2,7 @@
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -61,7 +61,7 @@ async def build_engine(
     gateway = await Gateway.connect(supabase)
     clocks = Clocks()
     provider = registry.build(sinch, clocks)
-    plan = plan_of(provider, sinch)
+    plan = replace(plan_of(provider, sinch), messages_per_day=settings.max_messages_per_day)
     outage = ProviderOutage(gateway=gateway, plan=plan)
     project = project_host(supabase.supabase_url)
     deadline = settings.lease_seconds / 3

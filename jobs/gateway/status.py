@@ -147,13 +147,19 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class PlanLimits:
-    """A service plan that a process has worked for, its limits, and how many requests are left this minute."""
+    """A service plan that a process has worked for, its limits, and how many requests are left this minute.
+
+    ``messages_today`` counts what may have been sent since midnight (UTC). ``messages_per_day`` bounds all plans together. Both
+    are None with schema version 1.
+    """
 
     provider: str
     plan: str
     messages_per_second: float | None
     requests_per_minute: int
     requests_left: int
+    messages_per_day: int | None = None
+    messages_today: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

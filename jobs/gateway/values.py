@@ -13,7 +13,10 @@ from jobs.schema.installed import AppliedVersion
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A service plan as a process knows it: its identity, and the limits that all processes share. None is no limit."""
+    """A service plan as a process knows it: its identity, and the limits that all processes share. None is no limit.
+
+    ``messages_per_day`` (UTC) bounds all plans of the database together.
+    """
 
     provider: str
     plan: str
@@ -21,6 +24,7 @@ class Plan:
     credential: str
     messages_per_second: float | None
     requests_per_minute: int
+    messages_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,7 +259,7 @@ class DestinationSettings(BaseSettings):
 
 
 class EngineSettings(DestinationSettings):
-    """How the scheduler works. Durations are in seconds, retention in days."""
+    """How the scheduler works. Durations: seconds, retention: days. ``max_messages_per_day`` bounds all plans together."""
 
     dispatch_interval_seconds: float = Field(default=1.0, ge=0.05, le=60)
     lease_seconds: float = Field(default=30.0, ge=1, le=600)
@@ -268,6 +268,7 @@ class EngineSettings(DestinationSettings):
     reconcile_interval_seconds: float = Field(default=60.0, ge=0.2, le=_DAY)
     retention_days: float = Field(default=90.0, ge=15, le=_CENTURY_DAYS)
     body_retention_days: float | None = Field(default=None, ge=0, le=_CENTURY_DAYS)
+    max_messages_per_day: int | None = Field(default=None, ge=1, le=1_000_000_000)
 
 
 class WebhookSettings(BaseSettings):

@@ -9,7 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.gateway.seen import RESTORED
-from jobs.gateway.status import Backlog, ClockOff, Figures, Heartbeat, Held, Pause, RaisedAlarm, Requests, Status, Worker
+from jobs.gateway.status import (
+    Backlog,
+    ClockOff,
+    Figures,
+    Heartbeat,
+    Held,
+    Pause,
+    PlanLimits,
+    RaisedAlarm,
+    Requests,
+    Status,
+    Worker,
+)
 from jobs.runtime.telemetry import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
@@ -30,6 +42,8 @@ def screen(status: Status, figures: Figures | None, *, asked: int, project: str 
     facts.add_row("paused", _pauses(status.pauses, _unbound(status.hosts, project)))
     if status.held:
         facts.add_row("held", _held(status.held))
+    if status.plans:
+        facts.add_row("limits", _limits(status.plans))
     facts.add_row("project", _project(status.hosts, project))
     if status.clocks:
         facts.add_row("clocks", _clocks(status.clocks))
@@ -108,6 +122,33 @@ def _held(held: Sequence[Held]) -> Text:
         Text.assemble((f"{one.provider} {one.plan}, {_whose(one)}: {scrub(one.reason)}", "red"), ", ", _waiting(one))
         for one in held
     )
+
+
+def _limits(plans: Sequence[PlanLimits]) -> Text:
+    """Each plan's rates, then the messages of today through all of them."""
+    lines = [_rates(plan) for plan in plans]
+    if any(plan.messages_today is not None for plan in plans):
+        lines.append(_today(sum(plan.messages_today or 0 for plan in plans), min(_caps(plans), default=None)))
+    return Text("\n").join(lines)
+
+
+def _caps(plans: Sequence[PlanLimits]) -> list[int]:
+    return [plan.messages_per_day for plan in plans if plan.messages_per_day is not None]
+
+
+def _rates(plan: PlanLimits) -> Text:
+    second = "" if plan.messages_per_second is None else f", {plan.messages_per_second:g} messages a second"
+    requests = f"{plan.requests_left:,} of {plan.requests_per_minute:,} requests left this minute"
+    return Text(f"{plan.provider} {plan.plan}: ").append(requests, "" if plan.requests_left else "yellow").append(second)
+
+
+def _today(messages: int, most: int | None) -> Text:
+    if most is None:
+        return Text(f"{counted(messages, 'message')} today (UTC), no daily cap")
+    text = f"{messages:,} of {counted(most, 'message')} today (UTC)"
+    if messages >= most:
+        return Text(f"{text}: nothing goes until 00:00, or until MAX_MESSAGES_PER_DAY is raised", "red")
+    return Text(text)
 
 
 def _whose(held: Held) -> str:

@@ -198,6 +198,9 @@ create index held_messages_content
 
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
+alter table outbox_engine.plans add column messages_per_day bigint;
+alter table outbox_engine.plans add column messages_day date;
+alter table outbox_engine.plans add column messages_today bigint not null default 0;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
@@ -234,6 +237,15 @@ join public.outbox o on o.id = h.outbox_id
 where o.queue = 'w';
 -- Until when some process sleeps, which inserts have to tell.
 create sequence outbox_engine.asleep_until minvalue 0 start 0;
+
+create table outbox_engine.returned_messages (
+  id bigint generated always as identity primary key,
+  provider text not null,
+  plan text not null,
+  day date not null,
+  messages integer not null
+);
+alter table outbox_engine.returned_messages enable row level security;
 
 create function outbox_engine.alarm_at_most(
   p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
@@ -480,22 +492,26 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.queue_time() returns timestamptz
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return timestamptz 'epoch'
+    + coalesce(pg_sequence_last_value('outbox_engine.queue_clock'), 0) * interval '1 millisecond';
+end
+$$;
+
 create or replace function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- Before the clock is read: an advance then finds this transaction among the open ones.
   v_xid constant xid8 := pg_current_xact_id();
-  v_queue_time timestamptz;
-  v_is_known boolean;
+  v_queue_time constant timestamptz := outbox_engine.queue_time();
 begin
-  select q.at, exists (
-    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > q.at)
-  into v_queue_time, v_is_known
-  from (
-    select timestamptz 'epoch' + last_value * interval '1 millisecond' as at from outbox_engine.queue_clock
-  ) q;
-  if not v_is_known then
+  if not exists (
+    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > v_queue_time
+  ) then
     insert into outbox_engine.priorities (priority) values (p_priority);
   end if;
   if p_due_at >= v_queue_time then
@@ -617,7 +633,8 @@ create function outbox_engine.tell_sleepers() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if (select last_value from outbox_engine.asleep_until) > date_part('epoch', clock_timestamp()) * 1000 then
+  -- Null before the first sleep. A query of the sequence would take four times as long.
+  if pg_sequence_last_value('outbox_engine.asleep_until') > date_part('epoch', clock_timestamp()) * 1000 then
     perform pg_notify('outbox', '');
   end if;
 end
@@ -1220,6 +1237,117 @@ as $$
   on conflict (campaign, sent_on, status, reason, country) do update
   set messages = t.messages + excluded.messages, parts = t.parts + excluded.parts,
     opted_out = t.opted_out + excluded.opted_out
+$$;
+
+create function outbox_engine.set_daily_cap(p_plan outbox_engine.plans, p_messages_per_day bigint)
+returns outbox_engine.plans
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_plan.messages_per_day is distinct from p_messages_per_day then
+    update outbox_engine.plans
+    set messages_per_day = p_messages_per_day
+    where provider = p_plan.provider and plan = p_plan.plan
+    returning * into p_plan;
+  end if;
+  return p_plan;
+end
+$$;
+
+create function outbox_engine.cap_day(p_at timestamptz) returns date
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select (p_at at time zone 'UTC')::date
+$$;
+
+create function outbox_engine.messages_of(p_plan outbox_engine.plans, p_day date) returns bigint
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select case when p_plan.messages_day >= p_day then greatest(0, p_plan.messages_today - coalesce((
+    select sum(r.messages) from outbox_engine.returned_messages r
+    where r.provider = p_plan.provider and r.plan = p_plan.plan and r.day = p_plan.messages_day
+  ), 0)) else 0 end::bigint
+$$;
+
+create function outbox_engine.messages_of_day(p_day date) returns bigint
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(sum(outbox_engine.messages_of(p, p_day)), 0)::bigint from outbox_engine.plans p
+$$;
+
+create function outbox_engine.messages_left_today(p_plan outbox_engine.plans, p_now timestamptz)
+returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox daily cap'));
+  return greatest(
+    0, p_plan.messages_per_day - outbox_engine.messages_of_day(outbox_engine.cap_day(p_now)));
+end
+$$;
+
+create function outbox_engine.refuse_over_cap(p_plan outbox_engine.plans, p_now timestamptz) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_day constant date := outbox_engine.cap_day(p_now);
+begin
+  perform outbox_engine.alarm_at_most(
+    'daily_cap.reached', jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day),
+    jsonb_build_object('day', v_day), interval '1 day', p_now);
+  return jsonb_build_object(
+    'limited', 'messages_per_day',
+    'wait_seconds', extract(epoch from (v_day + 1)::timestamp at time zone 'UTC' - p_now));
+end
+$$;
+
+create function outbox_engine.count_messages(
+  p_plan outbox_engine.plans, p_messages integer, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_day constant date := outbox_engine.cap_day(p_now);
+  v_messages bigint;
+begin
+  -- One statement: it subtracts just the rows that it deletes.
+  with returned as (
+    delete from outbox_engine.returned_messages
+    where provider = p_plan.provider and plan = p_plan.plan
+    returning day, messages
+  )
+  update outbox_engine.plans p
+  set
+    messages_day = v_day,
+    messages_today = p_messages + case
+      when p.messages_day >= v_day then greatest(0, p.messages_today - coalesce(
+        (select sum(r.messages) from returned r where r.day = p.messages_day), 0))
+      else 0
+    end
+  where p.provider = p_plan.provider and p.plan = p_plan.plan;
+
+  if p_plan.messages_per_day is not null then
+    v_messages := outbox_engine.messages_of_day(v_day);
+    if v_messages >= 0.8 * p_plan.messages_per_day then
+      perform outbox_engine.alarm_at_most(
+        'daily_cap.near',
+        jsonb_build_object(
+          'day', v_day, 'messages', v_messages, 'max_messages_per_day', p_plan.messages_per_day),
+        jsonb_build_object('day', v_day), interval '1 day', p_now);
+    end if;
+  end if;
+end
+$$;
+
+create function outbox_engine.return_messages(p_ids bigint[]) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.returned_messages (provider, plan, day, messages)
+  select d.provider, d.plan, outbox_engine.cap_day(d.claimed_at), count(*)
+  from public.outbox o
+  join outbox_engine.dispatches d on d.id = o.dispatch_id
+  where o.id = any (p_ids)
+  group by 1, 2, 3
 $$;
 
 create or replace function outbox_engine.stops_plan(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
@@ -2023,6 +2151,40 @@ begin
     perform outbox_engine.hold_plans_of(v_decidable);
     perform outbox_engine.lock_attached(v_decidable);
   end if;
+end
+$$;
+
+create or replace function outbox_engine.requeue_attached(
+  p_dispatches uuid[], p_event text, p_detail text,
+  p_delay interval default '0', p_recipients text[] default null
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant bigint[] := outbox_engine.lock_attached(p_dispatches, p_recipients);
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  perform outbox_engine.return_messages(v_ids);
+  perform outbox_engine.change_statuses(
+    array_agg(row(
+      o.id,
+      case
+        when o.cancel_requested_at is not null then 'cancelled'
+        when o.expires_at <= v_now then 'expired'
+        else 'requeued'
+      end,
+      case
+        -- Where the engine asked for the cancellation, the occurrence says why.
+        when o.cancel_requested_at is not null then oc.reason
+        when o.expires_at <= v_now then outbox_engine.expired_error()
+        else p_detail
+      end,
+      v_now + p_delay, p_event, p_detail
+    )::outbox_engine.status_change),
+    'engine', v_now)
+  from public.outbox o
+  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+  where o.id = any (v_ids);
 end
 $$;
 
@@ -2917,6 +3079,87 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.admit(
+  p_plan outbox_engine.plans, p_host text, p_credential text, p_max_dispatches integer, p_now timestamptz
+) returns outbox_engine.admission
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause outbox_engine.plan_pauses;
+  v_admission outbox_engine.admission;
+  v_left_today bigint;
+begin
+  v_pause := outbox_engine.current_pause(p_plan.provider, p_plan.plan, p_credential, p_now);
+  if v_pause.until > p_now then
+    if v_pause.replaced then
+      -- A process still uses the credential that another one replaced.
+      update outbox_engine.plan_pauses
+      set replaced = false
+      where provider = p_plan.provider and plan = p_plan.plan and kind = v_pause.kind
+        and credential = v_pause.credential;
+    end if;
+    v_admission.refusal := jsonb_build_object(
+      'paused', v_pause.kind, 'reason', v_pause.reason,
+      'wait_seconds', extract(epoch from v_pause.until - p_now));
+    return v_admission;
+  end if;
+
+  v_admission.probed_pause := v_pause.kind;
+  v_admission.tokens := outbox_engine.tokens_now(p_plan, p_now);
+  v_admission.messages := floor(v_admission.tokens)::integer;
+  if v_pause.kind is not null then
+    v_admission.messages := least(v_admission.messages, 1);
+  end if;
+  if p_plan.messages_per_day is not null then
+    v_left_today := outbox_engine.messages_left_today(p_plan, p_now);
+    if v_left_today = 0 then
+      v_admission.refusal := outbox_engine.refuse_over_cap(p_plan, p_now);
+      return v_admission;
+    end if;
+    v_admission.messages := least(v_admission.messages, v_left_today);
+  end if;
+  v_admission.requests_left := greatest(0, outbox_engine.requests_left(p_plan, p_now)
+    - outbox_engine.lookups_due(p_plan.provider, p_plan.plan, p_host, p_now));
+  v_admission.requests := least(p_max_dispatches, v_admission.requests_left);
+  if v_admission.messages = 0 then
+    v_admission.refusal := jsonb_build_object(
+      'limited', 'messages_per_second',
+      'wait_seconds', (1 - v_admission.tokens) / p_plan.messages_per_second);
+  elsif v_admission.requests = 0 then
+    v_admission.refusal := jsonb_build_object('limited', 'requests_per_minute', 'wait_seconds', 1);
+  end if;
+  return v_admission;
+end
+$$;
+
+create or replace function outbox_engine.charge_plan(
+  p_plan outbox_engine.plans, p_credential text, p_admission outbox_engine.admission, p_requests integer,
+  p_messages integer, p_now timestamptz
+) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_plan.messages_per_second is not null then
+    update outbox_engine.plans
+    set tokens = p_admission.tokens - p_messages, refilled_at = p_now
+    where provider = p_plan.provider and plan = p_plan.plan;
+  end if;
+  perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', p_requests, p_now);
+  if p_messages > 0 then
+    perform outbox_engine.count_messages(p_plan, p_messages, p_now);
+  end if;
+  if p_admission.probed_pause is not null and p_requests > 0 then
+    update outbox_engine.plan_pauses
+    set until = greatest(
+      until, p_now + make_interval(secs => outbox_engine.pause_seconds(p_admission.probed_pause, tries)))
+    where provider = p_plan.provider and plan = p_plan.plan and kind = p_admission.probed_pause
+      and credential in ('', p_credential);
+  end if;
+end
+$$;
+
 create function outbox_engine.is_in_adopted_batch(
   p_adopted outbox_engine.adopted_messages, p_recipient text
 ) returns boolean
@@ -3318,7 +3561,7 @@ create function public.outbox_claim_due(
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
   p_heartbeat_at timestamptz default null, p_timeline text default null,
-  p_sleep_seconds double precision default null
+  p_sleep_seconds double precision default null, p_messages_per_day bigint default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -3361,7 +3604,7 @@ begin
   if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
-    v_plan := outbox_engine.follow_clock(v_plan);
+    v_plan := outbox_engine.follow_clock(outbox_engine.set_daily_cap(v_plan, p_messages_per_day));
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then
@@ -5038,7 +5281,9 @@ begin
             'plan', p.plan,
             'messages_per_second', p.messages_per_second,
             'requests_per_minute', p.requests_per_minute,
-            'requests_left', outbox_engine.requests_left(p, v_now)
+            'requests_left', outbox_engine.requests_left(p, v_now),
+            'messages_per_day', p.messages_per_day,
+            'messages_today', outbox_engine.messages_of(p, outbox_engine.cap_day(v_now))
           )
           order by p.provider, p.plan
         ),

@@ -155,6 +155,9 @@ create index held_messages_content
 
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
+alter table outbox_engine.plans add column messages_per_day bigint;
+alter table outbox_engine.plans add column messages_day date;
+alter table outbox_engine.plans add column messages_today bigint not null default 0;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
@@ -191,6 +194,15 @@ join public.outbox o on o.id = h.outbox_id
 where o.queue = 'w';
 -- Until when some process sleeps, which inserts have to tell.
 create sequence outbox_engine.asleep_until minvalue 0 start 0;
+
+create table outbox_engine.returned_messages (
+  id bigint generated always as identity primary key,
+  provider text not null,
+  plan text not null,
+  day date not null,
+  messages integer not null
+);
+alter table outbox_engine.returned_messages enable row level security;
 
 -- functions
 create trigger outbox_9_removed after delete on public.outbox

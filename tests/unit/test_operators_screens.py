@@ -8,7 +8,7 @@ import pytest
 from jobs.gateway.campaigning import Listed
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
 from jobs.gateway.history import Trace
-from jobs.gateway.status import Held, RaisedAlarm
+from jobs.gateway.status import Held, PlanLimits, RaisedAlarm
 from jobs.gateway.values import alarm_detail
 from scheduler.commands import status_view, trace
 from scheduler.commands.campaign import listing
@@ -145,3 +145,21 @@ def test_held_texts_are_shown_without_numbers(monkeypatch: pytest.MonkeyPatch, c
     assert "2025550100" not in one
     assert one.endswith("37 messages such as 4 held since 2027-01-15 09:00:00Z, next try at 2027-01-15 09:01:00Z")
     assert other.startswith("sinch p, 2 texts of sender Shop: HTTP 403 no such sender, 2 messages held")
+
+
+@pytest.mark.parametrize(
+    ("today", "cap", "words"),
+    [
+        (1, None, "1 message today (UTC), no daily cap"),
+        (812, 1000, "812 of 1,000 messages today (UTC)"),
+        (1000, 1000, "1,000 of 1,000 messages today (UTC): nothing goes until 00:00, or until MAX_MESSAGES_PER_DAY is raised"),
+    ],
+)
+def test_status_counts_messages_of_all_plans(today: int, cap: int | None, words: str) -> None:
+    plans = [PlanLimits("sinch", "a", None, 600, 571, cap, today), PlanLimits("sinch", "b", 30.0, 600, 0, cap, 0)]
+
+    assert status_view._limits(plans).plain.splitlines() == [
+        "sinch a: 571 of 600 requests left this minute",
+        "sinch b: 0 of 600 requests left this minute, 30 messages a second",
+        words,
+    ]

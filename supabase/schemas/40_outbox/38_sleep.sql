@@ -42,7 +42,8 @@ create function outbox_engine.tell_sleepers() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if (select last_value from outbox_engine.asleep_until) > date_part('epoch', clock_timestamp()) * 1000 then
+  -- Null before the first sleep. A query of the sequence would take four times as long.
+  if pg_sequence_last_value('outbox_engine.asleep_until') > date_part('epoch', clock_timestamp()) * 1000 then
     perform pg_notify('outbox', '');
   end if;
 end

@@ -18,6 +18,11 @@ create table outbox_engine.plans (
   urgent_at timestamptz,
   -- The database's clock, read at most every ten seconds. Where it is ahead, the clock was set back.
   seen_at timestamptz,
+  -- MAX_MESSAGES_PER_DAY, which is for all plans together. Null is no limit.
+  messages_per_day bigint,
+  -- The day (UTC) of this plan's latest request, and how many messages of it count (15_daily_cap.sql).
+  messages_day date,
+  messages_today bigint not null default 0,
   primary key (provider, plan)
 ) with (fillfactor = 50);
 alter table outbox_engine.plans enable row level security;

@@ -119,7 +119,8 @@ end
 $$;
 
 -- Called when a dispatch certainly did not reach the provider. Messages that are still attached to it wait
--- again, after `p_delay`, or end if they expired or were cancelled on request. It counts as no attempt.
+-- again, after `p_delay`, or end if they expired or were cancelled on request. It counts as no attempt, and
+-- not for the daily cap.
 -- Writes the event `p_event`; without one, only messages that end get an event.
 create function outbox_engine.requeue_attached(
   p_dispatches uuid[], p_event text, p_detail text,
@@ -131,6 +132,7 @@ declare
   v_ids constant bigint[] := outbox_engine.lock_attached(p_dispatches, p_recipients);
   v_now constant timestamptz := outbox_engine.now();
 begin
+  perform outbox_engine.return_messages(v_ids);
   perform outbox_engine.change_statuses(
     array_agg(row(
       o.id,

@@ -1,4 +1,4 @@
--- Admission: what a plan may send now, by its pauses, its message rate and its request limit.
+-- Admission: what a plan may send now, by its pauses, its message rate, its request limit and the daily cap.
 
 -- What the dispatch job asks a claim for; the same for the whole call.
 create type outbox_engine.claim_request as (
@@ -41,6 +41,7 @@ as $$
 declare
   v_pause outbox_engine.plan_pauses;
   v_admission outbox_engine.admission;
+  v_left_today bigint;
 begin
   v_pause := outbox_engine.current_pause(p_plan.provider, p_plan.plan, p_credential, p_now);
   if v_pause.until > p_now then
@@ -62,6 +63,14 @@ begin
   v_admission.messages := floor(v_admission.tokens)::integer;
   if v_pause.kind is not null then
     v_admission.messages := least(v_admission.messages, 1);
+  end if;
+  if p_plan.messages_per_day is not null then
+    v_left_today := outbox_engine.messages_left_today(p_plan, p_now);
+    if v_left_today = 0 then
+      v_admission.refusal := outbox_engine.refuse_over_cap(p_plan, p_now);
+      return v_admission;
+    end if;
+    v_admission.messages := least(v_admission.messages, v_left_today);
   end if;
   v_admission.requests_left := greatest(0, outbox_engine.requests_left(p_plan, p_now)
     - outbox_engine.lookups_due(p_plan.provider, p_plan.plan, p_host, p_now));
@@ -93,6 +102,9 @@ begin
     where provider = p_plan.provider and plan = p_plan.plan;
   end if;
   perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', p_requests, p_now);
+  if p_messages > 0 then
+    perform outbox_engine.count_messages(p_plan, p_messages, p_now);
+  end if;
   if p_admission.probed_pause is not null and p_requests > 0 then
     update outbox_engine.plan_pauses
     set until = greatest(

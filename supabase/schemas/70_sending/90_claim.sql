@@ -187,7 +187,8 @@ $$;
 -- one is breaking, the call takes no lock and changes nothing. Null claims in any case. `p_project` is the
 -- host of the process's SUPABASE_URL, and the last four say what the process has seen of the database, and in
 -- which timeline (`check_database`). `p_sleep_seconds` says that it listens for notices and is not going to
--- look for rows by itself before its next tick, which comes sooner than that. Returns jsonb with these keys:
+-- look for rows by itself before its next tick, which comes sooner than that. `p_messages_per_day` is the
+-- daily cap of all plans together. Returns jsonb with these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
@@ -222,7 +223,7 @@ create function public.outbox_claim_due(
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
   p_heartbeat_at timestamptz default null, p_timeline text default null,
-  p_sleep_seconds double precision default null
+  p_sleep_seconds double precision default null, p_messages_per_day bigint default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -265,7 +266,7 @@ begin
   if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
-    v_plan := outbox_engine.follow_clock(v_plan);
+    v_plan := outbox_engine.follow_clock(outbox_engine.set_daily_cap(v_plan, p_messages_per_day));
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then

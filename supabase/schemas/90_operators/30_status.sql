@@ -254,7 +254,9 @@ begin
             'plan', p.plan,
             'messages_per_second', p.messages_per_second,
             'requests_per_minute', p.requests_per_minute,
-            'requests_left', outbox_engine.requests_left(p, v_now)
+            'requests_left', outbox_engine.requests_left(p, v_now),
+            'messages_per_day', p.messages_per_day,
+            'messages_today', outbox_engine.messages_of(p, outbox_engine.cap_day(v_now))
           )
           order by p.provider, p.plan
         ),
