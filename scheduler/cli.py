@@ -73,8 +73,8 @@ def _unexpected(error: Exception) -> int:
     # Here and not above: `outbox --help` needs neither settings nor logs.
     import structlog
 
+    from jobs.runtime.masking import scrub
     from jobs.runtime.settings import SettingsError
-    from jobs.runtime.telemetry import scrub
 
     if isinstance(error, SettingsError):
         return _fail(str(error), 2)

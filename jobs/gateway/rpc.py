@@ -8,6 +8,7 @@ from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
 from jobs.gateway.errors import FunctionMissing, GatewayFault, GatewayRefused, GatewayUnavailable, KeyNotAccepted
+from jobs.runtime.masking import scrub_value
 from jobs.runtime.settings import SupabaseSettings
 from jobs.runtime.tls import trust
 
@@ -42,13 +43,13 @@ class Rpc:
         return cls(client, http)
 
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
-        """Call ``public.<function>`` and return its answer.
+        """Call ``public.<function>`` and return its answer. Numbers and secrets in the words that it keeps are masked.
 
         Raises GatewayRefused if the database refuses these values, and GatewayUnavailable for every other failure: GatewayFault
         if Supabase answered with an error.
         """
         try:
-            answer = await self._client.rpc(function, arguments).execute()
+            answer = await self._client.rpc(function, arguments | _masked_words(arguments)).execute()
         except APIError as error:
             raise _failure(function, error) from error
         except (httpx.HTTPError, AttributeError) as error:
@@ -58,6 +59,14 @@ class Rpc:
 
     async def aclose(self) -> None:
         await self._http.aclose()
+
+
+_WORDS: Final = frozenset({"p_error", "p_errors", "p_reason", "p_why", "p_whys"})
+"""The arguments that carry words of a provider, a library or an operator into columns and alarms."""
+
+
+def _masked_words(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: scrub_value(arguments[name]) for name in _WORDS & arguments.keys()}
 
 
 class Calls:

@@ -5,9 +5,7 @@ through :func:`scrub_event`; an event at level ``error`` is an alarm and goes to
 """
 
 import logging
-import re
 import sys
-from collections.abc import Mapping
 from typing import Any, cast
 
 import sentry_sdk
@@ -16,62 +14,11 @@ from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.types import Breadcrumb, Event, Hint
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from jobs.runtime.masking import scrub_value
 from jobs.runtime.settings import TelemetrySettings
 
-_HIDDEN = "•••"
-
-# With `+` (or its URL form) anything long enough is a number. Without, ten digits are needed, standing alone: shorter runs are
-# ids and counts, and digits joined to letters or dashes belong to a UUID or a timestamp.
-_NUMBER = re.compile(r"(?:\+|%2[Bb])[1-9][0-9]{6,14}(?![0-9])|(?<![\w.:+-])(?:00)?[1-9][0-9]{9,14}(?![\w-])")
-_USERINFO = re.compile(r"(?<=://)[^\s/@:]+(?::[^\s/@]*)?@")
-_SECRET = re.compile(
-    r"(?i:\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}"  # Authorization headers
-    r"|\bsb_secret_\w+"  # a Supabase secret key
-    r"|\beyJ[\w-]+\.[\w-]+\.[\w-]*"  # a JWT, such as a legacy service role key
-)
-
-_TEXTS = frozenset({"body", "text", "message_body", "raw", "payload", "parameters", "content"})
-_SECRETS = frozenset({"authorization", "password", "secret", "api_token", "apikey", "secret_key", "dsn", "cookie", "cookies"})
 _NOT_FIELDS = frozenset({"event", "exc_info", "level", "timestamp", "_record", "_from_structlog"})
 _CHATTY = ("httpx", "httpcore", "hpack", "urllib3", "apscheduler", "websockets")
-
-
-def mask(number: str) -> str:
-    """A phone number that can be recognised but not dialled: ``+14155551234`` becomes ``+1415•••1234``."""
-    head, tail = (5, 4) if len(number) >= 12 else (3, 2)
-    return f"{number[:head]}{_HIDDEN}{number[-tail:]}"
-
-
-def mask_url(url: str) -> str:
-    """The URL without the user and password in it."""
-    return _USERINFO.sub(f"{_HIDDEN}@", url)
-
-
-def scrub(text: str) -> str:
-    """``text`` with every phone number, password in a URL, token and key in it masked."""
-    text = _SECRET.sub(_HIDDEN, mask_url(text))
-    return _NUMBER.sub(lambda match: mask(match.group()), text)
-
-
-def scrub_value(value: Any) -> Any:
-    """Mask all strings in a value of an event. Message texts and secrets are dropped by the name of their field."""
-    if isinstance(value, str):
-        return scrub(value)
-    if isinstance(value, Mapping):
-        return {_scrub_key(key): scrub_value(item) for key, item in value.items() if not _is_private(key)}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [scrub_value(item) for item in value]
-    if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
-    return value if value is None or isinstance(value, (bool, int, float)) else scrub(str(value))
-
-
-def _scrub_key(key: Any) -> Any:
-    return scrub(key) if isinstance(key, str) else key
-
-
-def _is_private(key: Any) -> bool:
-    return isinstance(key, str) and key.lower() in _TEXTS | _SECRETS
 
 
 def scrub_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

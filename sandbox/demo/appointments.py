@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from jobs.runtime.telemetry import mask
+from jobs.runtime.masking import mask
 from sandbox.demo.work import SPREAD_SECONDS, Message, number
 from sandbox.local.binaries import REPOSITORY
 

@@ -7,7 +7,7 @@ from typing import Any
 from postgrest.types import ReturnMethod
 from supabase import Client
 
-from jobs.runtime.telemetry import mask
+from jobs.runtime.masking import mask
 from sandbox.demo.appointments import Appointments, Book, Connection
 from sandbox.demo.parts import SENDER
 from sandbox.demo.work import TEMPLATE, TEMPLATE_BODY, Message, Work

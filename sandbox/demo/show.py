@@ -15,7 +15,7 @@ from rich.live import Live
 from supabase import create_client
 from supabase.lib.client_options import SyncClientOptions
 
-from jobs.runtime.telemetry import scrub
+from jobs.runtime.masking import scrub
 from sandbox.demo.appointments import Appointments
 from sandbox.demo.parts import PartFailed, Parts
 from sandbox.demo.scenario import Scenario

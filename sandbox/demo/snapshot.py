@@ -7,7 +7,7 @@ from time import monotonic
 
 import psycopg
 
-from jobs.runtime.telemetry import mask
+from jobs.runtime.masking import mask
 
 OPEN = ("scheduled", "pending", "sending", "sent", "dispatched")
 UNDELIVERED = ("failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown", "suppressed")

@@ -17,8 +17,8 @@ from jobs.providers import registry
 from jobs.providers.base import ProviderError, Refusal
 from jobs.runtime import settings
 from jobs.runtime.clocks import Clocks
+from jobs.runtime.masking import mask
 from jobs.runtime.settings import SinchSettings
-from jobs.runtime.telemetry import mask
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, console, counted, operate, said_when_stopped, say_json
 from scheduler.engine import plan_of

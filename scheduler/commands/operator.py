@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayRefused, KeyNotAccepted
 from jobs.gateway.operating import Operating
 from jobs.runtime import settings, telemetry
+from jobs.runtime.masking import mask_url, scrub_value
 from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings
 from scheduler.commands.terminal import Failed, agreed, console, counted
 
@@ -47,7 +48,7 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
     except KeyNotAccepted as error:
         raise SettingsError(str(error)) from None
     except GatewayError as error:
-        raise Failed(f"Supabase at {telemetry.mask_url(supabase.supabase_url)} {failure(error)}") from None
+        raise Failed(f"Supabase at {mask_url(supabase.supabase_url)} {failure(error)}") from None
 
 
 def failure(error: GatewayError) -> str:
@@ -85,7 +86,7 @@ def say_json(value: object, *, texts: Mapping[str, Sequence[Mapping[str, Any]]] 
     Masking drops message texts by the names of their fields. ``texts`` are the texts that the operator asked for, by the part
     of the object that they belong to; for a list, one for each of its items.
     """
-    plain = telemetry.scrub_value(_plain(value))
+    plain = scrub_value(_plain(value))
     for part, given in (texts or {}).items():
         items = plain[part] if isinstance(plain[part], list) else [plain[part]]
         for item, text in zip(items, given, strict=True):

@@ -11,8 +11,8 @@ from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import Pause
 from jobs.providers import registry
 from jobs.runtime import settings
+from jobs.runtime.masking import scrub
 from jobs.runtime.settings import SettingsError, SinchSettings
-from jobs.runtime.telemetry import scrub
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, agreed, console, operate, say_json
 from scheduler.commands.status_view import until as words_until

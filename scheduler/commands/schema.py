@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from jobs.runtime import settings
+from jobs.runtime.masking import scrub
 from jobs.runtime.settings import DatabaseSettings
-from jobs.runtime.telemetry import scrub
 from jobs.schema import releases as released
 from jobs.schema.compatibility import judge
 from jobs.schema.installed import InstalledSchema

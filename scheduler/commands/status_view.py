@@ -22,7 +22,7 @@ from jobs.gateway.status import (
     Status,
     Worker,
 )
-from jobs.runtime.telemetry import scrub
+from jobs.runtime.masking import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
 

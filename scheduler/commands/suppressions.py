@@ -11,7 +11,7 @@ from typing import IO, Annotated, Final
 import typer
 
 from jobs.gateway.operating import Operating, Suppression
-from jobs.runtime.telemetry import scrub
+from jobs.runtime.masking import scrub
 from scheduler.commands import opt_outs
 from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.operator import Failed, counted, operate, progress, said_when_stopped, say_json, were_refused

@@ -15,7 +15,7 @@ from rich.text import Text
 from jobs.gateway.history import Event, Matches, Trace
 from jobs.gateway.operating import Operating
 from jobs.gateway.values import instant
-from jobs.runtime.telemetry import mask, scrub, scrub_value
+from jobs.runtime.masking import mask, scrub, scrub_value
 from scheduler.commands.operator import Failed, console, counted, operate, say_json
 from scheduler.commands.times import utc
 

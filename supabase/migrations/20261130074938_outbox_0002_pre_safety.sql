@@ -247,6 +247,12 @@ create table outbox_engine.returned_messages (
 );
 alter table outbox_engine.returned_messages enable row level security;
 
+create function outbox_engine.without_numbers(p_words text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(p_words, '[0-9]{7,}', '•••', 'g')
+$$;
+
 create function outbox_engine.alarm_at_most(
   p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
 ) returns void
@@ -992,8 +998,8 @@ begin
         -- A deadlock or the like: the caller repeats the whole call.
         raise;
       when others then
-        perform outbox_engine.alarm(
-          'help.unanswered', jsonb_build_object('error', sqlerrm, 'code', sqlstate));
+        perform outbox_engine.alarm('help.unanswered', jsonb_build_object(
+          'error', outbox_engine.without_numbers(sqlerrm), 'code', sqlstate));
     end;
   end loop;
 end
@@ -1159,6 +1165,7 @@ exception
     raise;
   when others then
     get stacked diagnostics v_problem = message_text;
+    v_problem := outbox_engine.without_numbers(v_problem);
     perform outbox_engine.alarm_at_most(
       'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem),
       jsonb_build_object('campaign', c.name), interval '1 hour', p_now);

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from jobs.providers.sinch.lenient import json_text
-from jobs.runtime.telemetry import mask_url
+from jobs.runtime.masking import mask_url
 
 _CODES: Final = ("code", "errorCode", "error_code", "messageId", "status", "reason")
 _TEXTS: Final = ("text", "description", "message", "title", "detail", "field")

@@ -13,7 +13,7 @@ import typer
 from jobs.gateway.campaigning import Campaigning, Form, Imported, Line, RefusedLine
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.operating import Operating
-from jobs.runtime.telemetry import scrub
+from jobs.runtime.masking import scrub
 from scheduler.commands import members
 from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.members import NotMembers

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from jobs.gateway.campaigning import PreviewRow
 from jobs.gateway.operating import Operating
-from jobs.runtime.telemetry import mask, scrub
+from jobs.runtime.masking import mask, scrub
 from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import console, counted, operate, say_json
 

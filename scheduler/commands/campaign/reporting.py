@@ -12,7 +12,7 @@ from rich.text import Text
 
 from jobs.gateway.campaigning import Report, Step
 from jobs.gateway.operating import Operating
-from jobs.runtime.telemetry import scrub
+from jobs.runtime.masking import scrub
 from scheduler.commands.campaign import costs
 from scheduler.commands.operator import Failed, console, operate, say_json
 

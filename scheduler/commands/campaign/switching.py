@@ -6,7 +6,7 @@ import typer
 
 from jobs.gateway.campaigning import Switched
 from jobs.gateway.operating import Operating
-from jobs.runtime.telemetry import scrub
+from jobs.runtime.masking import scrub
 from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import Failed, agreed, console, counted, operate, say_json
 

@@ -25,6 +25,14 @@ select id,
 from outbox_engine.alarms
 where acknowledged_at is null;
 
+-- Called for alarms about an error of the database. Its words without the digits of phone numbers. Words that
+-- come from a process are masked there, by a finer rule.
+create function outbox_engine.without_numbers(p_words text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(p_words, '[0-9]{7,}', '•••', 'g')
+$$;
+
 -- Called by engine functions. Raises an alarm.
 create function outbox_engine.alarm(p_kind text, p_detail jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp

@@ -154,8 +154,8 @@ begin
         -- A deadlock or the like: the caller repeats the whole call.
         raise;
       when others then
-        perform outbox_engine.alarm(
-          'help.unanswered', jsonb_build_object('error', sqlerrm, 'code', sqlstate));
+        perform outbox_engine.alarm('help.unanswered', jsonb_build_object(
+          'error', outbox_engine.without_numbers(sqlerrm), 'code', sqlstate));
     end;
   end loop;
 end

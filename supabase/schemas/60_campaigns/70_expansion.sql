@@ -197,6 +197,7 @@ exception
     raise;
   when others then
     get stacked diagnostics v_problem = message_text;
+    v_problem := outbox_engine.without_numbers(v_problem);
     perform outbox_engine.alarm_at_most(
       'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem),
       jsonb_build_object('campaign', c.name), interval '1 hour', p_now);
