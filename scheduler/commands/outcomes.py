@@ -10,6 +10,7 @@ _WORDS: Final = {
     "retried": "waits to be sent again",
     "not_final": "not final: it is still on its way",
     "request_open": "a request for it is open: its outcome has to be known first",
+    "secret": "it is secret: the app has to send a new one",
     "text_blanked": "its text was blanked after BODY_RETENTION_DAYS",
     "delivered": "it was delivered; --force sends it a second time",
     "may_have_arrived": "its outcome is unknown; --force may send it a second time",

@@ -86,7 +86,9 @@ def screen(found: Trace) -> RenderableType:
     for name in COLUMNS:
         if message[name] is not None:
             facts.add_row(name, _fact(name, message[name]))
-    if "body" in message:
+    if message.get("secret"):
+        facts.add_row("body", Text("secret: never shown, and removed once the message has expired", "dim"))
+    elif "body" in message:
         facts.add_row("body", Text(str(message["body"])))
     if found.suppressed is not None:
         facts.add_row("suppressed", scrub(found.suppressed))

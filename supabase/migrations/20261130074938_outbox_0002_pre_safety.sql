@@ -247,6 +247,26 @@ create table outbox_engine.returned_messages (
 );
 alter table outbox_engine.returned_messages enable row level security;
 
+-- Secret messages (40_outbox/39_secret.sql).
+alter table public.outbox add column secret boolean not null default false;
+alter table public.outbox drop constraint outbox_has_a_text;
+alter table public.outbox add constraint outbox_has_a_text check (
+  body is not null or template is not null or finalized_at is not null or secret
+) not valid;
+comment on column public.outbox.secret is
+  'A one-time code or the like: no command shows its text, which is removed once it has expired';
+grant insert (secret) on public.outbox to service_role;
+create table outbox_engine.secret_messages (
+  outbox_id bigint primary key,
+  -- When the text goes at the latest. Null once it is gone.
+  blank_at timestamptz,
+  -- The `letters_digest` of a text that is gone, while the outcome of its request is unknown: a lookup
+  -- recognizes it in the provider's list.
+  letters uuid
+);
+alter table outbox_engine.secret_messages enable row level security;
+create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -646,6 +666,23 @@ begin
 end
 $$;
 
+create function outbox_engine.secret_lifetime() returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select interval '15 minutes'
+$$;
+
+create function outbox_engine.after_secret_message() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into outbox_engine.secret_messages (outbox_id, blank_at)
+  values (new.id, new.expires_at)
+  on conflict (outbox_id) do update set blank_at = excluded.blank_at;
+  return null;
+end
+$$;
+
 create or replace function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -723,9 +760,11 @@ begin
         || 'backup keep their statuses if session_replication_role is replica while they are inserted.');
   end if;
   new.created_at := v_now;
+  new.secret := coalesce(new.secret, false);
   new.send_at := coalesce(new.send_at, v_now);
-  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now) + interval '3 days');
-  new.priority := coalesce(new.priority, 100);
+  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now)
+    + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
+  new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
   -- The members of campaigns were checked when they were written. A second check would make a campaign of
@@ -745,6 +784,27 @@ begin
     new.status := 'pending';
     new.queue := 'r';
     perform outbox_engine.tell_sleepers();
+  end if;
+  return new;
+end
+$$;
+
+create or replace function outbox_engine.before_app_insert() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if num_nonnulls(
+    new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
+    new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
+    new.reported_at, new.cancel_requested_at, new.sends_alone
+  ) > 0 then
+    raise exception using errcode = '42501',
+      message = 'a column that only the engine writes was given a value',
+      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
+        || 'idempotency_key, metadata, secret.';
+  end if;
+  if current_user = 'authenticated' then
+    new.owner_id := outbox_engine.caller_id();
   end if;
   return new;
 end
@@ -2964,10 +3024,11 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan
 as $$
 begin
   return query
-  select w.batch_id, m.recipient, outbox_engine.letters_digest(o.body)
+  select w.batch_id, m.recipient, coalesce(outbox_engine.letters_digest(o.body), s.letters)
   from outbox_engine.dispatch_members m
   join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
   left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+  left join outbox_engine.secret_messages s on s.outbox_id = o.id
   where m.dispatch_id = p_dispatch.id
     and w.reference is null
     and w.batch_id <> all (coalesce(p_dispatch.other_batches, '{}'))
@@ -3332,6 +3393,20 @@ begin
     order by min(s.place)
     limit p_max_dispatches
   ) d;
+end
+$$;
+
+create or replace function outbox_engine.upkeep_due(p_now timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+begin
+  return exists (
+      select from outbox_engine.expiring_messages where expires_at <= p_now order by expires_at limit 1)
+    or exists (
+      select from outbox_engine.unlogged_alarms where free_at <= p_now)
+    or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
+    or exists (select from outbox_engine.secret_messages where blank_at <= p_now)
+    or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
 $$;
 
@@ -4574,6 +4649,7 @@ begin
   delete from outbox_engine.duplicate_sends x using removed r where x.outbox_id = r.id;
   delete from outbox_engine.campaign_sends s using removed r where s.outbox_id = r.id;
   delete from outbox_engine.held_messages h using removed r where h.outbox_id = r.id;
+  delete from outbox_engine.secret_messages s using removed r where s.outbox_id = r.id;
   -- The app may insert the same text again.
   update outbox_engine.adopted_messages a set outbox_id = null from removed r where a.outbox_id = r.id;
   delete from outbox_engine.reassigned_occurrences o using removed r where o.outbox_id = r.id;
@@ -4612,7 +4688,8 @@ begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
-    'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences'
+    'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences',
+    'outbox_engine.secret_messages'
   ] loop
     execute format('select exists (select from %s)', v_table) into v_has_rows;
     if v_has_rows then
@@ -4623,6 +4700,70 @@ begin
   perform outbox_engine.keep_emptied(array(select id from outbox_engine.dispatches));
   return null;
 end
+$$;
+
+create function outbox_engine.blank_secret_texts(p_now timestamptz, p_most integer) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_due constant bigint[] := array(
+    select s.outbox_id
+    from outbox_engine.secret_messages s
+    where s.blank_at <= p_now
+    order by s.blank_at
+    limit p_most
+  );
+begin
+  if v_due = '{}' then
+    return false;
+  end if;
+  update outbox_engine.dispatches
+  set body = null
+  where id = any (array(
+    select d.id
+    from outbox_engine.dispatches d
+    where d.id in (select m.dispatch_id from outbox_engine.dispatch_members m where m.outbox_id = any (v_due))
+      and d.body is not null and d.state <> 'claimed'
+    order by d.id
+    for update skip locked
+  ));
+
+  with free as materialized (
+    select o.id, o.body, o.finalized_at is null as is_undecided
+    from public.outbox o
+    where o.id = any (v_due) and o.queue is null
+      and not exists (
+        select
+        from outbox_engine.dispatch_members m
+        join outbox_engine.dispatches d on d.id = m.dispatch_id
+        where m.outbox_id = o.id and (d.body is not null or d.state = 'claimed')
+      )
+    order by o.id
+    for update skip locked
+  ),
+  blanked as (
+    update public.outbox o set body = null, parameters = null from free f where o.id = f.id
+  )
+  update outbox_engine.secret_messages s
+  set blank_at = null, letters = case when f.is_undecided then outbox_engine.letters_digest(f.body) end
+  from free f
+  where s.outbox_id = f.id;
+  return cardinality(v_due) = p_most;
+end
+$$;
+
+create function outbox_engine.forget_secrets(p_most integer) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  delete from outbox_engine.secret_messages s
+  where s.outbox_id = any (array(
+    select x.outbox_id
+    from outbox_engine.secret_messages x
+    join public.outbox o on o.id = x.outbox_id
+    where x.blank_at is null and o.finalized_at is not null
+    limit p_most
+    for update of x skip locked
+  ))
 $$;
 
 create or replace function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
@@ -4769,6 +4910,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.forget_refusals(p_now);
+  perform outbox_engine.forget_secrets(p_most);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(
@@ -4819,23 +4961,43 @@ declare
   v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
   v_expired integer;
   v_pruned integer;
-  v_blanking boolean := false;
+  v_blanking boolean;
 begin
   perform outbox_engine.record_heartbeat('upkeep', '', '', '');
   perform outbox_engine.give_up_everywhere(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
+  v_blanking := outbox_engine.blank_secret_texts(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
   if p_body_retention_days < p_retention_days then
     v_blanking := outbox_engine.blank_texts(
-      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now);
+      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now) or v_blanking;
   end if;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   perform outbox_engine.tend_all_held_messages(v_now);
   return jsonb_build_object(
     'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
 end
+$$;
+
+create or replace function outbox_engine.retry_problem(
+  o public.outbox, p_is_open boolean, p_force boolean, p_gets_expiry boolean, p_now timestamptz
+) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when o.id is null then 'missing'
+    when o.finalized_at is null then 'not_final'
+    when p_is_open then 'request_open'
+    when o.secret then 'secret'
+    when o.body is null and o.parameters is null then 'text_blanked'
+    when o.status = 'delivered' and not p_force then 'delivered'
+    when o.status = 'unknown' and not p_force then 'may_have_arrived'
+    when o.cancel_requested_at is not null and not p_force then 'cancelled_on_request'
+    when o.status = 'expired' and not p_force then 'expired'
+    when o.expires_at <= p_now and not p_gets_expiry then 'expiry_passed'
+  end
 $$;
 
 create or replace function public.outbox_retry(
@@ -5364,7 +5526,7 @@ begin
             when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
           end))
       || case
-        when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
+        when p_show_body and not o.secret then jsonb_build_object('body', o.body, 'parameters', o.parameters)
         else '{}'
       end,
     'timeline', (
@@ -5419,6 +5581,9 @@ as $$
   from outbox_engine.old_processes() o
 $$;
 
+create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
+  when (new.secret)
+  execute function outbox_engine.after_secret_message();
 create trigger outbox_9_removed after delete on public.outbox
   referencing old table as removed for each statement
   execute function outbox_engine.after_messages_removed();

@@ -204,7 +204,30 @@ create table outbox_engine.returned_messages (
 );
 alter table outbox_engine.returned_messages enable row level security;
 
+-- Secret messages (40_outbox/39_secret.sql).
+alter table public.outbox add column secret boolean not null default false;
+alter table public.outbox drop constraint outbox_has_a_text;
+alter table public.outbox add constraint outbox_has_a_text check (
+  body is not null or template is not null or finalized_at is not null or secret
+) not valid;
+comment on column public.outbox.secret is
+  'A one-time code or the like: no command shows its text, which is removed once it has expired';
+grant insert (secret) on public.outbox to service_role;
+create table outbox_engine.secret_messages (
+  outbox_id bigint primary key,
+  -- When the text goes at the latest. Null once it is gone.
+  blank_at timestamptz,
+  -- The `letters_digest` of a text that is gone, while the outcome of its request is unknown: a lookup
+  -- recognizes it in the provider's list.
+  letters uuid
+);
+alter table outbox_engine.secret_messages enable row level security;
+create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+
 -- functions
+create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
+  when (new.secret)
+  execute function outbox_engine.after_secret_message();
 create trigger outbox_9_removed after delete on public.outbox
   referencing old table as removed for each statement
   execute function outbox_engine.after_messages_removed();

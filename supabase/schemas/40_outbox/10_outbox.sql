@@ -33,13 +33,16 @@ create table public.outbox (
   cancel_requested_at timestamptz,
   -- A dispatch that it shared with other texts was refused, so the next one has this text only.
   sends_alone boolean,
+  secret boolean not null default false,
   -- The same as `e164_pattern`, in a third of the time: every update of a row checks it again.
   constraint outbox_recipient_is_e164 check (
     rtrim(recipient, '0123456789') = '+'
     and octet_length(recipient) between 8 and 16
     and recipient >= '+1' collate "C"
   ),
-  constraint outbox_has_a_text check (body is not null or template is not null or finalized_at is not null),
+  constraint outbox_has_a_text check (
+    body is not null or template is not null or finalized_at is not null or secret
+  ),
   constraint outbox_idempotency_key_length check (char_length(idempotency_key) <= 255),
   -- Counting bytes is quicker than counting characters.
   constraint outbox_body_length check (
@@ -58,7 +61,7 @@ alter table public.outbox enable row level security;
 -- in defaults and tells processes that sleep. Before an update: 3 makes a cancel request of a status that
 -- the engine did not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition.
 -- After an update: 4 writes the cancel request into the history, 7 gives the time of a campaign's message
--- back.
+-- back, c notes when the text of a secret message has to go, also after an insert.
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
@@ -87,6 +90,8 @@ comment on column public.outbox.priority is
   'Smaller goes first: 0 for one-time codes, 100 by default, 200 for campaigns';
 comment on column public.outbox.status is
   'Written by the engine. An app may only set it to cancelled';
+comment on column public.outbox.secret is
+  'A one-time code or the like: no command shows its text, which is removed once it has expired';
 comment on column public.outbox.queue is 'Engine: r ready, w waiting for its time';
 
 -- The history of messages: one row for each event. No foreign key, because checking it would cost more than
@@ -147,6 +152,7 @@ revoke all on sequence public.outbox_id_seq, public.outbox_events_id_seq
 from public, anon, authenticated, service_role;
 grant select on public.outbox, public.outbox_events to authenticated, service_role;
 grant insert (
-  recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata
+  recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata,
+  secret
 ) on public.outbox to service_role;
 grant update (status) on public.outbox to service_role;

@@ -81,9 +81,11 @@ begin
         || 'backup keep their statuses if session_replication_role is replica while they are inserted.');
   end if;
   new.created_at := v_now;
+  new.secret := coalesce(new.secret, false);
   new.send_at := coalesce(new.send_at, v_now);
-  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now) + interval '3 days');
-  new.priority := coalesce(new.priority, 100);
+  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now)
+    + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
+  new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
   -- The members of campaigns were checked when they were written. A second check would make a campaign of
@@ -124,7 +126,7 @@ begin
     raise exception using errcode = '42501',
       message = 'a column that only the engine writes was given a value',
       hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
-        || 'idempotency_key, metadata.';
+        || 'idempotency_key, metadata, secret.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();

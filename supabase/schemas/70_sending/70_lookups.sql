@@ -116,18 +116,19 @@ $$;
 
 -- Reports that wait and may be about this dispatch: each came since the claim, names one of its numbers, and
 -- shows neither a batch that is known nor a reference. Not those on its `other_batches`. `letters` is the
--- digest of the text that was sent to the number. A clock that was set back since the claim dates the report
--- before it; the hour is for the time that has passed since.
+-- digest of the text that was sent to the number, also where a secret text is gone. A clock that was set
+-- back since the claim dates the report before it; the hour is for the time that has passed since.
 create function outbox_engine.unexplained_reports(p_dispatch outbox_engine.dispatches)
 returns table (batch_id text, recipient text, letters uuid)
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
   return query
-  select w.batch_id, m.recipient, outbox_engine.letters_digest(o.body)
+  select w.batch_id, m.recipient, coalesce(outbox_engine.letters_digest(o.body), s.letters)
   from outbox_engine.dispatch_members m
   join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
   left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+  left join outbox_engine.secret_messages s on s.outbox_id = o.id
   where m.dispatch_id = p_dispatch.id
     and w.reference is null
     and w.batch_id <> all (coalesce(p_dispatch.other_batches, '{}'))

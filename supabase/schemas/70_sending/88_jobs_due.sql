@@ -1,7 +1,8 @@
 -- Which other jobs have work. The claim answers it, so that an idle process makes one call a second.
 
 -- True while the upkeep job has work: waiting rows that expired, alarms to raise, unconfirmed duplicate
--- sends, or reports that arrived at the same moment as the acceptance of their batch.
+-- sends, secret texts that have to go, or reports that arrived at the same moment as the acceptance of their
+-- batch.
 create function outbox_engine.upkeep_due(p_now timestamptz) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -11,6 +12,7 @@ begin
     or exists (
       select from outbox_engine.unlogged_alarms where free_at <= p_now)
     or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
+    or exists (select from outbox_engine.secret_messages where blank_at <= p_now)
     or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
 $$;

@@ -104,6 +104,7 @@ begin
   delete from outbox_engine.duplicate_sends x using removed r where x.outbox_id = r.id;
   delete from outbox_engine.campaign_sends s using removed r where s.outbox_id = r.id;
   delete from outbox_engine.held_messages h using removed r where h.outbox_id = r.id;
+  delete from outbox_engine.secret_messages s using removed r where s.outbox_id = r.id;
   -- The app may insert the same text again.
   update outbox_engine.adopted_messages a set outbox_id = null from removed r where a.outbox_id = r.id;
   delete from outbox_engine.reassigned_occurrences o using removed r where o.outbox_id = r.id;
@@ -152,7 +153,8 @@ begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
-    'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences'
+    'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences',
+    'outbox_engine.secret_messages'
   ] loop
     execute format('select exists (select from %s)', v_table) into v_has_rows;
     if v_has_rows then

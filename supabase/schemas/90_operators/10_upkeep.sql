@@ -188,6 +188,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.forget_refusals(p_now);
+  perform outbox_engine.forget_secrets(p_most);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(
@@ -277,17 +278,18 @@ declare
   v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
   v_expired integer;
   v_pruned integer;
-  v_blanking boolean := false;
+  v_blanking boolean;
 begin
   perform outbox_engine.record_heartbeat('upkeep', '', '', '');
   perform outbox_engine.give_up_everywhere(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
+  v_blanking := outbox_engine.blank_secret_texts(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
   if p_body_retention_days < p_retention_days then
     v_blanking := outbox_engine.blank_texts(
-      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now);
+      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now) or v_blanking;
   end if;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   perform outbox_engine.tend_all_held_messages(v_now);

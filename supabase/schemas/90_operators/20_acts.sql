@@ -84,6 +84,7 @@ as $$
     when o.id is null then 'missing'
     when o.finalized_at is null then 'not_final'
     when p_is_open then 'request_open'
+    when o.secret then 'secret'
     when o.body is null and o.parameters is null then 'text_blanked'
     when o.status = 'delivered' and not p_force then 'delivered'
     when o.status = 'unknown' and not p_force then 'may_have_arrived'

@@ -164,7 +164,7 @@ as $$
 $$;
 
 -- Called by `outbox trace` for one message; null if there is none. Texts are included only with
--- `p_show_body`.
+-- `p_show_body`, and never that of a secret message.
 create function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -192,7 +192,7 @@ begin
             when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
           end))
       || case
-        when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
+        when p_show_body and not o.secret then jsonb_build_object('body', o.body, 'parameters', o.parameters)
         else '{}'
       end,
     'timeline', (
