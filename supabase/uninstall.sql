@@ -56,6 +56,8 @@ declare
         'outbox_forget_adopted(text)',
         'outbox_list_held(bigint,integer)',
         'outbox_mark_ambiguous(uuid[],text[],text[],double precision)',
+        'outbox_read_campaign_report(text,jsonb,integer)',
+        'outbox_write_members(uuid,integer)',
         'outbox_member_form(text)',
         'outbox_pause(text,text,timestamp with time zone,double precision,text)',
         'outbox_pause_plan(text,text,text,text,text,double precision)',

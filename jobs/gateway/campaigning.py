@@ -1,7 +1,7 @@
 """The calls that an operator makes about campaigns. The rules are in `supabase/schemas`."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -192,7 +192,7 @@ class Imported:
 
 
 class Campaigning:
-    """The operator's calls about campaigns. Each method except :meth:`costs` is one call.
+    """The operator's calls about campaigns. Each method except :meth:`costs` and :meth:`report` is one call.
 
     It raises :class:`jobs.gateway.errors.GatewayUnavailable` or :class:`jobs.gateway.errors.GatewayRefused`.
     """
@@ -239,9 +239,20 @@ class Campaigning:
         answer = await self._rpc.call("outbox_switch_campaign", {"p_campaign": campaign, "p_status": status, "p_most": most})
         return Switched(**answer)
 
-    async def report(self, campaign: str) -> Report:
-        """The results of a campaign's messages so far."""
-        answer = await self._rpc.call("outbox_campaign_report", {"p_campaign": campaign})
+    async def report(
+        self, campaign: str, *, stretch: int = 20_000, progress: Callable[[int], None] = lambda _: None
+    ) -> Report:
+        """The results of a campaign's messages so far, read one ``stretch`` of occurrences at a time.
+
+        After each stretch, ``progress`` is called with the number of occurrences that were counted so far.
+        """
+        state, answer = None, None
+        while answer is None:
+            page = await self._rpc.call(
+                "outbox_read_campaign_report", {"p_campaign": campaign, "p_state": state, "p_most": stretch}
+            )
+            state, answer = page["state"], page["report"]
+            progress(page["read"])
         return Report(
             **{
                 **answer,
@@ -277,9 +288,15 @@ class Campaigning:
         )
         return tuple(RefusedLine(row["line"], row["problem"]) for row in answer)
 
-    async def commit_import(self, import_id: str, *, dry_run: bool) -> Imported:
-        """Make all staged lines members, in one transaction. With ``dry_run``, return only the result that this would have."""
-        return Imported(**await self._rpc.call("outbox_commit_import", {"p_import_id": import_id, "p_dry_run": dry_run}))
+    async def count_import(self, import_id: str) -> Imported:
+        """The result that :meth:`write_members` would have in the end."""
+        return Imported(**await self._rpc.call("outbox_commit_import", {"p_import_id": import_id, "p_dry_run": True}))
+
+    async def write_members(self, import_id: str, *, most: int) -> tuple[Imported, bool]:
+        """Make the next ``most`` staged lines members. Returns the result so far, and whether any lines are left."""
+        answer = await self._rpc.call("outbox_write_members", {"p_import_id": import_id, "p_most": most})
+        left: bool = answer.pop("left")
+        return Imported(**answer), left
 
     async def discard_import(self, import_id: str) -> None:
         """Forget the staged lines."""

@@ -11,8 +11,9 @@ declare
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
     'outbox_claim_due', 'outbox_end_process', 'outbox_finish_adoption', 'outbox_forget_adopted',
-    'outbox_has_ready', 'outbox_list_held', 'outbox_record_clocks', 'outbox_record_failed_lookup',
-    'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_send_held'
+    'outbox_has_ready', 'outbox_list_held', 'outbox_read_campaign_report', 'outbox_record_clocks',
+    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_resume_restored',
+    'outbox_send_held', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -198,9 +199,6 @@ create index held_messages_content
 
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
-alter table outbox_engine.plans add column messages_per_day bigint;
-alter table outbox_engine.plans add column messages_day date;
-alter table outbox_engine.plans add column messages_today bigint not null default 0;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
@@ -238,40 +236,16 @@ where o.queue = 'w';
 -- Until when some process sleeps, which inserts have to tell.
 create sequence outbox_engine.asleep_until minvalue 0 start 0;
 
-create table outbox_engine.returned_messages (
-  id bigint generated always as identity primary key,
-  provider text not null,
-  plan text not null,
-  day date not null,
-  messages integer not null
-);
-alter table outbox_engine.returned_messages enable row level security;
+-- Members of an import are written some thousands in each call.
+create type outbox_engine.import_counts as (added integer, changed integer, unchanged integer);
+alter table outbox_engine.campaign_imports add column written_to integer not null default 0;
 
--- Secret messages (40_outbox/39_secret.sql).
-alter table public.outbox add column secret boolean not null default false;
-alter table public.outbox drop constraint outbox_has_a_text;
-alter table public.outbox add constraint outbox_has_a_text check (
-  body is not null or template is not null or finalized_at is not null or secret
-) not valid;
-comment on column public.outbox.secret is
-  'A one-time code or the like: no command shows its text, which is removed once it has expired';
-grant insert (secret) on public.outbox to service_role;
-create table outbox_engine.secret_messages (
-  outbox_id bigint primary key,
-  -- When the text goes at the latest. Null once it is gone.
-  blank_at timestamptz,
-  -- The `letters_digest` of a text that is gone, while the outcome of its request is unknown: a lookup
-  -- recognizes it in the provider's list.
-  letters uuid
-);
-alter table outbox_engine.secret_messages enable row level security;
-create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
-
-create function outbox_engine.without_numbers(p_words text) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select regexp_replace(p_words, '[0-9]{7,}', '•••', 'g')
-$$;
+-- With `exists` it read the events of all users.
+drop policy outbox_events_own on public.outbox_events;
+create policy outbox_events_own on public.outbox_events for select to authenticated
+  using (outbox_id = any (array(
+    select o.id from public.outbox o where o.owner_id = (select outbox_engine.caller_id())
+  )));
 
 create function outbox_engine.alarm_at_most(
   p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
@@ -518,26 +492,22 @@ begin
 end
 $$;
 
-create or replace function outbox_engine.queue_time() returns timestamptz
-language plpgsql volatile set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return timestamptz 'epoch'
-    + coalesce(pg_sequence_last_value('outbox_engine.queue_clock'), 0) * interval '1 millisecond';
-end
-$$;
-
 create or replace function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- Before the clock is read: an advance then finds this transaction among the open ones.
   v_xid constant xid8 := pg_current_xact_id();
-  v_queue_time constant timestamptz := outbox_engine.queue_time();
+  v_queue_time timestamptz;
+  v_is_known boolean;
 begin
-  if not exists (
-    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > v_queue_time
-  ) then
+  select q.at, exists (
+    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > q.at)
+  into v_queue_time, v_is_known
+  from (
+    select timestamptz 'epoch' + last_value * interval '1 millisecond' as at from outbox_engine.queue_clock
+  ) q;
+  if not v_is_known then
     insert into outbox_engine.priorities (priority) values (p_priority);
   end if;
   if p_due_at >= v_queue_time then
@@ -659,27 +629,9 @@ create function outbox_engine.tell_sleepers() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Null before the first sleep. A query of the sequence would take four times as long.
-  if pg_sequence_last_value('outbox_engine.asleep_until') > date_part('epoch', clock_timestamp()) * 1000 then
+  if (select last_value from outbox_engine.asleep_until) > date_part('epoch', clock_timestamp()) * 1000 then
     perform pg_notify('outbox', '');
   end if;
-end
-$$;
-
-create function outbox_engine.secret_lifetime() returns interval
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select interval '15 minutes'
-$$;
-
-create function outbox_engine.after_secret_message() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-as $$
-begin
-  insert into outbox_engine.secret_messages (outbox_id, blank_at)
-  values (new.id, new.expires_at)
-  on conflict (outbox_id) do update set blank_at = excluded.blank_at;
-  return null;
 end
 $$;
 
@@ -760,11 +712,9 @@ begin
         || 'backup keep their statuses if session_replication_role is replica while they are inserted.');
   end if;
   new.created_at := v_now;
-  new.secret := coalesce(new.secret, false);
   new.send_at := coalesce(new.send_at, v_now);
-  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now)
-    + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
-  new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
+  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now) + interval '3 days');
+  new.priority := coalesce(new.priority, 100);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
   -- The members of campaigns were checked when they were written. A second check would make a campaign of
@@ -784,27 +734,6 @@ begin
     new.status := 'pending';
     new.queue := 'r';
     perform outbox_engine.tell_sleepers();
-  end if;
-  return new;
-end
-$$;
-
-create or replace function outbox_engine.before_app_insert() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if num_nonnulls(
-    new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
-    new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
-    new.reported_at, new.cancel_requested_at, new.sends_alone
-  ) > 0 then
-    raise exception using errcode = '42501',
-      message = 'a column that only the engine writes was given a value',
-      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
-        || 'idempotency_key, metadata, secret.';
-  end if;
-  if current_user = 'authenticated' then
-    new.owner_id := outbox_engine.caller_id();
   end if;
   return new;
 end
@@ -1058,8 +987,8 @@ begin
         -- A deadlock or the like: the caller repeats the whole call.
         raise;
       when others then
-        perform outbox_engine.alarm('help.unanswered', jsonb_build_object(
-          'error', outbox_engine.without_numbers(sqlerrm), 'code', sqlstate));
+        perform outbox_engine.alarm(
+          'help.unanswered', jsonb_build_object('error', sqlerrm, 'code', sqlstate));
     end;
   end loop;
 end
@@ -1225,7 +1154,6 @@ exception
     raise;
   when others then
     get stacked diagnostics v_problem = message_text;
-    v_problem := outbox_engine.without_numbers(v_problem);
     perform outbox_engine.alarm_at_most(
       'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem),
       jsonb_build_object('campaign', c.name), interval '1 hour', p_now);
@@ -1233,14 +1161,13 @@ exception
 end
 $$;
 
-create or replace function outbox_engine.import_line_problem(
-  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates,
-  p_event_at text, p_import_id uuid, p_line integer
+create function outbox_engine.line_problem(
+  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates, p_event_at text
 ) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_problem text := coalesce(
+begin
+  return coalesce(
     outbox_engine.member_problem(m, c),
     case
       when m.recipient ~ outbox_engine.trunk_zero_pattern()
@@ -1248,18 +1175,213 @@ declare
     end,
     outbox_engine.event_at_problem(p_event_at, coalesce(m.timezone, c.timezone), c.schedule),
     outbox_engine.text_problem(t, m.parameters, true));
-  v_line integer;
-begin
-  if v_problem is null then
-    select line into v_line
-    from outbox_engine.campaign_import_lines
-    where import_id = p_import_id and external_id = m.external_id and line <> p_line;
-    if found then
-      return format('external_id %L is on line %s already', m.external_id, v_line);
-    end if;
-  end if;
-  return v_problem;
 end
+$$;
+
+create function outbox_engine.stage_lines(p_lines outbox_engine.campaign_import_lines[])
+returns table (line integer, problem text)
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+as $$
+begin
+  insert into outbox_engine.campaign_import_lines
+  select l.* from unnest(p_lines) l order by l.line
+  on conflict do nothing;
+
+  return query
+  select l.line, format('external_id %L is on line %s already', l.external_id, x.line)
+  from unnest(p_lines) l
+  join outbox_engine.campaign_import_lines x
+    on x.import_id = l.import_id and x.external_id = l.external_id and x.line <> l.line;
+end
+$$;
+
+create or replace function public.outbox_stage_members(
+  p_import_id uuid, p_campaign text, p_lines integer[], p_external_ids text[], p_recipients text[],
+  p_timezones text[], p_event_ats text[], p_parameters text[]
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaign public.outbox_campaigns := outbox_engine.get_campaign_for_import(p_campaign);
+  v_template public.outbox_templates;
+  m public.outbox_campaign_members;
+  v_event_at timestamptz;
+  v_problem text;
+  v_valid outbox_engine.campaign_import_lines[] := '{}';
+  v_refused jsonb := '[]';
+begin
+  select * into v_template from public.outbox_templates where name = v_campaign.template;
+  insert into outbox_engine.campaign_imports (id, campaign, digest, started_at)
+  values (
+    p_import_id, p_campaign, outbox_engine.import_digest(v_campaign, v_template), outbox_engine.now())
+  on conflict do nothing;
+
+  m.campaign := p_campaign;
+  for i in 1 .. coalesce(cardinality(p_lines), 0) loop
+    m.external_id := p_external_ids[i];
+    m.recipient := p_recipients[i];
+    m.timezone := nullif(p_timezones[i], '');
+    m.parameters := p_parameters[i]::jsonb;
+    v_problem := outbox_engine.line_problem(m, v_campaign, v_template, p_event_ats[i]);
+    if v_problem is null then
+      v_event_at := outbox_engine.parse_event_at(
+        p_event_ats[i], coalesce(m.timezone, v_campaign.timezone));
+      v_valid := v_valid || row(
+        p_import_id, p_lines[i], m.external_id, m.recipient, m.timezone, v_event_at, m.parameters
+      )::outbox_engine.campaign_import_lines;
+    else
+      v_refused := v_refused || jsonb_build_object('line', p_lines[i], 'problem', v_problem);
+    end if;
+  end loop;
+  return v_refused || (
+    select coalesce(jsonb_agg(jsonb_build_object('line', s.line, 'problem', s.problem)), '[]')
+    from outbox_engine.stage_lines(v_valid) s);
+end
+$$;
+
+create function outbox_engine.count_staged_lines(
+  p_import outbox_engine.campaign_imports, p_last integer
+) returns outbox_engine.import_counts
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_counts outbox_engine.import_counts;
+begin
+  select count(*) filter (where m.external_id is null),
+    count(*) filter (where m.external_id is not null and x.differs),
+    count(*) filter (where m.external_id is not null and not x.differs)
+  into v_counts
+  from outbox_engine.campaign_import_lines l
+  left join public.outbox_campaign_members m
+    on m.campaign = p_import.campaign and m.external_id = l.external_id
+  cross join lateral (
+    select (m.recipient, m.timezone, m.event_at, m.parameters)
+      is distinct from (l.recipient, l.timezone, l.event_at, l.parameters) as differs
+  ) x
+  where l.import_id = p_import.id and l.line > p_import.written_to and l.line <= p_last;
+  return v_counts;
+end
+$$;
+
+create function outbox_engine.write_staged_members(
+  p_import outbox_engine.campaign_imports, p_most integer
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_last integer;
+  v_counts outbox_engine.import_counts;
+begin
+  select max(x.line) into v_last
+  from (
+    select l.line
+    from outbox_engine.campaign_import_lines l
+    where l.import_id = p_import.id and l.line > p_import.written_to
+    order by l.line
+    limit p_most
+  ) x;
+  v_counts := outbox_engine.count_staged_lines(p_import, coalesce(v_last, p_import.written_to));
+  update outbox_engine.campaign_imports
+  set
+    committing = pg_catalog.pg_current_xact_id(),
+    written_to = coalesce(v_last, p_import.written_to),
+    result = jsonb_build_object(
+      'added', coalesce((p_import.result ->> 'added')::integer, 0) + v_counts.added,
+      'changed', coalesce((p_import.result ->> 'changed')::integer, 0) + v_counts.changed,
+      'unchanged', coalesce((p_import.result ->> 'unchanged')::integer, 0) + v_counts.unchanged)
+  where id = p_import.id
+  returning result into p_import.result;
+
+  update public.outbox_campaign_members m
+  set recipient = l.recipient, timezone = l.timezone, event_at = l.event_at, parameters = l.parameters
+  from outbox_engine.campaign_import_lines l
+  where l.import_id = p_import.id and l.line > p_import.written_to and l.line <= v_last
+    and m.campaign = p_import.campaign and m.external_id = l.external_id
+    and (m.recipient, m.timezone, m.event_at, m.parameters)
+      is distinct from (l.recipient, l.timezone, l.event_at, l.parameters);
+
+  insert into public.outbox_campaign_members
+    (campaign, external_id, recipient, timezone, event_at, parameters)
+  select p_import.campaign, l.external_id, l.recipient, l.timezone, l.event_at, l.parameters
+  from outbox_engine.campaign_import_lines l
+  where l.import_id = p_import.id and l.line > p_import.written_to and l.line <= v_last
+    and not exists (
+      select from public.outbox_campaign_members m
+      where m.campaign = p_import.campaign and m.external_id = l.external_id
+    )
+  on conflict (campaign, external_id) do update
+  set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at,
+    parameters = excluded.parameters;
+
+  update outbox_engine.campaign_imports set committing = null where id = p_import.id;
+  delete from outbox_engine.campaign_import_lines
+  where import_id = p_import.id and line > p_import.written_to and line <= v_last;
+  return p_import.result;
+end
+$$;
+
+create function outbox_engine.lock_import(p_import_id uuid) returns outbox_engine.campaign_imports
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_import outbox_engine.campaign_imports;
+begin
+  select * into v_import from outbox_engine.campaign_imports where id = p_import_id for update;
+  if not found then
+    perform outbox_engine.refuse(
+      'this import is not known any more', 'An import that is not finished is forgotten after a day.');
+  end if;
+  return v_import;
+end
+$$;
+
+create function public.outbox_write_members(p_import_id uuid, p_most integer) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_import outbox_engine.campaign_imports := outbox_engine.lock_import(p_import_id);
+  v_is_left boolean;
+begin
+  v_is_left := v_import.result is null or exists (
+    select from outbox_engine.campaign_import_lines l
+    where l.import_id = p_import_id and l.line > v_import.written_to);
+  if v_is_left then
+    perform outbox_engine.get_campaign_for_import(v_import.campaign);
+    perform outbox_engine.check_import_is_current(v_import);
+    v_import.result := outbox_engine.write_staged_members(v_import, p_most);
+  end if;
+  return v_import.result || jsonb_build_object('left', exists (
+    select from outbox_engine.campaign_import_lines l where l.import_id = p_import_id));
+end
+$$;
+
+create or replace function public.outbox_commit_import(p_import_id uuid, p_dry_run boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set statement_timeout = '60s'
+as $$
+declare
+  v_import outbox_engine.campaign_imports := outbox_engine.lock_import(p_import_id);
+begin
+  if v_import.result is not null then
+    return v_import.result;
+  end if;
+  perform outbox_engine.get_campaign_for_import(v_import.campaign);
+  perform outbox_engine.check_import_is_current(v_import);
+  if p_dry_run then
+    return to_jsonb(outbox_engine.count_staged_lines(v_import, 2147483647));
+  end if;
+  return outbox_engine.write_staged_members(v_import, 2147483647);
+end
+$$;
+
+create or replace function public.outbox_discard_import(p_import_id uuid) returns void
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  delete from outbox_engine.campaign_imports i
+  where i.id = p_import_id
+    and (i.result is null
+      or exists (select from outbox_engine.campaign_import_lines l where l.import_id = i.id))
 $$;
 
 create function outbox_engine.count_removed(p_messages outbox_engine.removed_message[]) returns void
@@ -1306,115 +1428,327 @@ as $$
     opted_out = t.opted_out + excluded.opted_out
 $$;
 
-create function outbox_engine.set_daily_cap(p_plan outbox_engine.plans, p_messages_per_day bigint)
-returns outbox_engine.plans
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if p_plan.messages_per_day is distinct from p_messages_per_day then
-    update outbox_engine.plans
-    set messages_per_day = p_messages_per_day
-    where provider = p_plan.provider and plan = p_plan.plan
-    returning * into p_plan;
-  end if;
-  return p_plan;
-end
-$$;
-
-create function outbox_engine.cap_day(p_at timestamptz) returns date
+create function outbox_engine.timeline_step(p_span interval, p_precision interval) returns interval
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select (p_at at time zone 'UTC')::date
+  select make_interval(secs => min(extract(epoch from s)))
+  from unnest(
+    '{1 minute,5 minutes,15 minutes,1 hour,6 hours,1 day,7 days,30 days,365 days}'::interval[]) s
+  where s >= p_span / 60 and s >= p_precision or s = '365 days'
 $$;
 
-create function outbox_engine.messages_of(p_plan outbox_engine.plans, p_day date) returns bigint
+create function outbox_engine.timeline_of_counts(
+  p_sent jsonb, p_precision interval, out step_seconds numeric, out timeline jsonb
+)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select case when p_plan.messages_day >= p_day then greatest(0, p_plan.messages_today - coalesce((
-    select sum(r.messages) from outbox_engine.returned_messages r
-    where r.provider = p_plan.provider and r.plan = p_plan.plan and r.day = p_plan.messages_day
-  ), 0)) else 0 end::bigint
-$$;
-
-create function outbox_engine.messages_of_day(p_day date) returns bigint
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(sum(outbox_engine.messages_of(p, p_day)), 0)::bigint from outbox_engine.plans p
-$$;
-
-create function outbox_engine.messages_left_today(p_plan outbox_engine.plans, p_now timestamptz)
-returns bigint
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform pg_advisory_xact_lock(hashtext('outbox daily cap'));
-  return greatest(
-    0, p_plan.messages_per_day - outbox_engine.messages_of_day(outbox_engine.cap_day(p_now)));
-end
-$$;
-
-create function outbox_engine.refuse_over_cap(p_plan outbox_engine.plans, p_now timestamptz) returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_day constant date := outbox_engine.cap_day(p_now);
-begin
-  perform outbox_engine.alarm_at_most(
-    'daily_cap.reached', jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day),
-    jsonb_build_object('day', v_day), interval '1 day', p_now);
-  return jsonb_build_object(
-    'limited', 'messages_per_day',
-    'wait_seconds', extract(epoch from (v_day + 1)::timestamp at time zone 'UTC' - p_now));
-end
-$$;
-
-create function outbox_engine.count_messages(
-  p_plan outbox_engine.plans, p_messages integer, p_now timestamptz
-) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_day constant date := outbox_engine.cap_day(p_now);
-  v_messages bigint;
-begin
-  -- One statement: it subtracts just the rows that it deletes.
-  with returned as (
-    delete from outbox_engine.returned_messages
-    where provider = p_plan.provider and plan = p_plan.plan
-    returning day, messages
+  with counts as materialized (
+    select *
+    from jsonb_to_recordset(p_sent) as s (at timestamptz, status text, is_final boolean, messages bigint)
+  ),
+  span as (
+    select min(at) as first_at, outbox_engine.timeline_step(max(at) - min(at), p_precision) as step
+    from counts
+  ),
+  steps as (
+    select date_bin(s.step, c.at, date_trunc('day', s.first_at, 'UTC')) as at,
+      sum(c.messages) as sent,
+      coalesce(sum(c.messages) filter (where c.status = 'delivered'), 0) as delivered,
+      coalesce(sum(c.messages) filter (where c.is_final and c.status <> 'delivered'), 0) as failed
+    from counts c
+    cross join span s
+    group by 1
+  ),
+  all_steps as (
+    select r.first_at + n * s.step as at, coalesce(t.sent, 0) as sent, coalesce(t.delivered, 0) as delivered,
+      coalesce(t.failed, 0) as failed
+    from span s
+    cross join (select min(at) as first_at, max(at) as last_at from steps) r
+    cross join generate_series(
+      0, (extract(epoch from r.last_at - r.first_at) / extract(epoch from s.step))::integer) n
+    left join steps t on t.at = r.first_at + n * s.step
   )
-  update outbox_engine.plans p
-  set
-    messages_day = v_day,
-    messages_today = p_messages + case
-      when p.messages_day >= v_day then greatest(0, p.messages_today - coalesce(
-        (select sum(r.messages) from returned r where r.day = p.messages_day), 0))
-      else 0
-    end
-  where p.provider = p_plan.provider and p.plan = p_plan.plan;
+  select
+    (select extract(epoch from s.step) from span s where s.first_at is not null),
+    (select coalesce(jsonb_agg(to_jsonb(x) order by x.at), '[]') from all_steps x)
+$$;
 
-  if p_plan.messages_per_day is not null then
-    v_messages := outbox_engine.messages_of_day(v_day);
-    if v_messages >= 0.8 * p_plan.messages_per_day then
-      perform outbox_engine.alarm_at_most(
-        'daily_cap.near',
-        jsonb_build_object(
-          'day', v_day, 'messages', v_messages, 'max_messages_per_day', p_plan.messages_per_day),
-        jsonb_build_object('day', v_day), interval '1 day', p_now);
-    end if;
-  end if;
+create function outbox_engine.add_report_counts(a jsonb, b jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  with times as materialized (
+    select *
+    from jsonb_to_recordset(a -> 'sent' || (b -> 'sent'))
+      as s (at timestamptz, status text, is_final boolean, messages bigint)
+  ),
+  -- The timeline's step grows with the time it spans, so its rows do not grow with the campaign. From a day
+  -- on it depends on the first day, which a later stretch may bring.
+  step as materialized (
+    select least(interval '1 day', outbox_engine.timeline_step(
+      max(at) - min(at), make_interval(secs => greatest((a ->> 'step')::real, (b ->> 'step')::real)))) as step
+    from times
+  )
+  select jsonb_build_object(
+    'step', (select extract(epoch from step) from step),
+    'read', (a ->> 'read')::bigint + (b ->> 'read')::bigint,
+    'missing', (a ->> 'missing')::bigint + (b ->> 'missing')::bigint,
+    'opted_out', (a ->> 'opted_out')::bigint + (b ->> 'opted_out')::bigint,
+    'counts', (
+      select coalesce(jsonb_agg(to_jsonb(x)), '[]')
+      from (
+        select status, reason, country, is_final, was_sent, sum(messages) as messages, sum(parts) as parts
+        from jsonb_to_recordset(a -> 'counts' || (b -> 'counts')) as c (
+          status text, reason text, country text, is_final boolean, was_sent boolean, messages bigint,
+          parts bigint)
+        group by 1, 2, 3, 4, 5
+      ) x),
+    'skipped', (
+      select coalesce(jsonb_agg(to_jsonb(x)), '[]')
+      from (
+        select reason, sum(messages) as messages
+        from jsonb_to_recordset(a -> 'skipped' || (b -> 'skipped')) as s (reason text, messages bigint)
+        group by 1
+      ) x),
+    'sent', (
+      select coalesce(jsonb_agg(to_jsonb(x)), '[]')
+      from (
+        select date_bin(s.step, t.at, timestamptz '1970-01-01 00:00+00') as at, t.status, t.is_final,
+          sum(t.messages) as messages
+        from times t
+        cross join step s
+        group by 1, 2, 3
+      ) x))
+$$;
+
+create function outbox_engine.deleted_report_counts(p_campaign text) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with totals as materialized (
+    select status, reason, nullif(country, '') as country, isfinite(sent_on) as was_sent, messages, parts,
+      opted_out, case when isfinite(sent_on) then sent_on::timestamp at time zone 'UTC' end as at
+    from outbox_engine.campaign_totals
+    where campaign = p_campaign
+  )
+  select jsonb_build_object(
+    'step', case when exists (select from totals where was_sent) then 86400 else 60 end,
+    'read', 0,
+    'missing', 0,
+    'opted_out', (select coalesce(sum(opted_out), 0) from totals),
+    'skipped', '[]'::jsonb,
+    'counts', (
+      select coalesce(jsonb_agg(to_jsonb(x)), '[]')
+      from (select status, reason, country, true as is_final, was_sent, messages, parts from totals) x),
+    'sent', (
+      select coalesce(jsonb_agg(to_jsonb(x)), '[]')
+      from (
+        select at, status, true as is_final, sum(messages) as messages
+        from totals
+        where was_sent
+        group by 1, 2
+      ) x))
+$$;
+
+create function outbox_engine.opted_out_after(p_campaign text, p_ids bigint[]) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan
+as $$
+begin
+  return (
+    select count(*)
+    from public.outbox x
+    join public.outbox_suppressions s
+      on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
+    where x.id = any (p_ids) and not exists (
+      select from outbox_engine.campaign_sends m
+      join public.outbox e on e.id = m.outbox_id
+      where m.recipient = x.recipient and m.campaign = p_campaign and m.outbox_id < x.id
+        and e.sent_at <= s.created_at
+        and exists (
+          select from public.outbox_campaign_occurrences o
+          where o.outbox_id = m.outbox_id and o.campaign = p_campaign)
+    ));
 end
 $$;
 
-create function outbox_engine.return_messages(p_ids bigint[]) returns void
-language sql set search_path = pg_catalog, pg_temp
+create function outbox_engine.message_report_counts(p_campaign text, p_ids bigint[]) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan
 as $$
-  insert into outbox_engine.returned_messages (provider, plan, day, messages)
-  select d.provider, d.plan, outbox_engine.cap_day(d.claimed_at), count(*)
-  from public.outbox o
-  join outbox_engine.dispatches d on d.id = o.dispatch_id
-  where o.id = any (p_ids)
-  group by 1, 2, 3
+begin
+  return (
+    with messages as materialized (
+      select status, case when status <> 'delivered' then error end as error,
+        case when status <> 'delivered' then status_code end as code,
+        case when sent_at is not null then left(recipient, 9) end as prefix,
+        finalized_at is not null as is_final, parts,
+        date_bin('1 minute', sent_at, timestamptz '1970-01-01 00:00+00') as at
+      from public.outbox
+      where id = any (p_ids)
+    ),
+    grouped as materialized (
+      select row_number() over () as place, x.*
+      from (
+        select status, error, code, prefix, is_final, count(*) as messages, sum(parts) as parts
+        from messages
+        group by 1, 2, 3, 4, 5
+      ) x
+    )
+    select jsonb_build_object(
+      'step', 60,
+      'read', 0,
+      'missing', coalesce(cardinality(p_ids), 0) - (select count(*) from messages),
+      'opted_out', outbox_engine.opted_out_after(p_campaign, p_ids),
+      'skipped', '[]'::jsonb,
+      'counts', (
+        select coalesce(jsonb_agg(to_jsonb(x)), '[]')
+        from (
+          select g.status, l.country,
+            case
+              when g.status <> 'delivered' then outbox_engine.message_reason(g.error, g.code)
+            end as reason,
+            g.is_final, g.prefix is not null as was_sent, sum(g.messages) as messages,
+            coalesce(sum(g.parts), 0) as parts
+          from grouped g
+          left join outbox_engine.countries_of(array(select prefix from grouped order by place)) l
+            using (place)
+          group by 1, 2, 3, 4, 5
+        ) x),
+      'sent', (
+        select coalesce(jsonb_agg(to_jsonb(x)), '[]')
+        from (
+          select at, status, is_final, count(*) as messages
+          from messages
+          where at is not null
+          group by 1, 2, 3
+        ) x)));
+end
+$$;
+
+create function outbox_engine.report_stretch(
+  p_campaign text, p_after jsonb, p_most integer, out counts jsonb, out after jsonb
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_ids bigint[];
+  v_read integer;
+  v_skipped jsonb;
+begin
+  with stretch as materialized (
+    select external_id, stands_for, outbox_id, reason,
+      row_number() over (order by external_id, stands_for) as place
+    from public.outbox_campaign_occurrences
+    where campaign = p_campaign
+      and (external_id, stands_for)
+        > (coalesce(p_after ->> 0, ''), coalesce((p_after ->> 1)::timestamp, '-infinity'))
+    order by external_id, stands_for
+    limit p_most
+  ),
+  skipped as (
+    select outbox_engine.message_reason(x.reason, null) as reason, sum(x.messages) as messages
+    from (select s.reason, count(*) as messages from stretch s where s.outbox_id is null group by 1) x
+    group by 1
+  )
+  select array_agg(s.outbox_id order by s.outbox_id) filter (where s.outbox_id is not null), count(*),
+    (select coalesce(jsonb_agg(to_jsonb(x)), '[]') from skipped x),
+    (
+      select jsonb_build_array(l.external_id, l.stands_for)
+      from stretch l
+      where l.place = p_most
+    )
+  into v_ids, v_read, v_skipped, after
+  from stretch s;
+  counts := outbox_engine.message_report_counts(p_campaign, v_ids)
+    || jsonb_build_object('read', v_read, 'skipped', v_skipped);
+end
+$$;
+
+create function outbox_engine.report_of_counts(p_campaign text, p_status text, p_counts jsonb) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with counts as materialized (
+    select *
+    from jsonb_to_recordset(p_counts -> 'counts') as c (
+      status text, reason text, country text, is_final boolean, was_sent boolean, messages bigint,
+      parts bigint)
+  ),
+  -- Messages by status.
+  statuses as (
+    select status, sum(messages) as messages from counts group by status
+  ),
+  -- Final statuses other than delivered, with the reason.
+  undelivered as (
+    select status, reason, sum(messages) as messages
+    from counts
+    where is_final and status <> 'delivered'
+    group by 1, 2
+  ),
+  -- What each country received.
+  countries as (
+    select country, sum(messages) as messages, sum(parts) as parts from counts where was_sent group by 1
+  )
+  select jsonb_build_object(
+    'campaign', p_campaign,
+    'status', p_status,
+    'sent', (select coalesce(sum(messages), 0) from counts where was_sent),
+    'opted_out', p_counts -> 'opted_out',
+    'forgotten', greatest(0, (p_counts ->> 'missing')::bigint - (
+      select coalesce(sum(t.messages), 0)
+      from outbox_engine.campaign_totals t
+      where t.campaign = p_campaign)),
+    'statuses', (select coalesce(jsonb_object_agg(x.status, x.messages), '{}') from statuses x),
+    'undelivered', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.status, x.reason), '[]')
+      from undelivered x),
+    'skipped', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.reason), '[]')
+      from jsonb_to_recordset(p_counts -> 'skipped') as x (reason text, messages bigint)),
+    'countries', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
+    'step_seconds', t.step_seconds,
+    'timeline', t.timeline)
+  from outbox_engine.timeline_of_counts(
+    p_counts -> 'sent', make_interval(secs => (p_counts ->> 'step')::double precision)) t
+$$;
+
+create function public.outbox_read_campaign_report(p_campaign text, p_state jsonb, p_most integer)
+returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_status text;
+  v_stretch record;
+  v_counts jsonb := p_state -> 'counts';
+begin
+  select status into v_status from public.outbox_campaigns where name = p_campaign;
+  if not found
+    and not exists (select from public.outbox_campaign_occurrences where campaign = p_campaign) then
+    perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
+  end if;
+  v_stretch := outbox_engine.report_stretch(p_campaign, p_state -> 'after', p_most);
+  v_counts := outbox_engine.add_report_counts(
+    coalesce(v_counts, outbox_engine.deleted_report_counts(p_campaign)), v_stretch.counts);
+  return jsonb_build_object(
+    'read', v_counts -> 'read',
+    'state', jsonb_build_object('after', v_stretch.after, 'counts', v_counts),
+    'report', case when v_stretch.after is null
+      then outbox_engine.report_of_counts(p_campaign, coalesce(v_status, 'deleted'), v_counts) end);
+end
+$$;
+
+create or replace function public.outbox_campaign_report(p_campaign text) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_answer jsonb;
+begin
+  loop
+    v_answer := public.outbox_read_campaign_report(p_campaign, v_answer -> 'state', 100000);
+    exit when jsonb_typeof(v_answer -> 'report') = 'object';
+  end loop;
+  return v_answer -> 'report';
+end
 $$;
 
 create or replace function outbox_engine.stops_plan(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
@@ -2221,40 +2555,6 @@ begin
 end
 $$;
 
-create or replace function outbox_engine.requeue_attached(
-  p_dispatches uuid[], p_event text, p_detail text,
-  p_delay interval default '0', p_recipients text[] default null
-) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_ids constant bigint[] := outbox_engine.lock_attached(p_dispatches, p_recipients);
-  v_now constant timestamptz := outbox_engine.now();
-begin
-  perform outbox_engine.return_messages(v_ids);
-  perform outbox_engine.change_statuses(
-    array_agg(row(
-      o.id,
-      case
-        when o.cancel_requested_at is not null then 'cancelled'
-        when o.expires_at <= v_now then 'expired'
-        else 'requeued'
-      end,
-      case
-        -- Where the engine asked for the cancellation, the occurrence says why.
-        when o.cancel_requested_at is not null then oc.reason
-        when o.expires_at <= v_now then outbox_engine.expired_error()
-        else p_detail
-      end,
-      v_now + p_delay, p_event, p_detail
-    )::outbox_engine.status_change),
-    'engine', v_now)
-  from public.outbox o
-  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
-  where o.id = any (v_ids);
-end
-$$;
-
 create function outbox_engine.keep_occurrences(p_outbox_ids bigint[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -3024,11 +3324,10 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan
 as $$
 begin
   return query
-  select w.batch_id, m.recipient, coalesce(outbox_engine.letters_digest(o.body), s.letters)
+  select w.batch_id, m.recipient, outbox_engine.letters_digest(o.body)
   from outbox_engine.dispatch_members m
   join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
   left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
-  left join outbox_engine.secret_messages s on s.outbox_id = o.id
   where m.dispatch_id = p_dispatch.id
     and w.reference is null
     and w.batch_id <> all (coalesce(p_dispatch.other_batches, '{}'))
@@ -3143,87 +3442,6 @@ begin
   if found then
     perform outbox_engine.lookup_failed(
       v_dispatch, p_why, make_interval(secs => p_seconds), outbox_engine.now());
-  end if;
-end
-$$;
-
-create or replace function outbox_engine.admit(
-  p_plan outbox_engine.plans, p_host text, p_credential text, p_max_dispatches integer, p_now timestamptz
-) returns outbox_engine.admission
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_pause outbox_engine.plan_pauses;
-  v_admission outbox_engine.admission;
-  v_left_today bigint;
-begin
-  v_pause := outbox_engine.current_pause(p_plan.provider, p_plan.plan, p_credential, p_now);
-  if v_pause.until > p_now then
-    if v_pause.replaced then
-      -- A process still uses the credential that another one replaced.
-      update outbox_engine.plan_pauses
-      set replaced = false
-      where provider = p_plan.provider and plan = p_plan.plan and kind = v_pause.kind
-        and credential = v_pause.credential;
-    end if;
-    v_admission.refusal := jsonb_build_object(
-      'paused', v_pause.kind, 'reason', v_pause.reason,
-      'wait_seconds', extract(epoch from v_pause.until - p_now));
-    return v_admission;
-  end if;
-
-  v_admission.probed_pause := v_pause.kind;
-  v_admission.tokens := outbox_engine.tokens_now(p_plan, p_now);
-  v_admission.messages := floor(v_admission.tokens)::integer;
-  if v_pause.kind is not null then
-    v_admission.messages := least(v_admission.messages, 1);
-  end if;
-  if p_plan.messages_per_day is not null then
-    v_left_today := outbox_engine.messages_left_today(p_plan, p_now);
-    if v_left_today = 0 then
-      v_admission.refusal := outbox_engine.refuse_over_cap(p_plan, p_now);
-      return v_admission;
-    end if;
-    v_admission.messages := least(v_admission.messages, v_left_today);
-  end if;
-  v_admission.requests_left := greatest(0, outbox_engine.requests_left(p_plan, p_now)
-    - outbox_engine.lookups_due(p_plan.provider, p_plan.plan, p_host, p_now));
-  v_admission.requests := least(p_max_dispatches, v_admission.requests_left);
-  if v_admission.messages = 0 then
-    v_admission.refusal := jsonb_build_object(
-      'limited', 'messages_per_second',
-      'wait_seconds', (1 - v_admission.tokens) / p_plan.messages_per_second);
-  elsif v_admission.requests = 0 then
-    v_admission.refusal := jsonb_build_object('limited', 'requests_per_minute', 'wait_seconds', 1);
-  end if;
-  return v_admission;
-end
-$$;
-
-create or replace function outbox_engine.charge_plan(
-  p_plan outbox_engine.plans, p_credential text, p_admission outbox_engine.admission, p_requests integer,
-  p_messages integer, p_now timestamptz
-) returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if p_plan.messages_per_second is not null then
-    update outbox_engine.plans
-    set tokens = p_admission.tokens - p_messages, refilled_at = p_now
-    where provider = p_plan.provider and plan = p_plan.plan;
-  end if;
-  perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', p_requests, p_now);
-  if p_messages > 0 then
-    perform outbox_engine.count_messages(p_plan, p_messages, p_now);
-  end if;
-  if p_admission.probed_pause is not null and p_requests > 0 then
-    update outbox_engine.plan_pauses
-    set until = greatest(
-      until, p_now + make_interval(secs => outbox_engine.pause_seconds(p_admission.probed_pause, tries)))
-    where provider = p_plan.provider and plan = p_plan.plan and kind = p_admission.probed_pause
-      and credential in ('', p_credential);
   end if;
 end
 $$;
@@ -3393,20 +3611,6 @@ begin
     order by min(s.place)
     limit p_max_dispatches
   ) d;
-end
-$$;
-
-create or replace function outbox_engine.upkeep_due(p_now timestamptz) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
-as $$
-begin
-  return exists (
-      select from outbox_engine.expiring_messages where expires_at <= p_now order by expires_at limit 1)
-    or exists (
-      select from outbox_engine.unlogged_alarms where free_at <= p_now)
-    or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
-    or exists (select from outbox_engine.secret_messages where blank_at <= p_now)
-    or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
 $$;
 
@@ -3643,7 +3847,7 @@ create function public.outbox_claim_due(
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
   p_heartbeat_at timestamptz default null, p_timeline text default null,
-  p_sleep_seconds double precision default null, p_messages_per_day bigint default null
+  p_sleep_seconds double precision default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -3686,7 +3890,7 @@ begin
   if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
-    v_plan := outbox_engine.follow_clock(outbox_engine.set_daily_cap(v_plan, p_messages_per_day));
+    v_plan := outbox_engine.follow_clock(v_plan);
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then
@@ -4649,7 +4853,6 @@ begin
   delete from outbox_engine.duplicate_sends x using removed r where x.outbox_id = r.id;
   delete from outbox_engine.campaign_sends s using removed r where s.outbox_id = r.id;
   delete from outbox_engine.held_messages h using removed r where h.outbox_id = r.id;
-  delete from outbox_engine.secret_messages s using removed r where s.outbox_id = r.id;
   -- The app may insert the same text again.
   update outbox_engine.adopted_messages a set outbox_id = null from removed r where a.outbox_id = r.id;
   delete from outbox_engine.reassigned_occurrences o using removed r where o.outbox_id = r.id;
@@ -4688,8 +4891,7 @@ begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
-    'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences',
-    'outbox_engine.secret_messages'
+    'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences'
   ] loop
     execute format('select exists (select from %s)', v_table) into v_has_rows;
     if v_has_rows then
@@ -4700,70 +4902,6 @@ begin
   perform outbox_engine.keep_emptied(array(select id from outbox_engine.dispatches));
   return null;
 end
-$$;
-
-create function outbox_engine.blank_secret_texts(p_now timestamptz, p_most integer) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
-as $$
-declare
-  v_due constant bigint[] := array(
-    select s.outbox_id
-    from outbox_engine.secret_messages s
-    where s.blank_at <= p_now
-    order by s.blank_at
-    limit p_most
-  );
-begin
-  if v_due = '{}' then
-    return false;
-  end if;
-  update outbox_engine.dispatches
-  set body = null
-  where id = any (array(
-    select d.id
-    from outbox_engine.dispatches d
-    where d.id in (select m.dispatch_id from outbox_engine.dispatch_members m where m.outbox_id = any (v_due))
-      and d.body is not null and d.state <> 'claimed'
-    order by d.id
-    for update skip locked
-  ));
-
-  with free as materialized (
-    select o.id, o.body, o.finalized_at is null as is_undecided
-    from public.outbox o
-    where o.id = any (v_due) and o.queue is null
-      and not exists (
-        select
-        from outbox_engine.dispatch_members m
-        join outbox_engine.dispatches d on d.id = m.dispatch_id
-        where m.outbox_id = o.id and (d.body is not null or d.state = 'claimed')
-      )
-    order by o.id
-    for update skip locked
-  ),
-  blanked as (
-    update public.outbox o set body = null, parameters = null from free f where o.id = f.id
-  )
-  update outbox_engine.secret_messages s
-  set blank_at = null, letters = case when f.is_undecided then outbox_engine.letters_digest(f.body) end
-  from free f
-  where s.outbox_id = f.id;
-  return cardinality(v_due) = p_most;
-end
-$$;
-
-create function outbox_engine.forget_secrets(p_most integer) returns void
-language sql set search_path = pg_catalog, pg_temp
-as $$
-  delete from outbox_engine.secret_messages s
-  where s.outbox_id = any (array(
-    select x.outbox_id
-    from outbox_engine.secret_messages x
-    join public.outbox o on o.id = x.outbox_id
-    where x.blank_at is null and o.finalized_at is not null
-    limit p_most
-    for update of x skip locked
-  ))
 $$;
 
 create or replace function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
@@ -4910,7 +5048,6 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.forget_refusals(p_now);
-  perform outbox_engine.forget_secrets(p_most);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(
@@ -4961,43 +5098,23 @@ declare
   v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
   v_expired integer;
   v_pruned integer;
-  v_blanking boolean;
+  v_blanking boolean := false;
 begin
   perform outbox_engine.record_heartbeat('upkeep', '', '', '');
   perform outbox_engine.give_up_everywhere(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
-  v_blanking := outbox_engine.blank_secret_texts(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
   if p_body_retention_days < p_retention_days then
     v_blanking := outbox_engine.blank_texts(
-      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now) or v_blanking;
+      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now);
   end if;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   perform outbox_engine.tend_all_held_messages(v_now);
   return jsonb_build_object(
     'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
 end
-$$;
-
-create or replace function outbox_engine.retry_problem(
-  o public.outbox, p_is_open boolean, p_force boolean, p_gets_expiry boolean, p_now timestamptz
-) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when o.id is null then 'missing'
-    when o.finalized_at is null then 'not_final'
-    when p_is_open then 'request_open'
-    when o.secret then 'secret'
-    when o.body is null and o.parameters is null then 'text_blanked'
-    when o.status = 'delivered' and not p_force then 'delivered'
-    when o.status = 'unknown' and not p_force then 'may_have_arrived'
-    when o.cancel_requested_at is not null and not p_force then 'cancelled_on_request'
-    when o.status = 'expired' and not p_force then 'expired'
-    when o.expires_at <= p_now and not p_gets_expiry then 'expiry_passed'
-  end
 $$;
 
 create or replace function public.outbox_retry(
@@ -5450,9 +5567,7 @@ begin
             'plan', p.plan,
             'messages_per_second', p.messages_per_second,
             'requests_per_minute', p.requests_per_minute,
-            'requests_left', outbox_engine.requests_left(p, v_now),
-            'messages_per_day', p.messages_per_day,
-            'messages_today', outbox_engine.messages_of(p, outbox_engine.cap_day(v_now))
+            'requests_left', outbox_engine.requests_left(p, v_now)
           )
           order by p.provider, p.plan
         ),
@@ -5526,7 +5641,7 @@ begin
             when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
           end))
       || case
-        when p_show_body and not o.secret then jsonb_build_object('body', o.body, 'parameters', o.parameters)
+        when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
         else '{}'
       end,
     'timeline', (
@@ -5581,9 +5696,6 @@ as $$
   from outbox_engine.old_processes() o
 $$;
 
-create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
-  when (new.secret)
-  execute function outbox_engine.after_secret_message();
 create trigger outbox_9_removed after delete on public.outbox
   referencing old table as removed for each statement
   execute function outbox_engine.after_messages_removed();
@@ -5598,6 +5710,10 @@ revoke all on function public.outbox_end_process from public, anon, authenticate
 grant execute on function public.outbox_end_process to service_role;
 revoke all on function public.outbox_record_clocks from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_clocks to service_role;
+revoke all on function public.outbox_write_members from public, anon, authenticated, service_role;
+grant execute on function public.outbox_write_members to service_role;
+revoke all on function public.outbox_read_campaign_report from public, anon, authenticated, service_role;
+grant execute on function public.outbox_read_campaign_report to service_role;
 revoke all on function public.outbox_record_failed_lookup from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_failed_lookup to service_role;
 revoke all on function public.outbox_claim_due, public.outbox_has_ready from public, anon, authenticated, service_role;

@@ -22,3 +22,14 @@ drop function outbox_engine.record_missed_lookup(uuid, interval);
 -- Inserts tell processes that sleep, from their own trigger.
 drop trigger outbox_5_wake on public.outbox;
 drop function outbox_engine.after_insert();
+
+-- The campaign report of release 0.1.0, which read all occurrences in one statement.
+drop function outbox_engine.campaign_report(text, text);
+drop function outbox_engine.campaign_outcomes(text);
+drop function outbox_engine.deleted_messages(text);
+drop function outbox_engine.report_timeline(timestamptz[], text[], boolean[], bigint[], interval);
+
+-- Its import, which looked for each line among all lines of the file.
+drop function outbox_engine.import_line_problem(
+  public.outbox_campaign_members, public.outbox_campaigns, public.outbox_templates, text, uuid, integer);
+drop function outbox_engine.write_imported_members(outbox_engine.campaign_imports);

@@ -223,6 +223,16 @@ create table outbox_engine.secret_messages (
 );
 alter table outbox_engine.secret_messages enable row level security;
 create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+-- Members of an import are written some thousands in each call.
+create type outbox_engine.import_counts as (added integer, changed integer, unchanged integer);
+alter table outbox_engine.campaign_imports add column written_to integer not null default 0;
+
+-- With `exists` it read the events of all users.
+drop policy outbox_events_own on public.outbox_events;
+create policy outbox_events_own on public.outbox_events for select to authenticated
+  using (outbox_id = any (array(
+    select o.id from public.outbox o where o.owner_id = (select outbox_engine.caller_id())
+  )));
 
 -- functions
 create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row

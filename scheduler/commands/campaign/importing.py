@@ -1,4 +1,4 @@
-"""`outbox campaign import`: the lines of a CSV file become members, all or none."""
+"""`outbox campaign import`: the lines of a CSV file become members, once all of them are checked."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +11,7 @@ from uuid import uuid4
 import typer
 
 from jobs.gateway.campaigning import Campaigning, Form, Imported, Line, RefusedLine
-from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.errors import GatewayError, GatewayUnavailable
 from jobs.gateway.operating import Operating
 from jobs.runtime.masking import scrub
 from scheduler.commands import members
@@ -22,6 +22,7 @@ from scheduler.commands.refusals import Refusals
 
 _AT_ONCE: Final = 2000
 """Lines in each call: a fraction of the time that the database allows a call."""
+_WRITTEN_AT_ONCE: Final = 10_000
 _TRIES: Final = 4
 
 
@@ -45,8 +46,8 @@ def import_members(
 
     By external_id, new members are added, known ones changed, and others stay. A header that does not fit the template ends the
     import at once. Every refused line is printed with its number and the reason (on a terminal, only the first lines of each
-    reason); then nothing is imported, unless --partial. All lines become members in one transaction. An event_at without an
-    offset is the member's wall-clock time.
+    reason); then nothing is imported, unless --partial. Once all lines are checked, they become members, 10,000 in each
+    transaction. If this is interrupted, import the file again. An event_at without an offset is the member's wall-clock time.
     """
     size = file.stat().st_size
     stage = _Stage()
@@ -70,11 +71,13 @@ def import_members(
 class _Stage:
     """How far an import came."""
 
-    commits: bool = False
+    staged: int = 0
+    written: int = 0
+    writes: bool = False
 
     def progress(self) -> str:
-        if self.commits:
-            return "the import of all lines was under way and may have succeeded: --dry-run shows whether it did"
+        if self.writes:
+            return f"{self.written} of {self.staged} lines were imported, and perhaps more; the same file may be imported again"
         return "nothing was imported"
 
 
@@ -91,27 +94,44 @@ async def _import(
             for chunk in _chunks(lines, form, show):
                 wrong = [line for line in chunk if isinstance(line, RefusedLine)]
                 right = [line for line in chunk if isinstance(line, Line)]
-                wrong += await campaigns.stage_members(import_id, name, right)
+                refused = await campaigns.stage_members(import_id, name, right)
+                stage.staged += len(right) - len(refused)
+                wrong += refused
                 for line in sorted(wrong, key=lambda one: one.number):
                     refusals.say(line.number, scrub(line.problem))
         refusals.say_rest()
         if refusals.count and not partial and not dry_run:
             return refusals.count, None
-        stage.commits = not dry_run
-        imported = await _commit(campaigns, import_id, dry_run=dry_run)
-        finished = not dry_run
+        if dry_run:
+            return refusals.count, await campaigns.count_import(import_id)
+        imported = await _write(campaigns, import_id, stage)
+        finished = True
         return refusals.count, imported
+    except GatewayError:
+        if stage.writes:
+            typer.echo(f"outbox: {stage.progress()}", err=True)
+        raise
     finally:
         if not finished:
             await campaigns.discard_import(import_id)
 
 
-async def _commit(campaigns: Campaigning, import_id: str, *, dry_run: bool) -> Imported:
-    """The one call that may take long. A repetition waits for the first call, if that goes on, and returns the same."""
+async def _write(campaigns: Campaigning, import_id: str, stage: _Stage) -> Imported:
+    stage.writes, left = True, True
+    with progress("lines imported", stage.staged) as show:
+        while left:
+            imported, left = await _write_some(campaigns, import_id)
+            stage.written = imported.added + imported.changed + imported.unchanged
+            show(stage.written)
+    return imported
+
+
+async def _write_some(campaigns: Campaigning, import_id: str) -> tuple[Imported, bool]:
+    """A repetition waits for the first call, if that goes on, and then writes the lines after those."""
     for _ in range(_TRIES - 1):
         with suppress(GatewayUnavailable):
-            return await campaigns.commit_import(import_id, dry_run=dry_run)
-    return await campaigns.commit_import(import_id, dry_run=dry_run)
+            return await campaigns.write_members(import_id, most=_WRITTEN_AT_ONCE)
+    return await campaigns.write_members(import_id, most=_WRITTEN_AT_ONCE)
 
 
 def _chunks(lines: IO[str], form: Form, show: Callable[[int], None]) -> Iterator[list[Line | RefusedLine]]:

@@ -14,7 +14,7 @@ from jobs.gateway.campaigning import Report, Step
 from jobs.gateway.operating import Operating
 from jobs.runtime.masking import scrub
 from scheduler.commands.campaign import costs
-from scheduler.commands.operator import Failed, console, operate, say_json
+from scheduler.commands.operator import Failed, console, operate, progress, say_json
 
 _BAR: Final = 50
 _SVG_WIDTH: Final = 110
@@ -32,7 +32,8 @@ def report(
     """
 
     async def work(operating: Operating) -> int:
-        found = await operating.campaigns.report(name)
+        with progress("messages counted", None) as show:
+            found = await operating.campaigns.report(name, progress=show)
         if svg is not None:
             _write(found, svg)
         if as_json:

@@ -28,8 +28,11 @@ $$;
 create function outbox_engine.before_app_update() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_changed public.outbox := new;
 begin
-  if new.status is distinct from 'cancelled' or (to_jsonb(new) - 'status') <> (to_jsonb(old) - 'status') then
+  v_changed.status := old.status;
+  if new.status is distinct from 'cancelled' or v_changed *<> old then
     raise exception using errcode = '42501',
       message = 'the outbox is written by the engine',
       hint = 'The only change an app may make is to set status to cancelled.';

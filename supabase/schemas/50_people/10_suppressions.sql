@@ -64,11 +64,13 @@ create trigger outbox_suppressions_change before insert or update on public.outb
 create function outbox_engine.after_suppression() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_changes outbox_engine.status_change[];
 begin
-  perform outbox_engine.change_statuses(
-    array_agg(row(id, 'suppressed', outbox_engine.opted_out_error(new.reason), null, null, null)
-      ::outbox_engine.status_change),
-    'engine', outbox_engine.now())
+  select array_agg(
+    row(id, 'suppressed', outbox_engine.opted_out_error(new.reason), null, null, null)
+      ::outbox_engine.status_change)
+  into v_changes
   from (
     select id
     from public.outbox
@@ -76,6 +78,10 @@ begin
     order by id
     for update skip locked
   ) waiting;
+  -- No message waits for most numbers of a long list.
+  if v_changes is not null then
+    perform outbox_engine.change_statuses(v_changes, 'engine', outbox_engine.now());
+  end if;
   return null;
 end
 $$;

@@ -123,7 +123,10 @@ create table outbox_engine.campaign_imports (
   started_at timestamptz not null,
   -- The transaction in which the lines become members. It does not check them again.
   committing xid8 unique,
-  result jsonb
+  -- How many lines were added, changed and unchanged so far, null before the first became members.
+  result jsonb,
+  -- The last line that became a member.
+  written_to integer not null default 0
 );
 alter table outbox_engine.campaign_imports enable row level security;
 

@@ -1,5 +1,7 @@
--- Members from a file: `outbox campaign import` stages and checks them in chunks. Then all of them become
--- members in one transaction, or none.
+-- Members from a file: `outbox campaign import` stages and checks them in chunks. Once all are checked, they
+-- become members, some thousands in each call, so that no call takes long.
+
+create type outbox_engine.import_counts as (added integer, changed integer, unchanged integer);
 
 -- The campaign to import into. Refuses an unknown one, and one that has ended.
 create function outbox_engine.get_campaign_for_import(p_campaign text) returns public.outbox_campaigns
@@ -78,15 +80,14 @@ begin
 end
 $$;
 
--- Says what is wrong with one line of a file, or returns null.
-create function outbox_engine.import_line_problem(
-  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates,
-  p_event_at text, p_import_id uuid, p_line integer
+-- Says what is wrong with one line of a file by itself, or returns null.
+create function outbox_engine.line_problem(
+  m public.outbox_campaign_members, c public.outbox_campaigns, t public.outbox_templates, p_event_at text
 ) returns text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_problem text := coalesce(
+begin
+  return coalesce(
     outbox_engine.member_problem(m, c),
     case
       when m.recipient ~ outbox_engine.trunk_zero_pattern()
@@ -94,17 +95,25 @@ declare
     end,
     outbox_engine.event_at_problem(p_event_at, coalesce(m.timezone, c.timezone), c.schedule),
     outbox_engine.text_problem(t, m.parameters, true));
-  v_line integer;
+end
+$$;
+
+-- Stages lines that are valid by themselves, and returns those whose `external_id` an earlier line has.
+-- Planned at each call: a plan from when the table was empty would read all lines of the import for each one.
+create function outbox_engine.stage_lines(p_lines outbox_engine.campaign_import_lines[])
+returns table (line integer, problem text)
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+as $$
 begin
-  if v_problem is null then
-    select line into v_line
-    from outbox_engine.campaign_import_lines
-    where import_id = p_import_id and external_id = m.external_id and line <> p_line;
-    if found then
-      return format('external_id %L is on line %s already', m.external_id, v_line);
-    end if;
-  end if;
-  return v_problem;
+  insert into outbox_engine.campaign_import_lines
+  select l.* from unnest(p_lines) l order by l.line
+  on conflict do nothing;
+
+  return query
+  select l.line, format('external_id %L is on line %s already', l.external_id, x.line)
+  from unnest(p_lines) l
+  join outbox_engine.campaign_import_lines x
+    on x.import_id = l.import_id and x.external_id = l.external_id and x.line <> l.line;
 end
 $$;
 
@@ -144,6 +153,7 @@ declare
   m public.outbox_campaign_members;
   v_event_at timestamptz;
   v_problem text;
+  v_valid outbox_engine.campaign_import_lines[] := '{}';
   v_refused jsonb := '[]';
 begin
   select * into v_template from public.outbox_templates where name = v_campaign.template;
@@ -158,21 +168,20 @@ begin
     m.recipient := p_recipients[i];
     m.timezone := nullif(p_timezones[i], '');
     m.parameters := p_parameters[i]::jsonb;
-    v_problem := outbox_engine.import_line_problem(
-      m, v_campaign, v_template, p_event_ats[i], p_import_id, p_lines[i]);
+    v_problem := outbox_engine.line_problem(m, v_campaign, v_template, p_event_ats[i]);
     if v_problem is null then
       v_event_at := outbox_engine.parse_event_at(
         p_event_ats[i], coalesce(m.timezone, v_campaign.timezone));
-      insert into outbox_engine.campaign_import_lines
-        (import_id, line, external_id, recipient, timezone, event_at, parameters)
-      values
-        (p_import_id, p_lines[i], m.external_id, m.recipient, m.timezone, v_event_at, m.parameters)
-      on conflict (import_id, line) do nothing;
+      v_valid := v_valid || row(
+        p_import_id, p_lines[i], m.external_id, m.recipient, m.timezone, v_event_at, m.parameters
+      )::outbox_engine.campaign_import_lines;
     else
       v_refused := v_refused || jsonb_build_object('line', p_lines[i], 'problem', v_problem);
     end if;
   end loop;
-  return v_refused;
+  return v_refused || (
+    select coalesce(jsonb_agg(jsonb_build_object('line', s.line, 'problem', s.problem)), '[]')
+    from outbox_engine.stage_lines(v_valid) s);
 end
 $$;
 
@@ -195,20 +204,76 @@ begin
 end
 $$;
 
--- Makes members of the staged lines. The members' triggers run once for all of them, and check none again
--- while `committing` is this transaction.
-create function outbox_engine.write_imported_members(p_import outbox_engine.campaign_imports) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+-- How many staged lines, up to line `p_last`, are new members, change one, or change nothing.
+create function outbox_engine.count_staged_lines(
+  p_import outbox_engine.campaign_imports, p_last integer
+) returns outbox_engine.import_counts
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off
 as $$
+declare
+  v_counts outbox_engine.import_counts;
 begin
+  select count(*) filter (where m.external_id is null),
+    count(*) filter (where m.external_id is not null and x.differs),
+    count(*) filter (where m.external_id is not null and not x.differs)
+  into v_counts
+  from outbox_engine.campaign_import_lines l
+  left join lateral (
+    select x.*
+    from public.outbox_campaign_members x
+    where x.campaign = p_import.campaign and x.external_id = l.external_id
+    limit 1
+  ) m on true
+  cross join lateral (
+    select (m.recipient, m.timezone, m.event_at, m.parameters)
+      is distinct from (l.recipient, l.timezone, l.event_at, l.parameters) as differs
+  ) x
+  where l.import_id = p_import.id and l.line > p_import.written_to and l.line <= p_last;
+  return v_counts;
+end
+$$;
+
+-- Makes members of the next `p_most` staged lines, and adds up how many were added, changed and unchanged.
+-- The members' triggers check none again while `committing` is this transaction. Members are named by their
+-- ids besides the joins, and the function allows no nested loop: the planner's statistics do not know a new
+-- campaign yet, and it would compare each of its members with each line (docs/decisions/0006).
+create function outbox_engine.write_staged_members(
+  p_import outbox_engine.campaign_imports, p_most integer
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = off set enable_seqscan = off
+as $$
+declare
+  v_last integer;
+  v_ids text[];
+  v_counts outbox_engine.import_counts;
+begin
+  select max(x.line), array_agg(x.external_id order by x.external_id) into v_last, v_ids
+  from (
+    select l.line, l.external_id
+    from outbox_engine.campaign_import_lines l
+    where l.import_id = p_import.id and l.line > p_import.written_to
+    order by l.line
+    limit p_most
+  ) x;
+  v_counts := outbox_engine.count_staged_lines(p_import, coalesce(v_last, p_import.written_to));
   update outbox_engine.campaign_imports
-  set committing = pg_catalog.pg_current_xact_id(), result = p_import.result
-  where id = p_import.id;
+  set
+    committing = pg_catalog.pg_current_xact_id(),
+    written_to = coalesce(v_last, p_import.written_to),
+    result = jsonb_build_object(
+      'added', coalesce((p_import.result ->> 'added')::integer, 0) + v_counts.added,
+      'changed', coalesce((p_import.result ->> 'changed')::integer, 0) + v_counts.changed,
+      'unchanged', coalesce((p_import.result ->> 'unchanged')::integer, 0) + v_counts.unchanged)
+  where id = p_import.id
+  returning result into p_import.result;
 
   update public.outbox_campaign_members m
   set recipient = l.recipient, timezone = l.timezone, event_at = l.event_at, parameters = l.parameters
   from outbox_engine.campaign_import_lines l
-  where l.import_id = p_import.id and m.campaign = p_import.campaign and m.external_id = l.external_id
+  where l.import_id = p_import.id and l.line > p_import.written_to and l.line <= v_last
+    and m.campaign = p_import.campaign and m.external_id = l.external_id and m.external_id = any (v_ids)
     and (m.recipient, m.timezone, m.event_at, m.parameters)
       is distinct from (l.recipient, l.timezone, l.event_at, l.parameters);
 
@@ -216,25 +281,25 @@ begin
     (campaign, external_id, recipient, timezone, event_at, parameters)
   select p_import.campaign, l.external_id, l.recipient, l.timezone, l.event_at, l.parameters
   from outbox_engine.campaign_import_lines l
-  where l.import_id = p_import.id and not exists (
-    select from public.outbox_campaign_members m
-    where m.campaign = p_import.campaign and m.external_id = l.external_id
-  )
+  where l.import_id = p_import.id and l.line > p_import.written_to and l.line <= v_last
+    and not exists (
+      select from public.outbox_campaign_members m
+      where m.campaign = p_import.campaign and m.external_id = l.external_id and m.external_id = any (v_ids)
+    )
   on conflict (campaign, external_id) do update
   set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at,
     parameters = excluded.parameters;
 
   update outbox_engine.campaign_imports set committing = null where id = p_import.id;
-  delete from outbox_engine.campaign_import_lines where import_id = p_import.id;
+  delete from outbox_engine.campaign_import_lines
+  where import_id = p_import.id and line > p_import.written_to and line <= v_last;
+  return p_import.result;
 end
 $$;
 
--- Called by `outbox campaign import` at the end: each staged line becomes a member, new or changed, in this
--- one transaction. Answers how many were `added`, `changed` and `unchanged`, or with `p_dry_run` how many
--- would be. A second call answers the same. PostgREST takes the statement timeout from this function; a
--- hundred thousand lines take a few seconds.
-create function public.outbox_commit_import(p_import_id uuid, p_dry_run boolean) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set statement_timeout = '60s'
+-- The import, locked against another call about it. Refuses one that is not known.
+create function outbox_engine.lock_import(p_import_id uuid) returns outbox_engine.campaign_imports
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_import outbox_engine.campaign_imports;
@@ -243,49 +308,77 @@ begin
   if not found then
     perform outbox_engine.refuse(
       'this import is not known any more', 'An import that is not finished is forgotten after a day.');
-  elsif v_import.result is not null then
+  end if;
+  return v_import;
+end
+$$;
+
+-- Called by `outbox campaign import` at the end, until no line is `left`: the next `p_most` staged lines
+-- become members, new or changed. Answers how many were `added`, `changed` and `unchanged` so far, also by
+-- calls whose answer was lost.
+create function public.outbox_write_members(p_import_id uuid, p_most integer) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_import outbox_engine.campaign_imports := outbox_engine.lock_import(p_import_id);
+  v_is_left boolean;
+begin
+  v_is_left := v_import.result is null or exists (
+    select from outbox_engine.campaign_import_lines l
+    where l.import_id = p_import_id and l.line > v_import.written_to);
+  if v_is_left then
+    perform outbox_engine.get_campaign_for_import(v_import.campaign);
+    perform outbox_engine.check_import_is_current(v_import);
+    v_import.result := outbox_engine.write_staged_members(v_import, p_most);
+  end if;
+  return v_import.result || jsonb_build_object('left', exists (
+    select from outbox_engine.campaign_import_lines l where l.import_id = p_import_id));
+end
+$$;
+
+-- Called by `outbox campaign import --dry-run`: how many lines would be `added`, `changed` and `unchanged`.
+-- Without `p_dry_run`, all lines become members in this one call, for commands of release 0.1.0. A second
+-- call answers the same. PostgREST takes the statement timeout from this function.
+create function public.outbox_commit_import(p_import_id uuid, p_dry_run boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set statement_timeout = '60s'
+as $$
+declare
+  v_import outbox_engine.campaign_imports := outbox_engine.lock_import(p_import_id);
+begin
+  if v_import.result is not null then
     return v_import.result;
   end if;
   perform outbox_engine.get_campaign_for_import(v_import.campaign);
   perform outbox_engine.check_import_is_current(v_import);
-
-  select jsonb_build_object(
-    'added', count(*) filter (where m.external_id is null),
-    'changed', count(*) filter (where m.external_id is not null and x.differs),
-    'unchanged', count(*) filter (where m.external_id is not null and not x.differs))
-  into v_import.result
-  from outbox_engine.campaign_import_lines l
-  left join public.outbox_campaign_members m
-    on m.campaign = v_import.campaign and m.external_id = l.external_id
-  cross join lateral (
-    select (m.recipient, m.timezone, m.event_at, m.parameters)
-      is distinct from (l.recipient, l.timezone, l.event_at, l.parameters) as differs
-  ) x
-  where l.import_id = p_import_id;
-  if not p_dry_run then
-    perform outbox_engine.write_imported_members(v_import);
+  if p_dry_run then
+    return to_jsonb(outbox_engine.count_staged_lines(v_import, 2147483647));
   end if;
-  return v_import.result;
+  return outbox_engine.write_staged_members(v_import, 2147483647);
 end
 $$;
 
--- Called by `outbox campaign import` to give up. Deletes the staged lines.
+-- Called by `outbox campaign import` to give up. Deletes the lines that are still staged.
 create function public.outbox_discard_import(p_import_id uuid) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
-  delete from outbox_engine.campaign_imports where id = p_import_id and result is null
+  delete from outbox_engine.campaign_imports i
+  where i.id = p_import_id
+    and (i.result is null
+      or exists (select from outbox_engine.campaign_import_lines l where l.import_id = i.id))
 $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_member_form,
   public.outbox_stage_members,
+  public.outbox_write_members,
   public.outbox_commit_import,
   public.outbox_discard_import
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_member_form,
   public.outbox_stage_members,
+  public.outbox_write_members,
   public.outbox_commit_import,
   public.outbox_discard_import
 to service_role;
