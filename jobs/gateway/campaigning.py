@@ -239,9 +239,7 @@ class Campaigning:
         answer = await self._rpc.call("outbox_switch_campaign", {"p_campaign": campaign, "p_status": status, "p_most": most})
         return Switched(**answer)
 
-    async def report(
-        self, campaign: str, *, stretch: int = 20_000, progress: Callable[[int], None] = lambda _: None
-    ) -> Report:
+    async def report(self, campaign: str, *, stretch: int = 20_000, progress: Callable[[int], None] = lambda _: None) -> Report:
         """The results of a campaign's messages so far, read one ``stretch`` of occurrences at a time.
 
         After each stretch, ``progress`` is called with the number of occurrences that were counted so far.

@@ -247,6 +247,16 @@ create policy outbox_events_own on public.outbox_events for select to authentica
     select o.id from public.outbox o where o.owner_id = (select outbox_engine.caller_id())
   )));
 
+-- Messages with a template are checked against these. A template of 0.1.0 gets its row in the post file.
+create table outbox_engine.template_bounds (
+  template text primary key references public.outbox_templates (name) on update cascade on delete cascade,
+  names text[] not null,
+  required text[] not null,
+  literal_length integer not null,
+  growth integer not null
+);
+alter table outbox_engine.template_bounds enable row level security;
+
 create function outbox_engine.alarm_at_most(
   p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
 ) returns void
@@ -436,6 +446,57 @@ as $$
   select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
 $$;
 
+create function outbox_engine.write_template_bounds(t public.outbox_templates) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  delete from outbox_engine.template_bounds where template = t.name;
+  insert into outbox_engine.template_bounds (template, names, required, literal_length, growth)
+  select t.name, outbox_engine.placeholders(t.body), b.required, b.literal_length, b.growth
+  from outbox_engine.text_bounds(t) b
+  where btrim(outbox_engine.plain_text(outbox_engine.without_placeholders(t.body, '')), E' \t\r\n') <> ''
+$$;
+
+create function outbox_engine.after_template_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.write_template_bounds(new);
+  return null;
+end
+$$;
+
+create or replace function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  b outbox_engine.template_bounds;
+  v_written constant text := p_parameters::text;
+  v_template public.outbox_templates;
+  v_problem text;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    perform outbox_engine.lock_for_use('template', p_template);
+    select * into b from outbox_engine.template_bounds where template = p_template;
+    -- Each placeholder without a default has a value, each value a placeholder, none is an object or array,
+    -- and together they are short. A value with a bracket is left to the slow check.
+    if found and p_parameters ?& b.required and p_parameters - b.names = '{}'
+      and v_written ~ '^\{[^][{}]*\}$'
+      and b.literal_length + b.growth * char_length(v_written) <= 2000 then
+      return;
+    end if;
+  end if;
+  v_template := outbox_engine.template_for_use(p_template);
+  if v_template.name is null then
+    perform outbox_engine.refuse(format('template %L does not exist', p_template));
+  end if;
+  v_problem := outbox_engine.text_problem(v_template, p_parameters, true);
+  if v_problem is not null then
+    perform outbox_engine.refuse(
+      v_problem, 'Values are given in parameters; the template may have defaults.');
+  end if;
+end
+$$;
+
 create function outbox_engine.trunk_zero_pattern() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -498,16 +559,13 @@ as $$
 declare
   -- Before the clock is read: an advance then finds this transaction among the open ones.
   v_xid constant xid8 := pg_current_xact_id();
-  v_queue_time timestamptz;
-  v_is_known boolean;
+  -- A function takes a fifth of the time of a query. It returns null before the first advance.
+  v_queue_time constant timestamptz := timestamptz 'epoch'
+    + coalesce(pg_sequence_last_value('outbox_engine.queue_clock'), 0) * interval '1 millisecond';
 begin
-  select q.at, exists (
-    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > q.at)
-  into v_queue_time, v_is_known
-  from (
-    select timestamptz 'epoch' + last_value * interval '1 millisecond' as at from outbox_engine.queue_clock
-  ) q;
-  if not v_is_known then
+  if not exists (
+    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > v_queue_time
+  ) then
     insert into outbox_engine.priorities (priority) values (p_priority);
   end if;
   if p_due_at >= v_queue_time then
@@ -518,6 +576,20 @@ begin
   perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(outbox_engine.now()));
   return p_due_at;
 end
+$$;
+
+create or replace function outbox_engine.first_waiting(p_after timestamptz) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+  select min(w.due_at)
+  from (select distinct priority from outbox_engine.priorities) p
+  cross join lateral (
+    select o.due_at from public.outbox o
+    where o.queue = 'w' and o.priority = p.priority and o.due_at > p_after
+      and o.due_at < timestamptz '2200-01-01 00:00+00'
+    order by o.due_at
+    limit 1
+  ) w
 $$;
 
 create function outbox_engine.shorten_delays(p_by interval, p_now timestamptz) returns void
@@ -629,9 +701,42 @@ create function outbox_engine.tell_sleepers() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if (select last_value from outbox_engine.asleep_until) > date_part('epoch', clock_timestamp()) * 1000 then
+  -- A function takes a fifth of the time of a query, and each insert asks.
+  if pg_sequence_last_value('outbox_engine.asleep_until') > date_part('epoch', clock_timestamp()) * 1000 then
     perform pg_notify('outbox', '');
   end if;
+end
+$$;
+
+create function outbox_engine.check_times(p_send_at timestamptz, p_expires_at timestamptz) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_is_wrong constant text := case
+    when isfinite(p_send_at) is not false and isfinite(p_expires_at) is not false
+      then 'is not between 1970 and 2200'
+    else 'is not an instant'
+  end;
+begin
+  if outbox_engine.is_outside_calendar(p_send_at) then
+    perform outbox_engine.refuse(
+      format('send_at %s %s', p_send_at, v_is_wrong), 'Leave send_at out to send it now.');
+  elsif outbox_engine.is_outside_calendar(p_expires_at) then
+    perform outbox_engine.refuse(
+      format('expires_at %s %s', p_expires_at, v_is_wrong),
+      'Leave expires_at out for three days after send_at.');
+  end if;
+end
+$$;
+
+create function outbox_engine.before_times_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.check_times(
+    case when new.send_at <> old.send_at then new.send_at end,
+    case when new.expires_at <> old.expires_at then new.expires_at end);
+  return new;
 end
 $$;
 
@@ -681,14 +786,10 @@ begin
     perform outbox_engine.refuse_sender_with_zero(r.sender);
   end if;
 
-  if not isfinite(r.send_at) then
-    perform outbox_engine.refuse(
-      format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
-  end if;
-  if not isfinite(r.expires_at) then
-    perform outbox_engine.refuse(
-      format('expires_at %s is not an instant', r.expires_at),
-      'Leave expires_at out for three days after send_at.');
+  -- The quick comparison spares most rows the call.
+  if least(r.send_at, r.expires_at) < timestamptz '1970-01-01 00:00+00'
+    or greatest(r.send_at, r.expires_at) >= timestamptz '2200-01-01 00:00+00' then
+    perform outbox_engine.check_times(r.send_at, r.expires_at);
   end if;
   if r.expires_at <= greatest(r.send_at, p_now) then
     perform outbox_engine.refuse(
@@ -713,7 +814,10 @@ begin
   end if;
   new.created_at := v_now;
   new.send_at := coalesce(new.send_at, v_now);
-  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now) + interval '3 days');
+  -- Three days, or the end of the calendar.
+  new.expires_at := coalesce(
+    new.expires_at,
+    least(greatest(new.send_at, v_now), timestamptz '2199-12-28 23:59:59.999999+00') + interval '3 days');
   new.priority := coalesce(new.priority, 100);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
@@ -734,6 +838,35 @@ begin
     new.status := 'pending';
     new.queue := 'r';
     perform outbox_engine.tell_sleepers();
+  end if;
+  return new;
+end
+$$;
+
+create or replace function outbox_engine.before_app_update() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_changed public.outbox := new;
+begin
+  v_changed.status := old.status;
+  if new.status is distinct from 'cancelled' or v_changed *<> old then
+    raise exception using errcode = '42501',
+      message = 'the outbox is written by the engine',
+      hint = 'The only change an app may make is to set status to cancelled.';
+  end if;
+  if old.status in ('scheduled', 'pending', 'sending') then
+    new.cancel_requested_at := outbox_engine.now();
+  end if;
+  if old.status in ('scheduled', 'pending') then
+    new.finalized_at := new.cancel_requested_at;
+    new.queue := null;
+  else
+    new.status := old.status;
+  end if;
+  -- Apps have no right to write events; for them `after_cancel_request` does it.
+  if current_user not in ('anon', 'authenticated', 'service_role') then
+    perform outbox_engine.log_cancel_request(old, new);
   end if;
   return new;
 end
@@ -872,6 +1005,31 @@ begin
     perform outbox_engine.refuse_recipient(new.recipient);
   end if;
   return new;
+end
+$$;
+
+create or replace function outbox_engine.after_suppression() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_changes outbox_engine.status_change[];
+begin
+  select array_agg(
+    row(id, 'suppressed', outbox_engine.opted_out_error(new.reason), null, null, null)
+      ::outbox_engine.status_change)
+  into v_changes
+  from (
+    select id
+    from public.outbox
+    where recipient = new.recipient and queue is not null
+    order by id
+    for update skip locked
+  ) waiting;
+  -- No message waits for most numbers of a long list.
+  if v_changes is not null then
+    perform outbox_engine.change_statuses(v_changes, 'engine', outbox_engine.now());
+  end if;
+  return null;
 end
 $$;
 
@@ -1045,6 +1203,40 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.schedule_problem(c public.outbox_campaigns) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_cron outbox_engine.cron;
+begin
+  if c.schedule is null or c.schedule not in ('once', 'cron', 'reminder') then
+    return format('schedule %L is not once, cron or reminder', c.schedule);
+  elsif c.schedule <> 'once' and outbox_engine.is_outside_calendar(c.starts_at) then
+    return 'starts_at must be an instant between 1970 and 2200, or be left out';
+  elsif c.schedule = 'once' then
+    return case
+      when coalesce(outbox_engine.is_outside_calendar(c.starts_at), true)
+      then 'schedule once needs starts_at, an instant between 1970 and 2200'
+    end;
+  elsif c.schedule = 'reminder' then
+    return case
+      when coalesce(cardinality(c.offsets), 0) = 0
+      then 'schedule reminder needs offsets, such as {-1 day,-1 hour}'
+      when exists (
+        select from unnest(c.offsets) o
+        where o is null or o not between interval '-2 years' and interval '2 years'
+      )
+      then 'each of the offsets must lie within two years of the event'
+    end;
+  end if;
+  v_cron := outbox_engine.read_cron(c.cron_expression);
+  return coalesce(v_cron.problem, case
+    when outbox_engine.cron_next(v_cron, timestamp '2000-01-01') is null
+    then format('cron_expression %L names a day that never comes', c.cron_expression)
+  end);
+end
+$$;
+
 create or replace function outbox_engine.before_campaign_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -1180,7 +1372,8 @@ $$;
 
 create function outbox_engine.stage_lines(p_lines outbox_engine.campaign_import_lines[])
 returns table (line integer, problem text)
-language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+language plpgsql
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan set enable_seqscan = off
 as $$
 begin
   insert into outbox_engine.campaign_import_lines
@@ -1190,8 +1383,14 @@ begin
   return query
   select l.line, format('external_id %L is on line %s already', l.external_id, x.line)
   from unnest(p_lines) l
-  join outbox_engine.campaign_import_lines x
-    on x.import_id = l.import_id and x.external_id = l.external_id and x.line <> l.line;
+  cross join lateral (
+    select s.line
+    from outbox_engine.campaign_import_lines s
+    where s.import_id = l.import_id and s.external_id = l.external_id
+    limit 1
+  ) x
+  where x.line <> l.line
+  order by l.line;
 end
 $$;
 
@@ -1243,7 +1442,7 @@ create function outbox_engine.count_staged_lines(
   p_import outbox_engine.campaign_imports, p_last integer
 ) returns outbox_engine.import_counts
 language plpgsql stable
-set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan
+set search_path = pg_catalog, pg_temp set jit = off
 as $$
 declare
   v_counts outbox_engine.import_counts;
@@ -1253,8 +1452,12 @@ begin
     count(*) filter (where m.external_id is not null and not x.differs)
   into v_counts
   from outbox_engine.campaign_import_lines l
-  left join public.outbox_campaign_members m
-    on m.campaign = p_import.campaign and m.external_id = l.external_id
+  left join lateral (
+    select x.*
+    from public.outbox_campaign_members x
+    where x.campaign = p_import.campaign and x.external_id = l.external_id
+    limit 1
+  ) m on true
   cross join lateral (
     select (m.recipient, m.timezone, m.event_at, m.parameters)
       is distinct from (l.recipient, l.timezone, l.event_at, l.parameters) as differs
@@ -1268,15 +1471,16 @@ create function outbox_engine.write_staged_members(
   p_import outbox_engine.campaign_imports, p_most integer
 ) returns jsonb
 language plpgsql
-set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan
+set search_path = pg_catalog, pg_temp set jit = off set enable_nestloop = off set enable_seqscan = off
 as $$
 declare
   v_last integer;
+  v_ids text[];
   v_counts outbox_engine.import_counts;
 begin
-  select max(x.line) into v_last
+  select max(x.line), array_agg(x.external_id order by x.external_id) into v_last, v_ids
   from (
-    select l.line
+    select l.line, l.external_id
     from outbox_engine.campaign_import_lines l
     where l.import_id = p_import.id and l.line > p_import.written_to
     order by l.line
@@ -1298,7 +1502,7 @@ begin
   set recipient = l.recipient, timezone = l.timezone, event_at = l.event_at, parameters = l.parameters
   from outbox_engine.campaign_import_lines l
   where l.import_id = p_import.id and l.line > p_import.written_to and l.line <= v_last
-    and m.campaign = p_import.campaign and m.external_id = l.external_id
+    and m.campaign = p_import.campaign and m.external_id = l.external_id and m.external_id = any (v_ids)
     and (m.recipient, m.timezone, m.event_at, m.parameters)
       is distinct from (l.recipient, l.timezone, l.event_at, l.parameters);
 
@@ -1309,7 +1513,7 @@ begin
   where l.import_id = p_import.id and l.line > p_import.written_to and l.line <= v_last
     and not exists (
       select from public.outbox_campaign_members m
-      where m.campaign = p_import.campaign and m.external_id = l.external_id
+      where m.campaign = p_import.campaign and m.external_id = l.external_id and m.external_id = any (v_ids)
     )
   on conflict (campaign, external_id) do update
   set recipient = excluded.recipient, timezone = excluded.timezone, event_at = excluded.event_at,
@@ -5384,6 +5588,7 @@ begin
       select o.id, o.due_at
       from public.outbox o
       where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+        and o.due_at < timestamptz '2200-01-01 00:00+00'
       order by o.due_at
       limit 2000
     ) w
@@ -5696,6 +5901,12 @@ as $$
   from outbox_engine.old_processes() o
 $$;
 
+create trigger outbox_c_times before update of send_at, expires_at on public.outbox for each row
+  when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
+    or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
+  execute function outbox_engine.before_times_change();
+create trigger outbox_templates_changed after insert or update on public.outbox_templates for each row
+  execute function outbox_engine.after_template_change();
 create trigger outbox_9_removed after delete on public.outbox
   referencing old table as removed for each statement
   execute function outbox_engine.after_messages_removed();

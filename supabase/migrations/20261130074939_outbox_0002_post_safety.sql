@@ -40,4 +40,6 @@ drop function outbox_engine.import_line_problem(
   public.outbox_campaign_members, public.outbox_campaigns, public.outbox_templates, text, uuid, integer);
 drop function outbox_engine.write_imported_members(outbox_engine.campaign_imports);
 
+select outbox_engine.write_template_bounds(t) from public.outbox_templates t;
+
 notify pgrst, 'reload schema';

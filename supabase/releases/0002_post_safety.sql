@@ -33,3 +33,5 @@ drop function outbox_engine.report_timeline(timestamptz[], text[], boolean[], bi
 drop function outbox_engine.import_line_problem(
   public.outbox_campaign_members, public.outbox_campaigns, public.outbox_templates, text, uuid, integer);
 drop function outbox_engine.write_imported_members(outbox_engine.campaign_imports);
+
+select outbox_engine.write_template_bounds(t) from public.outbox_templates t;

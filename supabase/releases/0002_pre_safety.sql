@@ -234,10 +234,26 @@ create policy outbox_events_own on public.outbox_events for select to authentica
     select o.id from public.outbox o where o.owner_id = (select outbox_engine.caller_id())
   )));
 
+-- Messages with a template are checked against these. A template of 0.1.0 gets its row in the post file.
+create table outbox_engine.template_bounds (
+  template text primary key references public.outbox_templates (name) on update cascade on delete cascade,
+  names text[] not null,
+  required text[] not null,
+  literal_length integer not null,
+  growth integer not null
+);
+alter table outbox_engine.template_bounds enable row level security;
+
 -- functions
 create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
   when (new.secret)
   execute function outbox_engine.after_secret_message();
+create trigger outbox_c_times before update of send_at, expires_at on public.outbox for each row
+  when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
+    or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
+  execute function outbox_engine.before_times_change();
+create trigger outbox_templates_changed after insert or update on public.outbox_templates for each row
+  execute function outbox_engine.after_template_change();
 create trigger outbox_9_removed after delete on public.outbox
   referencing old table as removed for each statement
   execute function outbox_engine.after_messages_removed();

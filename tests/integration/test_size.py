@@ -1,26 +1,23 @@
 """The cost of a call depends on its own rows, not on how many others the tables hold. Tests count rows, not time."""
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.errors import Diagnostic
 
 from sandbox.local.stack import LocalStack
 from tests.campaigns import campaign, template
 from tests.engine import insert
 from tests.nightly import size
+from tests.plans import TABLES, buffers_of, planned, touched, walked
 from tests.stack import Connection
 
 FINISHED = size(10_000, 30_000)
 SCHEDULED = size(25_000, 70_000)
 OPTED_OUT = size(7_000, 20_000)
 DUE = 5_000
-TABLES = ["outbox", "outbox_events", "dispatch_members", "dispatches", "outbox_suppressions"]
 
 
 @pytest.fixture
@@ -91,72 +88,6 @@ def fill(db: Connection) -> None:
             "insert into public.outbox_suppressions (recipient) select '+1' || (5020000000 + n) from generate_series(1, %s) n",
             [OPTED_OUT],
         )
-
-
-@contextmanager
-def touched(db: Connection) -> Iterator[dict[str, int]]:
-    """The rows of each table that this block read, by index or by sequential scan. The block is one transaction."""
-    read: dict[str, int] = {}
-    with db.transaction():
-        # Counts that the session has not reported yet are included.
-        before = rows_read(db)
-        yield read
-        read |= {table: rows - before.get(table, 0) for table, rows in rows_read(db).items()}
-
-
-def rows_read(db: Connection) -> dict[str, int]:
-    found = db.execute(
-        "select relname, seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables where relname = any(%s)",
-        [TABLES],
-    )
-    return {str(table): int(str(rows)) for table, rows in found}
-
-
-@contextmanager
-def planned(db: Connection) -> Iterator[list[dict[str, Any]]]:
-    """Every step of every plan in this block, functions included, as EXPLAIN ANALYZE reports it."""
-    plans: list[str] = []
-    steps: list[dict[str, Any]] = []
-
-    def keep(notice: Diagnostic) -> None:
-        _, is_plan, plan = (notice.message_primary or "").partition("plan:\n")
-        plans.extend([plan] if is_plan else [])
-
-    db.execute("load 'auto_explain'")
-    db.add_notice_handler(keep)
-    try:
-        with db.transaction():
-            for name, value in EXPLAINED.items():
-                db.execute(f"set local {name} = {value}")
-            yield steps
-    finally:
-        db.remove_notice_handler(keep)
-    assert plans
-    for plan in plans:
-        steps += steps_of(json.loads(plan)["Plan"])
-
-
-EXPLAINED = {
-    "client_min_messages": "log",
-    "auto_explain.log_min_duration": 0,
-    "auto_explain.log_nested_statements": "on",
-    "auto_explain.log_analyze": "on",
-    "auto_explain.log_timing": "off",
-    "auto_explain.log_buffers": "on",
-    "auto_explain.log_format": "json",
-}
-
-
-def steps_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", []):
-        yield from steps_of(part)
-
-
-def walked(step: dict[str, Any]) -> float:
-    """The rows that a step read, those that it filtered out included."""
-    removed = step.get("Rows Removed by Filter", 0) + step.get("Rows Removed by Index Recheck", 0)
-    return float((step["Actual Rows"] + removed) * step["Actual Loops"])
 
 
 def claim(db: Connection, rows: int) -> list[dict[str, Any]]:
@@ -257,7 +188,7 @@ def test_idle_claims_are_cheap_after_many_priorities(db: Connection) -> None:
 def buffers_of_idle_claim(db: Connection) -> int:
     with planned(db) as steps:
         assert claim(db, 100) == []
-    return max(int(step["Shared Hit Blocks"] + step["Shared Read Blocks"]) for step in steps)
+    return buffers_of(steps)
 
 
 def test_due_rows_wake_without_scanning_the_others(big: Connection) -> None:

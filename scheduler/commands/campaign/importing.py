@@ -117,13 +117,14 @@ async def _import(
 
 
 async def _write(campaigns: Campaigning, import_id: str, stage: _Stage) -> Imported:
-    stage.writes, left = True, True
+    stage.writes = True
     with progress("lines imported", stage.staged) as show:
-        while left:
+        while True:
             imported, left = await _write_some(campaigns, import_id)
             stage.written = imported.added + imported.changed + imported.unchanged
             show(stage.written)
-    return imported
+            if not left:
+                return imported
 
 
 async def _write_some(campaigns: Campaigning, import_id: str) -> tuple[Imported, bool]:

@@ -62,6 +62,8 @@ alter table public.outbox enable row level security;
 -- the engine did not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition.
 -- After an update: 4 writes the cancel request into the history, 7 gives the time of a campaign's message
 -- back, c notes when the text of a secret message has to go, also after an insert.
+-- c refuses times outside the calendar. After an update: 4 writes the cancel request into the history, 7
+-- gives the time of a campaign's message back.
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that

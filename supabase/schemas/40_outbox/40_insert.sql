@@ -1,5 +1,44 @@
 -- Inserts: what an app may write, the defaults, and the errors.
 
+-- Refuses times outside the years 1970 to 2199.
+create function outbox_engine.check_times(p_send_at timestamptz, p_expires_at timestamptz) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_is_wrong constant text := case
+    when isfinite(p_send_at) is not false and isfinite(p_expires_at) is not false
+      then 'is not between 1970 and 2200'
+    else 'is not an instant'
+  end;
+begin
+  if outbox_engine.is_outside_calendar(p_send_at) then
+    perform outbox_engine.refuse(
+      format('send_at %s %s', p_send_at, v_is_wrong), 'Leave send_at out to send it now.');
+  elsif outbox_engine.is_outside_calendar(p_expires_at) then
+    perform outbox_engine.refuse(
+      format('expires_at %s %s', p_expires_at, v_is_wrong),
+      'Leave expires_at out for three days after send_at.');
+  end if;
+end
+$$;
+
+-- Runs before an update that moves a message to a time outside the calendar, and refuses it. No constraint
+-- says that, because it would refuse every change of a row that has such a time from release 0.1.0.
+create function outbox_engine.before_times_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.check_times(
+    case when new.send_at <> old.send_at then new.send_at end,
+    case when new.expires_at <> old.expires_at then new.expires_at end);
+  return new;
+end
+$$;
+create trigger outbox_c_times before update of send_at, expires_at on public.outbox for each row
+  when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
+    or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
+  execute function outbox_engine.before_times_change();
+
 -- Called by `before_insert`. Refuses invalid values with an error that says what to do.
 create function outbox_engine.check_message(r public.outbox, p_now timestamptz) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -47,14 +86,10 @@ begin
     perform outbox_engine.refuse_sender_with_zero(r.sender);
   end if;
 
-  if not isfinite(r.send_at) then
-    perform outbox_engine.refuse(
-      format('send_at %s is not an instant', r.send_at), 'Leave send_at out to send it now.');
-  end if;
-  if not isfinite(r.expires_at) then
-    perform outbox_engine.refuse(
-      format('expires_at %s is not an instant', r.expires_at),
-      'Leave expires_at out for three days after send_at.');
+  -- The quick comparison spares most rows the call.
+  if least(r.send_at, r.expires_at) < timestamptz '1970-01-01 00:00+00'
+    or greatest(r.send_at, r.expires_at) >= timestamptz '2200-01-01 00:00+00' then
+    perform outbox_engine.check_times(r.send_at, r.expires_at);
   end if;
   if r.expires_at <= greatest(r.send_at, p_now) then
     perform outbox_engine.refuse(
@@ -86,6 +121,11 @@ begin
   new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now)
     + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
   new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
+  -- Three days, or the end of the calendar.
+  new.expires_at := coalesce(
+    new.expires_at,
+    least(greatest(new.send_at, v_now), timestamptz '2199-12-28 23:59:59.999999+00') + interval '3 days');
+  new.priority := coalesce(new.priority, 100);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
   -- The members of campaigns were checked when they were written. A second check would make a campaign of

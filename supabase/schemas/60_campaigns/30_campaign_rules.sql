@@ -11,6 +11,8 @@ declare
 begin
   if c.schedule is null or c.schedule not in ('once', 'cron', 'reminder') then
     return format('schedule %L is not once, cron or reminder', c.schedule);
+  elsif c.schedule <> 'once' and outbox_engine.is_outside_calendar(c.starts_at) then
+    return 'starts_at must be an instant between 1970 and 2200, or be left out';
   elsif c.schedule = 'once' then
     return case
       when coalesce(outbox_engine.is_outside_calendar(c.starts_at), true)

@@ -102,7 +102,8 @@ $$;
 -- Planned at each call: a plan from when the table was empty would read all lines of the import for each one.
 create function outbox_engine.stage_lines(p_lines outbox_engine.campaign_import_lines[])
 returns table (line integer, problem text)
-language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+language plpgsql
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan set enable_seqscan = off
 as $$
 begin
   insert into outbox_engine.campaign_import_lines
@@ -112,8 +113,14 @@ begin
   return query
   select l.line, format('external_id %L is on line %s already', l.external_id, x.line)
   from unnest(p_lines) l
-  join outbox_engine.campaign_import_lines x
-    on x.import_id = l.import_id and x.external_id = l.external_id and x.line <> l.line;
+  cross join lateral (
+    select s.line
+    from outbox_engine.campaign_import_lines s
+    where s.import_id = l.import_id and s.external_id = l.external_id
+    limit 1
+  ) x
+  where x.line <> l.line
+  order by l.line;
 end
 $$;
 

@@ -60,6 +60,7 @@ begin
       select o.id, o.due_at
       from public.outbox o
       where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+        and o.due_at < timestamptz '2200-01-01 00:00+00'
       order by o.due_at
       limit 2000
     ) w
