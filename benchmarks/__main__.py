@@ -20,6 +20,7 @@ QUESTIONS = {
     "latency": "how long does a new row wait for its request?",
     "inserts": "what does an insert cost an app?",
     "size": "what does a claim cost in small and in large tables?",
+    "operations": "how long do an operator's and an app's calls take in big tables?",
     "campaigns": "how fast does a campaign make its messages, and who waits meanwhile?",
     "footprint": "how much memory do the processes take, and how fast do they start?",
 }

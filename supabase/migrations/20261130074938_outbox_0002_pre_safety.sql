@@ -1598,11 +1598,18 @@ as $$
       s.created_at as opted_out_at
     from unnest(p_messages) x
     join public.outbox_campaigns c on c.name = x.campaign
-    left join public.outbox_suppressions s
-      on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
-    where exists (
-      select from public.outbox_campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id
-    )
+    cross join lateral (
+      select o.outbox_id
+      from public.outbox_campaign_occurrences o
+      where o.outbox_id = x.id and o.campaign = x.campaign
+      limit 1
+    ) o
+    left join lateral (
+      select c.created_at
+      from public.outbox_suppressions c
+      where c.recipient = x.recipient and c.by_engine and c.created_at >= x.sent_at
+      limit 1
+    ) s on true
   ),
   -- One message for each recipient who opted out, unless an earlier message to the recipient remains: the
   -- report counts the recipient by that one.

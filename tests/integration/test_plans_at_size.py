@@ -84,8 +84,8 @@ def members(db: Connection) -> Connection:
             "insert into public.outbox (recipient, body, send_at, expires_at, priority, status, attempts, created_at, sent_at,"
             " finalized_at, campaign, error, parts)"
             " select '+1' || (4150000000 + n), 'hello', now(), now(), 200,"
-            " case when n % 10 = 0 then 'failed' else 'delivered' end, 1, now(),"
-            " timestamptz '2026-01-01 00:00+00' + n * interval '37 minutes', now(), 'c',"
+            " case when n % 10 = 0 then 'failed' else 'delivered' end, 1, '2026-01-01',"
+            " timestamptz '2026-01-01 00:00+00' + n * interval '37 minutes', '2026-04-01', 'c',"
             " case when n % 10 = 0 then 'refused' end, 1 from generate_series(1, 3000) n"
         )
         db.execute(
@@ -149,6 +149,19 @@ def test_opted_out_recipient_counts_once_in_any_stretch(members: Connection) -> 
     )
 
     assert stretches(members, 50)[1]["opted_out"] == 1
+
+
+def test_retention_finds_each_occurrence_by_its_message(members: Connection) -> None:
+    members.execute("set plan_cache_mode = force_generic_plan")
+    members.execute("update outbox_engine.upkeep set pruned_to = 0")
+
+    with touched(members) as read:
+        row = members.execute("select public.outbox_upkeep(15, 15, %s)", [CHUNK]).fetchone()
+
+    assert row is not None
+    assert row[0]["pruned"] == CHUNK  # type: ignore[index]
+    assert read["outbox_campaign_occurrences"] <= 3 * CHUNK
+    assert read["outbox"] <= 10 * CHUNK
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ create type outbox_engine.removed_message as (
 );
 
 -- Adds messages that were deleted to the totals of their campaigns. A message whose outcome was still open
--- counts as unknown. The settings make the planner find a thousand messages by index.
+-- counts as unknown. Each row is found by index, by itself: the connection keeps the plan, and another one
+-- would read all occurrences for a thousand messages.
 create function outbox_engine.count_removed(p_messages outbox_engine.removed_message[]) returns void
 language sql set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
@@ -33,11 +34,18 @@ as $$
       s.created_at as opted_out_at
     from unnest(p_messages) x
     join public.outbox_campaigns c on c.name = x.campaign
-    left join public.outbox_suppressions s
-      on s.recipient = x.recipient and s.by_engine and s.created_at >= x.sent_at
-    where exists (
-      select from public.outbox_campaign_occurrences o where o.campaign = x.campaign and o.outbox_id = x.id
-    )
+    cross join lateral (
+      select o.outbox_id
+      from public.outbox_campaign_occurrences o
+      where o.outbox_id = x.id and o.campaign = x.campaign
+      limit 1
+    ) o
+    left join lateral (
+      select c.created_at
+      from public.outbox_suppressions c
+      where c.recipient = x.recipient and c.by_engine and c.created_at >= x.sent_at
+      limit 1
+    ) s on true
   ),
   -- One message for each recipient who opted out, unless an earlier message to the recipient remains: the
   -- report counts the recipient by that one.
