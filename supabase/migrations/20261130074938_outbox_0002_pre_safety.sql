@@ -199,6 +199,9 @@ create index held_messages_content
 
 -- The clocks of the database, the provider and the processes may differ, and step.
 alter table outbox_engine.plans add column seen_at timestamptz;
+alter table outbox_engine.plans add column messages_per_day bigint;
+alter table outbox_engine.plans add column messages_day date;
+alter table outbox_engine.plans add column messages_today bigint not null default 0;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
@@ -236,6 +239,35 @@ where o.queue = 'w';
 -- Until when some process sleeps, which inserts have to tell.
 create sequence outbox_engine.asleep_until minvalue 0 start 0;
 
+create table outbox_engine.returned_messages (
+  id bigint generated always as identity primary key,
+  provider text not null,
+  plan text not null,
+  day date not null,
+  messages integer not null
+);
+alter table outbox_engine.returned_messages enable row level security;
+
+-- Secret messages (40_outbox/39_secret.sql).
+alter table public.outbox add column secret boolean not null default false;
+alter table public.outbox drop constraint outbox_has_a_text;
+alter table public.outbox add constraint outbox_has_a_text check (
+  body is not null or template is not null or finalized_at is not null or secret
+) not valid;
+comment on column public.outbox.secret is
+  'A one-time code or the like: no command shows its text, which is removed once it has expired';
+grant insert (secret) on public.outbox to service_role;
+create table outbox_engine.secret_messages (
+  outbox_id bigint primary key,
+  -- When the text goes at the latest. Null once it is gone.
+  blank_at timestamptz,
+  -- The `letters_digest` of a text that is gone, while the outcome of its request is unknown: a lookup
+  -- recognizes it in the provider's list.
+  letters uuid
+);
+alter table outbox_engine.secret_messages enable row level security;
+create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+
 -- Members of an import are written some thousands in each call.
 create type outbox_engine.import_counts as (added integer, changed integer, unchanged integer);
 alter table outbox_engine.campaign_imports add column written_to integer not null default 0;
@@ -256,6 +288,12 @@ create table outbox_engine.template_bounds (
   growth integer not null
 );
 alter table outbox_engine.template_bounds enable row level security;
+
+create function outbox_engine.without_numbers(p_words text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(p_words, '[0-9]{7,}', '•••', 'g')
+$$;
 
 create function outbox_engine.alarm_at_most(
   p_kind text, p_detail jsonb, p_same jsonb, p_every interval, p_now timestamptz
@@ -553,15 +591,22 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.queue_time() returns timestamptz
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return timestamptz 'epoch'
+    + coalesce(pg_sequence_last_value('outbox_engine.queue_clock'), 0) * interval '1 millisecond';
+end
+$$;
+
 create or replace function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- Before the clock is read: an advance then finds this transaction among the open ones.
   v_xid constant xid8 := pg_current_xact_id();
-  -- A function takes a fifth of the time of a query. It returns null before the first advance.
-  v_queue_time constant timestamptz := timestamptz 'epoch'
-    + coalesce(pg_sequence_last_value('outbox_engine.queue_clock'), 0) * interval '1 millisecond';
+  v_queue_time constant timestamptz := outbox_engine.queue_time();
 begin
   if not exists (
     select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > v_queue_time
@@ -701,10 +746,27 @@ create function outbox_engine.tell_sleepers() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- A function takes a fifth of the time of a query, and each insert asks.
+  -- Null before the first sleep. A query of the sequence would take four times as long.
   if pg_sequence_last_value('outbox_engine.asleep_until') > date_part('epoch', clock_timestamp()) * 1000 then
     perform pg_notify('outbox', '');
   end if;
+end
+$$;
+
+create function outbox_engine.secret_lifetime() returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select interval '15 minutes'
+$$;
+
+create function outbox_engine.after_secret_message() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into outbox_engine.secret_messages (outbox_id, blank_at)
+  values (new.id, new.expires_at)
+  on conflict (outbox_id) do update set blank_at = excluded.blank_at;
+  return null;
 end
 $$;
 
@@ -813,12 +875,14 @@ begin
         || 'backup keep their statuses if session_replication_role is replica while they are inserted.');
   end if;
   new.created_at := v_now;
+  new.secret := coalesce(new.secret, false);
   new.send_at := coalesce(new.send_at, v_now);
-  -- Three days, or the end of the calendar.
+  -- Not beyond the end of the calendar.
   new.expires_at := coalesce(
     new.expires_at,
-    least(greatest(new.send_at, v_now), timestamptz '2199-12-28 23:59:59.999999+00') + interval '3 days');
-  new.priority := coalesce(new.priority, 100);
+    least(greatest(new.send_at, v_now), timestamptz '2199-12-28 23:59:59.999999+00')
+      + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
+  new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
   -- The members of campaigns were checked when they were written. A second check would make a campaign of
@@ -838,6 +902,27 @@ begin
     new.status := 'pending';
     new.queue := 'r';
     perform outbox_engine.tell_sleepers();
+  end if;
+  return new;
+end
+$$;
+
+create or replace function outbox_engine.before_app_insert() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if num_nonnulls(
+    new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
+    new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
+    new.reported_at, new.cancel_requested_at, new.sends_alone
+  ) > 0 then
+    raise exception using errcode = '42501',
+      message = 'a column that only the engine writes was given a value',
+      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
+        || 'idempotency_key, metadata, secret.';
+  end if;
+  if current_user = 'authenticated' then
+    new.owner_id := outbox_engine.caller_id();
   end if;
   return new;
 end
@@ -1145,8 +1230,8 @@ begin
         -- A deadlock or the like: the caller repeats the whole call.
         raise;
       when others then
-        perform outbox_engine.alarm(
-          'help.unanswered', jsonb_build_object('error', sqlerrm, 'code', sqlstate));
+        perform outbox_engine.alarm('help.unanswered', jsonb_build_object(
+          'error', outbox_engine.without_numbers(sqlerrm), 'code', sqlstate));
     end;
   end loop;
 end
@@ -1346,6 +1431,7 @@ exception
     raise;
   when others then
     get stacked diagnostics v_problem = message_text;
+    v_problem := outbox_engine.without_numbers(v_problem);
     perform outbox_engine.alarm_at_most(
       'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem),
       jsonb_build_object('campaign', c.name), interval '1 hour', p_now);
@@ -1960,6 +2046,117 @@ begin
   end loop;
   return v_answer -> 'report';
 end
+$$;
+
+create function outbox_engine.set_daily_cap(p_plan outbox_engine.plans, p_messages_per_day bigint)
+returns outbox_engine.plans
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_plan.messages_per_day is distinct from p_messages_per_day then
+    update outbox_engine.plans
+    set messages_per_day = p_messages_per_day
+    where provider = p_plan.provider and plan = p_plan.plan
+    returning * into p_plan;
+  end if;
+  return p_plan;
+end
+$$;
+
+create function outbox_engine.cap_day(p_at timestamptz) returns date
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select (p_at at time zone 'UTC')::date
+$$;
+
+create function outbox_engine.messages_of(p_plan outbox_engine.plans, p_day date) returns bigint
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select case when p_plan.messages_day >= p_day then greatest(0, p_plan.messages_today - coalesce((
+    select sum(r.messages) from outbox_engine.returned_messages r
+    where r.provider = p_plan.provider and r.plan = p_plan.plan and r.day = p_plan.messages_day
+  ), 0)) else 0 end::bigint
+$$;
+
+create function outbox_engine.messages_of_day(p_day date) returns bigint
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(sum(outbox_engine.messages_of(p, p_day)), 0)::bigint from outbox_engine.plans p
+$$;
+
+create function outbox_engine.messages_left_today(p_plan outbox_engine.plans, p_now timestamptz)
+returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox daily cap'));
+  return greatest(
+    0, p_plan.messages_per_day - outbox_engine.messages_of_day(outbox_engine.cap_day(p_now)));
+end
+$$;
+
+create function outbox_engine.refuse_over_cap(p_plan outbox_engine.plans, p_now timestamptz) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_day constant date := outbox_engine.cap_day(p_now);
+begin
+  perform outbox_engine.alarm_at_most(
+    'daily_cap.reached', jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day),
+    jsonb_build_object('day', v_day), interval '1 day', p_now);
+  return jsonb_build_object(
+    'limited', 'messages_per_day',
+    'wait_seconds', extract(epoch from (v_day + 1)::timestamp at time zone 'UTC' - p_now));
+end
+$$;
+
+create function outbox_engine.count_messages(
+  p_plan outbox_engine.plans, p_messages integer, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_day constant date := outbox_engine.cap_day(p_now);
+  v_messages bigint;
+begin
+  -- One statement: it subtracts just the rows that it deletes.
+  with returned as (
+    delete from outbox_engine.returned_messages
+    where provider = p_plan.provider and plan = p_plan.plan
+    returning day, messages
+  )
+  update outbox_engine.plans p
+  set
+    messages_day = v_day,
+    messages_today = p_messages + case
+      when p.messages_day >= v_day then greatest(0, p.messages_today - coalesce(
+        (select sum(r.messages) from returned r where r.day = p.messages_day), 0))
+      else 0
+    end
+  where p.provider = p_plan.provider and p.plan = p_plan.plan;
+
+  if p_plan.messages_per_day is not null then
+    v_messages := outbox_engine.messages_of_day(v_day);
+    if v_messages >= 0.8 * p_plan.messages_per_day then
+      perform outbox_engine.alarm_at_most(
+        'daily_cap.near',
+        jsonb_build_object(
+          'day', v_day, 'messages', v_messages, 'max_messages_per_day', p_plan.messages_per_day),
+        jsonb_build_object('day', v_day), interval '1 day', p_now);
+    end if;
+  end if;
+end
+$$;
+
+create function outbox_engine.return_messages(p_ids bigint[]) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.returned_messages (provider, plan, day, messages)
+  select d.provider, d.plan, outbox_engine.cap_day(d.claimed_at), count(*)
+  from public.outbox o
+  join outbox_engine.dispatches d on d.id = o.dispatch_id
+  where o.id = any (p_ids)
+  group by 1, 2, 3
 $$;
 
 create or replace function outbox_engine.stops_plan(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
@@ -2766,6 +2963,40 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.requeue_attached(
+  p_dispatches uuid[], p_event text, p_detail text,
+  p_delay interval default '0', p_recipients text[] default null
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant bigint[] := outbox_engine.lock_attached(p_dispatches, p_recipients);
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  perform outbox_engine.return_messages(v_ids);
+  perform outbox_engine.change_statuses(
+    array_agg(row(
+      o.id,
+      case
+        when o.cancel_requested_at is not null then 'cancelled'
+        when o.expires_at <= v_now then 'expired'
+        else 'requeued'
+      end,
+      case
+        -- Where the engine asked for the cancellation, the occurrence says why.
+        when o.cancel_requested_at is not null then oc.reason
+        when o.expires_at <= v_now then outbox_engine.expired_error()
+        else p_detail
+      end,
+      v_now + p_delay, p_event, p_detail
+    )::outbox_engine.status_change),
+    'engine', v_now)
+  from public.outbox o
+  left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
+  where o.id = any (v_ids);
+end
+$$;
+
 create function outbox_engine.keep_occurrences(p_outbox_ids bigint[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -3535,10 +3766,11 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan
 as $$
 begin
   return query
-  select w.batch_id, m.recipient, outbox_engine.letters_digest(o.body)
+  select w.batch_id, m.recipient, coalesce(outbox_engine.letters_digest(o.body), s.letters)
   from outbox_engine.dispatch_members m
   join outbox_engine.waiting_reports w on (w.report).recipient = m.recipient
   left join public.outbox o on o.id = m.outbox_id and o.dispatch_id = m.dispatch_id
+  left join outbox_engine.secret_messages s on s.outbox_id = o.id
   where m.dispatch_id = p_dispatch.id
     and w.reference is null
     and w.batch_id <> all (coalesce(p_dispatch.other_batches, '{}'))
@@ -3653,6 +3885,87 @@ begin
   if found then
     perform outbox_engine.lookup_failed(
       v_dispatch, p_why, make_interval(secs => p_seconds), outbox_engine.now());
+  end if;
+end
+$$;
+
+create or replace function outbox_engine.admit(
+  p_plan outbox_engine.plans, p_host text, p_credential text, p_max_dispatches integer, p_now timestamptz
+) returns outbox_engine.admission
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause outbox_engine.plan_pauses;
+  v_admission outbox_engine.admission;
+  v_left_today bigint;
+begin
+  v_pause := outbox_engine.current_pause(p_plan.provider, p_plan.plan, p_credential, p_now);
+  if v_pause.until > p_now then
+    if v_pause.replaced then
+      -- A process still uses the credential that another one replaced.
+      update outbox_engine.plan_pauses
+      set replaced = false
+      where provider = p_plan.provider and plan = p_plan.plan and kind = v_pause.kind
+        and credential = v_pause.credential;
+    end if;
+    v_admission.refusal := jsonb_build_object(
+      'paused', v_pause.kind, 'reason', v_pause.reason,
+      'wait_seconds', extract(epoch from v_pause.until - p_now));
+    return v_admission;
+  end if;
+
+  v_admission.probed_pause := v_pause.kind;
+  v_admission.tokens := outbox_engine.tokens_now(p_plan, p_now);
+  v_admission.messages := floor(v_admission.tokens)::integer;
+  if v_pause.kind is not null then
+    v_admission.messages := least(v_admission.messages, 1);
+  end if;
+  if p_plan.messages_per_day is not null then
+    v_left_today := outbox_engine.messages_left_today(p_plan, p_now);
+    if v_left_today = 0 then
+      v_admission.refusal := outbox_engine.refuse_over_cap(p_plan, p_now);
+      return v_admission;
+    end if;
+    v_admission.messages := least(v_admission.messages, v_left_today);
+  end if;
+  v_admission.requests_left := greatest(0, outbox_engine.requests_left(p_plan, p_now)
+    - outbox_engine.lookups_due(p_plan.provider, p_plan.plan, p_host, p_now));
+  v_admission.requests := least(p_max_dispatches, v_admission.requests_left);
+  if v_admission.messages = 0 then
+    v_admission.refusal := jsonb_build_object(
+      'limited', 'messages_per_second',
+      'wait_seconds', (1 - v_admission.tokens) / p_plan.messages_per_second);
+  elsif v_admission.requests = 0 then
+    v_admission.refusal := jsonb_build_object('limited', 'requests_per_minute', 'wait_seconds', 1);
+  end if;
+  return v_admission;
+end
+$$;
+
+create or replace function outbox_engine.charge_plan(
+  p_plan outbox_engine.plans, p_credential text, p_admission outbox_engine.admission, p_requests integer,
+  p_messages integer, p_now timestamptz
+) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_plan.messages_per_second is not null then
+    update outbox_engine.plans
+    set tokens = p_admission.tokens - p_messages, refilled_at = p_now
+    where provider = p_plan.provider and plan = p_plan.plan;
+  end if;
+  perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', p_requests, p_now);
+  if p_messages > 0 then
+    perform outbox_engine.count_messages(p_plan, p_messages, p_now);
+  end if;
+  if p_admission.probed_pause is not null and p_requests > 0 then
+    update outbox_engine.plan_pauses
+    set until = greatest(
+      until, p_now + make_interval(secs => outbox_engine.pause_seconds(p_admission.probed_pause, tries)))
+    where provider = p_plan.provider and plan = p_plan.plan and kind = p_admission.probed_pause
+      and credential in ('', p_credential);
   end if;
 end
 $$;
@@ -3822,6 +4135,20 @@ begin
     order by min(s.place)
     limit p_max_dispatches
   ) d;
+end
+$$;
+
+create or replace function outbox_engine.upkeep_due(p_now timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+begin
+  return exists (
+      select from outbox_engine.expiring_messages where expires_at <= p_now order by expires_at limit 1)
+    or exists (
+      select from outbox_engine.unlogged_alarms where free_at <= p_now)
+    or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
+    or exists (select from outbox_engine.secret_messages where blank_at <= p_now)
+    or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
 end
 $$;
 
@@ -4058,7 +4385,7 @@ create function public.outbox_claim_due(
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
   p_heartbeat_at timestamptz default null, p_timeline text default null,
-  p_sleep_seconds double precision default null
+  p_sleep_seconds double precision default null, p_messages_per_day bigint default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -4101,7 +4428,7 @@ begin
   if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
-    v_plan := outbox_engine.follow_clock(v_plan);
+    v_plan := outbox_engine.follow_clock(outbox_engine.set_daily_cap(v_plan, p_messages_per_day));
   end if;
   v_answer := outbox_engine.claimed_before(p_claim_id);
   if v_answer is not null then
@@ -5064,6 +5391,7 @@ begin
   delete from outbox_engine.duplicate_sends x using removed r where x.outbox_id = r.id;
   delete from outbox_engine.campaign_sends s using removed r where s.outbox_id = r.id;
   delete from outbox_engine.held_messages h using removed r where h.outbox_id = r.id;
+  delete from outbox_engine.secret_messages s using removed r where s.outbox_id = r.id;
   -- The app may insert the same text again.
   update outbox_engine.adopted_messages a set outbox_id = null from removed r where a.outbox_id = r.id;
   delete from outbox_engine.reassigned_occurrences o using removed r where o.outbox_id = r.id;
@@ -5102,7 +5430,8 @@ begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
-    'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences'
+    'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences',
+    'outbox_engine.secret_messages'
   ] loop
     execute format('select exists (select from %s)', v_table) into v_has_rows;
     if v_has_rows then
@@ -5113,6 +5442,70 @@ begin
   perform outbox_engine.keep_emptied(array(select id from outbox_engine.dispatches));
   return null;
 end
+$$;
+
+create function outbox_engine.blank_secret_texts(p_now timestamptz, p_most integer) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_due constant bigint[] := array(
+    select s.outbox_id
+    from outbox_engine.secret_messages s
+    where s.blank_at <= p_now
+    order by s.blank_at
+    limit p_most
+  );
+begin
+  if v_due = '{}' then
+    return false;
+  end if;
+  update outbox_engine.dispatches
+  set body = null
+  where id = any (array(
+    select d.id
+    from outbox_engine.dispatches d
+    where d.id in (select m.dispatch_id from outbox_engine.dispatch_members m where m.outbox_id = any (v_due))
+      and d.body is not null and d.state <> 'claimed'
+    order by d.id
+    for update skip locked
+  ));
+
+  with free as materialized (
+    select o.id, o.body, o.finalized_at is null as is_undecided
+    from public.outbox o
+    where o.id = any (v_due) and o.queue is null
+      and not exists (
+        select
+        from outbox_engine.dispatch_members m
+        join outbox_engine.dispatches d on d.id = m.dispatch_id
+        where m.outbox_id = o.id and (d.body is not null or d.state = 'claimed')
+      )
+    order by o.id
+    for update skip locked
+  ),
+  blanked as (
+    update public.outbox o set body = null, parameters = null from free f where o.id = f.id
+  )
+  update outbox_engine.secret_messages s
+  set blank_at = null, letters = case when f.is_undecided then outbox_engine.letters_digest(f.body) end
+  from free f
+  where s.outbox_id = f.id;
+  return cardinality(v_due) = p_most;
+end
+$$;
+
+create function outbox_engine.forget_secrets(p_most integer) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  delete from outbox_engine.secret_messages s
+  where s.outbox_id = any (array(
+    select x.outbox_id
+    from outbox_engine.secret_messages x
+    join public.outbox o on o.id = x.outbox_id
+    where x.blank_at is null and o.finalized_at is not null
+    limit p_most
+    for update of x skip locked
+  ))
 $$;
 
 create or replace function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
@@ -5259,6 +5652,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.forget_refusals(p_now);
+  perform outbox_engine.forget_secrets(p_most);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(
@@ -5309,23 +5703,43 @@ declare
   v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
   v_expired integer;
   v_pruned integer;
-  v_blanking boolean := false;
+  v_blanking boolean;
 begin
   perform outbox_engine.record_heartbeat('upkeep', '', '', '');
   perform outbox_engine.give_up_everywhere(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
+  v_blanking := outbox_engine.blank_secret_texts(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
   if p_body_retention_days < p_retention_days then
     v_blanking := outbox_engine.blank_texts(
-      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now);
+      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now) or v_blanking;
   end if;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   perform outbox_engine.tend_all_held_messages(v_now);
   return jsonb_build_object(
     'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
 end
+$$;
+
+create or replace function outbox_engine.retry_problem(
+  o public.outbox, p_is_open boolean, p_force boolean, p_gets_expiry boolean, p_now timestamptz
+) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when o.id is null then 'missing'
+    when o.finalized_at is null then 'not_final'
+    when p_is_open then 'request_open'
+    when o.secret then 'secret'
+    when o.body is null and o.parameters is null then 'text_blanked'
+    when o.status = 'delivered' and not p_force then 'delivered'
+    when o.status = 'unknown' and not p_force then 'may_have_arrived'
+    when o.cancel_requested_at is not null and not p_force then 'cancelled_on_request'
+    when o.status = 'expired' and not p_force then 'expired'
+    when o.expires_at <= p_now and not p_gets_expiry then 'expiry_passed'
+  end
 $$;
 
 create or replace function public.outbox_retry(
@@ -5779,7 +6193,9 @@ begin
             'plan', p.plan,
             'messages_per_second', p.messages_per_second,
             'requests_per_minute', p.requests_per_minute,
-            'requests_left', outbox_engine.requests_left(p, v_now)
+            'requests_left', outbox_engine.requests_left(p, v_now),
+            'messages_per_day', p.messages_per_day,
+            'messages_today', outbox_engine.messages_of(p, outbox_engine.cap_day(v_now))
           )
           order by p.provider, p.plan
         ),
@@ -5853,7 +6269,7 @@ begin
             when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
           end))
       || case
-        when p_show_body then jsonb_build_object('body', o.body, 'parameters', o.parameters)
+        when p_show_body and not o.secret then jsonb_build_object('body', o.body, 'parameters', o.parameters)
         else '{}'
       end,
     'timeline', (
@@ -5908,7 +6324,10 @@ as $$
   from outbox_engine.old_processes() o
 $$;
 
-create trigger outbox_c_times before update of send_at, expires_at on public.outbox for each row
+create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
+  when (new.secret)
+  execute function outbox_engine.after_secret_message();
+create trigger outbox_d_times before update of send_at, expires_at on public.outbox for each row
   when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
     or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
   execute function outbox_engine.before_times_change();

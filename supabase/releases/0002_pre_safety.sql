@@ -223,6 +223,7 @@ create table outbox_engine.secret_messages (
 );
 alter table outbox_engine.secret_messages enable row level security;
 create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+
 -- Members of an import are written some thousands in each call.
 create type outbox_engine.import_counts as (added integer, changed integer, unchanged integer);
 alter table outbox_engine.campaign_imports add column written_to integer not null default 0;
@@ -248,7 +249,7 @@ alter table outbox_engine.template_bounds enable row level security;
 create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
   when (new.secret)
   execute function outbox_engine.after_secret_message();
-create trigger outbox_c_times before update of send_at, expires_at on public.outbox for each row
+create trigger outbox_d_times before update of send_at, expires_at on public.outbox for each row
   when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
     or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
   execute function outbox_engine.before_times_change();

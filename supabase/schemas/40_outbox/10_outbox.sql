@@ -60,10 +60,9 @@ alter table public.outbox enable row level security;
 -- own; 5 is of release 0.1.0. Before an insert: 1 refuses what apps may not write, 2 checks the row, fills
 -- in defaults and tells processes that sleep. Before an update: 3 makes a cancel request of a status that
 -- the engine did not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition.
--- After an update: 4 writes the cancel request into the history, 7 gives the time of a campaign's message
--- back, c notes when the text of a secret message has to go, also after an insert.
--- c refuses times outside the calendar. After an update: 4 writes the cancel request into the history, 7
--- gives the time of a campaign's message back.
+-- d refuses times outside the calendar. After an update: 4 writes the cancel request into the history, 7
+-- gives the time of a campaign's message back, c notes when the text of a secret message has to go, also
+-- after an insert.
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that

@@ -73,9 +73,6 @@ declare
   -- Before the clock is read: an advance then finds this transaction among the open ones.
   v_xid constant xid8 := pg_current_xact_id();
   v_queue_time constant timestamptz := outbox_engine.queue_time();
-  -- A function takes a fifth of the time of a query. It returns null before the first advance.
-  v_queue_time constant timestamptz := timestamptz 'epoch'
-    + coalesce(pg_sequence_last_value('outbox_engine.queue_clock'), 0) * interval '1 millisecond';
 begin
   if not exists (
     select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > v_queue_time

@@ -34,7 +34,7 @@ begin
   return new;
 end
 $$;
-create trigger outbox_c_times before update of send_at, expires_at on public.outbox for each row
+create trigger outbox_d_times before update of send_at, expires_at on public.outbox for each row
   when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
     or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
   execute function outbox_engine.before_times_change();
@@ -118,14 +118,12 @@ begin
   new.created_at := v_now;
   new.secret := coalesce(new.secret, false);
   new.send_at := coalesce(new.send_at, v_now);
-  new.expires_at := coalesce(new.expires_at, greatest(new.send_at, v_now)
-    + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
-  new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
-  -- Three days, or the end of the calendar.
+  -- Not beyond the end of the calendar.
   new.expires_at := coalesce(
     new.expires_at,
-    least(greatest(new.send_at, v_now), timestamptz '2199-12-28 23:59:59.999999+00') + interval '3 days');
-  new.priority := coalesce(new.priority, 100);
+    least(greatest(new.send_at, v_now), timestamptz '2199-12-28 23:59:59.999999+00')
+      + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
+  new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
   perform outbox_engine.check_message(new, v_now);
   new.send_at := greatest(new.send_at, v_now);
   -- The members of campaigns were checked when they were written. A second check would make a campaign of
