@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.gateway.campaigning import Campaigning, Form, Line, RefusedLine
+from jobs.gateway.campaigning import Campaigning, Form, Imported, Line, RefusedLine
+from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.operating import Operating, Suppression
 from scheduler.cli import run_command_line
 from scheduler.commands import members, opt_outs
@@ -285,7 +286,11 @@ def test_interrupted_list_import_reports_its_progress(
 
 
 @pytest.mark.parametrize(
-    ("calls", "says"), [(0, "nothing was imported"), (1, "the import of all lines was under way and may have succeeded")]
+    ("calls", "says"),
+    [
+        (0, "nothing was imported"),
+        (1, "0 of 1 lines were imported, and perhaps more; the same file may be imported again"),
+    ],
 )
 @pytest.mark.usefixtures("project")
 def test_interrupted_member_import_reports_whether_any_were_imported(
@@ -295,7 +300,7 @@ def test_interrupted_member_import_reports_whether_any_were_imported(
     file.write_text(HEADER + "a,+14155550101\n", encoding="utf-8")
     database = Database((), calls=calls)
     monkeypatch.setattr(Campaigning, "member_form", Database(FORM, calls=1))
-    for name in ("stage_members", "commit_import"):
+    for name in ("stage_members", "write_members"):
         monkeypatch.setattr(Campaigning, name, database)
     monkeypatch.setattr(Campaigning, "discard_import", Database(None, calls=1))
 
@@ -304,3 +309,28 @@ def test_interrupted_member_import_reports_whether_any_were_imported(
     assert said.out == ""
     assert said.err.startswith(f"outbox: stopped; {says}")
     assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("project")
+def test_failed_member_import_reports_its_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "members.csv"
+    file.write_text(HEADER + "a,+14155550101\nb,+14155550102\n", encoding="utf-8")
+    answers = iter([(Imported(added=1, changed=0, unchanged=0), True)])
+
+    async def write(*_: Any, **__: Any) -> tuple[Imported, bool]:
+        try:
+            return next(answers)
+        except StopIteration:
+            raise GatewayUnavailable("it went away") from None
+
+    monkeypatch.setattr(Campaigning, "member_form", Database(FORM, calls=1))
+    monkeypatch.setattr(Campaigning, "stage_members", Database((), calls=1))
+    monkeypatch.setattr(Campaigning, "write_members", write)
+    monkeypatch.setattr(Campaigning, "discard_import", Database(None, calls=1))
+
+    assert run_command_line(["campaign", "import", "spring", str(file)]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "outbox: 1 of 2 lines were imported, and perhaps more; the same file may be imported again"
+    assert len(said) == 2
