@@ -77,7 +77,9 @@ class Calls:
 
 
 def run(options: Options) -> Result:
-    rows, occurrences = (20_000, 5_000) if options.quick else (10_000_000, 1_000_000) if options.full else (1_000_000, 200_000)
+    rows, occurrences = (
+        (20_000, 5_000) if options.quick else (10_000_000, 1_000_000) if options.full else (2_000_000, 1_000_000)
+    )
     lines, edited = (4_000, 1_000) if options.quick else (200_000, 100_000)
     figures: list[Figure] = []
     with running() as rig:
