@@ -1,14 +1,14 @@
 """Phone numbers from outside.
 
 Inside, a number is E.164 with ``+``. Sinch returns numbers without it and accepts ``00``, spaces, dashes and brackets.
-Every number from outside therefore goes through :func:`e164` once, where it is parsed. Apps insert E.164 only, and so do
-members of campaigns: the database takes no other form.
+Every number from outside therefore goes through :func:`e164` once, where it is parsed. What people and apps write, in files,
+commands and rows, is read by `scheduler.commands.numbers` and, by the same rules, in the database (`read_recipient`).
 """
 
 import re
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_DECORATION = str.maketrans("", "", " -.()\u00a0")
+_DECORATION = str.maketrans("", "", " -.()\u00a0\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2015")
 # The countries in which a zero is dialled before a number and belongs to none: those of `trunk_zero_pattern` in the schema.
 # sandbox/regions.py derives them.
 _TRUNK_ZERO_CODES = (

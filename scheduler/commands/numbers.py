@@ -1,10 +1,14 @@
 """Reads the phone number in a cell of a file."""
 
 import re
+import unicodedata
 
 from jobs.runtime.phone import e164, trunk_zero_code
 
-_OTHER = re.compile(r"[^0-9 .()\u00a0-]")
+_OTHER = re.compile(r"[^0-9 .()\u00a0\u2009\u202f\u2010-\u2015-]")
+_INVISIBLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"  # those of `recipient_hint`
+)
 _LONGEST_SHOWN = 40
 
 
@@ -22,6 +26,8 @@ def read(written: str) -> str:
 
 
 def _problem(written: str) -> str:
+    if found := _INVISIBLE.search(written):
+        return f"has an invisible character in it, {_name(found[0])}. Remove it"
     if not written.startswith(("+", "00")):
         return "has neither + nor 00 before its country code"
     if other := _OTHER.search(written, 1):
@@ -39,10 +45,17 @@ def _problem(written: str) -> str:
     return f"has {len(digits)} digits. With its country code a number has 7 to 15"
 
 
+def _name(character: str) -> str:
+    code = f"U+{ord(character):04X}"
+    name = unicodedata.name(character, "")
+    return f"{name} ({code})" if name else code
+
+
 def _masked(written: str) -> str:
-    """The number as it is written, without the digits in its middle."""
+    """The number as it is written, without the digits in its middle. Invisible characters are shown as their codes."""
     shown = written if len(written) <= _LONGEST_SHOWN else f"{written[:_LONGEST_SHOWN]}…"
     places = [place for place, character in enumerate(shown) if character.isdigit()]
     ends = 4 if len(places) > 10 else 2
     hidden = set(places[ends:-ends])
-    return "".join("•" if place in hidden else character for place, character in enumerate(shown))
+    masked = "".join("•" if place in hidden else character for place, character in enumerate(shown))
+    return _INVISIBLE.sub(lambda found: f"<{ord(found[0]):04X}>", masked)

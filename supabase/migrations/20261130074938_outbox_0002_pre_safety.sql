@@ -553,6 +553,46 @@ as $$
   select left(substring(p_number from outbox_engine.trunk_zero_pattern()), -2)
 $$;
 
+create function outbox_engine.read_recipient(p_written text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bare constant text := regexp_replace(
+    regexp_replace(
+      btrim(p_written, E' \t\r\n'), '[-.() \u00a0\u2009\u202f\u2010-\u2015]', '', 'g'),
+    '^00', '+');
+begin
+  -- A zero in brackets belongs to the number in some countries, such as Italy, and in most it does not.
+  if v_bare ~ outbox_engine.e164_pattern()
+    and p_written !~ '\(\s*0(?!0)'
+    and v_bare !~ outbox_engine.trunk_zero_pattern() then
+    return v_bare;
+  end if;
+  return p_written;
+end
+$$;
+
+create function outbox_engine.recipient_hint(p_recipient text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_code constant text := outbox_engine.trunk_zero_code(
+    regexp_replace(regexp_replace(p_recipient, '[^+0-9]', '', 'g'), '^00', '+'));
+  v_invisible constant text := substring(p_recipient from
+    '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]');
+begin
+  return case
+    when v_invisible is not null
+      then format('Remove the invisible character U+%s.', upper(lpad(to_hex(ascii(v_invisible)), 4, '0')))
+    when v_code is not null then format('Leave out the zero after %s.', v_code)
+    when p_recipient ~ '\(\s*0(?!0)'
+      then 'Write it without brackets, as it is dialled from another country: some countries keep the zero, '
+        || 'such as Italy.'
+    else 'Write it with + and the country code, digits only, such as +14155550123.'
+  end;
+end
+$$;
+
 create or replace function outbox_engine.recipient_problem(p_recipient text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -569,12 +609,7 @@ create or replace function outbox_engine.refuse_recipient(p_recipient text) retu
 language sql set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.refuse(
-    outbox_engine.recipient_problem(p_recipient),
-    case
-      when p_recipient ~ outbox_engine.trunk_zero_pattern()
-        then format('Leave out the zero after %s.', outbox_engine.trunk_zero_code(p_recipient))
-      else 'Write it with + and the country code, digits only, such as +14155550123.'
-    end)
+    outbox_engine.recipient_problem(p_recipient), outbox_engine.recipient_hint(p_recipient))
 $$;
 
 create function outbox_engine.refuse_sender_with_zero(p_sender text) returns void
@@ -874,6 +909,10 @@ begin
       'Leave status, batch_id, sent_at, finalized_at and dispatch_id out to send a new message. Rows of a '
         || 'backup keep their statuses if session_replication_role is replica while they are inserted.');
   end if;
+  -- The quick comparison spares most rows the call.
+  if rtrim(new.recipient, '0123456789') <> '+' then
+    new.recipient := outbox_engine.read_recipient(new.recipient);
+  end if;
   new.created_at := v_now;
   new.secret := coalesce(new.secret, false);
   new.send_at := coalesce(new.send_at, v_now);
@@ -1081,6 +1120,7 @@ as $$
 begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
+  new.recipient := outbox_engine.read_recipient(new.recipient);
   if (new.recipient ~ outbox_engine.e164_pattern()) is not true
     or (
       new.recipient ~ outbox_engine.trunk_zero_pattern()
@@ -1367,6 +1407,44 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.check_member(
+  m public.outbox_campaign_members, p_is_new boolean, p_loses_zone boolean, p_new_parameters boolean
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaign public.outbox_campaigns;
+  v_problem text;
+begin
+  if exists (
+    select from outbox_engine.campaign_imports where committing = pg_catalog.pg_current_xact_id()
+  ) then
+    return;
+  end if;
+  -- An edit of the campaign checks its members and cannot see this one yet, so it waits (`lock_for_edit`).
+  -- The row lock keeps the campaign from being deleted; it holds off neither a pause nor an end.
+  if p_is_new or p_loses_zone then
+    perform outbox_engine.lock_for_use('campaign', m.campaign);
+    select * into v_campaign from public.outbox_campaigns where name = m.campaign for key share;
+  else
+    select * into v_campaign from public.outbox_campaigns where name = m.campaign;
+  end if;
+  v_problem := outbox_engine.member_problem(m, v_campaign);
+  if v_problem is null and p_new_parameters then
+    v_problem := outbox_engine.text_problem(
+      outbox_engine.template_for_use(v_campaign.template), m.parameters, true);
+  end if;
+  if v_problem is not null then
+    perform outbox_engine.refuse(
+      format('member %L of campaign %L: %s', left(m.external_id, 200), m.campaign, v_problem),
+      case
+        when v_problem = outbox_engine.recipient_problem(m.recipient)
+          then outbox_engine.recipient_hint(m.recipient)
+      end);
+  end if;
+end
+$$;
+
 create or replace function outbox_engine.before_member_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -1375,6 +1453,9 @@ declare
 begin
   new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
   new.timezone := outbox_engine.canonical_zone(new.timezone);
+  if rtrim(new.recipient, '0123456789') <> '+' then
+    new.recipient := outbox_engine.read_recipient(new.recipient);
+  end if;
   if not v_is_new then
     if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
       perform outbox_engine.refuse(
@@ -1504,7 +1585,7 @@ begin
   m.campaign := p_campaign;
   for i in 1 .. coalesce(cardinality(p_lines), 0) loop
     m.external_id := p_external_ids[i];
-    m.recipient := p_recipients[i];
+    m.recipient := outbox_engine.read_recipient(p_recipients[i]);
     m.timezone := nullif(p_timezones[i], '');
     m.parameters := p_parameters[i]::jsonb;
     v_problem := outbox_engine.line_problem(m, v_campaign, v_template, p_event_ats[i]);

@@ -22,6 +22,7 @@ from scheduler.cli import run_command_line
 from scheduler.commands import members, opt_outs
 from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.refusals import Refusals
+from scheduler.commands.repeated import RepeatedNumbers
 
 FORM = Form(template="hi", placeholders=(), required=(), needs_event=False, zone_needed_by=None)
 READERS: list[Callable[[list[str]], object]] = [opt_outs.read, lambda lines: list(members.read(lines, FORM).lines)]
@@ -67,7 +68,7 @@ REFUSED = [
     ("+12025550175 ext 5", f"'+1202••••175 ext 5' has 'e' {ALONE}"),
     ("+12025550175x5", f"has 'x' {ALONE}"),
     ("+12025550175 / +12025550176", f"has '/' {ALONE}"),
-    ("+1 202\u2013555\u20130175", f"has '\u2013' {ALONE}"),
+    ("+1 202_555_0175", f"has '_' {ALONE}"),
     ("+0044 7700 900123", "has a zero before its country code. Write + and the country code"),
     ("+447700", "has 6 digits. With its country code a number has 7 to 15"),
     ("12025550100", "'1202•••0100' has neither + nor 00 before its country code"),
@@ -334,3 +335,13 @@ def test_failed_member_import_reports_its_progress(
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "outbox: 1 of 2 lines were imported, and perhaps more; the same file may be imported again"
     assert len(said) == 2
+
+
+def test_number_under_two_ids_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    text = [HEADER, "a,+14155550101\n", "b,+1 415 555 0101\n", "a,+14155550101\n", "c,+14155550102\n"]
+    repeated = RepeatedNumbers()
+
+    repeated.warn([line for line in members.read(text, FORM).lines if isinstance(line, Line)])
+
+    words = "warning: +1415•••0101 has another external_id in line 2, so it gets each message twice"
+    assert capsys.readouterr().err == f"line 3: {words}\n"

@@ -19,6 +19,7 @@ from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.members import NotMembers
 from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json, were_refused
 from scheduler.commands.refusals import Refusals
+from scheduler.commands.repeated import RepeatedNumbers
 
 _AT_ONCE: Final = 2000
 """Lines in each call: a fraction of the time that the database allows a call."""
@@ -85,7 +86,7 @@ async def _import(
     campaigns: Campaigning, name: str, lines: IO[str], size: int, stage: _Stage, *, dry_run: bool, partial: bool
 ) -> tuple[int, Imported | None]:
     """How many lines were refused, and the result of the others, None if nothing was imported."""
-    import_id, refusals = str(uuid4()), Refusals()
+    import_id, refusals, repeated = str(uuid4()), Refusals(), RepeatedNumbers()
     finished = False
     # A campaign that takes no members, or a header that does not fit, ends the import before the file is read.
     form = await campaigns.member_form(name)
@@ -94,12 +95,14 @@ async def _import(
             for chunk in _chunks(lines, form, show):
                 wrong = [line for line in chunk if isinstance(line, RefusedLine)]
                 right = [line for line in chunk if isinstance(line, Line)]
+                repeated.warn(right)
                 refused = await campaigns.stage_members(import_id, name, right)
                 stage.staged += len(right) - len(refused)
                 wrong += refused
                 for line in sorted(wrong, key=lambda one: one.number):
                     refusals.say(line.number, scrub(line.problem))
         refusals.say_rest()
+        repeated.say_rest()
         if refusals.count and not partial and not dry_run:
             return refusals.count, None
         if dry_run:

@@ -115,6 +115,10 @@ begin
       'Leave status, batch_id, sent_at, finalized_at and dispatch_id out to send a new message. Rows of a '
         || 'backup keep their statuses if session_replication_role is replica while they are inserted.');
   end if;
+  -- The quick comparison spares most rows the call.
+  if rtrim(new.recipient, '0123456789') <> '+' then
+    new.recipient := outbox_engine.read_recipient(new.recipient);
+  end if;
   new.created_at := v_now;
   new.secret := coalesce(new.secret, false);
   new.send_at := coalesce(new.send_at, v_now);

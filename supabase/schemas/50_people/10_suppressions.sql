@@ -44,6 +44,7 @@ as $$
 begin
   new.reason := coalesce(new.reason, 'operator');
   new.by_engine := new.by_engine and tg_op = 'INSERT';
+  new.recipient := outbox_engine.read_recipient(new.recipient);
   if (new.recipient ~ outbox_engine.e164_pattern()) is not true
     or (
       new.recipient ~ outbox_engine.trunk_zero_pattern()

@@ -59,7 +59,11 @@ begin
   end if;
   if v_problem is not null then
     perform outbox_engine.refuse(
-      format('member %L of campaign %L: %s', left(m.external_id, 200), m.campaign, v_problem));
+      format('member %L of campaign %L: %s', left(m.external_id, 200), m.campaign, v_problem),
+      case
+        when v_problem = outbox_engine.recipient_problem(m.recipient)
+          then outbox_engine.recipient_hint(m.recipient)
+      end);
   end if;
 end
 $$;
@@ -74,6 +78,9 @@ declare
 begin
   new.parameters := jsonb_strip_nulls(coalesce(new.parameters, '{}'));
   new.timezone := outbox_engine.canonical_zone(new.timezone);
+  if rtrim(new.recipient, '0123456789') <> '+' then
+    new.recipient := outbox_engine.read_recipient(new.recipient);
+  end if;
   if not v_is_new then
     if (new.campaign, new.external_id) is distinct from (old.campaign, old.external_id) then
       perform outbox_engine.refuse(

@@ -172,7 +172,7 @@ begin
   m.campaign := p_campaign;
   for i in 1 .. coalesce(cardinality(p_lines), 0) loop
     m.external_id := p_external_ids[i];
-    m.recipient := p_recipients[i];
+    m.recipient := outbox_engine.read_recipient(p_recipients[i]);
     m.timezone := nullif(p_timezones[i], '');
     m.parameters := p_parameters[i]::jsonb;
     v_problem := outbox_engine.line_problem(m, v_campaign, v_template, p_event_ats[i]);

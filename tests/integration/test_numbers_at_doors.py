@@ -1,0 +1,97 @@
+"""Every door reads numbers alike: rows, members, suppressions, and the files and arguments of commands."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from scheduler.commands import numbers
+from tests.spellings import HINTS, SPELLINGS
+from tests.stack import Connection
+
+Door = Callable[[Connection, str], str]
+
+
+def insert_a_message(db: Connection, written: str) -> str:
+    return _returned(db, "insert into public.outbox (recipient, body) values (%s, 'hi') returning recipient", written)
+
+
+def insert_a_suppression(db: Connection, written: str) -> str:
+    return _returned(db, "insert into public.outbox_suppressions (recipient) values (%s) returning recipient", written)
+
+
+def insert_a_member(db: Connection, written: str) -> str:
+    _campaign(db)
+    columns = "(campaign, external_id, recipient) values ('c', 'a', %s) returning recipient"
+    return _returned(db, f"insert into public.outbox_campaign_members {columns}", written)
+
+
+def change_a_member(db: Connection, written: str) -> str:
+    insert_a_member(db, "+12025550100")
+    return _returned(db, "update public.outbox_campaign_members set recipient = %s returning recipient", written)
+
+
+def stage_a_line(db: Connection, written: str) -> str:
+    _campaign(db)
+    refused = db.execute(
+        "select public.outbox_stage_members('00000000-0000-0000-0000-000000000001', 'c', '{1}', '{a}', %s, '{\"\"}', '{\"\"}',"
+        " '{\"{}\"}') -> 0 ->> 'problem'",
+        [[written]],
+    ).fetchone()
+    assert refused is not None
+    if refused[0] is not None:
+        raise ValueError(str(refused[0]))
+    return _returned(db, "select recipient from outbox_engine.campaign_import_lines where line = %s", "1")
+
+
+def read_a_cell(_db: Connection, written: str) -> str:
+    return numbers.read(written.strip())
+
+
+DOORS: list[Door] = [insert_a_message, insert_a_suppression, insert_a_member, change_a_member, stage_a_line, read_a_cell]
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_all_doors_read_a_number_alike(door: Door, db: Connection) -> None:
+    read: dict[str, str | None] = {}
+    for written in SPELLINGS:
+        with db.transaction(force_rollback=True):
+            read[written] = _through(door, db, written)
+
+    assert read == SPELLINGS
+
+
+@pytest.mark.parametrize("door", [door for door in DOORS if door is not stage_a_line], ids=lambda door: door.__name__)
+@pytest.mark.parametrize("written", HINTS)
+def test_refusal_says_how_to_write_it(door: Door, written: str, db: Connection) -> None:
+    with pytest.raises((psycopg.Error, ValueError)) as refusal:
+        door(db, written)
+
+    assert HINTS[written] in str(refusal.value)
+
+
+def test_cell_names_its_invisible_character() -> None:
+    with pytest.raises(ValueError, match=r"'<202A>\+1415•••0123' has an invisible character in it, LEFT-TO-RIGHT EMBEDDING"):
+        numbers.read("\u202a+14155550123")
+
+
+def _campaign(db: Connection) -> None:
+    db.execute("insert into public.outbox_templates (name, body) values ('t', 'hi') on conflict do nothing")
+    db.execute(
+        "insert into public.outbox_campaigns (name, template, schedule, starts_at) values ('c', 't', 'once', now())"
+        " on conflict do nothing"
+    )
+
+
+def _returned(db: Connection, sql: str, written: str) -> str:
+    row = db.execute(sql.encode(), [written]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _through(door: Door, db: Connection, written: str) -> str | None:
+    try:
+        with db.transaction():
+            return door(db, written)
+    except (psycopg.DataError, psycopg.IntegrityError, ValueError):
+        return None
