@@ -1,4 +1,4 @@
-"""The parent of several workers: each is a process that runs the webhook app, and all accept from one socket.
+"""The parent of several workers: each is a process that runs the webhook app, and all have one port.
 
 The parent serves nothing. It starts the workers, replaces one that ends, and stops all of them. A worker's stdin is a pipe, and
 only the parent has its other end. The worker stops when that end is closed, which also happens when the parent is killed.
