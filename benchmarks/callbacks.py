@@ -72,8 +72,7 @@ def run(options: Options) -> Result:
     connections = (50,) if options.quick else (50, 200, 500)
     seconds = 1.0 if options.quick else 5.0
     with LocalStack(durable=True) as stack, closing(psycopg.connect(stack.admin_url, autocommit=True)) as db, ExitStack() as up:
-        db.execute(_PEERS_TABLE)
-        stack.restart_api()
+        prepare(db, stack)
         ports = {
             OURS: up.enter_context(outbox_webhook(stack, stack.url)),
             OURS_TWICE: up.enter_context(outbox_webhook(stack, stack.url, workers=2)),
@@ -90,14 +89,19 @@ def run(options: Options) -> Result:
     return Result(figures=tuple(_figures(rounds)), plots=(Plot("callbacks"),), notes=notes)
 
 
+def prepare(db: psycopg.Connection[Any], stack: LocalStack) -> None:
+    """Make the table of the receivers that are compared with us."""
+    db.execute(_PEERS_TABLE)
+    stack.restart_api()
+
+
 def _round(
     db: psycopg.Connection[Any], ports: Mapping[str, int], connections: int, seconds: float, *, turned: bool
 ) -> Iterator[Rate]:
     """One run of each. ``turned`` is the other order, so that a drift of the machine cancels out."""
     names = [OURS_AFAR, OURS, DIRECT, OURS_TWICE, API]
     for name in reversed(names) if turned else names:
-        measure = theirs if name in (DIRECT, API) else ours
-        yield measure(db, name, ports[name], connections, seconds)
+        yield measure(db, name, ports[name], make_rows(db, name, seconds), connections=connections, seconds=seconds)
 
 
 def _figures(rounds: Sequence[Mapping[str, Rate]]) -> Iterator[Figure]:
@@ -154,29 +158,40 @@ def _said_about_flood(name: str, flood: "Flood") -> str:
     )
 
 
-def ours(db: psycopg.Connection[Any], name: str, port: int, connections: int, seconds: float) -> Rate:
-    """The webhook app, with one callback for each recipient."""
-    batches = _batches(db, int(_MOST_PER_SECOND[name] * seconds) // _RECIPIENTS)
-    bodies = [body for batch in batches for body in batch.callbacks()]
-    outcome, cpu = fire(Order(port, DELIVERY, SECRET, bodies, connections, seconds))
-    keys = [(batch.batch_id, f"+{number}") for batch in batches for number in batch.recipients]
-    missing = count_missing(db, [keys[place] for place in outcome.acknowledged])
-    return rate(name, connections, outcome, cpu, missing=missing, calls=_calls(db, batches))
-
-
-def theirs(db: psycopg.Connection[Any], name: str, port: int, connections: int, seconds: float) -> Rate:
-    """A receiver that runs one update for each callback."""
+def make_rows(db: psycopg.Connection[Any], receiver: str, seconds: float) -> list[Batch]:
+    """Rows for a run of so many seconds: sent messages or, for a receiver that is compared with us, rows of its own."""
+    number = int(_MOST_PER_SECOND[receiver] * seconds) // _RECIPIENTS
+    if receiver not in (DIRECT, API):
+        return _batches(db, number)
     numbers = tuple(str(14152000000 + n) for n in range(_RECIPIENTS))
     tag = next(_tags)
-    batches = [Batch(f"01FC66621-{tag}-{n}", "", numbers) for n in range(int(_MOST_PER_SECOND[name] * seconds) // _RECIPIENTS)]
+    batches = [Batch(f"01FC66621-{tag}-{n}", "", numbers) for n in range(number)]
     keys = [f"{batch.batch_id}/{number}" for batch in batches for number in batch.recipients]
     db.execute("insert into public.bench_messages (key) select unnest(%s::text[])", [keys])
     db.execute("vacuum analyze public.bench_messages")
+    return batches
+
+
+def measure(
+    db: psycopg.Connection[Any], receiver: str, port: int, batches: Sequence[Batch], *, connections: int, seconds: float
+) -> Rate:
+    """One run, with one callback for each recipient of ``batches``."""
     bodies = [body for batch in batches for body in batch.callbacks()]
-    outcome, cpu = fire(Order(port, "/", SECRET, bodies, connections, seconds))
+    path = "/" if receiver in (DIRECT, API) else DELIVERY
+    outcome, cpu = fire(Order(port, path, SECRET, bodies, connections, seconds))
+    keys = [(batch.batch_id, f"+{number}") for batch in batches for number in batch.recipients]
     acknowledged = [keys[place] for place in outcome.acknowledged]
-    stored = _one(db, "select count(*) from public.bench_messages where key = any (%s) and status <> 'sent'", [acknowledged])
-    return rate(name, connections, outcome, cpu, missing=len(acknowledged) - stored, calls=len(acknowledged))
+    if receiver in (DIRECT, API):
+        calls, missing = len(acknowledged), _count_lost_updates(db, acknowledged)
+    else:
+        calls, missing = _calls(db, batches), count_missing(db, acknowledged)
+    return rate(receiver, connections, outcome, cpu, missing=missing, calls=calls)
+
+
+def _count_lost_updates(db: psycopg.Connection[Any], acknowledged: Sequence[tuple[str, str]]) -> int:
+    keys = [f"{batch}/{recipient.removeprefix('+')}" for batch, recipient in acknowledged]
+    stored = _one(db, "select count(*) from public.bench_messages where key = any (%s) and status <> 'sent'", [keys])
+    return len(keys) - stored
 
 
 def _calls(db: psycopg.Connection[Any], batches: Sequence[Batch]) -> int:
