@@ -97,9 +97,9 @@ def _wait_for_quiet() -> None:
 
 
 def _foreign_seconds() -> float:
-    """CPU seconds so far of everything but this program and its children."""
+    """CPU seconds so far of everything but this program and its children, and programs with a nice value, which give way."""
     used = psutil.cpu_times()
-    busy = sum(used[:8]) - used.idle - getattr(used, "iowait", 0.0)
+    busy = sum(used[:8]) - used.idle - used.nice - getattr(used, "iowait", 0.0)
     me = psutil.Process()
     return float(busy - sum(map(_seconds_of, (me, *me.children(recursive=True)))))
 
