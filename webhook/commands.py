@@ -25,7 +25,7 @@ from webhook.workers import BACKLOG, CannotWork, supervise
 
 log = structlog.get_logger()
 _STOP_SECONDS = 8
-_MOST_WORKERS = 64
+_MOST_WORKERS = 60
 _OBJECTS_PER_COLLECTION = 50_000
 _FIRST_CHECK_SECONDS: Final = 2.0
 """How long callbacks wait at the start until the database's schema is known."""
