@@ -29,9 +29,9 @@ TITLE = "how many callbacks a second are committed, and how soon are they answer
 SECRET: Final = "a secret of the benchmark"
 DELIVERY: Final = "/webhooks/sinch/delivery"
 OURS, DIRECT, API = "outbox webhook", "one SQL update each", "one update each through the API"
-OURS_AFAR = f"{OURS}, {AWAY}"
+OURS_TWICE, OURS_AFAR = f"{OURS} --workers 2", f"{OURS}, {AWAY}"
 _RECIPIENTS: Final = 500
-_MOST_PER_SECOND: Final = {OURS: 12_000, OURS_AFAR: 12_000, DIRECT: 12_000, API: 1_500}
+_MOST_PER_SECOND: Final = {OURS: 14_000, OURS_TWICE: 14_000, OURS_AFAR: 12_000, DIRECT: 14_000, API: 1_500}
 _PEERS_TABLE = """
 create table if not exists public.bench_messages (
   key text primary key, status text not null default 'sent', status_code integer, reported_at timestamptz
@@ -60,7 +60,7 @@ class Rate:
 
     @property
     def case(self) -> str:
-        return f"{self.receiver}, {self.connections} connections"
+        return case(self.receiver, self.connections)
 
     @property
     def cores_busy(self) -> float:
@@ -72,35 +72,43 @@ def run(options: Options) -> Result:
     connections = (50,) if options.quick else (50, 200, 500)
     seconds = 1.0 if options.quick else 5.0
     with LocalStack(durable=True) as stack, closing(psycopg.connect(stack.admin_url, autocommit=True)) as db, ExitStack() as up:
-        db.execute(_PEERS_TABLE)
-        stack.restart_api()
+        prepare(db, stack)
         ports = {
             OURS: up.enter_context(outbox_webhook(stack, stack.url)),
+            OURS_TWICE: up.enter_context(outbox_webhook(stack, stack.url, workers=2)),
             OURS_AFAR: up.enter_context(outbox_webhook(stack, up.enter_context(afar(stack.url)))),
             DIRECT: up.enter_context(peer(stack, "direct")),
             API: up.enter_context(peer(stack, "api")),
         }
         rounds = [
-            {rate.case: rate for number in connections for rate in _round(db, ports, number, seconds)}
-            for _ in range(options.repeats)
+            {rate.case: rate for number in connections for rate in _round(db, ports, number, seconds, turned=turn % 2 == 1)}
+            for turn in range(options.repeats)
         ]
-        flood = _flood(db, ports[OURS], batches=60 if options.quick else 200)
-    notes = (_said_about_losses(rounds), _said_about_flood(flood))
+        floods = {name: _flood(db, ports[name], batches=60 if options.quick else 200) for name in (OURS, OURS_TWICE)}
+    notes = (_said_about_losses(rounds), *(_said_about_flood(name, flood) for name, flood in floods.items()))
     return Result(figures=tuple(_figures(rounds)), plots=(Plot("callbacks"),), notes=notes)
 
 
-def _round(db: psycopg.Connection[Any], ports: Mapping[str, int], connections: int, seconds: float) -> Iterator[Rate]:
-    for name in (OURS, OURS_AFAR):
-        yield ours(db, name, ports[name], connections, seconds)
-    for name in (DIRECT, API):
-        yield theirs(db, name, ports[name], connections, seconds)
+def prepare(db: psycopg.Connection[Any], stack: LocalStack) -> None:
+    """Make the table of the receivers that are compared with us."""
+    db.execute(_PEERS_TABLE)
+    stack.restart_api()
+
+
+def _round(
+    db: psycopg.Connection[Any], ports: Mapping[str, int], connections: int, seconds: float, *, turned: bool
+) -> Iterator[Rate]:
+    """One run of each. ``turned`` is the other order, so that a drift of the machine cancels out."""
+    names = [OURS_AFAR, OURS, DIRECT, OURS_TWICE, API]
+    for name in reversed(names) if turned else names:
+        yield measure(db, name, ports[name], make_rows(db, name, seconds), connections=connections, seconds=seconds)
 
 
 def _figures(rounds: Sequence[Mapping[str, Rate]]) -> Iterator[Figure]:
-    for case, first in rounds[0].items():
+    for case, first in sorted(rounds[0].items(), key=_place):
         runs = [rates[case] for rates in rounds]
         goals = {"callbacks": 6000.0, "p99": 250.0, "direct": 1.0, "API": 15.0}
-        if first.receiver != OURS or first.connections != 200:
+        if first.receiver not in (OURS, OURS_TWICE) or first.connections != 200:
             goals = {}
         yield Figure(case, "callbacks", "1/s", tuple(run.per_second for run in runs), goals.get("callbacks"))
         yield Figure(case, "p50", "ms", tuple(run.p50 for run in runs))
@@ -109,16 +117,26 @@ def _figures(rounds: Sequence[Mapping[str, Rate]]) -> Iterator[Figure]:
         for program in first.cpu:
             yield Figure(case, f"CPU, {program}", "s per 1000", tuple(run.cpu[program] for run in runs))
         yield Figure(case, "cores busy", "", tuple(run.cores_busy for run in runs))
-        if first.receiver == OURS:
-            yield _times(case, DIRECT, rounds, goals.get("direct"))
-            yield _times(case, API, rounds, goals.get("API"))
+        if first.receiver in (OURS, OURS_TWICE):
+            yield _times(first, DIRECT, rounds, goals.get("direct"))
+            yield _times(first, API, rounds, goals.get("API"))
 
 
-def _times(case: str, other: str, rounds: Sequence[Mapping[str, Rate]], goal: float | None) -> Figure:
+def _place(named: tuple[str, Rate]) -> tuple[int, int]:
+    """Rows of the table by connections, then by receiver."""
+    _, rate = named
+    return rate.connections, (OURS, OURS_TWICE, OURS_AFAR, DIRECT, API).index(rate.receiver)
+
+
+def _times(ours: Rate, other: str, rounds: Sequence[Mapping[str, Rate]], goal: float | None) -> Figure:
     """The ratio of our throughput to the other's, within each repetition."""
-    rival = case.replace(OURS, other)
-    values = tuple(rates[case].per_second / rates[rival].per_second for rates in rounds)
-    return Figure(case, f"times {other}", "", values, goal)
+    rival = case(other, ours.connections)
+    values = tuple(rates[ours.case].per_second / rates[rival].per_second for rates in rounds)
+    return Figure(ours.case, f"times {other}", "", values, goal)
+
+
+def case(receiver: str, connections: int) -> str:
+    return f"{receiver}, {connections} connections"
 
 
 def _said_about_losses(rounds: Sequence[Mapping[str, Rate]]) -> str:
@@ -130,39 +148,50 @@ def _said_about_losses(rounds: Sequence[Mapping[str, Rate]]) -> str:
     )
 
 
-def _said_about_flood(flood: "Flood") -> str:
+def _said_about_flood(name: str, flood: "Flood") -> str:
     return (
-        f"Over capacity: {flood.callbacks} callbacks about {_RECIPIENTS} recipients each, all at once over 100 connections, "
-        f"and again whenever one is turned away. In {flood.seconds:.0f} seconds {flood.slowed:,} were answered with 429, "
-        f"{flood.taken} were committed and answered with 204, {flood.other} answered otherwise, {flood.broken} not at all; of "
-        f"the {flood.taken * _RECIPIENTS:,} reports acknowledged {flood.missing} were missing. "
+        f"`{name}` over capacity: {flood.callbacks} callbacks about {_RECIPIENTS} recipients each, all at once over 100 "
+        f"connections, and again whenever one is turned away. In {flood.seconds:.0f} seconds {flood.slowed:,} were answered "
+        f"with 429, {flood.taken} were committed and answered with 204, {flood.other} answered otherwise, {flood.broken} not "
+        f"at all; of the {flood.taken * _RECIPIENTS:,} reports acknowledged {flood.missing} were missing. "
         f"Of 10 more callbacks right after it {flood.afterwards} were committed."
     )
 
 
-def ours(db: psycopg.Connection[Any], name: str, port: int, connections: int, seconds: float) -> Rate:
-    """The webhook app, with one callback for each recipient."""
-    batches = _batches(db, int(_MOST_PER_SECOND[name] * seconds) // _RECIPIENTS)
-    bodies = [body for batch in batches for body in batch.callbacks()]
-    outcome, cpu = fire(Order(port, DELIVERY, SECRET, bodies, connections, seconds))
-    keys = [(batch.batch_id, f"+{number}") for batch in batches for number in batch.recipients]
-    missing = count_missing(db, [keys[place] for place in outcome.acknowledged])
-    return rate(name, connections, outcome, cpu, missing=missing, calls=_calls(db, batches))
-
-
-def theirs(db: psycopg.Connection[Any], name: str, port: int, connections: int, seconds: float) -> Rate:
-    """A receiver that runs one update for each callback."""
+def make_rows(db: psycopg.Connection[Any], receiver: str, seconds: float) -> list[Batch]:
+    """Rows for a run of so many seconds: sent messages or, for a receiver that is compared with us, rows of its own."""
+    number = int(_MOST_PER_SECOND[receiver] * seconds) // _RECIPIENTS
+    if receiver not in (DIRECT, API):
+        return _batches(db, number)
     numbers = tuple(str(14152000000 + n) for n in range(_RECIPIENTS))
     tag = next(_tags)
-    batches = [Batch(f"01FC66621-{tag}-{n}", "", numbers) for n in range(int(_MOST_PER_SECOND[name] * seconds) // _RECIPIENTS)]
+    batches = [Batch(f"01FC66621-{tag}-{n}", "", numbers) for n in range(number)]
     keys = [f"{batch.batch_id}/{number}" for batch in batches for number in batch.recipients]
     db.execute("insert into public.bench_messages (key) select unnest(%s::text[])", [keys])
     db.execute("vacuum analyze public.bench_messages")
+    return batches
+
+
+def measure(
+    db: psycopg.Connection[Any], receiver: str, port: int, batches: Sequence[Batch], *, connections: int, seconds: float
+) -> Rate:
+    """One run, with one callback for each recipient of ``batches``."""
     bodies = [body for batch in batches for body in batch.callbacks()]
-    outcome, cpu = fire(Order(port, "/", SECRET, bodies, connections, seconds))
+    path = "/" if receiver in (DIRECT, API) else DELIVERY
+    outcome, cpu = fire(Order(port, path, SECRET, bodies, connections, seconds))
+    keys = [(batch.batch_id, f"+{number}") for batch in batches for number in batch.recipients]
     acknowledged = [keys[place] for place in outcome.acknowledged]
-    stored = _one(db, "select count(*) from public.bench_messages where key = any (%s) and status <> 'sent'", [acknowledged])
-    return rate(name, connections, outcome, cpu, missing=len(acknowledged) - stored, calls=len(acknowledged))
+    if receiver in (DIRECT, API):
+        calls, missing = len(acknowledged), _count_lost_updates(db, acknowledged)
+    else:
+        calls, missing = _calls(db, batches), count_missing(db, acknowledged)
+    return rate(receiver, connections, outcome, cpu, missing=missing, calls=calls)
+
+
+def _count_lost_updates(db: psycopg.Connection[Any], acknowledged: Sequence[tuple[str, str]]) -> int:
+    keys = [f"{batch}/{recipient.removeprefix('+')}" for batch, recipient in acknowledged]
+    stored = _one(db, "select count(*) from public.bench_messages where key = any (%s) and status <> 'sent'", [keys])
+    return len(keys) - stored
 
 
 def _calls(db: psycopg.Connection[Any], batches: Sequence[Batch]) -> int:
@@ -249,8 +278,8 @@ def fire(order: Order) -> tuple[Outcome, dict[str, float]]:
 
 
 @contextmanager
-def outbox_webhook(stack: LocalStack, url: str) -> Iterator[int]:
-    """The app as an operator runs it, with Supabase at ``url``. Yields its port."""
+def outbox_webhook(stack: LocalStack, url: str, *, workers: int = 1) -> Iterator[int]:
+    """The app as an operator runs it, with Supabase at ``url``. Yields its port once every worker serves."""
     environment = {
         **dict.fromkeys(settings.names(), ""),
         "SUPABASE_URL": url,
@@ -258,8 +287,9 @@ def outbox_webhook(stack: LocalStack, url: str) -> Iterator[int]:
         "SINCH_WEBHOOK_SECRETS": SECRET,
         "LOG_FORMAT": "json",
     }
-    with started(["-m", "scheduler", "webhook", "--port", "0"], environment, stderr=subprocess.PIPE) as process:
-        yield _port_in_log(process.stderr)
+    command = ["-m", "scheduler", "webhook", "--port", "0", "--workers", str(workers)]
+    with started(command, environment, stderr=subprocess.PIPE) as process:
+        yield _port_in_log(process.stderr, workers)
 
 
 @contextmanager
@@ -277,12 +307,17 @@ def peer(stack: LocalStack, kind: str) -> Iterator[int]:
         yield int(process.stdout.readline())
 
 
-def _port_in_log(log: IO[bytes] | None) -> int:
+def _port_in_log(log: IO[bytes] | None, workers: int) -> int:
+    """The port, once every worker has found that the schema fits."""
+    port = ready = 0
     for line in log or ():
         event = msgspec.json.decode(line)
         if event["event"] == "webhook.listening":
-            return int(event["port"])
-    raise RuntimeError("outbox webhook ended before it listened")
+            port = int(event["port"])
+        ready += event["event"] == "schema.fits"
+        if port and ready == workers:
+            return port
+    raise RuntimeError("outbox webhook ended before it served")
 
 
 def _batches(db: psycopg.Connection[Any], number: int) -> list[Batch]:

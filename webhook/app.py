@@ -17,7 +17,7 @@ from webhook.health import Readiness, healthz
 from webhook.intake import Intake
 from webhook.rejections import Rejections
 from webhook.schema_gate import SchemaGate
-from webhook.sources import FailureLimit
+from webhook.sources import FAILURES, FailureLimit
 
 
 class WebhookApp(Starlette):
@@ -38,10 +38,15 @@ class WebhookApp(Starlette):
             await endpoint(scope, receive, send)
 
 
-def create_app(settings: WebhookSettings, recorder: Recorder, gate: SchemaGate | None = None) -> WebhookApp:
-    """The ASGI app. The caller opens and closes ``recorder`` and watches ``gate``; one app lives in one event loop."""
-    access, limit = Access(settings), FailureLimit()
-    intake, rejections = Intake(recorder), Rejections(recorder)
+def create_app(
+    settings: WebhookSettings, recorder: Recorder, gate: SchemaGate | None = None, *, workers: int = 1
+) -> WebhookApp:
+    """The ASGI app. The caller opens and closes ``recorder`` and watches ``gate``; one app lives in one event loop.
+
+    One of several ``workers`` takes its part of each limit, so that together they admit no more than one process does.
+    """
+    access, limit = Access(settings), FailureLimit(failures=max(1, FAILURES // workers))
+    intake, rejections = Intake(recorder, workers=workers), Rejections(recorder, workers=workers)
 
     routes = [
         Route("/healthz", healthz, methods=["GET"]),

@@ -5,6 +5,7 @@ import errno
 import gc
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from types import FrameType
@@ -14,18 +15,17 @@ import structlog
 import typer
 import uvicorn
 
-from jobs.gateway.gateway import Gateway
 from jobs.runtime import environment, settings, telemetry
 from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings, WebhookSettings
 from jobs.schema import releases
 from jobs.schema.admission import Admission, SchemaUnfit
 from jobs.schema.releases import BrokenPackage
-from webhook.app import create_app
 from webhook.schema_gate import SchemaGate
+from webhook.workers import BACKLOG, CannotWork, supervise
 
 log = structlog.get_logger()
 _STOP_SECONDS = 8
-_BACKLOG = 2048
+_MOST_WORKERS = 60
 _OBJECTS_PER_COLLECTION = 50_000
 _FIRST_CHECK_SECONDS: Final = 2.0
 """How long callbacks wait at the start until the database's schema is known."""
@@ -34,6 +34,7 @@ _FIRST_CHECK_SECONDS: Final = 2.0
 def webhook(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8080,
+    workers: Annotated[int, typer.Option(help="Processes that serve the port.", min=1, max=_MOST_WORKERS)] = 1,
 ) -> None:
     """Run the webhook app, which receives callbacks: delivery reports and replies."""
     try:
@@ -46,36 +47,55 @@ def webhook(
         raise typer.Exit(2) from None
 
     try:
-        listener = listen(host, port)
+        listeners = [listen(host, port)] if workers == 1 else listen_each(host, port, workers)
     except OSError as error:
         option = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "--port"
         typer.echo(f"outbox: {option}: cannot listen on {host}:{port}: {error.strerror or error}", err=True)
         raise typer.Exit(2) from None
     try:
-        serve(access, project, listener)
-    except (SchemaUnfit, BrokenPackage) as error:
+        if workers == 1:
+            serve(access, project, listeners[0])
+        else:
+            asyncio.run(supervise(listeners))
+    except (SchemaUnfit, BrokenPackage, CannotWork) as error:
         typer.echo(f"outbox: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-def serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
+def serve(
+    access: WebhookSettings,
+    project: SupabaseSettings,
+    listener: socket.socket,
+    *,
+    workers: int = 1,
+    until_closed: int | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT: then accept no more, finish open requests, and return within ten seconds.
 
-    Raises SchemaUnfit if the database has a schema that this package must not work with.
+    As one of ``workers`` processes that share a listener, this applies its part of the limits, and also ends when the pipe
+    ``until_closed`` is closed. Raises SchemaUnfit if the database has a schema that this package must not work with.
     """
     with asyncio.Runner(loop_factory=server_config(None).get_loop_factory()) as runner:
-        runner.run(_serve(access, project, listener))
+        runner.run(_serve(access, project, listener, workers, until_closed))
 
 
-async def _serve(access: WebhookSettings, project: SupabaseSettings, listener: socket.socket) -> None:
+async def _serve(
+    access: WebhookSettings, project: SupabaseSettings, listener: socket.socket, workers: int, until_closed: int | None
+) -> None:
+    from jobs.gateway.gateway import Gateway  # A parent of workers does without the memory that the client takes.
+    from webhook.app import create_app
+
     gateway = await Gateway.connect(project)
     gate = SchemaGate(Admission(gateway.installed_schema, releases.packaged()).check)
     try:
-        server = uvicorn.Server(server_config(create_app(access, gateway, gate)))
+        server = uvicorn.Server(server_config(create_app(access, gateway, gate, workers=workers)))
         _stop_on_signals(server)
+        if until_closed is None:
+            host, port = listener.getsockname()[:2]
+            log.info("webhook.listening", host=host, port=port)
+        else:
+            _stop_when_closed(server, until_closed)
         _collect_seldom()
-        host, port = listener.getsockname()[:2]
-        log.info("webhook.listening", host=host, port=port)
         async with _watched(gate, server):
             await server.serve(sockets=[listener])
     finally:
@@ -119,21 +139,37 @@ def server_config(app: object) -> uvicorn.Config:
         server_header=False,
         lifespan="on",
         ws="none",
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError if the host is unknown or the port is taken."""
+def listen_each(host: str, port: int, number: int) -> list[socket.socket]:
+    """A listening socket for each of ``number`` workers. All have the same port. Raises OSError like :func:`listen`.
+
+    Linux divides new connections evenly between sockets with SO_REUSEPORT. From one socket, an idle worker takes nearly all.
+    Elsewhere SO_REUSEPORT divides nothing, so the workers share one socket.
+    """
+    alone = listen(host, port)  # A port that is taken with SO_REUSEPORT could be taken a second time without an error.
+    if sys.platform != "linux":
+        return [alone, *(alone.dup() for _ in range(number - 1))]
+    port = alone.getsockname()[1]
+    alone.close()
+    return [listen(host, port, shared=True) for _ in range(number)]
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket. Raises OSError if the host is unknown or the port is taken. ``shared`` sets SO_REUSEPORT."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Headers and body are two writes; without this the second would wait for the other side's delayed acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -152,3 +188,14 @@ def _stop_on_signals(server: uvicorn.Server) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+
+def _stop_when_closed(server: uvicorn.Server, descriptor: int) -> None:
+    """Stop when the pipe is closed at its other end. Nothing is ever written to it."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.should_exit = True
+        loop.remove_reader(descriptor)
+
+    loop.add_reader(descriptor, stop)

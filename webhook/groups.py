@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import structlog
 
@@ -19,6 +19,11 @@ from jobs.gateway.halves import in_halves
 log = structlog.get_logger()
 T = TypeVar("T")
 _QUIET_TURNS, _MOST_TURNS = 3, 20
+
+WAITING: Final = 10_000
+"""How many items of one kind may wait."""
+CALLS: Final = 3
+"""How many database calls of one kind may be in flight."""
 
 
 class Overloaded(Exception):
@@ -62,9 +67,9 @@ class GroupCommit(Generic[T]):
         commit: Callable[[Sequence[T]], Awaitable[None]],
         order: Callable[[T], Any],
         set_aside: Callable[[T, GatewayRefused], Awaitable[None]],
-        waiting: int = 10_000,
+        waiting: int = WAITING,
         size: int = 1_000,
-        calls: int = 3,
+        calls: int = CALLS,
         crowd: int = 100,
         seconds: float = 10.0,
     ) -> None:

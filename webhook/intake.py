@@ -1,6 +1,7 @@
 """Passes the items of callbacks to the database."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -12,7 +13,7 @@ from jobs.gateway.halves import refused, without_raw
 from jobs.gateway.recorder import Recorder
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
 from jobs.runtime.outage import Outage
-from webhook.groups import GroupCommit
+from webhook.groups import CALLS, WAITING, GroupCommit
 
 log = structlog.get_logger()
 Kind = TypeVar("Kind", Report, Inbound, Summary, Unusable)
@@ -20,24 +21,32 @@ _SOURCE = "webhook"
 
 
 class Intake:
-    """Sorts items by kind; each kind has its own group commit."""
+    """Sorts items by kind; each kind has its own group commit.
 
-    def __init__(self, recorder: Recorder) -> None:
+    One of several ``workers`` takes its part of the limits: all of them wait for one database.
+    """
+
+    def __init__(self, recorder: Recorder, *, workers: int = 1) -> None:
         self._recorder = recorder
+        limits = {"waiting": max(1, WAITING // workers), "calls": math.ceil(CALLS / workers)}
         self._outage = Outage("database.away", ended="database.back")
         self._reports = GroupCommit[Report](
-            commit=self._record_reports, order=lambda report: (report.batch_id, report.recipient), set_aside=self._keep_refused
+            commit=self._record_reports,
+            order=lambda report: (report.batch_id, report.recipient),
+            set_aside=self._keep_refused,
+            **limits,
         )
         self._inbounds = GroupCommit[Inbound](
             commit=self._record_inbounds,
             order=lambda inbound: (inbound.sender, inbound.inbound_id),
             set_aside=self._keep_refused,
+            **limits,
         )
         self._summaries = GroupCommit[Summary](
-            commit=recorder.reconcile_soon, order=lambda summary: summary.batch_id, set_aside=self._keep_refused
+            commit=recorder.reconcile_soon, order=lambda summary: summary.batch_id, set_aside=self._keep_refused, **limits
         )
         self._unusables = GroupCommit[Unusable](
-            commit=self._keep_unusables, order=lambda unusable: unusable.raw, set_aside=_give_up
+            commit=self._keep_unusables, order=lambda unusable: unusable.raw, set_aside=_give_up, **limits
         )
 
     async def take(self, items: Sequence[CallbackItem]) -> None:

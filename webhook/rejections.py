@@ -15,11 +15,14 @@ log = structlog.get_logger()
 
 
 class Rejections:
-    """Counts each rejection, and reports at most once in ``pause`` seconds: forged callbacks must not fill log or database."""
+    """Counts each rejection, and reports at most once in ``pause`` seconds: forged callbacks must not fill log or database.
 
-    def __init__(self, recorder: Recorder, *, pause: float = 30.0) -> None:
+    One of several ``workers`` reports its own count, and so much more rarely.
+    """
+
+    def __init__(self, recorder: Recorder, *, pause: float = 30.0, workers: int = 1) -> None:
         self._recorder = recorder
-        self._pause = pause
+        self._pause = pause * workers
         self._count = 0
         self._reporter: asyncio.Task[None] | None = None
 

@@ -4,10 +4,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
 
 from jobs.runtime.settings import Network
 
 Address = IPv4Address | IPv6Address
+FAILURES: Final = 60
+"""How often a source may fail to authenticate in a minute before it is told to slow down."""
 
 
 def source_of(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]) -> Address | None:
@@ -49,7 +52,12 @@ class FailureLimit:
     """Counts requests that failed to authenticate, by source. Authenticated requests are neither counted nor limited."""
 
     def __init__(
-        self, *, failures: int = 60, seconds: float = 60.0, sources: int = 10_000, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        failures: int = FAILURES,
+        seconds: float = 60.0,
+        sources: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._failures = failures
         self._seconds = seconds

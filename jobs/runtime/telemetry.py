@@ -39,7 +39,7 @@ def configure(settings: TelemetrySettings, *, component: str) -> None:
     structlog.configure(
         processors=[*shared, _alarm, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # one write a line: several processes share the stream
         cache_logger_on_first_use=False,
     )
     _capture_standard_logging(level, shared, last)

@@ -313,6 +313,32 @@ begin
 end
 $$;
 
+create function outbox_engine.alarm_with_count(p_kind text, p_count integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  update outbox_engine.alarms
+  set detail = jsonb_build_object('count', (detail ->> 'count')::bigint + p_count)
+  where offered_until is null
+    and acknowledged_at is null
+    and id = (
+      select id
+      from outbox_engine.alarms
+      where acknowledged_at is null
+        and kind = p_kind
+        and at > v_now - interval '30 seconds'
+        and at <= v_now + interval '1 minute'
+      order by id desc
+      limit 1
+    );
+  if not found then
+    perform outbox_engine.alarm(p_kind, jsonb_build_object('count', p_count));
+  end if;
+end
+$$;
+
 create or replace function outbox_engine.record_heartbeat(
   p_job text, p_provider text, p_plan text, p_worker text, p_allowed_countries text[] default null,
   p_schema_version integer default null
@@ -4947,6 +4973,43 @@ as $$
     else p_until
   end
   where provider = p_provider and plan = p_plan and feed = 'inbounds'
+$$;
+
+create or replace function public.outbox_record_rejected_callbacks(p_count integer) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  update outbox_engine.dispatches
+  set reconcile_at = v_now, reconciliations = greatest(reconciliations - 1, 0)
+  where id = any (array(
+    select d.id
+    from outbox_engine.plans p
+    cross join lateral (
+      select x.id
+      from outbox_engine.dispatches x
+      where x.provider = p.provider
+        and x.plan = p.plan
+        and x.reconcile_at > v_now
+        and x.accepted_at > v_now - interval '1 day'
+        and coalesce(x.reconcile_started_at < v_now - interval '5 minutes', true)
+      order by x.reconcile_at
+      limit 1000
+      for update skip locked
+    ) d
+  ));
+  update outbox_engine.feeds
+  set next_at = v_now
+  where (provider, plan, feed) in (
+    select provider, plan, feed
+    from outbox_engine.feeds
+    where feed = 'inbounds'
+    order by provider, plan
+    for update
+  );
+  perform outbox_engine.alarm_with_count('callback.rejected', p_count);
+end
 $$;
 
 create function outbox_engine.adoptable_messages(p_recipients text[]) returns bigint[]

@@ -35,6 +35,36 @@ def acknowledge(db: Connection, alarms: list[dict[str, Any]]) -> None:
     db.execute("select public.outbox_acknowledge_alarms(%s)", [[str(alarm["id"]) for alarm in alarms]])
 
 
+def reject(db: Connection, count: int) -> None:
+    """A process has rejected callbacks."""
+    db.execute("select public.outbox_record_rejected_callbacks(%s)", [count])
+
+
+def test_parts_of_one_count_are_one_alarm(db: Connection) -> None:
+    reject(db, 3)
+    reject(db, 4)
+
+    assert [alarm["detail"] for alarm in take(db)] == [{"count": 7}]
+
+
+def test_count_after_an_alarm_was_taken_is_another(db: Connection) -> None:
+    reject(db, 3)
+    taken = take(db)
+    reject(db, 4)
+    acknowledge(db, taken)
+    reject(db, 5)
+
+    assert [alarm["detail"] for alarm in taken + take(db)] == [{"count": 3}, {"count": 9}]
+
+
+def test_later_count_is_another_alarm(db: Connection) -> None:
+    reject(db, 3)
+    later(db, "31 seconds")
+    reject(db, 4)
+
+    assert [alarm["detail"] for alarm in take(db)] == [{"count": 3}, {"count": 4}]
+
+
 def test_alarm_is_offered_to_one_process_only(db: Connection) -> None:
     keep(db, "e30=")
 

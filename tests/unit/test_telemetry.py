@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -31,6 +32,24 @@ def test_an_event_is_one_json_line_on_stderr(capsys: pytest.CaptureFixture[str])
     assert captured.out == ""
     assert event.pop("timestamp").endswith("Z")
     assert event == {"event": "dispatch.accepted", "level": "info", "recipients": 3, "recipient": "+1415•••1234"}
+
+
+def test_a_line_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that share stderr, as workers do, would otherwise write into each other's lines."""
+
+    class Written(StringIO):
+        def write(self, text: str) -> int:
+            pieces.append(text)
+            return len(text)
+
+    pieces: list[str] = []
+    monkeypatch.setattr("sys.stderr", Written())
+    configure(log_format="json")
+    structlog.get_logger().info("seen")
+    logging.getLogger("library").warning("heard")
+
+    assert [json.loads(piece)["event"] for piece in pieces] == ["seen", "heard"]
+    assert all(piece.endswith("\n") for piece in pieces)
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

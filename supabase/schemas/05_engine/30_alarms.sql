@@ -61,6 +61,34 @@ begin
 end
 $$;
 
+-- Called by engine functions where several processes report parts of one count. Adds to an alarm of this kind
+-- of the last 30 seconds, unless a process has taken that one to log it. Then raises another one.
+create function outbox_engine.alarm_with_count(p_kind text, p_count integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  update outbox_engine.alarms
+  set detail = jsonb_build_object('count', (detail ->> 'count')::bigint + p_count)
+  where offered_until is null
+    and acknowledged_at is null
+    and id = (
+      select id
+      from outbox_engine.alarms
+      where acknowledged_at is null
+        and kind = p_kind
+        and at > v_now - interval '30 seconds'
+        and at <= v_now + interval '1 minute'
+      order by id desc
+      limit 1
+    );
+  if not found then
+    perform outbox_engine.alarm(p_kind, jsonb_build_object('count', p_count));
+  end if;
+end
+$$;
+
 -- Called by the upkeep job. Returns alarms that were not logged yet, oldest first, and keeps them from
 -- other processes for a minute. Where the process dies before it acknowledges them, another one gets them.
 create function public.outbox_take_alarms(p_limit smallint) returns jsonb

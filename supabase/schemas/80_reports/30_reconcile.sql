@@ -292,7 +292,7 @@ begin
     order by provider, plan
     for update
   );
-  perform outbox_engine.alarm('callback.rejected', jsonb_build_object('count', p_count));
+  perform outbox_engine.alarm_with_count('callback.rejected', p_count);
 end
 $$;
 
