@@ -30,10 +30,10 @@ drop trigger outbox_5_wake on public.outbox;
 drop function outbox_engine.after_insert();
 
 -- The campaign report of release 0.1.0, which read all occurrences in one statement.
-drop function outbox_engine.campaign_report(text, text);
 drop function outbox_engine.campaign_outcomes(text);
 drop function outbox_engine.deleted_messages(text);
 drop function outbox_engine.report_timeline(timestamptz[], text[], boolean[], bigint[], interval);
+drop function outbox_engine.campaign_report(text, text);
 
 -- Its import, which looked for each line among all lines of the file.
 drop function outbox_engine.import_line_problem(
