@@ -53,7 +53,7 @@ _EDITS: Final = {
 _NOTE: Final = (
     "{rows:,} finished messages with three events each, {occurrences:,} of them of one campaign. *Longest* is the longest "
     "call; the API ends one after 8 s. Edits and inserts are one statement on {edited:,} rows. An import checks 2,000 lines "
-    "and writes 10,000 in a call; suppressions go in calls of 5,000. Retention runs without a pause while one client inserts "
+    "and writes 10,000 in a call; suppressions go in calls of 5,000. Retention pauses after each call for as long as it took, while one client inserts "
     "messages one by one and another claims them; *share* compares with the same without retention, in the same run."
 )
 
@@ -203,6 +203,8 @@ def _retention(rig: Rig, *, seconds: float) -> Iterator[Figure]:
         def prune() -> bool:
             nonlocal deleted
             deleted += calls.time(db, "select public.outbox_upkeep(15, 15, 1000)")["pruned"]
+            # As the upkeep job does.
+            Event().wait(calls.took[-1])
             return True
 
         beside = _others(rig, seconds, prune)
