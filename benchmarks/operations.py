@@ -53,8 +53,9 @@ _EDITS: Final = {
 _NOTE: Final = (
     "{rows:,} finished messages with three events each, {occurrences:,} of them of one campaign. *Longest* is the longest "
     "call; the API ends one after 8 s. Edits and inserts are one statement on {edited:,} rows. An import checks 2,000 lines "
-    "and writes 10,000 in a call; suppressions go in calls of 5,000. Retention pauses after each call for as long as it took, while one client inserts "
-    "messages one by one and another claims them; *share* compares with the same without retention, in the same run."
+    "and writes 10,000 in a call; suppressions go in calls of 5,000. Retention pauses after each "
+    "call for as long as it took, while one client inserts messages one by one and another claims them; *share* compares "
+    "with the same without retention, in the same run."
 )
 
 
