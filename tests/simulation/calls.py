@@ -30,4 +30,5 @@ def claim(*, worker: str, rows: int, claim_id: str | None = None) -> dict[str, A
         "p_heartbeat_at": None,
         "p_timeline": None,
         "p_sleep_seconds": None,
+        "p_messages_per_day": None,
     }
