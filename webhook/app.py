@@ -39,7 +39,7 @@ class WebhookApp(Starlette):
             await super().__call__(scope, receive, send)
             return
         endpoint = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
-        if scope["path"] != HEALTH and peer_of(scope).is_crowded:
+        if peer_of(scope).is_crowded and scope["path"] != HEALTH:
             await answers.OVERLOADED.send(send)
         elif endpoint is None:
             await super().__call__(scope, receive, send)

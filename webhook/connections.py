@@ -6,7 +6,7 @@ Every limit counts here, and not in the HTTP parser, so it holds with each of th
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Final, Protocol
 
 from starlette.types import Scope
@@ -15,22 +15,22 @@ from webhook.limits import Limits
 from webhook.tally import Tally
 
 
-class Phase(Enum):
-    """What a connection is doing. The value is the limit of its duration, by its name in :class:`Limits`; "" is none."""
+class Phase(IntEnum):
+    """What a connection is doing."""
 
-    NEW = "idle_seconds", "new"
+    NEW = 0
     """It has sent nothing yet."""
-    HEAD = "head_seconds", "head"
+    HEAD = 1
     """It sends the request line or headers."""
-    BODY = "body_seconds", "body"
+    BODY = 2
     """It sends the body, and the app waits for it."""
-    ANSWERING = "", "answering"
+    ANSWERING = 3
     """The app has the whole request. It sees to its own time, and what it commits must not be interrupted."""
-    SURPLUS = "body_seconds", "surplus"
+    SURPLUS = 4
     """It still sends the body of a request that is answered. To hang up at once would lose the answer."""
-    UNREAD = "unread_seconds", "unread"
+    UNREAD = 5
     """It does not read its answers."""
-    IDLE = "idle_seconds", "idle"
+    IDLE = 6
     """Its last request is answered. Proxies keep such connections to reuse them."""
 
 
@@ -57,6 +57,7 @@ _OVERDUE: Final = {
     Phase.UNREAD: Fault.UNREAD,
     Phase.IDLE: Fault.IDLE,
 }
+_HOLDS_NOTHING: Final = (Phase.SURPLUS, Phase.IDLE)
 _SWEEP_SECONDS: Final = 1.0
 
 Queue = dict["Client", float]
@@ -72,7 +73,7 @@ class Client(Protocol):
     peer: "Peer"
 
     def end(self, fault: Fault) -> None:
-        """Answer if the client waits for that, and close. Calls :meth:`Connections.closed` at once."""
+        """Answer if the client waits for that, and close. Calls :meth:`Connections.closing` at once."""
         ...
 
 
@@ -96,7 +97,8 @@ class Peer:
 
 def peer_of(scope: Scope) -> Peer:
     """The connection of a request. Another server than :mod:`webhook.server` knows of none."""
-    return scope.get("state", {}).get("peer") or Peer(None)
+    peer: Peer | None = scope.get("state", {}).get("peer")
+    return Peer(None) if peer is None else peer
 
 
 class Connections:
@@ -106,16 +108,31 @@ class Connections:
         self.limits = limits
         self.tally = Tally("connections.limited", fields=self._figures, seconds=limits.log_seconds)
         self._clock = clock
-        self._queues: dict[Phase, tuple[Queue, Queue]] = {phase: ({}, {}) for phase in Phase}
-        self._seconds = {phase: getattr(limits, phase.value[0]) for phase in _OVERDUE}
+        self._queues: list[tuple[Queue, Queue]] = [({}, {}) for _ in Phase]
+        self._seconds = {
+            Phase.NEW: limits.idle_seconds,
+            Phase.HEAD: limits.head_seconds,
+            Phase.BODY: limits.body_seconds,
+            Phase.SURPLUS: limits.body_seconds,
+            Phase.UNREAD: limits.unread_seconds,
+            Phase.IDLE: limits.idle_seconds,
+        }
+        self._crowd = limits.connections * 15 // 16
         self._open = 0
+        self._closing = 0
         self._held = 0
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
     def is_crowded(self) -> bool:
         """Whether so many requests are being answered that the few other connections are left to health checks."""
-        return sum(map(len, self._queues[Phase.ANSWERING])) > self.limits.connections * 15 // 16
+        unknown, trusted = self._queues[Phase.ANSWERING]
+        return len(unknown) + len(trusted) > self._crowd
+
+    @property
+    def acceptable(self) -> int:
+        """How many connections may be accepted now without running out of files. Those they replace close a turn later."""
+        return self.limits.connections + self.limits.spare_connections - self._open - self._closing
 
     def opened(self, client: Client) -> None:
         """Add a connection. If there are too many now, the one that has made no progress for longest ends, perhaps this one."""
@@ -129,7 +146,7 @@ class Connections:
         """Begin a phase. More bytes do not begin it anew."""
         if client.queue is not None:
             del client.queue[client]
-        if phase in _HOLDS_NOTHING:
+        if client.held and phase in _HOLDS_NOTHING:
             self._release(client)
         client.phase = phase
         client.queue = self._queues[phase][client.peer.is_trusted]
@@ -146,13 +163,19 @@ class Connections:
                 return
             victim.end(Fault.MEMORY)
 
-    def closed(self, client: Client) -> None:
-        """Forget a connection. May be called twice."""
+    def closing(self, client: Client) -> None:
+        """Forget a connection, whose file is still open."""
         if client.queue is not None:
             del client.queue[client]
             client.queue = None
             self._release(client)
             self._open -= 1
+            self._closing += 1
+
+    def closed(self, client: Client) -> None:
+        """Count the file of a connection as free again."""
+        self.closing(client)
+        self._closing -= 1
 
     def make_room(self, number: int) -> None:
         """End so many connections that make no progress. Requests that are being answered never end."""
@@ -204,6 +227,3 @@ class Connections:
 
     def _figures(self) -> dict[str, int]:
         return {"open": self._open, "held_bytes": self._held}
-
-
-_HOLDS_NOTHING: Final = (Phase.NEW, Phase.SURPLUS, Phase.IDLE)

@@ -13,10 +13,16 @@ class LimitedHttptools(Limited, HttpToolsProtocol):
 
     def __init__(self, connections: Connections, **how: Any) -> None:
         super().__init__(connections, **how)
-        self._fields = 0
+        self.headers = []
         self._has_head = False
         self._has_message = False
         self._has_more = False
+
+    def has_begun(self) -> bool:
+        return not self._has_head
+
+    def has_many_fields(self) -> bool:
+        return len(self.headers) > self.limited.limits.head_fields
 
     def has_head(self) -> bool:
         return self._has_head
@@ -31,29 +37,20 @@ class LimitedHttptools(Limited, HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._has_more = True
             return
-        self._fields = 0
         self._has_head = self._has_message = False
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        if not self._has_more:
-            super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
+    def on_headers_complete(self) -> None:
         if self._has_more:
             return
-        self._fields += 1
-        if self._fields > self.limited.limits.head_fields:
+        if len(self.headers) > self.limited.limits.head_fields:
             self.fault = Fault.LARGE_HEAD
             raise ValueError("too many headers")
-        # What follows the body must not become a header: a proxy that removes a header may let it pass as a trailer.
-        if not self._has_head:
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if not self._has_more:
-            super().on_headers_complete()
-            self._has_head = True
+        super().on_headers_complete()
+        self._has_head = True
+        # Trailers and the headers of pipelined requests are added to this list, which nobody reads. A proxy that removes a
+        # header may let it pass as a trailer.
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         if not self._has_more:

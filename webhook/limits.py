@@ -13,7 +13,7 @@ if sys.platform != "win32":
 _OWN_FILES: Final = 32
 """Files that are no client's: the log, the event loop, and connections to the database."""
 _SHARE: Final = 8
-"""One in so many connections may be accepted in one turn of the event loop. The ones they replace close a turn later."""
+"""For so many connections there is one file to spare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +38,8 @@ class Limits:
     log_seconds: float = 30.0
 
     @property
-    def accepted_at_once(self) -> int:
-        """How many connections are accepted in one turn of the event loop."""
+    def spare_connections(self) -> int:
+        """How many connections may be open beyond the limit, while the ones that they replace are being closed."""
         return max(self.connections // _SHARE, 1)
 
     def for_worker(self, workers: int) -> "Limits":

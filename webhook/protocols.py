@@ -21,7 +21,9 @@ _UNSENT: Final = 8 * 1024
 """Bytes of answers that may wait for a client to read them."""
 _LINES: Final = {Fault.LARGE_HEAD: b"431 Request Header Fields Too Large", Fault.INVALID: b"400 Bad Request"}
 _LEAST_FRAMING: Final = len(b"1\r\n\r\n")
-_UNFINISHED: Final = (Phase.HEAD, Phase.BODY, Phase.SURPLUS)
+_ASKS: Final = (Phase.HEAD, Phase.BODY)
+_IN_BODY: Final = (Phase.BODY, Phase.SURPLUS)
+_QUIET: Final = (Phase.NEW, Phase.IDLE)
 _LATER: Final = b"503 Service Unavailable"
 """A provider repeats a callback after a 5xx, so a slow one is not lost."""
 
@@ -68,6 +70,14 @@ class Limited(_Base):
         """Whether the headers of the request are complete."""
         raise NotImplementedError
 
+    def has_begun(self) -> bool:
+        """Whether a part of the headers has arrived. Asked only if they are not complete."""
+        raise NotImplementedError
+
+    def has_many_fields(self) -> bool:
+        """Whether the headers are too many already. Asked only if they are not complete."""
+        return False
+
     def has_message(self) -> bool:
         """Whether the whole request has arrived."""
         raise NotImplementedError
@@ -89,31 +99,34 @@ class Limited(_Base):
         for start in range(0, len(data), _PIECE):
             if self.queue is None or self._is_last():
                 return
-            self.read(data if len(data) <= _PIECE else data[start : start + _PIECE])
+            self._read(data if len(data) <= _PIECE else data[start : start + _PIECE])
 
-    def read(self, piece: bytes) -> None:
-        """Parse one piece, within the limits."""
-        if self.phase in (Phase.NEW, Phase.IDLE):
+    def _read(self, piece: bytes) -> None:
+        """Parse one piece, within the limits. Most requests are one piece, for which there is nothing to limit."""
+        size = len(piece)
+        if self.phase is Phase.NEW or self.phase is Phase.IDLE:
             self._received = self.framing = 0
-            self.limited.enter(self, Phase.HEAD)
-        if self.phase in (Phase.HEAD, Phase.BODY):
-            self.limited.hold(self, len(piece))
-            if self.queue is None:
-                return
-        self._received += len(piece)
-        self.framing += len(piece)
+        self._received += size
+        self.framing += size
         super().data_received(piece)
+        if self.queue is None:
+            return
         self._progress()
+        if self.phase is not Phase.ANSWERING:
+            self._limit_unfinished(size)
+        elif self.has_more():
+            self._end_after_answer()
 
+    def _limit_unfinished(self, size: int) -> None:
         limits = self.limited.limits
-        if self.phase in _UNFINISHED and self.framing >= (
-            limits.head_bytes if self.phase is Phase.HEAD else limits.framing_bytes
-        ):
+        if self.phase is Phase.HEAD and (self.framing >= limits.head_bytes or self.has_many_fields()):
             self.end(Fault.LARGE_HEAD)
         elif self.phase is Phase.SURPLUS and self._received >= limits.surplus_bytes:
             self.end(Fault.LARGE_BODY)
-        elif self._is_last():
-            self._end_after_answer()
+        elif self.phase in _IN_BODY and self.framing >= limits.framing_bytes:
+            self.end(Fault.LARGE_HEAD)
+        elif self.phase in _ASKS:
+            self.limited.hold(self, size)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -125,13 +138,13 @@ class Limited(_Base):
             return
         phase: Phase
         if not self.has_head():
-            phase = Phase.IDLE if self.phase in (Phase.ANSWERING, Phase.SURPLUS) else self.phase
+            phase = Phase.HEAD if self.has_begun() else Phase.IDLE
         elif self.cycle.response_complete:
             phase = Phase.IDLE if self.has_message() else Phase.SURPLUS
         else:
             phase = Phase.ANSWERING if self.has_message() else Phase.BODY
         if phase is not self.phase:
-            if self.phase is Phase.HEAD:
+            if phase is Phase.BODY:
                 self.framing = 0
             self.limited.enter(self, phase)
 
@@ -171,16 +184,16 @@ class Limited(_Base):
         if fault is not Fault.IDLE:
             self.limited.tally.note(fault.value)
         phase = self.phase
-        self.limited.closed(self)
+        self.limited.closing(self)
         if self.cycle is not None:
             # The app forgets its part of the body only when it runs again; before that, others may fill the memory.
             self.cycle.body = bytearray()
-        if phase in (Phase.HEAD, Phase.BODY):
+        if phase in _ASKS or (fault in _LINES and phase in _QUIET):
             self.transport.write(_response(_LINES.get(fault, _LATER)))
-        if phase is Phase.UNREAD:
+        self.transport.close()
+        if phase is Phase.UNREAD or self.transport.get_write_buffer_size():
+            # Closing would wait until the client reads.
             self.transport.abort()
-        else:
-            self.transport.close()
 
 
 class _CountingH11(h11.Connection):
@@ -219,6 +232,9 @@ class LimitedH11(Limited, H11Protocol):
     def __init__(self, connections: Connections, **how: Any) -> None:
         super().__init__(connections, **how)
         self.conn = _CountingH11(self)
+
+    def has_begun(self) -> bool:
+        return self.has_more()
 
     def has_head(self) -> bool:
         return self.conn.their_state is not h11.IDLE

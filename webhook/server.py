@@ -16,8 +16,11 @@ from webhook.connections import Connections
 from webhook.limits import Limits, open_files
 from webhook.protocols import LimitedH11
 
+_MOST_AT_ONCE: Final = 128
+"""Connections accepted in one turn of the event loop, so that a turn stays short."""
 _RECEIVE_BUFFER: Final = 32 * 1024
 """Bytes. Linux reserves twice as much, for its own use too."""
+_TURN_SECONDS: Final = 0.001
 _PAUSE_SECONDS: Final = 0.1
 _OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -58,7 +61,6 @@ class _Acceptor:
         self._listener = listener
         self._make = make
         self._connections = connections
-        self._batch = connections.limits.accepted_at_once
         listener.setblocking(False)
         # Accepted connections inherit this, and with it the most that is read of one before the others have their turn.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
@@ -73,20 +75,24 @@ class _Acceptor:
     async def _accept_on(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            most = min(self._connections.acceptable, _MOST_AT_ONCE)
+            if most < 1:
+                await asyncio.sleep(_TURN_SECONDS)
+                continue
             try:
                 batch = [(await loop.sock_accept(self._listener))[0]]
             except OSError as error:
                 await self._recover(error)
                 continue
-            batch += self._accept_waiting()
+            batch += self._accept_waiting(most - 1)
             await asyncio.gather(
                 *(loop.connect_accepted_socket(self._make, client) for client in batch), return_exceptions=True
             )
 
-    def _accept_waiting(self) -> list[socket.socket]:
+    def _accept_waiting(self, most: int) -> list[socket.socket]:
         accepted: list[socket.socket] = []
         try:
-            while len(accepted) < self._batch - 1:
+            while len(accepted) < most:
                 client, _ = self._listener.accept()
                 client.setblocking(False)
                 accepted.append(client)
@@ -98,7 +104,7 @@ class _Acceptor:
     async def _recover(self, error: OSError) -> None:
         """Something else of the process took the reserved files: end some connections. Any other error is about one client."""
         if error.errno in _OUT_OF_FILES:
-            self._connections.make_room(self._batch)
+            self._connections.make_room(self._connections.limits.spare_connections)
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
