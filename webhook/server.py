@@ -102,10 +102,12 @@ class _Acceptor:
         return accepted
 
     async def _recover(self, error: OSError) -> None:
-        """Something else of the process took the reserved files: end some connections. Any other error is about one client."""
+        """Other parts of the process took the spare files: end some connections. Any other error is about one client."""
         if error.errno in _OUT_OF_FILES:
             self._connections.make_room(self._connections.limits.spare_connections)
             await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            await asyncio.sleep(_TURN_SECONDS)
 
 
 def _protocol_factory(connections: Connections, parser: str) -> Callable[..., asyncio.Protocol]:
