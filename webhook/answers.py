@@ -34,7 +34,8 @@ def _answer(status: int, text: str = "", **headers: str) -> Answer:
 
 COMMITTED = _answer(204)
 UNAUTHENTICATED = _answer(401, "this callback could not be authenticated", www_authenticate='Basic realm="callbacks"')
-TOO_LARGE = _answer(413, "the body is larger than 1 MiB", connection="close")
+NOT_JSON = _answer(400, "the body is not JSON")
+TOO_LARGE = _answer(413, "the body is larger than 1 MiB")
 TOO_MANY_FAILURES = _answer(429, "too many requests that could not be authenticated", retry_after="60")
 OVERLOADED = _answer(429, "more callbacks than can be committed, slow down", retry_after="2")
 UNAVAILABLE = _answer(503, "not committed, try again", retry_after="10")

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -11,13 +11,17 @@ from starlette.types import Receive, Scope, Send
 from jobs.gateway.recorder import Recorder
 from jobs.providers.registry import callback_paths, callback_readers
 from jobs.runtime.settings import WebhookSettings
+from webhook import answers
 from webhook.access import Access
 from webhook.callbacks import CallbackEndpoint
+from webhook.connections import peer_of
 from webhook.health import Readiness, healthz
 from webhook.intake import Intake
 from webhook.rejections import Rejections
 from webhook.schema_gate import SchemaGate
 from webhook.sources import FAILURES, FailureLimit
+
+HEALTH: Final = "/healthz"
 
 
 class WebhookApp(Starlette):
@@ -31,8 +35,13 @@ class WebhookApp(Starlette):
         self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if endpoint is None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        endpoint = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
+        if peer_of(scope).is_crowded and scope["path"] != HEALTH:
+            await answers.OVERLOADED.send(send)
+        elif endpoint is None:
             await super().__call__(scope, receive, send)
         else:
             await endpoint(scope, receive, send)
@@ -49,7 +58,7 @@ def create_app(
     intake, rejections = Intake(recorder, workers=workers), Rejections(recorder, workers=workers)
 
     routes = [
-        Route("/healthz", healthz, methods=["GET"]),
+        Route(HEALTH, healthz, methods=["GET"]),
         Route("/readyz", Readiness(recorder, gate).readyz, methods=["GET"]),
     ]
     endpoints: dict[str, CallbackEndpoint] = {}

@@ -3,6 +3,9 @@
 Plain ASGI: at thousands of callbacks a second, request and response objects would cost more than the work itself.
 """
 
+from typing import Final
+
+import msgspec
 import structlog
 from starlette.types import Receive, Scope, Send
 
@@ -12,13 +15,17 @@ from webhook import answers
 from webhook.access import Access, Headers
 from webhook.answers import Answer
 from webhook.bodies import Gone, TooLarge, read_body
+from webhook.connections import peer_of
 from webhook.groups import Overloaded
 from webhook.intake import Intake
 from webhook.rejections import Rejections
 from webhook.schema_gate import SchemaGate
 from webhook.sources import Address, FailureLimit, source_of
+from webhook.tally import Tally
 
 log = structlog.get_logger()
+_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
+"""Checks the form alone, and builds nothing."""
 
 
 class CallbackEndpoint:
@@ -40,6 +47,9 @@ class CallbackEndpoint:
         self._intake = intake
         self._limit = limit
         self._rejections = rejections
+        self._not_json = Tally("callback.not_json")
+        self._unauthenticated = Tally("callback.unauthenticated", fields=lambda: {"last_source": self._last_source})
+        self._last_source = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -61,6 +71,11 @@ class CallbackEndpoint:
             return answers.TOO_LARGE
         if raw is None:
             return self._turn_away(scope, headers)
+        peer_of(scope).is_trusted = True
+        if b"{" not in raw and not _is_json(raw):
+            # A callback is an object, and this holds none, not even a damaged one.
+            self._not_json.note("callbacks")
+            return answers.NOT_JSON
         if self._gate is not None and self._gate.reason is not None:
             return answers.UNAVAILABLE
 
@@ -82,14 +97,25 @@ class CallbackEndpoint:
         return raw if not signed or self._access.admits_signature(self._reader, headers, raw) else None
 
     def _turn_away(self, scope: Scope, headers: Headers) -> Answer:
+        source = self._source(scope)
+        self._last_source = str(source)
         if self._reader.claims_origin(headers):
             self._rejections.note()
-        failures = self._limit.count(source := self._source(scope))
-        if failures == 1:
-            log.warning("callback.unauthenticated", source=str(source), signed=self._reader.claims_origin(headers))
+            self._unauthenticated.note("signed")
+        else:
+            self._unauthenticated.note("unsigned")
+        failures = self._limit.count(source)
         return answers.TOO_MANY_FAILURES if self._limit.exceeded(failures) else answers.UNAUTHENTICATED
 
     def _source(self, scope: Scope) -> Address | None:
         peer = scope.get("client")
         forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
         return source_of(peer[0] if peer else None, forwarded, self._access.trusted_proxies)
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        _JSON.decode(raw)
+    except (ValueError, RecursionError):
+        return False
+    return True

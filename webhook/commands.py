@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import math
 import signal
 import socket
 import sys
@@ -20,7 +21,9 @@ from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySett
 from jobs.schema import releases
 from jobs.schema.admission import Admission, SchemaUnfit
 from jobs.schema.releases import BrokenPackage
+from webhook.limits import Limits
 from webhook.schema_gate import SchemaGate
+from webhook.server import LimitedConfig, LimitedServer
 from webhook.workers import BACKLOG, CannotWork, supervise
 
 log = structlog.get_logger()
@@ -88,7 +91,8 @@ async def _serve(
     gateway = await Gateway.connect(project)
     gate = SchemaGate(Admission(gateway.installed_schema, releases.packaged()).check)
     try:
-        server = uvicorn.Server(server_config(create_app(access, gateway, gate, workers=workers)))
+        app = create_app(access, gateway, gate, workers=workers)
+        server = LimitedServer(server_config(app, limits=Limits().for_worker(workers)))
         _stop_on_signals(server)
         if until_closed is None:
             host, port = listener.getsockname()[:2]
@@ -128,10 +132,13 @@ def _collect_seldom() -> None:
     gc.set_threshold(_OBJECTS_PER_COLLECTION)
 
 
-def server_config(app: object) -> uvicorn.Config:
-    """The configuration of the server."""
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]  # None where only the choice of the event loop is asked for
+def server_config(app: object, *, limits: Limits | None = None, parser: str = "auto") -> LimitedConfig:
+    """The configuration of the server. ``parser`` is the HTTP parser: see :class:`webhook.server.LimitedConfig`."""
+    limits = limits or Limits()
+    return LimitedConfig(
+        app,  # None where only the choice of the event loop is asked for
+        limits=limits,
+        parser=parser,
         log_config=None,
         log_level="warning",
         access_log=False,  # it would write a line for each callback that says nothing new
@@ -140,6 +147,7 @@ def server_config(app: object) -> uvicorn.Config:
         lifespan="on",
         ws="none",
         backlog=BACKLOG,
+        timeout_keep_alive=math.ceil(limits.idle_seconds),
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import uvicorn
 
 from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
 from jobs.gateway.recorder import Recorder
@@ -17,7 +16,9 @@ from jobs.providers.sinch.signature import sign
 from jobs.runtime.settings import WebhookSettings
 from webhook.app import create_app
 from webhook.commands import listen, server_config
+from webhook.limits import Limits
 from webhook.schema_gate import SchemaGate
+from webhook.server import LimitedServer
 
 SECRET = "a secret"
 DELIVERY = "/webhooks/sinch/delivery"
@@ -89,11 +90,17 @@ def settings(**chosen: Any) -> WebhookSettings:
 
 @asynccontextmanager
 async def serving(
-    recorder: Recorder, chosen: WebhookSettings | None = None, gate: SchemaGate | None = None
+    recorder: Recorder,
+    chosen: WebhookSettings | None = None,
+    gate: SchemaGate | None = None,
+    *,
+    limits: Limits | None = None,
+    parser: str = "auto",
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a running app."""
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(server_config(create_app(chosen or settings(), recorder, gate)))
+    app = create_app(chosen or settings(), recorder, gate)
+    server = LimitedServer(server_config(app, limits=limits, parser=parser))
     with contextlib.closing(listener):
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:

@@ -298,6 +298,59 @@ def test_reference_of_ours_is_read_in_any_case() -> None:
     assert item.reference == "0a1b2c3d-0000-4000-8000-000000000001"
 
 
+def test_long_reference_is_not_copied_for_each_recipient() -> None:
+    numbers = [str(14155550000 + n) for n in range(10_000)]
+    line = {"code": "0", "status": "Delivered", "recipients": numbers}
+    items = read(FULL | {"client_reference": "r" * 65536, "statuses": [line]})
+
+    assert [item.recipient for item in items if isinstance(item, Report)] == [f"+{number}" for number in numbers]
+    assert {item.reference for item in items if isinstance(item, Report)} == {"r" * 255}
+    assert sum(len(item.raw) for item in items) < 10_000 * 500
+
+
+@pytest.mark.parametrize("field", ["status", "code"])
+def test_unreadable_line_is_kept_once(field: str) -> None:
+    line = {"code": 0, "status": "Delivered", "recipients": ["44231235674"] * 100} | {field: "9" * 65536}
+    (item,) = read(FULL | {"statuses": [line]})
+
+    assert isinstance(item, Unusable)
+    assert json.loads(item.raw)["statuses"] == [line]
+
+
+@pytest.mark.parametrize(
+    "statuses",
+    [
+        [{"code": 0, "status": "Delivered", "recipients": [1] * 30_000}],
+        [7] * 30_000,
+        [{"code": 0, "status": "Delivered", "recipients": ["44231235674"] * 100}] * 300,
+    ],
+    ids=["recipients", "bad lines", "lines"],
+)
+def test_report_beyond_any_batch_is_kept_whole(statuses: list[object]) -> None:
+    callback = FULL | {"statuses": statuses}
+    kept, summary = read(callback)
+
+    assert isinstance(kept, Unusable)
+    assert kept.raw == json.dumps(callback).encode()
+    assert isinstance(summary, Summary)
+
+
+def test_reference_of_a_reply_has_a_greatest_length() -> None:
+    inbound = one(INBOUND | {"client_reference": "r" * 65536})
+
+    assert isinstance(inbound, Inbound)
+    assert inbound.reference == "r" * 255
+
+
+def test_text_that_never_ends_is_read_once() -> None:
+    """Sought again from each of its quotes, this would take hours."""
+    raw = b'{"body":"' + rb"\"" * 500_000
+    (item,) = parse(raw)
+
+    assert isinstance(item, Unusable)
+    assert item.raw == raw
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

@@ -5,6 +5,7 @@ lost.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,10 +14,12 @@ from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
 from jobs.providers.sinch.lenient import json_text
 from jobs.providers.sinch.wire import (
     LONGEST_ID,
+    MOST_ITEMS,
     Event,
     Media,
     StatusCount,
     Unreadable,
+    clipped,
     code,
     instant,
     number,
@@ -76,8 +79,17 @@ def _recipient_report(event: Event, raw: str) -> Iterator[CallbackItem]:
 
 
 def _batch_report(event: Event, raw: str) -> Iterator[CallbackItem]:
-    """One report for each recipient, or a summary if the callback does not name all of them."""
+    """One report for each recipient, or a summary if the callback does not name all of them.
+
+    A report with more items than any batch can have becomes few items, so that it takes little memory: it is kept as a whole.
+    """
     batch_id = _required(event.batch_id, "batch_id")
+    summary = Summary(batch_id=batch_id, reference=reference(event.client_reference), raw=raw)
+    if _count_items(event) > MOST_ITEMS:
+        yield Unusable(f"it has more than {MOST_ITEMS} lines and recipients", raw.encode())
+        yield summary
+        return
+
     names_all = bool(event.statuses)
     for line in event.statuses or ():
         try:
@@ -87,21 +99,44 @@ def _batch_report(event: Event, raw: str) -> Iterator[CallbackItem]:
             names_all = False
             continue
         names_all = names_all and bool(read.recipients)
-        for recipient in read.recipients or ():
-            yield _line_report(event, batch_id, read, recipient)
+        yield from _line_reports(event, batch_id, read, line)
     if not names_all:
-        yield Summary(batch_id=batch_id, reference=reference(event.client_reference), raw=raw)
+        yield summary
 
 
-def _line_report(event: Event, batch_id: str, line: StatusCount, recipient: msgspec.Raw) -> CallbackItem:
+def _count_items(event: Event) -> int:
+    """How many lines and recipients the report has, without those of lines that cannot be read."""
+    number = len(event.statuses or ())
+    for line in event.statuses or ():
+        with suppress(ValueError, RecursionError):
+            number += len(_LINE.decode(line).recipients or ())
+    return number
+
+
+def _line_reports(event: Event, batch_id: str, line: StatusCount, raw: msgspec.Raw) -> Iterator[CallbackItem]:
+    """One report for each recipient. A status that cannot be read makes the line unusable, once."""
+    if not line.recipients:
+        return
+    try:
+        outcome = _status(line.status), code(line.code)
+    except Unreadable as error:
+        yield Unusable(str(error), _with_line(event, raw))
+        return
+    for recipient in line.recipients:
+        yield _line_report(event, batch_id, line, outcome, recipient)
+
+
+def _line_report(
+    event: Event, batch_id: str, line: StatusCount, outcome: tuple[str, int | None], recipient: msgspec.Raw
+) -> CallbackItem:
     """One recipient's report. Its raw text holds that recipient only: a thousand copies of the whole would be megabytes."""
     raw = _with_line(event, {"status": line.status, "code": line.code, "recipients": [recipient]})
     try:
         return Report(
             batch_id=batch_id,
             recipient=number(_STRING.decode(recipient)),
-            status=_status(line.status),
-            code=code(line.code),
+            status=outcome[0],
+            code=outcome[1],
             at=None,
             reference=reference(event.client_reference),
             raw=raw.decode(),
@@ -113,9 +148,14 @@ def _line_report(event: Event, batch_id: str, line: StatusCount, recipient: msgs
 
 
 def _with_line(event: Event, line: object) -> bytes:
-    """The report cut down to one of its lines."""
+    """The report cut down to one of its lines, and its reference to what is read of it: each of its recipients has a copy."""
     return msgspec.json.encode(
-        {"type": event.type, "batch_id": event.batch_id, "client_reference": event.client_reference, "statuses": [line]}
+        {
+            "type": event.type,
+            "batch_id": event.batch_id,
+            "client_reference": clipped(event.client_reference),
+            "statuses": [line],
+        }
     )
 
 
@@ -128,7 +168,7 @@ def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
         recipient=address(_required(event.to, "to")),
         body=_inbound_text(kind, event.body),
         received_at=_time(event.received_at) or datetime.now(UTC),
-        reference=event.client_reference,
+        reference=clipped(event.client_reference),
         raw=raw,
         provider=NAME,
     )

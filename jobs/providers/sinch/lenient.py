@@ -7,10 +7,12 @@ or the database refuses each of these, and the whole text with it.
 import re
 from typing import Final
 
-_LITERAL: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# A string that never ends reaches to the end of the text: sought again from each quote in it, a megabyte would take hours.
+_STRING: Final = r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
+_LITERAL: Final = re.compile(_STRING, re.DOTALL)
 _HALF_HIGH, _HALF_LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _ODD: Final = re.compile(rf'{_HALF_HIGH}{_HALF_LOW}|\\u([0-9a-fA-F]{{4}})|\\["\\/bfnrt]|\\|[\x00-\x1f]')
-_TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
+_TOKEN: Final = re.compile(rf"{_STRING}|[\[\]{{}},]", re.DOTALL)
 _CLOSES: Final = {"]": "[", "}": "{"}
 _SURROGATES: Final = range(0xD800, 0xE000)
 _REPLACEMENT: Final = "\ufffd"

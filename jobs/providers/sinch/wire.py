@@ -26,6 +26,9 @@ LONGEST_VALUE = 160
 LONGEST_ID = 255
 """The longest id, number or name that is read. Sinch's have 26 characters; the database indexes none of several thousand."""
 
+MOST_ITEMS = 20 * MAX_RECIPIENTS
+"""The most lines and recipients of one report that are recorded one by one."""
+
 LONGEST_BODY = 2000
 """The most characters that the body of a batch may have, as the table allows them for a text."""
 
@@ -204,6 +207,8 @@ def code(value: int | str | None) -> int | None:
     """A status code, which some samples write as a string. Raises :class:`Unreadable`."""
     if value is None or isinstance(value, int):
         return value
+    if len(value) > LONGEST_ID:
+        raise Unreadable(f"not a status code: it has {len(value)} characters")
     try:
         return int(value)
     except ValueError:
@@ -215,4 +220,9 @@ def reference(text: str | None) -> str | None:
     if not text:
         return None
     bare = text.strip()
-    return bare.lower() if _UUID.fullmatch(bare) else text[:LONGEST_ID]
+    return bare.lower() if _UUID.fullmatch(bare) else clipped(text)
+
+
+def clipped(text: str | None) -> str | None:
+    """As much of an id or a reference as is read."""
+    return text if text is None else text[:LONGEST_ID]
