@@ -652,6 +652,29 @@ begin
 end
 $$;
 
+create function outbox_engine.twin_of(p_number text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when p_number ~ '^\+521[2-9][0-9]{9}$' then '+52' || substr(p_number, 5)
+    when p_number ~ '^\+52[2-9][0-9]{9}$' then '+521' || substr(p_number, 4)
+    when p_number ~ '^\+549[1-8][0-9]{9}$' then '+54' || substr(p_number, 5)
+    when p_number ~ '^\+54[1-8][0-9]{9}$' then '+549' || substr(p_number, 4)
+    when p_number ~ '^\+55[1-9][0-9]9[6-9][0-9]{7}$' then left(p_number, 5) || substr(p_number, 7)
+    when p_number ~ '^\+55[1-9][0-9][6-9][0-9]{7}$' then left(p_number, 5) || '9' || substr(p_number, 6)
+  end
+$$;
+
+create function outbox_engine.with_twins(p_numbers text[]) returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select n from unnest(p_numbers) n
+    union
+    select t from unnest(p_numbers) n cross join outbox_engine.twin_of(n) t where t is not null
+  )
+$$;
+
 create or replace function outbox_engine.queue_time() returns timestamptz
 language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
@@ -1180,7 +1203,51 @@ begin
   if v_changes is not null then
     perform outbox_engine.change_statuses(v_changes, 'engine', outbox_engine.now());
   end if;
+  insert into public.outbox_suppressions as s (recipient, reason, by_engine)
+  select t.number, new.reason, new.by_engine
+  from outbox_engine.twin_of(new.recipient) t (number)
+  where t.number is not null
+  on conflict (recipient) do update
+  set reason = excluded.reason
+  where s.by_engine and not excluded.by_engine;
   return null;
+end
+$$;
+
+create or replace function outbox_engine.after_suppression_lifted() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.record_lifted(array[old.recipient]);
+  delete from public.outbox_suppressions where recipient = outbox_engine.twin_of(old.recipient);
+  return null;
+end
+$$;
+
+create or replace function outbox_engine.record_opt_outs(p_recipients text[], p_ats timestamptz[]) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_opted_out text[];
+begin
+  perform outbox_engine.lock_suppressions(outbox_engine.with_twins(p_recipients));
+  with recorded as (
+    insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
+    select n.number, true, max(x.at)
+    from unnest(p_recipients, p_ats) x (recipient, at)
+    cross join lateral unnest(outbox_engine.with_twins(array[x.recipient])) n (number)
+    group by n.number
+    order by n.number
+    on conflict (recipient) do update
+    set opted_out = true, decided_at = excluded.decided_at, inbound_id = null
+    where c.decided_at < excluded.decided_at
+      or (c.decided_at = excluded.decided_at and not c.opted_out)
+    returning recipient
+  )
+  select coalesce(array_agg(recipient), '{}')
+  into v_opted_out
+  from recorded;
+  return v_opted_out;
 end
 $$;
 
@@ -1239,9 +1306,10 @@ create or replace function outbox_engine.latest_replies(p_ids text[])
 returns table (recipient text, opts_out boolean, received_at timestamptz, inbound_id text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select distinct on (i.sender) i.sender, w.effect = 'stop', t.received_at, i.id
+  select distinct on (n.number) n.number, w.effect = 'stop', t.received_at, i.id
   from public.outbox_inbound i
   cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
+  cross join lateral unnest(outbox_engine.with_twins(array[i.sender])) n (number)
   cross join lateral (
     select case
       when w.effect = 'stop' and i.received_at < i.recorded_at - interval '14 days' then i.recorded_at
@@ -1251,7 +1319,7 @@ as $$
   where i.id = any (p_ids)
     and w.effect in ('stop', 'start')
     and i.sender ~ outbox_engine.e164_pattern()
-  order by i.sender, t.received_at desc, w.effect desc, i.id desc
+  order by n.number, t.received_at desc, w.effect desc, i.id desc
 $$;
 
 create or replace function outbox_engine.answer_help(p_ids text[]) returns void
@@ -6486,6 +6554,19 @@ create trigger outbox_b_emptied after truncate on public.outbox for each stateme
   execute function outbox_engine.after_outbox_emptied();
 create trigger outbox_campaign_members_emptied before truncate on public.outbox_campaign_members
   for each statement execute function outbox_engine.before_members_emptied();
+-- Suppressions of before stop the other forms of their numbers too.
+insert into outbox_engine.consents (recipient, opted_out, decided_at)
+select t.number, c.opted_out, c.decided_at
+from outbox_engine.consents c
+cross join lateral outbox_engine.twin_of(c.recipient) t (number)
+where t.number is not null
+on conflict do nothing;
+insert into public.outbox_suppressions (recipient, reason, by_engine)
+select t.number, s.reason, s.by_engine
+from public.outbox_suppressions s
+cross join lateral outbox_engine.twin_of(s.recipient) t (number)
+where t.number is not null
+on conflict do nothing;
 
 revoke all on function public.outbox_end_process from public, anon, authenticated, service_role;
 grant execute on function public.outbox_end_process to service_role;

@@ -264,3 +264,16 @@ create trigger outbox_b_emptied after truncate on public.outbox for each stateme
   execute function outbox_engine.after_outbox_emptied();
 create trigger outbox_campaign_members_emptied before truncate on public.outbox_campaign_members
   for each statement execute function outbox_engine.before_members_emptied();
+-- Suppressions of before stop the other forms of their numbers too.
+insert into outbox_engine.consents (recipient, opted_out, decided_at)
+select t.number, c.opted_out, c.decided_at
+from outbox_engine.consents c
+cross join lateral outbox_engine.twin_of(c.recipient) t (number)
+where t.number is not null
+on conflict do nothing;
+insert into public.outbox_suppressions (recipient, reason, by_engine)
+select t.number, s.reason, s.by_engine
+from public.outbox_suppressions s
+cross join lateral outbox_engine.twin_of(s.recipient) t (number)
+where t.number is not null
+on conflict do nothing;

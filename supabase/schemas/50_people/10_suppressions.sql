@@ -59,7 +59,8 @@ $$;
 create trigger outbox_suppressions_change before insert or update on public.outbox_suppressions for each row
   execute function outbox_engine.before_suppression();
 
--- Runs after a suppression is inserted or updated. Messages that wait for the number end at once. A message
+-- Runs after a suppression is inserted or updated. The other form of the number is suppressed alike, and an
+-- operator's decision counts for both. Messages that wait for the number end at once. A message
 -- that another transaction holds is left to the claim, which checks the list again: waiting for it here
 -- would deadlock with transactions that lock several messages (docs/decisions/0008).
 create function outbox_engine.after_suppression() returns trigger
@@ -83,6 +84,13 @@ begin
   if v_changes is not null then
     perform outbox_engine.change_statuses(v_changes, 'engine', outbox_engine.now());
   end if;
+  insert into public.outbox_suppressions as s (recipient, reason, by_engine)
+  select t.number, new.reason, new.by_engine
+  from outbox_engine.twin_of(new.recipient) t (number)
+  where t.number is not null
+  on conflict (recipient) do update
+  set reason = excluded.reason
+  where s.by_engine and not excluded.by_engine;
   return null;
 end
 $$;
@@ -103,13 +111,15 @@ as $$
   where c.decided_at < excluded.decided_at
 $$;
 
--- Runs after an operator deletes a suppression or gives it another number. `apply_replies` also deletes
+-- Runs after an operator deletes a suppression or gives it another number. The other form of the number is
+-- lifted too. `apply_replies` also deletes
 -- rows, for a START; it sets `outbox_engine.lifted_by` because there the time of the START counts.
 create function outbox_engine.after_suppression_lifted() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.record_lifted(array[old.recipient]);
+  delete from public.outbox_suppressions where recipient = outbox_engine.twin_of(old.recipient);
   return null;
 end
 $$;
@@ -145,20 +155,23 @@ begin
 end
 $$;
 
--- Records that these numbers, each given once, opted out at these instants. Returns those of which nothing
--- newer is known, such as a START or an operator's decision. The caller suppresses them.
+-- Records that these numbers, each given once, opted out at these instants, and their other forms with them.
+-- Returns those of which nothing newer is known, such as a START or an operator's decision. The caller
+-- suppresses them.
 create function outbox_engine.record_opt_outs(p_recipients text[], p_ats timestamptz[]) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_opted_out text[];
 begin
-  perform outbox_engine.lock_suppressions(p_recipients);
+  perform outbox_engine.lock_suppressions(outbox_engine.with_twins(p_recipients));
   with recorded as (
     insert into outbox_engine.consents as c (recipient, opted_out, decided_at)
-    select x.recipient, true, x.at
+    select n.number, true, max(x.at)
     from unnest(p_recipients, p_ats) x (recipient, at)
-    order by x.recipient
+    cross join lateral unnest(outbox_engine.with_twins(array[x.recipient])) n (number)
+    group by n.number
+    order by n.number
     on conflict (recipient) do update
     set opted_out = true, decided_at = excluded.decided_at, inbound_id = null
     where c.decided_at < excluded.decided_at

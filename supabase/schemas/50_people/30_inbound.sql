@@ -43,9 +43,10 @@ create function outbox_engine.latest_replies(p_ids text[])
 returns table (recipient text, opts_out boolean, received_at timestamptz, inbound_id text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select distinct on (i.sender) i.sender, w.effect = 'stop', t.received_at, i.id
+  select distinct on (n.number) n.number, w.effect = 'stop', t.received_at, i.id
   from public.outbox_inbound i
   cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
+  cross join lateral unnest(outbox_engine.with_twins(array[i.sender])) n (number)
   cross join lateral (
     select case
       when w.effect = 'stop' and i.received_at < i.recorded_at - interval '14 days' then i.recorded_at
@@ -55,7 +56,7 @@ as $$
   where i.id = any (p_ids)
     and w.effect in ('stop', 'start')
     and i.sender ~ outbox_engine.e164_pattern()
-  order by i.sender, t.received_at desc, w.effect desc, i.id desc
+  order by n.number, t.received_at desc, w.effect desc, i.id desc
 $$;
 
 -- Called for new inbound messages. A reply that is newer than what is known of its number becomes the
