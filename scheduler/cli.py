@@ -217,6 +217,14 @@ def suppressions(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def replies(context: typer.Context) -> int:
+    """List what recipients wrote, and decide unclear replies."""
+    from scheduler.commands.replies import app as replies_app
+
+    return _hand_over(context, replies_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def campaign(context: typer.Context) -> int:
     """Import members, preview, start, pause, stop, report, list."""
     from scheduler.commands.campaign.commands import app as campaign_app

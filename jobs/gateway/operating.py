@@ -9,6 +9,7 @@ from jobs.gateway.campaigning import Campaigning
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.held import HeldMessage
 from jobs.gateway.history import Matches, Trace
+from jobs.gateway.replies import Decision, Reply
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.schema import installed_schema
 from jobs.gateway.status import Figures, Pause, Status
@@ -207,6 +208,24 @@ class Operating:
         return Binding(tuple(answer["hosts"]), answer["moved"])
 
     # Opt-outs
+
+    async def list_replies(self, *, unclear: bool, before: Reply | None, most: int) -> tuple[Reply, ...]:
+        """One page of what recipients wrote, the newest first; only those that wait for a person if ``unclear``."""
+        answer = await self._rpc.call(
+            "outbox_list_replies",
+            {
+                "p_unclear": unclear,
+                "p_before_at": None if before is None else before.recorded_at.isoformat(),
+                "p_before_id": None if before is None else before.id,
+                "p_most": most,
+            },
+        )
+        return tuple(Reply.parse(row) for row in answer)
+
+    async def decide_replies(self, ids: Sequence[str], *, opt_out: bool, dry_run: bool = False) -> tuple[Decision, ...]:
+        """Take these replies for opt-outs, or for ordinary messages."""
+        answer = await self._rpc.call("outbox_decide_replies", {"p_ids": list(ids), "p_opt_out": opt_out, "p_dry_run": dry_run})
+        return tuple(Decision(**row) for row in answer)
 
     async def import_suppressions(self, suppressions: Sequence[Suppression]) -> int:
         """Suppress these recipients. Returns how many were not suppressed before."""

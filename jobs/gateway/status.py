@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from jobs.gateway.replies import NONE_UNCLEAR, UnclearReplies
 from jobs.gateway.values import alarm_detail, instant, moment
 
 
@@ -221,6 +222,7 @@ class Status:
     alarms: tuple[RaisedAlarm, ...]
     hosts: tuple[str, ...] = ()
     clocks: tuple[ClockOff, ...] = ()
+    unclear_replies: UnclearReplies = NONE_UNCLEAR
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Status":
@@ -244,6 +246,8 @@ class Status:
             clocks=tuple(
                 ClockOff(row["clock"], row["name"], row["seconds"], instant(row["since"])) for row in answer.get("clocks", ())
             ),
+            # Schema version 1 knows none.
+            unclear_replies=UnclearReplies.parse(answer["unclear_replies"]) if "unclear_replies" in answer else NONE_UNCLEAR,
         )
 
 

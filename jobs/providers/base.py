@@ -167,9 +167,9 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """A message from a phone. ``sender`` is the phone, ``recipient`` our number; ``body`` is text or None.
+    """A message from a phone. ``sender`` is the phone, ``recipient`` our number, empty if unknown; ``body`` is text or None.
 
-    ``provider`` is the name of the provider that passed it on.
+    Without ``received_at`` it counts from its arrival. ``provider`` is the name of the provider that passed it on.
     """
 
     inbound_id: str
@@ -177,7 +177,7 @@ class Inbound:
     sender: str
     recipient: str
     body: str | None
-    received_at: datetime
+    received_at: datetime | None
     reference: str | None
     raw: str
     provider: str

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.gateway.replies import UnclearReplies
 from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import (
     Backlog,
@@ -42,6 +43,8 @@ def screen(status: Status, figures: Figures | None, *, asked: int, project: str 
     facts.add_row("paused", _pauses(status.pauses, _unbound(status.hosts, project)))
     if status.held:
         facts.add_row("held", _held(status.held))
+    if status.unclear_replies.count:
+        facts.add_row("replies", _unclear(status.unclear_replies))
     if status.plans:
         facts.add_row("limits", _limits(status.plans))
     facts.add_row("project", _project(status.hosts, project))
@@ -122,6 +125,12 @@ def _held(held: Sequence[Held]) -> Text:
         Text.assemble((f"{one.provider} {one.plan}, {_whose(one)}: {scrub(one.reason)}", "red"), ", ", _waiting(one))
         for one in held
     )
+
+
+def _unclear(replies: UnclearReplies) -> Text:
+    """Replies that may be opt-outs: until a person decides, their senders get messages."""
+    since = "" if replies.oldest_at is None else f", the oldest since {utc(replies.oldest_at)}"
+    return Text(f"{counted(replies.count, 'reply')} may be an opt-out{since}: outbox replies --unclear", "red")
 
 
 def _limits(plans: Sequence[PlanLimits]) -> Text:

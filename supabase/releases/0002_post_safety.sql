@@ -35,3 +35,4 @@ drop function outbox_engine.import_line_problem(
 drop function outbox_engine.write_imported_members(outbox_engine.campaign_imports);
 
 select outbox_engine.write_template_bounds(t) from public.outbox_templates t;
+drop function outbox_engine.word_effect(text, text);

@@ -223,6 +223,17 @@ create table outbox_engine.secret_messages (
 );
 alter table outbox_engine.secret_messages enable row level security;
 create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+-- Words that come with the outbox, and replies that a person decides.
+alter table public.outbox_opt_out_words add column source text;
+alter table public.outbox_inbound add column effect text;
+alter table public.outbox_inbound add column unclear boolean not null default false;
+alter table public.outbox_inbound add column decided_at timestamptz;
+comment on column public.outbox_opt_out_words.source is
+  'Where a default comes from; null for a word of the project';
+comment on column public.outbox_inbound.effect is 'stop, start or help; null for any other message';
+comment on column public.outbox_inbound.unclear is
+  'It may be an opt-out, and waits for a person: outbox replies --unclear';
+comment on column public.outbox_inbound.decided_at is 'When a person decided what it is';
 
 -- Members of an import are written some thousands in each call.
 create type outbox_engine.import_counts as (added integer, changed integer, unchanged integer);

@@ -25,7 +25,8 @@ declare
     'outbox_events', 'outbox_events_id_seq', 'outbox_events_message', 'outbox_events_pkey',
     'outbox_events_report', 'outbox_expiring', 'outbox_figures', 'outbox_id_seq',
     'outbox_idempotency_key_key', 'outbox_inbound', 'outbox_inbound_pkey', 'outbox_inbound_recorded',
-    'outbox_inbound_sender', 'outbox_opt_out_words', 'outbox_opt_out_words_pkey', 'outbox_owner',
+    'outbox_inbound_sender', 'outbox_inbound_unclear', 'outbox_opt_out_words',
+    'outbox_opt_out_words_pkey', 'outbox_owner',
     'outbox_pkey', 'outbox_ready', 'outbox_suppressions', 'outbox_suppressions_pkey', 'outbox_templates',
     'outbox_templates_pkey', 'outbox_waiting_campaign', 'outbox_waiting_recipient',
     'outbox_waiting_template', 'outbox_waiting'
@@ -43,6 +44,7 @@ declare
     'outbox_list_campaigns', 'outbox_member_form', 'outbox_record_rejected_callbacks', 'outbox_pause',
     'outbox_pause_plan', 'outbox_ping', 'outbox_postpone_lookup', 'outbox_preview_campaign',
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_check_references', 'outbox_finish_adoption',
+    'outbox_decide_replies', 'outbox_list_replies',
     'outbox_list_held', 'outbox_forget_adopted', 'outbox_record_failed_lookup', 'outbox_record_inbounds',
     'outbox_record_lookup',
     'outbox_record_reports', 'outbox_refuse', 'outbox_release', 'outbox_renew', 'outbox_resume',

@@ -163,7 +163,7 @@ class Books:
         return sorted(found, key=_made_at, reverse=True)
 
     def received(self, start: datetime, end: datetime) -> list[Inbound]:
-        found = [inbound for when, inbound in self.inbounds if when <= self.now and start <= inbound.received_at < end]
+        found = [inbound for when, inbound in self.inbounds if when <= self.now and start <= _received_at(inbound)[0] < end]
         return sorted(found, key=_received_at, reverse=True)
 
     def acceptances(self) -> Sequence[Taken]:
@@ -175,4 +175,5 @@ def _made_at(report: Report) -> tuple[datetime, str, str]:
 
 
 def _received_at(inbound: Inbound) -> tuple[datetime, str]:
+    assert inbound.received_at is not None
     return (inbound.received_at, inbound.inbound_id)

@@ -6,7 +6,7 @@ lost.
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -69,7 +69,7 @@ def parse(raw: bytes) -> list[CallbackItem]:
 def _recipient_report(event: Event, raw: str) -> Iterator[CallbackItem]:
     yield Report(
         batch_id=_required(event.batch_id, "batch_id"),
-        recipient=number(_required(event.recipient, "recipient")),
+        recipient=number(_address(event.recipient, "recipient")),
         status=_status(event.status),
         code=code(event.code),
         at=_time(event.at),
@@ -164,11 +164,11 @@ def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
     yield Inbound(
         inbound_id=_required(event.id, "id"),
         kind=kind.removeprefix("mo_"),
-        sender=address(_required(event.sender, "from")),
-        recipient=address(_required(event.to, "to")),
+        sender=_address(event.sender, "from"),
+        recipient=_our_address(event.to),
         body=_inbound_text(kind, event.body),
-        received_at=_time(event.received_at) or datetime.now(UTC),
-        reference=clipped(event.client_reference),
+        received_at=_time(event.received_at),
+        reference=reference(event.client_reference),
         raw=raw,
         provider=NAME,
     )
@@ -203,12 +203,27 @@ def _reader(event: Event) -> _Reader:
     return found
 
 
-def _required(value: str | None, name: str) -> str:
-    if not value:
+def _required(value: object, name: str) -> str:
+    if value is None or value == "":
         raise Unreadable(f"{name} is missing")
+    if not isinstance(value, str):
+        raise Unreadable(f"{name} is no text")
     if len(value) > LONGEST_ID:
         raise Unreadable(f"{name} has {len(value)} characters")
     return value
+
+
+def _address(value: object, name: str) -> str:
+    """A phone number, which may be a JSON number, or a short code or name."""
+    return address(_required(str(value) if type(value) is int else value, name))
+
+
+def _our_address(value: object) -> str:
+    """Empty if it is missing or cannot be read: a STOP counts all the same."""
+    try:
+        return _address(value, "to")
+    except Unreadable:
+        return ""
 
 
 def _time(value: object) -> datetime | None:
@@ -219,7 +234,7 @@ def _time(value: object) -> datetime | None:
         return None
 
 
-def _status(value: str | None) -> str:
+def _status(value: object) -> str:
     found = STATUSES.get(_required(value, "status").lower())
     if found is None:
         raise Unreadable(f"unknown status {str(value)[:40]!r}")

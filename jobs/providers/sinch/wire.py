@@ -77,19 +77,22 @@ class StatusCount(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """Any callback or listed report or inbound. Which of the fields it has depends on ``type``."""
+    """Any callback or listed report or inbound. Which of the fields it has depends on ``type``.
+
+    Each field is checked where it is read, so that an odd one beside it does not hide a STOP.
+    """
 
     type: str | None = None
-    batch_id: str | None = None
-    client_reference: str | None = None
-    recipient: str | None = None
-    status: str | None = None
-    code: int | str | None = None
+    batch_id: Any = None
+    client_reference: Any = None
+    recipient: Any = None
+    status: Any = None
+    code: Any = None
     at: Any = None
     statuses: list[msgspec.Raw] | None = None
-    id: str | None = None
-    sender: str | None = msgspec.field(default=None, name="from")
-    to: str | None = None
+    id: Any = None
+    sender: Any = msgspec.field(default=None, name="from")
+    to: Any = None
     body: msgspec.Raw = msgspec.Raw(b"null")
     received_at: Any = None
 
@@ -203,21 +206,18 @@ def number(text: str) -> str:
     return found
 
 
-def code(value: int | str | None) -> int | None:
+def code(value: object) -> int | None:
     """A status code, which some samples write as a string. Raises :class:`Unreadable`."""
     if value is None or isinstance(value, int):
         return value
-    if len(value) > LONGEST_ID:
-        raise Unreadable(f"not a status code: it has {len(value)} characters")
-    try:
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", value):
         return int(value)
-    except ValueError:
-        raise Unreadable("not a status code") from None
+    raise Unreadable("not a status code")
 
 
-def reference(text: str | None) -> str | None:
-    """A ``client_reference``, in lower case and without blanks around it if it may be one of ours. None if it is empty."""
-    if not text:
+def reference(text: object) -> str | None:
+    """A ``client_reference``, in lower case and without blanks around it if it may be one of ours. None if it has no text."""
+    if not text or not isinstance(text, str):
         return None
     bare = text.strip()
     return bare.lower() if _UUID.fullmatch(bare) else clipped(text)

@@ -18,27 +18,24 @@ as $$
     || '-]'
 $$;
 
--- The text with typographic look-alikes (quotes, dashes, blanks, dots) replaced by characters of GSM-7, so
--- that a curly quote does not double the price. Letters stay, but combining accents join their letter. Most
--- texts have ASCII only, without a grave accent or a tab: checking that costs a small part of replacing.
-create function outbox_engine.plain_text(p_text text) returns text
+-- The text with typographic look-alikes (quotes, dashes, blanks, dots) replaced by characters of GSM-7.
+-- Letters stay, but combining accents join their letter. The joiners of scripts and of emoji families stay
+-- too, and the point of Catalan l·l, which belongs to a letter.
+create function outbox_engine.without_look_alikes(p_text text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when p_text !~ '[^\u0001-\u0008\u000a-\u005f\u0061-\u007f]' then p_text
-    else replace(
-      translate(
-        normalize(p_text, nfc),
-        -- Single quotes, double quotes, dashes and dots, blanks; then six invisible characters, which go.
-        E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a'
-          || E'\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb'
-          || E'\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022\u00b7'
-          || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t'
-          || E'\u200b\u200c\u200d\u2060\ufeff\u00ad',
-        repeat('''', 9) || repeat('"', 7) || repeat('-', 9) || repeat(' ', 8)
-      ),
-      E'\u2026', '...')
-  end
+  select replace(
+    translate(
+      regexp_replace(normalize(p_text, nfc), '(?<![lL])\u00b7|\u00b7(?![lL])', '-', 'g'),
+      -- Single quotes, double quotes, dashes and dots, blanks; then four invisible characters, which go.
+      E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a'
+        || E'\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb'
+        || E'\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022'
+        || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t'
+        || E'\u200b\u2060\ufeff\u00ad',
+      repeat('''', 9) || repeat('"', 7) || repeat('-', 8) || repeat(' ', 8)
+    ),
+    E'\u2026', '...')
 $$;
 
 -- Called by the claim for each text. The parts that a text takes. GSM-7 (TS 23.038) has 160 septets in a
@@ -75,6 +72,29 @@ begin
 end
 $$;
 
+-- Called for each text of a template with `plain`. Replaces look-alikes only where that saves a part: where
+-- the whole text then is in GSM-7 and takes fewer parts. Most texts need nothing, and the first check is
+-- cheap: up to 70 characters of GSM-7 or UCS-2 are one part anyway.
+create function outbox_engine.plain_text(p_text text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plain text;
+begin
+  if char_length(p_text) <= 70 or p_text !~ outbox_engine.beyond_gsm7() then
+    return p_text;
+  end if;
+  v_plain := outbox_engine.without_look_alikes(p_text);
+  return case
+    -- Three dots instead of one may make the text too long.
+    when char_length(v_plain) <= 2000
+      and v_plain !~ outbox_engine.beyond_gsm7()
+      and outbox_engine.parts_of(v_plain) < outbox_engine.parts_of(p_text) then v_plain
+    else p_text
+  end;
+end
+$$;
+
 -- The MD5 of the ASCII letters and digits of a text. Where these differ, no rewriting makes two texts the
 -- same. The recover job and `outbox adopt` compute it of the provider's texts.
 create function outbox_engine.letters_digest(p_text text) returns uuid
@@ -84,7 +104,7 @@ as $$
 $$;
 
 -- Called by apps that want to know what a text costs before it is sent: its parts, its alphabet, the
--- characters that are not in GSM-7, and the same text with look-alikes replaced.
+-- characters that are not in GSM-7, and the text that a template with `plain` makes of it.
 create function public.outbox_text(p_body text) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$

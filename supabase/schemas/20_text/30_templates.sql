@@ -60,10 +60,7 @@ as $$
       select format('; {{%s}} makes up %s of them', u.name, u.uses * v.characters)
       from outbox_engine.placeholder_uses(t.body) u
       cross join lateral (
-        select char_length(case
-          when t.plain then outbox_engine.plain_text(p_values ->> u.name)
-          else p_values ->> u.name
-        end) as characters
+        select char_length(p_values ->> u.name) as characters
       ) v
       order by u.uses * v.characters desc, u.name
       limit 1
@@ -255,28 +252,37 @@ as $$
     x.character,
     strpos(x.text, x.character),
     case
-      when outbox_engine.plain_text(x.text) !~ outbox_engine.beyond_gsm7()
+      when outbox_engine.without_look_alikes(x.text) !~ outbox_engine.beyond_gsm7()
       then '; plain = true replaces look-alikes'
       else ''
     end)
   from (
     select y.text, substring(y.text from outbox_engine.beyond_gsm7()) as character
-    from (select case when p_plain then outbox_engine.plain_text(p_text) else p_text end as text) y
+    from (
+      select case when p_plain then outbox_engine.without_look_alikes(p_text) else p_text end as text
+    ) y
   ) x
   where x.character is not null
 $$;
 
--- Warns of `{name}`, which other systems replace and this one sends as it stands. Null without one.
+-- Warns of `{name}` and `{{{name}}}`, which other systems replace. This one sends the first as it stands, and
+-- the second with braces around the value. Null without one.
 create function outbox_engine.brace_warning(p_body text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select format(
-    '%s is no placeholder and goes out as it stands; one is written {{%s}}', x.found, btrim(x.found, '{} '))
+  select case
+    when x.braced is not null then format(
+      '%s goes out with braces around its value; write {{%s}}', x.braced, btrim(x.braced, '{} '))
+    when x.single is not null then format(
+      '%s is no placeholder and goes out as it stands; one is written {{%s}}',
+      x.single, btrim(x.single, '{} '))
+  end
   from (
-    select substring(
-      outbox_engine.without_placeholders(p_body, '-') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as found
+    select
+      substring(p_body from '\{{3,}\s*[A-Za-z_][A-Za-z0-9_]*\s*\}{2,}') as braced,
+      substring(
+        outbox_engine.without_placeholders(p_body, '-') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as single
   ) x
-  where x.found is not null
 $$;
 
 -- Warns of a character outside GSM-7 that stands in every text of a template, in its body or its defaults.

@@ -11,14 +11,22 @@ create table public.outbox_inbound (
   received_at timestamptz not null,
   recorded_at timestamptz not null default outbox_engine.now(),
   reference text,
-  raw jsonb not null
+  raw jsonb not null,
+  effect text,
+  unclear boolean not null default false,
+  decided_at timestamptz
 );
 alter table public.outbox_inbound enable row level security;
 
 create index outbox_inbound_sender on public.outbox_inbound (sender, received_at);
 create index outbox_inbound_recorded on public.outbox_inbound (recorded_at);
+create index outbox_inbound_unclear on public.outbox_inbound (recorded_at, id) where unclear;
 
 comment on table public.outbox_inbound is 'What recipients sent us.';
+comment on column public.outbox_inbound.effect is 'stop, start or help; null for any other message';
+comment on column public.outbox_inbound.unclear is
+  'It may be an opt-out, and waits for a person: outbox replies --unclear';
+comment on column public.outbox_inbound.decided_at is 'When a person decided what it is';
 
 -- The ids of all inbound messages that had their effect. Kept when retention deletes the message, so that a
 -- provider which repeats it has no effect twice.
@@ -36,27 +44,27 @@ create table outbox_engine.help_answers (
 alter table outbox_engine.help_answers enable row level security;
 
 -- What each number asks for in these inbound messages: its latest STOP or START. Of two at one instant,
--- STOP counts. None counts as later than it was recorded, whatever the provider says: the next START or STOP
+-- STOP counts. The word counts as it was read, or as a person decided. None counts as later than it was
+-- recorded, whatever the provider says: the next START or STOP
 -- would come too early. A STOP of more than fourteen days ago, which the provider's list does not reach, has
 -- a wrong time and counts from when it was recorded.
 create function outbox_engine.latest_replies(p_ids text[])
 returns table (recipient text, opts_out boolean, received_at timestamptz, inbound_id text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select distinct on (n.number) n.number, w.effect = 'stop', t.received_at, i.id
+  select distinct on (n.number) n.number, i.effect = 'stop', t.received_at, i.id
   from public.outbox_inbound i
-  cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
   cross join lateral unnest(outbox_engine.with_twins(array[i.sender])) n (number)
   cross join lateral (
     select case
-      when w.effect = 'stop' and i.received_at < i.recorded_at - interval '14 days' then i.recorded_at
+      when i.effect = 'stop' and i.received_at < i.recorded_at - interval '14 days' then i.recorded_at
       else least(i.received_at, i.recorded_at)
     end as received_at
   ) t
   where i.id = any (p_ids)
-    and w.effect in ('stop', 'start')
+    and i.effect in ('stop', 'start')
     and i.sender ~ outbox_engine.e164_pattern()
-  order by n.number, t.received_at desc, w.effect desc, i.id desc
+  order by n.number, t.received_at desc, i.effect desc, i.id desc
 $$;
 
 -- Called for new inbound messages. A reply that is newer than what is known of its number becomes the
@@ -123,9 +131,10 @@ begin
   for v_request in
     select distinct on (i.sender) i.sender, i.recipient, w.reply
     from public.outbox_inbound i
-    cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
+    cross join lateral outbox_engine.read_reply(i.body, i.recipient) w
     where i.id = any (p_ids)
-      and w.effect = 'help'
+      and i.effect = 'help'
+      and i.recipient <> ''
       and w.reply is not null
       and i.sender ~ outbox_engine.e164_pattern()
       and i.received_at > v_now - interval '1 day'
@@ -162,9 +171,26 @@ begin
 end
 $$;
 
+-- Called where a new reply is unclear, and by upkeep while one waits. Raises an alarm, unless one was raised
+-- in the last `p_every`.
+create function outbox_engine.alarm_unclear(p_every interval, p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from public.outbox_inbound where unclear) then
+    perform outbox_engine.alarm_at_most(
+      'reply.unclear',
+      jsonb_build_object('replies', (
+        select count(*) from (select from public.outbox_inbound where unclear limit 1000) x)),
+      '{}', p_every, p_now);
+  end if;
+end
+$$;
+
 -- Called by the webhook app for a group of callbacks and by the inbound job for a page of the provider's
 -- list. Takes arrays of one length, with '' for missing values, and returns how many messages are new. Each
--- id has its effect once, also after retention deleted the message.
+-- id has its effect once, also after retention deleted the message. A message without a time counts from its
+-- arrival. One that is no number's cannot be decided, so it is never unclear.
 create function public.outbox_record_inbounds(
   p_source text, p_providers text[], p_ids text[], p_kinds text[], p_senders text[], p_recipients text[],
   p_bodies text[], p_received_ats text[], p_references text[], p_raws text[]
@@ -172,11 +198,13 @@ create function public.outbox_record_inbounds(
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now constant timestamptz := outbox_engine.now();
   v_new text[];
+  v_unclear boolean;
 begin
   with seen as (
     insert into outbox_engine.inbounds_seen (id, seen_at)
-    select distinct x.id, outbox_engine.now()
+    select distinct x.id, v_now
     from unnest(p_ids) x (id)
     order by x.id
     on conflict do nothing
@@ -184,23 +212,28 @@ begin
   ),
   stored as (
     insert into public.outbox_inbound (
-      id, provider, kind, sender, recipient, body, received_at, reference, raw
+      id, provider, kind, sender, recipient, body, received_at, reference, raw, effect, unclear
     )
     select distinct on (x.id)
-      x.id, x.provider, x.kind, x.sender, x.recipient, nullif(x.body, ''), x.received_at::timestamptz,
-      nullif(x.reference, ''), x.raw::jsonb
+      x.id, x.provider, x.kind, x.sender, x.recipient, nullif(x.body, ''),
+      coalesce(nullif(x.received_at, '')::timestamptz, v_now), nullif(x.reference, ''), x.raw::jsonb,
+      r.effect, r.unclear and x.sender ~ outbox_engine.e164_pattern()
     from unnest(
       p_providers, p_ids, p_kinds, p_senders, p_recipients, p_bodies, p_received_ats, p_references, p_raws
     ) x (provider, id, kind, sender, recipient, body, received_at, reference, raw)
     join seen using (id)
-    returning id
+    cross join lateral outbox_engine.read_reply(x.body, x.recipient) r
+    returning id, unclear
   )
-  select array_agg(id)
-  into v_new
+  select array_agg(id), bool_or(unclear)
+  into v_new, v_unclear
   from stored;
 
   perform outbox_engine.apply_replies(v_new);
   perform outbox_engine.answer_help(v_new);
+  if v_unclear then
+    perform outbox_engine.alarm_unclear('6 hours', v_now);
+  end if;
   return coalesce(cardinality(v_new), 0);
 end
 $$;

@@ -49,11 +49,17 @@ begin
       select problem, count(*) as messages from texts where problem is not null group by problem
     ),
     foreign_characters as (
-      select substring(t.body from outbox_engine.beyond_gsm7()) as character,
-        outbox_engine.plain_text(t.body) !~ outbox_engine.beyond_gsm7() as replaceable, count(*) as messages,
-        min(t.external_id) as external_id
+      select substring(t.body from outbox_engine.beyond_gsm7()) as character, x.replaceable,
+        count(*) as messages, min(t.external_id) as external_id
       from texts t
-      where not v_warns_of_all and t.problem is null and t.body ~ outbox_engine.beyond_gsm7()
+      cross join lateral (
+        select outbox_engine.without_look_alikes(t.body) !~ outbox_engine.beyond_gsm7() as replaceable
+      ) x
+      where not v_warns_of_all
+        and t.problem is null
+        and t.body ~ outbox_engine.beyond_gsm7()
+        -- What `plain` has left costs no part.
+        and not (v_template.plain and x.replaceable)
       group by 1, 2
     ),
     abbreviated as (

@@ -203,6 +203,7 @@ begin
     from public.outbox_inbound
     where recorded_at < p_delete_before
     limit p_most
+    for update skip locked
   ));
   delete from outbox_engine.kept_callbacks
   where id = any (array(
@@ -292,6 +293,7 @@ begin
       v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now) or v_blanking;
   end if;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
+  perform outbox_engine.alarm_unclear('1 day', v_now);
   perform outbox_engine.tend_all_held_messages(v_now);
   return jsonb_build_object(
     'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);

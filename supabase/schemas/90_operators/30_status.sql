@@ -245,6 +245,12 @@ begin
     'requests', outbox_engine.requests_json(v_now),
     'pauses', outbox_engine.pauses_json(v_now),
     'held', outbox_engine.held_json(),
+    'unclear_replies', (
+      select jsonb_build_object('count', count(*), 'oldest_at', min(x.recorded_at))
+      from (
+        select i.recorded_at from public.outbox_inbound i where i.unclear order by i.recorded_at limit 100000
+      ) x
+    ),
     'hosts', (select hosts from outbox_engine.installation),
     'clocks', outbox_engine.clocks_json(v_now),
     'plans', (

@@ -7,13 +7,15 @@ select set_config('lock_timeout', '5s', true);
 -- The names that this version adds to `public`.
 do $$
 declare
-  v_relations constant text[] := '{}';
+  v_relations constant text[] := array[
+    'outbox_inbound_unclear'
+  ];
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
-    'outbox_claim_due', 'outbox_end_process', 'outbox_finish_adoption', 'outbox_forget_adopted',
-    'outbox_has_ready', 'outbox_list_held', 'outbox_read_campaign_report', 'outbox_record_clocks',
-    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_resume_restored',
-    'outbox_send_held', 'outbox_write_members'
+    'outbox_claim_due', 'outbox_decide_replies', 'outbox_end_process', 'outbox_finish_adoption',
+    'outbox_forget_adopted', 'outbox_has_ready', 'outbox_list_held', 'outbox_list_replies',
+    'outbox_read_campaign_report', 'outbox_record_clocks', 'outbox_record_failed_lookup',
+    'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_send_held', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -267,6 +269,17 @@ create table outbox_engine.secret_messages (
 );
 alter table outbox_engine.secret_messages enable row level security;
 create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+-- Words that come with the outbox, and replies that a person decides.
+alter table public.outbox_opt_out_words add column source text;
+alter table public.outbox_inbound add column effect text;
+alter table public.outbox_inbound add column unclear boolean not null default false;
+alter table public.outbox_inbound add column decided_at timestamptz;
+comment on column public.outbox_opt_out_words.source is
+  'Where a default comes from; null for a word of the project';
+comment on column public.outbox_inbound.effect is 'stop, start or help; null for any other message';
+comment on column public.outbox_inbound.unclear is
+  'It may be an opt-out, and waits for a person: outbox replies --unclear';
+comment on column public.outbox_inbound.decided_at is 'When a person decided what it is';
 
 -- Members of an import are written some thousands in each call.
 create type outbox_engine.import_counts as (added integer, changed integer, unchanged integer);
@@ -504,10 +517,64 @@ begin
 end
 $$;
 
+create function outbox_engine.without_look_alikes(p_text text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select replace(
+    translate(
+      regexp_replace(normalize(p_text, nfc), '(?<![lL])\u00b7|\u00b7(?![lL])', '-', 'g'),
+      -- Single quotes, double quotes, dashes and dots, blanks; then four invisible characters, which go.
+      E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a'
+        || E'\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb'
+        || E'\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022'
+        || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t'
+        || E'\u200b\u2060\ufeff\u00ad',
+      repeat('''', 9) || repeat('"', 7) || repeat('-', 8) || repeat(' ', 8)
+    ),
+    E'\u2026', '...')
+$$;
+
+create or replace function outbox_engine.plain_text(p_text text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plain text;
+begin
+  if char_length(p_text) <= 70 or p_text !~ outbox_engine.beyond_gsm7() then
+    return p_text;
+  end if;
+  v_plain := outbox_engine.without_look_alikes(p_text);
+  return case
+    -- Three dots instead of one may make the text too long.
+    when char_length(v_plain) <= 2000
+      and v_plain !~ outbox_engine.beyond_gsm7()
+      and outbox_engine.parts_of(v_plain) < outbox_engine.parts_of(p_text) then v_plain
+    else p_text
+  end;
+end
+$$;
+
 create function outbox_engine.letters_digest(p_text text) returns uuid
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
+$$;
+
+create or replace function outbox_engine.length_problem(t public.outbox_templates, p_values jsonb) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'template %L becomes a text of %s characters, 2000 are allowed%s', t.name, x.characters, (
+      select format('; {{%s}} makes up %s of them', u.name, u.uses * v.characters)
+      from outbox_engine.placeholder_uses(t.body) u
+      cross join lateral (
+        select char_length(p_values ->> u.name) as characters
+      ) v
+      order by u.uses * v.characters desc, u.name
+      limit 1
+    ))
+  from (select char_length(outbox_engine.rendered_text(t, p_values)) as characters) x
+  where x.characters > 2000
 $$;
 
 create function outbox_engine.write_template_bounds(t public.outbox_templates) returns void
@@ -527,6 +594,45 @@ begin
   perform outbox_engine.write_template_bounds(new);
   return null;
 end
+$$;
+
+create or replace function outbox_engine.alphabet_warning(p_text text, p_plain boolean) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    '%L at character %s is not in GSM-7, so a part holds 70 characters instead of 160%s',
+    x.character,
+    strpos(x.text, x.character),
+    case
+      when outbox_engine.without_look_alikes(x.text) !~ outbox_engine.beyond_gsm7()
+      then '; plain = true replaces look-alikes'
+      else ''
+    end)
+  from (
+    select y.text, substring(y.text from outbox_engine.beyond_gsm7()) as character
+    from (
+      select case when p_plain then outbox_engine.without_look_alikes(p_text) else p_text end as text
+    ) y
+  ) x
+  where x.character is not null
+$$;
+
+create or replace function outbox_engine.brace_warning(p_body text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when x.braced is not null then format(
+      '%s goes out with braces around its value; write {{%s}}', x.braced, btrim(x.braced, '{} '))
+    when x.single is not null then format(
+      '%s is no placeholder and goes out as it stands; one is written {{%s}}',
+      x.single, btrim(x.single, '{} '))
+  end
+  from (
+    select
+      substring(p_body from '\{{3,}\s*[A-Za-z_][A-Za-z0-9_]*\s*\}{2,}') as braced,
+      substring(
+        outbox_engine.without_placeholders(p_body, '-') from '\{ *[A-Za-z_][A-Za-z0-9_]* *\}') as single
+  ) x
 $$;
 
 create or replace function outbox_engine.check_template_use(p_template text, p_parameters jsonb) returns void
@@ -1264,6 +1370,99 @@ as $$
   order by x.recipient, coalesce(x.source = 'reply', false)
 $$;
 
+create function outbox_engine.folded_text(p_text text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select upper(translate(
+    regexp_replace(
+      regexp_replace(
+        regexp_replace(
+          -- Apostrophes go first: the decomposition makes a blank and an accent of some.
+          normalize(translate(p_text, E'\'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\uff07', ''), nfkd),
+          -- Invisible marks, accents, modifier letters; what stands for half a character is a blank.
+          '['
+            || '\u0001-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u02b9-\u036f\u0483-\u0489'
+            || '\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0600-\u0605\u0610-\u061a\u061c\u0640'
+            || '\u064b-\u065f\u0670\u06d6-\u06ed\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u1ab0-\u1aff'
+            || '\u1dc0-\u1dff\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\u3164\ue000-\uf8ff'
+            || '\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3'
+            || '\U0001d165-\U0001d1ad\U0001f3fb-\U0001f3ff\U000e0000-\U0010ffff]+',
+          '', 'g'),
+        -- Commas, dashes and line breaks of all scripts.
+        '[-,\n\r\f\u000b\u0085\u055d\u058a\u05be\u060c\u1363\u1400\u1802\u1806\u1808\u2010-\u2015\u2028'
+          || '\u2029\u2053\u207b\u208b\u2212\u2e17\u2e1a\u2e32\u2e34\u2e3a\u2e3b\u2e40\u2e41\u2e49\u2e5d'
+          || '\u3001\u301c\u3030\u30a0\ua4fe\ua60d\ua6f5\ufe10\ufe11\ufe31\ufe32\ufe50\ufe51\ufe58\ufe63'
+          || '\uff0c\uff0d\uff64\U00010ead]+',
+        E'\n', 'g'),
+      '['
+        || '\u0009\u0020-\u002b\u002e\u002f\u003a-\u0040\u005b-\u0060\u007b-\u007e\u00a0-\u00bf\u00d7\u00f7'
+        || '\u055a-\u055c\u055e\u055f\u0589\u05c0\u05c3\u05c6\u05f3\u05f4\u0606-\u060b\u060d-\u060f\u061b'
+        || '\u061d-\u061f\u066a-\u066d\u06d4\u0964\u0965\u0e3f\u0e4f\u0e5a\u0e5b\u104a\u104b\u1361\u1362'
+        || '\u1364-\u1368\u16eb-\u16ed\u17d4-\u17d6\u1800\u1801\u1803-\u1805\u1807\u1809\u180a\u2000-\u200a'
+        || '\u2016-\u2027\u202f-\u2052\u2054-\u205f\u2070-\u207a\u207c-\u208a\u208c-\u20cf\u2100-\u2211'
+        || '\u2213-\u2bff\u2e00-\u2e16\u2e18\u2e19\u2e1b-\u2e31\u2e33\u2e35-\u2e39\u2e3c-\u2e3f\u2e42-\u2e48'
+        || '\u2e4a-\u2e5c\u2e5e-\u2e7f\u3000\u3002-\u3004\u3008-\u301b\u301d-\u3020\u303d\u30fb\ua4ff'
+        || '\ua60e\ua60f\ufe12-\ufe19\ufe30\ufe33-\ufe4f\ufe52-\ufe57\ufe59-\ufe62\ufe64-\ufe6b\uff61\uff65'
+        || '\ufffc\ufffd\U0001f000-\U0001fbff]+',
+      ' ', 'g'),
+    'iıłøđðħŧæœþŋəßŁØĐÐĦŦẞکیى'
+      || 'абвгдежзиклмнопрстуфхцчшщъыьэюяієґђјљњћџѕәғқңөұүһ'
+      || 'αβγδεζηθικλμνξοπρσςτυφχψω'
+      || 'աբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ',
+    'IILODDHTÆŒÞŊƏßLODDHTßكيي'
+      || 'АБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯІЄҐЂЈЉЊЋЏЅӘҒҚҢӨҰҮҺ'
+      || 'ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΣΤΥΦΧΨΩ'
+      || 'ԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ'
+  ))
+$$;
+
+create or replace function outbox_engine.normalized_word(p_text text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select translate(outbox_engine.folded_text(coalesce(p_text, '')), E' \n', '')
+$$;
+
+create function outbox_engine.as_latin(p_text text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(
+    translate(
+      normalize(p_text, nfd),
+      'АВЕЅІЈКМНОРСТУХҺӀԚԜѴЬ' || 'авгеѕіјкмнопрстухһӏԛԝѵьԁц'
+        || 'ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ' || 'αβγεηικμνορςστυχωϲϳ'
+        || 'ՏՕՍհոսօցյզ' || 'ⲤⲞⲢⲦⲥⲟⲣⲧ'
+        || 'ᎪᏴᏟᎠᎬᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃᎾ' || 'ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ'
+        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || '0135$@|'
+        || '🅐🅑🅒🅓🅔🅕🅖🅗🅘🅙🅚🅛🅜🅝🅞🅟🅠🅡🅢🅣🅤🅥🅦🅧🅨🅩'
+        || '🅰🅱🅲🅳🅴🅵🅶🅷🅸🅹🅺🅻🅼🅽🅾🅿🆀🆁🆂🆃🆄🆅🆆🆇🆈🆉'
+        || '🇦🇧🇨🇩🇪🇫🇬🇭🇮🇯🇰🇱🇲🇳🇴🇵🇶🇷🇸🇹🇺🇻🇼🇽🇾🇿',
+      'ABESIJKMHOPCTYXHIQWVB' || 'abresijkmhonpctyxhlqwvbdu'
+        || 'ABEZHIKMNOPTYXCJ' || 'abyenikuvopsotuxwcj'
+        || 'SOUhnuogjq' || 'COPTcopt'
+        || 'ABCDEHJKLMPRSTVWZO' || 'ABCDEFGHIJKLMNOPRSTUVWXYZ'
+        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'OIESSAL'
+        || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+    ),
+    '([A-Za-z])\1{2,}', '\1', 'gi')
+$$;
+
+create function outbox_engine.readings(p_body text) returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select distinct outbox_engine.folded_text(x.text)
+    from unnest(array[
+      p_body,
+      outbox_engine.as_latin(p_body),
+      case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0400-\u04ff]' then
+        translate(p_body, 'ABCEHIKMOPTXYSJaceikmopstxyj', 'АВСЕНІКМОРТХУЅЈасеікморѕтхуј') end,
+      case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0370-\u03ff]' then
+        translate(p_body, 'ABEHIKMNOPTXYZaeiknoptuvwxy', 'ΑΒΕΗΙΚΜΝΟΡΤΧΥΖαεικηορτυνωχγ') end
+    ]) x (text)
+    where x.text is not null
+  )
+$$;
+
 create or replace function outbox_engine.normalized_sender(p_sender text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -1285,8 +1484,10 @@ begin
   new.language := coalesce(new.language, '');
   if new.word = '' then
     perform outbox_engine.refuse('word has no letter or digit');
-  elsif new.effect is null or new.effect not in ('stop', 'start', 'help', 'none') then
-    perform outbox_engine.refuse(format('effect %L is not stop, start, help or none', new.effect));
+  elsif new.effect is null
+    or new.effect not in ('stop', 'start', 'help', 'polite', 'negation', 'none') then
+    perform outbox_engine.refuse(
+      format('effect %L is not stop, start, help, polite, negation or none', new.effect));
   elsif new.reply is not null and (
     new.effect <> 'help' or btrim(new.reply, E' \t\r\n') = '' or char_length(new.reply) > 2000
   ) then
@@ -1298,7 +1499,292 @@ begin
   elsif tg_op = 'INSERT' or new.sender <> old.sender then
     perform outbox_engine.refuse_sender_with_zero(new.sender);
   end if;
+  if tg_op = 'INSERT' and new.source is null then
+    delete from public.outbox_opt_out_words
+    where word = new.word and sender = new.sender and source is not null;
+  end if;
   return new;
+end
+$$;
+
+create function outbox_engine.words_for(p_to text) returns table (word text, effect text, reply text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with own as materialized (
+    select w.word, w.effect, w.reply
+    from public.outbox_opt_out_words w
+    where w.sender <> '' and ltrim(w.sender, '+') = ltrim(p_to, '+')
+  )
+  select o.word, o.effect, o.reply
+  from own o
+  where o.effect <> 'none'
+  union all
+  select w.word, w.effect, w.reply
+  from public.outbox_opt_out_words w
+  where w.sender = '' and w.effect <> 'none' and w.word <> all (array(select o.word from own o))
+$$;
+
+create function outbox_engine.default_stop_words()
+returns table (seed text, language text, effect text, source text, words text)
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  values
+    ('opt_out_words', '', 'stop', 'FCC', 'STOP'),
+    ('opt_out_words', 'en', 'stop', 'FCC', 'UNSUBSCRIBE|CANCEL|END|QUIT|REVOKE|OPT OUT'),
+    ('opt_out_words', 'en', 'stop', 'Twilio', 'STOP ALL'),
+    ('opt_out_words', 'fr', 'stop', 'CWTA', 'ARRÊT'),
+    ('opt_out_words', 'en', 'start', 'Sinch', 'START|UNSTOP'),
+    ('opt_out_words', 'fr', 'start', 'Sinch', 'NONARRET'),
+    ('opt_out_words', 'en', 'help', 'CWTA', 'HELP'),
+    ('opt_out_words', 'fr', 'help', 'CWTA', 'AIDE'),
+    ('opt_out_words_2', 'en', 'stop', 'AWS', 'REMOVE'),
+    ('opt_out_words_2', 'en', 'stop', 'Twilio', 'UNSUB'),
+    ('opt_out_words_2', 'zh', 'stop', 'AWS', 'TD'),
+    ('opt_out_words_2', 'fr', 'stop', 'Twilio', 'ARRÊTE|ARRETT'),
+    ('opt_out_words_2', 'fr', 'stop', 'language', 'ARRÊTER|ARRÊTEZ|DÉSABONNER|DÉSINSCRIRE'),
+    ('opt_out_words_2', 'es', 'stop', 'Sinch', 'DETENER|SALIR'),
+    ('opt_out_words_2', 'es', 'stop', 'language', 'ALTO|BAJA|DAR DE BAJA|NO MÁS|DESUSCRIBIR'),
+    ('opt_out_words_2', 'pt', 'stop', 'Sinch', 'PARAR|CANCELAR'),
+    ('opt_out_words_2', 'pt', 'stop', 'language', 'SAIR|DESCADASTRAR'),
+    ('opt_out_words_2', 'ca', 'stop', 'language', 'ATURAR|BAIXA'),
+    ('opt_out_words_2', 'it', 'stop', 'language', 'BASTA|CANCELLAMI|DISISCRIVIMI'),
+    ('opt_out_words_2', 'de', 'stop', 'language', 'STOPP|ABMELDEN|ABBESTELLEN'),
+    ('opt_out_words_2', 'nl', 'stop', 'language', 'STOPPEN|AFMELDEN|UITSCHRIJVEN'),
+    ('opt_out_words_2', 'sv', 'stop', 'language', 'AVSLUTA|AVREGISTRERA'),
+    ('opt_out_words_2', 'da', 'stop', 'language', 'AFMELD|AVMELD'),
+    ('opt_out_words_2', 'fi', 'stop', 'language', 'LOPETA|SEIS'),
+    ('opt_out_words_2', 'pl', 'stop', 'language', 'WYPISZ|ZATRZYMAJ'),
+    ('opt_out_words_2', 'cs', 'stop', 'language', 'ZRUŠIT|ODHLÁSIT'),
+    ('opt_out_words_2', 'hu', 'stop', 'language', 'LEÁLLÍT|LEIRATKOZÁS'),
+    ('opt_out_words_2', 'ro', 'stop', 'language', 'OPREȘTE|DEZABONARE'),
+    ('opt_out_words_2', 'hr', 'stop', 'language', 'ODJAVA|PRESTANI'),
+    ('opt_out_words_2', 'ru', 'stop', 'language', 'СТОП|ОТПИСАТЬСЯ|ОТПИСКА'),
+    ('opt_out_words_2', 'uk', 'stop', 'language', 'ВІДПИСАТИСЯ|ВІДПИСКА'),
+    ('opt_out_words_2', 'el', 'stop', 'language', 'ΣΤΟΠ|ΔΙΑΓΡΑΦΗ'),
+    ('opt_out_words_2', 'tr', 'stop', 'language', 'DURDUR|İPTAL'),
+    ('opt_out_words_2', 'ar', 'stop', 'language', 'توقف|إيقاف|إلغاء|إلغاء الاشتراك'),
+    ('opt_out_words_2', 'fa', 'stop', 'language', 'لغو'),
+    ('opt_out_words_2', 'he', 'stop', 'language', 'הסר|הסרה'),
+    ('opt_out_words_2', 'hi', 'stop', 'language', 'रोकें|बंद करें'),
+    ('opt_out_words_2', 'zh', 'stop', 'language', '停止|退订|退訂'),
+    ('opt_out_words_2', 'ja', 'stop', 'language', 'ストップ|配信停止'),
+    ('opt_out_words_2', 'ko', 'stop', 'language', '수신거부|중지'),
+    ('opt_out_words_2', 'th', 'stop', 'language', 'หยุด|ยกเลิก'),
+    ('opt_out_words_2', 'vi', 'stop', 'language', 'NGỪNG|TỪ CHỐI'),
+    ('opt_out_words_2', 'id', 'stop', 'language', 'BERHENTI')
+$$;
+
+create function outbox_engine.default_polite_words()
+returns table (seed text, language text, effect text, source text, words text)
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'opt_out_words_2', v.language, 'polite', 'language', v.words
+  from (values
+    ('en', 'PLEASE|PLS|PLZ|THANKS|THANK YOU|THX|TY|KINDLY'), ('de', 'BITTE|DANKE'),
+    ('fr', 'MERCI|SVP|STP|S''IL VOUS PLAÎT|S''IL TE PLAÎT'), ('es', 'POR FAVOR|GRACIAS'),
+    ('pt', 'OBRIGADO|OBRIGADA'), ('it', 'PER FAVORE|GRAZIE'), ('ca', 'SI US PLAU|GRÀCIES'),
+    ('nl', 'ALSTUBLIEFT|ALSJEBLIEFT|AUB|DANK U|DANK JE|BEDANKT'), ('sv', 'TACK|SNÄLLA'),
+    ('da', 'TAK|VENLIGST'), ('no', 'TAKK|VENNLIGST'), ('fi', 'KIITOS'), ('pl', 'PROSZĘ|DZIĘKUJĘ'),
+    ('cs', 'PROSÍM|DĚKUJI'), ('hu', 'KÉREM|KÖSZÖNÖM'), ('ro', 'VĂ ROG|MULȚUMESC'), ('hr', 'MOLIM|HVALA'),
+    ('ru', 'ПОЖАЛУЙСТА|СПАСИБО'), ('uk', 'БУДЬ ЛАСКА|ДЯКУЮ'), ('el', 'ΠΑΡΑΚΑΛΩ|ΕΥΧΑΡΙΣΤΩ'),
+    ('tr', 'LÜTFEN|TEŞEKKÜRLER'), ('ar', 'من فضلك|لو سمحت|شكرا'), ('fa', 'لطفا|ممنون'), ('he', 'בבקשה|תודה'),
+    ('hi', 'कृपया|धन्यवाद'), ('zh', '请|請|谢谢|謝謝'), ('ja', 'お願いします|してください|ありがとう'), ('ko', '해주세요|부탁합니다|감사합니다'),
+    ('th', 'กรุณา|ขอบคุณ'), ('vi', 'XIN|CẢM ƠN'), ('id', 'TOLONG|TERIMA KASIH')
+  ) v (language, words)
+$$;
+
+create function outbox_engine.default_negations()
+returns table (seed text, language text, effect text, source text, words text)
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'opt_out_words_2', v.language, 'negation', 'language', v.words
+  from (values
+    ('en', 'NO|NOT|NEVER|DON''T|WON''T|CAN''T|CANNOT|DIDN''T|DOESN''T|ISN''T|WASN''T|WOULDN''T|NOR'),
+    ('de', 'NICHT|KEIN|KEINE|KEINEN|NIE|NEIN'), ('fr', 'NE|PAS|NON|JAMAIS'), ('es', 'NUNCA|TAMPOCO'),
+    ('pt', 'NÃO'), ('nl', 'NIET|GEEN|NOOIT|NEE'), ('sv', 'INTE|ALDRIG|NEJ'), ('da', 'IKKE|ALDRI|NEI'),
+    ('fi', 'EI|ÄLÄ'), ('pl', 'NIGDY'), ('hu', 'NEM'), ('ru', 'НЕ|НЕТ|НИКОГДА'), ('uk', 'НІ|НІКОЛИ'),
+    ('el', 'ΜΗΝ|ΔΕΝ|ΟΧΙ'), ('tr', 'HAYIR|DEĞİL'), ('ar', 'لا|ليس|لن'), ('fa', 'نه|نکن'), ('he', 'לא|אל'),
+    ('hi', 'मत|नहीं'), ('zh', '不|不要|别|別'), ('ja', 'しないで|ない'), ('ko', '하지마|하지마세요|않아'),
+    ('vi', 'KHÔNG|ĐỪNG'), ('id', 'JANGAN|TIDAK')
+  ) v (language, words)
+$$;
+
+create or replace function outbox_engine.seed_opt_out_words() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  with defaults as materialized (
+    select d.seed, d.language, d.effect, d.source, outbox_engine.normalized_word(x.word) as word
+    from (
+      select * from outbox_engine.default_stop_words()
+      union all
+      select * from outbox_engine.default_polite_words()
+      union all
+      select * from outbox_engine.default_negations()
+    ) d
+    cross join lateral unnest(string_to_array(d.words, '|')) x (word)
+    where not exists (select from outbox_engine.seeds s where s.name = 'opt_out_words_2')
+  ),
+  tagged as (
+    update public.outbox_opt_out_words w
+    set source = d.source
+    from defaults d
+    where w.word = d.word and w.sender = '' and w.effect = d.effect and w.source is null
+  )
+  insert into public.outbox_opt_out_words (word, language, effect, source)
+  select d.word, d.language, d.effect, d.source
+  from defaults d
+  where not exists (select from outbox_engine.seeds s where s.name = d.seed)
+  on conflict do nothing;
+
+  insert into outbox_engine.seeds (name)
+  values ('opt_out_words'), ('opt_out_words_2')
+  on conflict do nothing
+$$;
+
+create function outbox_engine.unspaced_letters() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17b3\u3040-\u30ff\u3400-\u9fff'
+$$;
+
+create function outbox_engine.words_in(p_token text) returns integer
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when p_token ~ ('[' || outbox_engine.unspaced_letters() || ']') then (char_length(p_token) + 1) / 2
+    else 1
+  end
+$$;
+
+create function outbox_engine.tokens_of(p_folded text, out tokens text[], out cuts integer[])
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_line text;
+begin
+  tokens := '{}';
+  foreach v_line in array string_to_array(left(p_folded, 2000), E'\n') loop
+    tokens := (tokens || array_remove(string_to_array(v_line, ' '), ''))[:400];
+    cuts := cuts || cardinality(tokens);
+  end loop;
+end
+$$;
+
+create function outbox_engine.without_repetitions(p_words text[]) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(w.word, '' order by w.place)
+  from unnest(p_words) with ordinality w (word, place)
+  where char_length(w.word) = 1 or w.word is distinct from p_words[w.place - 1]
+$$;
+
+create function outbox_engine.polite_pattern(p_words text[]) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '(?:' || string_agg(w, '|' order by w) || ')+'
+  from unnest(p_words) w
+  where char_length(w) >= 5 or w ~ ('[' || outbox_engine.unspaced_letters() || ']')
+$$;
+
+create function outbox_engine.read_words(
+  p_readings text[], p_cuts integer[], p_to text, out effect text, out reply text, out may_stop boolean
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with words as materialized (select * from outbox_engine.words_for(p_to)),
+  -- Phrases are compared without their blanks, so "S T O P" is one of four words.
+  hits as materialized (
+    select distinct i.first, i.first + n.more as last, w.effect
+    from generate_subscripts(p_readings, 1) r
+    cross join generate_subscripts(p_readings, 2) i (first)
+    cross join generate_series(0, 7) n (more)
+    join words w on w.word = array_to_string(p_readings[r : r][i.first : i.first + n.more], '')
+    where i.first + n.more <= array_length(p_readings, 2)
+  ),
+  places as materialized (
+    select i.place,
+      exists (
+        select from hits h where h.effect = 'polite' and i.place between h.first and h.last
+      ) as is_polite
+    from generate_subscripts(p_readings, 2) i (place)
+  ),
+  -- Where the phrase may end: at the end of the text, or before a signature.
+  cuts as materialized (
+    select c.cut,
+      c.cut = array_length(p_readings, 2) as is_end,
+      coalesce(sum(outbox_engine.words_in(p_readings[1][p.place])) filter (where not p.is_polite), 0) <= 3
+        and not exists (
+          select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help')
+        ) as is_signed
+    from (select distinct unnest(p_cuts) as cut) c
+    left join places p on p.place > c.cut
+    group by c.cut
+  ),
+  phrases as materialized (
+    select c.is_end, c.is_signed, b.bare, x.whole,
+      regexp_replace(regexp_replace(b.bare, '^' || w.polite, ''), w.polite || '$', '') as trimmed
+    from cuts c
+    cross join generate_subscripts(p_readings, 1) r
+    cross join (
+      select outbox_engine.polite_pattern(array_agg(word)) as polite from words where words.effect = 'polite'
+    ) w
+    cross join lateral (
+      select
+        string_agg(p_readings[r][p.place], '' order by p.place) as whole,
+        array_agg(p_readings[r][p.place] order by p.place) filter (where not p.is_polite) as words
+      from places p
+      where p.place <= c.cut
+    ) x
+    cross join lateral outbox_engine.without_repetitions(x.words) b (bare)
+    where c.is_end or c.is_signed
+  ),
+  certain as (
+    select w.effect, w.reply
+    from phrases p
+    join words w on w.word in (p.whole, p.bare, p.trimmed)
+    where w.effect = 'stop' and p.is_signed or w.effect in ('start', 'help') and p.is_end
+    order by w.effect = 'stop' desc
+    limit 1
+  )
+  select c.effect, c.reply, exists (select from hits h where h.effect = 'stop') or exists (
+      select from words s
+      where s.effect = 'stop'
+        and s.word ~ ('[' || outbox_engine.unspaced_letters() || ']')
+        and strpos(array_to_string(p_readings[1:1], ''), s.word) > 0
+    )
+  into effect, reply, may_stop
+  from (select) one
+  left join certain c on true;
+end
+$$;
+
+create function outbox_engine.read_reply(
+  p_body text, p_to text, out effect text, out reply text, out unclear boolean
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_alike record;
+  v_read record;
+begin
+  unclear := false;
+  -- A sign that looks like a letter may join words, so readings may have other words.
+  for v_alike in
+    select array_agg(t.tokens) as readings, t.cuts
+    from unnest(outbox_engine.readings(left(p_body, 10000))) r (folded)
+    cross join lateral outbox_engine.tokens_of(r.folded) t
+    where t.tokens <> '{}'
+    group by t.cuts
+  loop
+    v_read := outbox_engine.read_words(v_alike.readings, v_alike.cuts, p_to);
+    unclear := unclear or v_read.may_stop;
+    if v_read.effect = 'stop' or effect is null then
+      effect := v_read.effect;
+      reply := v_read.reply;
+    end if;
+  end loop;
+  unclear := unclear and effect is null;
 end
 $$;
 
@@ -1306,20 +1792,19 @@ create or replace function outbox_engine.latest_replies(p_ids text[])
 returns table (recipient text, opts_out boolean, received_at timestamptz, inbound_id text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select distinct on (n.number) n.number, w.effect = 'stop', t.received_at, i.id
+  select distinct on (n.number) n.number, i.effect = 'stop', t.received_at, i.id
   from public.outbox_inbound i
-  cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
   cross join lateral unnest(outbox_engine.with_twins(array[i.sender])) n (number)
   cross join lateral (
     select case
-      when w.effect = 'stop' and i.received_at < i.recorded_at - interval '14 days' then i.recorded_at
+      when i.effect = 'stop' and i.received_at < i.recorded_at - interval '14 days' then i.recorded_at
       else least(i.received_at, i.recorded_at)
     end as received_at
   ) t
   where i.id = any (p_ids)
-    and w.effect in ('stop', 'start')
+    and i.effect in ('stop', 'start')
     and i.sender ~ outbox_engine.e164_pattern()
-  order by n.number, t.received_at desc, w.effect desc, i.id desc
+  order by n.number, t.received_at desc, i.effect desc, i.id desc
 $$;
 
 create or replace function outbox_engine.answer_help(p_ids text[]) returns void
@@ -1332,9 +1817,10 @@ begin
   for v_request in
     select distinct on (i.sender) i.sender, i.recipient, w.reply
     from public.outbox_inbound i
-    cross join lateral outbox_engine.word_effect(i.body, i.recipient) w
+    cross join lateral outbox_engine.read_reply(i.body, i.recipient) w
     where i.id = any (p_ids)
-      and w.effect = 'help'
+      and i.effect = 'help'
+      and i.recipient <> ''
       and w.reply is not null
       and i.sender ~ outbox_engine.e164_pattern()
       and i.received_at > v_now - interval '1 day'
@@ -1368,6 +1854,147 @@ begin
           'error', outbox_engine.without_numbers(sqlerrm), 'code', sqlstate));
     end;
   end loop;
+end
+$$;
+
+create function outbox_engine.alarm_unclear(p_every interval, p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from public.outbox_inbound where unclear) then
+    perform outbox_engine.alarm_at_most(
+      'reply.unclear',
+      jsonb_build_object('replies', (
+        select count(*) from (select from public.outbox_inbound where unclear limit 1000) x)),
+      '{}', p_every, p_now);
+  end if;
+end
+$$;
+
+create or replace function public.outbox_record_inbounds(
+  p_source text, p_providers text[], p_ids text[], p_kinds text[], p_senders text[], p_recipients text[],
+  p_bodies text[], p_received_ats text[], p_references text[], p_raws text[]
+) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_new text[];
+  v_unclear boolean;
+begin
+  with seen as (
+    insert into outbox_engine.inbounds_seen (id, seen_at)
+    select distinct x.id, v_now
+    from unnest(p_ids) x (id)
+    order by x.id
+    on conflict do nothing
+    returning id
+  ),
+  stored as (
+    insert into public.outbox_inbound (
+      id, provider, kind, sender, recipient, body, received_at, reference, raw, effect, unclear
+    )
+    select distinct on (x.id)
+      x.id, x.provider, x.kind, x.sender, x.recipient, nullif(x.body, ''),
+      coalesce(nullif(x.received_at, '')::timestamptz, v_now), nullif(x.reference, ''), x.raw::jsonb,
+      r.effect, r.unclear and x.sender ~ outbox_engine.e164_pattern()
+    from unnest(
+      p_providers, p_ids, p_kinds, p_senders, p_recipients, p_bodies, p_received_ats, p_references, p_raws
+    ) x (provider, id, kind, sender, recipient, body, received_at, reference, raw)
+    join seen using (id)
+    cross join lateral outbox_engine.read_reply(x.body, x.recipient) r
+    returning id, unclear
+  )
+  select array_agg(id), bool_or(unclear)
+  into v_new, v_unclear
+  from stored;
+
+  perform outbox_engine.apply_replies(v_new);
+  perform outbox_engine.answer_help(v_new);
+  if v_unclear then
+    perform outbox_engine.alarm_unclear('6 hours', v_now);
+  end if;
+  return coalesce(cardinality(v_new), 0);
+end
+$$;
+
+create function public.outbox_list_replies(
+  p_unclear boolean, p_before_at timestamptz, p_before_id text, p_most integer
+) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(to_jsonb(r) order by r.recorded_at desc, r.id desc), '[]')
+    from (
+      select i.id, i.sender, i.recipient, i.body, i.received_at, i.recorded_at, i.effect, i.unclear,
+        i.decided_at
+      from public.outbox_inbound i
+      where (not p_unclear or i.unclear)
+        and i.recorded_at <= coalesce(p_before_at, 'infinity')
+        and (p_before_at is null or (i.recorded_at, i.id) < (p_before_at, p_before_id))
+      order by i.recorded_at desc, i.id desc
+      limit p_most
+    ) r
+  );
+end
+$$;
+
+create function outbox_engine.decision_outcome(
+  i public.outbox_inbound, p_opt_out boolean, out outcome text, out done boolean
+)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select x.outcome, x.outcome in ('opted_out', 'dismissed')
+  from (
+    select case
+      when i.id is null then 'missing'
+      when p_opt_out and i.sender !~ outbox_engine.e164_pattern() then 'no_number'
+      when p_opt_out then 'opted_out'
+      when i.effect = 'stop' then 'is_opt_out'
+      when i.unclear or i.decided_at is not null then 'dismissed'
+      else 'not_unclear'
+    end as outcome
+  ) x
+$$;
+
+create function public.outbox_decide_replies(p_ids text[], p_opt_out boolean, p_dry_run boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_outcomes jsonb;
+  v_decided text[];
+begin
+  perform from public.outbox_inbound where id = any (p_ids) order by id for update;
+  select
+    jsonb_agg(
+      jsonb_build_object('id', x.id, 'sender', i.sender, 'outcome', o.outcome, 'done', o.done) order by x.id),
+    array_agg(x.id) filter (where o.done and not p_dry_run)
+  into v_outcomes, v_decided
+  from (select distinct unnest(p_ids) as id) x
+  left join public.outbox_inbound i on i.id = x.id
+  cross join lateral outbox_engine.decision_outcome(i, p_opt_out) o;
+
+  update public.outbox_inbound
+  set
+    unclear = false,
+    effect = case when p_opt_out then 'stop' else effect end,
+    decided_at = coalesce(decided_at, outbox_engine.now())
+  where id = any (v_decided);
+  if p_opt_out and v_decided is not null then
+    perform outbox_engine.apply_replies(v_decided);
+    select jsonb_agg(
+      case
+        when d.value ->> 'outcome' = 'opted_out' and s.recipient is null
+        then d.value || '{"outcome": "superseded"}'
+        else d.value
+      end
+      order by d.place)
+    into v_outcomes
+    from jsonb_array_elements(v_outcomes) with ordinality d (value, place)
+    left join public.outbox_suppressions s on s.recipient = d.value ->> 'sender';
+  end if;
+  return coalesce(v_outcomes, '[]');
 end
 $$;
 
@@ -1611,6 +2238,85 @@ exception
       'campaign.stuck', jsonb_build_object('campaign', c.name, 'problem', v_problem),
       jsonb_build_object('campaign', c.name), interval '1 hour', p_now);
     return 0;
+end
+$$;
+
+create or replace function public.outbox_campaign_costs(p_campaign text, p_after text, p_most integer) returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := outbox_engine.now();
+  v_campaign public.outbox_campaigns := outbox_engine.as_if_started(p_campaign, v_now);
+  v_members text[] := array(
+    select m.external_id
+    from public.outbox_campaign_members m
+    where m.campaign = v_campaign.name and m.external_id > p_after
+    order by m.external_id
+    limit p_most);
+  v_template public.outbox_templates := (
+    select t from public.outbox_templates t where t.name = v_campaign.template);
+  v_warns_of_all boolean := outbox_engine.template_alphabet_warning(v_template) is not null;
+begin
+  return (
+    with texts as materialized (
+      -- Problems that differ only in their time are counted together.
+      select t.external_id, t.body, t.country, t.parts,
+        outbox_engine.without_times(t.problem) as problem
+      from outbox_engine.upcoming_texts(
+        v_campaign, v_members, case v_campaign.schedule when 'cron' then 1 else 100 end, null, v_now) t
+    ),
+    countries as (
+      select country, count(*) as messages, sum(parts) as parts
+      from texts
+      where problem is null
+      group by country
+    ),
+    problems as (
+      select problem, count(*) as messages from texts where problem is not null group by problem
+    ),
+    foreign_characters as (
+      select substring(t.body from outbox_engine.beyond_gsm7()) as character, x.replaceable,
+        count(*) as messages, min(t.external_id) as external_id
+      from texts t
+      cross join lateral (
+        select outbox_engine.without_look_alikes(t.body) !~ outbox_engine.beyond_gsm7() as replaceable
+      ) x
+      where not v_warns_of_all
+        and t.problem is null
+        and t.body ~ outbox_engine.beyond_gsm7()
+        -- What `plain` has left costs no part.
+        and not (v_template.plain and x.replaceable)
+      group by 1, 2
+    ),
+    abbreviated as (
+      select z.zone, outbox_engine.zone_meant_by(z.zone) as place, count(*) as members
+      from (
+        select coalesce(m.timezone, v_campaign.timezone) as zone
+        from public.outbox_campaign_members m
+        where m.campaign = v_campaign.name and m.external_id = any (v_members)
+      ) z
+      where outbox_engine.zone_meant_by(z.zone) is not null
+      group by z.zone
+    )
+    select jsonb_build_object(
+      'status', (select c.status from public.outbox_campaigns c where c.name = v_campaign.name),
+      'schedule', v_campaign.schedule,
+      'members', cardinality(v_members),
+      'process_countries', (
+        select coalesce(jsonb_agg(t.allowed_countries order by t.allowed_countries), '[]')
+        from outbox_engine.reported_countries() t),
+      'countries', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.parts desc, x.country), '[]') from countries x),
+      'problems', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.problem), '[]') from problems x),
+      'template', v_campaign.template,
+      'warning', v_template.warning,
+      'beyond_gsm7', (
+        select coalesce(jsonb_agg(to_jsonb(x) order by x.messages desc, x.character), '[]')
+        from foreign_characters x),
+      'abbreviated_zones', (select coalesce(jsonb_agg(to_jsonb(x) order by x.zone), '[]') from abbreviated x),
+      'next', case when cardinality(v_members) = p_most then v_members[p_most] end));
 end
 $$;
 
@@ -5879,6 +6585,7 @@ begin
     from public.outbox_inbound
     where recorded_at < p_delete_before
     limit p_most
+    for update skip locked
   ));
   delete from outbox_engine.kept_callbacks
   where id = any (array(
@@ -5929,6 +6636,7 @@ begin
       v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now) or v_blanking;
   end if;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
+  perform outbox_engine.alarm_unclear('1 day', v_now);
   perform outbox_engine.tend_all_held_messages(v_now);
   return jsonb_build_object(
     'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
@@ -6395,6 +7103,12 @@ begin
     'requests', outbox_engine.requests_json(v_now),
     'pauses', outbox_engine.pauses_json(v_now),
     'held', outbox_engine.held_json(),
+    'unclear_replies', (
+      select jsonb_build_object('count', count(*), 'oldest_at', min(x.recorded_at))
+      from (
+        select i.recorded_at from public.outbox_inbound i where i.unclear order by i.recorded_at limit 100000
+      ) x
+    ),
     'hosts', (select hosts from outbox_engine.installation),
     'clocks', outbox_engine.clocks_json(v_now),
     'plans', (
@@ -6572,6 +7286,8 @@ revoke all on function public.outbox_end_process from public, anon, authenticate
 grant execute on function public.outbox_end_process to service_role;
 revoke all on function public.outbox_record_clocks from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_clocks to service_role;
+revoke all on function public.outbox_decide_replies, public.outbox_list_replies from public, anon, authenticated, service_role;
+grant execute on function public.outbox_decide_replies, public.outbox_list_replies to service_role;
 revoke all on function public.outbox_write_members from public, anon, authenticated, service_role;
 grant execute on function public.outbox_write_members to service_role;
 revoke all on function public.outbox_read_campaign_report from public, anon, authenticated, service_role;
