@@ -143,7 +143,7 @@ def _kind(reply: Reply) -> str:
 
 def _readable(body: str | None) -> str:
     """The text in one line, without control characters and invisible marks, which could write over the screen."""
-    line = "".join(character for character in " ".join((body or "").split()) if character.isprintable())
+    line = " ".join("".join(c for c in body or "" if c.isprintable() or c.isspace()).split())
     return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…"
 
 
