@@ -522,7 +522,12 @@ language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select replace(
     translate(
-      regexp_replace(normalize(p_text, nfc), '(?<![lL])\u00b7|\u00b7(?![lL])', '-', 'g'),
+      normalize(
+        case
+          when strpos(p_text, E'\u00b7') = 0 then p_text
+          else regexp_replace(p_text, '(?<![lL])\u00b7|\u00b7(?![lL])', '-', 'g')
+        end,
+        nfc),
       -- Single quotes, double quotes, dashes and dots, blanks; then four invisible characters, which go.
       E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a'
         || E'\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb'
@@ -539,6 +544,8 @@ language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_plain text;
+  -- In UCS-2. A text with characters above U+FFFF is not in GSM-7 without its look-alikes either.
+  v_parts constant integer := ceil(char_length(p_text) / 67.0);
 begin
   if char_length(p_text) <= 70 or p_text !~ outbox_engine.beyond_gsm7() then
     return p_text;
@@ -546,9 +553,9 @@ begin
   v_plain := outbox_engine.without_look_alikes(p_text);
   return case
     -- Three dots instead of one may make the text too long.
-    when char_length(v_plain) <= 2000
-      and v_plain !~ outbox_engine.beyond_gsm7()
-      and outbox_engine.parts_of(v_plain) < outbox_engine.parts_of(p_text) then v_plain
+    when char_length(v_plain) > 2000 or v_plain ~ outbox_engine.beyond_gsm7() then p_text
+    when char_length(v_plain) <= 80 then v_plain
+    when outbox_engine.parts_of(v_plain) < v_parts then v_plain
     else p_text
   end;
 end
@@ -1453,7 +1460,7 @@ as $$
     select distinct outbox_engine.folded_text(x.text)
     from unnest(array[
       p_body,
-      outbox_engine.as_latin(p_body),
+      case when p_body ~ '[^A-Za-z\s.,;:!?''()-]|([A-Za-z])\1\1' then outbox_engine.as_latin(p_body) end,
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0400-\u04ff]' then
         translate(p_body, 'ABCEHIKMOPTXYSJaceikmopstxyj', 'АВСЕНІКМОРТХУЅЈасеікморѕтхуј') end,
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0370-\u03ff]' then
@@ -1508,7 +1515,7 @@ end
 $$;
 
 create function outbox_engine.words_for(p_to text) returns table (word text, effect text, reply text)
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable set search_path = pg_catalog, pg_temp rows 300
 as $$
   with own as materialized (
     select w.word, w.effect, w.reply
@@ -1612,6 +1619,14 @@ $$;
 create or replace function outbox_engine.seed_opt_out_words() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
+  update public.outbox_opt_out_words w
+  set word = outbox_engine.normalized_word(w.word)
+  where w.word <> outbox_engine.normalized_word(w.word)
+    and not exists (
+      select from public.outbox_opt_out_words x
+      where x.word = outbox_engine.normalized_word(w.word) and x.sender = w.sender
+    );
+
   with defaults as materialized (
     select d.seed, d.language, d.effect, d.source, outbox_engine.normalized_word(x.word) as word
     from (
@@ -1696,10 +1711,10 @@ begin
   -- Phrases are compared without their blanks, so "S T O P" is one of four words.
   hits as materialized (
     select distinct i.first, i.first + n.more as last, w.effect
-    from generate_subscripts(p_readings, 1) r
-    cross join generate_subscripts(p_readings, 2) i (first)
+    from (select generate_subscripts(p_readings, 1) as r limit 4) r
+    cross join (select generate_subscripts(p_readings, 2) as first limit 400) i
     cross join generate_series(0, 7) n (more)
-    join words w on w.word = array_to_string(p_readings[r : r][i.first : i.first + n.more], '')
+    join words w on w.word = array_to_string(p_readings[r.r : r.r][i.first : i.first + n.more], '')
     where i.first + n.more <= array_length(p_readings, 2)
   ),
   places as materialized (
@@ -1707,7 +1722,7 @@ begin
       exists (
         select from hits h where h.effect = 'polite' and i.place between h.first and h.last
       ) as is_polite
-    from generate_subscripts(p_readings, 2) i (place)
+    from (select generate_subscripts(p_readings, 2) as place limit 400) i
   ),
   -- Where the phrase may end: at the end of the text, or before a signature.
   cuts as materialized (
@@ -1717,7 +1732,7 @@ begin
         and not exists (
           select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help')
         ) as is_signed
-    from (select distinct unnest(p_cuts) as cut) c
+    from (select distinct unnest(p_cuts) as cut limit 400) c
     left join places p on p.place > c.cut
     group by c.cut
   ),
@@ -1725,14 +1740,14 @@ begin
     select c.is_end, c.is_signed, b.bare, x.whole,
       regexp_replace(regexp_replace(b.bare, '^' || w.polite, ''), w.polite || '$', '') as trimmed
     from cuts c
-    cross join generate_subscripts(p_readings, 1) r
+    cross join (select generate_subscripts(p_readings, 1) as r limit 4) r
     cross join (
       select outbox_engine.polite_pattern(array_agg(word)) as polite from words where words.effect = 'polite'
     ) w
     cross join lateral (
       select
-        string_agg(p_readings[r][p.place], '' order by p.place) as whole,
-        array_agg(p_readings[r][p.place] order by p.place) filter (where not p.is_polite) as words
+        string_agg(p_readings[r.r][p.place], '' order by p.place) as whole,
+        array_agg(p_readings[r.r][p.place] order by p.place) filter (where not p.is_polite) as words
       from places p
       where p.place <= c.cut
     ) x
@@ -1762,7 +1777,8 @@ $$;
 create function outbox_engine.read_reply(
   p_body text, p_to text, out effect text, out reply text, out unclear boolean
 )
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_alike record;
@@ -1777,6 +1793,12 @@ begin
     where t.tokens <> '{}'
     group by t.cuts
   loop
+    -- Most replies hold no word of the list, not even inside other words.
+    continue when not exists (
+      select from outbox_engine.words_for(p_to) w
+      where w.effect in ('stop', 'start', 'help')
+        and strpos(array_to_string(v_alike.readings, ''), w.word) > 0
+    );
     v_read := outbox_engine.read_words(v_alike.readings, v_alike.cuts, p_to);
     unclear := unclear or v_read.may_stop;
     if v_read.effect = 'stop' or effect is null then

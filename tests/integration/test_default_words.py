@@ -18,12 +18,14 @@ def test_upgrade_keeps_own_words_and_removals(local_stack: LocalStack) -> None:
         db.execute("delete from public.outbox_opt_out_words where word = 'END'")
         db.execute("update public.outbox_opt_out_words set effect = 'none' where word = 'CANCEL'")
         db.execute("insert into public.outbox_opt_out_words (word, effect) values ('Baja', 'none'), ('danke', 'stop')")
+        db.execute("insert into public.outbox_opt_out_words (word, effect) values ('کافی', 'stop')")
         for migration in MIGRATIONS[1:]:
             db.execute(migration.replace(" concurrently", "").encode())
 
         assert effects(db, "END", "CANCEL", "BAJA", "DANKE", "STOPP") == {
             "CANCEL": "none", "BAJA": "none", "DANKE": "stop", "STOPP": "stop",
         }  # fmt: skip
+        assert db.execute("select effect from outbox_engine.read_reply('کافی!', '')").fetchone() == ("stop",)
         assert db.execute("select source from public.outbox_opt_out_words where word = 'STOP'").fetchone() == ("FCC",)
 
 

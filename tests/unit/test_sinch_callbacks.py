@@ -253,6 +253,13 @@ def test_numbers_may_be_json_numbers() -> None:
     assert report.recipient == "+16051234567"
 
 
+def test_invisible_marks_belong_to_no_number() -> None:
+    (reply,) = parse(json.dumps(INBOUND | {"from": "\u202a+1 605\u200b1234567\u202c"}).encode())
+
+    assert isinstance(reply, Inbound)
+    assert reply.sender == "+16051234567"
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -214,8 +214,9 @@ def _required(value: object, name: str) -> str:
 
 
 def _address(value: object, name: str) -> str:
-    """A phone number, which may be a JSON number, or a short code or name."""
-    return address(_required(str(value) if type(value) is int else value, name))
+    """A phone number, which may be a JSON number, or a short code or name. Invisible marks do not belong to it."""
+    text = _required(str(value) if type(value) is int else value, name)
+    return address(text if text.isprintable() else "".join(filter(str.isprintable, text)))
 
 
 def _our_address(value: object) -> str:

@@ -26,7 +26,12 @@ language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select replace(
     translate(
-      regexp_replace(normalize(p_text, nfc), '(?<![lL])\u00b7|\u00b7(?![lL])', '-', 'g'),
+      normalize(
+        case
+          when strpos(p_text, E'\u00b7') = 0 then p_text
+          else regexp_replace(p_text, '(?<![lL])\u00b7|\u00b7(?![lL])', '-', 'g')
+        end,
+        nfc),
       -- Single quotes, double quotes, dashes and dots, blanks; then four invisible characters, which go.
       E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a'
         || E'\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb'
@@ -80,6 +85,8 @@ language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_plain text;
+  -- In UCS-2. A text with characters above U+FFFF is not in GSM-7 without its look-alikes either.
+  v_parts constant integer := ceil(char_length(p_text) / 67.0);
 begin
   if char_length(p_text) <= 70 or p_text !~ outbox_engine.beyond_gsm7() then
     return p_text;
@@ -87,9 +94,9 @@ begin
   v_plain := outbox_engine.without_look_alikes(p_text);
   return case
     -- Three dots instead of one may make the text too long.
-    when char_length(v_plain) <= 2000
-      and v_plain !~ outbox_engine.beyond_gsm7()
-      and outbox_engine.parts_of(v_plain) < outbox_engine.parts_of(p_text) then v_plain
+    when char_length(v_plain) > 2000 or v_plain ~ outbox_engine.beyond_gsm7() then p_text
+    when char_length(v_plain) <= 80 then v_plain
+    when outbox_engine.parts_of(v_plain) < v_parts then v_plain
     else p_text
   end;
 end

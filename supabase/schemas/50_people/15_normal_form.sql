@@ -87,7 +87,8 @@ $$;
 
 -- The readings of a reply, each folded: as it is written; with look-alikes as Latin letters; and, where
 -- scripts are mixed, with Latin letters as the Cyrillic or Greek ones that look like them. A word of the list
--- is looked for in all of them, so a word in its own script goes on matching.
+-- is looked for in all of them, so a word in its own script goes on matching. Most texts have English letters
+-- and no more, and one reading.
 create function outbox_engine.readings(p_body text) returns text[]
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -95,7 +96,7 @@ as $$
     select distinct outbox_engine.folded_text(x.text)
     from unnest(array[
       p_body,
-      outbox_engine.as_latin(p_body),
+      case when p_body ~ '[^A-Za-z\s.,;:!?''()-]|([A-Za-z])\1\1' then outbox_engine.as_latin(p_body) end,
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0400-\u04ff]' then
         translate(p_body, 'ABCEHIKMOPTXYSJaceikmopstxyj', 'АВСЕНІКМОРТХУЅЈасеікморѕтхуј') end,
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0370-\u03ff]' then

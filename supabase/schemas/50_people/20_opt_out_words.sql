@@ -79,7 +79,7 @@ create trigger outbox_opt_out_words_change before insert or update on public.out
 
 -- The words that count for replies to this sender. Senders are compared without their plus.
 create function outbox_engine.words_for(p_to text) returns table (word text, effect text, reply text)
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable set search_path = pg_catalog, pg_temp rows 300
 as $$
   with own as materialized (
     select w.word, w.effect, w.reply

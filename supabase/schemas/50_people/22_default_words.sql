@@ -91,10 +91,19 @@ as $$
 $$;
 
 -- Called by `seed`. Each list is inserted once and never replaces a row, so the words of a project and its
--- removals stay, also when a backup brings the rows of both tables. Rows of release 0.1.0 get their source.
+-- removals stay, also when a backup brings the rows of both tables. Rows of release 0.1.0 get their source,
+-- and words that it stored in another form get today's.
 create function outbox_engine.seed_opt_out_words() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
+  update public.outbox_opt_out_words w
+  set word = outbox_engine.normalized_word(w.word)
+  where w.word <> outbox_engine.normalized_word(w.word)
+    and not exists (
+      select from public.outbox_opt_out_words x
+      where x.word = outbox_engine.normalized_word(w.word) and x.sender = w.sender
+    );
+
   with defaults as materialized (
     select d.seed, d.language, d.effect, d.source, outbox_engine.normalized_word(x.word) as word
     from (
