@@ -10,7 +10,7 @@ from rich.text import Text
 
 from jobs.gateway.operating import Operating
 from jobs.gateway.replies import Decision, Reply
-from jobs.runtime.telemetry import mask
+from jobs.runtime.masking import mask
 from scheduler.commands.operator import console, operate, say_json
 from scheduler.commands.times import utc
 
