@@ -1384,16 +1384,24 @@ as $$
     regexp_replace(
       regexp_replace(
         regexp_replace(
-          -- Apostrophes go first: the decomposition makes a blank and an accent of some.
-          normalize(translate(p_text, E'\'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\uff07', ''), nfkd),
-          -- Invisible marks, accents, modifier letters; what stands for half a character is a blank.
+          -- Apostrophes go first: the decomposition makes a blank and an accent of some. So do signs and
+          -- emoji of which it makes letters.
+          normalize(
+            translate(
+              regexp_replace(p_text, '[\u2120\u2122\u2139\u3297\u3299\U0001f200-\U0001f265]', ' ', 'g'),
+              E'\'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\uff07', ''),
+            nfkd),
+          -- Invisible marks, accents, modifier letters, characters that stand for nothing.
           '['
             || '\u0001-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u02b9-\u036f\u0483-\u0489'
             || '\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0600-\u0605\u0610-\u061a\u061c\u0640'
-            || '\u064b-\u065f\u0670\u06d6-\u06ed\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u1ab0-\u1aff'
-            || '\u1dc0-\u1dff\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\u3164\ue000-\uf8ff'
-            || '\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3'
-            || '\U0001d165-\U0001d1ad\U0001f3fb-\U0001f3ff\U000e0000-\U0010ffff]+',
+            || '\u064b-\u065f\u0670\u06d6-\u06e4\u06e7\u06e8\u06ea-\u06ed\u070f\u0711\u0730-\u074a'
+            || '\u07a6-\u07b0\u07eb-\u07f3\u07fd\u0816-\u0819\u081b-\u0823\u0825-\u0827\u0829-\u082d'
+            || '\u0859-\u085b\u0890-\u089f\u08ca-\u08ff\u115f\u1160\u17b4\u17b5\u180b-\u180f\u1ab0-\u1aff'
+            || '\u1dc0-\u1dff\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\u3164\ua66f-\ua672'
+            || '\ua67c\ua67d\ue000-\uf8ff\ufdd0-\ufdef\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0'
+            || '\ufff0-\ufffb\ufffe\uffff\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bca3'
+            || '\U0001d165-\U0001d1ad\U0001f3fb-\U0001f3ff\U0001fffe\U0001ffff\U000e0000-\U0010ffff]+',
           '', 'g'),
         -- Commas, dashes and line breaks of all scripts.
         '[-,\n\r\f\u000b\u0085\u055d\u058a\u05be\u060c\u1363\u1400\u1802\u1806\u1808\u2010-\u2015\u2028'
@@ -1405,9 +1413,10 @@ as $$
         || '\u0009\u0020-\u002b\u002e\u002f\u003a-\u0040\u005b-\u0060\u007b-\u007e\u00a0-\u00bf\u00d7\u00f7'
         || '\u055a-\u055c\u055e\u055f\u0589\u05c0\u05c3\u05c6\u05f3\u05f4\u0606-\u060b\u060d-\u060f\u061b'
         || '\u061d-\u061f\u066a-\u066d\u06d4\u0964\u0965\u0e3f\u0e4f\u0e5a\u0e5b\u104a\u104b\u1361\u1362'
-        || '\u1364-\u1368\u16eb-\u16ed\u17d4-\u17d6\u1800\u1801\u1803-\u1805\u1807\u1809\u180a\u2000-\u200a'
-        || '\u2016-\u2027\u202f-\u2052\u2054-\u205f\u2070-\u207a\u207c-\u208a\u208c-\u20cf\u2100-\u2211'
-        || '\u2213-\u2bff\u2e00-\u2e16\u2e18\u2e19\u2e1b-\u2e31\u2e33\u2e35-\u2e39\u2e3c-\u2e3f\u2e42-\u2e48'
+        || '\u1364-\u1368\u1680\u16eb-\u16ed\u17d4-\u17d6\u1800\u1801\u1803-\u1805\u1807\u1809\u180a'
+        || '\u2000-\u200a\u2016-\u2027\u202f-\u2052\u2054-\u205f\u2070-\u207a\u207c-\u208a'
+        || '\u208c-\u20cf\u2100-\u2211\u2213-\u2bff\u2e00-\u2e16\u2e18\u2e19\u2e1b-\u2e31\u2e33'
+        || '\u2e35-\u2e39\u2e3c-\u2e3f\u2e42-\u2e48'
         || '\u2e4a-\u2e5c\u2e5e-\u2e7f\u3000\u3002-\u3004\u3008-\u301b\u301d-\u3020\u303d\u30fb\ua4ff'
         || '\ua60e\ua60f\ufe12-\ufe19\ufe30\ufe33-\ufe4f\ufe52-\ufe57\ufe59-\ufe62\ufe64-\ufe6b\uff61\uff65'
         || '\ufffc\ufffd\U0001f000-\U0001fbff]+',

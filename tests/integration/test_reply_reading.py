@@ -24,7 +24,8 @@ def read(db: Connection, text: str, *, to: str = SENDER) -> tuple[Any, ...]:
         "s’il te plait stop merci", "s-t-o-p", "S.T.O.P.", "S T O P please", "stop stop STOP", "STOOOP",
         "ЅТОР", "ѕтор", "Ѕtоp", "SΤΟΡ", "ＳＴＯＰ", "ꜱᴛᴏᴘ", "🆂🆃🅾🅿", "🇸🇹🇴🇵", "Ⓢⓣⓞⓟ", "ꓢꓔꓳꓑ", "$T0P", "s\u0336t\u0336op",
         "Stop all, stop all",
-        "\u202eSTOP\u202c", "please\u200bstop", "ST\ufffdOP \ufffd", "“stop”", "STOP 🇺🇸", "opt-out", "Opt out, please",
+        "\u202eSTOP\u202c", "please\u200bstop", "ST\ufffdOP \ufffd", "“stop”", "STOP 🇺🇸",
+        "STOP™ 🈲 ㊙", "opt-out", "Opt out, please",
         "СТОП", "стоп, Иван", "CТOП", "cтоп", "пожалуйста, стоп", "توقف", "توقف من فضلك", "لغو",
         "الغاء الاشتراک", "ΣΤΟΠ", "στoπ",
         "停止", "请停止", "停止，谢谢", "退订。", "ストップ", "配信停止お願いします", "수신거부", "중지해주세요",
@@ -135,6 +136,12 @@ def test_disguised_stop_word_is_an_opt_out(
 ) -> None:
     text = f"{before} {disguised(data, stop_word(db, data))}{sign} {after}{''.join(signature or ())}"
     assert read(db, text) == ("stop", False), text
+
+
+@examples(100)
+@given(mark=st.characters(categories=["Cf", "Cc", "Co", "Me", "Zl", "Zp", "Zs"], exclude_characters="\0"))
+def test_no_mark_hides_an_opt_out(db: Connection, mark: str) -> None:
+    assert read(db, f"{mark}S{mark}TOP{mark}") == ("stop", False)
 
 
 @examples(150)
