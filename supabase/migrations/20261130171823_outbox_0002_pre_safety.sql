@@ -539,11 +539,42 @@ as $$
     E'\u2026', '...')
 $$;
 
+create or replace function outbox_engine.parts_of(p_text text) returns smallint
+language plpgsql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_units integer := char_length(p_text);
+  v_septets text;
+  v_at integer := 1;
+  v_parts smallint := 0;
+begin
+  if p_text ~ outbox_engine.beyond_gsm7() then
+    -- Characters above U+FFFF take two UTF-16 units.
+    v_units := v_units + char_length(regexp_replace(p_text, E'[\\u0001-\\uffff]+', '', 'g'));
+    return case when v_units <= 70 then 1 else ceil(v_units / 67.0) end;
+  elsif p_text !~ ('[' || outbox_engine.gsm7_extension() || ']') then
+    return case when v_units <= 160 then 1 else ceil(v_units / 153.0) end;
+  end if;
+  v_septets := regexp_replace(p_text, '[' || outbox_engine.gsm7_extension() || ']', E'\u001b\\&', 'g');
+  v_units := char_length(v_septets);
+  if v_units <= 160 then
+    return 1;
+  end if;
+  while v_at <= v_units loop
+    v_parts := v_parts + 1;
+    -- An escape in the last septet of a part moves to the next part, with its character.
+    v_at := v_at + case when substr(v_septets, v_at + 152, 1) = E'\u001b' then 152 else 153 end;
+  end loop;
+  return v_parts;
+end
+$$;
+
 create or replace function outbox_engine.plain_text(p_text text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_plain text;
+  v_septets integer;
   -- In UCS-2. A text with characters above U+FFFF is not in GSM-7 without its look-alikes either.
   v_parts constant integer := ceil(char_length(p_text) / 67.0);
 begin
@@ -551,11 +582,12 @@ begin
     return p_text;
   end if;
   v_plain := outbox_engine.without_look_alikes(p_text);
+  v_septets := char_length(v_plain) * 2 - char_length(translate(v_plain, E'|^€{}~\\[]\f', ''));
   return case
     -- Three dots instead of one may make the text too long.
     when char_length(v_plain) > 2000 or v_plain ~ outbox_engine.beyond_gsm7() then p_text
-    when char_length(v_plain) <= 80 then v_plain
-    when outbox_engine.parts_of(v_plain) < v_parts then v_plain
+    -- A part holds at least 152 septets. That decides most texts without looking where they are split.
+    when (v_septets + 151) / 152 < v_parts or outbox_engine.parts_of(v_plain) < v_parts then v_plain
     else p_text
   end;
 end

@@ -58,7 +58,7 @@ declare
 begin
   if p_text ~ outbox_engine.beyond_gsm7() then
     -- Characters above U+FFFF take two UTF-16 units.
-    v_units := v_units + char_length(regexp_replace(p_text, E'[\\u0001-\\uffff]', '', 'g'));
+    v_units := v_units + char_length(regexp_replace(p_text, E'[\\u0001-\\uffff]+', '', 'g'));
     return case when v_units <= 70 then 1 else ceil(v_units / 67.0) end;
   elsif p_text !~ ('[' || outbox_engine.gsm7_extension() || ']') then
     return case when v_units <= 160 then 1 else ceil(v_units / 153.0) end;
@@ -85,6 +85,7 @@ language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_plain text;
+  v_septets integer;
   -- In UCS-2. A text with characters above U+FFFF is not in GSM-7 without its look-alikes either.
   v_parts constant integer := ceil(char_length(p_text) / 67.0);
 begin
@@ -92,11 +93,12 @@ begin
     return p_text;
   end if;
   v_plain := outbox_engine.without_look_alikes(p_text);
+  v_septets := char_length(v_plain) * 2 - char_length(translate(v_plain, E'|^€{}~\\[]\f', ''));
   return case
     -- Three dots instead of one may make the text too long.
     when char_length(v_plain) > 2000 or v_plain ~ outbox_engine.beyond_gsm7() then p_text
-    when char_length(v_plain) <= 80 then v_plain
-    when outbox_engine.parts_of(v_plain) < v_parts then v_plain
+    -- A part holds at least 152 septets. That decides most texts without looking where they are split.
+    when (v_septets + 151) / 152 < v_parts or outbox_engine.parts_of(v_plain) < v_parts then v_plain
     else p_text
   end;
 end
