@@ -63,33 +63,41 @@ create function outbox_engine.read_words(
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_count constant integer := array_length(p_readings, 2);
 begin
   with words as materialized (select * from outbox_engine.words_for(p_to)),
+  tokens as materialized (
+    select (t.at - 1) / v_count as reading, ((t.at - 1) % v_count + 1)::integer as place, t.token
+    from unnest(p_readings) with ordinality t (token, at) limit 1600
+  ),
   -- Phrases are compared without their blanks, so "S T O P" is one of four words.
   hits as materialized (
-    select distinct i.first, i.first + n.more as last, w.effect
-    from (select generate_subscripts(p_readings, 1) as r limit 4) r
-    cross join (select generate_subscripts(p_readings, 2) as first limit 400) i
-    cross join generate_series(0, 7) n (more)
-    join words w on w.word = array_to_string(p_readings[r.r : r.r][i.first : i.first + n.more], '')
-    where i.first + n.more <= array_length(p_readings, 2)
+    select distinct t.place as first, t.place + n.words - 1 as last, w.effect
+    from (
+      select t.place, array_agg(t.token) over (
+        partition by t.reading order by t.place rows between current row and 7 following) as following
+      from tokens t
+    ) t
+    cross join generate_series(1, 8) n (words)
+    join words w on w.word = array_to_string(t.following[:n.words], '')
+    where n.words <= cardinality(t.following)
   ),
   places as materialized (
-    select i.place,
-      exists (
-        select from hits h where h.effect = 'polite' and i.place between h.first and h.last
+    select t.place, t.token, exists (
+        select from hits h where h.effect = 'polite' and t.place between h.first and h.last
       ) as is_polite
-    from (select generate_subscripts(p_readings, 2) as place limit 400) i
+    from tokens t
+    where t.reading = 0
   ),
   -- Where the phrase may end: at the end of the text, or before a signature.
   cuts as materialized (
-    select c.cut,
-      c.cut = array_length(p_readings, 2) as is_end,
-      coalesce(sum(outbox_engine.words_in(p_readings[1][p.place])) filter (where not p.is_polite), 0) <= 3
+    select c.cut, c.cut = v_count as is_end,
+      coalesce(sum(outbox_engine.words_in(p.token)) filter (where not p.is_polite), 0) <= 3
         and not exists (
           select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help')
         ) as is_signed
-    from (select distinct unnest(p_cuts) as cut limit 400) c
+    from (select distinct x.cut from unnest(p_cuts) x (cut) where x.cut >= v_count - 16) c
     left join places p on p.place > c.cut
     group by c.cut
   ),
@@ -97,16 +105,16 @@ begin
     select c.is_end, c.is_signed, b.bare, x.whole,
       regexp_replace(regexp_replace(b.bare, '^' || w.polite, ''), w.polite || '$', '') as trimmed
     from cuts c
-    cross join (select generate_subscripts(p_readings, 1) as r limit 4) r
     cross join (
       select outbox_engine.polite_pattern(array_agg(word)) as polite from words where words.effect = 'polite'
     ) w
     cross join lateral (
       select
-        string_agg(p_readings[r.r][p.place], '' order by p.place) as whole,
-        array_agg(p_readings[r.r][p.place] order by p.place) filter (where not p.is_polite) as words
-      from places p
-      where p.place <= c.cut
+        string_agg(t.token, '' order by t.place) as whole,
+        array_agg(t.token order by t.place) filter (where not p.is_polite) as words
+      from tokens t join places p on p.place = t.place
+      where t.place <= c.cut
+      group by t.reading
     ) x
     cross join lateral outbox_engine.without_repetitions(x.words) b (bare)
     where c.is_end or c.is_signed
