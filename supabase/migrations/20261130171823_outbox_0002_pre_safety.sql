@@ -518,25 +518,23 @@ end
 $$;
 
 create function outbox_engine.without_look_alikes(p_text text) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select replace(
-    translate(
-      normalize(
-        case
-          when strpos(p_text, E'\u00b7') = 0 then p_text
-          else regexp_replace(p_text, '(?<![lL])\u00b7|\u00b7(?![lL])', '-', 'g')
-        end,
-        nfc),
-      -- Single quotes, double quotes, dashes and dots, blanks; then four invisible characters, which go.
-      E'\u2018\u2019\u201a\u201b\u2032\u00b4\u0060\u2039\u203a'
-        || E'\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb'
-        || E'\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2022'
-        || E'\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t'
-        || E'\u200b\u2060\ufeff\u00ad',
-      repeat('''', 9) || repeat('"', 7) || repeat('-', 8) || repeat(' ', 8)
-    ),
-    E'\u2026', '...')
+declare
+  v_text text := normalize(p_text, nfc);
+begin
+  -- Single quotes, double quotes, dashes and dots, blanks; then invisible characters, which go. `translate`
+  -- would compare each character with all of these.
+  v_text := regexp_replace(v_text, '[\u2018-\u201b\u2032\u00b4\u0060\u2039\u203a]', '''', 'g');
+  v_text := regexp_replace(v_text, '[\u201c-\u201f\u2033\u00ab\u00bb]', '"', 'g');
+  v_text := regexp_replace(v_text, '[\u2010-\u2015\u2212\u2022]', '-', 'g');
+  if strpos(v_text, E'\u00b7') > 0 then
+    v_text := regexp_replace(v_text, '(?<![lL])\u00b7|\u00b7(?![lL])', '-', 'g');
+  end if;
+  v_text := regexp_replace(v_text, '[\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\t]', ' ', 'g');
+  v_text := regexp_replace(v_text, '[\u200b\u2060\ufeff\u00ad]+', '', 'g');
+  return replace(v_text, E'\u2026', '...');
+end
 $$;
 
 create or replace function outbox_engine.parts_of(p_text text) returns smallint
@@ -574,7 +572,6 @@ language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_plain text;
-  v_septets integer;
   -- In UCS-2. A text with characters above U+FFFF is not in GSM-7 without its look-alikes either.
   v_parts constant integer := ceil(char_length(p_text) / 67.0);
 begin
@@ -582,12 +579,10 @@ begin
     return p_text;
   end if;
   v_plain := outbox_engine.without_look_alikes(p_text);
-  v_septets := char_length(v_plain) * 2 - char_length(translate(v_plain, E'|^€{}~\\[]\f', ''));
   return case
     -- Three dots instead of one may make the text too long.
     when char_length(v_plain) > 2000 or v_plain ~ outbox_engine.beyond_gsm7() then p_text
-    -- A part holds at least 152 septets. That decides most texts without looking where they are split.
-    when (v_septets + 151) / 152 < v_parts or outbox_engine.parts_of(v_plain) < v_parts then v_plain
+    when outbox_engine.parts_of(v_plain) < v_parts then v_plain
     else p_text
   end;
 end
