@@ -223,6 +223,6 @@ def reference(text: object) -> str | None:
     return bare.lower() if _UUID.fullmatch(bare) else clipped(text)
 
 
-def clipped(text: str | None) -> str | None:
-    """As much of an id or a reference as is read."""
-    return text if text is None else text[:LONGEST_ID]
+def clipped(text: object) -> str | None:
+    """As much of an id or a reference as is read. None if it is no text."""
+    return text[:LONGEST_ID] if isinstance(text, str) else None
