@@ -47,7 +47,7 @@ class CallbackEndpoint:
         self._intake = intake
         self._limit = limit
         self._rejections = rejections
-        self._not_json = Tally("callback.not_json")
+        self._not_json, self._too_large = Tally("callback.not_json"), Tally("callback.too_large")
         self._unauthenticated = Tally("callback.unauthenticated", fields=lambda: {"last_source": self._last_source})
         self._last_source = ""
 
@@ -68,6 +68,7 @@ class CallbackEndpoint:
         try:
             raw = await self._authenticated_body(scope, headers, receive)
         except TooLarge:
+            self._too_large.note("requests")
             return answers.TOO_LARGE
         if raw is None:
             return self._turn_away(scope, headers)

@@ -247,4 +247,5 @@ class LimitedH11(Limited, H11Protocol):
 
 
 def _response(line: bytes) -> bytes:
-    return b"HTTP/1.1 " + line + b"\r\ncontent-length: 0\r\nretry-after: 10\r\nconnection: close\r\n\r\n"
+    later = b"retry-after: 10\r\n" if line is _LATER else b""
+    return b"HTTP/1.1 " + line + b"\r\ncontent-length: 0\r\n" + later + b"connection: close\r\n\r\n"

@@ -19,7 +19,7 @@ _TRUNK_ZERO_CODES = (
 )
 _TRUNK_ZERO = re.compile(rf"(\+(?:{_TRUNK_ZERO_CODES}))0[1-9]")
 _SHORT_CODE_DIGITS = 8
-_BRACKETED_ZERO = re.compile(r"\(\s*0(?!0)")
+_BRACKETED_ZERO = re.compile(r"(?:\+|00)[\s.-]*[1-9]\d{0,2}[\s.-]*\(\s*0(?!0)")
 
 
 def e164(number: str) -> str | None:

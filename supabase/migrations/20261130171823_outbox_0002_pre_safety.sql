@@ -730,7 +730,7 @@ declare
 begin
   -- A zero in brackets belongs to the number in some countries, such as Italy, and in most it does not.
   if v_bare ~ outbox_engine.e164_pattern()
-    and p_written !~ '\(\s*0(?!0)'
+    and p_written !~ '(\+|00)[\s.-]*[1-9][0-9]{0,2}[\s.-]*\(\s*0(?!0)'
     and v_bare !~ outbox_engine.trunk_zero_pattern() then
     return v_bare;
   end if;
@@ -751,7 +751,7 @@ begin
     when v_invisible is not null
       then format('Remove the invisible character U+%s.', upper(lpad(to_hex(ascii(v_invisible)), 4, '0')))
     when v_code is not null then format('Leave out the zero after %s.', v_code)
-    when p_recipient ~ '\(\s*0(?!0)'
+    when p_recipient ~ '(\+|00)[\s.-]*[1-9][0-9]{0,2}[\s.-]*\(\s*0(?!0)'
       then 'Write it without brackets, as it is dialled from another country: some countries keep the zero, '
         || 'such as Italy.'
     else 'Write it with + and the country code, digits only, such as +14155550123.'
@@ -3050,7 +3050,8 @@ declare
 begin
   perform outbox_engine.alarm_at_most(
     'daily_cap.reached', jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day),
-    jsonb_build_object('day', v_day), interval '1 day', p_now);
+    jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day), interval '1 day',
+    p_now);
   return jsonb_build_object(
     'limited', 'messages_per_day',
     'wait_seconds', extract(epoch from (v_day + 1)::timestamp at time zone 'UTC' - p_now));
@@ -3089,7 +3090,8 @@ begin
         'daily_cap.near',
         jsonb_build_object(
           'day', v_day, 'messages', v_messages, 'max_messages_per_day', p_plan.messages_per_day),
-        jsonb_build_object('day', v_day), interval '1 day', p_now);
+        jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day), interval '1 day',
+        p_now);
     end if;
   end if;
 end

@@ -163,6 +163,15 @@ def test_alarms_come_once_a_day(db: Connection) -> None:
     assert alarms(db) == ["daily_cap.near", "daily_cap.reached"] * 2
 
 
+def test_raised_cap_raises_its_own_alarms(db: Connection) -> None:
+    insert(db, 3 * CAP)
+    for cap in (CAP, CAP, 2 * CAP, 2 * CAP):
+        claim(db, cap=cap)
+    claim(db, cap=2 * CAP)
+
+    assert alarms(db) == ["daily_cap.near", "daily_cap.reached"] * 2
+
+
 async def test_four_processes_stay_below_the_cap(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
     clocks.set(f"{DAY} 12:00Z")
     rigs = [await make_rig(max_messages_per_day=2500) for _ in range(4)]

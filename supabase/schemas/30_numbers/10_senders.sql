@@ -29,7 +29,7 @@ declare
 begin
   -- A zero in brackets belongs to the number in some countries, such as Italy, and in most it does not.
   if v_bare ~ outbox_engine.e164_pattern()
-    and p_written !~ '\(\s*0(?!0)'
+    and p_written !~ '(\+|00)[\s.-]*[1-9][0-9]{0,2}[\s.-]*\(\s*0(?!0)'
     and v_bare !~ outbox_engine.trunk_zero_pattern() then
     return v_bare;
   end if;
@@ -51,7 +51,7 @@ begin
     when v_invisible is not null
       then format('Remove the invisible character U+%s.', upper(lpad(to_hex(ascii(v_invisible)), 4, '0')))
     when v_code is not null then format('Leave out the zero after %s.', v_code)
-    when p_recipient ~ '\(\s*0(?!0)'
+    when p_recipient ~ '(\+|00)[\s.-]*[1-9][0-9]{0,2}[\s.-]*\(\s*0(?!0)'
       then 'Write it without brackets, as it is dialled from another country: some countries keep the zero, '
         || 'such as Italy.'
     else 'Write it with + and the country code, digits only, such as +14155550123.'

@@ -67,7 +67,7 @@ begin
 end
 $$;
 
--- What a claim answers once the cap is reached. Raises the alarm, once a day.
+-- What a claim answers once the cap is reached. Raises the alarm, once a day for each value of the cap.
 create function outbox_engine.refuse_over_cap(p_plan outbox_engine.plans, p_now timestamptz) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -76,7 +76,8 @@ declare
 begin
   perform outbox_engine.alarm_at_most(
     'daily_cap.reached', jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day),
-    jsonb_build_object('day', v_day), interval '1 day', p_now);
+    jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day), interval '1 day',
+    p_now);
   return jsonb_build_object(
     'limited', 'messages_per_day',
     'wait_seconds', extract(epoch from (v_day + 1)::timestamp at time zone 'UTC' - p_now));
@@ -84,7 +85,7 @@ end
 $$;
 
 -- Called by the claim after it made requests of `p_messages`, with the plan held: counts them. Raises an
--- alarm at 80 percent of the cap, once a day.
+-- alarm at 80 percent of the cap, once a day for each value of it.
 create function outbox_engine.count_messages(
   p_plan outbox_engine.plans, p_messages integer, p_now timestamptz
 ) returns void
@@ -117,7 +118,8 @@ begin
         'daily_cap.near',
         jsonb_build_object(
           'day', v_day, 'messages', v_messages, 'max_messages_per_day', p_plan.messages_per_day),
-        jsonb_build_object('day', v_day), interval '1 day', p_now);
+        jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day), interval '1 day',
+        p_now);
     end if;
   end if;
 end
