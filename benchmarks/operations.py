@@ -99,6 +99,7 @@ def run(options: Options) -> Result:
             for _ in range(options.repeats):
                 calls.time(rig.db, f"select public.{name}()")
             figures += calls.figures(name.replace("outbox_", "").replace("_", " "))
+        figures += _person(rig.db)
         figures += _imports(rig.db, lines)
         figures += _edits(rig.db, edited)
         figures += _retention(rig, seconds=2 if options.quick else 20)
@@ -151,6 +152,14 @@ def _report(db: Connection) -> Iterator[Figure]:
     whole = Calls()
     whole.time(db, "select public.outbox_campaign_report('big')")
     yield from whole.figures("campaign report, one call as 0.1.0 makes it")
+
+
+def _person(db: Connection) -> Iterator[Figure]:
+    calls = Calls()
+    after: int | None = 0
+    while after is not None:
+        after = calls.time(db, "select public.outbox_find_person('{+12025550101}', %s, 20000)", [after])["after"]
+    yield from calls.figures("find a person's messages")
 
 
 def _imports(db: Connection, lines: int) -> Iterator[Figure]:

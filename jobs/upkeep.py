@@ -34,11 +34,7 @@ class Upkeep(Job):
     async def tick(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while await self._gateway.upkeep(
-            retention_days=self._settings.retention_days,
-            body_retention_days=self._settings.body_retention_days,
-            most=_ROWS_A_STEP,
-        ):
+        while await self._gateway.run_upkeep(self._settings.kept_days, most=_ROWS_A_STEP):
             # As long as the step took, so that claims and reports have half of the time for themselves.
             await asyncio.sleep(loop.time() - began)
             began = loop.time()

@@ -225,6 +225,14 @@ def replies(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def person(context: typer.Context) -> int:
+    """Show, export or erase what is kept of one person."""
+    from scheduler.commands.person import app as person_app
+
+    return _hand_over(context, person_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def campaign(context: typer.Context) -> int:
     """Import members, preview, start, pause, stop, report, list."""
     from scheduler.commands.campaign.commands import app as campaign_app

@@ -89,6 +89,15 @@ declare
         'outbox_switch_campaign(text,text,integer)',
         'outbox_take_alarms(smallint)',
         'outbox_text(text)',
+        'outbox_erase_members(text[],integer)',
+        'outbox_erase_messages(bigint[],text[])',
+        'outbox_erase_records(text[],text,text,integer)',
+        'outbox_find_person(text[],bigint,integer)',
+        'outbox_person_messages(bigint[],text[],boolean)',
+        'outbox_person_numbers(text[])',
+        'outbox_person_records(text[],text,text,integer,boolean)',
+        'outbox_prepare_erasure(bigint[],text[])',
+        'outbox_run_upkeep(text,integer)',
         'outbox_trace(bigint,boolean)',
         'outbox_upkeep(double precision,double precision,integer)'
     ];

@@ -9,6 +9,7 @@ from jobs.gateway.campaigning import Campaigning
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.held import HeldMessage
 from jobs.gateway.history import Matches, Trace
+from jobs.gateway.persons import Persons
 from jobs.gateway.replies import Decision, Reply
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.schema import installed_schema
@@ -86,6 +87,11 @@ class Operating:
     def campaigns(self) -> Campaigning:
         """The calls about campaigns, over the same connection."""
         return Campaigning(self._rpc)
+
+    @property
+    def persons(self) -> Persons:
+        """The calls about one person, over the same connection."""
+        return Persons(self._rpc)
 
     @property
     def gateway(self) -> Gateway:

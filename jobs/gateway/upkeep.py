@@ -1,6 +1,7 @@
 """The calls of the campaigns job and the upkeep job."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 from jobs.gateway import values
 from jobs.gateway.rpc import Calls
@@ -15,12 +16,12 @@ class Upkeep(Calls):
         answer = await self._rpc.call("outbox_expand_campaigns", {"p_most": most})
         return Expansion(campaign=answer["campaign"], members=answer["members"], more=answer["more"])
 
-    async def upkeep(self, *, retention_days: float, body_retention_days: float | None, most: int) -> bool:
-        """Make one small step of expiry and retention, of at most ``most`` rows. Returns whether more is due now."""
-        answer = await self._rpc.call(
-            "outbox_upkeep",
-            {"p_retention_days": retention_days, "p_body_retention_days": body_retention_days, "p_most": most},
-        )
+    async def run_upkeep(self, kept_days: Mapping[str, float | None], *, most: int) -> bool:
+        """Make one small step of expiry and retention, of at most ``most`` rows. Returns whether more is due now.
+
+        ``kept_days`` says for how many days each kind is kept (:attr:`jobs.runtime.settings.EngineSettings.kept_days`).
+        """
+        answer = await self._rpc.call("outbox_run_upkeep", {"p_days": json.dumps(dict(kept_days)), "p_most": most})
         more: bool = answer["more"]
         return more
 

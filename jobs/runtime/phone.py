@@ -18,6 +18,7 @@ _TRUNK_ZERO_CODES = (
     r"963|964|966|967|970|971|972|976|977|994|995|996"
 )
 _TRUNK_ZERO = re.compile(rf"(\+(?:{_TRUNK_ZERO_CODES}))0[1-9]")
+_BEFORE_TRUNK_ZERO = re.compile(rf"\+(?:{_TRUNK_ZERO_CODES})(?=[1-9])")
 _SHORT_CODE_DIGITS = 8
 _BRACKETED_ZERO = re.compile(r"(?:\+|00)[\s.-]*[1-9]\d{0,2}[\s.-]*\(\s*0(?!0)")
 
@@ -56,6 +57,13 @@ def sender_zero_code(sender: str) -> str | None:
     """As :func:`trunk_zero_code`, for a sender: digits without ``+`` may be a short code, which has at most eight."""
     number = sender if sender.startswith("+") else f"+{sender}"
     return trunk_zero_code(number) if sender.startswith("+") or len(sender) > _SHORT_CODE_DIGITS else None
+
+
+def spellings(number: str) -> tuple[str, ...]:
+    """An E.164 number, and the same with the zero that is dialled inside its country only, as older releases stored it."""
+    found = _BEFORE_TRUNK_ZERO.match(number)
+    with_zero = found and f"{found[0]}0{number[found.end() :]}"
+    return (number, with_zero) if with_zero and _E164.fullmatch(with_zero) else (number,)
 
 
 def address(text: str) -> str:

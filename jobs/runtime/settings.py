@@ -111,6 +111,10 @@ def _header_safe(value: SecretStr) -> SecretStr:
     return value
 
 
+def _first(*days: float | None) -> float | None:
+    return next((given for given in days if given is not None), None)
+
+
 def _with_zero(code: str) -> str:
     return f"has a zero that is dialled inside the country only. Leave out the zero after {code}"
 
@@ -268,7 +272,27 @@ class EngineSettings(DestinationSettings):
     reconcile_interval_seconds: float = Field(default=60.0, ge=0.2, le=_DAY)
     retention_days: float = Field(default=90.0, ge=15, le=_CENTURY_DAYS)
     body_retention_days: float | None = Field(default=None, ge=0, le=_CENTURY_DAYS)
+    metadata_retention_days: float | None = Field(default=None, ge=0, le=_CENTURY_DAYS)
+    reply_retention_days: float | None = Field(default=None, ge=15, le=_CENTURY_DAYS)
+    reply_body_retention_days: float | None = Field(default=None, ge=0, le=_CENTURY_DAYS)
+    callback_retention_days: float | None = Field(default=None, ge=0, le=_CENTURY_DAYS)
+    consent_retention_days: float = Field(default=1826.0, ge=30, le=_CENTURY_DAYS)
+    import_retention_days: float = Field(default=1.0, ge=1, le=_CENTURY_DAYS)
     max_messages_per_day: int | None = Field(default=None, ge=1, le=1_000_000_000)
+
+    @property
+    def kept_days(self) -> dict[str, float | None]:
+        """For how many days each kind is kept, by the names that the database has for them. None: as long as its row."""
+        return {
+            "messages": self.retention_days,
+            "bodies": self.body_retention_days,
+            "metadata": self.metadata_retention_days,
+            "replies": _first(self.reply_retention_days, self.retention_days),
+            "reply_bodies": _first(self.reply_body_retention_days, self.body_retention_days),
+            "callbacks": _first(self.callback_retention_days, self.retention_days),
+            "consents": self.consent_retention_days,
+            "imports": self.import_retention_days,
+        }
 
 
 class WebhookSettings(BaseSettings):

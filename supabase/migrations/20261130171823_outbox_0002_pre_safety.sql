@@ -12,10 +12,13 @@ declare
   ];
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
-    'outbox_claim_due', 'outbox_decide_replies', 'outbox_end_process', 'outbox_finish_adoption',
+    'outbox_claim_due', 'outbox_decide_replies', 'outbox_end_process', 'outbox_erase_members',
+    'outbox_erase_messages', 'outbox_erase_records', 'outbox_find_person', 'outbox_finish_adoption',
     'outbox_forget_adopted', 'outbox_has_ready', 'outbox_list_held', 'outbox_list_replies',
+    'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records', 'outbox_prepare_erasure',
     'outbox_read_campaign_report', 'outbox_record_clocks', 'outbox_record_failed_lookup',
-    'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_send_held', 'outbox_write_members'
+    'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_run_upkeep', 'outbox_send_held',
+    'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -80,7 +83,9 @@ create table outbox_engine.installation (
   hosts text[] not null default '{}',
   -- Whether requests with an earlier id that it does not know show that it was restored: since a move, until
   -- an operator ends that pause.
-  asks_earlier boolean not null default false
+  asks_earlier boolean not null default false,
+  -- The key of all digests of what was erased (`keyed_digest`).
+  digest_key text not null default gen_random_uuid()::text || gen_random_uuid()::text
 );
 alter table outbox_engine.installation enable row level security;
 
@@ -302,6 +307,29 @@ create table outbox_engine.template_bounds (
 );
 alter table outbox_engine.template_bounds enable row level security;
 
+-- What remains of erased persons, and walks of retention.
+create table outbox_engine.erased_keys (
+  digest bytea primary key,
+  -- When it was erased, or when its message would have expired, if that is later. Kept for as long after it
+  -- as a message is kept after its end.
+  kept_from timestamptz not null
+);
+alter table outbox_engine.erased_keys enable row level security;
+create index erased_keys_kept_from on outbox_engine.erased_keys (kept_from);
+create table outbox_engine.erased_members (
+  campaign text not null,
+  -- An `erased_external_id`.
+  external_id text not null,
+  primary key (campaign, external_id)
+);
+alter table outbox_engine.erased_members enable row level security;
+create table outbox_engine.walks (
+  name text primary key,
+  position text,
+  began_at timestamptz not null
+);
+alter table outbox_engine.walks enable row level security;
+
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -514,6 +542,23 @@ begin
       from outbox_engine.installation i
       cross join unnest(i.id || i.earlier_ids) x (id)
       where position(left(x.id, 8) in lower(p_reference)) > 0));
+end
+$$;
+
+create function outbox_engine.keyed_digest(p_value text) returns bytea
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return sha256(convert_to((select i.digest_key from outbox_engine.installation i) || p_value, 'UTF8'));
+end
+$$;
+
+create function outbox_engine.is_erased_key(p_key text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from outbox_engine.erased_keys e where e.digest = outbox_engine.keyed_digest('key ' || p_key));
 end
 $$;
 
@@ -1112,6 +1157,16 @@ begin
       + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
   new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
   perform outbox_engine.check_message(new, v_now);
+  -- The rule of `is_erased_key`, written out: the call takes three times as long.
+  if new.idempotency_key is not null and exists (select from outbox_engine.erased_keys) and exists (
+    select
+    from outbox_engine.installation i
+    join outbox_engine.erased_keys e
+      on e.digest = sha256(convert_to(i.digest_key || 'key ' || new.idempotency_key, 'UTF8'))
+  ) then
+    -- Skipped as `on conflict do nothing` skips it. An error would refuse the statement's other rows too.
+    return null;
+  end if;
   new.send_at := greatest(new.send_at, v_now);
   -- The members of campaigns were checked when they were written. A second check would make a campaign of
   -- 100,000 members take three times as long.
@@ -2115,6 +2170,82 @@ begin
 end
 $$;
 
+create function outbox_engine.erased_external_id(p_external_id text) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select 'erased:' || encode(outbox_engine.keyed_digest('member ' || p_external_id), 'hex')
+$$;
+
+create function outbox_engine.erased_member(p_campaign text, p_external_id text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from outbox_engine.erased_members e where e.campaign = p_campaign) then
+    return (
+      select e.external_id
+      from outbox_engine.erased_members e
+      where e.campaign = p_campaign and e.external_id = outbox_engine.erased_external_id(p_external_id));
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.is_erased_occurrence(
+  p_campaign text, p_external_id text, p_stands_for timestamp
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_erased constant text := outbox_engine.erased_member(p_campaign, p_external_id);
+begin
+  return v_erased is not null and exists (
+    select from public.outbox_campaign_occurrences o
+    where o.campaign = p_campaign and o.external_id = v_erased and o.stands_for = p_stands_for);
+end
+$$;
+
+create or replace function outbox_engine.upcoming_messages(
+  c public.outbox_campaigns, m public.outbox_campaign_members,
+  p_now timestamptz, p_until timestamptz, p_most integer
+) returns table (at timestamptz, send_at timestamptz, expires_at timestamptz, problem text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_zone text := coalesce(m.timezone, c.timezone);
+  -- Times of a member with this id who was erased are decided too.
+  v_ids constant text[] := array[m.external_id, outbox_engine.erased_member(c.name, m.external_id)];
+  v_joined_at timestamptz := greatest(
+    m.changed_at, case when c.status = 'draft' then p_now else c.activated_at end);
+  v_after timestamptz := case
+    when c.schedule = 'cron' then greatest(m.handled_until, v_joined_at, p_now - c.late_limit)
+    else coalesce(m.handled_until, '-infinity')
+  end;
+  -- Cron times that may be decided already, so that as many later ones are looked at.
+  v_decided bigint := case
+    when c.schedule = 'cron' then (
+      select count(*)
+      from public.outbox_campaign_occurrences o
+      where o.campaign = c.name and o.external_id = any (v_ids)
+        and o.stands_for > (v_after at time zone 'UTC') - interval '1 day')
+    else 0
+  end;
+begin
+  return query
+    select t.at, p.send_at, p.expires_at,
+      outbox_engine.occurrence_problem(c, t.at, p.problem, p.is_missed, v_joined_at, p_now)
+    from outbox_engine.campaign_times(
+      c, m.event_at, v_zone, v_after, p_until, p_most + v_decided::integer) t (at)
+    cross join lateral outbox_engine.plan_message(c, t.at, m.event_at, v_zone, p_now) p
+    where not exists (
+      select from public.outbox_campaign_occurrences o
+      where o.campaign = c.name and o.external_id = any (v_ids)
+        and o.stands_for = outbox_engine.occurrence_key(c, t.at, v_zone) and not o.taken_back
+    )
+    order by t.at
+    limit p_most;
+end
+$$;
+
 create or replace function outbox_engine.schedule_problem(c public.outbox_campaigns) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -2277,6 +2408,84 @@ as $$
 begin
   delete from public.outbox_campaign_members where true;
   return null;
+end
+$$;
+
+create or replace function outbox_engine.expand_campaign(
+  c public.outbox_campaigns, p_now timestamptz, p_most integer, out members bigint, out messages bigint
+)
+language plpgsql set search_path = pg_catalog, pg_temp set enable_nestloop = off set jit = off
+as $$
+declare
+  v_until timestamptz := outbox_engine.expand_until(p_now);
+begin
+  -- The members of this chunk, locked.
+  with chunk as materialized (
+    select * from outbox_engine.due_members(c, v_until, p_now, p_most)
+  ),
+  -- The due times of each schedule. Most members share one, so times are computed once for all of them.
+  schedules as materialized (
+    select s.*, t.times, t.handled_until,
+      case when t.handled_until < v_until then p_now else t.next_at end as next_at
+    from (select distinct schedule, zone, event_at, after from chunk) s
+    cross join lateral outbox_engine.due_times(c, s.event_at, s.zone, s.after, v_until) t
+  ),
+  -- One plan for each time of each schedule.
+  plans as materialized (
+    select s.schedule, t.at, p.send_at, p.expires_at, p.problem, p.is_missed,
+      outbox_engine.occurrence_key(c, t.at, s.zone) as stands_for
+    from schedules s
+    cross join unnest(s.times) t (at)
+    cross join lateral outbox_engine.plan_message(c, t.at, s.event_at, s.zone, p_now) p
+  ),
+  -- One occurrence for each time of each member.
+  occurrences as materialized (
+    select m.external_id, m.recipient, m.parameters, p.at, p.stands_for, p.send_at, p.expires_at,
+      coalesce(
+        outbox_engine.occurrence_problem(c, p.at, p.problem, p.is_missed, m.joined_at, p_now),
+        outbox_engine.opted_out_error(s.reason)) as problem
+    from chunk m
+    join plans p using (schedule)
+    left join public.outbox_suppressions s on s.recipient = m.recipient
+  ),
+  -- New occurrences, and those whose message was withdrawn unsent. Others are decided already.
+  recorded as (
+    insert into public.outbox_campaign_occurrences as o
+      (campaign, external_id, occurs_at, stands_for, outbox_id, reason, created_at)
+    select c.name, n.external_id, n.at, n.stands_for,
+      case when n.problem is null then nextval('public.outbox_id_seq') end, n.problem, p_now
+    from occurrences n
+    where not outbox_engine.is_erased_occurrence(c.name, n.external_id, n.stands_for)
+    order by n.external_id, n.stands_for
+    on conflict (campaign, external_id, stands_for) do update
+    set outbox_id = excluded.outbox_id, occurs_at = excluded.occurs_at, reason = excluded.reason,
+      taken_back = false
+    where o.taken_back and excluded.outbox_id is not null
+    returning external_id, stands_for, outbox_id
+  ),
+  -- One message for each occurrence without a problem.
+  made as (
+    insert into public.outbox
+      (id, recipient, template, parameters, sender, send_at, expires_at, priority, campaign)
+    overriding system value
+    select r.outbox_id, n.recipient, c.template, n.parameters, c.sender, n.send_at, n.expires_at, c.priority,
+      c.name
+    from recorded r
+    join occurrences n using (external_id, stands_for)
+    where r.outbox_id is not null
+  ),
+  -- The list of members makes the planner use the index, not read all members of the campaign.
+  handled as (
+    update public.outbox_campaign_members m
+    set next_at = s.next_at, handled_until = s.handled_until
+    from chunk d
+    join schedules s using (schedule)
+    where m.campaign = c.name and m.external_id = d.external_id
+      and m.external_id = any (array(select external_id from chunk))
+  )
+  select count(*), (select count(*) from recorded where outbox_id is not null)
+  into expand_campaign.members, expand_campaign.messages
+  from chunk;
 end
 $$;
 
@@ -5463,6 +5672,19 @@ begin
 end
 $$;
 
+create function outbox_engine.dispatch_without(p_batch_id text, p_reference uuid, p_recipient text)
+returns uuid
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select d.id
+  from outbox_engine.dispatches d
+  where (d.id = p_reference or d.batch_id = p_batch_id)
+    and d.recipients > (select count(*) from outbox_engine.dispatch_members m where m.dispatch_id = d.id)
+    and not exists (
+      select from outbox_engine.dispatch_members m where m.dispatch_id = d.id and m.recipient = p_recipient)
+  limit 1
+$$;
+
 create or replace function outbox_engine.apply_opt_out_codes(
   p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[],
   p_reports outbox_engine.report[]
@@ -5483,6 +5705,15 @@ as $$
     join outbox_engine.waiting_reports w on w.key = r.key
     join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
     where r.at is not null and r.recipient ~ outbox_engine.e164_pattern()
+    union all
+    select r.recipient, d.provider, r.code,
+      least(greatest(coalesce(r.at, outbox_engine.now()), d.accepted_at), outbox_engine.now())
+    from unnest(p_reports) r
+    join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
+    join outbox_engine.dispatches d
+      on d.id = outbox_engine.dispatch_without(r.batch_id, r.reference, r.recipient)
+      and d.provider = c.provider
+    where r.recipient ~ outbox_engine.e164_pattern()
   ),
   latest as (
     select distinct on (recipient) recipient, format('%s code %s', provider, code) as reason, at
@@ -5537,6 +5768,7 @@ as $$
       p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.batch_id, l.at, p_now), false)
     from located l
     where l.outbox_id is null
+      and outbox_engine.dispatch_without(l.batch_id, l.reference, l.recipient) is null
     order by l.key
     on conflict do nothing
   ),
@@ -6494,6 +6726,203 @@ as $$
   ))
 $$;
 
+create function outbox_engine.walk_from(
+  p_name text, p_now timestamptz, p_every interval default '1 day'
+) returns text
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.walks as w (name, position, began_at)
+  values (p_name, '', p_now)
+  on conflict (name) do update
+  set
+    position = coalesce(w.position, ''),
+    began_at = case when w.position is null then excluded.began_at else w.began_at end
+  where w.position is not null
+    or w.began_at <= excluded.began_at - p_every
+    or w.began_at > excluded.began_at
+  returning w.position
+$$;
+
+create function outbox_engine.walk_to(p_name text, p_position text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.walks set position = p_position where name = p_name
+$$;
+
+create function outbox_engine.blank_metadata(p_before timestamptz, p_most integer, p_now timestamptz)
+returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_walk constant text := outbox_engine.walk_from('metadata', p_now);
+  v_from bigint;
+  v_last bigint;
+  v_goes_on boolean;
+begin
+  if v_walk is null then
+    return false;
+  end if;
+  v_from := coalesce(nullif(v_walk, '')::bigint, 0);
+  select max(id), count(*) = p_most and max(created_at) < p_before
+  into v_last, v_goes_on
+  from (select id, created_at from public.outbox where id > v_from order by id limit p_most) stretch;
+
+  update public.outbox
+  set metadata = null
+  where id = any (array(
+    select id
+    from public.outbox
+    where id > v_from and id <= v_last and finalized_at < p_before and metadata is not null
+      and not exists (select from public.outbox_events e where e.outbox_id = outbox.id and e.at >= p_before)
+    order by id
+    for update skip locked
+  ));
+  perform outbox_engine.walk_to('metadata', case when v_goes_on then v_last::text end);
+  return v_goes_on;
+end
+$$;
+
+create function outbox_engine.blank_replies(p_before timestamptz, p_most integer, p_now timestamptz)
+returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_walk constant text := outbox_engine.walk_from('replies', p_now);
+  v_from timestamptz;
+  v_ids text[];
+  v_last timestamptz;
+begin
+  if v_walk is null then
+    return false;
+  end if;
+  v_from := coalesce(nullif(v_walk, '')::timestamptz, '-infinity');
+  -- Replies of one call have one time, so the last of them go together.
+  select array_agg(id), max(recorded_at)
+  into v_ids, v_last
+  from (
+    select id, recorded_at
+    from public.outbox_inbound
+    where recorded_at > v_from and recorded_at < p_before
+    order by recorded_at
+    fetch first p_most rows with ties
+  ) stretch;
+
+  update public.outbox_inbound
+  set body = null, raw = '{}'
+  where id = any (array(
+    select id
+    from public.outbox_inbound
+    where id = any (v_ids) and (body is not null or raw <> '{}') and not unclear
+    for update skip locked
+  ));
+  perform outbox_engine.walk_to('replies', v_last::text);
+  return v_last is not null;
+end
+$$;
+
+create function outbox_engine.forget_consents(p_before timestamptz, p_most integer, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from constant text := outbox_engine.walk_from('consents', p_now);
+  v_recipients text[];
+begin
+  if v_from is null then
+    return;
+  end if;
+  v_recipients := array(
+    select recipient from outbox_engine.consents where recipient > v_from order by recipient limit p_most);
+  delete from outbox_engine.consents
+  where recipient = any (array(
+    select c.recipient
+    from outbox_engine.consents c
+    where c.recipient = any (v_recipients) and c.decided_at < p_before
+      and not exists (select from public.outbox_suppressions s where s.recipient = c.recipient)
+    for update skip locked
+  ));
+  perform outbox_engine.walk_to(
+    'consents', case when cardinality(v_recipients) = p_most then v_recipients[p_most] end);
+end
+$$;
+
+create function outbox_engine.forget_seen_inbounds(p_before timestamptz, p_most integer, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from constant text := outbox_engine.walk_from('seen inbounds', p_now);
+  v_ids text[];
+begin
+  if v_from is null then
+    return;
+  end if;
+  v_ids := array(select id from outbox_engine.inbounds_seen where id > v_from order by id limit p_most);
+  delete from outbox_engine.inbounds_seen
+  where id = any (array(
+    select s.id
+    from outbox_engine.inbounds_seen s
+    where s.id = any (v_ids) and s.seen_at < p_before
+      and not exists (select from public.outbox_inbound i where i.id = s.id)
+    for update skip locked
+  ));
+  perform outbox_engine.walk_to(
+    'seen inbounds', case when cardinality(v_ids) = p_most then v_ids[p_most] end);
+end
+$$;
+
+create function outbox_engine.remove_orphans(p_most integer, p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_walk constant text := outbox_engine.walk_from('orphans', p_now, '30 days');
+  v_from bigint;
+  v_to bigint;
+  v_dispatches uuid[];
+begin
+  if v_walk is null then
+    return;
+  end if;
+  v_from := coalesce(nullif(v_walk, '')::bigint, 0);
+  v_to := v_from + p_most;
+  with members as (
+    delete from outbox_engine.dispatch_members x
+    where x.outbox_id > v_from and x.outbox_id <= v_to
+      and not exists (select from public.outbox o where o.id = x.outbox_id)
+    returning dispatch_id
+  ),
+  history as (
+    delete from public.outbox_events x
+    where x.outbox_id > v_from and x.outbox_id <= v_to
+      and not exists (select from public.outbox o where o.id = x.outbox_id)
+    returning dispatch_id
+  )
+  select array_agg(distinct x.dispatch_id)
+  into v_dispatches
+  from (select dispatch_id from members union all select dispatch_id from history) x
+  where x.dispatch_id is not null;
+  perform outbox_engine.keep_emptied(v_dispatches);
+  delete from outbox_engine.duplicate_sends x
+  where x.outbox_id > v_from and x.outbox_id <= v_to
+    and not exists (select from public.outbox o where o.id = x.outbox_id);
+  delete from outbox_engine.campaign_sends x
+  where x.outbox_id > v_from and x.outbox_id <= v_to
+    and not exists (select from public.outbox o where o.id = x.outbox_id);
+  delete from outbox_engine.held_messages x
+  where x.outbox_id > v_from and x.outbox_id <= v_to
+    and not exists (select from public.outbox o where o.id = x.outbox_id);
+  delete from outbox_engine.secret_messages x
+  where x.outbox_id > v_from and x.outbox_id <= v_to
+    and not exists (select from public.outbox o where o.id = x.outbox_id);
+  delete from outbox_engine.reassigned_occurrences x
+  where x.outbox_id > v_from and x.outbox_id <= v_to
+    and not exists (select from public.outbox o where o.id = x.outbox_id);
+  perform outbox_engine.walk_to('orphans', case
+    when v_to < (select last_value from public.outbox_id_seq) then v_to::text
+  end);
+end
+$$;
+
 create or replace function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -6647,22 +7076,6 @@ begin
     where received_at < p_now - interval '14 days'
     limit p_most
   ));
-  delete from public.outbox_inbound
-  where id = any (array(
-    select id
-    from public.outbox_inbound
-    where recorded_at < p_delete_before
-    limit p_most
-    for update skip locked
-  ));
-  delete from outbox_engine.kept_callbacks
-  where id = any (array(
-    select id
-    from outbox_engine.kept_callbacks
-    where received_at < p_delete_before
-    order by id
-    limit p_most
-  ));
   perform outbox_engine.prune_emptied_dispatches(p_now, p_most);
   delete from outbox_engine.adopted_messages where kept_until < p_now;
   delete from outbox_engine.help_answers where answered_at < p_now - interval '1 day';
@@ -6670,13 +7083,100 @@ begin
   delete from outbox_engine.heartbeats where at < p_now - interval '1 day';
   delete from outbox_engine.clocks_off where at < p_now - interval '1 day';
   delete from outbox_engine.alarms where acknowledged_at < p_now - interval '30 days';
+  -- A key that was erased lives as long as that of a message that ended then.
+  delete from outbox_engine.erased_keys
+  where digest = any (array(
+    select digest
+    from outbox_engine.erased_keys
+    where kept_from < p_delete_before
+    order by kept_from
+    limit p_most
+  ));
+  perform outbox_engine.remove_orphans(10 * p_most, p_now);
+end
+$$;
+
+create function outbox_engine.remove_before(p_days jsonb, p_name text, p_now timestamptz) returns timestamptz
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_now - make_interval(secs => (p_days ->> p_name)::double precision * 86400)
+$$;
+
+create function outbox_engine.prune_people(p_now timestamptz, p_days jsonb, p_most integer) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_replies_before constant timestamptz := outbox_engine.remove_before(p_days, 'replies', p_now);
+  v_texts_before constant timestamptz := outbox_engine.remove_before(p_days, 'reply_bodies', p_now);
+  v_goes_on boolean := false;
+begin
+  if v_texts_before > v_replies_before then
+    v_goes_on := outbox_engine.blank_replies(v_texts_before, p_most, p_now);
+  end if;
+  delete from public.outbox_inbound
+  where id = any (array(
+    select id
+    from public.outbox_inbound
+    where recorded_at < v_replies_before
+    order by recorded_at
+    limit p_most
+    for update skip locked
+  ));
+  perform outbox_engine.forget_seen_inbounds(
+    least(v_replies_before, p_now - interval '30 days'), 10 * p_most, p_now);
+  delete from outbox_engine.kept_callbacks
+  where id = any (array(
+    select id
+    from outbox_engine.kept_callbacks
+    where received_at < outbox_engine.remove_before(p_days, 'callbacks', p_now)
+    order by id
+    limit p_most
+  ));
+  perform outbox_engine.forget_consents(
+    outbox_engine.remove_before(p_days, 'consents', p_now), 10 * p_most, p_now);
   delete from outbox_engine.campaign_imports
   where id = any (array(
     select id
     from outbox_engine.campaign_imports
-    where started_at < p_now - interval '1 day'
+    where started_at < outbox_engine.remove_before(p_days, 'imports', p_now)
     limit 1
   ));
+  return v_goes_on;
+end
+$$;
+
+create function public.outbox_run_upkeep(p_days text, p_most integer) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_days constant jsonb := p_days;
+  v_delete_before constant timestamptz := outbox_engine.remove_before(v_days, 'messages', v_now);
+  v_texts_before constant timestamptz := outbox_engine.remove_before(v_days, 'bodies', v_now);
+  v_metadata_before constant timestamptz := outbox_engine.remove_before(v_days, 'metadata', v_now);
+  v_expired integer;
+  v_pruned integer;
+  v_more boolean;
+begin
+  perform outbox_engine.record_heartbeat('upkeep', '', '', '');
+  perform outbox_engine.give_up_everywhere(v_now, p_most);
+  perform outbox_engine.match_raced_reports(v_now);
+  v_expired := outbox_engine.expire_waiting(v_now, p_most);
+  perform outbox_engine.close_already_sent(v_now);
+  v_more := outbox_engine.blank_secret_texts(v_now, p_most);
+  v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
+  if v_texts_before > v_delete_before then
+    v_more := outbox_engine.blank_texts(v_texts_before, p_most, v_now) or v_more;
+  end if;
+  if v_metadata_before > v_delete_before then
+    v_more := outbox_engine.blank_metadata(v_metadata_before, p_most, v_now) or v_more;
+  end if;
+  v_more := outbox_engine.prune_people(v_now, v_days, p_most) or v_more;
+  perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
+  perform outbox_engine.alarm_unclear('1 day', v_now);
+  perform outbox_engine.tend_all_held_messages(v_now);
+  return jsonb_build_object(
+    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_more);
 end
 $$;
 
@@ -6685,29 +7185,12 @@ create or replace function public.outbox_upkeep(
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_now constant timestamptz := outbox_engine.now();
-  v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
-  v_expired integer;
-  v_pruned integer;
-  v_blanking boolean;
 begin
-  perform outbox_engine.record_heartbeat('upkeep', '', '', '');
-  perform outbox_engine.give_up_everywhere(v_now, p_most);
-  perform outbox_engine.match_raced_reports(v_now);
-  v_expired := outbox_engine.expire_waiting(v_now, p_most);
-  perform outbox_engine.close_already_sent(v_now);
-  v_blanking := outbox_engine.blank_secret_texts(v_now, p_most);
-  v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
-  if p_body_retention_days < p_retention_days then
-    v_blanking := outbox_engine.blank_texts(
-      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now) or v_blanking;
-  end if;
-  perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
-  perform outbox_engine.alarm_unclear('1 day', v_now);
-  perform outbox_engine.tend_all_held_messages(v_now);
-  return jsonb_build_object(
-    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
+  return public.outbox_run_upkeep(
+    jsonb_build_object(
+      'messages', p_retention_days, 'bodies', p_body_retention_days, 'replies', p_retention_days,
+      'callbacks', p_retention_days, 'imports', 1)::text,
+    p_most);
 end
 $$;
 
@@ -7282,6 +7765,523 @@ begin
 end
 $$;
 
+create function public.outbox_person_numbers(p_recipients text[]) returns text[]
+language sql immutable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.with_twins(p_recipients)
+$$;
+
+create function outbox_engine.is_in_request(p_outbox_id bigint, p_status text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_status = 'sending' or exists (
+    select
+    from outbox_engine.dispatch_members m
+    join outbox_engine.dispatches d on d.id = m.dispatch_id
+    where m.outbox_id = p_outbox_id and outbox_engine.is_open(d.state));
+end
+$$;
+
+create function public.outbox_find_person(p_recipients text[], p_after bigint, p_stretch integer)
+returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp set jit = off
+set enable_seqscan = off
+as $$
+  with stretch as materialized (
+    select id, recipient, status
+    from public.outbox
+    where id > p_after
+    order by id
+    limit p_stretch
+  ),
+  bounds as materialized (
+    select max(id) as read_to from stretch
+  ),
+  found as materialized (
+    select s.id, s.status
+    from stretch s
+    where s.recipient = any (p_recipients)
+    union
+    select o.id, o.status
+    from bounds b
+    join outbox_engine.dispatch_members m on m.outbox_id > p_after and m.outbox_id <= b.read_to
+    join public.outbox o on o.id = m.outbox_id
+    where m.recipient = any (p_recipients)
+  )
+  select jsonb_build_object(
+    'ids', (select coalesce(jsonb_agg(f.id order by f.id), '[]') from found f),
+    'in_request', (
+      select coalesce(jsonb_agg(f.id order by f.id), '[]')
+      from found f
+      where outbox_engine.is_in_request(f.id, f.status)),
+    'is_restored', exists (select from outbox_engine.plan_pauses where kind = 'restored'),
+    'after', b.read_to,
+    'last', (select max(id) from public.outbox))
+  from bounds b
+$$;
+
+create function outbox_engine.person_row(p_table text, p_row jsonb, p_texts boolean) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('table', p_table, 'row', case
+    when p_texts then p_row
+    else p_row - array['body', 'parameters', 'metadata', 'raw', 'report', 'detail', 'error', 'reason']
+  end)
+$$;
+
+create function public.outbox_person_messages(p_ids bigint[], p_recipients text[], p_texts boolean)
+returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp set jit = off
+as $$
+  with messages as materialized (
+    select o.*, o.recipient = any (p_recipients) as is_own
+    from public.outbox o
+    where o.id = any (p_ids)
+  ),
+  requests as materialized (
+    select m.outbox_id, m.recipient, d.id, d.provider, d.plan, d.state, d.batch_id, d.claimed_at,
+      d.accepted_at, d.closed_at, d.http_status, d.error, case when not o.secret then d.body end as body
+    from messages o
+    join outbox_engine.dispatch_members m on m.outbox_id = o.id and m.recipient = any (p_recipients)
+    join outbox_engine.dispatches d on d.id = m.dispatch_id
+  ),
+  found (name, value, id) as (
+    select 'outbox',
+      to_jsonb(o) - 'is_own' - case when o.secret then array['body', 'parameters'] else '{}'::text[] end, o.id
+    from messages o
+    where o.is_own
+    union all
+    select 'outbox_events', to_jsonb(e), e.outbox_id
+    from messages o
+    join public.outbox_events e on e.outbox_id = o.id
+    where o.is_own or e.dispatch_id in (select r.id from requests r where r.outbox_id = o.id)
+    union all
+    select 'dispatches', to_jsonb(r), r.outbox_id from requests r
+    union all
+    select 'outbox_campaign_occurrences', to_jsonb(c), o.id
+    from messages o
+    join public.outbox_campaign_occurrences c on c.outbox_id = o.id
+    where o.is_own
+    union all
+    select 'campaign_sends', to_jsonb(s), o.id
+    from messages o
+    join outbox_engine.campaign_sends s on s.outbox_id = o.id
+    where o.is_own
+    union all
+    select 'duplicate_sends', to_jsonb(x), o.id
+    from messages o
+    join outbox_engine.duplicate_sends x on x.outbox_id = o.id
+    where o.is_own
+    union all
+    select 'held_messages', to_jsonb(h), o.id
+    from messages o
+    join outbox_engine.held_messages h on h.outbox_id = o.id
+    where o.is_own
+    union all
+    select 'reassigned_occurrences', to_jsonb(a), o.id
+    from messages o
+    join outbox_engine.reassigned_occurrences a on a.outbox_id = o.id
+    where o.is_own
+    union all
+    select 'secret_messages', to_jsonb(s) - 'letters', o.id
+    from messages o
+    join outbox_engine.secret_messages s on s.outbox_id = o.id
+    where o.is_own
+  )
+  select coalesce(jsonb_agg(outbox_engine.person_row(f.name, f.value, p_texts) order by f.id, f.name), '[]')
+  from found f
+$$;
+
+create function outbox_engine.number_pattern(p_recipients text[]) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    '(^|[^0-9]|00|\\[0-7]{3}|%%2[Bb])(%s)($|[^0-9])',
+    string_agg(
+      array_to_string(
+        string_to_array(ltrim(r, '+'), null), '(\\[0-7]{3}|\\\\|%20|[^0-9A-Za-z\\]){0,4}'), '|'))
+  from unnest(p_recipients) r
+$$;
+
+create function outbox_engine.callbacks_naming(p_recipients text[], p_after bigint, p_most integer)
+returns table (id bigint, names_it boolean)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select k.id, encode(k.raw, 'escape') ~ p.pattern
+  from (
+    select *
+    from outbox_engine.kept_callbacks
+    where id > p_after
+    order by id
+    limit p_most
+  ) k
+  cross join (select outbox_engine.number_pattern(p_recipients) as pattern) p
+$$;
+
+create function outbox_engine.reports_about(p_recipients text[], p_after uuid, p_most integer)
+returns table (key uuid, is_about_it boolean)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select w.key, (w.report).recipient = any (p_recipients)
+  from outbox_engine.waiting_reports w
+  where w.key > p_after
+  order by w.key
+  limit p_most
+$$;
+
+create function outbox_engine.records_about(p_recipients text[]) returns table (name text, value jsonb)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select 'outbox_suppressions', to_jsonb(s)
+  from public.outbox_suppressions s
+  where s.recipient = any (p_recipients)
+  union all
+  select 'consents', to_jsonb(c) from outbox_engine.consents c where c.recipient = any (p_recipients)
+  union all
+  select 'help_answers', to_jsonb(h) from outbox_engine.help_answers h where h.recipient = any (p_recipients)
+  union all
+  select 'adopted_messages', to_jsonb(a)
+  from outbox_engine.adopted_messages a
+  where a.recipient = any (p_recipients)
+  union all
+  select 'campaign_import_lines', to_jsonb(l)
+  from outbox_engine.campaign_import_lines l
+  where l.recipient = any (p_recipients)
+$$;
+
+create function outbox_engine.occurrences_naming(p_recipients text[], p_after text, p_most integer)
+returns table (campaign text, external_id text, stands_for timestamp, place text, names_it boolean)
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select o.campaign, o.external_id, o.stands_for,
+    jsonb_build_array(o.campaign, o.external_id, o.stands_for)::text,
+    o.external_id not like 'erased:%' and o.external_id ~ p.pattern
+  from (
+    select x.campaign, x.external_id, x.stands_for
+    from public.outbox_campaign_occurrences x
+    where (x.campaign, x.external_id, x.stands_for) > (
+      coalesce(nullif(p_after, '')::jsonb ->> 0, ''),
+      coalesce(nullif(p_after, '')::jsonb ->> 1, ''),
+      coalesce((nullif(p_after, '')::jsonb ->> 2)::timestamp, '-infinity'))
+    order by x.campaign, x.external_id, x.stands_for
+    limit p_most
+  ) o
+  cross join (select outbox_engine.number_pattern(p_recipients) as pattern) p
+$$;
+
+create function outbox_engine.person_members(
+  p_recipients text[], p_after text, p_most integer, p_texts boolean, out found jsonb, out read_to text
+)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with page as materialized (
+    select *
+    from public.outbox_campaign_members
+    where recipient = any (p_recipients)
+      and (campaign, external_id)
+        > (coalesce(nullif(p_after, '')::jsonb ->> 0, ''), coalesce(nullif(p_after, '')::jsonb ->> 1, ''))
+    order by campaign, external_id
+    limit p_most
+  )
+  select jsonb_agg(x.value), (
+    select jsonb_build_array(campaign, external_id)::text
+    from page order by campaign desc, external_id desc limit 1)
+  from (
+    select outbox_engine.person_row('outbox_campaign_members', to_jsonb(p), p_texts) from page p
+    union all
+    select outbox_engine.person_row('outbox_campaign_occurrences', to_jsonb(o), p_texts)
+    from page p
+    join public.outbox_campaign_occurrences o on (o.campaign, o.external_id) = (p.campaign, p.external_id)
+  ) x (value)
+$$;
+
+create function public.outbox_person_records(
+  p_recipients text[], p_part text, p_after text, p_most integer, p_texts boolean
+) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_rows jsonb;
+  v_after text;
+begin
+  if p_part = 'records' then
+    select jsonb_agg(outbox_engine.person_row(r.name, r.value, p_texts)) into v_rows
+    from outbox_engine.records_about(p_recipients) r;
+  elsif p_part = 'members' then
+    select x.found, x.read_to into v_rows, v_after
+    from outbox_engine.person_members(p_recipients, p_after, p_most, p_texts) x;
+  elsif p_part = 'occurrences' then
+    select
+      jsonb_agg(outbox_engine.person_row('outbox_campaign_occurrences', to_jsonb(o), p_texts))
+        filter (where x.names_it),
+      (array_agg(x.place order by x.campaign desc, x.external_id desc, x.stands_for desc))[1]
+    into v_rows, v_after
+    from outbox_engine.occurrences_naming(p_recipients, p_after, p_most) x
+    join public.outbox_campaign_occurrences o using (campaign, external_id, stands_for);
+  elsif p_part = 'replies' then
+    select jsonb_agg(outbox_engine.person_row('outbox_inbound', to_jsonb(i), p_texts)), max(i.id)
+    into v_rows, v_after
+    from (
+      select * from public.outbox_inbound
+      where sender = any (p_recipients) and id > p_after
+      order by id limit p_most
+    ) i;
+  elsif p_part = 'reports' then
+    select
+      jsonb_agg(outbox_engine.person_row('waiting_reports', to_jsonb(w), p_texts))
+        filter (where r.is_about_it),
+      max(r.key::text)
+    into v_rows, v_after
+    from outbox_engine.reports_about(
+      p_recipients, coalesce(nullif(p_after, ''), '00000000-0000-0000-0000-000000000000')::uuid, p_most) r
+    join outbox_engine.waiting_reports w on w.key = r.key;
+  elsif p_part = 'callbacks' then
+    select
+      jsonb_agg(outbox_engine.person_row('kept_callbacks', jsonb_build_object(
+        'id', k.id, 'received_at', k.received_at, 'why', k.why, 'raw', encode(k.raw, 'escape')), p_texts))
+        filter (where c.names_it),
+      max(c.id)::text
+    into v_rows, v_after
+    from outbox_engine.callbacks_naming(p_recipients, coalesce(nullif(p_after, '')::bigint, 0), p_most) c
+    join outbox_engine.kept_callbacks k on k.id = c.id;
+  end if;
+  return jsonb_build_object('rows', coalesce(v_rows, '[]'), 'after', v_after);
+end
+$$;
+
+create function outbox_engine.erase_occurrences(p_campaigns text[], p_external_ids text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set jit = off
+as $$
+begin
+  with erased as materialized (
+    select distinct u.campaign, u.external_id, outbox_engine.erased_external_id(u.external_id) as digest
+    from unnest(p_campaigns, p_external_ids) u (campaign, external_id)
+    where u.external_id not like 'erased:%' and not exists (
+      select from public.outbox_campaign_members m
+      where m.campaign = u.campaign and m.external_id = u.external_id)
+  ),
+  -- One that was erased before, with a member of this id that was imported again since.
+  kept as (
+    delete from public.outbox_campaign_occurrences o
+    using erased e, public.outbox_campaign_occurrences k
+    where o.campaign = e.campaign and o.external_id = e.external_id
+      and k.campaign = e.campaign and k.external_id = e.digest and k.stands_for = o.stands_for
+  ),
+  renamed as (
+    update public.outbox_campaign_occurrences o
+    set external_id = e.digest, taken_back = false,
+      reason = case
+        when o.reason like 'the recipient opted out%' then 'the recipient opted out'
+        else o.reason
+      end
+    from erased e
+    where o.campaign = e.campaign and o.external_id = e.external_id and not exists (
+      select from public.outbox_campaign_occurrences k
+      where k.campaign = e.campaign and k.external_id = e.digest and k.stands_for = o.stands_for)
+    returning o.campaign, o.external_id
+  ),
+  returns as (
+    delete from outbox_engine.campaign_returns r
+    using erased e
+    where r.campaign = e.campaign and r.external_id = e.external_id
+  )
+  insert into outbox_engine.erased_members (campaign, external_id)
+  select distinct campaign, external_id
+  from renamed
+  order by campaign, external_id
+  on conflict do nothing;
+end
+$$;
+
+create function public.outbox_erase_members(p_recipients text[], p_most integer) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_campaigns text[];
+  v_external_ids text[];
+begin
+  select array_agg(m.campaign), array_agg(m.external_id) into v_campaigns, v_external_ids
+  from (
+    select campaign, external_id
+    from public.outbox_campaign_members
+    where recipient = any (p_recipients)
+    order by campaign, external_id
+    limit p_most
+    for update
+  ) m;
+  delete from public.outbox_campaign_members m
+  using unnest(v_campaigns, v_external_ids) u (campaign, external_id)
+  where m.campaign = u.campaign and m.external_id = u.external_id;
+  perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
+  return jsonb_build_object(
+    'erased', jsonb_build_object('outbox_campaign_members', coalesce(cardinality(v_campaigns), 0)),
+    'more', coalesce(cardinality(v_campaigns), 0) = p_most);
+end
+$$;
+
+create function public.outbox_prepare_erasure(p_ids bigint[], p_recipients text[]) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_in_request bigint[];
+begin
+  perform outbox_engine.lock_all_or_none(p_ids);
+  v_now := outbox_engine.now();
+  v_in_request := array(
+    select o.id from public.outbox o where o.id = any (p_ids) and outbox_engine.is_in_request(o.id, o.status)
+    order by o.id);
+
+  insert into outbox_engine.erased_keys as e (digest, kept_from)
+  select outbox_engine.keyed_digest('key ' || o.idempotency_key), greatest(v_now, o.expires_at)
+  from public.outbox o
+  where o.id = any (p_ids) and o.id <> all (v_in_request) and o.recipient = any (p_recipients)
+    and o.idempotency_key is not null
+  order by 1
+  on conflict (digest) do update set kept_from = greatest(e.kept_from, excluded.kept_from);
+
+  perform outbox_engine.change_statuses(
+    array_agg(row(o.id, 'cancelled', null, null, null, null)::outbox_engine.status_change), 'operator', v_now)
+  from public.outbox o
+  where o.id = any (p_ids) and o.id <> all (v_in_request) and o.recipient = any (p_recipients)
+    and o.queue is not null;
+  return jsonb_build_object('in_request', to_jsonb(v_in_request));
+end
+$$;
+
+create function outbox_engine.erase_requests(p_ids bigint[], p_recipients text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dispatches uuid[];
+begin
+  with gone as (
+    delete from outbox_engine.dispatch_members m
+    where m.outbox_id = any (p_ids) and m.recipient = any (p_recipients)
+    returning m.outbox_id, m.dispatch_id
+  ),
+  history as (
+    delete from public.outbox_events e
+    using gone g
+    where e.outbox_id = g.outbox_id and e.dispatch_id = g.dispatch_id
+  )
+  select array_agg(distinct dispatch_id) into v_dispatches from gone;
+  perform outbox_engine.keep_emptied(v_dispatches);
+end
+$$;
+
+create function public.outbox_erase_messages(p_ids bigint[], p_recipients text[]) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_free bigint[];
+  v_others bigint[];
+  v_campaigns text[];
+  v_external_ids text[];
+begin
+  perform outbox_engine.lock_all_or_none(p_ids);
+  select
+    array_agg(o.id) filter (where o.recipient = any (p_recipients) and o.queue is null and (
+      o.idempotency_key is null or outbox_engine.is_erased_key(o.idempotency_key))),
+    array_agg(o.id) filter (where o.recipient <> all (p_recipients))
+  into v_free, v_others
+  from public.outbox o
+  where o.id = any (p_ids) and not outbox_engine.is_in_request(o.id, o.status);
+
+  select array_agg(x.campaign), array_agg(x.external_id)
+  into v_campaigns, v_external_ids
+  from (
+    select campaign, external_id from public.outbox_campaign_occurrences where outbox_id = any (v_free)
+    union
+    select campaign, external_id from outbox_engine.reassigned_occurrences where outbox_id = any (v_free)
+  ) x;
+  -- The totals of campaigns keep the reasons of deleted messages, without an operator's note.
+  update public.outbox set error = 'the recipient opted out'
+  where id = any (v_free) and error like 'the recipient opted out: %';
+  perform outbox_engine.erase_requests(v_others, p_recipients);
+  delete from public.outbox where id = any (v_free);
+  perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
+  return jsonb_build_object(
+    'erased', coalesce(cardinality(v_free), 0),
+    'stay', (
+      select coalesce(jsonb_agg(o.id order by o.id), '[]')
+      from public.outbox o
+      where o.id = any (p_ids) and o.id <> all (coalesce(v_others, '{}'))));
+end
+$$;
+
+create function outbox_engine.erase_records(p_recipients text[]) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_consents integer;
+  v_answers integer;
+  v_adopted integer;
+begin
+  perform outbox_engine.lock_suppressions(p_recipients);
+  delete from outbox_engine.consents c
+  where c.recipient = any (p_recipients)
+    and not exists (select from public.outbox_suppressions s where s.recipient = c.recipient);
+  get diagnostics v_consents = row_count;
+  delete from outbox_engine.help_answers where recipient = any (p_recipients);
+  get diagnostics v_answers = row_count;
+  delete from outbox_engine.adopted_messages where recipient = any (p_recipients);
+  get diagnostics v_adopted = row_count;
+  delete from outbox_engine.campaign_sends where recipient = any (p_recipients);
+  -- The walk through consents begins again, if it came as far as one of these numbers.
+  update outbox_engine.walks set position = '' where name = 'consents' and position = any (p_recipients);
+  return jsonb_build_object('consents', v_consents, 'help_answers', v_answers, 'adopted_messages', v_adopted);
+end
+$$;
+
+create function public.outbox_erase_records(p_recipients text[], p_part text, p_after text, p_most integer)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_erased jsonb := '{}';
+  v_campaigns text[];
+  v_ids text[];
+  v_after text;
+begin
+  if p_part = 'imports' then
+    with gone as (
+      delete from outbox_engine.campaign_import_lines where recipient = any (p_recipients) returning 1
+    )
+    select jsonb_build_object('campaign_import_lines', count(*)) into v_erased from gone;
+  elsif p_part = 'records' then
+    v_erased := outbox_engine.erase_records(p_recipients);
+  elsif p_part = 'occurrences' then
+    select array_agg(x.campaign) filter (where x.names_it),
+      array_agg(x.external_id) filter (where x.names_it),
+      (array_agg(x.place order by x.campaign desc, x.external_id desc, x.stands_for desc))[1]
+    into v_campaigns, v_ids, v_after
+    from outbox_engine.occurrences_naming(p_recipients, p_after, p_most) x;
+    perform outbox_engine.erase_occurrences(v_campaigns, v_ids);
+    v_erased := jsonb_build_object('outbox_campaign_occurrences', coalesce(cardinality(v_ids), 0));
+  elsif p_part = 'replies' then
+    v_ids := array(
+      select id from public.outbox_inbound where sender = any (p_recipients) order by id limit p_most);
+    delete from public.outbox_inbound where id = any (v_ids);
+    v_erased := jsonb_build_object('outbox_inbound', cardinality(v_ids));
+    v_after := case when cardinality(v_ids) = p_most then v_ids[p_most] end;
+  elsif p_part = 'reports' then
+    select array_agg(r.key::text) filter (where r.is_about_it), max(r.key::text) into v_ids, v_after
+    from outbox_engine.reports_about(
+      p_recipients, coalesce(nullif(p_after, ''), '00000000-0000-0000-0000-000000000000')::uuid, p_most) r;
+    delete from outbox_engine.waiting_reports where key = any (v_ids::uuid[]);
+    v_erased := jsonb_build_object('waiting_reports', coalesce(cardinality(v_ids), 0));
+  elsif p_part = 'callbacks' then
+    select array_agg(c.id::text) filter (where c.names_it), max(c.id)::text into v_ids, v_after
+    from outbox_engine.callbacks_naming(p_recipients, coalesce(nullif(p_after, '')::bigint, 0), p_most) c;
+    delete from outbox_engine.kept_callbacks where id = any (v_ids::bigint[]);
+    v_erased := jsonb_build_object('kept_callbacks', coalesce(cardinality(v_ids), 0));
+  end if;
+  return jsonb_build_object('erased', v_erased, 'after', v_after);
+end
+$$;
+
 create or replace function outbox_engine.seed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -7370,12 +8370,18 @@ revoke all on function public.outbox_record_missed_lookup from public, anon, aut
 grant execute on function public.outbox_record_missed_lookup to service_role;
 revoke all on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption from public, anon, authenticated, service_role;
 grant execute on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption to service_role;
+revoke all on function public.outbox_run_upkeep from public, anon, authenticated, service_role;
+grant execute on function public.outbox_run_upkeep to service_role;
 revoke all on function public.outbox_resume_restored from public, anon, authenticated, service_role;
 grant execute on function public.outbox_resume_restored to service_role;
 revoke all on function public.outbox_bind from public, anon, authenticated, service_role;
 grant execute on function public.outbox_bind to service_role;
 revoke all on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
 grant execute on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held to service_role;
+revoke all on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records from public, anon, authenticated, service_role;
+grant execute on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records to service_role;
+revoke all on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records from public, anon, authenticated, service_role;
+grant execute on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records to service_role;
 
 -- The version's own row is a seed.
 select outbox_engine.seed();

@@ -34,7 +34,9 @@ create table outbox_engine.installation (
   hosts text[] not null default '{}',
   -- Whether requests with an earlier id that it does not know show that it was restored: since a move, until
   -- an operator ends that pause.
-  asks_earlier boolean not null default false
+  asks_earlier boolean not null default false,
+  -- The key of all digests of what was erased (`keyed_digest`).
+  digest_key text not null default gen_random_uuid()::text || gen_random_uuid()::text
 );
 alter table outbox_engine.installation enable row level security;
 
@@ -255,6 +257,29 @@ create table outbox_engine.template_bounds (
   growth integer not null
 );
 alter table outbox_engine.template_bounds enable row level security;
+
+-- What remains of erased persons, and walks of retention.
+create table outbox_engine.erased_keys (
+  digest bytea primary key,
+  -- When it was erased, or when its message would have expired, if that is later. Kept for as long after it
+  -- as a message is kept after its end.
+  kept_from timestamptz not null
+);
+alter table outbox_engine.erased_keys enable row level security;
+create index erased_keys_kept_from on outbox_engine.erased_keys (kept_from);
+create table outbox_engine.erased_members (
+  campaign text not null,
+  -- An `erased_external_id`.
+  external_id text not null,
+  primary key (campaign, external_id)
+);
+alter table outbox_engine.erased_members enable row level security;
+create table outbox_engine.walks (
+  name text primary key,
+  position text,
+  began_at timestamptz not null
+);
+alter table outbox_engine.walks enable row level security;
 
 -- functions
 create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row

@@ -51,6 +51,9 @@ declare
     'outbox_resume_restored', 'outbox_retry', 'outbox_schema_version', 'outbox_select',
     'outbox_send_held', 'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
     'outbox_record_clocks', 'outbox_record_missed_lookup',
+    'outbox_find_person', 'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records',
+    'outbox_erase_members', 'outbox_prepare_erasure', 'outbox_erase_messages', 'outbox_erase_records',
+    'outbox_run_upkeep',
     'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
   ];
   v_conflicts text[];

@@ -12,7 +12,9 @@ create table outbox_engine.installation (
   hosts text[] not null default '{}',
   -- Whether requests with an earlier id that it does not know show that it was restored: since a move, until
   -- an operator ends that pause.
-  asks_earlier boolean not null default false
+  asks_earlier boolean not null default false,
+  -- The key of all digests of what was erased (`keyed_digest`).
+  digest_key text not null default gen_random_uuid()::text || gen_random_uuid()::text
 );
 alter table outbox_engine.installation enable row level security;
 

@@ -102,7 +102,8 @@ $$;
 
 -- Runs before every insert, by any role. Checks the row and fills in defaults. Null means the default in
 -- every column of the app, because a bulk insert sends nulls for keys that only some of its rows have. A row
--- that was sent before must not become pending, so a row with an outcome is refused.
+-- that was sent before must not become pending, so a row with an outcome is refused, and one whose key was
+-- erased is skipped.
 create function outbox_engine.before_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -129,6 +130,16 @@ begin
       + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
   new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
   perform outbox_engine.check_message(new, v_now);
+  -- The rule of `is_erased_key`, written out: the call takes three times as long.
+  if new.idempotency_key is not null and exists (select from outbox_engine.erased_keys) and exists (
+    select
+    from outbox_engine.installation i
+    join outbox_engine.erased_keys e
+      on e.digest = sha256(convert_to(i.digest_key || 'key ' || new.idempotency_key, 'UTF8'))
+  ) then
+    -- Skipped as `on conflict do nothing` skips it. An error would refuse the statement's other rows too.
+    return null;
+  end if;
   new.send_at := greatest(new.send_at, v_now);
   -- The members of campaigns were checked when they were written. A second check would make a campaign of
   -- 100,000 members take three times as long.

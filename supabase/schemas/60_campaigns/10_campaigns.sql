@@ -91,6 +91,54 @@ create index outbox_campaign_occurrences_message on public.outbox_campaign_occur
 comment on table public.outbox_campaign_occurrences is
   'What became of each time a campaign stood for: the outbox row it made, or the reason it made none.';
 
+-- Members that were erased with a person (90_operators/65_erasing.sql). Their occurrences stay, with a digest
+-- for the id of the member, so that a member who is imported again gets no past message a second time.
+create table outbox_engine.erased_members (
+  campaign text not null,
+  -- An `erased_external_id`.
+  external_id text not null,
+  primary key (campaign, external_id)
+);
+alter table outbox_engine.erased_members enable row level security;
+
+-- What stands for the id of an erased member.
+create function outbox_engine.erased_external_id(p_external_id text) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select 'erased:' || encode(outbox_engine.keyed_digest('member ' || p_external_id), 'hex')
+$$;
+
+-- The id under which the occurrences of an erased member of a campaign stand, if a member with this id was
+-- erased; null otherwise.
+create function outbox_engine.erased_member(p_campaign text, p_external_id text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from outbox_engine.erased_members e where e.campaign = p_campaign) then
+    return (
+      select e.external_id
+      from outbox_engine.erased_members e
+      where e.campaign = p_campaign and e.external_id = outbox_engine.erased_external_id(p_external_id));
+  end if;
+  return null;
+end
+$$;
+
+-- Whether this time is decided for a member with this id who was erased since.
+create function outbox_engine.is_erased_occurrence(
+  p_campaign text, p_external_id text, p_stands_for timestamp
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_erased constant text := outbox_engine.erased_member(p_campaign, p_external_id);
+begin
+  return v_erased is not null and exists (
+    select from public.outbox_campaign_occurrences o
+    where o.campaign = p_campaign and o.external_id = v_erased and o.stands_for = p_stands_for);
+end
+$$;
+
 -- Messages of campaigns that were claimed, for caps and budgets. A message that is claimed again, because no
 -- earlier attempt was accepted, counts once: with its latest parts, on its latest day.
 create table outbox_engine.campaign_sends (

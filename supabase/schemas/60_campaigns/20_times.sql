@@ -234,6 +234,8 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_zone text := coalesce(m.timezone, c.timezone);
+  -- Times of a member with this id who was erased are decided too.
+  v_ids constant text[] := array[m.external_id, outbox_engine.erased_member(c.name, m.external_id)];
   v_joined_at timestamptz := greatest(
     m.changed_at, case when c.status = 'draft' then p_now else c.activated_at end);
   v_after timestamptz := case
@@ -245,7 +247,7 @@ declare
     when c.schedule = 'cron' then (
       select count(*)
       from public.outbox_campaign_occurrences o
-      where o.campaign = c.name and o.external_id = m.external_id
+      where o.campaign = c.name and o.external_id = any (v_ids)
         and o.stands_for > (v_after at time zone 'UTC') - interval '1 day')
     else 0
   end;
@@ -258,7 +260,7 @@ begin
     cross join lateral outbox_engine.plan_message(c, t.at, m.event_at, v_zone, p_now) p
     where not exists (
       select from public.outbox_campaign_occurrences o
-      where o.campaign = c.name and o.external_id = m.external_id
+      where o.campaign = c.name and o.external_id = any (v_ids)
         and o.stands_for = outbox_engine.occurrence_key(c, t.at, v_zone) and not o.taken_back
     )
     order by t.at

@@ -52,12 +52,27 @@ begin
 end
 $$;
 
+-- The request of a report whose message is gone: retention deleted it, a person was erased, or the owner
+-- deleted it. Null where the request is not known, still has this number, or has all its messages.
+create function outbox_engine.dispatch_without(p_batch_id text, p_reference uuid, p_recipient text)
+returns uuid
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select d.id
+  from outbox_engine.dispatches d
+  where (d.id = p_reference or d.batch_id = p_batch_id)
+    and d.recipients > (select count(*) from outbox_engine.dispatch_members m where m.dispatch_id = d.id)
+    and not exists (
+      select from outbox_engine.dispatch_members m where m.dispatch_id = d.id and m.recipient = p_recipient)
+  limit 1
+$$;
+
 -- Suppresses numbers whose codes say that the recipient opted out at the provider. The arrays are the new
 -- reports on known messages; the number is the one that the request went to, because a waiting message may
 -- have another by now. Of `p_reports` those count that wait for their batch: a STOP to any number of the
 -- plan counts for all messages of the project, whichever app sent the text. They are recognized by their
--- time, so one without a time has no effect until its batch is known. A provider's time counts between the
--- sending and now only.
+-- time, so one without a time has no effect until its batch is known. Those whose message is gone count too,
+-- and are stored nowhere. A provider's time counts between the sending and now only.
 create function outbox_engine.apply_opt_out_codes(
   p_dispatches uuid[], p_outbox_ids bigint[], p_codes integer[], p_ats timestamptz[],
   p_reports outbox_engine.report[]
@@ -78,6 +93,15 @@ as $$
     join outbox_engine.waiting_reports w on w.key = r.key
     join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
     where r.at is not null and r.recipient ~ outbox_engine.e164_pattern()
+    union all
+    select r.recipient, d.provider, r.code,
+      least(greatest(coalesce(r.at, outbox_engine.now()), d.accepted_at), outbox_engine.now())
+    from unnest(p_reports) r
+    join outbox_engine.report_codes c on c.code = r.code and c.effect = 'opt_out'
+    join outbox_engine.dispatches d
+      on d.id = outbox_engine.dispatch_without(r.batch_id, r.reference, r.recipient)
+      and d.provider = c.provider
+    where r.recipient ~ outbox_engine.e164_pattern()
   ),
   latest as (
     select distinct on (recipient) recipient, format('%s code %s', provider, code) as reason, at

@@ -14,7 +14,8 @@ alter table outbox_engine.kept_callbacks enable row level security;
 -- Finds the message of each report: by batch and number, else by the reference that the report carries,
 -- else by a second batch that is known of a dispatch. Writes each report as an event, where its key stops
 -- repeats, and returns the new ones. Reports for unknown batches wait in `waiting_reports`; the next claim
--- pauses where one of them shows that the database was restored.
+-- pauses where one of them shows that the database was restored. A report whose message is gone is not
+-- stored.
 create function outbox_engine.store_reports(
   p_reports outbox_engine.report[], p_source text, p_now timestamptz
 ) returns table (
@@ -58,6 +59,7 @@ as $$
       p_source, p_now, nullif(outbox_engine.shows_restore(l.reference, l.batch_id, l.at, p_now), false)
     from located l
     where l.outbox_id is null
+      and outbox_engine.dispatch_without(l.batch_id, l.reference, l.recipient) is null
     order by l.key
     on conflict do nothing
   ),

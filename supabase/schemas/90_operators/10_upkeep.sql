@@ -181,7 +181,7 @@ begin
 end
 $$;
 
--- Deletes old rows of the engine's own tables, and inbound messages.
+-- Deletes old rows of the engine's own tables.
 create function outbox_engine.prune_records(p_now timestamptz, p_delete_before timestamptz, p_most integer)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -197,22 +197,6 @@ begin
     where received_at < p_now - interval '14 days'
     limit p_most
   ));
-  delete from public.outbox_inbound
-  where id = any (array(
-    select id
-    from public.outbox_inbound
-    where recorded_at < p_delete_before
-    limit p_most
-    for update skip locked
-  ));
-  delete from outbox_engine.kept_callbacks
-  where id = any (array(
-    select id
-    from outbox_engine.kept_callbacks
-    where received_at < p_delete_before
-    order by id
-    limit p_most
-  ));
   perform outbox_engine.prune_emptied_dispatches(p_now, p_most);
   delete from outbox_engine.adopted_messages where kept_until < p_now;
   delete from outbox_engine.help_answers where answered_at < p_now - interval '1 day';
@@ -220,13 +204,68 @@ begin
   delete from outbox_engine.heartbeats where at < p_now - interval '1 day';
   delete from outbox_engine.clocks_off where at < p_now - interval '1 day';
   delete from outbox_engine.alarms where acknowledged_at < p_now - interval '30 days';
+  -- A key that was erased lives as long as that of a message that ended then.
+  delete from outbox_engine.erased_keys
+  where digest = any (array(
+    select digest
+    from outbox_engine.erased_keys
+    where kept_from < p_delete_before
+    order by kept_from
+    limit p_most
+  ));
+  perform outbox_engine.remove_orphans(10 * p_most, p_now);
+end
+$$;
+
+-- The instant before which retention removes what `p_days` has this name for. Null where it removes nothing.
+create function outbox_engine.remove_before(p_days jsonb, p_name text, p_now timestamptz) returns timestamptz
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_now - make_interval(secs => (p_days ->> p_name)::double precision * 86400)
+$$;
+
+-- Retention of what people sent: replies, callbacks, decisions and imports. Returns whether another call has
+-- work to do.
+create function outbox_engine.prune_people(p_now timestamptz, p_days jsonb, p_most integer) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_replies_before constant timestamptz := outbox_engine.remove_before(p_days, 'replies', p_now);
+  v_texts_before constant timestamptz := outbox_engine.remove_before(p_days, 'reply_bodies', p_now);
+  v_goes_on boolean := false;
+begin
+  if v_texts_before > v_replies_before then
+    v_goes_on := outbox_engine.blank_replies(v_texts_before, p_most, p_now);
+  end if;
+  delete from public.outbox_inbound
+  where id = any (array(
+    select id
+    from public.outbox_inbound
+    where recorded_at < v_replies_before
+    order by recorded_at
+    limit p_most
+    for update skip locked
+  ));
+  perform outbox_engine.forget_seen_inbounds(
+    least(v_replies_before, p_now - interval '30 days'), 10 * p_most, p_now);
+  delete from outbox_engine.kept_callbacks
+  where id = any (array(
+    select id
+    from outbox_engine.kept_callbacks
+    where received_at < outbox_engine.remove_before(p_days, 'callbacks', p_now)
+    order by id
+    limit p_most
+  ));
+  perform outbox_engine.forget_consents(
+    outbox_engine.remove_before(p_days, 'consents', p_now), 10 * p_most, p_now);
   delete from outbox_engine.campaign_imports
   where id = any (array(
     select id
     from outbox_engine.campaign_imports
-    where started_at < p_now - interval '1 day'
+    where started_at < outbox_engine.remove_before(p_days, 'imports', p_now)
     limit 1
   ));
+  return v_goes_on;
 end
 $$;
 
@@ -266,44 +305,68 @@ end
 $$;
 
 -- Called by the upkeep job. Does a small step of each task and returns how many messages expired and were
--- deleted; `more` says that another call has work to do at once. The first two tasks may wait for messages;
--- the others skip messages that another transaction holds, because by then this one holds some
--- (docs/decisions/0008).
-create function public.outbox_upkeep(
-  p_retention_days double precision, p_body_retention_days double precision, p_most integer
-) returns jsonb
+-- deleted; `more` says that another call has work to do at once. `p_days` says for how many days each kind is
+-- kept: `messages`, `bodies` and `metadata` of final messages, `replies`, `reply_bodies`, `callbacks`,
+-- `consents` and `imports`. Null or a name that is missing keeps it (texts and metadata: as long as the row).
+-- It is the text of a JSON object, because Supabase's lightweight server passes objects on as strings.
+-- The first two tasks may wait for messages; the others skip messages that another transaction holds, because
+-- by then this one holds some (docs/decisions/0008).
+create function public.outbox_run_upkeep(p_days text, p_most integer) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
-  v_delete_before constant timestamptz := v_now - make_interval(secs => p_retention_days * 86400);
+  v_days constant jsonb := p_days;
+  v_delete_before constant timestamptz := outbox_engine.remove_before(v_days, 'messages', v_now);
+  v_texts_before constant timestamptz := outbox_engine.remove_before(v_days, 'bodies', v_now);
+  v_metadata_before constant timestamptz := outbox_engine.remove_before(v_days, 'metadata', v_now);
   v_expired integer;
   v_pruned integer;
-  v_blanking boolean;
+  v_more boolean;
 begin
   perform outbox_engine.record_heartbeat('upkeep', '', '', '');
   perform outbox_engine.give_up_everywhere(v_now, p_most);
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
-  v_blanking := outbox_engine.blank_secret_texts(v_now, p_most);
+  v_more := outbox_engine.blank_secret_texts(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
-  if p_body_retention_days < p_retention_days then
-    v_blanking := outbox_engine.blank_texts(
-      v_now - make_interval(secs => p_body_retention_days * 86400), p_most, v_now) or v_blanking;
+  if v_texts_before > v_delete_before then
+    v_more := outbox_engine.blank_texts(v_texts_before, p_most, v_now) or v_more;
   end if;
+  if v_metadata_before > v_delete_before then
+    v_more := outbox_engine.blank_metadata(v_metadata_before, p_most, v_now) or v_more;
+  end if;
+  v_more := outbox_engine.prune_people(v_now, v_days, p_most) or v_more;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   perform outbox_engine.alarm_unclear('1 day', v_now);
   perform outbox_engine.tend_all_held_messages(v_now);
   return jsonb_build_object(
-    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_blanking);
+    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_more);
+end
+$$;
+
+-- Called by the upkeep job of release 0.1.0, which knows two of these times.
+create function public.outbox_upkeep(
+  p_retention_days double precision, p_body_retention_days double precision, p_most integer
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return public.outbox_run_upkeep(
+    jsonb_build_object(
+      'messages', p_retention_days, 'bodies', p_body_retention_days, 'replies', p_retention_days,
+      'callbacks', p_retention_days, 'imports', 1)::text,
+    p_most);
 end
 $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
+  public.outbox_run_upkeep,
   public.outbox_upkeep
 from public, anon, authenticated, service_role;
 grant execute on function
+  public.outbox_run_upkeep,
   public.outbox_upkeep
 to service_role;
