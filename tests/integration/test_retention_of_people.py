@@ -174,3 +174,18 @@ def test_settings_default_to_those_of_rows() -> None:
         "consents": 1826,
         "imports": 1,
     }
+
+
+def test_text_of_an_unclear_reply_stays(db: Connection) -> None:
+    """Until a person has decided what it is."""
+    text_in(db, "please cancel my appointment")
+    assert db.execute("select unclear from public.outbox_inbound").fetchone() == (True,)
+    later(db, "8 days")
+
+    run_upkeep(db, reply_bodies=7)
+    assert db.execute("select body from public.outbox_inbound").fetchone() == ("please cancel my appointment",)
+
+    db.execute("update public.outbox_inbound set unclear = false")
+    walk_again(db)
+    run_upkeep(db, reply_bodies=7)
+    assert db.execute("select body from public.outbox_inbound").fetchone() == (None,)
