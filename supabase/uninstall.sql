@@ -58,7 +58,7 @@ declare
         'outbox_list_held(bigint,integer)',
         'outbox_list_replies(boolean,timestamp with time zone,text,integer)',
         'outbox_mark_ambiguous(uuid[],text[],text[],double precision)',
-        'outbox_read_campaign_report(text,jsonb,integer)',
+        'outbox_read_campaign_report(text,text,integer)',
         'outbox_write_members(uuid,integer)',
         'outbox_member_form(text)',
         'outbox_pause(text,text,timestamp with time zone,double precision,text)',

@@ -249,7 +249,7 @@ class Campaigning:
             page = await self._rpc.call(
                 "outbox_read_campaign_report", {"p_campaign": campaign, "p_state": state, "p_most": stretch}
             )
-            state, answer = page["state"], page["report"]
+            state, answer = json.dumps(page["state"]), page["report"]
             progress(page["read"])
         return Report(
             **{

@@ -3165,21 +3165,22 @@ as $$
     p_counts -> 'sent', make_interval(secs => (p_counts ->> 'step')::double precision)) t
 $$;
 
-create function public.outbox_read_campaign_report(p_campaign text, p_state jsonb, p_most integer)
+create function public.outbox_read_campaign_report(p_campaign text, p_state text, p_most integer)
 returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_status text;
   v_stretch record;
-  v_counts jsonb := p_state -> 'counts';
+  v_state constant jsonb := p_state;
+  v_counts jsonb := v_state -> 'counts';
 begin
   select status into v_status from public.outbox_campaigns where name = p_campaign;
   if not found
     and not exists (select from public.outbox_campaign_occurrences where campaign = p_campaign) then
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
   end if;
-  v_stretch := outbox_engine.report_stretch(p_campaign, p_state -> 'after', p_most);
+  v_stretch := outbox_engine.report_stretch(p_campaign, v_state -> 'after', p_most);
   v_counts := outbox_engine.add_report_counts(
     coalesce(v_counts, outbox_engine.deleted_report_counts(p_campaign)), v_stretch.counts);
   return jsonb_build_object(
@@ -3197,7 +3198,7 @@ declare
   v_answer jsonb;
 begin
   loop
-    v_answer := public.outbox_read_campaign_report(p_campaign, v_answer -> 'state', 100000);
+    v_answer := public.outbox_read_campaign_report(p_campaign, v_answer ->> 'state', 100000);
     exit when jsonb_typeof(v_answer -> 'report') = 'object';
   end loop;
   return v_answer -> 'report';

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from jobs.gateway.campaigning import Campaigning
+from jobs.gateway.gateway import Gateway
 from tests.calls import accept, claim
 from tests.campaigns import campaign, member, template
 from tests.engine import Clocks, Rig, number
@@ -198,3 +200,20 @@ async def test_uncounted_rows_of_old_campaign_are_not_inherited(rig: Rig, db: Co
     await rig.tick("campaigns")
 
     assert db.execute("select member_count, message_count from public.outbox_campaigns").fetchall() == [(0, 0)]
+
+
+async def test_report_ends_over_the_api_in_stretches(gateway: Gateway, db: Connection) -> None:
+    """The server of the local stack passes a JSON object on as a string, so each call began anew."""
+    campaign(db, schedule="once", starts_at="2026-11-24 12:00+00")
+    for n in range(3):
+        member(db, f"m{n}", n=n)
+    db.execute("select public.outbox_expand_campaigns(1000)")
+    read: list[int] = []
+
+    def show(counted: int) -> None:
+        read.append(counted)
+        assert len(read) < 9
+
+    await Campaigning(gateway._rpc).report("c", stretch=1, progress=show)
+
+    assert read == [1, 2, 3, 3]

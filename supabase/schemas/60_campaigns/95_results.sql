@@ -302,27 +302,29 @@ as $$
 $$;
 
 -- Called by `outbox campaign report` until `report` is there: counts the next `p_most` occurrences of a
--- campaign. The first call has no `p_state`, and each further one the `state` of the one before. `read` says
+-- campaign. The first call has no `p_state`, and each further one the `state` of the one before, as a text:
+-- Supabase's lightweight server passes JSON objects on as strings. `read` says
 -- how many occurrences were counted so far. In the report, `sent` messages were accepted by the provider,
 -- `skipped` occurrences made no message, and `opted_out` recipients opted out after a message of this
 -- campaign. Messages that retention deleted are counted by the day they were sent; `forgotten` ones are not
 -- counted, because the campaign had been deleted before. A message that retention deletes between two calls
 -- may not be counted.
-create function public.outbox_read_campaign_report(p_campaign text, p_state jsonb, p_most integer)
+create function public.outbox_read_campaign_report(p_campaign text, p_state text, p_most integer)
 returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_status text;
   v_stretch record;
-  v_counts jsonb := p_state -> 'counts';
+  v_state constant jsonb := p_state;
+  v_counts jsonb := v_state -> 'counts';
 begin
   select status into v_status from public.outbox_campaigns where name = p_campaign;
   if not found
     and not exists (select from public.outbox_campaign_occurrences where campaign = p_campaign) then
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
   end if;
-  v_stretch := outbox_engine.report_stretch(p_campaign, p_state -> 'after', p_most);
+  v_stretch := outbox_engine.report_stretch(p_campaign, v_state -> 'after', p_most);
   v_counts := outbox_engine.add_report_counts(
     coalesce(v_counts, outbox_engine.deleted_report_counts(p_campaign)), v_stretch.counts);
   return jsonb_build_object(
@@ -341,7 +343,7 @@ declare
   v_answer jsonb;
 begin
   loop
-    v_answer := public.outbox_read_campaign_report(p_campaign, v_answer -> 'state', 100000);
+    v_answer := public.outbox_read_campaign_report(p_campaign, v_answer ->> 'state', 100000);
     exit when jsonb_typeof(v_answer -> 'report') = 'object';
   end loop;
   return v_answer -> 'report';
