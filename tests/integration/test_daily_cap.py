@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from tests.calls import DEADLINE_SECONDS, LEASE_SECONDS, accept, refuse, release
@@ -81,6 +82,18 @@ def test_cap_bounds_all_plans_together(db: Connection) -> None:
 
     assert first + claimed(claim(db, plan="two")) == CAP
     assert claim(db, plan="three")["limited"] == "messages_per_day"
+
+
+def test_claims_of_two_plans_take_turns(db: Connection, other: Connection) -> None:
+    insert(db, 2 * CAP)
+    other.execute("set lock_timeout = '100ms'")
+
+    with db.transaction():
+        assert claimed(claim(db, plan="one", cap=6)) == 6
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            claim(other, plan="two")
+
+    assert claimed(claim(other, plan="two")) == CAP - 6
 
 
 def test_without_a_cap_everything_goes(db: Connection) -> None:
