@@ -2,10 +2,25 @@
 
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from webhook.connections import Connections, Fault
 from webhook.protocols import Limited
+
+
+class _Parser(httptools.HttpRequestParser):
+    """Lets requests that ask for another protocol stay with HTTP: httptools skips their body, or takes it for a request."""
+
+    def __init__(self, protocol: "LimitedHttptools") -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
+
+    def feed_data(self, data: Any) -> None:
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._protocol.stay_with_http(data[upgrade.args[0] :])
 
 
 class LimitedHttptools(Limited, HttpToolsProtocol):
@@ -13,6 +28,7 @@ class LimitedHttptools(Limited, HttpToolsProtocol):
 
     def __init__(self, connections: Connections, **how: Any) -> None:
         super().__init__(connections, **how)
+        self.parser = _Parser(self)
         self.headers = []
         self._has_head = False
         self._has_message = False
@@ -46,6 +62,10 @@ class LimitedHttptools(Limited, HttpToolsProtocol):
         if len(self.headers) > self.limited.limits.head_fields:
             self.fault = Fault.LARGE_HEAD
             raise ValueError("too many headers")
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("CONNECT")
+            return
         super().on_headers_complete()
         self._has_head = True
         # Trailers and the headers of pipelined requests are added to this list, which nobody reads. A proxy that removes a
@@ -58,6 +78,16 @@ class LimitedHttptools(Limited, HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self._has_more:
+        if self._has_head and not self._has_more:
             self._has_message = True
             super().on_message_complete()
+
+    def stay_with_http(self, rest: bytes) -> None:
+        """Read a request again without its header Upgrade, which a server may ignore (RFC 9110, 7.8), and then its body."""
+        if self._has_more:
+            return
+        fields = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade")
+        version = self.parser.get_http_version().encode()
+        head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields)
+        self.parser = _Parser(self)
+        self.parser.feed_data(head + rest)

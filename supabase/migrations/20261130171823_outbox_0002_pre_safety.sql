@@ -3245,10 +3245,18 @@ create function outbox_engine.messages_left_today(p_plan outbox_engine.plans, p_
 returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_day constant date := outbox_engine.cap_day(p_now);
 begin
   perform pg_advisory_xact_lock(hashtext('outbox daily cap'));
-  return greatest(
-    0, p_plan.messages_per_day - outbox_engine.messages_of_day(outbox_engine.cap_day(p_now)));
+  -- Another plan that is locked does this itself.
+  update outbox_engine.plans p
+  set messages_day = v_day + 1
+  from (
+    select provider, plan from outbox_engine.plans where messages_day > v_day + 1 for update skip locked
+  ) ahead
+  where p.provider = ahead.provider and p.plan = ahead.plan;
+  return greatest(0, p_plan.messages_per_day - outbox_engine.messages_of_day(v_day));
 end
 $$;
 
@@ -3285,7 +3293,7 @@ begin
   )
   update outbox_engine.plans p
   set
-    messages_day = v_day,
+    messages_day = case when p.messages_day > v_day then v_day + 1 else v_day end,
     messages_today = p_messages + case
       when p.messages_day >= v_day then greatest(0, p.messages_today - coalesce(
         (select sum(r.messages) from returned r where r.day = p.messages_day), 0))
@@ -3311,9 +3319,10 @@ create function outbox_engine.return_messages(p_ids bigint[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into outbox_engine.returned_messages (provider, plan, day, messages)
-  select d.provider, d.plan, outbox_engine.cap_day(d.claimed_at), count(*)
+  select d.provider, d.plan, outbox_engine.cap_day(coalesce(f.claimed_at, d.claimed_at)), count(*)
   from public.outbox o
   join outbox_engine.dispatches d on d.id = o.dispatch_id
+  left join outbox_engine.dispatches f on f.id = d.parent_id
   where o.id = any (p_ids)
   group by 1, 2, 3
 $$;

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from tests.calls import DEADLINE_SECONDS, LEASE_SECONDS, accept, refuse, release
@@ -83,6 +84,18 @@ def test_cap_bounds_all_plans_together(db: Connection) -> None:
     assert claim(db, plan="three")["limited"] == "messages_per_day"
 
 
+def test_claims_of_two_plans_take_turns(db: Connection, other: Connection) -> None:
+    insert(db, 2 * CAP)
+    other.execute("set lock_timeout = '100ms'")
+
+    with db.transaction():
+        assert claimed(claim(db, plan="one", cap=6)) == 6
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            claim(other, plan="two")
+
+    assert claimed(claim(other, plan="two")) == CAP - 6
+
+
 def test_without_a_cap_everything_goes(db: Connection) -> None:
     insert(db, 2 * CAP)
     claim(db)
@@ -128,6 +141,44 @@ def test_clock_set_back_does_not_raise_the_cap(db: Connection) -> None:
 
     at(db, "2027-02-28 23:00Z")
     insert(db, 1)
+
+    assert claimed(claim(db)) == 0
+
+
+def test_day_seen_twice_has_one_cap(db: Connection) -> None:
+    insert(db, 3 * CAP)
+    claim(db, cap=6)
+    at(db, "2027-02-28 23:55Z")
+    assert claimed(claim(db)) == CAP - 6
+
+    at(db, f"{DAY} 00:05Z")
+
+    assert claimed(claim(db)) == 0
+
+
+@pytest.mark.parametrize("of_a_resting_plan", [False, True])
+def test_clock_once_far_ahead_shuts_two_days(db: Connection, of_a_resting_plan: bool) -> None:
+    at(db, "2031-01-01 12:00Z")
+    insert(db, CAP)
+    claim(db, plan="rests" if of_a_resting_plan else "p")
+
+    for day, expected in ((1, 0), (2, 0), (3, CAP), (4, CAP)):
+        at(db, f"2027-03-0{day} 12:00Z")
+        insert(db, CAP)
+        assert claimed(claim(db)) == expected
+
+
+def test_yesterdays_halves_do_not_raise_todays_cap(db: Connection) -> None:
+    insert(db, CAP)
+    at(db, f"{DAY} 23:59:59Z")
+    (dispatch,) = claim(db)["dispatches"]
+    at(db, "2027-03-02 00:00:01Z")
+    halves = refuse(db, dispatch, "recipient")
+    insert(db, 2 * CAP)
+    assert claimed(claim(db)) == CAP
+
+    for half in halves:
+        release(db, half)
 
     assert claimed(claim(db)) == 0
 

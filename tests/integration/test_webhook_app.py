@@ -269,12 +269,14 @@ async def test_failed_requests_are_limited_but_never_the_provider() -> None:
     assert set(honest) == {204}
 
 
-async def test_overload_is_429_and_loses_no_acknowledged_report() -> None:
+@pytest.mark.parametrize(("workers", "reports"), [(1, 11_000), (4, 4_000)])
+async def test_overload_is_429_and_loses_no_acknowledged_report(workers: int, reports: int) -> None:
+    """One of several workers takes its part only."""
     memory = Memory()
     memory.answers.clear()
-    many = SUMMARY | {"statuses": [{"code": 0, "status": "Delivered", "recipients": [f"1415{n:07}" for n in range(11_000)]}]}
+    many = SUMMARY | {"statuses": [{"code": 0, "status": "Delivered", "recipients": [f"1415{n:07}" for n in range(reports)]}]}
 
-    async with serving(memory) as client:
+    async with serving(memory, workers=workers) as client:
         waiting = [asyncio.create_task(client.post(DELIVERY, **signed(many)))]
         await memory.was_called.wait()
         turned_away = await client.post(DELIVERY, **signed(report()))
@@ -286,7 +288,7 @@ async def test_overload_is_429_and_loses_no_acknowledged_report() -> None:
         assert [answer.status_code for answer in accepted] == [204]
         assert (await client.post(DELIVERY, **signed(report()))).status_code == 204
 
-    assert len(memory.reports) == 11_001
+    assert len(memory.reports) == reports + 1
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

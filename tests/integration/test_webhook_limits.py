@@ -168,6 +168,29 @@ async def test_trailers_never_become_headers(parser: str, trailer: str) -> None:
         assert await server.answer(signed_chunks) == "204"
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+@pytest.mark.parametrize("wait", [False, True])
+async def test_body_of_an_upgrade_request_is_read(parser: str, protocol: str, wait: bool) -> None:
+    memory = Memory()
+    request = whole(signed(report())).replace(b"\r\n", f"\r\nconnection: Upgrade\r\nupgrade: {protocol}\r\n".encode(), 1)
+    cut = request.index(b"\r\n\r\n") + 4 if wait else len(request)
+    async with limited(parser, memory) as server:
+        reader, writer = await server.connect(request[:cut])
+        if wait:
+            assert await server.health() == 200
+            writer.write(request[cut:])
+        assert await status((reader, writer)) == "204"
+
+    assert len(memory.reports) == 1
+
+
+async def test_connect_is_refused(parser: str) -> None:
+    async with limited(parser) as server:
+        answers = await rest(await server.connect(b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" + HEALTH))
+
+    assert answers.count(b"HTTP/1.1 4") == answers.count(b"HTTP/1.1") == 1
+
+
 @pytest.mark.parametrize("endless", [b"0\r\nx: ", b"0\r\n" + b"x: y\r\n" * 50, b"1;"], ids=["trailer", "trailers", "extension"])
 async def test_what_is_no_body_is_bounded(parser: str, endless: bytes) -> None:
     async with limited(parser) as server:

@@ -96,10 +96,11 @@ async def serving(
     *,
     limits: Limits | None = None,
     parser: str = "auto",
+    workers: int = 1,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a running app."""
     listener = listen("127.0.0.1", 0)
-    app = create_app(chosen or settings(), recorder, gate)
+    app = create_app(chosen or settings(), recorder, gate, workers=workers)
     server = LimitedServer(server_config(app, limits=limits, parser=parser))
     with contextlib.closing(listener):
         running = asyncio.create_task(server.serve(sockets=[listener]))
