@@ -26,7 +26,7 @@ class Limits:
     connections: int = 1000
     head_bytes: int = 32 * 1024
     head_fields: int = 100
-    framing_bytes: int = 4 * 1024
+    framing_bytes: int = 8 * 1024
     body_bytes: int = 1024 * 1024
     surplus_bytes: int = 16 * 1024 * 1024
     held_bytes: int = 8 * 1024 * 1024
@@ -43,7 +43,7 @@ class Limits:
         return max(self.connections // _SHARE, 1)
 
     def for_worker(self, workers: int) -> "Limits":
-        """The share of one of so many processes, so that together they hold what one process would."""
+        """The share of one of so many processes. Each may hold two full bodies, so more than four hold more than one would."""
         return replace(
             self,
             connections=-(-self.connections // workers),

@@ -103,7 +103,9 @@ begin
   end if;
   perform outbox_engine.count_requests(p_plan.provider, p_plan.plan, 'send', p_requests, p_now);
   if p_messages > 0 then
-    perform outbox_engine.count_messages(p_plan, p_messages, p_now);
+    -- By the clock of now, which may have passed midnight since: a message must not count for an earlier day
+    -- than the one for which it is returned.
+    perform outbox_engine.count_messages(p_plan, p_messages, outbox_engine.now());
   end if;
   if p_admission.probed_pause is not null and p_requests > 0 then
     update outbox_engine.plan_pauses
