@@ -47,7 +47,9 @@ begin
     select c.name, n.external_id, n.at, n.stands_for,
       case when n.problem is null then nextval('public.outbox_id_seq') end, n.problem, p_now
     from occurrences n
-    where not outbox_engine.is_erased_occurrence(c.name, n.external_id, n.stands_for)
+    -- The first condition is asked once for the chunk.
+    where not exists (select from outbox_engine.erased_members e where e.campaign = c.name)
+      or not outbox_engine.is_erased_occurrence(c.name, n.external_id, n.stands_for)
     order by n.external_id, n.stands_for
     on conflict (campaign, external_id, stands_for) do update
     set outbox_id = excluded.outbox_id, occurs_at = excluded.occurs_at, reason = excluded.reason,
