@@ -81,7 +81,7 @@ def _masked(found: re.Match[str]) -> str:
     if found["kept"]:
         return found[0]
     sign = "+" if re.match(_PLUS, found[0]) else ""
-    digits = "".join(str(int(digit)) for digit in re.sub(r"%2[Bb]|\\u002[Bb]|&#43;|\D", "", found[0]))
+    digits = "".join(str(int(digit)) for digit in re.sub(rf"{_PLUS}|\D", "", found[0]))
     return mask(sign + digits)
 
 
