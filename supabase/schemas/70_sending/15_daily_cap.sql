@@ -82,11 +82,9 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_day constant date := outbox_engine.cap_day(p_now);
+  v_cap constant jsonb := jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day);
 begin
-  perform outbox_engine.alarm_at_most(
-    'daily_cap.reached', jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day),
-    jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day), interval '1 day',
-    p_now);
+  perform outbox_engine.alarm_at_most('daily_cap.reached', v_cap, v_cap, interval '1 day', p_now);
   return jsonb_build_object(
     'limited', 'messages_per_day',
     'wait_seconds', extract(epoch from (v_day + 1)::timestamp at time zone 'UTC' - p_now));
@@ -103,6 +101,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_day constant date := outbox_engine.cap_day(p_now);
+  v_cap constant jsonb := jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day);
   v_messages bigint;
 begin
   -- One statement: it subtracts just the rows that it deletes.
@@ -124,12 +123,8 @@ begin
   if p_plan.messages_per_day is not null then
     v_messages := outbox_engine.messages_of_day(v_day);
     if v_messages >= 0.8 * p_plan.messages_per_day then
-      perform outbox_engine.alarm_at_most(
-        'daily_cap.near',
-        jsonb_build_object(
-          'day', v_day, 'messages', v_messages, 'max_messages_per_day', p_plan.messages_per_day),
-        jsonb_build_object('day', v_day, 'max_messages_per_day', p_plan.messages_per_day), interval '1 day',
-        p_now);
+      perform outbox_engine.alarm_at_most('daily_cap.near',
+        v_cap || jsonb_build_object('messages', v_messages), v_cap, interval '1 day', p_now);
     end if;
   end if;
 end
