@@ -12,8 +12,9 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.values import Plan
 from jobs.providers import registry
+from jobs.runtime.accounts import SinchSettings
 from jobs.runtime.clocks import Clocks
-from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, load
+from jobs.runtime.settings import EngineSettings, SupabaseSettings, TelemetrySettings, load
 from jobs.runtime.telemetry import configure
 
 
@@ -34,17 +35,17 @@ class TimedRpc(Rpc):
 
 
 async def drain() -> dict[str, Any]:
-    sinch = load(SinchSettings)
+    account = registry.account(load(SinchSettings))
     gateway = Gateway(await TimedRpc.connect(load(SupabaseSettings)))
     clocks = Clocks()
-    provider = registry.build(sinch, clocks)
+    provider = account.build(clocks)
     plan = Plan(
         provider=provider.name,
         plan=provider.plan,
         host=provider.host,
         credential=provider.credential,
-        messages_per_second=sinch.sinch_messages_per_second,
-        requests_per_minute=sinch.sinch_requests_per_minute,
+        messages_per_second=account.messages_per_second,
+        requests_per_minute=account.requests_per_minute,
     )
     job = Dispatcher(
         gateway=gateway, provider=provider, plan=plan, worker=str(uuid4()), settings=load(EngineSettings), clocks=clocks

@@ -31,8 +31,8 @@ _Question = tuple[Callable[[], Awaitable[bool]], list[str]]
 class Reconciliation(Job):
     """The reconcile job of one plan. With ``restores`` it also looks for signs of a restored database.
 
-    The provider's feed of finished reports covers many small batches in one listing. The job asks for big batches one by one,
-    and for those that the feed did not cover.
+    A provider's feed of finished reports covers many small batches in one listing. The job asks by id for big batches, for
+    those that the feed did not cover, and for all where the provider has no feed.
     """
 
     name = "reconcile"
@@ -73,10 +73,13 @@ class Reconciliation(Job):
     async def _reconcile(self) -> bool:
         """Ask for some of the missing reports. Returns whether more are due."""
         missing = await self._gateway.claim_reconciliation(self._plan, limit=_DISPATCHES_AT_ONCE)
-        questions: list[_Question] = [(partial(self._read_batch, batch_id), [batch_id]) for batch_id in missing.batches]
+        by_batch = [*missing.batches] if self._provider.has_feed else [*missing.batches, *missing.by_feed]
         # In random order: otherwise the same few batches without an answer would come first each time.
-        random.shuffle(questions)
-        if missing.feed is not None:
+        random.shuffle(by_batch)
+        questions: list[_Question] = [
+            (partial(self._read_batches, some), some) for some in _groups(by_batch, self._provider.batches_a_question)
+        ]
+        if missing.feed is not None and self._provider.has_feed:
             questions.insert(0, (partial(self._read_feed, missing.feed), list(missing.by_feed)))
         await self._go_through(questions)
         return missing.more
@@ -137,18 +140,17 @@ class Reconciliation(Job):
         self._outage.answered(self.name)
         return reading.whole
 
-    async def _read_batch(self, batch_id: str) -> bool:
+    async def _read_batches(self, batch_ids: Sequence[str]) -> bool:
         await self._draw()
         try:
-            reports = await self._provider.batch_reports(batch_id, deadline=self._deadline)
+            reports = await self._provider.batch_reports(batch_ids, deadline=self._deadline)
         except ProviderError as error:
             if error.unreadable is not None:
                 await self._gateway.keep_callbacks([Unusable(error.error, error.unreadable)])
             raise
         self._outage.answered(self.name)
-        if reports is None:
+        for batch_id in reports.unknown:
             log.warning("reconcile.batch_unknown", batch=batch_id)
-            return True
         await self._record(reports.items)
         if reports.unusable:
             await self._gateway.keep_callbacks(reports.unusable)
@@ -165,6 +167,10 @@ class Reconciliation(Job):
     async def _draw(self) -> None:
         if not await self._gateway.draw_requests(self._plan, "poll"):
             raise _OutOfRequests
+
+
+def _groups(batch_ids: Sequence[str], size: int) -> list[list[str]]:
+    return [list(batch_ids[start : start + size]) for start in range(0, len(batch_ids), size)]
 
 
 class _OutOfRequests(Exception):

@@ -1,4 +1,4 @@
-"""Decides requests whose outcome is unknown by reading the provider's own list."""
+"""Decides requests whose outcome is unknown by what the provider shows of them."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -49,6 +49,8 @@ class Recovery(Job):
         self._plan = plan
         self._outage = outage
         self._settings = settings
+        proof = provider.absence_proof
+        self._settle = settings.settle_seconds if proof is None else proof.total_seconds()
         self._deadline = settings.lease_seconds / 3
         self._waits_for_rates = waits_for_rates
         self._seen = Seen() if seen is None else seen
@@ -77,7 +79,7 @@ class Recovery(Job):
         except ProviderError as error:
             # A reading that failed is no lookup: it decides nothing.
             await self._outage.unanswered(self.name, error)
-            least = error.retry_after or self._settings.settle_seconds / 4
+            least = error.retry_after or self._settle / 4
             await self._gateway.record_failed_lookup(lookup, why=error.error, seconds=least)
             return
         self._outage.answered(self.name)
@@ -88,7 +90,7 @@ class Recovery(Job):
         log.info("lookup.done", dispatch=lookup.dispatch_id, decided=decided, batches=list(found))
 
     async def _record_found(self, lookup: Lookup, found: Mapping[str, Sequence[str]]) -> str:
-        settle, reconcile_after = self._settings.settle_seconds, self._settings.reconcile_after_seconds
+        settle, reconcile_after = self._settle, self._settings.reconcile_after_seconds
         return await until_answered(
             lambda: self._gateway.record_lookup(lookup, found, settle=settle, reconcile_after=reconcile_after), "lookup"
         )
@@ -96,10 +98,9 @@ class Recovery(Job):
     async def _record_missed(self, lookup: Lookup, others: Sequence[str]) -> str:
         """The clocks are read once, before the first try: the database may answer a later one only."""
         provider_now, watched = self._clocks.provider_now(now := monotonic()), self._clocks.watched_for(now)
-        settle = self._settings.settle_seconds
         return await until_answered(
             lambda: self._gateway.record_missed_lookup(
-                lookup, settle=settle, provider_now=provider_now, watched=watched, others=others
+                lookup, settle=self._settle, provider_now=provider_now, watched=watched, others=others
             ),
             "lookup",
         )
@@ -114,7 +115,14 @@ class Recovery(Job):
         page = 0
         while True:
             try:
-                listing = await self._provider.find(lookup.dispatch_id, since=lookup.since, page=page, deadline=self._deadline)
+                listing = await self._provider.find(
+                    lookup.dispatch_id,
+                    recipients=lookup.recipients,
+                    since=lookup.since,
+                    until=lookup.until,
+                    page=page,
+                    deadline=self._deadline,
+                )
             except ProviderError:
                 if reading.found:
                     return reading.found

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.runtime import settings
-from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings
+from jobs.runtime.accounts import AccountSettings
+from jobs.runtime.settings import EngineSettings, SupabaseSettings, TelemetrySettings
 from jobs.runtime.waking import Waking
 from jobs.schema.releases import Releases
 from scheduler.process import Listener
@@ -21,16 +22,19 @@ class RunSettings:
 
     telemetry: TelemetrySettings
     supabase: SupabaseSettings
-    sinch: SinchSettings
+    accounts: tuple[AccountSettings, ...]
     engine: EngineSettings
 
     @classmethod
     def load(cls) -> "RunSettings":
         """Raises SettingsError for the first setting that is missing or wrong."""
+        # Imported here, because it imports the providers' clients, which a command without them should not wait for.
+        from jobs.providers.registry import configured
+
         return cls(
             telemetry=settings.load(TelemetrySettings),
             supabase=settings.load(SupabaseSettings),
-            sinch=settings.load(SinchSettings),
+            accounts=configured(),
             engine=settings.load(EngineSettings),
         )
 
@@ -42,7 +46,7 @@ async def assembled(chosen: RunSettings, known: Releases, waking: Waking, *, onc
     from scheduler.engine import build_engine
 
     engine = await build_engine(
-        chosen.supabase, chosen.sinch, chosen.engine, known=known, waits_for_rates=not once, waking=waking
+        chosen.supabase, chosen.accounts, chosen.engine, known=known, waits_for_rates=not once, waking=waking
     )
     try:
         yield engine

@@ -12,8 +12,8 @@ async def adopt(rig: Rig, *, dry_run: bool = False, before: timedelta = AN_HOUR,
     engine = rig.engine
     adoption = Adoption(
         gateway=engine.gateway,
-        provider=engine.provider,
-        plan=engine.plan,
+        provider=engine.served[0].provider,
+        plan=engine.served[0].plan,
         deadline=10,
         all_references=all_references,
         show=lambda *_: None,

@@ -13,7 +13,9 @@ from jobs.dispatch import Dispatcher
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.values import Dispatch, Plan
 from jobs.providers import registry
-from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.runtime import clocks as engine_clocks
+from jobs.runtime.accounts import SinchSettings
+from jobs.runtime.settings import EngineSettings, SupabaseSettings
 from jobs.runtime.waking import Waking
 from jobs.schema import releases
 from sandbox.local.stack import LocalStack
@@ -132,13 +134,13 @@ async def make_rig(stack: LocalStack, sinch: Running) -> AsyncIterator[MakeRig]:
     ) -> Rig:
         engine = await build_engine(
             supabase_settings(stack),
-            sinch_account(sinch, **(sinch_settings or {})),
+            [sinch_account(sinch, **(sinch_settings or {}))],
             EngineSettings(_env_file=None, **settings),
             known=releases.packaged(),
             waits_for_rates=False,
             waking=waking,
         )
-        engine.restores.passed = is_checked
+        engine.served[0].restores.passed = is_checked
         dispatcher = next(job for job in engine.jobs if isinstance(job, Dispatcher))
         made.append(Rig(engine=engine, dispatcher=dispatcher, simulator=sinch.control))
         return made[-1]
@@ -167,7 +169,7 @@ def sinch_account(sinch: Running, **settings: Any) -> SinchSettings:
 
 
 def plan_of(sinch: Running, **limits: Any) -> Plan:
-    provider = registry.build(sinch_account(sinch))
+    provider = registry.account(sinch_account(sinch)).build(engine_clocks.Clocks())
     return Plan(
         provider=provider.name,
         plan=provider.plan,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-from jobs.runtime.settings import Network
+from jobs.runtime.checks import Network
 
 Address = IPv4Address | IPv6Address
 FAILURES: Final = 60

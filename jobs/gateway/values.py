@@ -32,7 +32,7 @@ class Dispatch:
     """One request that the caller may make, at most once, ``wait_seconds`` from now.
 
     ``lease_token`` proves the claim to the database. ``recipients`` are E.164. If texts differ, ``texts`` holds one for each
-    recipient and ``body`` is None.
+    recipient and ``body`` is None. With ``media_url`` it is an MMS.
     """
 
     dispatch_id: str
@@ -43,6 +43,7 @@ class Dispatch:
     wait_seconds: float
     recipients: tuple[str, ...]
     texts: tuple[str, ...] | None = None
+    media_url: str | None = None
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Dispatch":
@@ -55,6 +56,7 @@ class Dispatch:
             wait_seconds=float(row["wait_seconds"]),
             recipients=tuple(row["recipients"]),
             texts=None if row["texts"] is None else tuple(row["texts"]),
+            media_url=row.get("media_url"),
         )
 
 
@@ -120,9 +122,10 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A dispatch to look up at the provider, among all batches created at or after ``since``.
+    """A dispatch to look up at the provider, among the batches created in ``[since, until)``. No ``until`` is now.
 
     ``now`` is the database's clock when it gave the lookup to the caller. ``reported`` batches may be the dispatch's request.
+    ``recipients`` is empty where the dispatch has more than one.
     """
 
     dispatch_id: str
@@ -130,6 +133,8 @@ class Lookup:
     since: datetime
     now: datetime | None = None
     reported: tuple[Reported, ...] = ()
+    until: datetime | None = None
+    recipients: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Lookup":
@@ -139,6 +144,8 @@ class Lookup:
             since=instant(row["since"]),
             now=moment(row.get("now")),
             reported=tuple(Reported(**one) for one in row.get("reported", ())),
+            until=moment(row.get("until")),
+            recipients=tuple(row.get("recipients") or ()),
         )
 
 

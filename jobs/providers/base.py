@@ -6,7 +6,7 @@ formats, status codes and signatures stay inside the folder.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -19,7 +19,8 @@ class Submission:
 
     ``recipients`` are E.164 with ``+``, no number twice. ``body`` is the text exactly as it must arrive. Where ``parameters``
     is given, ``body`` holds ``{{key}}`` placeholders and ``parameters[key][recipient]`` the values. ``expire_at`` is the
-    instant after which the provider must not deliver, or None for the provider's own default.
+    instant after which the provider must not deliver, or None for the provider's own default. With ``media_url``, an https URL,
+    this is an MMS and ``body`` its caption.
     """
 
     reference: str
@@ -28,6 +29,7 @@ class Submission:
     recipients: Sequence[str]
     expire_at: datetime | None = None
     parameters: Mapping[str, Mapping[str, str]] | None = None
+    media_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +206,17 @@ class Page(Generic[T]):
     total: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BatchReports:
+    """The reports of some batches. ``unknown`` are the batches that the provider does not know."""
+
+    items: tuple[Report, ...]
+    unusable: tuple[Unusable, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
 class Provider(Protocol):
-    """One account (service plan) at one provider.
+    """One account (Sinch: service plan, Vonage: application) at one provider.
 
     Each method makes at most the requests that its docstring names, and never retries. It gives up ``deadline`` seconds after
     the call and aborts the connection. All methods except :meth:`submit` raise :class:`ProviderError`.
@@ -225,6 +236,24 @@ class Provider(Protocol):
     @property
     def max_recipients(self) -> int: ...
     @property
+    def absence_proof(self) -> timedelta | None:
+        """The settling time after which a second empty lookup proves that a request never arrived.
+
+        None: a lookup can find a request and never disprove it. The database decides by ``outbox_engine.providers``.
+        """
+        ...
+
+    @property
+    def has_feed(self) -> bool:
+        """Whether :meth:`finished_reports` lists reports. Without it, missing reports are asked for by batch."""
+        ...
+
+    @property
+    def batches_a_question(self) -> int:
+        """The most batches that :meth:`batch_reports` takes."""
+        ...
+
+    @property
     def longest_value(self) -> int:
         """UTF-16 units that a value of :attr:`Submission.parameters` may have; 0 if requests cannot carry parameters."""
         ...
@@ -233,8 +262,20 @@ class Provider(Protocol):
         """Make exactly one request. Never raises for anything that the network or the provider does."""
         ...
 
-    async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
-        """One page (0-based) of the batches that carry ``reference``, created at or after ``since``."""
+    async def find(
+        self,
+        reference: str,
+        *,
+        recipients: Sequence[str],
+        since: datetime,
+        until: datetime | None,
+        page: int,
+        deadline: float,
+    ) -> Page[Batch]:
+        """One page (0-based) of the batches that carry ``reference``, created in ``[since, until)``. No ``until`` is now.
+
+        ``recipients`` are the request's, empty where :attr:`max_recipients` is more than one.
+        """
         ...
 
     async def references(self, *, start: datetime, page: int, deadline: float) -> Page[ListedReference]:
@@ -249,8 +290,8 @@ class Provider(Protocol):
         """One request with its texts. None if the provider does not know it."""
         ...
 
-    async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
-        """The reports of all recipients of one batch, as a last page. None if the provider does not know the batch."""
+    async def batch_reports(self, batch_ids: Sequence[str], *, deadline: float) -> BatchReports:
+        """The reports of all recipients of these batches, at most :attr:`batches_a_question` of them, in one request."""
         ...
 
     async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:

@@ -23,6 +23,19 @@ class Verdict(Enum):
 class CallbackReader(Protocol):
     """One provider's callbacks. It keeps no state and does no I/O."""
 
+    @property
+    def committed_status(self) -> int:
+        """The HTTP status that acknowledges a committed callback, 200 or 204."""
+        ...
+
+    @property
+    def repeats_unsigned(self) -> bool:
+        """Whether every callback ought to be signed, and the provider repeats one, signed, that got a 5xx.
+
+        Then a callback without proof of origin is answered with 503 instead of 401, unless other settings admit it.
+        """
+        ...
+
     def claims_origin(self, headers: Mapping[str, str]) -> bool:
         """Whether the request carries the provider's proof of origin at all. Header names are lower case."""
         ...

@@ -1,43 +1,137 @@
 """All providers. This is the only module outside a provider's folder that names one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
 
 from jobs.providers.base import Provider
 from jobs.providers.callbacks import CallbackReader
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.reader import SinchCallbacks
+from jobs.providers.vonage.client import VonageClient
+from jobs.providers.vonage.reader import VonageCallbacks
+from jobs.runtime import environment, settings
+from jobs.runtime.accounts import AccountSettings, ProvidersSettings, SinchSettings, VonageSettings
 from jobs.runtime.clocks import Clocks
-from jobs.runtime.settings import SinchSettings, WebhookSettings
+from jobs.runtime.settings import SettingsError, WebhookSettings
+
+_UNLIMITED: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account at one provider, as its settings describe it. ``plan`` is its name in the database.
+
+    ``callback_setting`` names the setting that gives ``callback_url``.
+    """
+
+    provider: str
+    plan: str
+    messages_per_second: float | None
+    requests_per_minute: int
+    callback_setting: str
+    callback_url: str | None
+    build: Callable[[Clocks], Provider]
+    """Make the client, which notes in the clocks what its answers say of the provider's time. The caller closes it."""
 
 
 def names() -> tuple[str, ...]:
     """The providers' names, as the database stores them."""
-    return (SinchClient.name,)
+    return tuple(_GROUPS)
 
 
-def build(settings: SinchSettings, clocks: Clocks | None = None) -> Provider:
-    """The account that sends the messages. It notes in ``clocks`` what its answers say of its time. The caller closes it."""
-    return SinchClient(
-        plan=settings.sinch_service_plan_id,
-        token=settings.sinch_api_token.get_secret_value(),
-        host=settings.host,
-        sender=settings.sinch_from_number,
-        callback_url=settings.sinch_callback_url,
-        clocks=clocks,
-    )
+def account(chosen: AccountSettings, *, settle: timedelta | None = None) -> Account:
+    """The account of these settings. ``settle`` is the settling time where the provider can prove absence."""
+    return _sinch(chosen, settle) if isinstance(chosen, SinchSettings) else _vonage(chosen)
 
 
-def identity(settings: SinchSettings) -> tuple[str, str]:
-    """The name of the provider and of the account, as the database stores them."""
-    return SinchClient.name, settings.sinch_service_plan_id
+def configured() -> tuple[AccountSettings, ...]:
+    """The settings of the accounts that this process serves, in order: the first sends.
+
+    Raises SettingsError for the first setting that is missing or wrong.
+    """
+    wanted = settings.load(ProvidersSettings).outbox_providers
+    for name in wanted or ():
+        if name not in _GROUPS:
+            raise SettingsError(f"OUTBOX_PROVIDERS: {name!r} is no provider: {', '.join(_GROUPS)}")
+    return tuple(settings.load(_GROUPS[name]) for name in wanted or _mentioned() or names()[:1])
 
 
 def callback_paths(provider: str) -> tuple[str, str]:
     """Where the webhook app takes callbacks of this provider: reports, and inbound messages. Both take every type."""
-    return f"/webhooks/{provider}/delivery", f"/webhooks/{provider}/inbound"
+    return f"/webhooks/{provider}/{_REPORTS[provider]}", f"/webhooks/{provider}/inbound"
 
 
-def callback_readers(settings: WebhookSettings) -> Mapping[str, CallbackReader]:
+def callback_readers(chosen: WebhookSettings) -> Mapping[str, CallbackReader]:
     """The readers of callbacks, by the provider's name."""
-    secrets = [secret.get_secret_value() for secret in settings.sinch_webhook_secrets]
-    return {"sinch": SinchCallbacks(secrets)}
+    return {
+        SinchClient.name: SinchCallbacks([secret.get_secret_value() for secret in chosen.sinch_webhook_secrets]),
+        VonageClient.name: VonageCallbacks([secret.get_secret_value() for secret in chosen.vonage_signature_secrets]),
+    }
+
+
+_GROUPS: Final[Mapping[str, type[AccountSettings]]] = {SinchClient.name: SinchSettings, VonageClient.name: VonageSettings}
+_REPORTS: Final = {SinchClient.name: "delivery", VonageClient.name: "status"}
+_ACCOUNT: Final = {
+    SinchClient.name: ("SINCH_SERVICE_PLAN_ID", "SINCH_API_TOKEN"),
+    VonageClient.name: ("VONAGE_APPLICATION_ID", "VONAGE_PRIVATE_KEY"),
+}
+"""The settings that no account can do without."""
+
+
+def _mentioned() -> list[str]:
+    try:
+        return [name for name, required in _ACCOUNT.items() if environment.given(required)]
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _sinch(chosen: SinchSettings, settle: timedelta | None) -> Account:
+    def build(clocks: Clocks) -> Provider:
+        settling: dict[str, Any] = {} if settle is None else {"absence_proof": settle}
+        return SinchClient(
+            plan=chosen.sinch_service_plan_id,
+            token=chosen.sinch_api_token.get_secret_value(),
+            host=chosen.host,
+            sender=chosen.sinch_from_number,
+            callback_url=chosen.sinch_callback_url,
+            clocks=clocks,
+            **settling,
+        )
+
+    return Account(
+        provider=SinchClient.name,
+        plan=chosen.sinch_service_plan_id,
+        messages_per_second=chosen.sinch_messages_per_second,
+        requests_per_minute=chosen.sinch_requests_per_minute,
+        callback_setting="SINCH_CALLBACK_URL",
+        callback_url=chosen.sinch_callback_url,
+        build=build,
+    )
+
+
+def _vonage(chosen: VonageSettings) -> Account:
+    def build(clocks: Clocks) -> Provider:
+        secret = chosen.vonage_api_secret
+        return VonageClient(
+            application=chosen.vonage_application_id,
+            private_key=chosen.vonage_private_key.get_secret_value(),
+            host=chosen.host,
+            api_key=chosen.vonage_api_key if chosen.vonage_reports else None,
+            api_secret=secret.get_secret_value() if secret is not None and chosen.vonage_reports else None,
+            sender=chosen.vonage_from_number,
+            callback_url=chosen.vonage_callback_url,
+            clocks=clocks,
+        )
+
+    return Account(
+        provider=VonageClient.name,
+        plan=chosen.vonage_application_id,
+        messages_per_second=chosen.vonage_messages_per_second,
+        # A request is a message, so the limit on messages is the limit.
+        requests_per_minute=_UNLIMITED,
+        callback_setting="VONAGE_CALLBACK_URL",
+        callback_url=chosen.vonage_callback_url,
+        build=build,
+    )

@@ -45,6 +45,12 @@ def misspelled(name: str, known: Collection[str]) -> str | None:
     return next(iter(get_close_matches(name, _unknown(known), 1, _ALIKE)), None)
 
 
+def given(names: Collection[str]) -> bool:
+    """Whether one of these settings has a value. Raises ValueError as :func:`file` does."""
+    values = {**_values_in(file()), **os.environ}
+    return any(values.get(name) for name in names)
+
+
 def warn_of_misspelled(known: Collection[str]) -> None:
     """Log names that are set, are not among the ``known``, and are similar to one of them."""
     for name in sorted(_unknown(known)):
@@ -53,11 +59,11 @@ def warn_of_misspelled(known: Collection[str]) -> None:
 
 
 def _unknown(known: Collection[str]) -> set[str]:
-    return {*os.environ, *_names_in(file())} - {*known}
+    return {*os.environ, *_values_in(file())} - {*known}
 
 
-def _names_in(path: Path | None) -> set[str]:
+def _values_in(path: Path | None) -> dict[str, str | None]:
     if path is None:
-        return set()
+        return {}
     with path.open(encoding="utf-8") as lines:
-        return {line.key for line in parse_stream(lines) if line.key}
+        return {line.key: line.value for line in parse_stream(lines) if line.key}

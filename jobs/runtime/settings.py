@@ -1,33 +1,28 @@
 """Settings from the environment, read once and checked at the edge.
 
-Each process reads only the groups it needs: :class:`SupabaseSettings`, :class:`SinchSettings`, :class:`EngineSettings`,
-:class:`WebhookSettings`, :class:`TelemetrySettings`. :func:`load` turns any mistake into one :class:`SettingsError`
-whose text names the setting and never shows a secret's value. A ``.env`` file in the working directory, or the file that
-``OUTBOX_ENV_FILE`` names, is read too; the environment wins over it. An empty value counts as unset.
+Each process reads only the groups it needs: :class:`SupabaseSettings`, those of :mod:`jobs.runtime.accounts`,
+:class:`EngineSettings`, :class:`WebhookSettings`, :class:`TelemetrySettings`. :func:`load` turns any mistake into one
+:class:`SettingsError` whose text names the setting and never shows a secret's value. A ``.env`` file in the working directory,
+or the file that ``OUTBOX_ENV_FILE`` names, is read too; the environment wins over it. An empty value counts as unset.
 """
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode
 from sentry_sdk.utils import BadDsn, Dsn
 
-from jobs.runtime import environment, phone
+from jobs.runtime import checks, environment, phone
+from jobs.runtime.accounts import ProvidersSettings, SinchSettings, VonageSettings
 
-Network = IPv4Network | IPv6Network
 _BEGINNING = re.compile(r"\+[1-9][0-9]{0,14}")
-_SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 Group = TypeVar("Group", bound=BaseSettings)
 
 _ALIASES = ("SUPABASE_SERVICE_ROLE_KEY",)
 _DAY = 86_400
 _WEEK = 7 * _DAY
 _CENTURY_DAYS = 36_500
-
-_CONFIG = SettingsConfigDict(env_ignore_empty=True, extra="ignore", case_sensitive=False)
 
 
 class SettingsError(Exception):
@@ -46,7 +41,15 @@ def load(group: type[Group]) -> Group:
 
 def names() -> set[str]:
     """The names of all settings, as the environment spells them."""
-    groups = (SupabaseSettings, SinchSettings, EngineSettings, WebhookSettings, TelemetrySettings)
+    groups = (
+        SupabaseSettings,
+        ProvidersSettings,
+        SinchSettings,
+        VonageSettings,
+        EngineSettings,
+        WebhookSettings,
+        TelemetrySettings,
+    )
     return {environment.FILE, *_ALIASES, *(name.upper() for group in groups for name in group.model_fields)}
 
 
@@ -73,56 +76,14 @@ def _description(group: type[BaseSettings], name: str) -> str:
     return (field.description if field else None) or "it is required"
 
 
-def _commas(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _networks(value: Any) -> Any:
-    parts = _commas(value)
-    try:
-        return [ip_network(part, strict=False) for part in parts]
-    except ValueError as error:
-        raise ValueError(f"not a network: {error}") from None
-
-
-def _http_url(value: str) -> SplitResult:
-    try:
-        parts = urlsplit(value)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", value):
-            return parts
-    except ValueError:
-        # The error's text repeats the value, which may hold a password.
-        pass
-    raise ValueError("must be an http or https URL")
-
-
-def _origin(value: str) -> str:
-    parts = _http_url(value)
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("must be an origin only, without a path")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _header_safe(value: SecretStr) -> SecretStr:
-    """A key that travels in a header. Copying it may have added a space or a letter beyond ASCII."""
-    key = value.get_secret_value()
-    if not re.fullmatch(r"[!-~]+", key):
-        raise ValueError("must be letters, digits and signs of ASCII without spaces, as the dashboard shows it")
-    return value
-
-
 def _first(*days: float | None) -> float | None:
     return next((given for given in days if given is not None), None)
-
-
-def _with_zero(code: str) -> str:
-    return f"has a zero that is dialled inside the country only. Leave out the zero after {code}"
 
 
 class DatabaseSettings(BaseSettings):
     """A connection to the project's database itself."""
 
-    model_config = _CONFIG
+    model_config = checks.CONFIG
 
     outbox_db_url: SecretStr | None = None
 
@@ -139,81 +100,20 @@ class SupabaseSettings(DatabaseSettings):
     @field_validator("supabase_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        return _origin(value)
+        return checks.origin(value)
 
     @field_validator("supabase_secret_key")
     @classmethod
     def _key(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value().startswith("sb_publishable_"):
             raise ValueError("is a publishable key. Use a secret key (sb_secret_…)")
-        return _header_safe(value)
-
-
-class SinchSettings(BaseSettings):
-    """One service plan at Sinch."""
-
-    model_config = _CONFIG
-
-    sinch_service_plan_id: str = Field(min_length=1, description="the service plan's id, from the Sinch dashboard")
-    sinch_api_token: SecretStr = Field(min_length=1, description="the service plan's API token, from the Sinch dashboard")
-    sinch_region: Literal["us", "eu", "ca", "au", "br"] | None = None
-    sinch_from_number: str | None = None
-    sinch_base_url: str | None = None
-    sinch_callback_url: str | None = None
-    sinch_messages_per_second: float | None = Field(default=None, gt=0, le=1_000_000)
-    sinch_requests_per_minute: int = Field(default=600, ge=5, le=1_000_000)
-
-    @field_validator("sinch_service_plan_id")
-    @classmethod
-    def _plan(cls, value: str) -> str:
-        if not re.fullmatch(r"[\w.~-]+", value, re.ASCII):
-            raise ValueError("must be letters and digits, as the dashboard shows it")
-        return value
-
-    @field_validator("sinch_api_token")
-    @classmethod
-    def _token(cls, value: SecretStr) -> SecretStr:
-        return _header_safe(value)
-
-    @field_validator("sinch_from_number")
-    @classmethod
-    def _sender(cls, value: str | None) -> str | None:
-        if value is not None and not _SENDER.fullmatch(value):
-            raise ValueError("must be a number, a short code, or at most 11 letters and digits with a letter among them")
-        if value is not None and (code := phone.sender_zero_code(value)):
-            raise ValueError(_with_zero(code))
-        return value
-
-    @field_validator("sinch_base_url")
-    @classmethod
-    def _base_url(cls, value: str | None) -> str | None:
-        return None if value is None else _origin(value)
-
-    @field_validator("sinch_callback_url")
-    @classmethod
-    def _callback_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            _http_url(value)
-            if len(value) > 2048:
-                raise ValueError("has more than the 2048 characters that Sinch takes")
-        return value
-
-    @model_validator(mode="after")
-    def _region_or_host(self) -> "SinchSettings":
-        if self.sinch_region is None and self.sinch_base_url is None:
-            raise ValueError("SINCH_REGION is not set: us, eu, ca, au or br, the region of the service plan")
-        return self
-
-    @property
-    def host(self) -> str:
-        """The origin that serves this plan."""
-        return self.sinch_base_url or f"https://{self.sinch_region}.sms.api.sinch.com"
+        return checks.header_safe(value)
 
 
 class DestinationSettings(BaseSettings):
     """Where messages may go. None allows all; a message must satisfy both settings."""
 
-    model_config = _CONFIG
+    model_config = checks.CONFIG
 
     allowed_countries: Annotated[list[str] | None, NoDecode] = None
     allowed_recipients: Annotated[list[str] | None, NoDecode] = None
@@ -230,7 +130,7 @@ class DestinationSettings(BaseSettings):
     def _recipients(cls, value: Any) -> Any:
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
-        beginnings = [str(one).removesuffix("*") for one in _commas(value)]
+        beginnings = [str(one).removesuffix("*") for one in checks.commas(value)]
         for one in beginnings:
             if not _BEGINNING.fullmatch(one):
                 raise ValueError(
@@ -239,7 +139,7 @@ class DestinationSettings(BaseSettings):
                 )
             # The 1 stands for the rest of a number, where the beginning ends with the zero.
             if code := phone.trunk_zero_code(f"{one}1"):
-                raise ValueError(f"{one[:4]!r}… {_with_zero(code)}")
+                raise ValueError(f"{one[:4]!r}… {checks.with_zero(code)}")
         if not beginnings:
             raise ValueError("names no number, so nothing could be sent. Unset it to allow all recipients")
         return beginnings
@@ -253,7 +153,7 @@ class DestinationSettings(BaseSettings):
         # Imported here, because loading the tables of all countries takes time that other users save.
         from phonenumbers import SUPPORTED_REGIONS
 
-        codes = [str(code).upper() for code in _commas(value)]
+        codes = [str(code).upper() for code in checks.commas(value)]
         for code in codes:
             if code not in SUPPORTED_REGIONS:
                 raise ValueError(f"{code!r} is not an ISO country code of two letters, such as US or GB")
@@ -298,24 +198,25 @@ class EngineSettings(DestinationSettings):
 class WebhookSettings(BaseSettings):
     """Who may call the webhook app."""
 
-    model_config = _CONFIG
+    model_config = checks.CONFIG
 
     sinch_webhook_secrets: Annotated[list[SecretStr], NoDecode] = Field(default_factory=list)
+    vonage_signature_secrets: Annotated[list[SecretStr], NoDecode] = Field(default_factory=list)
     webhook_basic_auth: SecretStr | None = None
     webhook_tokens: Annotated[list[SecretStr], NoDecode] = Field(default_factory=list)
-    webhook_allowed_ips: Annotated[list[Network], NoDecode] = Field(default_factory=list)
-    webhook_trusted_proxies: Annotated[list[Network], NoDecode] = Field(default_factory=list)
+    webhook_allowed_ips: Annotated[list[checks.Network], NoDecode] = Field(default_factory=list)
+    webhook_trusted_proxies: Annotated[list[checks.Network], NoDecode] = Field(default_factory=list)
     webhook_allow_unauthenticated: bool = False
 
-    @field_validator("sinch_webhook_secrets", "webhook_tokens", mode="before")
+    @field_validator("sinch_webhook_secrets", "vonage_signature_secrets", "webhook_tokens", mode="before")
     @classmethod
     def _secrets(cls, value: Any) -> Any:
-        return _commas(value)
+        return checks.commas(value)
 
     @field_validator("webhook_allowed_ips", "webhook_trusted_proxies", mode="before")
     @classmethod
     def _ips(cls, value: Any) -> Any:
-        return _networks(value)
+        return checks.networks(value)
 
     @field_validator("webhook_basic_auth")
     @classmethod
@@ -326,18 +227,19 @@ class WebhookSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _can_authenticate(self) -> "WebhookSettings":
-        if self.sinch_webhook_secrets or self.webhook_basic_auth or self.webhook_tokens or self.webhook_allow_unauthenticated:
+        secrets = self.sinch_webhook_secrets or self.vonage_signature_secrets
+        if secrets or self.webhook_basic_auth or self.webhook_tokens or self.webhook_allow_unauthenticated:
             return self
         raise ValueError(
-            "SINCH_WEBHOOK_SECRETS is not set: set it, WEBHOOK_BASIC_AUTH or WEBHOOK_TOKENS, so that callbacks can be "
-            "authenticated (or set WEBHOOK_ALLOW_UNAUTHENTICATED=1 to accept every callback)"
+            "SINCH_WEBHOOK_SECRETS is not set: set it, VONAGE_SIGNATURE_SECRETS, WEBHOOK_BASIC_AUTH or WEBHOOK_TOKENS, so that "
+            "callbacks can be authenticated (or set WEBHOOK_ALLOW_UNAUTHENTICATED=1 to accept every callback)"
         )
 
 
 class TelemetrySettings(BaseSettings):
     """Logs and errors."""
 
-    model_config = _CONFIG
+    model_config = checks.CONFIG
 
     sentry_dsn: SecretStr | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

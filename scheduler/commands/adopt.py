@@ -15,10 +15,8 @@ from jobs.gateway.adopting import Counts
 from jobs.gateway.operating import Operating
 from jobs.providers import registry
 from jobs.providers.base import ProviderError, Refusal
-from jobs.runtime import settings
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.masking import mask
-from jobs.runtime.settings import SinchSettings
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, console, counted, operate, said_when_stopped, say_json
 from scheduler.engine import plan_of
@@ -65,14 +63,14 @@ def adopt(
     Reads the provider's list for the configured plan. Each batch that the database does not know is matched with the messages
     that wait, by number and text, the oldest first. Sending stays stopped until the whole list was adopted. Safe to repeat.
     """
-    account = settings.load(SinchSettings)
+    account = registry.account(registry.configured()[0])
     start = times.past(since)
     if start > datetime.now(UTC):
         raise typer.BadParameter(f"{since} is in the future: give the time of the backup", param_hint="--since")
 
     async def work(operating: Operating) -> int:
         clocks = Clocks()
-        provider = registry.build(account, clocks)
+        provider = account.build(clocks)
         try:
             with _progress() as show:
                 adoption = Adoption(

@@ -10,9 +10,8 @@ from jobs.gateway.operating import Operating
 from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import Pause
 from jobs.providers import registry
-from jobs.runtime import settings
 from jobs.runtime.masking import scrub
-from jobs.runtime.settings import SettingsError, SinchSettings
+from jobs.runtime.settings import SettingsError
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, agreed, console, operate, say_json
 from scheduler.commands.status_view import until as words_until
@@ -118,20 +117,20 @@ def _check(provider: str | None) -> None:
 
 
 def _targets(provider: str | None, plan: str | None) -> list[tuple[str | None, str | None]]:
-    """The plans to pause or resume: the named one, or else all known plans and the configured one."""
+    """The plans to pause or resume: the named one, or else all known plans and the configured ones."""
     configured = _configured()
     if plan is not None:
-        return [(provider or (configured[0] if configured is not None and configured[1] == plan else None), plan)]
-    everything: list[tuple[str | None, str | None]] = [(provider, None)]
-    return everything if configured is None or provider not in (None, configured[0]) else [*everything, configured]
+        return [(provider or next((whose for whose, which in configured if which == plan), None), plan)]
+    return [(provider, None), *((whose, which) for whose, which in configured if provider in (None, whose))]
 
 
-def _configured() -> tuple[str, str] | None:
-    """The configured provider and plan, None where none is configured: an operator's machine may have neither."""
+def _configured() -> list[tuple[str, str]]:
+    """The configured providers and plans, none where none is configured: an operator's machine may have none."""
     try:
-        return registry.identity(settings.load(SinchSettings))
+        accounts = [registry.account(chosen) for chosen in registry.configured()]
     except SettingsError:
-        return None
+        return []
+    return [(account.provider, account.plan) for account in accounts]
 
 
 def _unknown_plan(plan: str | None) -> str:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from jobs.runtime import environment, settings, telemetry
+from jobs.runtime.accounts import AccountSettings
 from jobs.runtime.waking import Waking
 from jobs.schema import releases
 from jobs.schema.admission import SchemaUnfit
@@ -36,7 +37,8 @@ async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
     waking = Waking()
     wakeup = listener(chosen, waking)
     _say_what_is_allowed(chosen)
-    warn_of_callback_path(chosen.sinch.sinch_callback_url)
+    for account in chosen.accounts:
+        warn_of_callback_path(account)
     async with assembled(chosen, known, waking, once=once) as engine:
         process = Process(engine.jobs, listener=None if once else wakeup, admission=engine.admission.require)
         on_stop(process.stop, exit_code=1 if once else 0)
@@ -53,15 +55,16 @@ def _say_what_is_allowed(chosen: RunSettings) -> None:
         log.warning("countries.unrestricted", setting="ALLOWED_COUNTRIES", meaning="texts may go to any country")
 
 
-def warn_of_callback_path(url: str | None) -> None:
+def warn_of_callback_path(chosen: AccountSettings) -> None:
     """Log a warning if the webhook app does not serve the path. A proxy may map it, so this is no error."""
-    # Imported here, because it imports the provider's client and errors in settings should be reported at once.
-    from jobs.providers.registry import callback_paths
+    # Imported here, because it imports the providers' clients and errors in settings should be reported at once.
+    from jobs.providers.registry import account, callback_paths
 
-    paths = callback_paths("sinch")
-    if url is not None and not urlsplit(url).path.rstrip("/").endswith(paths):
+    found = account(chosen)
+    paths = callback_paths(found.provider)
+    if found.callback_url is not None and not urlsplit(found.callback_url).path.rstrip("/").endswith(paths):
         log.warning(
             "callbacks.path",
-            setting="SINCH_CALLBACK_URL",
+            setting=found.callback_setting,
             meaning=f"its path is not {paths[0]}: callbacks get lost unless a proxy maps the path",
         )

@@ -16,7 +16,8 @@ import pytest
 from supabase import create_client
 from supabase.lib.client_options import SyncClientOptions
 
-from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
+from jobs.runtime.accounts import ProvidersSettings, SinchSettings, VonageSettings
+from jobs.runtime.settings import EngineSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
 from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
 from scheduler.cli import app
@@ -165,7 +166,15 @@ def test_the_terminals_bring_a_row_to_its_end(stack: LocalStack, db: Connection,
 
 
 def test_every_setting_in_the_examples_exists() -> None:
-    groups = (SupabaseSettings, SinchSettings, EngineSettings, WebhookSettings, TelemetrySettings)
+    groups = (
+        SupabaseSettings,
+        ProvidersSettings,
+        SinchSettings,
+        VonageSettings,
+        EngineSettings,
+        WebhookSettings,
+        TelemetrySettings,
+    )
     known = {field for group in groups for field in group.model_fields}
 
     for block in blocks("sh"):

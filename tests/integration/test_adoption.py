@@ -83,7 +83,7 @@ async def test_messages_in_requests_at_backup_are_adopted(make_rig: MakeRig, db:
     (given_back,) = insert(db, first=1, sender="Two")
     first, second = await rig.claim()
     backup = Snapshot(db)
-    await rig.engine.provider.submit(_submission(first, rig.engine.provider, Clocks()), deadline=10)
+    await rig.engine.served[0].provider.submit(_submission(first, rig.engine.served[0].provider, Clocks()), deadline=10)
     await rig.engine.gateway.release([second])
     await rig.tick("dispatch")
     backup.restore()
@@ -243,7 +243,7 @@ async def test_request_repeated_on_its_way_is_reported(make_rig: MakeRig, db: Co
     backup = Snapshot(db)
     (dispatch,) = await rig.claim()
     for _ in range(2):
-        await rig.engine.provider.submit(_submission(dispatch, rig.engine.provider, Clocks()), deadline=10)
+        await rig.engine.served[0].provider.submit(_submission(dispatch, rig.engine.served[0].provider, Clocks()), deadline=10)
     backup.restore()
 
     await adopt(rig)
@@ -303,7 +303,7 @@ async def test_unreadable_list_allows_no_claim(make_rig: MakeRig, db: Connection
 
     await rig.tick("dispatch")
     assert (statuses(db), rig.dispatcher.stopped) == ({"pending": 1}, True)
-    rig.engine.restores._again_at = 0
+    rig.engine.served[0].restores._again_at = 0
     await rig.tick("dispatch")
 
     assert (statuses(db), rig.dispatcher.stopped) == ({"sent": 1}, False)

@@ -36,7 +36,7 @@ def test_error_names_the_settings_of_the_account(
 
 async def test_unanswered_list_is_asked_for_again(make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = await make_rig()
-    answer = rig.engine.provider.sent_batches
+    answer = rig.engine.served[0].provider.sent_batches
     errors = [ProviderError("no connection", why=Refusal.UNREACHABLE, retry_after=0.001)]
 
     async def answer_later(**question: Any) -> Any:
@@ -44,7 +44,7 @@ async def test_unanswered_list_is_asked_for_again(make_rig: MakeRig, monkeypatch
             raise errors.pop()
         return await answer(**question)
 
-    monkeypatch.setattr(rig.engine.provider, "sent_batches", answer_later)
+    monkeypatch.setattr(rig.engine.served[0].provider, "sent_batches", answer_later)
     with capture_logs() as log:
         assert (await adopt(rig)).is_complete
 

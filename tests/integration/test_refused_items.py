@@ -1,11 +1,12 @@
 """Polled pages with an item that the database refuses: that item is set aside, and polling goes on."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from jobs.providers.base import Page, Report
+from jobs.providers.base import BatchReports, Page, Report
 from jobs.providers.sinch.client import SinchClient
 from tests.engine import Clocks, Rig, column, insert, number
 from tests.stack import Connection
@@ -49,9 +50,9 @@ def spoil(monkeypatch: pytest.MonkeyPatch, recipient: str) -> None:
         page = await feed(self, **asked)
         return replace(page, items=spoiled(page.items))
 
-    async def batch_reports(self: SinchClient, batch_id: str, *, deadline: float) -> Page[Report] | None:
-        page = await batch(self, batch_id, deadline=deadline)
-        return None if page is None else replace(page, items=spoiled(page.items))
+    async def batch_reports(self: SinchClient, batch_ids: Sequence[str], *, deadline: float) -> BatchReports:
+        found = await batch(self, batch_ids, deadline=deadline)
+        return replace(found, items=spoiled(found.items))
 
     monkeypatch.setattr(SinchClient, "finished_reports", finished_reports)
     monkeypatch.setattr(SinchClient, "batch_reports", batch_reports)

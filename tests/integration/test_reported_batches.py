@@ -34,7 +34,7 @@ async def test_reported_batch_of_another_application_is_excluded(
     await rig.tick("dispatch")
     batch = "unknown"
     if reference is not None:
-        other = await rig.engine.provider.submit(Submission(reference, None, text, [number(0)]), deadline=5)
+        other = await rig.engine.served[0].provider.submit(Submission(reference, None, text, [number(0)]), deadline=5)
         assert isinstance(other, Accepted)
         batch = other.batch_id
     report(db, batch, number(0), "delivered")
@@ -55,7 +55,7 @@ async def test_many_reported_batches_are_excluded(make_rig: MakeRig, db: Connect
     rig.simulator.add(faults.reset_before_accepting())
     await rig.tick("dispatch")
     for n in range(25):
-        other = await rig.engine.provider.submit(Submission("order 7", None, "hello", [number(n)]), deadline=5)
+        other = await rig.engine.served[0].provider.submit(Submission("order 7", None, "hello", [number(n)]), deadline=5)
         assert isinstance(other, Accepted)
         report(db, other.batch_id, number(n), "delivered")
 

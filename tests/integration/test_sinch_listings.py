@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jobs.providers.base import ProviderError, Refusal
+from jobs.providers.base import BatchReports, ProviderError, Refusal
 from tests.integration.sinch_servers import (
     SINCE,
     answer,
@@ -102,24 +102,25 @@ async def test_a_full_report_gives_every_recipient() -> None:
         ],
     }
     async with serving(answer(200, report)) as server, talking_to(server.origin) as client:
-        reports = await client.batch_reports("batch/1", deadline=5)
+        reports = await client.batch_reports(["batch/1"], deadline=5)
 
     assert server.line == "GET /xms/v1/plan-1/batches/batch%2F1/delivery_report?type=full HTTP/1.1"
-    assert reports is not None
     assert [(report.recipient, report.status) for report in reports.items] == [("+14155551234", "delivered")]
     assert len(reports.unusable) == 1
 
 
 async def test_unknown_batch_has_no_report() -> None:
     async with serving(answer(404)) as server, talking_to(server.origin) as client:
-        assert await client.batch_reports("batch-1", deadline=5) is None
+        reports = await client.batch_reports(["batch-1"], deadline=5)
+
+    assert reports == BatchReports((), unknown=("batch-1",))
 
 
 @pytest.mark.parametrize("said", [answer(500), answer(200, b"<html>"), answer(200, {"type": "mo_tomorrow"})])
 async def test_unreadable_report_raises_an_error(said: bytes) -> None:
     async with serving(said) as server, talking_to(server.origin) as client:
         with pytest.raises(ProviderError):
-            await client.batch_reports("batch-1", deadline=5)
+            await client.batch_reports(["batch-1"], deadline=5)
 
 
 async def test_feed_of_reports_is_read_by_window() -> None:

@@ -5,7 +5,7 @@ import contextvars
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from jobs.providers.base import (
@@ -30,7 +30,7 @@ from tests.simulation.process import Process
 from tests.simulation.witness import Witness
 
 if TYPE_CHECKING:
-    from jobs.providers.base import ListedReference, SentBatch
+    from jobs.providers.base import BatchReports, ListedReference, SentBatch
 
 T = TypeVar("T")
 
@@ -61,6 +61,8 @@ class Line:
     host = "https://provider.test"
     credential = "credential"
     longest_value = 0
+    has_feed = True
+    batches_a_question = 1
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class Line:
         on_taken: Callable[[Taken], None],
     ) -> None:
         self.max_recipients = chaos.profile.max_recipients
+        self.absence_proof = timedelta(seconds=chaos.profile.settle)
         self._process = process
         self._books = books
         self._chaos = chaos
@@ -179,7 +182,16 @@ class Line:
 
     # Queries
 
-    async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
+    async def find(
+        self,
+        reference: str,
+        *,
+        recipients: Sequence[str] = (),
+        since: datetime,
+        until: datetime | None = None,
+        page: int,
+        deadline: float,
+    ) -> Page[Batch]:
         listed = await self._ask(lambda: tuple(self._books.listed(since)), "list", deadline)
         # A list may hold batches that the caller did not ask for.
         noisy = [batch for batch in listed if batch.reference == reference or self._chaos.pick((True, False))]
@@ -220,11 +232,16 @@ class Line:
     async def batch(self, batch_id: str, *, deadline: float) -> "SentBatch | None":
         return await self._ask(lambda: self._books.sent_as(batch_id), "batch", deadline)
 
-    async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
+    async def batch_reports(self, batch_ids: Sequence[str], *, deadline: float) -> "BatchReports":
+        # Release 0.1.0 asks for one batch, by its id.
+        (batch_id,) = (batch_ids,) if isinstance(batch_ids, str) else batch_ids
         reports = await self._ask(lambda: self._books.reports_of(batch_id), "batch reports", deadline)
         if IS_OLDER:
             return reports  # type: ignore[return-value]  # what release 0.1.0 reads
-        return None if reports is None else Page(reports, last=True)
+        # Not at the top, because release 0.1.0 has no such value.
+        from jobs.providers.base import BatchReports
+
+        return BatchReports((), unknown=(batch_id,)) if reports is None else BatchReports(reports)
 
     async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:
         return self._page(await self._ask(lambda: self._books.finished(start, end), "finished reports", deadline), page)

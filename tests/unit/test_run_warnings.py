@@ -3,14 +3,18 @@
 import pytest
 from structlog.testing import capture_logs
 
+from jobs.runtime.accounts import SinchSettings
 from scheduler.commands.run import warn_of_callback_path
 
 SERVED = ["delivery", "inbound", "delivery/", "delivery?app=1"]
 
 
 def warned(url: str | None) -> list[str]:
+    account = SinchSettings(
+        _env_file=None, sinch_service_plan_id="plan", sinch_api_token="token", sinch_region="us", sinch_callback_url=url
+    )
     with capture_logs() as logs:
-        warn_of_callback_path(url)
+        warn_of_callback_path(account)
     return [log["event"] for log in logs]
 
 

@@ -9,17 +9,25 @@ from pydantic_settings import BaseSettings
 from structlog.testing import capture_logs
 
 from jobs.runtime import settings
+from jobs.runtime.accounts import ProvidersSettings, SinchSettings, VonageSettings
 from jobs.runtime.environment import warn_of_misspelled
 from jobs.runtime.settings import (
     EngineSettings,
     SettingsError,
-    SinchSettings,
     SupabaseSettings,
     TelemetrySettings,
     WebhookSettings,
 )
 
-GROUPS: list[type[BaseSettings]] = [SupabaseSettings, SinchSettings, EngineSettings, WebhookSettings, TelemetrySettings]
+GROUPS: list[type[BaseSettings]] = [
+    SupabaseSettings,
+    ProvidersSettings,
+    SinchSettings,
+    VonageSettings,
+    EngineSettings,
+    WebhookSettings,
+    TelemetrySettings,
+]
 COMPLETE = {
     "SUPABASE_URL": "https://ref.supabase.co",
     "SUPABASE_SECRET_KEY": "sb_secret_x",
@@ -27,6 +35,9 @@ COMPLETE = {
     "SINCH_API_TOKEN": "token",
     "SINCH_REGION": "us",
     "SINCH_WEBHOOK_SECRETS": "secret",
+    "VONAGE_APPLICATION_ID": "00000000-0000-0000-0000-000000000000",
+    "VONAGE_PRIVATE_KEY": "-----BEGIN PRIVATE KEY-----",
+    "VONAGE_REPORTS": "0",
 }
 README = Path(__file__).parents[2] / "README.md"
 ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<default>[^|]+) \| [^|]+ \|$", re.MULTILINE)

@@ -6,7 +6,9 @@ import httpx
 
 from jobs.providers import registry
 from jobs.runtime import tls
-from jobs.runtime.settings import EngineSettings, SinchSettings, SupabaseSettings
+from jobs.runtime.accounts import SinchSettings
+from jobs.runtime.clocks import Clocks
+from jobs.runtime.settings import EngineSettings, SupabaseSettings
 from jobs.schema import releases
 from scheduler.engine import build_engine
 
@@ -20,9 +22,9 @@ async def test_all_clients_share_the_certificate_authorities() -> None:
 
     with mock.patch("httpx.create_ssl_context", wraps=httpx.create_ssl_context) as read:
         for _ in range(2):
-            engine = await build_engine(supabase, sinch, EngineSettings(_env_file=None), known=releases.packaged())
+            engine = await build_engine(supabase, [sinch], EngineSettings(_env_file=None), known=releases.packaged())
             await engine.aclose()
-            await registry.build(sinch).aclose()
+            await registry.account(sinch).build(Clocks()).aclose()
 
     # Supabase's may be those of the environment.
     assert [call.kwargs for call in read.call_args_list] == [{"trust_env": True}, {"trust_env": False}]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.runtime.settings import Network
+from jobs.runtime.checks import Network
 from webhook.sources import FailureLimit, is_within, source_of
 
 PROXIES: list[Network] = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]

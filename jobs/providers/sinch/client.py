@@ -8,8 +8,8 @@ import asyncio
 import hashlib
 import socket
 import struct
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import httpx
@@ -19,6 +19,7 @@ from jobs.providers.base import (
     Accepted,
     Ambiguous,
     Batch,
+    BatchReports,
     Inbound,
     ListedReference,
     Outcome,
@@ -56,6 +57,8 @@ _SOCKET_OPTIONS: list[tuple[int, int, int] | tuple[int, int, bytes | bytearray] 
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
 ]
+# As SETTLE_SECONDS is by default: Sinch lists a request within seconds.
+_SETTLING = timedelta(seconds=20)
 _NEVER_ESTABLISHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -65,6 +68,8 @@ class SinchClient:
     name = NAME
     max_recipients = MAX_RECIPIENTS
     longest_value = LONGEST_VALUE
+    has_feed = True
+    batches_a_question = 1
 
     def __init__(
         self,
@@ -72,12 +77,14 @@ class SinchClient:
         plan: str,
         token: str,
         host: str,
+        absence_proof: timedelta = _SETTLING,
         sender: str | None = None,
         callback_url: str | None = None,
         clocks: Clocks | None = None,
     ) -> None:
         self.plan = plan
         self.host = host
+        self.absence_proof = absence_proof
         self.credential = hashlib.sha256(token.encode()).hexdigest()[:16]
         self.callbacks_refused = False
         """Note that Sinch has no URL for callbacks: later requests ask for none, and reports come by polling."""
@@ -121,7 +128,16 @@ class SinchClient:
             self._do_without_callbacks()
         return outcome
 
-    async def find(self, reference: str, *, since: datetime, page: int, deadline: float) -> Page[Batch]:
+    async def find(
+        self,
+        reference: str,
+        *,
+        recipients: Sequence[str] = (),  # noqa: ARG002  # the list is filtered by the reference alone
+        since: datetime,
+        until: datetime | None = None,  # noqa: ARG002
+        page: int,
+        deadline: float,
+    ) -> Page[Batch]:
         params = {"client_reference": reference, "start_date": timestamp(since)}
         return await self._list("batches", params, page, deadline, listings.batch)
 
@@ -137,10 +153,11 @@ class SinchClient:
         answer = await self._ask(path, {}, deadline)
         return None if answer.status == 404 else listings.one_batch(answer, path, batch_id)
 
-    async def batch_reports(self, batch_id: str, *, deadline: float) -> Page[Report] | None:
+    async def batch_reports(self, batch_ids: Sequence[str], *, deadline: float) -> BatchReports:
+        (batch_id,) = batch_ids
         path = f"batches/{quote(batch_id, safe='')}/delivery_report"
         answer = await self._ask(path, {"type": "full"}, deadline)
-        return None if answer.status == 404 else listings.batch_reports(answer, path)
+        return BatchReports((), unknown=(batch_id,)) if answer.status == 404 else listings.batch_reports(answer, path)
 
     async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:
         return await self._list("delivery_reports", _window(start, end), page, deadline, listings.report)

@@ -7,7 +7,18 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from jobs.providers.base import Batch, CallbackItem, Inbound, ListedReference, Page, ProviderError, Report, SentBatch, Unusable
+from jobs.providers.base import (
+    Batch,
+    BatchReports,
+    CallbackItem,
+    Inbound,
+    ListedReference,
+    Page,
+    ProviderError,
+    Report,
+    SentBatch,
+    Unusable,
+)
 from jobs.providers.sinch import callbacks, listed, refusals
 from jobs.providers.sinch.lenient import array_items, json_text
 from jobs.providers.sinch.refusals import Answer
@@ -57,7 +68,7 @@ def one_batch(answer: Answer, what: str, batch_id: str) -> SentBatch:
     return found
 
 
-def batch_reports(answer: Answer, what: str) -> Page[Report]:
+def batch_reports(answer: Answer, what: str) -> BatchReports:
     """Read a full batch report. Raises :class:`ProviderError` for anything but a report on a batch."""
     if answer.status != 200 or answer.body is None:
         raise refusals.unanswered(answer, what)
@@ -65,7 +76,7 @@ def batch_reports(answer: Answer, what: str) -> Page[Report]:
     unusable = tuple(item for item in items if isinstance(item, Unusable))
     if len(unusable) == len(items):
         raise _unreadable(answer, what, unusable[0].why)
-    return Page(tuple(item for item in items if isinstance(item, Report)), last=True, unusable=unusable)
+    return BatchReports(tuple(item for item in items if isinstance(item, Report)), unusable)
 
 
 def batch(raw: bytes) -> Batch:

@@ -10,6 +10,10 @@ from jobs.providers.sinch import callbacks, signature
 class SinchCallbacks:
     """Reads callbacks signed with any of ``secrets``; several while one replaces another."""
 
+    committed_status = 204
+    repeats_unsigned = False
+    """Signatures are optional at Sinch, and a callback without one is not sent again with one."""
+
     def __init__(self, secrets: Sequence[str]) -> None:
         self._secrets = tuple(secrets)
 
