@@ -140,4 +140,5 @@ def plan_of(provider: Provider, account: Account, *, messages_per_day: int | Non
 def _stand_by(jobs: Sequence[Job], plan: Plan) -> None:
     for job in jobs:
         job.name = f"{job.name} {plan.provider}"
-        job.interval = min(job.interval, _STANDING_BY_SECONDS)
+        if not isinstance(job, InboundPolling):
+            job.interval = _STANDING_BY_SECONDS

@@ -41,6 +41,16 @@ settings.load_profile("outbox")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def private_key() -> str:
+    """A key of an application at Vonage, as its dashboard gives it. Made anew, so that none lies in the repository."""
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 @pytest.fixture(autouse=True)
 def default_logging() -> Iterator[None]:
     """A command that a test runs in this process configures the log, for a stream that is closed after the test."""

@@ -47,8 +47,8 @@ def misspelled(name: str, known: Collection[str]) -> str | None:
 
 def given(names: Collection[str]) -> bool:
     """Whether one of these settings has a value. Raises ValueError as :func:`file` does."""
-    values = {**_values_in(file()), **os.environ}
-    return any(values.get(name) for name in names)
+    values = _values_in(file())
+    return any(os.environ.get(name) or values.get(name) for name in names)
 
 
 def warn_of_misspelled(known: Collection[str]) -> None:

@@ -83,6 +83,9 @@ def test_the_default_is_the_one_in_the_readme(name: str, environment: pytest.Mon
     environment.delenv(name, raising=False)
     if name == "SINCH_WEBHOOK_SECRETS":
         environment.setenv("WEBHOOK_TOKENS", "token")
+    if name == "VONAGE_REPORTS":
+        environment.setenv("VONAGE_API_KEY", "key")
+        environment.setenv("VONAGE_API_SECRET", "secret")
     value = getattr(settings.load(group_of(name)), name.lower())
     if default in ("none", "all", "the region's") or default.startswith("as "):
         assert value in (None, [])

@@ -1,0 +1,149 @@
+"""Which accounts a process serves, and which of them sends."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.providers import registry
+from jobs.runtime.accounts import SinchSettings, VonageSettings
+from jobs.runtime.settings import EngineSettings, SettingsError, SupabaseSettings
+from jobs.schema import releases
+from scheduler.engine import build_engine
+
+SINCH = {"SINCH_SERVICE_PLAN_ID": "plan", "SINCH_API_TOKEN": "token", "SINCH_REGION": "us"}
+
+
+@pytest.fixture
+def vonage(private_key: str) -> dict[str, str]:
+    return {
+        "VONAGE_APPLICATION_ID": "00000000-0000-0000-0000-000000000001",
+        "VONAGE_PRIVATE_KEY": private_key,
+        "VONAGE_REPORTS": "0",
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        *SINCH,
+        "VONAGE_APPLICATION_ID",
+        "VONAGE_PRIVATE_KEY",
+        "VONAGE_API_KEY",
+        "OUTBOX_PROVIDERS",
+        "OUTBOX_ENV_FILE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+def served(monkeypatch: pytest.MonkeyPatch, **values: str) -> list[type[Any]]:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return [type(account) for account in registry.configured()]
+
+
+def test_sinch_alone_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert served(monkeypatch, **SINCH) == [SinchSettings]
+
+
+def test_vonage_alone_is_served(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    assert served(monkeypatch, **vonage) == [VonageSettings]
+
+
+def test_sinch_goes_first_by_default(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    assert served(monkeypatch, **vonage, **SINCH) == [SinchSettings, VonageSettings]
+
+
+@pytest.mark.parametrize("wanted", ["vonage,sinch", " Vonage , SINCH "])
+def test_setting_gives_the_order(wanted: str, monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    assert served(monkeypatch, **vonage, **SINCH, OUTBOX_PROVIDERS=wanted) == [VonageSettings, SinchSettings]
+
+
+def test_setting_leaves_a_configured_provider_out(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    assert served(monkeypatch, **vonage, **SINCH, OUTBOX_PROVIDERS="vonage") == [VonageSettings]
+
+
+def test_empty_values_configure_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert served(monkeypatch, **SINCH, VONAGE_APPLICATION_ID="", VONAGE_PRIVATE_KEY="") == [SinchSettings]
+
+
+def test_accounts_of_the_file_are_served(tmp_path: Path, vonage: dict[str, str]) -> None:
+    one_line = {**vonage, "VONAGE_PRIVATE_KEY": vonage["VONAGE_PRIVATE_KEY"].replace("\n", "\\n")}
+    (tmp_path / ".env").write_text("".join(f'{name}="{value}"\n' for name, value in one_line.items()))
+
+    (account,) = registry.configured()
+
+    assert isinstance(account, VonageSettings)
+    assert account.vonage_private_key.get_secret_value() == vonage["VONAGE_PRIVATE_KEY"].strip()
+
+
+def test_key_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    (tmp_path / "private.key").write_text(vonage["VONAGE_PRIVATE_KEY"])
+
+    assert served(monkeypatch, **{**vonage, "VONAGE_PRIVATE_KEY": "private.key"}) == [VonageSettings]
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({}, "SINCH_SERVICE_PLAN_ID is not set"),
+        ({"OUTBOX_PROVIDERS": "twilio"}, "OUTBOX_PROVIDERS: 'twilio' is no provider: sinch, vonage"),
+        ({"OUTBOX_PROVIDERS": "sinch,sinch"}, "OUTBOX_PROVIDERS: names a provider twice"),
+        ({**SINCH, "OUTBOX_PROVIDERS": "sinch,vonage"}, "VONAGE_APPLICATION_ID is not set"),
+        ({"VONAGE_APPLICATION_ID": "00000000-0000-0000-0000-000000000001"}, "VONAGE_PRIVATE_KEY is not set"),
+        ({"VONAGE_APPLICATION_ID": "mine", "VONAGE_PRIVATE_KEY": "x"}, "VONAGE_APPLICATION_ID: must be a UUID"),
+    ],
+)
+def test_wrong_setting_is_named(values: dict[str, str], error: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=error):
+        served(monkeypatch, **values)
+
+
+@pytest.mark.parametrize("key", ["no such file", "secret-without-a-first-line"])
+def test_unreadable_key_is_not_repeated(key: str, monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        served(monkeypatch, **{**vonage, "VONAGE_PRIVATE_KEY": key})
+
+    assert str(refused.value).startswith("VONAGE_PRIVATE_KEY: ")
+    assert key not in str(refused.value)
+
+
+def test_reports_need_the_key_of_the_account(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"VONAGE_API_KEY is not set: .*VONAGE_REPORTS=0"):
+        served(monkeypatch, **{**vonage, "VONAGE_REPORTS": "1"})
+
+
+async def test_only_the_first_account_sends(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    served(monkeypatch, **vonage, **SINCH)
+    supabase = SupabaseSettings(_env_file=None, supabase_url="http://supabase.test", supabase_secret_key="sb_secret_key")
+
+    engine = await build_engine(supabase, registry.configured(), EngineSettings(_env_file=None), known=releases.packaged())
+    await engine.aclose()
+
+    assert [(one.plan.provider, one.plan.plan) for one in engine.served] == [
+        ("sinch", "plan"),
+        ("vonage", vonage["VONAGE_APPLICATION_ID"]),
+    ]
+    assert [job.name for job in engine.jobs] == [
+        "dispatch",
+        "recover",
+        "reconcile",
+        "inbound",
+        "recover vonage",
+        "reconcile vonage",
+        "inbound vonage",
+        "campaigns",
+        "upkeep",
+    ]
+    assert {job.interval for job in engine.jobs if job.name in ("recover vonage", "reconcile vonage")} == {30.0}
+
+
+async def test_one_account_adds_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    served(monkeypatch, **SINCH)
+    supabase = SupabaseSettings(_env_file=None, supabase_url="http://supabase.test", supabase_secret_key="sb_secret_key")
+
+    engine = await build_engine(supabase, registry.configured(), EngineSettings(_env_file=None), known=releases.packaged())
+    await engine.aclose()
+
+    assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "upkeep"]
