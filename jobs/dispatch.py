@@ -94,9 +94,10 @@ class Dispatcher(Job):
             seen=self._seen,
             clocks=self._clocks,
         )
+        proof = provider.absence_proof
         self._others = OtherJobs(
             again_after={
-                "recover": min(AGAIN_SECONDS, settings.settle_seconds / 4),
+                "recover": AGAIN_SECONDS if proof is None else min(AGAIN_SECONDS, proof.total_seconds() / 4),
                 "reconcile": settings.reconcile_interval_seconds,
             }
         )
@@ -168,7 +169,7 @@ class Dispatcher(Job):
             claim = await self._call(
                 claim_id=claim_id,
                 max_dispatches=slots,
-                max_rows=self._pace.max_rows,
+                max_rows=self._pace.rows_for(slots),
                 urgent_only=urgent_only,
                 highest_lease_token=self._seen.highest_lease_token,
                 known_dispatch=self._seen.known_dispatch,

@@ -8,6 +8,9 @@ from jobs.gateway.values import Dispatch
 
 _LINGER_SECONDS: Final = 0.01
 """Far less than a lease. If the process dies meanwhile, recovery finds the accepted batches at the provider."""
+_CROWD: Final = 8
+_LONGEST_LINGER_SECONDS: Final = 0.08
+"""With a request for each message, a call for those of 10 ms would be one for every eight messages."""
 
 Record = Callable[[Sequence[tuple[str, str]]], Awaitable[tuple[Dispatch, ...]]]
 
@@ -16,12 +19,14 @@ class Acceptances:
     """Records pairs of dispatch id and batch id, so that several finished requests cost one call.
 
     ``record`` is that call. ``expected`` returns how many requests are open, including those that wait here: while others are
-    open, a pair waits 10 ms for theirs.
+    open, a pair waits 10 ms for theirs. Where requests are ``single``, with one message each, it waits longer the more are
+    open, 80 ms at most.
     """
 
-    def __init__(self, record: Record, *, expected: Callable[[], int]) -> None:
+    def __init__(self, record: Record, *, expected: Callable[[], int], single: bool = False) -> None:
         self._record = record
         self._expected = expected
+        self._single = single
         self._waiting: list[tuple[tuple[str, str], asyncio.Future[tuple[Dispatch, ...]]]] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -46,12 +51,15 @@ class Acceptances:
     async def _write(self) -> None:
         try:
             while self._waiting:
-                if self._expected() > len(self._waiting):
-                    await asyncio.sleep(_LINGER_SECONDS)
+                if (others := self._expected() - len(self._waiting)) > 0:
+                    await asyncio.sleep(self._linger(others))
                 group, self._waiting = self._waiting, []
                 await self._write_group(group)
         finally:
             self._writer = None
+
+    def _linger(self, others: int) -> float:
+        return min(_LONGEST_LINGER_SECONDS, _LINGER_SECONDS * max(1, others / _CROWD)) if self._single else _LINGER_SECONDS
 
     async def _write_group(self, group: list[tuple[tuple[str, str], asyncio.Future[tuple[Dispatch, ...]]]]) -> None:
         try:

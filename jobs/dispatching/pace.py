@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from jobs.dispatching.slots import FULL_REQUESTS, URGENT_REQUESTS, Slots
+from jobs.dispatching.slots import FULL_REQUESTS, Slots
 from jobs.gateway.values import Claim
 
 PAIRED_REQUESTS: Final = FULL_REQUESTS // 4
@@ -43,10 +43,9 @@ class Pace:
         """Whether the tick has more to claim."""
         return self._goes_on
 
-    @property
-    def max_rows(self) -> int:
-        """Rows that the next claim may read."""
-        return self._rows
+    def rows_for(self, slots: int) -> int:
+        """Rows that a claim for so many slots may read."""
+        return min(self._rows, slots * self._max_recipients)
 
     def begin_tick(self) -> None:
         """Forget what ended the tick before."""
@@ -86,7 +85,7 @@ class Pace:
             return Wanted(self._slots.free if self._at_once == 1 else PAIRED_REQUESTS)
         if under_way or self._slots.free_for_urgent <= 0 or now < max(self._not_before, self._urgent_at(noticed=noticed)):
             return None
-        return Wanted(min(URGENT_REQUESTS, self._slots.free_for_urgent), urgent_only=True)
+        return Wanted(min(self._slots.urgent, self._slots.free_for_urgent), urgent_only=True)
 
     def _urgent_at(self, *, noticed: bool) -> float:
         return self._claimed_at + (AFTER_NOTICE_SECONDS if noticed else self._interval)
@@ -94,5 +93,5 @@ class Pace:
     def _rows_after(self, dispatches: int, recipients: int, slots: int) -> int:
         """Read fewer rows where texts differ and few rows fit into the slots; read more again where texts agree."""
         if dispatches == slots:
-            return min(MOST_ROWS, max(2 * recipients, 2 * FULL_REQUESTS))
+            return min(MOST_ROWS, max(2 * recipients, 2 * self._slots.full))
         return min(MOST_ROWS, 2 * self._rows)

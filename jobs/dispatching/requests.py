@@ -56,7 +56,9 @@ class Requests:
         self._leases = Leases(
             renew=lambda held: gateway.renew(held, lease=settings.lease_seconds), lease=settings.lease_seconds
         )
-        self._acceptances = Acceptances(self._record_accepted, expected=lambda: len(self._open))
+        self._acceptances = Acceptances(
+            self._record_accepted, expected=lambda: len(self._open), single=provider.max_recipients == 1
+        )
         self._open: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
 

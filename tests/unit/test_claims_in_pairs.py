@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
 from itertools import count
 from typing import Any, cast
 
@@ -51,6 +52,7 @@ class Line:
     """A provider that accepts everything, once ``may_answer``."""
 
     max_recipients, longest_value = FULL, 160
+    absence_proof = timedelta(seconds=20)
 
     def __init__(self) -> None:
         self.references: list[str] = []

@@ -147,12 +147,12 @@ def test_other_limits_end_the_tick(waits_for_rates: bool, limited: str, wait: fl
 
 def test_fewer_rows_are_read_where_texts_differ(process: Process) -> None:
     process.answered(brings(*[1] * FULL_REQUESTS), slots=FULL_REQUESTS)
-    assert process.pace.max_rows == 2 * FULL_REQUESTS
+    assert process.pace.rows_for(FULL_REQUESTS) == 2 * FULL_REQUESTS
 
     for _ in range(10):
         process.answered(brings(FULL), slots=FULL_REQUESTS)
 
-    assert process.pace.max_rows == MOST_ROWS
+    assert process.pace.rows_for(FULL_REQUESTS) == MOST_ROWS
 
 
 @given(SIZES, st.integers(0, 2), st.booleans(), st.floats(0, 2), st.lists(SIZES, max_size=3))

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.dispatching.slots import FULL_REQUESTS, SMALL_REQUESTS, URGENT_REQUESTS, Slots
+from jobs.dispatching.slots import (
+    FULL_REQUESTS,
+    SINGLE_REQUESTS,
+    SMALL_REQUESTS,
+    URGENT_REQUESTS,
+    URGENT_SINGLE_REQUESTS,
+    Slots,
+)
 
 FULL = 1000
 
@@ -46,6 +53,18 @@ def test_urgent_requests_have_two_extra_slots(full: int, free: int) -> None:
 )
 def test_half_free_counts_small_requests_as_eighths(sizes: tuple[int, ...], half_free: bool) -> None:
     assert taken(*sizes).half_free is half_free
+
+
+def test_requests_to_one_have_slots_of_their_own() -> None:
+    slots = Slots(max_recipients=1)
+    for _ in range(SINGLE_REQUESTS // 2):
+        slots.take(1)
+    assert slots.half_free
+
+    slots.take(1)
+
+    assert not slots.half_free
+    assert (slots.free, slots.free_for_urgent - slots.free) == (SINGLE_REQUESTS // 2 - 1, URGENT_SINGLE_REQUESTS)
 
 
 @given(st.lists(st.integers(1, FULL), max_size=40), st.randoms(use_true_random=False))
