@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.providers.base import Submission
-from jobs.providers.sinch.wire import LONGEST_BODY, Unreadable, instant, submission_body, timestamp
+from jobs.providers.fields import Unreadable, instant
+from jobs.providers.sinch.wire import LONGEST_BODY, submission_body, timestamp
 
 ANN, BEN = "+14155551234", "+14155551235"
 

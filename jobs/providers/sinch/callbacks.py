@@ -6,26 +6,23 @@ lost.
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime
 
 import msgspec
 
 from jobs.providers.base import CallbackItem, Inbound, Report, Summary, Unusable
-from jobs.providers.sinch.lenient import json_text
-from jobs.providers.sinch.wire import (
-    LONGEST_ID,
-    MOST_ITEMS,
-    Event,
-    Media,
-    StatusCount,
+from jobs.providers.fields import (
     Unreadable,
+    address,
     clipped,
     code,
-    instant,
+    instant_or_none,
     number,
+    our_address,
     reference,
+    required,
 )
-from jobs.runtime.phone import address
+from jobs.providers.lenient import json_text
+from jobs.providers.sinch.wire import MOST_ITEMS, Event, Media, StatusCount
 
 NAME = "sinch"
 """The provider's name, as the database stores it."""
@@ -68,11 +65,11 @@ def parse(raw: bytes) -> list[CallbackItem]:
 
 def _recipient_report(event: Event, raw: str) -> Iterator[CallbackItem]:
     yield Report(
-        batch_id=_required(event.batch_id, "batch_id"),
-        recipient=number(_address(event.recipient, "recipient")),
+        batch_id=required(event.batch_id, "batch_id"),
+        recipient=number(address(event.recipient, "recipient")),
         status=_status(event.status),
         code=code(event.code),
-        at=_time(event.at),
+        at=instant_or_none(event.at),
         reference=reference(event.client_reference),
         raw=raw,
     )
@@ -83,7 +80,7 @@ def _batch_report(event: Event, raw: str) -> Iterator[CallbackItem]:
 
     A report with more items than any batch can have becomes few items, so that it takes little memory: it is kept as a whole.
     """
-    batch_id = _required(event.batch_id, "batch_id")
+    batch_id = required(event.batch_id, "batch_id")
     summary = Summary(batch_id=batch_id, reference=reference(event.client_reference), raw=raw)
     if _count_items(event) > MOST_ITEMS:
         yield Unusable(f"it has more than {MOST_ITEMS} lines and recipients", raw.encode())
@@ -160,14 +157,14 @@ def _with_line(event: Event, line: object) -> bytes:
 
 
 def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
-    kind = _required(event.type, "type")
+    kind = required(event.type, "type")
     yield Inbound(
-        inbound_id=_required(event.id, "id"),
+        inbound_id=required(event.id, "id"),
         kind=kind.removeprefix("mo_"),
-        sender=_address(event.sender, "from"),
-        recipient=_our_address(event.to),
+        sender=address(event.sender, "from"),
+        recipient=our_address(event.to),
         body=_inbound_text(kind, event.body),
-        received_at=_time(event.received_at),
+        received_at=instant_or_none(event.received_at),
         reference=reference(event.client_reference),
         raw=raw,
         provider=NAME,
@@ -203,40 +200,8 @@ def _reader(event: Event) -> _Reader:
     return found
 
 
-def _required(value: object, name: str) -> str:
-    if value is None or value == "":
-        raise Unreadable(f"{name} is missing")
-    if not isinstance(value, str):
-        raise Unreadable(f"{name} is no text")
-    if len(value) > LONGEST_ID:
-        raise Unreadable(f"{name} has {len(value)} characters")
-    return value
-
-
-def _address(value: object, name: str) -> str:
-    """A phone number, which may be a JSON number, or a short code or name. Invisible marks do not belong to it."""
-    text = _required(str(value) if type(value) is int else value, name)
-    return address(text if text.isprintable() else "".join(filter(str.isprintable, text)))
-
-
-def _our_address(value: object) -> str:
-    """Empty if it is missing or cannot be read: a STOP counts all the same."""
-    try:
-        return _address(value, "to")
-    except Unreadable:
-        return ""
-
-
-def _time(value: object) -> datetime | None:
-    """None for a time that is missing or cannot be read: the message or status beside it counts all the same."""
-    try:
-        return instant(value) if isinstance(value, str) else None
-    except Unreadable:
-        return None
-
-
 def _status(value: object) -> str:
-    found = STATUSES.get(_required(value, "status").lower())
+    found = STATUSES.get(required(value, "status").lower())
     if found is None:
         raise Unreadable(f"unknown status {str(value)[:40]!r}")
     return found

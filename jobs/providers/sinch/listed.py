@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from jobs.providers.base import ListedReference, SentBatch
-from jobs.providers.sinch.wire import Unreadable, instant
+from jobs.providers.fields import Unreadable, instant
 from jobs.runtime.phone import e164
 
 T = TypeVar("T")

@@ -19,10 +19,11 @@ from jobs.providers.base import (
     SentBatch,
     Unusable,
 )
+from jobs.providers.fields import LONGEST_ID, Unreadable, instant, reference
+from jobs.providers.lenient import array_items, json_text
 from jobs.providers.sinch import callbacks, listed, refusals
-from jobs.providers.sinch.lenient import array_items, json_text
 from jobs.providers.sinch.refusals import Answer
-from jobs.providers.sinch.wire import LONGEST_ID, BatchItem, Listing, Unreadable, instant, reference
+from jobs.providers.sinch.wire import BatchItem, Listing
 from jobs.runtime.phone import e164
 
 _COUNT: Final = re.compile(r'"count"\s*:\s*("?[0-9]+"?)')

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from jobs.providers.sinch.lenient import json_text
+from jobs.providers.lenient import json_text
 from jobs.runtime.masking import mask_url
 
 _CODES: Final = ("code", "errorCode", "error_code", "messageId", "status", "reason")

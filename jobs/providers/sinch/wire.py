@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from jobs.providers.base import Submission
-from jobs.runtime.phone import e164
 
 PAGE_SIZE = 100
 """The most items a listing gives at once."""
@@ -23,16 +22,11 @@ MAX_RECIPIENTS = 1000
 LONGEST_VALUE = 160
 """The longest value of a parameter that Sinch ever documented; today's pages name no limit."""
 
-LONGEST_ID = 255
-"""The longest id, number or name that is read. Sinch's have 26 characters; the database indexes none of several thousand."""
-
 MOST_ITEMS = 20 * MAX_RECIPIENTS
 """The most lines and recipients of one report that are recorded one by one."""
 
 LONGEST_BODY = 2000
 """The most characters that the body of a batch may have, as the table allows them for a text."""
-
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 _LITERAL_DOLLAR = re.compile(r"\$(?=\$*\{)")
@@ -102,10 +96,6 @@ class Media(msgspec.Struct):
 
     subject: str | None = None
     message: str | None = None
-
-
-class Unreadable(ValueError):
-    """A value does not have its documented form. The text names the value."""
 
 
 def submission_body(submission: Submission, *, sender: str | None, callback_url: str | None, reports: bool) -> bytes:
@@ -187,42 +177,3 @@ def _fold(literal: str, folded: _Parameters) -> str:
 def timestamp(instant: datetime) -> str:
     """An instant as Sinch writes it: UTC with milliseconds."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def instant(text: str) -> datetime:
-    """The instant ``text`` names, in UTC; without an offset it is UTC already. Raises :class:`Unreadable`."""
-    try:
-        parsed = datetime.fromisoformat(text)
-        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Unreadable(f"not a time: {text[:40]!r}") from None
-
-
-def number(text: str) -> str:
-    """A phone number as E.164. Raises :class:`Unreadable`."""
-    found = e164(text)
-    if found is None:
-        raise Unreadable("not a phone number")
-    return found
-
-
-def code(value: object) -> int | None:
-    """A status code, which some samples write as a string. Raises :class:`Unreadable`."""
-    if value is None or isinstance(value, int):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", value):
-        return int(value)
-    raise Unreadable("not a status code")
-
-
-def reference(text: object) -> str | None:
-    """A ``client_reference``, in lower case and without blanks around it if it may be one of ours. None if it has no text."""
-    if not text or not isinstance(text, str):
-        return None
-    bare = text.strip()
-    return bare.lower() if _UUID.fullmatch(bare) else clipped(text)
-
-
-def clipped(text: object) -> str | None:
-    """As much of an id or a reference as is read. None if it is no text."""
-    return text[:LONGEST_ID] if isinstance(text, str) else None
