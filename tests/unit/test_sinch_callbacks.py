@@ -83,18 +83,10 @@ def test_every_status_has_a_word_of_ours(word: str, status: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "attribute", "expected"),
     [
-        ("recipient", "+33662162466", "recipient", "+33662162466"),
         ("code", "401", "code", 401),
         ("code", 7001, "code", 7001),  # a code that a later version may add
         ("code", None, "code", None),
         ("client_reference", None, "reference", None),
-        ("at", None, "at", None),
-        ("at", "yesterday", "at", None),
-        ("at", "2025-02-30T00:00:00Z", "at", None),
-        ("at", "0001-01-01T00:00:00+05:00", "at", None),
-        ("at", 1736760160, "at", None),
-        ("at", "2025-01-13T09:22:40.914", "at", AT),  # no offset means UTC
-        ("at", "2025-01-13T10:22:40.914+01:00", "at", AT),
         ("number_of_message_parts", {"tomorrow": "another shape"}, "status", "delivered"),
     ],
 )
@@ -179,39 +171,18 @@ def test_a_message_from_a_phone(changes: dict[str, object], kind: str, body: str
     )
 
 
-def test_short_code_is_kept_as_inbound_recipient() -> None:
-    inbound = one(INBOUND | {"to": "12345"})
-
-    assert isinstance(inbound, Inbound)
-    assert inbound.recipient == "12345"
-
-
 @pytest.mark.parametrize(
     "callback",
     [
-        {},
-        [],
-        "text",
-        17,
-        None,
         [REPORT],
         {"type": "delivery_report_of_tomorrow"},
         {"type": ["recipient_delivery_report_sms"]},
         REPORT | {"type": None},
-        REPORT | {"status": "Teleported"},
         REPORT | {"status": None},
-        REPORT | {"batch_id": ""},
-        REPORT | {"batch_id": 7},
-        REPORT | {"recipient": "the neighbour"},
-        REPORT | {"recipient": None},
         REPORT | {"code": "none"},
         REPORT | {"code": 0.5},
         FULL | {"batch_id": None},
         FULL | {"statuses": {"code": 0}},
-        INBOUND | {"id": None},
-        INBOUND | {"id": "x" * 256},
-        REPORT | {"batch_id": "x" * 4000},
-        INBOUND | {"from": None},
         INBOUND | {"body": {"no": "text"}},
         INBOUND | {"type": "mo_media", "body": "no object"},
     ],
@@ -223,69 +194,6 @@ def test_unusable_callbacks_are_kept_byte_for_byte(callback: object) -> None:
     assert isinstance(item, Unusable)
     assert item.raw == raw
     assert item.why
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b" ",
-        b"<html>",
-        b"{",
-        b'{"type": 5, nonsense',
-        b"\xff\xfe\xfd",
-        b"type=mo_text",
-        b'{"type":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        b'{"type":"mo_text","id":' + b"9" * 10_000 + b"}",
-    ],
-    ids=lambda raw: raw[:20].decode(errors="replace") or "empty",
-)
-def test_what_is_no_json_is_unusable(raw: bytes) -> None:
-    (item,) = parse(raw)
-
-    assert isinstance(item, Unusable)
-    assert item.raw == raw
-
-
-@pytest.mark.parametrize(
-    ("written", "body"),
-    [
-        (rb"STOP\u0000", "STOP"),
-        (rb"ST\u0000OP", "STOP"),
-        (b"STOP\x00", "STOP"),
-        (rb"STOP \ud83d", "STOP \ufffd"),
-        (rb"STOP \ude00\ud83d", "STOP \ufffd\ufffd"),
-        (rb"STOP \ud83d\ude00", "STOP \U0001f600"),
-        (b"STOP\nplease\x07", "STOP\nplease\x07"),
-        (b"STOP \xf3", "STOP \ufffd"),
-        (b"\xed\xa0\xbd STOP", "\ufffd\ufffd\ufffd STOP"),
-        (rb"STOP \x41 \u12", "STOP \ufffdx41 \ufffdu12"),
-        (rb"C:\\ud83d \"STOP\"", 'C:\\ud83d "STOP"'),
-    ],
-)
-def test_odd_characters_lose_no_reply(written: bytes, body: str) -> None:
-    (item,) = parse(json.dumps(INBOUND | {"body": "BODY"}).encode().replace(b"BODY", written))
-
-    assert isinstance(item, Inbound)
-    assert item.body == body
-    assert json.loads(item.raw)["body"] == body
-
-
-@pytest.mark.parametrize("operator", [rb"\u0000", rb"\ud83d", b"Telef\xf3nica", b"a\tb\x00", rb"\q"])
-def test_field_that_is_not_read_loses_no_report(operator: bytes) -> None:
-    (item,) = parse(b"\xef\xbb\xbf" + json.dumps(REPORT | {"operator": "X"}).encode().replace(b"X", operator))
-
-    assert isinstance(item, Report)
-    assert item.recipient == "+33662162466"
-    assert "\\u0000" not in item.raw
-    json.loads(item.raw).items()
-
-
-def test_reference_of_ours_is_read_in_any_case() -> None:
-    (item,) = parse(json.dumps(REPORT | {"client_reference": " 0A1B2C3D-0000-4000-8000-000000000001"}).encode())
-
-    assert isinstance(item, Report)
-    assert item.reference == "0a1b2c3d-0000-4000-8000-000000000001"
 
 
 def test_long_reference_is_not_copied_for_each_recipient() -> None:
@@ -325,22 +233,6 @@ def test_report_beyond_any_batch_is_kept_whole(statuses: list[object]) -> None:
     assert isinstance(summary, Summary)
 
 
-def test_reference_of_a_reply_has_a_greatest_length() -> None:
-    inbound = one(INBOUND | {"client_reference": "r" * 65536})
-
-    assert isinstance(inbound, Inbound)
-    assert inbound.reference == "r" * 255
-
-
-def test_text_that_never_ends_is_read_once() -> None:
-    """Sought again from each of its quotes, this would take hours."""
-    raw = b'{"body":"' + rb"\"" * 500_000
-    (item,) = parse(raw)
-
-    assert isinstance(item, Unusable)
-    assert item.raw == raw
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -348,31 +240,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.binary())
-def test_bytes_are_kept_or_read_but_never_crash(raw: bytes) -> None:
-    assert parse(raw)
-
-
-@given(
-    st.lists(st.sampled_from([*'"\\\\u0dD8{}[],:\x00\n', "\\ud83d", "\\ude00", "\\u0000", "\xf3"]), max_size=12).map("".join)
-)
-def test_read_text_holds_nothing_the_database_refuses(written: str) -> None:
-    raw = json.dumps(INBOUND | {"body": "BODY"}).encode().replace(b"BODY", written.encode("latin-1"))
-    for item in parse(raw):
-        if isinstance(item, Inbound):
-            read_back = json.dumps(json.loads(item.raw), ensure_ascii=False)
-            read_back.encode()
-            assert "\\u0000" not in read_back.replace("\\\\", "")
-
-
-@given(base=st.sampled_from([REPORT, FULL, INBOUND]), field=st.data(), value=JSON)
-def test_callback_with_any_value_yields_items(base: dict[str, Any], field: st.DataObject, value: object) -> None:
+@given(field=st.sampled_from(sorted(FULL)), value=JSON)
+def test_full_report_with_any_value_yields_items(field: str, value: object) -> None:
     """Each item is read or kept as unusable."""
-    callback = base | {field.draw(st.sampled_from(sorted(base))): value}
-
-    assert read(callback)
-
-
-@given(JSON)
-def test_json_is_never_taken_for_none(value: object) -> None:
-    assert read(value)
+    assert read(FULL | {field: value})

@@ -1,8 +1,6 @@
 """Signatures of callbacks, against a vector that Sinch publishes with its own clients."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jobs.providers.callbacks import Verdict
 from jobs.providers.sinch.reader import SinchCallbacks
@@ -33,12 +31,6 @@ def test_the_published_vector_verifies() -> None:
     assert SinchCallbacks([SECRET]).authenticate(headers(), RAW) is Verdict.VERIFIED
 
 
-@pytest.mark.parametrize("secrets", [[SECRET, "next"], ["next", SECRET]])
-def test_any_of_several_secrets_verifies(secrets: list[str]) -> None:
-    """Two secrets are valid while one replaces the other."""
-    assert SinchCallbacks(secrets).authenticate(headers(), RAW) is Verdict.VERIFIED
-
-
 @pytest.mark.parametrize(
     ("changed", "raw"),
     [
@@ -53,27 +45,3 @@ def test_any_of_several_secrets_verifies(secrets: list[str]) -> None:
 )
 def test_a_change_of_a_single_byte_is_noticed(changed: dict[str, str], raw: bytes) -> None:
     assert SinchCallbacks([SECRET]).authenticate(headers() | changed, raw) is Verdict.FORGED
-
-
-def test_another_secret_does_not_verify() -> None:
-    assert SinchCallbacks(["other"]).authenticate(headers(), RAW) is Verdict.FORGED
-
-
-def test_without_a_secret_a_signature_proves_nothing() -> None:
-    assert SinchCallbacks([]).authenticate(headers(), RAW) is Verdict.UNVERIFIABLE
-
-
-def test_without_a_signature_there_is_nothing_to_verify() -> None:
-    assert SinchCallbacks([SECRET]).authenticate({"authorization": "Basic eDp5"}, RAW) is Verdict.ABSENT
-
-
-@given(raw=st.binary(), nonce=st.text(), timestamp=st.text())
-def test_whatever_is_signed_verifies_as_it_is(raw: bytes, nonce: str, timestamp: str) -> None:
-    signature = sign(SECRET, raw, nonce=nonce, timestamp=timestamp).decode()
-    given_headers = {
-        "x-sinch-webhook-signature": signature,
-        "x-sinch-webhook-signature-nonce": nonce,
-        "x-sinch-webhook-signature-timestamp": timestamp,
-    }
-
-    assert SinchCallbacks([SECRET]).authenticate(given_headers, raw) is Verdict.VERIFIED

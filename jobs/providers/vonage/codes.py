@@ -47,6 +47,12 @@ def status_of(status: str, code: int | None) -> str | None:
     return _REJECTED[Stage.UNKNOWN if known is None else known.stage]
 
 
+def is_word(status: object) -> bool:
+    """Whether ``status`` is a word that Vonage has for what became of a message."""
+    word = status.strip().lower() if isinstance(status, str) else ""
+    return word == "rejected" or word in _STATUSES or word in SILENT
+
+
 SILENT: Final = frozenset({"read", "buffered"})
 """Words that say nothing about a text: ``read`` is of other channels, and ``buffered`` is a network that is still trying."""
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from jobs.providers.base import CallbackItem, Unusable
+from jobs.providers.base import CallbackItem
 from jobs.providers.callbacks import Verdict
+from jobs.providers.vonage import callbacks, signature
 
 
 class VonageCallbacks:
     """Reads callbacks signed with any of ``secrets``; several while one replaces another."""
 
+    secrets_setting = "VONAGE_SIGNATURE_SECRETS"
     committed_status = 200
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -16,10 +18,15 @@ class VonageCallbacks:
         self.repeats_unsigned = bool(secrets)
 
     def claims_origin(self, headers: Mapping[str, str]) -> bool:
-        return headers.get("authorization", "").lower().startswith("bearer ")
+        return signature.is_signed(headers.get("authorization", ""))
 
     def authenticate(self, headers: Mapping[str, str], raw: bytes) -> Verdict:
-        return Verdict.ABSENT if not self.claims_origin(headers) else Verdict.UNVERIFIABLE
+        authorization = headers.get("authorization", "")
+        if not signature.is_signed(authorization):
+            return Verdict.ABSENT
+        if not self._secrets:
+            return Verdict.UNVERIFIABLE
+        return Verdict.VERIFIED if signature.verifies(self._secrets, authorization, raw) else Verdict.FORGED
 
     def parse(self, raw: bytes) -> list[CallbackItem]:
-        return [Unusable("not built yet", raw)]
+        return callbacks.parse(raw)
