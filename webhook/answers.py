@@ -5,8 +5,11 @@ never after a 2xx or another 4xx.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.types import Message, Send
+
+_NO_CONTENT: Final = 204
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +28,22 @@ def _answer(status: int, text: str = "", **headers: str) -> Answer:
     body = f"{text}\n".encode() if text else b""
     fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     if body:
-        fields += [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+        fields.append((b"content-type", b"text/plain; charset=utf-8"))
+    if status != _NO_CONTENT:
+        fields.append((b"content-length", str(len(body)).encode()))
     return Answer(
         {"type": "http.response.start", "status": status, "headers": fields},
         {"type": "http.response.body", "body": body},
     )
 
 
-COMMITTED = _answer(204)
+def committed(status: int) -> Answer:
+    """The answer to a committed callback, with the status that the provider takes for an acknowledgement."""
+    return _answer(status)
+
+
+UNSIGNED = _answer(503, "this callback has no signature, send it again", retry_after="10")
+"""For a provider that signs every callback: it repeats one that it could not sign."""
 UNAUTHENTICATED = _answer(401, "this callback could not be authenticated", www_authenticate='Basic realm="callbacks"')
 NOT_JSON = _answer(400, "the body is not JSON")
 TOO_LARGE = _answer(413, "the body is larger than 1 MiB")

@@ -42,6 +42,7 @@ class CallbackEndpoint:
         gate: SchemaGate | None = None,
     ) -> None:
         self._reader = reader
+        self._committed = answers.committed(reader.committed_status)
         self._gate = gate
         self._access = access
         self._intake = intake
@@ -84,7 +85,7 @@ class CallbackEndpoint:
             await self._intake.take(self._reader.parse(raw))
         except Overloaded:
             return answers.OVERLOADED
-        return answers.COMMITTED
+        return self._committed
 
     async def _authenticated_body(self, scope: Scope, headers: Headers, receive: Receive) -> bytes | None:
         """The body, or None if the request is not authenticated. Where possible, that is decided without reading the body."""
@@ -100,13 +101,14 @@ class CallbackEndpoint:
     def _turn_away(self, scope: Scope, headers: Headers) -> Answer:
         source = self._source(scope)
         self._last_source = str(source)
-        if self._reader.claims_origin(headers):
-            self._rejections.note()
-            self._unauthenticated.note("signed")
-        else:
-            self._unauthenticated.note("unsigned")
-        failures = self._limit.count(source)
-        return answers.TOO_MANY_FAILURES if self._limit.exceeded(failures) else answers.UNAUTHENTICATED
+        signed = self._reader.claims_origin(headers)
+        self._unauthenticated.note("signed" if signed else "unsigned")
+        if signed:
+            self._rejections.note(self._reader.secrets_setting)
+        if self._limit.exceeded(self._limit.count(source)):
+            return answers.TOO_MANY_FAILURES
+        may_come_signed = not signed and self._reader.repeats_unsigned and self._access.admits_source(source)
+        return answers.UNSIGNED if may_come_signed else answers.UNAUTHENTICATED
 
     def _source(self, scope: Scope) -> Address | None:
         peer = scope.get("client")

@@ -86,8 +86,10 @@ async def _serve(
     access: WebhookSettings, project: SupabaseSettings, listener: socket.socket, workers: int, until_closed: int | None
 ) -> None:
     from jobs.gateway.gateway import Gateway  # A parent of workers does without the memory that the client takes.
+    from jobs.providers.registry import paths_in_use
     from webhook.app import create_app
 
+    paths = paths_in_use(access)
     gateway = await Gateway.connect(project)
     gate = SchemaGate(Admission(gateway.installed_schema, releases.packaged()).check)
     try:
@@ -96,8 +98,9 @@ async def _serve(
         _stop_on_signals(server)
         if until_closed is None:
             host, port = listener.getsockname()[:2]
-            log.info("webhook.listening", host=host, port=port)
+            log.info("webhook.listening", host=host, port=port, paths=paths)
         else:
+            log.info("worker.listening", paths=paths)
             _stop_when_closed(server, until_closed)
         _collect_seldom()
         async with _watched(gate, server):

@@ -5,6 +5,7 @@ callback after a 4xx, and the reconcile job has to fetch what they said.
 """
 
 import asyncio
+from collections import Counter
 
 import structlog
 
@@ -17,18 +18,21 @@ log = structlog.get_logger()
 class Rejections:
     """Counts each rejection, and reports at most once in ``pause`` seconds: forged callbacks must not fill log or database.
 
+    The log has a line for each provider.
+
     One of several ``workers`` reports its own count, and so much more rarely.
     """
 
     def __init__(self, recorder: Recorder, *, pause: float = 30.0, workers: int = 1) -> None:
         self._recorder = recorder
         self._pause = pause * workers
-        self._count = 0
+        self._counts: Counter[str] = Counter()
+        self._unrecorded = 0
         self._reporter: asyncio.Task[None] | None = None
 
-    def note(self) -> None:
-        """Count one more rejection."""
-        self._count += 1
+    def note(self, setting: str) -> None:
+        """Count one more rejection. ``setting`` gives the secrets that did not verify it."""
+        self._counts[setting] += 1
         if self._reporter is None:
             self._reporter = asyncio.create_task(self._report())
 
@@ -40,17 +44,20 @@ class Rejections:
 
     async def _report(self) -> None:
         try:
-            while self._count:
-                count, self._count = self._count, 0
-                log.error("callback.rejected", count=count, hint="a signature did not verify; check SINCH_WEBHOOK_SECRETS")
-                await self._record(count)
+            while self._counts or self._unrecorded:
+                for setting, count in self._counts.items():
+                    log.error("callback.rejected", count=count, hint=f"a signature did not verify; check {setting}")
+                self._unrecorded += self._counts.total()
+                self._counts.clear()
+                await self._record()
                 await asyncio.sleep(self._pause)
         finally:
             self._reporter = None
 
-    async def _record(self, count: int) -> None:
+    async def _record(self) -> None:
+        count, self._unrecorded = self._unrecorded, 0
         try:
             await self._recorder.record_rejected_callbacks(count)
         except GatewayError as error:
-            self._count += count
+            self._unrecorded += count
             log.warning("callback.rejection_not_noted", error=str(error))

@@ -24,6 +24,11 @@ class CallbackReader(Protocol):
     """One provider's callbacks. It keeps no state and does no I/O."""
 
     @property
+    def secrets_setting(self) -> str:
+        """The setting that gives the secrets which proofs of origin are checked with."""
+        ...
+
+    @property
     def committed_status(self) -> int:
         """The HTTP status that acknowledges a committed callback, 200 or 204."""
         ...

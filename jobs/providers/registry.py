@@ -63,6 +63,14 @@ def callback_paths(provider: str) -> tuple[str, str]:
     return f"/webhooks/{provider}/{_REPORTS[provider]}", f"/webhooks/{provider}/inbound"
 
 
+def paths_in_use(chosen: WebhookSettings) -> tuple[str, ...]:
+    """The paths for callbacks of the configured providers: those with an account or a secret in the settings, else all."""
+    secrets = {SinchClient.name: chosen.sinch_webhook_secrets, VonageClient.name: chosen.vonage_signature_secrets}
+    accounts = _mentioned()
+    found = [name for name in names() if name in accounts or secrets[name]]
+    return tuple(path for name in found or names() for path in callback_paths(name))
+
+
 def callback_readers(chosen: WebhookSettings) -> Mapping[str, CallbackReader]:
     """The readers of callbacks, by the provider's name."""
     return {

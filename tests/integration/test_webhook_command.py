@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.webhook_app import DELIVERY, SECRET, report, signed
+from tests.integration.webhook_app import DELIVERY, INBOUND, SECRET, report, signed
 
 NOWHERE = "http://127.0.0.1:9"
 COMMAND = [sys.executable, "-m", "scheduler", "webhook"]
@@ -45,6 +45,7 @@ def running(tmp_path: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[
                 break
         else:
             pytest.fail(f"it ended with {process.wait()}")
+        assert {DELIVERY, INBOUND} <= {*event["paths"]}
         client = httpx.Client(base_url=f"http://127.0.0.1:{event['port']}", trust_env=False, timeout=20)
         yield process, stack.enter_context(client)
 

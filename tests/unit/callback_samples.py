@@ -25,7 +25,7 @@ def sinch_headers(raw: bytes, secret: str = SECRET) -> dict[str, str]:
     }
 
 
-def vonage_headers(raw: bytes, secret: str = SECRET, **claims: object) -> dict[str, str]:
+def vonage_headers(raw: bytes, secret: str = SECRET, claims: Mapping[str, object] | None = None) -> dict[str, str]:
     """As PyJWT signs it. A claim of None is left out."""
     made = {
         "iat": 1736760161,
@@ -34,7 +34,7 @@ def vonage_headers(raw: bytes, secret: str = SECRET, **claims: object) -> dict[s
         "payload_hash": hashlib.sha256(raw).hexdigest(),
         "api_key": "a1b2c3d",
         "application_id": "aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab",
-    } | claims
+    } | dict(claims or {})
     token = jwt.encode({name: value for name, value in made.items() if value is not None}, secret, algorithm="HS256")
     return {"authorization": f"Bearer {token}"}
 

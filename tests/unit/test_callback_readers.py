@@ -70,7 +70,12 @@ def test_reply_is_read(samples: Samples) -> None:
         ("2026-11-24T12:00:00Z", AT),
         ("2026-11-24T12:00:00", AT),  # no offset means UTC
         ("2026-11-24T13:00:00.000+01:00", AT),
-        *((odd, None) for odd in (None, "soon", "2026-02-30T00:00:00Z", "2025-01-13T23:59:60Z", 1736760160, {"a": 1}, [])),
+        (None, None),
+        ("soon", None),
+        ("2026-02-30T00:00:00Z", None),
+        ("2025-01-13T23:59:60Z", None),
+        (1736760160, None),
+        ({"a": 1}, None),
         ("0001-01-01T00:00:00+05:00", None),
     ],
 )
@@ -147,7 +152,11 @@ def test_unusable_reply_is_kept_byte_for_byte(samples: Samples, change: dict[str
 @pytest.mark.parametrize(
     "raw",
     [
-        *(encoded(value) for value in ({}, [], "text", 17, None)),
+        b"{}",
+        b"[]",
+        b'"text"',
+        b"17",
+        b"null",
         b"",
         b" ",
         b"<html>",
@@ -277,7 +286,7 @@ def test_whatever_is_signed_verifies_as_it_is(samples: Samples, raw: bytes) -> N
 
 @of_each
 @given(draw=st.data(), value=st.text(st.characters(max_codepoint=255)))
-def test_no_header_crashes_or_is_taken_for_a_signature(samples: Samples, draw: st.DataObject, value: str) -> None:
+def test_no_odd_header_crashes_or_verifies(samples: Samples, draw: st.DataObject, value: str) -> None:
     headers = samples.headers(b"{}")
     name = draw.draw(st.sampled_from(sorted(headers)))
     prefix = draw.draw(st.sampled_from(["", "Bearer ", "Bearer a.b.", "bearer .."]))

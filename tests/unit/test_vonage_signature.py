@@ -29,8 +29,8 @@ def token(claims: object, *, algorithm: str = "HS256", secret: str = SECRET, **h
 @pytest.mark.parametrize(
     "claim", [{"payload_hash": None}, {"payload_hash": ""}, {"payload_hash": 7}, {"payload_hash": "0" * 64}]
 )
-def test_token_that_does_not_sign_the_body_is_forged(claim: dict[str, object]) -> None:
-    assert verdict(vonage_headers(RAW, **claim)) is Verdict.FORGED
+def test_token_must_sign_the_body(claim: dict[str, object]) -> None:
+    assert verdict(vonage_headers(RAW, claims=claim)) is Verdict.FORGED
 
 
 def test_token_of_another_body_is_forged() -> None:
@@ -38,7 +38,7 @@ def test_token_of_another_body_is_forged() -> None:
 
 
 def test_hash_is_read_in_any_case() -> None:
-    assert verdict(vonage_headers(RAW, payload_hash=HASH.upper())) is Verdict.VERIFIED
+    assert verdict(vonage_headers(RAW, claims={"payload_hash": HASH.upper()})) is Verdict.VERIFIED
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer "])
@@ -52,12 +52,12 @@ def test_scheme_is_read_in_any_case(scheme: str) -> None:
 @pytest.mark.parametrize("claim", ["iat", "nbf", "exp"])
 def test_no_clock_makes_a_true_token_false(claim: str, hours: int) -> None:
     """Vonage repeats a callback for a day, and our clock may be wrong."""
-    assert verdict(vonage_headers(RAW, **{claim: int(time.time()) + hours * 3600})) is Verdict.VERIFIED
+    assert verdict(vonage_headers(RAW, claims={claim: int(time.time()) + hours * 3600})) is Verdict.VERIFIED
 
 
 @pytest.mark.parametrize("claim", [{"iat": None, "jti": None, "iss": None, "api_key": None}, {"iat": "soon", "iss": "other"}])
 def test_other_claims_count_for_nothing(claim: dict[str, object]) -> None:
-    assert verdict(vonage_headers(RAW, **claim)) is Verdict.VERIFIED
+    assert verdict(vonage_headers(RAW, claims=claim)) is Verdict.VERIFIED
 
 
 @pytest.mark.parametrize(
@@ -122,5 +122,5 @@ def test_other_credentials_are_no_signature(headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("secrets", [[], [SECRET]])
-def test_unsigned_is_repeated_only_if_a_secret_is_known(secrets: list[str]) -> None:
+def test_unsigned_is_repeated_if_a_secret_exists(secrets: list[str]) -> None:
     assert VonageCallbacks(secrets).repeats_unsigned is bool(secrets)

@@ -10,6 +10,7 @@ from jobs.providers.sinch import callbacks, signature
 class SinchCallbacks:
     """Reads callbacks signed with any of ``secrets``; several while one replaces another."""
 
+    secrets_setting = "SINCH_WEBHOOK_SECRETS"
     committed_status = 204
     repeats_unsigned = False
     """Signatures are optional at Sinch, and a callback without one is not sent again with one."""

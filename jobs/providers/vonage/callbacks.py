@@ -165,6 +165,8 @@ def _time(value: object) -> datetime | None:
 
 def _code(raw: msgspec.Raw) -> int | None:
     """The code of an error. None if it has none that can be read: a rejection then counts as unknown."""
+    if not _is_given(raw):
+        return None
     try:
         error = _ERROR.decode(raw)
     except (ValueError, RecursionError):
