@@ -162,28 +162,3 @@ begin
   v_writer := set_config('outbox.writer', v_outer, true);
 end
 $$;
-
--- Called by `seed`. The codes of the providers that the engine knows.
-create function outbox_engine.seed_report_codes() returns void
-language sql set search_path = pg_catalog, pg_temp
-as $$
-  insert into outbox_engine.report_codes (provider, code, meaning, effect) values
-    ('sinch', 402, 'message unroutable', null),
-    ('sinch', 403, 'internal error at the provider', null),
-    ('sinch', 404, 'temporary delivery failure', 'retry'),
-    ('sinch', 405, 'a placeholder without a value', null),
-    ('sinch', 406, 'expired before it reached the carrier', null),
-    ('sinch', 407, 'cancelled', null),
-    ('sinch', 408, 'rejected by the provider', null),
-    ('sinch', 410, 'no default sender matches', null),
-    ('sinch', 411, 'too many parts', null),
-    ('sinch', 412, 'region not provisioned', null),
-    ('sinch', 413, 'account blocked', 'account'),
-    ('sinch', 15, 'screened by the carrier', null),
-    ('sinch', 60, 'sender blocked', null),
-    ('sinch', 62, 'taken for spam', null),
-    ('sinch', 64, 'quota exceeded', null),
-    ('sinch', 152, 'sender not provisioned', null),
-    ('sinch', 257, 'recipient opted out', 'opt_out')
-  on conflict (provider, code) do update set meaning = excluded.meaning, effect = excluded.effect
-$$;
