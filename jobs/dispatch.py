@@ -94,12 +94,8 @@ class Dispatcher(Job):
             seen=self._seen,
             clocks=self._clocks,
         )
-        proof = provider.absence_proof
         self._others = OtherJobs(
-            again_after={
-                "recover": AGAIN_SECONDS if proof is None else min(AGAIN_SECONDS, proof.total_seconds() / 4),
-                "reconcile": settings.reconcile_interval_seconds,
-            }
+            again_after={"recover": _between_lookups(provider), "reconcile": settings.reconcile_interval_seconds}
         )
         self._claims = Claims(self._claim)
         self._noticed = asyncio.Event()
@@ -213,3 +209,8 @@ class Dispatcher(Job):
         elif claim.more and claim.dispatches:
             # There are more urgent rows: as if a notice had come.
             self._noticed.set()
+
+
+def _between_lookups(provider: Provider) -> float:
+    proof = provider.absence_proof
+    return AGAIN_SECONDS if proof is None else min(AGAIN_SECONDS, proof.total_seconds() / 4)

@@ -42,8 +42,8 @@ def committed(status: int) -> Answer:
     return _answer(status)
 
 
-UNSIGNED = _answer(503, "this callback has no signature, send it again", retry_after="10")
-"""For a provider that signs every callback: it repeats one that it could not sign."""
+SIGN_LATER = _answer(503, "this callback has no signature that can be checked now, send it again", retry_after="10")
+"""For a provider that signs every callback, and repeats one after this."""
 UNAUTHENTICATED = _answer(401, "this callback could not be authenticated", www_authenticate='Basic realm="callbacks"')
 NOT_JSON = _answer(400, "the body is not JSON")
 TOO_LARGE = _answer(413, "the body is larger than 1 MiB")

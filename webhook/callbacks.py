@@ -107,8 +107,8 @@ class CallbackEndpoint:
             self._rejections.note(self._reader.secrets_setting)
         if self._limit.exceeded(self._limit.count(source)):
             return answers.TOO_MANY_FAILURES
-        may_come_signed = not signed and self._reader.repeats_unsigned and self._access.admits_source(source)
-        return answers.UNSIGNED if may_come_signed else answers.UNAUTHENTICATED
+        again = self._reader.may_verify_later(signed=signed) and self._access.admits_source(source)
+        return answers.SIGN_LATER if again else answers.UNAUTHENTICATED
 
     def _source(self, scope: Scope) -> Address | None:
         peer = scope.get("client")

@@ -33,11 +33,10 @@ class CallbackReader(Protocol):
         """The HTTP status that acknowledges a committed callback, 200 or 204."""
         ...
 
-    @property
-    def repeats_unsigned(self) -> bool:
-        """Whether every callback ought to be signed, and the provider repeats one, signed, that got a 5xx.
+    def may_verify_later(self, *, signed: bool) -> bool:
+        """Whether the provider repeats a callback that got a 5xx, and its proof of origin may verify then.
 
-        Then a callback without proof of origin is answered with 503 instead of 401, unless other settings admit it.
+        So such a callback, which nothing admits now, is answered with 503 instead of 401.
         """
         ...
 

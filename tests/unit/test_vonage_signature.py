@@ -123,4 +123,6 @@ def test_other_credentials_are_no_signature(headers: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("secrets", [[], [SECRET]])
 def test_unsigned_is_repeated_if_a_secret_exists(secrets: list[str]) -> None:
-    assert VonageCallbacks(secrets).repeats_unsigned is bool(secrets)
+    reader = VonageCallbacks(secrets)
+
+    assert [reader.may_verify_later(signed=signed) for signed in (False, True)] == [bool(secrets), not secrets]
