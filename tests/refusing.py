@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from jobs.providers.answers import Answer
 from jobs.providers.base import Refused
-from jobs.providers.sinch.refusals import Answer, Sent, outcome
+from jobs.providers.sinch.refusals import Sent, outcome
 from tests.calls import accept, refuse
 from tests.engine import number
 from tests.stack import Connection

@@ -6,7 +6,7 @@ from math import ceil, log2
 
 import pytest
 
-from jobs.providers.sinch.refusals import Answer
+from jobs.providers.answers import Answer
 from tests.calls import accept, find_nothing, mark_ambiguous, pauses, release
 from tests.engine import column, insert, later, number, stand_still, statuses
 from tests.refusing import Sending, errors, insert_many, refusal, refusing

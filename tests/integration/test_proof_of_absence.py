@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from jobs.providers.answers import Answer
 from jobs.providers.sinch.client import SinchClient
-from jobs.providers.sinch.refusals import Answer
 from sandbox.simulator import control as faults
 from sandbox.simulator.behaviour import Fault
 from tests.calls import (

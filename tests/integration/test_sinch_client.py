@@ -6,7 +6,8 @@ import json
 import pytest
 
 from jobs.providers.base import Accepted, Ambiguous, Provider, ProviderError, Refusal, Refused, Submission
-from jobs.providers.sinch.client import _CONNECTIONS, SinchClient
+from jobs.providers.http import CONNECTIONS
+from jobs.providers.sinch.client import SinchClient
 from tests.integration.sinch_servers import (
     CREATED,
     SINCE,
@@ -167,16 +168,16 @@ async def test_many_deadlines_leave_no_connection_behind() -> None:
 
 async def test_when_all_connections_are_busy_nothing_was_sent() -> None:
     async with serving(stall) as server, talking_to(server.origin) as client:
-        busy = [asyncio.create_task(client.submit(SUBMISSION, deadline=60)) for _ in range(_CONNECTIONS)]
+        busy = [asyncio.create_task(client.submit(SUBMISSION, deadline=60)) for _ in range(CONNECTIONS)]
         async with asyncio.timeout(30):
-            while len(server.requests) < _CONNECTIONS:  # noqa: ASYNC110  # the server has no event for it
+            while len(server.requests) < CONNECTIONS:  # noqa: ASYNC110  # the server has no event for it
                 await asyncio.sleep(0.001)
         outcome = await client.submit(SUBMISSION, deadline=0.1)
         for task in busy:
             task.cancel()
         await asyncio.gather(*busy, return_exceptions=True)
 
-    assert len(server.requests) == _CONNECTIONS
+    assert len(server.requests) == CONNECTIONS
     assert isinstance(outcome, Refused)
     assert outcome.why is Refusal.UNREACHABLE
 

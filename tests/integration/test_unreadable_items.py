@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs.providers.answers import Answer
 from jobs.providers.sinch.client import SinchClient
-from jobs.providers.sinch.refusals import Answer
 from tests.engine import SENDER, Clocks, Rig, column, insert, number
 from tests.stack import Connection
 

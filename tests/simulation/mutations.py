@@ -10,8 +10,8 @@ from unittest import mock
 
 from jobs.dispatching.leases import Leases
 from jobs.gateway.values import Lookup
+from jobs.providers.answers import Answer
 from jobs.providers.base import Accepted, Outcome, ProviderError, Submission
-from jobs.providers.sinch.refusals import Answer
 from jobs.recover import Recovery
 from tests.simulation.chaos import Chaos
 from tests.simulation.database import Database

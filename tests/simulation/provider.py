@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from jobs.providers.answers import Answer
 from jobs.providers.base import (
     Accepted,
     Ambiguous,
@@ -22,7 +23,6 @@ from jobs.providers.base import (
     Submission,
     Unusable,
 )
-from jobs.providers.sinch.refusals import Answer
 from tests.simulation.books import Books, Request, Taken
 from tests.simulation.chaos import IS_OLDER, Chaos
 from tests.simulation.clockwork import calendar

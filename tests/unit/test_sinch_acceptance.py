@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from jobs.providers.answers import Answer
 from jobs.providers.base import Accepted, Ambiguous, Submission
 from jobs.providers.sinch.acceptance import outcome
-from jobs.providers.sinch.refusals import Answer
 
 SENT = Submission("0a1b2c3d-0000-4000-8000-000000000001", None, "Hi", ["+14155551234", "+14155551235"])
 OURS: dict[str, Any] = {

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.providers.answers import Answer, retry_after
 from jobs.providers.base import Ambiguous, Refusal, Refused
-from jobs.providers.sinch.refusals import Answer, Sent, outcome, retry_after, unanswered
+from jobs.providers.sinch.refusals import Sent, outcome, unanswered
 
 OURS = Sent(default_sender=True, callback_url=True, reports=True)
 THEIRS = Sent(default_sender=False, callback_url=False, reports=True)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from jobs.providers.answers import Answer
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Submission
 from jobs.providers.fields import LONGEST_ID, reference
 from jobs.providers.lenient import json_text
-from jobs.providers.sinch.refusals import Answer
 from jobs.providers.sinch.wire import Created
 from jobs.runtime.phone import e164
 

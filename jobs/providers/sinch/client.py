@@ -1,20 +1,13 @@
-"""Sinch's SMS API as a :class:`jobs.providers.base.Provider`, for one service plan.
+"""Sinch's SMS API as a :class:`jobs.providers.base.Provider`, for one service plan."""
 
-Nothing is repeated here: no retries, no redirects, no proxies from the environment (a proxy could repeat a request, and would
-answer in Sinch's name). A request that runs out of time has its socket reset, so that what was not sent by then never is.
-"""
-
-import asyncio
 import hashlib
-import socket
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-import httpx
 import structlog
 
+from jobs.providers.answers import Answer
 from jobs.providers.base import (
     Accepted,
     Ambiguous,
@@ -31,10 +24,11 @@ from jobs.providers.base import (
     SentBatch,
     Submission,
 )
+from jobs.providers.http import HttpClient, NeverSent, describe
 from jobs.providers.sinch import acceptance, listed, listings, refusals
 from jobs.providers.sinch.callbacks import NAME
 from jobs.providers.sinch.listings import Item
-from jobs.providers.sinch.refusals import Answer, Sent
+from jobs.providers.sinch.refusals import Sent
 from jobs.providers.sinch.wire import (
     LONGEST_VALUE,
     MAX_RECIPIENTS,
@@ -42,24 +36,12 @@ from jobs.providers.sinch.wire import (
     submission_body,
     timestamp,
 )
-from jobs.runtime.clocks import Clocks, monotonic
-from jobs.runtime.tls import trust
+from jobs.runtime.clocks import Clocks
 
 log = structlog.get_logger()
 
-# No request waits for a connection: the dispatch job's small requests may be this many. For every request httpx walks through
-# its connections, which are no more than are open at once.
-_CONNECTIONS = 64
-# Idle for longer, the other side may close a connection just as we write to it, and the outcome would be ambiguous.
-_KEEP_IDLE_SECONDS = 3.0
-# Lingering for zero seconds makes close() a reset: data that the peer did not take yet is dropped, not delivered late.
-_SOCKET_OPTIONS: list[tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]] = [
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
-]
 # As SETTLE_SECONDS is by default: Sinch lists a request within seconds.
 _SETTLING = timedelta(seconds=20)
-_NEVER_ESTABLISHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class SinchClient:
@@ -90,13 +72,14 @@ class SinchClient:
         """Note that Sinch has no URL for callbacks: later requests ask for none, and reports come by polling."""
         self._sender = sender
         self._callback_url = callback_url
-        self._clocks = clocks or Clocks()
-        base_url = f"{host}/xms/v1/{quote(plan, safe='')}/"
-        self._http = _http_client(base_url, token)
+        self._path = f"/xms/v1/{quote(plan, safe='')}"
+        clocks = clocks or Clocks()
+        headers = {"Authorization": f"Bearer {token}"}
+        self._http = HttpClient(host, headers=headers, clocks=clocks)
         # Connections of their own, so that slow answers to questions delay no message.
-        self._questions = _http_client(base_url, token)
+        self._questions = HttpClient(host, headers=headers, clocks=clocks)
         # An empty list says nothing of the question that it answers. On a connection of its own it answers no other.
-        self._lookups = _http_client(base_url, token, kept=0)
+        self._lookups = HttpClient(host, headers=headers, clocks=clocks, keeps_connections=False)
 
     async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
         sent = Sent(
@@ -115,11 +98,11 @@ class SinchClient:
             return isinstance(acceptances[0], Accepted)
 
         try:
-            answer = await self._exchange(self._http, "POST", "batches", content=body, deadline=deadline, is_ours=is_ours)
-        except _NEVER_ESTABLISHED as error:
-            return Refused(Refusal.UNREACHABLE, f"no connection: {_describe(error)}")
+            answer = await self._http.post(f"{self._path}/batches", body, deadline=deadline, is_ours=is_ours)
+        except NeverSent as error:
+            return Refused(Refusal.UNREACHABLE, f"no connection: {error}")
         except Exception as error:  # noqa: BLE001  # whatever went wrong went wrong after we may have been heard
-            return Ambiguous(f"no answer: {_describe(error)}")
+            return Ambiguous(f"no answer: {describe(error)}")
 
         if answer.status == 201:
             return acceptances[0] if acceptances else acceptance.outcome(answer, submission)
@@ -184,82 +167,11 @@ class SinchClient:
     async def _ask(self, path: str, params: Mapping[str, str], deadline: float) -> Answer:
         http = self._lookups if "client_reference" in params else self._questions
         try:
-            return await self._exchange(http, "GET", path, params=params, deadline=deadline)
-        except _NEVER_ESTABLISHED as error:
-            raise ProviderError(f"{path}: no connection: {_describe(error)}", why=Refusal.UNREACHABLE) from error
+            return await http.get(f"{self._path}/{path}", params, deadline=deadline)
+        except NeverSent as error:
+            raise ProviderError(f"{path}: no connection: {error}", why=Refusal.UNREACHABLE) from error
         except Exception as error:
-            raise ProviderError(f"{path}: no answer: {_describe(error)}") from error
-
-    def _note_date(self, answer: Answer, sent: float) -> None:
-        date = refusals.http_date(answer.headers.get("date", ""))
-        if date is not None:
-            self._clocks.provider_says(date, sent=sent, received=monotonic())
-
-    async def _exchange(
-        self,
-        http: httpx.AsyncClient,
-        method: str,
-        path: str,
-        *,
-        deadline: float,
-        content: bytes | None = None,
-        params: Mapping[str, str] | None = None,
-        is_ours: Callable[[Answer], bool] | None = None,
-    ) -> Answer:
-        """One request, ``deadline`` seconds in all. Once the status is known its answer counts, even if the body breaks off.
-
-        After an answer that ``is_ours`` disowns the connection is closed: the next answer on it may be another's, too.
-        """
-        if deadline <= 0:
-            raise httpx.PoolTimeout("no time left to begin")
-        # Waiting for a connection, connecting and the TLS handshake end well before the deadline does. So a deadline that
-        # passes always means that a request was in flight, and the three errors for the others that none was.
-        phases = httpx.Timeout(None, pool=deadline / 4, connect=deadline / 4)
-        request = http.build_request(method, path, content=content, params=params, timeout=phases)
-
-        answer: Answer | None = None
-        try:
-            async with asyncio.timeout(deadline):
-                sent = monotonic()
-                response = await http.send(request, stream=True)
-                answer = Answer(response.status_code, response.headers, None)
-                self._note_date(answer, sent)
-                answer = Answer(answer.status, answer.headers, await _read(response))
-                if is_ours is not None and not is_ours(answer):
-                    await response.extensions["network_stream"].aclose()
-        except Exception:
-            if answer is None:
-                raise
-        return answer
-
-
-def _http_client(base_url: str, token: str, *, kept: int = _CONNECTIONS) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=kept, keepalive_expiry=_KEEP_IDLE_SECONDS)
-    return httpx.AsyncClient(
-        base_url=base_url,
-        headers={
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "User-Agent": "supabase-outbox",
-        },
-        transport=httpx.AsyncHTTPTransport(
-            verify=trust(trust_env=False), limits=limits, retries=0, trust_env=False, socket_options=_SOCKET_OPTIONS
-        ),
-        follow_redirects=False,
-        trust_env=False,
-    )
-
-
-async def _read(response: httpx.Response) -> bytes:
-    try:
-        return await response.aread()
-    finally:
-        await response.aclose()
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__} {error}".strip()[:200]
+            raise ProviderError(f"{path}: no answer: {describe(error)}") from error
 
 
 def _window(start: datetime, end: datetime) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from jobs.providers.answers import Answer
 from jobs.providers.base import (
     Batch,
     BatchReports,
@@ -22,7 +23,6 @@ from jobs.providers.base import (
 from jobs.providers.fields import LONGEST_ID, Unreadable, instant, reference
 from jobs.providers.lenient import array_items, json_text
 from jobs.providers.sinch import callbacks, listed, refusals
-from jobs.providers.sinch.refusals import Answer
 from jobs.providers.sinch.wire import BatchItem, Listing
 from jobs.runtime.phone import e164
 

@@ -12,15 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
+from jobs.providers.answers import LONGEST_LINE, printable
 from jobs.providers.lenient import json_text
-from jobs.runtime.masking import mask_url
 
 _CODES: Final = ("code", "errorCode", "error_code", "messageId", "status", "reason")
 _TEXTS: Final = ("text", "description", "message", "title", "detail", "field")
 _NESTED: Final = ("error", "errors", "requestError", "serviceException", "policyException", "details", "fieldViolations")
 _MOST_DEPTH: Final = 6
 _MOST_PARTS: Final = 20
-_LONGEST: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,12 @@ def problem(body: bytes | None) -> Problem:
         return Problem()
     codes, texts = [], []
     for name, value in _leaves(decoded, "", _MOST_DEPTH):
-        line = clean(value)
+        line = printable(value)
         if line and name in _CODES and line not in codes:
             codes.append(line)
         elif line and name in (*_TEXTS, *_NESTED) and line not in texts:
             texts.append(line)
-    return Problem(tuple(codes[:_MOST_PARTS]), clean(": ".join(texts[:_MOST_PARTS])))
+    return Problem(tuple(codes[:_MOST_PARTS]), printable(": ".join(texts[:_MOST_PARTS])))
 
 
 def _leaves(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
@@ -60,14 +59,8 @@ def _leaves(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
     elif isinstance(value, dict) and depth:
         for key in (*_CODES, *_TEXTS):
             if isinstance(value.get(key), str | int):
-                yield key, str(value[key])[: 2 * _LONGEST]
+                yield key, str(value[key])[: 2 * LONGEST_LINE]
         for key in _NESTED:
             yield from _leaves(value.get(key), key, depth - 1)
     elif isinstance(value, str):
-        yield name, value[: 2 * _LONGEST]
-
-
-def clean(text: str) -> str:
-    """One printable line of bounded length: it is stored, and the database takes no NUL. A URL of ours may hold a password."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 2 * _LONGEST]).split())
-    return mask_url(line)[:_LONGEST]
+        yield name, value[: 2 * LONGEST_LINE]

@@ -6,16 +6,13 @@ other message.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
+from jobs.providers.answers import Answer, retry_after
 from jobs.providers.base import Ambiguous, Outcome, ProviderError, Refusal, Refused
 from jobs.providers.sinch.problems import Problem, problem
-
-_LONGEST_WAIT = 3600.0
 
 _NAMES_RECIPIENT = re.compile(r"\bto\s*\[")
 _NAMES_MSISDN = re.compile(r"\bmsisdn\b", re.IGNORECASE)
@@ -28,7 +25,6 @@ _NAMES_SENDER = re.compile(
     re.IGNORECASE,
 )
 _SPEAKS_OF_SENDER = re.compile(r"\b(?:sender|originator)\b", re.IGNORECASE)
-_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +34,6 @@ class Sent:
     default_sender: bool
     callback_url: bool
     reports: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer. ``body`` is None if it broke off."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes | None
 
 
 def _always(_sent: Sent) -> bool:
@@ -139,30 +126,6 @@ def unanswered(answer: Answer, what: str) -> ProviderError:
         http_status=status,
         retry_after=retry_after(answer.headers) if status in (429, 503) else None,
     )
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as ``Retry-After`` says (RFC 9110 §10.2.3: seconds or a date), at most an hour; None if it gives none.
-
-    A date is compared with the answer's own ``Date`` if it has one, so that a wrong clock on either side does not matter.
-    """
-    value = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(value):
-        return min(float(value), _LONGEST_WAIT)
-    until = http_date(value)
-    if until is None:
-        return None
-    now = http_date(headers.get("date", "")) or datetime.now(UTC)
-    return min(max((until - now).total_seconds(), 0.0), _LONGEST_WAIT)
-
-
-def http_date(value: str) -> datetime | None:
-    """The instant of a ``Date`` header (RFC 9110 §5.6.7), None where it is absent or malformed."""
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
 def _error(status: int, found: Problem) -> str:
