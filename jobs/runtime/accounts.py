@@ -114,9 +114,10 @@ class VonageSettings(BaseSettings):
         text = value.get_secret_value().strip()
         if _PEM not in text:
             text = _read(text)
-        text = text.replace("\\n", "\n")
+        text = text.replace("\\n", "\n").strip()
         if _PEM not in text:
             raise ValueError("holds no private key: it must begin with -----BEGIN PRIVATE KEY-----")
+        checks.rsa_key(text)
         return SecretStr(text)
 
     @field_validator("vonage_api_key")

@@ -2,7 +2,7 @@
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
@@ -10,9 +10,13 @@ from pydantic_settings import SettingsConfigDict
 
 from jobs.runtime import phone
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
 Network = IPv4Network | IPv6Network
 CONFIG: Final = SettingsConfigDict(env_ignore_empty=True, extra="ignore", case_sensitive=False)
 
+_SHORTEST_RSA_BITS: Final = 2048
 _SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 
 
@@ -56,6 +60,28 @@ def header_safe(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", key):
         raise ValueError("must be letters, digits and signs of ASCII without spaces, as the dashboard shows it")
     return value
+
+
+def rsa_key(pem: str) -> "RSAPrivateKey":
+    """A private key that signs with RS256 (RFC 7518 §3.3: 2048 bits or more), from PEM text."""
+    # Only processes that sign load these.
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    if "-----BEGIN PUBLIC KEY" in pem or "-----BEGIN RSA PUBLIC KEY" in pem:
+        raise ValueError("is a public key. The private key is in the file private.key that the dashboard gave once")
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except TypeError:
+        raise ValueError("has a passphrase. Write it without one: openssl pkey -in private.key -out plain.key") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("cannot be read: it may have been cut short, or changed when it was copied") from None
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("is not an RSA key. The dashboard makes RSA keys: generate a public and private key there")  # noqa: TRY004
+    if key.key_size < _SHORTEST_RSA_BITS:
+        raise ValueError(f"has {key.key_size} bits, and at least {_SHORTEST_RSA_BITS} are needed")
+    return key
 
 
 def sender(value: str | None) -> str | None:

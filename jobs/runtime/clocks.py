@@ -144,6 +144,16 @@ class Clocks:
         """The latest that the provider's clock may show."""
         return None if self._provider.bounds is None else datetime.fromtimestamp(now + self._provider.bounds.most, UTC)
 
+    def reached_by_provider(self, now: float) -> datetime:
+        """A time that the provider's clock shows by now, as close to its own as is known.
+
+        Until the provider has said what time it is, this is the database's time, or else this process's.
+        """
+        for reference in (self._provider, self._database):
+            if reference.bounds is not None:
+                return datetime.fromtimestamp(now + reference.bounds.least, UTC)
+        return datetime.fromtimestamp(self._wall(), UTC)
+
     @property
     def provider_ahead(self) -> float:
         """How far the provider's clock is ahead of the database's; zero where that is unknown, or less than can be measured."""

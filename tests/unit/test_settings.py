@@ -18,6 +18,7 @@ from jobs.runtime.settings import (
     TelemetrySettings,
     WebhookSettings,
 )
+from tests.keys import elliptic_key, private_key, public_key
 
 GROUPS: list[type[BaseSettings]] = [
     SupabaseSettings,
@@ -36,7 +37,7 @@ COMPLETE = {
     "SINCH_REGION": "us",
     "SINCH_WEBHOOK_SECRETS": "secret",
     "VONAGE_APPLICATION_ID": "00000000-0000-0000-0000-000000000000",
-    "VONAGE_PRIVATE_KEY": "-----BEGIN PRIVATE KEY-----",
+    "VONAGE_PRIVATE_KEY": private_key(),
     "VONAGE_REPORTS": "0",
 }
 README = Path(__file__).parents[2] / "README.md"
@@ -123,6 +124,16 @@ def test_the_default_is_the_one_in_the_readme(name: str, environment: pytest.Mon
         ("SINCH_REQUESTS_PER_MINUTE", "4"),
         ("SINCH_REQUESTS_PER_MINUTE", "99999999999"),
         ("SINCH_WEBHOOK_SECRETS", " , "),
+        ("VONAGE_APPLICATION_ID", "application"),
+        ("VONAGE_PRIVATE_KEY", "private.key"),
+        ("VONAGE_PRIVATE_KEY", private_key()[:300]),
+        ("VONAGE_PRIVATE_KEY", private_key(password="secret")),
+        ("VONAGE_PRIVATE_KEY", public_key()),
+        ("VONAGE_PRIVATE_KEY", elliptic_key()),
+        ("VONAGE_FROM_NUMBER", "a name that is too long"),
+        ("VONAGE_BASE_URL", "https://api.nexmo.com/v1/messages"),
+        ("VONAGE_CALLBACK_URL", "example.com/webhooks"),
+        ("VONAGE_MESSAGES_PER_SECOND", "0"),
         ("WEBHOOK_BASIC_AUTH", "user"),
         ("WEBHOOK_ALLOWED_IPS", "example.com"),
         ("WEBHOOK_TRUSTED_PROXIES", "10.0.0.0/33"),
@@ -328,3 +339,28 @@ def test_only_misspelled_names_are_logged(environment: pytest.MonkeyPatch, tmp_p
         ("ALOWED_COUNTRIES", "ALLOWED_COUNTRIES"),
         ("SINCH_REIGON", "SINCH_REGION"),
     ]
+
+
+@pytest.mark.parametrize("written", [private_key(), private_key().replace("\n", "\\n"), f" {private_key()} "])
+def test_private_key_may_be_one_line(written: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("VONAGE_PRIVATE_KEY", written)
+
+    assert settings.load(VonageSettings).vonage_private_key.get_secret_value() == private_key().strip()
+
+
+def test_private_key_may_be_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "private.key").write_text(private_key())
+    environment.setenv("VONAGE_PRIVATE_KEY", str(tmp_path / "private.key"))
+
+    assert settings.load(VonageSettings).vonage_private_key.get_secret_value() == private_key().strip()
+
+
+@pytest.mark.parametrize("missing", ["VONAGE_API_KEY", "VONAGE_API_SECRET"])
+def test_reports_need_key_and_secret(missing: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("VONAGE_REPORTS", "1")
+    environment.setenv("VONAGE_API_KEY", "abcd1234")
+    environment.setenv("VONAGE_API_SECRET", "secret")
+    environment.delenv(missing)
+
+    with pytest.raises(SettingsError, match=missing):
+        settings.load(VonageSettings)
