@@ -4,32 +4,47 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
+from jobs.providers.answers import Answer
 from jobs.providers.base import (
+    Accepted,
+    Ambiguous,
     Batch,
     BatchReports,
     Inbound,
     ListedReference,
     Outcome,
     Page,
-    ProviderError,
     Refusal,
     Refused,
     Report,
     SentBatch,
     Submission,
 )
-from jobs.runtime.clocks import Clocks
+from jobs.providers.http import HttpClient, NeverSent, describe
+from jobs.providers.vonage import refusals
+from jobs.providers.vonage.acceptance import Acceptances
+from jobs.providers.vonage.refusals import Sent
+from jobs.providers.vonage.reports import MOST_IDS, Reports
+from jobs.providers.vonage.tokens import Tokens
+from jobs.providers.vonage.wire import submission_body
+from jobs.runtime.clocks import Clocks, monotonic
+
+_PATH = "/v1/messages"
 
 
 class VonageClient:
-    """One application. Close it with :meth:`aclose`."""
+    """One application. Close it with :meth:`aclose`.
+
+    ``private_key`` is PEM text. Without ``api_key`` and ``api_secret``, the account's, the Reports API is never asked: missing
+    reports and replies come by callbacks alone, and a lookup finds nothing.
+    """
 
     name = "vonage"
     max_recipients = 1
     longest_value = 0
     absence_proof = None
     has_feed = False
-    batches_a_question = 20
+    batches_a_question = MOST_IDS
 
     def __init__(
         self,
@@ -46,9 +61,39 @@ class VonageClient:
         self.plan = application
         self.host = host
         self.credential = hashlib.sha256(private_key.encode()).hexdigest()[:16]
+        self._sender = sender
+        self._callback_url = callback_url
+        self._clocks = clocks or Clocks()
+        self._tokens = Tokens(application, private_key, self._clocks)
+        self._acceptances = Acceptances()
+        self._http = HttpClient(host, headers={}, clocks=self._clocks)
+        self._reports = Reports(host, key=api_key, secret=api_secret, clocks=self._clocks) if api_key and api_secret else None
 
     async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
-        return Refused(Refusal.SETTING, "not built yet")
+        sender = submission.sender or self._sender
+        if sender is None:
+            return Refused(Refusal.SETTING, "the message names no sender, and VONAGE_FROM_NUMBER is not set")
+        now = self._clocks.reached_by_provider(monotonic())
+        body = submission_body(submission, sender=sender, callback_url=self._callback_url, now=now)
+        headers = {"Authorization": f"Bearer {self._tokens.new()}"}
+        accepted: list[Outcome] = []
+
+        def is_ours(answer: Answer) -> bool:
+            if answer.status != 202:
+                return True
+            accepted.append(self._acceptances.outcome(answer))
+            return isinstance(accepted[0], Accepted)
+
+        try:
+            answer = await self._http.post(_PATH, body, headers=headers, deadline=deadline, is_ours=is_ours)
+        except NeverSent as error:
+            return Refused(Refusal.UNREACHABLE, f"no connection: {error}")
+        except Exception as error:  # noqa: BLE001  # whatever went wrong went wrong after we may have been heard
+            return Ambiguous(f"no answer: {describe(error)}")
+        if answer.status == 202:
+            return accepted[0] if accepted else self._acceptances.outcome(answer)
+        sent = Sent(default_sender=submission.sender is None, callback_url=self._callback_url is not None)
+        return refusals.outcome(answer, sent)
 
     async def find(
         self,
@@ -56,28 +101,56 @@ class VonageClient:
         *,
         recipients: Sequence[str],
         since: datetime,
-        until: datetime | None,
+        until: datetime | None = None,
         page: int,
         deadline: float,
     ) -> Page[Batch]:
-        raise ProviderError("not built yet")
+        if self._reports is None:
+            return Page((), last=True)
+        (recipient,) = recipients
+        return await self._reports.find(reference, recipient, since=since, until=until, page=page, deadline=deadline)
 
-    async def references(self, *, start: datetime, page: int, deadline: float) -> Page[ListedReference]:
+    async def references(self, *, start: datetime, page: int, deadline: float) -> Page[ListedReference]:  # noqa: ARG002
+        """Vonage has no such list, and a record of every message would cost money."""
         return Page((), last=True)
 
-    async def sent_batches(self, *, start: datetime, end: datetime | None, page: int, deadline: float) -> Page[SentBatch]:
+    async def sent_batches(
+        self,
+        *,
+        start: datetime,  # noqa: ARG002
+        end: datetime | None,  # noqa: ARG002
+        page: int,  # noqa: ARG002
+        deadline: float,  # noqa: ARG002
+    ) -> Page[SentBatch]:
+        """As :meth:`references`."""
         return Page((), last=True)
 
     async def batch(self, batch_id: str, *, deadline: float) -> SentBatch | None:
-        return None
+        return None if self._reports is None else await self._reports.sent(batch_id, deadline=deadline)
 
     async def batch_reports(self, batch_ids: Sequence[str], *, deadline: float) -> BatchReports:
-        raise ProviderError("not built yet")
+        """Empty without reports: the question then counts as answered, so that messages end a day after their expiry."""
+        if self._reports is None:
+            return BatchReports(())
+        return await self._reports.of_messages(batch_ids, deadline=deadline)
 
-    async def finished_reports(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Report]:
+    async def finished_reports(
+        self,
+        *,
+        start: datetime,  # noqa: ARG002
+        end: datetime,  # noqa: ARG002
+        page: int,  # noqa: ARG002
+        deadline: float,  # noqa: ARG002
+    ) -> Page[Report]:
+        """Vonage has no such list."""
         return Page((), last=True)
 
     async def inbounds(self, *, start: datetime, end: datetime, page: int, deadline: float) -> Page[Inbound]:
-        return Page((), last=True)
+        if self._reports is None:
+            return Page((), last=True)
+        return await self._reports.inbounds(start=start, end=end, page=page, deadline=deadline)
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        await self._http.aclose()
+        if self._reports is not None:
+            await self._reports.aclose()
