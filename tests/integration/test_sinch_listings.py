@@ -1,16 +1,10 @@
 """The client on a real socket: the pages that it asks for, and how it reads the answers."""
 
-import json
-
 import pytest
 
-from jobs.providers.base import BatchReports, ProviderError, Refusal
-from tests.integration.sinch_servers import (
-    SINCE,
-    answer,
-    serving,
-    talking_to,
-)
+from jobs.providers.base import ProviderError, Refusal
+from tests.integration.provider_cases import SINCE, SINCH
+from tests.integration.provider_servers import answer, serving
 
 BATCH = {
     "id": "batch-1",
@@ -22,8 +16,8 @@ BATCH = {
 
 async def test_lookup_names_its_reference_and_start() -> None:
     page_of_one = answer(200, {"count": 1, "page": 0, "page_size": 1, "batches": [BATCH]})
-    async with serving(page_of_one) as server, talking_to(server.origin) as client:
-        page = await client.find("reference-1", since=SINCE, page=0, deadline=5)
+    async with serving(page_of_one) as server, SINCH.talking_to(server.origin) as client:
+        page = await client.find("reference-1", recipients=[], since=SINCE, until=None, page=0, deadline=5)
 
     assert server.line == (
         "GET /xms/v1/plan-1/batches?client_reference=reference-1&start_date=2026-11-24T12%3A00%3A00.000Z"
@@ -52,19 +46,10 @@ async def test_lookup_names_its_reference_and_start() -> None:
     ],
 )
 async def test_only_proof_of_the_end_is_last_page(number: int, listing: object, last: bool) -> None:
-    async with serving(answer(200, listing)) as server, talking_to(server.origin) as client:
-        page = await client.find("reference-1", since=SINCE, page=number, deadline=5)
+    async with serving(answer(200, listing)) as server, SINCH.talking_to(server.origin) as client:
+        page = await client.find("reference-1", recipients=[], since=SINCE, until=None, page=number, deadline=5)
 
     assert page.last is last
-
-
-async def test_one_unreadable_item_does_not_spoil_the_page() -> None:
-    listing = {"count": 3, "batches": [BATCH, {"id": 7}, {"no": "id"}]}
-    async with serving(answer(200, listing)) as server, talking_to(server.origin) as client:
-        page = await client.find("reference-1", since=SINCE, page=0, deadline=5)
-
-    assert [batch.batch_id for batch in page.items] == ["batch-1"]
-    assert [json.loads(item.raw) for item in page.unusable] == [{"id": 7}, {"no": "id"}]
 
 
 @pytest.mark.parametrize(
@@ -84,9 +69,9 @@ async def test_one_unreadable_item_does_not_spoil_the_page() -> None:
     ],
 )
 async def test_unreadable_page_is_no_lookup(said: bytes, why: Refusal | None) -> None:
-    async with serving(said) as server, talking_to(server.origin) as client:
+    async with serving(said) as server, SINCH.talking_to(server.origin) as client:
         with pytest.raises(ProviderError) as raised:
-            await client.find("reference-1", since=SINCE, page=0, deadline=0.5)
+            await client.find("reference-1", recipients=[], since=SINCE, until=None, page=0, deadline=0.5)
 
     assert raised.value.why is why
 
@@ -101,7 +86,7 @@ async def test_a_full_report_gives_every_recipient() -> None:
             {"code": 9, "status": "Teleported", "count": 1, "recipients": ["14155551235"]},
         ],
     }
-    async with serving(answer(200, report)) as server, talking_to(server.origin) as client:
+    async with serving(answer(200, report)) as server, SINCH.talking_to(server.origin) as client:
         reports = await client.batch_reports(["batch/1"], deadline=5)
 
     assert server.line == "GET /xms/v1/plan-1/batches/batch%2F1/delivery_report?type=full HTTP/1.1"
@@ -109,16 +94,9 @@ async def test_a_full_report_gives_every_recipient() -> None:
     assert len(reports.unusable) == 1
 
 
-async def test_unknown_batch_has_no_report() -> None:
-    async with serving(answer(404)) as server, talking_to(server.origin) as client:
-        reports = await client.batch_reports(["batch-1"], deadline=5)
-
-    assert reports == BatchReports((), unknown=("batch-1",))
-
-
 @pytest.mark.parametrize("said", [answer(500), answer(200, b"<html>"), answer(200, {"type": "mo_tomorrow"})])
 async def test_unreadable_report_raises_an_error(said: bytes) -> None:
-    async with serving(said) as server, talking_to(server.origin) as client:
+    async with serving(said) as server, SINCH.talking_to(server.origin) as client:
         with pytest.raises(ProviderError):
             await client.batch_reports(["batch-1"], deadline=5)
 
@@ -127,7 +105,7 @@ async def test_feed_of_reports_is_read_by_window() -> None:
     report = {"type": "recipient_delivery_report_sms", "batch_id": "batch-1", "recipient": "14155551234", "status": "Failed"}
     summary = {"type": "delivery_report_sms", "batch_id": "batch-1", "statuses": []}
     listing = {"count": 2, "delivery_reports": [report, summary]}
-    async with serving(answer(200, listing)) as server, talking_to(server.origin) as client:
+    async with serving(answer(200, listing)) as server, SINCH.talking_to(server.origin) as client:
         page = await client.finished_reports(start=SINCE, end=SINCE.replace(hour=13), page=2, deadline=5)
 
     assert server.line == (
@@ -148,7 +126,7 @@ async def test_inbound_messages_are_read_by_window() -> None:
         "received_at": "2026-11-24T12:00:00Z",
     }
     listing = {"count": 1, "inbounds": [inbound]}
-    async with serving(answer(200, listing)) as server, talking_to(server.origin) as client:
+    async with serving(answer(200, listing)) as server, SINCH.talking_to(server.origin) as client:
         page = await client.inbounds(start=SINCE, end=SINCE.replace(hour=13), page=0, deadline=5)
 
     assert server.line.startswith("GET /xms/v1/plan-1/inbounds?start_date=")

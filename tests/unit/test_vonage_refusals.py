@@ -1,6 +1,7 @@
 """Answers to a submission: the table that decides between sending again, failing and a lookup."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -30,8 +31,8 @@ def problem(title: str, *names: str, number: int = 1150) -> bytes:
     return json.dumps(body).encode()
 
 
-def refused(status: int, body: bytes | None = b"", sent: Sent = OURS, **headers: str) -> Refused:
-    result = outcome(Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body), sent)
+def refused(status: int, body: bytes | None = b"", sent: Sent = OURS, headers: Mapping[str, str] | None = None) -> Refused:
+    result = outcome(Answer(status, headers or {}, body), sent)
     assert isinstance(result, Refused)
     return result
 
@@ -50,9 +51,9 @@ def test_the_account_is_meant(status: int, body: bytes | None) -> None:
     assert refused(status, body).why is Refusal.ACCOUNT
 
 
-@pytest.mark.parametrize(("headers", "seconds"), [({}, None), ({"retry_after": "7"}, 7.0), ({"retry_after": "soon"}, None)])
+@pytest.mark.parametrize(("headers", "seconds"), [({}, None), ({"retry-after": "7"}, 7.0), ({"retry-after": "soon"}, None)])
 def test_throttling_says_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
-    result = refused(429, problem("Rate Limit Hit"), **headers)
+    result = refused(429, problem("Rate Limit Hit"), headers=headers)
 
     assert (result.why, result.retry_after) == (Refusal.THROTTLED, seconds)
 
@@ -101,6 +102,7 @@ def test_an_unknown_refusal_is_about_the_request(status: int, body: bytes | None
 def test_every_answer_has_an_outcome(status: int, body: bytes, default_sender: bool, callback_url: bool) -> None:
     result = outcome(Answer(status, {}, body), Sent(default_sender=default_sender, callback_url=callback_url))
 
+    assert not isinstance(result, Accepted)
     assert isinstance(result, Refused) == (400 <= status < 500 and status != 408)
     assert "\0" not in result.error
 

@@ -4,16 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any
 
-from jobs.providers.base import Submission
-from jobs.providers.sinch.client import SinchClient
-
-SUBMISSION = Submission("reference-1", None, "Your table is ready", ["+14155551234"])
-CREATED = {"id": "batch-1", "to": ["14155551234"], "client_reference": "reference-1"}
-"""The body of the answer that accepts it."""
-SINCE = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -69,13 +60,36 @@ async def serving(speak: Speak | bytes) -> AsyncIterator[Server]:
         listener.close()
 
 
-@asynccontextmanager
-async def talking_to(origin: str, **options: Any) -> AsyncIterator[SinchClient]:
-    client = SinchClient(plan="plan-1", token="secret-token", host=origin, **options)
-    try:
-        yield client
-    finally:
-        await client.aclose()
+class Cutting:
+    """Cuts its only connection after it heard so many bytes and gave these: with a reset, or by closing it."""
+
+    def __init__(self, heard: int, given: bytes, *, resets: bool) -> None:
+        self.connections = 0
+        self.origin = ""
+        self._heard, self._given, self._resets = heard, given, resets
+        self._listener: asyncio.Server | None = None
+
+    async def __aenter__(self) -> "Cutting":
+        self._listener = await asyncio.start_server(self._handle, "127.0.0.1", 0)
+        self.origin = f"http://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            await self._listener.wait_closed()
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await reader.readexactly(self._heard)
+            writer.write(self._given)
+            await writer.drain()
+        finally:
+            if self._resets:
+                writer.transport.abort()
+            else:
+                writer.close()
 
 
 async def stall(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:

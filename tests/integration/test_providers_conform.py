@@ -1,0 +1,331 @@
+"""All clients on real sockets: how each way in which a request can end is classified.
+
+What only one provider does is in its own file: Sinch's callbacks that are refused (`test_sinch_client.py`), and Vonage's tokens
+(`test_vonage_client.py`).
+"""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from jobs.providers.base import Accepted, Ambiguous, Refusal, Refused, Submission
+from jobs.providers.http import CONNECTIONS
+from jobs.runtime.clocks import Clocks
+from tests.integration.provider_cases import (
+    CASES,
+    IDS,
+    RECIPIENT,
+    REFERENCE,
+    SENDER,
+    SINCE,
+    SUBMISSION,
+    Case,
+    each_provider,
+)
+from tests.integration.provider_servers import (
+    Cutting,
+    Server,
+    Speak,
+    abort,
+    answer,
+    drip,
+    hang_up,
+    serving,
+    stall,
+)
+
+LONG_ENOUGH_TO_CONNECT = 1.0
+"""Seconds. A request that timed out before it had a connection was not sent, and its error states that."""
+
+
+pytestmark = each_provider
+
+
+def accepting(case: Case) -> Speak:
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(case.fresh())
+
+    return speak
+
+
+async def test_credential_changes_without_revealing_anything(case: Case) -> None:
+    async with case.talking_to("http://h") as client:
+        assert len(client.credential) == 16
+        assert client.credential not in case.authorization
+
+
+async def test_a_submission_is_one_request(case: Case) -> None:
+    async with serving(case.accepts(IDS[0])) as server, case.talking_to(server.origin) as client:
+        assert await client.submit(SUBMISSION, deadline=5) == Accepted(IDS[0])
+
+    ((head, body),) = server.requests
+    assert server.line == case.line
+    assert f"authorization: {case.authorization}".lower() in head.lower()
+    assert json.loads(body)[case.reference] == REFERENCE
+
+
+async def test_connections_are_used_again(case: Case) -> None:
+    async with serving(accepting(case)) as server, case.talking_to(server.origin) as client:
+        for _ in range(3):
+            assert isinstance(await client.submit(SUBMISSION, deadline=5), Accepted)
+
+    assert (server.connections, len(server.requests)) == (1, 3)
+
+
+@pytest.mark.parametrize("number", range(len(CASES[0].refusals)))
+async def test_a_refusal_says_what_is_wrong(case: Case, number: int) -> None:
+    said, why = case.refusals[number]
+    async with serving(said) as server, case.talking_to(server.origin, callback_url="https://example.com") as client:
+        outcome = await client.submit(SUBMISSION, deadline=5)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.why is why
+    assert outcome.retry_after == (7.0 if why is Refusal.THROTTLED else None)
+    assert len(server.requests) == 1
+
+
+async def test_a_rows_own_sender_is_no_setting(case: Case) -> None:
+    (said,) = (said for said, why in case.refusals if why is Refusal.SETTING and b"from" in said)
+    async with serving(said) as server, case.talking_to(server.origin) as client:
+        outcome = await client.submit(replace(SUBMISSION, sender=SENDER), deadline=5)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.why is Refusal.SHARED
+
+
+@pytest.mark.parametrize("status", [200, 203, 204, 301, 302, 307, 308, 408, 500, 502, 503, 504])
+async def test_an_unclear_status_is_ambiguous(case: Case, status: int) -> None:
+    """A redirect is not followed either."""
+    async with serving(answer(status, location="/elsewhere")) as server, case.talking_to(server.origin) as client:
+        outcome = await client.submit(SUBMISSION, deadline=5)
+
+    assert isinstance(outcome, Ambiguous)
+    assert outcome.http_status == status
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("number", range(len(CASES[0].unreadable)))
+async def test_an_unreadable_acceptance_is_ambiguous(case: Case, number: int) -> None:
+    async with serving(case.unreadable[number]) as server, case.talking_to(server.origin) as client:
+        outcome = await client.submit(SUBMISSION, deadline=5)
+
+    assert isinstance(outcome, Ambiguous)
+    assert outcome.http_status == case.accepted
+
+
+@pytest.mark.parametrize("speak", [hang_up, abort, b"nonsense\r\n\r\n", b"HTTP/1.1 202 X\r\n", b"HTTP/1.1 100 X\r\n\r\n"])
+async def test_broken_answer_is_ambiguous_and_not_retried(case: Case, speak: Speak | bytes) -> None:
+    async with serving(speak) as server, case.talking_to(server.origin) as client:
+        assert isinstance(await client.submit(SUBMISSION, deadline=0.5), Ambiguous)
+
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("resets", [True, False])
+async def test_no_cut_at_any_byte_repeats_anything(case: Case, resets: bool) -> None:
+    """Of the request, or of its answer. Whether the provider took it is not known in any case."""
+    async with serving(case.accepts(IDS[0])) as server, case.talking_to(server.origin) as client:
+        await client.submit(SUBMISSION, deadline=5)
+    ((head, body),) = server.requests
+    size, said = len(head) + len(body), case.accepts(IDS[0])
+    cuts = [(heard, b"") for heard in (*range(0, size, 53), size - 1, size)]
+    cuts += [(size, said[:end]) for end in (*range(1, len(said), 11), len(said) - 1)]
+
+    for number, (heard, begun) in enumerate(cuts):
+        async with Cutting(heard, begun, resets=resets) as cutting, case.talking_to(cutting.origin) as client:
+            assert isinstance(await client.submit(SUBMISSION, deadline=5), Ambiguous), (number, heard, begun)
+        assert cutting.connections == 1
+
+
+async def test_refusal_with_a_broken_body_is_refused(case: Case) -> None:
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(422, b'{"title":', length=100))
+        writer.close()
+
+    async with serving(speak) as server, case.talking_to(server.origin) as client:
+        outcome = await client.submit(SUBMISSION, deadline=5)
+
+    assert isinstance(outcome, Refused)
+    assert (outcome.why, outcome.http_status) == (Refusal.SHARED, 422)
+
+
+async def test_connection_with_anothers_answer_is_closed(case: Case) -> None:
+    """Each later answer on it would belong to the request before, refusals too."""
+    async with serving(case.of_another) as server, case.talking_to(server.origin) as client:
+        outcomes = [await client.submit(SUBMISSION, deadline=5) for _ in range(3)]
+
+    doubted = [outcome for outcome in outcomes if isinstance(outcome, Ambiguous)]
+    assert all("another request" in outcome.error for outcome in doubted)
+    assert len(doubted) >= 2
+    assert server.connections == len(doubted)
+
+
+async def test_connection_with_two_answers_is_closed(case: Case) -> None:
+    """The second would be read as the next request's."""
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(case.fresh() + answer(422))
+
+    async with serving(speak) as server, case.talking_to(server.origin) as client:
+        outcomes = [await client.submit(SUBMISSION, deadline=5) for _ in range(2)]
+
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert server.connections == 2
+
+
+async def test_answer_that_nobody_asked_for_resets(case: Case) -> None:
+    go_on = asyncio.Event()
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(case.fresh())
+        await go_on.wait()
+        writer.write(answer(422))
+
+    async with serving(speak) as server, case.talking_to(server.origin) as client:
+        assert isinstance(await client.submit(SUBMISSION, deadline=5), Accepted)
+        go_on.set()
+        await asyncio.wait_for(server.reset.wait(), 5)
+        assert isinstance(await client.submit(SUBMISSION, deadline=5), Accepted)
+
+    assert server.connections == 2
+
+
+async def test_no_proxy_is_taken_from_the_environment(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(accepting(case)) as server, serving(answer(422)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.origin)
+        monkeypatch.setenv("ALL_PROXY", proxy.origin)
+        async with case.talking_to(server.origin) as client:
+            assert isinstance(await client.submit(SUBMISSION, deadline=5), Accepted)
+
+
+@pytest.mark.parametrize("speak", [stall, drip])
+async def test_the_deadline_is_total_and_resets_the_connection(case: Case, speak: Speak) -> None:
+    async with serving(speak) as server, case.talking_to(server.origin) as client:
+        assert isinstance(await client.submit(SUBMISSION, deadline=LONG_ENOUGH_TO_CONNECT), Ambiguous)
+        await asyncio.wait_for(server.reset.wait(), 5)
+
+
+async def test_data_unread_at_the_deadline_is_dropped(case: Case) -> None:
+    heard = bytearray()
+    finished = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        try:
+            while part := await reader.read(65536):
+                heard.extend(part)
+        except ConnectionResetError:
+            pass
+        finally:
+            writer.close()
+            finished.set()
+
+    big = Submission(REFERENCE, None, "x" * 15_000_000, [RECIPIENT])
+    async with await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024) as listener:
+        async with case.talking_to(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}") as client:
+            assert isinstance(await client.submit(big, deadline=1), Ambiguous)
+        go_on.set()
+        await asyncio.wait_for(finished.wait(), 5)
+
+    assert len(heard) < 8_000_000  # of 15 MB: what the kernels had between them at most
+
+
+async def test_deadlines_leave_no_connection_taken(case: Case) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server.connections <= CONNECTIONS:
+            await stall(reader, writer)
+        else:
+            writer.write(case.fresh())
+
+    async with serving(speak) as server, case.talking_to(server.origin) as client:
+        requests = (client.submit(SUBMISSION, deadline=LONG_ENOUGH_TO_CONNECT) for _ in range(CONNECTIONS))
+        assert all(isinstance(outcome, Ambiguous) for outcome in await asyncio.gather(*requests))
+        assert isinstance(await client.submit(SUBMISSION, deadline=5), Accepted)
+
+    assert server.connections == CONNECTIONS + 1
+
+
+async def heard_by(server: Server, requests: int) -> None:
+    async with asyncio.timeout(30):
+        while len(server.requests) < requests:  # noqa: ASYNC110  # the server has no event for it
+            await asyncio.sleep(0.001)
+
+
+async def test_when_all_connections_are_busy_nothing_was_sent(case: Case) -> None:
+    async with serving(stall) as server, case.talking_to(server.origin) as client:
+        busy = [asyncio.create_task(client.submit(SUBMISSION, deadline=60)) for _ in range(CONNECTIONS)]
+        await heard_by(server, CONNECTIONS)
+        outcome = await client.submit(SUBMISSION, deadline=0.1)
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+
+    assert len(server.requests) == CONNECTIONS
+    assert isinstance(outcome, Refused)
+    assert outcome.why is Refusal.UNREACHABLE
+
+
+async def test_requests_wait_for_a_connection(case: Case) -> None:
+    release = asyncio.Event()
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        writer.write(case.fresh())
+
+    async with serving(speak) as server, case.talking_to(server.origin) as client:
+        requests = [asyncio.create_task(client.submit(SUBMISSION, deadline=60)) for _ in range(CONNECTIONS + 3)]
+        await heard_by(server, CONNECTIONS)
+        release.set()
+        outcomes = await asyncio.gather(*requests)
+
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert server.connections == CONNECTIONS
+
+
+async def test_without_a_connection_nothing_was_sent(case: Case) -> None:
+    async with serving(b"") as server:
+        origin = server.origin
+    async with case.talking_to(origin) as client:
+        outcome = await client.submit(SUBMISSION, deadline=5)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.why is Refusal.UNREACHABLE
+
+
+async def test_without_time_left_nothing_is_begun(case: Case) -> None:
+    async with serving(accepting(case)) as server, case.talking_to(server.origin) as client:
+        outcome = await client.submit(SUBMISSION, deadline=0)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.why is Refusal.UNREACHABLE
+    assert server.requests == []
+
+
+async def test_a_failed_tls_handshake_sent_nothing(case: Case) -> None:
+    async with serving(hang_up) as server, case.talking_to(server.origin.replace("http:", "https:")) as client:
+        outcome = await client.submit(SUBMISSION, deadline=2)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.why is Refusal.UNREACHABLE
+
+
+async def test_cancelling_a_submission_resets_its_connection(case: Case) -> None:
+    async with serving(stall) as server, case.talking_to(server.origin) as client:
+        task = asyncio.create_task(client.submit(SUBMISSION, deadline=30))
+        await server.heard.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.reset.wait(), 5)
+
+
+async def test_every_answer_tells_the_providers_time(case: Case) -> None:
+    date = "Tue, 24 Nov 2026 12:00:00 GMT"
+    clocks = Clocks(wall=SINCE.timestamp)
+    async with serving(answer(401, date=date)) as server, case.talking_to(server.origin, clocks=clocks) as client:
+        await client.submit(SUBMISSION, deadline=5)
+
+    assert abs((clocks.reached_by_provider(asyncio.get_running_loop().time()) - SINCE).total_seconds()) < 5
