@@ -4,17 +4,14 @@ import asyncio
 import select
 import socket
 import struct
-import zlib
 from typing import Final, cast
 
-import h11
-
 from jobs.providers.answers import Answer
+from jobs.providers.reading import AnswerReader, Unfinished
 from jobs.runtime.clocks import monotonic
 
 # Lingering for zero seconds makes close() a reset: data that the peer did not take yet is dropped, not delivered late.
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
-_LONGEST_HEAD: Final = 100 * 1024
 
 
 class Connection(asyncio.Protocol):
@@ -25,43 +22,37 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self) -> None:
-        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
         self._transport: asyncio.Transport | None = None
-        self._asked: asyncio.Future[Answer] | None = None
-        self._head: Answer | None = None
-        self._body: list[bytes] = []
         self._is_open = False
+        self._asked: asyncio.Future[Answer] | None = None
+        self._reader: AnswerReader | None = None
+        self._is_reusable = False
         self.answered_at = 0.0
         """When the status of the last answer arrived, on the monotonic clock."""
 
-    async def ask(self, method: str, target: str, headers: list[tuple[str, str]], content: bytes, *, ends: float) -> Answer:
+    async def ask(self, request: bytes, *, ends: float) -> Answer:
         """Make one request, and read its answer until ``ends`` on the monotonic clock.
 
         Raises TimeoutError, ConnectionError, or what is wrong with the answer, if none came. The connection must not be used
-        again then, nor when :meth:`begin_next` returns False.
+        again then, nor while ``is_reusable`` is false.
         """
         loop = asyncio.get_running_loop()
-        self._head, self._body, self._asked = None, [], loop.create_future()
-        request = h11.Request(method=method, target=target, headers=headers)
-        raw = [self._h11.send(event) for event in (request, h11.Data(data=content), h11.EndOfMessage())]
+        asked: asyncio.Future[Answer] = loop.create_future()
+        self._asked, self._reader, self._is_reusable = asked, AnswerReader(), False
         timer = loop.call_at(ends, self._end, TimeoutError("no time left"))
         try:
             if self._transport is None or not self._is_open:
                 raise ConnectionResetError("closed before the request")
-            self._transport.write(b"".join(part or b"" for part in raw))
-            return await self._asked
+            self._transport.write(request)
+            return await asked
         finally:
             timer.cancel()
-            self._asked = None
+            self._asked = self._reader = None
 
-    def begin_next(self) -> bool:
-        """Make ready for another request. False if none may follow the last one."""
-        if not self._is_open or self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
-            return False
-        if self._h11.trailing_data != (b"", False):
-            return False
-        self._h11.start_next_cycle()
-        return True
+    @property
+    def is_reusable(self) -> bool:
+        """Whether another request may follow the last one."""
+        return self._is_reusable and self._is_open
 
     @property
     def is_silent(self) -> bool:
@@ -84,15 +75,16 @@ class Connection(asyncio.Protocol):
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
     def data_received(self, data: bytes) -> None:
-        if self._asked is None:
+        if self._asked is None or self._asked.done():
+            # Nothing asked for it, so what follows on this connection would belong to no request either.
             self.abort()
-            return
-        self._read(data)
+        else:
+            self._read(data)
 
     def eof_received(self) -> None:
         """The end of the connection may be the end of an answer."""
         self._is_open = False
-        if self._asked is not None:
+        if self._asked is not None and not self._asked.done():
             self._read(b"")
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -100,46 +92,28 @@ class Connection(asyncio.Protocol):
         self._end(error or ConnectionResetError("closed without an answer"))
 
     def _read(self, data: bytes) -> None:
+        reader, asked = self._reader, self._asked
+        if reader is None or asked is None:
+            return
+        knew = reader.head is not None
         try:
-            self._h11.receive_data(data)
-            while True:
-                event = self._h11.next_event()
-                if isinstance(event, h11.Response):
-                    self.answered_at = monotonic()
-                    headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
-                    self._head = Answer(event.status_code, headers, None)
-                elif isinstance(event, h11.Data):
-                    self._body.append(bytes(event.data))
-                elif isinstance(event, h11.EndOfMessage):
-                    self._finish()
-                    return
-                elif not isinstance(event, h11.InformationalResponse):
-                    return
-        except h11.RemoteProtocolError as error:
+            answer = reader.feed(data)
+        except Unfinished as error:
             self._end(error)
-
-    def _finish(self) -> None:
-        head, asked = self._head, self._asked
-        if head is not None and asked is not None and not asked.done():
-            asked.set_result(Answer(head.status, head.headers, _decoded(head, b"".join(self._body))))
+            return
+        if not knew and reader.head is not None:
+            self.answered_at = monotonic()
+        if answer is not None:
+            self._is_reusable = reader.may_go_on
+            asked.set_result(answer)
 
     def _end(self, error: Exception) -> None:
         """No more of the answer comes. Its status counts if it is known."""
-        asked = self._asked
+        asked, head = self._asked, None if self._reader is None else self._reader.head
         self.abort()
         if asked is None or asked.done():
             return
-        if self._head is None:
+        if head is None:
             asked.set_exception(error)
         else:
-            asked.set_result(self._head)
-
-
-def _decoded(head: Answer, body: bytes) -> bytes | None:
-    """The body as it was before it was compressed. None if it cannot be decompressed."""
-    if head.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
-        return body
-    try:
-        return zlib.decompress(body, wbits=zlib.MAX_WBITS | 32)
-    except zlib.error:
-        return None
+            asked.set_result(head)

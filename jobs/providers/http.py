@@ -36,9 +36,14 @@ class HttpClient:
     def __init__(self, origin: str, *, headers: Mapping[str, str], clocks: Clocks, keeps_connections: bool = True) -> None:
         parts = urlsplit(origin)
         self._is_secure = parts.scheme == "https"
-        self._host = parts.hostname or ""
+        self._host = (parts.hostname or "").encode("idna").decode("ascii")
         self._port = parts.port or (443 if self._is_secure else 80)
-        common = {"Host": parts.netloc.rpartition("@")[2], "Accept": "application/json", "User-Agent": "supabase-outbox"}
+        shown = f"[{self._host}]" if ":" in self._host else self._host
+        common = {
+            "Host": f"{shown}:{parts.port}" if parts.port else shown,
+            "Accept": "application/json",
+            "User-Agent": "supabase-outbox",
+        }
         self._headers = [*common.items(), *headers.items()]
         self._clocks = clocks
         self._keeps = keeps_connections
@@ -90,13 +95,15 @@ class HttpClient:
         is_ours: Callable[[Answer], bool] | None = None,
     ) -> Answer:
         ends = monotonic() + deadline
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+        request = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + content
         connection = await self._take(deadline)
         kept = False
         try:
             sent = monotonic()
-            answer = await connection.ask(method, target, headers, content, ends=ends)
+            answer = await connection.ask(request, ends=ends)
             self._note_date(answer, sent, connection.answered_at)
-            kept = self._keeps and connection.begin_next() and (is_ours is None or is_ours(answer))
+            kept = self._keeps and connection.is_reusable and (is_ours is None or is_ours(answer))
         finally:
             self._give_back(connection, kept=kept)
         return answer
