@@ -35,9 +35,11 @@ class HttpClient:
 
     def __init__(self, origin: str, *, headers: Mapping[str, str], clocks: Clocks, keeps_connections: bool = True) -> None:
         parts = urlsplit(origin)
-        self._is_secure = parts.scheme == "https"
+        self._tls = trust(trust_env=False) if parts.scheme == "https" else None
+        if self._tls is not None:
+            self._tls.set_alpn_protocols(["http/1.1"])
         self._host = (parts.hostname or "").encode("idna").decode("ascii")
-        self._port = parts.port or (443 if self._is_secure else 80)
+        self._port = parts.port or (80 if self._tls is None else 443)
         shown = f"[{self._host}]" if ":" in self._host else self._host
         common = {
             "Host": f"{shown}:{parts.port}" if parts.port else shown,
@@ -142,13 +144,10 @@ class HttpClient:
         return None
 
     async def _connect(self, seconds: float) -> Connection:
-        tls = trust(trust_env=False) if self._is_secure else None
-        if tls is not None:
-            tls.set_alpn_protocols(["http/1.1"])
         try:
             async with asyncio.timeout(seconds):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    Connection, self._host, self._port, ssl=tls, happy_eyeballs_delay=0.25
+                    Connection, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=0.25
                 )
         except Exception as error:
             # Whatever it is, nothing was written.

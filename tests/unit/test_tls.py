@@ -16,7 +16,7 @@ from scheduler.engine import build_engine
 async def test_all_clients_share_the_certificate_authorities() -> None:
     supabase = SupabaseSettings(_env_file=None, supabase_url="http://supabase.test", supabase_secret_key="sb_secret_key")
     sinch = SinchSettings(
-        _env_file=None, sinch_service_plan_id="plan", sinch_api_token="token", sinch_base_url="http://sinch.test"
+        _env_file=None, sinch_service_plan_id="plan", sinch_api_token="token", sinch_base_url="https://sinch.test"
     )
     tls.trust.cache_clear()
 

@@ -23,6 +23,7 @@ from jobs.providers.base import (
 from jobs.providers.http import HttpClient, NeverSent, describe
 from jobs.providers.vonage import refusals
 from jobs.providers.vonage.acceptance import Acceptances
+from jobs.providers.vonage.callbacks import NAME
 from jobs.providers.vonage.refusals import Sent
 from jobs.providers.vonage.reports import MOST_IDS, Reports
 from jobs.providers.vonage.tokens import Tokens
@@ -39,7 +40,7 @@ class VonageClient:
     reports and replies come by callbacks alone, and a lookup finds nothing.
     """
 
-    name = "vonage"
+    name = NAME
     max_recipients = 1
     longest_value = 0
     absence_proof = None

@@ -14,7 +14,8 @@ from jobs.providers.base import Batch, BatchReports, Inbound, ProviderError, Rep
 from jobs.providers.fields import Unreadable, address, code, instant_or_none, number, our_address, reference, required
 from jobs.providers.lenient import array_items, json_text
 from jobs.providers.vonage import refusals
-from jobs.providers.vonage.codes import SILENT, status_of
+from jobs.providers.vonage.callbacks import NAME
+from jobs.providers.vonage.codes import is_word, status_of
 
 Item = TypeVar("Item", Batch, Report, SentBatch, Inbound)
 _DANGLING: Final = re.compile(r",(?=\s*[,}])|(?<=\{),")
@@ -159,11 +160,11 @@ def report(raw: str) -> Report | None:
     """The latest status of a message. None for one that says nothing about a text."""
     record = _record(raw)
     word, error = required(record.status, "status"), _code(record.error_code)
-    status = status_of(word, error)
-    if status is None and word.strip().lower() in SILENT:
-        return None
-    if status is None:
+    if not is_word(word):
         raise Unreadable(f"unknown status {word[:40]!r}")
+    status = status_of(word, error)
+    if status is None:
+        return None
     return Report(
         batch_id=required(record.message_id, "message_id"),
         recipient=number(address(record.to, "to")),
@@ -190,7 +191,7 @@ def inbound(raw: str) -> Inbound | None:
         received_at=instant_or_none(record.date_received),
         reference=None,
         raw=raw,
-        provider="vonage",
+        provider=NAME,
     )
 
 
