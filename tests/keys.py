@@ -1,8 +1,13 @@
 """Private keys for tests. They are made anew in each process, so that none lies in the repository."""
 
+import ssl
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -10,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from cryptography.x509.oid import NameOID
 
 
 @cache
@@ -34,3 +40,20 @@ def public_key() -> str:
 def elliptic_key() -> str:
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def tls(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The contexts of a server called localhost and of clients that trust it. ``folder`` keeps its certificate."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, rsa_key(2048).public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(rsa_key(2048), SHA256())
+    )
+    (folder / "localhost.pem").write_bytes(certificate.public_bytes(Encoding.PEM) + private_key().encode())
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "localhost.pem")
+    return server, ssl.create_default_context(cadata=certificate.public_bytes(Encoding.PEM).decode())

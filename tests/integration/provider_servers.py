@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -52,10 +53,12 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(speak: Speak | bytes) -> AsyncIterator[Server]:
+async def serving(speak: Speak | bytes, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+    """A server until the end of the block; with ``tls`` it is called localhost."""
     server = Server(speak)
-    async with await asyncio.start_server(server.handle, "127.0.0.1", 0) as listener:
-        server.origin = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with await asyncio.start_server(server.handle, "127.0.0.1", 0, ssl=tls) as listener:
+        origin = "http://127.0.0.1" if tls is None else "https://localhost"
+        server.origin = f"{origin}:{listener.sockets[0].getsockname()[1]}"
         yield server
         listener.close()
 

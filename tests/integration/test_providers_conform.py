@@ -7,12 +7,15 @@ What only one provider does is in its own file: Sinch's callbacks that are refus
 import asyncio
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from jobs.providers import http
 from jobs.providers.base import Accepted, Ambiguous, Refusal, Refused, Submission
 from jobs.providers.http import CONNECTIONS
 from jobs.runtime.clocks import Clocks
+from tests import keys
 from tests.integration.provider_cases import (
     CASES,
     IDS,
@@ -72,6 +75,25 @@ async def test_connections_are_used_again(case: Case) -> None:
             assert isinstance(await client.submit(SUBMISSION, deadline=5), Accepted)
 
     assert (server.connections, len(server.requests)) == (1, 3)
+
+
+async def test_tls_is_like_no_tls(case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server_side, client_side = keys.tls(tmp_path)
+    monkeypatch.setattr(http, "trust", lambda **_: client_side)
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) <= 3:
+            writer.write(case.fresh())
+        else:
+            await stall(reader, writer)
+
+    async with serving(speak, tls=server_side) as server, case.talking_to(server.origin) as client:
+        for _ in range(3):
+            assert isinstance(await client.submit(SUBMISSION, deadline=5), Accepted)
+        assert isinstance(await client.submit(SUBMISSION, deadline=LONG_ENOUGH_TO_CONNECT), Ambiguous)
+        await asyncio.wait_for(server.reset.wait(), 5)
+
+    assert (server.connections, len(server.requests)) == (1, 4)
 
 
 @pytest.mark.parametrize("number", range(len(CASES[0].refusals)))
