@@ -242,10 +242,10 @@ def unanswerable(
     first = db.execute("select batch_id from outbox_engine.dispatches order by accepted_at, batch_id limit %s", [count])
     bad, ask = [str(batch) for (batch,) in first], SinchClient.batch_reports
 
-    async def reports(client: SinchClient, batch_id: str, *, deadline: float) -> Any:
-        if batch_id in bad:
+    async def reports(client: SinchClient, batch_ids: Sequence[str], *, deadline: float) -> Any:
+        if not set(batch_ids).isdisjoint(bad):
             raise error
-        return await ask(client, batch_id, deadline=deadline)
+        return await ask(client, batch_ids, deadline=deadline)
 
     monkeypatch.setattr(SinchClient, "batch_reports", reports)
     return bad
