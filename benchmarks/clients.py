@@ -1,4 +1,4 @@
-"""What a request costs the process that makes it: our client and others, against a server that answers after 50 ms."""
+"""What a request costs the process that makes it, by HTTP client, against a server that answers after 50 ms."""
 
 import asyncio
 import multiprocessing
@@ -19,9 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from benchmarks.result import Figure, Options, Plot, Result
 from jobs.providers.base import Accepted, Submission
-from jobs.providers.http import CONNECTIONS, HttpClient
 from jobs.providers.vonage.client import VonageClient
-from jobs.runtime.clocks import Clocks
+from jobs.providers.vonage.posts import CONNECTIONS
 
 TITLE = "what does one request cost the process that makes it?"
 
@@ -93,16 +92,6 @@ async def _ask_all(ask: Ask, requests: int) -> None:
     await asyncio.gather(*(go_on() for _ in range(_AT_ONCE)))
 
 
-async def _ours(origin: str, stack: AsyncExitStack) -> Ask:
-    client = HttpClient(origin, headers=_HEADERS, clocks=Clocks())
-    stack.push_async_callback(client.aclose)
-
-    async def ask() -> None:
-        _check((await client.post(_PATH, _BODY, deadline=_PATIENCE_SECONDS)).status)
-
-    return ask
-
-
 async def _httpx(origin: str, stack: AsyncExitStack, *, clients: int) -> Ask:
     limits = httpx.Limits(max_connections=-(-CONNECTIONS // clients))
     made = [await stack.enter_async_context(httpx.AsyncClient(base_url=origin, limits=limits)) for _ in range(clients)]
@@ -144,7 +133,6 @@ async def _vonage(origin: str, stack: AsyncExitStack) -> Ask:
 
 
 _CLIENTS: Final[dict[str, Callable[[str, AsyncExitStack], Awaitable[Ask]]]] = {
-    "our connections": _ours,
     "aiohttp": _aiohttp,
     f"{_HTTPX_PARTS} clients of httpx": partial(_httpx, clients=_HTTPX_PARTS),
     "httpx": partial(_httpx, clients=1),

@@ -1,10 +1,11 @@
 """What Sinch's client does on real sockets that no other does. The rest is in `test_providers_conform.py`."""
 
+import asyncio
 import json
 
-from jobs.providers.base import Provider, Refusal, Refused
+from jobs.providers.base import Ambiguous, Provider, Refusal, Refused, Submission
 from jobs.providers.sinch.client import SinchClient
-from tests.integration.provider_cases import REFERENCE, SINCE, SINCH, SUBMISSION
+from tests.integration.provider_cases import RECIPIENT, REFERENCE, SINCE, SINCH, SUBMISSION
 from tests.integration.provider_servers import answer, serving
 
 
@@ -44,3 +45,29 @@ async def test_missing_callback_url_stops_asking_for_reports() -> None:
     assert isinstance(second, Refused)
     assert second.why is Refusal.SETTING
     assert json.loads(server.requests[1][1])["delivery_report"] == "none"
+
+
+async def test_data_unread_at_the_deadline_is_dropped() -> None:
+    heard = bytearray()
+    finished = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        try:
+            while part := await reader.read(65536):
+                heard.extend(part)
+        except ConnectionResetError:
+            pass
+        finally:
+            writer.close()
+            finished.set()
+
+    big = Submission(REFERENCE, None, "x" * 15_000_000, [RECIPIENT])
+    async with await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024) as listener:
+        async with SINCH.talking_to(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}") as client:
+            assert isinstance(await client.submit(big, deadline=1), Ambiguous)
+        go_on.set()
+        await asyncio.wait_for(finished.wait(), 5)
+
+    assert len(heard) < 8_000_000  # of 15 MB: what the kernels had between them at most

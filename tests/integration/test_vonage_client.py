@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
-from jobs.providers.base import BatchReports, Page, Provider, ProviderError, Refusal, Refused
+from jobs.providers.base import Accepted, BatchReports, Page, Provider, ProviderError, Refusal, Refused
 from jobs.providers.vonage.client import VonageClient
 from jobs.providers.vonage.reports import Reports
 from jobs.runtime.clocks import Clocks
@@ -195,4 +195,17 @@ async def test_a_reported_message_shows_its_request() -> None:
     ],
 )
 async def test_reports_have_no_regional_host(host: str, asked: str) -> None:
-    assert Reports(host, key="k", secret="s", clocks=Clocks())._http._host == asked
+    assert Reports(host, key="k", secret="s", clocks=Clocks())._http._http.base_url.host == asked
+
+
+async def test_connection_with_two_answers_is_closed() -> None:
+    """The second would be read as the next request's."""
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(VONAGE.fresh() + answer(422))
+
+    async with serving(speak) as server, VONAGE.talking_to(server.origin) as client:
+        outcomes = [await client.submit(SUBMISSION, deadline=5) for _ in range(2)]
+
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert server.connections == 2

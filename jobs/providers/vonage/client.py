@@ -20,10 +20,11 @@ from jobs.providers.base import (
     SentBatch,
     Submission,
 )
-from jobs.providers.http import HttpClient, NeverSent, describe
+from jobs.providers.http import NeverSent, describe
 from jobs.providers.vonage import refusals
 from jobs.providers.vonage.acceptance import Acceptances
 from jobs.providers.vonage.callbacks import NAME
+from jobs.providers.vonage.posts import Posts
 from jobs.providers.vonage.refusals import Sent
 from jobs.providers.vonage.reports import MOST_IDS, Reports
 from jobs.providers.vonage.tokens import Tokens
@@ -67,7 +68,7 @@ class VonageClient:
         self._clocks = clocks or Clocks()
         self._tokens = Tokens(application, private_key, self._clocks)
         self._acceptances = Acceptances()
-        self._http = HttpClient(host, headers={}, clocks=self._clocks)
+        self._posts = Posts(f"{host}{_PATH}", clocks=self._clocks)
         self._reports = Reports(host, key=api_key, secret=api_secret, clocks=self._clocks) if api_key and api_secret else None
 
     async def submit(self, submission: Submission, *, deadline: float) -> Outcome:
@@ -86,7 +87,7 @@ class VonageClient:
             return isinstance(accepted[0], Accepted)
 
         try:
-            answer = await self._http.post(_PATH, body, headers=headers, deadline=deadline, is_ours=is_ours)
+            answer = await self._posts.post(body, headers=headers, deadline=deadline, is_ours=is_ours)
         except NeverSent as error:
             return Refused(Refusal.UNREACHABLE, f"no connection: {error}")
         except Exception as error:  # noqa: BLE001  # whatever went wrong went wrong after we may have been heard
@@ -152,6 +153,6 @@ class VonageClient:
         return await self._reports.inbounds(start=start, end=end, page=page, deadline=deadline)
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self._posts.aclose()
         if self._reports is not None:
             await self._reports.aclose()
