@@ -85,6 +85,8 @@ class HttpClient:
         for connection in self._busy:
             connection.abort()
         self._idle.clear()
+        # The event loop closes the sockets at its next turn, which a caller that ends the loop might not give it.
+        await asyncio.sleep(0)
 
     async def _exchange(
         self,

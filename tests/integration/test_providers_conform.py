@@ -214,6 +214,20 @@ async def test_answer_that_nobody_asked_for_resets(case: Case) -> None:
     assert server.connections == 2
 
 
+async def test_connection_that_was_closed_is_not_used(case: Case) -> None:
+    """A request on it would be ambiguous."""
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(case.fresh())
+        writer.close()
+
+    async with serving(speak) as server, case.talking_to(server.origin) as client:
+        for _ in range(5):
+            assert isinstance(await client.submit(SUBMISSION, deadline=5), Accepted)
+
+    assert server.connections == 5
+
+
 async def test_no_proxy_is_taken_from_the_environment(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(accepting(case)) as server, serving(answer(422)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.origin)
