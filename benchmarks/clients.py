@@ -49,7 +49,7 @@ class Cost:
 
 
 def run(options: Options) -> Result:
-    requests = 1000 if options.quick else 5000
+    requests = 1000 if options.quick else 3000
     costs: dict[str, list[Cost]] = {case: [] for case in _CLIENTS}
     with _serving() as origin:
         for _ in range(options.repeats):

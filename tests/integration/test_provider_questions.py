@@ -21,13 +21,19 @@ from tests.integration.provider_cases import (
     Case,
     each_provider,
 )
-from tests.integration.provider_servers import answer, serving
+from tests.integration.provider_servers import Speak, answer, serving
+
+
+async def breaks_off(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer(200, b'{"count": 0', length=100))
+    writer.close()
+
 
 UNREADABLE = [
+    breaks_off,
     answer(200, b"<html>"),
     answer(200, {}),
     answer(200, []),
-    answer(200, b'{"count": 0', length=100),
     answer(204),
     answer(302, location="/login"),
     answer(503, b"<html>"),
@@ -76,17 +82,17 @@ async def test_one_unreadable_item_does_not_spoil_the_page(case: Case) -> None:
 
 
 @pytest.mark.parametrize("said", UNREADABLE)
-async def test_unreadable_answer_is_no_answer(case: Case, said: bytes) -> None:
+async def test_unreadable_answer_is_no_answer(case: Case, said: Speak | bytes) -> None:
     """An empty page would say that the request never arrived."""
     async with serving(said) as server, case.talking_to(server.origin) as client:
         questions = (
-            find(client, deadline=0.5),
-            client.inbounds(start=SINCE, end=UNTIL, page=0, deadline=0.5),
-            client.batch_reports([IDS[0]], deadline=0.5),
+            find(client, deadline=5),
+            client.inbounds(start=SINCE, end=UNTIL, page=0, deadline=5),
+            client.batch_reports([IDS[0]], deadline=5),
         )
         errors = await asyncio.gather(*questions, return_exceptions=True)
 
-    assert all(isinstance(error, ProviderError) and error.why is None for error in errors)
+    assert [error.why for error in errors if isinstance(error, ProviderError)] == [None] * 3
 
 
 @pytest.mark.parametrize("why", [Refusal.ACCOUNT, Refusal.THROTTLED])
@@ -147,7 +153,7 @@ async def test_slow_lookups_delay_no_message(case: Case) -> None:
             writer.write(case.fresh())
 
     async with serving(slow_to_answer_questions) as server, case.talking_to(server.origin) as client:
-        lookups = [asyncio.create_task(find(client, deadline=20)) for _ in range(20)]
+        lookups = [asyncio.create_task(find(client, deadline=20)) for _ in range(8)]
         await server.heard.wait()
 
         outcomes = await asyncio.gather(*(client.submit(SUBMISSION, deadline=4) for _ in range(8)))

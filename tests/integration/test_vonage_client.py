@@ -163,7 +163,7 @@ async def test_page_after_an_unread_one_is_refused() -> None:
 async def test_reports_are_asked_for_by_id() -> None:
     both = page_of(VONAGE.report, {**VONAGE.report, "message_id": IDS[1], "status": "rejected", "error_code": "1330"})
     async with serving(both) as server, VONAGE.talking_to(server.origin) as client:
-        reports = await client.batch_reports(IDS, deadline=5)
+        found = await client.batch_reports(IDS, deadline=5)
 
     assert question(server) == {
         "account_id": "abcd1234",
@@ -171,7 +171,7 @@ async def test_reports_are_asked_for_by_id() -> None:
         "direction": "outbound",
         "id": ",".join(IDS),
     }
-    assert [(item.batch_id, item.status) for item in reports.items] == [(IDS[0], "delivered"), (IDS[1], "unknown")]
+    assert [(item.batch_id, item.status) for item in found.items] == [(IDS[0], "delivered"), (IDS[1], "unknown")]
 
 
 async def test_a_reported_message_shows_its_request() -> None:
@@ -183,6 +183,22 @@ async def test_a_reported_message_shows_its_request() -> None:
     assert batch is not None
     assert (batch.reference, batch.recipients, batch.texts) == (REFERENCE, (RECIPIENT,), (None,))
     assert other is None
+
+
+async def test_questions_keep_to_vonages_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten a second. The recover job asks twenty at once."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with serving(page_of()) as server, VONAGE.talking_to(server.origin) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr("jobs.providers.vonage.reports.asyncio.sleep", sleep)
+            await asyncio.gather(*(find(client) for _ in range(20)))
+
+    assert len(server.requests) == 20
+    assert max(waits) > 1.8
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ It has no filter for our reference, and shows a message minutes after it was sen
 that is not proves nothing.
 """
 
+import asyncio
 import re
 from base64 import b64encode
 from collections import OrderedDict
@@ -28,6 +29,8 @@ _REGIONAL: Final = re.compile(r"https://api-[a-z]+\.(?:nexmo|vonage)\.com")
 _GLOBAL: Final = "https://api.nexmo.com"
 """The only host that Vonage names for reports."""
 _MOST_PLACES: Final = 256
+_APART_SECONDS: Final = 0.125
+"""Between two questions. Vonage answers ten a second, and a refused one would be a lookup that failed."""
 _Window = tuple[datetime, datetime]
 _Listing = tuple[str, datetime, datetime | None]
 
@@ -49,6 +52,7 @@ class Reports:
         basic = b64encode(f"{key}:{secret}".encode()).decode()
         origin = _GLOBAL if _REGIONAL.fullmatch(host) else host
         self._http = HttpClient(origin, headers={"Authorization": f"Basic {basic}"}, clocks=clocks)
+        self._turn_at = 0.0
         self._places: OrderedDict[tuple[_Listing, int], _Place] = OrderedDict()
 
     async def find(
@@ -117,13 +121,22 @@ class Reports:
     async def _ask(self, question: Mapping[str, str], deadline: float) -> Records:
         what = f"{question['direction']} records"
         params = {"account_id": self._account, "product": "MESSAGES", **question}
+        waited = await self._wait_for_turn()
         try:
-            answer = await self._http.get(_PATH, params, deadline=deadline)
+            answer = await self._http.get(_PATH, params, deadline=deadline - waited)
         except NeverSent as error:
             raise ProviderError(f"{what}: no connection: {error}", why=Refusal.UNREACHABLE) from error
         except Exception as error:
             raise ProviderError(f"{what}: no answer: {describe(error)}") from error
         return records.records(answer, what)
+
+    async def _wait_for_turn(self) -> float:
+        """Let the questions of this process follow each other. Returns the seconds that this took."""
+        now = monotonic()
+        self._turn_at = max(now, self._turn_at + _APART_SECONDS)
+        if self._turn_at > now:
+            await asyncio.sleep(self._turn_at - now)
+        return self._turn_at - now
 
 
 def _days(window: _Window) -> Iterator[_Window]:
