@@ -14,12 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 from sandbox.simulator.behaviour import Behaviour, Fault, milliseconds
 from sandbox.simulator.controls import control_routes
-from sandbox.simulator.errors import Refuse
 from sandbox.simulator.http import Answer, Call, json_answer, refusal
 from sandbox.simulator.lines import Lines
 from sandbox.simulator.misleading import MISLEADING, misleading
-from sandbox.simulator.plans import PlanSettings
-from sandbox.simulator.routes import Route, find
+from sandbox.simulator.sinch.errors import Refuse
+from sandbox.simulator.sinch.plans import PlanSettings
+from sandbox.simulator.sinch.routes import Route, find
 from sandbox.simulator.world import World, authorised
 
 _PREFIX = "/xms/v1/"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from sandbox.simulator.batches import Batch
 from sandbox.simulator.behaviour import Kind
 from sandbox.simulator.clock import iso
-from sandbox.simulator.life import State
+from sandbox.simulator.sinch.batches import Batch
+from sandbox.simulator.sinch.life import State
 
 _EXCUSES = frozenset((404, 407))
 

@@ -18,9 +18,9 @@ from msgspec import Struct
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.clock import NEVER, Clock
 from sandbox.simulator.identifiers import ulid
-from sandbox.simulator.plans import Plan
 from sandbox.simulator.posting import Poster
-from sandbox.simulator.signing import signature_headers
+from sandbox.simulator.sinch.plans import Plan
+from sandbox.simulator.sinch.signing import signature_headers
 
 FIRST_DELAY = 5.0
 MOST_RETRIES = 15

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from sandbox.simulator.behaviour import Behaviour, Span
-from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import listen, make_server, serve
+from sandbox.simulator.sinch.plans import PlanSettings
 
 
 def simulator(

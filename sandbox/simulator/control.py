@@ -12,7 +12,7 @@ from sandbox.simulator.behaviour import Behaviour, Fault, Kind, Span
 from sandbox.simulator.books import Accepted, Asked, Summary, Tally
 from sandbox.simulator.callbacks import Figures, Tried
 from sandbox.simulator.controls import Settled, Struck
-from sandbox.simulator.plans import InboundView, PlanSettings
+from sandbox.simulator.sinch.plans import InboundView, PlanSettings
 
 Shape = TypeVar("Shape")
 

@@ -15,8 +15,8 @@ from starlette.routing import Route
 from sandbox.simulator.behaviour import Behaviour, Fault
 from sandbox.simulator.clock import parse
 from sandbox.simulator.guide import guide
-from sandbox.simulator.numbers import msisdn
-from sandbox.simulator.plans import InboundView, Plan, PlanSettings
+from sandbox.simulator.sinch.numbers import msisdn
+from sandbox.simulator.sinch.plans import InboundView, Plan, PlanSettings
 from sandbox.simulator.world import World
 
 Handler = Callable[[World, Request], Awaitable[Response]]

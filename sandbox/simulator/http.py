@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from sandbox.simulator.behaviour import Kind
-from sandbox.simulator.errors import Refuse, violation
+from sandbox.simulator.sinch.errors import Refuse, violation
 
 _JSON = ((b"content-type", b"application/json; charset=utf-8"),)
 

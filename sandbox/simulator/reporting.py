@@ -6,14 +6,14 @@ from collections.abc import Callable
 from itertools import count
 from random import Random
 
-from sandbox.simulator.batches import Batch
 from sandbox.simulator.behaviour import CANCELLED, DISPATCHED, QUEUED
 from sandbox.simulator.callbacks import Callbacks, Notice
 from sandbox.simulator.clock import NEVER, Clock
-from sandbox.simulator.life import State
-from sandbox.simulator.plans import Plan
 from sandbox.simulator.report_faults import PlannedReport, apply_faults
-from sandbox.simulator.reports import batch_report, recipient_report
+from sandbox.simulator.sinch.batches import Batch
+from sandbox.simulator.sinch.life import State
+from sandbox.simulator.sinch.plans import Plan
+from sandbox.simulator.sinch.reports import batch_report, recipient_report
 
 WHOLE_BATCH = -1
 _AT_ONCE = 500

@@ -17,7 +17,7 @@ from sandbox.simulator.app import Simulator
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.control import Control
 from sandbox.simulator.lines import Lines, protocol
-from sandbox.simulator.plans import PlanSettings
+from sandbox.simulator.sinch.plans import PlanSettings
 
 
 class Server(uvicorn.Server):

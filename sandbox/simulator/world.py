@@ -5,20 +5,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from sandbox.simulator.batches import Batch
 from sandbox.simulator.behaviour import Behaviour, Kind, milliseconds
 from sandbox.simulator.books import Books
 from sandbox.simulator.callbacks import Callbacks, Notice
 from sandbox.simulator.clock import Clock
-from sandbox.simulator.errors import Refuse, forbidden, violation
 from sandbox.simulator.faults import Faults
 from sandbox.simulator.http import Answer
 from sandbox.simulator.identifiers import ulid
-from sandbox.simulator.numbers import bad_recipient, msisdn, recipients, sender
-from sandbox.simulator.plans import InboundView, Plan, PlanSettings
 from sandbox.simulator.reporting import Reporter
 from sandbox.simulator.rules import RuleBook
-from sandbox.simulator.wanted import Options, Send, check_send, life_span, moment
+from sandbox.simulator.sinch.batches import Batch
+from sandbox.simulator.sinch.errors import Refuse, forbidden, violation
+from sandbox.simulator.sinch.numbers import bad_recipient, msisdn, recipients, sender
+from sandbox.simulator.sinch.plans import InboundView, Plan, PlanSettings
+from sandbox.simulator.sinch.wanted import Options, Send, check_send, life_span, moment
 
 
 class World:

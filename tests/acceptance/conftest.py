@@ -7,8 +7,8 @@ import pytest
 
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.control import Control
-from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running, running
+from sandbox.simulator.sinch.plans import PlanSettings
 from tests.acceptance.receiver import Receiver, receiving
 
 

@@ -15,8 +15,8 @@ from sandbox.simulator.behaviour import Behaviour, Fault
 from sandbox.simulator.control import Control
 from sandbox.simulator.controls import control_routes
 from sandbox.simulator.guide import EXAMPLES, curl
-from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running, process
+from sandbox.simulator.sinch.plans import PlanSettings
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.xms import ONE, SENDER, TWO, instant, refused, send
 

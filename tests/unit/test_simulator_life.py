@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from sandbox.simulator.behaviour import DELIVERED, DISPATCHED, QUEUED, Behaviour, Outcome, ReportFaults, Rule, Share
 from sandbox.simulator.clock import NEVER
-from sandbox.simulator.life import Course, Life, live
 from sandbox.simulator.report_faults import PlannedReport, apply_faults
 from sandbox.simulator.rules import RuleBook
-from sandbox.simulator.texts import Texts
+from sandbox.simulator.sinch.life import Course, Life, live
+from sandbox.simulator.sinch.texts import Texts
 
 START = 1_000_000
 NUMBERS = st.lists(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from sandbox.simulator.behaviour import Outcome
 from sandbox.simulator.clock import DAY, NEVER
-from sandbox.simulator.errors import bad_format
 from sandbox.simulator.http import whole_number
-from sandbox.simulator.wanted import moment
+from sandbox.simulator.sinch.errors import bad_format
+from sandbox.simulator.sinch.wanted import moment
 
 
 @dataclass(frozen=True, slots=True)

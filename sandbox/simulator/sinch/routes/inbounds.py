@@ -4,10 +4,10 @@ from bisect import bisect_left
 
 from msgspec import Struct
 
-from sandbox.simulator.errors import unknown
 from sandbox.simulator.http import Answer, Call, json_answer
-from sandbox.simulator.plans import InboundView, Plan
-from sandbox.simulator.routes.paging import commas, window
+from sandbox.simulator.sinch.errors import unknown
+from sandbox.simulator.sinch.plans import InboundView, Plan
+from sandbox.simulator.sinch.routes.paging import commas, window
 from sandbox.simulator.world import World
 
 

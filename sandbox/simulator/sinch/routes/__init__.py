@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from sandbox.simulator.behaviour import Kind
 from sandbox.simulator.http import Answer, Call
-from sandbox.simulator.plans import Plan
-from sandbox.simulator.routes import batches, inbounds, reports
+from sandbox.simulator.sinch.plans import Plan
+from sandbox.simulator.sinch.routes import batches, inbounds, reports
 from sandbox.simulator.world import World
 
 Handler = Callable[[World, Plan, Call], Answer]

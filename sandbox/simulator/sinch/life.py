@@ -26,7 +26,7 @@ from sandbox.simulator.behaviour import (
 from sandbox.simulator.clock import NEVER
 from sandbox.simulator.parts import measure
 from sandbox.simulator.rules import RuleBook
-from sandbox.simulator.texts import Texts
+from sandbox.simulator.sinch.texts import Texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from msgspec import Struct, field
 
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.clock import DAY, iso
-from sandbox.simulator.life import Course, Life, live
 from sandbox.simulator.rules import RuleBook
-from sandbox.simulator.texts import Texts
-from sandbox.simulator.wanted import Options, Parameters
+from sandbox.simulator.sinch.life import Course, Life, live
+from sandbox.simulator.sinch.texts import Texts
+from sandbox.simulator.sinch.wanted import Options, Parameters
 
 REMEMBERED = 14 * DAY
 

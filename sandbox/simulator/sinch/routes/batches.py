@@ -2,15 +2,15 @@
 
 from msgspec import Struct
 
-from sandbox.simulator.batches import REMEMBERED, Batch, BatchView
-from sandbox.simulator.errors import Refuse, forbidden, unknown, violation
 from sandbox.simulator.http import Answer, Call, json_answer, whole_number
-from sandbox.simulator.numbers import recipients
 from sandbox.simulator.parts import measure
-from sandbox.simulator.plans import Plan
-from sandbox.simulator.routes.paging import commas, window
-from sandbox.simulator.texts import Texts
-from sandbox.simulator.wanted import Feedback, Options, Send, Update, check_options, check_send, read
+from sandbox.simulator.sinch.batches import REMEMBERED, Batch, BatchView
+from sandbox.simulator.sinch.errors import Refuse, forbidden, unknown, violation
+from sandbox.simulator.sinch.numbers import recipients
+from sandbox.simulator.sinch.plans import Plan
+from sandbox.simulator.sinch.routes.paging import commas, window
+from sandbox.simulator.sinch.texts import Texts
+from sandbox.simulator.sinch.wanted import Feedback, Options, Send, Update, check_options, check_send, read
 from sandbox.simulator.world import World
 
 

@@ -5,15 +5,15 @@ from itertools import islice
 
 from msgspec import Struct
 
-from sandbox.simulator.batches import Batch
-from sandbox.simulator.errors import unknown, violation
-from sandbox.simulator.feed import Found, finished
 from sandbox.simulator.http import Answer, Call, json_answer
-from sandbox.simulator.numbers import msisdn
-from sandbox.simulator.plans import Plan
-from sandbox.simulator.reports import RecipientReport, batch_report, recipient_report
-from sandbox.simulator.routes.batches import batch_of
-from sandbox.simulator.routes.paging import Window, wanted_outcomes, window
+from sandbox.simulator.sinch.batches import Batch
+from sandbox.simulator.sinch.errors import unknown, violation
+from sandbox.simulator.sinch.feed import Found, finished
+from sandbox.simulator.sinch.numbers import msisdn
+from sandbox.simulator.sinch.plans import Plan
+from sandbox.simulator.sinch.reports import RecipientReport, batch_report, recipient_report
+from sandbox.simulator.sinch.routes.batches import batch_of
+from sandbox.simulator.sinch.routes.paging import Window, wanted_outcomes, window
 from sandbox.simulator.world import World
 
 

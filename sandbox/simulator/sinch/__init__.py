@@ -1,0 +1,1 @@
+"""Sinch: the SMS REST API (XMS), its callbacks and its inbounds."""
