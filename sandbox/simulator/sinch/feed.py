@@ -9,8 +9,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 
 from sandbox.simulator.clock import NEVER
+from sandbox.simulator.outcomes import State
 from sandbox.simulator.sinch.batches import Batch
-from sandbox.simulator.sinch.life import State
 
 Found = tuple[Batch, int, State]
 
