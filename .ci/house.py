@@ -79,7 +79,7 @@ def functions(path: Path, text: str) -> Iterator[str]:
 def unlocked(path: Path, text: str) -> Iterator[str]:
     packages = json.loads(text)["packages"]
     wanted = json.loads(path.with_name("package.json").read_text(encoding="utf-8"))
-    for kind in ("dependencies", "optionalDependencies"):
+    for kind in ("dependencies", "devDependencies", "optionalDependencies"):
         if packages[""].get(kind) != wanted.get(kind):
             yield f"{path}: does not fit package.json; make lock renews it"
     for name, package in packages.items():

@@ -14,7 +14,7 @@ from jobs.runtime import settings
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
 from sandbox.simulator.control import Control
-from sandbox.simulator.plans import PlanSettings
+from sandbox.simulator.sinch.plans import PlanSettings
 
 SENDER = "+12025550100"
 Connection = psycopg.Connection[tuple[object, ...]]

@@ -267,7 +267,7 @@ def local(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def simulator(context: typer.Context) -> int:
-    """Run a Sinch simulator for development."""
+    """Run a simulator of Sinch and Vonage for development."""
     with _development_parts():
         from sandbox.simulator.commands import simulator
 

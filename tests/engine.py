@@ -22,8 +22,8 @@ from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.control import Control
-from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running
+from sandbox.simulator.sinch.plans import PlanSettings
 from scheduler.engine import Engine, build_engine
 from tests.stack import Connection
 

@@ -1,91 +1,107 @@
-"""The ASGI app: XMS under ``/xms/v1``, the simulator's own controls under ``/_sim``.
+"""The ASGI app: Sinch's XMS, Vonage's Messages and Reports, and the simulator's own controls under ``/_sim``.
 
-A request to XMS goes through here by itself, without routing or middleware of a framework: load tests send thousands a second.
+A request to a provider goes through here by itself, without routing or middleware of a framework: load tests send
+thousands a second.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from email.utils import formatdate
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from sandbox.simulator.behaviour import Behaviour, Fault, milliseconds
 from sandbox.simulator.controls import control_routes
-from sandbox.simulator.errors import Refuse
-from sandbox.simulator.http import Answer, Call, json_answer, refusal
+from sandbox.simulator.http import PROBLEM_JSON, Answer, Call, json_answer
 from sandbox.simulator.lines import Lines
 from sandbox.simulator.misleading import MISLEADING, misleading
-from sandbox.simulator.plans import PlanSettings
-from sandbox.simulator.routes import Route, find
-from sandbox.simulator.world import World, authorised
+from sandbox.simulator.sinch import api as sinch
+from sandbox.simulator.sinch.plans import PlanSettings
+from sandbox.simulator.vonage import api as vonage
+from sandbox.simulator.vonage.applications import ApplicationSettings
+from sandbox.simulator.world import World
 
-_PREFIX = "/xms/v1/"
 _PAGE = b"<html><head><title>Service Unavailable</title></head><body><h1>Service Unavailable</h1></body></html>"
 _NOTHING = Answer(0)
+_PREFIXES = (sinch.PREFIX, *vonage.PREFIXES)
 
 
 class Simulator:
     """The whole simulator as one ASGI app. Its world begins with the server's lifespan."""
 
-    def __init__(self, behaviour: Behaviour, plans: Sequence[PlanSettings], lines: Lines) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        plans: Sequence[PlanSettings],
+        applications: Sequence[ApplicationSettings],
+        lines: Lines,
+    ) -> None:
         self._behaviour = behaviour
         self._plans = list(plans)
+        self._applications = list(applications)
         self._lines = lines
+        self.refuse: Callable[[float, tuple[str, int]], None] = lambda _seconds, _but: None
+        """Stops listening for some seconds and hangs up on all clients but one. Set by the server."""
         self._controls = Starlette(routes=control_routes(), lifespan=self._live)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             with suppress(asyncio.CancelledError):  # by a server that stops
-                await (self._xms if scope["path"].startswith(_PREFIX) else self._controls)(scope, receive, send)
+                await (self._provider if scope["path"].startswith(_PREFIXES) else self._controls)(scope, receive, send)
         else:
             await self._controls(scope, receive, send)
 
     @asynccontextmanager
     async def _live(self, app: Starlette) -> AsyncIterator[None]:
-        self.world = app.state.world = World(self._behaviour, self._plans)
-        running = asyncio.create_task(self.world.run())
+        self.world = app.state.world = World(self._behaviour, self._plans, self._applications)
+        app.state.refuse = self.refuse
+        running = asyncio.create_task(self.world.core.run())
         yield
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
 
-    async def _xms(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _read(receive)
-        found = _call(scope, body)
-        if isinstance(found, int):
-            await _write(send, Answer(found), self.world.clock.now())
+    async def _provider(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, world = await _read(receive), self.world
+        if scope["path"].startswith(sinch.PREFIX):
+            found = sinch.read(world.sinch, scope, body)
+        else:
+            found = vonage.read(world.vonage, scope, body)
+        if isinstance(found, Answer):
+            await _write(send, found, world.core.clock.now())
             return
-        call, route = found
-        world, books = self.world, self.world.books
-        place = books.begin(world.clock.now(), call.kind)
+        call, effect = found
+        books = world.core.books
+        place = books.begin(world.core.clock.now(), call.kind, call.provider)
         world.outstanding += 1
         try:
-            exchange = Exchange(world, call, route, self._lines, scope["client"])
+            exchange = Exchange(world, call, effect, self._lines, scope["client"])
             answer = await exchange.run(receive, send)
         finally:
             world.outstanding -= 1
         books.end(place, answer.status, answer.accepted)
-        world.changed()
+        world.core.changed()
 
 
 class Exchange:
     """One request on its way through latency and faults to its answer."""
 
-    def __init__(self, world: World, call: Call, route: Route, lines: Lines, client: tuple[str, int]) -> None:
+    def __init__(self, world: World, call: Call, effect: Callable[[], Answer], lines: Lines, client: tuple[str, int]) -> None:
         self._world = world
-        self._books = world.books
+        self._books = world.core.books
         self._call = call
-        self._route = route
+        self._effect = effect
         self._lines = lines
         self._client = client
 
     async def run(self, receive: Receive, send: Send) -> Answer:
         """Gives the answer as it was sent; status 0 where it was withheld."""
         world = self._world
-        latency = milliseconds(world.behaviour.latency, world.random)
+        latency = milliseconds(world.behaviour.latency, world.core.random)
         if latency:
             await asyncio.sleep(latency / 1000)
         if world.behaviour.max_outstanding is not None and world.outstanding > world.behaviour.max_outstanding:
@@ -94,74 +110,67 @@ class Exchange:
             fault = world.faults.choose(self._call)
             if fault is not None:
                 return await self._suffer(fault, receive, send)
-            answer = world.answered[self._call.kind] = self._take_effect()
+            answer = self._take_effect()
+            world.remember(self._call, answer)
         await self._write(send, answer)
         return answer
 
     async def _suffer(self, fault: Fault, receive: Receive, send: Send) -> Answer:
         if fault.effect == "delay":
             return await self._delay(fault, send)
+        if fault.effect == "overtaken":
+            return await self._overtaken(fault, send)
         if fault.effect in MISLEADING:
             real = self._take_effect() if fault.accept or fault.effect != "stale" else _NOTHING
             answer = real
             if fault.effect == "stale" or real.status < 400:
-                answer = misleading(fault.effect, real, self._world.answered.get(self._call.kind, Answer(500)))
+                answer = misleading(fault.effect, real, self._world.remembered(self._call))
             await self._write(send, answer)
             return answer
         real = self._take_effect() if fault.accept or fault.effect == "cut" else _NOTHING
         if fault.effect == "answer":
-            answer = _faulty_answer(fault, real)
+            answer = _faulty_answer(fault, real, self._call)
             await self._write(send, answer)
             return answer
         if fault.effect == "hang":
-            await _until_gone(receive, milliseconds(fault.seconds, self._world.random) / 1000)
+            await _until_gone(receive, milliseconds(fault.seconds, self._world.core.random) / 1000)
         elif fault.effect == "cut":
             await self._write(send, real, only=len(real.body) // 2)
-        self._lines.hang_up(self._client, reset=fault.effect != "cut")
+        self._lines.hang_up(self._client, reset=fault.effect not in ("close", "cut"))
         return replace(real, status=0)
 
     async def _delay(self, fault: Fault, send: Send) -> Answer:
         """Without ``accept`` the request itself is late: it takes effect although its sender may have gone."""
-        seconds = milliseconds(fault.seconds, self._world.random) / 1000
+        seconds = milliseconds(fault.seconds, self._world.core.random) / 1000
         real = self._take_effect() if fault.accept else None
         await asyncio.sleep(seconds)
         answer = self._take_effect() if real is None else real
         await self._write(send, answer)
         return answer
 
+    async def _overtaken(self, fault: Fault, send: Send) -> Answer:
+        """The callback arrives before the answer does."""
+        core = self._world.core
+        answer, tried = self._take_effect(), core.callbacks.concluded
+        core.callbacks.awaited += 1
+        try:
+            await core.wait_until(lambda: core.callbacks.concluded > tried, milliseconds(fault.seconds, core.random) / 1000)
+        finally:
+            core.callbacks.awaited -= 1
+        await self._write(send, answer)
+        return answer
+
     async def _write(self, send: Send, answer: Answer, *, only: int | None = None) -> None:
-        await _write(send, answer, self._world.clock.now(), only=only)
+        answer = replace(answer, headers=(*self._call.always, *answer.headers)) if self._call.always else answer
+        await _write(send, answer, self._world.core.clock.now(), only=only)
 
     def _take_effect(self) -> Answer:
-        if self._world.books is not self._books:
+        if self._world.core.books is not self._books:
             return Answer(503)  # the request is older than a reset
-        try:
-            plan = authorised(self._world, self._call.plan, self._call.authorization)
-            return self._route.handler(self._world, plan, self._call)
-        except Refuse as refuse:
-            return refusal(refuse)
+        return self._effect()
 
 
-def _call(scope: Scope, body: bytes) -> tuple[Call, Route] | int:
-    plan, *segments = scope["path"].removeprefix(_PREFIX).split("/")
-    found = find(scope["method"], segments)
-    if isinstance(found, int):
-        return found
-    route, ids = found
-    headers = dict(scope["headers"])
-    call = Call(
-        kind=route.kind,
-        plan=plan,
-        parts=ids,
-        authorization=headers.get(b"authorization", b"").decode("latin-1"),
-        content_type=headers.get(b"content-type", b"").decode("latin-1"),
-        raw_query=scope["query_string"].decode("latin-1"),
-        body=body,
-    )
-    return call, route
-
-
-def _faulty_answer(fault: Fault, real: Answer) -> Answer:
+def _faulty_answer(fault: Fault, real: Answer, call: Call) -> Answer:
     headers = tuple((name.lower().encode(), value.encode()) for name, value in fault.headers.items())
     if fault.page == "html":
         return Answer(fault.status, _PAGE, ((b"content-type", b"text/html"), *headers), real.accepted)
@@ -169,6 +178,10 @@ def _faulty_answer(fault: Fault, real: Answer) -> Answer:
         return Answer(fault.status, real.body[: len(real.body) // 2] or b'{"id": "01', (*real.headers, *headers), real.accepted)
     if fault.page == "empty" or (fault.code is None and not fault.text):
         return Answer(fault.status, b"", headers, real.accepted)
+    if fault.page == "problem":
+        problem = {"type": "https://developer.vonage.com/api-errors", "title": fault.code or fault.text, "detail": fault.text}
+        problem["instance"] = next((value.decode() for name, value in call.always if name == b"x-request-id"), "")
+        return Answer(fault.status, msgspec.json.encode(problem), (*PROBLEM_JSON, *headers), real.accepted)
     answer = json_answer(fault.status, _problem(fault), accepted=real.accepted)
     return replace(answer, headers=(*answer.headers, *headers))
 

@@ -3,11 +3,12 @@
 The defaults have no faults. Faults occur at random (drawn from ``seed``) or for the next ``times`` requests.
 """
 
-from collections.abc import Iterator
 from random import Random
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
+
+from sandbox.simulator.outcomes import SINCH_RULES, VONAGE_RULES, Rule, Share
 
 Span = float | tuple[float, float]
 """A fixed number of seconds, or a lowest and a highest one."""
@@ -26,49 +27,12 @@ Kind = Literal[
     "feed",
     "inbounds",
     "inbound",
+    "records",
     "any",
 ]
+"""The kinds of requests. ``send`` exists at both providers, ``records`` at Vonage, the others at Sinch."""
 
-
-class Outcome(Struct, frozen=True, forbid_unknown_fields=True):
-    """A status of the provider with its code."""
-
-    status: str
-    code: int
-
-
-DELIVERED = Outcome("Delivered", 0)
-QUEUED = Outcome("Queued", 400)
-DISPATCHED = Outcome("Dispatched", 401)
-UNMATCHED = Outcome("Aborted", 405)
-EXPIRED_EARLY = Outcome("Aborted", 406)
-CANCELLED = Outcome("Cancelled", 407)
-TOO_LONG = Outcome("Aborted", 411)
-EXPIRED = Outcome("Expired", 34)
-STUCK = Outcome("Dispatched", 401)
-"""As an outcome: handed to the carrier, and never reported again."""
-
-STOPPED = frozenset(("Aborted", "Cancelled"))
-"""These end before the carrier, so Dispatched is skipped."""
-
-
-class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What becomes of numbers that end in ``suffix``: refused when sent, or accepted with an outcome.
-
-    ``times`` limits it to the first so many messages to each such number; later ones are delivered.
-    """
-
-    suffix: str
-    outcome: Outcome | None = None
-    refused: bool = False
-    times: int | None = None
-
-
-class Share(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A share (0 to 1) of all messages ends with this outcome."""
-
-    outcome: Outcome
-    share: float
+ProviderName = Literal["sinch", "vonage"]
 
 
 class ReportFaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,58 +58,70 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A fault of requests. With ``accept`` the request takes effect first, and only its answer is affected.
 
     ``answer`` sends ``status`` with ``page`` as the body: ``code`` and ``text`` in one of the shapes that Sinch shows
-    (``json``, ``description``, ``numeric``, ``envelope``), or no such body; without code and text the body is empty.
-    ``hang`` says nothing for ``seconds`` and then drops the connection; ``reset`` drops it at once; ``cut`` sends half of the
-    real answer and drops it; ``delay`` only takes its time. ``stale`` sends the answer to the request of this kind before it.
-    ``unreferenced`` leaves out the references of an
-    answer's batches or reports, ``rewritten`` writes their numbers in another way, and ``unreadable`` adds an item that is no
-    JSON to a list.
-    It applies to requests of kind ``on`` whose body or query holds ``contains``, with ``probability``, at most ``times`` often.
+    (``json``, ``description``, ``numeric``, ``envelope``) or Vonage does (``problem``: they are its title and detail), or no
+    such body; without code and text the body is empty.
+    ``hang`` says nothing for ``seconds`` and then drops the connection; ``reset`` drops it at once, ``close`` closes it without
+    a TCP reset; ``cut`` sends half of the real answer and closes it; ``delay`` only takes its time; ``overtaken`` accepts, and
+    answers once a callback was tried or ``seconds`` have passed. ``stale`` sends the answer to the request of this kind before
+    it; ``unreferenced`` leaves out the references of an answer's batches, reports or records, ``rewritten`` writes their
+    numbers in another way, and ``unreadable`` adds an item that is no JSON to a list.
+
+    It applies to requests of kind ``on``, at one ``provider`` or both, whose body or query holds ``contains``, with
+    ``probability``, at most ``times`` often. ``plan`` limits it to one of Sinch's service plans.
     """
 
-    effect: Literal["answer", "hang", "reset", "cut", "delay", "stale", "unreferenced", "rewritten", "unreadable"]
+    effect: Literal[
+        "answer", "hang", "reset", "close", "cut", "delay", "overtaken", "stale", "unreferenced", "rewritten", "unreadable"
+    ]
     on: Kind = "send"
     accept: bool = False
     status: Annotated[int, Meta(ge=200, le=599)] = 500
-    page: Literal["json", "description", "numeric", "envelope", "html", "empty", "truncated"] = "json"
+    page: Literal["json", "description", "numeric", "envelope", "problem", "html", "empty", "truncated"] = "json"
     code: str | None = None
     text: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     seconds: Span = 3600.0
     contains: str | None = None
+    provider: ProviderName | None = None
     plan: str | None = None
     probability: float = 1.0
     times: int | None = None
 
 
-def _magic() -> Iterator[Rule]:
-    """Numbers that end in ``9990`` and a code of the provider end with that code: long enough not to be met by chance."""
-    yield Rule(suffix="9990001", refused=True)
-    yield Rule(suffix="9990002", outcome=STUCK)
-    yield Rule(suffix="9990003", outcome=Outcome("Unknown", 0))
-    yield Rule(suffix="9990034", outcome=EXPIRED)
-    for code in (15, 60, 62, 64):
-        yield Rule(suffix=f"9990{code:03d}", outcome=Outcome("Failed", code))
-    yield Rule(suffix="9990152", outcome=Outcome("Rejected", 152))
-    yield Rule(suffix="9990257", outcome=Outcome("Deleted", 257))
-    for code in (402, 403, 404, 405, 406, 408, 410, 411, 412, 413):
-        yield Rule(suffix=f"9990{code}", outcome=Outcome("Aborted", code))
-    yield Rule(suffix="9990407", outcome=CANCELLED)
-    yield Rule(suffix="9991404", outcome=Outcome("Aborted", 404), times=1)
+class VonageBehaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of Vonage alone.
 
+    ``records_lag``: seconds until the Reports API shows a message, and each change of its status. It returns at most
+    ``records_page`` records a page and answers at most ``records_per_second`` requests of an account in any second. Whether
+    messages without a status have a record is documented nowhere; ``records_of_accepted`` decides.
+    ``unsigned`` is the probability that a webhook comes without a signature at its first try; ``retry_unanswered`` tries
+    webhooks again that got no answer, and not only those answered with 429 or 5xx. ``example_types`` numbers refusals as the
+    examples of the specification do, and not as its list of errors does: the two disagree.
+    """
 
-MAGIC = tuple(_magic())
+    rules: tuple[Rule, ...] = VONAGE_RULES
+    outcomes: tuple[Share, ...] = ()
+    records_lag: Span = 180.0
+    records_page: int = 1000
+    records_per_second: int | None = 10
+    records_of_accepted: bool = True
+    unsigned: float = 0.0
+    retry_unanswered: bool = False
+    example_types: bool = False
 
 
 class Behaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that can be set. The delays of a message's life are counted from one state to the next."""
+    """Everything that can be set. The delays of a message's life are counted from one state to the next.
+
+    ``rules``, ``outcomes``, ``list_lag`` and ``queued_callbacks`` are Sinch's; Vonage has its own in ``vonage``.
+    """
 
     seed: int = 1
     latency: Span = 0.0
     list_lag: Span = 0.0
     dispatch_delay: Span = (0.1, 0.4)
     final_delay: Span = (0.4, 1.6)
-    rules: tuple[Rule, ...] = MAGIC
+    rules: tuple[Rule, ...] = SINCH_RULES
     outcomes: tuple[Share, ...] = ()
     reports: ReportFaults = ReportFaults()
     requests: tuple[Fault, ...] = ()
@@ -156,6 +132,7 @@ class Behaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     callback_timeout: float = 10.0
     retry_scale: float = 1.0
     record_callbacks: bool = False
+    vonage: VonageBehaviour = VonageBehaviour()
 
 
 def milliseconds(span: Span, random: Random) -> int:

@@ -1,7 +1,7 @@
 """Sends callbacks and tries again as the provider does.
 
-An answer of 2xx ends it, 5xx and no answer are tried again after 5, 10, 20 … 81,920 seconds, 429 likewise and slows everything
-down, any other answer is final and the event is lost. A bounded number is in flight at once, a bounded number waits.
+An answer of 2xx ends it, 5xx is tried again, 429 likewise and slows everything down, and other answers are final: the event is
+lost. A bounded number is in flight at once, a bounded number waits.
 """
 
 import asyncio
@@ -10,30 +10,40 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from random import Random
 
 import msgspec
 from msgspec import Struct
 
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.clock import NEVER, Clock
-from sandbox.simulator.identifiers import ulid
-from sandbox.simulator.plans import Plan
 from sandbox.simulator.posting import Poster
-from sandbox.simulator.signing import signature_headers
 
-FIRST_DELAY = 5.0
-MOST_RETRIES = 15
 _WAITING_LIMIT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a provider tries again: ``delays`` are the seconds before each retry, ``success`` the statuses that end it.
+
+    ``unanswered`` says whether it also tries again without an answer.
+    """
+
+    delays: tuple[float, ...]
+    success: range
+    unanswered: bool
 
 
 @dataclass(slots=True)
 class Notice:
-    """One callback. ``make`` gives its body, the same at every try. ``failed`` counts tries."""
+    """One callback. ``make`` gives its body, the same at every try; ``sign`` the headers of one try.
+
+    ``sign`` takes the body and the number of failed tries. ``failed`` counts those.
+    """
 
     url: str
-    plan: Plan
     make: Callable[[], Struct]
+    sign: Callable[[bytes, int], dict[str, str]]
+    schedule: Schedule
     failed: int = 0
 
 
@@ -68,9 +78,10 @@ class Callbacks:
         self.behaviour = behaviour
         self.figures = Figures()
         self.tried: list[Tried] = []
+        self.awaited = 0
+        """The number of requests that wait for a try to end. While it is 0, a try wakes no one up."""
         self.on_change: Callable[[], None] = lambda: None
         self._clock = clock
-        self._random = Random()
         self._poster = Poster()
         self._waiting: deque[Notice] = deque()
         self._retries: list[tuple[int, int, Notice]] = []
@@ -84,6 +95,12 @@ class Callbacks:
             sender = asyncio.create_task(self._send())
             self._senders.add(sender)
             sender.add_done_callback(self._sender_done)
+
+    @property
+    def concluded(self) -> int:
+        """The number of tries that have ended."""
+        figures = self.figures
+        return figures.acknowledged + figures.refused + figures.throttled + figures.failed + figures.unreachable
 
     def full(self) -> bool:
         return len(self._waiting) >= _WAITING_LIMIT
@@ -139,14 +156,13 @@ class Callbacks:
             if len(self._waiting) == _WAITING_LIMIT // 2:
                 self.on_change()
             self._judge(notice, await self._try(notice))
+            if self.awaited:
+                self.on_change()
 
     async def _try(self, notice: Notice) -> int:
         """One try; 0 if there was no answer."""
         body = msgspec.json.encode(notice.make())
-        settings, now = notice.plan.settings, self._clock.now()
-        headers = dict(settings.callback_headers)
-        if settings.webhook_secret:
-            headers |= signature_headers(settings.webhook_secret, body, ulid(now, self._random), now // 1000)
+        now, headers = self._clock.now(), notice.sign(body, notice.failed)
         self.figures.tries += 1
         try:
             status = await self._poster.post(notice.url, headers, body, self.behaviour.callback_timeout)
@@ -158,7 +174,7 @@ class Callbacks:
 
     def _judge(self, notice: Notice, status: int) -> None:
         figures = self.figures
-        if 200 <= status < 300:
+        if status in notice.schedule.success:
             figures.acknowledged += 1
             self._allowed = min(self._allowed + 0.1, float(self.behaviour.callback_connections))
         elif status == 429:
@@ -170,15 +186,18 @@ class Callbacks:
             self._again(notice)
         elif status == 0:
             figures.unreachable += 1
-            self._again(notice)
+            if notice.schedule.unanswered:
+                self._again(notice)
+            else:
+                figures.given_up += 1
         else:
             figures.refused += 1
 
     def _again(self, notice: Notice) -> None:
-        if notice.failed == MOST_RETRIES:
+        if notice.failed == len(notice.schedule.delays):
             self.figures.given_up += 1
             return
-        delay = FIRST_DELAY * 2**notice.failed * self.behaviour.retry_scale
+        delay = notice.schedule.delays[notice.failed] * self.behaviour.retry_scale
         notice.failed += 1
         heapq.heappush(self._retries, (self._clock.now() + int(delay * 1000), next(self._numbers), notice))
         self.on_change()

@@ -8,11 +8,12 @@ import httpx
 import msgspec
 
 from jobs.runtime.tls import trust
-from sandbox.simulator.behaviour import Behaviour, Fault, Kind, Span
+from sandbox.simulator.behaviour import Behaviour, Fault, Kind, ProviderName, Span
 from sandbox.simulator.books import Accepted, Asked, Summary, Tally
 from sandbox.simulator.callbacks import Figures, Tried
 from sandbox.simulator.controls import Settled, Struck
-from sandbox.simulator.plans import InboundView, PlanSettings
+from sandbox.simulator.sinch.plans import InboundView, PlanSettings
+from sandbox.simulator.vonage_control import VonageControl
 
 Shape = TypeVar("Shape")
 
@@ -23,6 +24,7 @@ class Control:
     def __init__(self, url: str) -> None:
         # No proxy of the environment may come between a test and its simulator.
         self._http = httpx.Client(base_url=f"{url}/_sim", timeout=120, verify=trust(trust_env=False), trust_env=False)
+        self.vonage = VonageControl(self._ask)
 
     def __enter__(self) -> "Control":
         return self
@@ -57,6 +59,10 @@ class Control:
         """End all request faults."""
         self.change(requests=())
 
+    def refuse(self, seconds: float) -> None:
+        """Hang up on all clients and take no connection for so long, not even one for controls."""
+        self._ask("POST", "/refuse", {"seconds": seconds})
+
     def plans(self) -> list[PlanSettings]:
         return self._get("/plans", list[PlanSettings])
 
@@ -70,7 +76,7 @@ class Control:
         return msgspec.json.decode(answer.content, type=InboundView)
 
     def reset(self) -> None:
-        """Delete everything except plans and behaviour."""
+        """Delete everything except plans, applications and behaviour."""
         self._ask("POST", "/reset")
 
     def advance(self, seconds: float) -> None:
@@ -92,20 +98,21 @@ class Control:
         wanted = {"messages": messages, "kind": kind, "requests": requests, "acknowledged": acknowledged, "seconds": seconds}
         return msgspec.json.decode(self._ask("POST", "/wait", wanted).content, type=Settled).settled
 
-    def summary(self) -> Summary:
-        return self._get("/books", Summary)
+    def summary(self, *, provider: ProviderName | None = None) -> Summary:
+        """The totals of one provider or, like all of the books, of both together."""
+        return self._get(f"/books?{_of(provider)}", Summary)
 
-    def accepted(self, *, after: int = 0) -> Iterator[Accepted]:
-        """Every accepted message, without the first ``after`` batches."""
-        return self._lines(f"/books/accepted?after={after}", Accepted)
+    def accepted(self, *, after: int = 0, provider: ProviderName | None = None) -> Iterator[Accepted]:
+        """Every accepted message, without those of the first ``after`` requests."""
+        return self._lines(f"/books/accepted?after={after}{_of(provider)}", Accepted)
 
-    def tallies(self, *, least: int = 0) -> Iterator[Tally]:
+    def tallies(self, *, least: int = 0, provider: ProviderName | None = None) -> Iterator[Tally]:
         """How often each text was accepted for each number; with ``least=2`` only those sent twice."""
-        return self._lines(f"/books/tallies?least={least}", Tally)
+        return self._lines(f"/books/tallies?least={least}{_of(provider)}", Tally)
 
-    def asked(self, *, after: int = 0) -> Iterator[Asked]:
+    def asked(self, *, after: int = 0, provider: ProviderName | None = None) -> Iterator[Asked]:
         """Every request, without the first ``after``."""
-        return self._lines(f"/books/requests?after={after}", Asked)
+        return self._lines(f"/books/requests?after={after}{_of(provider)}", Asked)
 
     def callbacks(self) -> Figures:
         return self._get("/callbacks", Figures)
@@ -132,6 +139,10 @@ class Control:
                     yield decoder.decode(line)
 
 
+def _of(provider: ProviderName | None) -> str:
+    return "" if provider is None else f"&provider={provider}"
+
+
 def timeout_after_accepting(*, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
     """The request takes effect, and no answer comes."""
     return Fault(effect="hang", accept=True, on=on, times=times, probability=probability)
@@ -149,14 +160,19 @@ def reset_after_accepting(*, times: int | None = 1, probability: float = 1.0, on
     return Fault(effect="reset", accept=True, on=on, times=times, probability=probability)
 
 
+def close_after_accepting(*, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
+    """The request takes effect, and the connection is closed without an answer and without a TCP reset."""
+    return Fault(effect="close", accept=True, on=on, times=times, probability=probability)
+
+
 def error_after_accepting(status: int = 500, *, times: int | None = 1, probability: float = 1.0) -> Fault:
     """The request takes effect, and the answer is an error."""
     return Fault(effect="answer", accept=True, status=status, times=times, probability=probability)
 
 
-def unreadable_after_accepting(*, times: int | None = 1, probability: float = 1.0) -> Fault:
-    """A 201 whose body is cut off in the middle."""
-    return Fault(effect="answer", accept=True, status=201, page="truncated", times=times, probability=probability)
+def unreadable_after_accepting(*, status: int = 201, times: int | None = 1, probability: float = 1.0) -> Fault:
+    """An answer whose body is cut off in the middle: 201 at Sinch, 202 at Vonage."""
+    return Fault(effect="answer", accept=True, status=status, page="truncated", times=times, probability=probability)
 
 
 def throttle(*, retry_after: str | None = None, times: int | None = 1, probability: float = 1.0, on: Kind = "send") -> Fault:
@@ -176,6 +192,16 @@ def redirect(location: str, *, times: int | None = 1, on: Kind = "send") -> Faul
 def account_error(status: int, *, times: int | None = None, on: Kind = "any") -> Fault:
     """401, 402, 403, 404 … for every request of the account."""
     return Fault(effect="answer", status=status, page="empty", on=on, times=times)
+
+
+def callback_before_answer(*, seconds: float = 10.0, times: int | None = 1, probability: float = 1.0) -> Fault:
+    """The request takes effect, and the next callback to be tried, which is its own if it is alone, comes before the answer."""
+    return Fault(effect="overtaken", seconds=seconds, times=times, probability=probability)
+
+
+def problem(status: int, title: str, *, times: int | None = 1, on: Kind = "send", contains: str | None = None) -> Fault:
+    """A refusal as Vonage writes it, such as 402 or 422. ``contains`` limits it to bodies with this text or number."""
+    return Fault(effect="answer", status=status, page="problem", code=title, text=title, times=times, on=on, contains=contains)
 
 
 def missing_callback_url(*, times: int | None = None) -> Fault:

@@ -1,27 +1,21 @@
 """``/_sim``: reads the records and changes the behaviour. For this machine alone."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from ipaddress import ip_address
 from itertools import islice
-from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.simulator.behaviour import Behaviour, Fault
 from sandbox.simulator.clock import parse
+from sandbox.simulator.control_http import Wrong, body, control, json_response, lines, number, provider
 from sandbox.simulator.guide import guide
-from sandbox.simulator.numbers import msisdn
-from sandbox.simulator.plans import InboundView, Plan, PlanSettings
+from sandbox.simulator.sinch.numbers import msisdn
+from sandbox.simulator.sinch.plans import InboundView, Plan, PlanSettings
+from sandbox.simulator.vonage_controls import vonage_routes
 from sandbox.simulator.world import World
-
-Handler = Callable[[World, Request], Awaitable[Response]]
-Shape = TypeVar("Shape")
-_AT_ONCE = 500
 
 
 class Struck(Struct, kw_only=True):
@@ -46,6 +40,12 @@ class Settled(Struct, kw_only=True):
 
 class Advance(Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of ``POST /_sim/advance``."""
+
+    seconds: float
+
+
+class Refuse(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /_sim/refuse``: for how long no connection is taken."""
 
     seconds: float
 
@@ -76,44 +76,30 @@ class Inject(Struct, kw_only=True, forbid_unknown_fields=True):
     times: int = 1
 
 
-class Wrong(Exception):
-    """A control was used wrongly."""
-
-
 def control_routes() -> list[Route]:
     return [
-        _route("/_sim", "GET", _guide),
-        _route("/_sim/health", "GET", _health),
-        _route("/_sim/faults", "GET", _behaviour),
-        _route("/_sim/faults", "PUT", _behave),
-        _route("/_sim/faults", "PATCH", _behave_otherwise),
-        _route("/_sim/faults", "POST", _add_fault),
-        _route("/_sim/plans", "GET", _plans),
-        _route("/_sim/plans", "PUT", _agree),
-        _route("/_sim/inbounds", "POST", _inject),
-        _route("/_sim/reset", "POST", _reset),
-        _route("/_sim/advance", "POST", _advance),
-        _route("/_sim/settle", "POST", _settle),
-        _route("/_sim/wait", "POST", _wait),
-        _route("/_sim/books", "GET", _summary),
-        _route("/_sim/books/accepted", "GET", _accepted),
-        _route("/_sim/books/tallies", "GET", _tallies),
-        _route("/_sim/books/requests", "GET", _requests),
-        _route("/_sim/callbacks", "GET", _callbacks),
-        _route("/_sim/callbacks/tried", "GET", _tried),
+        control("/_sim", "GET", _guide),
+        control("/_sim/health", "GET", _health),
+        control("/_sim/faults", "GET", _behaviour),
+        control("/_sim/faults", "PUT", _behave),
+        control("/_sim/faults", "PATCH", _behave_otherwise),
+        control("/_sim/faults", "POST", _add_fault),
+        control("/_sim/plans", "GET", _plans),
+        control("/_sim/plans", "PUT", _agree),
+        control("/_sim/inbounds", "POST", _inject),
+        control("/_sim/reset", "POST", _reset),
+        control("/_sim/advance", "POST", _advance),
+        control("/_sim/settle", "POST", _settle),
+        control("/_sim/wait", "POST", _wait),
+        control("/_sim/books", "GET", _summary),
+        control("/_sim/books/accepted", "GET", _accepted),
+        control("/_sim/books/tallies", "GET", _tallies),
+        control("/_sim/books/requests", "GET", _requests),
+        control("/_sim/callbacks", "GET", _callbacks),
+        control("/_sim/callbacks/tried", "GET", _tried),
+        control("/_sim/refuse", "POST", _refuse),
+        *vonage_routes(),
     ]
-
-
-def _route(path: str, method: str, handler: Handler) -> Route:
-    async def endpoint(request: Request) -> Response:
-        if request.client is None or not ip_address(request.client.host).is_loopback:
-            return Response("only for this machine\n", 403)
-        try:
-            return await handler(request.app.state.world, request)
-        except (Wrong, msgspec.MsgspecError, ValueError) as error:
-            return Response(f"{error}\n", 400, media_type="text/plain")
-
-    return Route(path, endpoint, methods=[method])
 
 
 async def _guide(world: World, request: Request) -> Response:
@@ -121,48 +107,52 @@ async def _guide(world: World, request: Request) -> Response:
 
 
 async def _health(_world: World, _request: Request) -> Response:
-    return _json({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
 async def _behaviour(world: World, _request: Request) -> Response:
-    return _json(Struck(behaviour=world.behaviour, struck=world.faults.struck))
+    return json_response(Struck(behaviour=world.behaviour, struck=world.faults.struck))
 
 
 async def _behave(world: World, request: Request) -> Response:
-    world.behave(await _body(request, Behaviour))
+    world.behave(await body(request, Behaviour))
     return await _behaviour(world, request)
 
 
 async def _behave_otherwise(world: World, request: Request) -> Response:
-    """Change the fields that are given."""
-    given = await _body(request, dict[str, msgspec.Raw])
+    """Change the fields that are given, and of those of Vonage the ones given there."""
+    given = await body(request, dict[str, msgspec.Raw])
     fields = {**msgspec.json.decode(msgspec.json.encode(world.behaviour), type=dict[str, msgspec.Raw]), **given}
+    if "vonage" in given:
+        own = msgspec.json.decode(msgspec.json.encode(world.behaviour.vonage), type=dict[str, msgspec.Raw])
+        own |= msgspec.json.decode(given["vonage"], type=dict[str, msgspec.Raw])
+        fields["vonage"] = msgspec.Raw(msgspec.json.encode(own))
     world.behave(msgspec.json.decode(msgspec.json.encode(fields), type=Behaviour), anew="requests" in given)
     return await _behaviour(world, request)
 
 
 async def _add_fault(world: World, request: Request) -> Response:
-    fault = await _body(request, Fault)
+    fault = await body(request, Fault)
     world.behave(msgspec.structs.replace(world.behaviour, requests=(*world.behaviour.requests, fault)), anew=False)
     return await _behaviour(world, request)
 
 
 async def _plans(world: World, _request: Request) -> Response:
-    return _json([plan.settings for plan in world.plans.values()])
+    return json_response([plan.settings for plan in world.sinch.plans.values()])
 
 
 async def _agree(world: World, request: Request) -> Response:
-    world.agree(await _body(request, PlanSettings))
+    world.sinch.agree(await body(request, PlanSettings))
     return await _plans(world, request)
 
 
 async def _inject(world: World, request: Request) -> Response:
-    wanted = await _body(request, Inject)
+    wanted = await body(request, Inject)
     at = None if wanted.received_at is None else parse(wanted.received_at)
-    view = world.receive(_plan(world, wanted.plan), _inbound(wanted), at)
+    view = world.sinch.receive(_plan(world, wanted.plan), _inbound(wanted), at)
     for _ in range(wanted.times - 1):
-        world.tell_inbound(_plan(world, wanted.plan), view)
-    return _json(view, 201)
+        world.sinch.tell_inbound(_plan(world, wanted.plan), view)
+    return json_response(view, 201)
 
 
 async def _reset(world: World, _request: Request) -> Response:
@@ -171,59 +161,65 @@ async def _reset(world: World, _request: Request) -> Response:
 
 
 async def _advance(world: World, request: Request) -> Response:
-    world.advance((await _body(request, Advance)).seconds)
+    world.advance((await body(request, Advance)).seconds)
     return Response(status_code=204)
 
 
 async def _settle(world: World, request: Request) -> Response:
-    wanted = await _body(request, Settle)
-    return _json(Settled(settled=await world.settle(wanted.seconds, retries=wanted.retries)))
+    wanted = await body(request, Settle)
+    return json_response(Settled(settled=await world.settle(wanted.seconds, retries=wanted.retries)))
 
 
 async def _wait(world: World, request: Request) -> Response:
-    wanted = await _body(request, Await)
+    wanted, core = await body(request, Await), world.core
 
     def reached() -> bool:
         return (
-            world.books.messages >= wanted.messages
-            and world.books.answered(wanted.kind) >= wanted.requests
-            and world.callbacks.figures.acknowledged >= wanted.acknowledged
+            core.books.messages >= wanted.messages
+            and core.books.answered(wanted.kind) >= wanted.requests
+            and core.callbacks.figures.acknowledged >= wanted.acknowledged
         )
 
-    return _json(Settled(settled=await world.wait_until(reached, wanted.seconds)))
+    return json_response(Settled(settled=await core.wait_until(reached, wanted.seconds)))
 
 
-async def _summary(world: World, _request: Request) -> Response:
-    return _json(world.books.summary(world.clock.now()))
+async def _summary(world: World, request: Request) -> Response:
+    return json_response(world.core.books.summary(world.core.clock.now(), provider=provider(request)))
 
 
 async def _accepted(world: World, request: Request) -> Response:
-    return _lines(world.books.accepted(world.clock.now(), after=_number(request, "after")))
+    books, now = world.core.books, world.core.clock.now()
+    return lines(books.accepted(now, after=number(request, "after"), provider=provider(request)))
 
 
 async def _tallies(world: World, request: Request) -> Response:
-    least = _number(request, "least")
-    return _lines(tally for tally in world.books.tallies(world.clock.now()) if tally.accepted - tally.excused >= least)
+    least = number(request, "least")
+    tallies = world.core.books.tallies(world.core.clock.now(), provider=provider(request))
+    return lines(tally for tally in tallies if tally.accepted - tally.excused >= least)
 
 
 async def _requests(world: World, request: Request) -> Response:
-    return _lines(world.books.asked(after=_number(request, "after")))
+    return lines(world.core.books.asked(after=number(request, "after"), provider=provider(request)))
 
 
 async def _callbacks(world: World, _request: Request) -> Response:
-    return _json(world.callbacks.report())
+    return json_response(world.core.callbacks.report())
 
 
 async def _tried(world: World, request: Request) -> Response:
-    return _lines(islice(list(world.callbacks.tried), _number(request, "after"), None))
+    return lines(islice(list(world.core.callbacks.tried), number(request, "after"), None))
 
 
-async def _body(request: Request, shape: type[Shape]) -> Shape:
-    return msgspec.json.decode(await request.body() or b"{}", type=shape)
+async def _refuse(_world: World, request: Request) -> Response:
+    """Hangs up on all other clients at once, and on this one after the answer."""
+    wanted = await body(request, Refuse)
+    if request.client is not None:
+        request.app.state.refuse(wanted.seconds, tuple(request.client))
+    return Response(status_code=204, headers={"connection": "close"})
 
 
 def _plan(world: World, name: str | None) -> Plan:
-    plan = next(iter(world.plans.values())) if name is None else world.plans.get(name)
+    plan = next(iter(world.sinch.plans.values())) if name is None else world.sinch.plans.get(name)
     if plan is None:
         raise Wrong(f"there is no plan {name!r}")
     return plan
@@ -241,24 +237,3 @@ def _inbound(wanted: Inject) -> InboundView:
         client_reference=wanted.client_reference,
         udh=wanted.udh,
     )
-
-
-def _number(request: Request, name: str) -> int:
-    return int(request.query_params.get(name, "0"))
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value) + b"\n", status, media_type="application/json")
-
-
-def _lines(entries: Iterable[object]) -> Response:
-    """One JSON object a line, so that neither side holds 100,000 of them at once."""
-    return StreamingResponse(_chunks(iter(entries)), media_type="application/x-ndjson")
-
-
-async def _chunks(entries: Iterator[object]) -> AsyncIterator[bytes]:
-    """Asynchronous so that the world is read on the loop that changes it, with a pause for others after each chunk."""
-    encoder = msgspec.json.Encoder()
-    while chunk := list(islice(entries, _AT_ONCE)):
-        yield encoder.encode_lines(chunk)
-        await asyncio.sleep(0)

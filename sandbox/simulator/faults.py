@@ -26,6 +26,8 @@ class Faults:
     def _applies(self, fault: Fault, struck: int, call: Call) -> bool:
         if fault.on not in (call.kind, "any") or (fault.plan is not None and fault.plan != call.plan):
             return False
+        if fault.provider not in (call.provider, None):
+            return False
         if fault.times is not None and struck >= fault.times:
             return False
         if fault.contains is not None and not _contains(call, fault.contains):

@@ -6,18 +6,19 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from sandbox.simulator.behaviour import Kind
-from sandbox.simulator.errors import Refuse, violation
+from sandbox.simulator.behaviour import Kind, ProviderName
 
-_JSON = ((b"content-type", b"application/json; charset=utf-8"),)
+JSON = ((b"content-type", b"application/json; charset=utf-8"),)
+PROBLEM_JSON = ((b"content-type", b"application/problem+json"),)
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. ``parts`` are the ids in its path, outermost first."""
+    """One request. ``parts`` are the ids in its path, outermost first; ``always`` are headers that every answer to it has."""
 
+    provider: ProviderName
     kind: Kind
     plan: str
     parts: tuple[str, ...]
@@ -25,6 +26,8 @@ class Call:
     content_type: str
     raw_query: str
     body: bytes
+    host: str = ""
+    always: Headers = ()
 
     def query(self) -> Mapping[str, str]:
         return dict(parse_qsl(self.raw_query)) if self.raw_query else {}
@@ -41,21 +44,4 @@ class Answer:
 
 
 def json_answer(status: int, value: object, *, accepted: int = 0) -> Answer:
-    return Answer(status, msgspec.json.encode(value), _JSON, accepted)
-
-
-def refusal(refuse: Refuse) -> Answer:
-    """The answer for a refusal."""
-    if refuse.code is None:
-        return Answer(refuse.status)
-    return json_answer(refuse.status, {"code": refuse.code, "text": refuse.text})
-
-
-def whole_number(query: Mapping[str, str], name: str, *, default: int, lowest: int, highest: int) -> int:
-    """A number from the query, within its limits. Raises the provider's refusal."""
-    text = query.get(name)
-    if text is None:
-        return default
-    if not text.isdecimal() or not lowest <= int(text) <= highest:
-        raise violation(f"{name} must be between {lowest} and {highest}")
-    return int(text)
+    return Answer(status, msgspec.json.encode(value), JSON, accepted)

@@ -32,9 +32,10 @@ class Lines:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
-    def hang_up_all(self) -> None:
-        for transport in list(self._open.values()):
-            transport.abort()
+    def hang_up_all(self, *, but: Address | None = None) -> None:
+        for client, transport in list(self._open.items()):
+            if client != but:
+                transport.abort()
 
 
 def protocol(lines: Lines) -> type[asyncio.Protocol]:

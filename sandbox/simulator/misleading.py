@@ -14,18 +14,20 @@ def misleading(effect: str, real: Answer, earlier: Answer) -> Answer:
     if effect == "stale":
         return replace(earlier, accepted=real.accepted)
     page: dict[str, Any] = msgspec.json.decode(real.body)
-    items = next((page[name] for name in ("batches", "delivery_reports", "inbounds") if name in page), None)
+    items = next((page[name] for name in ("batches", "delivery_reports", "inbounds", "records") if name in page), None)
     if effect != "unreadable":
         for item in [page] if items is None else items:
             _CHANGES[effect](item)
     elif items is not None:
         items.insert(0, msgspec.Raw(b'{"id": nonsense}'))
-        page["count"] += 1
+        counted = "count" if "count" in page else "items_count"
+        page[counted] += 1
     return replace(real, body=msgspec.json.encode(page))
 
 
 def _without_reference(item: dict[str, Any]) -> None:
-    item.pop("client_reference", None)
+    for name in ("client_reference", "client_ref"):
+        item.pop(name, None)
 
 
 def _with_other_numbers(item: dict[str, Any]) -> None:

@@ -1,9 +1,11 @@
 """Faults of reports on their way: late, repeated, reordered, lost, or contradictory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
-from sandbox.simulator.behaviour import DELIVERED, DISPATCHED, EXPIRED, Outcome, ReportFaults, milliseconds
+from sandbox.simulator.behaviour import ReportFaults, milliseconds
+from sandbox.simulator.outcomes import Outcome
 
 
 @dataclass(slots=True)
@@ -16,14 +18,24 @@ class PlannedReport:
     at: int
 
 
-def apply_faults(reports: list[PlannedReport], faults: ReportFaults, random: Random) -> list[PlannedReport]:
+@dataclass(frozen=True, slots=True)
+class Contradictions:
+    """The outcome in a contradictory report: by the true outcome (``after``), or ``otherwise``."""
+
+    after: Mapping[Outcome, Outcome]
+    otherwise: Outcome
+
+
+def apply_faults(
+    reports: list[PlannedReport], faults: ReportFaults, random: Random, contradictions: Contradictions
+) -> list[PlannedReport]:
     """The reports about one recipient, as they are really sent."""
     if random.random() < faults.lost:
         return []
     if len(reports) > 1 and random.random() < faults.reordered:
         reports = _reordered(reports)
     if reports and random.random() < faults.contradictory:
-        reports = [*reports, _contradiction(reports[-1])]
+        reports = [*reports, _contradiction(reports[-1], contradictions)]
     if random.random() < faults.late:
         delay = milliseconds(faults.late_by, random)
         reports = [replace(report, when=report.when + delay) for report in reports]
@@ -36,7 +48,6 @@ def _reordered(reports: list[PlannedReport]) -> list[PlannedReport]:
     return [replace(report, when=other.when) for report, other in zip(reports, reversed(reports), strict=True)]
 
 
-def _contradiction(report: PlannedReport) -> PlannedReport:
-    """Ranks below the truth if the truth is Delivered, so that the truth must win; otherwise it claims delivery."""
-    said = EXPIRED if report.outcome in (DELIVERED, DISPATCHED) else DELIVERED
+def _contradiction(report: PlannedReport, contradictions: Contradictions) -> PlannedReport:
+    said = contradictions.after.get(report.outcome, contradictions.otherwise)
     return replace(report, outcome=said, at=report.at + 1)

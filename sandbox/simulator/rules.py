@@ -4,17 +4,18 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
-from sandbox.simulator.behaviour import DELIVERED, Behaviour, Outcome, Rule
+from sandbox.simulator.outcomes import Outcome, Rule, Share
 
 
 class RuleBook:
-    """Finds the rule for a number by its ending. One book serves all batches of a behaviour, because some rules count."""
+    """Finds the rule for a number by its ending. One book serves all messages of a behaviour, because some rules count."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
-        self._rules = {rule.suffix: rule for rule in behaviour.rules}
+    def __init__(self, rules: Sequence[Rule], shares: Sequence[Share], otherwise: Outcome) -> None:
+        self._rules = {rule.suffix: rule for rule in rules}
         self._lengths = sorted({len(suffix) for suffix in self._rules}, reverse=True)
-        self._refused = tuple(rule.suffix for rule in behaviour.rules if rule.refused)
-        self._shares = behaviour.outcomes
+        self._refused = tuple(rule.suffix for rule in rules if rule.refused)
+        self._shares = shares
+        self._otherwise = otherwise
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def first_refused(self, recipients: Sequence[str]) -> int | None:
@@ -27,7 +28,7 @@ class RuleBook:
         rule = self._find(recipient)
         if rule is not None and rule.outcome is not None and self._still_holds(rule, recipient):
             return rule.outcome
-        return self._shared(random) if self._shares else DELIVERED
+        return self._shared(random) if self._shares else self._otherwise
 
     def _find(self, recipient: str) -> Rule | None:
         for length in self._lengths:
@@ -48,4 +49,4 @@ class RuleBook:
             if drawn < share.share:
                 return share.outcome
             drawn -= share.share
-        return DELIVERED
+        return self._otherwise

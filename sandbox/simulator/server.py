@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import uvicorn
 
@@ -17,7 +19,8 @@ from sandbox.simulator.app import Simulator
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.control import Control
 from sandbox.simulator.lines import Lines, protocol
-from sandbox.simulator.plans import PlanSettings
+from sandbox.simulator.sinch.plans import PlanSettings
+from sandbox.simulator.vonage.applications import ApplicationSettings
 
 
 class Server(uvicorn.Server):
@@ -28,6 +31,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, lines: Lines) -> None:
         super().__init__(config)
         self._lines = lines
+        self._reopening: asyncio.Task[None] | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -35,10 +39,13 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._sockets = sockets or []
         self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Some callbacks have minutes to wait yet.
+        if self._reopening is not None:
+            self._reopening.cancel()
         self._lines.hang_up_all()
         for exchange in self.server_state.tasks:
             exchange.cancel()
@@ -47,20 +54,42 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         self.should_exit = True
 
+    def refuse(self, seconds: float, but: tuple[str, int]) -> None:
+        """Stop listening for so many seconds (with 0, not at all), and hang up on all clients but one."""
+        self._lines.hang_up_all(but=but)
+        if not seconds:
+            return
+        address = self._sockets[0].getsockname()
+        for server in self.servers:
+            server.close()
+        for listener in self._sockets:
+            listener.close()
+        self._reopening = asyncio.get_running_loop().create_task(self._reopen(seconds, address[0], address[1]))
+
+    async def _reopen(self, seconds: float, host: str, port: int) -> None:
+        await asyncio.sleep(seconds)
+        listener = listen(host, port)
+        protocol_class: Any = self.config.http_protocol_class
+        make = partial(protocol_class, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        self._sockets = [listener]
+        self.servers = [await asyncio.get_running_loop().create_server(make, sock=listener)]
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A running simulator. ``url`` is the value for ``SINCH_BASE_URL``."""
+    """A running simulator. ``url`` is the value for ``SINCH_BASE_URL`` and ``VONAGE_BASE_URL``."""
 
     url: str
     plan: PlanSettings
+    application: ApplicationSettings
     control: Control
 
 
-def make_server(behaviour: Behaviour, plans: Sequence[PlanSettings]) -> Server:
+def make_server(behaviour: Behaviour, plans: Sequence[PlanSettings], applications: Sequence[ApplicationSettings]) -> Server:
     lines = Lines()
+    simulator = Simulator(behaviour, plans, applications, lines)
     config = uvicorn.Config(
-        Simulator(behaviour, plans, lines),
+        simulator,
         http=protocol(lines),
         ws="none",
         lifespan="on",
@@ -72,7 +101,9 @@ def make_server(behaviour: Behaviour, plans: Sequence[PlanSettings]) -> Server:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
-    return Server(config, lines)
+    server = Server(config, lines)
+    simulator.refuse = server.refuse
+    return server
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -90,18 +121,22 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def running(behaviour: Behaviour | None = None, plan: PlanSettings | None = None) -> Iterator[Running]:
+def running(
+    behaviour: Behaviour | None = None,
+    plan: PlanSettings | None = None,
+    application: ApplicationSettings | None = None,
+) -> Iterator[Running]:
     """A simulator in a thread of this process, on a free port of the loopback interface."""
-    settings = plan or PlanSettings()
+    plan, application = plan or PlanSettings(), application or ApplicationSettings()
     listener = listen("127.0.0.1", 0)
-    server = make_server(behaviour or Behaviour(), [settings])
+    server = make_server(behaviour or Behaviour(), [plan], [application])
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="simulator")
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
         with Control(url) as control:
             control.health()
-            yield Running(url, settings, control)
+            yield Running(url, plan, application, control)
     finally:
         server.stop()
         thread.join()
@@ -116,7 +151,7 @@ def process(*options: str) -> Iterator[Running]:
     try:
         url = _announced(child)
         with Control(url) as control:
-            yield Running(url, control.plans()[0], control)
+            yield Running(url, control.plans()[0], control.vonage.applications()[0], control)
     finally:
         child.terminate()
         child.wait()

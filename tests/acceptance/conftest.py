@@ -7,8 +7,11 @@ import pytest
 
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.control import Control
-from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running, running
+from sandbox.simulator.sinch.plans import PlanSettings
+from sandbox.simulator.vonage.applications import ApplicationSettings
+from sandbox.simulator.vonage.tokens import make_private_key, public_key_of
+from tests.acceptance.messages_api import SECRET, MessagesApi
 from tests.acceptance.receiver import Receiver, receiving
 
 
@@ -22,11 +25,12 @@ def simulator() -> Iterator[Running]:
 def sim(simulator: Running) -> Control:
     simulator.control.behave(Behaviour())
     simulator.control.agree(simulator.plan)
+    simulator.control.vonage.agree(simulator.application)
     simulator.control.reset()
     return simulator.control
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def api(simulator: Running) -> Iterator[httpx.Client]:
     with httpx.Client(
         base_url=f"{simulator.url}/xms/v1/{simulator.plan.id}",
@@ -41,4 +45,42 @@ def api(simulator: Running) -> Iterator[httpx.Client]:
 def webhook(simulator: Running, sim: Control) -> Iterator[Receiver]:
     with receiving() as receiver:
         sim.agree(PlanSettings(callback_url=f"{receiver.url}/reports"))
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def private_key() -> str:
+    return make_private_key()
+
+
+@pytest.fixture(scope="session")
+def public_key(private_key: str) -> str:
+    return public_key_of(private_key)
+
+
+@pytest.fixture(scope="module")
+def vonage_http(simulator: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=simulator.url, timeout=20, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def messages_api(sim: Control, vonage_http: httpx.Client, private_key: str, public_key: str) -> MessagesApi:
+    settings = ApplicationSettings(public_key=public_key)
+    sim.vonage.agree(settings)
+    return MessagesApi(vonage_http, private_key, settings.id, (settings.api_key, settings.api_secret))
+
+
+@pytest.fixture
+def vonage_webhook(sim: Control, messages_api: MessagesApi, public_key: str) -> Iterator[Receiver]:
+    """Receives signed webhooks, and answers 200."""
+    with receiving() as receiver:
+        sim.vonage.agree(
+            ApplicationSettings(
+                public_key=public_key,
+                signature_secrets=(SECRET,),
+                status_url=f"{receiver.url}/webhooks/vonage/status",
+                inbound_url=f"{receiver.url}/webhooks/vonage/inbound",
+            )
+        )
         yield receiver

@@ -10,8 +10,8 @@ from sinch.domains.sms.api.v1.exceptions import SmsException
 
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.control import Control, throttle
-from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running, running
+from sandbox.simulator.sinch.plans import PlanSettings
 from tests.acceptance.receiver import Receiver, receiving
 
 SENDER = "+14155550000"

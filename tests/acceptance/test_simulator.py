@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from sandbox.simulator.control import Control
-from sandbox.simulator.plans import PlanSettings
+from sandbox.simulator.sinch.plans import PlanSettings
 from tests.acceptance.xms import LONG_LIFE, ONE, SENDER, TWO, instant, refused, send
 
 

@@ -15,8 +15,8 @@ from sandbox.simulator.behaviour import Behaviour, Fault
 from sandbox.simulator.control import Control
 from sandbox.simulator.controls import control_routes
 from sandbox.simulator.guide import EXAMPLES, curl
-from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running, process
+from sandbox.simulator.sinch.plans import PlanSettings
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.xms import ONE, SENDER, TWO, instant, refused, send
 
@@ -289,7 +289,8 @@ def test_control_page_lists_working_examples_and_failing_numbers(sim: Control, s
     documented = {(method, f"/_sim{path}") for method, path, _, _ in EXAMPLES}
 
     assert documented == {(next(iter(route.methods - {"HEAD"})), route.path) for route in control_routes() if route.methods}
-    for method, path, does, body in EXAMPLES:
-        assert f"{does}\n  {curl(base + path, method, body)}\n" in page
-        assert httpx.request(method, base + path, content=body, trust_env=False).is_success
+    with httpx.Client(trust_env=False) as client:
+        for method, path, does, body in EXAMPLES:
+            assert f"{does}\n  {curl(base + path, method, body)}\n" in page
+            assert client.request(method, base + path, content=body).is_success
     assert {"  9990001  refused when sent", "  9990402  Aborted with code 402"} <= set(page.splitlines())

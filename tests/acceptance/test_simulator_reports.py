@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.simulator.behaviour import Behaviour, Outcome, ReportFaults, Share
+from sandbox.simulator.behaviour import Behaviour, ReportFaults
 from sandbox.simulator.control import Control
-from sandbox.simulator.plans import PlanSettings
+from sandbox.simulator.outcomes import Outcome, Share
+from sandbox.simulator.sinch.plans import PlanSettings
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.xms import LONG_LIFE, ONE, TWO, instant, send
 

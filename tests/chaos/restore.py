@@ -24,8 +24,8 @@ from sandbox.local.binaries import REPOSITORY
 from sandbox.local.folder import DataFolder
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
-from sandbox.simulator.plans import PlanSettings
 from sandbox.simulator.server import Running
+from sandbox.simulator.sinch.plans import PlanSettings
 from tests.chaos.database import Database
 
 _LEFT_ALONE_SECONDS: Final = 10.0

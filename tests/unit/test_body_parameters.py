@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jobs.dispatching.parameters import body_and_parameters
 from jobs.providers.base import Submission
 from jobs.providers.sinch import wire
-from sandbox.simulator.texts import Texts
+from sandbox.simulator.sinch.texts import Texts
 
 TYPED = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200)
 BRACED = st.text(st.sampled_from("ab${}p01 d🙂"), min_size=1, max_size=60)

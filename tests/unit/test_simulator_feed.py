@@ -3,15 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.simulator.batches import Batch, Shelf
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.clock import NEVER
-from sandbox.simulator.feed import Feed, finished
-from sandbox.simulator.rules import RuleBook
-from sandbox.simulator.wanted import Options
+from sandbox.simulator.sinch.batches import Batch, Shelf
+from sandbox.simulator.sinch.feed import Feed, finished
+from sandbox.simulator.sinch.life import rule_book
+from sandbox.simulator.sinch.wanted import Options
 
 BEHAVIOUR = Behaviour(dispatch_delay=(0, 3), final_delay=(0, 3))
-RULES = RuleBook(BEHAVIOUR)
+RULES = rule_book(BEHAVIOUR)
 STEPS = st.lists(
     st.tuples(st.sampled_from(["send", "cancel", "hurry", "read"]), st.integers(1, 6), st.integers(0, 3000)), max_size=25
 )

@@ -5,12 +5,13 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.simulator.behaviour import DELIVERED, DISPATCHED, QUEUED, Behaviour, Outcome, ReportFaults, Rule, Share
+from sandbox.simulator.behaviour import Behaviour, ReportFaults
 from sandbox.simulator.clock import NEVER
-from sandbox.simulator.life import Course, Life, live
+from sandbox.simulator.outcomes import DELIVERED, DISPATCHED, QUEUED, Outcome, Rule, Share
 from sandbox.simulator.report_faults import PlannedReport, apply_faults
-from sandbox.simulator.rules import RuleBook
-from sandbox.simulator.texts import Texts
+from sandbox.simulator.sinch.life import Course, Life, live, rule_book
+from sandbox.simulator.sinch.texts import Texts
+from sandbox.simulator.sinch.timeline import CONTRADICTIONS
 
 START = 1_000_000
 NUMBERS = st.lists(
@@ -30,7 +31,7 @@ def lives(
             recipients=numbers,
             texts=Texts("Hello", None),
             behaviour=behaves,
-            rules=RuleBook(behaves),
+            rules=rule_book(behaves),
             ordinal=ordinal,
             queue_start=START,
             expire=expire,
@@ -95,7 +96,7 @@ def test_longest_suffix_wins_until_its_rule_expires() -> None:
     behaviour = Behaviour(
         rules=(Rule(suffix="34", outcome=Outcome("Failed", 1)), Rule(suffix="1234", outcome=Outcome("Failed", 2), times=1))
     )
-    book = RuleBook(behaviour)
+    book = rule_book(behaviour)
 
     outcomes = [book.outcome(number, Random(1)).code for number in ("14155551234", "14155551234", "14155550034", "1")]
 
@@ -109,7 +110,7 @@ CERTAIN = st.sampled_from([0.0, 1.0])
 def test_report_faults_lose_all_or_keep_true_reports(faults: ReportFaults) -> None:
     truth = [PlannedReport(10, 0, DISPATCHED, 10), PlannedReport(20, 0, DELIVERED, 20)]
 
-    sent = apply_faults(truth, faults, Random(1))
+    sent = apply_faults(truth, faults, Random(1), CONTRADICTIONS)
 
     if faults.lost:
         assert sent == []

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from sandbox.simulator import clock
 from sandbox.simulator.behaviour import Behaviour
-from sandbox.simulator.errors import Refuse
 from sandbox.simulator.guide import guide
-from sandbox.simulator.numbers import msisdn, recipients, sender
 from sandbox.simulator.parts import measure
-from sandbox.simulator.texts import Texts
+from sandbox.simulator.sinch.errors import Refuse
+from sandbox.simulator.sinch.numbers import msisdn, recipients, sender
+from sandbox.simulator.sinch.texts import Texts
 
 
 @pytest.mark.parametrize("text", ["+14155551234", "14155551234", "0014155551234", "+1 (415) 555-1234", "[1]415.555/1234"])

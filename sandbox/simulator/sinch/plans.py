@@ -4,9 +4,9 @@ from bisect import insort
 
 from msgspec import Struct, field
 
-from sandbox.simulator.batches import Shelf
 from sandbox.simulator.clock import iso
-from sandbox.simulator.feed import Feed
+from sandbox.simulator.sinch.batches import Shelf
+from sandbox.simulator.sinch.feed import Feed
 
 
 class PlanSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

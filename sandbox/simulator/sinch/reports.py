@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from sandbox.simulator.batches import Batch
-from sandbox.simulator.behaviour import STOPPED, Outcome
 from sandbox.simulator.clock import iso
-from sandbox.simulator.life import State
+from sandbox.simulator.outcomes import STOPPED, Outcome, State
 from sandbox.simulator.parts import measure
+from sandbox.simulator.sinch.batches import Batch
 
 
 class RecipientReport(Struct, kw_only=True, omit_defaults=True):

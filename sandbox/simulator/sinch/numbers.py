@@ -2,7 +2,7 @@
 
 import re
 
-from sandbox.simulator.errors import Refuse, bad_format
+from sandbox.simulator.sinch.errors import Refuse, bad_format
 
 _USUAL = re.compile(r"\+?([1-9][0-9]{4,14})")
 _UNUSUAL = re.compile(r"(?:\+|00)?([1-9][0-9]{4,14})")

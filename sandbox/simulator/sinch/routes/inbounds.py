@@ -4,11 +4,11 @@ from bisect import bisect_left
 
 from msgspec import Struct
 
-from sandbox.simulator.errors import unknown
 from sandbox.simulator.http import Answer, Call, json_answer
-from sandbox.simulator.plans import InboundView, Plan
-from sandbox.simulator.routes.paging import commas, window
-from sandbox.simulator.world import World
+from sandbox.simulator.sinch.errors import unknown
+from sandbox.simulator.sinch.plans import InboundView, Plan
+from sandbox.simulator.sinch.provider import Sinch
+from sandbox.simulator.sinch.routes.paging import commas, window
 
 
 class InboundPage(Struct, kw_only=True):
@@ -20,9 +20,9 @@ class InboundPage(Struct, kw_only=True):
     inbounds: list[InboundView]
 
 
-def listing(world: World, plan: Plan, call: Call) -> Answer:
+def listing(sinch: Sinch, plan: Plan, call: Call) -> Answer:
     query = call.query()
-    asked = window(query, world.clock.now())
+    asked = window(query, sinch.clock.now())
     to, reference = frozenset(text.removeprefix("+") for text in commas(query, "to")), query.get("client_reference")
     first = bisect_left(plan.inbounds, asked.start, key=lambda received: received.at)
     last = bisect_left(plan.inbounds, asked.end, key=lambda received: received.at)
@@ -35,7 +35,7 @@ def listing(world: World, plan: Plan, call: Call) -> Answer:
     return json_answer(200, InboundPage(page=asked.page, page_size=len(page), count=len(found), inbounds=page))
 
 
-def get(_world: World, plan: Plan, call: Call) -> Answer:
+def get(_sinch: Sinch, plan: Plan, call: Call) -> Answer:
     for received in plan.inbounds:
         if received.view.id == call.parts[0]:
             return json_answer(200, received.view)

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sandbox.simulator.behaviour import Outcome
 from sandbox.simulator.clock import DAY, NEVER
-from sandbox.simulator.errors import bad_format
-from sandbox.simulator.http import whole_number
-from sandbox.simulator.wanted import moment
+from sandbox.simulator.outcomes import Outcome
+from sandbox.simulator.sinch.errors import bad_format, violation
+from sandbox.simulator.sinch.wanted import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +48,13 @@ def wanted_outcomes(query: Mapping[str, str]) -> Callable[[Outcome], bool] | Non
     if not all(code.isdecimal() for code in codes):
         raise bad_format("code", "must be a comma-separated list of numbers")
     return lambda outcome: (not statuses or outcome.status in statuses) and (not codes or str(outcome.code) in codes)
+
+
+def whole_number(query: Mapping[str, str], name: str, *, default: int, lowest: int, highest: int) -> int:
+    """A number from the query, within its limits. Raises the provider's refusal."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or not lowest <= int(text) <= highest:
+        raise violation(f"{name} must be between {lowest} and {highest}")
+    return int(text)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from sandbox.simulator.behaviour import (
+from sandbox.simulator.behaviour import Behaviour, milliseconds
+from sandbox.simulator.clock import NEVER
+from sandbox.simulator.outcomes import (
     CANCELLED,
     DELIVERED,
     DISPATCHED,
@@ -19,14 +21,12 @@ from sandbox.simulator.behaviour import (
     STUCK,
     TOO_LONG,
     UNMATCHED,
-    Behaviour,
     Outcome,
-    milliseconds,
+    State,
 )
-from sandbox.simulator.clock import NEVER
 from sandbox.simulator.parts import measure
 from sandbox.simulator.rules import RuleBook
-from sandbox.simulator.texts import Texts
+from sandbox.simulator.sinch.texts import Texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +42,6 @@ class Course:
     expire: int
     rate: float | None
     most_parts: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A message's state at one instant, and since when."""
-
-    outcome: Outcome
-    at: int
 
 
 class Life:
@@ -91,6 +83,11 @@ class Life:
                 self.dispatched[index] = min(self.dispatched[index], now)
             if self.final[index] != NEVER:
                 self.final[index] = min(self.final[index], now)
+
+
+def rule_book(behaviour: Behaviour) -> RuleBook:
+    """The rules for Sinch's numbers, for all batches of a behaviour."""
+    return RuleBook(behaviour.rules, behaviour.outcomes, DELIVERED)
 
 
 def live(course: Course) -> Life:

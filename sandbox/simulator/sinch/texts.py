@@ -3,8 +3,8 @@
 import re
 from functools import partial
 
-from sandbox.simulator.numbers import msisdn
-from sandbox.simulator.wanted import Parameters
+from sandbox.simulator.sinch.numbers import msisdn
+from sandbox.simulator.sinch.wanted import Parameters
 
 _PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9._-]{1,16})\}")
 

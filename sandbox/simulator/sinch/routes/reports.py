@@ -5,16 +5,16 @@ from itertools import islice
 
 from msgspec import Struct
 
-from sandbox.simulator.batches import Batch
-from sandbox.simulator.errors import unknown, violation
-from sandbox.simulator.feed import Found, finished
 from sandbox.simulator.http import Answer, Call, json_answer
-from sandbox.simulator.numbers import msisdn
-from sandbox.simulator.plans import Plan
-from sandbox.simulator.reports import RecipientReport, batch_report, recipient_report
-from sandbox.simulator.routes.batches import batch_of
-from sandbox.simulator.routes.paging import Window, wanted_outcomes, window
-from sandbox.simulator.world import World
+from sandbox.simulator.sinch.batches import Batch
+from sandbox.simulator.sinch.errors import unknown, violation
+from sandbox.simulator.sinch.feed import Found, finished
+from sandbox.simulator.sinch.numbers import msisdn
+from sandbox.simulator.sinch.plans import Plan
+from sandbox.simulator.sinch.provider import Sinch
+from sandbox.simulator.sinch.reports import RecipientReport, batch_report, recipient_report
+from sandbox.simulator.sinch.routes.batches import batch_of
+from sandbox.simulator.sinch.routes.paging import Window, wanted_outcomes, window
 
 
 class ReportPage(Struct, kw_only=True):
@@ -26,28 +26,28 @@ class ReportPage(Struct, kw_only=True):
     delivery_reports: list[RecipientReport]
 
 
-def batch(world: World, plan: Plan, call: Call) -> Answer:
+def batch(sinch: Sinch, plan: Plan, call: Call) -> Answer:
     query = call.query()
     kind = query.get("type", "summary")
     if kind not in ("summary", "full"):
         raise violation("type must be summary or full")
     keep = wanted_outcomes(query)
-    now, found = world.clock.now(), batch_of(plan, call)
+    now, found = sinch.clock.now(), batch_of(plan, call)
     report = batch_report(found, now, full=kind == "full", keep=keep) if keep else batch_report(found, now, full=kind == "full")
     return json_answer(200, report)
 
 
-def recipient(world: World, plan: Plan, call: Call) -> Answer:
+def recipient(sinch: Sinch, plan: Plan, call: Call) -> Answer:
     found = batch_of(plan, call)
     number = msisdn(call.parts[1])
     if number not in found.recipients or found.empty:
         raise unknown()
     index = found.recipients.index(number)
-    return json_answer(200, recipient_report(found, index, found.life.state(index, world.clock.now())))
+    return json_answer(200, recipient_report(found, index, found.life.state(index, sinch.clock.now())))
 
 
-def feed(world: World, plan: Plan, call: Call) -> Answer:
-    now, query = world.clock.now(), call.query()
+def feed(sinch: Sinch, plan: Plan, call: Call) -> Answer:
+    now, query = sinch.clock.now(), call.query()
     asked = window(query, now)
     keep = wanted_outcomes(query)
     if "client_reference" in query:

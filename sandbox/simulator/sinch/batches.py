@@ -3,18 +3,20 @@
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.clock import DAY, iso
-from sandbox.simulator.life import Course, Life, live
+from sandbox.simulator.outcomes import STOPPED, State
 from sandbox.simulator.rules import RuleBook
-from sandbox.simulator.texts import Texts
-from sandbox.simulator.wanted import Options, Parameters
+from sandbox.simulator.sinch.life import Course, Life, live
+from sandbox.simulator.sinch.texts import Texts
+from sandbox.simulator.sinch.wanted import Options, Parameters
 
 REMEMBERED = 14 * DAY
+_EXCUSES = frozenset((404, 407))
 
 
 class BatchView(Struct, kw_only=True, omit_defaults=True):
@@ -64,6 +66,23 @@ class Batch:
     rate: float | None
     canceled: int | None = None
     feedback: frozenset[str] = frozenset()
+    provider: Literal["sinch"] = "sinch"
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        return (self.options.body["url"],) if self.kind == "mt_media" else ()
+
+    def text(self, index: int) -> str:
+        """What one recipient gets; with the placeholders where one has no value."""
+        text = self.texts.of(self.recipients[index])
+        return self.texts.body if text is None else text
+
+    def state(self, index: int, now: int) -> State:
+        return self.life.state(index, now)
+
+    def excused(self, index: int, now: int) -> bool:
+        outcome = self.state(index, now).outcome
+        return outcome.code in _EXCUSES and outcome.status in STOPPED
 
     @property
     def reference(self) -> str | None:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct, field
 
 from sandbox.simulator import clock
-from sandbox.simulator.errors import bad_format, bad_json, violation
+from sandbox.simulator.sinch.errors import bad_format, bad_json, violation
 
 DAYS_TO_LIVE = 3
 _KEY = re.compile(r"[A-Za-z0-9._-]{1,16}")

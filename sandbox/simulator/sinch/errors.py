@@ -1,5 +1,7 @@
 """Refusals with the provider's bodies: ``{"code": …, "text": …}``, or nothing where it documents none."""
 
+from sandbox.simulator.http import Answer, json_answer
+
 
 class Refuse(Exception):
     """Ends a request with an HTTP status and, where ``code`` is given, a body."""
@@ -29,3 +31,10 @@ def forbidden(code: str, text: str) -> Refuse:
 
 def unknown() -> Refuse:
     return Refuse(404)
+
+
+def refusal(refuse: Refuse) -> Answer:
+    """The answer for a refusal."""
+    if refuse.code is None:
+        return Answer(refuse.status)
+    return json_answer(refuse.status, {"code": refuse.code, "text": refuse.text})

@@ -2,16 +2,16 @@
 
 from msgspec import Struct
 
-from sandbox.simulator.batches import REMEMBERED, Batch, BatchView
-from sandbox.simulator.errors import Refuse, forbidden, unknown, violation
-from sandbox.simulator.http import Answer, Call, json_answer, whole_number
-from sandbox.simulator.numbers import recipients
+from sandbox.simulator.http import Answer, Call, json_answer
 from sandbox.simulator.parts import measure
-from sandbox.simulator.plans import Plan
-from sandbox.simulator.routes.paging import commas, window
-from sandbox.simulator.texts import Texts
-from sandbox.simulator.wanted import Feedback, Options, Send, Update, check_options, check_send, read
-from sandbox.simulator.world import World
+from sandbox.simulator.sinch.batches import REMEMBERED, Batch, BatchView
+from sandbox.simulator.sinch.errors import Refuse, forbidden, unknown, violation
+from sandbox.simulator.sinch.numbers import recipients
+from sandbox.simulator.sinch.plans import Plan
+from sandbox.simulator.sinch.provider import Sinch
+from sandbox.simulator.sinch.routes.paging import commas, whole_number, window
+from sandbox.simulator.sinch.texts import Texts
+from sandbox.simulator.sinch.wanted import Feedback, Options, Send, Update, check_options, check_send, read
 
 
 class BatchPage(Struct, kw_only=True):
@@ -40,14 +40,14 @@ class DryRun(Struct, kw_only=True, omit_defaults=True):
     per_recipient: list[DryRunRecipient] | None = None
 
 
-def send(world: World, plan: Plan, call: Call) -> Answer:
+def send(sinch: Sinch, plan: Plan, call: Call) -> Answer:
     _need_json(call)
-    batch = world.accept(plan, read(call.body, Send))
+    batch = sinch.accept(plan, read(call.body, Send))
     return json_answer(201, batch.view(), accepted=len(batch.recipients))
 
 
-def listing(world: World, plan: Plan, call: Call) -> Answer:
-    now, query = world.clock.now(), call.query()
+def listing(sinch: Sinch, plan: Plan, call: Call) -> Answer:
+    now, query = sinch.clock.now(), call.query()
     asked = window(query, now)
     senders = frozenset(text.removeprefix("+") for text in commas(query, "from"))
     found = [
@@ -59,7 +59,7 @@ def listing(world: World, plan: Plan, call: Call) -> Answer:
     return json_answer(200, BatchPage(page=asked.page, page_size=len(page), count=len(found), batches=page))
 
 
-def dry_run(_world: World, plan: Plan, call: Call) -> Answer:
+def dry_run(_sinch: Sinch, plan: Plan, call: Call) -> Answer:
     _need_json(call)
     query, wanted = call.query(), read(call.body, Send)
     numbers = recipients(check_send(wanted))
@@ -78,33 +78,33 @@ def dry_run(_world: World, plan: Plan, call: Call) -> Answer:
     )
 
 
-def get(_world: World, plan: Plan, call: Call) -> Answer:
+def get(_sinch: Sinch, plan: Plan, call: Call) -> Answer:
     return json_answer(200, batch_of(plan, call).view())
 
 
-def update(world: World, plan: Plan, call: Call) -> Answer:
+def update(sinch: Sinch, plan: Plan, call: Call) -> Answer:
     _need_json(call)
     batch, wanted = batch_of(plan, call), read(call.body, Update)
     check_options(wanted)
-    if batch.canceled is not None or batch.begun(world.clock.now()):
+    if batch.canceled is not None or batch.begun(sinch.clock.now()):
         raise forbidden("batch_already_dispatched", "The batch was dispatched or canceled and can no longer be changed")
-    updated = world.update(plan, batch, _merged(batch.options, wanted), _changed_recipients(batch, wanted))
+    updated = sinch.update(plan, batch, _merged(batch.options, wanted), _changed_recipients(batch, wanted))
     return json_answer(200, updated.view())
 
 
-def replace(world: World, plan: Plan, call: Call) -> Answer:
+def replace(sinch: Sinch, plan: Plan, call: Call) -> Answer:
     _need_json(call)
-    batch = world.accept(plan, read(call.body, Send), replaces=batch_of(plan, call))
+    batch = sinch.accept(plan, read(call.body, Send), replaces=batch_of(plan, call))
     return json_answer(200, batch.view(), accepted=len(batch.recipients))
 
 
-def cancel(world: World, plan: Plan, call: Call) -> Answer:
+def cancel(sinch: Sinch, plan: Plan, call: Call) -> Answer:
     batch = batch_of(plan, call)
-    world.cancel(plan, batch)
+    sinch.cancel(plan, batch)
     return json_answer(200, batch.view())
 
 
-def feedback(_world: World, plan: Plan, call: Call) -> Answer:
+def feedback(_sinch: Sinch, plan: Plan, call: Call) -> Answer:
     _need_json(call)
     batch, given = batch_of(plan, call), read(call.body, Feedback)
     if not batch.options.feedback_enabled:

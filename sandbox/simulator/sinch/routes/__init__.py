@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from sandbox.simulator.behaviour import Kind
 from sandbox.simulator.http import Answer, Call
-from sandbox.simulator.plans import Plan
-from sandbox.simulator.routes import batches, inbounds, reports
-from sandbox.simulator.world import World
+from sandbox.simulator.sinch.plans import Plan
+from sandbox.simulator.sinch.provider import Sinch
+from sandbox.simulator.sinch.routes import batches, inbounds, reports
 
-Handler = Callable[[World, Plan, Call], Answer]
+Handler = Callable[[Sinch, Plan, Call], Answer]
 ID = None
 
 

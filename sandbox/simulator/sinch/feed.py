@@ -8,9 +8,9 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 
-from sandbox.simulator.batches import Batch
 from sandbox.simulator.clock import NEVER
-from sandbox.simulator.life import State
+from sandbox.simulator.outcomes import State
+from sandbox.simulator.sinch.batches import Batch
 
 Found = tuple[Batch, int, State]
 
