@@ -24,6 +24,7 @@ from tests.simulation.database import Database
 from tests.simulation.mail import Mail
 from tests.simulation.process import Process, Wire
 from tests.simulation.provider import Line
+from tests.simulation.records import LineWithoutList
 from tests.simulation.watch import Watch
 from tests.simulation.witness import Witness
 from tests.snapshots import Snapshot
@@ -254,10 +255,12 @@ class _History:
     async def _read_replies(self, survivor: Worker) -> None:
         """Polls bring every message of a phone that no callback brought, where a list is shorter than a poll's share.
 
+        Not where the provider has no list of them.
         Not after a restore: in histories no process reads the provider's list at its start, so the first poll, which may come
         an hour later here, does not know the provider's clock.
         """
-        if self._chaos.profile.rates["list.paged"] or self._watch.restored:
+        profile = self._chaos.profile
+        if profile.rates["list.paged"] or self._watch.restored or not profile.has_list:
             return
         missing: set[str] = set()
         for _ in range(_MOST_POLLS):
@@ -298,7 +301,8 @@ class _History:
     def _worker(self) -> Worker:
         self._started += 1
         process = Process(f"w{self._started}", self._chaos, self.witness)
-        line = Line(process, self._books, self._chaos, self.witness, on_start=self._watch.request_starts, on_taken=self._taken)
+        kind = Line if self._chaos.profile.has_list else LineWithoutList
+        line = kind(process, self._books, self._chaos, self.witness, on_start=self._watch.request_starts, on_taken=self._taken)
         return Worker(process, self._gateway(process), line, self._chaos.profile, self.witness)
 
     def _taken(self, taken: Taken) -> None:

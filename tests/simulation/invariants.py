@@ -18,6 +18,7 @@ _RANKS: Final = (
     "sent", "dispatched", "unknown", "expired", "cancelled", "deleted", "aborted", "rejected", "failed", "delivered",
 )  # fmt: skip
 _UNSENT: Final = frozenset({"cancelled", "expired", "failed", "suppressed"})
+GIVEN_UP: Final = "no callback and no lookup showed within 72 hours"
 _LATE: Final = 4102444800.0
 _NO_CODE: Final = 2**31
 _MOST_FAILED: Final = 3
@@ -111,6 +112,8 @@ class Ledger:
         taken = self._books.taken.get(row["batch_id"])
         if row["status"] == "unknown" and taken is not None and row["recipient"] not in taken.batch.recipients:
             return  # The provider accepted the request and dropped this number without a report.
+        if self._was_given_up(row):
+            return  # Nothing can show that the request never arrived.
         if row["status"] not in _UNSENT:
             yield "was never accepted by the provider"
         elif row["status"] == "cancelled" and row["cancel_requested_at"] is None:
@@ -138,7 +141,9 @@ class Ledger:
     def _wrong_with_sent(self, row: Mapping[str, Any], accepted: Sequence[Acceptance]) -> Iterator[str]:
         known = [a for a in accepted if self._knows(a)]
         for acceptance in accepted:
-            if acceptance not in known and not acceptance.taken.request.is_corner:
+            if acceptance in known or acceptance.taken.request.is_corner:
+                continue
+            if not self._was_given_up(row) or self._said(acceptance):
                 yield f"{acceptance.taken.batch.batch_id} was accepted and the database does not know it"
         extra = [a for a in known if not self._came_back(a)]
         if len(extra) > 1:
@@ -148,6 +153,10 @@ class Ledger:
         if row["batch_id"] not in {a.taken.batch.batch_id for a in known}:
             yield f"names batch {row['batch_id']}, it was accepted as {[a.taken.batch.batch_id for a in known]}"
         yield from self._wrong_with_status(row, known)
+
+    def _was_given_up(self, row: Mapping[str, Any]) -> bool:
+        """Whether the row says that nothing showed within three days whether the provider took its request."""
+        return not self._chaos.profile.has_list and row["status"] == "unknown" and (row["error"] or "").startswith(GIVEN_UP)
 
     def _knows(self, acceptance: Acceptance) -> bool:
         dispatch = self._dispatches.get(acceptance.reference)
@@ -191,7 +200,7 @@ class Ledger:
         if best is None or best.status in ("sent", "dispatched"):
             if not current and row["status"] in _UNSENT and all(self._came_back(a) for a in known):
                 return  # The provider returned the earlier ones unsent, and the last one was never sent.
-            if row["status"] != "unknown" or row["error"] != "no report":
+            if row["status"] != "unknown" or (row["error"] != "no report" and not self._was_given_up(row)):
                 yield f"the last word was {best and best.status}, the row says {row['error']!r}"
         elif best.status == "aborted" and best.code == 404 and row["attempts"] < 5:
             if row["status"] not in _UNSENT:
