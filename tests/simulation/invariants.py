@@ -196,11 +196,13 @@ class Ledger:
         said = delivered or [report for a in current for report in self._said(a)]
         if row["status"] in _UNSENT and not delivered and current and all(self._began_after(a, row) for a in current):
             return  # The row was final before the request arrived. Only a delivery changes that.
+        if self._was_given_up(row) and not delivered:
+            return  # The same, where the engine gave the request up.
         best = max(said, key=_worth, default=None)
         if best is None or best.status in ("sent", "dispatched"):
             if not current and row["status"] in _UNSENT and all(self._came_back(a) for a in known):
                 return  # The provider returned the earlier ones unsent, and the last one was never sent.
-            if row["status"] != "unknown" or (row["error"] != "no report" and not self._was_given_up(row)):
+            if row["status"] != "unknown" or row["error"] != "no report":
                 yield f"the last word was {best and best.status}, the row says {row['error']!r}"
         elif best.status == "aborted" and best.code == 404 and row["attempts"] < 5:
             if row["status"] not in _UNSENT:
