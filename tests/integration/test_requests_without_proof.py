@@ -1,7 +1,7 @@
 """Ambiguous requests at a provider whose lookups prove no absence: they wait for a fact, and are never sent again."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -237,7 +237,7 @@ def test_lookups_that_fail_alarm_once_a_day(db: Connection) -> None:
 
 def test_part_of_a_family_is_not_freed(db: Connection) -> None:
     """The refused part goes back to the queue once the other is given up. The other part's message does not."""
-    rows = insert(db, 2)
+    rows = insert(db, 2, expires_at=datetime.now(UTC) + timedelta(days=9))
     one, other = refuse(db, claim(db, provider=VONAGE), "shared")
     mark_ambiguous(db, one)
     refuse(db, other, "shared")

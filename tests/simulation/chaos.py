@@ -201,8 +201,8 @@ class Chaos:
         if self.profile.has_list:
             rates.update(dict.fromkeys(WITHOUT_LIST, 0.0))
         else:
-            # Without a list, an operator cannot adopt what was sent since a backup.
-            rates.update(dict.fromkeys(RESTORES, 0.0))
+            # Without a list, an operator cannot adopt what was sent since a backup. Nor does a 202 name its request.
+            rates.update(dict.fromkeys((*RESTORES, "answer.stale"), 0.0))
             self.profile = replace(self.profile, max_recipients=1)
         self.random = Random(f"chaos {seed}")
         self.ended = False
