@@ -4287,6 +4287,27 @@ begin
 end
 $$;
 
+create function outbox_engine.silence_error() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'its worker fell silent'
+$$;
+
+create function outbox_engine.hear_late_workers(p_dispatch_ids uuid[], p_lease_tokens text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update outbox_engine.dispatches d
+  set state = 'claimed', lease_token = f.token::bigint, lookup_at = null
+  from unnest(p_dispatch_ids, p_lease_tokens) f (id, token)
+  where d.id = f.id and d.id = any (p_dispatch_ids)
+    and d.state = 'ambiguous'
+    and d.ambiguous_error = outbox_engine.silence_error()
+    and d.lease_token > f.token::bigint
+    and not (outbox_engine.provider_of(d.provider)).proves_absence;
+end
+$$;
+
 create or replace function outbox_engine.requeue_attached(
   p_dispatches uuid[], p_event text, p_detail text,
   p_delay interval default '0', p_recipients text[] default null
@@ -4954,6 +4975,7 @@ declare
   v_worker text := p_worker;
 begin
   perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
+  perform outbox_engine.hear_late_workers(array[p_dispatch_id], array[p_lease_token]);
   update outbox_engine.dispatches d
   set
     error = left(p_error, 500),
@@ -4981,6 +5003,27 @@ begin
   end if;
   return jsonb_build_object('dispatches',
     v_made || outbox_engine.decide_halves(array[v_dispatch.id], v_worker, p_lease_seconds));
+end
+$$;
+
+create or replace function public.outbox_release(p_dispatch_ids uuid[], p_lease_tokens text[]) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_ids uuid[];
+begin
+  perform outbox_engine.lock_dispatches(p_dispatch_ids);
+  perform outbox_engine.hear_late_workers(p_dispatch_ids, p_lease_tokens);
+  select coalesce(array_agg(id), '{}')
+  into v_ids
+  from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
+
+  update outbox_engine.dispatches
+  set state = 'released', closed_at = outbox_engine.now(), body = null
+  where id = any (v_ids);
+  perform outbox_engine.requeue_attached(v_ids, null, null);
+  perform outbox_engine.decide_halves(v_ids, null, null);
+  return to_jsonb(v_ids);
 end
 $$;
 
@@ -5105,12 +5148,6 @@ begin
   perform outbox_engine.keep_occurrences(v_ids);
   perform outbox_engine.decide_halves(v_given_up, null, null);
 end
-$$;
-
-create function outbox_engine.silence_error() returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select 'its worker fell silent'
 $$;
 
 create or replace function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p_now timestamptz) returns void

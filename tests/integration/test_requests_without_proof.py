@@ -16,7 +16,7 @@ from jobs.recover import Recovery
 from jobs.runtime.clocks import Clocks as JobClocks
 from jobs.runtime.settings import EngineSettings
 from scheduler.commands import status_view
-from tests.calls import claim, claim_all, claim_lookups, mark_ambiguous, record_lookup, refuse, report
+from tests.calls import claim, claim_all, claim_lookups, mark_ambiguous, record_lookup, refuse, release, report
 from tests.engine import column, history, insert, later, number, stand_still, statuses
 from tests.stack import Connection
 
@@ -148,6 +148,33 @@ def test_request_of_a_silent_worker_waits_too(db: Connection) -> None:
     decided = walk(db, 0.1, 0.17, 1, 24)
 
     assert [hour for hour, _ in decided] == [0.17, 1, 24]
+    assert statuses(db) == {"sending": 1}
+
+
+@pytest.mark.parametrize(("provider", "counts"), [(VONAGE, True), ("sinch", False)])
+@pytest.mark.parametrize("outcome", ["released", "refused"])
+def test_certain_outcome_counts_however_late(db: Connection, provider: str, counts: bool, outcome: str) -> None:
+    """The database was away. Only its worker can know that the request was never made, or that it was refused."""
+    insert(db)
+    dispatch = claim(db, provider=provider)
+    walk(db, *((0.1, 0.17) if counts else (0.1,)), provider=provider)
+
+    if outcome == "released":
+        release(db, dispatch)
+    else:
+        refuse(db, dispatch)
+
+    decided = {"released": "pending", "refused": "failed"}[outcome]
+    assert statuses(db) == {decided if counts else "sending": 1}
+    state: Any = db.execute("select state, lookup_at is null from outbox_engine.dispatches").fetchone()
+    assert state == ((outcome, True) if counts else ("ambiguous", False))
+
+
+def test_late_worker_cannot_unsay_a_timeout(db: Connection) -> None:
+    dispatch = lost(db)
+
+    release(db, dispatch)
+
     assert statuses(db) == {"sending": 1}
 
 

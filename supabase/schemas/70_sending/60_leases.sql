@@ -36,6 +36,7 @@ declare
   v_ids uuid[];
 begin
   perform outbox_engine.lock_dispatches(p_dispatch_ids);
+  perform outbox_engine.hear_late_workers(p_dispatch_ids, p_lease_tokens);
   select coalesce(array_agg(id), '{}')
   into v_ids
   from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);

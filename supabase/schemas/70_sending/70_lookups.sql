@@ -94,13 +94,6 @@ begin
 end
 $$;
 
--- The error of a dispatch whose worker did not report an outcome.
-create function outbox_engine.silence_error() returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select 'its worker fell silent'
-$$;
-
 -- Marks claimed dispatches as ambiguous whose worker fell silent.
 create function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
