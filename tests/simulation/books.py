@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jobs.providers.base import SentBatch
 
 FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown"})
+COMES_BACK: Final = frozenset({404, 1000})
+"""Codes of `aborted` that have a message sent again, of the one provider and the other."""
 WRONG_TEXT: Final = "this text is not allowed"
 _LONGEST_LIFE_SECONDS: Final = 3 * 86400.0
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from jobs.providers.base import Report
-from tests.simulation.books import FINAL, WRONG_TEXT, Books, Taken
+from tests.simulation.books import COMES_BACK, FINAL, WRONG_TEXT, Books, Taken
 from tests.simulation.chaos import MOST_STEP_SECONDS, Chaos
 from tests.simulation.clockwork import calendar
 from tests.simulation.database import Database
@@ -168,7 +168,7 @@ class Ledger:
     def _came_back(self, acceptance: Acceptance) -> bool:
         """Whether the provider reported that this attempt failed and may be repeated."""
         said = self._said(acceptance)
-        return any(report.status == "aborted" and report.code == 404 for report in said) and not any(
+        return any(report.status == "aborted" and report.code in COMES_BACK for report in said) and not any(
             report.status == "delivered" for report in said
         )
 
@@ -204,7 +204,7 @@ class Ledger:
                 return  # The provider returned the earlier ones unsent, and the last one was never sent.
             if row["status"] != "unknown" or row["error"] != "no report":
                 yield f"the last word was {best and best.status}, the row says {row['error']!r}"
-        elif best.status == "aborted" and best.code == 404 and row["attempts"] < 5:
+        elif best.status == "aborted" and best.code in COMES_BACK and row["attempts"] < 5:
             if row["status"] not in _UNSENT:
                 yield "came back and was neither sent again nor ended"
         elif (row["status"], row["status_code"]) not in self._right(best, said):
@@ -294,7 +294,7 @@ def sendings(books: Books) -> Counter[tuple[str, str]]:
     for taken in books.acceptances():
         for recipient in taken.batch.recipients:
             said = [report for _, report in taken.reports.get(recipient, ())]
-            may_be_repeated = any(report.status == "aborted" and report.code == 404 for report in said)
+            may_be_repeated = any(report.status == "aborted" and report.code in COMES_BACK for report in said)
             if not taken.request.is_corner and not may_be_repeated:
                 counts[recipient, taken.request.submission.body] += 1
     return counts

@@ -80,6 +80,10 @@ class Mail:
             yield Word(after, "unknown", 1330)
             if random.random() < 0.5:
                 yield Word(after + random.uniform(0, 4000), "delivered", None)
+        elif chaos.happens("report.temporary"):
+            yield Word(after, "aborted", 1000)
+        elif chaos.happens("report.blocked"):
+            yield Word(after, "aborted", 1060)
         elif chaos.happens("report.failed"):
             yield Word(after, *random.choice(_FAILURES_WITHOUT_LIST))
         else:
