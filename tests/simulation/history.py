@@ -52,7 +52,11 @@ _NEXT: Final = """
       union all select p.until from outbox_engine.plan_pauses p
         where exists (select from public.outbox where queue is not null) and p.until > outbox_engine.now()
       union all select r.probe_at from outbox_engine.refused_contents r
-        where exists (select from outbox_engine.held_messages h where h.content = r.content)
+        where exists (
+          select from outbox_engine.held_messages h
+          join public.outbox o on o.id = h.outbox_id
+          where h.content = r.content and o.queue is not null
+        )
     ) x
 """
 _OPEN: Final = "select count(*) as rows from public.outbox where finalized_at is null"
