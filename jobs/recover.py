@@ -50,6 +50,7 @@ class Recovery(Job):
         self._outage = outage
         self._settings = settings
         proof = provider.absence_proof
+        self._proves_absence = proof is not None
         self._settle = settings.settle_seconds if proof is None else proof.total_seconds()
         self._deadline = settings.lease_seconds / 3
         self._waits_for_rates = waits_for_rates
@@ -109,17 +110,21 @@ class Recovery(Job):
         """Read every page: the dispatch's batches, each with its recipients. None if the plan does not allow all pages now.
 
         The claim of the lookup has drawn the request for the first page. A batch that was found counts even if the rest of the
-        list cannot be read. Raises ProviderError if none was found and the list does not prove that there is none.
+        list cannot be read. Raises ProviderError if none was found and the list does not prove that there is none; not where no
+        list of the provider does.
         """
         reading = _Reading(lookup.dispatch_id)
+        since, until = lookup.since, lookup.until
+        if until is not None:
+            since, until = self._clocks.to_provider(since), self._clocks.to_provider(until)
         page = 0
         while True:
             try:
                 listing = await self._provider.find(
                     lookup.dispatch_id,
                     recipients=lookup.recipients,
-                    since=lookup.since,
-                    until=lookup.until,
+                    since=since,
+                    until=until,
                     page=page,
                     deadline=self._deadline,
                 )
@@ -131,7 +136,7 @@ class Recovery(Job):
             if listing.unusable:
                 await self._gateway.keep_callbacks(listing.unusable)
             if listing.last:
-                return reading.result()
+                return reading.result() if self._proves_absence else reading.found
             page += 1
             if not await self._may_go_on(lookup):
                 return reading.found or None

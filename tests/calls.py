@@ -13,6 +13,7 @@ LEASE_SECONDS, DEADLINE_SECONDS = 6, 2
 def claim_answer(
     db: Connection,
     *,
+    provider: str = "sinch",
     plan: str = "p",
     claim_id: UUID | None = None,
     dispatches: int = 8,
@@ -26,9 +27,9 @@ def claim_answer(
     """The answer of one claim of up to ``rows`` rows. ``rate`` is in messages a second, ``requests`` in requests a minute."""
     limits = [dispatches, recipients, rows, rate, requests]
     row = db.execute(
-        "select public.outbox_claim_due(%s, 'w', 'sinch', %s, 'h', 'c', %s, %s, %s::smallint, %s::smallint, %s, %s, %s,"
+        "select public.outbox_claim_due(%s, 'w', %s, %s, 'h', 'c', %s, %s, %s::smallint, %s::smallint, %s, %s, %s,"
         " %s::text[], %s)",
-        [claim_id or uuid4(), plan, LEASE_SECONDS, DEADLINE_SECONDS, *limits, countries, share],
+        [claim_id or uuid4(), provider, plan, LEASE_SECONDS, DEADLINE_SECONDS, *limits, countries, share],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)
@@ -65,9 +66,9 @@ def claim_all(db: Connection, **settings: Any) -> list[dict[str, Any]]:
     return list(claim_answer(db, **settings)["dispatches"])
 
 
-def claim(db: Connection) -> dict[str, Any]:
-    """The one dispatch of a claim."""
-    (dispatch,) = claim_all(db)
+def claim(db: Connection, **settings: Any) -> dict[str, Any]:
+    """The one dispatch of a claim. ``settings`` are those of :func:`claim_answer`."""
+    (dispatch,) = claim_all(db, **settings)
     return dispatch
 
 
@@ -122,8 +123,11 @@ def refuse(
     return list(row[0]["dispatches"])
 
 
-def claim_lookups(db: Connection, *, plan: str = "p", host: str = "h", limit: int = 100) -> list[dict[str, Any]]:
-    row = db.execute("select public.outbox_claim_lookups('sinch', %s, %s, 1, %s::smallint)", [plan, host, limit]).fetchone()
+def claim_lookups(
+    db: Connection, *, provider: str = "sinch", plan: str = "p", host: str = "h", limit: int = 100
+) -> list[dict[str, Any]]:
+    asked = [provider, plan, host, limit]
+    row = db.execute("select public.outbox_claim_lookups(%s, %s, %s, 1, %s::smallint)", asked).fetchone()
     assert row is not None
     assert isinstance(row[0], list)
     return row[0]

@@ -50,7 +50,8 @@ class Requests:
     """Open requests to the provider, counted in requests (``…_messages``: in messages).
 
     ``silent`` requests in flight belong to a process that has stopped renewing their leases. ``watched`` dispatches were never
-    found at the provider and may still appear there. ``duplicate_sends`` are confirmed.
+    found at the provider and may still appear there. ``duplicate_sends`` are confirmed. ``waiting`` ambiguous ones are at a
+    provider that cannot prove absence: their messages end as unknown by ``waiting_until``.
     """
 
     in_flight: int
@@ -64,6 +65,8 @@ class Requests:
     batches_without_all_reports: int
     unmatched_reports: int
     kept_callbacks: int
+    waiting: int = 0
+    waiting_until: datetime | None = None
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Requests":
@@ -79,6 +82,9 @@ class Requests:
             batches_without_all_reports=row["batches_without_all_reports"],
             unmatched_reports=row["unmatched_reports"],
             kept_callbacks=row["kept_callbacks"],
+            # Schema version 1 knows no such provider.
+            waiting=row["ambiguous"].get("waiting", 0),
+            waiting_until=moment(row["ambiguous"].get("waiting_until")),
         )
 
 

@@ -75,6 +75,8 @@ def _requests(requests: Requests) -> Text:
         f" · {requests.ambiguous:,} ambiguous ({counted(requests.ambiguous_messages, 'message')}), being looked up",
         "yellow" if requests.ambiguous else "",
     )
+    if requests.waiting_until is not None:
+        text.append(f", {requests.waiting:,} until {utc(requests.waiting_until)} at the latest", "yellow")
     return text.append(f" · {requests.watched:,} watched in case they appear") if requests.watched else text
 
 

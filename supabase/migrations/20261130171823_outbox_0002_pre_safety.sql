@@ -330,6 +330,25 @@ create table outbox_engine.walks (
 );
 alter table outbox_engine.walks enable row level security;
 
+-- What each provider can do. Seeded at the end of this file, with the other rows of the engine.
+create table outbox_engine.providers (
+  name text primary key,
+  -- Whether two complete lookups that found nothing, a settling time apart, prove that a request never
+  -- arrived.
+  proves_absence boolean not null,
+  -- Without that proof: how long after a request it is looked up, in ascending order. Each lookup can find
+  -- the request, and none can rule it out.
+  lookup_after interval[],
+  -- How long after a request its messages end as unknown, if its outcome could not be found out.
+  gives_up_after interval not null,
+  -- How far back the provider's list or its callbacks show requests.
+  listed_for interval not null,
+  check (proves_absence = (lookup_after is null) and cardinality(lookup_after) is distinct from 0),
+  -- Reports of the last week show whether the database was restored.
+  check (listed_for >= greatest(gives_up_after, interval '14 days'))
+);
+alter table outbox_engine.providers enable row level security;
+
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -560,6 +579,37 @@ begin
   return exists (
     select from outbox_engine.erased_keys e where e.digest = outbox_engine.keyed_digest('key ' || p_key));
 end
+$$;
+
+create function outbox_engine.provider_of(p_name text) returns outbox_engine.providers
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_provider outbox_engine.providers;
+begin
+  select * into v_provider from outbox_engine.providers where name = p_name;
+  if not found then
+    v_provider.name := p_name;
+    v_provider.proves_absence := false;
+    v_provider.lookup_after := '{10 minutes, 1 hour, 24 hours}';
+    v_provider.gives_up_after := '72 hours';
+    v_provider.listed_for := '14 days';
+  end if;
+  return v_provider;
+end
+$$;
+
+create function outbox_engine.seed_providers() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.providers (name, proves_absence, lookup_after, gives_up_after, listed_for)
+  values
+    ('sinch', true, null, '13 days', '14 days'),
+    ('vonage', false, '{10 minutes, 1 hour, 24 hours}', '72 hours', '14 days')
+  on conflict (name) do update
+  set
+    proves_absence = excluded.proves_absence, lookup_after = excluded.lookup_after,
+    gives_up_after = excluded.gives_up_after, listed_for = excluded.listed_for
 $$;
 
 create function outbox_engine.without_look_alikes(p_text text) returns text
@@ -4237,6 +4287,27 @@ begin
 end
 $$;
 
+create function outbox_engine.silence_error() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'its worker fell silent'
+$$;
+
+create function outbox_engine.hear_late_workers(p_dispatch_ids uuid[], p_lease_tokens text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update outbox_engine.dispatches d
+  set state = 'claimed', lease_token = f.token::bigint, lookup_at = null
+  from unnest(p_dispatch_ids, p_lease_tokens) f (id, token)
+  where d.id = f.id and d.id = any (p_dispatch_ids)
+    and d.state = 'ambiguous'
+    and d.ambiguous_error = outbox_engine.silence_error()
+    and d.lease_token > f.token::bigint
+    and not (outbox_engine.provider_of(d.provider)).proves_absence;
+end
+$$;
+
 create or replace function outbox_engine.requeue_attached(
   p_dispatches uuid[], p_event text, p_detail text,
   p_delay interval default '0', p_recipients text[] default null
@@ -4904,6 +4975,7 @@ declare
   v_worker text := p_worker;
 begin
   perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
+  perform outbox_engine.hear_late_workers(array[p_dispatch_id], array[p_lease_token]);
   update outbox_engine.dispatches d
   set
     error = left(p_error, 500),
@@ -4934,6 +5006,67 @@ begin
 end
 $$;
 
+create or replace function public.outbox_release(p_dispatch_ids uuid[], p_lease_tokens text[]) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_ids uuid[];
+begin
+  perform outbox_engine.lock_dispatches(p_dispatch_ids);
+  perform outbox_engine.hear_late_workers(p_dispatch_ids, p_lease_tokens);
+  select coalesce(array_agg(id), '{}')
+  into v_ids
+  from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
+
+  update outbox_engine.dispatches
+  set state = 'released', closed_at = outbox_engine.now(), body = null
+  where id = any (v_ids);
+  perform outbox_engine.requeue_attached(v_ids, null, null);
+  perform outbox_engine.decide_halves(v_ids, null, null);
+  return to_jsonb(v_ids);
+end
+$$;
+
+create function outbox_engine.next_lookup(
+  p_dispatch outbox_engine.dispatches, p_with_proof timestamptz, p_now timestamptz
+) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_provider constant outbox_engine.providers := outbox_engine.provider_of(p_dispatch.provider);
+begin
+  if v_provider.proves_absence then
+    return p_with_proof;
+  elsif p_dispatch.lookup_misses = 0 then
+    return greatest(p_dispatch.claimed_at + v_provider.lookup_after[1], p_now);
+  end if;
+  return coalesce(
+    (
+      select min(p_dispatch.claimed_at + x.after)
+      from unnest(v_provider.lookup_after) x (after)
+      where p_dispatch.claimed_at + x.after > p_now
+    ),
+    p_dispatch.claimed_at + v_provider.gives_up_after);
+end
+$$;
+
+create or replace function outbox_engine.mark_ambiguous(
+  p_dispatch_id uuid, p_error text, p_lease_token bigint, p_lookup_at timestamptz
+) returns uuid
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.dispatches d
+  set
+    state = 'ambiguous',
+    error = p_error,
+    ambiguous_at = outbox_engine.now(),
+    ambiguous_error = p_error,
+    lease_token = p_lease_token,
+    lookup_at = outbox_engine.next_lookup(d, p_lookup_at, outbox_engine.now())
+  where id = p_dispatch_id
+  returning id
+$$;
+
 create or replace function public.outbox_mark_ambiguous(
   p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_lookup_after_seconds double precision
 ) returns jsonb
@@ -4955,18 +5088,32 @@ as $$
   from leased
 $$;
 
+create function outbox_engine.given_up_error(p_provider outbox_engine.providers) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case
+    when p_provider.proves_absence then 'the outcome of the request could not be found out'
+    else format(
+      'no callback and no lookup showed within %s hours whether the provider took the request',
+      round(extract(epoch from p_provider.gives_up_after) / 3600))
+  end;
+end
+$$;
+
 create or replace function outbox_engine.give_up_old_lookups(p_provider text, p_plan text, p_now timestamptz)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_provider constant outbox_engine.providers := outbox_engine.provider_of(p_provider);
   v_old constant uuid[] := array(
     select id
     from outbox_engine.dispatches
     where provider = p_provider
       and plan = p_plan
       and lookup_at is not null
-      and claimed_at < p_now - interval '13 days'
+      and claimed_at <= p_now - v_provider.gives_up_after
   );
   v_given_up uuid[];
   v_ids bigint[];
@@ -4994,19 +5141,13 @@ begin
   perform outbox_engine.hold_plan(p_provider, p_plan);
   v_ids := outbox_engine.lock_attached(v_given_up);
   perform outbox_engine.change_statuses(
-    array_agg(row(id, 'unknown', 'the outcome of the request could not be found out', null, null, null)
+    array_agg(row(id, 'unknown', outbox_engine.given_up_error(v_provider), null, null, null)
       ::outbox_engine.status_change),
     'engine', p_now)
   from unnest(v_ids) id;
   perform outbox_engine.keep_occurrences(v_ids);
   perform outbox_engine.decide_halves(v_given_up, null, null);
 end
-$$;
-
-create function outbox_engine.silence_error() returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select 'its worker fell silent'
 $$;
 
 create or replace function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p_now timestamptz) returns void
@@ -5070,6 +5211,25 @@ begin
 end
 $$;
 
+create function outbox_engine.lookup_bounds(p_dispatch outbox_engine.dispatches) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (outbox_engine.provider_of(p_dispatch.provider)).proves_absence then
+    return null;
+  end if;
+  return jsonb_build_object(
+    'since', p_dispatch.claimed_at - interval '1 hour',
+    'until',
+      least(p_dispatch.ambiguous_at, p_dispatch.lease_until + p_dispatch.deadline) + interval '1 hour',
+    'recipients', (
+      select jsonb_agg(m.recipient)
+      from outbox_engine.dispatch_members m
+      where m.dispatch_id = p_dispatch.id and p_dispatch.recipients = 1
+    ));
+end
+$$;
+
 create or replace function public.outbox_claim_lookups(
   p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
 ) returns jsonb
@@ -5102,7 +5262,8 @@ begin
     set lookup_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
     from due
     where d.id = any (array(select id from due)) and d.id = due.id
-    returning d.id, d.lease_token, d.claimed_at, outbox_engine.unexplained_json(d) as reported
+    returning d.id, d.lease_token, d.claimed_at, outbox_engine.unexplained_json(d) as reported,
+      outbox_engine.lookup_bounds(d) as bounds
   )
   select jsonb_agg(
     jsonb_build_object(
@@ -5111,12 +5272,34 @@ begin
       'since', outbox_engine.lookup_since(claimed_at, v_now),
       'now', v_now,
       'reported', reported
-    )
+    ) || coalesce(bounds, '{}')
     order by claimed_at, id
   )
   into v_lookups
   from leased;
   return coalesce(v_lookups, '[]');
+end
+$$;
+
+create function outbox_engine.alarm_undecided(
+  p_dispatch outbox_engine.dispatches, p_why text, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_provider constant outbox_engine.providers := outbox_engine.provider_of(p_dispatch.provider);
+begin
+  perform outbox_engine.alarm_at_most(
+    'lookup.undecided',
+    jsonb_build_object(
+      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
+      'since', p_dispatch.ambiguous_at, 'why', p_why)
+    || case
+      when v_provider.proves_absence then '{}'
+      else jsonb_build_object('until', p_dispatch.claimed_at + v_provider.gives_up_after)
+    end,
+    jsonb_build_object('plan', p_dispatch.plan),
+    case when v_provider.proves_absence then interval '6 hours' else interval '24 hours' end, p_now);
 end
 $$;
 
@@ -5127,18 +5310,17 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_for constant interval := p_now - coalesce(p_dispatch.closed_at, p_dispatch.ambiguous_at, p_now);
+  v_most constant interval := case
+    when (outbox_engine.provider_of(p_dispatch.provider)).proves_absence then '10 minutes'
+    else '1 hour'
+  end;
 begin
   update outbox_engine.dispatches
-  set lookup_at = p_now + greatest(p_least, least(v_for / 8, interval '10 minutes'))
+  set lookup_at = p_now + greatest(p_least, least(v_for / 8, v_most))
   where id = p_dispatch.id;
 
   if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' then
-    perform outbox_engine.alarm_at_most(
-      'lookup.undecided',
-      jsonb_build_object(
-        'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
-        'since', p_dispatch.ambiguous_at, 'why', p_why),
-      jsonb_build_object('plan', p_dispatch.plan), interval '6 hours', p_now);
+    perform outbox_engine.alarm_undecided(p_dispatch, p_why, p_now);
   end if;
 end
 $$;
@@ -5992,6 +6174,21 @@ begin
 end
 $$;
 
+create function outbox_engine.wait_undecided(p_dispatch outbox_engine.dispatches, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_next constant timestamptz := outbox_engine.next_lookup(p_dispatch, null, p_now);
+begin
+  update outbox_engine.dispatches set lookup_at = v_next where id = p_dispatch.id;
+  if v_next >= p_dispatch.claimed_at + (outbox_engine.provider_of(p_dispatch.provider)).gives_up_after then
+    perform outbox_engine.alarm_undecided(
+      p_dispatch, 'the last lookup found no trace of the request; only a callback can show one now', p_now);
+  end if;
+end
+$$;
+
 create function outbox_engine.count_missed_lookup(
   p_dispatch_id uuid, p_settle interval, p_provider_at timestamptz, p_watched interval
 ) returns text
@@ -6022,6 +6219,10 @@ begin
     end
     where id = p_dispatch_id;
     return 'watched';
+  end if;
+  if not (outbox_engine.provider_of(v_dispatch.provider)).proves_absence then
+    perform outbox_engine.wait_undecided(v_dispatch, v_now);
+    return 'undecided';
   end if;
   if v_dispatch.lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + p_settle
     and outbox_engine.has_settled(v_dispatch, p_settle, p_provider_at, p_watched) then
@@ -6063,6 +6264,7 @@ begin
     update outbox_engine.dispatches set other_batches = v_dispatch.other_batches where id = p_dispatch_id;
   end if;
   if v_dispatch.state = 'ambiguous'
+    and (outbox_engine.provider_of(v_dispatch.provider)).proves_absence
     and exists (select from outbox_engine.unexplained_reports(v_dispatch)) then
     perform outbox_engine.lookup_failed(
       v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',
@@ -6645,8 +6847,11 @@ create function outbox_engine.keep_emptied(p_dispatches uuid[]) returns void
 language sql set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
   insert into outbox_engine.emptied_dispatches (id, delete_at)
-  select d.id, d.claimed_at + interval '15 days'
+  select d.id,
+    d.claimed_at + interval '1 day'
+      + coalesce(p.listed_for, (select (outbox_engine.provider_of('')).listed_for))
   from outbox_engine.dispatches d
+  left join outbox_engine.providers p on p.name = d.provider
   where d.id = any (p_dispatches)
     and not exists (select from outbox_engine.dispatch_members m where m.dispatch_id = d.id)
   order by d.id
@@ -7650,12 +7855,20 @@ as $$
     ),
     'ambiguous', (
       select jsonb_build_object(
-        'requests', count(*),
-        'messages', coalesce(sum(recipients), 0),
-        'oldest_at', min(claimed_at)
+        'requests', coalesce(sum(a.requests), 0),
+        'messages', coalesce(sum(a.messages), 0),
+        'oldest_at', min(a.oldest_at),
+        'waiting', coalesce(sum(a.requests) filter (where not p.proves_absence), 0),
+        'waiting_until', max(a.latest_at + p.gives_up_after) filter (where not p.proves_absence)
       )
-      from outbox_engine.dispatches
-      where lookup_at is not null and state = 'ambiguous'
+      from (
+        select provider, count(*) as requests, sum(recipients) as messages, min(claimed_at) as oldest_at,
+          max(claimed_at) as latest_at
+        from outbox_engine.dispatches
+        where lookup_at is not null and state = 'ambiguous'
+        group by provider
+      ) a
+      cross join lateral outbox_engine.provider_of(a.provider) p
     ),
     'watched', (
       select count(*)
@@ -7821,13 +8034,23 @@ as $$
   from requests d
   union all
   select d.ambiguous_at, 'ambiguous', null, d.id,
-    concat_ws(': ', d.ambiguous_error, 'the provider''s list will tell whether it took the request')
+    concat_ws(': ', d.ambiguous_error, case
+      when p.proves_absence then 'the provider''s list will tell whether it took the request'
+      else format(
+        'a callback or a lookup may tell until %s whether the provider took the request',
+        d.claimed_at + p.gives_up_after)
+    end)
   from requests d
+  cross join lateral outbox_engine.provider_of(d.provider) p
   where d.ambiguous_at is not null
   union all
   select d.first_missed_at, 'not_found', null, d.id,
-    format('%s lookups in the provider''s list so far', d.lookup_misses)
+    case
+      when p.proves_absence then format('%s lookups in the provider''s list so far', d.lookup_misses)
+      else format('%s lookups so far; the provider may have the request all the same', d.lookup_misses)
+    end
   from requests d
+  cross join lateral outbox_engine.provider_of(d.provider) p
   where d.first_missed_at is not null
   union all
   select d.closed_at, 'closed', d.batch_id, d.id,
@@ -7835,6 +8058,28 @@ as $$
       case when starts_with(d.error, 'HTTP ') is not true then 'HTTP ' || d.http_status end, d.error)
   from requests d
   where d.closed_at is not null and d.state <> 'accepted'
+$$;
+
+create or replace function outbox_engine.dispatches_json(p_outbox_id bigint) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', d.id, 'state', d.state, 'provider', d.provider, 'plan', d.plan, 'worker', d.worker,
+        'recipients', d.recipients, 'lease_token', d.lease_token, 'lease_until', d.lease_until,
+        'claimed_at', d.claimed_at, 'accepted_at', d.accepted_at, 'closed_at', d.closed_at,
+        'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error,
+        'lookup_misses', d.lookup_misses, 'lookup_at', d.lookup_at,
+        'gives_up_at', case when d.state = 'ambiguous' then d.claimed_at + p.gives_up_after end,
+        'reconcile_at', d.reconcile_at, 'reconciliations', d.reconciliations, 'parent_id', d.parent_id
+      )
+      order by d.lease_token
+    ),
+    '[]'
+  )
+  from outbox_engine.dispatches_of(p_outbox_id) d
+  cross join lateral outbox_engine.provider_of(d.provider) p
 $$;
 
 create or replace function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
@@ -8407,6 +8652,7 @@ begin
   insert into outbox_engine.clock default values on conflict do nothing;
   insert into outbox_engine.upkeep default values on conflict do nothing;
   insert into outbox_engine.installation default values on conflict do nothing;
+  perform outbox_engine.seed_providers();
   perform outbox_engine.seed_zones();
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
@@ -8429,6 +8675,7 @@ as $$
       and exists (select from outbox_engine.clock)
       and exists (select from outbox_engine.upkeep)
       and exists (select from outbox_engine.installation)
+      and exists (select from outbox_engine.providers)
       and exists (select from outbox_engine.report_codes)
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.zones)

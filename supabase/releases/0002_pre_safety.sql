@@ -281,6 +281,25 @@ create table outbox_engine.walks (
 );
 alter table outbox_engine.walks enable row level security;
 
+-- What each provider can do. Seeded at the end of this file, with the other rows of the engine.
+create table outbox_engine.providers (
+  name text primary key,
+  -- Whether two complete lookups that found nothing, a settling time apart, prove that a request never
+  -- arrived.
+  proves_absence boolean not null,
+  -- Without that proof: how long after a request it is looked up, in ascending order. Each lookup can find
+  -- the request, and none can rule it out.
+  lookup_after interval[],
+  -- How long after a request its messages end as unknown, if its outcome could not be found out.
+  gives_up_after interval not null,
+  -- How far back the provider's list or its callbacks show requests.
+  listed_for interval not null,
+  check (proves_absence = (lookup_after is null) and cardinality(lookup_after) is distinct from 0),
+  -- Reports of the last week show whether the database was restored.
+  check (listed_for >= greatest(gives_up_after, interval '14 days'))
+);
+alter table outbox_engine.providers enable row level security;
+
 -- functions
 create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
   when (new.secret)

@@ -9,6 +9,7 @@ begin
   insert into outbox_engine.clock default values on conflict do nothing;
   insert into outbox_engine.upkeep default values on conflict do nothing;
   insert into outbox_engine.installation default values on conflict do nothing;
+  perform outbox_engine.seed_providers();
   perform outbox_engine.seed_zones();
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
@@ -35,6 +36,7 @@ as $$
       and exists (select from outbox_engine.clock)
       and exists (select from outbox_engine.upkeep)
       and exists (select from outbox_engine.installation)
+      and exists (select from outbox_engine.providers)
       and exists (select from outbox_engine.report_codes)
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.zones)

@@ -98,7 +98,9 @@ async def test_unreachable_database_is_not_an_empty_one(stack: LocalStack) -> No
     await gateway.aclose()
 
 
-@pytest.mark.parametrize("table", ["schema_versions", "clock", "upkeep", "report_codes", "number_regions", "zones", "seeds"])
+@pytest.mark.parametrize(
+    "table", ["schema_versions", "clock", "upkeep", "report_codes", "number_regions", "providers", "zones", "seeds"]
+)
 async def test_each_kind_of_seed_is_required(gateway: Gateway, db: Connection, table: str) -> None:
     db.execute(f"delete from outbox_engine.{table}")
 

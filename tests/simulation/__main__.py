@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,8 +22,9 @@ def main(words: list[str] | None = None) -> int:
             if arguments.mutations:
                 return _break_on_purpose(range(arguments.first, arguments.first + arguments.runs), database, console)
             if arguments.seed is not None:
-                return _replay(arguments.seed, database, console)
-            return _run_many(range(arguments.first, arguments.first + arguments.runs), database, console)
+                return _replay(arguments.seed, arguments.fault, database, console)
+            seeds = range(arguments.first, arguments.first + arguments.runs)
+            return _run_many(seeds, arguments.fault, database, console)
     except KeyboardInterrupt:
         console.print("Stopped. Nothing is left running.")
         return 130
@@ -42,28 +43,34 @@ def _parser() -> argparse.ArgumentParser:
         help="remove one rule of the protocol at a time, and show the first history that notices",
     )
     parser.add_argument("--runs", type=int, default=500, help="number of histories (default 500)")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        help="a fault that each history has at its worst, such as provider.without_list; may be repeated",
+    )
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     return parser
 
 
-def _replay(seed: int, database: Database, console: Console) -> int:
-    result = simulate(seed, database)
+def _replay(seed: int, faults: Sequence[str], database: Database, console: Console) -> int:
+    result = simulate(seed, database, certain=faults)
     console.print(result.trace)
-    _complain(result, console)
+    _complain(result, faults, console)
     console.print(f"{result.messages} messages, {result.requests} requests, {result.duplicate_sends} duplicate sends reported.")
     return 1 if result.complaints else 0
 
 
-def _run_many(seeds: Iterable[int], database: Database, console: Console) -> int:
+def _run_many(seeds: Iterable[int], faults: Sequence[str], database: Database, console: Console) -> int:
     results: list[Result] = []
     broken: list[int] = []
     columns = (TextColumn("histories"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for seed in progress.track(list(seeds)):
-            results.append(simulate(seed, database))
+            results.append(simulate(seed, database, certain=faults))
             if results[-1].complaints:
                 broken.append(seed)
-                _complain(results[-1], console)
+                _complain(results[-1], faults, console)
     messages, requests, duplicate_sends = (
         sum(getattr(result, what) for result in results) for what in ("messages", "requests", "duplicate_sends")
     )
@@ -87,11 +94,12 @@ def _break_on_purpose(seeds: range, database: Database, console: Console) -> int
     return 1 if unnoticed else 0
 
 
-def _complain(result: Result, console: Console) -> None:
+def _complain(result: Result, faults: Sequence[str], console: Console) -> None:
     for complaint in result.complaints:
         console.print(f"seed {result.seed}: {complaint}", style="red")
     if result.complaints:
-        console.print(f"all events: make simulate SEED={result.seed}", style="red")
+        named = "".join(f" --fault {fault}" for fault in faults)
+        console.print(f"all events: make simulate SEED={result.seed}" + (f' ARGS="{named[1:]}"' if named else ""), style="red")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jobs.providers.base import SentBatch
 
 FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown"})
+COMES_BACK: Final = frozenset({404, 1000})
+"""Codes of `aborted` that have a message sent again, of the one provider and the other."""
 WRONG_TEXT: Final = "this text is not allowed"
 _LONGEST_LIFE_SECONDS: Final = 3 * 86400.0
 
@@ -121,6 +123,15 @@ class Books:
             if taken.listed <= self.now and taken.batch.created_at is not None and taken.batch.created_at >= since:
                 yield taken.batch
 
+    def records(self, recipients: Sequence[str], since: datetime, until: datetime | None) -> list[Batch]:
+        """Batches made in the window that are shown by now, to one of these numbers, newest first."""
+        return [
+            batch
+            for batch in self.listed(since)
+            if set(recipients).intersection(batch.recipients)
+            and (until is None or (batch.created_at is not None and batch.created_at < until))
+        ]
+
     def sent(self, start: datetime, end: datetime | None) -> "list[SentBatch]":
         """Batches made in the window, with their texts, newest first."""
         found = [sent for batch in self.listed(start) if (sent := self.sent_as(batch.batch_id)) is not None]
@@ -149,7 +160,8 @@ class Books:
         if known:
             return known[-1]
         at, reference = self.clock(taken.accepted), taken.request.reference
-        return Report(taken.batch.batch_id, recipient, "sent", 400, at, reference, '{"queued": true}')
+        code = 400 if self._chaos.profile.has_list else None
+        return Report(taken.batch.batch_id, recipient, "sent", code, at, reference, '{"queued": true}')
 
     def finished(self, start: datetime, end: datetime) -> list[Report]:
         """Final reports made in the window by now, newest first."""

@@ -81,9 +81,26 @@ CLOCKS: Final[Mapping[str, float]] = {
 MOST_STEP_SECONDS: Final = 4500.0
 """The server's clock is off by no more at any time, and the provider's by no more than twice as much."""
 
+KINDS: Final[Mapping[str, float]] = {
+    # The provider takes one recipient a request, and lists no requests.
+    "provider.without_list": 1.0,
+}
+"""One history in five has such a provider."""
+WITHOUT_LIST: Final[Mapping[str, float]] = {
+    # A request never shows in the records.
+    "list.silent": 0.5,
+    # A callback comes without a signature, is refused, and comes again.
+    "report.unsigned": 0.3,
+    # A callback comes up to 72 hours late.
+    "report.days_late": 0.3,
+    # The provider does not know what became of a message, although it may have been delivered.
+    "report.doubted": 0.3,
+}
+"""Faults that only such a provider has."""
+
 _HOLDS: Final = ("answer.poisoned_number", "answer.poisoned_text", "answer.setting")
 """These hold texts. The claim of 0.1.0 does not try them again: that takes a process of 0.2.0."""
-SINCE_0_2: Final = frozenset({"answer.stale", "list.unreferenced", "list.rewritten", *_HOLDS, *RESTORES, *CLOCKS})
+SINCE_0_2: Final = frozenset({"answer.stale", "list.unreferenced", "list.rewritten", *_HOLDS, *RESTORES, *CLOCKS, *KINDS})
 """Faults that release 0.1.0 does not withstand: its histories go without them."""
 IS_OLDER: Final = find_spec("jobs.providers.sinch.acceptance") is None
 """Whether the jobs are those of 0.1.0, beside the schema of this checkout."""
@@ -125,6 +142,11 @@ class Profile:
         return any(self.rates[name] > 0 for name in CLOCKS)
 
     @property
+    def has_list(self) -> bool:
+        """Whether the provider lists its requests, so that their absence can be proved."""
+        return not self.rates["provider.without_list"]
+
+    @property
     def jumps(self) -> bool:
         return self.rates["clock.jumps"] > 0
 
@@ -139,6 +161,9 @@ def profile(seed: int) -> Profile:
     rates.update({name: worst if Random(f"{name} {seed}").random() < 0.1 else 0.0 for name, worst in RESTORES.items()})
     clocks = Random(f"clocks {seed}")
     rates.update({name: worst if clocks.random() < 0.25 else 0.0 for name, worst in CLOCKS.items()})
+    kinds = Random(f"kind {seed}")
+    rates.update({name: worst if kinds.random() < 0.2 else 0.0 for name, worst in KINDS.items()})
+    rates.update({name: worst * kinds.random() if kinds.random() < share else 0.0 for name, worst in WITHOUT_LIST.items()})
     if IS_OLDER:
         rates.update(dict.fromkeys(SINCE_0_2, 0.0))
     return Profile(
@@ -169,9 +194,16 @@ class Chaos:
 
     def __init__(self, seed: int, *, certain: Collection[str] = ()) -> None:
         drawn = profile(seed)
-        rates = {**drawn.rates, **{name: {**FAULTS, **CLOCKS, **RESTORES}[name] for name in certain}}
+        worst = {**FAULTS, **CLOCKS, **RESTORES, **KINDS, **WITHOUT_LIST}
+        rates = {**drawn.rates, **{name: worst[name] for name in certain}}
         ahead = drawn.provider_ahead if rates["provider.clock"] else 0.0
         self.profile = replace(drawn, rates=rates, provider_ahead=ahead)
+        if self.profile.has_list:
+            rates.update(dict.fromkeys(WITHOUT_LIST, 0.0))
+        else:
+            # Without a list, an operator cannot adopt what was sent since a backup. Nor does a 202 name its request.
+            rates.update(dict.fromkeys((*RESTORES, "answer.stale"), 0.0))
+            self.profile = replace(self.profile, max_recipients=1)
         self.random = Random(f"chaos {seed}")
         self.ended = False
         self.outage = False

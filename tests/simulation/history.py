@@ -24,6 +24,7 @@ from tests.simulation.database import Database
 from tests.simulation.mail import Mail
 from tests.simulation.process import Process, Wire
 from tests.simulation.provider import Line
+from tests.simulation.records import LineWithoutList
 from tests.simulation.watch import Watch
 from tests.simulation.witness import Witness
 from tests.snapshots import Snapshot
@@ -51,7 +52,11 @@ _NEXT: Final = """
       union all select p.until from outbox_engine.plan_pauses p
         where exists (select from public.outbox where queue is not null) and p.until > outbox_engine.now()
       union all select r.probe_at from outbox_engine.refused_contents r
-        where exists (select from outbox_engine.held_messages h where h.content = r.content)
+        where exists (
+          select from outbox_engine.held_messages h
+          join public.outbox o on o.id = h.outbox_id
+          where h.content = r.content and o.queue is not null
+        )
     ) x
 """
 _OPEN: Final = "select count(*) as rows from public.outbox where finalized_at is null"
@@ -254,10 +259,12 @@ class _History:
     async def _read_replies(self, survivor: Worker) -> None:
         """Polls bring every message of a phone that no callback brought, where a list is shorter than a poll's share.
 
+        Not where the provider has no list of them.
         Not after a restore: in histories no process reads the provider's list at its start, so the first poll, which may come
         an hour later here, does not know the provider's clock.
         """
-        if self._chaos.profile.rates["list.paged"] or self._watch.restored:
+        profile = self._chaos.profile
+        if profile.rates["list.paged"] or self._watch.restored or not profile.has_list:
             return
         missing: set[str] = set()
         for _ in range(_MOST_POLLS):
@@ -298,7 +305,8 @@ class _History:
     def _worker(self) -> Worker:
         self._started += 1
         process = Process(f"w{self._started}", self._chaos, self.witness)
-        line = Line(process, self._books, self._chaos, self.witness, on_start=self._watch.request_starts, on_taken=self._taken)
+        kind = Line if self._chaos.profile.has_list else LineWithoutList
+        line = kind(process, self._books, self._chaos, self.witness, on_start=self._watch.request_starts, on_taken=self._taken)
         return Worker(process, self._gateway(process), line, self._chaos.profile, self.witness)
 
     def _taken(self, taken: Taken) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from jobs.providers.base import Report
-from tests.simulation.books import FINAL, WRONG_TEXT, Books, Taken
+from tests.simulation.books import COMES_BACK, FINAL, WRONG_TEXT, Books, Taken
 from tests.simulation.chaos import MOST_STEP_SECONDS, Chaos
 from tests.simulation.clockwork import calendar
 from tests.simulation.database import Database
@@ -18,6 +18,7 @@ _RANKS: Final = (
     "sent", "dispatched", "unknown", "expired", "cancelled", "deleted", "aborted", "rejected", "failed", "delivered",
 )  # fmt: skip
 _UNSENT: Final = frozenset({"cancelled", "expired", "failed", "suppressed"})
+GIVEN_UP: Final = "no callback and no lookup showed within 72 hours"
 _LATE: Final = 4102444800.0
 _NO_CODE: Final = 2**31
 _MOST_FAILED: Final = 3
@@ -111,6 +112,8 @@ class Ledger:
         taken = self._books.taken.get(row["batch_id"])
         if row["status"] == "unknown" and taken is not None and row["recipient"] not in taken.batch.recipients:
             return  # The provider accepted the request and dropped this number without a report.
+        if self._was_given_up(row):
+            return  # Nothing can show that the request never arrived.
         if row["status"] not in _UNSENT:
             yield "was never accepted by the provider"
         elif row["status"] == "cancelled" and row["cancel_requested_at"] is None:
@@ -138,7 +141,9 @@ class Ledger:
     def _wrong_with_sent(self, row: Mapping[str, Any], accepted: Sequence[Acceptance]) -> Iterator[str]:
         known = [a for a in accepted if self._knows(a)]
         for acceptance in accepted:
-            if acceptance not in known and not acceptance.taken.request.is_corner:
+            if acceptance in known or acceptance.taken.request.is_corner:
+                continue
+            if not self._was_given_up(row) or self._said(acceptance):
                 yield f"{acceptance.taken.batch.batch_id} was accepted and the database does not know it"
         extra = [a for a in known if not self._came_back(a)]
         if len(extra) > 1:
@@ -148,6 +153,10 @@ class Ledger:
         if row["batch_id"] not in {a.taken.batch.batch_id for a in known}:
             yield f"names batch {row['batch_id']}, it was accepted as {[a.taken.batch.batch_id for a in known]}"
         yield from self._wrong_with_status(row, known)
+
+    def _was_given_up(self, row: Mapping[str, Any]) -> bool:
+        """Whether the row says that nothing showed within three days whether the provider took its request."""
+        return not self._chaos.profile.has_list and row["status"] == "unknown" and (row["error"] or "").startswith(GIVEN_UP)
 
     def _knows(self, acceptance: Acceptance) -> bool:
         dispatch = self._dispatches.get(acceptance.reference)
@@ -159,7 +168,7 @@ class Ledger:
     def _came_back(self, acceptance: Acceptance) -> bool:
         """Whether the provider reported that this attempt failed and may be repeated."""
         said = self._said(acceptance)
-        return any(report.status == "aborted" and report.code == 404 for report in said) and not any(
+        return any(report.status == "aborted" and report.code in COMES_BACK for report in said) and not any(
             report.status == "delivered" for report in said
         )
 
@@ -187,13 +196,15 @@ class Ledger:
         said = delivered or [report for a in current for report in self._said(a)]
         if row["status"] in _UNSENT and not delivered and current and all(self._began_after(a, row) for a in current):
             return  # The row was final before the request arrived. Only a delivery changes that.
+        if self._was_given_up(row) and not delivered:
+            return  # The same, where the engine gave the request up.
         best = max(said, key=_worth, default=None)
         if best is None or best.status in ("sent", "dispatched"):
             if not current and row["status"] in _UNSENT and all(self._came_back(a) for a in known):
                 return  # The provider returned the earlier ones unsent, and the last one was never sent.
             if row["status"] != "unknown" or row["error"] != "no report":
                 yield f"the last word was {best and best.status}, the row says {row['error']!r}"
-        elif best.status == "aborted" and best.code == 404 and row["attempts"] < 5:
+        elif best.status == "aborted" and best.code in COMES_BACK and row["attempts"] < 5:
             if row["status"] not in _UNSENT:
                 yield "came back and was neither sent again nor ended"
         elif (row["status"], row["status_code"]) not in self._right(best, said):
@@ -283,7 +294,7 @@ def sendings(books: Books) -> Counter[tuple[str, str]]:
     for taken in books.acceptances():
         for recipient in taken.batch.recipients:
             said = [report for _, report in taken.reports.get(recipient, ())]
-            may_be_repeated = any(report.status == "aborted" and report.code == 404 for report in said)
+            may_be_repeated = any(report.status == "aborted" and report.code in COMES_BACK for report in said)
             if not taken.request.is_corner and not may_be_repeated:
                 counts[recipient, taken.request.submission.body] += 1
     return counts

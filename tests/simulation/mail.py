@@ -24,6 +24,8 @@ _FAILURES: Final = (
     ("aborted", 402),
     ("expired", 406),
 )
+_FAILURES_WITHOUT_LIST: Final = (("failed", 1290), ("rejected", 1240), ("unknown", 1490), ("failed", None))
+_DAYS_LATE: Final = 72 * 3600.0
 _ODD_TIMES: Final = (None, datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC))
 
 
@@ -45,6 +47,7 @@ class Mail:
         self._witness = witness
         self._gateway = gateway
         self._random = Random(f"mail {seed}")
+        self._provider = "sinch" if chaos.profile.has_list else "vonage"
         self._group: list[Report] = []
         self._flush: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,6 +63,33 @@ class Mail:
                     loop.call_later(delay, self._post, report)
 
     def _life(self, taken: Taken) -> Iterator[Word]:
+        return self._life_in_list(taken) if self._chaos.profile.has_list else self._life_without_list(taken)
+
+    def _life_without_list(self, taken: Taken) -> Iterator[Word]:
+        chaos, random = self._chaos, self._random
+        # A callback may come before the answer to the request.
+        after = random.choice((0.0, random.uniform(0.2, 5)))
+        if random.random() < 0.7:
+            yield Word(after, "dispatched", None)
+        if chaos.happens("report.never"):
+            return
+        after += random.choice((0.0, random.uniform(0.1, 60), random.uniform(0.1, 2000)))
+        if taken.accepted + after >= taken.expires:
+            yield Word(taken.expires - taken.accepted, "expired", 1360)
+        elif chaos.happens("report.doubted"):
+            yield Word(after, "unknown", 1330)
+            if random.random() < 0.5:
+                yield Word(after + random.uniform(0, 4000), "delivered", None)
+        elif chaos.happens("report.temporary"):
+            yield Word(after, "aborted", 1000)
+        elif chaos.happens("report.blocked"):
+            yield Word(after, "aborted", 1060)
+        elif chaos.happens("report.failed"):
+            yield Word(after, *random.choice(_FAILURES_WITHOUT_LIST))
+        else:
+            yield Word(after, "delivered", None)
+
+    def _life_in_list(self, taken: Taken) -> Iterator[Word]:
         chaos, random = self._chaos, self._random
         after = 0.0 if chaos.happens("report.early") else random.uniform(0.2, 5)
         if random.random() < 0.7:
@@ -96,7 +126,9 @@ class Mail:
         at: datetime | None = self._books.clock(round(taken.accepted + word.after, 3))
         if self._chaos.happens("report.odd_time"):
             at = self._chaos.pick(_ODD_TIMES)
-        reference = taken.request.reference if self._random.random() < 0.8 else None
+        # Without a list, each report shows the reference.
+        shows_reference = self._random.random() < 0.8 or not self._chaos.profile.has_list
+        reference = taken.request.reference if shows_reference else None
         raw = f'{{"status": "{word.status}", "code": {"null" if word.code is None else word.code}}}'
         return Report(taken.batch.batch_id, recipient, word.status, word.code, at, reference, raw)
 
@@ -104,6 +136,10 @@ class Mail:
         """The delays after which the callbacks of this report are sent."""
         chaos, random = self._chaos, self._random
         due = when - self._books.now
+        if chaos.happens("report.days_late"):
+            due += random.uniform(0, _DAYS_LATE)
+        if chaos.happens("report.unsigned"):
+            due += random.choice((5.0, 15.0, 915.0))
         if chaos.happens("report.lost"):
             self._witness.say("provider", f"will not call back about {report.recipient} {report.status} of {report.batch_id}")
             return
@@ -141,7 +177,7 @@ class Mail:
         now = self._books.now
         number = len(self._books.inbounds) + 1
         inbound = Inbound(
-            f"i{number}", "mo_text", sender, "+15550100", body, self._books.clock(round(now, 3)), None, "{}", "sinch"
+            f"i{number}", "mo_text", sender, "+15550100", body, self._books.clock(round(now, 3)), None, "{}", self._provider
         )
         self._books.inbounds.append((now, inbound))
         self._witness.say("phone", f"{sender} writes {body}")

@@ -143,6 +143,26 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
+        "resend on timeout at a provider without a list",
+        4,
+        ("provider.without_list", "request.unanswered"),
+        TWICE,
+        wire=_Resending,
+    ),
+    Mutation(
+        "absence is believed where nothing proves it",
+        4,
+        ("provider.without_list", "request.unanswered"),
+        TWICE,
+        rewrites=(
+            (
+                "outbox_engine.count_missed_lookup",
+                "not (outbox_engine.provider_of(v_dispatch.provider)).proves_absence",
+                "false",
+            ),
+        ),
+    ),
+    Mutation(
         "the database's clock alone decides",
         9,
         ("clock.steps", "list.lag", "request.unanswered"),

@@ -75,7 +75,7 @@ class Line:
         on_taken: Callable[[Taken], None],
     ) -> None:
         self.max_recipients = chaos.profile.max_recipients
-        self.absence_proof = timedelta(seconds=chaos.profile.settle)
+        self.absence_proof = timedelta(seconds=chaos.profile.settle) if chaos.profile.has_list else None
         self._process = process
         self._books = books
         self._chaos = chaos
@@ -152,9 +152,9 @@ class Line:
         there, back = chaos.latency(), chaos.latency()
         if chaos.happens("corner.late"):
             given_up = chaos.between(0, deadline)
-            return Fate(
-                given_up + chaos.between(chaos.profile.settle, _MOST_LATE), given_up, False, "timed out", is_corner=True
-            )
+            arrives = given_up + chaos.between(chaos.profile.settle, _MOST_LATE)
+            # Where no lookup proves absence, this is within the promise.
+            return Fate(arrives, given_up, False, "timed out", is_corner=chaos.profile.has_list)
         if chaos.happens("corner.repeated"):
             return Fate(there, min(deadline, there + back), True, again=there + chaos.between(0, _MOST_LATE), is_corner=True)
         if chaos.happens("answer.stale"):
@@ -172,13 +172,18 @@ class Line:
         return Fate(there, there + back, True)
 
     def _arrive(self, request: Request, fate: Fate) -> None:
-        listed = self._now()
-        if self._chaos.happens("list.lag"):
-            listed = self._chaos.between(listed, max(listed, request.given_up + self._chaos.grace))
+        listed = self._listed(request.given_up)
         partial = not fate.is_answered and self._chaos.happens("request.partial")
         taken = self._books.judge(request, listed=listed, partial=partial)
         if taken is not None:
             self._on_taken(taken)
+
+    def _listed(self, given_up: float) -> float:
+        """When the list shows a request that arrives now and that its sender gives up at ``given_up``."""
+        listed = self._now()
+        if self._chaos.happens("list.lag"):
+            listed = self._chaos.between(listed, max(listed, given_up + self._chaos.grace))
+        return listed
 
     # Queries
 

@@ -81,6 +81,32 @@ begin
 end
 $$;
 
+-- The error of a dispatch whose worker did not report an outcome.
+create function outbox_engine.silence_error() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'its worker fell silent'
+$$;
+
+-- Called before a worker's certain outcome is recorded: it never made the request, or the provider refused
+-- it. If the worker had fallen silent at a provider that cannot prove absence, no other process can have
+-- freed the messages meanwhile. So its word still counts: the dispatch is leased to it again by its old
+-- token. Later tokens are those of lookups.
+create function outbox_engine.hear_late_workers(p_dispatch_ids uuid[], p_lease_tokens text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update outbox_engine.dispatches d
+  set state = 'claimed', lease_token = f.token::bigint, lookup_at = null
+  from unnest(p_dispatch_ids, p_lease_tokens) f (id, token)
+  where d.id = f.id and d.id = any (p_dispatch_ids)
+    and d.state = 'ambiguous'
+    and d.ambiguous_error = outbox_engine.silence_error()
+    and d.lease_token > f.token::bigint
+    and not (outbox_engine.provider_of(d.provider)).proves_absence;
+end
+$$;
+
 -- Locks those of these dispatches that the caller still holds by their lease tokens, and returns them.
 create function outbox_engine.lock_leased(p_dispatch_ids uuid[], p_lease_tokens text[])
 returns setof outbox_engine.dispatches

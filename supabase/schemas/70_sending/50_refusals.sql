@@ -83,6 +83,7 @@ declare
   v_worker text := p_worker;
 begin
   perform outbox_engine.lock_dispatches(array[p_dispatch_id]);
+  perform outbox_engine.hear_late_workers(array[p_dispatch_id], array[p_lease_token]);
   update outbox_engine.dispatches d
   set
     error = left(p_error, 500),

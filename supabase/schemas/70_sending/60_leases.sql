@@ -36,6 +36,7 @@ declare
   v_ids uuid[];
 begin
   perform outbox_engine.lock_dispatches(p_dispatch_ids);
+  perform outbox_engine.hear_late_workers(p_dispatch_ids, p_lease_tokens);
   select coalesce(array_agg(id), '{}')
   into v_ids
   from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
@@ -49,28 +50,54 @@ begin
 end
 $$;
 
+-- When a dispatch whose outcome is unknown is looked up next: `p_with_proof`, where its provider can prove
+-- that a request never arrived. Elsewhere a lookup comes at the provider's times, the first one however late
+-- it is. After the last of them none comes, and the dispatch is due when it is given up.
+create function outbox_engine.next_lookup(
+  p_dispatch outbox_engine.dispatches, p_with_proof timestamptz, p_now timestamptz
+) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_provider constant outbox_engine.providers := outbox_engine.provider_of(p_dispatch.provider);
+begin
+  if v_provider.proves_absence then
+    return p_with_proof;
+  elsif p_dispatch.lookup_misses = 0 then
+    return greatest(p_dispatch.claimed_at + v_provider.lookup_after[1], p_now);
+  end if;
+  return coalesce(
+    (
+      select min(p_dispatch.claimed_at + x.after)
+      from unnest(v_provider.lookup_after) x (after)
+      where p_dispatch.claimed_at + x.after > p_now
+    ),
+    p_dispatch.claimed_at + v_provider.gives_up_after);
+end
+$$;
+
 -- Marks a dispatch whose outcome is unknown. It gets a new lease token, so its worker no longer holds it,
--- and the recover job looks it up at the provider.
+-- and the recover job looks it up at the provider: at `p_lookup_at`, or when `next_lookup` says.
 create function outbox_engine.mark_ambiguous(
   p_dispatch_id uuid, p_error text, p_lease_token bigint, p_lookup_at timestamptz
 ) returns uuid
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  update outbox_engine.dispatches
+  update outbox_engine.dispatches d
   set
     state = 'ambiguous',
     error = p_error,
     ambiguous_at = outbox_engine.now(),
     ambiguous_error = p_error,
     lease_token = p_lease_token,
-    lookup_at = p_lookup_at
+    lookup_at = outbox_engine.next_lookup(d, p_lookup_at, outbox_engine.now())
   where id = p_dispatch_id
   returning id
 $$;
 
 -- Called by the dispatch job when it cannot know whether the provider took a request, such as after a
--- timeout. The first lookup comes `p_lookup_after_seconds` later. Returns the ids of the dispatches that
--- were the caller's.
+-- timeout. The first lookup comes `p_lookup_after_seconds` later where lookups can prove something. Returns
+-- the ids of the dispatches that were the caller's.
 create function public.outbox_mark_ambiguous(
   p_dispatch_ids uuid[], p_lease_tokens text[], p_errors text[], p_lookup_after_seconds double precision
 ) returns jsonb

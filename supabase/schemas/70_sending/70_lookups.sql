@@ -1,6 +1,6 @@
 -- Lookups: the recover job searches the provider's list of batches for requests whose outcome is unknown. A
 -- message is never sent again on a guess: only after two complete lookups, a settling time apart, found no
--- batch.
+-- batch, and never where the provider cannot prove absence (05_engine/80_providers.sql).
 
 -- How many lookups the recover job can make at this host now, at most 100 of each kind: of ambiguous
 -- dispatches, and of claimed ones whose worker fell silent. The claim leaves requests for them. A batch
@@ -28,20 +28,36 @@ begin
 end
 $$;
 
--- Called by the recover and upkeep jobs. The provider's list reaches back fourteen days. The messages of a
--- dispatch that is about to leave it end as unknown and are never sent again by the engine.
+-- Why the messages of a dispatch that was given up end as unknown.
+create function outbox_engine.given_up_error(p_provider outbox_engine.providers) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case
+    when p_provider.proves_absence then 'the outcome of the request could not be found out'
+    else format(
+      'no callback and no lookup showed within %s hours whether the provider took the request',
+      round(extract(epoch from p_provider.gives_up_after) / 3600))
+  end;
+end
+$$;
+
+-- Called by the recover and upkeep jobs. The messages of a dispatch that is about to leave the provider's
+-- list, or that no callback is to be expected of any more, end as unknown and are never sent again by the
+-- engine.
 create function outbox_engine.give_up_old_lookups(p_provider text, p_plan text, p_now timestamptz)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_provider constant outbox_engine.providers := outbox_engine.provider_of(p_provider);
   v_old constant uuid[] := array(
     select id
     from outbox_engine.dispatches
     where provider = p_provider
       and plan = p_plan
       and lookup_at is not null
-      and claimed_at < p_now - interval '13 days'
+      and claimed_at <= p_now - v_provider.gives_up_after
   );
   v_given_up uuid[];
   v_ids bigint[];
@@ -69,20 +85,13 @@ begin
   perform outbox_engine.hold_plan(p_provider, p_plan);
   v_ids := outbox_engine.lock_attached(v_given_up);
   perform outbox_engine.change_statuses(
-    array_agg(row(id, 'unknown', 'the outcome of the request could not be found out', null, null, null)
+    array_agg(row(id, 'unknown', outbox_engine.given_up_error(v_provider), null, null, null)
       ::outbox_engine.status_change),
     'engine', p_now)
   from unnest(v_ids) id;
   perform outbox_engine.keep_occurrences(v_ids);
   perform outbox_engine.decide_halves(v_given_up, null, null);
 end
-$$;
-
--- The error of a dispatch whose worker did not report an outcome.
-create function outbox_engine.silence_error() returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select 'its worker fell silent'
 $$;
 
 -- Marks claimed dispatches as ambiguous whose worker fell silent.
@@ -155,9 +164,32 @@ begin
 end
 $$;
 
+-- What the recover job gets to look a dispatch up at a provider that cannot prove absence: the time when the
+-- request may have been made, with an hour for clocks that differ, and the number that it went to. The
+-- records are searched by them, and each that is read costs money. Null at other providers.
+create function outbox_engine.lookup_bounds(p_dispatch outbox_engine.dispatches) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (outbox_engine.provider_of(p_dispatch.provider)).proves_absence then
+    return null;
+  end if;
+  return jsonb_build_object(
+    'since', p_dispatch.claimed_at - interval '1 hour',
+    'until',
+      least(p_dispatch.ambiguous_at, p_dispatch.lease_until + p_dispatch.deadline) + interval '1 hour',
+    'recipients', (
+      select jsonb_agg(m.recipient)
+      from outbox_engine.dispatch_members m
+      where m.dispatch_id = p_dispatch.id and p_dispatch.recipients = 1
+    ));
+end
+$$;
+
 -- Called by the recover job. Returns the dispatches to look up, leased to the caller by a new token, with
 -- the time since when the provider's list may show them, the database's clock (`now`), and the batches that
--- reports without a reference name (`reported`). Draws the requests from the plan.
+-- reports without a reference name (`reported`); `until` and `recipients` only where `lookup_bounds` gives
+-- them. Draws the requests from the plan.
 create function public.outbox_claim_lookups(
   p_provider text, p_plan text, p_host text, p_lease_seconds double precision, p_limit smallint
 ) returns jsonb
@@ -190,7 +222,8 @@ begin
     set lookup_at = v_now + make_interval(secs => p_lease_seconds), lease_token = due.lease_token
     from due
     where d.id = any (array(select id from due)) and d.id = due.id
-    returning d.id, d.lease_token, d.claimed_at, outbox_engine.unexplained_json(d) as reported
+    returning d.id, d.lease_token, d.claimed_at, outbox_engine.unexplained_json(d) as reported,
+      outbox_engine.lookup_bounds(d) as bounds
   )
   select jsonb_agg(
     jsonb_build_object(
@@ -199,7 +232,7 @@ begin
       'since', outbox_engine.lookup_since(claimed_at, v_now),
       'now', v_now,
       'reported', reported
-    )
+    ) || coalesce(bounds, '{}')
     order by claimed_at, id
   )
   into v_lookups
@@ -208,9 +241,33 @@ begin
 end
 $$;
 
+-- Raises an alarm: lookups have not told for a long time whether the provider took a request. At most every
+-- six hours for a plan. Where the provider cannot prove absence that is usual, so one a day has to do.
+create function outbox_engine.alarm_undecided(
+  p_dispatch outbox_engine.dispatches, p_why text, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_provider constant outbox_engine.providers := outbox_engine.provider_of(p_dispatch.provider);
+begin
+  perform outbox_engine.alarm_at_most(
+    'lookup.undecided',
+    jsonb_build_object(
+      'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
+      'since', p_dispatch.ambiguous_at, 'why', p_why)
+    || case
+      when v_provider.proves_absence then '{}'
+      else jsonb_build_object('until', p_dispatch.claimed_at + v_provider.gives_up_after)
+    end,
+    jsonb_build_object('plan', p_dispatch.plan),
+    case when v_provider.proves_absence then interval '6 hours' else interval '24 hours' end, p_now);
+end
+$$;
+
 -- A lookup proved nothing: it failed, or what it found cannot be excluded. It is repeated after `p_least`,
--- and ever later the longer that goes on. After an hour it raises an alarm, at most every six hours for a
--- plan.
+-- and ever later the longer that goes on: every ten minutes at the rarest, every hour where no lookup can
+-- rule the request out. After an hour it raises an alarm.
 create function outbox_engine.lookup_failed(
   p_dispatch outbox_engine.dispatches, p_why text, p_least interval, p_now timestamptz
 ) returns void
@@ -218,18 +275,17 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_for constant interval := p_now - coalesce(p_dispatch.closed_at, p_dispatch.ambiguous_at, p_now);
+  v_most constant interval := case
+    when (outbox_engine.provider_of(p_dispatch.provider)).proves_absence then '10 minutes'
+    else '1 hour'
+  end;
 begin
   update outbox_engine.dispatches
-  set lookup_at = p_now + greatest(p_least, least(v_for / 8, interval '10 minutes'))
+  set lookup_at = p_now + greatest(p_least, least(v_for / 8, v_most))
   where id = p_dispatch.id;
 
   if p_dispatch.state = 'ambiguous' and v_for >= interval '1 hour' then
-    perform outbox_engine.alarm_at_most(
-      'lookup.undecided',
-      jsonb_build_object(
-        'plan', p_dispatch.plan, 'dispatch', p_dispatch.id, 'messages', p_dispatch.recipients,
-        'since', p_dispatch.ambiguous_at, 'why', p_why),
-      jsonb_build_object('plan', p_dispatch.plan), interval '6 hours', p_now);
+    perform outbox_engine.alarm_undecided(p_dispatch, p_why, p_now);
   end if;
 end
 $$;

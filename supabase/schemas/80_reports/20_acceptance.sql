@@ -71,10 +71,27 @@ begin
 end
 $$;
 
+-- A lookup found no trace of a dispatch at a provider that cannot prove absence: its messages stay as they
+-- are. The next lookup comes at the provider's next time. An alarm says so when that was the last one.
+create function outbox_engine.wait_undecided(p_dispatch outbox_engine.dispatches, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_next constant timestamptz := outbox_engine.next_lookup(p_dispatch, null, p_now);
+begin
+  update outbox_engine.dispatches set lookup_at = v_next where id = p_dispatch.id;
+  if v_next >= p_dispatch.claimed_at + (outbox_engine.provider_of(p_dispatch.provider)).gives_up_after then
+    perform outbox_engine.alarm_undecided(
+      p_dispatch, 'the last lookup found no trace of the request; only a callback can show one now', p_now);
+  end if;
+end
+$$;
+
 -- A lookup found no batch of a dispatch. The second one, `p_settle` after the first, decides that the
--- provider does not have the request. Lookups go on for a while after that, ever more seldom, in case the
--- batch turns up. `p_provider_at` and `p_watched` as in `has_settled`. The caller holds the dispatch. A
--- time of the future is of a clock that was set back: the settling time begins again.
+-- provider does not have the request, if that can be proved. Lookups go on for a while after that, ever more
+-- seldom, in case the batch turns up. `p_provider_at` and `p_watched` as in `has_settled`. The caller holds
+-- the dispatch. A time of the future is of a clock that was set back: the settling time begins again.
 create function outbox_engine.count_missed_lookup(
   p_dispatch_id uuid, p_settle interval, p_provider_at timestamptz, p_watched interval
 ) returns text
@@ -106,6 +123,10 @@ begin
     where id = p_dispatch_id;
     return 'watched';
   end if;
+  if not (outbox_engine.provider_of(v_dispatch.provider)).proves_absence then
+    perform outbox_engine.wait_undecided(v_dispatch, v_now);
+    return 'undecided';
+  end if;
   if v_dispatch.lookup_misses >= 2 and v_now >= v_dispatch.first_missed_at + p_settle
     and outbox_engine.has_settled(v_dispatch, p_settle, p_provider_at, p_watched) then
     update outbox_engine.dispatches
@@ -124,8 +145,8 @@ $$;
 -- Records a lookup that found no batch. It decides nothing if another lookup overtook it, or while a report
 -- waits that may be about the dispatch, but for reports on the batches `p_others`; where they are only some
 -- of those to ask for, the next lookup asks for others at once. The caller holds the
--- dispatch. Returns `missed`, `not_found`, `watched`, `overtaken`, `reported`, or `gone` where retention
--- deleted the dispatch.
+-- dispatch. Returns `missed`, `not_found`, `watched`, `overtaken`, `reported`, `undecided` where the provider
+-- cannot prove absence, or `gone` where retention deleted the dispatch.
 create function outbox_engine.record_empty_lookup(
   p_dispatch_id uuid, p_lease_token text, p_settle interval, p_provider_at timestamptz, p_watched interval,
   p_others text[]
@@ -151,6 +172,7 @@ begin
     update outbox_engine.dispatches set other_batches = v_dispatch.other_batches where id = p_dispatch_id;
   end if;
   if v_dispatch.state = 'ambiguous'
+    and (outbox_engine.provider_of(v_dispatch.provider)).proves_absence
     and exists (select from outbox_engine.unexplained_reports(v_dispatch)) then
     perform outbox_engine.lookup_failed(
       v_dispatch, 'a report about one of its numbers waits that shows no reference and no known batch',

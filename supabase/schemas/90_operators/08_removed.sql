@@ -11,14 +11,16 @@ alter table outbox_engine.emptied_dispatches enable row level security;
 
 create index emptied_dispatches_due on outbox_engine.emptied_dispatches (delete_at);
 
--- Remembers those of these dispatches that have no messages left. The provider's list reaches back fourteen
--- days.
+-- Remembers those of these dispatches that have no messages left, for as long as the provider shows them.
 create function outbox_engine.keep_emptied(p_dispatches uuid[]) returns void
 language sql set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
   insert into outbox_engine.emptied_dispatches (id, delete_at)
-  select d.id, d.claimed_at + interval '15 days'
+  select d.id,
+    d.claimed_at + interval '1 day'
+      + coalesce(p.listed_for, (select (outbox_engine.provider_of('')).listed_for))
   from outbox_engine.dispatches d
+  left join outbox_engine.providers p on p.name = d.provider
   where d.id = any (p_dispatches)
     and not exists (select from outbox_engine.dispatch_members m where m.dispatch_id = d.id)
   order by d.id

@@ -99,9 +99,9 @@ begin
 end
 $$;
 
--- Requests to the provider: open ones (`silent`: their worker no longer answers), ambiguous ones, and ones
--- that were not found and are still watched; duplicate sends; missing and unmatched reports; callbacks that
--- could not be used.
+-- Requests to the provider: open ones (`silent`: their worker no longer answers), ambiguous ones (`waiting`
+-- at a provider that cannot prove absence, the last of them `waiting_until`), and ones that were not found
+-- and are still watched; duplicate sends; missing and unmatched reports; callbacks that could not be used.
 create function outbox_engine.requests_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -116,12 +116,20 @@ as $$
     ),
     'ambiguous', (
       select jsonb_build_object(
-        'requests', count(*),
-        'messages', coalesce(sum(recipients), 0),
-        'oldest_at', min(claimed_at)
+        'requests', coalesce(sum(a.requests), 0),
+        'messages', coalesce(sum(a.messages), 0),
+        'oldest_at', min(a.oldest_at),
+        'waiting', coalesce(sum(a.requests) filter (where not p.proves_absence), 0),
+        'waiting_until', max(a.latest_at + p.gives_up_after) filter (where not p.proves_absence)
       )
-      from outbox_engine.dispatches
-      where lookup_at is not null and state = 'ambiguous'
+      from (
+        select provider, count(*) as requests, sum(recipients) as messages, min(claimed_at) as oldest_at,
+          max(claimed_at) as latest_at
+        from outbox_engine.dispatches
+        where lookup_at is not null and state = 'ambiguous'
+        group by provider
+      ) a
+      cross join lateral outbox_engine.provider_of(a.provider) p
     ),
     'watched', (
       select count(*)

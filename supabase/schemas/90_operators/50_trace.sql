@@ -90,13 +90,23 @@ as $$
   from requests d
   union all
   select d.ambiguous_at, 'ambiguous', null, d.id,
-    concat_ws(': ', d.ambiguous_error, 'the provider''s list will tell whether it took the request')
+    concat_ws(': ', d.ambiguous_error, case
+      when p.proves_absence then 'the provider''s list will tell whether it took the request'
+      else format(
+        'a callback or a lookup may tell until %s whether the provider took the request',
+        d.claimed_at + p.gives_up_after)
+    end)
   from requests d
+  cross join lateral outbox_engine.provider_of(d.provider) p
   where d.ambiguous_at is not null
   union all
   select d.first_missed_at, 'not_found', null, d.id,
-    format('%s lookups in the provider''s list so far', d.lookup_misses)
+    case
+      when p.proves_absence then format('%s lookups in the provider''s list so far', d.lookup_misses)
+      else format('%s lookups so far; the provider may have the request all the same', d.lookup_misses)
+    end
   from requests d
+  cross join lateral outbox_engine.provider_of(d.provider) p
   where d.first_missed_at is not null
   union all
   select d.closed_at, 'closed', d.batch_id, d.id,
@@ -153,14 +163,16 @@ as $$
         'recipients', d.recipients, 'lease_token', d.lease_token, 'lease_until', d.lease_until,
         'claimed_at', d.claimed_at, 'accepted_at', d.accepted_at, 'closed_at', d.closed_at,
         'batch_id', d.batch_id, 'http_status', d.http_status, 'error', d.error,
-        'lookup_misses', d.lookup_misses, 'lookup_at', d.lookup_at, 'reconcile_at', d.reconcile_at,
-        'reconciliations', d.reconciliations, 'parent_id', d.parent_id
+        'lookup_misses', d.lookup_misses, 'lookup_at', d.lookup_at,
+        'gives_up_at', case when d.state = 'ambiguous' then d.claimed_at + p.gives_up_after end,
+        'reconcile_at', d.reconcile_at, 'reconciliations', d.reconciliations, 'parent_id', d.parent_id
       )
       order by d.lease_token
     ),
     '[]'
   )
   from outbox_engine.dispatches_of(p_outbox_id) d
+  cross join lateral outbox_engine.provider_of(d.provider) p
 $$;
 
 -- Called by `outbox trace` for one message; null if there is none. Texts are included only with
