@@ -225,6 +225,32 @@ create table outbox_engine.secret_messages (
 );
 alter table outbox_engine.secret_messages enable row level security;
 create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+
+-- MMS (40_outbox/38_media.sql).
+alter table public.outbox add column media_url text;
+alter table public.outbox add column channel text not null default 'sms';
+alter table public.outbox add constraint outbox_media check (
+  case channel
+    when 'sms' then media_url is null
+    when 'mms' then not secret and num_nonnulls(media_url, finalized_at) > 0
+      and (media_url is null or media_url like 'https://_%')
+    else false
+  end
+) not valid;
+comment on column public.outbox.media_url is
+  'Makes the message an MMS: the https URL of a picture or another file, to which body is the caption';
+comment on column public.outbox.channel is
+  'sms, or mms where media_url is given';
+grant insert (media_url, channel) on public.outbox to service_role;
+alter table outbox_engine.dispatches add column media_url text;
+-- The countries to whose numbers a provider sends MMS. A project may add and delete rows.
+create table outbox_engine.mms_countries (
+  provider text not null,
+  country text not null,
+  primary key (provider, country)
+);
+alter table outbox_engine.mms_countries enable row level security;
+
 -- Words that come with the outbox, and replies that a person decides.
 alter table public.outbox_opt_out_words add column source text;
 alter table public.outbox_inbound add column effect text;

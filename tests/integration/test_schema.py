@@ -238,7 +238,7 @@ def test_a_second_installation_is_refused(fresh: Connection) -> None:
 
 def test_seeds_come_back_after_a_squash(local_stack: LocalStack) -> None:
     with project(local_stack, *MIGRATIONS) as connection:
-        tables = ["clock", "zones", "number_regions", "report_codes", "schema_versions", "seeds", "upkeep"]
+        tables = ["clock", "zones", "number_regions", "report_codes", "mms_countries", "schema_versions", "seeds", "upkeep"]
         counts = " union all ".join(f"select count(*) from outbox_engine.{name}" for name in tables)
         counts += " union all select count(*) from public.outbox_opt_out_words"
         before = column(connection, counts)

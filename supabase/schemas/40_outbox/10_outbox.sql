@@ -34,6 +34,8 @@ create table public.outbox (
   -- A dispatch that it shared with other texts was refused, so the next one has this text only.
   sends_alone boolean,
   secret boolean not null default false,
+  media_url text,
+  channel text not null default 'sms',
   -- The same as `e164_pattern`, in a third of the time: every update of a row checks it again.
   constraint outbox_recipient_is_e164 check (
     rtrim(recipient, '0123456789') = '+'
@@ -52,7 +54,16 @@ create table public.outbox (
     'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted',
     'expired', 'cancelled', 'deleted', 'unknown', 'suppressed'
   )),
-  constraint outbox_known_queue check (queue in ('r', 'w'))
+  constraint outbox_known_queue check (queue in ('r', 'w')),
+  -- Retention removes the URL of a final message, as its text.
+  constraint outbox_media check (
+    case channel
+      when 'sms' then media_url is null
+      when 'mms' then not secret and num_nonnulls(media_url, finalized_at) > 0
+        and (media_url is null or media_url like 'https://_%')
+      else false
+    end
+  )
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 alter table public.outbox enable row level security;
 
@@ -93,6 +104,10 @@ comment on column public.outbox.status is
   'Written by the engine. An app may only set it to cancelled';
 comment on column public.outbox.secret is
   'A one-time code or the like: no command shows its text, which is removed once it has expired';
+comment on column public.outbox.media_url is
+  'Makes the message an MMS: the https URL of a picture or another file, to which body is the caption';
+comment on column public.outbox.channel is
+  'sms, or mms where media_url is given';
 comment on column public.outbox.queue is 'Engine: r ready, w waiting for its time';
 
 -- The history of messages: one row for each event. No foreign key, because checking it would cost more than
@@ -156,6 +171,6 @@ from public, anon, authenticated, service_role;
 grant select on public.outbox, public.outbox_events to authenticated, service_role;
 grant insert (
   recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata,
-  secret
+  secret, media_url, channel
 ) on public.outbox to service_role;
 grant update (status) on public.outbox to service_role;

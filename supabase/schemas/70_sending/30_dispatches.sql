@@ -2,10 +2,10 @@
 -- the queue.
 
 -- A dispatch as the dispatch job gets it. `wait_seconds` is how long to wait before the request. `texts`
--- are given, one for each recipient, where they differ; otherwise `body` is.
-create function outbox_engine.dispatch_json(
-  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_expire_at timestamptz,
-  p_wait_seconds double precision, p_recipients text[], p_texts text[]
+-- are given, one for each recipient, where they differ; otherwise `body` is. Only an MMS has a `media_url`.
+create function outbox_engine.dispatch_object(
+  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_media_url text,
+  p_expire_at timestamptz, p_wait_seconds double precision, p_recipients text[], p_texts text[]
 ) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -18,7 +18,7 @@ as $$
     'wait_seconds', p_wait_seconds,
     'recipients', p_recipients,
     'texts', p_texts
-  )
+  ) || case when p_media_url is null then '{}' else jsonb_build_object('media_url', p_media_url) end
 $$;
 
 -- The same for a dispatch that is stored already.
@@ -27,9 +27,9 @@ create function outbox_engine.dispatch_answer(
 ) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select outbox_engine.dispatch_json(
-    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.expire_at,
-    p_wait_seconds,
+  select outbox_engine.dispatch_object(
+    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.media_url,
+    p_dispatch.expire_at, p_wait_seconds,
     array_agg(m.recipient order by m.outbox_id),
     case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
   )

@@ -37,12 +37,11 @@ $$;
 -- Picked rows with their texts; `place` is their order in `p_ids`. A text of an earlier attempt is made anew;
 -- it stays where its template is gone. `text` is null where the template gives none. The rows are locked, so
 -- they stay where they are: `row_at` finds them again without an index.
-create function outbox_engine.rendered_rows(p_ids bigint[])
+create function outbox_engine.rendered_messages(p_ids bigint[])
 returns table (
   place bigint, id bigint, row_at tid, recipient text, sender text, text text, template text,
   parameters jsonb, campaign text, priority smallint, expires_at timestamptz, batch_id text,
-  sends_alone boolean,
-  cancel_requested boolean
+  sends_alone boolean, cancel_requested boolean, media_url text
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -62,7 +61,7 @@ begin
         f.pieces, f.placeholders, f.defaults || jsonb_strip_nulls(coalesce(o.parameters, '{}')), f.plain)
     end,
     o.template, o.parameters, o.campaign, o.priority, o.expires_at, o.batch_id, o.sends_alone,
-    o.cancel_requested_at is not null
+    o.cancel_requested_at is not null, o.media_url
   from public.outbox o
   join unnest(p_ids) with ordinality u (id, place) on u.id = o.id
   left join forms f on f.name = o.template
@@ -75,13 +74,12 @@ $$;
 -- that go, at most `p_most` (null is all) are returned, and nothing of what comes after the last of them: no
 -- limit has been applied to those rows yet. `counted` parts, on `counted_day`, belong to an attempt that was
 -- never accepted.
-create function outbox_engine.judge_rows(
-  p_ids bigint[], p_allowed_countries text[], p_most integer, p_now timestamptz
+create function outbox_engine.judge_picked(
+  p_ids bigint[], p_request outbox_engine.claim_request, p_most integer, p_now timestamptz
 ) returns table (
   place bigint, id bigint, row_at tid, recipient text, sender text, text text, campaign text,
   priority smallint, expires_at timestamptz, batch_id text, sends_alone boolean, status text, error text,
-  held_until timestamptz,
-  goes boolean, counted integer, counted_day date
+  held_until timestamptz, goes boolean, counted integer, counted_day date, media_url text
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -89,7 +87,7 @@ as $$
 begin
   return query
   with rendered as materialized (
-    select * from outbox_engine.rendered_rows(p_ids)
+    select * from outbox_engine.rendered_messages(p_ids)
   ),
   stopped as materialized (
     select j.*
@@ -101,7 +99,7 @@ begin
       ) as messages
       from rendered r
     ) a
-    cross join lateral outbox_engine.judge_messages(a.messages, p_allowed_countries, p_now) j
+    cross join lateral outbox_engine.judge_messages(a.messages, p_request.allowed_countries, p_now) j
   ),
   candidates as materialized (
     select r.*, s.status as stopped, s.error as refusal
@@ -119,13 +117,27 @@ begin
     ) a
     cross join lateral outbox_engine.judge_campaign_rows(a.ids, a.parts, p_now) j
   ),
+  -- What the provider does not send. Without MMS it costs nothing.
+  of_media as materialized (
+    select j.*
+    from (
+      select array_agg(c.place) as places, array_agg(c.recipient) as recipients
+      from candidates c
+      where c.media_url is not null and c.stopped is null
+      having count(*) > 0
+    ) a
+    cross join lateral outbox_engine.judge_media(a.places, a.recipients, p_request, p_now) j
+  ),
   verdicts as not materialized (
     select c.place, c.id, c.row_at, c.recipient, c.sender, c.text, c.campaign, c.priority,
-      coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone, coalesce(c.stopped, j.status),
-      coalesce(c.refusal, j.error), j.due_at,
-      c.stopped is null and j.status is null and j.due_at is null as goes, j.counted, j.counted_day
+      coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone,
+      coalesce(c.stopped, m.status, j.status), coalesce(c.refusal, m.error, j.error),
+      coalesce(m.held_until, j.due_at),
+      c.stopped is null and m.place is null and j.status is null and j.due_at is null as goes,
+      j.counted, j.counted_day, c.media_url
     from candidates c
     left join of_campaigns j on j.outbox_id = c.id
+    left join of_media m on m.place = c.place
   )
   select v.* from verdicts v where p_most is null
   union all

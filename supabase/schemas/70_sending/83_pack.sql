@@ -6,15 +6,16 @@
 -- With `p_shares`, texts that differ share one as well where there are more of them than requests; but not a
 -- text that fills a quarter of a request by itself, nor one that holds `${`, which the provider would take
 -- for a parameter, nor messages that a refusal separated; and only texts of one priority and of about one
--- length. `texts` then holds one for each recipient, else nulls.
-create function outbox_engine.pack(
-  p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
-  p_expires_at timestamptz[],
-  p_send_alone boolean[], p_max_dispatches integer, p_max_recipients integer, p_shares boolean,
-  p_now timestamptz
+-- length. `texts` then holds one for each recipient, else nulls. An MMS shares a request only with MMS of the
+-- same URL and caption. `parts` is null where texts differ.
+create function outbox_engine.pack_messages(
+  p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_media_urls text[],
+  p_priorities smallint[], p_expires_at timestamptz[], p_send_alone boolean[], p_max_dispatches integer,
+  p_max_recipients integer, p_shares boolean, p_now timestamptz
 ) returns table (
-  dispatch_id uuid, sender text, text text, texts_differ boolean, earliest_expiry timestamptz,
-  latest_expiry timestamptz, ids bigint[], recipients text[], texts text[]
+  dispatch_id uuid, sender text, text text, media_url text, texts_differ boolean,
+  earliest_expiry timestamptz, latest_expiry timestamptz, ids bigint[], recipients text[], texts text[],
+  parts smallint
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -27,10 +28,13 @@ begin
   with kinds as materialized (
     select r.*,
       rank() over (order by r.sender collate "C", h.hour) as family,
-      dense_rank() over (order by r.sender collate "C", h.hour, r.text collate "C") as kind,
-      count(*) over (partition by r.sender collate "C", h.hour, r.text collate "C") as alike
-    from unnest(p_ids, p_recipients, p_senders, p_texts, p_priorities, p_expires_at, p_send_alone)
-      with ordinality r (id, recipient, sender, text, priority, expires_at, sends_alone, place)
+      dense_rank() over (
+        order by r.sender collate "C", h.hour, r.text collate "C", r.media_url collate "C") as kind,
+      count(*) over (
+        partition by r.sender collate "C", h.hour, r.text collate "C", r.media_url collate "C") as alike
+    from unnest(
+      p_ids, p_recipients, p_senders, p_texts, p_media_urls, p_priorities, p_expires_at, p_send_alone)
+      with ordinality r (id, recipient, sender, text, media_url, priority, expires_at, sends_alone, place)
     cross join lateral (
       select date_bin(
         case
@@ -49,7 +53,7 @@ begin
     from (
       select x.*,
         p_shares and x.alike * 4 < p_max_recipients and x.sends_alone is not true and strpos(x.text, '${') = 0
-          and (select max(y.kind) from kinds y) > p_max_dispatches as shares
+          and x.media_url is null and (select max(y.kind) from kinds y) > p_max_dispatches as shares
       from kinds x
     ) k
   ),
@@ -64,9 +68,15 @@ begin
         / p_max_recipients as slice
     from copies c
   )
-  select outbox_engine.new_dispatch_id(), d.*
+  select outbox_engine.new_dispatch_id(), d.*,
+    case
+      when d.media_url is not null then 1::smallint
+      when not d.texts_differ then outbox_engine.parts_of(d.text)
+    end
   from (
-    select min(s.sender), min(s.text collate "C"), min(s.text collate "C") <> max(s.text collate "C"),
+    select min(s.sender) as sender, min(s.text collate "C") as text,
+      min(s.media_url collate "C") as media_url,
+      min(s.text collate "C") <> max(s.text collate "C") as texts_differ,
       min(s.expires_at), max(s.expires_at), array_agg(s.id), array_agg(s.recipient),
       array_agg(case when s.shares then s.text end)
     from slices s
