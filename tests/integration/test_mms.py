@@ -79,7 +79,7 @@ def test_requests_hold_one_file_and_caption(db: Connection) -> None:
     insert(db, 1, first=4, media_url=f"{URL}?2")
     insert(db, 1, first=5, media_url=URL, body="another caption")
 
-    assert media(claim_all(db)) == [(f"{URL}?2", 1), (URL, 1), (URL, 2), (None, 2)]
+    assert media(claim_all(db)) == [(URL, 1), (URL, 2), (f"{URL}?2", 1), (None, 2)]
 
     for n in range(3):
         insert(db, first=10 + n, media_url=URL, body=f"caption {n}")
@@ -133,7 +133,7 @@ def test_allowed_countries_and_opt_outs_come_first(db: Connection) -> None:
     claim_all(db, countries=["DE"])
 
     assert [column(db, "status", row) for row in rows] == ["failed", "suppressed"]
-    assert column(db, "error", rows[0]) == "country US is not allowed"
+    assert column(db, "error", rows[0]) == "country unknown is not allowed"
 
 
 def test_provider_without_countries_sends_no_mms(db: Connection) -> None:
@@ -173,7 +173,7 @@ def test_refused_file_holds_no_sms_of_its_caption(db: Connection) -> None:
     sending = Sending(db, no_media)
     sending.tick()
 
-    assert statuses(db) == {"failed": 3, "scheduled": 2, "sent": 5}
+    assert statuses(db) == {"failed": 3, "pending": 2, "sent": 5}
 
 
 def test_retention_removes_the_url_with_the_caption(db: Connection) -> None:
