@@ -278,14 +278,6 @@ create index secret_messages_due on outbox_engine.secret_messages (blank_at) whe
 -- MMS (40_outbox/38_media.sql).
 alter table public.outbox add column media_url text;
 alter table public.outbox add column channel text not null default 'sms';
-alter table public.outbox add constraint outbox_media check (
-  case channel
-    when 'sms' then media_url is null
-    when 'mms' then not secret and num_nonnulls(media_url, finalized_at) > 0
-      and (media_url is null or media_url like 'https://_%')
-    else false
-  end
-) not valid;
 comment on column public.outbox.media_url is
   'Makes the message an MMS: the https URL of a picture or another file, to which body is the caption';
 comment on column public.outbox.channel is
@@ -1011,7 +1003,7 @@ begin
 end
 $$;
 
-create function outbox_engine.check_media(r public.outbox) returns void
+create function outbox_engine.checked_channel(r public.outbox) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -1019,7 +1011,7 @@ declare
   v_ending constant text := lower(
     substring(r.media_url from '^https://[^/?#]+/[^?#]*\.([[:alnum:]]+)(?:[?#]|$)'));
 begin
-  if r.channel not in ('sms', 'mms') then
+  if coalesce(r.channel, 'sms') not in ('sms', 'mms') then
     perform outbox_engine.refuse(
       format('channel %L is neither sms nor mms', r.channel),
       'Leave it out: media_url makes a message an MMS.');
@@ -1051,6 +1043,16 @@ begin
       format('media_url names a .%s file, which phones do not show', v_ending),
       'JPEG, PNG and GIF arrive on most phones.');
   end if;
+  return case when r.media_url is null then 'sms' else 'mms' end;
+end
+$$;
+
+create function outbox_engine.before_media_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.channel := outbox_engine.checked_channel(new);
+  return new;
 end
 $$;
 
@@ -1228,9 +1230,7 @@ begin
       + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
   new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
   if (new.channel = 'sms' and new.media_url is null) is not true then
-    new.channel := coalesce(new.channel, 'sms');
-    perform outbox_engine.check_media(new);
-    new.channel := case when new.media_url is null then 'sms' else 'mms' end;
+    new.channel := outbox_engine.checked_channel(new);
   end if;
   perform outbox_engine.check_message(new, v_now);
   -- A condition of its own: one with a query in it would run the query's executor for rows without a key too.
@@ -5648,8 +5648,8 @@ end
 $$;
 
 create function outbox_engine.pack_messages(
-  p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_media_urls text[],
-  p_priorities smallint[], p_expires_at timestamptz[], p_send_alone boolean[], p_max_dispatches integer,
+  p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
+  p_expires_at timestamptz[], p_send_alone boolean[], p_media_urls jsonb, p_max_dispatches integer,
   p_max_recipients integer, p_shares boolean, p_now timestamptz
 ) returns table (
   dispatch_id uuid, sender text, text text, media_url text, texts_differ boolean,
@@ -5665,15 +5665,12 @@ begin
   return query
   -- Texts are compared byte by byte: a collation would be slower, and some call different texts equal.
   with kinds as materialized (
-    select r.*,
+    select r.*, case when p_media_urls is not null then p_media_urls ->> r.id::text end as media_url,
       rank() over (order by r.sender collate "C", h.hour) as family,
-      dense_rank() over (
-        order by r.sender collate "C", h.hour, r.text collate "C", r.media_url collate "C") as kind,
-      count(*) over (
-        partition by r.sender collate "C", h.hour, r.text collate "C", r.media_url collate "C") as alike
-    from unnest(
-      p_ids, p_recipients, p_senders, p_texts, p_media_urls, p_priorities, p_expires_at, p_send_alone)
-      with ordinality r (id, recipient, sender, text, media_url, priority, expires_at, sends_alone, place)
+      dense_rank() over (order by r.sender collate "C", h.hour, r.text collate "C") as kind,
+      count(*) over (partition by r.sender collate "C", h.hour, r.text collate "C") as alike
+    from unnest(p_ids, p_recipients, p_senders, p_texts, p_priorities, p_expires_at, p_send_alone)
+      with ordinality r (id, recipient, sender, text, priority, expires_at, sends_alone, place)
     cross join lateral (
       select date_bin(
         case
@@ -5683,12 +5680,16 @@ begin
         least(r.expires_at, v_latest), timestamptz 'epoch') as hour
     ) h
   ),
-  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length.
+  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length. URLs
+  -- are no part of `kind`, which would cost each SMS: a digest separates MMS here, and the URL itself below.
   pools as (
     select k.*,
       case when k.shares then -k.family else k.kind end as pool,
       case when k.shares then k.priority end as level,
-      case when k.shares then (octet_length(k.text) + 159) / 160 end as size
+      case
+        when k.shares then (octet_length(k.text) + 159) / 160
+        when k.media_url is not null then hashtextextended(k.media_url, 0)
+      end as size
     from (
       select x.*,
         p_shares and x.alike * 4 < p_max_recipients and x.sends_alone is not true and strpos(x.text, '${') = 0
@@ -5713,13 +5714,12 @@ begin
       when not d.texts_differ then outbox_engine.parts_of(d.text)
     end
   from (
-    select min(s.sender) as sender, min(s.text collate "C") as text,
-      min(s.media_url collate "C") as media_url,
+    select min(s.sender) as sender, min(s.text collate "C") as text, s.media_url,
       min(s.text collate "C") <> max(s.text collate "C") as texts_differ,
       min(s.expires_at), max(s.expires_at), array_agg(s.id), array_agg(s.recipient),
       array_agg(case when s.shares then s.text end)
     from slices s
-    group by s.pool, s.level, s.size, s.copy, s.slice
+    group by s.pool, s.level, s.size, s.copy, s.slice, s.media_url
     order by min(s.place)
     limit p_max_dispatches
   ) d;
@@ -5750,14 +5750,14 @@ as $$
     from (
       select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
         array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
-        array_agg(media_url order by place) as media_urls, array_agg(priority order by place) as priorities,
-        array_agg(expires_at order by place) as expires_at,
-        array_agg(sends_alone order by place) as send_alone
+        array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
+        array_agg(sends_alone order by place) as send_alone,
+        jsonb_object_agg(id, media_url) filter (where media_url is not null) as media_urls
       from judged where goes
     ) a
     left join stopped on true
     cross join lateral outbox_engine.pack_messages(
-      a.ids, a.recipients, a.senders, a.texts, a.media_urls, a.priorities, a.expires_at, a.send_alone,
+      a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, a.media_urls,
       p_dispatches, p_request.max_recipients, p_request.share_texts, p_now) d
   ),
   -- The rows that are in these dispatches, each with its text.
@@ -8844,6 +8844,9 @@ create trigger outbox_d_times before update of send_at, expires_at on public.out
   when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
     or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
   execute function outbox_engine.before_times_change();
+create trigger outbox_e_media before update of media_url, channel, secret on public.outbox for each row
+  when (new.media_url is not null or new.channel <> 'sms' and new.finalized_at is null)
+  execute function outbox_engine.before_media_change();
 create trigger outbox_templates_changed after insert or update on public.outbox_templates for each row
   execute function outbox_engine.after_template_change();
 create trigger outbox_9_removed after delete on public.outbox

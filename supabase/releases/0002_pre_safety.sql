@@ -229,14 +229,6 @@ create index secret_messages_due on outbox_engine.secret_messages (blank_at) whe
 -- MMS (40_outbox/38_media.sql).
 alter table public.outbox add column media_url text;
 alter table public.outbox add column channel text not null default 'sms';
-alter table public.outbox add constraint outbox_media check (
-  case channel
-    when 'sms' then media_url is null
-    when 'mms' then not secret and num_nonnulls(media_url, finalized_at) > 0
-      and (media_url is null or media_url like 'https://_%')
-    else false
-  end
-) not valid;
 comment on column public.outbox.media_url is
   'Makes the message an MMS: the https URL of a picture or another file, to which body is the caption';
 comment on column public.outbox.channel is
@@ -315,6 +307,9 @@ create trigger outbox_d_times before update of send_at, expires_at on public.out
   when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
     or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
   execute function outbox_engine.before_times_change();
+create trigger outbox_e_media before update of media_url, channel, secret on public.outbox for each row
+  when (new.media_url is not null or new.channel <> 'sms' and new.finalized_at is null)
+  execute function outbox_engine.before_media_change();
 create trigger outbox_templates_changed after insert or update on public.outbox_templates for each row
   execute function outbox_engine.after_template_change();
 create trigger outbox_9_removed after delete on public.outbox

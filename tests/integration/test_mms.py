@@ -64,12 +64,22 @@ def test_media_makes_a_message_an_mms(db: Connection, url: str) -> None:
     assert column(db, "media_url", rows[0][0]) == url
 
 
-@pytest.mark.parametrize("change", ["media_url = 'https://example.com/a'", "channel = 'mms'", "channel = 'rcs'"])
-def test_owner_cannot_make_half_an_mms(db: Connection, change: str) -> None:
-    insert(db)
+@pytest.mark.parametrize(
+    "change", ["media_url = 'ftp://example.com/a'", "media_url = null", "channel = 'rcs'", "secret = true"]
+)
+def test_owner_changes_an_mms_by_the_same_rules(db: Connection, change: str) -> None:
+    insert(db, media_url=URL)
 
-    with pytest.raises(psycopg.errors.CheckViolation, match="outbox_media"):
+    with pytest.raises(psycopg.errors.InvalidParameterValue):
         db.execute(f"update public.outbox set {change}".encode())
+
+
+def test_owner_makes_a_waiting_sms_an_mms(db: Connection) -> None:
+    (row,) = insert(db)
+
+    db.execute("update public.outbox set media_url = %s", [URL])
+
+    assert column(db, "channel", row) == "mms"
 
 
 def test_requests_hold_one_file_and_caption(db: Connection) -> None:

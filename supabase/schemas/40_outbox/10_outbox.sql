@@ -54,26 +54,17 @@ create table public.outbox (
     'scheduled', 'pending', 'sending', 'sent', 'dispatched', 'delivered', 'failed', 'rejected', 'aborted',
     'expired', 'cancelled', 'deleted', 'unknown', 'suppressed'
   )),
-  constraint outbox_known_queue check (queue in ('r', 'w')),
-  -- Retention removes the URL of a final message, as its text.
-  constraint outbox_media check (
-    case channel
-      when 'sms' then media_url is null
-      when 'mms' then not secret and num_nonnulls(media_url, finalized_at) > 0
-        and (media_url is null or media_url like 'https://_%')
-      else false
-    end
-  )
+  constraint outbox_known_queue check (queue in ('r', 'w'))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 alter table public.outbox enable row level security;
 
 -- Triggers of one event run in the order of their names, so each trigger of this table has a number of its
 -- own; 5 is of release 0.1.0. Before an insert: 1 refuses what apps may not write, 2 checks the row, fills
 -- in defaults and tells processes that sleep. Before an update: 3 makes a cancel request of a status that
--- the engine did not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition.
--- d refuses times outside the calendar. After an update: 4 writes the cancel request into the history, 7
--- gives the time of a campaign's message back, c notes when the text of a secret message has to go, also
--- after an insert.
+-- the engine did not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition, d
+-- times outside the calendar, e what is wrong with an MMS. After an update: 4 writes the cancel request into
+-- the history, 7 gives the time of a campaign's message back, c notes when the text of a secret message has
+-- to go, also after an insert.
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that

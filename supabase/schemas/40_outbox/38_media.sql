@@ -1,9 +1,9 @@
 -- MMS: messages with the URL of a picture or another file. The provider fetches it, the outbox never does.
 
--- Called by `before_insert` for a message that is not plainly an SMS. Refuses what no provider can send. What
--- the file is shows when the provider fetches it, so endings that are not listed here pass. Errors do not
--- quote the URL: it may be a secret link.
-create function outbox_engine.check_media(r public.outbox) returns void
+-- The channel of a message that is not plainly an SMS. Refuses what no provider can send. What the file is
+-- shows when the provider fetches it, so endings that are not listed here pass. Errors do not quote the URL:
+-- it may be a secret link.
+create function outbox_engine.checked_channel(r public.outbox) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -11,7 +11,7 @@ declare
   v_ending constant text := lower(
     substring(r.media_url from '^https://[^/?#]+/[^?#]*\.([[:alnum:]]+)(?:[?#]|$)'));
 begin
-  if r.channel not in ('sms', 'mms') then
+  if coalesce(r.channel, 'sms') not in ('sms', 'mms') then
     perform outbox_engine.refuse(
       format('channel %L is neither sms nor mms', r.channel),
       'Leave it out: media_url makes a message an MMS.');
@@ -43,5 +43,20 @@ begin
       format('media_url names a .%s file, which phones do not show', v_ending),
       'JPEG, PNG and GIF arrive on most phones.');
   end if;
+  return case when r.media_url is null then 'sms' else 'mms' end;
 end
 $$;
+
+-- Runs before an update that makes a message an MMS, or changes one. Not a constraint: every update of each
+-- SMS would check it again. Retention removes the URL of a final message and leaves the channel.
+create function outbox_engine.before_media_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.channel := outbox_engine.checked_channel(new);
+  return new;
+end
+$$;
+create trigger outbox_e_media before update of media_url, channel, secret on public.outbox for each row
+  when (new.media_url is not null or new.channel <> 'sms' and new.finalized_at is null)
+  execute function outbox_engine.before_media_change();

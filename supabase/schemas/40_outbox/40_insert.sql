@@ -132,9 +132,7 @@ begin
       + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
   new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
   if (new.channel = 'sms' and new.media_url is null) is not true then
-    new.channel := coalesce(new.channel, 'sms');
-    perform outbox_engine.check_media(new);
-    new.channel := case when new.media_url is null then 'sms' else 'mms' end;
+    new.channel := outbox_engine.checked_channel(new);
   end if;
   perform outbox_engine.check_message(new, v_now);
   -- A condition of its own: one with a query in it would run the query's executor for rows without a key too.

@@ -9,8 +9,8 @@
 -- length. `texts` then holds one for each recipient, else nulls. An MMS shares a request only with MMS of the
 -- same URL and caption. `parts` is null where texts differ.
 create function outbox_engine.pack_messages(
-  p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_media_urls text[],
-  p_priorities smallint[], p_expires_at timestamptz[], p_send_alone boolean[], p_max_dispatches integer,
+  p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
+  p_expires_at timestamptz[], p_send_alone boolean[], p_media_urls jsonb, p_max_dispatches integer,
   p_max_recipients integer, p_shares boolean, p_now timestamptz
 ) returns table (
   dispatch_id uuid, sender text, text text, media_url text, texts_differ boolean,
@@ -26,15 +26,12 @@ begin
   return query
   -- Texts are compared byte by byte: a collation would be slower, and some call different texts equal.
   with kinds as materialized (
-    select r.*,
+    select r.*, case when p_media_urls is not null then p_media_urls ->> r.id::text end as media_url,
       rank() over (order by r.sender collate "C", h.hour) as family,
-      dense_rank() over (
-        order by r.sender collate "C", h.hour, r.text collate "C", r.media_url collate "C") as kind,
-      count(*) over (
-        partition by r.sender collate "C", h.hour, r.text collate "C", r.media_url collate "C") as alike
-    from unnest(
-      p_ids, p_recipients, p_senders, p_texts, p_media_urls, p_priorities, p_expires_at, p_send_alone)
-      with ordinality r (id, recipient, sender, text, media_url, priority, expires_at, sends_alone, place)
+      dense_rank() over (order by r.sender collate "C", h.hour, r.text collate "C") as kind,
+      count(*) over (partition by r.sender collate "C", h.hour, r.text collate "C") as alike
+    from unnest(p_ids, p_recipients, p_senders, p_texts, p_priorities, p_expires_at, p_send_alone)
+      with ordinality r (id, recipient, sender, text, priority, expires_at, sends_alone, place)
     cross join lateral (
       select date_bin(
         case
@@ -44,12 +41,16 @@ begin
         least(r.expires_at, v_latest), timestamptz 'epoch') as hour
     ) h
   ),
-  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length.
+  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length. URLs
+  -- are no part of `kind`, which would cost each SMS: a digest separates MMS here, and the URL itself below.
   pools as (
     select k.*,
       case when k.shares then -k.family else k.kind end as pool,
       case when k.shares then k.priority end as level,
-      case when k.shares then (octet_length(k.text) + 159) / 160 end as size
+      case
+        when k.shares then (octet_length(k.text) + 159) / 160
+        when k.media_url is not null then hashtextextended(k.media_url, 0)
+      end as size
     from (
       select x.*,
         p_shares and x.alike * 4 < p_max_recipients and x.sends_alone is not true and strpos(x.text, '${') = 0
@@ -74,13 +75,12 @@ begin
       when not d.texts_differ then outbox_engine.parts_of(d.text)
     end
   from (
-    select min(s.sender) as sender, min(s.text collate "C") as text,
-      min(s.media_url collate "C") as media_url,
+    select min(s.sender) as sender, min(s.text collate "C") as text, s.media_url,
       min(s.text collate "C") <> max(s.text collate "C") as texts_differ,
       min(s.expires_at), max(s.expires_at), array_agg(s.id), array_agg(s.recipient),
       array_agg(case when s.shares then s.text end)
     from slices s
-    group by s.pool, s.level, s.size, s.copy, s.slice
+    group by s.pool, s.level, s.size, s.copy, s.slice, s.media_url
     order by min(s.place)
     limit p_max_dispatches
   ) d;

@@ -62,14 +62,14 @@ as $$
     from (
       select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
         array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
-        array_agg(media_url order by place) as media_urls, array_agg(priority order by place) as priorities,
-        array_agg(expires_at order by place) as expires_at,
-        array_agg(sends_alone order by place) as send_alone
+        array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
+        array_agg(sends_alone order by place) as send_alone,
+        jsonb_object_agg(id, media_url) filter (where media_url is not null) as media_urls
       from judged where goes
     ) a
     left join stopped on true
     cross join lateral outbox_engine.pack_messages(
-      a.ids, a.recipients, a.senders, a.texts, a.media_urls, a.priorities, a.expires_at, a.send_alone,
+      a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, a.media_urls,
       p_dispatches, p_request.max_recipients, p_request.share_texts, p_now) d
   ),
   -- The rows that are in these dispatches, each with its text.
