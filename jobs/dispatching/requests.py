@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -174,10 +176,14 @@ class Requests:
 
 
 def _without_url(outcome: Outcome, media_url: str | None) -> Outcome:
-    """The outcome without the URL of an MMS in its words: it may be a secret link, and logs and commands show the words."""
+    """The outcome without the URL of an MMS in its words, whole or cut off.
+
+    It may be a secret link, and logs and commands show the words.
+    """
     if media_url is None or isinstance(outcome, Accepted):
         return outcome
-    return dataclasses.replace(outcome, error=outcome.error.replace(media_url, "media_url"))
+    quoted = re.compile(rf"https://{re.escape(urlsplit(media_url).netloc)}[^\s\"'<>]*")
+    return dataclasses.replace(outcome, error=quoted.sub("media_url", outcome.error))
 
 
 def _submission(dispatch: Dispatch, provider: Provider, clocks: Clocks) -> Submission:

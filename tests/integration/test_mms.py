@@ -7,6 +7,7 @@ import httpx
 import psycopg
 import pytest
 
+from sandbox.simulator.behaviour import Fault
 from tests.calls import accept, claim, claim_all, claim_answer, refuse, report
 from tests.engine import Rig, column, history, insert, later, number, stand_still, statuses
 from tests.refusing import Sending, refusal
@@ -209,6 +210,16 @@ def test_url_is_shown_where_texts_are(db: Connection, texts: bool) -> None:
         db.execute("select public.outbox_person_messages(array[%s], array[%s], %s)", [row, number(0), texts]).fetchone(),
     ):
         assert (URL in str(shown)) is texts
+
+
+async def test_refusal_that_quotes_the_url_keeps_it_secret(rig: Rig, db: Connection) -> None:
+    (row,) = insert(db, media_url=f"{URL}?token=s3cret")
+    rig.simulator.add(Fault(effect="answer", status=400, code="bad_media", text=f"cannot fetch '{URL}?token=s3cret' now"))
+
+    await rig.tick("dispatch")
+
+    assert column(db, "error", row) == "HTTP 400 bad_media: cannot fetch 'media_url' now"
+    assert "s3cret" not in str(db.execute("select d, e from outbox_engine.dispatches d, public.outbox_events e").fetchall())
 
 
 async def test_mms_reaches_sinch_and_its_reports_count(rig: Rig, db: Connection, sinch: Any) -> None:
