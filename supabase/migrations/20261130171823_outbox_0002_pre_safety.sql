@@ -5404,8 +5404,8 @@ as $$
 $$;
 
 create function outbox_engine.judge_media(
-  p_places bigint[], p_recipients text[], p_request outbox_engine.claim_request, p_now timestamptz
-) returns table (place bigint, status text, error text, held_until timestamptz)
+  p_places bigint[], p_recipients text[], p_request outbox_engine.claim_request
+) returns table (place bigint, status text, error text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5423,7 +5423,7 @@ begin
       and h.worker = p_request.worker and h.schema_version < 2
   ) then
     return query
-    select u.place, null, 'waits for a process of release 0.2.0, which sends MMS', p_now + interval '1 minute'
+    select u.place, null, 'waits for a process of release 0.2.0, which sends MMS'
     from unnest(p_places) u (place);
     return;
   end if;
@@ -5433,8 +5433,7 @@ begin
       when v_countries = '{}' then v_provider || ' sends no MMS'
       else format('%s sends MMS to %s only, and this number is of %s', v_provider,
         array_to_string(v_countries, ', '), c.country)
-    end,
-    null::timestamptz
+    end
   from outbox_engine.countries_of(p_recipients) c
   where v_countries = '{}' or c.country <> all (v_countries);
 end
@@ -5487,20 +5486,29 @@ begin
   with rendered as materialized (
     select * from outbox_engine.rendered_messages(p_ids)
   ),
+  -- A row without a status waits. What the provider sends comes last, and costs nothing without an MMS.
   stopped as materialized (
-    select j.*
+    select distinct on (s.place) s.place, s.status, s.error
     from (
-      select array_agg(
+      select array_agg(r.place) filter (where r.media_url is not null) as places,
+        array_agg(r.recipient) filter (where r.media_url is not null) as recipients, array_agg(
         row(r.place, r.recipient, case when r.text is null then r.template end,
           case when r.text is null then r.parameters end, r.cancel_requested, r.expires_at)
           ::outbox_engine.outgoing_message
       ) as messages
       from rendered r
     ) a
-    cross join lateral outbox_engine.judge_messages(a.messages, p_request.allowed_countries, p_now) j
+    cross join lateral (
+      select 1 as nth, j.*
+      from outbox_engine.judge_messages(a.messages, p_request.allowed_countries, p_now) j
+      union all
+      select 2, m.* from outbox_engine.judge_media(a.places, a.recipients, p_request) m
+      where a.places is not null
+    ) s
+    order by s.place, s.nth
   ),
   candidates as materialized (
-    select r.*, s.status as stopped, s.error as refusal
+    select r.*, s.place as stopped_at, s.status as stopped, s.error as refusal
     from rendered r
     left join stopped s on s.place = r.place
   ),
@@ -5511,31 +5519,22 @@ begin
       select array_agg(c.id order by c.id) as ids,
         array_agg(outbox_engine.parts_of(c.text) order by c.id) as parts
       from candidates c
-      where c.campaign is not null and c.stopped is null
+      where c.campaign is not null and c.stopped_at is null
     ) a
     cross join lateral outbox_engine.judge_campaign_rows(a.ids, a.parts, p_now) j
-  ),
-  -- What the provider does not send. Without MMS it costs nothing.
-  of_media as materialized (
-    select j.*
-    from (
-      select array_agg(c.place) as places, array_agg(c.recipient) as recipients
-      from candidates c
-      where c.media_url is not null and c.stopped is null
-      having count(*) > 0
-    ) a
-    cross join lateral outbox_engine.judge_media(a.places, a.recipients, p_request, p_now) j
   ),
   verdicts as not materialized (
     select c.place, c.id, c.row_at, c.recipient, c.sender, c.text, c.campaign, c.priority,
       coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone,
-      coalesce(c.stopped, m.status, j.status), coalesce(c.refusal, m.error, j.error),
-      coalesce(m.held_until, j.due_at),
-      c.stopped is null and m.place is null and j.status is null and j.due_at is null as goes,
+      coalesce(c.stopped, j.status), coalesce(c.refusal, j.error),
+      case
+        when c.stopped_at is null then j.due_at
+        when c.stopped is null then p_now + interval '1 minute'
+      end,
+      c.stopped_at is null and j.status is null and j.due_at is null as goes,
       j.counted, j.counted_day, c.media_url
     from candidates c
     left join of_campaigns j on j.outbox_id = c.id
-    left join of_media m on m.place = c.place
   )
   select v.* from verdicts v where p_most is null
   union all

@@ -22,12 +22,12 @@ as $$
   where not exists (select from outbox_engine.mms_countries m where m.provider = v.provider)
 $$;
 
--- Called by the claim. Returns those of these MMS that must not go out now, as `judge_messages` does, or that
--- wait. A number whose country is not known goes: the prefix may be new, and the provider decides. A process
--- of release 0.1.0 would send the caption alone, so it gets none.
+-- Called by the claim. Returns those of these MMS that must not go out now, as `judge_messages` does; without
+-- a status those that wait. A number whose country is not known goes: the prefix may be new, and the provider
+-- decides. A process of release 0.1.0 would send the caption alone, so it gets none.
 create function outbox_engine.judge_media(
-  p_places bigint[], p_recipients text[], p_request outbox_engine.claim_request, p_now timestamptz
-) returns table (place bigint, status text, error text, held_until timestamptz)
+  p_places bigint[], p_recipients text[], p_request outbox_engine.claim_request
+) returns table (place bigint, status text, error text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -45,7 +45,7 @@ begin
       and h.worker = p_request.worker and h.schema_version < 2
   ) then
     return query
-    select u.place, null, 'waits for a process of release 0.2.0, which sends MMS', p_now + interval '1 minute'
+    select u.place, null, 'waits for a process of release 0.2.0, which sends MMS'
     from unnest(p_places) u (place);
     return;
   end if;
@@ -55,8 +55,7 @@ begin
       when v_countries = '{}' then v_provider || ' sends no MMS'
       else format('%s sends MMS to %s only, and this number is of %s', v_provider,
         array_to_string(v_countries, ', '), c.country)
-    end,
-    null::timestamptz
+    end
   from outbox_engine.countries_of(p_recipients) c
   where v_countries = '{}' or c.country <> all (v_countries);
 end
