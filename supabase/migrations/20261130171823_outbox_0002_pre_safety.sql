@@ -4300,11 +4300,12 @@ as $$
     'lease_token', p_lease_token::text,
     'sender', p_sender,
     'body', p_body,
+    'media_url', p_media_url,
     'expire_at', p_expire_at,
     'wait_seconds', p_wait_seconds,
     'recipients', p_recipients,
     'texts', p_texts
-  ) || case when p_media_url is null then '{}' else jsonb_build_object('media_url', p_media_url) end
+  )
 $$;
 
 create or replace function outbox_engine.dispatch_answer(

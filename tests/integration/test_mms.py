@@ -19,7 +19,7 @@ UPKEEP = "select public.outbox_upkeep(90, 7, 1000)"
 
 def media(dispatches: list[dict[str, Any]]) -> list[tuple[str | None, int]]:
     """The file of each dispatch, and how many recipients get it."""
-    return sorted(((one.get("media_url"), len(one["recipients"])) for one in dispatches), key=str)
+    return sorted(((one["media_url"], len(one["recipients"])) for one in dispatches), key=str)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_refused_file_holds_no_sms_of_its_caption(db: Connection) -> None:
     insert(db, 5, first=5)
 
     def no_media(dispatch: dict[str, Any]) -> Any:
-        return refusal(text="the media could not be fetched") if "media_url" in dispatch else None
+        return refusal(text="the media could not be fetched") if dispatch["media_url"] else None
 
     sending = Sending(db, no_media)
     sending.tick()

@@ -2,7 +2,7 @@
 -- the queue.
 
 -- A dispatch as the dispatch job gets it. `wait_seconds` is how long to wait before the request. `texts`
--- are given, one for each recipient, where they differ; otherwise `body` is. Only an MMS has a `media_url`.
+-- are given, one for each recipient, where they differ; otherwise `body` is. `media_url` is null for an SMS.
 create function outbox_engine.dispatch_object(
   p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_media_url text,
   p_expire_at timestamptz, p_wait_seconds double precision, p_recipients text[], p_texts text[]
@@ -14,11 +14,12 @@ as $$
     'lease_token', p_lease_token::text,
     'sender', p_sender,
     'body', p_body,
+    'media_url', p_media_url,
     'expire_at', p_expire_at,
     'wait_seconds', p_wait_seconds,
     'recipients', p_recipients,
     'texts', p_texts
-  ) || case when p_media_url is null then '{}' else jsonb_build_object('media_url', p_media_url) end
+  )
 $$;
 
 -- The same for a dispatch that is stored already.
