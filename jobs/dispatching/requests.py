@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import dataclasses
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -104,7 +107,7 @@ class Requests:
             if await self._may_start(dispatch):
                 submission = _submission(dispatch, self._provider, self._clocks)
                 outcome = await self._provider.submit(submission, deadline=self._deadline)
-                await self._record(dispatch, outcome)
+                await self._record(dispatch, _without_url(outcome, dispatch.media_url))
             else:
                 await until_answered(lambda: self._gateway.release([dispatch]), "release")
         except Exception:
@@ -170,6 +173,17 @@ class Requests:
         await until_answered(
             lambda: self._gateway.mark_ambiguous(dispatch, error, lookup_after=_LOOKUP_AFTER_SECONDS), "ambiguity"
         )
+
+
+def _without_url(outcome: Outcome, media_url: str | None) -> Outcome:
+    """The outcome without the URL of an MMS in its words, whole or cut off.
+
+    It may be a secret link, and logs and commands show the words.
+    """
+    if media_url is None or isinstance(outcome, Accepted):
+        return outcome
+    quoted = re.compile(rf"https://{re.escape(urlsplit(media_url).netloc)}[^\s\"'<>]*")
+    return dataclasses.replace(outcome, error=quoted.sub("media_url", outcome.error))
 
 
 def _submission(dispatch: Dispatch, provider: Provider, clocks: Clocks) -> Submission:

@@ -43,7 +43,7 @@ _NAMED_SECRET = re.compile(
     r"[^\s\"',;&}\])\\]{6,}"
 )
 
-_TEXTS = frozenset({"body", "text", "message_body", "raw", "payload", "parameters", "content"})
+_TEXTS = frozenset({"body", "text", "message_body", "raw", "payload", "parameters", "content", "media_url"})
 _SECRETS = frozenset({"authorization", "password", "secret", "api_token", "apikey", "secret_key", "dsn", "cookie", "cookies"})
 
 

@@ -34,7 +34,9 @@ def trace(
         str,
         typer.Argument(metavar="ID", help="The id of a message, a dispatch or a batch, or an idempotency key."),
     ],
-    show_body: Annotated[bool, typer.Option("--show-body", help="Show the texts of the message and of replies.")] = False,
+    show_body: Annotated[
+        bool, typer.Option("--show-body", help="Show the text and media_url, and the texts of replies.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
     """Show the history of a message: requests, lookups, reports in order of arrival, retries, replies. Numbers are masked.
@@ -74,7 +76,7 @@ def _list(what: str, matches: Matches, *, as_json: bool) -> None:
 
 
 def _say(found: Trace) -> None:
-    texts = {name: found.message[name] for name in ("body", "parameters") if name in found.message}
+    texts = {name: found.message[name] for name in ("body", "parameters", "media_url") if name in found.message}
     say_json(found, texts={"message": [texts]})
 
 
@@ -90,6 +92,10 @@ def screen(found: Trace) -> RenderableType:
         facts.add_row("body", Text("secret: never shown, and removed once the message has expired", "dim"))
     elif "body" in message:
         facts.add_row("body", Text(str(message["body"])))
+    if message.get("channel") == "mms":
+        facts.add_row("channel", "mms")
+    if message.get("media_url") is not None:
+        facts.add_row("media_url", Text(message["media_url"]))
     if found.suppressed is not None:
         facts.add_row("suppressed", scrub(found.suppressed))
     for sent in found.duplicate_sends:

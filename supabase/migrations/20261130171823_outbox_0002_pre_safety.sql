@@ -274,6 +274,24 @@ create table outbox_engine.secret_messages (
 );
 alter table outbox_engine.secret_messages enable row level security;
 create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+
+-- MMS (40_outbox/38_media.sql).
+alter table public.outbox add column media_url text;
+alter table public.outbox add column channel text not null default 'sms';
+comment on column public.outbox.media_url is
+  'Makes the message an MMS: the https URL of a picture or another file, to which body is the caption';
+comment on column public.outbox.channel is
+  'sms, or mms where media_url is given';
+grant insert (media_url, channel) on public.outbox to service_role;
+alter table outbox_engine.dispatches add column media_url text;
+-- The countries to whose numbers a provider sends MMS. A project may add and delete rows.
+create table outbox_engine.mms_countries (
+  provider text not null,
+  country text not null,
+  primary key (provider, country)
+);
+alter table outbox_engine.mms_countries enable row level security;
+
 -- Words that come with the outbox, and replies that a person decides.
 alter table public.outbox_opt_out_words add column source text;
 alter table public.outbox_inbound add column effect text;
@@ -1035,6 +1053,59 @@ begin
 end
 $$;
 
+create function outbox_engine.checked_channel(r public.outbox) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_host constant text := substring(r.media_url from '^https://([^/?#]*)');
+  v_ending constant text := lower(
+    substring(r.media_url from '^https://[^/?#]+/[^?#]*\.([[:alnum:]]+)(?:[?#]|$)'));
+begin
+  if coalesce(r.channel, 'sms') not in ('sms', 'mms') then
+    perform outbox_engine.refuse(
+      format('channel %L is neither sms nor mms', r.channel),
+      'Leave it out: media_url makes a message an MMS.');
+  elsif r.media_url is null then
+    if r.channel = 'mms' then
+      perform outbox_engine.refuse(
+        'channel is mms and there is no media_url',
+        'Give media_url the https URL of a picture, or leave channel out to send an SMS.');
+    end if;
+  elsif r.secret then
+    perform outbox_engine.refuse(
+      'a secret message has a media_url',
+      'The engine removes its text, and cannot remove the file. Leave one of them out.');
+  elsif char_length(r.media_url) > 2048 then
+    perform outbox_engine.refuse(
+      format('media_url has %s characters, 2048 are allowed', char_length(r.media_url)));
+  elsif v_host is null then
+    perform outbox_engine.refuse(
+      'media_url does not begin with https://', 'The provider fetches the file from a public https URL.');
+  elsif r.media_url ~ '[[:space:][:cntrl:]]' then
+    perform outbox_engine.refuse('media_url holds a space or a line break', 'Write a space as %20.');
+  elsif strpos(v_host, '@') > 0 then
+    perform outbox_engine.refuse(
+      'media_url holds a user or a password', 'Use a URL that needs neither, such as a signed one.');
+  elsif v_host !~ '^([^:\[\]\\]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$' then
+    perform outbox_engine.refuse('media_url names no host', 'Write it as https://example.com/picture.jpg.');
+  elsif v_ending in ('htm', 'html', 'svg', 'webp', 'heic', 'heif', 'avif') then
+    perform outbox_engine.refuse(
+      format('media_url names a .%s file, which phones do not show', v_ending),
+      'JPEG, PNG and GIF arrive on most phones.');
+  end if;
+  return case when r.media_url is null then 'sms' else 'mms' end;
+end
+$$;
+
+create function outbox_engine.before_media_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.channel := outbox_engine.checked_channel(new);
+  return new;
+end
+$$;
+
 create function outbox_engine.fall_asleep(p_seconds double precision) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -1138,7 +1209,9 @@ begin
   if r.template is null then
     if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
       perform outbox_engine.refuse(
-        'body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
+        'body is empty',
+        case when r.media_url is not null then 'An MMS needs a caption. ' else '' end
+          || 'Give body a text of 1 to 2000 characters, or name a template.');
     end if;
     if r.parameters is not null then
       perform outbox_engine.refuse(
@@ -1206,6 +1279,9 @@ begin
     least(greatest(new.send_at, v_now), timestamptz '2199-12-28 23:59:59.999999+00')
       + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
   new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
+  if (new.channel = 'sms' and new.media_url is null) is not true then
+    new.channel := outbox_engine.checked_channel(new);
+  end if;
   perform outbox_engine.check_message(new, v_now);
   -- A condition of its own: one with a query in it would run the query's executor for rows without a key too.
   if new.idempotency_key is not null then
@@ -1255,7 +1331,7 @@ begin
     raise exception using errcode = '42501',
       message = 'a column that only the engine writes was given a value',
       hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
-        || 'idempotency_key, metadata, secret.';
+        || 'idempotency_key, metadata, secret, media_url, channel.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();
@@ -1398,6 +1474,11 @@ as $$
     ('sinch', 411, 'too many parts', null),
     ('sinch', 412, 'region not provisioned', null),
     ('sinch', 413, 'account blocked', 'account'),
+    ('sinch', 414, 'the media_url could not be fetched, or is no media', null),
+    ('sinch', 415, 'MMS refused by the gateway or the network', null),
+    ('sinch', 416, 'MMS not supported by the network', null),
+    ('sinch', 417, 'network or phone not reachable by MMS', null),
+    ('sinch', 418, 'the phone cannot show this MMS', null),
     ('sinch', 15, 'screened by the carrier', null),
     ('sinch', 60, 'sender blocked', null),
     ('sinch', 62, 'taken for spam', null),
@@ -3814,7 +3895,8 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  select o.id, o.sender, outbox_engine.content_key(o.sender, coalesce(t.body, o.body, ''))
+  select o.id, o.sender, outbox_engine.content_key(o.sender,
+    case when o.media_url is null then '' else o.media_url || E'\n' end || coalesce(t.body, o.body, ''))
   from public.outbox o
   left join public.outbox_templates t on t.name = o.template
   where o.id = any (p_ids);
@@ -4257,6 +4339,41 @@ begin
 end
 $$;
 
+create function outbox_engine.dispatch_object(
+  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_media_url text,
+  p_expire_at timestamptz, p_wait_seconds double precision, p_recipients text[], p_texts text[]
+) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'dispatch_id', p_dispatch_id,
+    'lease_token', p_lease_token::text,
+    'sender', p_sender,
+    'body', p_body,
+    'media_url', p_media_url,
+    'expire_at', p_expire_at,
+    'wait_seconds', p_wait_seconds,
+    'recipients', p_recipients,
+    'texts', p_texts
+  )
+$$;
+
+create or replace function outbox_engine.dispatch_answer(
+  p_dispatch outbox_engine.dispatches, p_wait_seconds double precision
+) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.dispatch_object(
+    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.media_url,
+    p_dispatch.expire_at, p_wait_seconds,
+    array_agg(m.recipient order by m.outbox_id),
+    case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
+  )
+  from outbox_engine.dispatch_members m
+  left join public.outbox o on p_dispatch.texts_differ and o.id = m.outbox_id
+  where m.dispatch_id = p_dispatch.id
+$$;
+
 create or replace function outbox_engine.lock_dispatches(p_dispatches uuid[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -4455,7 +4572,8 @@ begin
     update outbox_engine.dispatches d
     set
       batch_id = f.batch_id, state = 'accepted', accepted_at = v_now,
-      closed_at = coalesce(d.closed_at, v_now), body = null, lookup_at = null, error = null,
+      closed_at = coalesce(d.closed_at, v_now), body = null, media_url = null, lookup_at = null,
+      error = null,
       reconcile_at = v_now + coalesce(p_reconcile_after, (
         select p.reconcile_after
         from outbox_engine.plans p
@@ -4494,6 +4612,14 @@ begin
     perform outbox_engine.accept_messages(v_new, v_were_closed, p_source, v_now);
   end if;
 end
+$$;
+
+create or replace function outbox_engine.close_refused(p_dispatch uuid) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update outbox_engine.dispatches
+  set state = 'refused', closed_at = outbox_engine.now(), body = null, media_url = null
+  where id = p_dispatch
 $$;
 
 create function outbox_engine.hold_attached(p_dispatch outbox_engine.dispatches) returns void
@@ -5019,7 +5145,7 @@ begin
   from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
 
   update outbox_engine.dispatches
-  set state = 'released', closed_at = outbox_engine.now(), body = null
+  set state = 'released', closed_at = outbox_engine.now(), body = null, media_url = null
   where id = any (v_ids);
   perform outbox_engine.requeue_attached(v_ids, null, null);
   perform outbox_engine.decide_halves(v_ids, null, null);
@@ -5126,7 +5252,7 @@ begin
     update outbox_engine.dispatches
     set
       state = case state when 'ambiguous' then 'given_up' else state end,
-      closed_at = p_now, lookup_at = null, body = null
+      closed_at = p_now, lookup_at = null, body = null, media_url = null
     where id = any (v_old) and lookup_at is not null
     returning id, state
   )
@@ -5428,6 +5554,163 @@ begin
 end
 $$;
 
+create function outbox_engine.seed_mms_countries() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.mms_countries (provider, country)
+  select v.provider, unnest(v.countries)
+  from (values
+    ('vonage', array['CA', 'US']),
+    ('sinch', array['AU', 'CA', 'PR', 'US'])
+  ) v (provider, countries)
+  where not exists (select from outbox_engine.mms_countries m where m.provider = v.provider)
+$$;
+
+create function outbox_engine.judge_media(
+  p_places bigint[], p_recipients text[], p_request outbox_engine.claim_request
+) returns table (place bigint, status text, error text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_provider constant text := initcap(p_request.provider);
+  v_countries constant text[] := array(
+    select m.country
+    from outbox_engine.mms_countries m
+    where m.provider = p_request.provider
+    order by m.country
+  );
+begin
+  if exists (
+    select from outbox_engine.heartbeats h
+    where h.job = 'dispatch' and h.provider = p_request.provider and h.plan = p_request.plan
+      and h.worker = p_request.worker and h.schema_version < 2
+  ) then
+    return query
+    select u.place, null, 'waits for a process of release 0.2.0, which sends MMS'
+    from unnest(p_places) u (place);
+    return;
+  end if;
+  return query
+  select p_places[c.place], 'failed',
+    case
+      when v_countries = '{}' then v_provider || ' sends no MMS'
+      else format('%s sends MMS to %s only, and this number is of %s', v_provider,
+        array_to_string(v_countries, ', '), c.country)
+    end
+  from outbox_engine.countries_of(p_recipients) c
+  where v_countries = '{}' or c.country <> all (v_countries);
+end
+$$;
+
+create function outbox_engine.rendered_messages(p_ids bigint[])
+returns table (
+  place bigint, id bigint, row_at tid, recipient text, sender text, text text, template text,
+  parameters jsonb, campaign text, priority smallint, expires_at timestamptz, batch_id text,
+  sends_alone boolean, cancel_requested boolean, media_url text
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with forms as materialized (
+    select f.*
+    from outbox_engine.template_forms(array(
+      select distinct o.template from public.outbox o where o.id = any (p_ids) and o.template is not null)) f
+  )
+  select u.place, o.id, o.ctid, o.recipient, o.sender,
+    case
+      when f.name is null then o.body
+      else outbox_engine.fill_template(
+        -- `template_values`, written out: its call for each row takes 3 % of a claim.
+        f.pieces, f.placeholders, f.defaults || jsonb_strip_nulls(coalesce(o.parameters, '{}')), f.plain)
+    end,
+    o.template, o.parameters, o.campaign, o.priority, o.expires_at, o.batch_id, o.sends_alone,
+    o.cancel_requested_at is not null, o.media_url
+  from public.outbox o
+  join unnest(p_ids) with ordinality u (id, place) on u.id = o.id
+  left join forms f on f.name = o.template
+  where o.id = any (p_ids);
+end
+$$;
+
+create function outbox_engine.judge_picked(
+  p_ids bigint[], p_request outbox_engine.claim_request, p_most integer, p_now timestamptz
+) returns table (
+  place bigint, id bigint, row_at tid, recipient text, sender text, text text, campaign text,
+  priority smallint, expires_at timestamptz, batch_id text, sends_alone boolean, status text, error text,
+  held_until timestamptz, goes boolean, counted integer, counted_day date, media_url text
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with rendered as materialized (
+    select * from outbox_engine.rendered_messages(p_ids)
+  ),
+  -- A row without a status waits. What the provider sends comes last, and costs nothing without an MMS.
+  stopped as materialized (
+    select distinct on (s.place) s.place, s.status, s.error
+    from (
+      select array_agg(r.place) filter (where r.media_url is not null) as places,
+        array_agg(r.recipient) filter (where r.media_url is not null) as recipients, array_agg(
+        row(r.place, r.recipient, case when r.text is null then r.template end,
+          case when r.text is null then r.parameters end, r.cancel_requested, r.expires_at)
+          ::outbox_engine.outgoing_message
+      ) as messages
+      from rendered r
+    ) a
+    cross join lateral (
+      select 1 as nth, j.*
+      from outbox_engine.judge_messages(a.messages, p_request.allowed_countries, p_now) j
+      union all
+      select 2, m.* from outbox_engine.judge_media(a.places, a.recipients, p_request) m
+      where a.places is not null
+    ) s
+    order by s.place, s.nth
+  ),
+  candidates as materialized (
+    select r.*, s.place as stopped_at, s.status as stopped, s.error as refusal
+    from rendered r
+    left join stopped s on s.place = r.place
+  ),
+  -- What a campaign, its windows and its limits say to the rest. Without rows of campaigns it costs nothing.
+  of_campaigns as materialized (
+    select j.*
+    from (
+      select array_agg(c.id order by c.id) as ids,
+        array_agg(outbox_engine.parts_of(c.text) order by c.id) as parts
+      from candidates c
+      where c.campaign is not null and c.stopped_at is null
+    ) a
+    cross join lateral outbox_engine.judge_campaign_rows(a.ids, a.parts, p_now) j
+  ),
+  verdicts as not materialized (
+    select c.place, c.id, c.row_at, c.recipient, c.sender, c.text, c.campaign, c.priority,
+      coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone,
+      coalesce(c.stopped, j.status), coalesce(c.refusal, j.error),
+      case
+        when c.stopped_at is null then j.due_at
+        when c.stopped is null then p_now + interval '1 minute'
+      end,
+      c.stopped_at is null and j.status is null and j.due_at is null as goes,
+      j.counted, j.counted_day, c.media_url
+    from candidates c
+    left join of_campaigns j on j.outbox_id = c.id
+  )
+  select v.* from verdicts v where p_most is null
+  union all
+  select (n.verdict).*
+  from (
+    select v as verdict, v.goes, count(*) filter (where v.goes) over (order by v.place) as nth
+    from verdicts v
+    where p_most is not null
+  ) n
+  where n.nth < p_most or n.nth = p_most and n.goes;
+end
+$$;
+
 create function outbox_engine.is_in_adopted_batch(
   p_adopted outbox_engine.adopted_messages, p_recipient text
 ) returns boolean
@@ -5468,7 +5751,7 @@ begin
       a.provider, a.plan, a.batch_id, a.reference, coalesce(nullif(a.recipient, ''), r.recipient), a.digest,
       a.letters, a.sent_at, r.id, null, a.kept_until
     )::outbox_engine.adopted_messages
-  from outbox_engine.rendered_rows(v_suspects) r
+  from outbox_engine.rendered_messages(v_suspects) r
   join public.outbox o on o.id = r.id
   left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
   join outbox_engine.adopted_messages a
@@ -5526,14 +5809,14 @@ begin
 end
 $$;
 
-create or replace function outbox_engine.pack(
+create function outbox_engine.pack_messages(
   p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
-  p_expires_at timestamptz[],
-  p_send_alone boolean[], p_max_dispatches integer, p_max_recipients integer, p_shares boolean,
-  p_now timestamptz
+  p_expires_at timestamptz[], p_send_alone boolean[], p_media_urls jsonb, p_max_dispatches integer,
+  p_max_recipients integer, p_shares boolean, p_now timestamptz
 ) returns table (
-  dispatch_id uuid, sender text, text text, texts_differ boolean, earliest_expiry timestamptz,
-  latest_expiry timestamptz, ids bigint[], recipients text[], texts text[]
+  dispatch_id uuid, sender text, text text, media_url text, texts_differ boolean,
+  earliest_expiry timestamptz, latest_expiry timestamptz, ids bigint[], recipients text[], texts text[],
+  parts smallint
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -5544,7 +5827,7 @@ begin
   return query
   -- Texts are compared byte by byte: a collation would be slower, and some call different texts equal.
   with kinds as materialized (
-    select r.*,
+    select r.*, case when p_media_urls is not null then p_media_urls ->> r.id::text end as media_url,
       rank() over (order by r.sender collate "C", h.hour) as family,
       dense_rank() over (order by r.sender collate "C", h.hour, r.text collate "C") as kind,
       count(*) over (partition by r.sender collate "C", h.hour, r.text collate "C") as alike
@@ -5559,16 +5842,20 @@ begin
         least(r.expires_at, v_latest), timestamptz 'epoch') as hour
     ) h
   ),
-  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length.
+  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length. URLs
+  -- are no part of `kind`, which would cost each SMS: a digest separates MMS here, and the URL itself below.
   pools as (
     select k.*,
       case when k.shares then -k.family else k.kind end as pool,
       case when k.shares then k.priority end as level,
-      case when k.shares then (octet_length(k.text) + 159) / 160 end as size
+      case
+        when k.shares then (octet_length(k.text) + 159) / 160
+        when k.media_url is not null then hashtextextended(k.media_url, 0)
+      end as size
     from (
       select x.*,
         p_shares and x.alike * 4 < p_max_recipients and x.sends_alone is not true and strpos(x.text, '${') = 0
-          and (select max(y.kind) from kinds y) > p_max_dispatches as shares
+          and x.media_url is null and (select max(y.kind) from kinds y) > p_max_dispatches as shares
       from kinds x
     ) k
   ),
@@ -5583,17 +5870,103 @@ begin
         / p_max_recipients as slice
     from copies c
   )
-  select outbox_engine.new_dispatch_id(), d.*
+  select outbox_engine.new_dispatch_id(), d.*,
+    case
+      when d.media_url is not null then 1::smallint
+      when not d.texts_differ then outbox_engine.parts_of(d.text)
+    end
   from (
-    select min(s.sender), min(s.text collate "C"), min(s.text collate "C") <> max(s.text collate "C"),
+    select min(s.sender) as sender, min(s.text collate "C") as text, s.media_url,
+      min(s.text collate "C") <> max(s.text collate "C") as texts_differ,
       min(s.expires_at), max(s.expires_at), array_agg(s.id), array_agg(s.recipient),
       array_agg(case when s.shares then s.text end)
     from slices s
-    group by s.pool, s.level, s.size, s.copy, s.slice
+    group by s.pool, s.level, s.size, s.copy, s.slice, s.media_url
     order by min(s.place)
     limit p_max_dispatches
   ) d;
 end
+$$;
+
+create or replace function outbox_engine.claim_rows(
+  p_ids bigint[], p_request outbox_engine.claim_request, p_dispatches integer, p_messages integer,
+  p_is_probe boolean, p_now timestamptz
+) returns table (dispatch jsonb, recipients integer)
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  with judged as materialized ( -- A verdict for each row.
+    select * from outbox_engine.judge_picked(p_ids, p_request, p_messages, p_now)
+  ),
+  -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
+  -- reads it, also where no row goes.
+  stopped as materialized (
+    select outbox_engine.change_statuses(
+      array_agg(row(
+        id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
+      )::outbox_engine.status_change),
+      'engine', p_now)
+    from judged where not goes having count(*) > 0
+  ),
+  packed as materialized ( -- The dispatches, each with its messages.
+    select d.*
+    from (
+      select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
+        array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
+        array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
+        array_agg(sends_alone order by place) as send_alone,
+        jsonb_object_agg(id, media_url) filter (where media_url is not null) as media_urls
+      from judged where goes
+    ) a
+    left join stopped on true
+    cross join lateral outbox_engine.pack_messages(
+      a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, a.media_urls,
+      p_dispatches, p_request.max_recipients, p_request.share_texts, p_now) d
+  ),
+  -- The rows that are in these dispatches, each with its text.
+  taken as materialized (
+    select d.dispatch_id, j.id, j.recipient, j.row_at, j.text, j.campaign, j.batch_id, j.counted,
+      j.counted_day, coalesce(d.parts, outbox_engine.parts_of(j.text)) as parts
+    from packed d
+    cross join lateral unnest(d.ids) u (id)
+    join judged j on j.id = u.id
+  ),
+  -- PostgreSQL runs a select in `with` only if something reads it: the last query reads this one.
+  counted as materialized (
+    select outbox_engine.count_campaign_sends(
+      array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
+      array_agg(counted), array_agg(counted_day), p_now)
+    from taken where campaign is not null having count(*) > 0
+  ),
+  members as ( -- Reports of this attempt find their message by these, also later.
+    insert into outbox_engine.dispatch_members (dispatch_id, recipient, outbox_id)
+    select dispatch_id, recipient, id from taken order by dispatch_id, recipient collate "C"
+  ),
+  sending as ( -- The same messages in the outbox.
+    update public.outbox o
+    set status = 'sending', queue = null, dispatch_id = t.dispatch_id, body = t.text, parts = t.parts,
+      reported_rank = null, reported_at = null, status_code = null, error = null
+    from taken t
+    where o.ctid = t.row_at
+  ),
+  made as ( -- The dispatches, written before anything is sent, and leased to the caller.
+    insert into outbox_engine.dispatches (
+      id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at,
+      expires_at, recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at, media_url
+    )
+    select dispatch_id, p_request.claim_id, p_request.worker, p_request.provider, p_request.plan,
+      p_request.host, p_request.credential, sender, case when not texts_differ then text end, texts_differ,
+      outbox_engine.provider_expiry(earliest_expiry, p_now), latest_expiry, cardinality(ids), 'claimed',
+      nextval('outbox_engine.lease_tokens'), p_now + p_request.lease, p_request.deadline, p_is_probe, p_now,
+      media_url
+    from packed
+    returning id, lease_token, sender, body, expire_at, recipients, media_url
+  )
+  select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.body, m.media_url, m.expire_at, 0,
+    d.recipients, case when d.texts_differ then d.texts end), m.recipients
+  from made m
+  join packed d on d.dispatch_id = m.id
+  left join counted c on true
+  order by m.lease_token
 $$;
 
 create or replace function outbox_engine.upkeep_due(p_now timestamptz) returns boolean
@@ -6228,7 +6601,7 @@ begin
     and outbox_engine.has_settled(v_dispatch, p_settle, p_provider_at, p_watched) then
     update outbox_engine.dispatches
     set state = 'not_found', closed_at = v_now, lookup_at = v_now + interval '1 minute',
-      lookup_misses = 2, body = null
+      lookup_misses = 2, body = null, media_url = null
     where id = p_dispatch_id;
     perform outbox_engine.requeue_attached(
       array[p_dispatch_id], 'not_found', 'the provider never got the request');
@@ -6463,7 +6836,7 @@ begin
   return query
   select distinct on (w.recipient) o.id, w.recipient, t.text
   from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
-  join outbox_engine.rendered_rows(
+  join outbox_engine.rendered_messages(
     outbox_engine.adoptable_messages(p_batch.recipients) || array(
       select e.id from public.outbox e where e.id = any (p_ended) and e.recipient = any (p_batch.recipients))
   ) r on r.recipient = w.recipient
@@ -6540,7 +6913,8 @@ begin
   select v_id, o.recipient, o.id from public.outbox o where o.id = any (p_ids);
 
   update public.outbox o
-  set dispatch_id = v_id, body = t.text, parts = outbox_engine.parts_of(t.text), reported_rank = null,
+  set dispatch_id = v_id, body = t.text,
+    parts = case when o.channel = 'mms' then 1 else outbox_engine.parts_of(t.text) end, reported_rank = null,
     reported_at = null, status_code = null
   from unnest(p_ids, p_texts) t (id, text)
   where o.id = t.id;
@@ -6632,7 +7006,7 @@ begin
   select count(distinct w.recipient)
   into held
   from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
-  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
+  join outbox_engine.rendered_messages(outbox_engine.adoptable_messages(p_batch.recipients)) r
     on r.recipient = w.recipient
   join public.outbox o on o.id = r.id and o.queue is not null
   where w.recipient <> all (v_recipients) and o.id <> all (p_taken)
@@ -7341,11 +7715,12 @@ begin
   from (select id, created_at from public.outbox where id > v_from order by id limit p_most) stretch;
 
   update public.outbox
-  set body = null, parameters = null
+  set body = null, parameters = null, media_url = null
   where id = any (array(
     select id
     from public.outbox
-    where id > v_from and id <= v_last and finalized_at < p_before and num_nonnulls(body, parameters) > 0
+    where id > v_from and id <= v_last and finalized_at < p_before
+      and num_nonnulls(body, parameters, media_url) > 0
       and not exists (select from public.outbox_events e where e.outbox_id = outbox.id and e.at >= p_before)
     order by id
     for update skip locked
@@ -7720,7 +8095,7 @@ as $$
       order by h.id),
     '[]')
   from held h
-  join outbox_engine.rendered_rows(array(select id from held)) r on r.id = h.id
+  join outbox_engine.rendered_messages(array(select id from held)) r on r.id = h.id
 $$;
 
 create function public.outbox_send_held(p_ids bigint[], p_dry_run boolean) returns jsonb
@@ -8096,7 +8471,8 @@ begin
   return jsonb_build_object(
     'message',
       to_jsonb(o)
-        - array['body', 'parameters', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
+        - array[
+          'body', 'parameters', 'media_url', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
       -- A message that came back waits a while before the next attempt. A held one waits for the next probe
       -- of its content.
       || jsonb_build_object(
@@ -8109,7 +8485,8 @@ begin
             when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
           end))
       || case
-        when p_show_body and not o.secret then jsonb_build_object('body', o.body, 'parameters', o.parameters)
+        when p_show_body and not o.secret then jsonb_build_object(
+          'body', o.body, 'parameters', o.parameters, 'media_url', o.media_url)
         else '{}'
       end,
     'timeline', (
@@ -8189,7 +8566,8 @@ language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object('table', p_table, 'row', case
     when p_texts then p_row
-    else p_row - array['body', 'parameters', 'metadata', 'raw', 'report', 'detail', 'error', 'reason']
+    else p_row - array[
+      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason']
   end)
 $$;
 
@@ -8204,7 +8582,8 @@ as $$
   ),
   requests as materialized (
     select m.outbox_id, m.recipient, d.id, d.provider, d.plan, d.state, d.batch_id, d.claimed_at,
-      d.accepted_at, d.closed_at, d.http_status, d.error, case when not o.secret then d.body end as body
+      d.accepted_at, d.closed_at, d.http_status, d.error, case when not o.secret then d.body end as body,
+      d.media_url
     from messages o
     join outbox_engine.dispatch_members m on m.outbox_id = o.id and m.recipient = any (p_recipients)
     join outbox_engine.dispatches d on d.id = m.dispatch_id
@@ -8656,6 +9035,7 @@ begin
   perform outbox_engine.seed_zones();
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
+  perform outbox_engine.seed_mms_countries();
   perform outbox_engine.seed_opt_out_words();
   insert into outbox_engine.schema_versions (version, breaking, release)
   values (1, false, '0.1.0'), (2, false, '0.2.0')
@@ -8678,6 +9058,7 @@ as $$
       and exists (select from outbox_engine.providers)
       and exists (select from outbox_engine.report_codes)
       and exists (select from outbox_engine.number_regions)
+      and exists (select from outbox_engine.mms_countries)
       and exists (select from outbox_engine.zones)
       and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
   from outbox_engine.old_processes() o
@@ -8690,6 +9071,9 @@ create trigger outbox_d_times before update of send_at, expires_at on public.out
   when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
     or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
   execute function outbox_engine.before_times_change();
+create trigger outbox_e_media before update of media_url, channel, secret on public.outbox for each row
+  when (new.media_url is not null or new.channel <> 'sms' and new.finalized_at is null)
+  execute function outbox_engine.before_media_change();
 create trigger outbox_templates_changed after insert or update on public.outbox_templates for each row
   execute function outbox_engine.after_template_change();
 create trigger outbox_9_removed after delete on public.outbox

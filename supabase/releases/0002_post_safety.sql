@@ -18,6 +18,14 @@ drop function outbox_engine.decide_half(
 drop function outbox_engine.make_slice(
   outbox_engine.dispatches, bigint[], boolean, text, text, text, double precision, double precision);
 drop function outbox_engine.record_missed_lookup(uuid, interval);
+-- Those of the claim that knew no MMS.
+drop function outbox_engine.judge_rows(bigint[], text[], integer, timestamptz);
+drop function outbox_engine.rendered_rows(bigint[]);
+drop function outbox_engine.dispatch_json(
+  uuid, bigint, text, text, timestamptz, double precision, text[], text[]);
+drop function outbox_engine.pack(
+  bigint[], text[], text[], text[], smallint[], timestamptz[], boolean[], integer, integer, boolean,
+  timestamptz);
 
 -- Inserts tell processes that sleep, from their own trigger.
 drop trigger outbox_5_wake on public.outbox;

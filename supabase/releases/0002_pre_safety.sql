@@ -225,6 +225,24 @@ create table outbox_engine.secret_messages (
 );
 alter table outbox_engine.secret_messages enable row level security;
 create index secret_messages_due on outbox_engine.secret_messages (blank_at) where blank_at is not null;
+
+-- MMS (40_outbox/38_media.sql).
+alter table public.outbox add column media_url text;
+alter table public.outbox add column channel text not null default 'sms';
+comment on column public.outbox.media_url is
+  'Makes the message an MMS: the https URL of a picture or another file, to which body is the caption';
+comment on column public.outbox.channel is
+  'sms, or mms where media_url is given';
+grant insert (media_url, channel) on public.outbox to service_role;
+alter table outbox_engine.dispatches add column media_url text;
+-- The countries to whose numbers a provider sends MMS. A project may add and delete rows.
+create table outbox_engine.mms_countries (
+  provider text not null,
+  country text not null,
+  primary key (provider, country)
+);
+alter table outbox_engine.mms_countries enable row level security;
+
 -- Words that come with the outbox, and replies that a person decides.
 alter table public.outbox_opt_out_words add column source text;
 alter table public.outbox_inbound add column effect text;
@@ -308,6 +326,9 @@ create trigger outbox_d_times before update of send_at, expires_at on public.out
   when (least(new.send_at, new.expires_at) < timestamptz '1970-01-01 00:00+00'
     or greatest(new.send_at, new.expires_at) >= timestamptz '2200-01-01 00:00+00')
   execute function outbox_engine.before_times_change();
+create trigger outbox_e_media before update of media_url, channel, secret on public.outbox for each row
+  when (new.media_url is not null or new.channel <> 'sms' and new.finalized_at is null)
+  execute function outbox_engine.before_media_change();
 create trigger outbox_templates_changed after insert or update on public.outbox_templates for each row
   execute function outbox_engine.after_template_change();
 create trigger outbox_9_removed after delete on public.outbox

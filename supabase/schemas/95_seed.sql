@@ -13,6 +13,7 @@ begin
   perform outbox_engine.seed_zones();
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
+  perform outbox_engine.seed_mms_countries();
   perform outbox_engine.seed_opt_out_words();
   insert into outbox_engine.schema_versions (version, breaking, release)
   values (1, false, '0.1.0'), (2, false, '0.2.0')
@@ -39,6 +40,7 @@ as $$
       and exists (select from outbox_engine.providers)
       and exists (select from outbox_engine.report_codes)
       and exists (select from outbox_engine.number_regions)
+      and exists (select from outbox_engine.mms_countries)
       and exists (select from outbox_engine.zones)
       and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
   from outbox_engine.old_processes() o

@@ -1,5 +1,6 @@
 """The provider's own Python package, unchanged, works with the simulator."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 from sinch import SinchClient
 from sinch.domains.sms.api.v1.exceptions import SmsException
 
+from jobs.providers.base import Submission
+from jobs.providers.sinch.wire import submission_body
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.control import Control, throttle
 from sandbox.simulator.server import Running, running
@@ -66,6 +69,25 @@ def test_it_sends_reads_and_cancels(sim: Control, sinch: Any) -> None:
     assert abs(sent.expire_at - expiry) < timedelta(seconds=1)
     assert read == sent
     assert (cancelled.id, cancelled.canceled) == (sent.id, True)
+
+
+def test_it_sends_mms_as_our_client_does(sim: Control, sinch: Any) -> None:
+    mms = Submission("r", SENDER, "Our menu", [ONE], media_url="https://example.com/menu.jpg")
+    ours = json.loads(submission_body(mms, sender=None, callback_url=None, reports=False))
+
+    sent = sinch.sms.batches.send_mms(
+        to=[ONE],
+        from_=SENDER,
+        body={"url": mms.media_url, "message": mms.body},
+        client_reference="r",
+        delivery_report="none",
+    )
+    sim.settle()
+
+    assert sent.body.model_dump(exclude_none=True) == ours["body"]
+    assert (sent.type, sent.delivery_report, sent.client_reference) == ("mt_media", ours["delivery_report"], "r")
+    report = sinch.sms.delivery_reports.get_for_number(batch_id=sent.id, recipient="14155551234")
+    assert (report.status, report.type) == ("Delivered", "recipient_delivery_report_mms")
 
 
 def test_it_pages_through_lists(sim: Control, sinch: Any) -> None:

@@ -18,6 +18,15 @@ def item(**fields: Any) -> bytes:
     ).encode()
 
 
+def test_caption_is_the_text_of_an_mms() -> None:
+    caption = "Only $5 ${today}"
+    mms = Submission("r", None, caption, NUMBERS, media_url="https://example.com/a.jpg")
+    sent = json.loads(submission_body(mms, sender=None, callback_url=None, reports=True))
+
+    assert listed.batch(item(body=sent["body"], parameters=sent["parameters"])).texts == (caption, caption)
+    assert listed.batch(item(body={"url": "https://example.com/a.jpg"})).texts == (None, None)
+
+
 @pytest.mark.parametrize("text", ["plain", "Cost: ${amount} or $5 {no} ${}", "$${p0}", "{{0}}"])
 def test_sent_texts_come_back_as_typed(text: str) -> None:
     values = {"0": {NUMBERS[0]: "Ada ${p0}", NUMBERS[1]: "Bo"}}
@@ -36,7 +45,6 @@ def test_unknown_text_is_none_for_its_recipient() -> None:
     batch = listed.batch(item(body="Hi ${name}", parameters={"name": {"12025550100": "Ada"}}))
 
     assert batch.texts == ("Hi Ada", None)
-    assert listed.batch(item(body={"message": "mms"})).texts == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,13 @@ def test_a_plain_text_is_sent_as_it_is() -> None:
     }
 
 
+def test_mms_names_its_file_and_caption() -> None:
+    body = body_of(Submission("ref", None, "Costs ${5}", [ANN], media_url="https://example.com/menu.jpg"))
+
+    assert (body["type"], body["body"]) == ("mt_media", {"url": "https://example.com/menu.jpg", "message": "Costs ${d}{5}"})
+    assert body.keys() == {"type", "to", "body", "client_reference", "delivery_report", "parameters"}
+
+
 def test_unset_fields_are_not_sent() -> None:
     assert body_of(Submission("ref", None, "Hi", [ANN])).keys() == {"type", "to", "body", "client_reference", "delivery_report"}
 

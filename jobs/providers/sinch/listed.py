@@ -9,6 +9,7 @@ import msgspec
 
 from jobs.providers.base import ListedReference, SentBatch
 from jobs.providers.fields import Unreadable, instant
+from jobs.providers.sinch.wire import Media
 from jobs.runtime.phone import e164
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ _DEFAULT: Final = "default"
 _Values = Mapping[str, Mapping[str, str]]
 
 _LIST: Final = msgspec.json.Decoder(list[Any])
-_TEXT: Final = msgspec.json.Decoder(str)
+_BODY: "Final[msgspec.json.Decoder[str | Media]]" = msgspec.json.Decoder(str | Media)
 _PARAMETERS: "Final[msgspec.json.Decoder[dict[str, dict[str, str]] | None]]" = msgspec.json.Decoder(
     dict[str, dict[str, str]] | None
 )
@@ -104,11 +105,13 @@ def _read(decoder: "msgspec.json.Decoder[T]", raw: msgspec.Raw) -> T | None:
 
 
 def _texts(item: _Item, recipients: Sequence[str]) -> tuple[str | None, ...]:
-    """The text of each recipient: ``${key}`` replaced by the recipient's value or the default. None if a value is missing.
+    """The text of each recipient, of an MMS its caption. None if a value is missing.
 
+    ``${key}`` is replaced by the recipient's value or the default.
     A recipient that cannot be read may be any for whom there is a value, so no default counts for it beside such values.
     """
-    body = _read(_TEXT, item.body)
+    read = _read(_BODY, item.body)
+    body = read.message if isinstance(read, Media) else read
     if body is None:
         return (None,) * len(recipients)
     values = _read(_PARAMETERS, item.parameters)

@@ -92,19 +92,23 @@ class Event(msgspec.Struct):
 
 
 class Media(msgspec.Struct):
-    """The body of an inbound multimedia message."""
+    """The body of a multimedia message."""
 
     subject: str | None = None
     message: str | None = None
 
 
 def submission_body(submission: Submission, *, sender: str | None, callback_url: str | None, reports: bool) -> bytes:
-    """The body of ``POST /batches``. ``reports`` False asks for no callbacks; reports can be fetched all the same."""
+    """The body of ``POST /batches``. ``reports`` False asks for no callbacks; reports can be fetched all the same.
+
+    An MMS asks for no ``strict_validation``: it refuses files that break Sinch's recommendations, which phones may well show.
+    """
     text, parameters = _text_and_parameters(submission)
+    is_mms = submission.media_url is not None
     body: dict[str, Any] = {
-        "type": "mt_text",
+        "type": "mt_media" if is_mms else "mt_text",
         "to": list(submission.recipients),
-        "body": text,
+        "body": {"url": submission.media_url, "message": text} if is_mms else text,
         "client_reference": submission.reference,
         "delivery_report": "per_recipient" if reports else "none",
     }

@@ -34,6 +34,8 @@ create table public.outbox (
   -- A dispatch that it shared with other texts was refused, so the next one has this text only.
   sends_alone boolean,
   secret boolean not null default false,
+  media_url text,
+  channel text not null default 'sms',
   -- The same as `e164_pattern`, in a third of the time: every update of a row checks it again.
   constraint outbox_recipient_is_e164 check (
     rtrim(recipient, '0123456789') = '+'
@@ -59,10 +61,10 @@ alter table public.outbox enable row level security;
 -- Triggers of one event run in the order of their names, so each trigger of this table has a number of its
 -- own; 5 is of release 0.1.0. Before an insert: 1 refuses what apps may not write, 2 checks the row, fills
 -- in defaults and tells processes that sleep. Before an update: 3 makes a cancel request of a status that
--- the engine did not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition.
--- d refuses times outside the calendar. After an update: 4 writes the cancel request into the history, 7
--- gives the time of a campaign's message back, c notes when the text of a secret message has to go, also
--- after an insert.
+-- the engine did not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition, d
+-- times outside the calendar, e what is wrong with an MMS. After an update: 4 writes the cancel request into
+-- the history, 7 gives the time of a campaign's message back, c notes when the text of a secret message has
+-- to go, also after an insert.
 
 create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
@@ -93,6 +95,10 @@ comment on column public.outbox.status is
   'Written by the engine. An app may only set it to cancelled';
 comment on column public.outbox.secret is
   'A one-time code or the like: no command shows its text, which is removed once it has expired';
+comment on column public.outbox.media_url is
+  'Makes the message an MMS: the https URL of a picture or another file, to which body is the caption';
+comment on column public.outbox.channel is
+  'sms, or mms where media_url is given';
 comment on column public.outbox.queue is 'Engine: r ready, w waiting for its time';
 
 -- The history of messages: one row for each event. No foreign key, because checking it would cost more than
@@ -156,6 +162,6 @@ from public, anon, authenticated, service_role;
 grant select on public.outbox, public.outbox_events to authenticated, service_role;
 grant insert (
   recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata,
-  secret
+  secret, media_url, channel
 ) on public.outbox to service_role;
 grant update (status) on public.outbox to service_role;

@@ -52,7 +52,9 @@ create table outbox_engine.dispatches (
   -- The provider's clock at the first lookup that did not find it.
   missed_provider_at timestamptz,
   -- Batches that reports without a reference name, and that proved to be other requests.
-  other_batches text[]
+  other_batches text[],
+  -- Of an MMS. Null after the dispatch was closed.
+  media_url text
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 alter table outbox_engine.dispatches enable row level security;
 

@@ -57,7 +57,9 @@ begin
   if r.template is null then
     if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
       perform outbox_engine.refuse(
-        'body is empty', 'Give body a text of 1 to 2000 characters, or name a template.');
+        'body is empty',
+        case when r.media_url is not null then 'An MMS needs a caption. ' else '' end
+          || 'Give body a text of 1 to 2000 characters, or name a template.');
     end if;
     if r.parameters is not null then
       perform outbox_engine.refuse(
@@ -129,6 +131,9 @@ begin
     least(greatest(new.send_at, v_now), timestamptz '2199-12-28 23:59:59.999999+00')
       + case when new.secret then outbox_engine.secret_lifetime() else '3 days' end);
   new.priority := coalesce(new.priority, case when new.secret then 0 else 100 end);
+  if (new.channel = 'sms' and new.media_url is null) is not true then
+    new.channel := outbox_engine.checked_channel(new);
+  end if;
   perform outbox_engine.check_message(new, v_now);
   -- A condition of its own: one with a query in it would run the query's executor for rows without a key too.
   if new.idempotency_key is not null then
@@ -182,7 +187,7 @@ begin
     raise exception using errcode = '42501',
       message = 'a column that only the engine writes was given a value',
       hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
-        || 'idempotency_key, metadata, secret.';
+        || 'idempotency_key, metadata, secret, media_url, channel.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();

@@ -54,14 +54,15 @@ as $$
 $$;
 
 -- The contents of these messages. The text of a message with a template is that of the template, with its
--- placeholders.
+-- placeholders. An MMS is another content than an SMS of the same text.
 create function outbox_engine.contents_of(p_ids bigint[])
 returns table (id bigint, sender text, content uuid)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return query
-  select o.id, o.sender, outbox_engine.content_key(o.sender, coalesce(t.body, o.body, ''))
+  select o.id, o.sender, outbox_engine.content_key(o.sender,
+    case when o.media_url is null then '' else o.media_url || E'\n' end || coalesce(t.body, o.body, ''))
   from public.outbox o
   left join public.outbox_templates t on t.name = o.template
   where o.id = any (p_ids);

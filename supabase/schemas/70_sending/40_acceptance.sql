@@ -289,7 +289,8 @@ begin
     update outbox_engine.dispatches d
     set
       batch_id = f.batch_id, state = 'accepted', accepted_at = v_now,
-      closed_at = coalesce(d.closed_at, v_now), body = null, lookup_at = null, error = null,
+      closed_at = coalesce(d.closed_at, v_now), body = null, media_url = null, lookup_at = null,
+      error = null,
       reconcile_at = v_now + coalesce(p_reconcile_after, (
         select p.reconcile_after
         from outbox_engine.plans p

@@ -31,7 +31,7 @@ create function outbox_engine.close_refused(p_dispatch uuid) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   update outbox_engine.dispatches
-  set state = 'refused', closed_at = outbox_engine.now(), body = null
+  set state = 'refused', closed_at = outbox_engine.now(), body = null, media_url = null
   where id = p_dispatch
 $$;
 

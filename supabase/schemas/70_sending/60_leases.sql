@@ -42,7 +42,7 @@ begin
   from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
 
   update outbox_engine.dispatches
-  set state = 'released', closed_at = outbox_engine.now(), body = null
+  set state = 'released', closed_at = outbox_engine.now(), body = null, media_url = null
   where id = any (v_ids);
   perform outbox_engine.requeue_attached(v_ids, null, null);
   perform outbox_engine.decide_halves(v_ids, null, null);

@@ -70,7 +70,7 @@ begin
     update outbox_engine.dispatches
     set
       state = case state when 'ambiguous' then 'given_up' else state end,
-      closed_at = p_now, lookup_at = null, body = null
+      closed_at = p_now, lookup_at = null, body = null, media_url = null
     where id = any (v_old) and lookup_at is not null
     returning id, state
   )

@@ -37,12 +37,11 @@ $$;
 -- Picked rows with their texts; `place` is their order in `p_ids`. A text of an earlier attempt is made anew;
 -- it stays where its template is gone. `text` is null where the template gives none. The rows are locked, so
 -- they stay where they are: `row_at` finds them again without an index.
-create function outbox_engine.rendered_rows(p_ids bigint[])
+create function outbox_engine.rendered_messages(p_ids bigint[])
 returns table (
   place bigint, id bigint, row_at tid, recipient text, sender text, text text, template text,
   parameters jsonb, campaign text, priority smallint, expires_at timestamptz, batch_id text,
-  sends_alone boolean,
-  cancel_requested boolean
+  sends_alone boolean, cancel_requested boolean, media_url text
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -62,7 +61,7 @@ begin
         f.pieces, f.placeholders, f.defaults || jsonb_strip_nulls(coalesce(o.parameters, '{}')), f.plain)
     end,
     o.template, o.parameters, o.campaign, o.priority, o.expires_at, o.batch_id, o.sends_alone,
-    o.cancel_requested_at is not null
+    o.cancel_requested_at is not null, o.media_url
   from public.outbox o
   join unnest(p_ids) with ordinality u (id, place) on u.id = o.id
   left join forms f on f.name = o.template
@@ -75,13 +74,12 @@ $$;
 -- that go, at most `p_most` (null is all) are returned, and nothing of what comes after the last of them: no
 -- limit has been applied to those rows yet. `counted` parts, on `counted_day`, belong to an attempt that was
 -- never accepted.
-create function outbox_engine.judge_rows(
-  p_ids bigint[], p_allowed_countries text[], p_most integer, p_now timestamptz
+create function outbox_engine.judge_picked(
+  p_ids bigint[], p_request outbox_engine.claim_request, p_most integer, p_now timestamptz
 ) returns table (
   place bigint, id bigint, row_at tid, recipient text, sender text, text text, campaign text,
   priority smallint, expires_at timestamptz, batch_id text, sends_alone boolean, status text, error text,
-  held_until timestamptz,
-  goes boolean, counted integer, counted_day date
+  held_until timestamptz, goes boolean, counted integer, counted_day date, media_url text
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -89,22 +87,31 @@ as $$
 begin
   return query
   with rendered as materialized (
-    select * from outbox_engine.rendered_rows(p_ids)
+    select * from outbox_engine.rendered_messages(p_ids)
   ),
+  -- A row without a status waits. What the provider sends comes last, and costs nothing without an MMS.
   stopped as materialized (
-    select j.*
+    select distinct on (s.place) s.place, s.status, s.error
     from (
-      select array_agg(
+      select array_agg(r.place) filter (where r.media_url is not null) as places,
+        array_agg(r.recipient) filter (where r.media_url is not null) as recipients, array_agg(
         row(r.place, r.recipient, case when r.text is null then r.template end,
           case when r.text is null then r.parameters end, r.cancel_requested, r.expires_at)
           ::outbox_engine.outgoing_message
       ) as messages
       from rendered r
     ) a
-    cross join lateral outbox_engine.judge_messages(a.messages, p_allowed_countries, p_now) j
+    cross join lateral (
+      select 1 as nth, j.*
+      from outbox_engine.judge_messages(a.messages, p_request.allowed_countries, p_now) j
+      union all
+      select 2, m.* from outbox_engine.judge_media(a.places, a.recipients, p_request) m
+      where a.places is not null
+    ) s
+    order by s.place, s.nth
   ),
   candidates as materialized (
-    select r.*, s.status as stopped, s.error as refusal
+    select r.*, s.place as stopped_at, s.status as stopped, s.error as refusal
     from rendered r
     left join stopped s on s.place = r.place
   ),
@@ -115,15 +122,20 @@ begin
       select array_agg(c.id order by c.id) as ids,
         array_agg(outbox_engine.parts_of(c.text) order by c.id) as parts
       from candidates c
-      where c.campaign is not null and c.stopped is null
+      where c.campaign is not null and c.stopped_at is null
     ) a
     cross join lateral outbox_engine.judge_campaign_rows(a.ids, a.parts, p_now) j
   ),
   verdicts as not materialized (
     select c.place, c.id, c.row_at, c.recipient, c.sender, c.text, c.campaign, c.priority,
-      coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone, coalesce(c.stopped, j.status),
-      coalesce(c.refusal, j.error), j.due_at,
-      c.stopped is null and j.status is null and j.due_at is null as goes, j.counted, j.counted_day
+      coalesce(j.expires_at, c.expires_at), c.batch_id, c.sends_alone,
+      coalesce(c.stopped, j.status), coalesce(c.refusal, j.error),
+      case
+        when c.stopped_at is null then j.due_at
+        when c.stopped is null then p_now + interval '1 minute'
+      end,
+      c.stopped_at is null and j.status is null and j.due_at is null as goes,
+      j.counted, j.counted_day, c.media_url
     from candidates c
     left join of_campaigns j on j.outbox_id = c.id
   )

@@ -47,7 +47,7 @@ begin
       a.provider, a.plan, a.batch_id, a.reference, coalesce(nullif(a.recipient, ''), r.recipient), a.digest,
       a.letters, a.sent_at, r.id, null, a.kept_until
     )::outbox_engine.adopted_messages
-  from outbox_engine.rendered_rows(v_suspects) r
+  from outbox_engine.rendered_messages(v_suspects) r
   join public.outbox o on o.id = r.id
   left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
   join outbox_engine.adopted_messages a

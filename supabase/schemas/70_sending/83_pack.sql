@@ -6,15 +6,16 @@
 -- With `p_shares`, texts that differ share one as well where there are more of them than requests; but not a
 -- text that fills a quarter of a request by itself, nor one that holds `${`, which the provider would take
 -- for a parameter, nor messages that a refusal separated; and only texts of one priority and of about one
--- length. `texts` then holds one for each recipient, else nulls.
-create function outbox_engine.pack(
+-- length. `texts` then holds one for each recipient, else nulls. An MMS shares a request only with MMS of the
+-- same URL and caption. `parts` is null where texts differ.
+create function outbox_engine.pack_messages(
   p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
-  p_expires_at timestamptz[],
-  p_send_alone boolean[], p_max_dispatches integer, p_max_recipients integer, p_shares boolean,
-  p_now timestamptz
+  p_expires_at timestamptz[], p_send_alone boolean[], p_media_urls jsonb, p_max_dispatches integer,
+  p_max_recipients integer, p_shares boolean, p_now timestamptz
 ) returns table (
-  dispatch_id uuid, sender text, text text, texts_differ boolean, earliest_expiry timestamptz,
-  latest_expiry timestamptz, ids bigint[], recipients text[], texts text[]
+  dispatch_id uuid, sender text, text text, media_url text, texts_differ boolean,
+  earliest_expiry timestamptz, latest_expiry timestamptz, ids bigint[], recipients text[], texts text[],
+  parts smallint
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -25,7 +26,7 @@ begin
   return query
   -- Texts are compared byte by byte: a collation would be slower, and some call different texts equal.
   with kinds as materialized (
-    select r.*,
+    select r.*, case when p_media_urls is not null then p_media_urls ->> r.id::text end as media_url,
       rank() over (order by r.sender collate "C", h.hour) as family,
       dense_rank() over (order by r.sender collate "C", h.hour, r.text collate "C") as kind,
       count(*) over (partition by r.sender collate "C", h.hour, r.text collate "C") as alike
@@ -40,16 +41,20 @@ begin
         least(r.expires_at, v_latest), timestamptz 'epoch') as hour
     ) h
   ),
-  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length.
+  -- A pool is what may share requests: one text, or all texts of one sender, hour, priority and length. URLs
+  -- are no part of `kind`, which would cost each SMS: a digest separates MMS here, and the URL itself below.
   pools as (
     select k.*,
       case when k.shares then -k.family else k.kind end as pool,
       case when k.shares then k.priority end as level,
-      case when k.shares then (octet_length(k.text) + 159) / 160 end as size
+      case
+        when k.shares then (octet_length(k.text) + 159) / 160
+        when k.media_url is not null then hashtextextended(k.media_url, 0)
+      end as size
     from (
       select x.*,
         p_shares and x.alike * 4 < p_max_recipients and x.sends_alone is not true and strpos(x.text, '${') = 0
-          and (select max(y.kind) from kinds y) > p_max_dispatches as shares
+          and x.media_url is null and (select max(y.kind) from kinds y) > p_max_dispatches as shares
       from kinds x
     ) k
   ),
@@ -64,13 +69,18 @@ begin
         / p_max_recipients as slice
     from copies c
   )
-  select outbox_engine.new_dispatch_id(), d.*
+  select outbox_engine.new_dispatch_id(), d.*,
+    case
+      when d.media_url is not null then 1::smallint
+      when not d.texts_differ then outbox_engine.parts_of(d.text)
+    end
   from (
-    select min(s.sender), min(s.text collate "C"), min(s.text collate "C") <> max(s.text collate "C"),
+    select min(s.sender) as sender, min(s.text collate "C") as text, s.media_url,
+      min(s.text collate "C") <> max(s.text collate "C") as texts_differ,
       min(s.expires_at), max(s.expires_at), array_agg(s.id), array_agg(s.recipient),
       array_agg(case when s.shares then s.text end)
     from slices s
-    group by s.pool, s.level, s.size, s.copy, s.slice
+    group by s.pool, s.level, s.size, s.copy, s.slice, s.media_url
     order by min(s.place)
     limit p_max_dispatches
   ) d;

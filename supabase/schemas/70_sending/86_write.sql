@@ -35,9 +35,9 @@ as $$
 $$;
 
 -- Judges these rows, which are ready and locked, closes or postpones those that must not go out, and makes
--- dispatches of the rest. Returns the dispatches as `dispatch_json`, the most urgent first. One statement, so
--- that a claim is one moment. Rows are found by place (`row_at`): joined by id, a plan from the time when the
--- table was small, which lives as long as its connection, reads all of it.
+-- dispatches of the rest. Returns the dispatches as `dispatch_object`, the most urgent first. One statement,
+-- so that a claim is one moment. Rows are found by place (`row_at`): joined by id, a plan from the time when
+-- the table was small, which lives as long as its connection, reads all of it.
 create function outbox_engine.claim_rows(
   p_ids bigint[], p_request outbox_engine.claim_request, p_dispatches integer, p_messages integer,
   p_is_probe boolean, p_now timestamptz
@@ -45,7 +45,7 @@ create function outbox_engine.claim_rows(
 language sql set search_path = pg_catalog, pg_temp
 as $$
   with judged as materialized ( -- A verdict for each row.
-    select * from outbox_engine.judge_rows(p_ids, p_request.allowed_countries, p_messages, p_now)
+    select * from outbox_engine.judge_picked(p_ids, p_request, p_messages, p_now)
   ),
   -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
   -- reads it, also where no row goes.
@@ -58,18 +58,19 @@ as $$
     from judged where not goes having count(*) > 0
   ),
   packed as materialized ( -- The dispatches, each with its messages.
-    select d.*, case when not d.texts_differ then outbox_engine.parts_of(d.text) end as parts
+    select d.*
     from (
       select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
         array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
         array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
-        array_agg(sends_alone order by place) as send_alone
+        array_agg(sends_alone order by place) as send_alone,
+        jsonb_object_agg(id, media_url) filter (where media_url is not null) as media_urls
       from judged where goes
     ) a
     left join stopped on true
-    cross join lateral outbox_engine.pack(
-      a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, p_dispatches,
-      p_request.max_recipients, p_request.share_texts, p_now) d
+    cross join lateral outbox_engine.pack_messages(
+      a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, a.media_urls,
+      p_dispatches, p_request.max_recipients, p_request.share_texts, p_now) d
   ),
   -- The rows that are in these dispatches, each with its text.
   taken as materialized (
@@ -100,17 +101,18 @@ as $$
   made as ( -- The dispatches, written before anything is sent, and leased to the caller.
     insert into outbox_engine.dispatches (
       id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at,
-      expires_at, recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at
+      expires_at, recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at, media_url
     )
     select dispatch_id, p_request.claim_id, p_request.worker, p_request.provider, p_request.plan,
       p_request.host, p_request.credential, sender, case when not texts_differ then text end, texts_differ,
       outbox_engine.provider_expiry(earliest_expiry, p_now), latest_expiry, cardinality(ids), 'claimed',
-      nextval('outbox_engine.lease_tokens'), p_now + p_request.lease, p_request.deadline, p_is_probe, p_now
+      nextval('outbox_engine.lease_tokens'), p_now + p_request.lease, p_request.deadline, p_is_probe, p_now,
+      media_url
     from packed
-    returning id, lease_token, sender, body, expire_at, recipients
+    returning id, lease_token, sender, body, expire_at, recipients, media_url
   )
-  select outbox_engine.dispatch_json(m.id, m.lease_token, m.sender, m.body, m.expire_at, 0, d.recipients,
-    case when d.texts_differ then d.texts end), m.recipients
+  select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.body, m.media_url, m.expire_at, 0,
+    d.recipients, case when d.texts_differ then d.texts end), m.recipients
   from made m
   join packed d on d.dispatch_id = m.id
   left join counted c on true

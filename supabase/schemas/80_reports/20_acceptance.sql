@@ -131,7 +131,7 @@ begin
     and outbox_engine.has_settled(v_dispatch, p_settle, p_provider_at, p_watched) then
     update outbox_engine.dispatches
     set state = 'not_found', closed_at = v_now, lookup_at = v_now + interval '1 minute',
-      lookup_misses = 2, body = null
+      lookup_misses = 2, body = null, media_url = null
     where id = p_dispatch_id;
     perform outbox_engine.requeue_attached(
       array[p_dispatch_id], 'not_found', 'the provider never got the request');

@@ -64,7 +64,7 @@ begin
   return query
   select distinct on (w.recipient) o.id, w.recipient, t.text
   from unnest(p_batch.recipients, p_batch.digests) w (recipient, digest)
-  join outbox_engine.rendered_rows(
+  join outbox_engine.rendered_messages(
     outbox_engine.adoptable_messages(p_batch.recipients) || array(
       select e.id from public.outbox e where e.id = any (p_ended) and e.recipient = any (p_batch.recipients))
   ) r on r.recipient = w.recipient
@@ -146,7 +146,8 @@ begin
   select v_id, o.recipient, o.id from public.outbox o where o.id = any (p_ids);
 
   update public.outbox o
-  set dispatch_id = v_id, body = t.text, parts = outbox_engine.parts_of(t.text), reported_rank = null,
+  set dispatch_id = v_id, body = t.text,
+    parts = case when o.channel = 'mms' then 1 else outbox_engine.parts_of(t.text) end, reported_rank = null,
     reported_at = null, status_code = null
   from unnest(p_ids, p_texts) t (id, text)
   where o.id = t.id;
@@ -244,7 +245,7 @@ begin
   select count(distinct w.recipient)
   into held
   from unnest(p_batch.recipients, p_batch.digests, p_batch.letters) w (recipient, digest, letters)
-  join outbox_engine.rendered_rows(outbox_engine.adoptable_messages(p_batch.recipients)) r
+  join outbox_engine.rendered_messages(outbox_engine.adoptable_messages(p_batch.recipients)) r
     on r.recipient = w.recipient
   join public.outbox o on o.id = r.id and o.queue is not null
   where w.recipient <> all (v_recipients) and o.id <> all (p_taken)

@@ -136,11 +136,12 @@ begin
   from (select id, created_at from public.outbox where id > v_from order by id limit p_most) stretch;
 
   update public.outbox
-  set body = null, parameters = null
+  set body = null, parameters = null, media_url = null
   where id = any (array(
     select id
     from public.outbox
-    where id > v_from and id <= v_last and finalized_at < p_before and num_nonnulls(body, parameters) > 0
+    where id > v_from and id <= v_last and finalized_at < p_before
+      and num_nonnulls(body, parameters, media_url) > 0
       and not exists (select from public.outbox_events e where e.outbox_id = outbox.id and e.at >= p_before)
     order by id
     for update skip locked

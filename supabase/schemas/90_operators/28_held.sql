@@ -23,7 +23,7 @@ as $$
       order by h.id),
     '[]')
   from held h
-  join outbox_engine.rendered_rows(array(select id from held)) r on r.id = h.id
+  join outbox_engine.rendered_messages(array(select id from held)) r on r.id = h.id
 $$;
 
 -- Called by `outbox held --send`. Has these messages sent: they are not the ones that the provider accepted.

@@ -191,7 +191,8 @@ begin
   return jsonb_build_object(
     'message',
       to_jsonb(o)
-        - array['body', 'parameters', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
+        - array[
+          'body', 'parameters', 'media_url', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
       -- A message that came back waits a while before the next attempt. A held one waits for the next probe
       -- of its content.
       || jsonb_build_object(
@@ -204,7 +205,8 @@ begin
             when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
           end))
       || case
-        when p_show_body and not o.secret then jsonb_build_object('body', o.body, 'parameters', o.parameters)
+        when p_show_body and not o.secret then jsonb_build_object(
+          'body', o.body, 'parameters', o.parameters, 'media_url', o.media_url)
         else '{}'
       end,
     'timeline', (

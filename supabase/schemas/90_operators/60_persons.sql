@@ -69,7 +69,8 @@ language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object('table', p_table, 'row', case
     when p_texts then p_row
-    else p_row - array['body', 'parameters', 'metadata', 'raw', 'report', 'detail', 'error', 'reason']
+    else p_row - array[
+      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason']
   end)
 $$;
 
@@ -86,7 +87,8 @@ as $$
   ),
   requests as materialized (
     select m.outbox_id, m.recipient, d.id, d.provider, d.plan, d.state, d.batch_id, d.claimed_at,
-      d.accepted_at, d.closed_at, d.http_status, d.error, case when not o.secret then d.body end as body
+      d.accepted_at, d.closed_at, d.http_status, d.error, case when not o.secret then d.body end as body,
+      d.media_url
     from messages o
     join outbox_engine.dispatch_members m on m.outbox_id = o.id and m.recipient = any (p_recipients)
     join outbox_engine.dispatches d on d.id = m.dispatch_id
