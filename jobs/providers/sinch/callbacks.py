@@ -4,7 +4,8 @@ Whatever cannot be used is an :class:`Unusable`, never an exception: a callback 
 lost.
 """
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -16,7 +17,6 @@ from jobs.providers.sinch.wire import (
     LONGEST_ID,
     MOST_ITEMS,
     Event,
-    Media,
     StatusCount,
     Unreadable,
     clipped,
@@ -47,9 +47,9 @@ STATUSES = {
 
 _EVENT = msgspec.json.Decoder(Event)
 _LINE = msgspec.json.Decoder(StatusCount)
-_STRING = msgspec.json.Decoder(str)
-_MEDIA: msgspec.json.Decoder[Media | None] = msgspec.json.Decoder(Media | None)
-_TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
+_LINES: msgspec.json.Decoder[list[msgspec.Raw] | None] = msgspec.json.Decoder(list[msgspec.Raw] | None)
+_NUMBER: msgspec.json.Decoder[str | int] = msgspec.json.Decoder(str | int)
+_BODY = msgspec.json.Decoder()
 
 
 def parse(raw: bytes) -> list[CallbackItem]:
@@ -85,13 +85,14 @@ def _batch_report(event: Event, raw: str) -> Iterator[CallbackItem]:
     """
     batch_id = _required(event.batch_id, "batch_id")
     summary = Summary(batch_id=batch_id, reference=reference(event.client_reference), raw=raw)
-    if _count_items(event) > MOST_ITEMS:
+    lines = _LINES.decode(event.statuses) or ()
+    if _count_items(lines) > MOST_ITEMS:
         yield Unusable(f"it has more than {MOST_ITEMS} lines and recipients", raw.encode())
         yield summary
         return
 
-    names_all = bool(event.statuses)
-    for line in event.statuses or ():
+    names_all = bool(lines)
+    for line in lines:
         try:
             read = _LINE.decode(line)
         except (ValueError, RecursionError) as error:
@@ -104,10 +105,10 @@ def _batch_report(event: Event, raw: str) -> Iterator[CallbackItem]:
         yield summary
 
 
-def _count_items(event: Event) -> int:
+def _count_items(lines: Sequence[msgspec.Raw]) -> int:
     """How many lines and recipients the report has, without those of lines that cannot be read."""
-    number = len(event.statuses or ())
-    for line in event.statuses or ():
+    number = len(lines)
+    for line in lines:
         with suppress(ValueError, RecursionError):
             number += len(_LINE.decode(line).recipients or ())
     return number
@@ -134,7 +135,7 @@ def _line_report(
     try:
         return Report(
             batch_id=batch_id,
-            recipient=number(_STRING.decode(recipient)),
+            recipient=number(str(_NUMBER.decode(recipient))),
             status=outcome[0],
             code=outcome[1],
             at=None,
@@ -162,7 +163,7 @@ def _with_line(event: Event, line: object) -> bytes:
 def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
     kind = _required(event.type, "type")
     yield Inbound(
-        inbound_id=_required(event.id, "id"),
+        inbound_id=_inbound_id(event.id, raw),
         kind=kind.removeprefix("mo_"),
         sender=_address(event.sender, "from"),
         recipient=_our_address(event.to),
@@ -174,14 +175,29 @@ def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
     )
 
 
+def _inbound_id(value: object, raw: str) -> str:
+    """A reply without an id gets one of its bytes, so that it counts once however often it comes."""
+    if value is None or value == "":
+        return f"without-id-{hashlib.sha256(raw.encode()).hexdigest()[:32]}"
+    return _required(_written(value), "id")
+
+
 def _inbound_text(kind: str, body: msgspec.Raw) -> str | None:
-    """The text that a person wrote. A STOP may come in a multimedia message; binary messages have no text."""
+    """The text that a person wrote: the body of a text, or the message or subject of a multimedia message.
+
+    Either may come in the other's place. Binary messages have no text.
+    """
     if kind == "mo_binary":
         return None
-    if kind == "mo_text":
-        return _TEXT.decode(body)
-    media = _MEDIA.decode(body)
-    return None if media is None else media.message or media.subject
+    content = _BODY.decode(body)
+    if not isinstance(content, dict):
+        if content is None or isinstance(content, str):
+            return content
+        raise Unreadable("body is no text")
+    texts = [content[name] for name in ("message", "subject") if isinstance(content.get(name), str)]
+    if kind == "mo_text" and not texts:
+        raise Unreadable("body is no text")
+    return next((text for text in texts if text.strip()), None)
 
 
 _Reader = Callable[[Event, str], Iterator[CallbackItem]]
@@ -215,8 +231,15 @@ def _required(value: object, name: str) -> str:
 
 def _address(value: object, name: str) -> str:
     """A phone number, which may be a JSON number, or a short code or name. Invisible marks do not belong to it."""
-    text = _required(str(value) if type(value) is int else value, name)
+    text = _required(_written(value), name)
     return address(text if text.isprintable() else "".join(filter(str.isprintable, text)))
+
+
+def _written(value: object) -> object:
+    """A whole JSON number as its digits, also one that is written as 1.4155550123e10. Others unchanged."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return str(value) if type(value) is int else value
 
 
 def _our_address(value: object) -> str:

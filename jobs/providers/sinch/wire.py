@@ -89,19 +89,12 @@ class Event(msgspec.Struct):
     status: Any = None
     code: Any = None
     at: Any = None
-    statuses: list[msgspec.Raw] | None = None
+    statuses: msgspec.Raw = msgspec.Raw(b"null")
     id: Any = None
     sender: Any = msgspec.field(default=None, name="from")
     to: Any = None
     body: msgspec.Raw = msgspec.Raw(b"null")
     received_at: Any = None
-
-
-class Media(msgspec.Struct):
-    """The body of an inbound multimedia message."""
-
-    subject: str | None = None
-    message: str | None = None
 
 
 class Unreadable(ValueError):
