@@ -1708,7 +1708,7 @@ as $$
     ('opt_out_words_2', 'nl', 'stop', 'language', 'STOPPEN|AFMELDEN|UITSCHRIJVEN'),
     ('opt_out_words_2', 'sv', 'stop', 'language', 'AVSLUTA|AVREGISTRERA'),
     ('opt_out_words_2', 'da', 'stop', 'language', 'AFMELD|AVMELD'),
-    ('opt_out_words_2', 'fi', 'stop', 'language', 'LOPETA|SEIS'),
+    ('opt_out_words_2', 'fi', 'stop', 'language', 'LOPETA'),
     ('opt_out_words_2', 'pl', 'stop', 'language', 'WYPISZ|ZATRZYMAJ'),
     ('opt_out_words_2', 'cs', 'stop', 'language', 'ZRUŠIT|ODHLÁSIT'),
     ('opt_out_words_2', 'hu', 'stop', 'language', 'LEÁLLÍT|LEIRATKOZÁS'),
@@ -1761,7 +1761,7 @@ as $$
     ('fi', 'EI|ÄLÄ'), ('pl', 'NIGDY'), ('hu', 'NEM'), ('ru', 'НЕ|НЕТ|НИКОГДА'), ('uk', 'НІ|НІКОЛИ'),
     ('el', 'ΜΗΝ|ΔΕΝ|ΟΧΙ'), ('tr', 'HAYIR|DEĞİL'), ('ar', 'لا|ليس|لن'), ('fa', 'نه|نکن'), ('he', 'לא|אל'),
     ('hi', 'मत|नहीं'), ('zh', '不|不要|别|別'), ('ja', 'しないで|ない'), ('ko', '하지마|하지마세요|않아'),
-    ('vi', 'KHÔNG|ĐỪNG'), ('id', 'JANGAN|TIDAK')
+    ('th', 'ไม่|อย่า'), ('vi', 'KHÔNG|ĐỪNG'), ('id', 'JANGAN|TIDAK')
   ) v (language, words)
 $$;
 
@@ -1882,12 +1882,19 @@ begin
     from tokens t
     where t.reading = 0
   ),
-  -- Where the phrase may end: at the end of the text, or before a signature.
+  -- Where the phrase may end: at the end of the text, or before a signature. A negation has no blanks around
+  -- it in scripts without blanks.
   cuts as materialized (
     select c.cut, c.cut = v_count as is_end,
       coalesce(sum(outbox_engine.words_in(p.token)) filter (where not p.is_polite), 0) <= 3
         and not exists (
           select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help')
+        )
+        and not exists (
+          select
+          from tokens t
+          join words w on w.effect = 'negation' and strpos(t.token, w.word) > 0
+          where t.place > c.cut and w.word ~ ('[' || outbox_engine.unspaced_letters() || ']')
         ) as is_signed
     from (select distinct x.cut from unnest(p_cuts) x (cut) where x.cut >= v_count - 16) c
     left join places p on p.place > c.cut

@@ -44,8 +44,8 @@ def test_certain_opt_outs_are_heard(db: Connection, text: str) -> None:
         "don´t stop", "do not stop", "Stop, not today", "never stop", "Stop, start", "start stop", "Stop, help", "the end",
         "Stop. John", "stop: John", "Stop, John Smith Junior III", "Hi, stop", "STOP CANCEL", "I want to S T O P",
         "nicht stopp", "no, stop", "stop, no", "не стоп", "Стоп, не надо", "لا توقف", "不要停止", "请不要停止",
-        "停止，我以后还想收到消息", "停止しないで", "start, then stop", "stop\u200b by", "STOP\nI have a question about it",
-        "HELP, STOP",
+        "停止，我以后还想收到消息", "停止しないで", "停止，不要停", "停止、やめないで", "หยุด, อย่าหยุด", "ยกเลิก, ไม่",
+        "start, then stop", "stop\u200b by", "STOP\nI have a question about it", "HELP, STOP",
     ],
 )  # fmt: skip
 def test_uncertain_opt_outs_wait_for_a_person(db: Connection, text: str) -> None:
@@ -54,8 +54,11 @@ def test_uncertain_opt_outs_wait_for_a_person(db: Connection, text: str) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "hello", "nonstop", "stopping", "0", "!!!", "Thanks", "please", "no", "unstoppable", "I am in a weekend", "🛑", "TDs"],
-)
+    [
+        "", "hello", "seis", "nonstop", "stopping", "0", "!!!", "Thanks", "please", "no", "unstoppable", "I am in a weekend",
+        "🛑", "TDs",
+    ],
+)  # fmt: skip
 def test_other_messages_wait_for_no_one(db: Connection, text: str) -> None:
     assert read(db, text) == (None, False)
 

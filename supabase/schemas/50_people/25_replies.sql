@@ -90,12 +90,19 @@ begin
     from tokens t
     where t.reading = 0
   ),
-  -- Where the phrase may end: at the end of the text, or before a signature.
+  -- Where the phrase may end: at the end of the text, or before a signature. A negation has no blanks around
+  -- it in scripts without blanks.
   cuts as materialized (
     select c.cut, c.cut = v_count as is_end,
       coalesce(sum(outbox_engine.words_in(p.token)) filter (where not p.is_polite), 0) <= 3
         and not exists (
           select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help')
+        )
+        and not exists (
+          select
+          from tokens t
+          join words w on w.effect = 'negation' and strpos(t.token, w.word) > 0
+          where t.place > c.cut and w.word ~ ('[' || outbox_engine.unspaced_letters() || ']')
         ) as is_signed
     from (select distinct x.cut from unnest(p_cuts) x (cut) where x.cut >= v_count - 16) c
     left join places p on p.place > c.cut
