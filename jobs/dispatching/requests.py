@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -19,6 +20,7 @@ from jobs.gateway.seen import Seen
 from jobs.gateway.values import Dispatch
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refused, Submission
 from jobs.runtime.clocks import Clocks
+from jobs.runtime.masking import without_quotes
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -102,7 +104,7 @@ class Requests:
             if await self._may_start(dispatch):
                 submission = _submission(dispatch, self._provider, self._clocks)
                 outcome = await self._provider.submit(submission, deadline=self._deadline)
-                await self._record(dispatch, outcome)
+                await self._record(dispatch, _without_texts(outcome, submission))
             else:
                 await until_answered(lambda: self._gateway.release([dispatch]), "release")
         except Exception:
@@ -168,6 +170,14 @@ class Requests:
         await until_answered(
             lambda: self._gateway.mark_ambiguous(dispatch, error, lookup_after=_LOOKUP_AFTER_SECONDS), "ambiguity"
         )
+
+
+def _without_texts(outcome: Outcome, submission: Submission) -> Outcome:
+    """A provider may quote in its answer the text that it refuses. What is logged and stored is no text."""
+    if isinstance(outcome, Accepted):
+        return outcome
+    values = {value for given in (submission.parameters or {}).values() for value in given.values()}
+    return replace(outcome, error=without_quotes(outcome.error, [submission.body, *values]))
 
 
 def _submission(dispatch: Dispatch, provider: Provider, clocks: Clocks) -> Submission:

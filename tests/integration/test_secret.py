@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from jobs.gateway.gateway import Gateway
+from sandbox.simulator.behaviour import Fault
 from tests.calls import accept, claim, claim_lookups, find_nothing, mark_ambiguous, refuse, report
 from tests.engine import Rig, column, insert, later, number, stand_still, statuses
 from tests.stack import Connection
@@ -188,6 +189,24 @@ async def test_log_never_shows_the_text(rig: Rig, db: Connection, capsys: pytest
     await rig.tick("dispatch", "upkeep")
 
     assert statuses(db) == {"sent": 3}
+    assert CODE not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("quoted", [TEXT, CODE, f'"body": "{TEXT}"', f"code is {CODE}. It"])
+async def test_quoting_refusal_never_shows_the_text(
+    quoted: str, rig: Rig, db: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A provider may repeat the text that it refuses."""
+    secret(db)
+    rig.simulator.add(Fault(effect="answer", status=400, code="syntax_invalid", text=f"Not allowed: {quoted}", times=9))
+
+    for _ in range(4):
+        await rig.tick("dispatch", "upkeep")
+
+    assert "Not allowed:" in str(db.execute("select array_agg(error) from outbox_engine.dispatches").fetchone())
+    assert [
+        place for place in places_of(db, CODE) if place not in ("public.outbox.body", "outbox_engine.dispatches.body")
+    ] == []
     assert CODE not in "".join(capsys.readouterr())
 
 
