@@ -802,8 +802,8 @@ create function outbox_engine.invisible_pattern() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select '[\u0001-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f'
-    || '\u2000-\u2008\u200a-\u200f\u2028-\u202e\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb'
-    || '\U000e0000-\U000e0fff]'
+    || '\u2000-\u2008\u200a-\u200f\u2028-\u202e\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0'
+    || '\ufff9-\ufffb\U000e0000-\U000e0fff]'
 $$;
 
 create function outbox_engine.character_name(p_character text) returns text
@@ -1588,7 +1588,7 @@ as $$
         || 'ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ' || 'αβγεηικμνορςστυχωϲϳ'
         || 'ՏՕՍհոսօցյզ' || 'ⲤⲞⲢⲦⲥⲟⲣⲧ'
         || 'ᎪᏴᏟᎠᎬᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃᎾ' || 'ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ'
-        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || '0135$@|'
+        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || 'ᴩᔕᑭႽჿⵔ' || '0135$@|'
         || '🅐🅑🅒🅓🅔🅕🅖🅗🅘🅙🅚🅛🅜🅝🅞🅟🅠🅡🅢🅣🅤🅥🅦🅧🅨🅩'
         || '🅰🅱🅲🅳🅴🅵🅶🅷🅸🅹🅺🅻🅼🅽🅾🅿🆀🆁🆂🆃🆄🆅🆆🆇🆈🆉'
         || '🇦🇧🇨🇩🇪🇫🇬🇭🇮🇯🇰🇱🇲🇳🇴🇵🇶🇷🇸🇹🇺🇻🇼🇽🇾🇿',
@@ -1596,7 +1596,7 @@ as $$
         || 'ABEZHIKMNOPTYXCJ' || 'abyenikuvopsotuxwcj'
         || 'SOUhnuogjq' || 'COPTcopt'
         || 'ABCDEHJKLMPRSTVWZO' || 'ABCDEFGHIJKLMNOPRSTUVWXYZ'
-        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'OIESSAL'
+        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'PSPSoO' || 'OIESSAL'
         || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
     ),
     '([A-Za-z])\1{2,}', '\1', 'gi')
@@ -1613,7 +1613,9 @@ as $$
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0400-\u04ff]' then
         translate(p_body, 'ABCEHIKMOPTXYSJaceikmopstxyj', 'АВСЕНІКМОРТХУЅЈасеікморѕтхуј') end,
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0370-\u03ff]' then
-        translate(p_body, 'ABEHIKMNOPTXYZaeiknoptuvwxy', 'ΑΒΕΗΙΚΜΝΟΡΤΧΥΖαεικηορτυνωχγ') end
+        translate(p_body, 'ABEHIKMNOPTXYZaeiknoptuvwxy', 'ΑΒΕΗΙΚΜΝΟΡΤΧΥΖαεικηορτυνωχγ') end,
+      case when p_body ~ '\S[''\u2018\u2019\u02bc\uff07]\S' then
+        translate(p_body, E'\'\u2018\u2019\u02bc\uff07', '     ') end
     ]) x (text)
     where x.text is not null
   )
@@ -1745,7 +1747,7 @@ as $$
     ('ru', 'ПОЖАЛУЙСТА|СПАСИБО'), ('uk', 'БУДЬ ЛАСКА|ДЯКУЮ'), ('el', 'ΠΑΡΑΚΑΛΩ|ΕΥΧΑΡΙΣΤΩ'),
     ('tr', 'LÜTFEN|TEŞEKKÜRLER'), ('ar', 'من فضلك|لو سمحت|شكرا'), ('fa', 'لطفا|ممنون'), ('he', 'בבקשה|תודה'),
     ('hi', 'कृपया|धन्यवाद'), ('zh', '请|請|谢谢|謝謝'), ('ja', 'お願いします|してください|ありがとう'), ('ko', '해주세요|부탁합니다|감사합니다'),
-    ('th', 'กรุณา|ขอบคุณ'), ('vi', 'XIN|CẢM ƠN'), ('id', 'TOLONG|TERIMA KASIH')
+    ('th', 'กรุณา|ขอบคุณ|ครับ|ค่ะ'), ('vi', 'XIN|CẢM ƠN'), ('id', 'TOLONG|TERIMA KASIH')
   ) v (language, words)
 $$;
 
@@ -1850,6 +1852,22 @@ as $$
   where char_length(w) >= 5 or w ~ ('[' || outbox_engine.unspaced_letters() || ']')
 $$;
 
+create function outbox_engine.holds_negation(p_text text, p_to text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_text ~ ('[' || outbox_engine.unspaced_letters() || ']') then
+    return exists (
+      select from outbox_engine.words_for(p_to) w
+      where w.effect = 'negation'
+        and w.word ~ ('[' || outbox_engine.unspaced_letters() || ']')
+        and strpos(p_text, w.word) > 0
+    );
+  end if;
+  return false;
+end
+$$;
+
 create function outbox_engine.read_words(
   p_readings text[], p_cuts integer[], p_to text, out effect text, out reply text, out may_stop boolean
 )
@@ -1882,20 +1900,13 @@ begin
     from tokens t
     where t.reading = 0
   ),
-  -- Where the phrase may end: at the end of the text, or before a signature. A negation has no blanks around
-  -- it in scripts without blanks.
+  -- Where the phrase may end: at the end of the text, or before a signature.
   cuts as materialized (
     select c.cut, c.cut = v_count as is_end,
       coalesce(sum(outbox_engine.words_in(p.token)) filter (where not p.is_polite), 0) <= 3
         and not exists (
-          select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help')
-        )
-        and not exists (
-          select
-          from tokens t
-          join words w on w.effect = 'negation' and strpos(t.token, w.word) > 0
-          where t.place > c.cut and w.word ~ ('[' || outbox_engine.unspaced_letters() || ']')
-        ) as is_signed
+          select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help'))
+        and not outbox_engine.holds_negation(string_agg(p.token, ' '), p_to) as is_signed
     from (select distinct x.cut from unnest(p_cuts) x (cut) where x.cut >= v_count - 16) c
     left join places p on p.place > c.cut
     group by c.cut

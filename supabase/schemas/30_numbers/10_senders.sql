@@ -23,8 +23,8 @@ as $$
     || E'\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000'
 $$;
 
--- Whether a number has a zero in brackets behind its country code: +39 (0)6. In some countries, such as Italy,
--- it belongs to the number, and in most it does not.
+-- Whether a number has a zero in brackets behind its country code: +39 (0)6. In some countries, such as
+-- Italy, it belongs to the number, and in most it does not.
 create function outbox_engine.has_bracketed_zero(p_written text) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -60,8 +60,8 @@ create function outbox_engine.invisible_pattern() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select '[\u0001-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f'
-    || '\u2000-\u2008\u200a-\u200f\u2028-\u202e\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb'
-    || '\U000e0000-\U000e0fff]'
+    || '\u2000-\u2008\u200a-\u200f\u2028-\u202e\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0'
+    || '\ufff9-\ufffb\U000e0000-\U000e0fff]'
 $$;
 
 -- An invisible character by its code, and by its Unicode name if it is a common one.
