@@ -1319,10 +1319,10 @@ begin
     cross join lateral (
       select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
         o.cancel_requested_at is not null as cancel_requested, o.sent_at, o.finalized_at, o.reported_rank,
-        o.reported_at, o.status_code
+        o.reported_at, o.status_code, o.secret
       from public.outbox o where o.id = n.outbox_id limit 1
     ) m
-    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
+    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code and not m.secret
     where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),

@@ -174,6 +174,19 @@ def test_secret_message_is_never_sent_again(db: Connection, force: bool) -> None
     assert statuses(db) == {"failed": 1}
 
 
+def test_secret_message_has_one_attempt(db: Connection) -> None:
+    """Another message is sent again after this code."""
+    secret(db, expires_at="2099-01-01 00:00Z")
+    insert(db, first=1)
+    accept(db, claim(db), "a")
+    accept(db, claim(db), "b")
+
+    report(db, "a", number(0), "aborted", code=404)
+    report(db, "b", number(1), "aborted", code=404)
+
+    assert statuses(db) == {"aborted": 1, "pending": 1}
+
+
 async def test_trace_never_shows_the_text(gateway: Gateway, db: Connection) -> None:
     (message,) = secret(db)
     (answer,) = db.execute("select public.outbox_trace(%s, true)", [message]).fetchone() or ()
