@@ -13,25 +13,25 @@ _HIDDEN: Final = "•••"
 # What people, and programs, write between the digits of a number, also without seeing it.
 _GAP = r"(?:%20|[\s._()/\-\u00ad\u00b7\u200b-\u2015\u202a-\u202e\u2060-\u2069\ufeff]){0,3}"
 _PLUS = r"(?:[+\ufe62\uff0b]|%(?:25)?2[Bb]|\\(?:u00|x)2[Bb]|&#(?:43|x2[Bb]);|&plus;)"
-# A letter before the digits makes them part of a word, unless it ends an escape: \n, \x0a, \u000a, %0a.
-_ALONE = (
-    r"(?:(?<![A-Za-z\d])|(?<=\\[abfnrtvux])|(?<=%[\dA-Fa-f][A-Fa-f])|(?<=\\x[\dA-Fa-f][A-Fa-f])"
-    rf"|(?<=\\u[\dA-Fa-f]{{3}}[A-Fa-f]))(?<!\d\.)(?<!{_HIDDEN})"
-)
-_END = rf"(?![A-Za-z\d]|{_HIDDEN})"
+# A letter or digit before a number makes it part of a word, unless it ends an escape: \n, \x0a, \u000a, %0a.
+_ESCAPED = r"(?<=\\[abfnrtvux])|(?<=%[\dA-Fa-f]{2})|(?<=\\x[\dA-Fa-f]{2})|(?<=\\u[\dA-Fa-f]{4})"
+_ALONE = rf"(?:(?<![A-Za-z\d])|{_ESCAPED})(?<!\d\.)(?<!{_HIDDEN})"
+_END = rf"(?!(?!e?xt?)[A-Za-z\d]|{_HIDDEN})"  # an extension may follow
 _BLANK = r"[ .\-\u00a0\u2009\u2010-\u2015\u202f]"
-_BEFORE_NATIONAL = rf"(?<![A-Za-z\d+])(?<!\d[.-])(?<!{_HIDDEN})"
+_BEFORE_NATIONAL = rf"(?:(?<![A-Za-z\d+])|{_ESCAPED})(?<!\d[.-])(?<!{_HIDDEN})"
 _KEPT_OR_NUMBER = re.compile(
+    r"(?=[\dA-Fa-f+(%&\\\ufe62\uff0b])(?:"  # how any of these begins: most characters need no other check
     r"(?P<kept>\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b"  # a UUID: its last group may be digits only
     r"|(?<!\w)20\d{12}(?=_[a-z]))"  # the time in the name of a migration
     rf"|{_PLUS}\d{{7,}}"
-    rf"|(?<!\d){_PLUS}(?:{_GAP}\d|\+\d){{7,}}"  # a form has + for blanks; not after a digit: that plus is a time's offset
-    rf"|{_ALONE}00(?:{_GAP}\d){{8,15}}{_END}"
+    # A form has + for blanks. A plus after a digit is a time's offset.
+    rf"|(?:(?<!\d)|{_ESCAPED}){_PLUS}(?:{_GAP}\d|\+\d){{7,}}"
+    rf"|{_ALONE}0(?:0|11)(?:{_GAP}\d){{8,15}}{_END}"
     rf"|{_ALONE}\d{{10,19}}{_END}"
     # As people write numbers of their own country: (415) 555-0123, 07700 900123, 06 12 34 56 78
     rf"|{_BEFORE_NATIONAL}(?:1{_BLANK}?)?\(?[2-9]\d\d\)?{_BLANK}{{0,2}}[2-9]\d\d{_BLANK}?\d{{4}}{_END}"
     rf"|{_BEFORE_NATIONAL}(?:\(0\) ?|\(?0)\d{{2,5}}\)?(?:{_BLANK}|/){{1,2}}\d{{3,4}}{_BLANK}?\d{{2,6}}{_END}"
-    rf"|{_BEFORE_NATIONAL}0\d(?:{_BLANK}\d\d){{4}}{_END}"
+    rf"|{_BEFORE_NATIONAL}0\d(?:{_BLANK}\d\d){{4}}{_END})"
 )
 # Some countries have numbers of seven digits, code and all. Elsewhere so few digits are a count.
 _NAMED_NUMBER = re.compile(
@@ -56,6 +56,7 @@ _NAMES = (
     r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|(?:secret|private|role)[_-]?key|basic[_-]?auth|authorization"
     r"|cookie)s?"
 )
+_MAY_NAME_SECRET = re.compile(r"(?i)pass|pwd|secret|token|key|auth|cookie")
 _NAMED_SECRET = re.compile(
     # A whole header, then a value in quotes, then one without, which may be a list.
     rf"(?i)(?P<header>\b(?:proxy-)?authorization|\b(?:set-)?cookie)(?P<colon>:\s*)(?![\s\"'])[^\r\n\"']{{6,}}"
@@ -87,7 +88,9 @@ def mask_url(url: str) -> str:
 
 def scrub(text: str) -> str:
     """``text`` with every phone number, password in a URL, token and key in it masked. A masked text stays as it is."""
-    text = _NAMED_SECRET.sub(_named, _SECRET.sub(_HIDDEN, mask_url(text)))
+    text = _SECRET.sub(_HIDDEN, mask_url(text))
+    if _MAY_NAME_SECRET.search(text):
+        text = _NAMED_SECRET.sub(_named, text)
     text = _NAMED_NUMBER.sub(lambda found: found["name"] + mask(found["digits"]), text)
     return _KEPT_OR_NUMBER.sub(_masked, text)
 

@@ -45,7 +45,8 @@ def test_certain_opt_outs_are_heard(db: Connection, text: str) -> None:
         "Stop. John", "stop: John", "Stop, John Smith Junior III", "Hi, stop", "STOP CANCEL", "I want to S T O P",
         "nicht stopp", "no, stop", "stop, no", "не стоп", "Стоп, не надо", "لا توقف", "不要停止", "请不要停止",
         "停止，我以后还想收到消息", "停止しないで", "停止，不要停", "停止、やめないで", "หยุด, อย่าหยุด", "ยกเลิก, ไม่",
-        "Merci d'arrêter", "n’arrêtez pas", "start, then stop", "stop\u200b by", "STOP\nI have a question about it", "HELP, STOP",
+        "Merci d'arrêter", "n’arrêtez pas", "start, then stop", "stop\u200b by", "STOP\nI have a question about it",
+        "HELP, STOP",
     ],
 )  # fmt: skip
 def test_uncertain_opt_outs_wait_for_a_person(db: Connection, text: str) -> None:
