@@ -80,14 +80,13 @@ def test_cell_names_its_invisible_character() -> None:
 
 def test_names_of_characters_are_those_of_unicode(db: Connection) -> None:
     every = [chr(code) for code in range(1, 0x10000) if not 0xD800 <= code < 0xE000]
-    named = dict(
-        db.execute(
-            "select c, n from unnest(%s::text[]) c, outbox_engine.character_name(c) n where n like '%%(%%'", [every]
-        ).fetchall()
-    )
+    found = db.execute(
+        "select c, n from unnest(%s::text[]) c, outbox_engine.character_name(c) n where n like '%%(%%'", [every]
+    ).fetchall()
+    named = {str(mark): name for mark, name in found}
 
     assert len(named) > 20
-    assert named == {mark: f"{unicodedata.name(str(mark))} (U+{ord(str(mark)):04X})" for mark in named}
+    assert named == {mark: f"{unicodedata.name(mark)} (U+{ord(mark):04X})" for mark in named}
 
 
 def test_files_and_rows_call_the_same_characters_invisible(db: Connection) -> None:
