@@ -333,7 +333,7 @@ alter table outbox_engine.walks enable row level security;
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select regexp_replace(p_words, '[0-9]{7,}', '•••', 'g')
+  select regexp_replace(p_words, '\+[0-9]([ ().-]{0,2}[0-9]){6,}|[0-9]{7,}', '•••', 'g')
 $$;
 
 create function outbox_engine.alarm_at_most(
