@@ -6747,6 +6747,15 @@ begin
 end
 $$;
 
+create function outbox_engine.is_being_made(p_dispatch uuid, p_now timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from outbox_engine.claimed_dispatches c where c.id = p_dispatch and c.silent_at > p_now);
+end
+$$;
+
 create function outbox_engine.blank_secret_texts(p_now timestamptz, p_most integer) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -6768,7 +6777,7 @@ begin
     select d.id
     from outbox_engine.dispatches d
     where d.id in (select m.dispatch_id from outbox_engine.dispatch_members m where m.outbox_id = any (v_due))
-      and d.body is not null and d.state <> 'claimed'
+      and d.body is not null and not outbox_engine.is_being_made(d.id, p_now)
     order by d.id
     for update skip locked
   ));
@@ -6781,7 +6790,7 @@ begin
         select
         from outbox_engine.dispatch_members m
         join outbox_engine.dispatches d on d.id = m.dispatch_id
-        where m.outbox_id = o.id and (d.body is not null or d.state = 'claimed')
+        where m.outbox_id = o.id and (d.body is not null or outbox_engine.is_being_made(d.id, p_now))
       )
     order by o.id
     for update skip locked

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.gateway.gateway import Gateway
 from sandbox.simulator.behaviour import Fault
-from tests.calls import accept, claim, claim_lookups, find_nothing, mark_ambiguous, refuse, report
+from tests.calls import accept, claim, claim_lookups, find_nothing, mark_ambiguous, refuse, renew, report
 from tests.engine import Rig, column, insert, later, number, stand_still, statuses
 from tests.stack import Connection
 
@@ -103,7 +103,9 @@ def test_other_messages_keep_their_texts(db: Connection) -> None:
 def test_text_stays_while_a_process_makes_its_request(db: Connection) -> None:
     (message,) = secret(db)
     dispatch = claim(db)
-    expire(db)
+    later(db, "15 minutes")
+    renew(db, dispatch)
+    upkeep(db)
     assert column(db, "body", message) == TEXT
 
     refuse(db, dispatch, "throttled", http_status=429)
@@ -111,6 +113,25 @@ def test_text_stays_while_a_process_makes_its_request(db: Connection) -> None:
 
     assert statuses(db) == {"expired": 1}
     assert places_of(db, CODE) == []
+
+
+@pytest.mark.parametrize("outcome", ["found nothing", "refused"])
+def test_text_goes_where_no_process_looks(db: Connection, outcome: str) -> None:
+    """The process fell silent, and none is configured for its plan any more. Another one may come, or the process itself."""
+    secret(db)
+    dispatch = claim(db)
+
+    expire(db)
+
+    assert places_of(db, CODE) == []
+    assert statuses(db) == {"sending": 1}
+    if outcome == "refused":
+        refuse(db, dispatch, "throttled", http_status=429)
+    else:
+        find_nothing(db)
+    upkeep(db)
+    assert statuses(db) == {"expired": 1}
+    assert db.execute("select count(*) from outbox_engine.secret_messages").fetchone() == (0,)
 
 
 def test_message_that_waits_ends_before_its_text_goes(db: Connection) -> None:
