@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from jobs.gateway.seen import Seen
 from jobs.gateway.values import Dispatch
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refused, Submission
 from jobs.runtime.clocks import Clocks
+from jobs.runtime.masking import without_quotes
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -107,7 +108,7 @@ class Requests:
             if await self._may_start(dispatch):
                 submission = _submission(dispatch, self._provider, self._clocks)
                 outcome = await self._provider.submit(submission, deadline=self._deadline)
-                await self._record(dispatch, _without_url(outcome, dispatch.media_url))
+                await self._record(dispatch, _without_quotes(outcome, submission))
             else:
                 await until_answered(lambda: self._gateway.release([dispatch]), "release")
         except Exception:
@@ -175,15 +176,19 @@ class Requests:
         )
 
 
-def _without_url(outcome: Outcome, media_url: str | None) -> Outcome:
-    """The outcome without the URL of an MMS in its words, whole or cut off.
+def _without_quotes(outcome: Outcome, submission: Submission) -> Outcome:
+    """The outcome without the text or the URL that a provider quotes in its answer: its words are logged and stored.
 
-    It may be a secret link, and logs and commands show the words.
+    The URL of an MMS may be a secret link. It goes whole or cut off.
     """
-    if media_url is None or isinstance(outcome, Accepted):
+    if isinstance(outcome, Accepted):
         return outcome
-    quoted = re.compile(rf"https://{re.escape(urlsplit(media_url).netloc)}[^\s\"'<>]*")
-    return dataclasses.replace(outcome, error=quoted.sub("media_url", outcome.error))
+    error = outcome.error
+    if submission.media_url is not None:
+        host = re.escape(urlsplit(submission.media_url).netloc)
+        error = re.sub(rf"https://{host}[^\s\"'<>]*", "media_url", error)
+    values = {value for given in (submission.parameters or {}).values() for value in given.values()}
+    return replace(outcome, error=without_quotes(error, [submission.body, *values]))
 
 
 def _submission(dispatch: Dispatch, provider: Provider, clocks: Clocks) -> Submission:

@@ -3,6 +3,7 @@
 A number comes with or without ``+``, as text or as a JSON number; a time with or without an offset.
 """
 
+import hashlib
 import re
 from datetime import UTC, datetime
 from typing import Final
@@ -35,8 +36,15 @@ def address(value: object, name: str) -> str:
 
     Invisible marks do not belong to it.
     """
-    text = required(str(value) if type(value) is int else value, name)
+    text = required(_written(value), name)
     return phone.address(text if text.isprintable() else "".join(filter(str.isprintable, text)))
+
+
+def inbound_id(value: object, name: str, raw: str) -> str:
+    """The id of a reply. One without an id gets one of its bytes, so that it counts once however often it comes."""
+    if value is None or value == "":
+        return f"without-id-{hashlib.sha256(raw.encode()).hexdigest()[:32]}"
+    return required(_written(value), name)
 
 
 def our_address(value: object) -> str:
@@ -92,3 +100,10 @@ def reference(text: object) -> str | None:
 def clipped(text: object) -> str | None:
     """As much of an id or a reference as is read. None if it is no text."""
     return text[:LONGEST_ID] if isinstance(text, str) else None
+
+
+def _written(value: object) -> object:
+    """A whole JSON number as its digits, also one that is written as 1.4155550123e10. Others unchanged."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return str(value) if type(value) is int else value

@@ -9,7 +9,7 @@ from jobs.providers.base import Provider
 from jobs.providers.callbacks import CallbackReader
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.reader import SinchCallbacks
-from jobs.providers.vonage.client import VonageClient
+from jobs.providers.vonage import callbacks as vonage
 from jobs.providers.vonage.reader import VonageCallbacks
 from jobs.runtime import environment, settings
 from jobs.runtime.accounts import AccountSettings, ProvidersSettings, SinchSettings, VonageSettings
@@ -65,7 +65,7 @@ def callback_paths(provider: str) -> tuple[str, str]:
 
 def paths_in_use(chosen: WebhookSettings) -> tuple[str, ...]:
     """The paths for callbacks of the configured providers: those with an account or a secret in the settings, else all."""
-    secrets = {SinchClient.name: chosen.sinch_webhook_secrets, VonageClient.name: chosen.vonage_signature_secrets}
+    secrets = {SinchClient.name: chosen.sinch_webhook_secrets, vonage.NAME: chosen.vonage_signature_secrets}
     accounts = _mentioned()
     found = [name for name in names() if name in accounts or secrets[name]]
     return tuple(path for name in found or names() for path in callback_paths(name))
@@ -75,15 +75,15 @@ def callback_readers(chosen: WebhookSettings) -> Mapping[str, CallbackReader]:
     """The readers of callbacks, by the provider's name."""
     return {
         SinchClient.name: SinchCallbacks([secret.get_secret_value() for secret in chosen.sinch_webhook_secrets]),
-        VonageClient.name: VonageCallbacks([secret.get_secret_value() for secret in chosen.vonage_signature_secrets]),
+        vonage.NAME: VonageCallbacks([secret.get_secret_value() for secret in chosen.vonage_signature_secrets]),
     }
 
 
-_GROUPS: Final[Mapping[str, type[AccountSettings]]] = {SinchClient.name: SinchSettings, VonageClient.name: VonageSettings}
-_REPORTS: Final = {SinchClient.name: "delivery", VonageClient.name: "status"}
+_GROUPS: Final[Mapping[str, type[AccountSettings]]] = {SinchClient.name: SinchSettings, vonage.NAME: VonageSettings}
+_REPORTS: Final = {SinchClient.name: "delivery", vonage.NAME: "status"}
 _ACCOUNT: Final = {
     SinchClient.name: ("SINCH_SERVICE_PLAN_ID", "SINCH_API_TOKEN"),
-    VonageClient.name: ("VONAGE_APPLICATION_ID", "VONAGE_PRIVATE_KEY"),
+    vonage.NAME: ("VONAGE_APPLICATION_ID", "VONAGE_PRIVATE_KEY"),
 }
 """The settings that no account can do without."""
 
@@ -121,6 +121,9 @@ def _sinch(chosen: SinchSettings, settle: timedelta | None) -> Account:
 
 def _vonage(chosen: VonageSettings) -> Account:
     def build(clocks: Clocks) -> Provider:
+        # Imported here, because a process without Vonage does without the memory and the time that its HTTP client takes.
+        from jobs.providers.vonage.client import VonageClient
+
         secret = chosen.vonage_api_secret
         return VonageClient(
             application=chosen.vonage_application_id,
@@ -134,7 +137,7 @@ def _vonage(chosen: VonageSettings) -> Account:
         )
 
     return Account(
-        provider=VonageClient.name,
+        provider=vonage.NAME,
         plan=chosen.vonage_application_id,
         messages_per_second=chosen.vonage_messages_per_second,
         # A request is a message, so the limit on messages is the limit.

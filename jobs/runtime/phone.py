@@ -8,7 +8,8 @@ commands and rows, is read by `scheduler.commands.numbers` and, by the same rule
 import re
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_DECORATION = str.maketrans("", "", " -.()\u00a0\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2015")
+_BUT_OPENING_BRACKETS = str.maketrans("", "", " -.)\u00a0\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2015")
+_DECORATION = _BUT_OPENING_BRACKETS | str.maketrans("", "", "(")
 # The countries in which a zero is dialled before a number and belongs to none: those of `trunk_zero_pattern` in the schema.
 # sandbox/regions.py derives them.
 _TRUNK_ZERO_CODES = (
@@ -19,8 +20,9 @@ _TRUNK_ZERO_CODES = (
 )
 _TRUNK_ZERO = re.compile(rf"(\+(?:{_TRUNK_ZERO_CODES}))0[1-9]")
 _BEFORE_TRUNK_ZERO = re.compile(rf"\+(?:{_TRUNK_ZERO_CODES})(?=[1-9])")
+_LONG_FORM = re.compile(r"(\+52)1([2-9][0-9]{9})|(\+54)9([1-8][0-9]{9})|(\+55[1-9][0-9])9([6-9][0-9]{7})")
 _SHORT_CODE_DIGITS = 8
-_BRACKETED_ZERO = re.compile(r"(?:\+|00)[\s.-]*[1-9]\d{0,2}[\s.-]*\(\s*0(?!0)")
+_BRACKETED_ZERO = re.compile(r"\(*(?:\+|00)\(*[1-9][0-9]{0,2}\(+0(?!0)")
 
 
 def e164(number: str) -> str | None:
@@ -30,16 +32,21 @@ def e164(number: str) -> str | None:
     leaving the zero out would be a guess. Digits alone are taken as they are, because a provider repeats the numbers of
     requests, and rows of an older release may have such a zero. :func:`has_trunk_zero` tells.
     """
-    if _BRACKETED_ZERO.search(number):
+    if "(" in number and _BRACKETED_ZERO.match(number.translate(_BUT_OPENING_BRACKETS)):
         return None
-    bare = number.translate(_DECORATION)
-    is_decorated = bare != number
-    if bare.startswith("00"):
-        bare = bare[2:]
-    candidate = bare if bare.startswith("+") else f"+{bare}"
+    digits = bare(number)
+    is_decorated = digits != number
+    if digits.startswith("00"):
+        digits = f"+{digits[2:]}"
+    candidate = digits if digits.startswith("+") else f"+{digits}"
     if not _E164.fullmatch(candidate) or (is_decorated and has_trunk_zero(candidate)):
         return None
     return candidate
+
+
+def bare(number: str) -> str:
+    """``number`` without the blanks, dashes, dots and brackets that people write between its digits."""
+    return number.translate(_DECORATION)
 
 
 def has_trunk_zero(number: str) -> bool:
@@ -64,6 +71,12 @@ def spellings(number: str) -> tuple[str, ...]:
     found = _BEFORE_TRUNK_ZERO.match(number)
     with_zero = found and f"{found[0]}0{number[found.end() :]}"
     return (number, with_zero) if with_zero and _E164.fullmatch(with_zero) else (number,)
+
+
+def short_form(number: str) -> str:
+    """An E.164 number without the digit that it may have or not: +521… as +52…, as `twin_of` in the schema pairs them."""
+    found = _LONG_FORM.fullmatch(number)
+    return "".join(filter(None, found.groups())) if found else number
 
 
 def address(text: str) -> str:

@@ -3,11 +3,13 @@
 import re
 import unicodedata
 
-from jobs.runtime.phone import e164, trunk_zero_code
+from jobs.runtime.phone import bare, e164, trunk_zero_code
 
 _OTHER = re.compile(r"[^0-9 .()\u00a0\u2009\u202f\u2010-\u2015-]")
 _INVISIBLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"  # those of `recipient_hint`
+    # Those of `invisible_pattern` in the schema, and NUL.
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u2008\u200a-\u200f"
+    r"\u2028-\u202e\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 _LONGEST_SHOWN = 40
 
@@ -20,7 +22,7 @@ def read(written: str) -> str:
     if not written:
         raise ValueError("no number")
     number = e164(written)
-    if number is None or trunk_zero_code(number) or not written.startswith(("+", "00")):
+    if number is None or trunk_zero_code(number) or not bare(written).startswith(("+", "00")):
         raise ValueError(f"recipient {_masked(written)!r} {_problem(written)}")
     return number
 
@@ -28,11 +30,11 @@ def read(written: str) -> str:
 def _problem(written: str) -> str:
     if found := _INVISIBLE.search(written):
         return f"has an invisible character in it, {_name(found[0])}. Remove it"
-    if not written.startswith(("+", "00")):
+    if not bare(written).startswith(("+", "00")):
         return "has neither + nor 00 before its country code"
-    if other := _OTHER.search(written, 1):
+    if other := _OTHER.search(written.replace("+", "", 1) if bare(written).startswith("+") else written):
         return f"has {other[0]!r} in it. Write the number alone, in digits and without an extension"
-    digits = re.sub(r"[^0-9]", "", written.removeprefix("00"))
+    digits = bare(written).removeprefix("00").removeprefix("+")
     if code := trunk_zero_code(f"+{digits}"):
         return f"has a zero that is dialled inside the country only. Leave out the zero after {code}"
     if digits.startswith("0"):

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayRefused, KeyNotAccepted
 from jobs.gateway.operating import Operating
 from jobs.runtime import settings, telemetry
-from jobs.runtime.masking import mask_url, scrub_value
+from jobs.runtime.masking import scrub, scrub_value
 from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings
 from scheduler.commands.terminal import Failed, agreed, console, counted
 
@@ -44,11 +44,11 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
     try:
         return asyncio.run(_operate(supabase, work))
     except GatewayRefused as error:
-        raise Failed(str(error).partition(": ")[2]) from None
+        raise Failed(scrub(str(error).partition(": ")[2])) from None
     except KeyNotAccepted as error:
         raise SettingsError(str(error)) from None
     except GatewayError as error:
-        raise Failed(f"Supabase at {mask_url(supabase.supabase_url)} {failure(error)}") from None
+        raise Failed(scrub(f"Supabase at {supabase.supabase_url} {failure(error)}")) from None
 
 
 def failure(error: GatewayError) -> str:

@@ -370,7 +370,7 @@ alter table outbox_engine.providers enable row level security;
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select regexp_replace(p_words, '[0-9]{7,}', '•••', 'g')
+  select regexp_replace(p_words, '\+[0-9]([ ().-]{0,2}[0-9]){6,}|[0-9]{7,}', '•••', 'g')
 $$;
 
 create function outbox_engine.alarm_at_most(
@@ -832,23 +832,78 @@ as $$
   select left(substring(p_number from outbox_engine.trunk_zero_pattern()), -2)
 $$;
 
+create function outbox_engine.blanks() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select E' \t\n\u000b\f\r\u001c\u001d\u001e\u001f\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005'
+    || E'\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000'
+$$;
+
+create function outbox_engine.has_bracketed_zero(p_written text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select strpos(p_written, '(') > 0
+    and regexp_replace(
+        btrim(p_written, outbox_engine.blanks()), '[-.) \u00a0\u2009\u202f\u2010-\u2015]', '', 'g')
+      ~ '^\(*(\+|00)\(*[1-9][0-9]{0,2}\(+0(?!0)'
+$$;
+
 create function outbox_engine.read_recipient(p_written text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_bare constant text := regexp_replace(
     regexp_replace(
-      btrim(p_written, E' \t\r\n'), '[-.() \u00a0\u2009\u202f\u2010-\u2015]', '', 'g'),
+      btrim(p_written, outbox_engine.blanks()), '[-.() \u00a0\u2009\u202f\u2010-\u2015]', '', 'g'),
     '^00', '+');
 begin
-  -- A zero in brackets belongs to the number in some countries, such as Italy, and in most it does not.
   if v_bare ~ outbox_engine.e164_pattern()
-    and p_written !~ '(\+|00)[\s.-]*[1-9][0-9]{0,2}[\s.-]*\(\s*0(?!0)'
+    and not outbox_engine.has_bracketed_zero(p_written)
     and v_bare !~ outbox_engine.trunk_zero_pattern() then
     return v_bare;
   end if;
   return p_written;
 end
+$$;
+
+create function outbox_engine.invisible_pattern() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '[\u0001-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f'
+    || '\u2000-\u2008\u200a-\u200f\u2028-\u202e\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0'
+    || '\ufff9-\ufffb\U000e0000-\U000e0fff]'
+$$;
+
+create function outbox_engine.character_name(p_character text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case when x.name is null then x.code else format('%s (%s)', x.name, x.code) end
+  from (
+    select 'U+' || upper(lpad(to_hex(ascii(p_character)), 4, '0')) as code,
+      case p_character
+        when E'\u00ad' then 'SOFT HYPHEN'
+        when E'\u061c' then 'ARABIC LETTER MARK'
+        when E'\u2003' then 'EM SPACE'
+        when E'\u2007' then 'FIGURE SPACE'
+        when E'\u200b' then 'ZERO WIDTH SPACE'
+        when E'\u200c' then 'ZERO WIDTH NON-JOINER'
+        when E'\u200d' then 'ZERO WIDTH JOINER'
+        when E'\u200e' then 'LEFT-TO-RIGHT MARK'
+        when E'\u200f' then 'RIGHT-TO-LEFT MARK'
+        when E'\u202a' then 'LEFT-TO-RIGHT EMBEDDING'
+        when E'\u202b' then 'RIGHT-TO-LEFT EMBEDDING'
+        when E'\u202c' then 'POP DIRECTIONAL FORMATTING'
+        when E'\u202d' then 'LEFT-TO-RIGHT OVERRIDE'
+        when E'\u202e' then 'RIGHT-TO-LEFT OVERRIDE'
+        when E'\u2060' then 'WORD JOINER'
+        when E'\u2066' then 'LEFT-TO-RIGHT ISOLATE'
+        when E'\u2067' then 'RIGHT-TO-LEFT ISOLATE'
+        when E'\u2068' then 'FIRST STRONG ISOLATE'
+        when E'\u2069' then 'POP DIRECTIONAL ISOLATE'
+        when E'\u3000' then 'IDEOGRAPHIC SPACE'
+        when E'\ufeff' then 'ZERO WIDTH NO-BREAK SPACE'
+      end as name
+  ) x
 $$;
 
 create function outbox_engine.recipient_hint(p_recipient text) returns text
@@ -857,14 +912,14 @@ as $$
 declare
   v_code constant text := outbox_engine.trunk_zero_code(
     regexp_replace(regexp_replace(p_recipient, '[^+0-9]', '', 'g'), '^00', '+'));
-  v_invisible constant text := substring(p_recipient from
-    '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]');
+  v_invisible constant text := substring(
+    btrim(p_recipient, outbox_engine.blanks()) from outbox_engine.invisible_pattern());
 begin
   return case
     when v_invisible is not null
-      then format('Remove the invisible character U+%s.', upper(lpad(to_hex(ascii(v_invisible)), 4, '0')))
+      then format('Remove the invisible character %s.', outbox_engine.character_name(v_invisible))
     when v_code is not null then format('Leave out the zero after %s.', v_code)
-    when p_recipient ~ '(\+|00)[\s.-]*[1-9][0-9]{0,2}[\s.-]*\(\s*0(?!0)'
+    when outbox_engine.has_bracketed_zero(p_recipient)
       then 'Write it without brackets, as it is dialled from another country: some countries keep the zero, '
         || 'such as Italy.'
     else 'Write it with + and the country code, digits only, such as +14155550123.'
@@ -1390,10 +1445,10 @@ begin
     cross join lateral (
       select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
         o.cancel_requested_at is not null as cancel_requested, o.sent_at, o.finalized_at, o.reported_rank,
-        o.reported_at, o.status_code
+        o.reported_at, o.status_code, o.secret
       from public.outbox o where o.id = n.outbox_id limit 1
     ) m
-    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
+    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code and not m.secret
     where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),
@@ -1770,7 +1825,7 @@ as $$
         || 'ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ' || 'αβγεηικμνορςστυχωϲϳ'
         || 'ՏՕՍհոսօցյզ' || 'ⲤⲞⲢⲦⲥⲟⲣⲧ'
         || 'ᎪᏴᏟᎠᎬᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃᎾ' || 'ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ'
-        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || '0135$@|'
+        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || 'ᴩᔕᑭႽჿⵔ' || '0135$@|'
         || '🅐🅑🅒🅓🅔🅕🅖🅗🅘🅙🅚🅛🅜🅝🅞🅟🅠🅡🅢🅣🅤🅥🅦🅧🅨🅩'
         || '🅰🅱🅲🅳🅴🅵🅶🅷🅸🅹🅺🅻🅼🅽🅾🅿🆀🆁🆂🆃🆄🆅🆆🆇🆈🆉'
         || '🇦🇧🇨🇩🇪🇫🇬🇭🇮🇯🇰🇱🇲🇳🇴🇵🇶🇷🇸🇹🇺🇻🇼🇽🇾🇿',
@@ -1778,7 +1833,7 @@ as $$
         || 'ABEZHIKMNOPTYXCJ' || 'abyenikuvopsotuxwcj'
         || 'SOUhnuogjq' || 'COPTcopt'
         || 'ABCDEHJKLMPRSTVWZO' || 'ABCDEFGHIJKLMNOPRSTUVWXYZ'
-        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'OIESSAL'
+        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'PSPSoO' || 'OIESSAL'
         || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
     ),
     '([A-Za-z])\1{2,}', '\1', 'gi')
@@ -1795,7 +1850,9 @@ as $$
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0400-\u04ff]' then
         translate(p_body, 'ABCEHIKMOPTXYSJaceikmopstxyj', 'АВСЕНІКМОРТХУЅЈасеікморѕтхуј') end,
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0370-\u03ff]' then
-        translate(p_body, 'ABEHIKMNOPTXYZaeiknoptuvwxy', 'ΑΒΕΗΙΚΜΝΟΡΤΧΥΖαεικηορτυνωχγ') end
+        translate(p_body, 'ABEHIKMNOPTXYZaeiknoptuvwxy', 'ΑΒΕΗΙΚΜΝΟΡΤΧΥΖαεικηορτυνωχγ') end,
+      case when p_body ~ '\S[''\u2018\u2019\u02bc\uff07]\S' then
+        translate(p_body, E'\'\u2018\u2019\u02bc\uff07', '     ') end
     ]) x (text)
     where x.text is not null
   )
@@ -1890,7 +1947,7 @@ as $$
     ('opt_out_words_2', 'nl', 'stop', 'language', 'STOPPEN|AFMELDEN|UITSCHRIJVEN'),
     ('opt_out_words_2', 'sv', 'stop', 'language', 'AVSLUTA|AVREGISTRERA'),
     ('opt_out_words_2', 'da', 'stop', 'language', 'AFMELD|AVMELD'),
-    ('opt_out_words_2', 'fi', 'stop', 'language', 'LOPETA|SEIS'),
+    ('opt_out_words_2', 'fi', 'stop', 'language', 'LOPETA'),
     ('opt_out_words_2', 'pl', 'stop', 'language', 'WYPISZ|ZATRZYMAJ'),
     ('opt_out_words_2', 'cs', 'stop', 'language', 'ZRUŠIT|ODHLÁSIT'),
     ('opt_out_words_2', 'hu', 'stop', 'language', 'LEÁLLÍT|LEIRATKOZÁS'),
@@ -1927,7 +1984,7 @@ as $$
     ('ru', 'ПОЖАЛУЙСТА|СПАСИБО'), ('uk', 'БУДЬ ЛАСКА|ДЯКУЮ'), ('el', 'ΠΑΡΑΚΑΛΩ|ΕΥΧΑΡΙΣΤΩ'),
     ('tr', 'LÜTFEN|TEŞEKKÜRLER'), ('ar', 'من فضلك|لو سمحت|شكرا'), ('fa', 'لطفا|ممنون'), ('he', 'בבקשה|תודה'),
     ('hi', 'कृपया|धन्यवाद'), ('zh', '请|請|谢谢|謝謝'), ('ja', 'お願いします|してください|ありがとう'), ('ko', '해주세요|부탁합니다|감사합니다'),
-    ('th', 'กรุณา|ขอบคุณ'), ('vi', 'XIN|CẢM ƠN'), ('id', 'TOLONG|TERIMA KASIH')
+    ('th', 'กรุณา|ขอบคุณ|ครับ|ค่ะ'), ('vi', 'XIN|CẢM ƠN'), ('id', 'TOLONG|TERIMA KASIH')
   ) v (language, words)
 $$;
 
@@ -1943,7 +2000,7 @@ as $$
     ('fi', 'EI|ÄLÄ'), ('pl', 'NIGDY'), ('hu', 'NEM'), ('ru', 'НЕ|НЕТ|НИКОГДА'), ('uk', 'НІ|НІКОЛИ'),
     ('el', 'ΜΗΝ|ΔΕΝ|ΟΧΙ'), ('tr', 'HAYIR|DEĞİL'), ('ar', 'لا|ليس|لن'), ('fa', 'نه|نکن'), ('he', 'לא|אל'),
     ('hi', 'मत|नहीं'), ('zh', '不|不要|别|別'), ('ja', 'しないで|ない'), ('ko', '하지마|하지마세요|않아'),
-    ('vi', 'KHÔNG|ĐỪNG'), ('id', 'JANGAN|TIDAK')
+    ('th', 'ไม่|อย่า'), ('vi', 'KHÔNG|ĐỪNG'), ('id', 'JANGAN|TIDAK')
   ) v (language, words)
 $$;
 
@@ -2032,6 +2089,22 @@ as $$
   where char_length(w) >= 5 or w ~ ('[' || outbox_engine.unspaced_letters() || ']')
 $$;
 
+create function outbox_engine.holds_negation(p_text text, p_to text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_text ~ ('[' || outbox_engine.unspaced_letters() || ']') then
+    return exists (
+      select from outbox_engine.words_for(p_to) w
+      where w.effect = 'negation'
+        and w.word ~ ('[' || outbox_engine.unspaced_letters() || ']')
+        and strpos(p_text, w.word) > 0
+    );
+  end if;
+  return false;
+end
+$$;
+
 create function outbox_engine.read_words(
   p_readings text[], p_cuts integer[], p_to text, out effect text, out reply text, out may_stop boolean
 )
@@ -2069,8 +2142,8 @@ begin
     select c.cut, c.cut = v_count as is_end,
       coalesce(sum(outbox_engine.words_in(p.token)) filter (where not p.is_polite), 0) <= 3
         and not exists (
-          select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help')
-        ) as is_signed
+          select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help'))
+        and not outbox_engine.holds_negation(string_agg(p.token, ' '), p_to) as is_signed
     from (select distinct x.cut from unnest(p_cuts) x (cut) where x.cut >= v_count - 16) c
     left join places p on p.place > c.cut
     group by c.cut
@@ -7359,6 +7432,15 @@ begin
 end
 $$;
 
+create function outbox_engine.is_being_made(p_dispatch uuid, p_now timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from outbox_engine.claimed_dispatches c where c.id = p_dispatch and c.silent_at > p_now);
+end
+$$;
+
 create function outbox_engine.blank_secret_texts(p_now timestamptz, p_most integer) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -7380,7 +7462,7 @@ begin
     select d.id
     from outbox_engine.dispatches d
     where d.id in (select m.dispatch_id from outbox_engine.dispatch_members m where m.outbox_id = any (v_due))
-      and d.body is not null and d.state <> 'claimed'
+      and d.body is not null and not outbox_engine.is_being_made(d.id, p_now)
     order by d.id
     for update skip locked
   ));
@@ -7393,7 +7475,7 @@ begin
         select
         from outbox_engine.dispatch_members m
         join outbox_engine.dispatches d on d.id = m.dispatch_id
-        where m.outbox_id = o.id and (d.body is not null or d.state = 'claimed')
+        where m.outbox_id = o.id and (d.body is not null or outbox_engine.is_being_made(d.id, p_now))
       )
     order by o.id
     for update skip locked

@@ -1,5 +1,6 @@
 """Every door reads numbers alike: rows, members, suppressions, and the files and arguments of commands."""
 
+import unicodedata
 from collections.abc import Callable
 
 import psycopg
@@ -10,6 +11,8 @@ from tests.spellings import HINTS, SPELLINGS
 from tests.stack import Connection
 
 Door = Callable[[Connection, str], str]
+OF_NUMBERS = " \u00a0\u2009\u202f"
+"""Blanks that people write between the digits of a number."""
 
 
 def insert_a_message(db: Connection, written: str) -> str:
@@ -73,6 +76,35 @@ def test_refusal_says_how_to_write_it(door: Door, written: str, db: Connection) 
 def test_cell_names_its_invisible_character() -> None:
     with pytest.raises(ValueError, match=r"'<202A>\+1415•••0123' has an invisible character in it, LEFT-TO-RIGHT EMBEDDING"):
         numbers.read("\u202a+14155550123")
+
+
+def test_names_of_characters_are_those_of_unicode(db: Connection) -> None:
+    every = [chr(code) for code in range(1, 0x10000) if not 0xD800 <= code < 0xE000]
+    found = db.execute(
+        "select c, n from unnest(%s::text[]) c, outbox_engine.character_name(c) n where n like '%%(%%'", [every]
+    ).fetchall()
+    named = {str(mark): name for mark, name in found}
+
+    assert len(named) > 20
+    assert named == {mark: f"{unicodedata.name(mark)} (U+{ord(mark):04X})" for mark in named}
+
+
+def test_files_and_rows_call_the_same_characters_invisible(db: Connection) -> None:
+    every = [chr(code) for code in (*range(1, 0xD800), *range(0xE000, 0x10000), *range(0xE0000, 0xE0200))]
+    found = db.execute("select c from unnest(%s::text[]) c where c ~ outbox_engine.invisible_pattern()", [every]).fetchall()
+    in_rows = {str(mark) for (mark,) in found}
+    blanks = {mark for mark in every if unicodedata.category(mark) in ("Cc", "Zl", "Zp", "Zs")}
+
+    assert in_rows == {mark for mark in every if _is_invisible_in_files(mark)}
+    assert blanks - in_rows == set(OF_NUMBERS)
+
+
+def _is_invisible_in_files(mark: str) -> bool:
+    try:
+        numbers.read(f"+1415{mark}5550123")
+    except ValueError as error:
+        return "invisible" in str(error)
+    return False
 
 
 def _campaign(db: Connection) -> None:

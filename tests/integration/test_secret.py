@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from jobs.gateway.gateway import Gateway
-from tests.calls import accept, claim, claim_lookups, find_nothing, mark_ambiguous, refuse, report
+from sandbox.simulator.behaviour import Fault
+from tests.calls import accept, claim, claim_lookups, find_nothing, mark_ambiguous, refuse, renew, report
 from tests.engine import Rig, column, insert, later, number, stand_still, statuses
 from tests.stack import Connection
 
@@ -102,7 +103,9 @@ def test_other_messages_keep_their_texts(db: Connection) -> None:
 def test_text_stays_while_a_process_makes_its_request(db: Connection) -> None:
     (message,) = secret(db)
     dispatch = claim(db)
-    expire(db)
+    later(db, "15 minutes")
+    renew(db, dispatch)
+    upkeep(db)
     assert column(db, "body", message) == TEXT
 
     refuse(db, dispatch, "throttled", http_status=429)
@@ -110,6 +113,25 @@ def test_text_stays_while_a_process_makes_its_request(db: Connection) -> None:
 
     assert statuses(db) == {"expired": 1}
     assert places_of(db, CODE) == []
+
+
+@pytest.mark.parametrize("outcome", ["found nothing", "refused"])
+def test_text_goes_where_no_process_looks(db: Connection, outcome: str) -> None:
+    """The process fell silent, and none is configured for its plan any more. Another one may come, or the process itself."""
+    secret(db)
+    dispatch = claim(db)
+
+    expire(db)
+
+    assert places_of(db, CODE) == []
+    assert statuses(db) == {"sending": 1}
+    if outcome == "refused":
+        refuse(db, dispatch, "throttled", http_status=429)
+    else:
+        find_nothing(db)
+    upkeep(db)
+    assert statuses(db) == {"expired": 1}
+    assert db.execute("select count(*) from outbox_engine.secret_messages").fetchone() == (0,)
 
 
 def test_message_that_waits_ends_before_its_text_goes(db: Connection) -> None:
@@ -173,6 +195,19 @@ def test_secret_message_is_never_sent_again(db: Connection, force: bool) -> None
     assert statuses(db) == {"failed": 1}
 
 
+def test_secret_message_has_one_attempt(db: Connection) -> None:
+    """Another message is sent again after this code."""
+    secret(db, expires_at="2099-01-01 00:00Z")
+    insert(db, first=1)
+    accept(db, claim(db), "a")
+    accept(db, claim(db), "b")
+
+    report(db, "a", number(0), "aborted", code=404)
+    report(db, "b", number(1), "aborted", code=404)
+
+    assert statuses(db) == {"aborted": 1, "pending": 1}
+
+
 async def test_trace_never_shows_the_text(gateway: Gateway, db: Connection) -> None:
     (message,) = secret(db)
     (answer,) = db.execute("select public.outbox_trace(%s, true)", [message]).fetchone() or ()
@@ -188,6 +223,24 @@ async def test_log_never_shows_the_text(rig: Rig, db: Connection, capsys: pytest
     await rig.tick("dispatch", "upkeep")
 
     assert statuses(db) == {"sent": 3}
+    assert CODE not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("quoted", [TEXT, CODE, f'"body": "{TEXT}"', f"code is {CODE}. It"])
+async def test_quoting_refusal_never_shows_the_text(
+    quoted: str, rig: Rig, db: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A provider may repeat the text that it refuses."""
+    secret(db)
+    rig.simulator.add(Fault(effect="answer", status=400, code="syntax_invalid", text=f"Not allowed: {quoted}", times=9))
+
+    for _ in range(4):
+        await rig.tick("dispatch", "upkeep")
+
+    assert "Not allowed:" in str(db.execute("select array_agg(error) from outbox_engine.dispatches").fetchone())
+    assert [
+        place for place in places_of(db, CODE) if place not in ("public.outbox.body", "outbox_engine.dispatches.body")
+    ] == []
     assert CODE not in "".join(capsys.readouterr())
 
 

@@ -53,6 +53,25 @@ async def test_only_proof_of_the_end_is_last_page(number: int, listing: object, 
 
 
 @pytest.mark.parametrize(
+    ("item", "kept"),
+    [
+        (b'{"id": 7, "body": "code 481516", "parameters": {"a": {"default": "481516"}}, "to": ["1"]}', b'{"id":7,"to":["1"]}'),
+        (b'{"id": nonsense, "body": "code 481516"}', b'{"id": nonsense, '),
+        (b'{"batch": {"body": "code 481516"}}', b'{"batch":{'),
+    ],
+)
+async def test_unreadable_batch_is_kept_without_texts(item: bytes, kept: bytes) -> None:
+    """The text may be a one-time code, which is never kept longer than its message."""
+    async with (
+        serving(answer(200, b'{"count": 1, "batches": [' + item + b"]}")) as server,
+        SINCH.talking_to(server.origin) as client,
+    ):
+        page = await client.find("reference-1", recipients=[], since=SINCE, until=None, page=0, deadline=5)
+
+    assert [one.raw.replace(b": {", b":{") for one in page.unusable] == [kept]
+
+
+@pytest.mark.parametrize(
     ("said", "why"),
     [
         (answer(200, b"<html>"), None),

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from jobs.runtime.phone import short_form
 from tests.engine import statuses
 from tests.stack import Connection
 
@@ -42,11 +43,13 @@ def test_each_form_is_the_other_of_its_twin(number: str, twin: str, db: Connecti
         twin,
         number,
     )
+    assert short_form(number) == short_form(twin) == min(number, twin, key=len)
 
 
 @pytest.mark.parametrize("number", ["+14155550123", "+447700900123", "+551132345678", "+5215", "+52", "+549", "+5511"])
 def test_most_numbers_have_one_form(number: str, db: Connection) -> None:
     assert db.execute("select outbox_engine.twin_of(%s)", [number]).fetchone() == (None,)
+    assert short_form(number) == number
 
 
 @pytest.mark.parametrize(("number", "twin"), BOTH)

@@ -139,7 +139,21 @@ def test_unusable_report_is_kept_byte_for_byte(samples: Samples, change: dict[st
 
 
 @of_each
-@pytest.mark.parametrize("change", [{"id": None}, {"id": "x" * 256}, {"sender": None}, {"sender": ""}])
+@pytest.mark.parametrize("missing", [None, ""])
+def test_reply_without_an_id_counts_once(samples: Samples, missing: object) -> None:
+    """A repetition has the same bytes, and so the same id."""
+    first, again, other = (
+        item for body in ("STOP", "STOP", "START") for item in parsed(samples, encoded(samples.inbound(id=missing, body=body)))
+    )
+
+    assert isinstance(first, Inbound)
+    assert isinstance(other, Inbound)
+    assert first == again
+    assert first.inbound_id != other.inbound_id
+
+
+@of_each
+@pytest.mark.parametrize("change", [{"id": "x" * 256}, {"sender": None}, {"sender": ""}])
 def test_unusable_reply_is_kept_byte_for_byte(samples: Samples, change: dict[str, object]) -> None:
     raw = encoded(samples.inbound(**change))
     (item,) = parsed(samples, raw)

@@ -337,6 +337,17 @@ def test_failed_member_import_reports_its_progress(
     assert len(said) == 2
 
 
+@pytest.mark.parametrize("twins", [("+525550123456", "+5215550123456"), ("+551161234567", "+5511961234567")])
+def test_both_forms_under_two_ids_are_warned_of(twins: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    repeated = RepeatedNumbers()
+
+    repeated.warn(
+        [Line(number, external_id, twin, "", "", {}) for number, external_id, twin in zip((2, 3), "ab", twins, strict=True)]
+    )
+
+    assert "has another external_id in line 2" in capsys.readouterr().err
+
+
 def test_number_under_two_ids_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     text = [HEADER, "a,+14155550101\n", "b,+1 415 555 0101\n", "a,+14155550101\n", "c,+14155550102\n"]
     repeated = RepeatedNumbers()

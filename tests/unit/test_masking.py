@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.runtime.masking import mask, mask_url, scrub, scrub_value
+from jobs.runtime.masking import mask, mask_url, scrub, scrub_value, without_quotes
 
 NUMBER = "+14155551234"
 
@@ -17,10 +17,15 @@ INTERNATIONAL = (
     '{{"to":"{n}"}}', '{{"to":["{n}","{n}"]}}', "{{'to': ['{n}']}}", r'{{\"to\":\"{n}\"}}', "to=>{n}", "tel:{n}", "sms:{n}",
     "whatsapp:{n}", "KeyError: '{n}'", "key (recipient)=({n}) already exists", "recipient_{n}", "number-{n}", "<a>{n}</a>",
     "{n}@example.com", "…{n}…", "№{n}", "от:{n}", "على {n}", "电话{n}。", "\u200b{n}\u200b", "\u202a{n}\u202c", "\xa0{n}\xa0",
+    r"to\n{n}\n", r"to\t{n}", r"a\u000a{n}", r"to\x0a{n}", "to%3A{n}", "to%3D{n}&x", "to%0A{n}%0A", "recipient_{n}_2",
     "12:30:01 {n}", "HTTP 400 {n}", "1. {n}", "0 {n}", "-{n}", "--to={n}", "{n}-", "{n}!", "{n}?", "{n}:", "{n}…", "Re: {n}",
 )  # fmt: skip
 WRITTEN = (
     "+14155550123", "14155550123", "0014155550123", "%2B14155550123", "%2b14155550123", r"\u002b14155550123",
+    r"\x2b14155550123", "%252B14155550123", "&#x2B;14155550123", "%2B1%20415%20555%200123", "+1+415+555+0123",
+    "+1_415_555_0123", "+1\u00b7415\u00b7555\u00b70123", "1(415)555-0123", "(415)555-0123", "1415-555-0123",
+    "415\u00a0555\u00a00123", "415\u2011555\u20110123", "%22+1-415-555-0123", r"\n415-555-0123", "415-555-0123x5",
+    "14155550123 ext. 5", "14155550123x5", "011 44 7700 900123",
     "+1 415 555 0123", "+1-415-555-0123", "+1.415.555.0123", "+1 (415) 555-0123", "+1 (415) 555 0123", "+1/415/5550123",
     "001 415 555 0123", "(415) 555-0123", "415-555-0123", "415 555 0123", "1-415-555-0123",
     "+1\u00a0415\u00a0555\u00a00123", "+1\u2011415\u2011555\u20110123", "+\u200b14155550123", "+1415\u200b5550123",
@@ -28,6 +33,7 @@ WRITTEN = (
 )  # fmt: skip
 ELSEWHERE = (
     "+447700900123", "+44 7700 900123", "+44 (0)7700 900123", "07700 900123", "07700900123", "0044 7700 900123",
+    "030/23125555", "06 39 98 12 34", "06.39.98.12.34", "(0) 7700 900123", "(0)7700 900123",
     "+61 491 570 156", "0491 570 156", "+33 1 99 00 12 34", "+353 20 910 1234", "+49 30 23125 555", "030 23125555",
 )  # fmt: skip
 KEPT = (
@@ -36,6 +42,7 @@ KEPT = (
     "0.12345678901234", "vm:11153:303ab700", "version 2 of 20261130074938_outbox_0002", "127.0.0.1:54321", "1,234,567 messages",
     "lease_token: 812", "SUPABASE_SECRET_KEY: is a publishable key", "the secret is not set", "n=12", "a token has expired",
     "https://example.com/a@b", "https://example.com:8443/a@b", "d41d8cd98f00b204e9800998ecf8427e", "+12", "C++ 17",
+    "01/02/2027 10:11:12", "2027-01-02 03:04:05", "lookup 1234567 of 7654321", "pages 1-2-3-4-5", "from 1 to 1000000",
 )  # fmt: skip
 SECRETS = (
     "https://:{s}@host", "https://{s}@host/path", "https://user:{s}@host", "https://user:{s}/x@host:8080/path",
@@ -47,6 +54,9 @@ SECRETS = (
     "SINCH_API_TOKEN={s}", "WEBHOOK_TOKENS={s}", "X-Webhook-Token: {s}", "password={s}", "password => {s}", "PASSWORD: '{s}'",
     "client_secret={s}", "api-key: {s}", "private_key={s}", "Cookie: sid={s}", "service_role_key={s}", "passphrase={s}",
     "-----BEGIN PRIVATE KEY-----\nMII{s}\n-----END PRIVATE KEY-----", "-----BEGIN RSA PRIVATE KEY-----\nMII{s}",
+    "WEBHOOK_BASIC_AUTH=user:{s}", "WEBHOOK_TOKENS=first-token1,{s}", "SINCH_WEBHOOK_SECRETS=a,b,{s}", '"token": "a, {s}"',
+    "password='a b {s}'", "Cookie: a=1; sid={s}", "Set-Cookie: sid={s}; Path=/", "Authorization: Token {s}", "--token {s}",
+    "--api-key {s}", "sbp_{s}", "v1,whsec_{s}",
     "eyJhbGciOiJIUzI1NiJ9.{s}.{s}", "eyJhbGciOiJIUzI1NiJ9.eyJ{s}", "token eyJhbGciOiJI{s}",
 )  # fmt: skip
 
@@ -115,6 +125,44 @@ def test_password_in_a_url_never_passes(password: str, user: str) -> None:
 @given(st.text(st.characters(codec="utf-8") | st.sampled_from("+01459 -./():@=\"'•")))
 def test_masked_text_stays_as_it_is(text: str) -> None:
     assert scrub(scrub(text)) == scrub(text)
+
+
+@pytest.mark.parametrize(
+    "shape", ['{{"to":{n}}}', '{{"to":["{n}"]}}', "to:{n}", "from={n}", r"{{\"recipient\":\"{n}\"}}", "msisdn => {n}"]
+)
+@pytest.mark.parametrize("number", ["1234567", "12345678", "123456789"])
+def test_short_numbers_are_masked_beside_their_name(shape: str, number: str) -> None:
+    """Andorra, Niue and French Polynesia have numbers of seven to nine digits."""
+    assert number not in scrub(shape.format(n=number))
+
+
+def test_numbers_in_values_may_be_json_numbers() -> None:
+    event = {"to": 14155550123, "recipients": [14155550123, 7], "from": "1234567", "messages": 14155550123, "parts": 2}
+
+    assert scrub_value({"report": event}) == {
+        "report": {"to": "141•••23", "recipients": ["141•••23", 7], "from": "123•••67", "messages": 14155550123, "parts": 2}
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("HTTP 400 bad text: Your code is 481516.", "HTTP 400 bad text: •••"),
+        ("HTTP 400 481516 is not allowed", "HTTP 400 ••• is not allowed"),
+        ("HTTP 400 in 'code is 481516'", "HTTP 400 in '•••'"),
+        ("HTTP 400 text 400 is too long", "HTTP 400 text 400 is too long"),
+        ("", ""),
+    ],
+)
+def test_quotes_of_texts_are_hidden(words: str, kept: str) -> None:
+    assert without_quotes(words, ["Your code\nis 481516.", "400"]) == kept
+
+
+@given(words=st.text(max_size=50), text=st.text(min_size=10, max_size=50), after=st.text(max_size=20))
+def test_no_words_quote_a_whole_text(words: str, text: str, after: str) -> None:
+    quoted = " ".join(text.split())
+
+    assert len(quoted) < 10 or quoted not in without_quotes(f"{words}{quoted}{after}", [text])
 
 
 def test_masked_number_shows_its_country_and_end() -> None:

@@ -13,7 +13,8 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.gateway.operating import Suppression
+from jobs.gateway.errors import GatewayError, GatewayFault, GatewayRefused, GatewayUnavailable
+from jobs.gateway.operating import Operating, Suppression
 from jobs.runtime.phone import has_trunk_zero
 from scheduler.cli import run_command_line
 from scheduler.commands import opt_outs, times
@@ -36,6 +37,31 @@ def test_missing_setting_exits_2_with_one_line(
     assert (code, said.out) == (2, "")
     assert "SUPABASE_SECRET_KEY" in said.err
     assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        GatewayRefused("f: recipient '+12025550100' is not an E.164 number", code="22000"),
+        GatewayFault("f: 23505 Key (recipient)=(+12025550100) already exists"),
+        GatewayUnavailable("f: ConnectError https://user:s3cret-word@host +12025550100"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_of_the_database_are_masked(
+    error: GatewayError, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_x")
+    monkeypatch.setattr(Operating, "list_held", fail)
+
+    assert run_command_line(["held"]) == 1
+    said = capsys.readouterr()
+    assert "+1202•••0100" in said.err
+    assert "s3cret-word" not in said.err
 
 
 def test_ctrl_c_ends_a_question_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ Whatever cannot be used is an :class:`Unusable`, never an exception: a callback 
 lost.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -15,6 +15,7 @@ from jobs.providers.fields import (
     address,
     clipped,
     code,
+    inbound_id,
     instant_or_none,
     number,
     our_address,
@@ -22,7 +23,7 @@ from jobs.providers.fields import (
     required,
 )
 from jobs.providers.lenient import json_text
-from jobs.providers.sinch.wire import MOST_ITEMS, Event, Media, StatusCount
+from jobs.providers.sinch.wire import MOST_ITEMS, Event, StatusCount
 
 NAME = "sinch"
 """The provider's name, as the database stores it."""
@@ -44,9 +45,9 @@ STATUSES = {
 
 _EVENT = msgspec.json.Decoder(Event)
 _LINE = msgspec.json.Decoder(StatusCount)
-_STRING = msgspec.json.Decoder(str)
-_MEDIA: msgspec.json.Decoder[Media | None] = msgspec.json.Decoder(Media | None)
-_TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
+_LINES: msgspec.json.Decoder[list[msgspec.Raw] | None] = msgspec.json.Decoder(list[msgspec.Raw] | None)
+_NUMBER: msgspec.json.Decoder[str | int] = msgspec.json.Decoder(str | int)
+_BODY = msgspec.json.Decoder()
 
 
 def parse(raw: bytes) -> list[CallbackItem]:
@@ -82,13 +83,14 @@ def _batch_report(event: Event, raw: str) -> Iterator[CallbackItem]:
     """
     batch_id = required(event.batch_id, "batch_id")
     summary = Summary(batch_id=batch_id, reference=reference(event.client_reference), raw=raw)
-    if _count_items(event) > MOST_ITEMS:
+    lines = _LINES.decode(event.statuses) or ()
+    if _count_items(lines) > MOST_ITEMS:
         yield Unusable(f"it has more than {MOST_ITEMS} lines and recipients", raw.encode())
         yield summary
         return
 
-    names_all = bool(event.statuses)
-    for line in event.statuses or ():
+    names_all = bool(lines)
+    for line in lines:
         try:
             read = _LINE.decode(line)
         except (ValueError, RecursionError) as error:
@@ -101,10 +103,10 @@ def _batch_report(event: Event, raw: str) -> Iterator[CallbackItem]:
         yield summary
 
 
-def _count_items(event: Event) -> int:
+def _count_items(lines: Sequence[msgspec.Raw]) -> int:
     """How many lines and recipients the report has, without those of lines that cannot be read."""
-    number = len(event.statuses or ())
-    for line in event.statuses or ():
+    number = len(lines)
+    for line in lines:
         with suppress(ValueError, RecursionError):
             number += len(_LINE.decode(line).recipients or ())
     return number
@@ -131,7 +133,7 @@ def _line_report(
     try:
         return Report(
             batch_id=batch_id,
-            recipient=number(_STRING.decode(recipient)),
+            recipient=number(str(_NUMBER.decode(recipient))),
             status=outcome[0],
             code=outcome[1],
             at=None,
@@ -159,7 +161,7 @@ def _with_line(event: Event, line: object) -> bytes:
 def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
     kind = required(event.type, "type")
     yield Inbound(
-        inbound_id=required(event.id, "id"),
+        inbound_id=inbound_id(event.id, "id", raw),
         kind=kind.removeprefix("mo_"),
         sender=address(event.sender, "from"),
         recipient=our_address(event.to),
@@ -172,13 +174,21 @@ def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
 
 
 def _inbound_text(kind: str, body: msgspec.Raw) -> str | None:
-    """The text that a person wrote. A STOP may come in a multimedia message; binary messages have no text."""
+    """The text that a person wrote: the body of a text, or the message or subject of a multimedia message.
+
+    Either may come in the other's place. Binary messages have no text.
+    """
     if kind == "mo_binary":
         return None
-    if kind == "mo_text":
-        return _TEXT.decode(body)
-    media = _MEDIA.decode(body)
-    return None if media is None else media.message or media.subject
+    content = _BODY.decode(body)
+    if not isinstance(content, dict):
+        if content is None or isinstance(content, str):
+            return content
+        raise Unreadable("body is no text")
+    texts = [content[name] for name in ("message", "subject") if isinstance(content.get(name), str)]
+    if kind == "mo_text" and not texts:
+        raise Unreadable("body is no text")
+    return next((text for text in texts if text.strip()), None)
 
 
 _Reader = Callable[[Event, str], Iterator[CallbackItem]]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -26,6 +27,8 @@ from jobs.providers.sinch import callbacks, listed, refusals
 from jobs.providers.sinch.wire import BatchItem, Listing
 from jobs.runtime.phone import e164
 
+_TEXTS: Final = frozenset({"body", "parameters"})
+_TEXT_BEGINS: Final = re.compile(rb'"(?:body|parameters)"')
 _COUNT: Final = re.compile(r'"count"\s*:\s*("?[0-9]+"?)')
 Item = TypeVar("Item", Batch, ListedReference, SentBatch, Report, Inbound)
 
@@ -51,9 +54,23 @@ def page_of(answer: Answer, what: str, *, number: int, read: Callable[[bytes], I
         try:
             items.append(read(bytes(raw)))
         except (ValueError, RecursionError) as error:
-            unusable.append(Unusable(str(error)[:200], bytes(raw)))
+            kept = _without_texts(bytes(raw)) if what == "batches" else bytes(raw)
+            unusable.append(Unusable(str(error)[:200], kept))
     last = not raws or (number == 0 and count is not None and len(raws) >= count)
     return Page(tuple(items), last, tuple(unusable), count)
+
+
+def _without_texts(raw: bytes) -> bytes:
+    """A batch as it is kept: its texts may be secret, and would outlive their messages.
+
+    What is no JSON ends where they begin.
+    """
+    with suppress(ValueError, RecursionError):
+        item = msgspec.json.decode(raw)
+        if isinstance(item, dict) and item.keys() & _TEXTS:
+            raw = msgspec.json.encode({name: value for name, value in item.items() if name not in _TEXTS})
+    begins = _TEXT_BEGINS.search(raw)
+    return raw if begins is None else raw[: begins.start()]
 
 
 def one_batch(answer: Answer, what: str, batch_id: str) -> SentBatch:

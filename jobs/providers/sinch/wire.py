@@ -83,7 +83,7 @@ class Event(msgspec.Struct):
     status: Any = None
     code: Any = None
     at: Any = None
-    statuses: list[msgspec.Raw] | None = None
+    statuses: msgspec.Raw = msgspec.Raw(b"null")
     id: Any = None
     sender: Any = msgspec.field(default=None, name="from")
     to: Any = None

@@ -13,7 +13,17 @@ from typing import Any, Final
 import msgspec
 
 from jobs.providers.base import CallbackItem, Inbound, Report, Unusable
-from jobs.providers.fields import LONGEST_ID, Unreadable, address, instant_or_none, number, our_address, reference, required
+from jobs.providers.fields import (
+    LONGEST_ID,
+    Unreadable,
+    address,
+    inbound_id,
+    instant_or_none,
+    number,
+    our_address,
+    reference,
+    required,
+)
 from jobs.providers.lenient import json_text
 from jobs.providers.vonage.codes import is_word, status_of
 
@@ -141,7 +151,7 @@ def _report(event: Event, raw: str) -> Iterator[CallbackItem]:
 def _inbound(event: Event, raw: str) -> Iterator[CallbackItem]:
     said, kind = _said(event)
     yield Inbound(
-        inbound_id=required(event.message_uuid, "message_uuid"),
+        inbound_id=inbound_id(event.message_uuid, "message_uuid", raw),
         kind=kind,
         sender=address(_bare(event.sender), "from"),
         recipient=our_address(_bare(event.to)),

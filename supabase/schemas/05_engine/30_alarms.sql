@@ -30,7 +30,7 @@ where acknowledged_at is null;
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select regexp_replace(p_words, '[0-9]{7,}', '•••', 'g')
+  select regexp_replace(p_words, '\+[0-9]([ ().-]{0,2}[0-9]){6,}|[0-9]{7,}', '•••', 'g')
 $$;
 
 -- Called by engine functions. Raises an alarm.

@@ -15,6 +15,25 @@ as $$
   select left(substring(p_number from outbox_engine.trunk_zero_pattern()), -2)
 $$;
 
+-- The characters that commands remove from both ends of a number: those of Python's `str.strip`.
+create function outbox_engine.blanks() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select E' \t\n\u000b\f\r\u001c\u001d\u001e\u001f\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005'
+    || E'\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000'
+$$;
+
+-- Whether a number has a zero in brackets behind its country code: +39 (0)6. In some countries, such as
+-- Italy, it belongs to the number, and in most it does not.
+create function outbox_engine.has_bracketed_zero(p_written text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select strpos(p_written, '(') > 0
+    and regexp_replace(
+        btrim(p_written, outbox_engine.blanks()), '[-.) \u00a0\u2009\u202f\u2010-\u2015]', '', 'g')
+      ~ '^\(*(\+|00)\(*[1-9][0-9]{0,2}\(+0(?!0)'
+$$;
+
 -- The recipient as E.164, whichever way people write it: with spaces, dashes, dots or brackets, and with 00
 -- for the +. Others are returned as they are written, for the callers to refuse. jobs/runtime/phone.py reads
 -- files by the same rules, and a test holds the two together.
@@ -24,17 +43,58 @@ as $$
 declare
   v_bare constant text := regexp_replace(
     regexp_replace(
-      btrim(p_written, E' \t\r\n'), '[-.() \u00a0\u2009\u202f\u2010-\u2015]', '', 'g'),
+      btrim(p_written, outbox_engine.blanks()), '[-.() \u00a0\u2009\u202f\u2010-\u2015]', '', 'g'),
     '^00', '+');
 begin
-  -- A zero in brackets belongs to the number in some countries, such as Italy, and in most it does not.
   if v_bare ~ outbox_engine.e164_pattern()
-    and p_written !~ '(\+|00)[\s.-]*[1-9][0-9]{0,2}[\s.-]*\(\s*0(?!0)'
+    and not outbox_engine.has_bracketed_zero(p_written)
     and v_bare !~ outbox_engine.trunk_zero_pattern() then
     return v_bare;
   end if;
   return p_written;
 end
+$$;
+
+-- A pattern for one character that cannot be seen, or not told from a blank, and belongs to no number.
+create function outbox_engine.invisible_pattern() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '[\u0001-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f'
+    || '\u2000-\u2008\u200a-\u200f\u2028-\u202e\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0'
+    || '\ufff9-\ufffb\U000e0000-\U000e0fff]'
+$$;
+
+-- An invisible character by its code, and by its Unicode name if it is a common one.
+create function outbox_engine.character_name(p_character text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case when x.name is null then x.code else format('%s (%s)', x.name, x.code) end
+  from (
+    select 'U+' || upper(lpad(to_hex(ascii(p_character)), 4, '0')) as code,
+      case p_character
+        when E'\u00ad' then 'SOFT HYPHEN'
+        when E'\u061c' then 'ARABIC LETTER MARK'
+        when E'\u2003' then 'EM SPACE'
+        when E'\u2007' then 'FIGURE SPACE'
+        when E'\u200b' then 'ZERO WIDTH SPACE'
+        when E'\u200c' then 'ZERO WIDTH NON-JOINER'
+        when E'\u200d' then 'ZERO WIDTH JOINER'
+        when E'\u200e' then 'LEFT-TO-RIGHT MARK'
+        when E'\u200f' then 'RIGHT-TO-LEFT MARK'
+        when E'\u202a' then 'LEFT-TO-RIGHT EMBEDDING'
+        when E'\u202b' then 'RIGHT-TO-LEFT EMBEDDING'
+        when E'\u202c' then 'POP DIRECTIONAL FORMATTING'
+        when E'\u202d' then 'LEFT-TO-RIGHT OVERRIDE'
+        when E'\u202e' then 'RIGHT-TO-LEFT OVERRIDE'
+        when E'\u2060' then 'WORD JOINER'
+        when E'\u2066' then 'LEFT-TO-RIGHT ISOLATE'
+        when E'\u2067' then 'RIGHT-TO-LEFT ISOLATE'
+        when E'\u2068' then 'FIRST STRONG ISOLATE'
+        when E'\u2069' then 'POP DIRECTIONAL ISOLATE'
+        when E'\u3000' then 'IDEOGRAPHIC SPACE'
+        when E'\ufeff' then 'ZERO WIDTH NO-BREAK SPACE'
+      end as name
+  ) x
 $$;
 
 -- How to write a recipient that is no E.164 number.
@@ -44,14 +104,14 @@ as $$
 declare
   v_code constant text := outbox_engine.trunk_zero_code(
     regexp_replace(regexp_replace(p_recipient, '[^+0-9]', '', 'g'), '^00', '+'));
-  v_invisible constant text := substring(p_recipient from
-    '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]');
+  v_invisible constant text := substring(
+    btrim(p_recipient, outbox_engine.blanks()) from outbox_engine.invisible_pattern());
 begin
   return case
     when v_invisible is not null
-      then format('Remove the invisible character U+%s.', upper(lpad(to_hex(ascii(v_invisible)), 4, '0')))
+      then format('Remove the invisible character %s.', outbox_engine.character_name(v_invisible))
     when v_code is not null then format('Leave out the zero after %s.', v_code)
-    when p_recipient ~ '(\+|00)[\s.-]*[1-9][0-9]{0,2}[\s.-]*\(\s*0(?!0)'
+    when outbox_engine.has_bracketed_zero(p_recipient)
       then 'Write it without brackets, as it is dialled from another country: some countries keep the zero, '
         || 'such as Italy.'
     else 'Write it with + and the country code, digits only, such as +14155550123.'

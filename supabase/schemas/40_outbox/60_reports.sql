@@ -81,7 +81,8 @@ $$;
 -- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
 -- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
 -- id instead, a plan from the time when the table was small would read all of it. A message ends at the time
--- that the provider gives, but not before it was sent and not ahead of our clock.
+-- that the provider gives, but not before it was sent and not ahead of our clock. A secret message is never
+-- sent again: by then its code has been asked for again.
 create function outbox_engine.advance_status(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
   p_ats timestamptz[], p_now timestamptz
@@ -103,10 +104,10 @@ begin
     cross join lateral (
       select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
         o.cancel_requested_at is not null as cancel_requested, o.sent_at, o.finalized_at, o.reported_rank,
-        o.reported_at, o.status_code
+        o.reported_at, o.status_code, o.secret
       from public.outbox o where o.id = n.outbox_id limit 1
     ) m
-    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
+    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code and not m.secret
     where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),

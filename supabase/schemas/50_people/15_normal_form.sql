@@ -80,7 +80,7 @@ as $$
         || 'ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ' || 'αβγεηικμνορςστυχωϲϳ'
         || 'ՏՕՍհոսօցյզ' || 'ⲤⲞⲢⲦⲥⲟⲣⲧ'
         || 'ᎪᏴᏟᎠᎬᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃᎾ' || 'ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ'
-        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || '0135$@|'
+        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || 'ᴩᔕᑭႽჿⵔ' || '0135$@|'
         || '🅐🅑🅒🅓🅔🅕🅖🅗🅘🅙🅚🅛🅜🅝🅞🅟🅠🅡🅢🅣🅤🅥🅦🅧🅨🅩'
         || '🅰🅱🅲🅳🅴🅵🅶🅷🅸🅹🅺🅻🅼🅽🅾🅿🆀🆁🆂🆃🆄🆅🆆🆇🆈🆉'
         || '🇦🇧🇨🇩🇪🇫🇬🇭🇮🇯🇰🇱🇲🇳🇴🇵🇶🇷🇸🇹🇺🇻🇼🇽🇾🇿',
@@ -88,14 +88,15 @@ as $$
         || 'ABEZHIKMNOPTYXCJ' || 'abyenikuvopsotuxwcj'
         || 'SOUhnuogjq' || 'COPTcopt'
         || 'ABCDEHJKLMPRSTVWZO' || 'ABCDEFGHIJKLMNOPRSTUVWXYZ'
-        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'OIESSAL'
+        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'PSPSoO' || 'OIESSAL'
         || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
     ),
     '([A-Za-z])\1{2,}', '\1', 'gi')
 $$;
 
--- The readings of a reply, each folded: as it is written; with look-alikes as Latin letters; and, where
--- scripts are mixed, with Latin letters as the Cyrillic or Greek ones that look like them. A word of the list
+-- The readings of a reply, each folded: as it is written; with look-alikes as Latin letters; where scripts
+-- are mixed, with Latin letters as the Cyrillic or Greek ones that look like them; and with an apostrophe in
+-- a word as a blank ("d'arrêter"). A word of the list
 -- is looked for in all of them, so a word in its own script goes on matching. Most texts have English letters
 -- and no more, and one reading.
 create function outbox_engine.readings(p_body text) returns text[]
@@ -109,7 +110,9 @@ as $$
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0400-\u04ff]' then
         translate(p_body, 'ABCEHIKMOPTXYSJaceikmopstxyj', 'АВСЕНІКМОРТХУЅЈасеікморѕтхуј') end,
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0370-\u03ff]' then
-        translate(p_body, 'ABEHIKMNOPTXYZaeiknoptuvwxy', 'ΑΒΕΗΙΚΜΝΟΡΤΧΥΖαεικηορτυνωχγ') end
+        translate(p_body, 'ABEHIKMNOPTXYZaeiknoptuvwxy', 'ΑΒΕΗΙΚΜΝΟΡΤΧΥΖαεικηορτυνωχγ') end,
+      case when p_body ~ '\S[''\u2018\u2019\u02bc\uff07]\S' then
+        translate(p_body, E'\'\u2018\u2019\u02bc\uff07', '     ') end
     ]) x (text)
     where x.text is not null
   )

@@ -31,7 +31,7 @@ as $$
     ('opt_out_words_2', 'nl', 'stop', 'language', 'STOPPEN|AFMELDEN|UITSCHRIJVEN'),
     ('opt_out_words_2', 'sv', 'stop', 'language', 'AVSLUTA|AVREGISTRERA'),
     ('opt_out_words_2', 'da', 'stop', 'language', 'AFMELD|AVMELD'),
-    ('opt_out_words_2', 'fi', 'stop', 'language', 'LOPETA|SEIS'),
+    ('opt_out_words_2', 'fi', 'stop', 'language', 'LOPETA'),
     ('opt_out_words_2', 'pl', 'stop', 'language', 'WYPISZ|ZATRZYMAJ'),
     ('opt_out_words_2', 'cs', 'stop', 'language', 'ZRUŠIT|ODHLÁSIT'),
     ('opt_out_words_2', 'hu', 'stop', 'language', 'LEÁLLÍT|LEIRATKOZÁS'),
@@ -69,7 +69,7 @@ as $$
     ('ru', 'ПОЖАЛУЙСТА|СПАСИБО'), ('uk', 'БУДЬ ЛАСКА|ДЯКУЮ'), ('el', 'ΠΑΡΑΚΑΛΩ|ΕΥΧΑΡΙΣΤΩ'),
     ('tr', 'LÜTFEN|TEŞEKKÜRLER'), ('ar', 'من فضلك|لو سمحت|شكرا'), ('fa', 'لطفا|ممنون'), ('he', 'בבקשה|תודה'),
     ('hi', 'कृपया|धन्यवाद'), ('zh', '请|請|谢谢|謝謝'), ('ja', 'お願いします|してください|ありがとう'), ('ko', '해주세요|부탁합니다|감사합니다'),
-    ('th', 'กรุณา|ขอบคุณ'), ('vi', 'XIN|CẢM ƠN'), ('id', 'TOLONG|TERIMA KASIH')
+    ('th', 'กรุณา|ขอบคุณ|ครับ|ค่ะ'), ('vi', 'XIN|CẢM ƠN'), ('id', 'TOLONG|TERIMA KASIH')
   ) v (language, words)
 $$;
 
@@ -86,7 +86,7 @@ as $$
     ('fi', 'EI|ÄLÄ'), ('pl', 'NIGDY'), ('hu', 'NEM'), ('ru', 'НЕ|НЕТ|НИКОГДА'), ('uk', 'НІ|НІКОЛИ'),
     ('el', 'ΜΗΝ|ΔΕΝ|ΟΧΙ'), ('tr', 'HAYIR|DEĞİL'), ('ar', 'لا|ليس|لن'), ('fa', 'نه|نکن'), ('he', 'לא|אל'),
     ('hi', 'मत|नहीं'), ('zh', '不|不要|别|別'), ('ja', 'しないで|ない'), ('ko', '하지마|하지마세요|않아'),
-    ('vi', 'KHÔNG|ĐỪNG'), ('id', 'JANGAN|TIDAK')
+    ('th', 'ไม่|อย่า'), ('vi', 'KHÔNG|ĐỪNG'), ('id', 'JANGAN|TIDAK')
   ) v (language, words)
 $$;
 

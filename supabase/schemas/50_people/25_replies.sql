@@ -51,6 +51,23 @@ as $$
   where char_length(w) >= 5 or w ~ ('[' || outbox_engine.unspaced_letters() || ']')
 $$;
 
+-- Whether a text holds a negation of a script without blanks, also inside a word.
+create function outbox_engine.holds_negation(p_text text, p_to text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_text ~ ('[' || outbox_engine.unspaced_letters() || ']') then
+    return exists (
+      select from outbox_engine.words_for(p_to) w
+      where w.effect = 'negation'
+        and w.word ~ ('[' || outbox_engine.unspaced_letters() || ']')
+        and strpos(p_text, w.word) > 0
+    );
+  end if;
+  return false;
+end
+$$;
+
 -- What a reply asks for. `p_readings` has the words of each reading in a line, and the parts of the text end
 -- where `p_cuts` says. `effect` is null where it is not certain; `may_stop` says that it holds a stop word.
 --
@@ -95,8 +112,8 @@ begin
     select c.cut, c.cut = v_count as is_end,
       coalesce(sum(outbox_engine.words_in(p.token)) filter (where not p.is_polite), 0) <= 3
         and not exists (
-          select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help')
-        ) as is_signed
+          select from hits h where h.last > c.cut and h.effect in ('negation', 'start', 'help'))
+        and not outbox_engine.holds_negation(string_agg(p.token, ' '), p_to) as is_signed
     from (select distinct x.cut from unnest(p_cuts) x (cut) where x.cut >= v_count - 16) c
     left join places p on p.place > c.cut
     group by c.cut

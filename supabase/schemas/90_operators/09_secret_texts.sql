@@ -1,10 +1,21 @@
 -- The texts of secret messages go once they have expired.
 
+-- Whether a process may be making the request of a dispatch.
+create function outbox_engine.is_being_made(p_dispatch uuid, p_now timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from outbox_engine.claimed_dispatches c where c.id = p_dispatch and c.silent_at > p_now);
+end
+$$;
+
 -- Called by the upkeep job. Removes the texts of at most `p_most` secret messages that have expired, from the
--- messages and from their requests. A request that a process is making still needs its text; its lease ends
--- within minutes. A message that waits ends first, and waits on only after a restore. Messages and requests
--- that another transaction holds keep for the next call. The digest of a text stays while the outcome is
--- unknown. Returns whether another call has work to do.
+-- messages and from their requests. A request that a process is making still needs its text; once its lease
+-- and its deadline have passed it is made no more, also if no process looks it up. A message that waits ends
+-- first, and waits on only after a restore. Messages and requests that another transaction holds keep for the
+-- next call. The digest of a text stays while the outcome is unknown. Returns whether another call has work
+-- to do.
 create function outbox_engine.blank_secret_texts(p_now timestamptz, p_most integer) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -26,7 +37,7 @@ begin
     select d.id
     from outbox_engine.dispatches d
     where d.id in (select m.dispatch_id from outbox_engine.dispatch_members m where m.outbox_id = any (v_due))
-      and d.body is not null and d.state <> 'claimed'
+      and d.body is not null and not outbox_engine.is_being_made(d.id, p_now)
     order by d.id
     for update skip locked
   ));
@@ -39,7 +50,7 @@ begin
         select
         from outbox_engine.dispatch_members m
         join outbox_engine.dispatches d on d.id = m.dispatch_id
-        where m.outbox_id = o.id and (d.body is not null or d.state = 'claimed')
+        where m.outbox_id = o.id and (d.body is not null or outbox_engine.is_being_made(d.id, p_now))
       )
     order by o.id
     for update skip locked
