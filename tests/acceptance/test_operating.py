@@ -196,7 +196,10 @@ def test_pausing_an_unknown_plan_requires_the_provider(outbox: Operator) -> None
     assert "2099-01-01" in named.stdout
     assert [line.partition(":")[0] for line in resumed.stdout.splitlines()] == ["resumed"]
     assert nobodys.stdout == "nothing was paused\n"
-    assert (nowhere.returncode, nowhere.stderr) == (2, "outbox: Invalid value: --provider 'foo' is no provider: sinch\n")
+    assert (nowhere.returncode, nowhere.stderr) == (
+        2,
+        "outbox: Invalid value: --provider 'foo' is no provider: sinch, vonage\n",
+    )
 
 
 async def test_timed_pause_is_reported_once_per_plan(rig: Rig, stack: LocalStack, sinch: Running, db: Connection) -> None:

@@ -5,12 +5,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
 from jobs.dispatching.leases import Leases
 from jobs.gateway.values import Lookup
-from jobs.providers.answers import Answer
 from jobs.providers.base import Accepted, Outcome, ProviderError, Submission
 from jobs.recover import Recovery
 from tests.simulation.chaos import Chaos
@@ -18,6 +17,10 @@ from tests.simulation.database import Database
 from tests.simulation.history import Result, simulate
 from tests.simulation.process import Observer, Process, Wire
 from tests.simulation.witness import Witness
+
+if TYPE_CHECKING:
+    # Release 0.1.0 has no such module.
+    from jobs.providers.answers import Answer
 
 _ROLL_BACK: Final = """
     with gone as (
@@ -78,7 +81,7 @@ def _candidates_are_ignored() -> AbstractContextManager[object]:
 
 
 def _any_201_is_believed() -> AbstractContextManager[object]:
-    def believe(answer: Answer, _submission: Submission) -> Outcome:
+    def believe(answer: "Answer", _submission: Submission) -> Outcome:
         return Accepted(json.loads(answer.body or b"")["id"])
 
     return mock.patch("jobs.providers.sinch.acceptance.outcome", believe)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from jobs.providers.answers import Answer
 from jobs.providers.base import (
     Accepted,
     Ambiguous,
@@ -142,7 +141,8 @@ class Line:
             return Ambiguous("reset")
         submission = before.submission
         shown = {"id": accepted.batch_id, "client_reference": submission.reference, "to": list(submission.recipients)}
-        # Not at the top, because release 0.1.0 has no such module.
+        # Not at the top, because release 0.1.0 has no such modules.
+        from jobs.providers.answers import Answer
         from jobs.providers.sinch import acceptance
 
         return acceptance.outcome(Answer(201, {}, json.dumps(shown).encode()), request.submission)
