@@ -12,7 +12,6 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.values import Plan
 from jobs.providers import registry
-from jobs.runtime.accounts import SinchSettings
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.settings import EngineSettings, SupabaseSettings, TelemetrySettings, load
 from jobs.runtime.telemetry import configure
@@ -35,7 +34,7 @@ class TimedRpc(Rpc):
 
 
 async def drain() -> dict[str, Any]:
-    account = registry.account(load(SinchSettings))
+    account = registry.account(registry.configured()[0])
     gateway = Gateway(await TimedRpc.connect(load(SupabaseSettings)))
     clocks = Clocks()
     provider = account.build(clocks)

@@ -17,6 +17,12 @@ LIBRARIES = {"PgQueuer": "pgqueuer", "Procrastinate": "procrastinate"}
 BARE_BY_API = "the same through the Supabase API"
 PEERS = {BARE: "bare", BARE_BY_API: "bare_by_api", **LIBRARIES, "loop: select one, post, update": "loop"}
 
+LATENCY = 0.05
+SINGLE = "outbox, one message a request (Vonage), 50 ms"
+SINGLE_LIBRARIES = {f"{name}, 50 ms": module for name, module in LIBRARIES.items()}
+SINGLES = {SINGLE: "", **SINGLE_LIBRARIES}
+"""Where the provider takes a request for each message, and 50 ms for its answer."""
+
 _MESSAGES = """
     create schema peers;
     create table peers.messages (
@@ -56,7 +62,9 @@ _NOTE = (
     "kept, the others directly with asyncpg (Procrastinate: psycopg, its own driver), aiohttp and uvloop. The libraries send "
     "one message a request and work on 50 at once (PgQueuer with up to 200 tasks). The bare SQL claims 1000 rows, posts them "
     "and marks them, two such at a time: no attempt is written down, so it sends twice or never after any interruption. "
-    "Through the API its two statements are functions, and four are under way."
+    "Through the API its two statements are functions, and four are under way. With one message a request the provider takes "
+    "50 ms for each; ours signs each request to Vonage, and the libraries send a batch of one to Sinch, which is less work. A "
+    "rate limit of the provider would be reached long before."
 )
 
 
@@ -64,7 +72,7 @@ def run(options: Options) -> Result:
     messages = 1_000 if options.quick else 10_000
     with running() as rig:
         _install(rig)
-        rounds = [{name: _measure(rig, name, messages) for name in (OURS, *PEERS)} for _ in range(options.repeats)]
+        rounds = [{name: _measure(rig, name, messages) for name in (OURS, *PEERS, *SINGLES)} for _ in range(options.repeats)]
     return Result(figures=tuple(_figures(rounds)), plots=(Plot("messages"),), notes=(f"{messages:,} messages. {_NOTE}",))
 
 
@@ -81,11 +89,16 @@ def _install(rig: Rig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Messages a second, and CPU seconds per 1000 messages by program; ``cores`` were busy on average."""
+    """Messages a second, and CPU seconds per 1000 messages by program; ``cores`` were busy on average.
+
+    ``calls`` are those to the database per 1000 messages, None for the others; ``memory`` is the process's peak in MiB.
+    """
 
     rate: float
     cpu: Mapping[str, float]
     cores: float
+    calls: float | None
+    memory: float
 
 
 def _measure(rig: Rig, name: str, messages: int) -> Run:
@@ -93,28 +106,32 @@ def _measure(rig: Rig, name: str, messages: int) -> Run:
     rig.db.execute(
         "truncate peers.messages, procrastinate_jobs, procrastinate_events, pgqueuer, pgqueuer_log restart identity cascade"
     )
-    if name == OURS:
+    rig.simulator.change(latency=LATENCY if name in SINGLES else 0.0)
+    is_ours = name in (OURS, SINGLE)
+    if is_ours:
         rig.insert(messages, body="'Your table is ready. See you soon!'")
         module: tuple[str, ...] = ("benchmarks.drainer",)
-        environment: Mapping[str, str] = rig.environment
+        environment: Mapping[str, str] = rig.vonage_environment if name == SINGLE else rig.environment
     else:
         rig.db.execute(_FILL.format(last=messages - 1).encode())
-        if PEERS[name] in _QUEUES:
-            _QUEUES[PEERS[name]](rig)
+        peer = (PEERS | SINGLES)[name]
+        if peer in _QUEUES:
+            _QUEUES[peer](rig)
         rig.db.execute("vacuum analyze")
         rig.db.execute("checkpoint")
-        module = ("benchmarks.peer_workers", PEERS[name])
+        module = ("benchmarks.peer_workers", peer)
         environment = rig.environment | {"PEER_DB_URL": rig.stack.access.admin_url}
     with worker.ready(*module, environment=environment) as process, Gauge(rig) as gauge:
         said = process.work()
 
     books = rig.simulator.summary()
-    recorded = rig.value(f"select count(*) from {'public.outbox' if name == OURS else 'peers.messages'} where status = 'sent'")
+    recorded = rig.value(f"select count(*) from {'public.outbox' if is_ours else 'peers.messages'} where status = 'sent'")
     if (books.messages, recorded) != (messages, messages):
         raise SystemExit(f"{name}: {books.messages} of {messages} messages arrived, {recorded:.0f} are recorded")
     seconds = float(said["seconds"])
     cpu = {program: spent / messages * 1000 for program, spent in gauge.cpu.items()}
-    return Run(messages / seconds, cpu, sum(gauge.cpu.values()) / seconds)
+    calls = len(said["calls"]) / messages * 1000 if is_ours else None
+    return Run(messages / seconds, cpu, sum(gauge.cpu.values()) / seconds, calls, said["peak_mib"])
 
 
 def _queue_procrastinate(rig: Rig) -> None:
@@ -140,13 +157,24 @@ async def _enqueue(url: str) -> None:
 _QUEUES: Mapping[str, Callable[[Rig], None]] = {"procrastinate": _queue_procrastinate, "pgqueuer": _queue_pgqueuer}
 
 
+def _single_figures(rounds: Sequence[Mapping[str, Run]]) -> Iterator[Figure]:
+    runs = [each[SINGLE] for each in rounds]
+    calls = tuple(run.calls for run in runs if run.calls is not None)
+    yield Figure(SINGLE, "calls to Supabase", "per 1000", calls, goal=20, at_most=True)
+    yield Figure(SINGLE, "peak memory", "MiB", tuple(run.memory for run in runs), goal=114, at_most=True)
+    for name in SINGLE_LIBRARIES:
+        ratios = tuple(each[SINGLE].rate / each[name].rate for each in rounds)
+        yield Figure(SINGLE, f"times {name.partition(',')[0]}", "", ratios)
+
+
 def _figures(rounds: Sequence[Mapping[str, Run]]) -> Iterator[Figure]:
     for name in rounds[0]:
         runs = [each[name] for each in rounds]
-        yield Figure(name, "messages", "1/s", tuple(run.rate for run in runs))
+        yield Figure(name, "messages", "1/s", tuple(run.rate for run in runs), goal=800 if name == SINGLE else None)
         yield Figure(name, "CPU, all", "s per 1000", tuple(sum(run.cpu.values()) for run in runs))
         yield Figure(name, "CPU, database", "s per 1000", tuple(run.cpu.get("postgres", 0.0) for run in runs))
         yield Figure(name, "cores busy", "", tuple(run.cores for run in runs))
+    yield from _single_figures(rounds)
     yield Figure(
         OURS,
         "times the faster library",

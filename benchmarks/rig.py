@@ -9,12 +9,15 @@ from typing import Self
 
 import psutil
 import psycopg
+from msgspec.structs import replace
 
 from jobs.runtime import settings
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
 from sandbox.simulator.control import Control
 from sandbox.simulator.sinch.plans import PlanSettings
+from sandbox.simulator.vonage.applications import ApplicationSettings
+from sandbox.simulator.vonage.tokens import make_private_key, public_key_of
 
 SENDER = "+12025550100"
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -39,6 +42,8 @@ class Rig:
     simulator: Control
     sinch_url: str
     plan: PlanSettings
+    application: ApplicationSettings
+    vonage_key: str
 
     @property
     def environment(self) -> dict[str, str]:
@@ -53,6 +58,21 @@ class Rig:
             "SINCH_FROM_NUMBER": SENDER,
             "SINCH_REQUESTS_PER_MINUTE": "1000000",
             "LOG_LEVEL": "warning",
+        }
+
+    @property
+    def vonage_environment(self) -> dict[str, str]:
+        """The same with an account at Vonage alone."""
+        return {
+            **self.environment,
+            "SINCH_SERVICE_PLAN_ID": "",
+            "SINCH_API_TOKEN": "",
+            "VONAGE_APPLICATION_ID": self.application.id,
+            "VONAGE_PRIVATE_KEY": self.vonage_key,
+            "VONAGE_REPORTS": "0",
+            "VONAGE_BASE_URL": self.sinch_url,
+            "VONAGE_FROM_NUMBER": SENDER,
+            "VONAGE_MESSAGES_PER_SECOND": "1000000",
         }
 
     def empty(self) -> None:
@@ -84,7 +104,18 @@ def running(*, durable: bool = True) -> Iterator[Rig]:
         simulator = parts.enter_context(server.process("--callback-url", "http://127.0.0.1:9/webhooks/sinch/delivery"))
         simulator.control.change(callbacks=False)
         db = parts.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
-        yield Rig(stack=stack, db=db, simulator=simulator.control, sinch_url=simulator.url, plan=simulator.plan)
+        key = make_private_key()
+        application = replace(simulator.application, public_key=public_key_of(key))
+        simulator.control.vonage.agree(application)
+        yield Rig(
+            stack=stack,
+            db=db,
+            simulator=simulator.control,
+            sinch_url=simulator.url,
+            plan=simulator.plan,
+            application=application,
+            vonage_key=key,
+        )
 
 
 def until(is_so: Callable[[], bool], seconds: float = 20.0, *, every: float = 0.05) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
 
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.pages import Pages
@@ -13,8 +12,8 @@ from jobs.runtime.clocks import Clocks, monotonic
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
 
-_OVERLAP: Final = timedelta(minutes=10)
-"""The same as between two windows: the listing may be minutes behind."""
+_DATABASE_OVERLAP = timedelta(minutes=10)
+"""By how much the database has two windows overlap."""
 
 
 class InboundPolling(Job):
@@ -32,7 +31,8 @@ class InboundPolling(Job):
         outage: ProviderOutage,
         clocks: Clocks,
     ) -> None:
-        self.interval = settings.reconcile_interval_seconds
+        self.interval = max(settings.reconcile_interval_seconds, provider.inbounds_every.total_seconds())
+        self._lag = provider.inbounds_lag
         self._gateway = gateway
         self._provider = provider
         self._plan = plan
@@ -57,10 +57,11 @@ class InboundPolling(Job):
     def _by_provider(self, window: Window) -> Window:
         """The window up to now by the provider's clock, which dates the messages. The database remembers that end.
 
-        At least the last ten minutes: the end of the last window may be of a clock that was ahead.
+        It overlaps the last one by the lag of the listing, and holds at least that: the end of the last window may be of a
+        clock that was ahead.
         """
         end = self._clocks.provider_latest(monotonic()) or window.end
-        return Window(start=min(window.start, end - _OVERLAP), end=end)
+        return Window(start=min(window.start + _DATABASE_OVERLAP, end) - self._lag, end=end)
 
     async def _read(self, window: Window) -> bool:
         """Record every page. False if that was not possible; the next window then starts where this one did.

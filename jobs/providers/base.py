@@ -254,6 +254,16 @@ class Provider(Protocol):
         ...
 
     @property
+    def inbounds_every(self) -> timedelta:
+        """The shortest time between two readings of :meth:`inbounds`, where each costs something."""
+        ...
+
+    @property
+    def inbounds_lag(self) -> timedelta:
+        """How much later than it arrived a message may appear in :meth:`inbounds`. Readings overlap by it."""
+        ...
+
+    @property
     def longest_value(self) -> int:
         """UTF-16 units that a value of :attr:`Submission.parameters` may have; 0 if requests cannot carry parameters."""
         ...

@@ -62,6 +62,8 @@ class Line:
     longest_value = 0
     has_feed = True
     batches_a_question = 1
+    inbounds_every = timedelta(0)
+    inbounds_lag = timedelta(minutes=10)
 
     def __init__(
         self,

@@ -52,6 +52,8 @@ class SinchClient:
     longest_value = LONGEST_VALUE
     has_feed = True
     batches_a_question = 1
+    inbounds_every = timedelta(0)
+    inbounds_lag = timedelta(minutes=10)
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jobs.providers.answers import Answer
 from jobs.providers.base import (
@@ -47,6 +47,9 @@ class VonageClient:
     absence_proof = None
     has_feed = False
     batches_a_question = MOST_IDS
+    # Each record costs money, and is read twice this way. Replies come by callback; this makes up for lost ones.
+    inbounds_every = timedelta(hours=1)
+    inbounds_lag = timedelta(hours=1)
 
     def __init__(
         self,
