@@ -9,10 +9,10 @@ URGENT_REQUESTS: Final = 2
 """Extra slots reserved for priority < 100, so that a one-time code never waits behind a campaign at a slow provider."""
 SMALL_REQUESTS: Final = 8
 """Small requests that share one slot. Otherwise single messages would wait for a slow provider."""
-SINGLE_REQUESTS: Final = 256
+SINGLE_REQUESTS: Final = 512
 """Slots where a request has one recipient: 800 messages a second at a provider that takes 50 ms, with the time that claiming
 and recording take, and with claims of half of them."""
-URGENT_SINGLE_REQUESTS: Final = 32
+URGENT_SINGLE_REQUESTS: Final = 64
 """Extra slots for priority < 100 there."""
 
 

@@ -20,8 +20,8 @@ from jobs.providers.http import KEEP_IDLE_SECONDS, NO_LINGER, NeverSent, describ
 from jobs.runtime.clocks import Clocks, monotonic
 from jobs.runtime.tls import trust
 
-CONNECTIONS: Final = 256
-"""As many as the dispatch job has requests open where each has one message."""
+CONNECTIONS: Final = 576
+"""As many as the dispatch job has requests open where each has one message, urgent ones too, so that none waits."""
 
 _NEVER_ESTABLISHED: Final = (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError)
 _taken: ContextVar[list[asyncio.Transport]] = ContextVar("_taken")
