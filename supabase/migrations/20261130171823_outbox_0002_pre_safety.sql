@@ -367,6 +367,12 @@ create table outbox_engine.providers (
 );
 alter table outbox_engine.providers enable row level security;
 
+-- The effect `retry_unless_dispatched` is new.
+alter table outbox_engine.report_codes drop constraint report_codes_effect_check;
+alter table outbox_engine.report_codes add constraint report_codes_effect_check check (effect in (
+  'retry', 'retry_unless_dispatched', 'account', 'opt_out'
+)) not valid;
+
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -1424,6 +1430,24 @@ begin
 end
 $$;
 
+create function outbox_engine.is_retried(
+  p_effect text, p_reported_rank smallint, p_outbox_id bigint, p_dispatch_id uuid, p_outbox_ids bigint[],
+  p_dispatches uuid[], p_statuses text[]
+) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_effect is distinct from 'retry_unless_dispatched' then
+    return coalesce(p_effect = 'retry', false);
+  end if;
+  return p_reported_rank is distinct from outbox_engine.rank_of('dispatched') and not exists (
+    select
+    from unnest(p_outbox_ids, p_dispatches, p_statuses) r (outbox_id, dispatch_id, status)
+    where r.outbox_id = p_outbox_id and r.dispatch_id = p_dispatch_id and r.status = 'dispatched'
+  );
+end
+$$;
+
 create or replace function outbox_engine.advance_status(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
   p_ats timestamptz[], p_now timestamptz
@@ -1438,7 +1462,7 @@ begin
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
-    select distinct on (n.outbox_id) n.provider, n.status, n.code, n.at,
+    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at,
       outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats)
       n (outbox_id, dispatch_id, provider, status, code, at)
@@ -1452,9 +1476,8 @@ begin
     where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),
-  -- The reports that change their message, compared with the report it has in the same way. A final status
-  -- that the engine set yields to `delivered` only. Where a retryable report had come before that, later
-  -- reports are compared with it as usual, but do not queue the message again.
+  -- The reports that change their message, compared with its own in the same way. A final status that the
+  -- engine set yields to `delivered` only. If a retryable report came before that, later ones queue nothing.
   applied as (
     select n.*, s.retryable, s.ended_by_engine,
       s.retryable and s.ended_by_engine and n.finalized_at > greatest(n.reported_at, n.sent_at)
@@ -1462,7 +1485,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
+      select n.status = 'aborted' and n.attempts < 5 and outbox_engine.is_retried(n.effect, n.reported_rank,
+          n.outbox_id, n.dispatch_id, p_outbox_ids, p_dispatches, p_statuses) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -1547,7 +1571,7 @@ create function outbox_engine.seed_vonage_codes() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into outbox_engine.report_codes (provider, code, meaning, effect) values
-    ('vonage', 1000, 'sent faster than the account may', 'retry'),
+    ('vonage', 1000, 'sent faster than the account may', 'retry_unless_dispatched'),
     ('vonage', 1010, 'a parameter is missing', null),
     ('vonage', 1020, 'a parameter is invalid', null),
     ('vonage', 1021, 'invalid tag', null),

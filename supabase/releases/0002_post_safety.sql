@@ -8,6 +8,7 @@ drop function public.outbox_claim(
   double precision, integer, text[], boolean, boolean, integer);
 
 alter table outbox_engine.plan_pauses validate constraint plan_pauses_kind_check;
+alter table outbox_engine.report_codes validate constraint report_codes_effect_check;
 -- Reads the whole table beside other work.
 alter table public.outbox validate constraint outbox_has_a_text;
 -- Functions of release 0.1.0 that nothing calls any more.

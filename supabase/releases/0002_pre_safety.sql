@@ -318,6 +318,12 @@ create table outbox_engine.providers (
 );
 alter table outbox_engine.providers enable row level security;
 
+-- The effect `retry_unless_dispatched` is new.
+alter table outbox_engine.report_codes drop constraint report_codes_effect_check;
+alter table outbox_engine.report_codes add constraint report_codes_effect_check check (effect in (
+  'retry', 'retry_unless_dispatched', 'account', 'opt_out'
+)) not valid;
+
 -- functions
 create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
   when (new.secret)

@@ -241,6 +241,15 @@ def test_the_first_batch_of_a_request_counts(db: Connection, row: int) -> None:
     assert "duplicate_send" in history(db, row)
 
 
+def test_temporary_failure_after_dispatched_is_sent_again(db: Connection, row: int) -> None:
+    """Sinch says of the code that the phone never got the text."""
+    accept(db, claim(db), "B1")
+    for status, code in (("dispatched", 401), ("aborted", 404)):
+        report(db, "B1", number(0), status, code)
+
+    assert column(db, "status", row) == "pending"
+
+
 @pytest.mark.parametrize(("attempts", "least", "most"), [(1, 45, 75), (2, 90, 150), (3, 180, 300), (4, 360, 600)])
 def test_retry_delays_grow_with_each_attempt(db: Connection, row: int, attempts: int, least: int, most: int) -> None:
     """From about a minute, doubled each time."""

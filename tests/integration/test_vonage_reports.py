@@ -185,6 +185,24 @@ async def test_throttled_message_is_sent_again(vonage: Sender, gateway: Gateway,
     assert (column(db, "status", row), column(db, "attempts", row)) == ("pending", 1)
 
 
+@pytest.mark.parametrize("order", ["recorded", "waiting"])
+async def test_submitted_message_is_not_sent_again(vonage: Sender, gateway: Gateway, db: Connection, order: str) -> None:
+    """Vonage handed it on, whatever it says after that. Its callbacks may also wait together for their message."""
+    row, dispatch = await claimed(gateway, db)
+    if order == "recorded":
+        await accept(gateway, dispatch)
+
+    for status, code in (("submitted", None), ("rejected", 1000)):
+        await vonage.say(dispatch if order == "recorded" else None, status, code)
+    if order == "waiting":
+        await accept(gateway, dispatch)
+        await claim(gateway)
+
+    later(db, "1 hour")
+    assert await claim(gateway) == ()
+    assert (column(db, "status", row), column(db, "status_code", row)) == ("aborted", 1000)
+
+
 @pytest.mark.parametrize("code", [1060, 1070, 1080])
 async def test_trouble_of_the_account_pauses_until_disproved(
     vonage: Sender, gateway: Gateway, db: Connection, code: int
@@ -249,7 +267,7 @@ def test_effects_fit_the_stage_of_their_code(db: Connection) -> None:
     rows = db.execute("select effect, code from outbox_engine.report_codes where provider = 'vonage' and effect is not null")
     stages = {(effect, CODES[int(str(code))].stage) for effect, code in rows.fetchall()}
 
-    assert stages == {("opt_out", Stage.BARRED), ("account", Stage.STOPPED), ("retry", Stage.STOPPED)}
+    assert stages == {("opt_out", Stage.BARRED), ("account", Stage.STOPPED), ("retry_unless_dispatched", Stage.STOPPED)}
 
 
 def test_each_code_is_of_one_provider(db: Connection) -> None:

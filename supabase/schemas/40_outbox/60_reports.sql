@@ -1,12 +1,13 @@
 -- Delivery reports: what the codes of providers mean, and how a report changes the status of its message.
 
 -- The codes of delivery reports in words, and what a code does besides: with `retry` the message is sent
--- again, `account` pauses sending, `opt_out` suppresses the recipient.
+-- again, with `retry_unless_dispatched` only if no report says that it was handed on, `account` pauses
+-- sending, `opt_out` suppresses the recipient.
 create table outbox_engine.report_codes (
   provider text not null,
   code integer not null,
   meaning text not null,
-  effect text check (effect in ('retry', 'account', 'opt_out')),
+  effect text check (effect in ('retry', 'retry_unless_dispatched', 'account', 'opt_out')),
   primary key (provider, code)
 );
 alter table outbox_engine.report_codes enable row level security;
@@ -78,6 +79,27 @@ begin
 end
 $$;
 
+-- Whether an aborted message is sent again for the effect of its code. `retry_unless_dispatched` does that
+-- only if no report of the attempt says that the message was handed on: neither the one that it has
+-- (`p_reported_rank`), nor one of those that are being recorded (the arrays).
+create function outbox_engine.is_retried(
+  p_effect text, p_reported_rank smallint, p_outbox_id bigint, p_dispatch_id uuid, p_outbox_ids bigint[],
+  p_dispatches uuid[], p_statuses text[]
+) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_effect is distinct from 'retry_unless_dispatched' then
+    return coalesce(p_effect = 'retry', false);
+  end if;
+  return p_reported_rank is distinct from outbox_engine.rank_of('dispatched') and not exists (
+    select
+    from unnest(p_outbox_ids, p_dispatches, p_statuses) r (outbox_id, dispatch_id, status)
+    where r.outbox_id = p_outbox_id and r.dispatch_id = p_dispatch_id and r.status = 'dispatched'
+  );
+end
+$$;
+
 -- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
 -- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
 -- id instead, a plan from the time when the table was small would read all of it. A message ends at the time
@@ -97,7 +119,7 @@ begin
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
-    select distinct on (n.outbox_id) n.provider, n.status, n.code, n.at,
+    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at,
       outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats)
       n (outbox_id, dispatch_id, provider, status, code, at)
@@ -111,9 +133,8 @@ begin
     where m.dispatch_id = n.dispatch_id or n.status = 'delivered'
     order by n.outbox_id, rank desc, n.at nulls last, n.code nulls last
   ),
-  -- The reports that change their message, compared with the report it has in the same way. A final status
-  -- that the engine set yields to `delivered` only. Where a retryable report had come before that, later
-  -- reports are compared with it as usual, but do not queue the message again.
+  -- The reports that change their message, compared with its own in the same way. A final status that the
+  -- engine set yields to `delivered` only. If a retryable report came before that, later ones queue nothing.
   applied as (
     select n.*, s.retryable, s.ended_by_engine,
       s.retryable and s.ended_by_engine and n.finalized_at > greatest(n.reported_at, n.sent_at)
@@ -121,7 +142,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select n.status = 'aborted' and coalesce(n.effect = 'retry', false) and n.attempts < 5 as retryable,
+      select n.status = 'aborted' and n.attempts < 5 and outbox_engine.is_retried(n.effect, n.reported_rank,
+          n.outbox_id, n.dispatch_id, p_outbox_ids, p_dispatches, p_statuses) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s

@@ -40,13 +40,14 @@ as $$
   on conflict (provider, code) do update set meaning = excluded.meaning, effect = excluded.effect
 $$;
 
--- The same codes as in jobs/providers/vonage/codes.py. 1240 is a STOP that Vonage keeps. 1050 is not: Vonage
--- or a carrier may bar a number for its own reasons, and another provider may still send to it.
+-- The same codes as in jobs/providers/vonage/codes.py. Vonage does not say where 1000 stops a message: a text
+-- that was submitted to a network is not sent again for it. 1240 is a STOP that Vonage keeps. 1050 is not:
+-- Vonage or a carrier may bar a number for its own reasons, and another provider may still send to it.
 create function outbox_engine.seed_vonage_codes() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   insert into outbox_engine.report_codes (provider, code, meaning, effect) values
-    ('vonage', 1000, 'sent faster than the account may', 'retry'),
+    ('vonage', 1000, 'sent faster than the account may', 'retry_unless_dispatched'),
     ('vonage', 1010, 'a parameter is missing', null),
     ('vonage', 1020, 'a parameter is invalid', null),
     ('vonage', 1021, 'invalid tag', null),
