@@ -17,9 +17,9 @@ from jobs.providers.answers import Answer, http_date
 from jobs.runtime.clocks import Clocks, monotonic
 from jobs.runtime.tls import trust
 
-CONNECTIONS: Final = 64
-"""The most connections of one client. No request waits for one: the dispatch job's small requests may be this many. For every
-request httpx walks through its connections, which are no more than are open at once."""
+CONNECTIONS: Final = 80
+"""The most connections of one client. No request waits for one: the dispatch job's small requests may be this many, urgent ones
+among them. For every request httpx walks through its connections, which are no more than are open at once."""
 
 KEEP_IDLE_SECONDS: Final = 3.0
 """Idle for longer, the other side may close a connection just as we write to it, and the outcome would be ambiguous."""

@@ -1,6 +1,7 @@
 """How many requests fit beside those that are open."""
 
 from random import Random
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,8 @@ from jobs.dispatching.slots import (
     URGENT_SINGLE_REQUESTS,
     Slots,
 )
+from jobs.providers import http
+from jobs.providers.vonage import posts
 
 FULL = 1000
 
@@ -64,6 +67,17 @@ def test_requests_to_one_have_slots_of_their_own() -> None:
 
     assert (all(half_free), slots.half_free) == (True, False)
     assert (slots.free, slots.free_for_urgent - slots.free) == (SINGLE_REQUESTS // 2 - 1, URGENT_SINGLE_REQUESTS)
+
+
+@pytest.mark.parametrize(("module", "most"), [(http, FULL), (posts, 1)], ids=["many", "one"])
+def test_urgent_requests_find_a_connection(module: ModuleType, most: int) -> None:
+    """Without one a request waits, and is given up as if the provider could not be reached."""
+    slots, requests = Slots(max_recipients=most), 0
+    while slots.free_for_urgent > 0:
+        slots.take(1)
+        requests += 1
+
+    assert requests <= module.CONNECTIONS
 
 
 @given(st.lists(st.integers(1, FULL), max_size=40), st.randoms(use_true_random=False))
