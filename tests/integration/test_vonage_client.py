@@ -99,6 +99,14 @@ async def test_lookup_asks_for_one_number() -> None:
     assert "authorization: basic ywjjzdeymzq6c2vjcmv0" in server.requests[0][0].lower()
 
 
+async def test_lookup_without_a_number_asks_nothing() -> None:
+    """Its message was deleted since: an error would end the tick of every other lookup."""
+    async with serving(page_of()) as server, VONAGE.talking_to(server.origin) as client:
+        found = await client.find(REFERENCE, recipients=[], since=SINCE, until=UNTIL, page=0, deadline=5)
+
+    assert (found, server.requests) == (Page((), last=True), [])
+
+
 async def test_lookup_follows_the_clock_of_vonage() -> None:
     """Its clock dates the records. The database's may have been right when the request was made, so both count."""
     clocks = Clocks()

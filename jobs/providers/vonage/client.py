@@ -46,6 +46,7 @@ class VonageClient:
     longest_value = 0
     absence_proof = None
     has_feed = False
+    charges_for_replies = True
     batches_a_question = MOST_IDS
     # Each record costs money, and is read twice this way. Replies come by callback; this makes up for lost ones.
     inbounds_every = timedelta(hours=1)
@@ -110,10 +111,10 @@ class VonageClient:
         page: int,
         deadline: float,
     ) -> Page[Batch]:
-        if self._reports is None:
+        if self._reports is None or not recipients:
+            # The number is gone where the message was deleted since.
             return Page((), last=True)
-        (recipient,) = recipients
-        return await self._reports.find(reference, recipient, since=since, until=until, page=page, deadline=deadline)
+        return await self._reports.find(reference, recipients[0], since=since, until=until, page=page, deadline=deadline)
 
     async def references(self, *, start: datetime, page: int, deadline: float) -> Page[ListedReference]:  # noqa: ARG002
         """Vonage has no such list, and a record of every message would cost money."""
