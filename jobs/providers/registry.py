@@ -41,6 +41,11 @@ def names() -> tuple[str, ...]:
     return tuple(_GROUPS)
 
 
+def has_list(provider: str) -> bool:
+    """Whether the provider lists the requests that it took, so that `outbox adopt` can adopt them after a restore."""
+    return provider != vonage.NAME
+
+
 def account(chosen: AccountSettings, *, settle: timedelta | None = None) -> Account:
     """The account of these settings. ``settle`` is the settling time where the provider can prove absence."""
     return _sinch(chosen, settle) if isinstance(chosen, SinchSettings) else _vonage(chosen)
