@@ -105,7 +105,7 @@ async def build_engine(
             InboundPolling(**shared, outage=outage),
         ]
         if served:
-            _stand_by(own, plan)
+            _stand_by(own, restores, plan, sending=served[0])
         else:
             sending = Dispatcher(
                 **shared,
@@ -137,7 +137,10 @@ def plan_of(provider: Provider, account: Account, *, messages_per_day: int | Non
     )
 
 
-def _stand_by(jobs: Sequence[Job], plan: Plan) -> None:
+def _stand_by(jobs: Sequence[Job], restores: RestoreCheck, plan: Plan, *, sending: Served) -> None:
+    """The list of this account may show, too, that the database was restored, so it is read before the first claim."""
+    if registry.has_list(plan.provider):
+        sending.restores.standing_by += (restores,)
     for job in jobs:
         job.name = f"{job.name} {plan.provider}"
         if not isinstance(job, InboundPolling):

@@ -60,6 +60,8 @@ class RestoreCheck:
         self._again_at = 0.0
         self.passed = False
         """Whether a reading has succeeded since the start of the process, or since the database was away."""
+        self.standing_by: tuple[RestoreCheck, ...] = ()
+        """The checks of accounts that do not send: their lists, too, may show requests that the database lacks."""
 
     async def allows_claims(self) -> bool:
         """Read the list, unless a reading has succeeded. False if it cannot be read now; further calls try again.
@@ -77,9 +79,22 @@ class RestoreCheck:
             except _NotNow:
                 self._wait("the plan allows no request now", None)
             else:
+                for one in self.standing_by:
+                    await one.read_if_possible()
                 self.passed = True
                 self._waiting.recovered(plan=self._plan.plan)
         return self.passed
+
+    async def read_if_possible(self) -> None:
+        """Read the list once for an account that does not send. Sending waits for no provider but its own."""
+        try:
+            await self._read(pages=_PAGES_AT_START, kind="lookup")
+        except ProviderError as error:
+            await self._outage.unanswered(_NAME, error)
+            self._leave_out(error.error)
+        except _NotNow:
+            self._leave_out("the plan allows no request now")
+        self.passed = True
 
     def begin_again(self) -> None:
         """Have the list read before the next claim, because the database did not answer: it may be restored by then.
@@ -96,6 +111,14 @@ class RestoreCheck:
                 await self._read(pages=_PAGES_AT_RECONCILE, kind="poll")
             except _NotNow:
                 log.debug("restore_check.out_of_requests", plan=self._plan.plan)
+
+    def _leave_out(self, why: str) -> None:
+        log.warning(
+            "restore_check.left_out",
+            plan=self._plan.plan,
+            error=why,
+            meaning="sending begins without this plan's list; the reconcile job reads it later",
+        )
 
     def _wait(self, why: str, seconds: float | None) -> None:
         self._waiting.failed(

@@ -1,6 +1,6 @@
 """`outbox adopt`: after a restore from a backup, adopts the messages that were sent since that backup."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -15,10 +15,12 @@ from jobs.gateway.adopting import Counts
 from jobs.gateway.operating import Operating
 from jobs.providers import registry
 from jobs.providers.base import ProviderError, Refusal
+from jobs.providers.registry import Account
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.masking import mask
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, console, counted, operate, said_when_stopped, say_json
+from scheduler.commands.status_view import resume_restored
 from scheduler.engine import plan_of
 
 _DEADLINE_SECONDS: Final = 30.0
@@ -60,10 +62,12 @@ def adopt(
 ) -> int:
     """After a restore from a backup, adopt what was sent since. Without --yes, nothing is changed.
 
-    Reads the provider's list for the configured plan. Each batch that the database does not know is matched with the messages
-    that wait, by number and text, the oldest first. Sending stays stopped until the whole list was adopted. Safe to repeat.
+    Reads the provider's list for the first configured plan whose provider has one (Vonage has none). Each batch that the
+    database does not know is matched with the messages that wait, by number and text, the oldest first. Sending stays stopped
+    until the whole list was adopted. Safe to repeat.
     """
-    account = registry.account(registry.configured()[0])
+    accounts = [registry.account(chosen) for chosen in registry.configured()]
+    account = _with_list(accounts)
     start = times.past(since)
     if start > datetime.now(UTC):
         raise typer.BadParameter(f"{since} is in the future: give the time of the backup", param_hint="--since")
@@ -88,10 +92,33 @@ def adopt(
         finally:
             await provider.aclose()
         _say(done, provider.plan, start, trial=not yes, as_json=as_json)
+        if done.remaining and not as_json:
+            _say_without_list(one for one in accounts if one.plan in done.remaining)
         return 0 if done.is_complete else 1
 
     with said_when_stopped(lambda: _STOPPED if yes else _UNCHANGED):
         return operate(work)
+
+
+def _with_list(accounts: Sequence[Account]) -> Account:
+    """The first account whose provider shows what it took. Without one, an adoption would adopt nothing and let all be sent."""
+    for account in accounts:
+        if registry.has_list(account.provider):
+            return account
+    first = accounts[0]
+    raise Failed(
+        f"{first.provider} has no list of requests, so outbox adopt cannot find out what was sent since the backup. First "
+        "cancel what must not be sent twice (outbox cancel). Then "
+        f"`{resume_restored(first.provider, first.plan)}` ends the pause, and messages that were sent since the backup may go "
+        "out again"
+    )
+
+
+def _say_without_list(accounts: Iterable[Account]) -> None:
+    for one in accounts:
+        if not registry.has_list(one.provider):
+            words = f"{one.provider} has no list to adopt, and what it sent since the backup may go out again"
+            console().print(f"for {one.plan} that is `{resume_restored(one.provider, one.plan)}`: {words}")
 
 
 _STOPPED: Final = "nothing is sent until outbox adopt has read the whole list; run it again"

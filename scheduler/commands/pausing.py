@@ -146,9 +146,9 @@ def _say(what: str, pauses: Sequence[Pause], style: str) -> None:
 
 
 def _say_next_step(ended: Sequence[Pause], remaining: Sequence[Pause], *, force: bool) -> None:
-    if any(one.kind == RESTORED for one in remaining):
+    if any(one.kind == RESTORED and registry.has_list(one.provider) for one in remaining):
         console().print("the database was restored: `outbox adopt --since TIME`, the time of the backup, ends the pause")
-    elif any(one.kind != "operator" for one in remaining) and not force:
+    elif any(one.kind not in ("operator", RESTORED) for one in remaining) and not force:
         console().print("automatic pauses end by themselves; with --force, the next claim finds out whether they are over")
     elif not ended and not remaining:
         console().print("nothing was paused" + ("; refused texts are tried at the next claim" if force else ""))

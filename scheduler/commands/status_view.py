@@ -23,6 +23,7 @@ from jobs.gateway.status import (
     Status,
     Worker,
 )
+from jobs.providers import registry
 from jobs.runtime.masking import scrub
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
@@ -174,7 +175,9 @@ def _waiting(held: Held) -> str:
 
 def until(pause: Pause) -> str:
     """Since when the plan is paused and until when, in words."""
-    if pause.kind == RESTORED:
+    if pause.kind == RESTORED and not registry.has_list(pause.provider):
+        end = f"until `{resume_restored(pause.provider, pause.plan)}`: {pause.provider} has no list to adopt"
+    elif pause.kind == RESTORED:
         end = "until `outbox adopt --since TIME` has adopted what was sent since the backup"
     elif pause.probing:
         end = "now sending one message at a time to find out whether it is over"
@@ -183,6 +186,11 @@ def until(pause: Pause) -> str:
     else:
         end = f"until {utc(pause.until)}"
     return f"since {utc(pause.since)}, {end}"
+
+
+def resume_restored(provider: str, plan: str) -> str:
+    """The command that ends the pause of a restored database without an adoption."""
+    return f"outbox resume --restored --provider {provider} --plan {plan}"
 
 
 def _clocks(clocks: Sequence[ClockOff]) -> Text:

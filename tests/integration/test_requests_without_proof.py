@@ -15,9 +15,11 @@ from jobs.providers.base import Batch, ListedReference, Page, Unusable
 from jobs.recover import Recovery
 from jobs.runtime.clocks import Clocks as JobClocks
 from jobs.runtime.settings import EngineSettings
+from sandbox.simulator.behaviour import Fault
 from scheduler.commands import status_view
-from tests.calls import claim, claim_all, claim_lookups, mark_ambiguous, record_lookup, refuse, release, report
-from tests.engine import column, history, insert, later, number, stand_still, statuses
+from tests.calls import claim, claim_all, claim_lookups, mark_ambiguous, pauses, record_lookup, refuse, release, report
+from tests.engine import MakeRig, column, history, insert, later, number, stand_still, statuses
+from tests.snapshots import Snapshot
 from tests.stack import Connection
 
 VONAGE, UNLISTED = "vonage", "a provider without a row"
@@ -306,6 +308,30 @@ async def test_a_list_that_is_empty_allows_claims(db: Connection, gateway: Gatew
     check = RestoreCheck(gateway=gateway, provider=provider, plan=PLAN, outage=outage, deadline=5)
 
     assert await check.allows_claims()
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_list_of_standing_by_account_shows_restore(
+    make_rig: MakeRig, db: Connection, gateway: Gateway, records: Records, is_away: bool
+) -> None:
+    """Vonage sends now, and what Sinch sent is in Sinch's list. Sending does not wait for a provider that is away."""
+    rig = await make_rig()
+    insert(db)
+    backup = Snapshot(db)
+    await rig.tick("dispatch")
+    backup.restore()
+    provider: Any = records
+    outage: Any = ProviderOutage(gateway=gateway, plan=PLAN)
+    check = RestoreCheck(gateway=gateway, provider=provider, plan=PLAN, outage=outage, deadline=5)
+    rig = await make_rig(is_checked=False)
+    check.standing_by = (rig.engine.served[0].restores,)
+    if is_away:
+        rig.simulator.add(Fault(effect="answer", status=503, on="list", times=1))
+
+    assert await check.allows_claims()
+    assert pauses(db) == ([] if is_away else ["restored"])
+    await rig.tick("reconcile")
+    assert pauses(db) == ["restored"]
 
 
 def test_status_and_trace_say_until_when(db: Connection) -> None:

@@ -1,14 +1,19 @@
 """Which accounts a process serves, and which of them sends."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.gateway.seen import RESTORED
+from jobs.gateway.status import Pause
 from jobs.providers import registry
 from jobs.runtime.accounts import SinchSettings, VonageSettings
 from jobs.runtime.settings import EngineSettings, SettingsError, SupabaseSettings
 from jobs.schema import releases
+from scheduler.cli import run_command_line
+from scheduler.commands import adopt, status_view
 from scheduler.engine import build_engine
 
 SINCH = {"SINCH_SERVICE_PLAN_ID": "plan", "SINCH_API_TOKEN": "token", "SINCH_REGION": "us"}
@@ -114,6 +119,44 @@ def test_reports_need_the_key_of_the_account(monkeypatch: pytest.MonkeyPatch, vo
         served(monkeypatch, **{**vonage, "VONAGE_REPORTS": "1"})
 
 
+@pytest.mark.parametrize("options", [["--yes"], []])
+def test_adoption_without_a_list_is_refused(
+    monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str], capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    """To adopt an empty list would let the messages go out again that were sent since the backup."""
+    served(monkeypatch, **vonage)
+
+    assert run_command_line(["adopt", "--since", "6h", *options]) == 1
+
+    said = capsys.readouterr().err
+    assert "vonage has no list of requests" in said
+    assert f"outbox resume --restored --provider vonage --plan {vonage['VONAGE_APPLICATION_ID']}" in " ".join(said.split())
+
+
+def test_adoption_reads_the_list_there_is(
+    monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    served(monkeypatch, **vonage, **SINCH, OUTBOX_PROVIDERS="vonage,sinch")
+    accounts = [registry.account(chosen) for chosen in registry.configured()]
+
+    assert adopt._with_list(accounts).provider == "sinch"
+    adopt._say_without_list(accounts)
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"`outbox resume --restored --provider vonage --plan {vonage['VONAGE_APPLICATION_ID']}`" in said
+    assert "sinch" not in said
+
+
+@pytest.mark.parametrize(
+    ("provider", "command"),
+    [("sinch", "outbox adopt --since"), ("vonage", "outbox resume --restored --provider vonage --plan p")],
+)
+def test_pause_after_a_restore_names_its_command(provider: str, command: str) -> None:
+    at = datetime(2026, 11, 30, tzinfo=UTC)
+
+    assert command in status_view.until(Pause(provider, "p", RESTORED, "restored", at, None, probing=False))
+
+
 async def test_only_the_first_account_sends(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
     served(monkeypatch, **vonage, **SINCH)
     supabase = SupabaseSettings(_env_file=None, supabase_url="http://supabase.test", supabase_secret_key="sb_secret_key")
@@ -137,6 +180,19 @@ async def test_only_the_first_account_sends(monkeypatch: pytest.MonkeyPatch, von
         "upkeep",
     ]
     assert {job.interval for job in engine.jobs if job.name in ("recover vonage", "reconcile vonage")} == {30.0}
+
+
+async def test_list_of_standing_by_account_is_read(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    """Only Sinch has one."""
+    supabase = SupabaseSettings(_env_file=None, supabase_url="http://supabase.test", supabase_secret_key="sb_secret_key")
+    lists = []
+    for order in ("vonage,sinch", "sinch,vonage"):
+        served(monkeypatch, **vonage, **SINCH, OUTBOX_PROVIDERS=order)
+        engine = await build_engine(supabase, registry.configured(), EngineSettings(_env_file=None), known=releases.packaged())
+        lists.append(engine.served[0].restores.standing_by)
+        await engine.aclose()
+
+    assert [len(read) for read in lists] == [1, 0]
 
 
 async def test_one_account_adds_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
