@@ -157,9 +157,11 @@ def test_held_texts_are_shown_without_numbers(monkeypatch: pytest.MonkeyPatch, c
 )
 def test_status_counts_messages_of_all_plans(today: int, cap: int | None, words: str) -> None:
     plans = [PlanLimits("sinch", "a", None, 600, 571, cap, today), PlanLimits("sinch", "b", 30.0, 600, 0, cap, 0)]
+    plans.append(PlanLimits("vonage", "c", 30.0, 1_000_000, 999_992, cap, 0))
 
     assert status_view._limits(plans).plain.splitlines() == [
         "sinch a: 571 of 600 requests left this minute",
         "sinch b: 0 of 600 requests left this minute, 30 messages a second",
+        "vonage c: 30 messages a second",
         words,
     ]
