@@ -1448,6 +1448,34 @@ begin
 end
 $$;
 
+create function outbox_engine.end_retries(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  if 'dispatched' <> all (p_statuses) or not exists (
+    select from outbox_engine.report_codes
+    where effect = 'retry_unless_dispatched' and provider = any (p_providers)
+  ) then
+    return;
+  end if;
+  update public.outbox o
+  set
+    status = 'aborted', queue = null,
+    finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
+  from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
+    n (outbox_id, dispatch_id, provider, status)
+  join outbox_engine.report_codes c on c.provider = n.provider and c.effect = 'retry_unless_dispatched'
+  where n.status = 'dispatched'
+    and o.id = n.outbox_id
+    and o.dispatch_id = n.dispatch_id
+    and o.status = 'pending'
+    and o.reported_rank = outbox_engine.rank_of('aborted')
+    and o.status_code = c.code;
+end
+$$;
+
 create or replace function outbox_engine.advance_status(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
   p_ats timestamptz[], p_now timestamptz
@@ -1459,6 +1487,7 @@ declare
   v_outer constant text := coalesce(v_writer, '');
 begin
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
+  perform outbox_engine.end_retries(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_now);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
@@ -1492,8 +1521,7 @@ begin
     ) s
     where case
       when n.status = 'delivered' and n.old_status <> 'delivered' then true
-      when n.is_current is not true then false
-      when n.finalized_at is not null and n.reported_rank is null then false
+      when n.is_current is not true or n.finalized_at is not null and n.reported_rank is null then false
       when n.rank = n.reported_rank then
         n.at < coalesce(n.reported_at, 'infinity')
         or n.at is not distinct from n.reported_at and n.code < coalesce(n.status_code, 2147483647)

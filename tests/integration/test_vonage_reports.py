@@ -185,22 +185,29 @@ async def test_throttled_message_is_sent_again(vonage: Sender, gateway: Gateway,
     assert (column(db, "status", row), column(db, "attempts", row)) == ("pending", 1)
 
 
-@pytest.mark.parametrize("order", ["recorded", "waiting"])
-async def test_submitted_message_is_not_sent_again(vonage: Sender, gateway: Gateway, db: Connection, order: str) -> None:
-    """Vonage handed it on, whatever it says after that. Its callbacks may also wait together for their message."""
+@pytest.mark.parametrize("waiting", [True, False])
+@pytest.mark.parametrize("late", [True, False])
+async def test_submitted_message_is_not_sent_again(
+    vonage: Sender, gateway: Gateway, db: Connection, waiting: bool, late: bool
+) -> None:
+    """Vonage handed it on, whatever else it says, in any order. Its callbacks may also wait together for their message."""
     row, dispatch = await claimed(gateway, db)
-    if order == "recorded":
+    if not waiting:
         await accept(gateway, dispatch)
 
-    for status, code in (("submitted", None), ("rejected", 1000)):
-        await vonage.say(dispatch if order == "recorded" else None, status, code)
-    if order == "waiting":
+    said: list[tuple[str, int | None]] = [("submitted", None), ("rejected", 1000)]
+    for status, code in reversed(said) if late else said:
+        await vonage.say(None if waiting else dispatch, status, code)
+    if waiting:
         await accept(gateway, dispatch)
         await claim(gateway)
 
     later(db, "1 hour")
     assert await claim(gateway) == ()
     assert (column(db, "status", row), column(db, "status_code", row)) == ("aborted", 1000)
+    assert CODES[1000].meaning in column(db, "error", row)
+    await vonage.say(dispatch, "delivered")
+    assert column(db, "status", row) == "delivered"
 
 
 @pytest.mark.parametrize("code", [1060, 1070, 1080])

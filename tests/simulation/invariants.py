@@ -205,7 +205,7 @@ class Ledger:
             if row["status"] != "unknown" or row["error"] != "no report":
                 yield f"the last word was {best and best.status}, the row says {row['error']!r}"
         elif best.status == "aborted" and best.code in COMES_BACK and row["attempts"] < 5:
-            if row["status"] not in _UNSENT:
+            if row["status"] not in _UNSENT and not _ended_handed_on(row, said):
                 yield "came back and was neither sent again nor ended"
         elif (row["status"], row["status_code"]) not in self._right(best, said):
             yield f"the provider said {best.status} {best.code}, the row says {row['status_code']}: {row['error']}"
@@ -242,6 +242,11 @@ class Ledger:
                 yield f"dispatch {dispatch['id']} is {dispatch['state']} and has batch {dispatch['batch_id']}"
             if dispatch["state"] in ("claimed", "awaiting_half", "ambiguous"):
                 yield f"dispatch {dispatch['id']} is {dispatch['state']} for ever"
+
+
+def _ended_handed_on(row: Mapping[str, Any], said: Sequence[Report]) -> bool:
+    """Whether the row ended for Vonage's 1000, which has no message sent again that was handed on."""
+    return (row["status"], row["status_code"]) == ("aborted", 1000) and any(one.status == "dispatched" for one in said)
 
 
 def _worth(report: Report) -> tuple[int, float, int]:
