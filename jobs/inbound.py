@@ -31,7 +31,9 @@ class InboundPolling(Job):
         outage: ProviderOutage,
         clocks: Clocks,
     ) -> None:
-        self.interval = max(settings.reconcile_interval_seconds, provider.inbounds_every.total_seconds())
+        # At each tick it says that it runs. The database gives it a window when one is due.
+        self.interval = settings.reconcile_interval_seconds
+        self._every = max(self.interval, provider.inbounds_every.total_seconds())
         self._lag = provider.inbounds_lag
         self._gateway = gateway
         self._provider = provider
@@ -42,7 +44,7 @@ class InboundPolling(Job):
         self._pages = Pages(gateway)
 
     async def tick(self) -> None:
-        window = await self._gateway.claim_inbound_window(self._plan, interval=self.interval)
+        window = await self._gateway.claim_inbound_window(self._plan, interval=self._every)
         if window is None:
             return
         window = self._by_provider(window)
