@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
@@ -145,7 +146,13 @@ class VonageSettings(BaseSettings):
     @field_validator("vonage_callback_url")
     @classmethod
     def _callback_url(cls, value: str | None) -> str | None:
-        return checks.callback_url(value, provider="Vonage")
+        checked = checks.callback_url(value, provider="Vonage")
+        if checked is not None and "@" in urlsplit(checked).netloc:
+            raise ValueError(
+                "holds a user or a password. Vonage's signature needs the header that would carry them: leave them out, and "
+                "set VONAGE_SIGNATURE_SECRETS"
+            )
+        return checked
 
     @model_validator(mode="after")
     def _can_read_reports(self) -> "VonageSettings":

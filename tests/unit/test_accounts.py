@@ -114,6 +114,14 @@ def test_unreadable_key_is_not_repeated(key: str, monkeypatch: pytest.MonkeyPatc
     assert key not in str(refused.value)
 
 
+def test_password_in_the_callback_url_is_refused(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    """Vonage signs in the header that would carry it."""
+    with pytest.raises(SettingsError, match="VONAGE_CALLBACK_URL: holds a user or a password") as refused:
+        served(monkeypatch, **vonage, VONAGE_CALLBACK_URL="https://ann:hunter2@sms.example.com/webhooks/vonage/status")
+
+    assert "hunter2" not in str(refused.value)
+
+
 def test_reports_need_the_key_of_the_account(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match=r"VONAGE_API_KEY is not set: .*VONAGE_REPORTS=0"):
         served(monkeypatch, **{**vonage, "VONAGE_REPORTS": "1"})
