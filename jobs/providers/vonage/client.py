@@ -46,7 +46,6 @@ class VonageClient:
     longest_value = 0
     absence_proof = None
     has_feed = False
-    charges_for_replies = True
     batches_a_question = MOST_IDS
     # Each record costs money, and is read twice this way. Replies come by callback; this makes up for lost ones.
     inbounds_every = timedelta(hours=1)
