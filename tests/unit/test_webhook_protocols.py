@@ -81,7 +81,8 @@ async def test_ended_request_keeps_no_body(parser: str) -> None:
 
 @pytest.mark.parametrize("further", [WHOLE, b"garbage\r\n\r\n", b"\x16\x03\x01"])
 async def test_nothing_is_read_beyond_a_request(parser: str, further: bytes) -> None:
-    connection, transport = connection_of(parser), Clogged()
+    connection = connection_of(parser)
+    transport: Any = Clogged()
     connection.connection_made(transport)
     connection.data_received(WHOLE)
     assert transport.is_read
