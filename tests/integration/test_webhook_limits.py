@@ -1,7 +1,10 @@
 """The limits of the webhook app on real sockets, with each HTTP parser. `test_webhook_attacks.py` attacks a process."""
 
 import asyncio
+import errno
 import json
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -312,3 +315,42 @@ async def test_many_refusals_make_one_line(parser: str) -> None:
             await asyncio.wait_for(written.wait(), 10)
 
     assert [(line["event"], line["invalid_http"], line["large_headers"]) for line in logs] == [("connections.limited", 10, 10)]
+
+
+def fail_an_accept(monkeypatch: pytest.MonkeyPatch, cause: int) -> list[OSError]:
+    """The next accept fails. The one that is under way takes one more connection first. Returns what has not failed yet."""
+    loop: Any = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [OSError(cause, os.strerror(cause))]
+
+    async def failing(listener: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return await accept(listener)
+
+    monkeypatch.setattr(loop, "sock_accept", failing)
+    return failures
+
+
+@pytest.mark.parametrize("cause", [errno.EMFILE, errno.ENFILE])
+async def test_lack_of_files_ends_idle_connections(parser: str, cause: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with limited(parser) as server:
+        old = await server.connect(HEALTH)
+        assert await status(old) == "200"
+        fail_an_accept(monkeypatch, cause)
+        await server.connect()
+
+        await rest(old)
+        assert await server.health() == 200
+
+
+async def test_other_failed_accepts_end_no_connection(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with limited(parser) as server:
+        old = await server.connect(HEALTH)
+        await old[0].readuntil(b"alive")
+        failures = fail_an_accept(monkeypatch, errno.ECONNABORTED)
+        await server.connect()
+
+        assert await server.health() == 200
+        assert failures == []
+        old[1].write(HEALTH)
+        assert b"200 OK" in await asyncio.wait_for(old[0].readuntil(b"alive"), 10)

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.parametrize("parser", ["httptools", "h11"])
 
 UNSENT = 9_000
 HALF_A_BODY = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9000\r\n\r\n" + b"x" * 5_000
+WHOLE = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx"
 
 
 class Clogged(asyncio.Transport):
@@ -20,6 +21,7 @@ class Clogged(asyncio.Transport):
 
     unsent = UNSENT
     is_aborted = False
+    is_read = True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
     def get_write_buffer_size(self) -> int:
@@ -30,8 +32,12 @@ class Clogged(asyncio.Transport):
 
     def write(self, data: Any) -> None: ...
     def close(self) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
     def abort(self) -> None:
         self.is_aborted = True
 
@@ -70,4 +76,18 @@ async def test_ended_request_keeps_no_body(parser: str) -> None:
     connection.end(Fault.MEMORY)
 
     assert len(connection.cycle.body) == 0
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("further", [WHOLE, b"garbage\r\n\r\n", b"\x16\x03\x01"])
+async def test_nothing_is_read_beyond_a_request(parser: str, further: bytes) -> None:
+    connection = connection_of(parser)
+    transport: Any = Clogged()
+    connection.connection_made(transport)
+    connection.data_received(WHOLE)
+    assert transport.is_read
+
+    connection.data_received(further)
+
+    assert not transport.is_read
     connection.connection_lost(None)
