@@ -36,7 +36,9 @@ class SinchSettings(BaseSettings):
 
     model_config = checks.CONFIG
 
-    sinch_service_plan_id: str = Field(min_length=1, description="the service plan's id, from the Sinch dashboard")
+    sinch_service_plan_id: str = Field(
+        min_length=1, description="the service plan's id, from the Sinch dashboard. For Vonage set VONAGE_APPLICATION_ID"
+    )
     sinch_api_token: SecretStr = Field(min_length=1, description="the service plan's API token, from the Sinch dashboard")
     sinch_region: Literal["us", "eu", "ca", "au", "br"] | None = None
     sinch_from_number: str | None = None

@@ -89,8 +89,9 @@ _FAULTS: Final = (
 _VONAGE: Final = (
     "Vonage's Messages API is {base}/v1/messages, its Reports API {base}/v2/reports/records. To let it check your tokens, "
     "make a key (openssl genrsa -out vonage.key 2048) and start the simulator with --vonage-key vonage.key, or with "
-    "VONAGE_PRIVATE_KEY as in your settings; VONAGE_APPLICATION_ID, VONAGE_API_KEY, VONAGE_API_SECRET and "
-    "VONAGE_SIGNATURE_SECRETS are read likewise. Tokens live by the real time, also after the simulator's clock was moved."
+    "VONAGE_PRIVATE_KEY in its environment. It reads VONAGE_APPLICATION_ID, VONAGE_API_KEY, VONAGE_API_SECRET, "
+    "VONAGE_SIGNATURE_SECRETS and VONAGE_CALLBACK_URL likewise, but not the file .env. Tokens live by the real time, "
+    "also after the simulator's clock was moved."
 )
 
 

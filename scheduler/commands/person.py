@@ -47,7 +47,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 @app.command()
 def show(persons_numbers: Numbers, as_json: AsJson = False) -> int:
-    """Show what is kept: how many rows of which table, from when to when. No texts."""
+    """Show how many rows of which table are kept, without texts.
+
+    Also from when to when, and of which kinds.
+    """
 
     async def work(operating: Operating) -> int:
         person = await _Person.look_up(operating, persons_numbers)
@@ -64,7 +67,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Write everything that is kept to a JSON file, with texts but for those of secret messages."""
+    """Write everything that is kept to a JSON file.
+
+    It holds the texts, but not those of secret messages.
+    """
     private_file.check(output, replace=force)
 
     async def work(operating: Operating) -> int:

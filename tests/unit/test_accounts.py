@@ -92,7 +92,7 @@ def test_key_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vona
 @pytest.mark.parametrize(
     ("values", "error"),
     [
-        ({}, "SINCH_SERVICE_PLAN_ID is not set"),
+        ({}, "SINCH_SERVICE_PLAN_ID is not set: .* For Vonage set VONAGE_APPLICATION_ID"),
         ({"OUTBOX_PROVIDERS": "twilio"}, "OUTBOX_PROVIDERS: 'twilio' is no provider: sinch, vonage"),
         ({"OUTBOX_PROVIDERS": "sinch,sinch"}, "OUTBOX_PROVIDERS: names a provider twice"),
         ({**SINCH, "OUTBOX_PROVIDERS": "sinch,vonage"}, "VONAGE_APPLICATION_ID is not set"),

@@ -131,10 +131,11 @@ def test_wrong_value_is_named_in_plain_words(command: str, says: str, capsys: py
     assert says in capsys.readouterr().err
 
 
-def test_help_cuts_no_command_short(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("group", ["", "suppressions", "replies", "person", "campaign", "schema", "local"])
+def test_help_cuts_no_command_short(group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
-    run_command_line(["--help"])
+    run_command_line([*group.split(), "--help"])
 
     _usage, *others = capsys.readouterr().out.splitlines()
     assert [line for line in others if line.endswith("...")] == []
