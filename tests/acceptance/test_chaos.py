@@ -4,14 +4,18 @@ import json
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
 import pytest
 
+from sandbox.simulator.books import Tally
 from sandbox.simulator.callbacks import Tried
-from tests.chaos.judge import Verdict, callbacks
+from tests.chaos.fates import Row, fate
+from tests.chaos.judge import Verdict, callbacks, statuses_kept
 from tests.nightly import at_night
 from tests.older_release import wheels
 
@@ -27,6 +31,17 @@ def test_nothing_is_lost_or_sent_twice_in_chaos(tmp_path: Path, messages: int, s
     judge(tmp_path, messages, "--seconds", seconds, "--pace", pace, "--seed", seed)
 
 
+@pytest.mark.parametrize(
+    ("messages", "seconds", "pace", "seed"), [(300, 5, 0.8, 1), *(at_night(3000, 25, 0.8, seed) for seed in (2, 3))]
+)
+def test_only_unknown_outcomes_stay_unknown_at_vonage(
+    tmp_path: Path, messages: int, seconds: int, pace: float, seed: int
+) -> None:
+    verdict = judge(tmp_path, messages, "--provider", "vonage", "--seconds", seconds, "--pace", pace, "--seed", seed)
+
+    assert (verdict["unsaid"], verdict["resent"]) == (0, 0)
+
+
 @pytest.mark.parametrize("seed", [at_night(1), at_night(2)])
 def test_clock_steps_of_an_hour_cost_no_message(tmp_path: Path, seed: int) -> None:
     judge(tmp_path, 6000, "--seconds", 45, "--pace", 0.8, "--seed", seed, "--clock-steps")
@@ -38,7 +53,7 @@ def test_chaos_beside_an_earlier_release(tmp_path: Path, wheel: Path, seed: int)
     judge(tmp_path, 3000, "--seconds", 25, "--pace", 0.8, "--seed", seed, "--beside", wheel)
 
 
-def judge(folder: Path, messages: int, *options: object) -> None:
+def judge(folder: Path, messages: int, *options: object) -> dict[str, Any]:
     """Run the command, and hold its verdict against what may never happen."""
     ran = subprocess.run(
         [*COMMAND, *QUICK, "--messages", str(messages), *map(str, options), "--json", "--folder", str(folder)],
@@ -48,12 +63,13 @@ def judge(folder: Path, messages: int, *options: object) -> None:
         check=False,
     )
 
-    verdict = json.loads(ran.stdout)
+    verdict: dict[str, Any] = json.loads(ran.stdout)
     wrong = ("lost", "sent_twice", "sent_wrongly", "open_rows", "callbacks_missing")
     assert [verdict[name] for name in wrong] == [0] * len(wrong), ran.stderr
     assert sum(verdict["statuses"].values()) == messages
     assert sum(verdict["disturbances"].values()) > 3
     assert verdict["callbacks"] > messages
+    return verdict
 
 
 def test_interrupted_run_leaves_no_processes_or_files(tmp_path: Path) -> None:
@@ -123,3 +139,39 @@ def test_acknowledged_but_unstored_callbacks_are_counted() -> None:
 
     assert callbacks([tried(204, "1"), tried(204, "1"), tried(503, "2")], kept) == (1, 0)
     assert callbacks([tried(204, "1"), tried(204, "2")], kept) == (2, 1)
+
+
+def test_acknowledged_but_unstored_statuses_are_counted() -> None:
+    def tried(status: int, name: str, code: str) -> Tried:
+        body = {"message_uuid": name, "status": "rejected", "timestamp": "2026-01-01T00:00:00Z", "error": {"title": code}}
+        return Tried(at=0, url="", status=status, body=msgspec.Raw(msgspec.json.encode(body)))
+
+    kept = [("A", 1330, datetime(2026, 1, 1, tzinfo=UTC))]
+
+    assert statuses_kept([tried(200, "A", "1330"), tried(200, "A", "1330"), tried(503, "B", "1330")], kept) == (1, 0)
+    assert statuses_kept([tried(200, "A", "1330"), tried(200, "A", "1360"), tried(200, "B", "1330")], kept) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "excused", "row", "expected"),
+    [
+        (1, 0, Row("delivered", None, "A"), "told"),
+        (1, 0, Row("unknown", None, "A"), "told"),
+        (1, 1, Row("aborted", "1000", "A"), "told"),
+        (1, 0, Row("unknown", "no trace", None), "unknown_accepted"),
+        (1, 0, Row("failed", "refused", None), "unsaid"),
+        (1, 0, Row("delivered", None, "B"), "unsaid"),
+        (0, 0, Row("unknown", "no trace", None), "unknown_lost"),
+        (1, 1, Row("unknown", "no trace", None), "unknown_lost"),
+        (0, 0, Row("failed", "refused", None), "told"),
+        (0, 0, Row("unknown", None, None), "lost"),
+        (0, 0, Row("failed", None, None), "lost"),
+        (0, 0, Row("delivered", None, "B"), "lost"),
+        (0, 0, Row("sending", None, None), "lost"),
+        (0, 0, None, "lost"),
+    ],
+)
+def test_row_must_say_what_the_provider_did(accepted: int, excused: int, row: Row | None, expected: str) -> None:
+    tally = Tally(recipient="1", body="t", accepted=accepted, excused=excused, batch_ids=["A"]) if accepted else None
+
+    assert fate(tally, row) == expected

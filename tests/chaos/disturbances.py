@@ -9,7 +9,8 @@ from time import monotonic
 from typing import Final
 
 from tests.chaos.database import Database
-from tests.chaos.fleet import SCHEDULERS, WEBHOOKS, Fleet, Times
+from tests.chaos.fleet import SCHEDULERS, WEBHOOKS, Fleet
+from tests.chaos.providers import NEVER_RECORDED, RECORDS_LAG, Account, Times
 
 _TERMINATE: Final = (
     "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
@@ -24,7 +25,7 @@ _DECK: Final = (
     "kill the Supabase API",
     "kill a webhook app",
     *("cut a scheduler off from Supabase", "scheduler to Supabase half-open", "webhook to Supabase half-open"),
-    *("cut Sinch", "Sinch half-open", "some flows to Sinch half-open"),
+    *("cut the provider", "provider half-open", "some flows to the provider half-open"),
     *("cut callbacks", "callbacks half-open"),
 )
 _CLOCK: Final = "set the database's clock"
@@ -50,14 +51,23 @@ class Disturbances:
     """
 
     def __init__(
-        self, fleet: Fleet, db: Database, times: Times, *, pace: float, random: Random, clock_steps: bool = False
+        self,
+        fleet: Fleet,
+        db: Database,
+        times: Times,
+        account: Account,
+        *,
+        pace: float,
+        random: Random,
+        clock_steps: bool = False,
     ) -> None:
         self._fleet = fleet
         self._db = db
         self._times = times
         self._pace = pace
         self._random = random
-        self._cards = (*_DECK, *(_CLOCK,) * len(_DECK)) if clock_steps else _DECK
+        deck = (*_DECK, *account.disturbances)
+        self._cards = (*deck, *(_CLOCK,) * len(deck)) if clock_steps else deck
         self._deck: list[str] = []
         self._hours = 0
         self._next_at = monotonic() + pace
@@ -114,17 +124,17 @@ class Disturbances:
             return self._half_open(kind)
         if kind.startswith("cut"):
             return self._cut(kind)
-        match kind:
-            case "kill a scheduler":
-                return self._end_one(SCHEDULERS, signal.SIGKILL)
-            case "kill a webhook app":
-                return self._end_one(WEBHOOKS, signal.SIGKILL)
-            case "terminate a scheduler":
-                return self._end_one(SCHEDULERS, signal.SIGTERM)
-            case "suspend a scheduler":
-                return self._suspend()
-            case "terminate backends":
-                return f"{len(self._db.ask(_TERMINATE) or ())} of them"
+        others: dict[str, Callable[[], str]] = {
+            "kill a scheduler": lambda: self._end_one(SCHEDULERS, signal.SIGKILL),
+            "kill a webhook app": lambda: self._end_one(WEBHOOKS, signal.SIGKILL),
+            "terminate a scheduler": lambda: self._end_one(SCHEDULERS, signal.SIGTERM),
+            "suspend a scheduler": self._suspend,
+            "terminate backends": lambda: f"{len(self._db.ask(_TERMINATE) or ())} of them",
+            "provider away": self._send_away,
+            "records never shown": self._hide_records,
+        }
+        if kind in others:
+            return others[kind]()
         return self._to_supabase(kind)
 
     def _set_clock(self, hours: int) -> bool:
@@ -182,8 +192,8 @@ class Disturbances:
         link = (
             f"{self._random.choice(SCHEDULERS)} to Supabase"
             if "scheduler" in kind
-            else "sinch"
-            if "Sinch" in kind
+            else "provider"
+            if "provider" in kind
             else "callbacks"
         )
         self._fleet.network.cut(link)
@@ -191,20 +201,34 @@ class Disturbances:
 
     def _half_open(self, kind: str) -> str:
         network, times = self._fleet.network, self._times
-        if kind == "some flows to Sinch half-open":
-            link, most = "sinch", 1.2 * times.lease
+        if kind == "some flows to the provider half-open":
+            link, most = "provider", 1.2 * times.lease
             network.forget_some(link, self._random)
         else:
             link, most = {
                 "scheduler to Supabase half-open": (f"{self._random.choice(SCHEDULERS)} to Supabase", 1.2 * times.lease),
                 "webhook to Supabase half-open": (f"{self._random.choice(WEBHOOKS)} to Supabase", times.lease),
-                "Sinch half-open": ("sinch", 2 * times.deadline),
+                "provider half-open": ("provider", 2 * times.deadline),
                 "callbacks half-open": ("callbacks", times.deadline),
             }[kind]
             network.freeze(link)
         seconds = most * self._random.uniform(0.2, 1.0)
         self._after(seconds, f"{link} carries again", lambda: network.thaw(link))
         return f"{link} for {seconds:.1f} s"
+
+    def _send_away(self) -> str:
+        """The provider takes no connection."""
+        seconds, network = self._times.deadline * self._random.uniform(0.5, 2.0), self._fleet.network
+        network.refuse("provider")
+        self._after(seconds, "the provider takes connections again", lambda: network.accept_again("provider"))
+        return f"for {seconds:.1f} s"
+
+    def _hide_records(self) -> str:
+        """No record ever shows what Vonage accepts meanwhile."""
+        seconds, vonage = self._times.deadline * self._random.uniform(0.5, 2.0), self._fleet.simulator.vonage
+        vonage.change(records_lag=NEVER_RECORDED)
+        self._after(seconds, "records show messages again", lambda: vonage.change(records_lag=RECORDS_LAG))
+        return f"for {seconds:.1f} s"
 
     def _after(self, seconds: float, what: str, undo: Callable[[], None]) -> None:
         self._later.append(Later(monotonic() + seconds, what, undo))

@@ -10,9 +10,10 @@ from typing import Final
 from sandbox.demo.work import Message
 from tests.chaos.database import Database
 from tests.chaos.disturbances import Disturbances
-from tests.chaos.fleet import Fleet, Times
+from tests.chaos.fleet import Fleet
 from tests.chaos.judge import Verdict, histories, judge
 from tests.chaos.load import Inserter
+from tests.chaos.providers import Account, Times
 
 _CHECK_SECONDS: Final = 0.1
 _LINE_SECONDS: Final = 2.0
@@ -20,12 +21,17 @@ _LEFT_ALONE: Final = 0.05
 """Share of the messages that may still be unsent when the last disturbance comes, so that something is left to recover."""
 _GIVE_UP: Final = 6.0
 _FINAL_SECONDS: Final = 300.0
-_HASTEN_SECONDS: Final = 15.0
 
 _COUNTS: Final = (
     "select count(*), count(*) filter (where status in ('scheduled', 'pending') and sent_at is null),"
     " count(*) filter (where status = 'sending'), count(*) filter (where sent_at is null and finalized_at is null),"
-    " count(finalized_at) from public.outbox"
+    " count(finalized_at),"
+    " count(*) filter (where status = 'sending' and dispatch_id in (select d.id from outbox_engine.dispatches d"
+    " join outbox_engine.providers p on p.name = d.provider"
+    " where d.state = 'ambiguous' and d.lookup_at is not null and not p.proves_absence)),"
+    " count(*) filter (where status in ('sent', 'dispatched') and dispatch_id in (select id from outbox_engine.dispatches"
+    " where reconcile_at is not null and reconciliations > 1))"
+    " from public.outbox"
 )
 # Lost reports are polled at once rather than after half an hour, and rows that failed temporarily are sent again soon.
 _HASTEN: Final = (
@@ -33,17 +39,38 @@ _HASTEN: Final = (
     " where reconcile_at > outbox_engine.now() + interval '3 seconds'"
 )
 _RETRY_NOW: Final = "update public.outbox set due_at = outbox_engine.now() where queue = 'w'"
+_LATER: Final = (("11 minutes", "first"), ("50 minutes", "second"), ("23 hours", "third"), ("74 hours", None))
+"""Steps of the database's clock: to each lookup, then to a day after the expiry of every row."""
+_MOVE: Final = "with moved as (update outbox_engine.clock set shift = shift + %s::interval returning 1)"
+_MOVE_AND_WAKE: Final = f"{_MOVE} select pg_notify('outbox', '') from moved"
+_LOOKUPS_DUE: Final = (
+    "select count(*) from outbox_engine.dispatches"
+    " where state = 'ambiguous' and lookup_at <= outbox_engine.now() + make_interval(secs => %s)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The counts of the outbox at one moment."""
+    """The counts of the outbox at one moment. ``undecided`` rows wait for a fact of a provider without a list, and
+    ``unreported`` ones for a report that it did not show when it was asked twice.
+    """
 
     rows: int = 0
     waiting: int = 0
     sending: int = 0
     unsent: int = 0
     final: int = 0
+    undecided: int = 0
+    unreported: int = 0
+
+    @property
+    def to_do(self) -> int:
+        """Rows that the processes can still send or end by themselves."""
+        return self.unsent - self.undecided
+
+    def over(self, *, for_good: bool) -> bool:
+        """Whether every row has its final status; unless ``for_good``, those may be open that only time can end."""
+        return self.final + (0 if for_good else self.undecided + self.unreported) == self.rows
 
 
 class Drill:
@@ -54,6 +81,7 @@ class Drill:
         fleet: Fleet,
         messages: Sequence[Message],
         times: Times,
+        account: Account,
         *,
         seconds: float,
         pace: float,
@@ -64,6 +92,7 @@ class Drill:
         self._fleet = fleet
         self._messages = messages
         self._times = times
+        self._account = account
         self._seconds = seconds
         self._pace = pace
         self._seed = seed
@@ -77,15 +106,26 @@ class Drill:
         """Return when everything is final, or when the time is over."""
         self._began = monotonic()
         disturbances = Disturbances(
-            self._fleet, self._db, self._times, pace=self._pace, random=Random(self._seed), clock_steps=self._clock_steps
+            self._fleet,
+            self._db,
+            self._times,
+            self._account,
+            pace=self._pace,
+            random=Random(self._seed),
+            clock_steps=self._clock_steps,
         )
         recovered = self._drain(disturbances)
         self._say(f"{self._clock()}  every message is sent: waiting for the last reports")
-        self._wait_for_finals()
+        self._wait_for_finals(for_good=not self._account.without_list)
+        if self._account.without_list:
+            self._wait_three_days()
+        # Callbacks that are still on their way change no status, but every acknowledged one must be stored.
+        self._fleet.simulator.settle(seconds=30, retries=True)
         return judge(
             self._messages,
             self._fleet.simulator,
             self._db,
+            self._account,
             seed=self._seed,
             disturbances=dict(sorted(disturbances.counts.items())),
             recovery=recovered - disturbances.last_ended,
@@ -95,7 +135,7 @@ class Drill:
 
     def histories(self) -> str:
         """The history of some messages that went wrong."""
-        return histories(self._messages, self._fleet.simulator, self._db)
+        return histories(self._messages, self._fleet.simulator, self._db, self._account)
 
     def _drain(self, disturbances: Disturbances) -> float:
         """Disturb until few messages are left, then stop disturbing. Returns the time at which every message was sent."""
@@ -105,30 +145,50 @@ class Drill:
         while monotonic() < limit:
             inserter.advance(self._db, monotonic() - self._began)
             known = self._read_counts()
-            if more and inserter.done and known and self._seen.unsent <= _LEFT_ALONE * len(self._messages):
+            if more and inserter.done and known and self._seen.to_do <= _LEFT_ALONE * len(self._messages):
                 more = False
                 self._fleet.simulator.heal()
                 disturbances.note_end()
                 disturbances.set_last_clock(self._note)
             disturbances.advance(self._note, more=more)
             self._line()
-            if not more and disturbances.over and known and self._seen.unsent == 0:
+            if not more and disturbances.over and known and self._seen.to_do == 0:
                 break
             sleep(_CHECK_SECONDS)
         return monotonic()
 
-    def _wait_for_finals(self) -> None:
+    def _wait_for_finals(self, *, for_good: bool) -> None:
         limit = monotonic() + _FINAL_SECONDS + self._times.recovery
         hasten_at = monotonic()
-        while monotonic() < limit and not (self._read_counts() and self._seen.final == self._seen.rows):
+        while monotonic() < limit and not (self._read_counts() and self._seen.over(for_good=for_good)):
             if monotonic() >= hasten_at:
-                hasten_at = monotonic() + _HASTEN_SECONDS
+                hasten_at = monotonic() + self._account.hasten_seconds
                 self._db.does(_HASTEN)
                 self._db.does(_RETRY_NOW)
             self._line()
             sleep(1.0)
-        # Callbacks that are still on their way change no status, but every acknowledged one must be stored.
+
+    def _wait_three_days(self) -> None:
+        """By the database's clock. The provider's tokens and records live by the real time."""
+        # A callback that was refused comes again within minutes, not days.
         self._fleet.simulator.settle(seconds=30, retries=True)
+        self._fleet.simulator.add(*self._account.lookup_faults)
+        for interval, lookup in _LATER:
+            self._read_counts()
+            before = self._seen.undecided
+            self._db.ask(_MOVE_AND_WAKE, interval)
+            limit = monotonic() + _FINAL_SECONDS
+            while monotonic() < limit and self._lookups_due():
+                self._line()
+                sleep(_CHECK_SECONDS)
+            self._wait_for_finals(for_good=lookup is None)
+            what = f"the {lookup} lookup found" if lookup else "ended as unknown, or found:"
+            self._note(f"{interval} later {what} {before - self._seen.undecided} of {before} requests")
+
+    def _lookups_due(self) -> bool:
+        # A lookup that a process makes now is due again after a lease, if the process dies.
+        rows = self._db.ask(_LOOKUPS_DUE, 1.5 * self._times.lease)
+        return rows is None or bool(rows[0][0])
 
     def _read_counts(self) -> bool:
         rows = self._db.ask(_COUNTS)
@@ -142,6 +202,7 @@ class Drill:
             seen, callbacks = self._seen, self._fleet.simulator.callbacks()
             self._say(
                 f"{self._clock()}  {seen.rows} rows: {seen.waiting} wait, {seen.sending} in flight or being looked up, "
+                f"{seen.undecided} of them undecided, "
                 f"{seen.rows - seen.unsent} sent or ended, {seen.final} final; "
                 f"callbacks: {callbacks.acknowledged} acknowledged, {callbacks.waiting} wait, {callbacks.in_flight} in flight, "
                 f"{callbacks.to_be_retried} to be tried again, {callbacks.throttled} throttled"

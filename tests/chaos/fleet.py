@@ -1,12 +1,10 @@
-"""A run's system: a local Supabase, a faulty Sinch simulator, three schedulers, two webhook apps and their network."""
+"""A run's system: a local Supabase, a faulty simulator of a provider, three schedulers, two webhook apps and their network."""
 
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,40 +12,20 @@ from urllib.parse import urlsplit
 import httpx
 
 from sandbox.demo.interrupts import Interrupts
-from sandbox.demo.parts import READY_SECONDS, SENDER, Child, PartFailed
+from sandbox.demo.parts import READY_SECONDS, Child, PartFailed
 from sandbox.local import ports, processes
 from sandbox.local.binaries import REPOSITORY
 from sandbox.local.stack import MIGRATIONS, LocalStack
-from sandbox.simulator import control
-from sandbox.simulator.behaviour import Fault, ReportFaults
 from sandbox.simulator.control import Control
 from tests import older_release
 from tests.chaos.network import Network
+from tests.chaos.providers import Account, Times
 
 SCHEDULERS: Final = ("scheduler-1", "scheduler-2", "scheduler-3")
 WEBHOOKS: Final = ("webhook-1", "webhook-2")
 _OLDER: Final = ("scheduler-2", "webhook-2")
 _POLITE_SECONDS: Final = 11.0
-_OURS: Final = ("SUPABASE_", "SINCH_", "OUTBOX_", "WEBHOOK_", "SENTRY_", "LOG_", "ALLOWED_", "RECONCILE_")
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Timeouts and the send rate of the processes: seconds, and messages a second."""
-
-    lease: float
-    settle: float
-    rate: float
-
-    @property
-    def deadline(self) -> float:
-        """The deadline of one request."""
-        return self.lease / 3
-
-    @property
-    def recovery(self) -> float:
-        """The promised recovery time after a disturbance."""
-        return 2 * self.lease + 2 * self.settle
+_OURS: Final = ("SUPABASE_", "SINCH_", "VONAGE_", "OUTBOX_", "WEBHOOK_", "SENTRY_", "LOG_", "ALLOWED_", "RECONCILE_")
 
 
 class Fleet:
@@ -108,7 +86,14 @@ class Fleet:
 
 @contextmanager
 def running(
-    folder: Path, times: Times, seed: int, interrupts: Interrupts, say: Callable[[str], None], *, beside: Path | None = None
+    folder: Path,
+    times: Times,
+    seed: int,
+    interrupts: Interrupts,
+    say: Callable[[str], None],
+    *,
+    account: Account,
+    beside: Path | None = None,
 ) -> Iterator[Fleet]:
     """Start everything, and stop everything when the block ends. Children also die with this process (Linux).
 
@@ -127,19 +112,19 @@ def running(
         )
         parts.callback(stack.stop)
         network = parts.enter_context(Network())
-        sinch_port = ports.free_port()
-        simulator = parts.enter_context(Control(f"http://{ports.HOST}:{sinch_port}"))
+        provider_port = ports.free_port()
+        simulator = parts.enter_context(Control(f"http://{ports.HOST}:{provider_port}"))
         earlier = {} if beside is None else dict.fromkeys(_OLDER, older_release.install(beside, folder / "earlier"))
         fleet = Fleet(stack, network, simulator, folder, earlier)
         parts.callback(fleet.stop)
         parts.callback(interrupts.end, fleet.kill_all)
         stack.start()
-        say("starting the Sinch simulator, three schedulers and two webhook apps")
-        _start_all(fleet, sinch_port, times, seed)
+        say("starting the simulator, three schedulers and two webhook apps")
+        _start_all(fleet, provider_port, times, seed, account)
         yield fleet
 
 
-def _start_all(fleet: Fleet, sinch_port: int, times: Times, seed: int) -> None:
+def _start_all(fleet: Fleet, provider_port: int, times: Times, seed: int, account: Account) -> None:
     network = fleet.network
     webhook_ports = {name: ports.free_port() for name in WEBHOOKS}
     callbacks = network.connect("callbacks", *webhook_ports.values())
@@ -149,25 +134,20 @@ def _start_all(fleet: Fleet, sinch_port: int, times: Times, seed: int) -> None:
         "NO_PROXY": ports.HOST,
         "no_proxy": ports.HOST,
         **fleet.stack.env,
-        "SINCH_SERVICE_PLAN_ID": "chaos-plan",
-        "SINCH_API_TOKEN": secrets.token_urlsafe(24),
-        "SINCH_FROM_NUMBER": SENDER,
-        "SINCH_BASE_URL": f"http://{ports.HOST}:{network.connect('sinch', sinch_port)}",
-        "SINCH_CALLBACK_URL": f"http://{ports.HOST}:{callbacks}/webhooks/sinch/delivery",
-        "SINCH_WEBHOOK_SECRETS": secrets.token_urlsafe(24),
-        "SINCH_MESSAGES_PER_SECOND": str(times.rate),
-        "SINCH_REQUESTS_PER_MINUTE": "6000",
+        **account.settings(
+            f"http://{ports.HOST}:{network.connect('provider', provider_port)}", f"http://{ports.HOST}:{callbacks}", times
+        ),
         "LEASE_SECONDS": str(times.lease),
         "SETTLE_SECONDS": str(times.settle),
         "RECONCILE_AFTER_SECONDS": "5",
         "RECONCILE_INTERVAL_SECONDS": "2",
         "LOG_FORMAT": "json",
     }
-    started = [fleet.start("simulator", ["simulator", "--port", str(sinch_port), "--seed", str(seed)], environment)]
+    started = [fleet.start("simulator", ["simulator", "--port", str(provider_port), "--seed", str(seed)], environment)]
     for name, port in webhook_ports.items():
         started.append(fleet.start(name, ["webhook", "--port", str(port)], _linked(fleet, name, environment)))
-    _wait_for(f"http://{ports.HOST}:{sinch_port}/_sim/health", started[0])
-    _misbehave(fleet.simulator, times)
+    _wait_for(f"http://{ports.HOST}:{provider_port}/_sim/health", started[0])
+    account.misbehave(fleet.simulator, times)
     for child, port in zip(started[1:], webhook_ports.values(), strict=True):
         _wait_for(f"http://{ports.HOST}:{port}/readyz", child)
     for name in SCHEDULERS:
@@ -187,33 +167,6 @@ def _port(url: str) -> int:
     if port is None:
         raise ValueError(f"{url} names no port")
     return port
-
-
-def _misbehave(simulator: Control, times: Times) -> None:
-    """Everything that a provider does to its customers, now and then.
-
-    The list lags by more than the time until the first lookup and, together with a delayed request, by less than the time until
-    the second.
-    """
-    simulator.change(
-        latency=(0.0, 0.15),
-        list_lag=(0.0, 0.6 * times.settle),
-        reports=ReportFaults(late=0.02, late_by=(0.5, 3.0), repeated=0.05, reordered=0.05, lost=0.01, contradictory=0.01),
-        retry_scale=0.1,
-        record_callbacks=True,
-        requests=(
-            control.timeout_after_accepting(times=None, probability=0.01),
-            control.timeout_before_accepting(times=None, probability=0.005),
-            control.reset_after_accepting(times=None, probability=0.02),
-            control.reset_before_accepting(times=None, probability=0.01),
-            control.error_after_accepting(500, times=None, probability=0.01),
-            control.unreadable_after_accepting(times=None, probability=0.01),
-            control.throttle(retry_after="1", times=None, probability=0.01),
-            control.unavailable_page(times=None, probability=0.01),
-            control.unavailable_page(times=None, probability=0.03, on="list"),
-            Fault(effect="delay", seconds=(0.1, times.deadline + 0.3 * times.settle), probability=0.01),
-        ),
-    )
 
 
 def _wait_for(url: str, child: Child) -> None:

@@ -1,16 +1,21 @@
 """The verdict: compares the provider's records of messages with our own tables of rows and callbacks."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Final
 
 import msgspec
 
-from sandbox.demo.verdict import compare
+from sandbox.demo import verdict
 from sandbox.demo.work import Message
 from sandbox.simulator.books import Accepted, Tally
 from sandbox.simulator.callbacks import Tried
 from sandbox.simulator.control import Control
+from tests.chaos import fates
 from tests.chaos.database import Database, Row
+from tests.chaos.fates import Fates
+from tests.chaos.providers import SINCH, Account
 
 _HISTORIES = 5
 
@@ -22,7 +27,10 @@ class Verdict:
     By the simulator's records, ``lost`` messages were never accepted, ``sent_twice`` ones more than once, and ``sent_wrongly``
     ones must not have been. ``open_rows`` have no final status. ``callbacks_missing`` were acknowledged and are in no table.
     ``recovery`` counts from the end of the last disturbance until every row was accepted or ended, ``recovery_limit`` is
-    two leases and two settling times. ``found`` and ``resent`` are requests whose outcome had to be looked up.
+    two leases and two settling times. ``found`` and ``resent`` are requests whose outcome had to be looked up; ``found_by``
+    says what found them. At a provider without a list ``lost`` messages have no row that gives a reason; ``unsaid`` ones were
+    accepted, and their row says otherwise; ``unknown_accepted`` and ``unknown_lost`` ended as unknown with a reason, and the
+    provider accepted the former.
     """
 
     seed: int
@@ -42,6 +50,11 @@ class Verdict:
     found: int
     resent: int
     seconds: float
+    provider: str = "sinch"
+    unsaid: int = 0
+    unknown_accepted: int = 0
+    unknown_lost: int = 0
+    found_by: dict[str, int] = field(default_factory=dict)
 
     @property
     def broken(self) -> list[str]:
@@ -50,6 +63,7 @@ class Verdict:
             "lost": self.lost,
             "sent twice": self.sent_twice,
             "sent though they must not be": self.sent_wrongly,
+            "accepted, and the row says otherwise": self.unsaid,
             "without a final status": self.open_rows,
             "callbacks acknowledged and not kept": self.callbacks_missing,
         }
@@ -61,7 +75,7 @@ class Verdict:
 
 
 class Reported(msgspec.Struct):
-    """The fields that identify a callback. Types other than recipient reports lack some of them."""
+    """The fields that identify a callback of Sinch. Types other than recipient reports lack some of them."""
 
     type: str
     batch_id: str = ""
@@ -71,10 +85,25 @@ class Reported(msgspec.Struct):
     at: str = ""
 
 
+class Problem(msgspec.Struct):
+    """Why Vonage rejected a message: ``title`` is its code."""
+
+    title: str = ""
+
+
+class Status(msgspec.Struct):
+    """The fields that identify a callback of Vonage, except for the status, which the outbox translates."""
+
+    message_uuid: str
+    timestamp: str
+    error: Problem = msgspec.field(default_factory=Problem)
+
+
 def judge(
     messages: Sequence[Message],
     simulator: Control,
     db: Database,
+    account: Account,
     *,
     seed: int,
     disturbances: dict[str, int],
@@ -83,13 +112,16 @@ def judge(
     seconds: float,
 ) -> Verdict:
     """Count. The database must answer, and nothing may be in progress any more."""
-    count = compare(messages, simulator.tallies())
+    count = _count(messages, simulator, db, account)
     summary = simulator.summary()
     # First what was acknowledged, then what was stored: further callbacks may arrive in between.
     tried = list(simulator.tried())
-    acknowledged, missing = callbacks(tried, _certain(db, _KEPT))
+    if account is SINCH:
+        acknowledged, missing = callbacks(tried, _certain(db, _KEPT))
+    else:
+        acknowledged, missing = statuses_kept(tried, _certain(db, _KEPT_STATUSES))
     statuses = {str(status): int(number) for status, number in _certain(db, _STATUSES)}
-    decided = {str(event): int(number) for event, number in _certain(db, _LOOKED_UP)}
+    found_by = {str(source): int(number) for source, number in _certain(db, _FOUND)}
     return Verdict(
         seed=seed,
         messages=len(messages),
@@ -107,22 +139,44 @@ def judge(
         disturbances=disturbances,
         requests=summary.requests,
         batches=summary.batches,
-        found=decided.get("found", 0),
-        resent=decided.get("resent", 0),
+        found=sum(found_by.values()),
+        resent=int(_certain(db, _RESENT)[0][0]),
         seconds=round(seconds, 1),
+        provider=account.name,
+        unsaid=count.unsaid,
+        unknown_accepted=count.unknown_accepted,
+        unknown_lost=count.unknown_lost,
+        found_by=found_by,
     )
 
 
+def _count(messages: Sequence[Message], simulator: Control, db: Database, account: Account) -> Fates:
+    if account.without_list:
+        return fates.compare(messages, simulator.tallies(), _rows(db))
+    count = verdict.compare(messages, simulator.tallies())
+    return Fates(count.lost, count.sent_twice, count.sent_wrongly, unsaid=0, unknown_accepted=0, unknown_lost=0)
+
+
+def _rows(db: Database) -> Mapping[fates.Place, fates.Row]:
+    rows = _certain(db, "select recipient, body, status, error, batch_id from public.outbox")
+    return {fates.place(str(recipient), str(body)): fates.Row(*told) for recipient, body, *told in rows}
+
+
 _STATUSES = "select status, count(*) from public.outbox group by 1 order by 1"
-_LOOKED_UP = (
-    "select 'found', count(distinct dispatch_id) from public.outbox_events where event = 'accepted' and source <> 'engine'"
-    " union all select 'resent', count(*) from outbox_engine.dispatches where state = 'not_found'"
+_FOUND = (
+    "select source, count(distinct dispatch_id) from public.outbox_events"
+    " where event = 'accepted' and source <> 'engine' group by 1 order by 1"
 )
+_RESENT = "select count(*) from outbox_engine.dispatches where state = 'not_found'"
 _KEPT = (
     "select report->>'batch_id', report->>'recipient', report->>'status', report->>'code', report->>'at'"
     " from public.outbox_events where event = 'report'"
     " union all select (report).raw->>'batch_id', (report).raw->>'recipient', (report).raw->>'status', (report).raw->>'code',"
     " (report).raw->>'at' from outbox_engine.waiting_reports"
+)
+_KEPT_STATUSES: Final = (
+    "select batch_id, coalesce(status_code, 0), occurred_at from public.outbox_events where event = 'report'"
+    " union all select (report).batch_id, coalesce((report).code, 0), (report).at from outbox_engine.waiting_reports"
 )
 
 
@@ -138,10 +192,30 @@ def _key(attempt: Tried) -> tuple[str, ...]:
     return report.batch_id, report.recipient, report.status, str(report.code), report.at
 
 
-def histories(messages: Sequence[Message], simulator: Control, db: Database) -> str:
+def statuses_kept(tried: Iterable[Tried], kept: Iterable[Row]) -> tuple[int, int]:
+    """The same for callbacks of Vonage."""
+    acknowledged = {_key_of_status(attempt) for attempt in tried if 200 <= attempt.status < 300}
+    return len(acknowledged), len(acknowledged - {(str(name), int(code), at) for name, code, at in kept})
+
+
+def _key_of_status(attempt: Tried) -> tuple[str, int, datetime]:
+    status = msgspec.json.decode(attempt.body, type=Status)
+    return status.message_uuid, int(status.error.title or 0), datetime.fromisoformat(status.timestamp)
+
+
+def histories(messages: Sequence[Message], simulator: Control, db: Database, account: Account) -> str:
     """The history of some of the messages that went wrong: acceptances, rows, events and dispatches."""
     books = {(tally.recipient, tally.body): tally for tally in simulator.tallies()}
-    wrong = [message for message in messages if _went_wrong(message, books.get(_place(message)))]
+    if account.without_list:
+        rows = _rows(db)
+        wrong = [
+            message
+            for message in messages
+            if ((tally := books.get(_place(message))) is not None and tally.accepted - tally.excused > 1)
+            or fates.fate(tally, rows.get(_place(message))) in ("lost", "unsaid")
+        ]
+    else:
+        wrong = [message for message in messages if _went_wrong(message, books.get(_place(message)))]
     open_rows = [str(number) for (number,) in _certain(db, "select recipient from public.outbox where finalized_at is null")]
     wrong += [message for message in messages if message.recipient in open_rows and message not in wrong]
     return "\n\n".join(_history(message, books.get(_place(message)), simulator, db) for message in wrong[:_HISTORIES])

@@ -6,6 +6,7 @@ from typing import Final
 
 from sandbox.demo.work import Message, number
 from tests.chaos.database import Database
+from tests.chaos.providers import SINCH, Account
 
 MOST_MESSAGES: Final = 70_000
 """The number of phone numbers that are reserved for fiction."""
@@ -15,15 +16,10 @@ _AT_ONCE: Final = 0.1
 _CHUNK: Final = 0.02
 _INSERTED_BY: Final = 0.6
 
-# The simulator fails numbers by their last seven digits; no area code 555 exists, so these numbers belong to no one.
-_ENDING_BADLY: Final = ("9990402", "9990411", "9990034", "9990062", "9990152")
-_TEMPORARY: Final = "9991404"
-_REFUSED: Final = "9990001"
 
-
-def plan_load(count: int, random: Random) -> list[Message]:
+def plan_load(count: int, random: Random, account: Account = SINCH) -> list[Message]:
     """This many messages: most share a few texts, some are one-time codes, and a few go to numbers that fail."""
-    trouble = _trouble()[: count // 20]
+    trouble = _trouble(account)[: count // 20]
     ordinary = [_ordinary(place, random) for place in random.sample(range(count), count - len(trouble))]
     messages = [*ordinary, *trouble]
     random.shuffle(messages)
@@ -36,11 +32,11 @@ def _ordinary(place: int, random: Random) -> Message:
     return Message(number(place), random.choice(_TEXTS))
 
 
-def _trouble() -> list[Message]:
+def _trouble(account: Account) -> list[Message]:
     return [
-        Message(f"+1555{_REFUSED}", _TEXTS[0], sent=False),
-        *(Message(f"+1555{ending}", _TEXTS[0]) for ending in _ENDING_BADLY),
-        Message(f"+1555{_TEMPORARY}", _TEXTS[1]),
+        Message(f"+1555{account.refused}", _TEXTS[0], sent=False),
+        *(Message(f"+1555{ending}", _TEXTS[0]) for ending in account.ending_badly),
+        Message(f"+1555{account.temporary}", _TEXTS[1]),
     ]
 
 

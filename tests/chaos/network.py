@@ -60,6 +60,14 @@ class Network:
         """Reset every connection of this link."""
         self._do(self._links[name].cut)
 
+    def refuse(self, name: str) -> None:
+        """Reset every connection of this link, and take no new one."""
+        self._do(self._links[name].refuse)
+
+    def accept_again(self, name: str) -> None:
+        """Take connections again, at the same port."""
+        asyncio.run_coroutine_threadsafe(self._links[name].listen(), self._loop).result()
+
     def _do(self, work: Callable[[], T]) -> T:
         async def inside() -> T:
             return work()
@@ -77,13 +85,14 @@ class Link:
     def __init__(self, targets: Sequence[int]) -> None:
         self._targets = list(targets)
         self._server: asyncio.Server | None = None
+        self._port = 0
         self._frozen = False
         self._flows: dict[Flow, asyncio.Task[None]] = {}
 
     async def listen(self) -> int:
-        self._server = await asyncio.start_server(self._accept, HOST, 0, backlog=512)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        self._server = await asyncio.start_server(self._accept, HOST, self._port, backlog=512)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self._port
 
     def freeze(self) -> None:
         self._frozen = True
@@ -104,10 +113,13 @@ class Link:
         for task in self._flows.values():
             task.cancel()
 
-    async def close(self) -> None:
+    def refuse(self) -> None:
         if self._server is not None:
             self._server.close()
         self.cut()
+
+    async def close(self) -> None:
+        self.refuse()
         await asyncio.gather(*self._flows.values(), return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
