@@ -91,10 +91,7 @@ class Callbacks:
 
     def put(self, notices: list[Notice]) -> None:
         self._waiting.extend(notices)
-        for _ in range(min(len(self._waiting), int(self._allowed) - len(self._senders))):
-            sender = asyncio.create_task(self._send())
-            self._senders.add(sender)
-            sender.add_done_callback(self._sender_done)
+        self._start_senders()
 
     @property
     def concluded(self) -> int:
@@ -145,8 +142,16 @@ class Callbacks:
         await self.clear()
         self._poster.close()
 
+    def _start_senders(self) -> None:
+        for _ in range(min(len(self._waiting), int(self._allowed) - len(self._senders))):
+            sender = asyncio.create_task(self._send())
+            self._senders.add(sender)
+            sender.add_done_callback(self._sender_done)
+
     def _sender_done(self, sender: asyncio.Task[None]) -> None:
         self._senders.discard(sender)
+        # Several 429s at the same moment end more senders than the new limit asks for.
+        self._start_senders()
         if not self._senders:
             self.on_change()
 
