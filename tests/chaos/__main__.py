@@ -118,7 +118,8 @@ def _undecided(verdict: Verdict) -> str:
     return (
         f"{verdict.found} requests of unknown outcome were found ({by}), {verdict.resent} went again. "
         f"{verdict.unknown_accepted + verdict.unknown_lost} messages ended as unknown with a reason: the provider had accepted "
-        f"{verdict.unknown_accepted} of them and {verdict.unknown_lost} not."
+        f"{verdict.unknown_accepted} of them and {verdict.unknown_lost} not. "
+        f"{verdict.unreported} more were sent, and no report came."
     )
 
 

@@ -30,7 +30,7 @@ class Verdict:
     two leases and two settling times. ``found`` and ``resent`` are requests whose outcome had to be looked up; ``found_by``
     says what found them. At a provider without a list ``lost`` messages have no row that gives a reason; ``unsaid`` ones were
     accepted, and their row says otherwise; ``unknown_accepted`` and ``unknown_lost`` ended as unknown with a reason, and the
-    provider accepted the former.
+    provider accepted the former. ``unreported`` were sent, as the row says, and ended as unknown without a report.
     """
 
     seed: int
@@ -54,6 +54,7 @@ class Verdict:
     unsaid: int = 0
     unknown_accepted: int = 0
     unknown_lost: int = 0
+    unreported: int = 0
     found_by: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -146,6 +147,7 @@ def judge(
         unsaid=count.unsaid,
         unknown_accepted=count.unknown_accepted,
         unknown_lost=count.unknown_lost,
+        unreported=int(_certain(db, _UNREPORTED)[0][0]),
         found_by=found_by,
     )
 
@@ -167,6 +169,7 @@ _FOUND = (
     "select source, count(distinct dispatch_id) from public.outbox_events"
     " where event = 'accepted' and source <> 'engine' group by 1 order by 1"
 )
+_UNREPORTED = "select count(*) from public.outbox where status = 'unknown' and batch_id is not null and status_code is null"
 _RESENT = "select count(*) from outbox_engine.dispatches where state = 'not_found'"
 _KEPT = (
     "select report->>'batch_id', report->>'recipient', report->>'status', report->>'code', report->>'at'"
