@@ -85,14 +85,15 @@ class Link:
     def __init__(self, targets: Sequence[int]) -> None:
         self._targets = list(targets)
         self._server: asyncio.Server | None = None
-        self._port = 0
+        self._held: socket.socket | None = None
         self._frozen = False
         self._flows: dict[Flow, asyncio.Task[None]] = {}
 
     async def listen(self) -> int:
-        self._server = await asyncio.start_server(self._accept, HOST, self._port, backlog=512)
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self._port
+        listener, self._held = self._held or _bound(0), None
+        self._server = await asyncio.start_server(self._accept, sock=listener, backlog=512)
+        port: int = listener.getsockname()[1]
+        return port
 
     def freeze(self) -> None:
         self._frozen = True
@@ -114,12 +115,19 @@ class Link:
             task.cancel()
 
     def refuse(self) -> None:
+        """The port stays bound without a listener: otherwise a connection to somewhere else may take it."""
         if self._server is not None:
+            port = self._server.sockets[0].getsockname()[1]
             self._server.close()
+            self._server, self._held = None, _bound(port)
         self.cut()
 
     async def close(self) -> None:
-        self.refuse()
+        if self._server is not None:
+            self._server.close()
+        if self._held is not None:
+            self._held.close()
+        self.cut()
         await asyncio.gather(*self._flows.values(), return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,6 +140,14 @@ class Link:
         task.add_done_callback(lambda _: self._flows.pop(flow, None))
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _bound(port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setblocking(False)
+    bound.bind((HOST, port))
+    return bound
 
 
 class End:
