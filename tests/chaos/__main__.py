@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from random import Random
@@ -18,7 +20,7 @@ from tests.chaos.drill import Drill
 from tests.chaos.fleet import running
 from tests.chaos.judge import Verdict
 from tests.chaos.load import MOST_MESSAGES, plan_load
-from tests.chaos.providers import ACCOUNTS, Times
+from tests.chaos.providers import ACCOUNTS, Account, Times
 
 
 class Provider(StrEnum):
@@ -52,9 +54,7 @@ def chaos(
     callback is stored, and the outbox recovered within two leases and two settling times. At Vonage a message may end as
     unknown with a reason, three days later by the database's clock.
     """
-    account = ACCOUNTS[provider]
-    if beside is not None and account.without_list:
-        raise typer.BadParameter(f"no earlier release sends through {provider}", param_hint="--beside")
+    account = _account(provider, beside)
     place = _make(folder)
     times = Times(lease=lease, settle=settle, rate=messages / seconds)
     with (place / "story.txt").open("a", buffering=1, encoding="utf-8") as story:
@@ -64,32 +64,25 @@ def chaos(
             typer.echo(text, err=as_json)
 
         say(f"{provider}, seed {seed}, {messages} messages, lease {lease:g} s, settle {settle:g} s; logs are in {place}")
-        try:
-            with (
-                interruptible() as interrupts,
-                running(place, times, seed, interrupts, say, account=account, beside=beside) as fleet,
-            ):
-                drill = Drill(
-                    fleet,
-                    plan_load(messages, Random(seed), account),
-                    times,
-                    account,
-                    seconds=seconds,
-                    pace=pace,
-                    seed=seed,
-                    say=say,
-                    clock_steps=clock_steps,
-                )
-                verdict = drill.run()
-                if verdict.broken:
-                    say(drill.histories())
-        except Interrupted as interrupted:
-            typer.echo("Stopped. Nothing is left running.", err=True)
-            _forget(place, folder)
-            raise typer.Exit(128 + interrupted.number) from None
-        except (PartFailed, StackError) as error:
-            typer.echo(f"make chaos: {error}", err=True)
-            raise typer.Exit(1) from None
+        with (
+            _explained(place, folder),
+            interruptible() as interrupts,
+            running(place, times, seed, interrupts, say, account=account, beside=beside) as fleet,
+        ):
+            drill = Drill(
+                fleet,
+                plan_load(messages, Random(seed), account),
+                times,
+                account,
+                seconds=seconds,
+                pace=pace,
+                seed=seed,
+                say=say,
+                clock_steps=clock_steps,
+            )
+            verdict = drill.run()
+            if verdict.broken:
+                say(drill.histories())
         say(_words(verdict))
     if as_json:
         sys.stdout.write(json.dumps(verdict.as_dict()) + "\n")
@@ -97,6 +90,27 @@ def chaos(
         typer.echo(f"The story and all logs are in {place}.", err=True)
         raise typer.Exit(1)
     _forget(place, folder)
+
+
+def _account(provider: Provider, beside: Path | None) -> Account:
+    account = ACCOUNTS[provider]
+    if beside is not None and account.without_list:
+        raise typer.BadParameter(f"no earlier release sends through {provider}", param_hint="--beside")
+    return account
+
+
+@contextmanager
+def _explained(place: Path, folder: Path | None) -> Iterator[None]:
+    """End with an exit code and a sentence where the run was interrupted, or a part of it failed."""
+    try:
+        yield
+    except Interrupted as interrupted:
+        typer.echo("Stopped. Nothing is left running.", err=True)
+        _forget(place, folder)
+        raise typer.Exit(128 + interrupted.number) from None
+    except (PartFailed, StackError) as error:
+        typer.echo(f"make chaos: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _words(verdict: Verdict) -> str:
