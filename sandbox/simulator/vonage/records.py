@@ -195,7 +195,10 @@ def _outbounds(messages: Sequence[Message], query: Mapping[str, str], now: int) 
     return [
         _outbound(message, now - message.visible_after, _bodies(query))
         for message in messages
-        if message.api_key == query["account_id"] and _recorded(message, now - message.visible_after)
+        if message.api_key == query["account_id"]
+        # Before its record is made: a lookup asks for one number among all messages of some hours.
+        and message.to == query.get("to", message.to)
+        and _recorded(message, now - message.visible_after)
     ]
 
 
