@@ -23,7 +23,7 @@ QUESTIONS = {
     "operations": "how long do an operator's and an app's calls take in big tables?",
     "campaigns": "how fast does a campaign make its messages, and who waits meanwhile?",
     "footprint": "how much memory do the processes take, and how fast do they start?",
-    "clients": "what does one request to a provider cost, with our client and with others?",
+    "clients": "what does one request to a provider cost, by HTTP client?",
     "limits": "what does an attack on the webhook app cost, and who is answered meanwhile?",
 }
 COMPARISONS = {

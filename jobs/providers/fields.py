@@ -13,6 +13,9 @@ from jobs.runtime import phone
 LONGEST_ID: Final = 255
 """The longest id, number or name that is read. Providers' have up to 36; the database indexes none of several thousand."""
 
+HIGHEST_CODE: Final = 2**31 - 1
+"""The database's ``integer``."""
+
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 

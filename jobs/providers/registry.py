@@ -16,7 +16,8 @@ from jobs.runtime.accounts import AccountSettings, ProvidersSettings, SinchSetti
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.settings import SettingsError, WebhookSettings
 
-_UNLIMITED: Final = 1_000_000
+UNLIMITED_REQUESTS: Final = 1_000_000
+"""A minute's requests of a plan that only a limit on messages holds back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def names() -> tuple[str, ...]:
 
 def has_list(provider: str) -> bool:
     """Whether the provider lists the requests that it took, so that `outbox adopt` can adopt them after a restore."""
-    return provider != vonage.NAME
+    return provider == SinchClient.name
 
 
 def account(chosen: AccountSettings, *, settle: timedelta | None = None) -> Account:
@@ -146,7 +147,7 @@ def _vonage(chosen: VonageSettings) -> Account:
         plan=chosen.vonage_application_id,
         messages_per_second=chosen.vonage_messages_per_second,
         # A request is a message, so the limit on messages is the limit.
-        requests_per_minute=_UNLIMITED,
+        requests_per_minute=UNLIMITED_REQUESTS,
         callback_setting="VONAGE_CALLBACK_URL",
         callback_url=chosen.vonage_callback_url,
         build=build,

@@ -7,7 +7,7 @@ or the file that ``OUTBOX_ENV_FILE`` names, is read too; the environment wins ov
 """
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
@@ -41,16 +41,7 @@ def load(group: type[Group]) -> Group:
 
 def names() -> set[str]:
     """The names of all settings, as the environment spells them."""
-    groups = (
-        SupabaseSettings,
-        ProvidersSettings,
-        SinchSettings,
-        VonageSettings,
-        EngineSettings,
-        WebhookSettings,
-        TelemetrySettings,
-    )
-    return {environment.FILE, *_ALIASES, *(name.upper() for group in groups for name in group.model_fields)}
+    return {environment.FILE, *_ALIASES, *(name.upper() for group in GROUPS for name in group.model_fields)}
 
 
 def _one_line(group: type[BaseSettings], error: ValidationError) -> str:
@@ -260,3 +251,15 @@ class TelemetrySettings(BaseSettings):
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+
+GROUPS: Final[tuple[type[BaseSettings], ...]] = (
+    SupabaseSettings,
+    ProvidersSettings,
+    SinchSettings,
+    VonageSettings,
+    EngineSettings,
+    WebhookSettings,
+    TelemetrySettings,
+)
+"""Every group. The README documents the settings of them all."""

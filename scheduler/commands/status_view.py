@@ -32,8 +32,6 @@ _LATE_SECONDS: Final = 180.0
 """No job's usual interval is longer than a minute."""
 _WAITING_LONG_SECONDS: Final = 60.0
 _FIGURE_ROWS: Final = 40
-_UNLIMITED_REQUESTS: Final = 1_000_000
-"""A minute's requests of a plan that only a limit on messages holds back."""
 
 
 def screen(status: Status, figures: Figures | None, *, asked: int, project: str | None = None) -> RenderableType:
@@ -153,7 +151,7 @@ def _caps(plans: Sequence[PlanLimits]) -> list[int]:
 def _rates(plan: PlanLimits) -> Text:
     line = Text(f"{plan.provider} {plan.plan}: ")
     second = "" if plan.messages_per_second is None else f"{plan.messages_per_second:g} messages a second"
-    if plan.requests_per_minute >= _UNLIMITED_REQUESTS:
+    if plan.requests_per_minute >= registry.UNLIMITED_REQUESTS:
         return line.append(second or "no limit")
     requests = f"{plan.requests_left:,} of {plan.requests_per_minute:,} requests left this minute"
     return line.append(requests, "" if plan.requests_left else "yellow").append(f", {second}" if second else "")

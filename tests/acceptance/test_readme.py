@@ -16,8 +16,7 @@ import pytest
 from supabase import create_client
 from supabase.lib.client_options import SyncClientOptions
 
-from jobs.runtime.accounts import ProvidersSettings, SinchSettings, VonageSettings
-from jobs.runtime.settings import EngineSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
+from jobs.runtime import settings
 from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
 from scheduler.cli import app
@@ -166,16 +165,7 @@ def test_the_terminals_bring_a_row_to_its_end(stack: LocalStack, db: Connection,
 
 
 def test_every_setting_in_the_examples_exists() -> None:
-    groups = (
-        SupabaseSettings,
-        ProvidersSettings,
-        SinchSettings,
-        VonageSettings,
-        EngineSettings,
-        WebhookSettings,
-        TelemetrySettings,
-    )
-    known = {field for group in groups for field in group.model_fields}
+    known = {field for group in settings.GROUPS for field in group.model_fields}
 
     for block in blocks("sh"):
         names = [name.lower() for name in re.findall(r"^(\w+)=", block, re.MULTILINE)]

@@ -9,26 +9,16 @@ from pydantic_settings import BaseSettings
 from structlog.testing import capture_logs
 
 from jobs.runtime import settings
-from jobs.runtime.accounts import ProvidersSettings, SinchSettings, VonageSettings
+from jobs.runtime.accounts import SinchSettings, VonageSettings
 from jobs.runtime.environment import warn_of_misspelled
 from jobs.runtime.settings import (
     EngineSettings,
     SettingsError,
     SupabaseSettings,
-    TelemetrySettings,
     WebhookSettings,
 )
 from tests.keys import elliptic_key, private_key, public_key
 
-GROUPS: list[type[BaseSettings]] = [
-    SupabaseSettings,
-    ProvidersSettings,
-    SinchSettings,
-    VonageSettings,
-    EngineSettings,
-    WebhookSettings,
-    TelemetrySettings,
-]
 COMPLETE = {
     "SUPABASE_URL": "https://ref.supabase.co",
     "SUPABASE_SECRET_KEY": "sb_secret_x",
@@ -56,12 +46,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 
 
 def load_all() -> None:
-    for group in GROUPS:
+    for group in settings.GROUPS:
         settings.load(group)
 
 
 def group_of(name: str) -> type[BaseSettings]:
-    return next(group for group in GROUPS if name.lower() in group.model_fields)
+    return next(group for group in settings.GROUPS if name.lower() in group.model_fields)
 
 
 def documented() -> dict[str, str]:
@@ -69,7 +59,7 @@ def documented() -> dict[str, str]:
 
 
 def test_readme_lists_exactly_the_settings() -> None:
-    assert set(documented()) == {field.upper() for group in GROUPS for field in group.model_fields}
+    assert set(documented()) == {field.upper() for group in settings.GROUPS for field in group.model_fields}
 
 
 @pytest.mark.parametrize("name", documented())

@@ -1,9 +1,9 @@
 """The meaning of a 202 to ``POST /v1/messages``.
 
 A 202 holds an id of Vonage's and nothing of the request, so its content cannot show whose answer it is. The connection does: it
-carries one request at a time, and is closed after any answer that is not whole, after bytes that nobody asked for, and at a
-deadline (:mod:`jobs.providers.connection`). An id that answered a request before is a copy of that answer. Then the request may
-never have arrived, and its own answer is still to come: the outcome is ambiguous, and the connection is closed as well.
+carries one request at a time, and is closed after any answer that is not whole, after bytes that no request asked for, and at
+a deadline (:mod:`jobs.providers.vonage.posts`). An id that answered a request before is a copy of that answer. Then the request
+may never have arrived, and its own answer is still to come: the outcome is ambiguous, and the connection is closed as well.
 """
 
 import re

@@ -14,6 +14,7 @@ import msgspec
 
 from jobs.providers.base import CallbackItem, Inbound, Report, Unusable
 from jobs.providers.fields import (
+    HIGHEST_CODE,
     LONGEST_ID,
     Unreadable,
     address,
@@ -34,8 +35,6 @@ MOST_ITEMS: Final = 1000
 """The most callbacks of one body that are read one by one. Vonage sends one."""
 
 _NULL: Final = msgspec.Raw(b"null")
-_HIGHEST_CODE: Final = 2**31 - 1
-"""The database's ``integer``."""
 
 
 class Event(msgspec.Struct):
@@ -183,7 +182,7 @@ def _code(raw: msgspec.Raw) -> int | None:
         return None
     for value in (error.title, error.code):
         digits = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-        if digits.isascii() and digits.isdecimal() and len(digits) < 11 and int(digits) <= _HIGHEST_CODE:
+        if digits.isascii() and digits.isdecimal() and len(digits) < 11 and int(digits) <= HIGHEST_CODE:
             return int(digits)
     return None
 

@@ -11,7 +11,17 @@ import msgspec
 
 from jobs.providers.answers import Answer
 from jobs.providers.base import Batch, BatchReports, Inbound, ProviderError, Report, SentBatch, Unusable
-from jobs.providers.fields import Unreadable, address, code, instant_or_none, number, our_address, reference, required
+from jobs.providers.fields import (
+    HIGHEST_CODE,
+    Unreadable,
+    address,
+    code,
+    instant_or_none,
+    number,
+    our_address,
+    reference,
+    required,
+)
 from jobs.providers.lenient import array_items, json_text
 from jobs.providers.vonage import refusals
 from jobs.providers.vonage.callbacks import NAME
@@ -20,8 +30,6 @@ from jobs.providers.vonage.codes import is_word, status_of
 Item = TypeVar("Item", Batch, Report, SentBatch, Inbound)
 _DANGLING: Final = re.compile(r",(?=\s*[,}])|(?<=\{),")
 """A comma that an array left behind."""
-_HIGHEST_CODE: Final = 2**31 - 1
-"""The database's ``integer``."""
 _TEXT_KINDS: Final = {"sms": "text", "mms": "media"}
 
 
@@ -207,7 +215,7 @@ def _code(value: object) -> int | None:
         found = code(value or None)
     except Unreadable:
         return None
-    return found if found is not None and abs(found) <= _HIGHEST_CODE else None
+    return found if found is not None and abs(found) <= HIGHEST_CODE else None
 
 
 def _record(raw: str) -> Record:
