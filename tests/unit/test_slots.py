@@ -80,6 +80,11 @@ def test_urgent_requests_find_a_connection(module: ModuleType, most: int) -> Non
     assert requests <= module.CONNECTIONS
 
 
+def test_no_open_request_waits_for_a_connection() -> None:
+    assert http.CONNECTIONS >= (FULL_REQUESTS + URGENT_REQUESTS) * SMALL_REQUESTS
+    assert posts.CONNECTIONS >= SINGLE_REQUESTS + URGENT_SINGLE_REQUESTS
+
+
 @given(st.lists(st.integers(1, FULL), max_size=40), st.randoms(use_true_random=False))
 def test_slots_come_back_in_any_order(sizes: list[int], random: Random) -> None:
     slots = taken(*sizes)
