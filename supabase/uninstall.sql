@@ -14,6 +14,9 @@ declare
         'outbox_figures',
         'outbox_inbound',
         'outbox_opt_out_words',
+        'outbox_route_plans',
+        'outbox_routes',
+        'outbox_senders',
         'outbox_suppressions',
         'outbox_templates'
     ];

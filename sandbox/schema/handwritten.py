@@ -1,11 +1,13 @@
 """The part of a later version that no one can generate: ``supabase/releases/000N_{pre,concurrently,post}_<name>.sql``.
 
+A long file goes on in ``…_<name>_<more>.sql``.
+
 *pre* adds. *concurrently* makes indexes on big tables, outside of a transaction. *post* removes what only older processes used.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +45,15 @@ class Part:
         cut = next((place for place, line in enumerate(lines) if line.rstrip() == FUNCTIONS_HERE), len(lines))
         return "".join(lines[:cut]), "".join(lines[cut + 1 :])
 
+    def continues(self, other: "Part") -> bool:
+        return self.name.startswith(f"{other.name}_")
+
+    def followed_by(self, other: "Part") -> "Part":
+        """Both as one. The functions come between what stands before and what stands after them in either."""
+        before, behind = zip(self.around_functions, other.around_functions, strict=True)
+        here = [FUNCTIONS_HERE + "\n"] if any(behind) else []
+        return replace(self, text="\n".join([*before, *here, *filter(None, behind)]))
+
     @property
     def suffix(self) -> str:
         """How the released file's name ends."""
@@ -50,27 +61,37 @@ class Part:
 
 
 def read(supabase: Path, number: int) -> dict[str, Part]:
-    """The files of one version, by part, in the order in which they run."""
+    """The parts of one version, in the order in which they run."""
     found: dict[str, Part] = {}
+    for one in _files(supabase, number):
+        first = found.get(one.part)
+        if first is None:
+            found[one.part] = one
+        elif one.continues(first):
+            found[one.part] = first.followed_by(one)
+    return {part: found[part] for part in PARTS if part in found}
+
+
+def _files(supabase: Path, number: int) -> Iterator[Part]:
+    """Each file by itself."""
     for path in sorted((supabase / FOLDER).glob(f"{number:04}_*.sql")):
         match = _FILE.fullmatch(path.name)
-        if match is not None and match["part"] not in found:
+        if match is not None:
             text = path.read_text(encoding="utf-8").strip() + "\n"
-            found[match["part"]] = Part(match["part"], match["name"], f"{FOLDER}/{path.name}", text)
-    return {part: found[part] for part in PARTS if part in found}
+            yield Part(match["part"], match["name"], f"{FOLDER}/{path.name}", text)
 
 
 def complaints(supabase: Path, number: int, *, breaking: bool) -> Iterator[str]:
     """One line for each rule that these files break."""
-    parts = read(supabase, number)
-    read_files = {part.path for part in parts.values()}
+    parts, files = read(supabase, number), list(_files(supabase, number))
+    belong = {one.path for one in files if one.path == parts[one.part].path or one.continues(parts[one.part])}
     for path in sorted((supabase / FOLDER).glob(f"{number:04}_*.sql")):
-        if f"{FOLDER}/{path.name}" not in read_files:
-            yield f"{FOLDER}/{path.name}: one file of each kind, named {number:04}_<{'|'.join(PARTS)}>_<name>.sql"
+        if f"{FOLDER}/{path.name}" not in belong:
+            yield f"{FOLDER}/{path.name}: one name for each kind, as in {number:04}_<{'|'.join(PARTS)}>_<name>.sql"
     if "pre" not in parts:
         yield f"{FOLDER}/{number:04}_pre_<name>.sql is missing: write it, if only with a comment"
-    for part in parts.values():
-        yield from _about(part, breaking=breaking)
+    for one in files:
+        yield from _about(one, breaking=breaking)
 
 
 def _about(part: Part, *, breaking: bool) -> Iterator[str]:

@@ -52,4 +52,8 @@ drop function outbox_engine.write_imported_members(outbox_engine.campaign_import
 select outbox_engine.write_template_bounds(t) from public.outbox_templates t;
 drop function outbox_engine.word_effect(text, text);
 
+-- Claims of 0.1.0 read the queue by them.
+drop index public.outbox_ready;
+drop index public.outbox_waiting;
+
 notify pgrst, 'reload schema';

@@ -2,3 +2,10 @@
 drop index concurrently if exists public.outbox_inbound_unclear;
 create index concurrently if not exists outbox_inbound_unclear on public.outbox_inbound (recorded_at, id)
   where unclear;
+-- Claims read the queue of each route by itself.
+drop index concurrently if exists public.outbox_ready_on_route;
+create index concurrently if not exists outbox_ready_on_route on public.outbox (route, priority, due_at, id)
+  where queue = 'r';
+drop index concurrently if exists public.outbox_waiting_on_route;
+create index concurrently if not exists outbox_waiting_on_route on public.outbox (route, priority, due_at, id)
+  where queue = 'w';

@@ -27,9 +27,11 @@ declare
     'outbox_idempotency_key_key', 'outbox_inbound', 'outbox_inbound_pkey', 'outbox_inbound_recorded',
     'outbox_inbound_sender', 'outbox_inbound_unclear', 'outbox_opt_out_words',
     'outbox_opt_out_words_pkey', 'outbox_owner',
-    'outbox_pkey', 'outbox_ready', 'outbox_suppressions', 'outbox_suppressions_pkey', 'outbox_templates',
+    'outbox_pkey', 'outbox_ready_on_route', 'outbox_route_plans', 'outbox_route_plans_pkey', 'outbox_routes',
+    'outbox_routes_name_key', 'outbox_routes_pkey', 'outbox_senders', 'outbox_senders_pkey',
+    'outbox_suppressions', 'outbox_suppressions_pkey', 'outbox_templates',
     'outbox_templates_pkey', 'outbox_waiting_campaign', 'outbox_waiting_recipient',
-    'outbox_waiting_template', 'outbox_waiting'
+    'outbox_waiting_template', 'outbox_waiting_on_route'
   ];
   v_functions constant text[] := array[
     'outbox_accept', 'outbox_acknowledge_alarms', 'outbox_bind', 'outbox_reconcile_soon',

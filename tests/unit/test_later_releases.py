@@ -181,6 +181,22 @@ def test_changed_default_is_no_new_signature(supabase: Path) -> None:
     assert "create or replace function public.outbox_kept" in migrations(supabase)[PRE]
 
 
+def test_long_hand_written_file_goes_on_in_another(supabase: Path) -> None:
+    write(
+        supabase / "releases",
+        {
+            "0002_pre_notes.sql": "create type outbox_engine.first as (id bigint);\n-- functions\n"
+            "create type outbox_engine.third as (id bigint);",
+            "0002_pre_notes_more.sql": "create type outbox_engine.second as (id bigint);\n-- functions\n",
+        },
+    )
+
+    assert Release(supabase).write(NOON) == []
+    text = migrations(supabase)[PRE]
+    places = [text.index(part) for part in ("engine.first", "engine.second", "function public.outbox_", "engine.third")]
+    assert places == sorted(places)
+
+
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
@@ -191,8 +207,8 @@ def test_changed_default_is_no_new_signature(supabase: Path) -> None:
         ("0002_concurrently_notes.sql", "create index i on public.outbox_things (name);", "only create index concurrently"),
         ("0002_post_notes.sql", f"{CHANGES['0002_post_notes.sql']}-- functions\n", "stands once, in a pre file"),
         ("0002_post_notes.sql", f"{CHANGES['0002_post_notes.sql']}drop function public.outbox_kept(integer);", "and stands in"),
-        ("0002_post_other.sql", "drop table outbox_engine.notes;", "one file of each kind"),
-        ("0002_notes.sql", "select 1;", "one file of each kind"),
+        ("0002_post_other.sql", "drop table outbox_engine.notes;", "one name for each kind"),
+        ("0002_notes.sql", "select 1;", "one name for each kind"),
     ],
 )
 def test_hand_written_files_are_held_to_their_kind(supabase: Path, file: str, text: str, says: str) -> None:

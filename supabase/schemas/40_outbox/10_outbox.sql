@@ -36,6 +36,8 @@ create table public.outbox (
   secret boolean not null default false,
   media_url text,
   channel text not null default 'sms',
+  -- A row of outbox_routes or of detours. 0 is the default route.
+  route smallint not null default 0,
   -- The same as `e164_pattern`, in a third of the time: every update of a row checks it again.
   constraint outbox_recipient_is_e164 check (
     rtrim(recipient, '0123456789') = '+'
@@ -66,10 +68,10 @@ alter table public.outbox enable row level security;
 -- the history, 7 gives the time of a campaign's message back, c notes when the text of a secret message has
 -- to go, also after an insert.
 
-create index outbox_ready on public.outbox (priority, due_at, id) where queue = 'r';
+create index outbox_ready_on_route on public.outbox (route, priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
 -- came due to find one one-time code. `first_waiting` asks each priority instead.
-create index outbox_waiting on public.outbox (priority, due_at, id) where queue = 'w';
+create index outbox_waiting_on_route on public.outbox (route, priority, due_at, id) where queue = 'w';
 create index outbox_expiring on public.outbox (expires_at) where queue is not null;
 create index outbox_waiting_recipient on public.outbox (recipient) where queue is not null;
 create index outbox_owner on public.outbox (owner_id, id) where owner_id is not null;
@@ -99,6 +101,8 @@ comment on column public.outbox.media_url is
   'Makes the message an MMS: the https URL of a picture or another file, to which body is the caption';
 comment on column public.outbox.channel is
   'sms, or mms where media_url is given';
+comment on column public.outbox.route is
+  'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
 comment on column public.outbox.queue is 'Engine: r ready, w waiting for its time';
 
 -- The history of messages: one row for each event. No foreign key, because checking it would cost more than
