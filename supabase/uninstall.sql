@@ -36,7 +36,7 @@ declare
         'integer,double precision,integer,text[],boolean,boolean,integer)',
         'outbox_claim_due(uuid,text,text,text,text,text,double precision,double precision,smallint,smallint,'
         'integer,double precision,integer,text[],boolean,boolean,integer,text,text,uuid,'
-        'timestamp with time zone,text,double precision,bigint)',
+        'timestamp with time zone,text,double precision,bigint,smallint,double precision)',
         'outbox_claim_inbound_window(text,text,double precision)',
         'outbox_claim_lookups(text,text,text,double precision,smallint)',
         'outbox_claim_reconciliation(text,text,smallint)',

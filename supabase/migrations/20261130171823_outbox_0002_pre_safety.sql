@@ -461,6 +461,38 @@ alter table public.outbox add column route smallint not null default 0;
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
 
+alter table outbox_engine.plans add column position smallint;
+alter table outbox_engine.plans add column tick interval not null default '1 second';
+alter table outbox_engine.plans add column asked_at timestamptz;
+alter table outbox_engine.plans add column spent_since timestamptz;
+
+-- Messages that each plan took of a route or detour in a minute, for weights.
+create table outbox_engine.route_sends (
+  route smallint not null,
+  minute timestamptz not null,
+  provider text not null,
+  plan text not null,
+  messages integer not null,
+  primary key (route, minute, provider, plan)
+) with (fillfactor = 50);
+alter table outbox_engine.route_sends enable row level security;
+
+-- What health took from the weight of a plan, in one country or ('') in all.
+create table outbox_engine.plan_health (
+  provider text not null,
+  plan text not null,
+  country text not null default '',
+  lost smallint not null default 0 check (lost between 0 and 100),
+  -- An operator decided: health changes nothing until it is released.
+  is_pinned boolean not null default false,
+  reason text not null,
+  changed_at timestamptz not null,
+  -- Since when nothing has been wrong.
+  quiet_since timestamptz not null,
+  primary key (provider, plan, country)
+);
+alter table outbox_engine.plan_health enable row level security;
+
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -1104,6 +1136,43 @@ begin
 end
 $$;
 
+create function outbox_engine.detour_of(
+  p_id smallint, out route smallint, out without text[], out country text
+)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select d.route, d.without, d.country from outbox_engine.detours d where d.id = p_id
+  union all
+  select p_id, '{}', null
+  where not exists (select from outbox_engine.detours d where d.id = p_id)
+$$;
+
+create function outbox_engine.make_detour(p_route smallint, p_without text[], p_country text)
+returns smallint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_without constant text[] := array(select distinct w from unnest(p_without) w order by w);
+  v_id smallint;
+begin
+  if v_without = '{}' and p_country is null then
+    return p_route;
+  end if;
+  loop
+    select d.id
+    into v_id
+    from outbox_engine.detours d
+    where d.route = p_route and d.without = v_without and d.country is not distinct from p_country;
+    if found then
+      return v_id;
+    end if;
+    insert into outbox_engine.detours (route, without, country)
+    values (p_route, v_without, p_country)
+    on conflict do nothing;
+  end loop;
+end
+$$;
+
 create or replace function outbox_engine.queue_time() returns timestamptz
 language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
@@ -1134,6 +1203,25 @@ begin
   perform setval('outbox_engine.queue_clock', outbox_engine.milliseconds(outbox_engine.now()));
   return p_due_at;
 end
+$$;
+
+create function outbox_engine.next_ready(
+  p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768,
+  p_shares outbox_engine.route_share[] default null
+) returns table (id bigint, priority smallint)
+language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+  select r.id, k.priority
+  from unnest(p_bounds.priorities, p_bounds.ready_from) k (priority, ready_from)
+  cross join lateral (
+    select o.id from public.outbox o
+    where o.queue = 'r' and o.priority = k.priority and o.due_at >= k.ready_from
+      and (p_shares is null or o.route in (select s.route from unnest(p_shares) s))
+    order by o.due_at, o.id
+    limit 1
+  ) r
+  where k.priority < p_priority_below
+  limit 1
 $$;
 
 create or replace function outbox_engine.first_waiting(p_after timestamptz) returns timestamptz
@@ -3927,6 +4015,319 @@ as $$
   limit 1
 $$;
 
+create function outbox_engine.note_claim(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer, p_position smallint, p_tick interval, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+    select from outbox_engine.plans p
+    where p.provider = p_provider and p.plan = p_plan and p.position is not distinct from p_position
+      and p.tick = p_tick and p.asked_at between p_now - p_tick / 4 and p_now
+  ) then
+    return;
+  end if;
+  insert into outbox_engine.plans (
+    provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at
+  )
+  values (
+    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
+    greatest(p_messages_per_second, 1), p_now
+  )
+  on conflict do nothing;
+  update outbox_engine.plans p
+  set position = p_position, tick = p_tick, asked_at = p_now
+  from (
+    select x.provider, x.plan
+    from outbox_engine.plans x
+    where x.provider = p_provider and x.plan = p_plan
+    for update skip locked
+  ) free
+  where p.provider = free.provider and p.plan = free.plan;
+end
+$$;
+
+create function outbox_engine.note_spent(
+  p_plan outbox_engine.plans, p_is_spent boolean, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_is_spent <> (p_plan.spent_since is not null) or p_plan.spent_since > p_now then
+    update outbox_engine.plans
+    set spent_since = case when p_is_spent then p_now end
+    where provider = p_plan.provider and plan = p_plan.plan;
+  end if;
+end
+$$;
+
+create function outbox_engine.spent_reason() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'is at the limit of its rate'
+$$;
+
+create function outbox_engine.why_unable(p_plan outbox_engine.plans, p_now timestamptz) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause outbox_engine.plan_pauses;
+begin
+  if (p_plan.asked_at > p_now - 2 * p_plan.tick - interval '1 second') is not true then
+    return 'has no running process';
+  end if;
+  select x.*
+  into v_pause
+  from outbox_engine.plan_pauses x
+  where x.provider = p_plan.provider and x.plan = p_plan.plan and not x.replaced and x.kind <> 'setting'
+    and (x.kind in ('account', 'operator', 'restored')
+      or greatest(x.until, p_now) - x.since >= 2 * p_plan.tick)
+  order by x.until desc
+  limit 1;
+  if found then
+    return format('is paused (%s): %s', v_pause.kind, v_pause.reason);
+  elsif p_plan.spent_since <= p_now - 2 * p_plan.tick then
+    return outbox_engine.spent_reason();
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.route_members()
+returns table (
+  id smallint, provider text, plan text, configured smallint, weight smallint, place smallint,
+  is_bound boolean
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with ids as (
+    select 0::smallint as id, 0::smallint as route, '{}'::text[] as without, null::text as country
+    union all
+    select r.id, r.id, '{}', null from public.outbox_routes r
+    union all
+    select d.id, d.route, d.without, d.country from outbox_engine.detours d
+  ),
+  first as (select min(coalesce(p.position, 0)) as place from outbox_engine.plans p),
+  members as (
+    select m.route, m.provider, m.plan, m.weight, m.position as place, true as is_bound
+    from public.outbox_route_plans m
+    union all
+    select 0, p.provider, p.plan,
+      case when coalesce(p.position, 0) = first.place then 100 else 0 end, coalesce(p.position, 0), false
+    from outbox_engine.plans p
+    cross join first
+    where not exists (select from public.outbox_route_plans m where m.route = 0)
+  )
+  select i.id, m.provider, m.plan, m.weight::smallint,
+    greatest(0, m.weight - coalesce((
+      select sum(h.lost)
+      from outbox_engine.plan_health h
+      where h.provider = m.provider and h.plan = m.plan and h.country in ('', i.country)
+    ), 0))::smallint,
+    m.place::smallint, m.is_bound
+  from ids i
+  join members m on m.route = i.route
+  where outbox_engine.plan_name(m.provider, m.plan) <> all (i.without);
+end
+$$;
+
+create function outbox_engine.most_by_weight(
+  p_share double precision, p_route smallint, p_provider text, p_plan text, p_now timestamptz
+) returns integer
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_share >= 1 then
+    return null;
+  end if;
+  return (
+    select greatest(0, least(1000000, floor((p_share * s.all_plans - s.own + 100) / (1 - p_share))))
+    from (
+      select coalesce(sum(r.messages), 0) as all_plans,
+        coalesce(sum(r.messages) filter (where r.provider = p_provider and r.plan = p_plan), 0) as own
+      from outbox_engine.route_sends r
+      where r.route = p_route and r.minute > p_now - interval '10 minutes' and r.minute <= p_now
+    ) s
+  );
+end
+$$;
+
+create function outbox_engine.share_of(
+  p_weight integer, p_weights integer, p_carriers integer, p_lost integer, p_is_next boolean
+) returns double precision
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when p_carriers = 0 then case when p_is_next then 1 else 0 end
+    when p_carriers > 1 then p_weight::double precision / p_weights
+    when p_weight > 0 then p_weight::double precision / (p_weight + p_lost)
+    when p_is_next then p_lost::double precision / (p_weights + p_lost)
+    else 0
+  end
+$$;
+
+create function outbox_engine.memberships(p_provider text, p_plan text, p_now timestamptz)
+returns table (
+  id smallint, weight smallint, is_bound boolean, why text, able integer, weights integer, carriers integer,
+  lost integer, is_next boolean, beside text
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with states as materialized (
+    select p.provider, p.plan, outbox_engine.why_unable(p, p_now) as why from outbox_engine.plans p
+  ),
+  members as materialized (
+    select m.*, m.provider = p_provider and m.plan = p_plan as is_self,
+      case when s.plan is null then 'has no running process' else s.why end as why
+    from outbox_engine.route_members() m
+    left join states s on s.provider = m.provider and s.plan = m.plan
+  )
+  select t.id, t.weight, t.is_bound, t.why, t.able, t.weights, t.carriers,
+    case when t.next_place is null then 0 else t.lost end,
+    coalesce(t.place = t.next_place and t.why is null and t.weight = 0, false), t.beside
+  from (
+    select m.id,
+      max(m.weight) filter (where m.is_self) as weight,
+      max(m.place) filter (where m.is_self) as place,
+      max(m.why) filter (where m.is_self) as why,
+      bool_or(m.is_bound) as is_bound,
+      count(*) filter (where m.why is null)::integer as able,
+      coalesce(sum(m.weight) filter (where m.why is null), 0)::integer as weights,
+      count(*) filter (where m.why is null and m.weight > 0)::integer as carriers,
+      coalesce(sum(m.configured - m.weight) filter (where m.why is null and m.weight > 0), 0)::integer
+        as lost,
+      min(m.place) filter (where m.why is null and m.weight = 0) as next_place,
+      string_agg(
+        outbox_engine.plan_name(m.provider, m.plan) || ' '
+          || coalesce(m.why, format('lost %s of its weight', m.configured - m.weight)),
+        '; ' order by m.place, m.provider, m.plan
+      ) filter (where not m.is_self and m.configured > 0 and (m.why is not null or m.weight < m.configured))
+        as beside
+    from members m
+    group by m.id
+    having bool_or(m.is_self)
+  ) t;
+end
+$$;
+
+create function outbox_engine.shares_of(p_provider text, p_plan text, p_now timestamptz)
+returns outbox_engine.route_share[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select row(
+      m.id,
+      case
+        when x.others = 0 or m.why = outbox_engine.spent_reason() then null
+        when m.why is not null then 1
+        when not m.is_bound and m.weight > 0 and m.lost = 0 then null
+        else outbox_engine.most_by_weight(x.share, m.id, p_provider, p_plan, p_now)
+      end,
+      case when m.why is null or x.others = 0 then m.beside end
+    )::outbox_engine.route_share
+    from outbox_engine.memberships(p_provider, p_plan, p_now) m
+    cross join lateral (
+      select m.able - case when m.why is null then 1 else 0 end as others,
+        outbox_engine.share_of(m.weight, m.weights, m.carriers, m.lost, m.is_next) as share
+    ) x
+    where x.share > 0 or x.others = 0 or m.why is not null
+    order by m.id
+  );
+end
+$$;
+
+create function outbox_engine.shares_for_claim(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer, p_position smallint, p_tick_seconds double precision, p_now timestamptz
+) returns outbox_engine.route_share[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_position is null and not outbox_engine.has_routes() then
+    return null;
+  end if;
+  perform outbox_engine.note_claim(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
+    p_position, make_interval(secs => coalesce(p_tick_seconds, 1)), p_now);
+  if coalesce(p_position, 0) = 0 and not outbox_engine.has_routes() and not exists (
+      select from outbox_engine.plan_pauses x where x.provider = p_provider and x.plan = p_plan)
+    and not exists (select from outbox_engine.plan_health) then
+    return null;
+  end if;
+  return outbox_engine.shares_of(p_provider, p_plan, p_now);
+end
+$$;
+
+create function outbox_engine.open_shares(p_shares outbox_engine.route_share[])
+returns outbox_engine.route_share[]
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case when p_shares is not null then array(
+    select s from unnest(p_shares) s where s.most is distinct from 0) end;
+end
+$$;
+
+create function outbox_engine.shares_used_up(p_shares outbox_engine.route_share[])
+returns outbox_engine.route_share[]
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select row(s.route, null, null)::outbox_engine.route_share from unnest(p_shares) s where s.most = 0);
+end
+$$;
+
+create function outbox_engine.has_other_plan(
+  p_route smallint, p_provider text, p_plan text, p_now timestamptz
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select
+    from outbox_engine.route_members() m
+    join outbox_engine.plans p on p.provider = m.provider and p.plan = m.plan
+    where m.id = p_route and (m.provider, m.plan) <> (p_provider, p_plan)
+      and outbox_engine.why_unable(p, p_now) is null
+  );
+end
+$$;
+
+create function outbox_engine.record_shares(
+  p_shares outbox_engine.route_share[], p_provider text, p_plan text, p_dispatches jsonb, p_now timestamptz
+) returns void
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  with taken as materialized (
+    select m.outbox_id, m.dispatch_id, o.route
+    from outbox_engine.dispatch_members m
+    cross join lateral (select x.route from public.outbox x where x.id = m.outbox_id limit 1) o
+    where m.dispatch_id in (
+      select (d.value ->> 'dispatch_id')::uuid from jsonb_array_elements(p_dispatches) d)
+  ),
+  counted as (
+    insert into outbox_engine.route_sends as r (route, minute, provider, plan, messages)
+    select route, date_trunc('minute', p_now), p_provider, p_plan, count(*)
+    from taken
+    group by route
+    on conflict (route, minute, provider, plan) do update
+    set messages = r.messages + excluded.messages
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, dispatch_id, detail)
+  select t.outbox_id, p_now, 'engine', 'routed', 'sending', t.dispatch_id,
+    format('through %s, because %s', outbox_engine.plan_name(p_provider, p_plan), s.why)
+  from taken t
+  join unnest(p_shares) s on s.route = t.route and s.why is not null
+  order by t.outbox_id
+$$;
+
 create function outbox_engine.move_times_back(
   p_provider text, p_plan text, p_by interval, p_now timestamptz
 ) returns void
@@ -5842,6 +6243,38 @@ begin
 end
 $$;
 
+create function outbox_engine.pick_ready(
+  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
+  p_shares outbox_engine.route_share[],
+  out ids bigint[], out again bigint[], out has_campaigns boolean
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+begin
+  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.of_campaign and x.was_in_request),
+    coalesce(bool_or(x.of_campaign), false)
+  into ids, again, has_campaigns
+  from (
+    select r.*
+    from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
+    cross join lateral (
+      select o.id, o.campaign is not null as of_campaign, o.was_in_request
+      from outbox_engine.messages o
+      where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
+        and (p_shares is null or exists (
+          select from public.outbox x
+          where x.id = o.id and x.route in (select s.route from unnest(p_shares) s)))
+      order by o.due_at, o.id
+      limit p_rows
+      for update skip locked
+    ) r
+    where f.priority < p_priority_below
+    limit p_rows
+  ) x;
+end
+$$;
+
 create function outbox_engine.rendered_messages(p_ids bigint[])
 returns table (
   place bigint, id bigint, row_at tid, recipient text, sender text, text text, template text,
@@ -6382,9 +6815,9 @@ begin
 end
 $$;
 
-create or replace function outbox_engine.claim_ready(
+create function outbox_engine.take_ready(
   p_request outbox_engine.claim_request, p_admission outbox_engine.admission,
-  p_bounds outbox_engine.queue_bounds,
+  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[],
   p_priority_below integer, p_rows integer, p_now timestamptz,
   out dispatches jsonb, out requests integer, out messages integer
 )
@@ -6399,7 +6832,7 @@ declare
   v_outer constant text := coalesce(v_writer, '');
 begin
   loop
-    v_picked := outbox_engine.pick(p_bounds, v_rows, p_priority_below);
+    v_picked := outbox_engine.pick_ready(p_bounds, v_rows, p_priority_below, p_shares);
     if v_picked.again is not null then
       perform outbox_engine.refresh_from_campaign(v_picked.again);
     end if;
@@ -6417,15 +6850,100 @@ begin
       p_request, p_admission.requests, p_admission.messages, p_admission.probed_pause is not null, v_now) d;
     v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
-      or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
+      or not exists (select from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares));
     v_rows := least(p_rows, 10 * v_rows);
   end loop;
 end
 $$;
 
+create function outbox_engine.take_admitted(
+  p_request outbox_engine.claim_request, p_plan outbox_engine.plans, p_admission outbox_engine.admission,
+  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[], p_priority_below integer,
+  p_now timestamptz
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_first record;
+  v_rows integer;
+  v_level integer;
+  v_claimed record;
+  v_next_id bigint;
+begin
+  -- A row whose earlier attempt turned out to have been accepted is not sent again.
+  if exists (select from outbox_engine.duplicate_sends where confirmed_at is null) then
+    perform outbox_engine.close_already_sent(p_now);
+  end if;
+  -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
+  select * into v_first from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares);
+  v_rows := outbox_engine.claim_size(
+    p_plan, coalesce(v_first.priority < 100, false), p_request.max_rows, p_admission.requests_left, p_now);
+  foreach v_level in array case
+    when v_first.priority < 100 and p_priority_below > 100 then array[100, p_priority_below]
+    else array[p_priority_below] end
+  loop
+    v_claimed := outbox_engine.take_ready(
+      p_request, p_admission, p_bounds, p_shares, v_level, v_rows, p_now);
+    exit when v_claimed.requests > 0;
+  end loop;
+  perform outbox_engine.charge_plan(
+    p_plan, p_request.credential, p_admission, v_claimed.requests, v_claimed.messages, p_now);
+  if p_shares is not null and v_claimed.requests > 0 then
+    perform outbox_engine.record_shares(p_shares, p_plan.provider, p_plan.plan, v_claimed.dispatches, p_now);
+  end if;
+
+  v_next_id := (select id from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares));
+  if v_next_id is distinct from v_first.id then
+    perform outbox_engine.advance_queue_bounds(v_claimed.messages);
+  end if;
+  if p_plan.asked_at is not null then
+    perform outbox_engine.note_spent(
+      p_plan, v_next_id is not null and v_claimed.messages >= p_admission.messages, p_now);
+  end if;
+  return jsonb_build_object(
+    'dispatches', coalesce(v_claimed.dispatches, '[]'),
+    'more', v_next_id is not null,
+    'passed', v_next_id is distinct from v_first.id,
+    'due', outbox_engine.jobs_due(p_request.provider, p_request.plan, p_request.host, p_now)
+  );
+end
+$$;
+
+create function outbox_engine.admit_and_take(
+  p_request outbox_engine.claim_request, p_plan outbox_engine.plans,
+  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[], p_priority_below integer,
+  p_now timestamptz
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_admission constant outbox_engine.admission := outbox_engine.admit(
+    p_plan, p_request.host, p_request.credential, p_request.max_dispatches, p_now);
+  v_shares outbox_engine.route_share[];
+begin
+  if v_admission.refusal is not null then
+    if p_plan.asked_at is not null and v_admission.refusal ? 'limited' then
+      perform outbox_engine.note_spent(
+        p_plan, v_admission.refusal ->> 'limited' <> 'messages_per_day', p_now);
+    end if;
+    return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
+        'due', outbox_engine.jobs_due(p_plan.provider, p_plan.plan, p_request.host, p_now))
+      || v_admission.refusal;
+  end if;
+  if p_shares is not null then
+    v_shares := outbox_engine.open_shares(
+      outbox_engine.shares_of(p_plan.provider, p_plan.plan, p_now));
+  end if;
+  return outbox_engine.take_admitted(
+    p_request, p_plan, v_admission, p_bounds, v_shares, p_priority_below, p_now);
+end
+$$;
+
 create function outbox_engine.sleep_or_wake(
-  p_answer jsonb, p_bounds outbox_engine.queue_bounds, p_priority_below integer,
-  p_sleep_seconds double precision
+  p_answer jsonb, p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[],
+  p_priority_below integer, p_sleep_seconds double precision
 ) returns jsonb
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -6437,12 +6955,29 @@ begin
     perform outbox_engine.wake_up();
   elsif p_sleep_seconds is not null and not p_answer ?| array['paused', 'limited'] then
     if (p_answer -> 'more')::boolean then
-      v_first := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+      v_first := (select id from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares));
     end if;
     perform outbox_engine.fall_asleep(p_sleep_seconds);
-    if (select id from outbox_engine.first_ready(p_bounds, p_priority_below)) is distinct from v_first then
+    if (select id from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares))
+      is distinct from v_first then
       return '{"more": true, "passed": true}';
     end if;
+  end if;
+  return '{}';
+end
+$$;
+
+create function outbox_engine.refuse_over_share(
+  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[], p_priority_below integer
+) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+    select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
+  ) then
+    return jsonb_build_object('limited', 'weight', 'wait_seconds', 0.1);
   end if;
   return '{}';
 end
@@ -6456,7 +6991,8 @@ create function public.outbox_claim_due(
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
   p_heartbeat_at timestamptz default null, p_timeline text default null,
-  p_sleep_seconds double precision default null, p_messages_per_day bigint default null
+  p_sleep_seconds double precision default null, p_messages_per_day bigint default null,
+  p_position smallint default null, p_tick_seconds double precision default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -6471,8 +7007,8 @@ declare
   v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
   v_now timestamptz := outbox_engine.now();
   v_bounds outbox_engine.queue_bounds;
+  v_shares outbox_engine.route_share[];
   v_plan outbox_engine.plans;
-  v_admission outbox_engine.admission;
   v_answer jsonb;
   v_state jsonb;
 begin
@@ -6496,7 +7032,11 @@ begin
   perform outbox_engine.tend_held_messages(p_provider, p_plan, v_now);
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
-  if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
+  v_shares := outbox_engine.shares_for_claim(p_provider, p_plan, p_host, p_messages_per_second,
+    p_requests_per_minute, p_position, p_tick_seconds, v_now);
+  if exists (
+    select from outbox_engine.next_ready(v_bounds, v_priority_below, outbox_engine.open_shares(v_shares))
+  ) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
     v_plan := outbox_engine.follow_clock(outbox_engine.set_daily_cap(v_plan, p_messages_per_day));
@@ -6507,19 +7047,16 @@ begin
   end if;
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
-  v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', v_plan.plan is not null);
-  if v_plan.plan is not null then
-    v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
-  end if;
-  if v_plan.plan is null or v_admission.refusal is not null then
-    v_answer := v_answer || coalesce(v_admission.refusal, '{}') || jsonb_build_object(
-      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
+  if v_plan.plan is null then
+    v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
+        'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
+      || outbox_engine.refuse_over_share(v_bounds, v_shares, v_priority_below);
   else
-    v_answer := outbox_engine.claim_admitted(
-      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now);
+    v_answer := outbox_engine.admit_and_take(v_request, v_plan, v_bounds, v_shares, v_priority_below, v_now);
   end if;
   return v_answer
-    || outbox_engine.sleep_or_wake(v_answer, v_bounds, v_priority_below, p_sleep_seconds)
+    || outbox_engine.sleep_or_wake(
+      v_answer, v_bounds, outbox_engine.open_shares(v_shares), v_priority_below, p_sleep_seconds)
     || v_state;
 end
 $$;
@@ -6529,7 +7066,7 @@ language sql stable security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
   select exists (
-    select from outbox_engine.first_ready(
+    select from outbox_engine.next_ready(
       outbox_engine.current_queue_bounds(), case when p_urgent_only then 100 else 32768 end))
 $$;
 

@@ -83,4 +83,36 @@ alter table public.outbox add column route smallint not null default 0;
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
 
+alter table outbox_engine.plans add column position smallint;
+alter table outbox_engine.plans add column tick interval not null default '1 second';
+alter table outbox_engine.plans add column asked_at timestamptz;
+alter table outbox_engine.plans add column spent_since timestamptz;
+
+-- Messages that each plan took of a route or detour in a minute, for weights.
+create table outbox_engine.route_sends (
+  route smallint not null,
+  minute timestamptz not null,
+  provider text not null,
+  plan text not null,
+  messages integer not null,
+  primary key (route, minute, provider, plan)
+) with (fillfactor = 50);
+alter table outbox_engine.route_sends enable row level security;
+
+-- What health took from the weight of a plan, in one country or ('') in all.
+create table outbox_engine.plan_health (
+  provider text not null,
+  plan text not null,
+  country text not null default '',
+  lost smallint not null default 0 check (lost between 0 and 100),
+  -- An operator decided: health changes nothing until it is released.
+  is_pinned boolean not null default false,
+  reason text not null,
+  changed_at timestamptz not null,
+  -- Since when nothing has been wrong.
+  quiet_since timestamptz not null,
+  primary key (provider, plan, country)
+);
+alter table outbox_engine.plan_health enable row level security;
+
 -- functions

@@ -31,4 +31,6 @@ def claim(*, worker: str, rows: int, claim_id: str | None = None) -> dict[str, A
         "p_timeline": None,
         "p_sleep_seconds": None,
         "p_messages_per_day": None,
+        "p_position": None,
+        "p_tick_seconds": None,
     }

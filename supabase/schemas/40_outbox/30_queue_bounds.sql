@@ -236,8 +236,9 @@ $$;
 -- Called by the claim. The next row to send, of a priority below `p_priority_below`. Sorting is off here and
 -- wherever a queue is read in its order: where the planner believes the queue to be short, it would otherwise
 -- read any index that holds the queue from end to end, and sort.
-create function outbox_engine.first_ready(
-  p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768
+create function outbox_engine.next_ready(
+  p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768,
+  p_shares outbox_engine.route_share[] default null
 ) returns table (id bigint, priority smallint)
 language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -246,6 +247,7 @@ as $$
   cross join lateral (
     select o.id from public.outbox o
     where o.queue = 'r' and o.priority = k.priority and o.due_at >= k.ready_from
+      and (p_shares is null or o.route in (select s.route from unnest(p_shares) s))
     order by o.due_at, o.id
     limit 1
   ) r

@@ -23,6 +23,14 @@ create table outbox_engine.plans (
   -- The day (UTC) of this plan's latest request, and how many messages of it count (15_daily_cap.sql).
   messages_day date,
   messages_today bigint not null default 0,
+  -- The place of the account in OUTBOX_PROVIDERS. Null in a process that has one account only.
+  position smallint,
+  -- The time between two claims of an idle process, and the latest claim. Kept where there may be other
+  -- plans.
+  tick interval not null default '1 second',
+  asked_at timestamptz,
+  -- Since when its rate has left rows behind that were ready.
+  spent_since timestamptz,
   primary key (provider, plan)
 ) with (fillfactor = 50);
 alter table outbox_engine.plans enable row level security;

@@ -6,8 +6,9 @@
 --
 -- A statement of its own. Called within another statement it would see rows that were committed since that
 -- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
-create function outbox_engine.pick(
+create function outbox_engine.pick_ready(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
+  p_shares outbox_engine.route_share[],
   out ids bigint[], out again bigint[], out has_campaigns boolean
 )
 language plpgsql
@@ -24,6 +25,9 @@ begin
       select o.id, o.campaign is not null as of_campaign, o.was_in_request
       from outbox_engine.messages o
       where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
+        and (p_shares is null or exists (
+          select from public.outbox x
+          where x.id = o.id and x.route in (select s.route from unnest(p_shares) s)))
       order by o.due_at, o.id
       limit p_rows
       for update skip locked

@@ -63,9 +63,9 @@ $$;
 -- Claims ready rows of a priority below `p_priority_below`. No more rows are picked than may go, unless none
 -- of them goes: a row that is closed or held costs no message of the rate, so ten times as many are picked
 -- then, up to `p_rows`. Returns the dispatches with their number and their messages.
-create function outbox_engine.claim_ready(
+create function outbox_engine.take_ready(
   p_request outbox_engine.claim_request, p_admission outbox_engine.admission,
-  p_bounds outbox_engine.queue_bounds,
+  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[],
   p_priority_below integer, p_rows integer, p_now timestamptz,
   out dispatches jsonb, out requests integer, out messages integer
 )
@@ -80,7 +80,7 @@ declare
   v_outer constant text := coalesce(v_writer, '');
 begin
   loop
-    v_picked := outbox_engine.pick(p_bounds, v_rows, p_priority_below);
+    v_picked := outbox_engine.pick_ready(p_bounds, v_rows, p_priority_below, p_shares);
     if v_picked.again is not null then
       perform outbox_engine.refresh_from_campaign(v_picked.again);
     end if;
@@ -98,16 +98,17 @@ begin
       p_request, p_admission.requests, p_admission.messages, p_admission.probed_pause is not null, v_now) d;
     v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
-      or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
+      or not exists (select from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares));
     v_rows := least(p_rows, 10 * v_rows);
   end loop;
 end
 $$;
 
 -- Claims for a plan that may send now, and charges it with what it claimed. `p_plan` is locked by the caller.
-create function outbox_engine.claim_admitted(
+create function outbox_engine.take_admitted(
   p_request outbox_engine.claim_request, p_plan outbox_engine.plans, p_admission outbox_engine.admission,
-  p_bounds outbox_engine.queue_bounds, p_priority_below integer, p_now timestamptz
+  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[], p_priority_below integer,
+  p_now timestamptz
 ) returns jsonb
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -124,22 +125,30 @@ begin
     perform outbox_engine.close_already_sent(p_now);
   end if;
   -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
-  select * into v_first from outbox_engine.first_ready(p_bounds, p_priority_below);
+  select * into v_first from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares);
   v_rows := outbox_engine.claim_size(
     p_plan, coalesce(v_first.priority < 100, false), p_request.max_rows, p_admission.requests_left, p_now);
   foreach v_level in array case
     when v_first.priority < 100 and p_priority_below > 100 then array[100, p_priority_below]
     else array[p_priority_below] end
   loop
-    v_claimed := outbox_engine.claim_ready(p_request, p_admission, p_bounds, v_level, v_rows, p_now);
+    v_claimed := outbox_engine.take_ready(
+      p_request, p_admission, p_bounds, p_shares, v_level, v_rows, p_now);
     exit when v_claimed.requests > 0;
   end loop;
   perform outbox_engine.charge_plan(
     p_plan, p_request.credential, p_admission, v_claimed.requests, v_claimed.messages, p_now);
+  if p_shares is not null and v_claimed.requests > 0 then
+    perform outbox_engine.record_shares(p_shares, p_plan.provider, p_plan.plan, v_claimed.dispatches, p_now);
+  end if;
 
-  v_next_id := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+  v_next_id := (select id from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares));
   if v_next_id is distinct from v_first.id then
     perform outbox_engine.advance_queue_bounds(v_claimed.messages);
+  end if;
+  if p_plan.asked_at is not null then
+    perform outbox_engine.note_spent(
+      p_plan, v_next_id is not null and v_claimed.messages >= p_admission.messages, p_now);
   end if;
   return jsonb_build_object(
     'dispatches', coalesce(v_claimed.dispatches, '[]'),
@@ -150,14 +159,47 @@ begin
 end
 $$;
 
+-- Claims for a plan that has something to send, as far as it may send now. `p_plan` is locked by the caller,
+-- so what it took of its routes cannot change any more.
+create function outbox_engine.admit_and_take(
+  p_request outbox_engine.claim_request, p_plan outbox_engine.plans,
+  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[], p_priority_below integer,
+  p_now timestamptz
+) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_admission constant outbox_engine.admission := outbox_engine.admit(
+    p_plan, p_request.host, p_request.credential, p_request.max_dispatches, p_now);
+  v_shares outbox_engine.route_share[];
+begin
+  if v_admission.refusal is not null then
+    if p_plan.asked_at is not null and v_admission.refusal ? 'limited' then
+      perform outbox_engine.note_spent(
+        p_plan, v_admission.refusal ->> 'limited' <> 'messages_per_day', p_now);
+    end if;
+    return jsonb_build_object('dispatches', '[]'::jsonb, 'more', true,
+        'due', outbox_engine.jobs_due(p_plan.provider, p_plan.plan, p_request.host, p_now))
+      || v_admission.refusal;
+  end if;
+  if p_shares is not null then
+    v_shares := outbox_engine.open_shares(
+      outbox_engine.shares_of(p_plan.provider, p_plan.plan, p_now));
+  end if;
+  return outbox_engine.take_admitted(
+    p_request, p_plan, v_admission, p_bounds, v_shares, p_priority_below, p_now);
+end
+$$;
+
 -- Called with the answer of a claim. With `p_sleep_seconds` the process is going to wait for notices, for
 -- as long at most: if the claim brings nothing, it falls asleep, and rows of which it was not told are
 -- looked for once more. They are of transactions that ended since the claim looked, and saw nobody sleep.
 -- Returns what the answer then says of `more` and `passed`. A plan that is paused or at its limit needs no
 -- notices.
 create function outbox_engine.sleep_or_wake(
-  p_answer jsonb, p_bounds outbox_engine.queue_bounds, p_priority_below integer,
-  p_sleep_seconds double precision
+  p_answer jsonb, p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[],
+  p_priority_below integer, p_sleep_seconds double precision
 ) returns jsonb
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -169,12 +211,30 @@ begin
     perform outbox_engine.wake_up();
   elsif p_sleep_seconds is not null and not p_answer ?| array['paused', 'limited'] then
     if (p_answer -> 'more')::boolean then
-      v_first := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+      v_first := (select id from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares));
     end if;
     perform outbox_engine.fall_asleep(p_sleep_seconds);
-    if (select id from outbox_engine.first_ready(p_bounds, p_priority_below)) is distinct from v_first then
+    if (select id from outbox_engine.next_ready(p_bounds, p_priority_below, p_shares))
+      is distinct from v_first then
       return '{"more": true, "passed": true}';
     end if;
+  end if;
+  return '{}';
+end
+$$;
+
+-- What a claim answers that finds no row which the plan may take: its weight may be what holds it back.
+create function outbox_engine.refuse_over_share(
+  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[], p_priority_below integer
+) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+    select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
+  ) then
+    return jsonb_build_object('limited', 'weight', 'wait_seconds', 0.1);
   end if;
   return '{}';
 end
@@ -223,7 +283,8 @@ create function public.outbox_claim_due(
   p_share_texts boolean, p_urgent_only boolean default false, p_schema_version integer default null,
   p_project text default null, p_highest_lease_token text default null, p_known_dispatch uuid default null,
   p_heartbeat_at timestamptz default null, p_timeline text default null,
-  p_sleep_seconds double precision default null, p_messages_per_day bigint default null
+  p_sleep_seconds double precision default null, p_messages_per_day bigint default null,
+  p_position smallint default null, p_tick_seconds double precision default null
 ) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
@@ -238,8 +299,8 @@ declare
   v_priority_below constant integer := case when p_urgent_only then 100 else 32768 end;
   v_now timestamptz := outbox_engine.now();
   v_bounds outbox_engine.queue_bounds;
+  v_shares outbox_engine.route_share[];
   v_plan outbox_engine.plans;
-  v_admission outbox_engine.admission;
   v_answer jsonb;
   v_state jsonb;
 begin
@@ -263,7 +324,11 @@ begin
   perform outbox_engine.tend_held_messages(p_provider, p_plan, v_now);
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
-  if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
+  v_shares := outbox_engine.shares_for_claim(p_provider, p_plan, p_host, p_messages_per_second,
+    p_requests_per_minute, p_position, p_tick_seconds, v_now);
+  if exists (
+    select from outbox_engine.next_ready(v_bounds, v_priority_below, outbox_engine.open_shares(v_shares))
+  ) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
     v_plan := outbox_engine.follow_clock(outbox_engine.set_daily_cap(v_plan, p_messages_per_day));
@@ -274,19 +339,16 @@ begin
   end if;
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
-  v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', v_plan.plan is not null);
-  if v_plan.plan is not null then
-    v_admission := outbox_engine.admit(v_plan, p_host, p_credential, p_max_dispatches, v_now);
-  end if;
-  if v_plan.plan is null or v_admission.refusal is not null then
-    v_answer := v_answer || coalesce(v_admission.refusal, '{}') || jsonb_build_object(
-      'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now));
+  if v_plan.plan is null then
+    v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
+        'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
+      || outbox_engine.refuse_over_share(v_bounds, v_shares, v_priority_below);
   else
-    v_answer := outbox_engine.claim_admitted(
-      v_request, v_plan, v_admission, v_bounds, v_priority_below, v_now);
+    v_answer := outbox_engine.admit_and_take(v_request, v_plan, v_bounds, v_shares, v_priority_below, v_now);
   end if;
   return v_answer
-    || outbox_engine.sleep_or_wake(v_answer, v_bounds, v_priority_below, p_sleep_seconds)
+    || outbox_engine.sleep_or_wake(
+      v_answer, v_bounds, outbox_engine.open_shares(v_shares), v_priority_below, p_sleep_seconds)
     || v_state;
 end
 $$;
@@ -298,7 +360,7 @@ language sql stable security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
   select exists (
-    select from outbox_engine.first_ready(
+    select from outbox_engine.next_ready(
       outbox_engine.current_queue_bounds(), case when p_urgent_only then 100 else 32768 end))
 $$;
 
