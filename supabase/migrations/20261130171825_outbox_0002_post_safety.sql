@@ -52,6 +52,13 @@ drop function outbox_engine.write_imported_members(outbox_engine.campaign_import
 select outbox_engine.write_template_bounds(t) from public.outbox_templates t;
 drop function outbox_engine.word_effect(text, text);
 
+-- Those that knew no routes.
+drop function outbox_engine.ordered_due_at(smallint, timestamptz);
+drop function outbox_engine.first_ready(outbox_engine.queue_bounds, integer);
+drop function outbox_engine.pick(outbox_engine.queue_bounds, integer, integer);
+drop function outbox_engine.queue_heads();
+drop function outbox_engine.forget_priorities(timestamptz, smallint[]);
+
 -- Claims of 0.1.0 read the queue by them.
 drop index public.outbox_ready;
 drop index public.outbox_waiting;

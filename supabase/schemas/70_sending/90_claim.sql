@@ -1,8 +1,9 @@
 -- Claiming: due rows become dispatches, as far as the plan's limits and pauses let them.
 
 -- Moves rows whose time has come from waiting to ready, the most urgent first: a one-time code is not woken
--- after a campaign that came due a moment earlier. The ids go through an array: the planner cannot know that
--- few rows are due, and would walk over the whole table at each claim.
+-- after a campaign that came due a moment earlier. Where several routes have due rows of a priority, each is
+-- given the same part of `p_most`. The ids go through an array: the planner cannot know that few rows are
+-- due, and would walk over the whole table at each claim.
 create function outbox_engine.wake_due(
   p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer
 ) returns void
@@ -10,20 +11,37 @@ language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
 declare
+  v_rows integer[];
   v_writer text := current_setting('outbox.writer', true);
   v_outer constant text := coalesce(v_writer, '');
 begin
+  if outbox_engine.has_several_routes(p_bounds) then
+    v_rows := array(
+      select p_most / nullif(count(d.id) over (partition by f.priority), 0) + 1
+      from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.waiting_from) with ordinality
+        f (route, priority, waiting_from, nth)
+      left join lateral (
+        select o.id from public.outbox o
+        where o.queue = 'w' and o.route = f.route and o.priority = f.priority
+          and o.due_at >= f.waiting_from and o.due_at <= p_now
+        order by o.due_at, o.id
+        limit 1
+      ) d on true
+      order by f.nth);
+  end if;
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   update public.outbox
   set queue = 'r', status = 'pending'
   where id = any (array(
     select due.id
-    from unnest(p_bounds.priorities, p_bounds.waiting_from) f (priority, waiting_from)
+    from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.waiting_from, v_rows)
+      f (route, priority, waiting_from, rows)
     cross join lateral (
       select o.id from public.outbox o
-      where o.queue = 'w' and o.priority = f.priority and o.due_at >= f.waiting_from and o.due_at <= p_now
+      where o.queue = 'w' and o.route = f.route and o.priority = f.priority
+        and o.due_at >= f.waiting_from and o.due_at <= p_now
       order by o.due_at, o.id
-      limit p_most
+      limit coalesce(f.rows, p_most)
       for update skip locked
     ) due
     limit p_most
@@ -80,7 +98,7 @@ declare
   v_outer constant text := coalesce(v_writer, '');
 begin
   loop
-    v_picked := outbox_engine.pick(p_bounds, v_rows, p_priority_below);
+    v_picked := outbox_engine.pick_ready(p_bounds, v_rows, p_priority_below);
     if v_picked.again is not null then
       perform outbox_engine.refresh_from_campaign(v_picked.again);
     end if;
@@ -98,7 +116,7 @@ begin
       p_request, p_admission.requests, p_admission.messages, p_admission.probed_pause is not null, v_now) d;
     v_writer := set_config('outbox.writer', v_outer, true);
     exit when requests > 0 or v_rows = p_rows
-      or not exists (select from outbox_engine.first_ready(p_bounds, p_priority_below));
+      or not exists (select from outbox_engine.next_ready(p_bounds, p_priority_below));
     v_rows := least(p_rows, 10 * v_rows);
   end loop;
 end
@@ -124,7 +142,7 @@ begin
     perform outbox_engine.close_already_sent(p_now);
   end if;
   -- Urgent rows are claimed alone: they do not wait until thousands of others are made ready to go with them.
-  select * into v_first from outbox_engine.first_ready(p_bounds, p_priority_below);
+  select * into v_first from outbox_engine.next_ready(p_bounds, p_priority_below);
   v_rows := outbox_engine.claim_size(
     p_plan, coalesce(v_first.priority < 100, false), p_request.max_rows, p_admission.requests_left, p_now);
   foreach v_level in array case
@@ -137,7 +155,7 @@ begin
   perform outbox_engine.charge_plan(
     p_plan, p_request.credential, p_admission, v_claimed.requests, v_claimed.messages, p_now);
 
-  v_next_id := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+  v_next_id := (select id from outbox_engine.next_ready(p_bounds, p_priority_below));
   if v_next_id is distinct from v_first.id then
     perform outbox_engine.advance_queue_bounds(v_claimed.messages);
   end if;
@@ -169,10 +187,10 @@ begin
     perform outbox_engine.wake_up();
   elsif p_sleep_seconds is not null and not p_answer ?| array['paused', 'limited'] then
     if (p_answer -> 'more')::boolean then
-      v_first := (select id from outbox_engine.first_ready(p_bounds, p_priority_below));
+      v_first := (select id from outbox_engine.next_ready(p_bounds, p_priority_below));
     end if;
     perform outbox_engine.fall_asleep(p_sleep_seconds);
-    if (select id from outbox_engine.first_ready(p_bounds, p_priority_below)) is distinct from v_first then
+    if (select id from outbox_engine.next_ready(p_bounds, p_priority_below)) is distinct from v_first then
       return '{"more": true, "passed": true}';
     end if;
   end if;
@@ -263,7 +281,7 @@ begin
   perform outbox_engine.tend_held_messages(p_provider, p_plan, v_now);
   perform outbox_engine.wake_due(v_bounds, v_now, 5000);
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
-  if exists (select from outbox_engine.first_ready(v_bounds, v_priority_below)) then
+  if exists (select from outbox_engine.next_ready(v_bounds, v_priority_below)) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
     v_plan := outbox_engine.follow_clock(outbox_engine.set_daily_cap(v_plan, p_messages_per_day));
@@ -298,7 +316,7 @@ language sql stable security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
   select exists (
-    select from outbox_engine.first_ready(
+    select from outbox_engine.next_ready(
       outbox_engine.current_queue_bounds(), case when p_urgent_only then 100 else 32768 end))
 $$;
 
