@@ -99,7 +99,7 @@ def _explained(rig: Rig) -> list[Plan]:
 
 def _steps(plans: Sequence[Plan]) -> list[tuple[str, float]]:
     """Milliseconds by step, in order: the steps of each call, and the rest of the call."""
-    picking, claim_rows, mark_sent = (_saying(words, plans) for words in ("(where again)", "CTE judged", "CTE sent"))
+    picking, claim_rows, mark_sent = (_saying(words, plans) for words in ("x.was_in_request", "CTE judged", "CTE sent"))
     judged, packed = _step("judged", claim_rows), _step("packed", claim_rows)
     return [
         *_with_rest(

@@ -492,6 +492,19 @@ create table outbox_engine.plan_health (
   primary key (provider, plan, country)
 );
 alter table outbox_engine.plan_health enable row level security;
+-- The queue is kept for each route and priority.
+alter table outbox_engine.priorities add column route smallint not null default 0;
+alter table outbox_engine.queue_bounds add column routes smallint[];
+create or replace view outbox_engine.messages as
+select id, recipient, campaign, priority, queue, due_at, send_at, expires_at, batch_id,
+  num_nonnulls(dispatch_id, batch_id, error) > 0 as was_in_request, route
+from public.outbox;
+create type outbox_engine.queue_part as (
+  route smallint,
+  priority smallint,
+  ready_from timestamptz,
+  rows integer
+);
 
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
@@ -1182,7 +1195,9 @@ begin
 end
 $$;
 
-create or replace function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
+create function outbox_engine.queued_due_at(
+  p_route smallint, p_priority smallint, p_due_at timestamptz
+) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -1191,9 +1206,10 @@ declare
   v_queue_time constant timestamptz := outbox_engine.queue_time();
 begin
   if not exists (
-    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > v_queue_time
+    select from outbox_engine.priorities p
+    where p.priority = p_priority and p.known_until > v_queue_time and p.route = p_route
   ) then
-    insert into outbox_engine.priorities (priority) values (p_priority);
+    insert into outbox_engine.priorities (route, priority) values (p_route, p_priority);
   end if;
   if p_due_at >= v_queue_time then
     return p_due_at;
@@ -1205,37 +1221,221 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.before_requeue() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if new.send_at <> old.send_at then
+    new.due_at := new.send_at;
+    if new.send_at > outbox_engine.now() then
+      new.queue := 'w';
+      new.status := 'scheduled';
+    end if;
+  end if;
+  new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.due_at);
+  return new;
+end
+$$;
+
+create or replace function outbox_engine.current_queue_bounds() returns outbox_engine.queue_bounds
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select true, b.safe_at, b.seen_at, b.seen_xid,
+    array_agg(p.priority order by p.priority, p.route),
+    array_agg(coalesce(k.ready_from, '-infinity') order by p.priority, p.route),
+    array_agg(coalesce(k.waiting_from, '-infinity') order by p.priority, p.route),
+    coalesce(b.expiring_from, '-infinity'),
+    array_agg(p.route order by p.priority, p.route)
+  from (select distinct priority, route from outbox_engine.priorities) p
+  left join outbox_engine.queue_bounds b on true
+  left join lateral unnest(b.priorities, b.ready_from, b.waiting_from, b.routes)
+    k (priority, ready_from, waiting_from, route)
+    on k.priority = p.priority and coalesce(k.route, 0) = p.route
+  group by b.only_row
+$$;
+
+create or replace function outbox_engine.move_queue_bounds(
+  b outbox_engine.queue_bounds, p_seen_at timestamptz, p_seen_xid xid8
+) returns void
+language sql set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+  -- When the transactions that an earlier advance saw have ended, the time of that advance is safe, and this
+  -- one is the next to be waited for. In a restored copy of the database transaction ids may start again from
+  -- less.
+  with horizon as materialized (
+    select case when e.ended or e.is_copy then p_seen_xid else b.seen_xid end as seen_xid,
+      case when e.ended or e.is_copy then p_seen_at else b.seen_at end as seen_at,
+      case when e.ended then greatest(b.seen_at, b.safe_at) else b.safe_at end as safe_at
+    from pg_current_snapshot() s
+    cross join lateral (
+      select pg_snapshot_xmin(s) >= b.seen_xid as ended, pg_snapshot_xmax(s) < b.seen_xid as is_copy
+    ) e
+  ),
+  -- The first waiting row of each queue, or the safe time where there is none below it.
+  waiting as materialized (
+    select k.route, k.priority, k.ready_from, coalesce(w.due_at, h.safe_at) as waiting_from
+    from horizon h
+    cross join unnest(b.routes, b.priorities, b.ready_from, b.waiting_from)
+      k (route, priority, ready_from, waiting_from)
+    left join lateral (
+      select o.due_at from public.outbox o
+      where o.queue = 'w' and o.route = k.route and o.priority = k.priority
+        and o.due_at >= k.waiting_from and o.due_at < h.safe_at
+      order by o.due_at
+      limit 1
+    ) w on true
+  ),
+  -- The same for ready rows, never above the waiting rows: a waiting row keeps its due time when it is made
+  -- ready, and another transaction may be doing that now.
+  ready as materialized (
+    select w.route, w.priority, w.waiting_from, coalesce(r.due_at, w.waiting_from) as ready_from
+    from waiting w
+    left join lateral (
+      select o.due_at from public.outbox o
+      where o.queue = 'r' and o.route = w.route and o.priority = w.priority
+        and o.due_at >= w.ready_from and o.due_at < w.waiting_from
+      order by o.due_at
+      limit 1
+    ) r on true
+  )
+  update outbox_engine.queue_bounds
+  set safe_at = h.safe_at, seen_at = h.seen_at, seen_xid = h.seen_xid,
+    routes = r.routes, priorities = r.priorities, ready_from = r.ready_from, waiting_from = r.waiting_from,
+    expiring_from = coalesce((
+      select o.expires_at from public.outbox o
+      where o.queue is not null and o.expires_at >= b.expiring_from and o.expires_at < h.safe_at
+      order by o.expires_at
+      limit 1
+    ), h.safe_at)
+  from horizon h
+  cross join (
+    select array_agg(route order by priority, route) as routes,
+      array_agg(priority order by priority, route) as priorities,
+      array_agg(ready_from order by priority, route) as ready_from,
+      array_agg(waiting_from order by priority, route) as waiting_from
+    from ready
+  ) r
+$$;
+
+create function outbox_engine.has_several_routes(p_bounds outbox_engine.queue_bounds) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_bounds.routes[1] <> any (p_bounds.routes);
+end
+$$;
+
 create function outbox_engine.next_ready(
   p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768,
   p_shares outbox_engine.route_share[] default null
 ) returns table (id bigint, priority smallint)
-language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-  select r.id, k.priority
-  from unnest(p_bounds.priorities, p_bounds.ready_from) k (priority, ready_from)
+declare
+  v_routes smallint[];
+  v_first bigint;
+begin
+  if p_shares is not null then
+    v_routes := array(select s.route from unnest(p_shares) s where coalesce(s.most, 1) > 0);
+  end if;
+  select r.id, k.priority, k.nth
+  into id, priority, v_first
+  from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.ready_from) with ordinality
+    k (route, priority, ready_from, nth)
   cross join lateral (
     select o.id from public.outbox o
-    where o.queue = 'r' and o.priority = k.priority and o.due_at >= k.ready_from
-      and (p_shares is null or o.route in (select s.route from unnest(p_shares) s))
+    where o.queue = 'r' and o.route = k.route and o.priority = k.priority and o.due_at >= k.ready_from
     order by o.due_at, o.id
     limit 1
   ) r
-  where k.priority < p_priority_below
-  limit 1
+  where k.priority < p_priority_below and (v_routes is null or k.route = any (v_routes))
+  limit 1;
+  -- The queues of the same priority stand next to each other.
+  if p_bounds.priorities[v_first + 1] = priority then
+    select r.id
+    into id
+    from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.ready_from) k (route, priority, ready_from)
+    cross join lateral (
+      select o.id, o.due_at from public.outbox o
+      where o.queue = 'r' and o.route = k.route and o.priority = k.priority and o.due_at >= k.ready_from
+      order by o.due_at, o.id
+      limit 1
+    ) r
+    where k.priority = next_ready.priority and (v_routes is null or k.route = any (v_routes))
+    order by r.due_at, r.id
+    limit 1;
+  end if;
+  if id is not null then
+    return next;
+  end if;
+end
 $$;
 
 create or replace function outbox_engine.first_waiting(p_after timestamptz) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   select min(w.due_at)
-  from (select distinct priority from outbox_engine.priorities) p
+  from (select distinct route, priority from outbox_engine.priorities) p
   cross join lateral (
     select o.due_at from public.outbox o
-    where o.queue = 'w' and o.priority = p.priority and o.due_at > p_after
+    where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at > p_after
       and o.due_at < timestamptz '2200-01-01 00:00+00'
     order by o.due_at
     limit 1
   ) w
+$$;
+
+create function outbox_engine.first_rows()
+returns table (queue "char", route smallint, priority smallint, due_at timestamptz)
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off
+as $$
+  with recursive ready as (
+    (select route, priority, due_at from public.outbox where queue = 'r'
+      order by route, priority, due_at limit 1)
+    union all
+    select n.route, n.priority, n.due_at
+    from ready h
+    cross join lateral (
+      select o.route, o.priority, o.due_at from public.outbox o
+      where o.queue = 'r' and (o.route, o.priority) > (h.route, h.priority)
+      order by o.route, o.priority, o.due_at
+      limit 1
+    ) n
+  ),
+  waiting as (
+    (select route, priority, due_at from public.outbox where queue = 'w'
+      order by route, priority, due_at limit 1)
+    union all
+    select n.route, n.priority, n.due_at
+    from waiting h
+    cross join lateral (
+      select o.route, o.priority, o.due_at from public.outbox o
+      where o.queue = 'w' and (o.route, o.priority) > (h.route, h.priority)
+      order by o.route, o.priority, o.due_at
+      limit 1
+    ) n
+  )
+  select 'r', h.route, h.priority, h.due_at from ready h
+  union all
+  select 'w', h.route, h.priority, h.due_at from waiting h
+$$;
+
+create function outbox_engine.forget_queues(
+  p_safe_at timestamptz, p_routes smallint[], p_priorities smallint[]
+) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  delete from outbox_engine.priorities p
+  where p.known_until <= p_safe_at
+    and (not exists (
+        select from unnest(p_routes, p_priorities) q (route, priority)
+        where q.route = p.route and q.priority = p.priority
+      )
+      or exists (
+        select from outbox_engine.priorities n
+        where n.priority = p.priority and n.route = p.route
+          and (n.known_until, n.id) > (p.known_until, p.id)
+      ))
 $$;
 
 create function outbox_engine.shorten_delays(p_by interval, p_now timestamptz) returns void
@@ -1247,10 +1447,10 @@ as $$
     select d.id from public.outbox d
     where d.id = any (array(
         select w.id
-        from (select distinct priority from outbox_engine.priorities) p
+        from (select distinct route, priority from outbox_engine.priorities) p
         cross join lateral (
           select o.id, o.status from public.outbox o
-          where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+          where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at > p_now
           order by o.due_at
           limit 10000
         ) w
@@ -1287,31 +1487,41 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set jit 
 as $$
 declare
   v_safe_at timestamptz;
-  v_queued smallint[];
+  v_routes smallint[];
+  v_priorities smallint[];
+  v_overlooked_routes smallint[];
   v_overlooked smallint[];
 begin
   perform pg_advisory_xact_lock(hashtext('outbox queue bounds'));
   perform outbox_engine.reset_queue_bounds_after_clock_step();
   perform outbox_engine.advance_queue_bounds(500);
-  -- One statement: with two snapshots, a message of a new priority could be committed between them.
-  select b.safe_at, array_agg(distinct h.priority),
-    array_agg(distinct h.priority) filter (
-      where h.priority is not null
+  -- One statement: with two snapshots, a message of a new queue could be committed between them.
+  select h.safe_at, array_agg(h.route), array_agg(h.priority),
+    array_agg(h.route order by h.priority, h.route) filter (where h.is_overlooked),
+    array_agg(h.priority order by h.priority, h.route) filter (where h.is_overlooked)
+  into v_safe_at, v_routes, v_priorities, v_overlooked_routes, v_overlooked
+  from (
+    select b.safe_at, f.route, f.priority,
+      bool_or(f.priority is not null
         and (k.priority is null
-          or h.due_at < case h.queue when 'r' then k.ready_from else k.waiting_from end))
-  into v_safe_at, v_queued, v_overlooked
-  from outbox_engine.current_queue_bounds() b
-  left join outbox_engine.queue_heads() h on true
-  left join unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
-    on k.priority = h.priority
-  group by b.safe_at;
+          or f.due_at < case f.queue when 'r' then k.ready_from else k.waiting_from end)) as is_overlooked
+    from outbox_engine.current_queue_bounds() b
+    left join outbox_engine.first_rows() f on true
+    left join unnest(b.routes, b.priorities, b.ready_from, b.waiting_from)
+      k (route, priority, ready_from, waiting_from)
+      on k.route = f.route and k.priority = f.priority
+    group by b.safe_at, f.route, f.priority
+  ) h
+  group by h.safe_at;
 
   if v_overlooked is not null then
-    insert into outbox_engine.priorities (priority) select unnest(v_overlooked);
+    insert into outbox_engine.priorities (route, priority)
+    select * from unnest(v_overlooked_routes, v_overlooked);
     delete from outbox_engine.queue_bounds;
-    perform outbox_engine.alarm('queue.overlooked', jsonb_build_object('priorities', v_overlooked));
+    perform outbox_engine.alarm('queue.overlooked', jsonb_build_object(
+      'priorities', v_overlooked, 'routes', v_overlooked_routes));
   else
-    perform outbox_engine.forget_priorities(v_safe_at, v_queued);
+    perform outbox_engine.forget_queues(v_safe_at, v_routes, v_priorities);
   end if;
   return coalesce(cardinality(v_overlooked), 0);
 end
@@ -1570,7 +1780,7 @@ begin
   end if;
 
   new.attempts := 0;
-  new.due_at := outbox_engine.ordered_due_at(new.priority, new.send_at);
+  new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.send_at);
   if new.send_at > v_now then
     new.status := 'scheduled';
     new.queue := 'w';
@@ -4264,16 +4474,6 @@ begin
 end
 $$;
 
-create function outbox_engine.open_shares(p_shares outbox_engine.route_share[])
-returns outbox_engine.route_share[]
-language plpgsql immutable set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return case when p_shares is not null then array(
-    select s from unnest(p_shares) s where s.most is distinct from 0) end;
-end
-$$;
-
 create function outbox_engine.shares_used_up(p_shares outbox_engine.route_share[])
 returns outbox_engine.route_share[]
 language plpgsql immutable set search_path = pg_catalog, pg_temp
@@ -6243,35 +6443,122 @@ begin
 end
 $$;
 
+create function outbox_engine.ready_queues(
+  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
+  p_shares outbox_engine.route_share[]
+) returns outbox_engine.queue_part[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+begin
+  return array(
+    select row(k.route, k.priority, k.ready_from, least(s.most, p_rows))::outbox_engine.queue_part
+    from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.ready_from) k (route, priority, ready_from)
+    left join unnest(p_shares) s on s.route = k.route
+    cross join lateral (
+      select
+      from public.outbox o
+      where o.queue = 'r' and o.route = k.route and o.priority = k.priority and o.due_at >= k.ready_from
+      order by o.due_at, o.id
+      limit 1
+    ) r
+    where k.priority < p_priority_below
+      and (p_shares is null or s.route is not null and coalesce(s.most, 1) > 0)
+  );
+end
+$$;
+
+create function outbox_engine.divide_ready(
+  p_queues outbox_engine.queue_part[], p_rows integer,
+  out routes smallint[], out priorities smallint[], out ready_from timestamptz[], out rows integer[],
+  out most integer
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+begin
+  select array_agg(q.route), array_agg(q.priority), array_agg(q.ready_from), max(q.rows)
+  into routes, priorities, ready_from, most
+  from unnest(p_queues) q;
+  if routes[1] = all (routes) then
+    return;
+  end if;
+  select array_agg(d.route), array_agg(d.priority), array_agg(d.ready_from), array_agg(d.rows), p_rows
+  into routes, priorities, ready_from, rows, most
+  from (
+    select f.route, f.priority, f.ready_from, count(*)::integer as rows
+    from (
+      select n.*
+      from (
+        select q.*, r.due_at, r.id,
+          row_number() over (partition by q.route order by q.priority, r.due_at, r.id) as nth
+        from unnest(p_queues) q
+        cross join lateral (
+          select o.due_at, o.id
+          from public.outbox o
+          where o.queue = 'r' and o.route = q.route and o.priority = q.priority and o.due_at >= q.ready_from
+          order by o.due_at, o.id
+          limit q.rows
+        ) r
+      ) n
+      where n.nth <= n.rows
+      order by n.priority, n.due_at, n.id
+      limit p_rows
+    ) f
+    group by f.route, f.priority, f.ready_from
+  ) d;
+end
+$$;
+
 create function outbox_engine.pick_ready(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
-  p_shares outbox_engine.route_share[],
+  p_shares outbox_engine.route_share[] default null,
   out ids bigint[], out again bigint[], out has_campaigns boolean
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
+declare
+  v_divides constant boolean := p_shares is not null or outbox_engine.has_several_routes(p_bounds);
+  v_queues outbox_engine.queue_part[];
+  v_routes smallint[] := p_bounds.routes;
+  v_priorities smallint[] := p_bounds.priorities;
+  v_ready_from timestamptz[] := p_bounds.ready_from;
+  v_rows integer[];
+  v_most integer := p_rows;
 begin
-  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.of_campaign and x.was_in_request),
-    coalesce(bool_or(x.of_campaign), false)
-  into ids, again, has_campaigns
-  from (
-    select r.*
-    from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
-    cross join lateral (
-      select o.id, o.campaign is not null as of_campaign, o.was_in_request
-      from outbox_engine.messages o
-      where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
-        and (p_shares is null or exists (
-          select from public.outbox x
-          where x.id = o.id and x.route in (select s.route from unnest(p_shares) s)))
-      order by o.due_at, o.id
-      limit p_rows
-      for update skip locked
-    ) r
-    where f.priority < p_priority_below
-    limit p_rows
-  ) x;
+  if v_divides then
+    v_queues := outbox_engine.ready_queues(p_bounds, p_rows, p_priority_below, p_shares);
+  end if;
+  loop
+    if v_divides then
+      select * into v_routes, v_priorities, v_ready_from, v_rows, v_most
+      from outbox_engine.divide_ready(v_queues, p_rows);
+    end if;
+    select coalesce(array_agg(x.id order by x.priority, x.due_at, x.id), '{}'),
+      array_agg(x.id) filter (where x.of_campaign and x.was_in_request),
+      coalesce(bool_or(x.of_campaign), false)
+    into ids, again, has_campaigns
+    from (
+      select r.*
+      from unnest(v_routes, v_priorities, v_ready_from, v_rows) f (route, priority, ready_from, rows)
+      cross join lateral (
+        select o.id, o.priority, o.due_at, o.campaign is not null as of_campaign, o.was_in_request
+        from outbox_engine.messages o
+        where o.queue = 'r' and o.route = f.route and o.priority = f.priority and o.due_at >= f.ready_from
+        order by o.due_at, o.id
+        limit coalesce(f.rows, v_most)
+        for update skip locked
+      ) r
+      where f.priority < p_priority_below
+      limit v_most
+    ) x;
+    exit when not v_divides or ids <> '{}' or v_routes is null;
+    -- Other claims hold all of these. The other queues may have rows that nobody holds.
+    v_queues := array(
+      select q from unnest(v_queues) q
+      where (q.route, q.priority) not in (select * from unnest(v_routes, v_priorities)));
+  end loop;
 end
 $$;
 
@@ -6815,6 +7102,52 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.wake_due(
+  p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer
+) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+declare
+  v_rows integer[];
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+begin
+  if outbox_engine.has_several_routes(p_bounds) then
+    v_rows := array(
+      select p_most / nullif(count(d.id) over (partition by f.priority), 0) + 1
+      from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.waiting_from) with ordinality
+        f (route, priority, waiting_from, nth)
+      left join lateral (
+        select o.id from public.outbox o
+        where o.queue = 'w' and o.route = f.route and o.priority = f.priority
+          and o.due_at >= f.waiting_from and o.due_at <= p_now
+        order by o.due_at, o.id
+        limit 1
+      ) d on true
+      order by f.nth);
+  end if;
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
+  update public.outbox
+  set queue = 'r', status = 'pending'
+  where id = any (array(
+    select due.id
+    from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.waiting_from, v_rows)
+      f (route, priority, waiting_from, rows)
+    cross join lateral (
+      select o.id from public.outbox o
+      where o.queue = 'w' and o.route = f.route and o.priority = f.priority
+        and o.due_at >= f.waiting_from and o.due_at <= p_now
+      order by o.due_at, o.id
+      limit coalesce(f.rows, p_most)
+      for update skip locked
+    ) due
+    limit p_most
+  ));
+  v_writer := set_config('outbox.writer', v_outer, true);
+end
+$$;
+
 create function outbox_engine.take_ready(
   p_request outbox_engine.claim_request, p_admission outbox_engine.admission,
   p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[],
@@ -6933,8 +7266,7 @@ begin
       || v_admission.refusal;
   end if;
   if p_shares is not null then
-    v_shares := outbox_engine.open_shares(
-      outbox_engine.shares_of(p_plan.provider, p_plan.plan, p_now));
+    v_shares := outbox_engine.shares_of(p_plan.provider, p_plan.plan, p_now);
   end if;
   return outbox_engine.take_admitted(
     p_request, p_plan, v_admission, p_bounds, v_shares, p_priority_below, p_now);
@@ -6977,7 +7309,7 @@ begin
   if exists (
     select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
   ) then
-    return jsonb_build_object('limited', 'weight', 'wait_seconds', 0.1);
+    return jsonb_build_object('more', true, 'limited', 'weight', 'wait_seconds', 0.1);
   end if;
   return '{}';
 end
@@ -7034,9 +7366,7 @@ begin
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
   v_shares := outbox_engine.shares_for_claim(p_provider, p_plan, p_host, p_messages_per_second,
     p_requests_per_minute, p_position, p_tick_seconds, v_now);
-  if exists (
-    select from outbox_engine.next_ready(v_bounds, v_priority_below, outbox_engine.open_shares(v_shares))
-  ) then
+  if exists (select from outbox_engine.next_ready(v_bounds, v_priority_below, v_shares)) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
     v_plan := outbox_engine.follow_clock(outbox_engine.set_daily_cap(v_plan, p_messages_per_day));
@@ -7055,8 +7385,7 @@ begin
     v_answer := outbox_engine.admit_and_take(v_request, v_plan, v_bounds, v_shares, v_priority_below, v_now);
   end if;
   return v_answer
-    || outbox_engine.sleep_or_wake(
-      v_answer, v_bounds, outbox_engine.open_shares(v_shares), v_priority_below, p_sleep_seconds)
+    || outbox_engine.sleep_or_wake(v_answer, v_bounds, v_shares, v_priority_below, p_sleep_seconds)
     || v_state;
 end
 $$;
@@ -8950,6 +9279,14 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.oldest_due(p_now timestamptz) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select least((select min(h.due_at) from outbox_engine.first_rows() h where h.queue = 'r'), w.due_at)
+  from (select outbox_engine.first_waiting('-infinity') as due_at) x
+  left join lateral (select x.due_at where x.due_at <= p_now) w on true
+$$;
+
 create function outbox_engine.next_scheduled(p_now timestamptz) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -8959,11 +9296,11 @@ begin
   end if;
   return (
     select min(w.due_at)
-    from (select distinct priority from outbox_engine.priorities) p
+    from (select distinct route, priority from outbox_engine.priorities) p
     cross join lateral (
       select o.id, o.due_at
       from public.outbox o
-      where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+      where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at > p_now
         and o.due_at < timestamptz '2200-01-01 00:00+00'
       order by o.due_at
       limit 2000
@@ -8980,9 +9317,9 @@ declare
   v_oldest timestamptz := outbox_engine.oldest_due(p_now);
   v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 20000);
   v_woken jsonb := outbox_engine.count_or_estimate(
-    format('select from (select distinct priority from outbox_engine.priorities) p cross join lateral ('
-      'select from public.outbox o'
-      ' where o.queue = ''w'' and o.priority = p.priority and o.due_at <= %L offset 0'
+    format('select from (select distinct route, priority from outbox_engine.priorities) p'
+      ' cross join lateral (select from public.outbox o'
+      ' where o.queue = ''w'' and o.route = p.route and o.priority = p.priority and o.due_at <= %L offset 0'
       ') w', p_now), 20000);
   v_waiting jsonb := outbox_engine.count_or_estimate(
     format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000);
@@ -9884,6 +10221,14 @@ from public.outbox_suppressions s
 cross join lateral outbox_engine.twin_of(s.recipient) t (number)
 where t.number is not null
 on conflict do nothing;
+
+drop trigger outbox_6_requeue on public.outbox;
+create trigger outbox_6_requeue before update on public.outbox for each row
+  when (new.queue is not null
+    and (old.queue is null
+      or (new.due_at, new.priority, new.send_at, new.route)
+        is distinct from (old.due_at, old.priority, old.send_at, old.route)))
+  execute function outbox_engine.before_requeue();
 
 revoke all on function public.outbox_end_process from public, anon, authenticated, service_role;
 grant execute on function public.outbox_end_process to service_role;

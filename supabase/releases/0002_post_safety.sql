@@ -47,14 +47,17 @@ select outbox_engine.write_template_bounds(t) from public.outbox_templates t;
 drop function outbox_engine.word_effect(text, text);
 
 -- Those of the claim that knew no routes.
-drop function outbox_engine.first_ready(outbox_engine.queue_bounds, integer);
-drop function outbox_engine.pick(outbox_engine.queue_bounds, integer, integer);
 drop function outbox_engine.claim_ready(
   outbox_engine.claim_request, outbox_engine.admission, outbox_engine.queue_bounds, integer, integer,
   timestamptz);
 drop function outbox_engine.claim_admitted(
   outbox_engine.claim_request, outbox_engine.plans, outbox_engine.admission, outbox_engine.queue_bounds,
   integer, timestamptz);
+drop function outbox_engine.ordered_due_at(smallint, timestamptz);
+drop function outbox_engine.first_ready(outbox_engine.queue_bounds, integer);
+drop function outbox_engine.pick(outbox_engine.queue_bounds, integer, integer);
+drop function outbox_engine.queue_heads();
+drop function outbox_engine.forget_priorities(timestamptz, smallint[]);
 
 -- Claims of 0.1.0 read the queue by them.
 drop index public.outbox_ready;

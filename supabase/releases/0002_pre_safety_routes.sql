@@ -114,5 +114,25 @@ create table outbox_engine.plan_health (
   primary key (provider, plan, country)
 );
 alter table outbox_engine.plan_health enable row level security;
+-- The queue is kept for each route and priority.
+alter table outbox_engine.priorities add column route smallint not null default 0;
+alter table outbox_engine.queue_bounds add column routes smallint[];
+create or replace view outbox_engine.messages as
+select id, recipient, campaign, priority, queue, due_at, send_at, expires_at, batch_id,
+  num_nonnulls(dispatch_id, batch_id, error) > 0 as was_in_request, route
+from public.outbox;
+create type outbox_engine.queue_part as (
+  route smallint,
+  priority smallint,
+  ready_from timestamptz,
+  rows integer
+);
 
 -- functions
+drop trigger outbox_6_requeue on public.outbox;
+create trigger outbox_6_requeue before update on public.outbox for each row
+  when (new.queue is not null
+    and (old.queue is null
+      or (new.due_at, new.priority, new.send_at, new.route)
+        is distinct from (old.due_at, old.priority, old.send_at, old.route)))
+  execute function outbox_engine.before_requeue();

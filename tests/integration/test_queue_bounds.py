@@ -82,12 +82,12 @@ def test_claims_skip_index_entries_an_old_reader_keeps(db: Connection, other: Co
     later(db, "1 minute")
     insert(db, 3)
 
-    with entries_read(db, "outbox_ready", "outbox_waiting", "outbox_expiring") as read:
+    with entries_read(db, "outbox_ready_on_route", "outbox_waiting_on_route", "outbox_expiring") as read:
         assert claim(db) == 3
 
     # The entries of the last rounds, read a few times. Without bounds it would be the entries of all rounds.
-    assert read["outbox_ready"] <= 6 * ROWS
-    assert read["outbox_waiting"] <= 3 * ROWS
+    assert read["outbox_ready_on_route"] <= 6 * ROWS
+    assert read["outbox_waiting_on_route"] <= 3 * ROWS
     assert read["outbox_expiring"] <= 3 * ROWS
 
 

@@ -223,4 +223,6 @@ def test_detour_leaves_a_plan_out(db: Connection) -> None:
 
     assert took(db, FIRST, position=0) == 5
     assert took(db, SECOND, position=1) == 3
-    assert db.execute("select count(*) from public.outbox where dispatch_id is null and id = any (%s)", [refused]).fetchone() == (0,)
+    assert db.execute(
+        "select count(*) from public.outbox where dispatch_id is null and id = any (%s)", [refused]
+    ).fetchone() == (0,)

@@ -78,7 +78,7 @@ create sequence outbox_engine.lease_tokens;
 -- error marks an earlier attempt. A view, because the claim asks this of each message that it picks.
 create view outbox_engine.messages as
 select id, recipient, campaign, priority, queue, due_at, send_at, expires_at, batch_id,
-  num_nonnulls(dispatch_id, batch_id, error) > 0 as was_in_request
+  num_nonnulls(dispatch_id, batch_id, error) > 0 as was_in_request, route
 from public.outbox;
 
 -- The messages of each dispatch. Kept as long as the message, so that late reports of earlier attempts find

@@ -7,13 +7,15 @@
 -- insert reads it: a sequence is updated in place, while a row would leave a dead version at each advance.
 create sequence outbox_engine.queue_clock minvalue 0 start 0;
 
--- The priorities that queued rows may have; claims search these only. A priority may have several rows, so
--- that two transactions that are the first to use it do not wait for each other. Inserts rely on a row until
--- the queue clock reaches `known_until`, then add another. `forget_priorities` deletes rows.
+-- The queues: the priorities that queued rows of each route may have. Claims search these only. A queue may
+-- have several rows, so that two transactions that are the first to use it do not wait for each other.
+-- Inserts rely on a row until the queue clock reaches `known_until`, then add another. `forget_queues`
+-- deletes rows.
 create table outbox_engine.priorities (
   id bigint generated always as identity,
   priority smallint not null,
   known_until timestamptz not null default outbox_engine.now() + interval '10 minutes',
+  route smallint not null default 0,
   primary key (priority, known_until, id)
 );
 alter table outbox_engine.priorities enable row level security;
@@ -28,12 +30,14 @@ create table outbox_engine.queue_bounds (
   -- ended, `seen_at` becomes the new `safe_at`.
   seen_at timestamptz not null,
   seen_xid xid8 not null,
-  -- By priority: no ready (waiting) row is due before this time.
+  -- For each queue, the most urgent first: no ready (waiting) row is due before this time.
   priorities smallint[] not null,
   ready_from timestamptz[] not null,
   waiting_from timestamptz[] not null,
   -- No queued row expires before this time.
-  expiring_from timestamptz not null
+  expiring_from timestamptz not null,
+  -- The routes of these queues. Null where release 0.1.0 wrote the row: it knew the default route only.
+  routes smallint[]
 ) with (fillfactor = 50);
 alter table outbox_engine.queue_bounds enable row level security;
 
@@ -66,7 +70,9 @@ $$;
 -- that is later: then the row cannot end up below bounds that other transactions compute meanwhile. Where
 -- the queue clock is more than a minute ahead, the clock was set back. Then the queue clock is set back
 -- too, so that the next claim drops the bounds, even if the clock has been set forward again by then.
-create function outbox_engine.ordered_due_at(p_priority smallint, p_due_at timestamptz) returns timestamptz
+create function outbox_engine.queued_due_at(
+  p_route smallint, p_priority smallint, p_due_at timestamptz
+) returns timestamptz
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -75,9 +81,10 @@ declare
   v_queue_time constant timestamptz := outbox_engine.queue_time();
 begin
   if not exists (
-    select from outbox_engine.priorities p where p.priority = p_priority and p.known_until > v_queue_time
+    select from outbox_engine.priorities p
+    where p.priority = p_priority and p.known_until > v_queue_time and p.route = p_route
   ) then
-    insert into outbox_engine.priorities (priority) values (p_priority);
+    insert into outbox_engine.priorities (route, priority) values (p_route, p_priority);
   end if;
   if p_due_at >= v_queue_time then
     return p_due_at;
@@ -89,8 +96,8 @@ begin
 end
 $$;
 
--- Runs when an update queues a row, or changes the time or priority of a queued row. `send_at` is changed by
--- hand only, such as in the table editor: the message then goes out at the new time.
+-- Runs when an update queues a row, or changes the time, priority or route of a queued row. `send_at` is
+-- changed by hand only, such as in the table editor: the message then goes out at the new time.
 create function outbox_engine.before_requeue() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -102,30 +109,33 @@ begin
       new.status := 'scheduled';
     end if;
   end if;
-  new.due_at := outbox_engine.ordered_due_at(new.priority, new.due_at);
+  new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.due_at);
   return new;
 end
 $$;
 create trigger outbox_6_requeue before update on public.outbox for each row
   when (new.queue is not null
     and (old.queue is null
-      or (new.due_at, new.priority, new.send_at) is distinct from (old.due_at, old.priority, old.send_at)))
+      or (new.due_at, new.priority, new.send_at, new.route)
+        is distinct from (old.due_at, old.priority, old.send_at, old.route)))
   execute function outbox_engine.before_requeue();
 
--- Called by the claim. The bounds as the last advance left them, with '-infinity' for priorities it did not
--- see. Bounds stay valid however old they are.
+-- Called by the claim. The bounds as the last advance left them, with '-infinity' for queues it did not see.
+-- Bounds stay valid however old they are.
 create function outbox_engine.current_queue_bounds() returns outbox_engine.queue_bounds
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select true, b.safe_at, b.seen_at, b.seen_xid,
-    array_agg(p.priority order by p.priority),
-    array_agg(coalesce(k.ready_from, '-infinity') order by p.priority),
-    array_agg(coalesce(k.waiting_from, '-infinity') order by p.priority),
-    coalesce(b.expiring_from, '-infinity')
-  from (select distinct priority from outbox_engine.priorities) p
+    array_agg(p.priority order by p.priority, p.route),
+    array_agg(coalesce(k.ready_from, '-infinity') order by p.priority, p.route),
+    array_agg(coalesce(k.waiting_from, '-infinity') order by p.priority, p.route),
+    coalesce(b.expiring_from, '-infinity'),
+    array_agg(p.route order by p.priority, p.route)
+  from (select distinct priority, route from outbox_engine.priorities) p
   left join outbox_engine.queue_bounds b on true
-  left join lateral unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
-    on k.priority = p.priority
+  left join lateral unnest(b.priorities, b.ready_from, b.waiting_from, b.routes)
+    k (priority, ready_from, waiting_from, route)
+    on k.priority = p.priority and coalesce(k.route, 0) = p.route
   group by b.only_row
 $$;
 
@@ -148,14 +158,15 @@ as $$
       select pg_snapshot_xmin(s) >= b.seen_xid as ended, pg_snapshot_xmax(s) < b.seen_xid as is_copy
     ) e
   ),
-  -- The first waiting row of each priority, or the safe time where there is none below it.
+  -- The first waiting row of each queue, or the safe time where there is none below it.
   waiting as materialized (
-    select k.priority, k.ready_from, coalesce(w.due_at, h.safe_at) as waiting_from
+    select k.route, k.priority, k.ready_from, coalesce(w.due_at, h.safe_at) as waiting_from
     from horizon h
-    cross join unnest(b.priorities, b.ready_from, b.waiting_from) k (priority, ready_from, waiting_from)
+    cross join unnest(b.routes, b.priorities, b.ready_from, b.waiting_from)
+      k (route, priority, ready_from, waiting_from)
     left join lateral (
       select o.due_at from public.outbox o
-      where o.queue = 'w' and o.priority = k.priority
+      where o.queue = 'w' and o.route = k.route and o.priority = k.priority
         and o.due_at >= k.waiting_from and o.due_at < h.safe_at
       order by o.due_at
       limit 1
@@ -164,11 +175,11 @@ as $$
   -- The same for ready rows, never above the waiting rows: a waiting row keeps its due time when it is made
   -- ready, and another transaction may be doing that now.
   ready as materialized (
-    select w.priority, w.waiting_from, coalesce(r.due_at, w.waiting_from) as ready_from
+    select w.route, w.priority, w.waiting_from, coalesce(r.due_at, w.waiting_from) as ready_from
     from waiting w
     left join lateral (
       select o.due_at from public.outbox o
-      where o.queue = 'r' and o.priority = w.priority
+      where o.queue = 'r' and o.route = w.route and o.priority = w.priority
         and o.due_at >= w.ready_from and o.due_at < w.waiting_from
       order by o.due_at
       limit 1
@@ -176,7 +187,7 @@ as $$
   )
   update outbox_engine.queue_bounds
   set safe_at = h.safe_at, seen_at = h.seen_at, seen_xid = h.seen_xid,
-    priorities = r.priorities, ready_from = r.ready_from, waiting_from = r.waiting_from,
+    routes = r.routes, priorities = r.priorities, ready_from = r.ready_from, waiting_from = r.waiting_from,
     expiring_from = coalesce((
       select o.expires_at from public.outbox o
       where o.queue is not null and o.expires_at >= b.expiring_from and o.expires_at < h.safe_at
@@ -185,9 +196,10 @@ as $$
     ), h.safe_at)
   from horizon h
   cross join (
-    select array_agg(priority order by priority) as priorities,
-      array_agg(ready_from order by priority) as ready_from,
-      array_agg(waiting_from order by priority) as waiting_from
+    select array_agg(route order by priority, route) as routes,
+      array_agg(priority order by priority, route) as priorities,
+      array_agg(ready_from order by priority, route) as ready_from,
+      array_agg(waiting_from order by priority, route) as waiting_from
     from ready
   ) r
 $$;
@@ -233,91 +245,136 @@ begin
 end
 $$;
 
--- Called by the claim. The next row to send, of a priority below `p_priority_below`. Sorting is off here and
--- wherever a queue is read in its order: where the planner believes the queue to be short, it would otherwise
--- read any index that holds the queue from end to end, and sort.
+-- Whether queues of several routes are known.
+create function outbox_engine.has_several_routes(p_bounds outbox_engine.queue_bounds) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_bounds.routes[1] <> any (p_bounds.routes);
+end
+$$;
+
+-- Called by the claim. The next row to send, of a priority below `p_priority_below`: of the routes in
+-- `p_shares` that may send a message, or of all routes where that is null. Sorting is off here and wherever a
+-- queue is read in its order: where the planner believes the queue to be short, it would otherwise read any
+-- index that holds the queue from end to end, and sort.
 create function outbox_engine.next_ready(
   p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768,
   p_shares outbox_engine.route_share[] default null
 ) returns table (id bigint, priority smallint)
-language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
-  select r.id, k.priority
-  from unnest(p_bounds.priorities, p_bounds.ready_from) k (priority, ready_from)
+declare
+  v_routes smallint[];
+  v_first bigint;
+begin
+  if p_shares is not null then
+    v_routes := array(select s.route from unnest(p_shares) s where coalesce(s.most, 1) > 0);
+  end if;
+  select r.id, k.priority, k.nth
+  into id, priority, v_first
+  from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.ready_from) with ordinality
+    k (route, priority, ready_from, nth)
   cross join lateral (
     select o.id from public.outbox o
-    where o.queue = 'r' and o.priority = k.priority and o.due_at >= k.ready_from
-      and (p_shares is null or o.route in (select s.route from unnest(p_shares) s))
+    where o.queue = 'r' and o.route = k.route and o.priority = k.priority and o.due_at >= k.ready_from
     order by o.due_at, o.id
     limit 1
   ) r
-  where k.priority < p_priority_below
-  limit 1
+  where k.priority < p_priority_below and (v_routes is null or k.route = any (v_routes))
+  limit 1;
+  -- The queues of the same priority stand next to each other.
+  if p_bounds.priorities[v_first + 1] = priority then
+    select r.id
+    into id
+    from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.ready_from) k (route, priority, ready_from)
+    cross join lateral (
+      select o.id, o.due_at from public.outbox o
+      where o.queue = 'r' and o.route = k.route and o.priority = k.priority and o.due_at >= k.ready_from
+      order by o.due_at, o.id
+      limit 1
+    ) r
+    where k.priority = next_ready.priority and (v_routes is null or k.route = any (v_routes))
+    order by r.due_at, r.id
+    limit 1;
+  end if;
+  if id is not null then
+    return next;
+  end if;
+end
 $$;
 
--- Called by `outbox status`. The first time after `p_after` at which a waiting row is due, over all
--- priorities. Rows of release 0.1.0 may be due outside the calendar, which no client can read.
+-- Called by `outbox status`. The first time after `p_after` at which a waiting row is due, over all queues.
+-- Rows of release 0.1.0 may be due outside the calendar, which no client can read.
 create function outbox_engine.first_waiting(p_after timestamptz) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
   select min(w.due_at)
-  from (select distinct priority from outbox_engine.priorities) p
+  from (select distinct route, priority from outbox_engine.priorities) p
   cross join lateral (
     select o.due_at from public.outbox o
-    where o.queue = 'w' and o.priority = p.priority and o.due_at > p_after
+    where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at > p_after
       and o.due_at < timestamptz '2200-01-01 00:00+00'
     order by o.due_at
     limit 1
   ) w
 $$;
 
--- Called by `outbox_find_overlooked`. The first row of each queue and priority. It steps through the indexes
--- from their beginning, without the bounds.
-create function outbox_engine.queue_heads()
-returns table (queue "char", priority smallint, due_at timestamptz)
+-- Called by `outbox_find_overlooked`. The first ready and the first waiting row of each queue. It steps
+-- through the indexes from their beginning, without the bounds.
+create function outbox_engine.first_rows()
+returns table (queue "char", route smallint, priority smallint, due_at timestamptz)
 language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off
 as $$
   with recursive ready as (
-    (select priority, due_at from public.outbox where queue = 'r' order by priority, due_at limit 1)
+    (select route, priority, due_at from public.outbox where queue = 'r'
+      order by route, priority, due_at limit 1)
     union all
-    select n.priority, n.due_at
+    select n.route, n.priority, n.due_at
     from ready h
     cross join lateral (
-      select o.priority, o.due_at from public.outbox o
-      where o.queue = 'r' and o.priority > h.priority
-      order by o.priority, o.due_at
+      select o.route, o.priority, o.due_at from public.outbox o
+      where o.queue = 'r' and (o.route, o.priority) > (h.route, h.priority)
+      order by o.route, o.priority, o.due_at
       limit 1
     ) n
   ),
   waiting as (
-    (select priority, due_at from public.outbox where queue = 'w' order by priority, due_at limit 1)
+    (select route, priority, due_at from public.outbox where queue = 'w'
+      order by route, priority, due_at limit 1)
     union all
-    select n.priority, n.due_at
+    select n.route, n.priority, n.due_at
     from waiting h
     cross join lateral (
-      select o.priority, o.due_at from public.outbox o
-      where o.queue = 'w' and o.priority > h.priority
-      order by o.priority, o.due_at
+      select o.route, o.priority, o.due_at from public.outbox o
+      where o.queue = 'w' and (o.route, o.priority) > (h.route, h.priority)
+      order by o.route, o.priority, o.due_at
       limit 1
     ) n
   )
-  select 'r', h.priority, h.due_at from ready h
+  select 'r', h.route, h.priority, h.due_at from ready h
   union all
-  select 'w', h.priority, h.due_at from waiting h
+  select 'w', h.route, h.priority, h.due_at from waiting h
 $$;
 
--- Called by `outbox_find_overlooked`. Deletes the priorities of which nothing is queued and nothing can be
--- queued any more. An insert that relied on a row read the queue clock before `known_until`. Once the safe
--- time has reached `known_until`, that insert has ended, and its message can be seen here. A priority in use
+-- Called by `outbox_find_overlooked` with the queues that have messages. Deletes those that have none and can
+-- have none any more. An insert that relied on a row read the queue clock before `known_until`. Once the safe
+-- time has reached `known_until`, that insert has ended, and its message can be seen here. A queue in use
 -- keeps one row.
-create function outbox_engine.forget_priorities(p_safe_at timestamptz, p_queued smallint[]) returns void
+create function outbox_engine.forget_queues(
+  p_safe_at timestamptz, p_routes smallint[], p_priorities smallint[]
+) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
   delete from outbox_engine.priorities p
   where p.known_until <= p_safe_at
-    and (not exists (select from unnest(p_queued) q (priority) where q.priority = p.priority)
+    and (not exists (
+        select from unnest(p_routes, p_priorities) q (route, priority)
+        where q.route = p.route and q.priority = p.priority
+      )
       or exists (
         select from outbox_engine.priorities n
-        where n.priority = p.priority and (n.known_until, n.id) > (p.known_until, p.id)
+        where n.priority = p.priority and n.route = p.route
+          and (n.known_until, n.id) > (p.known_until, p.id)
       ))
 $$;

@@ -2,7 +2,7 @@
 
 -- Called after the clock was set back by `p_by` or more. Messages that the engine itself delays, such as
 -- after a temporary failure, do not wait that much longer. Those that an app scheduled keep their time.
--- Looks at the next 10,000 of each priority, so that a claim stays short.
+-- Looks at the next 10,000 of each queue, so that a claim stays short.
 create function outbox_engine.shorten_delays(p_by interval, p_now timestamptz) returns void
 language sql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -12,10 +12,10 @@ as $$
     select d.id from public.outbox d
     where d.id = any (array(
         select w.id
-        from (select distinct priority from outbox_engine.priorities) p
+        from (select distinct route, priority from outbox_engine.priorities) p
         cross join lateral (
           select o.id, o.status from public.outbox o
-          where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+          where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at > p_now
           order by o.due_at
           limit 10000
         ) w

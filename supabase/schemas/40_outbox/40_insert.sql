@@ -158,7 +158,7 @@ begin
   end if;
 
   new.attempts := 0;
-  new.due_at := outbox_engine.ordered_due_at(new.priority, new.send_at);
+  new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.send_at);
   if new.send_at > v_now then
     new.status := 'scheduled';
     new.queue := 'w';

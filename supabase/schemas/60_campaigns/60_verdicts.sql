@@ -95,7 +95,8 @@ $$;
 -- Messages with the parts that were `counted` for an earlier attempt, and when, if that attempt was never
 -- accepted: the message still has the batch that it had when they were counted. They are given back.
 create view outbox_engine.messages_with_counts as
-select m.*, s.parts as counted, s.at as counted_at
+select m.id, m.recipient, m.campaign, m.priority, m.queue, m.due_at, m.send_at, m.expires_at, m.batch_id,
+  m.was_in_request, s.parts as counted, s.at as counted_at
 from outbox_engine.messages m
 left join outbox_engine.campaign_sends s
   on s.outbox_id = m.id and s.batch_id is not distinct from m.batch_id;

@@ -301,18 +301,7 @@ begin
 end
 $$;
 
--- The shares of which something may be taken now.
-create function outbox_engine.open_shares(p_shares outbox_engine.route_share[])
-returns outbox_engine.route_share[]
-language plpgsql immutable set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return case when p_shares is not null then array(
-    select s from unnest(p_shares) s where s.most is distinct from 0) end;
-end
-$$;
-
--- The other ones, without a bound: to see what waits there.
+-- The shares of which nothing may be taken now, without that bound: to see what waits there.
 create function outbox_engine.shares_used_up(p_shares outbox_engine.route_share[])
 returns outbox_engine.route_share[]
 language plpgsql immutable set search_path = pg_catalog, pg_temp

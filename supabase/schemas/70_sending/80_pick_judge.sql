@@ -1,40 +1,141 @@
 -- The claim's first stages: pick ready rows, make their texts, and judge each.
 
--- Locks up to `p_rows` ready rows of a priority below `p_priority_below`, in their order, beginning at the
--- queue bounds. Rows that another claim holds are left to it. `again` are those that a campaign made and that
--- were in a request before.
+-- Ready rows of one route and priority, of which a claim may take some.
+create type outbox_engine.queue_part as (
+  route smallint,
+  priority smallint,
+  ready_from timestamptz,
+  rows integer
+);
+
+-- Called by `pick_ready`. The queues that have ready rows, each with the number that its route may send.
+create function outbox_engine.ready_queues(
+  p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
+  p_shares outbox_engine.route_share[]
+) returns outbox_engine.queue_part[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+begin
+  return array(
+    select row(k.route, k.priority, k.ready_from, least(s.most, p_rows))::outbox_engine.queue_part
+    from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.ready_from) k (route, priority, ready_from)
+    left join unnest(p_shares) s on s.route = k.route
+    cross join lateral (
+      select
+      from public.outbox o
+      where o.queue = 'r' and o.route = k.route and o.priority = k.priority and o.due_at >= k.ready_from
+      order by o.due_at, o.id
+      limit 1
+    ) r
+    where k.priority < p_priority_below
+      and (p_shares is null or s.route is not null and coalesce(s.most, 1) > 0)
+  );
+end
+$$;
+
+-- Called by `pick_ready`. How many rows of each queue are among the first `p_rows` of all of them: the most
+-- urgent first, then the oldest, and of each route no more than it may send. Nothing is locked, so another
+-- claim may hold some of these rows. One route with rows needs no such look; then `rows` is null, and `most`
+-- is what it may send.
+create function outbox_engine.divide_ready(
+  p_queues outbox_engine.queue_part[], p_rows integer,
+  out routes smallint[], out priorities smallint[], out ready_from timestamptz[], out rows integer[],
+  out most integer
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set enable_sort = off
+as $$
+begin
+  select array_agg(q.route), array_agg(q.priority), array_agg(q.ready_from), max(q.rows)
+  into routes, priorities, ready_from, most
+  from unnest(p_queues) q;
+  if routes[1] = all (routes) then
+    return;
+  end if;
+  select array_agg(d.route), array_agg(d.priority), array_agg(d.ready_from), array_agg(d.rows), p_rows
+  into routes, priorities, ready_from, rows, most
+  from (
+    select f.route, f.priority, f.ready_from, count(*)::integer as rows
+    from (
+      select n.*
+      from (
+        select q.*, r.due_at, r.id,
+          row_number() over (partition by q.route order by q.priority, r.due_at, r.id) as nth
+        from unnest(p_queues) q
+        cross join lateral (
+          select o.due_at, o.id
+          from public.outbox o
+          where o.queue = 'r' and o.route = q.route and o.priority = q.priority and o.due_at >= q.ready_from
+          order by o.due_at, o.id
+          limit q.rows
+        ) r
+      ) n
+      where n.nth <= n.rows
+      order by n.priority, n.due_at, n.id
+      limit p_rows
+    ) f
+    group by f.route, f.priority, f.ready_from
+  ) d;
+end
+$$;
+
+-- Locks up to `p_rows` ready rows of a priority below `p_priority_below`, the most urgent first, then the
+-- oldest, beginning at the queue bounds: of each route in `p_shares` at most as many as it says, or of all
+-- routes where that is null. Rows that another claim holds are left to it. `again` are those that a campaign
+-- made and that were in a request before.
 --
 -- A statement of its own. Called within another statement it would see rows that were committed since that
 -- one began and that it cannot change; they were sent twice (docs/decisions/0006-plans-that-do-not-age.md).
 create function outbox_engine.pick_ready(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
-  p_shares outbox_engine.route_share[],
+  p_shares outbox_engine.route_share[] default null,
   out ids bigint[], out again bigint[], out has_campaigns boolean
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
+declare
+  v_divides constant boolean := p_shares is not null or outbox_engine.has_several_routes(p_bounds);
+  v_queues outbox_engine.queue_part[];
+  v_routes smallint[] := p_bounds.routes;
+  v_priorities smallint[] := p_bounds.priorities;
+  v_ready_from timestamptz[] := p_bounds.ready_from;
+  v_rows integer[];
+  v_most integer := p_rows;
 begin
-  select coalesce(array_agg(x.id), '{}'), array_agg(x.id) filter (where x.of_campaign and x.was_in_request),
-    coalesce(bool_or(x.of_campaign), false)
-  into ids, again, has_campaigns
-  from (
-    select r.*
-    from unnest(p_bounds.priorities, p_bounds.ready_from) f (priority, ready_from)
-    cross join lateral (
-      select o.id, o.campaign is not null as of_campaign, o.was_in_request
-      from outbox_engine.messages o
-      where o.queue = 'r' and o.priority = f.priority and o.due_at >= f.ready_from
-        and (p_shares is null or exists (
-          select from public.outbox x
-          where x.id = o.id and x.route in (select s.route from unnest(p_shares) s)))
-      order by o.due_at, o.id
-      limit p_rows
-      for update skip locked
-    ) r
-    where f.priority < p_priority_below
-    limit p_rows
-  ) x;
+  if v_divides then
+    v_queues := outbox_engine.ready_queues(p_bounds, p_rows, p_priority_below, p_shares);
+  end if;
+  loop
+    if v_divides then
+      select * into v_routes, v_priorities, v_ready_from, v_rows, v_most
+      from outbox_engine.divide_ready(v_queues, p_rows);
+    end if;
+    select coalesce(array_agg(x.id order by x.priority, x.due_at, x.id), '{}'),
+      array_agg(x.id) filter (where x.of_campaign and x.was_in_request),
+      coalesce(bool_or(x.of_campaign), false)
+    into ids, again, has_campaigns
+    from (
+      select r.*
+      from unnest(v_routes, v_priorities, v_ready_from, v_rows) f (route, priority, ready_from, rows)
+      cross join lateral (
+        select o.id, o.priority, o.due_at, o.campaign is not null as of_campaign, o.was_in_request
+        from outbox_engine.messages o
+        where o.queue = 'r' and o.route = f.route and o.priority = f.priority and o.due_at >= f.ready_from
+        order by o.due_at, o.id
+        limit coalesce(f.rows, v_most)
+        for update skip locked
+      ) r
+      where f.priority < p_priority_below
+      limit v_most
+    ) x;
+    exit when not v_divides or ids <> '{}' or v_routes is null;
+    -- Other claims hold all of these. The other queues may have rows that nobody holds.
+    v_queues := array(
+      select q from unnest(v_queues) q
+      where (q.route, q.priority) not in (select * from unnest(v_routes, v_priorities)));
+  end loop;
 end
 $$;
 

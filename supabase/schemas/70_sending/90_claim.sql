@@ -1,8 +1,9 @@
 -- Claiming: due rows become dispatches, as far as the plan's limits and pauses let them.
 
 -- Moves rows whose time has come from waiting to ready, the most urgent first: a one-time code is not woken
--- after a campaign that came due a moment earlier. The ids go through an array: the planner cannot know that
--- few rows are due, and would walk over the whole table at each claim.
+-- after a campaign that came due a moment earlier. Where several routes have due rows of a priority, each is
+-- given the same part of `p_most`. The ids go through an array: the planner cannot know that few rows are
+-- due, and would walk over the whole table at each claim.
 create function outbox_engine.wake_due(
   p_bounds outbox_engine.queue_bounds, p_now timestamptz, p_most integer
 ) returns void
@@ -10,20 +11,37 @@ language plpgsql
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
 declare
+  v_rows integer[];
   v_writer text := current_setting('outbox.writer', true);
   v_outer constant text := coalesce(v_writer, '');
 begin
+  if outbox_engine.has_several_routes(p_bounds) then
+    v_rows := array(
+      select p_most / nullif(count(d.id) over (partition by f.priority), 0) + 1
+      from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.waiting_from) with ordinality
+        f (route, priority, waiting_from, nth)
+      left join lateral (
+        select o.id from public.outbox o
+        where o.queue = 'w' and o.route = f.route and o.priority = f.priority
+          and o.due_at >= f.waiting_from and o.due_at <= p_now
+        order by o.due_at, o.id
+        limit 1
+      ) d on true
+      order by f.nth);
+  end if;
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   update public.outbox
   set queue = 'r', status = 'pending'
   where id = any (array(
     select due.id
-    from unnest(p_bounds.priorities, p_bounds.waiting_from) f (priority, waiting_from)
+    from unnest(p_bounds.routes, p_bounds.priorities, p_bounds.waiting_from, v_rows)
+      f (route, priority, waiting_from, rows)
     cross join lateral (
       select o.id from public.outbox o
-      where o.queue = 'w' and o.priority = f.priority and o.due_at >= f.waiting_from and o.due_at <= p_now
+      where o.queue = 'w' and o.route = f.route and o.priority = f.priority
+        and o.due_at >= f.waiting_from and o.due_at <= p_now
       order by o.due_at, o.id
-      limit p_most
+      limit coalesce(f.rows, p_most)
       for update skip locked
     ) due
     limit p_most
@@ -184,8 +202,7 @@ begin
       || v_admission.refusal;
   end if;
   if p_shares is not null then
-    v_shares := outbox_engine.open_shares(
-      outbox_engine.shares_of(p_plan.provider, p_plan.plan, p_now));
+    v_shares := outbox_engine.shares_of(p_plan.provider, p_plan.plan, p_now);
   end if;
   return outbox_engine.take_admitted(
     p_request, p_plan, v_admission, p_bounds, v_shares, p_priority_below, p_now);
@@ -234,7 +251,7 @@ begin
   if exists (
     select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
   ) then
-    return jsonb_build_object('limited', 'weight', 'wait_seconds', 0.1);
+    return jsonb_build_object('more', true, 'limited', 'weight', 'wait_seconds', 0.1);
   end if;
   return '{}';
 end
@@ -326,9 +343,7 @@ begin
   perform outbox_engine.try_new_credential(p_provider, p_plan, p_credential, v_now);
   v_shares := outbox_engine.shares_for_claim(p_provider, p_plan, p_host, p_messages_per_second,
     p_requests_per_minute, p_position, p_tick_seconds, v_now);
-  if exists (
-    select from outbox_engine.next_ready(v_bounds, v_priority_below, outbox_engine.open_shares(v_shares))
-  ) then
+  if exists (select from outbox_engine.next_ready(v_bounds, v_priority_below, v_shares)) then
     v_plan := outbox_engine.lock_plan(
       p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
     v_plan := outbox_engine.follow_clock(outbox_engine.set_daily_cap(v_plan, p_messages_per_day));
@@ -347,8 +362,7 @@ begin
     v_answer := outbox_engine.admit_and_take(v_request, v_plan, v_bounds, v_shares, v_priority_below, v_now);
   end if;
   return v_answer
-    || outbox_engine.sleep_or_wake(
-      v_answer, v_bounds, outbox_engine.open_shares(v_shares), v_priority_below, p_sleep_seconds)
+    || outbox_engine.sleep_or_wake(v_answer, v_bounds, v_shares, v_priority_below, p_sleep_seconds)
     || v_state;
 end
 $$;

@@ -22,12 +22,12 @@ begin
 end
 $$;
 
--- Since when the oldest due message has been waiting. Takes one step in the index for each priority in use,
+-- Since when the oldest due message has been waiting. Takes one step in the index for each queue in use,
 -- however many messages wait.
 create function outbox_engine.oldest_due(p_now timestamptz) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select least((select min(h.due_at) from outbox_engine.queue_heads() h where h.queue = 'r'), w.due_at)
+  select least((select min(h.due_at) from outbox_engine.first_rows() h where h.queue = 'r'), w.due_at)
   from (select outbox_engine.first_waiting('-infinity') as due_at) x
   left join lateral (select x.due_at where x.due_at <= p_now) w on true
 $$;
@@ -45,7 +45,7 @@ join public.outbox o on o.id = h.outbox_id
 where o.queue = 'w';
 
 -- When the next scheduled message is due that is not held. Null where it comes after 2000 held ones of its
--- priority.
+-- queue.
 create function outbox_engine.next_scheduled(p_now timestamptz) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -55,11 +55,11 @@ begin
   end if;
   return (
     select min(w.due_at)
-    from (select distinct priority from outbox_engine.priorities) p
+    from (select distinct route, priority from outbox_engine.priorities) p
     cross join lateral (
       select o.id, o.due_at
       from public.outbox o
-      where o.queue = 'w' and o.priority = p.priority and o.due_at > p_now
+      where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at > p_now
         and o.due_at < timestamptz '2200-01-01 00:00+00'
       order by o.due_at
       limit 2000
@@ -77,9 +77,9 @@ declare
   v_oldest timestamptz := outbox_engine.oldest_due(p_now);
   v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 20000);
   v_woken jsonb := outbox_engine.count_or_estimate(
-    format('select from (select distinct priority from outbox_engine.priorities) p cross join lateral ('
-      'select from public.outbox o'
-      ' where o.queue = ''w'' and o.priority = p.priority and o.due_at <= %L offset 0'
+    format('select from (select distinct route, priority from outbox_engine.priorities) p'
+      ' cross join lateral (select from public.outbox o'
+      ' where o.queue = ''w'' and o.route = p.route and o.priority = p.priority and o.due_at <= %L offset 0'
       ') w', p_now), 20000);
   v_waiting jsonb := outbox_engine.count_or_estimate(
     format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000);
