@@ -185,6 +185,14 @@ def resume(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def plans(context: typer.Context) -> int:
+    """Show which plans can send and what they carry, and pin their weights."""
+    from scheduler.commands.plans import app as plans_app
+
+    return _hand_over(context, plans_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def adopt(context: typer.Context) -> int:
     """After a restore from a backup: adopt what was sent since."""
     from scheduler.commands.adopt import adopt

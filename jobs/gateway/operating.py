@@ -10,6 +10,7 @@ from jobs.gateway.gateway import Gateway
 from jobs.gateway.held import HeldMessage
 from jobs.gateway.history import Matches, Trace
 from jobs.gateway.persons import Persons
+from jobs.gateway.plans import Plans
 from jobs.gateway.replies import Decision, Reply
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.schema import installed_schema
@@ -92,6 +93,11 @@ class Operating:
     def persons(self) -> Persons:
         """The calls about one person, over the same connection."""
         return Persons(self._rpc)
+
+    @property
+    def plans(self) -> Plans:
+        """The calls about plans and their weights, over the same connection."""
+        return Plans(self._rpc)
 
     @property
     def gateway(self) -> Gateway:

@@ -16,11 +16,11 @@ declare
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
     'outbox_claim_due', 'outbox_decide_replies', 'outbox_end_process', 'outbox_erase_members',
     'outbox_erase_messages', 'outbox_erase_records', 'outbox_find_person', 'outbox_finish_adoption',
-    'outbox_forget_adopted', 'outbox_has_ready', 'outbox_list_held', 'outbox_list_replies',
-    'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records', 'outbox_prepare_erasure',
-    'outbox_read_campaign_report', 'outbox_record_clocks', 'outbox_record_failed_lookup',
-    'outbox_record_missed_lookup', 'outbox_resume_restored', 'outbox_run_upkeep', 'outbox_send_held',
-    'outbox_write_members'
+    'outbox_forget_adopted', 'outbox_has_ready', 'outbox_list_held', 'outbox_list_plans',
+    'outbox_list_replies', 'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records',
+    'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_read_campaign_report', 'outbox_record_clocks',
+    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_resume_restored',
+    'outbox_run_upkeep', 'outbox_send_held', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -492,6 +492,23 @@ create table outbox_engine.plan_health (
   primary key (provider, plan, country)
 );
 alter table outbox_engine.plan_health enable row level security;
+-- Requests that ended as unreachable, throttled or ambiguous, in five seconds each. Kept for ten minutes.
+create table outbox_engine.failed_requests (
+  provider text not null,
+  plan text not null,
+  at timestamptz not null,
+  requests integer not null,
+  primary key (provider, plan, at)
+);
+alter table outbox_engine.failed_requests enable row level security;
+
+-- One row: when health was last judged.
+create table outbox_engine.health_judged (
+  only_row boolean primary key default true check (only_row),
+  at timestamptz not null default '-infinity'
+);
+alter table outbox_engine.health_judged enable row level security;
+
 -- The queue is kept for each route and priority.
 alter table outbox_engine.priorities add column route smallint not null default 0;
 alter table outbox_engine.queue_bounds add column routes smallint[];
@@ -4399,12 +4416,11 @@ begin
     left join states s on s.provider = m.provider and s.plan = m.plan
   )
   select t.id, t.weight, t.is_bound, t.why, t.able, t.weights, t.carriers,
-    case when t.next_place is null then 0 else t.lost end,
-    coalesce(t.place = t.next_place and t.why is null and t.weight = 0, false), t.beside
+    case when t.next is null then 0 else t.lost end,
+    coalesce(t.next = outbox_engine.plan_name(p_provider, p_plan), false), t.beside
   from (
     select m.id,
       max(m.weight) filter (where m.is_self) as weight,
-      max(m.place) filter (where m.is_self) as place,
       max(m.why) filter (where m.is_self) as why,
       bool_or(m.is_bound) as is_bound,
       count(*) filter (where m.why is null)::integer as able,
@@ -4412,7 +4428,10 @@ begin
       count(*) filter (where m.why is null and m.weight > 0)::integer as carriers,
       coalesce(sum(m.configured - m.weight) filter (where m.why is null and m.weight > 0), 0)::integer
         as lost,
-      min(m.place) filter (where m.why is null and m.weight = 0) as next_place,
+      -- One that lost all of its weight comes after those that stand by.
+      (array_agg(
+        outbox_engine.plan_name(m.provider, m.plan) order by m.configured > 0, m.place, m.provider, m.plan
+      ) filter (where m.why is null and m.weight = 0))[1] as next,
       string_agg(
         outbox_engine.plan_name(m.provider, m.plan) || ' '
           || coalesce(m.why, format('lost %s of its weight', m.configured - m.weight)),
@@ -4678,6 +4697,255 @@ begin
     perform outbox_engine.pause_restored(
       p.provider, p.plan, format('the database does not know request %s, which it made', v_unknown))
     from (select provider, plan from outbox_engine.plans order by provider, plan) p;
+  end if;
+end
+$$;
+
+create function outbox_engine.health_due(p_now timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.plans where asked_at is not null) then
+    return false;
+  end if;
+  return (select j.at not between p_now - interval '1 minute' and p_now from outbox_engine.health_judged j);
+end
+$$;
+
+create function outbox_engine.lower_weight(
+  p_provider text, p_plan text, p_country text, p_reason text, p_every interval, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_lost smallint;
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox plan health'));
+  insert into outbox_engine.plan_health as h (
+    provider, plan, country, lost, reason, changed_at, quiet_since
+  )
+  values (p_provider, p_plan, p_country, 10, p_reason, p_now, p_now)
+  on conflict (provider, plan, country) do update
+  set lost = least(100, h.lost + 10), reason = excluded.reason, changed_at = p_now, quiet_since = p_now
+  where not h.is_pinned and h.changed_at not between p_now - p_every and p_now
+  returning lost into v_lost;
+  if found then
+    perform outbox_engine.alarm('plan.weight_lowered', jsonb_build_object(
+      'provider', p_provider, 'plan', p_plan, 'country', p_country, 'lost', v_lost, 'reason', p_reason));
+  else
+    update outbox_engine.plan_health
+    set quiet_since = p_now
+    where provider = p_provider and plan = p_plan and country = p_country;
+  end if;
+end
+$$;
+
+create function outbox_engine.count_failed_requests(
+  p_provider text, p_plan text, p_requests integer, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_failed bigint;
+begin
+  if not exists (
+    select from outbox_engine.plans p
+    where p.provider = p_provider and p.plan = p_plan and p.asked_at is not null
+  ) then
+    return;
+  end if;
+  insert into outbox_engine.failed_requests as f (provider, plan, at, requests)
+  values (p_provider, p_plan, date_bin('5 seconds', p_now, timestamptz 'epoch'), p_requests)
+  on conflict (provider, plan, at) do update set requests = f.requests + excluded.requests;
+  select sum(f.requests)
+  into v_failed
+  from outbox_engine.failed_requests f
+  where f.provider = p_provider and f.plan = p_plan and f.at > p_now - interval '1 minute' and f.at <= p_now;
+  if v_failed > 50 then
+    perform outbox_engine.lower_weight(p_provider, p_plan, '',
+      format('%s requests in a minute ended as unreachable, throttled or ambiguous', v_failed),
+      interval '1 minute', p_now);
+  end if;
+end
+$$;
+
+create function outbox_engine.raise_weights(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox plan health'));
+  update outbox_engine.plan_health
+  set lost = greatest(0, lost - 10), changed_at = p_now,
+    reason = 'quiet for 15 minutes after: '
+      || regexp_replace(reason, '^(quiet for 15 minutes after: )+', '')
+  where not is_pinned and lost > 0 and quiet_since <= p_now - interval '15 minutes'
+    and changed_at <= p_now - interval '15 minutes';
+  delete from outbox_engine.plan_health
+  where not is_pinned and lost = 0 and changed_at <= p_now - interval '1 day';
+  -- By a clock that was set back since.
+  update outbox_engine.plan_health
+  set changed_at = least(changed_at, p_now), quiet_since = least(quiet_since, p_now)
+  where greatest(changed_at, quiet_since) > p_now + interval '1 minute';
+  delete from outbox_engine.failed_requests where at not between p_now - interval '10 minutes' and p_now;
+  delete from outbox_engine.route_sends
+  where minute not between p_now - interval '1 hour' and p_now + interval '1 minute';
+end
+$$;
+
+create function outbox_engine.event_at(p_at timestamptz) returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_low bigint := coalesce((select min(id) from public.outbox_events), 0);
+  v_high bigint := coalesce((select max(id) from public.outbox_events), 0) + 1;
+  v_middle bigint;
+begin
+  while v_high - v_low > 100 loop
+    v_middle := (v_low + v_high) / 2;
+    if (select e.at from public.outbox_events e where e.id >= v_middle order by e.id limit 1) < p_at then
+      v_low := v_middle;
+    else
+      v_high := v_middle;
+    end if;
+  end loop;
+  return v_low;
+end
+$$;
+
+create function outbox_engine.sampled_attempts(p_from timestamptz, p_to timestamptz)
+returns table (
+  provider text, plan text, recipient text, accepted_at timestamptz, took interval, is_open boolean,
+  was_called boolean
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_first constant bigint := outbox_engine.event_at(p_from);
+  v_events constant bigint := outbox_engine.event_at(p_to) + 100 - v_first;
+begin
+  return query
+  select d.provider, d.plan, o.recipient, e.at,
+    r.occurred_at - e.at - make_interval(secs => coalesce((
+      select c.seconds
+      from outbox_engine.clocks_off c
+      where c.clock = 'provider' and c.name = outbox_engine.plan_name(d.provider, d.plan)
+    ), 0)),
+    r.occurred_at is null and o.status in ('sent', 'dispatched'),
+    coalesce(r.source = 'webhook', false)
+  from (
+    select v_first + case
+      when v_events > 6000 then floor(random() * v_events)::bigint else n.n end as id
+    from generate_series(0, least(v_events, 6000) - 1) n (n)
+  ) x
+  join public.outbox_events e on e.id = x.id
+  join outbox_engine.dispatches d on d.id = e.dispatch_id
+  join public.outbox o on o.id = e.outbox_id
+  left join lateral (
+    select y.occurred_at, y.source
+    from public.outbox_events y
+    where y.outbox_id = e.outbox_id and y.dispatch_id = e.dispatch_id and y.event = 'report'
+      and y.status = 'delivered'
+    order by y.id
+    limit 1
+  ) r on true
+  where e.event = 'accepted' and e.at >= p_from and e.at < p_to;
+end
+$$;
+
+create function outbox_engine.delivery_figures(p_from timestamptz, p_to timestamptz)
+returns table (
+  provider text, plan text, country text, judged bigint, slow bigint, delivered double precision,
+  has_callbacks boolean
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with attempts as materialized (
+    select row_number() over () as place, a.* from outbox_engine.sampled_attempts(p_from, p_to) a
+  )
+  select a.provider, a.plan, c.country,
+    count(*) filter (where a.took is not null or a.is_open),
+    count(*) filter (where a.took > interval '5 minutes' or a.is_open),
+    avg((a.took is not null)::integer)::double precision,
+    bool_or(a.was_called)
+  from attempts a
+  join outbox_engine.countries_of(array(select x.recipient from attempts x order by x.place)) c
+    on c.place = a.place
+  where c.country is not null
+  group by a.provider, a.plan, c.country;
+end
+$$;
+
+create function outbox_engine.has_quicker_plan(
+  p_provider text, p_plan text, p_slow text[], p_now timestamptz
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select
+    from outbox_engine.route_members() m
+    join outbox_engine.route_members() n on n.id = m.id and (n.provider, n.plan) <> (m.provider, m.plan)
+    join outbox_engine.plans p on p.provider = n.provider and p.plan = n.plan
+    where m.provider = p_provider and m.plan = p_plan
+      and outbox_engine.plan_name(n.provider, n.plan) <> all (p_slow)
+      and outbox_engine.why_unable(p, p_now) is null
+  );
+end
+$$;
+
+create function outbox_engine.make_country_detours(p_provider text, p_plan text, p_country text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.make_detour(m.id, '{}', p_country)
+  from outbox_engine.route_members() m
+  where m.provider = p_provider and m.plan = p_plan
+    and not exists (select from outbox_engine.detours d where d.id = m.id)
+$$;
+
+create function outbox_engine.judge_slowness(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_slow record;
+begin
+  for v_slow in
+    with figures as materialized (
+      select f.*, outbox_engine.plan_name(f.provider, f.plan) as name
+      from outbox_engine.delivery_figures(p_now - interval '20 minutes', p_now - interval '5 minutes') f
+      where f.judged >= 100 and f.slow >= 0.15 * f.judged
+    )
+    select f.*, array(select x.name from figures x where x.country = f.country) as slow_plans
+    from figures f
+    where f.has_callbacks
+    order by f.provider, f.plan, f.country
+  loop
+    continue when not outbox_engine.has_quicker_plan(
+        v_slow.provider, v_slow.plan, v_slow.slow_plans, p_now)
+      or not exists (
+        select
+        from outbox_engine.delivery_figures(p_now - interval '48 hours', p_now - interval '24 hours') y
+        where y.provider = v_slow.provider and y.plan = v_slow.plan and y.country = v_slow.country
+          and y.judged >= 20 and y.delivered >= 0.85
+      );
+    perform outbox_engine.lower_weight(v_slow.provider, v_slow.plan, v_slow.country,
+      format('%s of %s texts to %s were not delivered within 5 minutes', v_slow.slow, v_slow.judged,
+        v_slow.country),
+      interval '5 minutes', p_now);
+    perform outbox_engine.make_country_detours(v_slow.provider, v_slow.plan, v_slow.country);
+  end loop;
+end
+$$;
+
+create function outbox_engine.tend_health(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if outbox_engine.health_due(p_now) then
+    update outbox_engine.health_judged set at = p_now;
+    perform outbox_engine.raise_weights(p_now);
+    perform outbox_engine.judge_slowness(p_now);
   end if;
 end
 $$;
@@ -5968,8 +6236,13 @@ begin
   else
     v_made := outbox_engine.decide_refusal(v_dispatch, p_why, p_worker, p_lease_seconds);
   end if;
-  return jsonb_build_object('dispatches',
-    v_made || outbox_engine.decide_halves(array[v_dispatch.id], v_worker, p_lease_seconds));
+  v_made := v_made || outbox_engine.decide_halves(array[v_dispatch.id], v_worker, p_lease_seconds);
+  -- Last, because health is decided by one transaction at a time.
+  if p_why in ('throttled', 'unreachable') then
+    perform outbox_engine.count_failed_requests(
+      v_dispatch.provider, v_dispatch.plan, 1, outbox_engine.now());
+  end if;
+  return jsonb_build_object('dispatches', v_made);
 end
 $$;
 
@@ -6020,8 +6293,11 @@ $$;
 create or replace function outbox_engine.mark_ambiguous(
   p_dispatch_id uuid, p_error text, p_lease_token bigint, p_lookup_at timestamptz
 ) returns uuid
-language sql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_marked outbox_engine.dispatches;
+begin
   update outbox_engine.dispatches d
   set
     state = 'ambiguous',
@@ -6031,7 +6307,10 @@ as $$
     lease_token = p_lease_token,
     lookup_at = outbox_engine.next_lookup(d, p_lookup_at, outbox_engine.now())
   where id = p_dispatch_id
-  returning id
+  returning d.* into v_marked;
+  perform outbox_engine.count_failed_requests(v_marked.provider, v_marked.plan, 1, outbox_engine.now());
+  return v_marked.id;
+end
 $$;
 
 create or replace function public.outbox_mark_ambiguous(
@@ -6939,7 +7218,8 @@ begin
       select from outbox_engine.unlogged_alarms where free_at <= p_now)
     or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
     or exists (select from outbox_engine.secret_messages where blank_at <= p_now)
-    or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
+    or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour')
+    or outbox_engine.health_due(p_now);
 end
 $$;
 
@@ -8988,6 +9268,8 @@ begin
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   perform outbox_engine.alarm_unclear('1 day', v_now);
   perform outbox_engine.tend_all_held_messages(v_now);
+  -- Last, because health is decided by one transaction at a time.
+  perform outbox_engine.tend_health(v_now);
   return jsonb_build_object(
     'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_more);
 end
@@ -9510,6 +9792,94 @@ begin
       from outbox_engine.plans p
     )
   ) || outbox_engine.processes_json(v_now);
+end
+$$;
+
+create function outbox_engine.memberships_json(p_provider text, p_plan text, p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'route', coalesce(r.name, 'default'),
+    'without', to_jsonb(d.without), 'country', d.country,
+    'weight', m.configured, 'effective', m.weight, 'stands_by', m.configured = 0,
+    'took', coalesce((
+      select sum(s.messages)
+      from outbox_engine.route_sends s
+      where s.route = m.id and s.provider = m.provider and s.plan = m.plan
+        and s.minute > p_now - interval '10 minutes' and s.minute <= p_now
+    ), 0)
+  ) order by m.id), '[]')
+  from outbox_engine.route_members() m
+  left join outbox_engine.detours d on d.id = m.id
+  left join public.outbox_routes r on r.id = coalesce(d.route, m.id)
+  where m.provider = p_provider and m.plan = p_plan
+    and (d.id is null or exists (
+      select from public.outbox o where o.route = d.id and o.queue in ('r', 'w')))
+$$;
+
+create function public.outbox_list_plans() returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'provider', p.provider, 'plan', p.plan, 'position', p.position,
+    'messages_per_second', p.messages_per_second, 'requests_per_minute', p.requests_per_minute,
+    -- Only where there may be other plans is the latest claim noted.
+    'cannot_send', case when p.asked_at is not null then outbox_engine.why_unable(p, n.at) end,
+    'routes', outbox_engine.memberships_json(p.provider, p.plan, n.at),
+    'health', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'country', nullif(h.country, ''), 'lost', h.lost, 'pinned', h.is_pinned, 'reason', h.reason,
+        'since', h.changed_at) order by h.country), '[]')
+      from outbox_engine.plan_health h
+      where h.provider = p.provider and h.plan = p.plan
+    )
+  ) order by p.position nulls first, p.provider, p.plan), '[]')
+  from outbox_engine.plans p
+  cross join (select outbox_engine.now() as at) n
+$$;
+
+create function public.outbox_pin_plan(
+  p_provider text, p_plan text, p_country text, p_lost smallint, p_is_pinned boolean,
+  p_reason text default null
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_country constant text := coalesce(upper(p_country), '');
+  v_lost smallint;
+begin
+  if not exists (select from outbox_engine.plans where provider = p_provider and plan = p_plan) then
+    perform outbox_engine.refuse(
+      format('no process has claimed for plan %s of %s', p_plan, p_provider),
+      'outbox plans lists the plans that are known.');
+  elsif p_lost not between 0 and 100 then
+    perform outbox_engine.refuse(
+      format('%s is no part of a weight', p_lost), 'Give how much it loses, from 0 (nothing) to 100 (all).');
+  elsif v_country <> '' and not exists (
+    select from outbox_engine.number_regions where region = v_country
+  ) then
+    perform outbox_engine.refuse(
+      format('%L is no country', p_country), 'Give its ISO 3166 code of two letters, such as DE.');
+  end if;
+  perform pg_advisory_xact_lock(hashtext('outbox plan health'));
+  insert into outbox_engine.plan_health as h (
+    provider, plan, country, lost, is_pinned, reason, changed_at, quiet_since
+  )
+  values (
+    p_provider, p_plan, v_country, coalesce(p_lost, 0), p_is_pinned,
+    concat_ws(': ', case when p_is_pinned then 'pinned' else 'released' end || ' by an operator',
+      left(nullif(btrim(p_reason), ''), 200)), v_now, v_now
+  )
+  on conflict (provider, plan, country) do update
+  set
+    lost = coalesce(p_lost, h.lost), is_pinned = excluded.is_pinned, reason = excluded.reason,
+    changed_at = excluded.changed_at, quiet_since = excluded.quiet_since
+  returning lost into v_lost;
+  if v_country <> '' then
+    perform outbox_engine.make_country_detours(p_provider, p_plan, v_country);
+  end if;
+  return jsonb_build_object('lost', v_lost);
 end
 $$;
 
@@ -10153,6 +10523,7 @@ as $$
 begin
   insert into outbox_engine.clock default values on conflict do nothing;
   insert into outbox_engine.upkeep default values on conflict do nothing;
+  insert into outbox_engine.health_judged default values on conflict do nothing;
   insert into outbox_engine.installation default values on conflict do nothing;
   perform outbox_engine.seed_providers();
   perform outbox_engine.seed_zones();
@@ -10258,6 +10629,8 @@ revoke all on function public.outbox_bind from public, anon, authenticated, serv
 grant execute on function public.outbox_bind to service_role;
 revoke all on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
 grant execute on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held to service_role;
+revoke all on function public.outbox_list_plans, public.outbox_pin_plan from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_plans, public.outbox_pin_plan to service_role;
 revoke all on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records from public, anon, authenticated, service_role;
 grant execute on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records to service_role;
 revoke all on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records from public, anon, authenticated, service_role;

@@ -114,6 +114,23 @@ create table outbox_engine.plan_health (
   primary key (provider, plan, country)
 );
 alter table outbox_engine.plan_health enable row level security;
+-- Requests that ended as unreachable, throttled or ambiguous, in five seconds each. Kept for ten minutes.
+create table outbox_engine.failed_requests (
+  provider text not null,
+  plan text not null,
+  at timestamptz not null,
+  requests integer not null,
+  primary key (provider, plan, at)
+);
+alter table outbox_engine.failed_requests enable row level security;
+
+-- One row: when health was last judged.
+create table outbox_engine.health_judged (
+  only_row boolean primary key default true check (only_row),
+  at timestamptz not null default '-infinity'
+);
+alter table outbox_engine.health_judged enable row level security;
+
 -- The queue is kept for each route and priority.
 alter table outbox_engine.priorities add column route smallint not null default 0;
 alter table outbox_engine.queue_bounds add column routes smallint[];

@@ -8,6 +8,7 @@ as $$
 begin
   insert into outbox_engine.clock default values on conflict do nothing;
   insert into outbox_engine.upkeep default values on conflict do nothing;
+  insert into outbox_engine.health_judged default values on conflict do nothing;
   insert into outbox_engine.installation default values on conflict do nothing;
   perform outbox_engine.seed_providers();
   perform outbox_engine.seed_zones();

@@ -221,12 +221,11 @@ begin
     left join states s on s.provider = m.provider and s.plan = m.plan
   )
   select t.id, t.weight, t.is_bound, t.why, t.able, t.weights, t.carriers,
-    case when t.next_place is null then 0 else t.lost end,
-    coalesce(t.place = t.next_place and t.why is null and t.weight = 0, false), t.beside
+    case when t.next is null then 0 else t.lost end,
+    coalesce(t.next = outbox_engine.plan_name(p_provider, p_plan), false), t.beside
   from (
     select m.id,
       max(m.weight) filter (where m.is_self) as weight,
-      max(m.place) filter (where m.is_self) as place,
       max(m.why) filter (where m.is_self) as why,
       bool_or(m.is_bound) as is_bound,
       count(*) filter (where m.why is null)::integer as able,
@@ -234,7 +233,10 @@ begin
       count(*) filter (where m.why is null and m.weight > 0)::integer as carriers,
       coalesce(sum(m.configured - m.weight) filter (where m.why is null and m.weight > 0), 0)::integer
         as lost,
-      min(m.place) filter (where m.why is null and m.weight = 0) as next_place,
+      -- One that lost all of its weight comes after those that stand by.
+      (array_agg(
+        outbox_engine.plan_name(m.provider, m.plan) order by m.configured > 0, m.place, m.provider, m.plan
+      ) filter (where m.why is null and m.weight = 0))[1] as next,
       string_agg(
         outbox_engine.plan_name(m.provider, m.plan) || ' '
           || coalesce(m.why, format('lost %s of its weight', m.configured - m.weight)),

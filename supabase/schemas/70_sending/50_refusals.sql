@@ -109,8 +109,13 @@ begin
   else
     v_made := outbox_engine.decide_refusal(v_dispatch, p_why, p_worker, p_lease_seconds);
   end if;
-  return jsonb_build_object('dispatches',
-    v_made || outbox_engine.decide_halves(array[v_dispatch.id], v_worker, p_lease_seconds));
+  v_made := v_made || outbox_engine.decide_halves(array[v_dispatch.id], v_worker, p_lease_seconds);
+  -- Last, because health is decided by one transaction at a time.
+  if p_why in ('throttled', 'unreachable') then
+    perform outbox_engine.count_failed_requests(
+      v_dispatch.provider, v_dispatch.plan, 1, outbox_engine.now());
+  end if;
+  return jsonb_build_object('dispatches', v_made);
 end
 $$;
 

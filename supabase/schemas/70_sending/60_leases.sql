@@ -81,8 +81,11 @@ $$;
 create function outbox_engine.mark_ambiguous(
   p_dispatch_id uuid, p_error text, p_lease_token bigint, p_lookup_at timestamptz
 ) returns uuid
-language sql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_marked outbox_engine.dispatches;
+begin
   update outbox_engine.dispatches d
   set
     state = 'ambiguous',
@@ -92,7 +95,10 @@ as $$
     lease_token = p_lease_token,
     lookup_at = outbox_engine.next_lookup(d, p_lookup_at, outbox_engine.now())
   where id = p_dispatch_id
-  returning id
+  returning d.* into v_marked;
+  perform outbox_engine.count_failed_requests(v_marked.provider, v_marked.plan, 1, outbox_engine.now());
+  return v_marked.id;
+end
 $$;
 
 -- Called by the dispatch job when it cannot know whether the provider took a request, such as after a

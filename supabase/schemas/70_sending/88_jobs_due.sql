@@ -13,7 +13,8 @@ begin
       select from outbox_engine.unlogged_alarms where free_at <= p_now)
     or exists (select from outbox_engine.duplicate_sends where confirmed_at is null)
     or exists (select from outbox_engine.secret_messages where blank_at <= p_now)
-    or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour');
+    or exists (select from outbox_engine.waiting_reports where received_at > p_now - interval '1 hour')
+    or outbox_engine.health_due(p_now);
 end
 $$;
 

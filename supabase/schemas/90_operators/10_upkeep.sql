@@ -342,6 +342,8 @@ begin
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   perform outbox_engine.alarm_unclear('1 day', v_now);
   perform outbox_engine.tend_all_held_messages(v_now);
+  -- Last, because health is decided by one transaction at a time.
+  perform outbox_engine.tend_health(v_now);
   return jsonb_build_object(
     'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_more);
 end

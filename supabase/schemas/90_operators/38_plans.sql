@@ -1,0 +1,100 @@
+-- What operators see of plans and their weights, and how they pin them.
+
+-- A plan's places in routes, as operators see them: what is configured, what health leaves, and what the plan
+-- took in the last ten minutes. Detours are left out where nothing waits on them.
+create function outbox_engine.memberships_json(p_provider text, p_plan text, p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'route', coalesce(r.name, 'default'),
+    'without', to_jsonb(d.without), 'country', d.country,
+    'weight', m.configured, 'effective', m.weight, 'stands_by', m.configured = 0,
+    'took', coalesce((
+      select sum(s.messages)
+      from outbox_engine.route_sends s
+      where s.route = m.id and s.provider = m.provider and s.plan = m.plan
+        and s.minute > p_now - interval '10 minutes' and s.minute <= p_now
+    ), 0)
+  ) order by m.id), '[]')
+  from outbox_engine.route_members() m
+  left join outbox_engine.detours d on d.id = m.id
+  left join public.outbox_routes r on r.id = coalesce(d.route, m.id)
+  where m.provider = p_provider and m.plan = p_plan
+    and (d.id is null or exists (
+      select from public.outbox o where o.route = d.id and o.queue in ('r', 'w')))
+$$;
+
+-- Called by `outbox plans`: each plan, whether it can send and why not, and its weights with the reasons.
+create function public.outbox_list_plans() returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'provider', p.provider, 'plan', p.plan, 'position', p.position,
+    'messages_per_second', p.messages_per_second, 'requests_per_minute', p.requests_per_minute,
+    -- Only where there may be other plans is the latest claim noted.
+    'cannot_send', case when p.asked_at is not null then outbox_engine.why_unable(p, n.at) end,
+    'routes', outbox_engine.memberships_json(p.provider, p.plan, n.at),
+    'health', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'country', nullif(h.country, ''), 'lost', h.lost, 'pinned', h.is_pinned, 'reason', h.reason,
+        'since', h.changed_at) order by h.country), '[]')
+      from outbox_engine.plan_health h
+      where h.provider = p.provider and h.plan = p.plan
+    )
+  ) order by p.position nulls first, p.provider, p.plan), '[]')
+  from outbox_engine.plans p
+  cross join (select outbox_engine.now() as at) n
+$$;
+
+-- Called by `outbox plans pin` and `release`. Pins what a plan loses of its weight, in one country or (null)
+-- in all, so that health changes nothing; null `p_lost` keeps what it has lost. With `p_is_pinned` false,
+-- health decides again from there on. Returns what it loses now.
+create function public.outbox_pin_plan(
+  p_provider text, p_plan text, p_country text, p_lost smallint, p_is_pinned boolean,
+  p_reason text default null
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_country constant text := coalesce(upper(p_country), '');
+  v_lost smallint;
+begin
+  if not exists (select from outbox_engine.plans where provider = p_provider and plan = p_plan) then
+    perform outbox_engine.refuse(
+      format('no process has claimed for plan %s of %s', p_plan, p_provider),
+      'outbox plans lists the plans that are known.');
+  elsif p_lost not between 0 and 100 then
+    perform outbox_engine.refuse(
+      format('%s is no part of a weight', p_lost), 'Give how much it loses, from 0 (nothing) to 100 (all).');
+  elsif v_country <> '' and not exists (
+    select from outbox_engine.number_regions where region = v_country
+  ) then
+    perform outbox_engine.refuse(
+      format('%L is no country', p_country), 'Give its ISO 3166 code of two letters, such as DE.');
+  end if;
+  perform pg_advisory_xact_lock(hashtext('outbox plan health'));
+  insert into outbox_engine.plan_health as h (
+    provider, plan, country, lost, is_pinned, reason, changed_at, quiet_since
+  )
+  values (
+    p_provider, p_plan, v_country, coalesce(p_lost, 0), p_is_pinned,
+    concat_ws(': ', case when p_is_pinned then 'pinned' else 'released' end || ' by an operator',
+      left(nullif(btrim(p_reason), ''), 200)), v_now, v_now
+  )
+  on conflict (provider, plan, country) do update
+  set
+    lost = coalesce(p_lost, h.lost), is_pinned = excluded.is_pinned, reason = excluded.reason,
+    changed_at = excluded.changed_at, quiet_since = excluded.quiet_since
+  returning lost into v_lost;
+  if v_country <> '' then
+    perform outbox_engine.make_country_detours(p_provider, p_plan, v_country);
+  end if;
+  return jsonb_build_object('lost', v_lost);
+end
+$$;
+
+-- Called by commands, with the server's key.
+revoke all on function public.outbox_list_plans, public.outbox_pin_plan
+from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_plans, public.outbox_pin_plan to service_role;

@@ -1,0 +1,86 @@
+"""`outbox plans`: what operators read about plans, and how they pin weights."""
+
+import json
+
+import pytest
+
+from sandbox.local.stack import LocalStack
+from scheduler.cli import run_command_line
+from tests.engine import insert
+from tests.integration.test_shares import FIRST, SECOND, both_alive, pause, took, weigh
+from tests.stack import Connection
+
+
+@pytest.fixture(autouse=True)
+def project(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_URL", stack.url)
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", stack.secret_key)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert run_command_line(["plans", *arguments]) == code
+    printed = capsys.readouterr()
+    return printed.out if code == 0 else printed.err
+
+
+def test_plans_say_what_they_carry(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    weigh(db, {FIRST: 100, SECOND: 0})
+    both_alive(db)
+    insert(db, 3)
+    pause(db, FIRST, "account")
+    took(db, SECOND, position=1)
+
+    assert said(capsys).splitlines() == [
+        "sinch p: is paused (account): HTTP 503 away",
+        "  route default: weight 100; 0 in 10 minutes",
+        "vonage app: can send",
+        "  route default: stands by; 3 in 10 minutes",
+    ]
+
+
+def test_plans_are_read_by_programs(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    both_alive(db)
+
+    first, second = json.loads(said(capsys, "--json"))["plans"]
+
+    assert (first["provider"], first["cannot_send"], first["routes"][0]["weight"]) == ("sinch", None, 100)
+    assert (second["provider"], second["routes"][0]["weight"]) == ("vonage", 0)
+
+
+def test_weight_is_pinned_and_released(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    both_alive(db)
+
+    assert said(capsys, "pin", "p", "--lost", "40", "--reason", "their status page") == (
+        "sinch p is pinned: it has lost 40 of its weight\n"
+    )
+    assert "route default: weight 100, now 60; 0 in 10 minutes" in said(capsys)
+    assert "lost 40 of its weight, pinned: pinned by an operator: their status page" in said(capsys)
+    assert said(capsys, "release", "sinch:p") == (
+        "sinch p is released: it has lost 40 of its weight, and gets it back by 10 in 15 quiet minutes\n"
+    )
+
+
+def test_weight_is_pinned_for_one_country(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its new messages take a detour, on which the second plan carries everything."""
+    both_alive(db)
+    said(capsys, "pin", "p", "--lost", "100", "--country", "gb")
+
+    assert db.execute("select route, without, country from outbox_engine.detours").fetchall() == [(0, [], "GB")]
+    db.execute("insert into public.outbox (recipient, body) values ('+447700900123', 'hello'), ('+12025550100', 'hello')")
+    db.execute("update public.outbox set route = 1 where recipient like '+44%'")
+    assert took(db, SECOND, position=1) == 1
+    assert took(db, FIRST, position=0) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["pin", "nobody"], "no plan is called nobody: sinch:p, vonage:app"),
+        (["pin", "p", "--country", "XX"], "'XX' is no country"),
+        (["pin", "p", "--country", "Germany"], "'Germany' is no country"),
+    ],
+)
+def test_wrong_pins_are_refused(db: Connection, capsys: pytest.CaptureFixture[str], arguments: list[str], why: str) -> None:
+    both_alive(db)
+
+    assert why in said(capsys, *arguments, code=1)
