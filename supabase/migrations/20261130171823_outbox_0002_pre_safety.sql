@@ -6743,6 +6743,7 @@ begin
     ) r
     where k.priority < p_priority_below
       and (p_shares is null or s.route is not null and coalesce(s.most, 1) > 0)
+    order by k.priority, k.route
   );
 end
 $$;

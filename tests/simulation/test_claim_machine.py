@@ -16,7 +16,17 @@ from tests.simulation.machines import play
 from tests.simulation.mutations import Mutation, made_worse, named
 
 SETTLE = 20
+ROUTES = (0, 1, 2)
 WORKERS = st.sampled_from(("one", "other"))
+BELOW_THE_BOUNDS = """
+    select o.id, o.route, o.priority, o.due_at
+    from public.outbox o, outbox_engine.current_queue_bounds() b
+    where o.queue is not null and not exists (
+      select from unnest(b.routes, b.priorities, b.ready_from, b.waiting_from) k (route, priority, ready_from, waiting_from)
+      where (k.route, k.priority) = (o.route, o.priority)
+        and o.due_at >= case o.queue when 'r' then k.ready_from else k.waiting_from end
+    )
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,9 +76,19 @@ class Claiming(RuleBasedStateMachine):
             self._holder[row] = None
             self._urgency[row] = (priority, due, row)
 
+    @rule(route=st.sampled_from(ROUTES), nth=st.integers(0, 9))
+    def take_another_route(self, route: int, nth: int) -> None:
+        """A row that waits changes its route. It may go to the end of its priority, and never out of sight."""
+        waiting = [row for row, holder in self._holder.items() if holder is None and row not in self._sent]
+        for row in waiting[nth : nth + 1]:
+            [changed] = self._database.query(
+                "update public.outbox set route = %s where id = %s returning priority, due_at", [route, row]
+            )
+            self._urgency[row] = (changed["priority"], changed["due_at"], row)
+
     @rule(target=dispatches, worker=WORKERS, rows=st.integers(1, 4))
     def claim(self, worker: str, rows: int) -> Any:
-        """Takes the most urgent rows that are due and waiting, those below the default priority by themselves.
+        """Takes the most urgent rows of all routes that are due and waiting, those below the default priority by themselves.
 
         Draws a token higher than any before.
         """
@@ -135,6 +155,13 @@ class Claiming(RuleBasedStateMachine):
         self._now += timedelta(seconds=seconds)
         self._database.set_clock(self._now)
 
+    @rule()
+    def upkeep_runs(self) -> None:
+        """It raises the bounds of queues without rows as far as it can."""
+        for _ in range(3):
+            self.time_passes(1)
+            assert self._database.call("outbox_find_overlooked", {}) == 0
+
     @rule(after=st.sampled_from((2, SETTLE, 60)), finds=st.booleans(), is_overtaken=st.booleans())
     def look_up(self, after: int, finds: bool, is_overtaken: bool) -> None:
         """A dispatch whose worker may still answer is not looked up. Neither one missed lookup nor an overtaken one decides."""
@@ -180,6 +207,10 @@ class Claiming(RuleBasedStateMachine):
                 assert (row["status"], row["dispatch"], row["queue"]) == ("sending", holder.id, None)
             else:
                 assert row["queue"] is not None
+
+    @invariant()
+    def no_row_is_below_the_bounds(self) -> None:
+        assert self._database.query(BELOW_THE_BOUNDS) == []
 
     # The model
 

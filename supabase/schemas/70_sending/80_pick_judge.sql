@@ -8,7 +8,8 @@ create type outbox_engine.queue_part as (
   rows integer
 );
 
--- Called by `pick_ready`. The queues that have ready rows, each with the number that its route may send.
+-- Called by `pick_ready`. The queues that have ready rows, the most urgent first, each with the number that
+-- its route may send.
 create function outbox_engine.ready_queues(
   p_bounds outbox_engine.queue_bounds, p_rows integer, p_priority_below integer,
   p_shares outbox_engine.route_share[]
@@ -30,6 +31,7 @@ begin
     ) r
     where k.priority < p_priority_below
       and (p_shares is null or s.route is not null and coalesce(s.most, 1) > 0)
+    order by k.priority, k.route
   );
 end
 $$;
