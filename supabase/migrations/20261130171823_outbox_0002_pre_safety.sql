@@ -1346,7 +1346,7 @@ create function outbox_engine.next_ready(
   p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768,
   p_shares outbox_engine.route_share[] default null
 ) returns table (id bigint, priority smallint)
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off set jit = off
 as $$
 declare
   v_routes smallint[];
@@ -6756,6 +6756,10 @@ create function outbox_engine.divide_ready(
 language plpgsql stable
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
+declare
+  v_priority smallint;
+  v_parts outbox_engine.queue_part[] := '{}';
+  v_left integer := p_rows;
 begin
   select array_agg(q.route), array_agg(q.priority), array_agg(q.ready_from), max(q.rows)
   into routes, priorities, ready_from, most
@@ -6763,30 +6767,32 @@ begin
   if routes[1] = all (routes) then
     return;
   end if;
-  select array_agg(d.route), array_agg(d.priority), array_agg(d.ready_from), array_agg(d.rows), p_rows
-  into routes, priorities, ready_from, rows, most
-  from (
-    select f.route, f.priority, f.ready_from, count(*)::integer as rows
-    from (
-      select n.*
+  for v_priority in select distinct p.priority from unnest(priorities) p (priority) order by 1 loop
+    v_parts := v_parts || array(
+      select row(f.route, f.priority, f.ready_from, count(*))::outbox_engine.queue_part
       from (
-        select q.*, r.due_at, r.id,
-          row_number() over (partition by q.route order by q.priority, r.due_at, r.id) as nth
+        select q.*
         from unnest(p_queues) q
         cross join lateral (
           select o.due_at, o.id
           from public.outbox o
           where o.queue = 'r' and o.route = q.route and o.priority = q.priority and o.due_at >= q.ready_from
           order by o.due_at, o.id
-          limit q.rows
+          limit least(
+            v_left, q.rows - (select coalesce(sum(t.rows), 0) from unnest(v_parts) t where t.route = q.route))
         ) r
-      ) n
-      where n.nth <= n.rows
-      order by n.priority, n.due_at, n.id
-      limit p_rows
-    ) f
-    group by f.route, f.priority, f.ready_from
-  ) d;
+        where q.priority = v_priority
+        order by r.due_at, r.id
+        limit v_left
+      ) f
+      group by f.route, f.priority, f.ready_from
+    );
+    v_left := p_rows - (select coalesce(sum(t.rows), 0) from unnest(v_parts) t);
+    exit when v_left = 0;
+  end loop;
+  select array_agg(t.route), array_agg(t.priority), array_agg(t.ready_from), array_agg(t.rows), sum(t.rows)
+  into routes, priorities, ready_from, rows, most
+  from unnest(v_parts) t;
 end
 $$;
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from sandbox.local.stack import LocalStack
 from tests.engine import column, insert, later, number
-from tests.integration.test_queue_bounds import advance, claim, entries_read, one, raise_bounds, run_upkeep
+from tests.integration.test_queue_bounds import advance, claim, one, raise_bounds, run_upkeep
 from tests.nightly import examples
+from tests.plans import planned, walked
 from tests.stack import Connection
 
 BACKLOG = 20_000
-READY, WAITING = "outbox_ready_on_route", "outbox_waiting_on_route"
 
 Shares = Mapping[int, int | None]
 
@@ -101,29 +101,52 @@ def test_claims_merge_routes_within_their_shares(
         assert pick(db, rows, shares, below=below) == taken[:rows]
 
 
-def test_a_backlog_hides_no_other_route(db: Connection) -> None:
-    queue(db, 1, BACKLOG, due=-60)
+def test_a_backlog_hides_no_other_route(db: Connection, other: Connection) -> None:
+    """Also where the plans were made before there was a backlog."""
+    queue(db, 1)
     [mine] = queue(db, 2)
+    db.execute("analyze public.outbox")
+    for shares in (None, {2: None}, {1: 20, 2: 20}):
+        assert first(db, shares)
+        assert mine in pick(db, 100, shares)
 
-    with entries_read(db, READY) as read:
+    queue(other, 1, BACKLOG, due=-60)
+    other.commit()
+    with planned(db) as steps:
         assert first(db, {2: None}) == mine
         assert pick(db, 1000, {2: None}) == [mine]
         assert mine in pick(db, 100, {1: 20, 2: 20})
+        assert len(pick(db, 100)) == 100
 
-    assert read[READY] < 100
+    assert rows_of_outbox(steps) < 400
 
 
-def test_waking_a_backlog_wakes_other_routes(db: Connection) -> None:
-    queue(db, 1, BACKLOG, due=1)
+def test_waking_a_backlog_wakes_other_routes(db: Connection, other: Connection) -> None:
+    queue(db, 1, due=1)
     [mine] = queue(db, 2, due=2)
-    later(db, "1 minute")
+    db.execute("analyze public.outbox")
+    wake(db)
 
-    with entries_read(db, WAITING) as read:
-        db.execute("select outbox_engine.wake_due(outbox_engine.current_queue_bounds(), outbox_engine.now(), 1000)")
+    queue(other, 1, BACKLOG, due=1)
+    other.commit()
+    later(db, "1 minute")
+    with planned(db) as steps:
+        wake(db)
 
     assert column(db, "queue", mine) == "r"
     assert one(db, "select count(*) from public.outbox where queue = 'r'") == 502
-    assert read[WAITING] < 1010
+    assert rows_of_outbox(steps) < 3 * 502
+
+
+def wake(db: Connection) -> None:
+    db.execute("select outbox_engine.wake_due(outbox_engine.current_queue_bounds(), outbox_engine.now(), 1000)")
+
+
+def rows_of_outbox(steps: Sequence[Mapping[str, Any]]) -> float:
+    """How many rows of the outbox these steps read."""
+    scans = [dict(step) for step in steps if step.get("Relation Name") == "outbox" and "Scan" in step["Node Type"]]
+    assert scans
+    return sum(walked(scan) for scan in scans)
 
 
 def test_no_more_rows_are_locked_than_taken(db: Connection, other: Connection) -> None:

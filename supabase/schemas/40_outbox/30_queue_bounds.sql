@@ -257,12 +257,13 @@ $$;
 -- Called by the claim. The next row to send, of a priority below `p_priority_below`: of the routes in
 -- `p_shares` that may send a message, or of all routes where that is null. Sorting is off here and wherever a
 -- queue is read in its order: where the planner believes the queue to be short, it would otherwise read any
--- index that holds the queue from end to end, and sort.
+-- index that holds the queue from end to end, and sort. The rows of several routes are sorted all the same,
+-- and what is off counts as so expensive that the plan would be compiled, hence jit is off.
 create function outbox_engine.next_ready(
   p_bounds outbox_engine.queue_bounds, p_priority_below integer default 32768,
   p_shares outbox_engine.route_share[] default null
 ) returns table (id bigint, priority smallint)
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_sort = off set jit = off
 as $$
 declare
   v_routes smallint[];

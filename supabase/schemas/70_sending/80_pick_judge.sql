@@ -38,8 +38,8 @@ $$;
 
 -- Called by `pick_ready`. How many rows of each queue are among the first `p_rows` of all of them: the most
 -- urgent first, then the oldest, and of each route no more than it may send. Nothing is locked, so another
--- claim may hold some of these rows. One route with rows needs no such look; then `rows` is null, and `most`
--- is what it may send.
+-- claim may hold some of these rows. Where one route has rows there is nothing to divide: `rows` is null, and
+-- `most` is what it may send.
 create function outbox_engine.divide_ready(
   p_queues outbox_engine.queue_part[], p_rows integer,
   out routes smallint[], out priorities smallint[], out ready_from timestamptz[], out rows integer[],
@@ -48,6 +48,10 @@ create function outbox_engine.divide_ready(
 language plpgsql stable
 set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
+declare
+  v_priority smallint;
+  v_parts outbox_engine.queue_part[] := '{}';
+  v_left integer := p_rows;
 begin
   select array_agg(q.route), array_agg(q.priority), array_agg(q.ready_from), max(q.rows)
   into routes, priorities, ready_from, most
@@ -55,30 +59,32 @@ begin
   if routes[1] = all (routes) then
     return;
   end if;
-  select array_agg(d.route), array_agg(d.priority), array_agg(d.ready_from), array_agg(d.rows), p_rows
-  into routes, priorities, ready_from, rows, most
-  from (
-    select f.route, f.priority, f.ready_from, count(*)::integer as rows
-    from (
-      select n.*
+  for v_priority in select distinct p.priority from unnest(priorities) p (priority) order by 1 loop
+    v_parts := v_parts || array(
+      select row(f.route, f.priority, f.ready_from, count(*))::outbox_engine.queue_part
       from (
-        select q.*, r.due_at, r.id,
-          row_number() over (partition by q.route order by q.priority, r.due_at, r.id) as nth
+        select q.*
         from unnest(p_queues) q
         cross join lateral (
           select o.due_at, o.id
           from public.outbox o
           where o.queue = 'r' and o.route = q.route and o.priority = q.priority and o.due_at >= q.ready_from
           order by o.due_at, o.id
-          limit q.rows
+          limit least(
+            v_left, q.rows - (select coalesce(sum(t.rows), 0) from unnest(v_parts) t where t.route = q.route))
         ) r
-      ) n
-      where n.nth <= n.rows
-      order by n.priority, n.due_at, n.id
-      limit p_rows
-    ) f
-    group by f.route, f.priority, f.ready_from
-  ) d;
+        where q.priority = v_priority
+        order by r.due_at, r.id
+        limit v_left
+      ) f
+      group by f.route, f.priority, f.ready_from
+    );
+    v_left := p_rows - (select coalesce(sum(t.rows), 0) from unnest(v_parts) t);
+    exit when v_left = 0;
+  end loop;
+  select array_agg(t.route), array_agg(t.priority), array_agg(t.ready_from), array_agg(t.rows), sum(t.rows)
+  into routes, priorities, ready_from, rows, most
+  from unnest(v_parts) t;
 end
 $$;
 
