@@ -33,6 +33,7 @@ class Sending(Calls):
         heartbeat_at: str | None = None,
         timeline: str | None = None,
         sleep_seconds: float | None = None,
+        tick_seconds: float | None = None,
     ) -> Claim:
         """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
 
@@ -41,7 +42,7 @@ class Sending(Calls):
         beginnings of numbers, None is all. ``schema_version`` is the newest that the process knows, None is any. A database
         that sends from other projects than ``project`` claims nothing. One that lacks the lease token, the dispatch or the
         heartbeat, seen in ``timeline`` and not adopted since, pauses: it was restored. None is not checked. A caller that gets
-        nothing waits ``sleep_seconds``, or for a notice.
+        nothing waits ``sleep_seconds``, or for a notice. It claims for this plan again within ``tick_seconds``, or is away.
         """
         request = {
             "p_claim_id": claim_id,
@@ -68,8 +69,14 @@ class Sending(Calls):
             "p_timeline": timeline,
             "p_sleep_seconds": sleep_seconds,
             "p_messages_per_day": plan.messages_per_day,
+            "p_position": plan.position,
+            "p_tick_seconds": tick_seconds,
         }
         return Claim.parse(await self._rpc.call("outbox_claim_due", request))
+
+    async def has_ready(self, *, urgent_only: bool = False) -> bool:
+        """Whether rows are ready to be claimed, whichever plan may take them."""
+        return bool(await self._rpc.call("outbox_has_ready", {"p_urgent_only": urgent_only}))
 
     async def accept(
         self, accepted: Sequence[tuple[str, str]], *, worker: str, lease: float, reconcile_after: float
