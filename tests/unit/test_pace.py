@@ -170,7 +170,7 @@ def test_single_run_waits_for_other_plans_in_time() -> None:
     assert waits == 61
 
 
-def test_each_claim_that_brings_something_begins_the_wait_anew() -> None:
+def test_claims_that_bring_something_extend_the_wait() -> None:
     process = Process(waits_for_rates=False)
 
     for _ in range(100):

@@ -164,7 +164,7 @@ async def test_single_run_fails_when_sending_is_stopped() -> None:
 
 
 @pytest.mark.parametrize(("left", "may_help", "succeeded"), [(False, True, True), (True, True, False), (False, False, False)])
-async def test_single_run_succeeds_if_other_account_did_the_work(left: bool, may_help: bool, succeeded: bool) -> None:
+async def test_single_run_succeeds_if_others_did_all(left: bool, may_help: bool, succeeded: bool) -> None:
     async def has_ready() -> bool:
         return left
 

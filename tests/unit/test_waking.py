@@ -92,7 +92,7 @@ def test_found_rows_wake_each_job() -> None:
     assert process.woken == [1, 1]
 
 
-def test_rows_in_vain_wake_a_job_once_a_second() -> None:
+def test_job_is_woken_in_vain_once_a_second() -> None:
     process = Process(2)
 
     def look(times: int) -> None:
@@ -108,7 +108,7 @@ def test_rows_in_vain_wake_a_job_once_a_second() -> None:
     assert process.woken == [10, 2]
 
 
-def test_rows_that_no_job_may_take_end_the_looking() -> None:
+def test_rows_for_no_job_end_the_looking() -> None:
     process = Process(2)
     for job in process.jobs:
         job.claimed(dispatches=True)
