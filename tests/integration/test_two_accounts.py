@@ -23,7 +23,7 @@ from scheduler.engine import Engine, build_engine
 from scheduler.process import Process
 from scheduler.wakeup import Wakeup
 from tests.calls import plan_claim
-from tests.engine import column, insert, sinch_account, statuses, supabase_settings
+from tests.engine import column, insert, later, sinch_account, statuses, supabase_settings
 from tests.stack import Connection
 
 PATIENCE_SECONDS = 30.0
@@ -138,6 +138,22 @@ async def test_notice_reaches_the_second_account(
         process.stop()
         await running
     assert sent(sinch) == {"sinch": 0, "vonage": 3}
+
+
+async def test_claim_wakes_the_jobs_of_its_account(make_engine: MakeEngine, sinch: Running, db: Connection) -> None:
+    engine = await make_engine()
+    jobs = {job.name: job for job in engine.jobs}
+    woken: list[str] = []
+    jobs["dispatch vonage"].wake_others_with(woken.append)
+    sinch.control.add(faults.reset_after_accepting())
+    insert(db)
+    await jobs["dispatch vonage"].tick()
+    await jobs["dispatch vonage"].finish()
+
+    later(db, "11 minutes")
+    await jobs["dispatch vonage"].tick()
+
+    assert woken == ["recover vonage"]
 
 
 def is_marked(db: Connection) -> bool:
