@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -15,7 +14,8 @@ from jobs.dispatching.pace import Pace
 from jobs.dispatching.requests import Requests
 from jobs.dispatching.schema_watch import SchemaWatch
 from jobs.dispatching.slots import Slots
-from jobs.gateway.errors import GatewayError, GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.farewell import Farewell
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.seen import Seen
@@ -27,7 +27,6 @@ from jobs.runtime.settings import EngineSettings
 from jobs.runtime.waking import Waking, Wakings
 from jobs.schema.admission import Admission
 
-_FAREWELL_SECONDS: Final = 1.0
 _LATEST_TICK_SECONDS: Final = 1.5
 """How much later than its interval the next tick comes at the latest, on a busy machine."""
 
@@ -59,10 +58,11 @@ class Dispatcher(Job):
         restores: RestoreCheck | None = None,
         waking: Waking | None = None,
         jobs: Mapping[str, str] | None = None,
+        farewell: Farewell | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
-        self._gateway = gateway
-        self._worker = worker
+        self._farewell = farewell or Farewell(gateway, worker)
+        self._farewell.join()
         self._schema = SchemaWatch(admission)
         self._restores, self._clocks = restores, clocks
         self._clock_watch = ClockWatch(self._clocks, gateway, plan=f"{plan.provider} {plan.plan}", worker=worker)
@@ -147,16 +147,10 @@ class Dispatcher(Job):
         try:
             async with self._ticking:
                 await self._requests.finish()
-            await self._say_ended()
+            await self._farewell.leave()
         finally:
             await self._claims.stop()
             await self._requests.aclose()
-
-    async def _say_ended(self) -> None:
-        # It only spares operators a line in `outbox status`, so it must not hold up the end of the process.
-        with suppress(GatewayError, TimeoutError):
-            async with asyncio.timeout(_FAREWELL_SECONDS):
-                await self._gateway.end_process(self._worker)
 
     def _ask(self, now: float) -> bool:
         """Make each claim that the pace wants now. Returns whether the tick goes on."""

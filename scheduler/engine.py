@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
+from jobs.gateway.farewell import Farewell
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.restore_check import RestoreCheck
@@ -77,12 +78,14 @@ async def build_engine(
     ``waits_for_rates`` a tick ends when the plan's limit is reached. ``wakings`` is the listener's.
     """
     gateway = await Gateway.connect(supabase)
+    worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     process = _Process(
         gateway=gateway,
         settings=settings,
         admission=Admission(gateway.installed_schema, known),
         project=project_host(supabase.supabase_url),
-        worker=f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
+        worker=worker,
+        farewell=Farewell(gateway, worker),
         wakings=wakings or Wakings(),
         waits_for_rates=waits_for_rates,
     )
@@ -107,6 +110,7 @@ class _Process:
     admission: Admission
     project: str
     worker: str
+    farewell: Farewell
     wakings: Wakings
     waits_for_rates: bool
 
@@ -145,6 +149,7 @@ def _serve(process: _Process, chosen: AccountSettings, position: int, *, is_firs
         seen=seen,
         restores=restores,
         waking=process.wakings.join(),
+        farewell=process.farewell,
         jobs={kind: f"{kind}{suffix}" for kind in _OWN},
     )
     jobs: list[Job] = [

@@ -156,6 +156,21 @@ async def test_claim_wakes_the_jobs_of_its_account(make_engine: MakeEngine, sinc
     assert woken == ["recover vonage"]
 
 
+async def test_process_ends_with_its_last_account(make_engine: MakeEngine, db: Connection) -> None:
+    engine = await make_engine()
+    first, second = (job for job in engine.jobs if job.kind == "dispatch")
+    ended = "select count(*) filter (where ended_at is not null), count(distinct worker) from outbox_engine.heartbeats"
+    seen = []
+    for job in (first, second):
+        await job.tick()
+
+    for job in (first, second):
+        await job.drain()
+        seen.append(db.execute(f"{ended} where job = 'dispatch'").fetchone())
+
+    assert seen == [(0, 1), (2, 1)]
+
+
 def is_marked(db: Connection) -> bool:
     row = db.execute("select last_value / 1000.0 > extract(epoch from clock_timestamp()) from outbox_engine.asleep_until")
     return row.fetchone() == (True,)
