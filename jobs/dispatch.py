@@ -101,8 +101,7 @@ class Dispatcher(Job):
             again_after={"recover": _between_lookups(provider), "reconcile": settings.reconcile_interval_seconds}, names=jobs
         )
         self._claims = Claims(self._claim)
-        self._noticed = asyncio.Event()
-        self._ticking = asyncio.Lock()
+        self._noticed, self._ticking = asyncio.Event(), asyncio.Lock()
 
     def wake_others_with(self, wake: Callable[[str], None]) -> None:
         self._others.wake_with(wake)

@@ -22,7 +22,7 @@ class RunSettings:
 
     telemetry: TelemetrySettings
     supabase: SupabaseSettings
-    accounts: Mapping[int, AccountSettings]
+    accounts: Mapping[int | None, AccountSettings]
     engine: EngineSettings
 
     @classmethod

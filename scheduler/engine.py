@@ -65,7 +65,7 @@ class Engine:
 
 async def build_engine(
     supabase: SupabaseSettings,
-    accounts: Mapping[int, AccountSettings],
+    accounts: Mapping[int | None, AccountSettings],
     settings: EngineSettings,
     *,
     known: Releases,
@@ -74,8 +74,8 @@ async def build_engine(
 ) -> Engine:
     """Make the jobs. This makes no request to Supabase or a provider, so all may be away.
 
-    ``accounts`` are given by their place in the order of all. ``known`` are the schema versions of this package. Without
-    ``waits_for_rates`` a tick ends when the plan's limit is reached. ``wakings`` is the listener's.
+    ``accounts`` are given by their place in the order of all, None where there is one. ``known`` are the schema versions of
+    this package. Without ``waits_for_rates`` a tick ends when the plan's limit is reached. ``wakings`` is the listener's.
     """
     gateway = await Gateway.connect(supabase)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
@@ -115,7 +115,7 @@ class _Process:
     waits_for_rates: bool
 
 
-def _serve(process: _Process, chosen: AccountSettings, position: int, *, is_first: bool) -> tuple[Served, list[Job]]:
+def _serve(process: _Process, chosen: AccountSettings, position: int | None, *, is_first: bool) -> tuple[Served, list[Job]]:
     """The account and its jobs. Those of the first account have plain names, and the others' carry the provider's."""
     gateway, settings, waits_for_rates = process.gateway, process.settings, process.waits_for_rates
     clocks, seen = Clocks(), Seen()

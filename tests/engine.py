@@ -134,7 +134,7 @@ async def make_rig(stack: LocalStack, sinch: Running) -> AsyncIterator[MakeRig]:
     ) -> Rig:
         engine = await build_engine(
             supabase_settings(stack),
-            {0: sinch_account(sinch, **(sinch_settings or {}))},
+            {None: sinch_account(sinch, **(sinch_settings or {}))},
             EngineSettings(_env_file=None, **settings),
             known=releases.packaged(),
             waits_for_rates=False,

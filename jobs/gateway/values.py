@@ -16,7 +16,7 @@ class Plan:
     """A service plan as a process knows it: its identity, and the limits that all processes share. None is no limit.
 
     ``messages_per_day`` (UTC) bounds all plans of the database together. ``position`` is the account's place in the order of
-    ``OUTBOX_PROVIDERS``, 0 first, also in a process that serves some of the accounts only; None where it is not known.
+    ``OUTBOX_PROVIDERS``, 0 first, also in a process that serves some of the accounts only; None where there is one account.
     """
 
     provider: str

@@ -60,11 +60,12 @@ def configured() -> tuple[AccountSettings, ...]:
     return tuple(chosen().values())
 
 
-def chosen(plans: Sequence[str] = ()) -> Mapping[int, AccountSettings]:
+def chosen(plans: Sequence[str] = ()) -> Mapping[int | None, AccountSettings]:
     """The settings of the accounts that ``plans`` names, by their place in the order of all; without names, of all.
 
-    A name is a provider, or a provider and a plan: ``sinch:plan``. The settings of other accounts need not be there. Raises
-    SettingsError for a name that no account has, and as :func:`configured` does.
+    An account that is the only configured one has no place. A name is a provider, or a provider and a plan: ``sinch:plan``. The
+    settings of other accounts need not be there. Raises SettingsError for a name that no account has, and as :func:`configured`
+    does.
     """
     wanted = settings.load(ProvidersSettings).outbox_providers
     for name in wanted or ():
@@ -76,7 +77,7 @@ def chosen(plans: Sequence[str] = ()) -> Mapping[int, AccountSettings]:
         if provider not in providers:
             raise SettingsError(f"--plan: {name!r} is no configured account: {', '.join(providers)}")
     found = {
-        position: settings.load(_GROUPS[provider])
+        position if len(providers) > 1 else None: settings.load(_GROUPS[provider])
         for position, provider in enumerate(providers)
         if not limits or any(provider == one for _, one, _ in limits)
     }

@@ -117,7 +117,7 @@ def test_row_that_saw_nobody_sleep_is_found(db: Connection) -> None:
     insert(db)
 
     row = db.execute(
-        "select outbox_engine.sleep_or_wake(%s, outbox_engine.current_queue_bounds(), 32768, 2.5)",
+        "select outbox_engine.sleep_or_wake(%s, outbox_engine.current_queue_bounds(), null, 32768, 2.5)",
         [json.dumps({"dispatches": [], "more": False})],
     ).fetchone()
 

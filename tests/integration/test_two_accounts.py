@@ -153,7 +153,7 @@ async def test_claim_wakes_the_jobs_of_its_account(make_engine: MakeEngine, sinc
     later(db, "11 minutes")
     await jobs["dispatch vonage"].tick()
 
-    assert woken == ["recover vonage"]
+    assert [name for name in woken if name.startswith("recover")] == ["recover vonage"]
 
 
 async def test_process_ends_with_its_last_account(make_engine: MakeEngine, db: Connection) -> None:

@@ -201,6 +201,7 @@ async def test_one_account_adds_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = await engine_of()
     await engine.aclose()
 
+    assert [one.plan.position for one in engine.served] == [None]
     assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "upkeep"]
 
 
