@@ -110,6 +110,23 @@ async def test_second_account_sends_while_first_is_away(make_engine: MakeEngine,
     assert (statuses(db), sent(sinch)) == ({"sent": 3}, {"sinch": 0, "vonage": 3})
 
 
+async def test_single_run_sends_the_shares_of_both(make_engine: MakeEngine, sinch: Running, db: Connection) -> None:
+    """An account that is ahead of its share waits for the other."""
+    engine = await make_engine(dispatch_interval_seconds=60)
+    for place, one in enumerate(engine.served):
+        values = [one.plan.provider, one.plan.plan, place]
+        db.execute("insert into public.outbox_route_plans values (0, %s, %s, 50, %s)", values)
+    db.execute("select nextval('outbox_engine.route_ids')")
+    await asyncio.gather(*(job.tick() for job in engine.jobs if job.kind == "dispatch"))
+    insert(db, 500)
+
+    assert await run_once(engine)
+
+    assert statuses(db) == {"sent": 500}
+    assert sum(sent(sinch).values()) == 500
+    assert min(sent(sinch).values()) >= 150
+
+
 async def test_single_run_fails_while_rows_are_left(make_engine: MakeEngine, sinch: Running, db: Connection) -> None:
     engine = await make_engine()
     sinch.control.add(faults.account_error(401, on="send"))
