@@ -1,8 +1,7 @@
 """Sends due rows: claims them as dispatches, makes the single request of each, and records the outcome."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -15,7 +14,8 @@ from jobs.dispatching.pace import Pace
 from jobs.dispatching.requests import Requests
 from jobs.dispatching.schema_watch import SchemaWatch
 from jobs.dispatching.slots import Slots
-from jobs.gateway.errors import GatewayError, GatewayUnavailable
+from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.farewell import Farewell
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.seen import Seen
@@ -24,10 +24,9 @@ from jobs.providers.base import Provider
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
-from jobs.runtime.waking import Waking
+from jobs.runtime.waking import Waking, Wakings
 from jobs.schema.admission import Admission
 
-_FAREWELL_SECONDS: Final = 1.0
 _LATEST_TICK_SECONDS: Final = 1.5
 """How much later than its interval the next tick comes at the latest, on a busy machine."""
 
@@ -38,7 +37,7 @@ class Dispatcher(Job):
     ``worker`` names the process in the database. Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
     With ``restores`` it claims nothing before that check allows it. With ``admission``, a tick raises SchemaUnfit once the
     database has a breaking version that this package does not know. ``project`` is the host of the project's URL, None to claim
-    whatever project the database sends from.
+    whatever project the database sends from. ``jobs`` are the names of the plan's other jobs by their kinds, where they differ.
     """
 
     name = "dispatch"
@@ -58,10 +57,12 @@ class Dispatcher(Job):
         seen: Seen | None = None,
         restores: RestoreCheck | None = None,
         waking: Waking | None = None,
+        jobs: Mapping[str, str] | None = None,
+        farewell: Farewell | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
-        self._gateway = gateway
-        self._worker = worker
+        self._farewell = farewell or Farewell(gateway, worker)
+        self._farewell.join()
         self._schema = SchemaWatch(admission)
         self._restores, self._clocks = restores, clocks
         self._clock_watch = ClockWatch(self._clocks, gateway, plan=f"{plan.provider} {plan.plan}", worker=worker)
@@ -76,9 +77,10 @@ class Dispatcher(Job):
             share_texts=provider.longest_value > 0,
             schema_version=self._schema.known,
             project=project,
+            tick_seconds=self.interval,
         )
         self._seen = Seen() if seen is None else seen
-        self._waking = Waking() if waking is None else waking
+        self._waking = waking or Wakings().join()
         slots = Slots(max_recipients=provider.max_recipients)
         self._health = PlanHealth(plan.plan, project=project)
         self._pace = Pace(
@@ -87,6 +89,7 @@ class Dispatcher(Job):
         self._requests = Requests(
             gateway=gateway,
             provider=provider,
+            plan=plan.plan,
             worker=worker,
             settings=settings,
             slots=slots,
@@ -95,18 +98,22 @@ class Dispatcher(Job):
             clocks=self._clocks,
         )
         self._others = OtherJobs(
-            again_after={"recover": _between_lookups(provider), "reconcile": settings.reconcile_interval_seconds}
+            again_after={"recover": _between_lookups(provider), "reconcile": settings.reconcile_interval_seconds}, names=jobs
         )
         self._claims = Claims(self._claim)
-        self._noticed = asyncio.Event()
-        self._ticking = asyncio.Lock()
+        self._noticed, self._ticking = asyncio.Event(), asyncio.Lock()
 
     def wake_others_with(self, wake: Callable[[str], None]) -> None:
         self._others.wake_with(wake)
+        self._waking.wake_with(partial(wake, self.name))
 
     @property
     def stopped(self) -> bool:
         return self._health.stopped or (self._restores is not None and not self._restores.passed)
+
+    @property
+    def others_may_help(self) -> bool:
+        return not self._health.holds
 
     async def tick(self) -> None:
         """Claim and send until nothing more may go out now. Requests may still be open when this returns.
@@ -139,16 +146,10 @@ class Dispatcher(Job):
         try:
             async with self._ticking:
                 await self._requests.finish()
-            await self._say_ended()
+            await self._farewell.leave()
         finally:
             await self._claims.stop()
             await self._requests.aclose()
-
-    async def _say_ended(self) -> None:
-        # It only spares operators a line in `outbox status`, so it must not hold up the end of the process.
-        with suppress(GatewayError, TimeoutError):
-            async with asyncio.timeout(_FAREWELL_SECONDS):
-                await self._gateway.end_process(self._worker)
 
     def _ask(self, now: float) -> bool:
         """Make each claim that the pace wants now. Returns whether the tick goes on."""

@@ -150,7 +150,7 @@ class Reconciliation(Job):
             raise
         self._outage.answered(self.name)
         for batch_id in reports.unknown:
-            log.warning("reconcile.batch_unknown", batch=batch_id)
+            log.warning("reconcile.batch_unknown", plan=self._plan.plan, batch=batch_id)
         await self._record(reports.items)
         if reports.unusable:
             await self._gateway.keep_callbacks(reports.unusable)

@@ -88,7 +88,7 @@ class Recovery(Job):
             await self._gateway.postpone_lookup(lookup, seconds=1.0)
             return
         decided = await (self._record_found(lookup, found) if found else self._record_missed(lookup, others))
-        log.info("lookup.done", dispatch=lookup.dispatch_id, decided=decided, batches=list(found))
+        log.info("lookup.done", plan=self._plan.plan, dispatch=lookup.dispatch_id, decided=decided, batches=list(found))
 
     async def _record_found(self, lookup: Lookup, found: Mapping[str, Sequence[str]]) -> str:
         settle, reconcile_after = self._settle, self._settings.reconcile_after_seconds

@@ -1,6 +1,6 @@
 """Builds the parts of an `outbox run` process from its settings."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.runtime import settings
 from jobs.runtime.accounts import AccountSettings
 from jobs.runtime.settings import EngineSettings, SupabaseSettings, TelemetrySettings
-from jobs.runtime.waking import Waking
+from jobs.runtime.waking import Wakings
 from jobs.schema.releases import Releases
 from scheduler.process import Listener
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """Everything `outbox run` reads from the environment."""
+    """Everything `outbox run` reads from the environment. ``accounts`` are those that it serves, by their place among all."""
 
     telemetry: TelemetrySettings
     supabase: SupabaseSettings
-    accounts: tuple[AccountSettings, ...]
+    accounts: Mapping[int | None, AccountSettings]
     engine: EngineSettings
 
     @classmethod
-    def load(cls) -> "RunSettings":
-        """Raises SettingsError for the first setting that is missing or wrong."""
+    def load(cls, plans: Sequence[str] = ()) -> "RunSettings":
+        """``plans`` limits the accounts. Raises SettingsError for the first setting that is missing or wrong."""
         # Imported here, because it imports the providers' clients, which a command without them should not wait for.
-        from jobs.providers.registry import configured
+        from jobs.providers.registry import chosen
 
         return cls(
             telemetry=settings.load(TelemetrySettings),
             supabase=settings.load(SupabaseSettings),
-            accounts=configured(),
+            accounts=chosen(plans),
             engine=settings.load(EngineSettings),
         )
 
 
 @asynccontextmanager
-async def assembled(chosen: RunSettings, known: Releases, waking: Waking, *, once: bool) -> AsyncIterator["Engine"]:
+async def assembled(chosen: RunSettings, known: Releases, wakings: Wakings, *, once: bool) -> AsyncIterator["Engine"]:
     """The jobs of this process and their gateway, closed when the block ends. Sends no request to Supabase or the provider."""
     # Imported here, because importing the Supabase client takes a second and errors in settings should be reported at once.
     from scheduler.engine import build_engine
 
     engine = await build_engine(
-        chosen.supabase, chosen.accounts, chosen.engine, known=known, waits_for_rates=not once, waking=waking
+        chosen.supabase, chosen.accounts, chosen.engine, known=known, waits_for_rates=not once, wakings=wakings
     )
     try:
         yield engine
@@ -54,10 +54,10 @@ async def assembled(chosen: RunSettings, known: Releases, waking: Waking, *, onc
         await engine.aclose()
 
 
-def listener(chosen: RunSettings, waking: Waking) -> Listener | None:
+def listener(chosen: RunSettings, wakings: Wakings) -> Listener | None:
     """The listener for new rows, None if ``OUTBOX_DB_URL`` is not set. Raises SettingsError if that is no connection string."""
     if chosen.supabase.outbox_db_url is None:
         return None
     from scheduler.wakeup import Wakeup
 
-    return Wakeup(chosen.supabase.outbox_db_url, waking)
+    return Wakeup(chosen.supabase.outbox_db_url, wakings)

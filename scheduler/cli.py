@@ -117,6 +117,14 @@ def run(
             help="Do all work that is due and exit, for cron-style hosting. Overlapping runs are safe.",
         ),
     ] = False,
+    plan: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plan",
+            metavar="PROVIDER[:PLAN]",
+            help="Serve this account only, and not all that are configured. Repeat it for more.",
+        ),
+    ] = None,
 ) -> int:
     """Run the scheduler, which sends the messages.
 
@@ -125,7 +133,7 @@ def run(
     """
     from scheduler.commands.run import run
 
-    return run(once=once)
+    return run(once=once, plans=plan or ())
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)

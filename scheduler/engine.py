@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
+from jobs.gateway.farewell import Farewell
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.restore_check import RestoreCheck
@@ -26,13 +27,13 @@ from jobs.runtime.clocks import Clocks
 from jobs.runtime.job import Job
 from jobs.runtime.project import project_host
 from jobs.runtime.settings import EngineSettings, SupabaseSettings
-from jobs.runtime.waking import Waking
+from jobs.runtime.waking import Wakings
 from jobs.schema.admission import Admission
 from jobs.schema.releases import Releases
 from jobs.upkeep import Upkeep
 
-_STANDING_BY_SECONDS: Final = 30.0
-"""How often the jobs of an account that does not send look for work: no claim wakes them."""
+_OWN: Final = ("recover", "reconcile")
+"""The jobs of an account that its claims wake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Served:
 class Engine:
     """The jobs and what they share. Ask ``admission`` first. Call :meth:`aclose` when all jobs have drained.
 
-    The first of ``served`` sends. The others ask for the reports, replies and lost requests of what they sent before.
+    Each account of ``served`` has a dispatch job. The database decides which messages its plan may take.
     """
 
     jobs: tuple[Job, ...]
@@ -64,67 +65,105 @@ class Engine:
 
 async def build_engine(
     supabase: SupabaseSettings,
-    accounts: Sequence[AccountSettings],
+    accounts: Mapping[int | None, AccountSettings],
     settings: EngineSettings,
     *,
     known: Releases,
     waits_for_rates: bool = True,
-    waking: Waking | None = None,
+    wakings: Wakings | None = None,
 ) -> Engine:
     """Make the jobs. This makes no request to Supabase or a provider, so all may be away.
 
-    ``known`` are the schema versions of this package. Without ``waits_for_rates`` a tick ends when the plan's limit is reached.
-    ``waking`` is the listener's.
+    ``accounts`` are given by their place in the order of all, None where there is one. ``known`` are the schema versions of
+    this package. Without ``waits_for_rates`` a tick ends when the plan's limit is reached. ``wakings`` is the listener's.
     """
     gateway = await Gateway.connect(supabase)
-    admission = Admission(gateway.installed_schema, known)
-    project = project_host(supabase.supabase_url)
-    settle = timedelta(seconds=settings.settle_seconds)
+    worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+    process = _Process(
+        gateway=gateway,
+        settings=settings,
+        admission=Admission(gateway.installed_schema, known),
+        project=project_host(supabase.supabase_url),
+        worker=worker,
+        farewell=Farewell(gateway, worker),
+        wakings=wakings or Wakings(),
+        waits_for_rates=waits_for_rates,
+    )
     served: list[Served] = []
     jobs: list[Job] = []
-    for chosen in accounts:
-        clocks, seen = Clocks(), Seen()
-        account = registry.account(chosen, settle=settle)
-        provider = account.build(clocks)
-        plan = plan_of(provider, account, messages_per_day=settings.max_messages_per_day)
-        outage = ProviderOutage(gateway=gateway, plan=plan)
-        deadline = settings.lease_seconds / 3
-        restores = RestoreCheck(
-            gateway=gateway, provider=provider, plan=plan, outage=outage, deadline=deadline, project=project
-        )
-        shared: dict[str, Any] = {
-            "gateway": gateway,
-            "provider": provider,
-            "plan": plan,
-            "settings": settings,
-            "clocks": clocks,
-        }
-        own: list[Job] = [
-            Recovery(**shared, outage=outage, waits_for_rates=waits_for_rates, seen=seen),
-            Reconciliation(**shared, outage=outage, restores=restores),
-            InboundPolling(**shared, outage=outage),
-        ]
-        if served:
-            _stand_by(own, restores, plan, sending=served[0])
-        else:
-            sending = Dispatcher(
-                **shared,
-                worker=f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
-                waits_for_rates=waits_for_rates,
-                admission=admission,
-                project=project,
-                seen=seen,
-                restores=restores,
-                waking=waking,
-            )
-            own.insert(0, sending)
-        served.append(Served(plan, provider, restores))
+    for position, chosen in accounts.items():
+        one, own = _serve(process, chosen, position, is_first=not served)
+        served.append(one)
         jobs += own
+    for one in served:
+        one.restores.others = tuple(other.restores for other in served if other is not one)
     jobs += [Campaigns(gateway=gateway), Upkeep(gateway=gateway, settings=settings)]
-    return Engine(jobs=tuple(jobs), admission=admission, served=tuple(served), gateway=gateway)
+    return Engine(jobs=tuple(jobs), admission=process.admission, served=tuple(served), gateway=gateway)
 
 
-def plan_of(provider: Provider, account: Account, *, messages_per_day: int | None = None) -> Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Process:
+    """What the jobs of all accounts share. ``worker`` names the process in the database."""
+
+    gateway: Gateway
+    settings: EngineSettings
+    admission: Admission
+    project: str
+    worker: str
+    farewell: Farewell
+    wakings: Wakings
+    waits_for_rates: bool
+
+
+def _serve(process: _Process, chosen: AccountSettings, position: int | None, *, is_first: bool) -> tuple[Served, list[Job]]:
+    """The account and its jobs. Those of the first account have plain names, and the others' carry the provider's."""
+    gateway, settings, waits_for_rates = process.gateway, process.settings, process.waits_for_rates
+    clocks, seen = Clocks(), Seen()
+    account = registry.account(chosen, settle=timedelta(seconds=settings.settle_seconds))
+    provider = account.build(clocks)
+    plan = plan_of(provider, account, messages_per_day=settings.max_messages_per_day, position=position)
+    outage = ProviderOutage(gateway=gateway, plan=plan)
+    restores = RestoreCheck(
+        gateway=gateway,
+        provider=provider,
+        plan=plan,
+        outage=outage,
+        deadline=settings.lease_seconds / 3,
+        project=process.project,
+        has_list=registry.has_list(plan.provider),
+    )
+    shared: dict[str, Any] = {
+        "gateway": gateway,
+        "provider": provider,
+        "plan": plan,
+        "settings": settings,
+        "clocks": clocks,
+    }
+    suffix = "" if is_first else f" {plan.provider}"
+    dispatcher = Dispatcher(
+        **shared,
+        worker=process.worker,
+        waits_for_rates=waits_for_rates,
+        admission=process.admission,
+        project=process.project,
+        seen=seen,
+        restores=restores,
+        waking=process.wakings.join(),
+        farewell=process.farewell,
+        jobs={kind: f"{kind}{suffix}" for kind in _OWN},
+    )
+    jobs: list[Job] = [
+        dispatcher,
+        Recovery(**shared, outage=outage, waits_for_rates=waits_for_rates, seen=seen),
+        Reconciliation(**shared, outage=outage, restores=restores),
+        InboundPolling(**shared, outage=outage),
+    ]
+    for job in jobs:
+        job.name += suffix
+    return Served(plan, provider, restores), jobs
+
+
+def plan_of(provider: Provider, account: Account, *, messages_per_day: int | None = None, position: int | None = None) -> Plan:
     """The account with its limits, as the database stores them."""
     return Plan(
         provider=provider.name,
@@ -134,14 +173,5 @@ def plan_of(provider: Provider, account: Account, *, messages_per_day: int | Non
         messages_per_second=account.messages_per_second,
         requests_per_minute=account.requests_per_minute,
         messages_per_day=messages_per_day,
+        position=position,
     )
-
-
-def _stand_by(jobs: Sequence[Job], restores: RestoreCheck, plan: Plan, *, sending: Served) -> None:
-    """The list of this account may show, too, that the database was restored, so it is read before the first claim."""
-    if registry.has_list(plan.provider):
-        sending.restores.standing_by += (restores,)
-    for job in jobs:
-        job.name = f"{job.name} {plan.provider}"
-        if not isinstance(job, InboundPolling):
-            job.interval = _STANDING_BY_SECONDS

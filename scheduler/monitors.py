@@ -22,7 +22,8 @@ class Monitor:
     """
 
     def __init__(self, job: str, interval: float) -> None:
-        self._slug = f"outbox-{job}"
+        # Sentry takes no spaces in these names.
+        self._slug = f"outbox-{job.replace(' ', '-')}"
         self._minutes = max(1, math.ceil(interval / _MINUTE))
         self._last: dict[Status, float] = {}
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from jobs.gateway.errors import GatewayUnavailable
+from jobs.gateway.errors import GatewayError, GatewayUnavailable
 from jobs.runtime.job import Job
 from jobs.runtime.outage import Outage
 from jobs.schema.admission import SchemaUnfit
@@ -24,7 +24,7 @@ FINISH_SECONDS: Final = 60.0
 _WIND_DOWN_SECONDS: Final = 0.3
 
 WOKEN: Final = "dispatch"
-"""The job that a notice of new rows wakes."""
+"""The kind of job that a notice of new rows wakes."""
 LAST: Final = "upkeep"
 """The job that logs alarms: a single run does it last, after the jobs that raise them."""
 
@@ -41,7 +41,8 @@ class Process:
     """Runs jobs, either until :meth:`stop` or once each. Durations are in seconds.
 
     ``admission`` is asked before the first tick. It raises GatewayUnavailable to be asked again later, and any other exception
-    where the process may not work. A job that raises SchemaUnfit later stops the process as :meth:`stop` does.
+    where the process may not work. A job that raises SchemaUnfit later stops the process as :meth:`stop` does. ``has_ready``
+    answers whether rows are ready to be sent: a single run asks it where some of its accounts cannot send.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Process:
         *,
         listener: Listener | None = None,
         admission: Callable[[], Awaitable[None]] | None = None,
+        has_ready: Callable[[], Awaitable[bool]] | None = None,
         drain_seconds: float = DRAIN_SECONDS,
         finish_seconds: float = FINISH_SECONDS,
     ) -> None:
@@ -58,6 +60,7 @@ class Process:
         self._tickers = [Ticker(job, clock=self._clock, supabase=self._supabase, end=self._end) for job in jobs]
         self._listener = listener
         self._admission = admission
+        self._has_ready = has_ready
         self._drain_seconds = drain_seconds
         self._finish_seconds = finish_seconds
         self._stopping = asyncio.Event()
@@ -67,10 +70,10 @@ class Process:
         """Begin no more ticks, drain, and let :meth:`run` or :meth:`run_once` return."""
         self._stopping.set()
 
-    def wake(self, name: str = WOKEN) -> None:
-        """Start a tick of this job at once."""
+    def wake(self, name: str | None = None) -> None:
+        """Start a tick of this job at once; without a name, of each dispatch job."""
         for ticker in self._tickers:
-            if ticker.job.name == name:
+            if ticker.job.name == name or (name is None and ticker.job.kind == WOKEN):
                 ticker.wake()
 
     async def run(self) -> None:
@@ -138,10 +141,11 @@ class Process:
         return True
 
     async def run_once(self) -> bool:
-        """Run one tick of each job and a second dispatch tick for rows that the other jobs made due, and finish all requests.
+        """Run one tick of each job, and finish all requests. Dispatch jobs tick once more, for rows that others made due.
 
         Returns whether all of it succeeded. False if due work is left until an operator corrects an account, a setting or the
-        network, or if the run was stopped. Raises what ``admission`` raises, and SchemaUnfit of a job.
+        network, or if the run was stopped. What one account cannot send and another did is not left. Raises what ``admission``
+        raises, and SchemaUnfit of a job.
         """
         working = asyncio.create_task(self._tick_each(), name="single run")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -158,16 +162,28 @@ class Process:
     async def _tick_each(self) -> bool:
         if not await self._is_admitted():
             return False
-        last = [ticker for ticker in self._tickers if ticker.job.name == LAST]
+        last = [ticker for ticker in self._tickers if ticker.job.kind == LAST]
         succeeded = await asyncio.gather(*(ticker.tick() for ticker in self._tickers if ticker not in last))
         finished = await self._finish()
         if finished and all(succeeded):
-            succeeded += [await ticker.tick() for ticker in self._tickers if ticker.job.name == WOKEN]
+            succeeded += await asyncio.gather(*(ticker.tick() for ticker in self._tickers if ticker.job.kind == WOKEN))
             finished = await self._finish()
         succeeded += [await ticker.tick() for ticker in last]
 
-        stopped = any(ticker.job.stopped for ticker in self._tickers)
-        return all(succeeded) and finished and not stopped and not self._stopping.is_set()
+        is_work_left = await self._is_work_left()
+        return all(succeeded) and finished and not is_work_left and not self._stopping.is_set()
+
+    async def _is_work_left(self) -> bool:
+        """Whether a job that is stopped left due work which no other job did."""
+        stopped = [ticker.job for ticker in self._tickers if ticker.job.stopped]
+        is_any_well = any(ticker.job.kind == WOKEN and ticker.job not in stopped for ticker in self._tickers)
+        if not stopped or not is_any_well or self._has_ready is None or not all(job.others_may_help for job in stopped):
+            return bool(stopped)
+        try:
+            return await self._has_ready()
+        except GatewayError as error:
+            log.warning("scheduler.work_left_unknown", error=str(error))
+            return True
 
     async def _finish(self) -> bool:
         jobs = [ticker.job for ticker in self._tickers]

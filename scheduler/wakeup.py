@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from jobs.runtime.outage import Outage
 from jobs.runtime.settings import SettingsError
-from jobs.runtime.waking import Waking
+from jobs.runtime.waking import Wakings
 from scheduler.backoff import Backoff
 
 log = structlog.get_logger()
@@ -50,10 +50,10 @@ class Deaf(Exception):
 class Wakeup:
     """Listens on the database's channel ``outbox`` and reconnects for as long as it runs. Durations are in seconds."""
 
-    def __init__(self, url: SecretStr, waking: Waking, *, self_test_seconds: float = _SELF_TEST_SECONDS) -> None:
+    def __init__(self, url: SecretStr, wakings: Wakings, *, self_test_seconds: float = _SELF_TEST_SECONDS) -> None:
         """Raises SettingsError if ``url`` is not a connection string."""
         self._url = url.get_secret_value()
-        self._waking = waking
+        self._wakings = wakings
         self._self_test_seconds = self_test_seconds
         self._backoff = Backoff(first=_FIRST_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         self._deaf = Outage("wakeup.polling")
@@ -65,9 +65,9 @@ class Wakeup:
             raise SettingsError("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
 
     async def listen(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` for each notice, for ready rows while the process is awake, and after each new connection.
+        """Call ``wake`` for each notice, and after each new connection: a lost one may have missed some.
 
-        A lost connection may have missed some. Runs until cancelled.
+        While the process is awake, its dispatch jobs are woken for ready rows. Runs until cancelled.
         """
         while True:
             try:
@@ -91,17 +91,17 @@ class Wakeup:
             self._deaf.recovered()
             self._away.recovered()
             self._backoff.reset()
-            self._waking.hears(True)
+            self._wakings.hears(True)
             try:
                 await self._hear(connection, wake)
             finally:
-                self._waking.hears(False)
+                self._wakings.hears(False)
 
     async def _hear(self, connection: "AsyncConnection[Any]", wake: Callable[[], None]) -> None:
         """Look while the process is awake. When it goes to sleep, and at first, a claim tells the database so."""
         is_awake = True
         while True:
-            was_awake, is_awake = is_awake, self._waking.is_awake
+            was_awake, is_awake = is_awake, self._wakings.is_awake
             if was_awake and not is_awake:
                 wake()
             seconds = _LOOK_SECONDS if is_awake else _DOZE_SECONDS
@@ -109,11 +109,10 @@ class Wakeup:
                 async for _ in notices:
                     wake()
             if is_awake and await self._is_ready(connection):
-                self._waking.found()
-                wake()
+                self._wakings.found()
 
     async def _is_ready(self, connection: "AsyncConnection[Any]") -> bool:
-        answer = await connection.execute("select public.outbox_has_ready(%s)", [self._waking.is_claiming], prepare=True)
+        answer = await connection.execute("select public.outbox_has_ready(%s)", [self._wakings.is_claiming], prepare=True)
         row = await answer.fetchone()
         return row is not None and bool(row[0])
 

@@ -16,7 +16,7 @@ from jobs.providers import registry
 from jobs.runtime import clocks as engine_clocks
 from jobs.runtime.accounts import SinchSettings
 from jobs.runtime.settings import EngineSettings, SupabaseSettings
-from jobs.runtime.waking import Waking
+from jobs.runtime.waking import Wakings
 from jobs.schema import releases
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import server
@@ -129,16 +129,16 @@ async def make_rig(stack: LocalStack, sinch: Running) -> AsyncIterator[MakeRig]:
         *,
         sinch_settings: dict[str, Any] | None = None,
         is_checked: bool = True,
-        waking: Waking | None = None,
+        wakings: Wakings | None = None,
         **settings: Any,
     ) -> Rig:
         engine = await build_engine(
             supabase_settings(stack),
-            [sinch_account(sinch, **(sinch_settings or {}))],
+            {None: sinch_account(sinch, **(sinch_settings or {}))},
             EngineSettings(_env_file=None, **settings),
             known=releases.packaged(),
             waits_for_rates=False,
-            waking=waking,
+            wakings=wakings,
         )
         engine.served[0].restores.passed = is_checked
         dispatcher = next(job for job in engine.jobs if isinstance(job, Dispatcher))

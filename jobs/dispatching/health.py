@@ -32,6 +32,11 @@ class PlanHealth:
         self._refusals = {why: Outage("dispatch.refused") for why in _STOPS_THE_PLAN}
 
     @property
+    def holds(self) -> bool:
+        """Whether messages are held for a setting of this process, so that no other plan takes them."""
+        return self._refusals[Refusal.SETTING].ongoing
+
+    @property
     def stopped(self) -> bool:
         """Whether due rows stay until an operator or the network changes something."""
         return (
@@ -63,6 +68,7 @@ class PlanHealth:
     def refused(self, dispatch: Dispatch, refused: Refused) -> None:
         """Log a refusal. One that stops the whole plan is a warning once, until a request is accepted."""
         self._refusals.get(refused.why, Outage("dispatch.refused")).failed(
+            plan=self._plan,
             dispatch=dispatch.dispatch_id,
             why=refused.why.value,
             http_status=refused.http_status,
@@ -79,10 +85,11 @@ class PlanHealth:
 
     def _read_binding(self, claim: Claim) -> None:
         if claim.unbound is None:
-            self._unbound.recovered(project=self._project)
+            self._unbound.recovered(plan=self._plan, project=self._project)
             return
         bound = ", ".join(claim.unbound)
         self._unbound.failed(
+            plan=self._plan,
             project=self._project,
             meaning=f"nothing is sent: this database sends from {bound}. If it is a copy, set ALLOWED_RECIPIENTS first; "
             "if it was restored from a backup, run `outbox adopt` first. "

@@ -27,9 +27,11 @@ class Leases:
 
     ``renew`` renews all of them in one call and returns the ids that are still held. ``lease`` is in seconds. A lease counts on
     this process's monotonic clock, from before the call that won or renewed it: it never ends later here than in the database.
+    ``plan`` is for the log.
     """
 
-    def __init__(self, *, renew: Renew, lease: float) -> None:
+    def __init__(self, *, renew: Renew, lease: float, plan: str = "") -> None:
+        self._plan = plan
         self._renew = renew
         self._lease = lease
         self._held: dict[str, Dispatch] = {}
@@ -82,7 +84,7 @@ class Leases:
         try:
             kept = await self._renew(held)
         except GatewayError as error:
-            self._outage.failed(dispatches=len(held), error=str(error))
+            self._outage.failed(plan=self._plan, dispatches=len(held), error=str(error))
             return
         self._outage.recovered()
         for dispatch in held:
@@ -94,4 +96,4 @@ class Leases:
                 # Another process decides from here on. A batch id that still comes back is recorded all the same.
                 self._ends[dispatch.dispatch_id] = 0.0
                 if dispatch.dispatch_id not in self._settling:
-                    log.warning("lease.lost", dispatch=dispatch.dispatch_id)
+                    log.warning("lease.lost", plan=self._plan, dispatch=dispatch.dispatch_id)

@@ -8,10 +8,14 @@ AGAIN_SECONDS: Final = 5.0
 
 
 class OtherJobs:
-    """Wakes each job at most once in so many seconds: those that ``again_after`` gives by name, else five."""
+    """Wakes each job at most once in so many seconds: those that ``again_after`` gives by kind, else five.
 
-    def __init__(self, *, again_after: Mapping[str, float]) -> None:
+    A claim names jobs by their kind. ``names`` are those of the plan's own jobs in this process, where they differ.
+    """
+
+    def __init__(self, *, again_after: Mapping[str, float], names: Mapping[str, str] | None = None) -> None:
         self._again_after = again_after
+        self._names = names or {}
         self._woken_at: dict[str, float] = {}
         self._wake: Callable[[str], None] | None = None
 
@@ -19,11 +23,11 @@ class OtherJobs:
         """From now on, call ``wake`` with a job's name. Without it, no job is woken."""
         self._wake = wake
 
-    def due(self, names: Iterable[str], *, now: float) -> None:
-        """Wake the named jobs, which have work. ``now`` is in seconds, on a clock that only goes forward."""
-        for name in names:
-            woken_at = self._woken_at.get(name)
-            if woken_at is None or now - woken_at >= self._again_after.get(name, AGAIN_SECONDS):
-                self._woken_at[name] = now
+    def due(self, kinds: Iterable[str], *, now: float) -> None:
+        """Wake the jobs of these kinds, which have work. ``now`` is in seconds, on a clock that only goes forward."""
+        for kind in kinds:
+            woken_at = self._woken_at.get(kind)
+            if woken_at is None or now - woken_at >= self._again_after.get(kind, AGAIN_SECONDS):
+                self._woken_at[kind] = now
                 if self._wake is not None:
-                    self._wake(name)
+                    self._wake(self._names.get(kind, kind))

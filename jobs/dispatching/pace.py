@@ -12,6 +12,10 @@ MOST_ROWS: Final = 2000
 """Rows that a claim reads: two full requests. A longer call would delay an urgent row that is inserted meanwhile."""
 AFTER_NOTICE_SECONDS: Final = 0.04
 """The shortest time between two claims while all slots are taken. An app that inserts row by row sends a notice for each."""
+WEIGHT: Final = "weight"
+"""What limits a plan that is ahead of its share of a route: it waits for the route's other plans."""
+_LONGEST_AHEAD_SECONDS: Final = 30.0
+"""How long a tick that does not wait for limits waits for the other plans: one of them may be slow without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,8 @@ class Pace:
     """Decides about the next claim of one process. Times are seconds on any clock that only goes forward.
 
     ``interval`` is the time between two ticks. Without ``waits_for_rates`` a tick ends when the plan's limit of messages per
-    second is reached; with it, the tick waits for a limit that ends within the interval.
+    second is reached; with it, the tick waits for a limit that ends within the interval. In both cases it waits for the other
+    plans of a route: they take rows meanwhile, and the share of this one grows.
     """
 
     def __init__(self, slots: Slots, *, interval: float, max_recipients: int, waits_for_rates: bool) -> None:
@@ -36,6 +41,7 @@ class Pace:
         self._waits_for_rates = waits_for_rates
         self._goes_on, self._at_once, self._not_before = True, 1, 0.0
         self._claimed_at = 0.0
+        self._ahead_since: float | None = None
         self._rows = MOST_ROWS
 
     @property
@@ -50,6 +56,7 @@ class Pace:
     def begin_tick(self) -> None:
         """Forget what ended the tick before."""
         self._goes_on, self._at_once, self._not_before = True, 1, 0.0
+        self._ahead_since = None
 
     def next_claim(self, now: float, *, under_way: int, noticed: bool) -> Wanted | None:
         """The claim to make ``now``, or None. ``under_way`` claims are unanswered; ``noticed``: rows may have been inserted.
@@ -75,8 +82,16 @@ class Pace:
         is_full = claim.more and len(claim.dispatches) <= PAIRED_REQUESTS and recipients >= self._max_recipients
         self._at_once = 2 if is_full else 1
         self._goes_on = claim.more and bool(claim.dispatches or claim.passed)
-        if self._waits_for_rates and claim.limited == "messages_per_second" and claim.wait_seconds < self._interval:
+        if self._waits_for(claim, now) and claim.wait_seconds < self._interval:
             self._goes_on, self._not_before = True, now + claim.wait_seconds
+
+    def _waits_for(self, claim: Claim, now: float) -> bool:
+        if claim.limited != WEIGHT:
+            self._ahead_since = None
+            return self._waits_for_rates and claim.limited == "messages_per_second"
+        if self._ahead_since is None:
+            self._ahead_since = now
+        return self._waits_for_rates or now < self._ahead_since + _LONGEST_AHEAD_SECONDS
 
     def _wanted(self, now: float, under_way: int, *, noticed: bool) -> Wanted | None:
         if self._slots.half_free:

@@ -34,7 +34,8 @@ _LOOKUP_AFTER_SECONDS: Final = 1.0
 class Requests:
     """Makes the single request of each dispatch, and records the outcome.
 
-    A request ends after a third of the lease, so that its outcome can be recorded while the lease lasts.
+    A request ends after a third of the lease, so that its outcome can be recorded while the lease lasts. ``plan`` is for the
+    log.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Requests:
         *,
         gateway: Gateway,
         provider: Provider,
+        plan: str,
         worker: str,
         settings: EngineSettings,
         slots: Slots,
@@ -51,6 +53,7 @@ class Requests:
     ) -> None:
         self._gateway = gateway
         self._provider = provider
+        self._plan = plan
         self._worker = worker
         self._settings = settings
         self._slots = slots
@@ -58,7 +61,9 @@ class Requests:
         self._seen = seen
         self._clocks = clocks
         self._leases = Leases(
-            renew=lambda held: gateway.renew(held, lease=settings.lease_seconds), lease=settings.lease_seconds
+            renew=lambda held: gateway.renew(held, lease=settings.lease_seconds),
+            lease=settings.lease_seconds,
+            plan=plan,
         )
         self._acceptances = Acceptances(
             self._record_accepted, expected=lambda: len(self._open), single=provider.max_recipients == 1
@@ -141,13 +146,25 @@ class Requests:
         match outcome:
             case Accepted(batch_id):
                 self._health.accepted()
-                log.info("dispatch.accepted", dispatch=dispatch.dispatch_id, batch=batch_id, recipients=recipients)
+                log.info(
+                    "dispatch.accepted",
+                    plan=self._plan,
+                    dispatch=dispatch.dispatch_id,
+                    batch=batch_id,
+                    recipients=recipients,
+                )
                 more = await self._acceptances.add(dispatch.dispatch_id, batch_id)
             case Refused():
                 self._health.refused(dispatch, outcome)
                 more = await self._refuse(dispatch, outcome)
             case Ambiguous(error):
-                log.warning("dispatch.ambiguous", dispatch=dispatch.dispatch_id, error=error, recipients=recipients)
+                log.warning(
+                    "dispatch.ambiguous",
+                    plan=self._plan,
+                    dispatch=dispatch.dispatch_id,
+                    error=error,
+                    recipients=recipients,
+                )
                 await self._mark_ambiguous(dispatch, error)
         self._seen.given(more)
         self.start(more, since=before)

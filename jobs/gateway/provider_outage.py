@@ -11,7 +11,7 @@ _STOPS_THE_PLAN: Final = {Refusal.THROTTLED, Refusal.ACCOUNT}
 
 
 class ProviderOutage:
-    """Logs once that the provider does not answer, and once that it answers again. The jobs of one process share it.
+    """Logs once that the provider does not answer, and once that it answers again. The jobs of one account share it.
 
     Throttling and account trouble stop the plan for every process, whichever request met them. The dispatch job logs its own
     refusals.
@@ -24,10 +24,10 @@ class ProviderOutage:
 
     async def unanswered(self, job: str, error: ProviderError) -> None:
         """Note that a question of ``job`` was not answered. Raises :class:`jobs.gateway.errors.GatewayUnavailable`."""
-        self._outage.failed(job=job, error=error.error)
+        self._outage.failed(plan=self._plan.plan, job=job, error=error.error)
         if error.why in _STOPS_THE_PLAN:
             await self._gateway.pause_plan(self._plan, error.why, reason=error.error, seconds=error.retry_after)
 
     def answered(self, job: str) -> None:
         """Note that a question of ``job`` was answered."""
-        self._outage.recovered(job=job)
+        self._outage.recovered(plan=self._plan.plan, job=job)

@@ -1,5 +1,6 @@
 """Finds out from the provider's list whether the database was restored from a backup."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -30,10 +31,11 @@ _NAME: Final = "restore check"
 class RestoreCheck:
     """Reads the newest requests in the provider's list, and asks the database for their references.
 
-    A reference of this installation that the database does not know stops all sending (the database does that). A process
-    claims nothing until one reading has succeeded: after a restore, the first claim would send messages a second time.
-    ``project`` is the host of the project's URL. If the database does not send from that project, claims bring nothing, so they
-    need no reading.
+    A reference of this installation that the database does not know stops all sending (the database does that). An account
+    claims nothing until one reading of its list has succeeded, and one of each other account's list was tried: after a restore,
+    the first claim would send messages a second time, also those that another account sent. ``project`` is the host of the
+    project's URL. If the database does not send from that project, claims bring nothing, so they need no reading. Without
+    ``has_list`` there is nothing to read.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class RestoreCheck:
         outage: ProviderOutage,
         deadline: float,
         project: str | None = None,
+        has_list: bool = True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._gateway = gateway
@@ -53,56 +56,61 @@ class RestoreCheck:
         self._outage = outage
         self._deadline = deadline
         self._project = project
+        self._has_list = has_list
         self._clock = clock
         self._waiting = Outage("sending.waits", ended="sending.begins")
         self._restored = Outage("database.restored")
         self._pause = _FIRST_PAUSE_SECONDS
         self._again_at = 0.0
+        self._reading = asyncio.Lock()
+        self._is_tried = self._is_read = False
+        self._round = 0
         self.passed = False
-        """Whether a reading has succeeded since the start of the process, or since the database was away."""
-        self.standing_by: tuple[RestoreCheck, ...] = ()
-        """The checks of accounts that do not send: their lists, too, may show requests that the database lacks."""
+        """Whether the account may claim, since the start of the process, or since the database was away."""
+        self.others: tuple[RestoreCheck, ...] = ()
+        """The checks of the process's other accounts."""
 
     async def allows_claims(self) -> bool:
-        """Read the list, unless a reading has succeeded. False if it cannot be read now; further calls try again.
+        """Read the lists that have not been read. False if this account's cannot be read now; further calls try again.
 
-        Raises :class:`jobs.gateway.errors.GatewayUnavailable`.
+        Claims wait for no provider but their own. Raises :class:`jobs.gateway.errors.GatewayUnavailable`.
         """
         if not self.passed and self._clock() >= self._again_at:
             if await self._gateway.check_references(self._plan, [], project=self._project) is None:
                 return True
-            try:
-                await self._read(pages=_PAGES_AT_START, kind="lookup")
-            except ProviderError as error:
-                await self._outage.unanswered(_NAME, error)
-                self._wait(error.error, error.retry_after)
-            except _NotNow:
-                self._wait("the plan allows no request now", None)
-            else:
-                for one in self.standing_by:
-                    await one.read_if_possible()
-                self.passed = True
+            began = self._round
+            if await self._read_own():
+                for one in self.others:
+                    await one.read_for_others()
+                self.passed = began == self._round
+            if self.passed:
                 self._waiting.recovered(plan=self._plan.plan)
         return self.passed
 
-    async def read_if_possible(self) -> None:
-        """Read the list once for an account that does not send. Sending waits for no provider but its own."""
-        try:
-            await self._read(pages=_PAGES_AT_START, kind="lookup")
-        except ProviderError as error:
-            await self._outage.unanswered(_NAME, error)
-            self._leave_out(error.error)
-        except _NotNow:
-            self._leave_out("the plan allows no request now")
-        self.passed = True
+    async def read_for_others(self) -> None:
+        """Read the list, unless that was tried. If it cannot be read, the account's own dispatch job goes on trying."""
+        async with self._reading:
+            if not self._is_tried:
+                await self._try_to_read()
+        if not self._is_read:
+            log.warning(
+                "restore_check.left_out", plan=self._plan.plan, meaning="others begin to send before this plan's list is read"
+            )
 
     def begin_again(self) -> None:
-        """Have the list read before the next claim, because the database did not answer: it may be restored by then.
+        """Have the lists read before the next claim, because the database did not answer: it may be restored by then.
 
         What this process saw of it need not show that, if other processes made the last requests.
         """
         if self.passed:
-            self.passed, self._pause, self._again_at = False, _FIRST_PAUSE_SECONDS, 0.0
+            for one in (self, *self.others):
+                one.forget()
+
+    def forget(self) -> None:
+        """The list has to be read again."""
+        self.passed = self._is_tried = self._is_read = False
+        self._pause, self._again_at = _FIRST_PAUSE_SECONDS, 0.0
+        self._round += 1
 
     async def look_again(self) -> None:
         """Read the newest requests again. Raises ProviderError if the list cannot be read."""
@@ -112,13 +120,26 @@ class RestoreCheck:
             except _NotNow:
                 log.debug("restore_check.out_of_requests", plan=self._plan.plan)
 
-    def _leave_out(self, why: str) -> None:
-        log.warning(
-            "restore_check.left_out",
-            plan=self._plan.plan,
-            error=why,
-            meaning="sending begins without this plan's list; the reconcile job reads it later",
-        )
+    async def _read_own(self) -> bool:
+        async with self._reading:
+            if not self._is_read and self._clock() >= self._again_at:
+                await self._try_to_read()
+        return self._is_read
+
+    async def _try_to_read(self) -> None:
+        began, is_read = self._round, False
+        try:
+            if self._has_list:
+                await self._read(pages=_PAGES_AT_START, kind="lookup")
+            is_read = True
+        except ProviderError as error:
+            await self._outage.unanswered(_NAME, error)
+            self._wait(error.error, error.retry_after)
+        except _NotNow:
+            self._wait("the plan allows no request now", None)
+        # The database may have been away meanwhile.
+        if began == self._round:
+            self._is_tried, self._is_read = True, is_read
 
     def _wait(self, why: str, seconds: float | None) -> None:
         self._waiting.failed(

@@ -16,7 +16,7 @@ from jobs.runtime.tls import trust
 
 log = structlog.get_logger()
 
-_CONNECTIONS: Final = 16
+CONNECTIONS: Final = 16
 _TIMEOUT_SECONDS: Final = 15.0
 """Above Supabase's statement timeout of 8 s, so that the database's own answer comes first."""
 
@@ -35,7 +35,7 @@ class Rpc:
         http = httpx.AsyncClient(
             verify=trust(trust_env=True),
             timeout=httpx.Timeout(_TIMEOUT_SECONDS),
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=4.0),
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0),
             event_hooks={"response": [_read_whole]},
         )
         client = await create_async_client(

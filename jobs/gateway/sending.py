@@ -33,30 +33,26 @@ class Sending(Calls):
         heartbeat_at: str | None = None,
         timeline: str | None = None,
         sleep_seconds: float | None = None,
+        tick_seconds: float | None = None,
     ) -> Claim:
         """Take due rows as dispatches. A second call with the same ``claim_id`` returns the same dispatches.
 
-        ``share_texts``: rows whose texts differ may share a dispatch. ``urgent_only``: the call and its answer concern rows
-        with a priority < 100. ``deadline`` is the longest that a request may take. ``allowed_destinations``: countries and
-        beginnings of numbers, None is all. ``schema_version`` is the newest that the process knows, None is any. A database
-        that sends from other projects than ``project`` claims nothing. One that lacks the lease token, the dispatch or the
-        heartbeat, seen in ``timeline`` and not adopted since, pauses: it was restored. None is not checked. A caller that gets
-        nothing waits ``sleep_seconds``, or for a notice.
+        ``share_texts``: rows whose texts differ may share a dispatch. ``urgent_only``: the call is about rows with a priority
+        < 100. ``deadline`` is the longest that a request may take. ``allowed_destinations``: countries and beginnings of
+        numbers, None is all. ``schema_version`` is the newest that the process knows, None is any. A database that sends from
+        other projects than ``project`` claims nothing. One that lacks the lease token, the dispatch or the heartbeat, seen in
+        ``timeline`` and not adopted since, pauses: it was restored. None is not checked. A caller that gets nothing waits
+        ``sleep_seconds``, or for a notice. It claims again every ``tick_seconds``.
         """
         request = {
+            **_claiming(plan),
             "p_claim_id": claim_id,
             "p_worker": worker,
-            "p_provider": plan.provider,
-            "p_plan": plan.plan,
-            "p_host": plan.host,
-            "p_credential": plan.credential,
             "p_lease_seconds": lease,
             "p_deadline_seconds": deadline,
             "p_max_dispatches": max_dispatches,
             "p_max_recipients": max_recipients,
             "p_max_rows": max_rows,
-            "p_messages_per_second": plan.messages_per_second,
-            "p_requests_per_minute": plan.requests_per_minute,
             "p_allowed_countries": None if allowed_destinations is None else list(allowed_destinations),
             "p_share_texts": share_texts,
             "p_urgent_only": urgent_only,
@@ -67,9 +63,13 @@ class Sending(Calls):
             "p_heartbeat_at": heartbeat_at,
             "p_timeline": timeline,
             "p_sleep_seconds": sleep_seconds,
-            "p_messages_per_day": plan.messages_per_day,
+            "p_tick_seconds": tick_seconds,
         }
         return Claim.parse(await self._rpc.call("outbox_claim_due", request))
+
+    async def has_ready(self, *, urgent_only: bool = False) -> bool:
+        """Whether rows are ready to be claimed, whichever plan may take them."""
+        return bool(await self._rpc.call("outbox_has_ready", {"p_urgent_only": urgent_only}))
 
     async def accept(
         self, accepted: Sequence[tuple[str, str]], *, worker: str, lease: float, reconcile_after: float
@@ -137,6 +137,19 @@ class Sending(Calls):
         """Keep dispatches for another lease. Returns the ids that are still the caller's."""
         answer = await self._rpc.call("outbox_renew", {**_held(dispatches), "p_lease_seconds": lease})
         return frozenset(answer)
+
+
+def _claiming(plan: Plan) -> dict[str, Any]:
+    return {
+        "p_provider": plan.provider,
+        "p_plan": plan.plan,
+        "p_host": plan.host,
+        "p_credential": plan.credential,
+        "p_messages_per_second": plan.messages_per_second,
+        "p_requests_per_minute": plan.requests_per_minute,
+        "p_messages_per_day": plan.messages_per_day,
+        "p_position": plan.position,
+    }
 
 
 def _held(dispatches: Sequence[Dispatch]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Requests:
 class Pause:
     """Why a plan does not send. ``until`` is None if only an operator ends the pause.
 
-    ``probing``: the pause's time is over, and one message at a time finds out whether the plan works again.
+    ``probing``: the pause's time is over. Messages go to the plan one at a time, if any do, until it accepts one.
     """
 
     provider: str

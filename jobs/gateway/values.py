@@ -15,7 +15,8 @@ from jobs.schema.installed import AppliedVersion
 class Plan:
     """A service plan as a process knows it: its identity, and the limits that all processes share. None is no limit.
 
-    ``messages_per_day`` (UTC) bounds all plans of the database together.
+    ``messages_per_day`` (UTC) bounds all plans of the database together. ``position`` is the account's place in the order of
+    ``OUTBOX_PROVIDERS``, 0 first, also in a process that serves some of the accounts only; None where there is one account.
     """
 
     provider: str
@@ -25,6 +26,7 @@ class Plan:
     messages_per_second: float | None
     requests_per_minute: int
     messages_per_day: int | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

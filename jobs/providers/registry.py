@@ -1,6 +1,6 @@
 """All providers. This is the only module outside a provider's folder that names one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -53,15 +53,44 @@ def account(chosen: AccountSettings, *, settle: timedelta | None = None) -> Acco
 
 
 def configured() -> tuple[AccountSettings, ...]:
-    """The settings of the accounts that this process serves, in order: the first sends.
+    """The settings of all configured accounts, in order.
 
     Raises SettingsError for the first setting that is missing or wrong.
+    """
+    return tuple(chosen().values())
+
+
+def chosen(plans: Sequence[str] = ()) -> Mapping[int | None, AccountSettings]:
+    """The settings of the accounts that ``plans`` names, by their place in the order of all; without names, of all.
+
+    An account that is the only configured one has no place. A name is a provider, or a provider and a plan: ``sinch:plan``. The
+    settings of other accounts need not be there. Raises SettingsError for a name that no account has, and as :func:`configured`
+    does.
     """
     wanted = settings.load(ProvidersSettings).outbox_providers
     for name in wanted or ():
         if name not in _GROUPS:
             raise SettingsError(f"OUTBOX_PROVIDERS: {name!r} is no provider: {', '.join(_GROUPS)}")
-    return tuple(settings.load(_GROUPS[name]) for name in wanted or _mentioned() or names()[:1])
+    providers = wanted or _mentioned() or names()[:1]
+    limits = [(name, *_provider_and_plan(name)) for name in plans]
+    for name, provider, _ in limits:
+        if provider not in providers:
+            raise SettingsError(f"--plan: {name!r} is no configured account: {', '.join(providers)}")
+    found = {
+        position if len(providers) > 1 else None: settings.load(_GROUPS[provider])
+        for position, provider in enumerate(providers)
+        if not limits or any(provider == one for _, one, _ in limits)
+    }
+    for name, provider, plan in limits:
+        (own,) = (account(one).plan for one in found.values() if account(one).provider == provider)
+        if plan not in ("", own):
+            raise SettingsError(f"--plan: {name!r} is no configured account: {provider}:{own}")
+    return found
+
+
+def _provider_and_plan(name: str) -> tuple[str, str]:
+    provider, _, plan = name.partition(":")
+    return provider.strip().lower(), plan.strip()
 
 
 def callback_paths(provider: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGN
 
 
 class ProvidersSettings(BaseSettings):
-    """Which providers this process serves, in order: the first sends. None: those that are configured, Sinch first."""
+    """Which providers have an account here, in order. None: those that are configured, Sinch first."""
 
     model_config = checks.CONFIG
 

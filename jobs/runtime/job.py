@@ -11,7 +11,8 @@ FALLBACK_INTERVAL_SECONDS: Final = 300.0
 class Job(ABC):
     """Work that is due again and again. Any number of processes may run the same job.
 
-    ``name`` is unique within a process. ``interval`` is the time between two ticks, in seconds.
+    ``name`` is unique within a process: the kind of job, and after a space the account, where the process serves several.
+    ``interval`` is the time between two ticks, in seconds.
 
     Only :meth:`tick` is required. The other methods do nothing here; they are for a job that leaves requests open between its
     ticks, that learns of other jobs' work, or whose ticks take long.
@@ -19,6 +20,11 @@ class Job(ABC):
 
     name: str
     interval: float
+
+    @property
+    def kind(self) -> str:
+        """The name without the account."""
+        return self.name.partition(" ")[0]
 
     @abstractmethod
     async def tick(self) -> None:
@@ -31,6 +37,11 @@ class Job(ABC):
     @property
     def stopped(self) -> bool:
         """Whether the job left due work undone until an operator corrects an account, a setting or the network."""
+        return False
+
+    @property
+    def others_may_help(self) -> bool:
+        """Whether another job of this kind may do the work that this one, being stopped, left undone."""
         return False
 
     def wake_others_with(self, wake: Callable[[str], None]) -> None:

@@ -1,13 +1,14 @@
 """`outbox run`: settings, then telemetry, then the jobs, then the process."""
 
 import asyncio
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import structlog
 
 from jobs.runtime import environment, settings, telemetry
 from jobs.runtime.accounts import AccountSettings
-from jobs.runtime.waking import Waking
+from jobs.runtime.waking import Wakings
 from jobs.schema import releases
 from jobs.schema.admission import SchemaUnfit
 from jobs.schema.releases import BrokenPackage, Releases
@@ -19,12 +20,12 @@ from scheduler.signals import on_stop
 log = structlog.get_logger()
 
 
-def run(*, once: bool) -> int:
-    """Run the scheduler and return the exit code.
+def run(*, once: bool, plans: Sequence[str] = ()) -> int:
+    """Run the scheduler for all configured accounts, or those that ``plans`` names. Return the exit code.
 
     Raises SettingsError before anything has begun, and :class:`Failed` where the database's schema does not fit this package.
     """
-    chosen = RunSettings.load()
+    chosen = RunSettings.load(plans)
     telemetry.configure(chosen.telemetry, component="scheduler")
     environment.warn_of_misspelled(settings.names())
     try:
@@ -34,13 +35,18 @@ def run(*, once: bool) -> int:
 
 
 async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
-    waking = Waking()
-    wakeup = listener(chosen, waking)
+    wakings = Wakings()
+    wakeup = listener(chosen, wakings)
     _say_what_is_allowed(chosen)
-    for account in chosen.accounts:
+    for account in chosen.accounts.values():
         warn_of_callback_path(account)
-    async with assembled(chosen, known, waking, once=once) as engine:
-        process = Process(engine.jobs, listener=None if once else wakeup, admission=engine.admission.require)
+    async with assembled(chosen, known, wakings, once=once) as engine:
+        process = Process(
+            engine.jobs,
+            listener=None if once else wakeup,
+            admission=engine.admission.require,
+            has_ready=engine.gateway.has_ready,
+        )
         on_stop(process.stop, exit_code=1 if once else 0)
         if once:
             return 0 if await process.run_once() else 1

@@ -183,7 +183,7 @@ def until(pause: Pause) -> str:
     elif pause.kind == RESTORED:
         end = "until `outbox adopt --since TIME` has adopted what was sent since the backup"
     elif pause.probing:
-        end = "now sending one message at a time to find out whether it is over"
+        end = "until it accepts a message: they go to it one at a time"
     elif pause.until is None:
         end = "until resumed"
     else:

@@ -1613,11 +1613,20 @@ begin
 end
 $$;
 
+create function outbox_engine.processes_differ() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select count(*) <> count(distinct worker) * count(distinct (provider, plan))
+  from outbox_engine.heartbeats
+  where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute' and ended_at is null
+$$;
+
 create function outbox_engine.wake_up() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if (select last_value from outbox_engine.asleep_until) > 0 then
+  if (select last_value from outbox_engine.asleep_until) > date_part('epoch', clock_timestamp()) * 1000
+    and not outbox_engine.processes_differ() then
     perform setval('outbox_engine.asleep_until', 0);
   end if;
 end

@@ -17,6 +17,7 @@ from sandbox.local import processes
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running, process
+from sandbox.simulator.vonage.applications import ApplicationSettings
 from tests.campaigns import campaign, member, template
 from tests.engine import insert, later, statuses
 from tests.stack import Connection
@@ -78,8 +79,8 @@ def scheduler(settings: dict[str, str]) -> Iterator[Scheduler]:
             child.wait()
 
 
-def once(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scheduler", "run", "--once"]
+def once(settings: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "scheduler", "run", "--once", *options]
     return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -148,6 +149,30 @@ def test_single_run_exits_1_until_token_is_corrected(stack: LocalStack, sinch: R
     assert [line["event"] for line in said if line["level"] == "error"] == ["plan.paused"]
     assert [ran.returncode for ran in (refused, again, corrected)] == [1, 1, 0]
     assert statuses(db) == {"sent": 3}
+
+
+def test_single_run_sends_through_account_that_works(
+    stack: LocalStack, sinch: Running, db: Connection, private_key: str, public_key: str
+) -> None:
+    """Without it the rows wait for an operator."""
+    sinch.control.vonage.agree(ApplicationSettings(public_key=public_key))
+    both = {
+        **environment(stack, sinch),
+        "SINCH_API_TOKEN": "wrong",
+        "VONAGE_APPLICATION_ID": sinch.application.id,
+        "VONAGE_PRIVATE_KEY": private_key,
+        "VONAGE_BASE_URL": sinch.url,
+        "VONAGE_FROM_NUMBER": "+12025550100",
+        "VONAGE_REPORTS": "0",
+    }
+    insert(db, 3)
+
+    alone = once(both, "--plan", "sinch")
+    together = once(both)
+
+    assert (alone.returncode, together.returncode) == (1, 0), together.stderr
+    assert statuses(db) == {"sent": 3}
+    assert sinch.control.summary(provider="vonage").messages == 3
 
 
 def test_secrets_and_numbers_stay_out_of_the_log(stack: LocalStack, sinch: Running, db: Connection) -> None:

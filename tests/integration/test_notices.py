@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from jobs.runtime.waking import Waking
+from jobs.runtime.waking import Wakings
 from sandbox.local import processes
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.control import reset_after_accepting
@@ -117,7 +117,7 @@ def test_row_that_saw_nobody_sleep_is_found(db: Connection) -> None:
     insert(db)
 
     row = db.execute(
-        "select outbox_engine.sleep_or_wake(%s, outbox_engine.current_queue_bounds(), 32768, 2.5)",
+        "select outbox_engine.sleep_or_wake(%s, outbox_engine.current_queue_bounds(), null, 32768, 2.5)",
         [json.dumps({"dispatches": [], "more": False})],
     ).fetchone()
 
@@ -146,9 +146,9 @@ def test_status_change_sends_no_notice(stack: LocalStack, db: Connection, sleepe
 
 async def test_woken_process_sends_before_its_interval(make_rig: MakeRig, stack: LocalStack, db: Connection) -> None:
     """The first row finds it asleep, the second awake, the third asleep again."""
-    waking = Waking()
-    rig = await make_rig(dispatch_interval_seconds=60, waking=waking)
-    process = Process(rig.engine.jobs, listener=Wakeup(SecretStr(stack.db_url), waking))
+    wakings = Wakings()
+    rig = await make_rig(dispatch_interval_seconds=60, wakings=wakings)
+    process = Process(rig.engine.jobs, listener=Wakeup(SecretStr(stack.db_url), wakings))
     running = asyncio.create_task(process.run())
     try:
         for n, sleeps in enumerate((True, False, True)):

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from jobs.runtime.settings import SettingsError
-from jobs.runtime.waking import Waking
+from jobs.runtime.waking import Wakings
 from sandbox.local.stack import LocalStack
 from scheduler import wakeup as wakeup_module
 from scheduler.wakeup import Wakeup
@@ -38,7 +38,7 @@ class Bell:
 
 @asynccontextmanager
 async def listening(url: str, wake: Callable[[], None], *, self_test_seconds: float = A_WHILE) -> AsyncIterator[None]:
-    listener = Wakeup(SecretStr(url), Waking(), self_test_seconds=self_test_seconds)
+    listener = Wakeup(SecretStr(url), Wakings(), self_test_seconds=self_test_seconds)
     task = asyncio.create_task(listener.listen(wake))
     try:
         yield
@@ -184,6 +184,6 @@ async def test_missing_notices_are_logged_once(stack: LocalStack, monkeypatch: p
 
 def test_invalid_connection_string_is_refused_without_repeating_it() -> None:
     with pytest.raises(SettingsError, match="OUTBOX_DB_URL") as refused:
-        Wakeup(SecretStr("postgres hunter2"), Waking())
+        Wakeup(SecretStr("postgres hunter2"), Wakings())
 
     assert "hunter2" not in str(refused.value)

@@ -165,49 +165,89 @@ def test_pause_after_a_restore_names_its_command(provider: str, command: str) ->
     assert command in status_view.until(Pause(provider, "p", RESTORED, "restored", at, None, probing=False))
 
 
-async def test_only_the_first_account_sends(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
-    served(monkeypatch, **vonage, **SINCH)
+def engine_of(**plans: Any) -> Any:
+    """The engine of the configured accounts, or of those that ``plans`` names."""
     supabase = SupabaseSettings(_env_file=None, supabase_url="http://supabase.test", supabase_secret_key="sb_secret_key")
+    return build_engine(supabase, registry.chosen(**plans), EngineSettings(_env_file=None), known=releases.packaged())
 
-    engine = await build_engine(supabase, registry.configured(), EngineSettings(_env_file=None), known=releases.packaged())
+
+async def test_each_account_has_its_jobs(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    served(monkeypatch, **vonage, **SINCH)
+
+    engine = await engine_of()
     await engine.aclose()
 
-    assert [(one.plan.provider, one.plan.plan) for one in engine.served] == [
-        ("sinch", "plan"),
-        ("vonage", vonage["VONAGE_APPLICATION_ID"]),
+    assert [(one.plan.provider, one.plan.plan, one.plan.position) for one in engine.served] == [
+        ("sinch", "plan", 0),
+        ("vonage", vonage["VONAGE_APPLICATION_ID"], 1),
     ]
     assert [job.name for job in engine.jobs] == [
         "dispatch",
         "recover",
         "reconcile",
         "inbound",
+        "dispatch vonage",
         "recover vonage",
         "reconcile vonage",
         "inbound vonage",
         "campaigns",
         "upkeep",
     ]
-    assert {job.interval for job in engine.jobs if job.name in ("recover vonage", "reconcile vonage")} == {30.0}
-
-
-async def test_list_of_standing_by_account_is_read(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
-    """Only Sinch has one."""
-    supabase = SupabaseSettings(_env_file=None, supabase_url="http://supabase.test", supabase_secret_key="sb_secret_key")
-    lists = []
-    for order in ("vonage,sinch", "sinch,vonage"):
-        served(monkeypatch, **vonage, **SINCH, OUTBOX_PROVIDERS=order)
-        engine = await build_engine(supabase, registry.configured(), EngineSettings(_env_file=None), known=releases.packaged())
-        lists.append(engine.served[0].restores.standing_by)
-        await engine.aclose()
-
-    assert [len(read) for read in lists] == [1, 0]
 
 
 async def test_one_account_adds_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     served(monkeypatch, **SINCH)
-    supabase = SupabaseSettings(_env_file=None, supabase_url="http://supabase.test", supabase_secret_key="sb_secret_key")
 
-    engine = await build_engine(supabase, registry.configured(), EngineSettings(_env_file=None), known=releases.packaged())
+    engine = await engine_of()
     await engine.aclose()
 
+    assert [one.plan.position for one in engine.served] == [None]
     assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "upkeep"]
+
+
+async def test_account_keeps_its_place_alone(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
+    """Its process may lack the settings of the others."""
+    served(monkeypatch, **vonage, **SINCH, OUTBOX_PROVIDERS="sinch,vonage")
+    monkeypatch.delenv("SINCH_API_TOKEN")
+
+    engine = await engine_of(plans=["vonage"])
+    await engine.aclose()
+
+    assert [(one.plan.provider, one.plan.position) for one in engine.served] == [("vonage", 1)]
+    assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "upkeep"]
+
+
+@pytest.mark.parametrize(
+    ("plans", "places"),
+    [
+        ([], [0, 1]),
+        (["sinch"], [0]),
+        (["Vonage", "sinch"], [0, 1]),
+        (["sinch:plan"], [0]),
+        (["vonage:00000000-0000-0000-0000-000000000001"], [1]),
+    ],
+)
+def test_plans_name_the_accounts_to_serve(
+    plans: list[str], places: list[int], monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]
+) -> None:
+    served(monkeypatch, **vonage, **SINCH)
+
+    assert list(registry.chosen(plans)) == places
+
+
+@pytest.mark.parametrize(
+    ("plan", "error"),
+    [
+        ("twilio", "--plan: 'twilio' is no configured account: sinch"),
+        ("vonage", "--plan: 'vonage' is no configured account: sinch"),
+        ("sinch:other", "--plan: 'sinch:other' is no configured account: sinch:plan"),
+    ],
+)
+def test_unknown_plan_ends_the_command(
+    plan: str, error: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served(monkeypatch, **SINCH, SUPABASE_URL="http://supabase.test", SUPABASE_SECRET_KEY="sb_secret_key")
+
+    assert run_command_line(["run", "--once", "--plan", plan]) == 2
+
+    assert capsys.readouterr().err == f"outbox: {error}\n"

@@ -48,12 +48,18 @@ def mailbox() -> Iterator[Mailbox]:
 
 
 async def test_each_job_checks_in_with_its_outcome(mailbox: Mailbox) -> None:
-    jobs = [Work("dispatch"), Work("recover", [KeyError("ours")]), Work("upkeep", [GatewayUnavailable("gone")])]
+    jobs = [
+        Work("dispatch"),
+        Work("dispatch vonage"),
+        Work("recover", [KeyError("ours")]),
+        Work("upkeep", [GatewayUnavailable("gone")]),
+    ]
 
     await Process(jobs).run_once()
 
     assert {(checkin["monitor_slug"], checkin["status"]) for checkin in mailbox.of("check_in")} == {
         ("outbox-dispatch", "ok"),
+        ("outbox-dispatch-vonage", "ok"),
         ("outbox-recover", "error"),
         ("outbox-upkeep", "error"),
     }

@@ -27,3 +27,14 @@ def test_job_is_woken_once_a_wake_is_set() -> None:
     others.due(("upkeep",), now=AGAIN_SECONDS)
 
     assert woken == ["upkeep"]
+
+
+def test_plan_wakes_its_own_jobs() -> None:
+    woken: list[str] = []
+    others = OtherJobs(again_after={"recover": 1.0}, names={"recover": "recover vonage"})
+    others.wake_with(woken.append)
+
+    others.due(("recover", "campaigns"), now=0.0)
+    others.due(("recover", "campaigns"), now=1.0)
+
+    assert woken == ["recover vonage", "campaigns", "recover vonage"]

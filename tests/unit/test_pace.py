@@ -145,6 +145,42 @@ def test_other_limits_end_the_tick(waits_for_rates: bool, limited: str, wait: fl
     assert not process.pace.goes_on
 
 
+@pytest.mark.parametrize("waits_for_rates", [True, False])
+def test_plan_ahead_of_its_share_waits(waits_for_rates: bool) -> None:
+    process = Process(waits_for_rates=waits_for_rates)
+
+    process.answered(brings(more=True, limited="weight", wait=0.2))
+
+    assert process.pace.goes_on
+    assert process.next_claim() is None
+    process.now += 0.2
+    assert process.next_claim() == Wanted(FULL_REQUESTS)
+
+
+def test_single_run_waits_for_other_plans_in_time() -> None:
+    """Not for ever: the other plan may be at a provider that does not answer."""
+    process = Process(waits_for_rates=False)
+    waits = 0
+
+    while process.pace.goes_on:
+        process.answered(brings(more=True, limited="weight", wait=0.5))
+        process.now += 0.5
+        waits += 1
+
+    assert waits == 61
+
+
+def test_claims_that_bring_something_extend_the_wait() -> None:
+    process = Process(waits_for_rates=False)
+
+    for _ in range(100):
+        process.answered(brings(more=True, limited="weight", wait=0.5))
+        process.now += 0.5
+        process.answered(brings(1))
+
+    assert process.pace.goes_on
+
+
 def test_fewer_rows_are_read_where_texts_differ(process: Process) -> None:
     process.answered(brings(*[1] * FULL_REQUESTS), slots=FULL_REQUESTS)
     assert process.pace.rows_for(FULL_REQUESTS) == 2 * FULL_REQUESTS

@@ -21,6 +21,20 @@ def begun(process: Process) -> "asyncio.Task[None]":
     return asyncio.create_task(process.run())
 
 
+class Stopped(Work):
+    """A job that leaves due work undone."""
+
+    stopped = True
+
+    def __init__(self, name: str = "dispatch", *, may_help: bool = True) -> None:
+        super().__init__(name)
+        self._may_help = may_help
+
+    @property
+    def others_may_help(self) -> bool:
+        return self._may_help
+
+
 async def test_failing_job_does_not_stop_others() -> None:
     """Every job ticks as soon as the process starts."""
     broken, away, well = Work("broken", [KeyError("ours")]), Work("away", [GatewayUnavailable("gone")]), Work("well")
@@ -124,6 +138,13 @@ async def test_single_run_sends_rows_its_jobs_made_due() -> None:
     assert (dispatch.ticks, campaigns.ticks) == (2, 1)
 
 
+async def test_every_account_sends_rows_its_jobs_made_due() -> None:
+    accounts = [Work("dispatch"), Work("dispatch vonage")]
+
+    assert await Process([*accounts, Work("campaigns")]).run_once()
+    assert [work.ticks for work in accounts] == [2, 2]
+
+
 async def test_single_run_runs_upkeep_after_its_requests() -> None:
     dispatch, upkeep = DrainingWork(), Work("upkeep")
     running = asyncio.create_task(Process([dispatch, upkeep]).run_once())
@@ -139,10 +160,33 @@ async def test_single_run_runs_upkeep_after_its_requests() -> None:
 async def test_single_run_fails_when_sending_is_stopped() -> None:
     """An operator has to correct the cause."""
 
-    class Stopped(Work):
-        stopped = True
-
     assert not await Process([Stopped()]).run_once()
+
+
+@pytest.mark.parametrize(("left", "may_help", "succeeded"), [(False, True, True), (True, True, False), (False, False, False)])
+async def test_single_run_succeeds_if_others_did_all(left: bool, may_help: bool, succeeded: bool) -> None:
+    async def has_ready() -> bool:
+        return left
+
+    jobs = [Work("dispatch"), Stopped("dispatch vonage", may_help=may_help)]
+
+    assert await Process(jobs, has_ready=has_ready).run_once() is succeeded
+
+
+async def test_single_run_fails_if_every_account_is_stopped() -> None:
+    async def has_ready() -> bool:
+        raise AssertionError("nobody is left who could have sent")
+
+    jobs = [Stopped("dispatch"), Stopped("dispatch vonage")]
+
+    assert not await Process(jobs, has_ready=has_ready).run_once()
+
+
+async def test_single_run_fails_if_left_work_is_unknown() -> None:
+    async def has_ready() -> bool:
+        raise GatewayUnavailable("gone")
+
+    assert not await Process([Work("dispatch"), Stopped("dispatch vonage")], has_ready=has_ready).run_once()
 
 
 async def test_single_run_waits_for_its_requests() -> None:
@@ -195,16 +239,17 @@ class Ear:
             raise
 
 
-async def test_notice_of_new_rows_wakes_only_dispatch() -> None:
-    dispatch, upkeep, ear = Work("dispatch"), Work("upkeep"), Ear()
-    process = Process([dispatch, upkeep], listener=ear)
+async def test_notice_wakes_every_dispatch_job_and_no_other() -> None:
+    accounts, upkeep, ear = [Work("dispatch"), Work("dispatch vonage")], Work("upkeep"), Ear()
+    process = Process([*accounts, upkeep], listener=ear)
     running = begun(process)
-    await dispatch.begins()
-    await upkeep.begins()
+    for work in (*accounts, upkeep):
+        await work.begins()
 
     (await ear.bell)()
 
-    await dispatch.begins()
+    for work in accounts:
+        await work.begins()
     await stopped(process, running)
     assert upkeep.ticks == 1
     assert ear.was_cancelled

@@ -15,6 +15,7 @@ from jobs.dispatching.slots import (
     URGENT_SINGLE_REQUESTS,
     Slots,
 )
+from jobs.gateway import rpc
 from jobs.providers import http
 from jobs.providers.vonage import posts
 
@@ -83,6 +84,11 @@ def test_urgent_requests_find_a_connection(module: ModuleType, most: int) -> Non
 def test_no_open_request_waits_for_a_connection() -> None:
     assert http.CONNECTIONS >= (FULL_REQUESTS + URGENT_REQUESTS) * SMALL_REQUESTS
     assert posts.CONNECTIONS >= SINGLE_REQUESTS + URGENT_SINGLE_REQUESTS
+
+
+def test_accounts_of_a_process_fit_open_files() -> None:
+    """Sinch's, Vonage's, those of its Reports API and of Supabase: most systems let a process open 1024."""
+    assert http.CONNECTIONS + posts.CONNECTIONS + http.CONNECTIONS + rpc.CONNECTIONS <= 900
 
 
 @given(st.lists(st.integers(1, FULL), max_size=40), st.randoms(use_true_random=False))

@@ -22,7 +22,7 @@ async def test_all_clients_share_the_certificate_authorities() -> None:
 
     with mock.patch("httpx.create_ssl_context", wraps=httpx.create_ssl_context) as read:
         for _ in range(2):
-            engine = await build_engine(supabase, [sinch], EngineSettings(_env_file=None), known=releases.packaged())
+            engine = await build_engine(supabase, {None: sinch}, EngineSettings(_env_file=None), known=releases.packaged())
             await engine.aclose()
             await registry.account(sinch).build(Clocks()).aclose()
 

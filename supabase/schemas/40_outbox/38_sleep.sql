@@ -25,12 +25,25 @@ begin
 end
 $$;
 
--- Marks that this process looks for rows by itself. Another one that sleeps marks it again at its next claim.
+-- Whether some process serves a plan that another one does not. Counts processes with a heartbeat in the
+-- last minute.
+create function outbox_engine.processes_differ() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select count(*) <> count(distinct worker) * count(distinct (provider, plan))
+  from outbox_engine.heartbeats
+  where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute' and ended_at is null
+$$;
+
+-- Called by a claim that brings dispatches: its process looks for rows by itself. Another one that sleeps
+-- marks it again at its next claim; until then, the one that works finds the rows. It cannot send those of a
+-- plan that only the other one serves, so where processes serve different plans the mark stays.
 create function outbox_engine.wake_up() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if (select last_value from outbox_engine.asleep_until) > 0 then
+  if (select last_value from outbox_engine.asleep_until) > date_part('epoch', clock_timestamp()) * 1000
+    and not outbox_engine.processes_differ() then
     perform setval('outbox_engine.asleep_until', 0);
   end if;
 end

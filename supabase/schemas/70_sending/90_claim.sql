@@ -265,7 +265,8 @@ $$;
 -- host of the process's SUPABASE_URL, and the last four say what the process has seen of the database, and in
 -- which timeline (`check_database`). `p_sleep_seconds` says that it listens for notices and is not going to
 -- look for rows by itself before its next tick, which comes sooner than that. `p_messages_per_day` is the
--- daily cap of all plans together. Returns jsonb with these keys:
+-- daily cap of all plans together. `p_position` is the place of the account in the process's order of all, 0
+-- first, and `p_tick_seconds` the time between two ticks. Returns jsonb with these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
