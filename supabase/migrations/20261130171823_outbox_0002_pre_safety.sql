@@ -457,6 +457,18 @@ create type outbox_engine.route_share as (
   why text
 );
 
+-- The routes that take messages, the most specific one first: one of a campaign before one of countries,
+-- then one of priorities, then one of a channel. Among equals the lowest position counts.
+create view outbox_engine.active_routes as
+select r.id, r.name, r.channel, r.countries, coalesce(r.priority_from, -32768) as priority_from,
+  coalesce(r.priority_below, 32768) as priority_below, r.campaign,
+  row_number() over (
+    order by r.campaign is null, r.countries is null, num_nonnulls(r.priority_from, r.priority_below) = 0,
+      r.channel is null, r.position, r.id
+  ) as place
+from public.outbox_routes r
+where r.retired_at is null;
+
 alter table public.outbox add column route smallint not null default 0;
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
@@ -1153,16 +1165,47 @@ begin
 end
 $$;
 
+create function outbox_engine.country_for_route(p_recipient text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from public.outbox_routes r where r.countries is not null and r.retired_at is null)
+    or exists (select from outbox_engine.detours d where d.without = '{}' and d.country is not null) then
+    return (select c.country from outbox_engine.countries_of(array[p_recipient]) c);
+  end if;
+  return null;
+end
+$$;
+
 create function outbox_engine.route_for(
   p_channel text, p_recipient text, p_priority smallint, p_campaign text
 ) returns smallint
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_country text;
+  v_route smallint;
 begin
   if not outbox_engine.has_routes() then
     return 0;
   end if;
-  return 0; -- Filled in by the next commit of the branch.
+  v_country := outbox_engine.country_for_route(p_recipient);
+  v_route := coalesce((
+    select r.id
+    from outbox_engine.active_routes r
+    where (r.channel is null or r.channel = p_channel)
+      and (r.countries is null or v_country = any (r.countries))
+      and r.priority_from <= p_priority
+      and r.priority_below > p_priority
+      and (r.campaign is null or r.campaign = p_campaign)
+    order by r.place
+    limit 1
+  ), 0);
+  return coalesce((
+    select d.id
+    from outbox_engine.detours d
+    where d.route = v_route and d.without = '{}' and d.country = v_country
+  ), v_route);
 end
 $$;
 
@@ -1200,6 +1243,41 @@ begin
     values (p_route, v_without, p_country)
     on conflict do nothing;
   end loop;
+end
+$$;
+
+create function outbox_engine.has_plan(p_route smallint, p_without text[]) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+      select from public.outbox_route_plans m
+      where m.route = p_route and outbox_engine.plan_name(m.provider, m.plan) <> all (p_without))
+    or p_route = 0 and not exists (select from public.outbox_route_plans m where m.route = 0);
+end
+$$;
+
+create function outbox_engine.rerouted(p_from smallint, p_to smallint) returns smallint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_detour outbox_engine.detours;
+  v_target record;
+begin
+  if p_from = p_to then
+    return p_to;
+  end if;
+  select * into v_detour from outbox_engine.detours where id = p_from;
+  if not found or v_detour.without = '{}' then
+    return p_to;
+  end if;
+  v_target := outbox_engine.detour_of(p_to);
+  if v_detour.route = v_target.route then
+    return p_from;
+  elsif outbox_engine.has_plan(v_target.route, v_detour.without) then
+    return outbox_engine.make_detour(v_target.route, v_detour.without, v_target.country);
+  end if;
+  return p_to;
 end
 $$;
 
@@ -1796,6 +1874,11 @@ begin
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
 
+  new.route := 0;
+  -- The rule of `has_routes`, written out: this spares the call where there is no route.
+  if pg_sequence_last_value('outbox_engine.route_ids') is not null then
+    new.route := outbox_engine.route_for(new.channel, new.recipient, new.priority, new.campaign);
+  end if;
   new.attempts := 0;
   new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.send_at);
   if new.send_at > v_now then
@@ -1818,7 +1901,7 @@ begin
     new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
     new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
     new.reported_at, new.cancel_requested_at, new.sends_alone
-  ) > 0 then
+  ) > 0 or new.route <> 0 then
     raise exception using errcode = '42501',
       message = 'a column that only the engine writes was given a value',
       hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
@@ -1826,6 +1909,18 @@ begin
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();
+  end if;
+  return new;
+end
+$$;
+
+create function outbox_engine.before_route_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if outbox_engine.has_routes() then
+    new.route := outbox_engine.rerouted(new.route, outbox_engine.route_for(
+      case when new.media_url is null then 'sms' else 'mms' end, new.recipient, new.priority, new.campaign));
   end if;
   return new;
 end
@@ -10600,6 +10695,13 @@ create trigger outbox_6_requeue before update on public.outbox for each row
       or (new.due_at, new.priority, new.send_at, new.route)
         is distinct from (old.due_at, old.priority, old.send_at, old.route)))
   execute function outbox_engine.before_requeue();
+create trigger outbox_5_route
+  before update of recipient, priority, campaign, media_url, queue on public.outbox for each row
+  when (new.queue is not null and (
+    old.queue is null
+    or (new.recipient, new.priority, new.campaign, new.media_url)
+      is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
+  execute function outbox_engine.before_route_change();
 
 revoke all on function public.outbox_end_process from public, anon, authenticated, service_role;
 grant execute on function public.outbox_end_process to service_role;

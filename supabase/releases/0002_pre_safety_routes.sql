@@ -79,6 +79,18 @@ create type outbox_engine.route_share as (
   why text
 );
 
+-- The routes that take messages, the most specific one first: one of a campaign before one of countries,
+-- then one of priorities, then one of a channel. Among equals the lowest position counts.
+create view outbox_engine.active_routes as
+select r.id, r.name, r.channel, r.countries, coalesce(r.priority_from, -32768) as priority_from,
+  coalesce(r.priority_below, 32768) as priority_below, r.campaign,
+  row_number() over (
+    order by r.campaign is null, r.countries is null, num_nonnulls(r.priority_from, r.priority_below) = 0,
+      r.channel is null, r.position, r.id
+  ) as place
+from public.outbox_routes r
+where r.retired_at is null;
+
 alter table public.outbox add column route smallint not null default 0;
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
@@ -153,3 +165,10 @@ create trigger outbox_6_requeue before update on public.outbox for each row
       or (new.due_at, new.priority, new.send_at, new.route)
         is distinct from (old.due_at, old.priority, old.send_at, old.route)))
   execute function outbox_engine.before_requeue();
+create trigger outbox_5_route
+  before update of recipient, priority, campaign, media_url, queue on public.outbox for each row
+  when (new.queue is not null and (
+    old.queue is null
+    or (new.recipient, new.priority, new.campaign, new.media_url)
+      is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
+  execute function outbox_engine.before_route_change();
