@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from tests.stack import Connection
 
 
@@ -40,3 +42,35 @@ def route_of(db: Connection, message: int) -> str:
 
 def routes_of(db: Connection, *messages: int) -> list[str]:
     return [route_of(db, message) for message in messages]
+
+
+def live(db: Connection, provider: str, plan: str, *, worker: str = "w", version: int = 2) -> None:
+    """A process that sends for this plan was heard of just now."""
+    db.execute(
+        "select outbox_engine.record_heartbeat('dispatch', %s, %s, %s, null, %s)",
+        [provider, plan, worker, version],
+    )
+
+
+def set_route(
+    db: Connection,
+    name: str,
+    plans: Any,
+    *,
+    channel: str | None = None,
+    countries: list[str | None] | None = None,
+    from_: int | None = None,
+    below: int | None = None,
+    campaign: str | None = None,
+    after_network_failure: bool = False,
+    position: int | None = None,
+    allow_absent: bool = False,
+) -> dict[str, Any]:
+    """Call `outbox_set_route`. Returns the route."""
+    row = db.execute(
+        "select public.outbox_set_route(%s, %s, %s, %s::text[], %s::smallint, %s::smallint, %s, %s, %s::smallint, %s)",
+        [name, Jsonb(plans), channel, countries, from_, below, campaign, after_network_failure, position, allow_absent],
+    ).fetchone()
+    assert row is not None
+    assert isinstance(row[0], dict)
+    return row[0]

@@ -91,6 +91,31 @@ select r.id, r.name, r.channel, r.countries, coalesce(r.priority_from, -32768) a
 from public.outbox_routes r
 where r.retired_at is null;
 
+-- One row, if the default route was configured.
+create table outbox_engine.default_route (
+  only_row boolean primary key default true check (only_row),
+  after_network_failure boolean not null
+);
+alter table outbox_engine.default_route enable row level security;
+
+-- A route as an operator writes it, with countries and plans in their stored form.
+create type outbox_engine.route_rule as (
+  name text,
+  channel text,
+  countries text[],
+  priority_from smallint,
+  priority_below smallint,
+  campaign text
+);
+
+-- A plan of a route as an operator writes it.
+create type outbox_engine.route_plan as (
+  provider text,
+  plan text,
+  weight smallint,
+  place smallint
+);
+
 alter table public.outbox add column route smallint not null default 0;
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
