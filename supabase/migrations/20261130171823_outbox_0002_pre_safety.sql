@@ -496,6 +496,8 @@ create type outbox_engine.route_plan as (
   place smallint
 );
 
+-- What the sender of a dispatch is called at the plan, and the options beside it.
+alter table outbox_engine.dispatches add column sent_as jsonb;
 alter table public.outbox add column route smallint not null default 0;
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
@@ -5603,7 +5605,7 @@ end
 $$;
 
 create function outbox_engine.dispatch_object(
-  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_media_url text,
+  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_sent_as jsonb, p_body text, p_media_url text,
   p_expire_at timestamptz, p_wait_seconds double precision, p_recipients text[], p_texts text[]
 ) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
@@ -5611,7 +5613,8 @@ as $$
   select jsonb_build_object(
     'dispatch_id', p_dispatch_id,
     'lease_token', p_lease_token::text,
-    'sender', p_sender,
+    'sender', coalesce(p_sent_as ->> 'sender', p_sender),
+    'options', p_sent_as -> 'options',
     'body', p_body,
     'media_url', p_media_url,
     'expire_at', p_expire_at,
@@ -5627,8 +5630,8 @@ create or replace function outbox_engine.dispatch_answer(
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.dispatch_object(
-    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.media_url,
-    p_dispatch.expire_at, p_wait_seconds,
+    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.sent_as, p_dispatch.body,
+    p_dispatch.media_url, p_dispatch.expire_at, p_wait_seconds,
     array_agg(m.recipient order by m.outbox_id),
     case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
   )
@@ -7202,6 +7205,39 @@ begin
 end
 $$;
 
+create function outbox_engine.senders_with_aliases(
+  p_senders text[], p_recipients text[], p_provider text, p_plan text
+) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from public.outbox_senders s where s.provider = p_provider and s.plan = p_plan) then
+    return p_senders;
+  end if;
+  return array(
+    with messages as materialized (
+      select u.place, u.sender, c.country
+      from unnest(p_senders) with ordinality u (sender, place)
+      join outbox_engine.countries_of(p_recipients) c on c.place = u.place
+    ),
+    kinds as materialized (
+      select k.sender, k.country, a.sender as sent_as, a.options
+      from (select distinct sender, country from messages) k
+      cross join lateral outbox_engine.sender_at(k.sender, p_provider, p_plan, k.country) a
+      where a.sender <> k.sender or a.options is not null
+    )
+    select case
+      when k.sender is null then m.sender
+      else m.sender || E'\n'
+        || jsonb_build_object('sender', k.sent_as, 'options', k.options)
+    end
+    from messages m
+    left join kinds k on k.sender = m.sender and k.country is not distinct from m.country
+    order by m.place
+  );
+end
+$$;
+
 create function outbox_engine.pack_messages(
   p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
   p_expires_at timestamptz[], p_send_alone boolean[], p_media_urls jsonb, p_max_dispatches integer,
@@ -7293,19 +7329,19 @@ as $$
   -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
   -- reads it, also where no row goes.
   stopped as materialized (
-    select outbox_engine.change_statuses(
-      array_agg(row(
-        id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
-      )::outbox_engine.status_change),
-      'engine', p_now)
+    select outbox_engine.change_statuses(array_agg(row(
+      id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
+    )::outbox_engine.status_change), 'engine', p_now)
     from judged where not goes having count(*) > 0
   ),
   packed as materialized ( -- The dispatches, each with its messages.
     select d.*
     from (
       select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
-        array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
-        array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
+        outbox_engine.senders_with_aliases(array_agg(sender order by place),
+          array_agg(recipient order by place), p_request.provider, p_request.plan) as senders,
+        array_agg(text order by place) as texts, array_agg(priority order by place) as priorities,
+        array_agg(expires_at order by place) as expires_at,
         array_agg(sends_alone order by place) as send_alone,
         jsonb_object_agg(id, media_url) filter (where media_url is not null) as media_urls
       from judged where goes
@@ -7325,9 +7361,8 @@ as $$
   ),
   -- PostgreSQL runs a select in `with` only if something reads it: the last query reads this one.
   counted as materialized (
-    select outbox_engine.count_campaign_sends(
-      array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
-      array_agg(counted), array_agg(counted_day), p_now)
+    select outbox_engine.count_campaign_sends(array_agg(id), array_agg(campaign), array_agg(recipient),
+      array_agg(batch_id), array_agg(parts), array_agg(counted), array_agg(counted_day), p_now)
     from taken where campaign is not null having count(*) > 0
   ),
   members as ( -- Reports of this attempt find their message by these, also later.
@@ -7343,19 +7378,20 @@ as $$
   ),
   made as ( -- The dispatches, written before anything is sent, and leased to the caller.
     insert into outbox_engine.dispatches (
-      id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at,
+      id, claim_id, worker, provider, plan, host, credential, sender, sent_as, body, texts_differ, expire_at,
       expires_at, recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at, media_url
     )
     select dispatch_id, p_request.claim_id, p_request.worker, p_request.provider, p_request.plan,
-      p_request.host, p_request.credential, sender, case when not texts_differ then text end, texts_differ,
+      p_request.host, p_request.credential, split_part(sender, E'\n', 1),
+      nullif(split_part(sender, E'\n', 2), '')::jsonb, case when not texts_differ then text end, texts_differ,
       outbox_engine.provider_expiry(earliest_expiry, p_now), latest_expiry, cardinality(ids), 'claimed',
       nextval('outbox_engine.lease_tokens'), p_now + p_request.lease, p_request.deadline, p_is_probe, p_now,
       media_url
     from packed
-    returning id, lease_token, sender, body, expire_at, recipients, media_url
+    returning id, lease_token, sender, sent_as, body, expire_at, recipients, media_url
   )
-  select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.body, m.media_url, m.expire_at, 0,
-    d.recipients, case when d.texts_differ then d.texts end), m.recipients
+  select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.sent_as, m.body, m.media_url,
+    m.expire_at, 0, d.recipients, case when d.texts_differ then d.texts end), m.recipients
   from made m
   join packed d on d.dispatch_id = m.id
   left join counted c on true

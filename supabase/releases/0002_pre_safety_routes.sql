@@ -116,6 +116,8 @@ create type outbox_engine.route_plan as (
   place smallint
 );
 
+-- What the sender of a dispatch is called at the plan, and the options beside it.
+alter table outbox_engine.dispatches add column sent_as jsonb;
 alter table public.outbox add column route smallint not null default 0;
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';

@@ -75,8 +75,10 @@ def test_plans_without_weights_stand_by(db: Connection) -> None:
 
 @pytest.mark.usefixtures("plans")
 def test_routes_come_in_matching_order(db: Connection) -> None:
-    for name, rule in {"x": {"channel": "sms"}, "z": {"below": 100}, "y": {"below": 90}, "old": {"countries": ["DE"]}}.items():
-        set_route(db, name, [A], **rule)
+    set_route(db, "x", [A], channel="sms")
+    set_route(db, "z", [A], below=100)
+    set_route(db, "y", [A], below=90)
+    set_route(db, "old", [A], countries=["DE"])
     db.execute("select public.outbox_remove_route('old')")
 
     assert list(listed(db)) == ["z", "y", "x", "default", "old"]
