@@ -459,15 +459,16 @@ create type outbox_engine.route_share as (
   why text
 );
 
--- The routes that take messages, the most specific one first: one of a campaign before one of countries,
--- then one of priorities, then one of a channel. Among equals the lowest position counts.
+-- The routes that take messages. The most specific one has the lowest `level`: one of a campaign goes before
+-- one of countries, then one of priorities, then one of a channel. Of two that both name a campaign, the next
+-- condition counts, and so on; at last the lower position.
 create view outbox_engine.active_routes as
-select r.id, r.name, r.channel, r.countries, coalesce(r.priority_from, -32768) as priority_from,
-  coalesce(r.priority_below, 32768) as priority_below, r.campaign,
-  row_number() over (
-    order by r.campaign is null, r.countries is null, num_nonnulls(r.priority_from, r.priority_below) = 0,
-      r.channel is null, r.position, r.id
-  ) as place
+select r.id, r.channel, r.countries, coalesce(r.priority_from, -32768) as priority_from,
+  coalesce(r.priority_below, 32768) as priority_below, r.campaign, r.position,
+  case when r.campaign is null then 8 else 0 end
+    + case when r.countries is null then 4 else 0 end
+    + case when num_nonnulls(r.priority_from, r.priority_below) = 0 then 2 else 0 end
+    + case when r.channel is null then 1 else 0 end as level
 from public.outbox_routes r
 where r.retired_at is null;
 
@@ -1194,47 +1195,47 @@ begin
 end
 $$;
 
-create function outbox_engine.country_for_route(p_recipient text) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if exists (select from public.outbox_routes r where r.countries is not null and r.retired_at is null)
-    or exists (select from outbox_engine.detours d where d.without = '{}' and d.country is not null) then
-    return (select c.country from outbox_engine.countries_of(array[p_recipient]) c);
-  end if;
-  return null;
-end
-$$;
-
 create function outbox_engine.route_for(
   p_channel text, p_recipient text, p_priority smallint, p_campaign text
 ) returns smallint
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_rule record;
+  v_route smallint := 0;
+  -- Empty for a number whose country is not known.
   v_country text;
-  v_route smallint;
 begin
-  if not outbox_engine.has_routes() then
-    return 0;
-  end if;
-  v_country := outbox_engine.country_for_route(p_recipient);
-  v_route := coalesce((
-    select r.id
+  for v_rule in
+    select r.id, r.countries
     from outbox_engine.active_routes r
     where (r.channel is null or r.channel = p_channel)
-      and (r.countries is null or v_country = any (r.countries))
       and r.priority_from <= p_priority
       and r.priority_below > p_priority
       and (r.campaign is null or r.campaign = p_campaign)
-    order by r.place
-    limit 1
-  ), 0);
-  return coalesce((
-    select d.id
+    order by r.level, r.position, r.id
+  loop
+    if v_rule.countries is not null and v_country is null then
+      v_country := coalesce((select c.country from outbox_engine.countries_of(array[p_recipient]) c), '');
+    end if;
+    if v_rule.countries is null or v_country = any (v_rule.countries) then
+      v_route := v_rule.id;
+      exit;
+    end if;
+  end loop;
+  for v_rule in
+    select d.id, d.country
     from outbox_engine.detours d
-    where d.route = v_route and d.without = '{}' and d.country = v_country
-  ), v_route);
+    where d.route = v_route and d.without = '{}' and d.country is not null
+  loop
+    if v_country is null then
+      v_country := coalesce((select c.country from outbox_engine.countries_of(array[p_recipient]) c), '');
+    end if;
+    if v_rule.country = v_country then
+      return v_rule.id;
+    end if;
+  end loop;
+  return v_route;
 end
 $$;
 
@@ -10367,14 +10368,14 @@ $$;
 create function public.outbox_list_routes() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_agg(outbox_engine.route_object(x.id) order by x.level, x.place, x.id)
+  select jsonb_agg(outbox_engine.route_object(x.id::smallint) order by x.level, x.position, x.id)
   from (
-    select r.id, 1 as level, r.place from outbox_engine.active_routes r
+    select r.id, r.level, r.position from outbox_engine.active_routes r
     union all
-    select 0::smallint, 2, 0
+    select 0, 20, 0
     union all
-    select r.id, 3, 0 from public.outbox_routes r where r.retired_at is not null
-  ) x
+    select r.id, 30, 0 from public.outbox_routes r where r.retired_at is not null
+  ) x (id, level, position)
 $$;
 
 create function public.outbox_match_again(p_after bigint, p_most integer) returns jsonb

@@ -79,15 +79,16 @@ create type outbox_engine.route_share as (
   why text
 );
 
--- The routes that take messages, the most specific one first: one of a campaign before one of countries,
--- then one of priorities, then one of a channel. Among equals the lowest position counts.
+-- The routes that take messages. The most specific one has the lowest `level`: one of a campaign goes before
+-- one of countries, then one of priorities, then one of a channel. Of two that both name a campaign, the next
+-- condition counts, and so on; at last the lower position.
 create view outbox_engine.active_routes as
-select r.id, r.name, r.channel, r.countries, coalesce(r.priority_from, -32768) as priority_from,
-  coalesce(r.priority_below, 32768) as priority_below, r.campaign,
-  row_number() over (
-    order by r.campaign is null, r.countries is null, num_nonnulls(r.priority_from, r.priority_below) = 0,
-      r.channel is null, r.position, r.id
-  ) as place
+select r.id, r.channel, r.countries, coalesce(r.priority_from, -32768) as priority_from,
+  coalesce(r.priority_below, 32768) as priority_below, r.campaign, r.position,
+  case when r.campaign is null then 8 else 0 end
+    + case when r.countries is null then 4 else 0 end
+    + case when num_nonnulls(r.priority_from, r.priority_below) = 0 then 2 else 0 end
+    + case when r.channel is null then 1 else 0 end as level
 from public.outbox_routes r
 where r.retired_at is null;
 

@@ -158,14 +158,14 @@ $$;
 create function public.outbox_list_routes() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_agg(outbox_engine.route_object(x.id) order by x.level, x.place, x.id)
+  select jsonb_agg(outbox_engine.route_object(x.id::smallint) order by x.level, x.position, x.id)
   from (
-    select r.id, 1 as level, r.place from outbox_engine.active_routes r
+    select r.id, r.level, r.position from outbox_engine.active_routes r
     union all
-    select 0::smallint, 2, 0
+    select 0, 20, 0
     union all
-    select r.id, 3, 0 from public.outbox_routes r where r.retired_at is not null
-  ) x
+    select r.id, 30, 0 from public.outbox_routes r where r.retired_at is not null
+  ) x (id, level, position)
 $$;
 
 -- Called by `outbox routes set` and `remove` until `next` is null. Matches those of the next `p_most`
