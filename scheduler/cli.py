@@ -225,6 +225,22 @@ def bind(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def routes(context: typer.Context) -> int:
+    """Choose which plans carry which messages."""
+    from scheduler.commands.routes import app as routes_app
+
+    return _hand_over(context, routes_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def senders(context: typer.Context) -> int:
+    """Choose what a sender is called at each plan."""
+    from scheduler.commands.senders import app as senders_app
+
+    return _hand_over(context, senders_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def suppressions(context: typer.Context) -> int:
     """Import and export the numbers that get no messages."""
     from scheduler.commands.suppressions import app as suppressions_app

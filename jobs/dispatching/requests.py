@@ -221,4 +221,5 @@ def _submission(dispatch: Dispatch, provider: Provider, clocks: Clocks) -> Submi
         expire_at=None if dispatch.expire_at is None else clocks.to_provider(dispatch.expire_at),
         parameters=parameters,
         media_url=dispatch.media_url,
+        options=dispatch.options,
     )

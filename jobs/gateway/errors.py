@@ -27,9 +27,10 @@ class KeyNotAccepted(GatewayFault):
 class GatewayRefused(GatewayError):
     """The database refuses these values (a NUL character, an impossible date). The same call fails again.
 
-    ``code`` is the SQLSTATE, or None if none is known.
+    ``code`` is the SQLSTATE, or None if none is known. ``hint`` says what to do, where the database does.
     """
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.hint = hint

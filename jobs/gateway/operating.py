@@ -12,6 +12,7 @@ from jobs.gateway.history import Matches, Trace
 from jobs.gateway.persons import Persons
 from jobs.gateway.plans import Plans
 from jobs.gateway.replies import Decision, Reply
+from jobs.gateway.routing import Routing
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.schema import installed_schema
 from jobs.gateway.status import Figures, Pause, Status
@@ -98,6 +99,11 @@ class Operating:
     def plans(self) -> Plans:
         """The calls about plans and their weights, over the same connection."""
         return Plans(self._rpc)
+
+    @property
+    def routing(self) -> Routing:
+        """The calls about routes and sender aliases, over the same connection."""
+        return Routing(self._rpc)
 
     @property
     def gateway(self) -> Gateway:

@@ -99,7 +99,7 @@ async def _read_whole(response: httpx.Response) -> None:
 def _failure(function: str, error: APIError) -> GatewayRefused | GatewayFault:
     code = error.code or ""
     if len(code) == _SQLSTATE_LENGTH and code[:2] in _REFUSED_CLASSES:
-        return GatewayRefused(f"{function}: {error.message}", code=code)
+        return GatewayRefused(f"{function}: {error.message}", code=code, hint=error.hint or None)
     if code in _NOT_ALLOWED or (not code and _BAD_KEY in (error.message or "").lower()):
         return KeyNotAccepted(f"SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY) was not accepted: {error.message}")
     if code in _NO_FUNCTION:

@@ -34,7 +34,8 @@ class Dispatch:
     """One request that the caller may make, at most once, ``wait_seconds`` from now.
 
     ``lease_token`` proves the claim to the database. ``recipients`` are E.164. If texts differ, ``texts`` holds one for each
-    recipient and ``body`` is None. With ``media_url`` it is an MMS.
+    recipient and ``body`` is None. With ``media_url`` it is an MMS. ``options`` are what the provider asks for beside the
+    sender's alias.
     """
 
     dispatch_id: str
@@ -46,6 +47,7 @@ class Dispatch:
     recipients: tuple[str, ...]
     texts: tuple[str, ...] | None = None
     media_url: str | None = None
+    options: Mapping[str, str] | None = None
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Dispatch":
@@ -59,6 +61,7 @@ class Dispatch:
             recipients=tuple(row["recipients"]),
             texts=None if row["texts"] is None else tuple(row["texts"]),
             media_url=row.get("media_url"),
+            options=row.get("options"),
         )
 
 

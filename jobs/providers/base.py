@@ -20,7 +20,8 @@ class Submission:
     ``recipients`` are E.164 with ``+``, no number twice. ``body`` is the text exactly as it must arrive. Where ``parameters``
     is given, ``body`` holds ``{{key}}`` placeholders and ``parameters[key][recipient]`` the values. ``expire_at`` is the
     instant after which the provider must not deliver, or None for the provider's own default. With ``media_url``, an https URL,
-    this is an MMS and ``body`` its caption.
+    this is an MMS and ``body`` its caption. ``options`` belong to the sender, such as an ``entity_id`` in India; a provider
+    ignores those that it does not know.
     """
 
     reference: str
@@ -30,6 +31,7 @@ class Submission:
     expire_at: datetime | None = None
     parameters: Mapping[str, Mapping[str, str]] | None = None
     media_url: str | None = None
+    options: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,12 @@ declare
     'outbox_claim_due', 'outbox_decide_replies', 'outbox_end_process', 'outbox_erase_members',
     'outbox_erase_messages', 'outbox_erase_records', 'outbox_find_person', 'outbox_finish_adoption',
     'outbox_forget_adopted', 'outbox_has_ready', 'outbox_list_held', 'outbox_list_plans',
-    'outbox_list_replies', 'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records',
-    'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_read_campaign_report', 'outbox_record_clocks',
-    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_resume_restored',
-    'outbox_run_upkeep', 'outbox_send_held', 'outbox_write_members'
+    'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders', 'outbox_match_again',
+    'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records', 'outbox_pin_plan',
+    'outbox_prepare_erasure', 'outbox_read_campaign_report', 'outbox_record_clocks',
+    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_remove_route',
+    'outbox_remove_sender', 'outbox_resume_restored', 'outbox_run_upkeep', 'outbox_send_held',
+    'outbox_set_route', 'outbox_set_sender', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -457,6 +459,46 @@ create type outbox_engine.route_share as (
   why text
 );
 
+-- The routes that take messages. The most specific one has the lowest `level`: one of a campaign goes before
+-- one of countries, then one of priorities, then one of a channel. Of two that both name a campaign, the next
+-- condition counts, and so on; at last the lower position.
+create view outbox_engine.active_routes as
+select r.id, r.channel, r.countries, coalesce(r.priority_from, -32768) as priority_from,
+  coalesce(r.priority_below, 32768) as priority_below, r.campaign, r.position,
+  case when r.campaign is null then 8 else 0 end
+    + case when r.countries is null then 4 else 0 end
+    + case when num_nonnulls(r.priority_from, r.priority_below) = 0 then 2 else 0 end
+    + case when r.channel is null then 1 else 0 end as level
+from public.outbox_routes r
+where r.retired_at is null;
+
+-- One row, if the default route was configured.
+create table outbox_engine.default_route (
+  only_row boolean primary key default true check (only_row),
+  after_network_failure boolean not null
+);
+alter table outbox_engine.default_route enable row level security;
+
+-- A route as an operator writes it, with countries and plans in their stored form.
+create type outbox_engine.route_rule as (
+  name text,
+  channel text,
+  countries text[],
+  priority_from smallint,
+  priority_below smallint,
+  campaign text
+);
+
+-- A plan of a route as an operator writes it.
+create type outbox_engine.route_plan as (
+  provider text,
+  plan text,
+  weight smallint,
+  place smallint
+);
+
+-- What the sender of a dispatch is called at the plan, and the options beside it.
+alter table outbox_engine.dispatches add column sent_as jsonb;
 alter table public.outbox add column route smallint not null default 0;
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
@@ -1158,11 +1200,42 @@ create function outbox_engine.route_for(
 ) returns smallint
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_rule record;
+  v_route smallint := 0;
+  -- Empty for a number whose country is not known.
+  v_country text;
 begin
-  if not outbox_engine.has_routes() then
-    return 0;
-  end if;
-  return 0; -- Filled in by the next commit of the branch.
+  for v_rule in
+    select r.id, r.countries
+    from outbox_engine.active_routes r
+    where (r.channel is null or r.channel = p_channel)
+      and r.priority_from <= p_priority
+      and r.priority_below > p_priority
+      and (r.campaign is null or r.campaign = p_campaign)
+    order by r.level, r.position, r.id
+  loop
+    if v_rule.countries is not null and v_country is null then
+      v_country := coalesce((select c.country from outbox_engine.countries_of(array[p_recipient]) c), '');
+    end if;
+    if v_rule.countries is null or v_country = any (v_rule.countries) then
+      v_route := v_rule.id;
+      exit;
+    end if;
+  end loop;
+  for v_rule in
+    select d.id, d.country
+    from outbox_engine.detours d
+    where d.route = v_route and d.without = '{}' and d.country is not null
+  loop
+    if v_country is null then
+      v_country := coalesce((select c.country from outbox_engine.countries_of(array[p_recipient]) c), '');
+    end if;
+    if v_rule.country = v_country then
+      return v_rule.id;
+    end if;
+  end loop;
+  return v_route;
 end
 $$;
 
@@ -1200,6 +1273,73 @@ begin
     values (p_route, v_without, p_country)
     on conflict do nothing;
   end loop;
+end
+$$;
+
+create function outbox_engine.has_plan(p_route smallint, p_without text[]) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+      select from public.outbox_route_plans m
+      where m.route = p_route and outbox_engine.plan_name(m.provider, m.plan) <> all (p_without))
+    or p_route = 0 and not exists (select from public.outbox_route_plans m where m.route = 0);
+end
+$$;
+
+create function outbox_engine.rerouted(p_from smallint, p_to smallint) returns smallint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_detour outbox_engine.detours;
+  v_target record;
+begin
+  if p_from = p_to then
+    return p_to;
+  end if;
+  select * into v_detour from outbox_engine.detours where id = p_from;
+  if not found or v_detour.without = '{}' then
+    return p_to;
+  end if;
+  v_target := outbox_engine.detour_of(p_to);
+  if v_detour.route = v_target.route then
+    return p_from;
+  elsif outbox_engine.has_plan(v_target.route, v_detour.without) then
+    return outbox_engine.make_detour(v_target.route, v_detour.without, v_target.country);
+  end if;
+  return p_to;
+end
+$$;
+
+create function outbox_engine.is_after_network_failure(p_route smallint) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_route constant smallint := (outbox_engine.detour_of(p_route)).route;
+begin
+  return coalesce(
+    case
+      when v_route = 0 then (select d.after_network_failure from outbox_engine.default_route d)
+      else (select r.after_network_failure from public.outbox_routes r where r.id = v_route)
+    end, false);
+end
+$$;
+
+create function outbox_engine.sender_at(
+  p_sender text, p_provider text, p_plan text, p_country text, out sender text, out options jsonb
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select s.sender, s.options
+  into sender, options
+  from public.outbox_senders s
+  where s.alias = p_sender and s.provider = p_provider and s.plan = p_plan and s.country in (p_country, '')
+  order by s.country = ''
+  limit 1;
+  if not found then
+    sender := p_sender;
+  end if;
 end
 $$;
 
@@ -1805,6 +1945,11 @@ begin
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
 
+  new.route := 0;
+  -- The rule of `has_routes`, written out: this spares the call where there is no route.
+  if pg_sequence_last_value('outbox_engine.route_ids') is not null then
+    new.route := outbox_engine.route_for(new.channel, new.recipient, new.priority, new.campaign);
+  end if;
   new.attempts := 0;
   new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.send_at);
   if new.send_at > v_now then
@@ -1827,7 +1972,7 @@ begin
     new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
     new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
     new.reported_at, new.cancel_requested_at, new.sends_alone
-  ) > 0 then
+  ) > 0 or new.route <> 0 then
     raise exception using errcode = '42501',
       message = 'a column that only the engine writes was given a value',
       hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
@@ -1835,6 +1980,18 @@ begin
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();
+  end if;
+  return new;
+end
+$$;
+
+create function outbox_engine.before_route_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if outbox_engine.has_routes() then
+    new.route := outbox_engine.rerouted(new.route, outbox_engine.route_for(
+      case when new.media_url is null then 'sms' else 'mms' end, new.recipient, new.priority, new.campaign));
   end if;
   return new;
 end
@@ -5458,7 +5615,7 @@ end
 $$;
 
 create function outbox_engine.dispatch_object(
-  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_media_url text,
+  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_sent_as jsonb, p_body text, p_media_url text,
   p_expire_at timestamptz, p_wait_seconds double precision, p_recipients text[], p_texts text[]
 ) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
@@ -5466,7 +5623,8 @@ as $$
   select jsonb_build_object(
     'dispatch_id', p_dispatch_id,
     'lease_token', p_lease_token::text,
-    'sender', p_sender,
+    'sender', coalesce(p_sent_as ->> 'sender', p_sender),
+    'options', p_sent_as -> 'options',
     'body', p_body,
     'media_url', p_media_url,
     'expire_at', p_expire_at,
@@ -5482,8 +5640,8 @@ create or replace function outbox_engine.dispatch_answer(
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.dispatch_object(
-    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.media_url,
-    p_dispatch.expire_at, p_wait_seconds,
+    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.sent_as, p_dispatch.body,
+    p_dispatch.media_url, p_dispatch.expire_at, p_wait_seconds,
     array_agg(m.recipient order by m.outbox_id),
     case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
   )
@@ -7064,6 +7222,39 @@ begin
 end
 $$;
 
+create function outbox_engine.senders_with_aliases(
+  p_senders text[], p_recipients text[], p_provider text, p_plan text
+) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from public.outbox_senders s where s.provider = p_provider and s.plan = p_plan) then
+    return p_senders;
+  end if;
+  return array(
+    with messages as materialized (
+      select u.place, u.sender, c.country
+      from unnest(p_senders) with ordinality u (sender, place)
+      join outbox_engine.countries_of(p_recipients) c on c.place = u.place
+    ),
+    kinds as materialized (
+      select k.sender, k.country, a.sender as sent_as, a.options
+      from (select distinct sender, country from messages) k
+      cross join lateral outbox_engine.sender_at(k.sender, p_provider, p_plan, k.country) a
+      where a.sender <> k.sender or a.options is not null
+    )
+    select case
+      when k.sender is null then m.sender
+      else m.sender || E'\n'
+        || jsonb_build_object('sender', k.sent_as, 'options', k.options)
+    end
+    from messages m
+    left join kinds k on k.sender = m.sender and k.country is not distinct from m.country
+    order by m.place
+  );
+end
+$$;
+
 create function outbox_engine.pack_messages(
   p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
   p_expires_at timestamptz[], p_send_alone boolean[], p_media_urls jsonb, p_max_dispatches integer,
@@ -7155,19 +7346,19 @@ as $$
   -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
   -- reads it, also where no row goes.
   stopped as materialized (
-    select outbox_engine.change_statuses(
-      array_agg(row(
-        id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
-      )::outbox_engine.status_change),
-      'engine', p_now)
+    select outbox_engine.change_statuses(array_agg(row(
+      id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
+    )::outbox_engine.status_change), 'engine', p_now)
     from judged where not goes having count(*) > 0
   ),
   packed as materialized ( -- The dispatches, each with its messages.
     select d.*
     from (
       select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
-        array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
-        array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
+        outbox_engine.senders_with_aliases(array_agg(sender order by place),
+          array_agg(recipient order by place), p_request.provider, p_request.plan) as senders,
+        array_agg(text order by place) as texts, array_agg(priority order by place) as priorities,
+        array_agg(expires_at order by place) as expires_at,
         array_agg(sends_alone order by place) as send_alone,
         jsonb_object_agg(id, media_url) filter (where media_url is not null) as media_urls
       from judged where goes
@@ -7187,9 +7378,8 @@ as $$
   ),
   -- PostgreSQL runs a select in `with` only if something reads it: the last query reads this one.
   counted as materialized (
-    select outbox_engine.count_campaign_sends(
-      array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
-      array_agg(counted), array_agg(counted_day), p_now)
+    select outbox_engine.count_campaign_sends(array_agg(id), array_agg(campaign), array_agg(recipient),
+      array_agg(batch_id), array_agg(parts), array_agg(counted), array_agg(counted_day), p_now)
     from taken where campaign is not null having count(*) > 0
   ),
   members as ( -- Reports of this attempt find their message by these, also later.
@@ -7205,19 +7395,20 @@ as $$
   ),
   made as ( -- The dispatches, written before anything is sent, and leased to the caller.
     insert into outbox_engine.dispatches (
-      id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at,
+      id, claim_id, worker, provider, plan, host, credential, sender, sent_as, body, texts_differ, expire_at,
       expires_at, recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at, media_url
     )
     select dispatch_id, p_request.claim_id, p_request.worker, p_request.provider, p_request.plan,
-      p_request.host, p_request.credential, sender, case when not texts_differ then text end, texts_differ,
+      p_request.host, p_request.credential, split_part(sender, E'\n', 1),
+      nullif(split_part(sender, E'\n', 2), '')::jsonb, case when not texts_differ then text end, texts_differ,
       outbox_engine.provider_expiry(earliest_expiry, p_now), latest_expiry, cardinality(ids), 'claimed',
       nextval('outbox_engine.lease_tokens'), p_now + p_request.lease, p_request.deadline, p_is_probe, p_now,
       media_url
     from packed
-    returning id, lease_token, sender, body, expire_at, recipients, media_url
+    returning id, lease_token, sender, sent_as, body, expire_at, recipients, media_url
   )
-  select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.body, m.media_url, m.expire_at, 0,
-    d.recipients, case when d.texts_differ then d.texts end), m.recipients
+  select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.sent_as, m.body, m.media_url,
+    m.expire_at, 0, d.recipients, case when d.texts_differ then d.texts end), m.recipients
   from made m
   join packed d on d.dispatch_id = m.id
   left join counted c on true
@@ -8761,6 +8952,54 @@ begin
 end
 $$;
 
+create function outbox_engine.ids_of_route(p_route smallint) returns smallint[]
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select p_route || array(select d.id from outbox_engine.detours d where d.route = p_route)
+$$;
+
+create function outbox_engine.count_waiting_on(p_route smallint, p_most integer) returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant smallint[] := outbox_engine.ids_of_route(p_route);
+begin
+  return (
+    select count(*)
+    from (
+      (select from public.outbox o where o.queue = 'r' and o.route = any (v_ids) limit p_most)
+      union all
+      (select from public.outbox o where o.queue = 'w' and o.route = any (v_ids) limit p_most)
+      limit p_most
+    ) x
+  );
+end
+$$;
+
+create function outbox_engine.forget_retired_routes(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_routes smallint[];
+begin
+  if not exists (
+    select from public.outbox_routes r where r.retired_at not between p_now - interval '1 hour' and p_now
+  ) then
+    return;
+  end if;
+  v_routes := array(
+    select r.id
+    from public.outbox_routes r
+    where r.retired_at not between p_now - interval '1 hour' and p_now
+      and outbox_engine.count_waiting_on(r.id, 1) = 0
+    for update skip locked
+  );
+  delete from outbox_engine.detours where route = any (v_routes);
+  delete from public.outbox_route_plans where route = any (v_routes);
+  delete from public.outbox_routes where id = any (v_routes);
+end
+$$;
+
 create function outbox_engine.is_being_made(p_dispatch uuid, p_now timestamptz) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -9177,6 +9416,7 @@ as $$
 begin
   perform outbox_engine.forget_refusals(p_now);
   perform outbox_engine.forget_secrets(p_most);
+  perform outbox_engine.forget_retired_routes(p_now);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(
@@ -9809,6 +10049,507 @@ begin
     )
   ) || outbox_engine.processes_json(v_now);
 end
+$$;
+
+create function outbox_engine.live_plans() returns table (provider text, plan text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select distinct h.provider, h.plan
+  from outbox_engine.heartbeats h
+  where h.job = 'dispatch' and h.at > outbox_engine.now() - interval '1 minute' and h.ended_at is null
+$$;
+
+create function outbox_engine.read_countries(p_countries text[]) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_countries constant text[] := array(
+    select distinct upper(btrim(c)) from unnest(p_countries) c order by 1);
+  v_unknown text;
+begin
+  if p_countries is null then
+    return null;
+  elsif v_countries = '{}' then
+    perform outbox_engine.refuse('the list of countries is empty', 'Leave it out for all countries.');
+  end if;
+  select c
+  into v_unknown
+  from unnest(v_countries) c
+  where c is null or not exists (select from outbox_engine.number_regions r where r.region = c)
+  limit 1;
+  if found then
+    perform outbox_engine.refuse(
+      format('country %L is not known', v_unknown), 'Use two letters of ISO 3166, such as DE or US.');
+  end if;
+  return v_countries;
+end
+$$;
+
+create function outbox_engine.provider_hint() returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select format('Use one of %s.', string_agg(p.name, ', ' order by p.name)) from outbox_engine.providers p
+$$;
+
+create function outbox_engine.read_route_plans(p_plans jsonb) returns outbox_engine.route_plan[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- Supabase's lightweight server passes JSON on as a string.
+  v_given constant jsonb := case
+    when jsonb_typeof(p_plans) = 'string' then (p_plans #>> '{}')::jsonb else p_plans end;
+  v_plan jsonb;
+begin
+  if jsonb_typeof(v_given) is distinct from 'array' or v_given = '[]' then
+    perform outbox_engine.refuse('a route needs a plan', 'Name at least one, such as sinch:PLAN.');
+  end if;
+  for v_plan in select * from jsonb_array_elements(v_given) loop
+    if jsonb_typeof(v_plan) <> 'object'
+      or coalesce(v_plan ->> 'provider', '') = '' or coalesce(v_plan ->> 'plan', '') = ''
+      or v_plan - array['provider', 'plan', 'weight'] <> '{}' then
+      perform outbox_engine.refuse(
+        format('%s is not a plan', v_plan), 'Give provider, plan, and a weight if it has one.');
+    elsif not exists (select from outbox_engine.providers p where p.name = v_plan ->> 'provider') then
+      perform outbox_engine.refuse(
+        format('provider %L is not known', v_plan ->> 'provider'),
+        outbox_engine.provider_hint());
+    elsif coalesce(v_plan ->> 'weight', '0') !~ '^([0-9]{1,2}|100)$' then
+      perform outbox_engine.refuse(
+        format('weight %s of plan %s is not between 0 and 100', v_plan -> 'weight', v_plan ->> 'plan'),
+        'Use whole numbers: 70 and 30 share messages, 0 stands by.');
+    end if;
+  end loop;
+  return array(
+    select row(p ->> 'provider', p ->> 'plan',
+      case
+        when v_given @? '$[*].weight ? (@ != null)' then coalesce((p ->> 'weight')::smallint, 0)
+        when place = 1 then 100
+        else 0
+      end, place)::outbox_engine.route_plan
+    from jsonb_array_elements(v_given) with ordinality u (p, place)
+    order by place);
+end
+$$;
+
+create function outbox_engine.check_route_plans(
+  p_plans outbox_engine.route_plan[], p_channel text, p_allow_absent boolean
+) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan text;
+begin
+  select outbox_engine.plan_name(p.provider, p.plan)
+  into v_plan
+  from unnest(p_plans) p
+  group by p.provider, p.plan
+  having count(*) > 1
+  limit 1;
+  if found then
+    perform outbox_engine.refuse(format('plan %s is named twice', v_plan), 'Name each plan once.');
+  elsif (select max(p.weight) from unnest(p_plans) p) = 0 then
+    perform outbox_engine.refuse(
+      'all plans stand by', 'Give at least one a weight above 0, or leave all weights out.');
+  end if;
+  select initcap(p.provider)
+  into v_plan
+  from unnest(p_plans) p
+  where p_channel = 'mms'
+    and not exists (select from outbox_engine.mms_countries m where m.provider = p.provider)
+  limit 1;
+  if found then
+    perform outbox_engine.refuse(
+      v_plan || ' sends no MMS', 'Leave its plan out, or add its countries to outbox_engine.mms_countries.');
+  end if;
+  select outbox_engine.plan_name(p.provider, p.plan)
+  into v_plan
+  from unnest(p_plans) p
+  where not exists (
+    select from outbox_engine.live_plans() l where (l.provider, l.plan) = (p.provider, p.plan))
+  order by p.place
+  limit 1;
+  if found and not p_allow_absent then
+    perform outbox_engine.refuse(
+      format('no running process sends for plan %s', v_plan), coalesce(
+        'Plans with a process: ' || (
+          select string_agg(outbox_engine.plan_name(l.provider, l.plan), ', ' order by l.provider, l.plan)
+          from outbox_engine.live_plans() l) || '. Allow an absent plan if its process starts later.',
+        'Start `outbox run` first, or allow absent plans if their processes start later.'));
+  end if;
+end
+$$;
+
+create function outbox_engine.check_route_rule(p_rule outbox_engine.route_rule) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_conditions constant integer := num_nonnulls(
+    p_rule.channel, p_rule.countries, p_rule.priority_from, p_rule.priority_below, p_rule.campaign);
+  v_twin text;
+begin
+  if (p_rule.name ~ '^[a-z][a-z0-9_-]{0,39}$') is not true then
+    perform outbox_engine.refuse(
+      format('%L is not a name for a route', p_rule.name),
+      'Use at most 40 small letters, digits, - and _, with a letter first.');
+  elsif p_rule.name = 'default' and v_conditions > 0 then
+    perform outbox_engine.refuse(
+      'the default route has no conditions: it takes what no other route matches',
+      'Give the route another name.');
+  elsif p_rule.name <> 'default' and v_conditions = 0 then
+    perform outbox_engine.refuse(
+      format('route %L has no conditions', p_rule.name),
+      'Give a channel, countries, priorities or a campaign, or configure the route default.');
+  elsif p_rule.channel not in ('sms', 'mms') then
+    perform outbox_engine.refuse(format('channel %L is neither sms nor mms', p_rule.channel));
+  elsif coalesce(p_rule.priority_from, -32768) >= coalesce(p_rule.priority_below, 32768) then
+    perform outbox_engine.refuse(
+      format('no priority is from %s and below %s',
+        coalesce(p_rule.priority_from, -32768), p_rule.priority_below),
+      'Smaller goes first: below 100 are one-time codes, from 101 campaigns and the like.');
+  elsif p_rule.campaign is not null
+    and not exists (select from public.outbox_campaigns c where c.name = p_rule.campaign) then
+    perform outbox_engine.refuse(
+      format('campaign %L does not exist', p_rule.campaign), '`outbox campaign list` shows them.');
+  end if;
+  select r.name
+  into v_twin
+  from public.outbox_routes r
+  where r.retired_at is null and r.name <> p_rule.name
+    and (r.channel, r.countries, r.priority_from, r.priority_below, r.campaign) is not distinct from
+      (p_rule.channel, p_rule.countries, p_rule.priority_from, p_rule.priority_below, p_rule.campaign);
+  if found then
+    perform outbox_engine.refuse(
+      format('route %L matches the same messages', v_twin), 'Change that route, or remove it first.');
+  end if;
+end
+$$;
+
+create function outbox_engine.check_routes_allowed(p_name text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_old constant bigint := (outbox_engine.old_processes()).running;
+begin
+  if v_old > 0 then
+    perform outbox_engine.refuse(
+      format('%s of an older release still run, and know no routes',
+        case when v_old = 1 then 'a process' else v_old || ' processes' end),
+      'Update all processes first; `outbox status` shows them.');
+  elsif p_name <> 'default'
+    and (select count(*) from public.outbox_routes r where r.name <> p_name) >= 50 then
+    perform outbox_engine.refuse('there are 50 routes', 'Remove one first: inserts compare each of them.');
+  end if;
+end
+$$;
+
+create function outbox_engine.write_route_plans(p_route smallint, p_plans outbox_engine.route_plan[])
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from public.outbox_route_plans where route = p_route;
+  insert into public.outbox_route_plans (route, provider, plan, weight, position)
+  select p_route, p.provider, p.plan, p.weight, p.place from unnest(p_plans) p;
+end
+$$;
+
+create function outbox_engine.lock_routes() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox routes'), 0);
+end
+$$;
+
+create function outbox_engine.write_route(
+  p_rule outbox_engine.route_rule, p_after_network_failure boolean, p_position smallint
+) returns smallint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id smallint;
+begin
+  update public.outbox_routes
+  set
+    position = coalesce(p_position, position), channel = p_rule.channel, countries = p_rule.countries,
+    priority_from = p_rule.priority_from, priority_below = p_rule.priority_below, campaign = p_rule.campaign,
+    after_network_failure = p_after_network_failure, retired_at = null
+  where name = p_rule.name
+  returning id into v_id;
+  if not found then
+    insert into public.outbox_routes (
+      name, position, channel, countries, priority_from, priority_below, campaign, after_network_failure)
+    values (
+      p_rule.name, coalesce(p_position, (select max(r.position) + 1 from public.outbox_routes r), 1),
+      p_rule.channel, p_rule.countries, p_rule.priority_from, p_rule.priority_below, p_rule.campaign,
+      p_after_network_failure)
+    returning id into v_id;
+  end if;
+  return v_id;
+end
+$$;
+
+create function outbox_engine.route_object(p_route smallint) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r public.outbox_routes;
+  v_plans jsonb;
+begin
+  select * into r from public.outbox_routes where id = p_route;
+  v_plans := (
+    select coalesce(
+      jsonb_agg(
+        jsonb_build_object('provider', m.provider, 'plan', m.plan, 'weight', m.weight, 'is_live', exists (
+          select from outbox_engine.live_plans() l where (l.provider, l.plan) = (m.provider, m.plan)))
+        order by m.position),
+      '[]')
+    from public.outbox_route_plans m
+    where m.route = p_route);
+  return jsonb_build_object(
+    'name', coalesce(r.name, 'default'), 'position', r.position, 'channel', r.channel,
+    'countries', r.countries, 'priority_from', r.priority_from, 'priority_below', r.priority_below,
+    'campaign', r.campaign, 'after_network_failure', outbox_engine.is_after_network_failure(p_route),
+    'retired_at', r.retired_at, 'plans', v_plans,
+    'serves', case
+      when v_plans = '[]' then exists (select from outbox_engine.live_plans())
+      else v_plans @> '[{"is_live": true}]'
+    end,
+    'waiting', outbox_engine.count_waiting_on(p_route, 10000));
+end
+$$;
+
+create function public.outbox_set_route(
+  p_name text, p_plans jsonb, p_channel text default null, p_countries text[] default null,
+  p_priority_from smallint default null, p_priority_below smallint default null,
+  p_campaign text default null, p_after_network_failure boolean default false,
+  p_position smallint default null, p_allow_absent boolean default false
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plans constant outbox_engine.route_plan[] := outbox_engine.read_route_plans(p_plans);
+  v_rule constant outbox_engine.route_rule := row(p_name, p_channel,
+    outbox_engine.read_countries(p_countries), p_priority_from, p_priority_below, p_campaign);
+  v_id smallint := 0;
+begin
+  perform outbox_engine.lock_routes();
+  perform outbox_engine.check_route_rule(v_rule);
+  perform outbox_engine.check_route_plans(v_plans, p_channel, p_allow_absent);
+  perform outbox_engine.check_routes_allowed(p_name);
+  if p_name = 'default' then
+    if p_position is not null then
+      perform outbox_engine.refuse('the default route has no position', 'It is always the last one.');
+    end if;
+    insert into outbox_engine.default_route (after_network_failure)
+    values (p_after_network_failure)
+    on conflict (only_row) do update set after_network_failure = excluded.after_network_failure;
+    if not outbox_engine.has_routes() then
+      -- From now on claims read which plans the default route has.
+      perform nextval('outbox_engine.route_ids');
+    end if;
+  else
+    v_id := outbox_engine.write_route(v_rule, p_after_network_failure, p_position);
+  end if;
+  perform outbox_engine.write_route_plans(v_id, v_plans);
+  perform pg_notify('outbox', '');
+  return outbox_engine.route_object(v_id);
+end
+$$;
+
+create function public.outbox_remove_route(p_name text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id smallint := 0;
+begin
+  perform outbox_engine.lock_routes();
+  if p_name = 'default' then
+    delete from public.outbox_route_plans where route = 0;
+    delete from outbox_engine.default_route;
+  else
+    update public.outbox_routes
+    set retired_at = coalesce(retired_at, outbox_engine.now())
+    where name = p_name
+    returning id into v_id;
+    if not found then
+      perform outbox_engine.refuse(format('there is no route %L', p_name), '`outbox routes` shows them.');
+    end if;
+  end if;
+  perform pg_notify('outbox', '');
+  return outbox_engine.route_object(v_id);
+end
+$$;
+
+create function public.outbox_list_routes() returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_agg(outbox_engine.route_object(x.id::smallint) order by x.level, x.position, x.id)
+  from (
+    select r.id, r.level, r.position from outbox_engine.active_routes r
+    union all
+    select 0, 20, 0
+    union all
+    select r.id, 30, 0 from public.outbox_routes r where r.retired_at is not null
+  ) x (id, level, position)
+$$;
+
+create function public.outbox_match_again(p_after bigint, p_most integer) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+declare
+  v_waiting bigint[];
+  v_locked bigint[];
+  v_to bigint;
+  v_looked_at integer;
+  v_changed integer;
+begin
+  select array_agg(x.id) filter (where x.queue is not null), max(x.id), count(*)
+  into v_waiting, v_to, v_looked_at
+  from (select o.id, o.queue from public.outbox o where o.id > p_after order by o.id limit p_most) x;
+  v_locked := array(
+    select o.id
+    from public.outbox o
+    where o.id = any (v_waiting) and o.queue is not null
+    order by o.id
+    for update skip locked
+  );
+  update public.outbox o
+  set route = m.route
+  from (
+    select x.id, outbox_engine.rerouted(x.route,
+      outbox_engine.route_for(x.channel, x.recipient, x.priority, x.campaign)) as route
+    from public.outbox x
+    where x.id = any (v_locked)
+  ) m
+  where o.id = m.id and o.route <> m.route;
+  get diagnostics v_changed = row_count;
+  if v_changed > 0 then
+    perform pg_notify('outbox', '');
+  end if;
+  return jsonb_build_object(
+    'next', case when v_looked_at = p_most then v_to end,
+    'last', (select max(o.id) from public.outbox o),
+    'looked_at', v_looked_at, 'changed', v_changed,
+    'skipped', coalesce(cardinality(v_waiting), 0) - cardinality(v_locked));
+end
+$$;
+
+create function outbox_engine.sender_options(p_provider text) returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case p_provider when 'vonage' then array['entity_id', 'content_id'] else array[]::text[] end
+$$;
+
+create function outbox_engine.check_sender_options(p_provider text, p_options jsonb) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_known constant text[] := outbox_engine.sender_options(p_provider);
+  v_wrong text;
+begin
+  if jsonb_typeof(p_options) <> 'object' then
+    perform outbox_engine.refuse('options is no JSON object', 'Write it as {"entity_id": "…"}.');
+  end if;
+  select e.key
+  into v_wrong
+  from jsonb_each(p_options) e
+  where e.key <> all (v_known)
+  order by e.key
+  limit 1;
+  if found then
+    perform outbox_engine.refuse(
+      format('%s takes no option %L', p_provider, v_wrong),
+      case
+        when v_known = '{}' then 'Leave options out.'
+        else format('It takes %s.', array_to_string(v_known, ' and '))
+      end);
+  end if;
+  select e.key
+  into v_wrong
+  from jsonb_each(p_options) e
+  where jsonb_typeof(e.value) <> 'string' or char_length(e.value #>> '{}') not between 1 and 100
+  order by e.key
+  limit 1;
+  if found then
+    perform outbox_engine.refuse(format('option %L is no text of 1 to 100 characters', v_wrong));
+  end if;
+end
+$$;
+
+create function public.outbox_set_sender(
+  p_alias text, p_provider text, p_plan text, p_sender text, p_country text default '',
+  p_options jsonb default null
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_country text := coalesce(btrim(p_country), '');
+  -- Supabase's lightweight server passes JSON on as a string.
+  v_options jsonb := case
+    when jsonb_typeof(p_options) = 'string' then (p_options #>> '{}')::jsonb else p_options end;
+  v_name text;
+begin
+  foreach v_name in array array[p_alias, p_sender] loop
+    if v_name is null or not outbox_engine.is_sender(v_name) then
+      perform outbox_engine.refuse(
+        format('%s %L is not a sender',
+          case when v_name is not distinct from p_alias then 'alias' else 'sender' end, v_name),
+        'A number, a short code, or at most 11 letters and digits with a letter among them.');
+    end if;
+    perform outbox_engine.refuse_sender_with_zero(v_name);
+  end loop;
+  if not exists (select from outbox_engine.providers p where p.name = p_provider) then
+    perform outbox_engine.refuse(
+      format('provider %L is not known', p_provider), outbox_engine.provider_hint());
+  elsif coalesce(p_plan, '') = '' then
+    perform outbox_engine.refuse('the plan is empty', '`outbox status` shows plans.');
+  end if;
+  if v_country <> '' then
+    v_country := (outbox_engine.read_countries(array[v_country]))[1];
+  end if;
+  v_options := nullif(nullif(v_options, 'null'), '{}');
+  if v_options is not null then
+    perform outbox_engine.check_sender_options(p_provider, v_options);
+  end if;
+  insert into public.outbox_senders (alias, provider, plan, country, sender, options)
+  values (p_alias, p_provider, p_plan, v_country, p_sender, v_options)
+  on conflict (alias, provider, plan, country) do update
+  set sender = excluded.sender, options = excluded.options;
+  return (
+    select to_jsonb(s)
+    from public.outbox_senders s
+    where s.alias = p_alias and s.provider = p_provider and s.plan = p_plan and s.country = v_country);
+end
+$$;
+
+create function public.outbox_remove_sender(
+  p_alias text, p_provider text, p_plan text, p_country text default ''
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_removed public.outbox_senders;
+begin
+  delete from public.outbox_senders
+  where alias = p_alias and provider = p_provider and plan = p_plan
+    and country = upper(btrim(coalesce(p_country, '')))
+  returning * into v_removed;
+  if not found then
+    perform outbox_engine.refuse(
+      format('%L has no sender at plan %s for %s', p_alias, outbox_engine.plan_name(p_provider, p_plan),
+        coalesce('numbers of ' || nullif(p_country, ''), 'all countries')),
+      '`outbox senders` shows them.');
+  end if;
+  return to_jsonb(v_removed);
+end
+$$;
+
+create function public.outbox_list_senders() returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(to_jsonb(s) order by s.alias, s.provider, s.plan, s.country), '[]')
+  from public.outbox_senders s
 $$;
 
 create function outbox_engine.memberships_json(p_provider text, p_plan text, p_now timestamptz) returns jsonb
@@ -10616,6 +11357,13 @@ create trigger outbox_6_requeue before update on public.outbox for each row
       or (new.due_at, new.priority, new.send_at, new.route)
         is distinct from (old.due_at, old.priority, old.send_at, old.route)))
   execute function outbox_engine.before_requeue();
+create trigger outbox_5_route
+  before update of recipient, priority, campaign, media_url, queue on public.outbox for each row
+  when (new.queue is not null and (
+    old.queue is null
+    or (new.recipient, new.priority, new.campaign, new.media_url)
+      is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
+  execute function outbox_engine.before_route_change();
 
 revoke all on function public.outbox_end_process from public, anon, authenticated, service_role;
 grant execute on function public.outbox_end_process to service_role;
@@ -10645,6 +11393,10 @@ revoke all on function public.outbox_bind from public, anon, authenticated, serv
 grant execute on function public.outbox_bind to service_role;
 revoke all on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
 grant execute on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held to service_role;
+revoke all on function public.outbox_list_routes, public.outbox_match_again, public.outbox_remove_route, public.outbox_set_route from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_routes, public.outbox_match_again, public.outbox_remove_route, public.outbox_set_route to service_role;
+revoke all on function public.outbox_list_senders, public.outbox_remove_sender, public.outbox_set_sender from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_senders, public.outbox_remove_sender, public.outbox_set_sender to service_role;
 revoke all on function public.outbox_list_plans, public.outbox_pin_plan from public, anon, authenticated, service_role;
 grant execute on function public.outbox_list_plans, public.outbox_pin_plan to service_role;
 revoke all on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records from public, anon, authenticated, service_role;

@@ -79,6 +79,46 @@ create type outbox_engine.route_share as (
   why text
 );
 
+-- The routes that take messages. The most specific one has the lowest `level`: one of a campaign goes before
+-- one of countries, then one of priorities, then one of a channel. Of two that both name a campaign, the next
+-- condition counts, and so on; at last the lower position.
+create view outbox_engine.active_routes as
+select r.id, r.channel, r.countries, coalesce(r.priority_from, -32768) as priority_from,
+  coalesce(r.priority_below, 32768) as priority_below, r.campaign, r.position,
+  case when r.campaign is null then 8 else 0 end
+    + case when r.countries is null then 4 else 0 end
+    + case when num_nonnulls(r.priority_from, r.priority_below) = 0 then 2 else 0 end
+    + case when r.channel is null then 1 else 0 end as level
+from public.outbox_routes r
+where r.retired_at is null;
+
+-- One row, if the default route was configured.
+create table outbox_engine.default_route (
+  only_row boolean primary key default true check (only_row),
+  after_network_failure boolean not null
+);
+alter table outbox_engine.default_route enable row level security;
+
+-- A route as an operator writes it, with countries and plans in their stored form.
+create type outbox_engine.route_rule as (
+  name text,
+  channel text,
+  countries text[],
+  priority_from smallint,
+  priority_below smallint,
+  campaign text
+);
+
+-- A plan of a route as an operator writes it.
+create type outbox_engine.route_plan as (
+  provider text,
+  plan text,
+  weight smallint,
+  place smallint
+);
+
+-- What the sender of a dispatch is called at the plan, and the options beside it.
+alter table outbox_engine.dispatches add column sent_as jsonb;
 alter table public.outbox add column route smallint not null default 0;
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
@@ -153,3 +193,10 @@ create trigger outbox_6_requeue before update on public.outbox for each row
       or (new.due_at, new.priority, new.send_at, new.route)
         is distinct from (old.due_at, old.priority, old.send_at, old.route)))
   execute function outbox_engine.before_requeue();
+create trigger outbox_5_route
+  before update of recipient, priority, campaign, media_url, queue on public.outbox for each row
+  when (new.queue is not null and (
+    old.queue is null
+    or (new.recipient, new.priority, new.campaign, new.media_url)
+      is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
+  execute function outbox_engine.before_route_change();

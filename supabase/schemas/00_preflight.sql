@@ -56,7 +56,8 @@ declare
     'outbox_record_clocks', 'outbox_record_missed_lookup',
     'outbox_find_person', 'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records',
     'outbox_erase_members', 'outbox_prepare_erasure', 'outbox_erase_messages', 'outbox_erase_records',
-    'outbox_run_upkeep',
+    'outbox_list_routes', 'outbox_list_senders', 'outbox_match_again', 'outbox_remove_route',
+    'outbox_remove_sender', 'outbox_run_upkeep', 'outbox_set_route', 'outbox_set_sender',
     'outbox_take_alarms', 'outbox_text', 'outbox_trace', 'outbox_upkeep'
   ];
   v_conflicts text[];

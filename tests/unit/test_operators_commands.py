@@ -131,7 +131,7 @@ def test_wrong_value_is_named_in_plain_words(command: str, says: str, capsys: py
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("group", ["", "suppressions", "replies", "person", "campaign", "schema", "local"])
+@pytest.mark.parametrize("group", ["", "suppressions", "replies", "routes", "senders", "person", "campaign", "schema", "local"])
 def test_help_cuts_no_command_short(group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 

@@ -49,6 +49,13 @@ def test_a_row_may_name_its_own_sender(sender: str, shown: str) -> None:
     assert body_of(Submission("r", sender, "Hi", [ANN]))["from"] == shown
 
 
+def test_options_of_a_sender_are_sent() -> None:
+    options = {"entity_id": "1101", "content_id": "1107", "pool_id": "p"}
+
+    assert body_of(Submission("r", "Acme", "Hi", [ANN], options=options))["sms"] == {"entity_id": "1101", "content_id": "1107"}
+    assert "sms" not in body_of(Submission("r", None, "Hi", [ANN], media_url="https://example.com/a.png", options=options))
+
+
 def test_an_image_is_sent_with_its_caption() -> None:
     body = body_of(Submission("r", None, "Today's menu", [ANN], media_url="https://example.com/menu.PNG?size=2"))
 

@@ -11,6 +11,8 @@ from jobs.providers.base import Submission
 
 _SHORTEST_TTL: Final = {"sms": 20, "mms": 300}
 _LONGEST_TTL: Final = {"sms": 604_800, "mms": 259_200}
+_OPTIONS: Final = frozenset({"entity_id", "content_id"})
+"""What India's operators ask for: the ids of the business and of the text in their register (DLT)."""
 _FILE: Final = "file"
 _MEDIA: Final[Mapping[str, str]] = {
     **dict.fromkeys(("jpg", "jpeg", "png", "gif", "bmp"), "image"),
@@ -37,6 +39,8 @@ def submission_body(submission: Submission, *, sender: str, callback_url: str | 
         "client_ref": submission.reference,
         **_content(submission.body, submission.media_url),
     }
+    if channel == "sms" and (options := _options(submission)):
+        body["sms"] = options
     if submission.expire_at is not None:
         body["ttl"] = _ttl(channel, (submission.expire_at - now).total_seconds())
     if callback_url is not None:
@@ -49,6 +53,10 @@ def _content(text: str, media_url: str | None) -> dict[str, Any]:
         return {"message_type": "text", "text": text}
     kind = media_type(media_url)
     return {"message_type": kind, kind: {"url": media_url, "caption": text} if text else {"url": media_url}}
+
+
+def _options(submission: Submission) -> dict[str, str]:
+    return {name: value for name, value in (submission.options or {}).items() if name in _OPTIONS}
 
 
 def media_type(url: str) -> str:

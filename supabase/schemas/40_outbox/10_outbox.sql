@@ -61,12 +61,12 @@ create table public.outbox (
 alter table public.outbox enable row level security;
 
 -- Triggers of one event run in the order of their names, so each trigger of this table has a number of its
--- own; 5 is of release 0.1.0. Before an insert: 1 refuses what apps may not write, 2 checks the row, fills
--- in defaults and tells processes that sleep. Before an update: 3 makes a cancel request of a status that
--- the engine did not write, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition, d
--- times outside the calendar, e what is wrong with an MMS. After an update: 4 writes the cancel request into
--- the history, 7 gives the time of a campaign's message back, c notes when the text of a secret message has
--- to go, also after an insert.
+-- own. Before an insert: 1 refuses what apps may not write, 2 checks the row, fills in defaults and tells
+-- processes that sleep. Before an update: 3 makes a cancel request of a status that the engine did not
+-- write, 5 finds the route of a row that waits, 6 keeps a queued row above the queue bounds, 8 refuses what
+-- is no transition, d times outside the calendar, e what is wrong with an MMS. After an update: 4 writes the
+-- cancel request into the history, 7 gives the time of a campaign's message back, c notes when the text of a
+-- secret message has to go, also after an insert.
 
 create index outbox_ready_on_route on public.outbox (route, priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that

@@ -54,7 +54,9 @@ create table outbox_engine.dispatches (
   -- Batches that reports without a reference name, and that proved to be other requests.
   other_batches text[],
   -- Of an MMS. Null after the dispatch was closed.
-  media_url text
+  media_url text,
+  -- What its sender is called at the plan, and the options beside it. Null where it goes as it is.
+  sent_as jsonb
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 alter table outbox_engine.dispatches enable row level security;
 

@@ -3,8 +3,9 @@
 
 -- A dispatch as the dispatch job gets it. `wait_seconds` is how long to wait before the request. `texts`
 -- are given, one for each recipient, where they differ; otherwise `body` is. `media_url` is null for an SMS.
+-- `options` is what the provider asks for beside a sender alias.
 create function outbox_engine.dispatch_object(
-  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_body text, p_media_url text,
+  p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_sent_as jsonb, p_body text, p_media_url text,
   p_expire_at timestamptz, p_wait_seconds double precision, p_recipients text[], p_texts text[]
 ) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
@@ -12,7 +13,8 @@ as $$
   select jsonb_build_object(
     'dispatch_id', p_dispatch_id,
     'lease_token', p_lease_token::text,
-    'sender', p_sender,
+    'sender', coalesce(p_sent_as ->> 'sender', p_sender),
+    'options', p_sent_as -> 'options',
     'body', p_body,
     'media_url', p_media_url,
     'expire_at', p_expire_at,
@@ -29,8 +31,8 @@ create function outbox_engine.dispatch_answer(
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.dispatch_object(
-    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.body, p_dispatch.media_url,
-    p_dispatch.expire_at, p_wait_seconds,
+    p_dispatch.id, p_dispatch.lease_token, p_dispatch.sender, p_dispatch.sent_as, p_dispatch.body,
+    p_dispatch.media_url, p_dispatch.expire_at, p_wait_seconds,
     array_agg(m.recipient order by m.outbox_id),
     case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
   )

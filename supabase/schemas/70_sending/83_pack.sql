@@ -1,5 +1,41 @@
 -- Packing: which rows share a request.
 
+-- What these senders are called at a plan, for these recipients. A sender with an alias is followed by a line
+-- break and a JSON object with `sender` and `options`, so that only messages which go out alike share a
+-- request; `split_part` takes both apart. A plan without aliases costs one look.
+create function outbox_engine.senders_with_aliases(
+  p_senders text[], p_recipients text[], p_provider text, p_plan text
+) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from public.outbox_senders s where s.provider = p_provider and s.plan = p_plan) then
+    return p_senders;
+  end if;
+  return array(
+    with messages as materialized (
+      select u.place, u.sender, c.country
+      from unnest(p_senders) with ordinality u (sender, place)
+      join outbox_engine.countries_of(p_recipients) c on c.place = u.place
+    ),
+    kinds as materialized (
+      select k.sender, k.country, a.sender as sent_as, a.options
+      from (select distinct sender, country from messages) k
+      cross join lateral outbox_engine.sender_at(k.sender, p_provider, p_plan, k.country) a
+      where a.sender <> k.sender or a.options is not null
+    )
+    select case
+      when k.sender is null then m.sender
+      else m.sender || E'\n'
+        || jsonb_build_object('sender', k.sent_as, 'options', k.options)
+    end
+    from messages m
+    left join kinds k on k.sender = m.sender and k.country is not distinct from m.country
+    order by m.place
+  );
+end
+$$;
+
 -- Makes at most `p_max_dispatches` requests of messages that are given in the order in which they should go,
 -- of at most `p_max_recipients` numbers each and no number twice.
 -- Messages share a request when sender, text and hour of expiry agree (minute, when under two hours ahead).
@@ -7,7 +43,7 @@
 -- text that fills a quarter of a request by itself, nor one that holds `${`, which the provider would take
 -- for a parameter, nor messages that a refusal separated; and only texts of one priority and of about one
 -- length. `texts` then holds one for each recipient, else nulls. An MMS shares a request only with MMS of the
--- same URL and caption. `parts` is null where texts differ.
+-- same URL and caption. `parts` is null where texts differ. `p_senders` are those of `senders_with_aliases`.
 create function outbox_engine.pack_messages(
   p_ids bigint[], p_recipients text[], p_senders text[], p_texts text[], p_priorities smallint[],
   p_expires_at timestamptz[], p_send_alone boolean[], p_media_urls jsonb, p_max_dispatches integer,

@@ -50,19 +50,19 @@ as $$
   -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
   -- reads it, also where no row goes.
   stopped as materialized (
-    select outbox_engine.change_statuses(
-      array_agg(row(
-        id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
-      )::outbox_engine.status_change),
-      'engine', p_now)
+    select outbox_engine.change_statuses(array_agg(row(
+      id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
+    )::outbox_engine.status_change), 'engine', p_now)
     from judged where not goes having count(*) > 0
   ),
   packed as materialized ( -- The dispatches, each with its messages.
     select d.*
     from (
       select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
-        array_agg(sender order by place) as senders, array_agg(text order by place) as texts,
-        array_agg(priority order by place) as priorities, array_agg(expires_at order by place) as expires_at,
+        outbox_engine.senders_with_aliases(array_agg(sender order by place),
+          array_agg(recipient order by place), p_request.provider, p_request.plan) as senders,
+        array_agg(text order by place) as texts, array_agg(priority order by place) as priorities,
+        array_agg(expires_at order by place) as expires_at,
         array_agg(sends_alone order by place) as send_alone,
         jsonb_object_agg(id, media_url) filter (where media_url is not null) as media_urls
       from judged where goes
@@ -82,9 +82,8 @@ as $$
   ),
   -- PostgreSQL runs a select in `with` only if something reads it: the last query reads this one.
   counted as materialized (
-    select outbox_engine.count_campaign_sends(
-      array_agg(id), array_agg(campaign), array_agg(recipient), array_agg(batch_id), array_agg(parts),
-      array_agg(counted), array_agg(counted_day), p_now)
+    select outbox_engine.count_campaign_sends(array_agg(id), array_agg(campaign), array_agg(recipient),
+      array_agg(batch_id), array_agg(parts), array_agg(counted), array_agg(counted_day), p_now)
     from taken where campaign is not null having count(*) > 0
   ),
   members as ( -- Reports of this attempt find their message by these, also later.
@@ -100,19 +99,20 @@ as $$
   ),
   made as ( -- The dispatches, written before anything is sent, and leased to the caller.
     insert into outbox_engine.dispatches (
-      id, claim_id, worker, provider, plan, host, credential, sender, body, texts_differ, expire_at,
+      id, claim_id, worker, provider, plan, host, credential, sender, sent_as, body, texts_differ, expire_at,
       expires_at, recipients, state, lease_token, lease_until, deadline, is_probe, claimed_at, media_url
     )
     select dispatch_id, p_request.claim_id, p_request.worker, p_request.provider, p_request.plan,
-      p_request.host, p_request.credential, sender, case when not texts_differ then text end, texts_differ,
+      p_request.host, p_request.credential, split_part(sender, E'\n', 1),
+      nullif(split_part(sender, E'\n', 2), '')::jsonb, case when not texts_differ then text end, texts_differ,
       outbox_engine.provider_expiry(earliest_expiry, p_now), latest_expiry, cardinality(ids), 'claimed',
       nextval('outbox_engine.lease_tokens'), p_now + p_request.lease, p_request.deadline, p_is_probe, p_now,
       media_url
     from packed
-    returning id, lease_token, sender, body, expire_at, recipients, media_url
+    returning id, lease_token, sender, sent_as, body, expire_at, recipients, media_url
   )
-  select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.body, m.media_url, m.expire_at, 0,
-    d.recipients, case when d.texts_differ then d.texts end), m.recipients
+  select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.sent_as, m.body, m.media_url,
+    m.expire_at, 0, d.recipients, case when d.texts_differ then d.texts end), m.recipients
   from made m
   join packed d on d.dispatch_id = m.id
   left join counted c on true
