@@ -31,7 +31,7 @@ def weigh(db: Connection, weights: dict[Named, int], *, route: int = 0) -> None:
     """Configure a route's plans as `outbox_set_route` does."""
     db.execute("select nextval('outbox_engine.route_ids')")
     if route != 0:
-        db.execute("insert into public.outbox_routes (id, name, position) values (%s, 'codes', 0)", [route])
+        db.execute("insert into public.outbox_routes (id, name, position, priority_below) values (%s, 'codes', 0, 50)", [route])
     for place, ((provider, plan), weight) in enumerate(weights.items()):
         db.execute("insert into public.outbox_route_plans values (%s, %s, %s, %s, %s)", [route, provider, plan, weight, place])
 
@@ -207,8 +207,7 @@ def test_plan_takes_only_its_routes(db: Connection) -> None:
     weigh(db, {FIRST: 100})
     weigh(db, {SECOND: 100}, route=7)
     both_alive(db)
-    codes = insert(db, 3)
-    db.execute("update public.outbox set route = 7 where id = any (%s)", [codes])
+    insert(db, 3, priority=0)
     insert(db, 5, first=10)
 
     assert took(db, SECOND) == 3
