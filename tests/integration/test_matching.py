@@ -166,6 +166,7 @@ def test_refused_plans_stay_left_out(db: Connection) -> None:
     german = route(db, "german", countries=["DE"])
     db.execute("insert into public.outbox_route_plans values (%s, 'vonage', 'v', 0, 2)", [german])
     around = detour(db, 0, "sinch p")
+    detour(db, 0, country="GB")
     message = send(db)
     db.execute("update public.outbox set route = %s where id = %s", [around, message])
 
