@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from jobs.providers.base import Submission
 from jobs.runtime.accounts import VonageSettings
 from jobs.runtime.settings import EngineSettings
 from jobs.runtime.waking import Wakings
@@ -24,6 +25,7 @@ from scheduler.process import Process
 from scheduler.wakeup import Wakeup
 from tests.calls import plan_claim
 from tests.engine import column, insert, later, sinch_account, statuses, supabase_settings
+from tests.routes import set_route
 from tests.stack import Connection
 
 PATIENCE_SECONDS = 30.0
@@ -210,3 +212,29 @@ def test_claim_ends_sleep_of_processes_alike(db: Connection, others: list[str], 
 
 async def becomes(is_so: Callable[[], bool]) -> None:
     assert await asyncio.to_thread(processes.wait_until, is_so, PATIENCE_SECONDS)
+
+
+async def test_a_route_and_its_alias_reach_the_provider(make_engine: MakeEngine, sinch: Running, db: Connection) -> None:
+    """Numbers of India go to Vonage, under the sender and with the ids that were registered there."""
+    engine = await make_engine()
+    vonage = engine.served[1]
+    asked: list[Submission] = []
+
+    async def submit(submission: Submission, **settings: Any) -> Any:
+        asked.append(submission)
+        return await send(submission, **settings)
+
+    send, vonage.provider.submit = vonage.provider.submit, submit  # type: ignore[method-assign]
+    set_route(db, "india", [{"provider": "vonage", "plan": vonage.plan.plan}], countries=["IN"], allow_absent=True)
+    db.execute(
+        "select public.outbox_set_sender('Acme', 'vonage', %s, 'ACMEIN', 'IN', '{\"entity_id\": \"1101\"}')", [vonage.plan.plan]
+    )
+    insert(db, sender="Acme")
+    db.execute("insert into public.outbox (recipient, body, sender) values ('+919999900001', 'hi', 'Acme')")
+
+    assert await run_once(engine)
+
+    assert (statuses(db), sent(sinch)) == ({"sent": 2}, {"sinch": 1, "vonage": 1})
+    assert [(one.sender, one.options, list(one.recipients)) for one in asked] == [
+        ("ACMEIN", {"entity_id": "1101"}, ["+919999900001"])
+    ]
