@@ -194,7 +194,7 @@ def resume(context: typer.Context) -> int:
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def plans(context: typer.Context) -> int:
-    """Show which plans can send and what they carry, and pin their weights."""
+    """Show which plans can send, and pin their weights."""
     from scheduler.commands.plans import app as plans_app
 
     return _hand_over(context, plans_app)
