@@ -87,7 +87,7 @@ begin
   ) then
     perform nextval('outbox_engine.lease_tokens')
     from generate_series(
-      (select last_value + 1 from outbox_engine.lease_tokens), p_highest_lease_token) token
+      (select last_value + is_called::integer from outbox_engine.lease_tokens), p_highest_lease_token) token
     limit 1000000;
   end if;
   perform outbox_engine.pause_restored(p_provider, p_plan, p_reason);
