@@ -4538,10 +4538,14 @@ begin
     return null;
   end if;
   return (
-    select greatest(0, least(1000000, floor((p_share * s.all_plans - s.own + 100) / (1 - p_share))))
+    select case
+        when s.left_of_share >= 50 then least(1000000, floor(s.left_of_share / (1 - p_share)))
+        else 0
+      end
     from (
-      select coalesce(sum(r.messages), 0) as all_plans,
-        coalesce(sum(r.messages) filter (where r.provider = p_provider and r.plan = p_plan), 0) as own
+      select p_share * coalesce(sum(r.messages), 0) + 100
+        - coalesce(sum(r.messages) filter (where r.provider = p_provider and r.plan = p_plan), 0)
+          as left_of_share
       from outbox_engine.route_sends r
       where r.route = p_route and r.minute > p_now - interval '10 minutes' and r.minute <= p_now
     ) s

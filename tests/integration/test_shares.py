@@ -225,3 +225,16 @@ def test_detour_leaves_a_plan_out(db: Connection) -> None:
     assert db.execute(
         "select count(*) from public.outbox where dispatch_id is null and id = any (%s)", [refused]
     ).fetchone() == (0,)
+
+
+def test_share_is_taken_in_large_steps(db: Connection) -> None:
+    """A plan that is ahead waits until it may take fifty, so that requests do not shrink to a few messages."""
+    weigh(db, {FIRST: 50, SECOND: 50})
+    both_alive(db)
+    insert(db, 600)
+    assert took(db, SECOND, rows=500) == 200
+
+    assert took(db, FIRST, rows=90) == 90
+    assert took(db, SECOND) == 0
+    assert took(db, FIRST, rows=20) == 20
+    assert took(db, SECOND, rows=500) == 110

@@ -159,7 +159,8 @@ $$;
 
 -- How many messages a plan may take that has this share, of 0 to 1, of a route: it stays within 100 of its
 -- share of all that were sent in the last ten minutes, with what it takes. What others take at this moment
--- makes the bound stricter, never looser, so claims of several plans need no lock. Null is no bound.
+-- makes the bound stricter, never looser, so claims of several plans need no lock. Less than 50 count as
+-- none: requests would shrink to a few messages, and another plan is below its share then. Null is no bound.
 create function outbox_engine.most_by_weight(
   p_share double precision, p_route smallint, p_provider text, p_plan text, p_now timestamptz
 ) returns integer
@@ -170,10 +171,14 @@ begin
     return null;
   end if;
   return (
-    select greatest(0, least(1000000, floor((p_share * s.all_plans - s.own + 100) / (1 - p_share))))
+    select case
+        when s.left_of_share >= 50 then least(1000000, floor(s.left_of_share / (1 - p_share)))
+        else 0
+      end
     from (
-      select coalesce(sum(r.messages), 0) as all_plans,
-        coalesce(sum(r.messages) filter (where r.provider = p_provider and r.plan = p_plan), 0) as own
+      select p_share * coalesce(sum(r.messages), 0) + 100
+        - coalesce(sum(r.messages) filter (where r.provider = p_provider and r.plan = p_plan), 0)
+          as left_of_share
       from outbox_engine.route_sends r
       where r.route = p_route and r.minute > p_now - interval '10 minutes' and r.minute <= p_now
     ) s
