@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,31 +47,26 @@ def settings(profile: Profile) -> EngineSettings:
     )
 
 
-class Worker:
-    """One ``outbox run``: the real jobs, each with its own ticks."""
+class Served:
+    """The jobs of a worker for one account."""
 
-    def __init__(self, process: Process, gateway: Gateway, line: Line, profile: Profile, witness: Witness) -> None:
-        self.process = process
-        self._witness = witness
+    def __init__(self, gateway: Gateway, line: Line, *, worker: str, profile: Profile, position: int) -> None:
+        self.line = line
         plan = Plan(line.name, line.plan, line.host, line.credential, profile.messages_per_second, profile.requests_per_minute)
-        engine = settings(profile)
-        # Release 0.1.0 knows neither.
-        clocks: dict[str, Any] = {} if IS_OLDER else {"clocks": line.clocks}
-        self.adoption = None if IS_OLDER else _adoption(gateway, line, plan, profile)
-        self.dispatcher = Dispatcher(gateway=gateway, provider=line, plan=plan, worker=process.name, settings=engine, **clocks)
         outage = ProviderOutage(gateway=gateway, plan=plan)
-        recovery = Recovery(gateway=gateway, provider=line, plan=plan, settings=engine, outage=outage, **clocks)
-        self._told: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._ticking: list[asyncio.Task[None]] = []
-        self.dispatcher.wake_others_with(lambda job: self._told[job].set())
-        self.inbound = InboundPolling(gateway=gateway, provider=line, plan=plan, settings=engine, outage=outage, **clocks)
-        self.jobs: Sequence[Job] = (
+        shared: dict[str, Any] = {"gateway": gateway, "provider": line, "plan": plan, "settings": settings(profile)}
+        if not IS_OLDER:
+            # Release 0.1.0 knows no clocks.
+            shared["clocks"] = line.clocks
+        self.adoption = None if IS_OLDER else _adoption(gateway, line, plan, profile)
+        # ROUTES: `position` is the account's place in OUTBOX_PROVIDERS, once the dispatch job takes it.
+        self.dispatcher = Dispatcher(**shared, worker=worker)
+        self.inbound = InboundPolling(**shared, outage=outage)
+        self.jobs: tuple[Job, ...] = (
             self.dispatcher,
-            recovery,
-            Reconciliation(gateway=gateway, provider=line, plan=plan, settings=engine, outage=outage, **clocks),
+            Recovery(**shared, outage=outage),
+            Reconciliation(**shared, outage=outage),
             self.inbound,
-            Campaigns(gateway=gateway),
-            Upkeep(gateway=gateway, settings=engine),
         )
 
     @property
@@ -78,33 +74,56 @@ class Worker:
         """The last heartbeat that its database has told it."""
         return self.dispatcher._seen.heartbeat_at
 
+
+class Worker:
+    """One ``outbox run``: the real jobs of each account that it serves, each job with its own ticks."""
+
+    def __init__(self, process: Process, gateway: Gateway, lines: Sequence[tuple[int, Line, Profile]], witness: Witness) -> None:
+        self.process = process
+        self._witness = witness
+        self.served = [
+            Served(gateway, line, worker=process.name, profile=profile, position=position) for position, line, profile in lines
+        ]
+        self._ticking: list[asyncio.Task[None]] = []
+        self._told: defaultdict[Job, asyncio.Event] = defaultdict(asyncio.Event)
+        own = (Campaigns(gateway=gateway), Upkeep(gateway=gateway, settings=settings(lines[0][2])))
+        for one in self.served:
+            one.dispatcher.wake_others_with(partial(self._wake, (*one.jobs, *own)))
+        self._jobs: tuple[Job, ...] = (*(job for one in self.served for job in one.jobs), *own)
+
+    def _wake(self, jobs: Sequence[Job], name: str) -> None:
+        for job in jobs:
+            if job.name == name:
+                self._told[job].set()
+
     def start(self) -> None:
-        self._witness.say(self.process.name, "starts")
-        for job in self.jobs:
+        self._witness.say(self.process.name, "starts for " + " and ".join(one.line.name for one in self.served))
+        for job in self._jobs:
             self._ticking.append(self.process.start(self._run(job)))
 
     async def tick_all(self) -> None:
         """Each job once, in turn, until all work that it began has ended."""
-        for job in self.jobs:
+        for job in self._jobs:
             await self.tick(job)
-        await self.dispatcher.finish()
+        for one in self.served:
+            await one.dispatcher.finish()
 
     async def drain(self) -> None:
         """SIGTERM, and SIGKILL after nine seconds."""
         self._witness.say(self.process.name, "drains")
-        await asyncio.wait([self.process.start(self.dispatcher.drain())], timeout=_DRAIN_SECONDS)
+        await asyncio.wait([self.process.start(one.dispatcher.drain()) for one in self.served], timeout=_DRAIN_SECONDS)
         self.process.die()
 
     async def _run(self, job: Job) -> None:
         while True:
-            self._told[job.name].clear()
+            self._told[job].clear()
             await self.tick(job)
             await self._pause(job)
 
     async def _pause(self, job: Job) -> None:
         """Wait for the next tick, or until the dispatch job names this job, as the scheduler does."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._told[job.name].wait(), timeout=job.interval)
+            await asyncio.wait_for(self._told[job].wait(), timeout=job.interval)
 
     async def tick(self, job: Job) -> None:
         try:
@@ -137,7 +156,7 @@ class Stage:
 
     database: Database
     chaos: Chaos
-    mail: Mail
+    mails: tuple[Mail, ...]
     witness: Witness
     random: Random
     numbers: tuple[str, ...]
@@ -145,6 +164,11 @@ class Stage:
 
     def rest(self) -> float:
         return self.random.uniform(0, self.chaos.profile.trouble)
+
+    @property
+    def mail(self) -> Mail:
+        """The account whose number a phone writes to next."""
+        return self.mails[0] if len(self.mails) == 1 else self.random.choice(self.mails)
 
     def act(self, statement: str, *arguments: object) -> list[tuple[object, ...]]:
         """A statement of an application, as ``service_role``, now."""
@@ -249,13 +273,13 @@ async def cut_lines(stage: Stage) -> None:
         stage.witness.say("network", "the database is back")
 
 
-def troubles(stage: Stage) -> list[tuple[float, float, Refusal]]:
-    """The account is out of order, or one of our settings is wrong."""
+def troubles(stage: Stage, account: Chaos) -> list[tuple[float, float, Refusal]]:
+    """The account is out of order, or one of our settings for it is wrong."""
     found = []
     for fault, why in (("answer.account", Refusal.ACCOUNT), ("answer.setting", Refusal.SETTING)):
-        while stage.chaos.happens(fault):
+        while account.happens(fault):
             start = stage.rest()
-            found.append((start, start + stage.chaos.between(1, 60), why))
+            found.append((start, start + account.between(1, 60), why))
     return found
 
 

@@ -1,7 +1,7 @@
 """The provider's own records: what arrived, what it accepted, what became of it, and what phones sent."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown"})
 COMES_BACK: Final = frozenset({404, 1000})
 """Codes of `aborted` that have a message sent again, of the one provider and the other."""
+STOPPED: Final[Mapping[str, frozenset[int]]] = {
+    "sinch": frozenset({402, 403, 404, 407, 408, 410, 411, 412, 413}),
+    "vonage": frozenset({1000, 1060, 1070, 1100, 1120, 1140, 1160, 1242}),
+}
+"""Codes by which a provider says that a message never reached a network: proofs that allow another account to send it.
+
+What this file says is compared with what the engine does, so it does not ask the engine.
+"""
 WRONG_TEXT: Final = "this text is not allowed"
 _LONGEST_LIFE_SECONDS: Final = 3 * 86400.0
 
@@ -40,6 +48,7 @@ class Request:
 class Taken:
     """A batch the provider accepted. ``reports`` are each recipient's, oldest first, as (when, report)."""
 
+    provider: str
     batch: Batch
     request: Request
     accepted: float
@@ -49,9 +58,16 @@ class Taken:
 
 
 class Books:
-    """What the provider knows. Its own clock differs from the loop's by as much as the profile says."""
+    """What the provider knows of one account. Its own clock differs from the loop's by as much as the profile says.
 
-    def __init__(self, chaos: Chaos, witness: Witness) -> None:
+    ``prefix`` keeps its ids apart from those of another account.
+    """
+
+    def __init__(self, chaos: Chaos, witness: Witness, *, prefix: str = "") -> None:
+        self.chaos = chaos
+        self.provider = "sinch" if chaos.profile.has_list else "vonage"
+        self.prefix = prefix
+        self.is_away = False
         self.requests: list[Request] = []
         self.asked: list[float] = []
         self.taken: dict[str, Taken] = {}
@@ -59,7 +75,6 @@ class Books:
         self.poisoned_numbers: frozenset[str] = frozenset()
         self.poisoned_texts: frozenset[str] = frozenset()
         self.troubles: list[tuple[float, float, Refusal]] = []
-        self._chaos = chaos
         self._witness = witness
 
     @property
@@ -68,7 +83,7 @@ class Books:
 
     def clock(self, at: float) -> datetime:
         """What the provider's clock shows at a time of the loop."""
-        return calendar(at + self._chaos.profile.provider_ahead)
+        return calendar(at + self.chaos.profile.provider_ahead)
 
     def judge(self, request: Request, *, listed: float, partial: bool) -> Taken | None:
         """A request arrives: accept or refuse it. Returns the batch if one was made."""
@@ -77,22 +92,22 @@ class Books:
         if refused is not None:
             request.outcome = refused
             request.errors.append(refused.error)
-            self._witness.say("provider", f"refuses {request.reference}: {refused.why} {refused.error}")
+            self._witness.say(self.provider, f"refuses {request.reference}: {refused.why} {refused.error}")
             return None
         recipients = tuple(request.submission.recipients)
         if partial and len(recipients) > 1:
             recipients = recipients[: len(recipients) // 2]
-        batch = Batch(f"b{len(self.taken) + 1}", request.reference, recipients, self.clock(self.now))
+        batch = Batch(f"{self.prefix}b{len(self.taken) + 1}", request.reference, recipients, self.clock(self.now))
         expire_at = request.submission.expire_at
         expires = self.now + _LONGEST_LIFE_SECONDS
         if expire_at is not None:
             expires = min(expires, self.now + (expire_at - self.clock(self.now)).total_seconds())
-        taken = Taken(batch, request, self.now, max(self.now, listed), expires)
+        taken = Taken(self.provider, batch, request, self.now, max(self.now, listed), expires)
         self.taken[batch.batch_id] = taken
         if request.outcome is None:
             request.outcome = Accepted(batch.batch_id)
         self._witness.say(
-            "provider",
+            self.provider,
             f"accepts {request.reference} as {batch.batch_id}: {' '.join(recipients)}, in its list from {taken.listed:.1f}",
         )
         return taken
@@ -100,19 +115,19 @@ class Books:
     def _refusal(self, submission: Submission) -> Refused | None:
         for start, end, why in self.troubles:
             if start <= self.now < end:
-                said = self._chaos.pick((Refusal.SHARED, Refusal.SETTING)) if why is Refusal.SETTING else why
+                said = self.chaos.pick((Refusal.SHARED, Refusal.SETTING)) if why is Refusal.SETTING else why
                 return Refused(said, f"{why.value} trouble", http_status=401)
-        if self._chaos.happens("answer.throttled"):
-            wait = self._chaos.pick((None, 1.0, 7.0))
+        if self.chaos.happens("answer.throttled"):
+            wait = self.chaos.pick((None, 1.0, 7.0))
             return Refused(Refusal.THROTTLED, "too many requests", http_status=429, retry_after=wait)
-        if self._chaos.happens("answer.no_callback"):
+        if self.chaos.happens("answer.no_callback"):
             return Refused(Refusal.NO_CALLBACK, "missing_callback_url", http_status=403)
         if submission.expire_at is not None and submission.expire_at <= self.clock(self.now):
             return Refused(Refusal.SHARED, "expire_at lies in the past", http_status=400)
         if submission.body in self.poisoned_texts:
             return Refused(Refusal.SHARED, WRONG_TEXT, http_status=400)
         if self.poisoned_numbers.intersection(submission.recipients):
-            return Refused(self._chaos.pick((Refusal.RECIPIENT, Refusal.SHARED)), "no such number", http_status=400)
+            return Refused(self.chaos.pick((Refusal.RECIPIENT, Refusal.SHARED)), "no such number", http_status=400)
         return None
 
     # Queries
@@ -160,7 +175,7 @@ class Books:
         if known:
             return known[-1]
         at, reference = self.clock(taken.accepted), taken.request.reference
-        code = 400 if self._chaos.profile.has_list else None
+        code = 400 if self.chaos.profile.has_list else None
         return Report(taken.batch.batch_id, recipient, "sent", code, at, reference, '{"queued": true}')
 
     def finished(self, start: datetime, end: datetime) -> list[Report]:

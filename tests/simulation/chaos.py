@@ -98,9 +98,30 @@ WITHOUT_LIST: Final[Mapping[str, float]] = {
 }
 """Faults that only such a provider has."""
 
+TWO: Final[Mapping[str, float]] = {
+    # There are two accounts: one at a provider with a list, and one at a provider without.
+    "accounts.two": 1.0,
+}
+"""One history in four has two accounts."""
+WITH_TWO: Final[Mapping[str, float]] = {
+    # A process serves one of the accounts only.
+    "process.one_account": 0.6,
+    # A provider is away for a while.
+    "provider.away": 0.7,
+    # A report says that the provider stopped a message before it reached a network.
+    "report.stopped": 0.3,
+    # An operator pauses an account, changes its weights, or keeps the engine from changing them.
+    "operator.pauses": 0.6,
+    "operator.routes": 0.7,
+    "operator.pins": 0.4,
+}
+"""Faults and acts that only a history with two accounts has."""
+_OF_AN_ACCOUNT: Final = ("request.", "answer.", "list.", "report.", "provider.", "corner.")
+"""What begins so goes wrong at one account. The rest concerns the whole history."""
+
 _HOLDS: Final = ("answer.poisoned_number", "answer.poisoned_text", "answer.setting")
 """These hold texts. The claim of 0.1.0 does not try them again: that takes a process of 0.2.0."""
-SINCE_0_2: Final = frozenset({"answer.stale", "list.unreferenced", "list.rewritten", *_HOLDS, *RESTORES, *CLOCKS, *KINDS})
+SINCE_0_2: Final = frozenset({"answer.stale", "list.unreferenced", "list.rewritten", *_HOLDS, *RESTORES, *CLOCKS, *KINDS, *TWO})
 """Faults that release 0.1.0 does not withstand: its histories go without them."""
 IS_OLDER: Final = find_spec("jobs.providers.sinch.acceptance") is None
 """Whether the jobs are those of 0.1.0, beside the schema of this checkout."""
@@ -137,6 +158,11 @@ class Profile:
     burst: int = 1
 
     @property
+    def has_two(self) -> bool:
+        """Whether the history has two accounts."""
+        return self.rates["accounts.two"] > 0
+
+    @property
     def steps(self) -> bool:
         """Whether the clocks differ by minutes at some time, so that no instant of one can be compared with another's."""
         return any(self.rates[name] > 0 for name in CLOCKS)
@@ -151,7 +177,7 @@ class Profile:
         return self.rates["clock.jumps"] > 0
 
 
-def profile(seed: int) -> Profile:
+def profile(seed: int | str) -> Profile:
     random = Random(f"profile {seed}")
     share = random.choice((0.1, 0.3, 0.5, 0.8))
     rates = {name: worst * random.random() if random.random() < share else 0.0 for name, worst in FAULTS.items()}
@@ -164,6 +190,9 @@ def profile(seed: int) -> Profile:
     kinds = Random(f"kind {seed}")
     rates.update({name: worst if kinds.random() < 0.2 else 0.0 for name, worst in KINDS.items()})
     rates.update({name: worst * kinds.random() if kinds.random() < share else 0.0 for name, worst in WITHOUT_LIST.items()})
+    two = Random(f"two {seed}")
+    rates.update({name: worst if two.random() < 0.25 else 0.0 for name, worst in TWO.items()})
+    rates.update({name: worst * two.random() if two.random() < share else 0.0 for name, worst in WITH_TWO.items()})
     if IS_OLDER:
         rates.update(dict.fromkeys(SINCE_0_2, 0.0))
     return Profile(
@@ -186,30 +215,50 @@ def profile(seed: int) -> Profile:
     )
 
 
+def _worst(certain: Collection[str]) -> dict[str, float]:
+    worst = {**FAULTS, **CLOCKS, **RESTORES, **KINDS, **WITHOUT_LIST, **TWO, **WITH_TWO}
+    return {name: worst[name] for name in certain}
+
+
+def _consistent(drawn: Profile, rates: dict[str, float]) -> Profile:
+    """The profile with these rates, without faults that a provider of its kind cannot have."""
+    ahead = drawn.provider_ahead if rates["provider.clock"] else 0.0
+    if not rates["accounts.two"]:
+        rates.update(dict.fromkeys(WITH_TWO, 0.0))
+    if not rates["provider.without_list"]:
+        rates.update(dict.fromkeys(WITHOUT_LIST, 0.0))
+        return replace(drawn, rates=rates, provider_ahead=ahead)
+    # A 202 does not name its request.
+    rates["answer.stale"] = 0.0
+    if not rates["accounts.two"]:
+        # Without a list, an operator cannot adopt what was sent since a backup.
+        rates.update(dict.fromkeys(RESTORES, 0.0))
+    return replace(drawn, rates=rates, provider_ahead=ahead, max_recipients=1)
+
+
 class Chaos:
     """Decides, from the seed, what happens next. After :meth:`end` nothing goes wrong any more.
 
-    ``certain`` names faults that this history suffers from at their worst, whatever the seed says.
+    ``certain`` names faults that this history suffers from at their worst, whatever the seed says. ``other`` decides for the
+    second account, if there is one.
     """
 
     def __init__(self, seed: int, *, certain: Collection[str] = ()) -> None:
         drawn = profile(seed)
-        worst = {**FAULTS, **CLOCKS, **RESTORES, **KINDS, **WITHOUT_LIST}
-        rates = {**drawn.rates, **{name: worst[name] for name in certain}}
-        ahead = drawn.provider_ahead if rates["provider.clock"] else 0.0
-        self.profile = replace(drawn, rates=rates, provider_ahead=ahead)
-        if self.profile.has_list:
-            rates.update(dict.fromkeys(WITHOUT_LIST, 0.0))
-        else:
-            # Without a list, an operator cannot adopt what was sent since a backup. Nor does a 202 name its request.
-            rates.update(dict.fromkeys((*RESTORES, "answer.stale"), 0.0))
-            self.profile = replace(self.profile, max_recipients=1)
+        self.profile = _consistent(drawn, {**drawn.rates, **_worst(certain)})
         self.random = Random(f"chaos {seed}")
         self.ended = False
         self.outage = False
+        self.other = _Other(self.profile, seed, certain) if self.profile.has_two else None
+
+    @property
+    def accounts(self) -> "tuple[Chaos, ...]":
+        """One for each account, the first of which decides for the rest of the history too."""
+        return (self,) if self.other is None else (self, self.other)
 
     def end(self) -> None:
-        self.ended = True
+        for account in self.accounts:
+            account.ended = True
         self.outage = False
 
     def happens(self, fault: str) -> bool:
@@ -251,3 +300,27 @@ class Chaos:
     def most_jump(self) -> float:
         """The largest sum of all forward jumps of a history's clock."""
         return min(self.profile.settle * 0.4, self.deadline * 0.9) if self.profile.jumps else 0.0
+
+
+class _Other(Chaos):
+    """Of a second account, which has faults, limits and a clock of its own, and is at a provider of the other kind."""
+
+    def __init__(self, first: Profile, seed: int, certain: Collection[str]) -> None:
+        drawn = profile(f"{seed}, the other account")
+        own = {name: rate for name, rate in drawn.rates.items() if name.startswith(_OF_AN_ACCOUNT)}
+        rates = {**first.rates, **own, **_worst(certain)}
+        rates["provider.without_list"] = float(first.has_list)
+        # Either clock that differs makes instants incomparable.
+        rates["provider.clock"] = first.rates["provider.clock"]
+        both = replace(
+            first,
+            max_recipients=drawn.max_recipients,
+            messages_per_second=drawn.messages_per_second,
+            requests_per_minute=drawn.requests_per_minute,
+            provider_ahead=drawn.provider_ahead,
+        )
+        self.profile = _consistent(both, rates)
+        self.random = Random(f"chaos {seed}, the other account")
+        self.ended = False
+        self.outage = False
+        self.other = None

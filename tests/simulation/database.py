@@ -125,6 +125,10 @@ class Database:
         self._shift += by
         self._now = None
 
+    def has(self, function: str) -> bool:
+        """Whether there is a public function of this name."""
+        return function in self._calls
+
     def call(self, function: str, arguments: dict[str, Any]) -> Any:
         """Call a function by name as the API would. Raises what :class:`jobs.gateway.rpc.Rpc` would."""
         statement, names = self._calls.get(function, (b"", frozenset()))

@@ -2,10 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any, Final, cast
 from unittest import mock
@@ -15,9 +17,10 @@ import structlog
 
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.rpc import Rpc
-from tests.simulation import actors, invariants
+from jobs.inbound import InboundPolling
+from tests.simulation import actors, invariants, operators
 from tests.simulation.actors import Stage, Worker
-from tests.simulation.books import Books, Taken
+from tests.simulation.books import Books, Request, Taken
 from tests.simulation.chaos import Chaos
 from tests.simulation.clockwork import Hang, calendar, run
 from tests.simulation.database import Database
@@ -108,8 +111,11 @@ class _History:
         self._database = database
         self._wire = wire
         self._chaos = chaos
-        self._books = Books(self._chaos, self.witness)
-        self._watch = Watch(database, self._books, self._chaos, self.witness)
+        self._accounts = tuple(
+            Books(account, self.witness, prefix=prefix)
+            for prefix, account in zip(("", "other-"), chaos.accounts, strict=False)
+        )
+        self._watch = Watch(database, self._accounts, self._chaos, self.witness)
         self._random = Random(f"history {seed}")
         self._workers: list[Worker] = []
         self._started = 0
@@ -121,23 +127,20 @@ class _History:
             tuple(self.witness.complaints),
             self.witness.trace(),
             self._chaos.profile.messages,
-            len(self._books.requests),
+            sum(len(books.requests) for books in self._accounts),
             self._duplicate_sends,
         )
 
     async def play(self) -> None:
         loop = asyncio.get_running_loop()
         self.witness.now = loop.time
-        self.witness.say("seed", f"{self._seed}: {self._chaos.profile}")
-        self._mail = Mail(
-            self._books,
-            self._chaos,
-            self.witness,
-            self._gateway(Process("webhook", _Calm(self._chaos), self.witness)),
-            self._seed,
-        )
+        for account in self._chaos.accounts:
+            self.witness.say("seed", f"{self._seed}: {account.profile}")
+        webhook = self._gateway(Process("webhook", _Calm(self._chaos), self.witness))
+        self._mails = {books: Mail(books, self.witness, webhook, self._seed) for books in self._accounts}
         stage = self._stage()
-        self._books.troubles = actors.troubles(stage)
+        for books in self._accounts:
+            books.troubles = actors.troubles(stage, books.chaos)
         stories = [
             asyncio.create_task(story)
             for story in (
@@ -146,20 +149,32 @@ class _History:
                 actors.jump_clocks(stage),
                 actors.step_clocks(stage),
                 actors.cut_lines(stage),
+                *self._of_two_accounts(stage),
                 self._keep_workers(),
             )
         ]
         backup = await self._trouble()
         self._chaos.end()
-        self._books.troubles = []
         for story in stories:
             story.cancel()
         await asyncio.gather(*stories, return_exceptions=True)
+        for books in self._accounts:
+            books.troubles, books.is_away = [], False
+        if self._chaos.profile.has_two:
+            operators.resume(stage, self._accounts)
         if backup is not None and await self._restore(*backup):
             return
         await self._quieten()
-        invariants.check(self._database, self._books, self._watch, self._chaos, self.witness)
+        invariants.check(self._database, self._accounts, self._watch, self._chaos, self.witness)
         self._duplicate_sends = self._database.query("select count(*) as n from outbox_engine.duplicate_sends")[0]["n"]
+
+    def _of_two_accounts(self, stage: Stage) -> Iterator[Coroutine[Any, Any, None]]:
+        if self._chaos.profile.has_two:
+            yield operators.pause_accounts(stage, self._accounts)
+            yield operators.set_routes(stage, self._accounts)
+            yield operators.pin_weights(stage, self._accounts)
+            for books in self._accounts:
+                yield operators.lose_provider(stage, books)
 
     async def _trouble(self) -> tuple[Snapshot, datetime] | None:
         """Faults happen meanwhile. Returns a backup and its time, where the history ends with its restore."""
@@ -199,7 +214,7 @@ class _History:
         restored_at = asyncio.get_running_loop().time()
         self._chaos.outage = False
         await asyncio.sleep(_RESTORE_SECONDS)
-        for request in self._books.requests:
+        for request in self._requests():
             if request.started > restored_at:
                 self.witness.complain(f"request {request.reference} was made although the database was restored")
         for worker in informed:
@@ -208,30 +223,48 @@ class _History:
         await self._adopt(made_at, inserted)
         return True
 
+    def _requests(self) -> Iterator[Request]:
+        for books in self._accounts:
+            yield from books.requests
+
     async def _adopt(self, made_at: datetime, inserted: Mapping[tuple[str, str], int]) -> None:
-        """An operator adopts what was sent, and a process goes on. No text is sent more often than apps ``inserted`` it."""
+        """An operator adopts what was sent, and a process goes on. No text is sent more often than apps ``inserted`` it.
+
+        What an account without a list has sent since the backup cannot be adopted, and may be sent again.
+        """
+        forgotten = sum(
+            (invariants.sendings(books, since=made_at) for books in self._accounts if not books.chaos.profile.has_list),
+            Counter(),
+        )
         await self._adopt_since(made_at)
         await self._quieten(made_at)
-        for (recipient, body), times in invariants.sendings(self._books).items():
-            if times > inserted.get((recipient, body), 0):
+        sent = sum((invariants.sendings(books) for books in self._accounts), Counter())
+        for (recipient, body), times in sent.items():
+            if times > inserted.get((recipient, body), 0) + forgotten[recipient, body]:
                 self.witness.complain(f"{body!r} was sent to {recipient} {times} times after a restore")
 
     async def _adopt_since(self, made_at: datetime) -> None:
         operator = self._worker()
-        assert operator.adoption is not None
-        done = await operator.process.start(operator.adoption.run(made_at, dry_run=False))
+        (adoption,) = (one.adoption for one in operator.served if one.line.absence_proof is not None)
+        assert adoption is not None
+        done = await operator.process.start(adoption.run(made_at, dry_run=False))
         self.witness.say("operator", f"adopts: {done}")
         if done.earlier:
             # The provider's clock is behind.
-            done = await operator.process.start(operator.adoption.run(made_at - _EARLIER, dry_run=False))
+            done = await operator.process.start(adoption.run(made_at - _EARLIER, dry_run=False))
             self.witness.say("operator", f"adopts from earlier on: {done}")
         if not done.is_complete:
             self.witness.complain(f"the adoption is not complete: {done}")
+        for books in self._accounts:
+            if not books.chaos.profile.has_list:
+                self._database.call("outbox_resume_restored", {"p_provider": books.provider, "p_plan": Line.plan})
         operator.process.die()
 
     def _knows_more(self, worker: Worker, made_at: datetime) -> bool:
         question = "select %s::timestamptz > %s and %s::timestamptz <= outbox_engine.now() as yes"
-        return bool(self._database.query(question, [worker.heartbeat_at, made_at, worker.heartbeat_at])[0]["yes"])
+        return all(
+            self._database.query(question, [one.heartbeat_at, made_at, one.heartbeat_at])[0]["yes"] for one in worker.served
+        )
 
     async def _quieten(self, backup_made_at: datetime | None = None) -> None:
         """Faults stop. One process works on until everything is settled, and an operator reads the alarms."""
@@ -243,7 +276,8 @@ class _History:
         for _ in range(self._most_rounds):
             await survivor.tick_all()
             if self._database.query("select 1 from outbox_engine.refused_contents where held_since is not null"):
-                self._books.poisoned_texts = frozenset()  # The text is allowed now.
+                for books in self._accounts:
+                    books.poisoned_texts = frozenset()  # The text is allowed now.
             if backup_made_at is not None and self._database.query(_RESTORED):
                 # A request from before the restore arrived after the adoption.
                 await self._adopt_since(backup_made_at)
@@ -263,18 +297,23 @@ class _History:
         Not after a restore: in histories no process reads the provider's list at its start, so the first poll, which may come
         an hour later here, does not know the provider's clock.
         """
-        profile = self._chaos.profile
-        if profile.rates["list.paged"] or self._watch.restored or not profile.has_list:
+        if self._watch.restored:
             return
+        for books, one in zip(self._accounts, survivor.served, strict=True):
+            profile = books.chaos.profile
+            if profile.has_list and not profile.rates["list.paged"]:
+                await self._read_replies_of(books, survivor, one.inbound)
+
+    async def _read_replies_of(self, books: Books, survivor: Worker, inbound: InboundPolling) -> None:
         missing: set[str] = set()
         for _ in range(_MOST_POLLS):
-            missing = {inbound.inbound_id for _, inbound in self._books.inbounds} - {
+            missing = {inbound.inbound_id for _, inbound in books.inbounds} - {
                 row["id"] for row in self._database.query("select id from public.outbox_inbound")
             }
             if not missing:
                 return
-            await asyncio.sleep(survivor.inbound.interval + 1)
-            await survivor.tick(survivor.inbound)
+            await asyncio.sleep(inbound.interval + 1)
+            await survivor.tick(inbound)
         self.witness.complain(f"replies were never read: {sorted(missing)}")
 
     def _next_wait(self) -> float | None:
@@ -294,7 +333,7 @@ class _History:
         while True:
             self._workers = [worker for worker in self._workers if worker.process.alive]
             while len(self._workers) < self._chaos.profile.workers:
-                self._workers.append(self._worker())
+                self._workers.append(self._worker(may_serve_one=True))
                 self._workers[-1].start()
             await asyncio.sleep(self._chaos.between(1, 10))
             if self._chaos.happens("process.drain"):
@@ -302,16 +341,23 @@ class _History:
                 if worker.process.alive:
                     await worker.drain()
 
-    def _worker(self) -> Worker:
+    def _worker(self, *, may_serve_one: bool = False) -> Worker:
+        """A process for all accounts, or for one of them where that happens."""
         self._started += 1
         process = Process(f"w{self._started}", self._chaos, self.witness)
-        kind = Line if self._chaos.profile.has_list else LineWithoutList
-        line = kind(process, self._books, self._chaos, self.witness, on_start=self._watch.request_starts, on_taken=self._taken)
-        return Worker(process, self._gateway(process), line, self._chaos.profile, self.witness)
+        served = list(enumerate(self._accounts))
+        if may_serve_one and self._chaos.happens("process.one_account"):
+            served = [self._chaos.pick(served)]
+        lines = [(position, self._line(process, books), books.chaos.profile) for position, books in served]
+        return Worker(process, self._gateway(process), lines, self.witness)
 
-    def _taken(self, taken: Taken) -> None:
+    def _line(self, process: Process, books: Books) -> Line:
+        kind = Line if books.chaos.profile.has_list else LineWithoutList
+        return kind(process, books, self.witness, on_start=self._watch.request_starts, on_taken=partial(self._taken, books))
+
+    def _taken(self, books: Books, taken: Taken) -> None:
         self._watch.batch_taken(taken)
-        self._mail.taken(taken)
+        self._mails[books].taken(taken)
 
     def _gateway(self, process: Process) -> Gateway:
         return Gateway(cast(Rpc, self._wire(process, self._database, self._chaos, self.witness, self._watch)))
@@ -320,9 +366,11 @@ class _History:
         profile, chaos = self._chaos.profile, self._chaos
         numbers = tuple(f"+1202555{n:04d}" for n in range(100, 100 + profile.numbers))
         texts = tuple(f"text {n}" for n in range(profile.texts))
-        self._books.poisoned_numbers = frozenset(n for n in numbers if chaos.happens("answer.poisoned_number"))
-        self._books.poisoned_texts = frozenset(text for text in texts if chaos.happens("answer.poisoned_text"))
-        return Stage(self._database, chaos, self._mail, self.witness, self._random, numbers, texts)
+        for books in self._accounts:
+            happens = books.chaos.happens
+            books.poisoned_numbers = frozenset(n for n in numbers if happens("answer.poisoned_number"))
+            books.poisoned_texts = frozenset(text for text in texts if happens("answer.poisoned_text"))
+        return Stage(self._database, chaos, tuple(self._mails.values()), self.witness, self._random, numbers, texts)
 
 
 class _Calm(Chaos):

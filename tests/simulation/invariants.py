@@ -1,13 +1,13 @@
 """What must be true of the database and the provider's records once everything has settled."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from jobs.providers.base import Report
-from tests.simulation.books import COMES_BACK, FINAL, WRONG_TEXT, Books, Taken
+from tests.simulation.books import COMES_BACK, FINAL, STOPPED, WRONG_TEXT, Books, Taken
 from tests.simulation.chaos import MOST_STEP_SECONDS, Chaos
 from tests.simulation.clockwork import calendar
 from tests.simulation.database import Database
@@ -25,16 +25,16 @@ _MOST_FAILED: Final = 3
 _ABOUT_TO_EXPIRE: Final = timedelta(minutes=2)
 
 
-def check(database: Database, books: Books, watch: Watch, chaos: Chaos, witness: Witness) -> None:
-    """Complain of every broken invariant."""
-    ledger = Ledger(database, books, watch, witness, chaos)
+def check(database: Database, accounts: Sequence[Books], watch: Watch, chaos: Chaos, witness: Witness) -> None:
+    """Complain of every broken invariant. ``accounts`` are the books of each account."""
+    ledger = Ledger(database, accounts, watch, witness, chaos)
     for row in ledger.rows.values():
         for complaint in ledger.wrong_with(row):
             witness.complain(f"message {row['id']} ({row['status']}): {complaint}")
     for complaint in (
-        *ledger.wrong_with_texts(chaos),
+        *ledger.wrong_with_texts(),
         *ledger.wrong_with_dispatches(),
-        *_wrong_with_limits(database, books, chaos),
+        *(wrong for books in accounts for wrong in _wrong_with_limits(database, books)),
     ):
         witness.complain(complaint)
     if database.query("select from outbox_engine.alarms where kind = 'queue.overlooked'"):
@@ -51,9 +51,9 @@ class Acceptance:
 
 
 class Ledger:
-    """The database on one side, the provider's records on the other."""
+    """The database on one side, the providers' records on the other."""
 
-    def __init__(self, database: Database, books: Books, watch: Watch, witness: Witness, chaos: Chaos) -> None:
+    def __init__(self, database: Database, accounts: Sequence[Books], watch: Watch, witness: Witness, chaos: Chaos) -> None:
         self._chaos = chaos
         self._now: datetime = database.query("select outbox_engine.now() as now")[0]["now"]
         self.rows = {row["id"]: row for row in database.query("select *, dispatch_id::text as attached from public.outbox")}
@@ -73,14 +73,16 @@ class Ledger:
         for (reference, recipient), number in watch.rows_of.items():
             self._members[number].append((reference, recipient))
         self._accepted: dict[int, list[Acceptance]] = defaultdict(list)
-        for taken in books.acceptances():
+        self._books = {books.provider: books for books in accounts}
+        self._taken = {batch_id: taken for books in accounts for batch_id, taken in books.taken.items()}
+        self._requests = [request for books in accounts for request in books.requests]
+        for taken in self._taken.values():
             for recipient in taken.batch.recipients:
                 row = watch.rows_of.get((taken.request.reference, recipient))
                 if row is None:
                     witness.complain(f"{taken.batch.batch_id} went to {recipient} for no message")
                 else:
                     self._accepted[row].append(Acceptance(taken, taken.request.reference, recipient))
-        self._books = books
         self._reports: dict[tuple[str, str], list[Report]] = defaultdict(list)
         for committed in witness.reports:
             self._reports[committed.report.batch_id, committed.report.recipient].append(committed.report)
@@ -109,7 +111,7 @@ class Ledger:
     # Never sent
 
     def _wrong_with_unsent(self, row: Mapping[str, Any]) -> Iterator[str]:
-        taken = self._books.taken.get(row["batch_id"])
+        taken = self._taken.get(row["batch_id"])
         if row["status"] == "unknown" and taken is not None and row["recipient"] not in taken.batch.recipients:
             return  # The provider accepted the request and dropped this number without a report.
         if self._was_given_up(row):
@@ -128,7 +130,7 @@ class Ledger:
     def _wrong_with_refused(self, row: Mapping[str, Any]) -> Iterator[str]:
         said = {
             error
-            for request in self._books.requests
+            for request in self._requests
             if (request.reference, row["recipient"]) in self._members[row["id"]]
             for error in request.errors
             if len(request.submission.recipients) == 1
@@ -156,7 +158,14 @@ class Ledger:
 
     def _was_given_up(self, row: Mapping[str, Any]) -> bool:
         """Whether the row says that nothing showed within three days whether the provider took its request."""
-        return not self._chaos.profile.has_list and row["status"] == "unknown" and (row["error"] or "").startswith(GIVEN_UP)
+        books = self._books_of(row)
+        has_list = books is None or books.chaos.profile.has_list
+        return not has_list and row["status"] == "unknown" and (row["error"] or "").startswith(GIVEN_UP)
+
+    def _books_of(self, row: Mapping[str, Any]) -> Books | None:
+        """Of the account that the last attempt went to."""
+        dispatch = self._dispatches.get(row["attached"])
+        return None if dispatch is None else self._books[dispatch["provider"]]
 
     def _knows(self, acceptance: Acceptance) -> bool:
         dispatch = self._dispatches.get(acceptance.reference)
@@ -168,9 +177,18 @@ class Ledger:
     def _came_back(self, acceptance: Acceptance) -> bool:
         """Whether the provider reported that this attempt failed and may be repeated."""
         said = self._said(acceptance)
-        return any(report.status == "aborted" and report.code in COMES_BACK for report in said) and not any(
+        return any(self._may_be_repeated(report) for report in said) and not any(
             report.status == "delivered" for report in said
         )
+
+    def _may_be_repeated(self, report: Report) -> bool:
+        """Whether a report says that the message may be sent again, or with two accounts, by the other one."""
+        if report.status != "aborted":
+            return False
+        return report.code in COMES_BACK or (self._chaos.profile.has_two and report.code in self._stopped(report))
+
+    def _stopped(self, report: Report) -> Collection[int]:
+        return STOPPED[self._taken[report.batch_id].provider]
 
     def _said(self, acceptance: Acceptance) -> list[Report]:
         return self._reports[acceptance.taken.batch.batch_id, acceptance.recipient]
@@ -207,6 +225,8 @@ class Ledger:
         elif best.status == "aborted" and best.code in COMES_BACK and row["attempts"] < 5:
             if row["status"] not in _UNSENT and not _ended_handed_on(row, said):
                 yield "came back and was neither sent again nor ended"
+        elif self._may_be_repeated(best) and row["status"] in _UNSENT:
+            return  # It was on its way to the other account when it ended.
         elif (row["status"], row["status_code"]) not in self._right(best, said):
             yield f"the provider said {best.status} {best.code}, the row says {row['status_code']}: {row['error']}"
 
@@ -221,20 +241,20 @@ class Ledger:
 
     # All
 
-    def wrong_with_texts(self, chaos: Chaos) -> Iterator[str]:
-        """A refused text fails three messages, beside those that were about to expire."""
-        if chaos.profile.rates["answer.setting"]:
+    def wrong_with_texts(self) -> Iterator[str]:
+        """A refused text fails three messages at each account, beside those that were about to expire."""
+        if any(books.chaos.profile.rates["answer.setting"] for books in self._books.values()):
             return  # The refusals of a text are interrupted by others.
         failed = Counter(
-            row["body"]
+            (self._dispatches[row["attached"]]["provider"], row["body"])
             for row in self.rows.values()
             if row["status"] == "failed"
             and row["error"] == WRONG_TEXT
-            and row["expires_at"] - row["finalized_at"] > _ABOUT_TO_EXPIRE + timedelta(seconds=chaos.most_jump)
+            and row["expires_at"] - row["finalized_at"] > _ABOUT_TO_EXPIRE + timedelta(seconds=self._chaos.most_jump)
         )
-        for text, messages in failed.items():
+        for (provider, text), messages in failed.items():
             if messages > _MOST_FAILED:
-                yield f"{messages} messages failed for the text {text!r}"
+                yield f"{messages} messages failed for the text {text!r} at {provider}"
 
     def wrong_with_dispatches(self) -> Iterator[str]:
         for dispatch in self._dispatches.values():
@@ -254,11 +274,11 @@ def _worth(report: Report) -> tuple[int, float, int]:
     return _RANKS.index(report.status), -at, -(_NO_CODE if report.code is None else report.code)
 
 
-def _wrong_with_limits(database: Database, books: Books, chaos: Chaos) -> Iterator[str]:
-    profile = chaos.profile
+def _wrong_with_limits(database: Database, books: Books) -> Iterator[str]:
+    chaos, profile = books.chaos, books.chaos.profile
     if profile.steps:
         return  # After a step, the limits begin anew.
-    yield from _wrong_with_rate(database, chaos)
+    yield from _wrong_with_rate(database, books)
     times = sorted(books.asked)
     # A request starts a little after its token was drawn, and later if calls are slow: the counted interval is that much
     # shorter.
@@ -275,14 +295,15 @@ def _wrong_with_limits(database: Database, books: Books, chaos: Chaos) -> Iterat
             return
 
 
-def _wrong_with_rate(database: Database, chaos: Chaos) -> Iterator[str]:
+def _wrong_with_rate(database: Database, books: Books) -> Iterator[str]:
     """The token bucket, by the claim times of messages: it holds one second's worth. A clock that jumps back repeats times."""
-    rate = chaos.profile.messages_per_second
+    chaos, rate = books.chaos, books.chaos.profile.messages_per_second
     if rate is None:
         return
     claims = database.query(
         "select extract(epoch from claimed_at)::float8 as at, sum(recipients)::integer as messages "
-        "from outbox_engine.dispatches where parent_id is null group by 1 order by 1"
+        "from outbox_engine.dispatches where parent_id is null and provider = %s group by 1 order by 1",
+        [books.provider],
     )
     for first, start in enumerate(claims):
         total = 0
@@ -293,13 +314,16 @@ def _wrong_with_rate(database: Database, chaos: Chaos) -> Iterator[str]:
                 return
 
 
-def sendings(books: Books) -> Counter[tuple[str, str]]:
+def sendings(books: Books, *, since: datetime | None = None) -> Counter[tuple[str, str]]:
     """How often each text reached each number, without attempts that failed and may be repeated, and without the exception."""
     counts: Counter[tuple[str, str]] = Counter()
     for taken in books.acceptances():
+        if since is not None and calendar(taken.accepted) < since - timedelta(seconds=books.chaos.most_jump):
+            continue
         for recipient in taken.batch.recipients:
             said = [report for _, report in taken.reports.get(recipient, ())]
-            may_be_repeated = any(report.status == "aborted" and report.code in COMES_BACK for report in said)
+            repeatable = COMES_BACK | (STOPPED[books.provider] if books.chaos.profile.has_two else set())
+            may_be_repeated = any(report.status == "aborted" and report.code in repeatable for report in said)
             if not taken.request.is_corner and not may_be_repeated:
                 counts[recipient, taken.request.submission.body] += 1
     return counts

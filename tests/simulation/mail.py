@@ -10,7 +10,7 @@ from typing import Final
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Inbound, Report
-from tests.simulation.books import Books, Taken
+from tests.simulation.books import STOPPED, Books, Taken
 from tests.simulation.chaos import Chaos
 from tests.simulation.witness import Witness
 
@@ -25,6 +25,9 @@ _FAILURES: Final = (
     ("expired", 406),
 )
 _FAILURES_WITHOUT_LIST: Final = (("failed", 1290), ("rejected", 1240), ("unknown", 1490), ("failed", None))
+_STOPPED: Final = (402, 403, 408, 410, 411, 412)
+_STOPPED_WITHOUT_LIST: Final = (1100, 1120, 1140, 1160)
+"""Codes of messages that never reached a network, and that say nothing of the account."""
 _DAYS_LATE: Final = 72 * 3600.0
 _ODD_TIMES: Final = (None, datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC))
 
@@ -41,13 +44,12 @@ class Word:
 class Mail:
     """The provider's side of callbacks. ``gateway`` is the webhook app's."""
 
-    def __init__(self, books: Books, chaos: Chaos, witness: Witness, gateway: Gateway, seed: int) -> None:
+    def __init__(self, books: Books, witness: Witness, gateway: Gateway, seed: int) -> None:
         self._books = books
-        self._chaos = chaos
+        self._chaos = books.chaos
         self._witness = witness
         self._gateway = gateway
-        self._random = Random(f"mail {seed}")
-        self._provider = "sinch" if chaos.profile.has_list else "vonage"
+        self._random = Random(f"mail {books.prefix}{seed}")
         self._group: list[Report] = []
         self._flush: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,6 +84,8 @@ class Mail:
                 yield Word(after + random.uniform(0, 4000), "delivered", None)
         elif chaos.happens("report.temporary"):
             yield Word(after, "aborted", 1000)
+        elif chaos.happens("report.stopped"):
+            yield Word(after, "aborted", random.choice(_STOPPED_WITHOUT_LIST))
         elif chaos.happens("report.blocked"):
             yield Word(after, "aborted", 1060)
         elif chaos.happens("report.failed"):
@@ -102,13 +106,21 @@ class Mail:
             return
         final = self._final(after)
         yield final
-        corner = final.code == 404 and chaos.happens("corner.contradicts")
+        # What never reached a network may be sent again: a contradiction is beyond the promise.
+        is_stopped = final.code == 404 or (chaos.profile.has_two and self._is_stopped(final.status, final.code))
+        corner = is_stopped and chaos.happens("corner.contradicts")
         if corner:
             taken.request.is_corner = True
             yield Word(after + random.uniform(0, 400), "delivered", 0)
-        elif final.code != 404 and chaos.happens("report.contradicts"):
-            status, code = random.choice((*_FAILURES, ("delivered", 0)))
+        elif not is_stopped and chaos.happens("report.contradicts"):
+            others = (*_FAILURES, ("delivered", 0))
+            if chaos.profile.has_two:
+                others = tuple(other for other in others if not self._is_stopped(*other))
+            status, code = random.choice(others)
             yield Word(after + random.choice((0.0, random.uniform(0, 100))), status, code)
+
+    def _is_stopped(self, status: str, code: int | None) -> bool:
+        return status == "aborted" and code in STOPPED[self._books.provider]
 
     def _final(self, after: float) -> Word:
         chaos = self._chaos
@@ -116,6 +128,8 @@ class Mail:
             return Word(after, "aborted", 404)
         if chaos.happens("report.blocked"):
             return Word(after, "aborted", 413)
+        if chaos.happens("report.stopped"):
+            return Word(after, "aborted", self._random.choice(_STOPPED))
         if chaos.happens("report.opted_out"):
             return Word(after, "failed", 257)
         if chaos.happens("report.failed"):
@@ -141,7 +155,7 @@ class Mail:
         if chaos.happens("report.unsigned"):
             due += random.choice((5.0, 15.0, 915.0))
         if chaos.happens("report.lost"):
-            self._witness.say("provider", f"will not call back about {report.recipient} {report.status} of {report.batch_id}")
+            self._witness.say(self._books.provider, f"will not call back about {report.recipient} {report.status} of {report.batch_id}")
             return
         yield due + (random.uniform(0, 600) if chaos.happens("report.late") else 0.0)
         while chaos.happens("report.repeated"):
@@ -160,6 +174,7 @@ class Mail:
 
     async def _call_back(self, group: Sequence[Report]) -> None:
         pause = 5.0
+        await self._return()
         for _ in range(_TRIES):
             try:
                 await self._gateway.record_reports(group, source="webhook")
@@ -168,7 +183,12 @@ class Mail:
                 pause *= 2
             else:
                 return
-        self._witness.say("provider", f"gives up calling back about {len(group)} reports")
+        self._witness.say(self._books.provider, f"gives up calling back about {len(group)} reports")
+
+    async def _return(self) -> None:
+        """Wait until the provider is there: it makes no callback while it is away."""
+        while self._books.is_away:
+            await asyncio.sleep(5)
 
     # Phones
 
@@ -177,7 +197,7 @@ class Mail:
         now = self._books.now
         number = len(self._books.inbounds) + 1
         inbound = Inbound(
-            f"i{number}", "mo_text", sender, "+15550100", body, self._books.clock(round(now, 3)), None, "{}", self._provider
+            f"{self._books.prefix}i{number}", "mo_text", sender, "+15550100", body, self._books.clock(round(now, 3)), None, "{}", self._books.provider
         )
         self._books.inbounds.append((now, inbound))
         self._witness.say("phone", f"{sender} writes {body}")
@@ -190,6 +210,7 @@ class Mail:
 
     async def _call_in(self, inbound: Inbound) -> None:
         pause = 5.0
+        await self._return()
         for _ in range(_TRIES):
             try:
                 await self._gateway.record_inbounds([inbound], source="webhook")

@@ -23,7 +23,7 @@ from jobs.providers.base import (
     Unusable,
 )
 from tests.simulation.books import Books, Request, Taken
-from tests.simulation.chaos import IS_OLDER, Chaos
+from tests.simulation.chaos import IS_OLDER
 from tests.simulation.clockwork import calendar
 from tests.simulation.process import Process
 from tests.simulation.witness import Witness
@@ -69,12 +69,12 @@ class Line:
         self,
         process: Process,
         books: Books,
-        chaos: Chaos,
         witness: Witness,
         *,
         on_start: Callable[[Request, float], None],
         on_taken: Callable[[Taken], None],
     ) -> None:
+        chaos = books.chaos
         self.max_recipients = chaos.profile.max_recipients
         self.absence_proof = timedelta(seconds=chaos.profile.settle) if chaos.profile.has_list else None
         self._process = process
@@ -97,7 +97,7 @@ class Line:
         self._books.requests.append(request)
         self._books.asked.append(self._now())
         self._witness.say(self._process.name, f"requests {submission.reference}: {' '.join(submission.recipients)}")
-        if self._chaos.happens("request.unreachable"):
+        if self._chaos.happens("request.unreachable") or (self._books.is_away and self._chaos.pick((True, True, False))):
             await asyncio.sleep(self._chaos.between(0, deadline))
             return Refused(Refusal.UNREACHABLE, "no connection")
         fate = self._fate(deadline)
@@ -152,6 +152,8 @@ class Line:
     def _fate(self, deadline: float) -> Fate:
         chaos = self._chaos
         there, back = chaos.latency(), chaos.latency()
+        if self._books.is_away:
+            return Fate(chaos.pick((None, None, min(there, deadline))), deadline, False, "timed out: the provider is away")
         if chaos.happens("corner.late"):
             given_up = chaos.between(0, deadline)
             arrives = given_up + chaos.between(chaos.profile.settle, _MOST_LATE)
@@ -265,7 +267,7 @@ class Line:
         sent = self._now()
         await asyncio.sleep(self._chaos.latency())
         self._process.check()
-        if self._chaos.happens("list.error"):
+        if self._books.is_away or self._chaos.happens("list.error"):
             await asyncio.sleep(self._chaos.between(0, deadline))
             raise ProviderError(f"{what}: not answered", retry_after=self._chaos.pick((None, 2.0)))
         answer, answered = read(), self._now()

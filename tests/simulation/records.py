@@ -18,6 +18,7 @@ class LineWithoutList(Line):
     """What its records show is a fact, and what they do not show proves nothing."""
 
     name = "vonage"
+    host = "https://other.test"
     has_feed = False
     batches_a_question = 20
 

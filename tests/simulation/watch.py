@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -53,17 +53,17 @@ _FACTS: Final = """
 class Watch:
     """Checks every call and every request."""
 
-    def __init__(self, database: Database, books: Books, chaos: Chaos, witness: Witness) -> None:
+    def __init__(self, database: Database, accounts: Sequence[Books], chaos: Chaos, witness: Witness) -> None:
         self.rows_of: dict[tuple[str, str], int] = {}
         """The row of each (reference, number), noted when the request left: upkeep and lookups may delete it."""
         self.expiries: dict[str, list[Any]] = {}
         self._database = database
-        self._books = books
+        self._has_list = {books.provider: books.chaos.profile.has_list for books in accounts}
         self._chaos = chaos
         self._witness = witness
         self.restored = False
         self._started: set[str] = set()
-        self._lost_claims: defaultdict[str, set[str]] = defaultdict(set)
+        self._lost_claims: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
 
     @property
     def _clock_moves(self) -> bool:
@@ -74,7 +74,7 @@ class Watch:
     def asked(self, process: str, function: str, arguments: dict[str, Any]) -> None:
         if function not in _CLAIM:
             return
-        lost, claim_id = self._lost_claims[process], arguments["p_claim_id"]
+        lost, claim_id = self._lost_claims[process, arguments["p_provider"]], arguments["p_claim_id"]
         if lost and claim_id not in lost:
             self._witness.complain(f"{process} claims anew although an earlier claim of its was never answered")
         lost.discard(claim_id)
@@ -92,7 +92,7 @@ class Watch:
 
     def unanswered(self, process: str, function: str, arguments: dict[str, Any]) -> None:
         if function in _CLAIM:
-            self._lost_claims[process].add(arguments["p_claim_id"])
+            self._lost_claims[process, arguments["p_provider"]].add(arguments["p_claim_id"])
 
     def _claimed(self, claim_id: str, answer: Mapping[str, Any]) -> None:
         if not answer["dispatches"]:
