@@ -50,16 +50,18 @@ def settings(profile: Profile) -> EngineSettings:
 class Served:
     """The jobs of a worker for one account."""
 
-    def __init__(self, gateway: Gateway, line: Line, *, worker: str, profile: Profile, position: int) -> None:
+    def __init__(self, gateway: Gateway, line: Line, *, worker: str, profile: Profile, position: int | None) -> None:
         self.line = line
-        plan = Plan(line.name, line.plan, line.host, line.credential, profile.messages_per_second, profile.requests_per_minute)
+        # Release 0.1.0 knows no place in OUTBOX_PROVIDERS.
+        place: dict[str, Any] = {"position": position} if hasattr(Plan, "position") else {}
+        limits = profile.messages_per_second, profile.requests_per_minute
+        plan = Plan(line.name, line.plan, line.host, line.credential, *limits, **place)
         outage = ProviderOutage(gateway=gateway, plan=plan)
         shared: dict[str, Any] = {"gateway": gateway, "provider": line, "plan": plan, "settings": settings(profile)}
         if not IS_OLDER:
             # Release 0.1.0 knows no clocks.
             shared["clocks"] = line.clocks
         self.adoption = None if IS_OLDER else _adoption(gateway, line, plan, profile)
-        # ROUTES: `position` is the account's place in OUTBOX_PROVIDERS, once the dispatch job takes it.
         self.dispatcher = Dispatcher(**shared, worker=worker)
         self.inbound = InboundPolling(**shared, outage=outage)
         self.jobs: tuple[Job, ...] = (
@@ -78,7 +80,9 @@ class Served:
 class Worker:
     """One ``outbox run``: the real jobs of each account that it serves, each job with its own ticks."""
 
-    def __init__(self, process: Process, gateway: Gateway, lines: Sequence[tuple[int, Line, Profile]], witness: Witness) -> None:
+    def __init__(
+        self, process: Process, gateway: Gateway, lines: Sequence[tuple[int | None, Line, Profile]], witness: Witness
+    ) -> None:
         self.process = process
         self._witness = witness
         self.served = [

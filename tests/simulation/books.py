@@ -67,7 +67,8 @@ class Books:
         self.chaos = chaos
         self.provider = "sinch" if chaos.profile.has_list else "vonage"
         self.prefix = prefix
-        self.is_away = False
+        self.present = asyncio.Event()
+        self.present.set()
         self.requests: list[Request] = []
         self.asked: list[float] = []
         self.taken: dict[str, Taken] = {}
@@ -76,6 +77,11 @@ class Books:
         self.poisoned_texts: frozenset[str] = frozenset()
         self.troubles: list[tuple[float, float, Refusal]] = []
         self._witness = witness
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the provider answers nothing and calls nobody back."""
+        return not self.present.is_set()
 
     @property
     def now(self) -> float:

@@ -1,7 +1,8 @@
 """A scratch database with the real migrations, whose clock the simulation sets."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +33,7 @@ _SEQUENCES: Final = """
     select format('%I.%I', schemaname, sequencename) as name from pg_sequences where schemaname in ('public', 'outbox_engine')
 """
 _SIGNATURES: Final = """
-    select p.proname as name, p.proargnames as names,
+    select p.proname as name, p.proargnames as names, p.pronargdefaults as defaults,
       array(select format_type(t, null) from unnest(p.proargtypes) with ordinality u (t, n) order by n) as types
     from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname like 'outbox\\_%'
 """
@@ -40,6 +41,62 @@ _SIGNATURES: Final = """
 _SEEDED_IDS: Final = """
     create or replace function pg_catalog.gen_random_uuid() returns uuid language sql volatile parallel unsafe
     as $$ select md5(random()::text || random()::text)::uuid $$
+"""
+# What Attempts (attempts.py) judges, noted when a transaction commits.
+_ATTEMPTS: Final = """
+    create schema simulation;
+    create table simulation.attempts (
+      number bigint generated always as identity,
+      outbox_id bigint not null,
+      recipient text,
+      former uuid,
+      provider text,
+      plan text,
+      state text,
+      batch_id text,
+      next uuid,
+      next_provider text,
+      next_plan text,
+      open integer
+    );
+
+    -- Runs when a transaction commits that attached a message to another dispatch.
+    create function simulation.note_change() returns trigger
+    language plpgsql security definer set search_path = pg_catalog, pg_temp
+    as $$
+    begin
+      insert into simulation.attempts (
+        outbox_id, recipient, former, provider, plan, state, batch_id, next, next_provider, next_plan)
+      select new.id, m.recipient, old.dispatch_id, d.provider, d.plan, d.state, d.batch_id, n.id, n.provider, n.plan
+      from (select) x
+      left join outbox_engine.dispatches d on d.id = old.dispatch_id
+      left join outbox_engine.dispatches n on n.id = new.dispatch_id
+      left join outbox_engine.dispatch_members m on m.dispatch_id = old.dispatch_id and m.outbox_id = new.id;
+      return null;
+    end
+    $$;
+    create constraint trigger simulation_change after update on public.outbox
+      deferrable initially deferred for each row
+      when (old.dispatch_id is not null and old.dispatch_id is distinct from new.dispatch_id)
+      execute function simulation.note_change();
+
+    -- Runs when a transaction commits that put a message into a dispatch.
+    create function simulation.note_member() returns trigger
+    language plpgsql security definer set search_path = pg_catalog, pg_temp
+    as $$
+    begin
+      insert into simulation.attempts (outbox_id, next, open)
+      select new.outbox_id, new.dispatch_id, count(*)
+      from outbox_engine.dispatch_members m
+      join outbox_engine.dispatches d on d.id = m.dispatch_id
+      where m.outbox_id = new.outbox_id and d.state in ('claimed', 'awaiting_half', 'ambiguous')
+      having count(*) > 1;
+      return null;
+    end
+    $$;
+    create constraint trigger simulation_member after insert on outbox_engine.dispatch_members
+      deferrable initially deferred for each row
+      execute function simulation.note_member();
 """
 
 
@@ -58,6 +115,7 @@ def create(server: str, name: str) -> str:
         for migration in sorted(MIGRATIONS.glob("*.sql")):
             apply(connection, migration.read_text(encoding="utf-8"))
         connection.execute(_SEEDED_IDS)
+        connection.execute(_ATTEMPTS)
     return url
 
 
@@ -75,9 +133,7 @@ class Database:
         self._service.execute("set role service_role")
         self._service.execute("set plan_cache_mode = force_generic_plan")
         self._service.execute("set jit = off")
-        self._calls: dict[str, tuple[bytes, frozenset[str]]] = {}
-        for row in self.query(_SIGNATURES):
-            self._calls[row["name"]] = _call(row["name"], row["names"] or [], row["types"])
+        self._functions = {row["name"]: _Function.of(row) for row in self.query(_SIGNATURES)}
         tables = ", ".join(row["name"] for row in self.query(_EVERYTHING))
         self._empty = f"truncate {tables}".encode()
         self._deletes = "; ".join(f"delete from {row['name']}" for row in self.query(_EVERYTHING)).encode()
@@ -100,6 +156,7 @@ class Database:
         with self._owner.transaction():
             # Deleting a few rows is quicker than truncating thirty tables, until the dead ones pile up.
             self._owner.execute(self._empty if self._histories % 25 == 0 else self._deletes)
+            self._owner.execute("delete from simulation.attempts")
             self._owner.execute(self._restart)
             self._owner.execute("update outbox_engine.installation set id = '5eed5eed5eed', earlier_ids = '{}', hosts = '{}'")
             self._owner.execute("update outbox_engine.upkeep set pruned_to = 0, blanked_to = null, blanking_since = null")
@@ -127,15 +184,15 @@ class Database:
 
     def has(self, function: str) -> bool:
         """Whether there is a public function of this name."""
-        return function in self._calls
+        return function in self._functions
 
     def call(self, function: str, arguments: dict[str, Any]) -> Any:
         """Call a function by name as the API would. Raises what :class:`jobs.gateway.rpc.Rpc` would."""
-        statement, names = self._calls.get(function, (b"", frozenset()))
-        if not statement or names != arguments.keys():
+        known = self._functions.get(function)
+        if known is None or not known.takes(arguments):
             raise GatewayUnavailable(f"{function}({', '.join(arguments)}) is not in the database")
         try:
-            row = self._service.execute(statement, arguments).fetchone()
+            row = self._service.execute(known.call(arguments), arguments).fetchone()
         except psycopg.Error as error:
             raise rpc._failure(function, APIError({"code": error.sqlstate, "message": str(error)})) from error
         return None if row is None else row[0]
@@ -158,7 +215,22 @@ class Database:
         return str(self.query("select pg_get_functiondef(%s::regproc) as text", [function])[0]["text"])
 
 
-def _call(name: str, names: Sequence[str], types: Sequence[str]) -> tuple[bytes, frozenset[str]]:
-    taken = list(zip(names, types, strict=False))
-    arguments = ", ".join(f"{argument} => %({argument})s::{kind}" for argument, kind in taken)
-    return f"select public.{name}({arguments})".encode(), frozenset(argument for argument, _ in taken)
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """A public function. Those of its parameters that are not ``required`` have defaults."""
+
+    name: str
+    types: Mapping[str, str]
+    required: Collection[str]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "_Function":
+        types = dict(zip(row["names"] or [], row["types"], strict=False))
+        return cls(row["name"], types, list(types)[: len(types) - row["defaults"]])
+
+    def takes(self, arguments: Mapping[str, Any]) -> bool:
+        return self.types.keys() >= arguments.keys() >= set(self.required)
+
+    def call(self, arguments: Iterable[str]) -> bytes:
+        passed = ", ".join(f"{argument} => %({argument})s::{self.types[argument]}" for argument in arguments)
+        return f"select public.{self.name}({passed})".encode()

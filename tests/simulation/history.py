@@ -112,8 +112,7 @@ class _History:
         self._wire = wire
         self._chaos = chaos
         self._accounts = tuple(
-            Books(account, self.witness, prefix=prefix)
-            for prefix, account in zip(("", "other-"), chaos.accounts, strict=False)
+            Books(account, self.witness, prefix=prefix) for prefix, account in zip(("", "other-"), chaos.accounts, strict=False)
         )
         self._watch = Watch(database, self._accounts, self._chaos, self.witness)
         self._random = Random(f"history {seed}")
@@ -159,7 +158,8 @@ class _History:
             story.cancel()
         await asyncio.gather(*stories, return_exceptions=True)
         for books in self._accounts:
-            books.troubles, books.is_away = [], False
+            books.troubles = []
+            books.present.set()
         if self._chaos.profile.has_two:
             operators.resume(stage, self._accounts)
         if backup is not None and await self._restore(*backup):
@@ -272,6 +272,8 @@ class _History:
         for worker in self._workers:
             worker.process.die()
         await asyncio.sleep(0)
+        self._database.set_clock(calendar(asyncio.get_running_loop().time()))
+        self._watch.quiet_at = self._database.now
         survivor = self._worker()
         for _ in range(self._most_rounds):
             await survivor.tick_all()
@@ -348,7 +350,10 @@ class _History:
         served = list(enumerate(self._accounts))
         if may_serve_one and self._chaos.happens("process.one_account"):
             served = [self._chaos.pick(served)]
-        lines = [(position, self._line(process, books), books.chaos.profile) for position, books in served]
+        lines = [
+            (position if len(served) > 1 else None, self._line(process, books), books.chaos.profile)
+            for position, books in served
+        ]
         return Worker(process, self._gateway(process), lines, self.witness)
 
     def _line(self, process: Process, books: Books) -> Line:

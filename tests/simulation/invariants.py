@@ -22,6 +22,8 @@ GIVEN_UP: Final = "no callback and no lookup showed within 72 hours"
 _LATE: Final = 4102444800.0
 _NO_CODE: Final = 2**31
 _MOST_FAILED: Final = 3
+_LONGEST_WAIT: Final = timedelta(hours=3)
+"""Longer than any message has to wait once everything works: probes of held texts are half an hour apart."""
 _ABOUT_TO_EXPIRE: Final = timedelta(minutes=2)
 
 
@@ -37,6 +39,7 @@ def check(database: Database, accounts: Sequence[Books], watch: Watch, chaos: Ch
         *(wrong for books in accounts for wrong in _wrong_with_limits(database, books)),
     ):
         witness.complain(complaint)
+    watch.check_attempts()
     if database.query("select from outbox_engine.alarms where kind = 'queue.overlooked'"):
         witness.complain("a row was queued below the queue bounds")
 
@@ -83,9 +86,8 @@ class Ledger:
                     witness.complain(f"{taken.batch.batch_id} went to {recipient} for no message")
                 else:
                     self._accepted[row].append(Acceptance(taken, taken.request.reference, recipient))
-        self._reports: dict[tuple[str, str], list[Report]] = defaultdict(list)
-        for committed in witness.reports:
-            self._reports[committed.report.batch_id, committed.report.recipient].append(committed.report)
+        self._reports = witness.reports
+        self._quiet_at = watch.quiet_at
 
     @property
     def _most_off(self) -> timedelta:
@@ -122,10 +124,20 @@ class Ledger:
             yield "was cancelled without a cancel request"
         elif row["status"] == "expired" and row["expires_at"] > row["finalized_at"]:
             yield f"ended at {row['finalized_at']}, its time was {row['expires_at']}"
+        elif row["status"] == "expired" and self._was_stranded(row):
+            yield f"expired at {row['finalized_at']}, although nothing went wrong since {self._quiet_at}"
         elif row["status"] == "suppressed" and not row["error"]:
             yield "does not say why"
         elif row["status"] == "failed":
             yield from self._wrong_with_refused(row)
+
+    def _was_stranded(self, row: Mapping[str, Any]) -> bool:
+        """A refused number is probed with the text that it seemed to spoil, until it expires."""
+        # ROUTES: not if another account would take the number.
+        if any(row["recipient"] in books.poisoned_numbers for books in self._books.values()):
+            return False
+        ended: datetime = row["finalized_at"]
+        return self._quiet_at is not None and ended - max(self._quiet_at, row["send_at"]) > _LONGEST_WAIT
 
     def _wrong_with_refused(self, row: Mapping[str, Any]) -> Iterator[str]:
         said = {

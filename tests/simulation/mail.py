@@ -11,7 +11,6 @@ from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Inbound, Report
 from tests.simulation.books import STOPPED, Books, Taken
-from tests.simulation.chaos import Chaos
 from tests.simulation.witness import Witness
 
 _TRIES: Final = 12
@@ -113,7 +112,7 @@ class Mail:
             taken.request.is_corner = True
             yield Word(after + random.uniform(0, 400), "delivered", 0)
         elif not is_stopped and chaos.happens("report.contradicts"):
-            others = (*_FAILURES, ("delivered", 0))
+            others: tuple[tuple[str, int | None], ...] = (*_FAILURES, ("delivered", 0))
             if chaos.profile.has_two:
                 others = tuple(other for other in others if not self._is_stopped(*other))
             status, code = random.choice(others)
@@ -155,7 +154,9 @@ class Mail:
         if chaos.happens("report.unsigned"):
             due += random.choice((5.0, 15.0, 915.0))
         if chaos.happens("report.lost"):
-            self._witness.say(self._books.provider, f"will not call back about {report.recipient} {report.status} of {report.batch_id}")
+            self._witness.say(
+                self._books.provider, f"will not call back about {report.recipient} {report.status} of {report.batch_id}"
+            )
             return
         yield due + (random.uniform(0, 600) if chaos.happens("report.late") else 0.0)
         while chaos.happens("report.repeated"):
@@ -174,7 +175,7 @@ class Mail:
 
     async def _call_back(self, group: Sequence[Report]) -> None:
         pause = 5.0
-        await self._return()
+        await self._books.present.wait()
         for _ in range(_TRIES):
             try:
                 await self._gateway.record_reports(group, source="webhook")
@@ -185,20 +186,15 @@ class Mail:
                 return
         self._witness.say(self._books.provider, f"gives up calling back about {len(group)} reports")
 
-    async def _return(self) -> None:
-        """Wait until the provider is there: it makes no callback while it is away."""
-        while self._books.is_away:
-            await asyncio.sleep(5)
-
     # Phones
 
     def write(self, sender: str, body: str) -> None:
         """A person sends us a message."""
         now = self._books.now
         number = len(self._books.inbounds) + 1
-        inbound = Inbound(
-            f"{self._books.prefix}i{number}", "mo_text", sender, "+15550100", body, self._books.clock(round(now, 3)), None, "{}", self._books.provider
-        )
+        received_at, provider = self._books.clock(round(now, 3)), self._books.provider
+        inbound_id = f"{self._books.prefix}i{number}"
+        inbound = Inbound(inbound_id, "mo_text", sender, "+15550100", body, received_at, None, "{}", provider)
         self._books.inbounds.append((now, inbound))
         self._witness.say("phone", f"{sender} writes {body}")
         if not self._chaos.happens("report.lost"):
@@ -210,7 +206,7 @@ class Mail:
 
     async def _call_in(self, inbound: Inbound) -> None:
         pause = 5.0
-        await self._return()
+        await self._books.present.wait()
         for _ in range(_TRIES):
             try:
                 await self._gateway.record_inbounds([inbound], source="webhook")

@@ -22,10 +22,10 @@ async def lose_provider(stage: Stage, books: Books) -> None:
         await asyncio.sleep(stage.rest())
         if stage.chaos.ended:
             return
-        books.is_away = True
+        books.present.clear()
         stage.witness.say(books.provider, "is away")
         await asyncio.sleep(stage.chaos.between(5, 90))
-        books.is_away = False
+        books.present.set()
         stage.witness.say(books.provider, "is back")
 
 
@@ -61,9 +61,7 @@ async def set_routes(stage: Stage, accounts: Sequence[Books]) -> None:
             return
         name = stage.chaos.pick(_ROUTES)
         chosen = stage.chaos.pick((accounts, accounts, accounts[:1], accounts[1:]))
-        plans = [
-            {"provider": books.provider, "plan": Line.plan, "weight": stage.chaos.pick(_WEIGHTS)} for books in chosen
-        ]
+        plans = [{"provider": books.provider, "plan": Line.plan, "weight": stage.chaos.pick(_WEIGHTS)} for books in chosen]
         _set_route(stage, name, json.dumps(plans))
 
 

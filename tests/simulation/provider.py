@@ -100,7 +100,7 @@ class Line:
         if self._chaos.happens("request.unreachable") or (self._books.is_away and self._chaos.pick((True, True, False))):
             await asyncio.sleep(self._chaos.between(0, deadline))
             return Refused(Refusal.UNREACHABLE, "no connection")
-        fate = self._fate(deadline)
+        fate = self._fate_while_away(deadline) if self._books.is_away else self._fate(deadline)
         request.is_corner = fate.is_corner
         request.given_up = self._now() + fate.answered
         outcome = await self._carry(request, fate)
@@ -149,11 +149,14 @@ class Line:
 
         return acceptance.outcome(Answer(201, {}, json.dumps(shown).encode()), request.submission)
 
+    def _fate_while_away(self, deadline: float) -> Fate:
+        """No answer comes. Some requests arrive nevertheless."""
+        there = min(self._chaos.latency(), deadline)
+        return Fate(self._chaos.pick((None, None, there)), deadline, False, "timed out: the provider is away")
+
     def _fate(self, deadline: float) -> Fate:
         chaos = self._chaos
         there, back = chaos.latency(), chaos.latency()
-        if self._books.is_away:
-            return Fate(chaos.pick((None, None, min(there, deadline))), deadline, False, "timed out: the provider is away")
         if chaos.happens("corner.late"):
             given_up = chaos.between(0, deadline)
             arrives = given_up + chaos.between(chaos.profile.settle, _MOST_LATE)

@@ -3,9 +3,10 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from tests.simulation.attempts import Attempts
 from tests.simulation.books import Books, Request, Taken
 from tests.simulation.chaos import Chaos
 from tests.simulation.clockwork import calendar
@@ -36,6 +37,20 @@ _CLAIMED: Final = """
     left join public.outbox_suppressions s on s.recipient = m.recipient
     where d.claim_id = %s and d.state = 'claimed' and d.parent_id is null
 """
+_OVERTAKEN: Final = """
+    select w.id as waiting, f.id as taken
+    from (
+      select distinct on (d.id) o.id, o.priority, o.due_at, o.route
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+      join public.outbox o on o.id = m.outbox_id
+      where d.claim_id = %s and d.state = 'claimed' and d.parent_id is null
+      order by d.id, o.priority, o.due_at, o.id
+    ) f
+    join public.outbox w
+      on w.queue = 'r' and w.priority = f.priority and w.route = f.route and (w.due_at, w.id) < (f.due_at, f.id)
+    limit 1
+"""
 _STARTED: Final = """
     select d.state, d.lease_until, d.worker, m.recipient, m.outbox_id, o.status, o.dispatch_id::text as attached, o.expires_at
     from outbox_engine.dispatches d
@@ -58,7 +73,9 @@ class Watch:
         """The row of each (reference, number), noted when the request left: upkeep and lookups may delete it."""
         self.expiries: dict[str, list[Any]] = {}
         self._database = database
-        self._has_list = {books.provider: books.chaos.profile.has_list for books in accounts}
+        self._attempts = Attempts(database, {books.provider: books.chaos.profile.has_list for books in accounts})
+        self.quiet_at: datetime | None = None
+        """Since when nothing goes wrong any more, by the database's clock."""
         self._chaos = chaos
         self._witness = witness
         self.restored = False
@@ -85,6 +102,9 @@ class Watch:
         match function:
             case "outbox_claim_due" | "outbox_claim":
                 self._claimed(arguments["p_claim_id"], answer)
+                self.check_attempts()
+            case "outbox_refuse":
+                self.check_attempts()
             case "outbox_accept":
                 self._accepted(arguments)
             case "outbox_record_reports":
@@ -104,6 +124,15 @@ class Watch:
             self._witness.complain("a claim was answered with other dispatches than it made")
         for row in rows:
             self._check_claimed(row)
+        if rows and rows[0]["claimed_at"] == self._database.now and not self._clock_moves:
+            for order in self._database.query(_OVERTAKEN, [claim_id]):
+                self._witness.complain(f"message {order['taken']} was claimed before {order['waiting']}")
+
+    def check_attempts(self) -> None:
+        """Complain of attempts that ended without a proof. After a restore, attempts that were adopted follow others."""
+        for wrong in self._attempts.wrong(self._witness.reports):
+            if not self.restored:
+                self._witness.complain(wrong)
 
     def _check_claimed(self, row: Mapping[str, Any]) -> None:
         if row["claimed_at"] != self._database.now:

@@ -1,9 +1,8 @@
 """The events of a history in order, and the invariants that it broke."""
 
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from jobs.gateway.values import instant
@@ -14,21 +13,14 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _WIDEST: Final = 220
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A report that the database recorded."""
-
-    when: float
-    report: Report
-
-
 class Witness:
     """Keeps the trace and the complaints. The code that moves time sets ``now``."""
 
     def __init__(self) -> None:
         self.lines: deque[tuple[float, str, str]] = deque(maxlen=20_000)
         self.complaints: list[str] = []
-        self.reports: list[Committed] = []
+        self.reports: defaultdict[tuple[str, str], list[Report]] = defaultdict(list)
+        """The reports on each batch and number that the database recorded, in this order."""
         self.now: Callable[[], float] = lambda: 0.0
         self._names: dict[str, str] = {}
 
@@ -51,20 +43,9 @@ class Witness:
         """``outbox_record_reports`` was committed with these reports."""
         columns = ("p_batch_ids", "p_recipients", "p_statuses", "p_codes", "p_ats", "p_references", "p_raws")
         for batch_id, recipient, status, code, at, reference, raw in zip(*(arguments[c] for c in columns), strict=True):
-            self.reports.append(
-                Committed(
-                    self.now(),
-                    Report(
-                        batch_id,
-                        recipient,
-                        status,
-                        int(code) if code else None,
-                        instant(at) if at else None,
-                        reference or None,
-                        raw,
-                    ),
-                )
-            )
+            made_at, number = instant(at) if at else None, int(code) if code else None
+            report = Report(batch_id, recipient, status, number, made_at, reference or None, raw)
+            self.reports[batch_id, recipient].append(report)
 
     def trace(self) -> str:
         """The trace, one line for each event, with short names for ids."""
