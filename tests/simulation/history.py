@@ -1,19 +1,13 @@
 """One history: everything between the first message and the last event, determined by a seed."""
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Collection, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 from typing import Any, Final, cast
-from unittest import mock
-from uuid import UUID
-
-import structlog
 
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.rpc import Rpc
@@ -24,6 +18,7 @@ from tests.simulation.books import Books, Request, Taken
 from tests.simulation.chaos import Chaos
 from tests.simulation.clockwork import Hang, calendar, run
 from tests.simulation.database import Database
+from tests.simulation.frame import Calm, logs_to, seeded
 from tests.simulation.mail import Mail
 from tests.simulation.process import Process, Wire
 from tests.simulation.provider import Line
@@ -90,7 +85,7 @@ def simulate(
     The same seed, code and migrations give the same history. A history that has not settled after ``most_rounds`` complains.
     """
     history = _History(seed, database, wire, Chaos(seed, certain=certain), most_rounds)
-    with _seeded(seed), _logs_to(history.witness):
+    with seeded(seed), logs_to(history.witness):
         database.begin(seed)
         try:
             run(history.play())
@@ -135,7 +130,7 @@ class _History:
         self.witness.now = loop.time
         for account in self._chaos.accounts:
             self.witness.say("seed", f"{self._seed}: {account.profile}")
-        webhook = self._gateway(Process("webhook", _Calm(self._chaos), self.witness))
+        webhook = self._gateway(Process("webhook", Calm(self._chaos), self.witness))
         self._mails = {books: Mail(books, self.witness, webhook, self._seed) for books in self._accounts}
         stage = self._stage()
         for books in self._accounts:
@@ -376,42 +371,3 @@ class _History:
             books.poisoned_numbers = frozenset(n for n in numbers if happens("answer.poisoned_number"))
             books.poisoned_texts = frozenset(text for text in texts if happens("answer.poisoned_text"))
         return Stage(self._database, chaos, tuple(self._mails.values()), self.witness, self._random, numbers, texts)
-
-
-class _Calm(Chaos):
-    """For a process that neither dies nor stalls: the webhook app answers each call alone, a death is a call that fails."""
-
-    def __init__(self, chaos: Chaos) -> None:
-        self._chaos = chaos
-        self.profile = chaos.profile
-
-    def happens(self, fault: str) -> bool:
-        return not fault.startswith("process.") and self._chaos.happens(fault)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """The code under test draws its jitter and its ids from the seed."""
-    ids = Random(f"ids {seed}")
-    random.seed(seed)
-
-    def uuid4() -> UUID:
-        return UUID(int=ids.getrandbits(128), version=4)
-
-    with mock.patch("jobs.dispatching.claims.uuid4", uuid4):
-        yield
-
-
-@contextmanager
-def _logs_to(witness: Witness) -> Iterator[None]:
-    before = structlog.get_config()
-
-    def keep(_logger: Any, _level: str, event: Any) -> Any:
-        witness.log(event)
-        raise structlog.DropEvent
-
-    structlog.configure(processors=[keep])
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
