@@ -25,7 +25,7 @@ _EVERYTHING: Final = """
     where c.relkind = 'r' and n.nspname in ('public', 'outbox_engine')
       and c.relname not in (
         'clock', 'report_codes', 'number_regions', 'outbox_opt_out_words', 'upkeep', 'seeds', 'schema_versions',
-        'installation', 'providers'
+        'installation', 'providers', 'health_judged'
       )
     order by 1
 """

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import psycopg
@@ -12,8 +12,10 @@ from tests.simulation.books import Books
 from tests.simulation.provider import Line
 
 _WEIGHTS: Final = (0, 0, 10, 50, 90, 100)
-_ROUTES: Final = ("default", "default", "codes", "abroad")
-_MATCHES: Final = {"default": "{}", "codes": '{"priority_below": 100}', "abroad": '{"countries": ["US"]}'}
+_ROUTES: Final[Mapping[str, tuple[list[str] | None, int | None]]] = {
+    "default": (None, None), "codes": (None, 100), "north": (["US", "CA"], None), "north-codes": (["US"], 100),
+}  # fmt: skip
+"""The countries that each route matches, and the priority below which it does."""
 
 
 async def lose_provider(stage: Stage, books: Books) -> None:
@@ -54,34 +56,49 @@ def resume(stage: Stage, accounts: Sequence[Books]) -> None:
 
 
 async def set_routes(stage: Stage, accounts: Sequence[Books]) -> None:
-    """An operator writes routes and weights. Each route keeps one plan at least."""
+    """An operator writes routes and weights, or removes a route. Each route keeps one plan at least."""
     while stage.database.has("outbox_set_route") and stage.chaos.happens("operator.routes"):
         await asyncio.sleep(stage.rest())
         if stage.chaos.ended:
             return
-        name = stage.chaos.pick(_ROUTES)
-        chosen = stage.chaos.pick((accounts, accounts, accounts[:1], accounts[1:]))
-        plans = [{"provider": books.provider, "plan": Line.plan, "weight": stage.chaos.pick(_WEIGHTS)} for books in chosen]
-        _set_route(stage, name, json.dumps(plans))
+        name = stage.chaos.pick(tuple(_ROUTES))
+        if stage.chaos.pick((True, False, False, False)):
+            _change(stage, f"removes route {name}", "select public.outbox_remove_route(%s)", name)
+        else:
+            _set_route(stage, name, stage.chaos.pick((accounts, accounts, accounts[:1], accounts[1:])))
+        if stage.chaos.pick((True, False)):
+            _change(stage, "matches again", "select public.outbox_match_again(0, 1000)")
 
 
-def _set_route(stage: Stage, name: str, plans: str) -> None:
-    try:
-        # ROUTES: what the route matches (`_MATCHES`), by the parameters of the function.
-        stage.act("select public.outbox_set_route(p_name => %s, p_plans => %s::jsonb)", name, plans)
-    except psycopg.Error as error:
-        # It names an account that no living process is configured for.
-        stage.witness.say("operator", f"cannot set route {name}: {error}")
-    else:
-        stage.witness.say("operator", f"sets route {name} to {plans}")
+def _set_route(stage: Stage, name: str, accounts: Sequence[Books]) -> None:
+    plans = [{"provider": one.provider, "plan": Line.plan, "weight": stage.chaos.pick(_WEIGHTS)} for one in accounts]
+    _change(
+        stage,
+        f"sets route {name} to {plans}",
+        "select public.outbox_set_route(p_name => %s, p_plans => %s::jsonb, p_countries => %s::text[],"
+        " p_priority_below => %s::smallint, p_allow_absent => %s)",
+        name, json.dumps(plans), *_ROUTES[name], stage.chaos.pick((True, False)),
+    )  # fmt: skip
 
 
 async def pin_weights(stage: Stage, accounts: Sequence[Books]) -> None:
-    """An operator keeps the engine from lowering the weight of an account, and lets it again."""
-    # ROUTES: the function that pins a weight.
-    while stage.database.has("outbox_pin_weight") and stage.chaos.happens("operator.pins"):
+    """An operator sets what an account has lost of its weight, and keeps the engine from changing that for a while."""
+    while stage.database.has("outbox_pin_plan") and stage.chaos.happens("operator.pins"):
         await asyncio.sleep(stage.rest())
         if stage.chaos.ended:
             return
-        books = stage.chaos.pick(accounts)
-        stage.witness.say("operator", f"pins {books.provider}")
+        provider, lost = stage.chaos.pick(accounts).provider, stage.chaos.pick((None, 0, 50, 100))
+        pin = "select public.outbox_pin_plan(%s, %s, null, %s::smallint, %s)"
+        _change(stage, f"pins {provider}, which has lost {lost}", pin, provider, Line.plan, lost, True)
+        await asyncio.sleep(stage.chaos.between(5, 60))
+        _change(stage, f"releases {provider}", pin, provider, Line.plan, stage.chaos.pick((None, 0)), False)
+
+
+def _change(stage: Stage, what: str, statement: str, *arguments: object) -> None:
+    """What the database refuses changes nothing, such as a route that names an account without a process."""
+    try:
+        stage.act(statement, *arguments)
+    except psycopg.errors.RaiseException as error:
+        stage.witness.say("operator", f"{what}: {error.diag.message_primary}")
+    else:
+        stage.witness.say("operator", what)
