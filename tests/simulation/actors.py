@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
@@ -33,6 +35,8 @@ from tests.simulation.witness import Witness
 
 if TYPE_CHECKING:
     from jobs.adoption import Adoption
+    from jobs.schema.admission import Admission
+    from jobs.schema.releases import Releases
 
 _DRAIN_SECONDS: Final = 9.0
 
@@ -62,7 +66,8 @@ class Served:
             # Release 0.1.0 knows no clocks.
             shared["clocks"] = line.clocks
         self.adoption = None if IS_OLDER else _adoption(gateway, line, plan, profile)
-        self.dispatcher = Dispatcher(**shared, worker=worker)
+        admitted: dict[str, Any] = {} if IS_OLDER else {"admission": _admission(gateway)}
+        self.dispatcher = Dispatcher(**shared, **admitted, worker=worker)
         self.inbound = InboundPolling(**shared, outage=outage)
         self.jobs: tuple[Job, ...] = (
             self.dispatcher,
@@ -138,6 +143,21 @@ class Worker:
             self._witness.complain(f"the {job.name} job raised {error!r}")
 
 
+def _admission(gateway: Gateway) -> "Admission":
+    """Tells claims which schema version the process knows, without which no route can be set."""
+    # Not at the top, because release 0.1.0 has no such modules.
+    from jobs.schema.admission import Admission
+
+    return Admission(gateway.installed_schema, _releases())
+
+
+@cache
+def _releases() -> "Releases":
+    from jobs.schema.releases import packaged
+
+    return packaged()
+
+
 def _adoption(gateway: Gateway, line: Line, plan: Plan, profile: Profile) -> "Adoption":
     # Not at the top, because release 0.1.0 has no such module.
     from jobs.adoption import Adoption
@@ -205,12 +225,17 @@ def _insert(stage: Stage, count: int) -> None:
         expires_at = (send_at or now) + timedelta(seconds=chaos.most_jump + random.uniform(least, longest))
     recipients = random.sample(stage.numbers, count) if count > 1 else [random.choice(stage.numbers)]
     body = random.choice(stage.texts)
-    inserted = stage.act(
-        "insert into public.outbox (recipient, body, send_at, expires_at, priority)"
-        " select r, %s::text, %s::timestamptz, %s::timestamptz, %s::smallint from unnest(%s::text[]) r"
-        " returning id, recipient",
-        body, send_at, expires_at, random.choice((None, 0, 200)), recipients,
-    )  # fmt: skip
+    try:
+        inserted = stage.act(
+            "insert into public.outbox (recipient, body, send_at, expires_at, priority)"
+            " select r, %s::text, %s::timestamptz, %s::timestamptz, %s::smallint from unnest(%s::text[]) r"
+            " returning id, recipient",
+            body, send_at, expires_at, random.choice((None, 0, 200)), recipients,
+        )  # fmt: skip
+    except psycopg.errors.InvalidParameterValue as error:
+        # Its clock differs from the database's.
+        stage.witness.say("app", f"inserts nothing: {error.diag.message_primary}")
+        return
     for number, recipient in inserted:
         stage.witness.say("app", f"inserts message {number} to {recipient}: {body!r}, due {send_at}, expires {expires_at}")
         if chaos.happens("app.cancels"):

@@ -151,7 +151,9 @@ class _History:
         self._chaos.end()
         for story in stories:
             story.cancel()
-        await asyncio.gather(*stories, return_exceptions=True)
+        for ended in await asyncio.gather(*stories, return_exceptions=True):
+            if isinstance(ended, Exception):
+                self.witness.complain(f"an actor raised {ended!r}")
         for books in self._accounts:
             books.troubles = []
             books.present.set()

@@ -18,10 +18,15 @@ _ROUTES: Final[Mapping[str, tuple[list[str] | None, int | None]]] = {
 """The countries that each route matches, and the priority below which it does."""
 
 
+def _pause(stage: Stage) -> float:
+    """So that about half a dozen of these happen to one history."""
+    return stage.chaos.between(0, 0.3 * stage.chaos.profile.trouble)
+
+
 async def lose_provider(stage: Stage, books: Books) -> None:
     """The provider is away for a while: it refuses connections or answers nothing, and calls nobody back."""
     while books.chaos.happens("provider.away"):
-        await asyncio.sleep(stage.rest())
+        await asyncio.sleep(_pause(stage))
         if stage.chaos.ended:
             return
         books.present.clear()
@@ -34,7 +39,7 @@ async def lose_provider(stage: Stage, books: Books) -> None:
 async def pause_accounts(stage: Stage, accounts: Sequence[Books]) -> None:
     """An operator pauses one account, for a time or until they resume it."""
     while stage.chaos.happens("operator.pauses"):
-        await asyncio.sleep(stage.rest())
+        await asyncio.sleep(_pause(stage))
         if stage.chaos.ended:
             return
         books = stage.chaos.pick(accounts)
@@ -58,7 +63,7 @@ def resume(stage: Stage, accounts: Sequence[Books]) -> None:
 async def set_routes(stage: Stage, accounts: Sequence[Books]) -> None:
     """An operator writes routes and weights, or removes a route. Each route keeps one plan at least."""
     while stage.database.has("outbox_set_route") and stage.chaos.happens("operator.routes"):
-        await asyncio.sleep(stage.rest())
+        await asyncio.sleep(_pause(stage))
         if stage.chaos.ended:
             return
         name = stage.chaos.pick(tuple(_ROUTES))
@@ -84,7 +89,7 @@ def _set_route(stage: Stage, name: str, accounts: Sequence[Books]) -> None:
 async def pin_weights(stage: Stage, accounts: Sequence[Books]) -> None:
     """An operator sets what an account has lost of its weight, and keeps the engine from changing that for a while."""
     while stage.database.has("outbox_pin_plan") and stage.chaos.happens("operator.pins"):
-        await asyncio.sleep(stage.rest())
+        await asyncio.sleep(_pause(stage))
         if stage.chaos.ended:
             return
         provider, lost = stage.chaos.pick(accounts).provider, stage.chaos.pick((None, 0, 50, 100))
@@ -98,7 +103,7 @@ def _change(stage: Stage, what: str, statement: str, *arguments: object) -> None
     """What the database refuses changes nothing, such as a route that names an account without a process."""
     try:
         stage.act(statement, *arguments)
-    except psycopg.errors.RaiseException as error:
+    except psycopg.errors.InvalidParameterValue as error:
         stage.witness.say("operator", f"{what}: {error.diag.message_primary}")
     else:
         stage.witness.say("operator", what)

@@ -11,6 +11,7 @@ from tests.simulation.books import Books, Request, Taken
 from tests.simulation.chaos import Chaos
 from tests.simulation.clockwork import calendar
 from tests.simulation.database import Database
+from tests.simulation.weights import Weights
 from tests.simulation.witness import Witness
 
 _DATE_SECONDS: Final = 1.0
@@ -74,6 +75,7 @@ class Watch:
         self.expiries: dict[str, list[Any]] = {}
         self._database = database
         self._attempts = Attempts(database, {books.provider: books.chaos.profile.has_list for books in accounts})
+        self._weights = Weights(database) if chaos.profile.has_two else None
         self.quiet_at: datetime | None = None
         """Since when nothing goes wrong any more, by the database's clock."""
         self._chaos = chaos
@@ -103,6 +105,9 @@ class Watch:
             case "outbox_claim_due" | "outbox_claim":
                 self._claimed(arguments["p_claim_id"], answer)
                 self.check_attempts()
+                if self._weights is not None and not self._clock_moves:
+                    for wrong in self._weights.wrong(arguments):
+                        self._witness.complain(wrong)
             case "outbox_refuse":
                 self.check_attempts()
             case "outbox_accept":
