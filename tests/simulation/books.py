@@ -18,10 +18,10 @@ FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired
 COMES_BACK: Final = frozenset({404, 1000})
 """Codes of `aborted` that have a message sent again, of the one provider and the other."""
 STOPPED: Final[Mapping[str, frozenset[int]]] = {
-    "sinch": frozenset({402, 403, 404, 407, 408, 410, 411, 412, 413}),
-    "vonage": frozenset({1000, 1060, 1070, 1100, 1120, 1140, 1160, 1242}),
+    "sinch": frozenset({402, 403, 404, 406, 408, 410, 411, 412, 413}),
+    "vonage": frozenset({1000, 1060, 1070, 1080, 1100, 1120, 1140, 1150, 1160, 1242}),
 }
-"""Codes by which a provider says that a message never reached a network: proofs that allow another account to send it.
+"""Codes of `aborted` by which a provider says that a message never reached a network: proofs that another account may send it.
 
 What this file says is compared with what the engine does, so it does not ask the engine.
 """

@@ -95,7 +95,8 @@ def _provider_has_our_clock() -> AbstractContextManager[object]:
 class Mutation:
     """``faults`` are the faults that the missing rule protects against; a complaint must contain ``complaint``.
 
-    ``rewrites`` are (function, its text, the text that replaces it). The history of ``seed`` noticed it when this was written:
+    ``rewrites`` are (function, its text, the text that replaces it), ``rows`` are statements that change rows of the engine's own
+    tables, each with the one that undoes it. The history of ``seed`` noticed it when this was written:
     tests begin with it.
     """
 
@@ -104,6 +105,7 @@ class Mutation:
     faults: tuple[str, ...]
     complaint: str
     rewrites: tuple[tuple[str, str, str], ...] = ()
+    rows: tuple[tuple[str, str], ...] = ()
     wire: type[Wire] = Wire
     patch: Callable[[], AbstractContextManager[object]] = nullcontext
 
@@ -282,6 +284,14 @@ MUTATIONS: Final = (
             ),
         ),
     ),
+    Mutation("move on timeout", 5, ("accounts.two", "request.unanswered"), TWICE, wire=_Resending),
+    Mutation(
+        "move without closing the former attempt",
+        5,
+        ("accounts.two", "answer.throttled"),
+        "open attempts",
+        rewrites=(("outbox_engine.close_refused", "state = 'refused', ", ""),),
+    ),
 )
 
 
@@ -305,9 +315,13 @@ def made_worse(database: Database, mutation: Mutation) -> Iterator[None]:
             if definition.count(says) != 1:
                 raise LookupError(f"{function} does not say once: {says}")
             database.execute(definition.replace(says, instead))
+        for change, _ in mutation.rows:
+            database.execute(change)
         with mutation.patch():
             yield
     finally:
+        for _, undo in mutation.rows:
+            database.execute(undo)
         for original in originals.values():
             database.execute(original)
         database.execute("alter table public.outbox enable trigger outbox_8_transition")
