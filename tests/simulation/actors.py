@@ -57,7 +57,7 @@ class Served:
     def __init__(self, gateway: Gateway, line: Line, *, worker: str, profile: Profile, position: int | None) -> None:
         self.line = line
         # Release 0.1.0 knows no place in OUTBOX_PROVIDERS.
-        place: dict[str, Any] = {"position": position} if hasattr(Plan, "position") else {}
+        place: dict[str, Any] = {} if IS_OLDER else {"position": position}
         limits = profile.messages_per_second, profile.requests_per_minute
         plan = Plan(line.name, line.plan, line.host, line.credential, *limits, **place)
         outage = ProviderOutage(gateway=gateway, plan=plan)

@@ -36,6 +36,8 @@ class Attempts:
         match change["state"]:
             case "released" | "refused":
                 return None
+            case "awaiting_half" if change["is_part"]:
+                return None  # The provider refused it. Of its messages, some are tried alone while the others wait.
             case "not_found" if self._has_list[change["provider"]]:
                 return None
             case "accepted":

@@ -59,6 +59,7 @@ _ATTEMPTS: Final = """
       next uuid,
       next_provider text,
       next_plan text,
+      is_part boolean,
       open integer
     );
 
@@ -68,8 +69,10 @@ _ATTEMPTS: Final = """
     as $$
     begin
       insert into simulation.attempts (
-        outbox_id, recipient, former, provider, plan, state, batch_id, next, next_provider, next_plan)
-      select new.id, m.recipient, old.dispatch_id, d.provider, d.plan, d.state, d.batch_id, n.id, n.provider, n.plan
+        outbox_id, recipient, former, provider, plan, state, batch_id, next, next_provider, next_plan,
+        is_part)
+      select new.id, m.recipient, old.dispatch_id, d.provider, d.plan, d.state, d.batch_id, n.id, n.provider, n.plan,
+        coalesce(n.parent_id in (d.id, d.parent_id), false)
       from (select) x
       left join outbox_engine.dispatches d on d.id = old.dispatch_id
       left join outbox_engine.dispatches n on n.id = new.dispatch_id
@@ -91,7 +94,7 @@ _ATTEMPTS: Final = """
       select new.outbox_id, new.dispatch_id, count(*)
       from outbox_engine.dispatch_members m
       join outbox_engine.dispatches d on d.id = m.dispatch_id
-      where m.outbox_id = new.outbox_id and d.state in ('claimed', 'awaiting_half', 'ambiguous')
+      where m.outbox_id = new.outbox_id and d.state in ('claimed', 'ambiguous')
       having count(*) > 1;
       return null;
     end

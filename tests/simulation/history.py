@@ -344,13 +344,14 @@ class _History:
         """A process for all accounts, or for one of them where that happens."""
         self._started += 1
         process = Process(f"w{self._started}", self._chaos, self.witness)
-        served = list(enumerate(self._accounts))
+        served: list[tuple[int | None, Books]] = list(enumerate(self._accounts))
         if may_serve_one and self._chaos.happens("process.one_account"):
-            served = [self._chaos.pick(served)]
-        lines = [
-            (position if len(served) > 1 else None, self._line(process, books), books.chaos.profile)
-            for position, books in served
-        ]
+            position, books = self._chaos.pick(served)
+            # It knows of the other account, or not.
+            served = [(self._chaos.pick((position, None)), books)]
+        elif len(served) == 1:
+            served = [(None, self._accounts[0])]
+        lines = [(position, self._line(process, books), books.chaos.profile) for position, books in served]
         return Worker(process, self._gateway(process), lines, self.witness)
 
     def _line(self, process: Process, books: Books) -> Line:

@@ -95,9 +95,8 @@ def _provider_has_our_clock() -> AbstractContextManager[object]:
 class Mutation:
     """``faults`` are the faults that the missing rule protects against; a complaint must contain ``complaint``.
 
-    ``rewrites`` are (function, its text, the text that replaces it), ``rows`` are statements that change rows of the engine's own
-    tables, each with the one that undoes it. The history of ``seed`` noticed it when this was written:
-    tests begin with it.
+    ``rewrites`` are (function, its text, the text that replaces it), ``rows`` are statements that change rows of the engine's
+    own tables, each with the one that undoes it. The history of ``seed`` noticed it when this was written: tests begin with it.
     """
 
     name: str
