@@ -71,11 +71,12 @@ def _run_many(seeds: Iterable[int], faults: Sequence[str], database: Database, c
             if results[-1].complaints:
                 broken.append(seed)
                 _complain(results[-1], faults, console)
-    messages, requests, duplicate_sends = (
-        sum(getattr(result, what) for result in results) for what in ("messages", "requests", "duplicate_sends")
+    messages, requests, moves, duplicate_sends = (
+        sum(getattr(result, what) for result in results) for what in ("messages", "requests", "moves", "duplicate_sends")
     )
     console.print(
-        f"{len(results)} histories, {messages} messages, {requests} requests, {duplicate_sends} duplicate sends reported."
+        f"{len(results)} histories, {messages} messages, {requests} requests, {moves} moves to another account, "
+        f"{duplicate_sends} duplicate sends reported."
     )
     console.print(f"{len(broken)} went wrong: {broken}" if broken else "Every invariant held.")
     return 1 if broken else 0

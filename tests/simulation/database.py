@@ -27,7 +27,7 @@ _EVERYTHING: Final = """
     where c.relkind = 'r' and n.nspname in ('public', 'outbox_engine')
       and c.relname not in (
         'clock', 'report_codes', 'number_regions', 'outbox_opt_out_words', 'upkeep', 'seeds', 'schema_versions',
-        'installation', 'providers', 'health_judged'
+        'installation', 'providers', 'health_judged', 'move_proofs'
       )
     order by 1
 """

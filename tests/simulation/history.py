@@ -70,6 +70,7 @@ class Result:
     messages: int
     requests: int
     duplicate_sends: int
+    moves: int
 
 
 def simulate(
@@ -113,7 +114,7 @@ class _History:
         self._random = Random(f"history {seed}")
         self._workers: list[Worker] = []
         self._started = 0
-        self._duplicate_sends = 0
+        self._duplicate_sends = self._moves = 0
 
     def result(self) -> Result:
         return Result(
@@ -123,6 +124,7 @@ class _History:
             self._chaos.profile.messages,
             sum(len(books.requests) for books in self._accounts),
             self._duplicate_sends,
+            self._moves,
         )
 
     async def play(self) -> None:
@@ -164,6 +166,7 @@ class _History:
         await self._quieten()
         invariants.check(self._database, self._accounts, self._watch, self._chaos, self.witness)
         self._duplicate_sends = self._database.query("select count(*) as n from outbox_engine.duplicate_sends")[0]["n"]
+        self._moves = self._database.query("select count(*) as n from public.outbox_events where event = 'moved'")[0]["n"]
 
     def _of_two_accounts(self, stage: Stage) -> Iterator[Coroutine[Any, Any, None]]:
         if self._chaos.profile.has_two:

@@ -105,10 +105,27 @@ class Ledger:
             yield f"had {row['attempts']} attempts"
         if not row["created_at"] - self._most_off <= row["finalized_at"] <= self._now + self._most_off:
             yield f"ended at {row['finalized_at']}"
+        yield from self._wrong_with_moves(row)
         if accepted:
             yield from self._wrong_with_sent(row, accepted)
         else:
             yield from self._wrong_with_unsent(row)
+
+    def _wrong_with_moves(self, row: Mapping[str, Any]) -> Iterator[str]:
+        """An account that a message left for another one is not asked again."""
+        if self._chaos.profile.steps:
+            return  # Times do not tell what came first.
+        for event in self._events[row["id"]]:
+            if event["event"] != "moved":
+                continue
+            if not event["detail"]:
+                yield "moved without a reason"
+                continue
+            left, at = tuple(event["detail"].split(" ", 2)[:2]), event["at"]
+            for reference, _ in self._members[row["id"]]:
+                dispatch = self._dispatches.get(reference)
+                if dispatch and (dispatch["provider"], dispatch["plan"]) == left and dispatch["claimed_at"] > at:
+                    yield f"was requested at {' '.join(left)} again, which it had left at {at}"
 
     # Never sent
 

@@ -291,6 +291,20 @@ MUTATIONS: Final = (
         "open attempts",
         rewrites=(("outbox_engine.close_refused", "state = 'refused', ", ""),),
     ),
+    Mutation(
+        "weight is ignored",
+        5,
+        ("accounts.two", "operator.routes"),
+        "although its share is",
+        rewrites=(("outbox_engine.most_by_weight", "if p_share >= 1 then", "if true then"),),
+    ),
+    Mutation(
+        "an account that stands by takes its turn",
+        5,
+        ("accounts.two",),
+        "although it stands by",
+        rewrites=(("outbox_engine.shares_of", "where x.share > 0 or", "where true or"),),
+    ),
 )
 
 
