@@ -300,7 +300,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an account that stands by takes its turn",
-        5,
+        3,
         ("accounts.two",),
         "although it stands by",
         rewrites=(("outbox_engine.shares_of", "where x.share > 0 or", "where true or"),),

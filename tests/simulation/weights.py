@@ -11,7 +11,7 @@ from tests.simulation.provider import Line
 _WINDOW: Final = timedelta(minutes=10)
 
 _PLANS: Final = """
-    select p.provider, p.asked_at > %s::timestamptz - p.tick as is_alive, p.spent_since is not null as is_spent,
+    select p.provider, p.asked_at > %s::timestamptz - 2 * p.tick as is_alive, p.spent_since is not null as is_spent,
       coalesce(p.position, 0) as place,
       exists (
         select from outbox_engine.plan_pauses x where x.kind <> 'setting' and x.provider = p.provider and x.plan = p.plan
