@@ -378,6 +378,80 @@ alter table outbox_engine.report_codes add constraint report_codes_effect_check 
 )) not valid;
 
 
+-- Messages that go to another plan (70_sending/26_proofs.sql).
+-- One row for each proof. What has no row moves nothing. `outcome` is `refused` (code: the HTTP status) or
+-- the status of a delivery report (code: the report's). Code 0 is every code of the outcome that has no row
+-- of its own. The classes:
+--
+-- - `refused`: the provider certainly did not take the request
+--
+-- - `stopped`: the provider took it, and reports that the text never left for the network
+--
+-- - `network`: the network or the phone refused it, if the receipt is true. Moves where the route says so
+--
+-- - `barred`: the recipient opted out or may not be sent to. Nothing that is reported besides moves it
+create table outbox_engine.move_proofs (
+  provider text not null,
+  outcome text not null,
+  code integer not null,
+  class text not null check (class in ('refused', 'stopped', 'network', 'barred')),
+  primary key (provider, outcome, code)
+);
+alter table outbox_engine.move_proofs enable row level security;
+
+-- A message of status `status` has status `becomes` after the event. A silent event leaves no row in the
+-- history. `reported` and `reported_retry` are delivery reports.
+create or replace view outbox_engine.transitions (event, status, becomes, is_silent) as
+select t.event, s.status, t.becomes, t.is_silent
+from (values
+  ('due', array['scheduled'], 'pending', true),
+  ('held', array['pending'], 'scheduled', false),
+  ('claimed', array['pending'], 'sending', true),
+  ('accepted', array['scheduled', 'pending', 'sending'], 'sent', false),
+  ('requeued', array['sending'], 'pending', true),
+  ('moved', array['scheduled', 'pending', 'sending'], 'pending', false),
+  ('refused', array['sending'], 'failed', false),
+  ('failed', array['scheduled', 'pending'], 'failed', false),
+  ('suppressed', array['scheduled', 'pending'], 'suppressed', false),
+  ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
+  ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
+  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false)
+) t (event, statuses, becomes, is_silent)
+cross join lateral unnest(t.statuses) s (status)
+union all
+-- A report that the message should be sent again, by its plan or another one, and what the message turns
+-- into.
+select 'reported_retry', s.status, r.becomes, true
+from unnest(array[
+  'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted',
+  'rejected', 'failed'
+]) s (status)
+cross join unnest(array['pending', 'expired', 'cancelled']) r (becomes)
+union all
+-- An earlier attempt of an ended message turned out to be accepted, or an operator has it sent again.
+select e.event, s.status, case
+    when e.event = 'retried' then 'pending'
+    when s.status = 'delivered' then 'delivered'
+    else 'sent'
+  end, false
+from unnest(array['accepted', 'retried']) e (event)
+cross join unnest(array[
+  'suppressed', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'
+]) s (status)
+union all
+-- A report only ever raises the rank.
+select 'reported', s.status, r.becomes, true
+from unnest(array[
+  'scheduled', 'pending', 'sending', 'suppressed', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled',
+  'deleted', 'aborted', 'rejected', 'failed'
+]) s (status)
+cross join unnest(array[
+  'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'
+]) r (becomes)
+where outbox_engine.rank_of(r.becomes) > coalesce(outbox_engine.rank_of(s.status), 0);
+
+
+
 -- Routes (35_routes/10_routes.sql).
 -- The ids of routes and detours, which a message stores. Route 0 is the default one and has no row here.
 -- A last value of null says that there is none but the default route, which costs an insert and a claim
@@ -5378,6 +5452,181 @@ begin
 end
 $$;
 
+create function outbox_engine.seed_move_proofs() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into outbox_engine.move_proofs (provider, outcome, code, class)
+  values ('sinch', 'refused', 0, 'refused'), ('vonage', 'refused', 0, 'refused')
+  on conflict (provider, outcome, code) do update set class = excluded.class;
+  perform outbox_engine.seed_sinch_proofs();
+  perform outbox_engine.seed_vonage_proofs();
+end
+$$;
+
+create function outbox_engine.seed_sinch_proofs() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.move_proofs (provider, outcome, code, class)
+  select 'sinch', 'aborted', unnest(array[402, 403, 404, 406, 408, 410, 411, 412, 413]), 'stopped'
+  union all
+  select 'sinch', unnest(array['failed', 'rejected', 'deleted', 'expired']), 0, 'network'
+  union all
+  select 'sinch', unnest(array['aborted', 'failed', 'rejected']), 257, 'barred'
+  on conflict (provider, outcome, code) do update set class = excluded.class
+$$;
+
+create function outbox_engine.seed_vonage_proofs() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.move_proofs (provider, outcome, code, class)
+  select 'vonage', 'aborted', unnest(array[
+      1000, 1010, 1020, 1021, 1022, 1040, 1060, 1070, 1080, 1090, 1100, 1120, 1130, 1140, 1150, 1160, 1242,
+      1380, 1381, 1382, 1400, 1410, 1420, 1430, 1431, 1440, 1450, 1451
+    ]), 'stopped'
+  union all
+  select 'vonage', 'failed', unnest(array[
+      1180, 1200, 1210, 1220, 1230, 1250, 1251, 1260, 1280, 1282, 1290, 1460, 1480, 1481, 1482, 1484
+    ]), 'network'
+  union all
+  select 'vonage', 'rejected', unnest(array[1050, 1240]), 'barred'
+  on conflict (provider, outcome, code) do update set class = excluded.class
+$$;
+
+create function outbox_engine.proof_class(p_provider text, p_outcome text, p_code integer) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select p.class
+    from outbox_engine.move_proofs p
+    where p.provider = p_provider and p.outcome = p_outcome and p.code in (p_code, 0)
+    order by p.code = 0
+    limit 1
+  );
+end
+$$;
+
+create function outbox_engine.may_have_other_plans() returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return outbox_engine.has_routes()
+    or (select count(*) from (select from outbox_engine.plans limit 2) p) > 1;
+end
+$$;
+
+create function outbox_engine.plans_with_process(p_route smallint, p_within interval, p_now timestamptz)
+returns table (provider text, plan text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select m.provider, m.plan
+  from outbox_engine.route_members() m
+  where m.id = p_route and exists (
+    select from outbox_engine.heartbeats h
+    where h.job = 'dispatch' and h.provider = m.provider and h.plan = m.plan and h.at > p_now - p_within
+  );
+end
+$$;
+
+create function outbox_engine.detour_without(
+  p_route smallint, p_provider text, p_plan text, p_now timestamptz
+) returns smallint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name constant text := outbox_engine.plan_name(p_provider, p_plan);
+  v_way record;
+begin
+  select * into v_way from outbox_engine.detour_of(p_route);
+  if v_name = any (v_way.without) then
+    return p_route;
+  elsif not exists (
+    select from outbox_engine.plans_with_process(p_route, '1 day', p_now) x
+    where (x.provider, x.plan) <> (p_provider, p_plan)
+  ) then
+    return null;
+  end if;
+  return outbox_engine.make_detour(v_way.route, v_way.without || v_name, v_way.country);
+end
+$$;
+
+create function outbox_engine.moved_because(p_dispatch outbox_engine.dispatches, p_what text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s (%s): goes on without that plan',
+    outbox_engine.plan_name(p_dispatch.provider, p_dispatch.plan), p_what, p_dispatch.error)
+$$;
+
+create function outbox_engine.move_messages(
+  p_ids bigint[], p_provider text, p_plan text, p_why text, p_now timestamptz
+) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_way record;
+  v_detour smallint;
+  v_moved bigint[] := '{}';
+  v_changes outbox_engine.status_change[];
+begin
+  if cardinality(p_ids) > 0 is not true or not outbox_engine.may_have_other_plans() then
+    return v_moved;
+  end if;
+  for v_way in
+    select o.route, array_agg(o.id) as ids
+    from public.outbox o
+    where o.id = any (p_ids) and o.cancel_requested_at is null and o.expires_at > p_now
+    group by o.route
+    order by o.route
+  loop
+    v_detour := outbox_engine.detour_without(v_way.route, p_provider, p_plan, p_now);
+    if v_detour is not null then
+      update public.outbox set route = v_detour where id = any (v_way.ids);
+      v_moved := v_moved || v_way.ids;
+    end if;
+  end loop;
+  perform outbox_engine.return_messages(array(
+    select o.id from public.outbox o where o.id = any (v_moved) and o.status = 'sending'));
+  select array_agg(row(o.id, 'moved', p_why, least(o.due_at, p_now), null, null)::outbox_engine.status_change)
+  into v_changes
+  from public.outbox o
+  where o.id = any (v_moved);
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  delete from outbox_engine.held_messages where outbox_id = any (v_moved);
+  return v_moved;
+end
+$$;
+
+create function outbox_engine.move_held(
+  p_ids bigint[], p_provider text, p_plan text, p_now timestamptz
+) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held record;
+  v_moved bigint[] := '{}';
+begin
+  if cardinality(p_ids) = 0 or not outbox_engine.may_have_other_plans() then
+    return v_moved;
+  end if;
+  for v_held in
+    select r.error, array_agg(c.id) as ids
+    from outbox_engine.contents_of(p_ids) c
+    join outbox_engine.refused_contents r
+      on r.provider = p_provider and r.plan = p_plan and r.content = c.content and r.held_since is not null
+    group by r.error
+    order by r.error
+  loop
+    v_moved := v_moved || outbox_engine.move_messages(v_held.ids, p_provider, p_plan,
+      format('%s refuses its sender or text (%s): goes on without that plan',
+        outbox_engine.plan_name(p_provider, p_plan), v_held.error), p_now);
+  end loop;
+  return v_moved;
+end
+$$;
+
 create function outbox_engine.release_lifted(
   p_provider text, p_plan text, p_now timestamptz, p_most integer
 ) returns void
@@ -5505,6 +5754,32 @@ as $$
     and greatest(refused_at, claimed_at, probe_at - interval '30 minutes') > p_now
 $$;
 
+create function outbox_engine.move_waiting_held(
+  p_provider text, p_plan text, p_now timestamptz, p_most integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if outbox_engine.may_have_other_plans() then
+    perform outbox_engine.move_held(
+      array(
+        select o.id
+        from public.outbox o
+        where o.id = any (array(
+            select h.outbox_id
+            from outbox_engine.refused_contents r
+            join outbox_engine.held_messages h using (provider, plan, content)
+            where r.provider = p_provider and r.plan = p_plan and r.held_since is not null
+            limit p_most))
+          and o.queue = 'w'
+        order by o.id
+        for update skip locked
+      ),
+      p_provider, p_plan, p_now);
+  end if;
+end
+$$;
+
 create function outbox_engine.tend_held_messages(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -5523,6 +5798,7 @@ begin
   perform outbox_engine.hold_plan(p_provider, p_plan);
   perform outbox_engine.move_holds_back(p_provider, p_plan, p_now);
   perform outbox_engine.release_lifted(p_provider, p_plan, p_now, 5000);
+  perform outbox_engine.move_waiting_held(p_provider, p_plan, p_now, 5000);
   for v_content in
     select r.*
     from outbox_engine.refused_contents r
@@ -5591,10 +5867,19 @@ begin
     from rows_of_held
     where is_next_probe
   ),
-  held as materialized (
+  passed as materialized (
     select id, content, expires_at, error
     from rows_of_held
     where not is_next_probe and id is distinct from probe_id
+  ),
+  moved as materialized (
+    select outbox_engine.move_held(array_agg(id), p_provider, p_plan, p_now) as ids from passed
+    having count(*) > 0
+  ),
+  held as materialized (
+    select p.id, p.content, p.expires_at, p.error
+    from passed p
+    where p.id <> all (coalesce((select ids from moved), '{}'))
   ),
   remembered as (
     insert into outbox_engine.held_messages (outbox_id, provider, plan, content)
@@ -5610,7 +5895,7 @@ begin
     from held
     having count(*) > 0
   )
-  select array(select id from held)
+  select array(select id from passed)
   into v_held
   from (select count(*) from probes) p, (select count(*) from changed) c;
   return array(select u.id from unnest(p_ids) with ordinality u (id, place)
@@ -5894,6 +6179,23 @@ begin
 end
 $$;
 
+create function outbox_engine.move_or_fail(p_dispatch outbox_engine.dispatches) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved bigint[];
+begin
+  if outbox_engine.may_have_other_plans()
+    and outbox_engine.proof_class(p_dispatch.provider, 'refused', p_dispatch.http_status) = 'refused' then
+    v_moved := outbox_engine.move_messages(
+      outbox_engine.lock_attached(array[p_dispatch.id]), p_dispatch.provider, p_dispatch.plan,
+      outbox_engine.moved_because(p_dispatch, 'refused it'), outbox_engine.now());
+    update public.outbox set attempts = attempts + 1 where id = any (v_moved);
+  end if;
+  perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+end
+$$;
+
 create or replace function outbox_engine.close_refused(p_dispatch uuid) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -5902,12 +6204,32 @@ as $$
   where id = p_dispatch
 $$;
 
+create or replace function outbox_engine.requeue_refused(
+  p_dispatch outbox_engine.dispatches, p_event text, p_error text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_waits constant boolean := p_dispatch.is_probe and not (
+    outbox_engine.may_have_other_plans() and exists (
+      select from public.outbox o
+      where o.id = any (outbox_engine.lock_attached(array[p_dispatch.id]))
+        and outbox_engine.has_other_plan(o.route, p_dispatch.provider, p_dispatch.plan, v_now)));
+begin
+  perform outbox_engine.requeue_attached(array[p_dispatch.id], p_event, p_error,
+    case when v_waits then interval '5 minutes' else interval '0' end);
+  perform outbox_engine.close_refused(p_dispatch.id);
+end
+$$;
+
 create function outbox_engine.hold_attached(p_dispatch outbox_engine.dispatches) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
   v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch.id]);
+  v_moved constant bigint[] := outbox_engine.move_held(v_ids, p_dispatch.provider, p_dispatch.plan, v_now);
   v_held text[];
 begin
   with held as materialized (
@@ -5921,6 +6243,7 @@ begin
     insert into outbox_engine.held_messages as h (outbox_id, provider, plan, content, probed_at)
     select id, p_dispatch.provider, p_dispatch.plan, content, case when id = probe_id then v_now end
     from held
+    where id <> all (v_moved)
     on conflict (outbox_id) do update
     set
       provider = excluded.provider, plan = excluded.plan, content = excluded.content,
@@ -5938,7 +6261,8 @@ begin
   select array_agg(m.recipient)
   into v_held
   from held h
-  join outbox_engine.dispatch_members m on m.dispatch_id = p_dispatch.id and m.outbox_id = h.id;
+  join outbox_engine.dispatch_members m on m.dispatch_id = p_dispatch.id and m.outbox_id = h.id
+  where h.id <> all (v_moved);
 
   if v_held is not null then
     perform outbox_engine.requeue_attached(
@@ -6069,7 +6393,7 @@ begin
   ) then
     perform outbox_engine.hold_attached(p_dispatch);
   elsif v_content is null or p_dispatch.expire_at < outbox_engine.now() + interval '2 minutes' then
-    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.move_or_fail(p_dispatch);
     perform outbox_engine.close_refused(p_dispatch.id);
   elsif exists (
     select from outbox_engine.refused_contents
@@ -6080,7 +6404,7 @@ begin
     perform outbox_engine.count_refusal(p_dispatch, v_content, v_key, 3, true);
     perform outbox_engine.hold_attached(p_dispatch);
   else
-    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.move_or_fail(p_dispatch);
     perform outbox_engine.close_refused(p_dispatch.id);
     perform outbox_engine.count_refusal(p_dispatch, v_content, v_key, 1, false);
     perform outbox_engine.count_sender(p_dispatch, v_content, v_key, 1);
@@ -6182,7 +6506,7 @@ declare
   v_left constant integer := outbox_engine.release_unsendable(p_part.id, p_part.error);
 begin
   if v_left = 1 and p_part.recipients = 1 then
-    perform outbox_engine.fail_attached(p_part.id, p_part.error);
+    perform outbox_engine.move_or_fail(p_part);
     perform outbox_engine.close_refused(p_part.id);
   elsif p_worker is null or v_left = 0 then
     perform outbox_engine.requeue_parts(array[p_part]);
@@ -6346,7 +6670,7 @@ begin
     return outbox_engine.split_dispatch(
       p_dispatch, 1, p_dispatch.split, p_dispatch.split_error, p_worker, p_lease_seconds);
   elsif p_why = 'recipient' and p_dispatch.recipients = 1 and p_dispatch.split is distinct from 'shared' then
-    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.move_or_fail(p_dispatch);
     perform outbox_engine.close_refused(p_dispatch.id);
   elsif p_why = 'recipient' and (p_dispatch.texts_differ or p_dispatch.split = 'recipient') then
     return outbox_engine.split_dispatch(
@@ -11290,6 +11614,7 @@ begin
   perform outbox_engine.seed_zones();
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
+  perform outbox_engine.seed_move_proofs();
   perform outbox_engine.seed_mms_countries();
   perform outbox_engine.seed_opt_out_words();
   insert into outbox_engine.schema_versions (version, breaking, release)
@@ -11312,6 +11637,7 @@ as $$
       and exists (select from outbox_engine.installation)
       and exists (select from outbox_engine.providers)
       and exists (select from outbox_engine.report_codes)
+      and exists (select from outbox_engine.move_proofs)
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.mms_countries)
       and exists (select from outbox_engine.zones)
