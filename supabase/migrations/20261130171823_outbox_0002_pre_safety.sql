@@ -2100,20 +2100,26 @@ begin
 end
 $$;
 
-create function outbox_engine.is_retried(
-  p_effect text, p_reported_rank smallint, p_outbox_id bigint, p_dispatch_id uuid, p_outbox_ids bigint[],
-  p_dispatches uuid[], p_statuses text[]
-) returns boolean
-language plpgsql immutable set search_path = pg_catalog, pg_temp
+create function outbox_engine.wait_of(p_attempts smallint, p_detour smallint) returns interval
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case when p_detour is null then outbox_engine.retry_delay(p_attempts) else '0' end;
+end
+$$;
+
+create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint, p_dispatch_id uuid)
+returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_effect is distinct from 'retry_unless_dispatched' then
     return coalesce(p_effect = 'retry', false);
   end if;
-  return p_reported_rank is distinct from outbox_engine.rank_of('dispatched') and not exists (
-    select
-    from unnest(p_outbox_ids, p_dispatches, p_statuses) r (outbox_id, dispatch_id, status)
-    where r.outbox_id = p_outbox_id and r.dispatch_id = p_dispatch_id and r.status = 'dispatched'
+  return not exists (
+    select from public.outbox_events e
+    where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
+      and e.status = 'dispatched'
   );
 end
 $$;
@@ -2124,7 +2130,7 @@ create function outbox_engine.end_retries(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if 'dispatched' <> all (p_statuses) or not exists (
+  if 'dispatched' <> all (p_statuses) or not outbox_engine.has_routes() and not exists (
     select from outbox_engine.report_codes
     where effect = 'retry_unless_dispatched' and provider = any (p_providers)
   ) then
@@ -2136,19 +2142,27 @@ begin
     finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
   from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
     n (outbox_id, dispatch_id, provider, status)
-  join outbox_engine.report_codes c on c.provider = n.provider and c.effect = 'retry_unless_dispatched'
   where n.status = 'dispatched'
     and o.id = n.outbox_id
     and o.dispatch_id = n.dispatch_id
-    and o.status = 'pending'
+    and o.status in ('pending', 'scheduled')
     and o.reported_rank = outbox_engine.rank_of('aborted')
-    and o.status_code = c.code;
+    and (
+      exists (
+        select from outbox_engine.report_codes c
+        where c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched')
+      or exists (
+        select
+        from outbox_engine.dispatches d
+        join outbox_engine.detours x on outbox_engine.plan_name(d.provider, d.plan) = any (x.without)
+        where d.id = n.dispatch_id and x.id = o.route)
+    );
 end
 $$;
 
-create or replace function outbox_engine.advance_status(
+create function outbox_engine.advance_statuses(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
-  p_ats timestamptz[], p_now timestamptz
+  p_ats timestamptz[], p_detours smallint[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -2161,10 +2175,10 @@ begin
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
-    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at,
+    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at, n.detour,
       outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
-    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats)
-      n (outbox_id, dispatch_id, provider, status, code, at)
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats, p_detours)
+      n (outbox_id, dispatch_id, provider, status, code, at, detour)
     cross join lateral (
       select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
         o.cancel_requested_at is not null as cancel_requested, o.sent_at, o.finalized_at, o.reported_rank,
@@ -2184,8 +2198,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select n.status = 'aborted' and n.attempts < 5 and outbox_engine.is_retried(n.effect, n.reported_rank,
-          n.outbox_id, n.dispatch_id, p_outbox_ids, p_dispatches, p_statuses) as retryable,
+      select n.attempts < 5 and (n.detour is not null or n.status = 'aborted'
+          and outbox_engine.is_retried(n.effect, n.outbox_id, n.dispatch_id)) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -2209,8 +2223,7 @@ begin
     end,
     error = case
       when a.retryable and a.ended_by_engine then o.error
-      -- Most reports are good: they need no call.
-      when a.status not in ('sent', 'dispatched', 'delivered')
+      when a.rank > 2 and a.status <> 'delivered' -- Most reports are good: they need no call.
       then outbox_engine.report_error(a.provider, a.status, a.code)
     end,
     status_code = a.code, reported_rank = a.rank, reported_at = a.at,
@@ -2220,7 +2233,8 @@ begin
       else least(greatest(coalesce(a.at, p_now), a.sent_at), p_now)
     end,
     queue = case when a.requeued then 'w'::"char" end,
-    due_at = case when a.requeued then p_now + outbox_engine.retry_delay(a.attempts) else o.due_at end
+    due_at = case when a.requeued then p_now + outbox_engine.wait_of(a.attempts, a.detour) else o.due_at end,
+    route = case when a.requeued and a.detour is not null then a.detour else o.route end
   from applied a
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);
@@ -6179,6 +6193,256 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.close_already_sent(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_locked constant bigint[] := outbox_engine.lock_already_sent();
+  v_ids bigint[];
+  v_dispatches uuid[];
+begin
+  with proven as (
+    delete from outbox_engine.duplicate_sends x
+    using public.outbox o
+    where x.confirmed_at is null
+      and x.outbox_id = any (v_locked)
+      and o.id = x.outbox_id
+      and (o.finalized_at is not null or o.queue is not null)
+      and not exists (
+        select from outbox_engine.dispatches d where d.id = o.dispatch_id and d.batch_id is not null
+      )
+    returning x.*
+  ),
+  adopted as (
+    update public.outbox o
+    set
+      dispatch_id = p.dispatch_id, batch_id = p.batch_id, sent_at = p.found_at,
+      reported_rank = case o.status when 'delivered' then o.reported_rank end
+    from proven p
+    -- Not where the dispatch held another message for the same time: this one was not sent.
+    join outbox_engine.dispatch_members m on m.dispatch_id = p.dispatch_id and m.outbox_id = p.outbox_id
+    where o.id = p.outbox_id
+    returning o.id, o.dispatch_id
+  )
+  select array_agg(id), array_agg(dispatch_id)
+  into v_ids, v_dispatches
+  from adopted;
+  if v_ids is null then
+    return;
+  end if;
+
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), 'engine', p_now)
+  from unnest(v_ids) id;
+  perform outbox_engine.reclaim_occurrences(v_ids, p_now);
+  perform outbox_engine.log_duplicate_sends(p_now);
+  update outbox_engine.dispatches
+  set reconcile_at = p_now
+  where id = any (v_dispatches);
+  -- Reports of the earlier attempt that came before.
+  perform outbox_engine.advance_statuses(
+    array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
+    array_agg(e.status_code), array_agg(e.occurred_at), null, p_now)
+  from unnest(v_ids, v_dispatches) c (outbox_id, dispatch_id)
+  join public.outbox_events e
+    on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'
+  join outbox_engine.dispatches d on d.id = c.dispatch_id;
+end
+$$;
+
+create function outbox_engine.may_move(
+  o public.outbox, p_class text, p_now timestamptz
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  -- A secret text that comes late has been asked for again.
+  if o.cancel_requested_at is not null or o.expires_at <= p_now or o.body is null and o.template is null
+    or o.secret and p_now > o.sent_at + interval '1 minute'
+    or o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then
+    return false;
+  elsif p_class = 'network' and (o.parts = 1 and exists (
+      select from public.outbox_routes r
+      where r.id = (outbox_engine.detour_of(o.route)).route and r.after_network_failure
+    )) is not true then
+    return false;
+  end if;
+  return not exists (
+    select
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id
+    cross join lateral (
+      select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
+        e.dispatch_id = o.dispatch_id as is_present
+    ) p
+    where e.outbox_id = o.id and e.event = 'report' and (
+      p.class = 'barred'
+      or p.is_present and p_class = 'stopped' and e.status = 'dispatched'
+      or p.is_present and p_class = 'network' and lower(e.report ->> 'status') = 'undeliverable'
+      or not p.is_present and p_class = 'network' and p.class = 'network'
+    )
+  );
+end
+$$;
+
+create function outbox_engine.find_moves(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
+  p_now timestamptz
+) returns smallint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_way record;
+  v_detour smallint;
+  v_place bigint;
+  v_detours smallint[];
+begin
+  if p_statuses <@ array['delivered', 'dispatched', 'sent', 'unknown']
+    or not outbox_engine.may_have_other_plans() then
+    return null;
+  end if;
+  for v_way in
+    select o.route, d.provider, d.plan, array_agg(n.place) as places
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes)
+      with ordinality n (outbox_id, dispatch_id, provider, status, code, place)
+    cross join lateral (select outbox_engine.proof_class(n.provider, n.status, n.code) as class) p
+    cross join lateral (select x.* from public.outbox x where x.id = n.outbox_id limit 1) o
+    cross join lateral (
+      select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
+    ) d
+    where p.class in ('stopped', 'network') and o.dispatch_id = n.dispatch_id
+      and outbox_engine.may_move(o, p.class, p_now)
+    group by o.route, d.provider, d.plan
+    order by o.route, d.provider, d.plan
+  loop
+    v_detour := outbox_engine.detour_without(v_way.route, v_way.provider, v_way.plan, p_now);
+    continue when v_detour is null;
+    v_detours := coalesce(v_detours, array_fill(null::smallint, array[cardinality(p_statuses)]));
+    foreach v_place in array v_way.places loop
+      v_detours[v_place] := v_detour;
+    end loop;
+  end loop;
+  return v_detours;
+end
+$$;
+
+create function outbox_engine.log_moves(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_detours smallint[], p_now timestamptz
+) returns void
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  insert into public.outbox_events (outbox_id, at, source, event, status, status_code, dispatch_id, detail)
+  select o.id, p_now, 'engine', 'moved', 'pending', o.status_code, d.id,
+    format('%s %s; goes on without that plan', outbox_engine.plan_name(d.provider, d.plan), o.error)
+  from (
+    select distinct n.outbox_id, n.dispatch_id
+    from unnest(p_outbox_ids, p_dispatches, p_detours) n (outbox_id, dispatch_id, detour)
+    where n.detour is not null
+  ) m
+  cross join lateral (select x.* from public.outbox x where x.id = m.outbox_id limit 1) o
+  cross join lateral (select x.* from outbox_engine.dispatches x where x.id = m.dispatch_id limit 1) d
+  where o.dispatch_id = m.dispatch_id and o.status = 'pending'
+    and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
+    and not exists (
+      select from public.outbox_events e
+      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved')
+  order by o.id
+$$;
+
+create function outbox_engine.route_name(p_id smallint) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_way constant record := outbox_engine.detour_of(p_id);
+begin
+  return concat_ws(' ',
+    case
+      when v_way.route = 0 then 'default'
+      else coalesce((select r.name from public.outbox_routes r where r.id = v_way.route), 'a deleted route')
+    end,
+    'in ' || v_way.country,
+    'without ' || nullif(array_to_string(v_way.without, ', '), ''));
+end
+$$;
+
+create function outbox_engine.end_stranded(p_now timestamptz, p_most integer) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_runs_for_an_hour constant boolean := exists (
+    select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
+  v_empty smallint[];
+  v_changes outbox_engine.status_change[];
+begin
+  if not outbox_engine.has_routes()
+    or exists (select from outbox_engine.plan_pauses where kind = 'restored') then
+    return 0;
+  end if;
+  v_empty := array(
+    select d.id
+    from outbox_engine.detours d
+    where d.without <> '{}'
+      and not exists (select from outbox_engine.plans_with_process(d.id, '1 day', p_now))
+      and (v_runs_for_an_hour
+        or not exists (select from outbox_engine.route_members() m where m.id = d.id)));
+  if v_empty = '{}' then
+    return 0;
+  end if;
+  select array_agg(row(
+    x.id, case when x.cancel_requested_at is null then 'failed' else 'cancelled' end,
+    'no plan is left to send it' || coalesce(': ' || x.error, ''), null, null, null
+  )::outbox_engine.status_change)
+  into v_changes
+  from (
+    select o.id, o.cancel_requested_at, o.error
+    from public.outbox o
+    where o.route = any (v_empty) and o.queue in ('r', 'w')
+    limit p_most
+    for update skip locked
+  ) x;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return coalesce(cardinality(v_changes), 0);
+end
+$$;
+
+create function outbox_engine.alarm_without_plans(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_since constant timestamptz := p_now - interval '1 minute';
+  v_route smallint;
+begin
+  if not outbox_engine.has_routes() or not exists (
+    select from outbox_engine.heartbeats h where h.job = 'dispatch' and h.at > v_since
+  ) then
+    return;
+  end if;
+  for v_route in
+    select w.id
+    from (
+      select 0::smallint as id
+      union all
+      select r.id from public.outbox_routes r
+      union all
+      select d.id from outbox_engine.detours d
+    ) w
+    where exists (
+        select from public.outbox o where o.route = w.id and o.queue in ('r', 'w') and o.due_at <= v_since)
+      and not exists (select from outbox_engine.plans_with_process(w.id, '1 minute', p_now))
+    order by w.id
+  loop
+    perform outbox_engine.alarm_at_most('route.without_plans',
+      jsonb_build_object(
+        'route', outbox_engine.route_name(v_route),
+        'plans', (
+          select coalesce(jsonb_agg(outbox_engine.plan_name(m.provider, m.plan) order by m.place), '[]')
+          from outbox_engine.route_members() m
+          where m.id = v_route)),
+      jsonb_build_object('route', outbox_engine.route_name(v_route)), interval '1 hour', p_now);
+  end loop;
+end
+$$;
+
 create function outbox_engine.move_or_fail(p_dispatch outbox_engine.dispatches) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -7206,7 +7470,7 @@ begin
     return;
   end if;
   return query
-  select p_places[c.place], 'failed',
+  select p_places[c.place], 'unsendable',
     case
       when v_countries = '{}' then v_provider || ' sends no MMS'
       else format('%s sends MMS to %s only, and this number is of %s', v_provider,
@@ -7214,6 +7478,44 @@ begin
     end
   from outbox_engine.countries_of(p_recipients) c
   where v_countries = '{}' or c.country <> all (v_countries);
+end
+$$;
+
+create function outbox_engine.stop_messages(
+  p_changes outbox_engine.status_change[], p_request outbox_engine.claim_request, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_error text;
+  v_ids bigint[];
+  v_moved bigint[] := '{}';
+begin
+  for v_error, v_ids in
+    select c.error, array_agg(c.outbox_id)
+    from unnest(p_changes) c
+    cross join lateral (select x.route, x.recipient from public.outbox x where x.id = c.outbox_id limit 1) o
+    cross join lateral outbox_engine.countries_of(array[o.recipient]) n
+    where c.event = 'unsendable' and exists (
+      select
+      from outbox_engine.plans_with_process(o.route, '1 day', p_now) x
+      join outbox_engine.mms_countries m on m.provider = x.provider and m.country = n.country
+      where (x.provider, x.plan) <> (p_request.provider, p_request.plan))
+    group by c.error
+    order by c.error
+  loop
+    v_moved := v_moved || outbox_engine.move_messages(v_ids, p_request.provider, p_request.plan,
+      format('%s: goes on without %s', v_error, outbox_engine.plan_name(p_request.provider, p_request.plan)),
+      p_now);
+  end loop;
+  perform outbox_engine.change_statuses(
+    array(
+      select row(
+        c.outbox_id, case c.event when 'unsendable' then 'failed' else c.event end, c.error, c.due_at,
+        c.logged_as, c.detail)::outbox_engine.status_change
+      from unnest(p_changes) c
+      where c.outbox_id <> all (v_moved)),
+    'engine', p_now);
 end
 $$;
 
@@ -7674,9 +7976,9 @@ as $$
   -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
   -- reads it, also where no row goes.
   stopped as materialized (
-    select outbox_engine.change_statuses(array_agg(row(
+    select outbox_engine.stop_messages(array_agg(row(
       id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
-    )::outbox_engine.status_change), 'engine', p_now)
+    )::outbox_engine.status_change), p_request, p_now)
     from judged where not goes having count(*) > 0
   ),
   packed as materialized ( -- The dispatches, each with its messages.
@@ -8387,6 +8689,63 @@ as $$
     where x.id = f.dispatch_id
     limit 1
   ) d
+$$;
+
+create or replace function outbox_engine.record_reports(p_reports outbox_engine.report[], p_source text) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_effects constant text[] := array(
+    select c.effect
+    from outbox_engine.report_codes c
+    where c.effect in ('account', 'opt_out') and c.code in (select r.code from unnest(p_reports) r)
+  );
+  v_outbox_ids bigint[];
+  v_locked integer;
+  v_dispatches uuid[];
+  v_providers text[];
+  v_statuses text[];
+  v_codes integer[];
+  v_ats timestamptz[];
+  v_detours smallint[];
+begin
+  select
+    array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status),
+    array_agg(n.code), array_agg(n.at)
+  into v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats
+  from outbox_engine.store_reports(p_reports, p_source, v_now) n;
+
+  if v_outbox_ids is not null then
+    if 'account' = any (v_effects) then
+      perform outbox_engine.pause_blocked_accounts(v_dispatches, v_codes);
+    end if;
+    if exists (select from outbox_engine.plan_pauses where by_report) then
+      perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
+    end if;
+
+    perform from public.outbox where id = any (v_outbox_ids) order by id for update;
+    get diagnostics v_locked = row_count;
+    if v_locked < (select count(distinct id) from unnest(v_outbox_ids) id) then
+      -- Retention deleted some of these messages meanwhile, so their events go too.
+      delete from public.outbox_events e
+      where e.outbox_id = any (v_outbox_ids)
+        and not exists (select from public.outbox o where o.id = e.outbox_id);
+    end if;
+    v_detours := outbox_engine.find_moves(
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_now);
+    perform outbox_engine.advance_statuses(
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_now);
+    if v_detours is not null then
+      perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
+    end if;
+    perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
+  end if;
+  if 'opt_out' = any (v_effects) then
+    perform outbox_engine.apply_opt_out_codes(v_dispatches, v_outbox_ids, v_codes, v_ats, p_reports);
+  end if;
+  return coalesce(cardinality(v_outbox_ids), 0);
+end
 $$;
 
 create or replace function outbox_engine.lock_proven_and_reported(p_proven uuid[], p_reports outbox_engine.report[])
@@ -9832,6 +10191,7 @@ declare
   v_texts_before constant timestamptz := outbox_engine.remove_before(v_days, 'bodies', v_now);
   v_metadata_before constant timestamptz := outbox_engine.remove_before(v_days, 'metadata', v_now);
   v_expired integer;
+  v_stranded integer;
   v_pruned integer;
   v_more boolean;
 begin
@@ -9840,6 +10200,8 @@ begin
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
+  v_stranded := outbox_engine.end_stranded(v_now, p_most);
+  perform outbox_engine.alarm_without_plans(v_now);
   v_more := outbox_engine.blank_secret_texts(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
   if v_texts_before > v_delete_before then
@@ -9855,7 +10217,8 @@ begin
   -- Last, because health is decided by one transaction at a time.
   perform outbox_engine.tend_health(v_now);
   return jsonb_build_object(
-    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_more);
+    'expired', v_expired, 'pruned', v_pruned, 'more',
+    v_expired = p_most or v_stranded = p_most or v_pruned > 0 or v_more);
 end
 $$;
 

@@ -1,45 +1,38 @@
-"""A message that was in a request goes to another plan only with a listed proof that the request came to nothing."""
+"""A message that its plan refused, or cannot send, goes to another plan of its route, once for each."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.attempts import left_without_proof
 from tests.calls import accept, claim_all, refuse
-from tests.engine import column, history, insert, later, number, stand_still, statuses
+from tests.engine import column, history, insert, later, number, statuses
+from tests.moving import (
+    FIRST,
+    SECOND,
+    THIRD,
+    Named,
+    alarms,
+    begin,
+    cancel,
+    claim_of,
+    expire,
+    moves,
+    only,
+    sent_to,
+    suppress,
+    upkeep,
+    weigh,
+)
 from tests.stack import Connection
-
-FIRST, SECOND, THIRD = ("sinch", "p"), ("vonage", "app"), ("sinch", "q")
-Named = tuple[str, str]
 
 
 @pytest.fixture(autouse=True)
-def _two_plans(db: Connection) -> None:
-    """The default route: the first carries everything, the second stands by."""
-    stand_still(db)
-    claim_of(db, FIRST)
-    claim_of(db, SECOND)
-
-
-def claim_of(db: Connection, named: Named, **settings: Any) -> list[dict[str, Any]]:
-    position = [FIRST, SECOND, THIRD].index(named)
-    return claim_all(db, provider=named[0], plan=named[1], position=position, **settings)
-
-
-def only(dispatches: list[dict[str, Any]]) -> dict[str, Any]:
-    (dispatch,) = dispatches
-    return dispatch
-
-
-def sent_to(dispatches: list[dict[str, Any]]) -> set[str]:
-    return {recipient for dispatch in dispatches for recipient in dispatch["recipients"]}
-
-
-def moves(db: Connection, row: int) -> list[str]:
-    found = db.execute("select detail from public.outbox_events where outbox_id = %s and event = 'moved' order by id", [row])
-    return [str(detail) for (detail,) in found]
-
-
-# Refusals
+def _two_plans(db: Connection) -> Iterator[None]:
+    begin(db)
+    yield
+    assert left_without_proof(db) == []
 
 
 @pytest.mark.parametrize("why", ["recipient", "shared"])
@@ -99,20 +92,6 @@ def test_provider_that_is_not_listed_moves_nothing(db: Connection) -> None:
     refuse(db, dispatch)
 
     assert column(db, "status", row) == "failed"
-
-
-def cancel(db: Connection, row: int) -> None:
-    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
-
-
-def expire(db: Connection, row: int) -> None:
-    db.execute("update public.outbox set expires_at = outbox_engine.now() where id = %s", [row])
-
-
-def suppress(db: Connection, row: int) -> None:
-    db.execute(
-        "insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked')", [column(db, "recipient", row)]
-    )
 
 
 @pytest.mark.parametrize(("happens", "ends"), [(cancel, "cancelled"), (expire, "expired"), (suppress, "suppressed")])
@@ -218,3 +197,78 @@ def test_refused_probe_waits_only_for_its_plan(db: Connection, why: str) -> None
 
     assert (column(db, "queue", row), moves(db, row)) == ("r", [])
     assert sent_to(claim_of(db, SECOND)) == {number(0)}
+
+
+def test_messages_without_a_plan_end_with_the_reason(db: Connection) -> None:
+    """All plans of the route but the one that refused it were taken out of the configuration."""
+    weigh(db, {FIRST: 100, SECOND: 0})
+    row, waits = insert(db, 2)
+    refuse(db, only(claim_all(db, rows=1)))
+
+    db.execute("delete from public.outbox_route_plans where provider = 'vonage'")
+    upkeep(db)
+
+    assert column(db, "error", row) == "no plan is left to send it: sinch p refused it (HTTP 400 no): goes on without that plan"
+    assert (column(db, "status", row), column(db, "status", waits)) == ("failed", "pending")
+
+
+@pytest.mark.parametrize("downtime", [True, False])
+def test_plan_away_for_a_day_is_none(db: Connection, downtime: bool) -> None:
+    """After a downtime of everything, its processes have an hour to come back."""
+    (row,) = insert(db)
+    refuse(db, only(claim_of(db, FIRST)))
+    upkeep(db)
+
+    later(db, "25 hours")
+    upkeep(db)
+    assert column(db, "status", row) == "pending"
+    if downtime:
+        claim_of(db, SECOND)
+    else:
+        later(db, "61 minutes")
+    upkeep(db)
+
+    assert column(db, "status", row) == ("sending" if downtime else "failed")
+
+
+def test_route_without_plans_raises_an_alarm(db: Connection) -> None:
+    """Once an hour, and once messages have waited for a minute."""
+    insert(db)
+    refuse(db, only(claim_of(db, FIRST)))
+    later(db, "50 seconds")
+    claim_of(db, FIRST)
+    upkeep(db)
+    assert alarms(db, "route.without_plans") == []
+
+    for _ in range(2):
+        later(db, "30 seconds")
+        claim_of(db, FIRST)
+        upkeep(db)
+
+    assert alarms(db, "route.without_plans") == [{"route": "default without sinch p", "plans": ["vonage app"]}]
+
+
+# What a provider cannot send
+
+
+@pytest.mark.parametrize(
+    ("recipient", "named", "ends"),
+    [("+61491570006", SECOND, "sending"), ("+493023125000", FIRST, "failed"), ("+12025550123", FIRST, "sending")],
+)
+def test_picture_goes_where_its_provider_sends_it(db: Connection, recipient: str, named: Named, ends: str) -> None:
+    """Vonage sends no MMS to Australia, and neither provider sends any to Germany."""
+    weigh(db, {SECOND: 100, FIRST: 0})
+    found = db.execute(
+        "insert into public.outbox (recipient, body, media_url) values (%s, 'look', 'https://example.com/a.png') returning id",
+        [recipient],
+    ).fetchone()
+    assert found is not None
+    row = int(str(found[0]))
+
+    taken = claim_of(db, SECOND)
+    if taken == []:
+        claim_of(db, FIRST)
+
+    assert column(db, "status", row) == ends
+    assert (taken == []) == (recipient != "+12025550123")
+    assert len(moves(db, row)) == int(named == SECOND)

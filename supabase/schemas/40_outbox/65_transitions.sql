@@ -2,7 +2,7 @@
 -- guard that lets no other change pass.
 --
 -- Four statements do not call that function, because they change every message that is sent and a second
--- update of each would cost too much: `wake_due`, `claim_rows`, `mark_sent` and `advance_status`. They make
+-- update of each would cost too much: `wake_due`, `claim_rows`, `mark_sent` and `advance_statuses`. They make
 -- the same transitions, and the guard holds them to it.
 --
 -- All five mark what they write: while one of their statements runs, the setting `outbox.writer` is the depth
