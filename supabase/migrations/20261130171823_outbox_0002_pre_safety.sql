@@ -6038,6 +6038,49 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.log_duplicate_sends(p_now timestamptz) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  with logged as (
+    insert into public.outbox_events (outbox_id, at, source, event, batch_id, dispatch_id, detail)
+    select x.outbox_id, p_now, 'engine', 'duplicate_send', x.batch_id, x.dispatch_id,
+      case
+        when exists (
+          select from outbox_engine.dispatch_members m
+          where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id
+        ) then coalesce(
+          (
+            select string_agg(p.name, ' and ' order by p.first) || ' accepted this message'
+            from (
+              select outbox_engine.plan_name(d.provider, d.plan) as name, min(d.lease_token) as first
+              from outbox_engine.dispatch_members m
+              join outbox_engine.dispatches d on d.id = m.dispatch_id
+              where m.outbox_id = x.outbox_id and d.batch_id is not null
+              group by 1
+            ) p
+            having count(*) > 1
+          ),
+          'the provider accepted this message twice')
+        else 'the provider accepted an earlier message for the same time too'
+      end
+    from outbox_engine.duplicate_sends x
+    join public.outbox o on o.id = x.outbox_id
+    where x.confirmed_at = p_now
+      and not exists (
+        select from public.outbox_events e
+        where e.outbox_id = x.outbox_id
+          and e.event = 'duplicate_send'
+          and e.dispatch_id = x.dispatch_id
+          and e.batch_id = x.batch_id
+      )
+    returning outbox_id
+  )
+  select outbox_engine.alarm(
+    'message.duplicate_send', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
+  from logged
+  having count(*) > 0
+$$;
+
 create function outbox_engine.keep_occurrences(p_outbox_ids bigint[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -11340,7 +11383,7 @@ as $$
   )
   select d.claimed_at, 'claimed', null, d.id, concat_ws(', ',
     'by ' || d.worker,
-    format('plan %s', d.plan),
+    format('plan %s', outbox_engine.plan_name(d.provider, d.plan)),
     format(case d.recipients when 1 then '1 recipient' else '%s recipients' end, d.recipients),
     case when d.is_probe then 'as a probe' end,
     case
@@ -11413,7 +11456,12 @@ begin
     'message',
       to_jsonb(o)
         - array[
-          'body', 'parameters', 'media_url', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
+          'body', 'parameters', 'media_url', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id',
+          'route']
+      || case
+        when outbox_engine.has_routes() then jsonb_build_object('route', outbox_engine.route_name(o.route))
+        else '{}'
+      end
       -- A message that came back waits a while before the next attempt. A held one waits for the next probe
       -- of its content.
       || jsonb_build_object(

@@ -272,3 +272,22 @@ def test_picture_goes_where_its_provider_sends_it(db: Connection, recipient: str
     assert column(db, "status", row) == ends
     assert (taken == []) == (recipient != "+12025550123")
     assert len(moves(db, row)) == int(named == SECOND)
+
+
+def test_trace_tells_each_attempt_and_why(db: Connection) -> None:
+    (row,) = insert(db)
+    refuse(db, only(claim_of(db, FIRST)), "recipient", "HTTP 400 no")
+    later(db, "1 second")
+    accept(db, only(claim_of(db, SECOND)), "B2")
+
+    found: Any = db.execute("select public.outbox_trace(%s, false)", [row]).fetchone()
+
+    trace = found[0]
+    assert trace["message"]["route"] == "default without sinch p"
+    assert [
+        f"{event['event']}: {event['detail']}" for event in trace["timeline"] if event["event"] in ("claimed", "moved")
+    ] == [
+        "claimed: by w, plan sinch p, 1 recipient",
+        "moved: sinch p refused it (HTTP 400 no): goes on without that plan",
+        "claimed: by w, plan vonage app, 1 recipient",
+    ]
