@@ -5530,6 +5530,26 @@ begin
 end
 $$;
 
+create function outbox_engine.plans_of_route(p_route smallint)
+returns table (provider text, plan text, place smallint)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_way constant record := outbox_engine.detour_of(p_route);
+begin
+  return query
+  select m.*
+  from (
+    select x.provider, x.plan, x.position from public.outbox_route_plans x where x.route = v_way.route
+    union all
+    select p.provider, p.plan, coalesce(p.position, 0::smallint)
+    from outbox_engine.plans p
+    where v_way.route = 0 and not exists (select from public.outbox_route_plans x where x.route = 0)
+  ) m (provider, plan, place)
+  where outbox_engine.plan_name(m.provider, m.plan) <> all (v_way.without);
+end
+$$;
+
 create function outbox_engine.plans_with_process(p_route smallint, p_within interval, p_now timestamptz)
 returns table (provider text, plan text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -5537,8 +5557,8 @@ as $$
 begin
   return query
   select m.provider, m.plan
-  from outbox_engine.route_members() m
-  where m.id = p_route and exists (
+  from outbox_engine.plans_of_route(p_route) m
+  where exists (
     select from outbox_engine.heartbeats h
     where h.job = 'dispatch' and h.provider = m.provider and h.plan = m.plan and h.at > p_now - p_within
   );
@@ -6427,7 +6447,7 @@ begin
     where d.without <> '{}'
       and not exists (select from outbox_engine.plans_with_process(d.id, '1 day', p_now))
       and (v_runs_for_an_hour
-        or not exists (select from outbox_engine.route_members() m where m.id = d.id)));
+        or not exists (select from outbox_engine.plans_of_route(d.id))));
   if v_empty = '{}' then
     return 0;
   end if;
@@ -6479,8 +6499,7 @@ begin
         'route', outbox_engine.route_name(v_route),
         'plans', (
           select coalesce(jsonb_agg(outbox_engine.plan_name(m.provider, m.plan) order by m.place), '[]')
-          from outbox_engine.route_members() m
-          where m.id = v_route)),
+          from outbox_engine.plans_of_route(v_route) m)),
       jsonb_build_object('route', outbox_engine.route_name(v_route)), interval '1 hour', p_now);
   end loop;
 end
@@ -10328,6 +10347,9 @@ begin
     set
       attempts = 0, status_code = null, reported_rank = null, reported_at = null, cancel_requested_at = null,
       dispatch_id = case when j.was_accepted then null else o.dispatch_id end,
+      route = case
+        when outbox_engine.has_routes() then (outbox_engine.detour_of(o.route)).route else o.route
+      end,
       expires_at = case
         when o.expires_at <= v_now then v_now + make_interval(secs => p_expires_in_seconds)
         else o.expires_at

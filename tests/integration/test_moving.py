@@ -291,3 +291,15 @@ def test_trace_tells_each_attempt_and_why(db: Connection) -> None:
         "moved: sinch p refused it (HTTP 400 no): goes on without that plan",
         "claimed: by w, plan vonage app, 1 recipient",
     ]
+
+
+def test_operator_has_it_sent_by_any_plan(db: Connection) -> None:
+    """What all plans refused may be fixed by now, such as a sender."""
+    (row,) = insert(db)
+    refuse(db, only(claim_of(db, FIRST)))
+    refuse(db, only(claim_of(db, SECOND)))
+    assert column(db, "status", row) == "failed"
+
+    db.execute("select public.outbox_retry(array[%s::bigint], false, null, false)", [row])
+
+    assert sent_to(claim_of(db, FIRST)) == {number(0)}

@@ -97,8 +97,29 @@ begin
 end
 $$;
 
--- The plans of a route or detour that a process claimed for in the last `p_within`, and the providers that
--- they are of. One that is paused or out of its rate counts: it may send again.
+-- The plans of one route or detour, as configured. `route_members` has those of all, with their weights.
+create function outbox_engine.plans_of_route(p_route smallint)
+returns table (provider text, plan text, place smallint)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_way constant record := outbox_engine.detour_of(p_route);
+begin
+  return query
+  select m.*
+  from (
+    select x.provider, x.plan, x.position from public.outbox_route_plans x where x.route = v_way.route
+    union all
+    select p.provider, p.plan, coalesce(p.position, 0::smallint)
+    from outbox_engine.plans p
+    where v_way.route = 0 and not exists (select from public.outbox_route_plans x where x.route = 0)
+  ) m (provider, plan, place)
+  where outbox_engine.plan_name(m.provider, m.plan) <> all (v_way.without);
+end
+$$;
+
+-- Those that a process claimed for in the last `p_within`. One that is paused or out of its rate counts: it
+-- may send again.
 create function outbox_engine.plans_with_process(p_route smallint, p_within interval, p_now timestamptz)
 returns table (provider text, plan text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -106,8 +127,8 @@ as $$
 begin
   return query
   select m.provider, m.plan
-  from outbox_engine.route_members() m
-  where m.id = p_route and exists (
+  from outbox_engine.plans_of_route(p_route) m
+  where exists (
     select from outbox_engine.heartbeats h
     where h.job = 'dispatch' and h.provider = m.provider and h.plan = m.plan and h.at > p_now - p_within
   );

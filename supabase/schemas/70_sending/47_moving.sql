@@ -147,7 +147,7 @@ begin
     where d.without <> '{}'
       and not exists (select from outbox_engine.plans_with_process(d.id, '1 day', p_now))
       and (v_runs_for_an_hour
-        or not exists (select from outbox_engine.route_members() m where m.id = d.id)));
+        or not exists (select from outbox_engine.plans_of_route(d.id))));
   if v_empty = '{}' then
     return 0;
   end if;
@@ -201,8 +201,7 @@ begin
         'route', outbox_engine.route_name(v_route),
         'plans', (
           select coalesce(jsonb_agg(outbox_engine.plan_name(m.provider, m.plan) order by m.place), '[]')
-          from outbox_engine.route_members() m
-          where m.id = v_route)),
+          from outbox_engine.plans_of_route(v_route) m)),
       jsonb_build_object('route', outbox_engine.route_name(v_route)), interval '1 hour', p_now);
   end loop;
 end
