@@ -71,7 +71,7 @@ def weigh(db: Connection, weights: dict[Named, int]) -> None:
 def allow_network(db: Connection) -> None:
     """The default route sends texts again that failed in the network."""
     db.execute("select nextval('outbox_engine.route_ids')")
-    db.execute("insert into public.outbox_routes (id, name, position, after_network_failure) values (0, 'default', 0, true)")
+    db.execute("insert into outbox_engine.default_route (after_network_failure) values (true)")
 
 
 def upkeep(db: Connection) -> None:

@@ -6324,10 +6324,8 @@ begin
     or o.secret and p_now > o.sent_at + interval '1 minute'
     or o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then
     return false;
-  elsif p_class = 'network' and (o.parts = 1 and exists (
-      select from public.outbox_routes r
-      where r.id = (outbox_engine.detour_of(o.route)).route and r.after_network_failure
-    )) is not true then
+  elsif p_class = 'network'
+    and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true then
     return false;
   end if;
   return not exists (
@@ -6459,7 +6457,7 @@ begin
   from (
     select o.id, o.cancel_requested_at, o.error
     from public.outbox o
-    where o.route = any (v_empty) and o.queue in ('r', 'w')
+    where o.route = any (v_empty) and o.queue in ('r', 'w') and o.due_at <= p_now
     limit p_most
     for update skip locked
   ) x;

@@ -14,10 +14,8 @@ begin
     or o.secret and p_now > o.sent_at + interval '1 minute'
     or o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then
     return false;
-  elsif p_class = 'network' and (o.parts = 1 and exists (
-      select from public.outbox_routes r
-      where r.id = (outbox_engine.detour_of(o.route)).route and r.after_network_failure
-    )) is not true then
+  elsif p_class = 'network'
+    and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true then
     return false;
   end if;
   return not exists (
@@ -124,10 +122,10 @@ begin
 end
 $$;
 
--- Called by the upkeep job. Messages that a plan refused, and whose other plans are gone, end as failed, at
--- most `p_most`: the configuration changed, or no process of any of them ran for a day. An upkeep job that
--- has run for an hour shows that not all processes were away. Messages that another transaction holds keep
--- for the next call. Returns how many ended.
+-- Called by the upkeep job. Messages that a plan refused, that are due, and whose other plans are gone, end
+-- as failed, at most `p_most`: the configuration changed, or no process of any of them ran for a day. An
+-- upkeep job that has run for an hour shows that not all processes were away. Messages that another
+-- transaction holds keep for the next call. Returns how many ended.
 create function outbox_engine.end_stranded(p_now timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -159,7 +157,7 @@ begin
   from (
     select o.id, o.cancel_requested_at, o.error
     from public.outbox o
-    where o.route = any (v_empty) and o.queue in ('r', 'w')
+    where o.route = any (v_empty) and o.queue in ('r', 'w') and o.due_at <= p_now
     limit p_most
     for update skip locked
   ) x;
