@@ -1,13 +1,10 @@
 """What never moves a message, what is heard of an attempt that it left, and what happens at the same moment."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
-import psycopg
 import pytest
 
-from sandbox.local.stack import LocalStack
 from tests.attempts import left_without_proof
 from tests.calls import accept, claim_lookups, mark_ambiguous, record_lookup, refuse, report
 from tests.engine import column, history, insert, later, number
@@ -171,46 +168,43 @@ def test_reports_on_the_former_attempt_change_nothing(db: Connection, status: st
 
 @pytest.mark.parametrize("proof", ["refusal", "report"])
 @pytest.mark.parametrize("first", ["proof", "cancel"])
-def test_cancel_meets_a_move(stack: LocalStack, db: Connection, proof: str, first: str) -> None:
+def test_cancel_meets_a_move(db: Connection, other: Connection, proof: str, first: str) -> None:
     """Whichever comes first, nothing is sent after the cancellation was told."""
     (row,) = insert(db)
     dispatch = only(claim_of(db, FIRST))
     if proof == "report":
         accept(db, dispatch, batch_of(dispatch))
-    with closing(psycopg.connect(stack.db_url, autocommit=True)) as other:
 
-        def prove(connection: Connection) -> object:
-            if proof == "refusal":
-                return refuse(connection, dispatch)
-            say(connection, dispatch, "aborted", 402)
-            return None
+    def prove(connection: Connection) -> object:
+        if proof == "refusal":
+            return refuse(connection, dispatch)
+        say(connection, dispatch, "aborted", 402)
+        return None
 
-        def stop(connection: Connection) -> object:
-            found = connection.execute("select public.outbox_cancel(array[%s::bigint], false)", [row]).fetchone()
-            return found[0] if found is not None else None
+    def stop(connection: Connection) -> object:
+        found = connection.execute("select public.outbox_cancel(array[%s::bigint], false)", [row]).fetchone()
+        return found[0] if found is not None else None
 
-        acts = (prove, stop) if first == "proof" else (stop, prove)
-        answers = overlap(db, lambda: acts[0](db), lambda: acts[1](other))
+    acts = (prove, stop) if first == "proof" else (stop, prove)
+    answers = overlap(db, lambda: acts[0](db), lambda: acts[1](other))
 
     told: Any = answers[acts.index(stop)]
     is_sent = claim_of(db, SECOND) != []
     assert is_sent == (told[0]["outcome"] == "too_late"), told
 
 
-def test_claim_meets_a_move(stack: LocalStack, db: Connection) -> None:
+def test_claim_meets_a_move(db: Connection, other: Connection) -> None:
     """The other plan's claim passes the message until the report is committed, and takes it once."""
     row, dispatch = sent(db)
-    with closing(psycopg.connect(stack.db_url, autocommit=True)) as other:
-        _, taken = overlap(db, lambda: say(db, dispatch, "aborted", 402), lambda: claim_of(other, SECOND))
+    _, taken = overlap(db, lambda: say(db, dispatch, "aborted", 402), lambda: claim_of(other, SECOND))
 
     assert taken == []
     assert sent_to(claim_of(db, SECOND)) == {column(db, "recipient", row)}
     assert claim_of(db, SECOND) == []
 
 
-def test_same_report_twice_at_once_moves_once(stack: LocalStack, db: Connection) -> None:
+def test_same_report_twice_at_once_moves_once(db: Connection, other: Connection) -> None:
     row, dispatch = sent(db)
-    with closing(psycopg.connect(stack.db_url, autocommit=True)) as other:
-        overlap(db, lambda: say(db, dispatch, "aborted", 402), lambda: say(other, dispatch, "aborted", 402))
+    overlap(db, lambda: say(db, dispatch, "aborted", 402), lambda: say(other, dispatch, "aborted", 402))
 
     assert len(moves(db, row)) == 1
