@@ -20,7 +20,7 @@ from scheduler.commands.operator import Failed, console, counted, operate, say_j
 from scheduler.commands.times import utc
 
 COLUMNS: Final = (
-    "status", "status_code", "error", "attempts", "parts", "sender", "batch_id", "dispatch_id", "campaign", "template",
+    "status", "status_code", "error", "attempts", "parts", "sender", "route", "batch_id", "dispatch_id", "campaign", "template",
     "idempotency_key", "priority", "send_at", "due_at", "tried_again_at", "expires_at", "created_at", "sent_at", "finalized_at",
     "cancel_requested_at",
 )  # fmt: skip
@@ -86,7 +86,7 @@ def screen(found: Trace) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_row("recipient", mask(message["recipient"]))
     for name in COLUMNS:
-        if message[name] is not None:
+        if message.get(name) is not None:
             facts.add_row(name, _fact(name, message[name]))
     if message.get("secret"):
         facts.add_row("body", Text("secret: never shown, and removed once the message has expired", "dim"))

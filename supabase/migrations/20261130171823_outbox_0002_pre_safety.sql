@@ -378,6 +378,80 @@ alter table outbox_engine.report_codes add constraint report_codes_effect_check 
 )) not valid;
 
 
+-- Messages that go to another plan (70_sending/26_proofs.sql).
+-- One row for each proof. What has no row moves nothing. `outcome` is `refused` (code: the HTTP status) or
+-- the status of a delivery report (code: the report's). Code 0 is every code of the outcome that has no row
+-- of its own. The classes:
+--
+-- - `refused`: the provider certainly did not take the request
+--
+-- - `stopped`: the provider took it, and reports that the text never left for the network
+--
+-- - `network`: the network or the phone refused it, if the receipt is true. Moves where the route says so
+--
+-- - `barred`: the recipient opted out or may not be sent to. Nothing that is reported besides moves it
+create table outbox_engine.move_proofs (
+  provider text not null,
+  outcome text not null,
+  code integer not null,
+  class text not null check (class in ('refused', 'stopped', 'network', 'barred')),
+  primary key (provider, outcome, code)
+);
+alter table outbox_engine.move_proofs enable row level security;
+
+-- A message of status `status` has status `becomes` after the event. A silent event leaves no row in the
+-- history. `reported` and `reported_retry` are delivery reports.
+create or replace view outbox_engine.transitions (event, status, becomes, is_silent) as
+select t.event, s.status, t.becomes, t.is_silent
+from (values
+  ('due', array['scheduled'], 'pending', true),
+  ('held', array['pending'], 'scheduled', false),
+  ('claimed', array['pending'], 'sending', true),
+  ('accepted', array['scheduled', 'pending', 'sending'], 'sent', false),
+  ('requeued', array['sending'], 'pending', true),
+  ('moved', array['scheduled', 'pending', 'sending'], 'pending', false),
+  ('refused', array['sending'], 'failed', false),
+  ('failed', array['scheduled', 'pending'], 'failed', false),
+  ('suppressed', array['scheduled', 'pending'], 'suppressed', false),
+  ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
+  ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
+  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false)
+) t (event, statuses, becomes, is_silent)
+cross join lateral unnest(t.statuses) s (status)
+union all
+-- A report that the message should be sent again, by its plan or another one, and what the message turns
+-- into.
+select 'reported_retry', s.status, r.becomes, true
+from unnest(array[
+  'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted',
+  'rejected', 'failed'
+]) s (status)
+cross join unnest(array['pending', 'expired', 'cancelled']) r (becomes)
+union all
+-- An earlier attempt of an ended message turned out to be accepted, or an operator has it sent again.
+select e.event, s.status, case
+    when e.event = 'retried' then 'pending'
+    when s.status = 'delivered' then 'delivered'
+    else 'sent'
+  end, false
+from unnest(array['accepted', 'retried']) e (event)
+cross join unnest(array[
+  'suppressed', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'
+]) s (status)
+union all
+-- A report only ever raises the rank.
+select 'reported', s.status, r.becomes, true
+from unnest(array[
+  'scheduled', 'pending', 'sending', 'suppressed', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled',
+  'deleted', 'aborted', 'rejected', 'failed'
+]) s (status)
+cross join unnest(array[
+  'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'
+]) r (becomes)
+where outbox_engine.rank_of(r.becomes) > coalesce(outbox_engine.rank_of(s.status), 0);
+
+
+
 -- Routes (35_routes/10_routes.sql).
 -- The ids of routes and detours, which a message stores. Route 0 is the default one and has no row here.
 -- A last value of null says that there is none but the default route, which costs an insert and a claim
@@ -2026,20 +2100,26 @@ begin
 end
 $$;
 
-create function outbox_engine.is_retried(
-  p_effect text, p_reported_rank smallint, p_outbox_id bigint, p_dispatch_id uuid, p_outbox_ids bigint[],
-  p_dispatches uuid[], p_statuses text[]
-) returns boolean
-language plpgsql immutable set search_path = pg_catalog, pg_temp
+create function outbox_engine.wait_of(p_attempts smallint, p_detour smallint) returns interval
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case when p_detour is null then outbox_engine.retry_delay(p_attempts) else '0' end;
+end
+$$;
+
+create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint, p_dispatch_id uuid)
+returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_effect is distinct from 'retry_unless_dispatched' then
     return coalesce(p_effect = 'retry', false);
   end if;
-  return p_reported_rank is distinct from outbox_engine.rank_of('dispatched') and not exists (
-    select
-    from unnest(p_outbox_ids, p_dispatches, p_statuses) r (outbox_id, dispatch_id, status)
-    where r.outbox_id = p_outbox_id and r.dispatch_id = p_dispatch_id and r.status = 'dispatched'
+  return not exists (
+    select from public.outbox_events e
+    where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
+      and e.status = 'dispatched'
   );
 end
 $$;
@@ -2050,7 +2130,7 @@ create function outbox_engine.end_retries(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if 'dispatched' <> all (p_statuses) or not exists (
+  if 'dispatched' <> all (p_statuses) or not outbox_engine.has_routes() and not exists (
     select from outbox_engine.report_codes
     where effect = 'retry_unless_dispatched' and provider = any (p_providers)
   ) then
@@ -2062,19 +2142,27 @@ begin
     finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
   from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
     n (outbox_id, dispatch_id, provider, status)
-  join outbox_engine.report_codes c on c.provider = n.provider and c.effect = 'retry_unless_dispatched'
   where n.status = 'dispatched'
     and o.id = n.outbox_id
     and o.dispatch_id = n.dispatch_id
-    and o.status = 'pending'
+    and o.status in ('pending', 'scheduled')
     and o.reported_rank = outbox_engine.rank_of('aborted')
-    and o.status_code = c.code;
+    and (
+      exists (
+        select from outbox_engine.report_codes c
+        where c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched')
+      or exists (
+        select
+        from outbox_engine.dispatches d
+        join outbox_engine.detours x on outbox_engine.plan_name(d.provider, d.plan) = any (x.without)
+        where d.id = n.dispatch_id and x.id = o.route)
+    );
 end
 $$;
 
-create or replace function outbox_engine.advance_status(
+create function outbox_engine.advance_statuses(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
-  p_ats timestamptz[], p_now timestamptz
+  p_ats timestamptz[], p_detours smallint[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -2087,10 +2175,10 @@ begin
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
-    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at,
+    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at, n.detour,
       outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
-    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats)
-      n (outbox_id, dispatch_id, provider, status, code, at)
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats, p_detours)
+      n (outbox_id, dispatch_id, provider, status, code, at, detour)
     cross join lateral (
       select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
         o.cancel_requested_at is not null as cancel_requested, o.sent_at, o.finalized_at, o.reported_rank,
@@ -2110,8 +2198,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select n.status = 'aborted' and n.attempts < 5 and outbox_engine.is_retried(n.effect, n.reported_rank,
-          n.outbox_id, n.dispatch_id, p_outbox_ids, p_dispatches, p_statuses) as retryable,
+      select n.attempts < 5 and (n.detour is not null or n.status = 'aborted'
+          and outbox_engine.is_retried(n.effect, n.outbox_id, n.dispatch_id)) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -2135,8 +2223,7 @@ begin
     end,
     error = case
       when a.retryable and a.ended_by_engine then o.error
-      -- Most reports are good: they need no call.
-      when a.status not in ('sent', 'dispatched', 'delivered')
+      when a.rank > 2 and a.status <> 'delivered' -- Most reports are good: they need no call.
       then outbox_engine.report_error(a.provider, a.status, a.code)
     end,
     status_code = a.code, reported_rank = a.rank, reported_at = a.at,
@@ -2146,7 +2233,8 @@ begin
       else least(greatest(coalesce(a.at, p_now), a.sent_at), p_now)
     end,
     queue = case when a.requeued then 'w'::"char" end,
-    due_at = case when a.requeued then p_now + outbox_engine.retry_delay(a.attempts) else o.due_at end
+    due_at = case when a.requeued then p_now + outbox_engine.wait_of(a.attempts, a.detour) else o.due_at end,
+    route = case when a.requeued and a.detour is not null then a.detour else o.route end
   from applied a
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);
@@ -5378,6 +5466,201 @@ begin
 end
 $$;
 
+create function outbox_engine.seed_move_proofs() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into outbox_engine.move_proofs (provider, outcome, code, class)
+  values ('sinch', 'refused', 0, 'refused'), ('vonage', 'refused', 0, 'refused')
+  on conflict (provider, outcome, code) do update set class = excluded.class;
+  perform outbox_engine.seed_sinch_proofs();
+  perform outbox_engine.seed_vonage_proofs();
+end
+$$;
+
+create function outbox_engine.seed_sinch_proofs() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.move_proofs (provider, outcome, code, class)
+  select 'sinch', 'aborted', unnest(array[402, 403, 404, 406, 408, 410, 411, 412, 413]), 'stopped'
+  union all
+  select 'sinch', unnest(array['failed', 'rejected', 'deleted', 'expired']), 0, 'network'
+  union all
+  select 'sinch', unnest(array['aborted', 'failed', 'rejected']), 257, 'barred'
+  on conflict (provider, outcome, code) do update set class = excluded.class
+$$;
+
+create function outbox_engine.seed_vonage_proofs() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into outbox_engine.move_proofs (provider, outcome, code, class)
+  select 'vonage', 'aborted', unnest(array[
+      1000, 1010, 1020, 1021, 1022, 1040, 1060, 1070, 1080, 1090, 1100, 1120, 1130, 1140, 1150, 1160, 1242,
+      1380, 1381, 1382, 1400, 1410, 1420, 1430, 1431, 1440, 1450, 1451
+    ]), 'stopped'
+  union all
+  select 'vonage', 'failed', unnest(array[
+      1180, 1200, 1210, 1220, 1230, 1250, 1251, 1260, 1280, 1282, 1290, 1460, 1480, 1481, 1482, 1484
+    ]), 'network'
+  union all
+  select 'vonage', 'rejected', unnest(array[1050, 1240]), 'barred'
+  on conflict (provider, outcome, code) do update set class = excluded.class
+$$;
+
+create function outbox_engine.proof_class(p_provider text, p_outcome text, p_code integer) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select p.class
+    from outbox_engine.move_proofs p
+    where p.provider = p_provider and p.outcome = p_outcome and p.code in (p_code, 0)
+    order by p.code = 0
+    limit 1
+  );
+end
+$$;
+
+create function outbox_engine.may_have_other_plans() returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return outbox_engine.has_routes()
+    or (select count(*) from (select from outbox_engine.plans limit 2) p) > 1;
+end
+$$;
+
+create function outbox_engine.plans_of_route(p_route smallint)
+returns table (provider text, plan text, place smallint)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_way constant record := outbox_engine.detour_of(p_route);
+begin
+  return query
+  select m.*
+  from (
+    select x.provider, x.plan, x.position from public.outbox_route_plans x where x.route = v_way.route
+    union all
+    select p.provider, p.plan, coalesce(p.position, 0::smallint)
+    from outbox_engine.plans p
+    where v_way.route = 0 and not exists (select from public.outbox_route_plans x where x.route = 0)
+  ) m (provider, plan, place)
+  where outbox_engine.plan_name(m.provider, m.plan) <> all (v_way.without);
+end
+$$;
+
+create function outbox_engine.plans_with_process(p_route smallint, p_within interval, p_now timestamptz)
+returns table (provider text, plan text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select m.provider, m.plan
+  from outbox_engine.plans_of_route(p_route) m
+  where exists (
+    select from outbox_engine.heartbeats h
+    where h.job = 'dispatch' and h.provider = m.provider and h.plan = m.plan and h.at > p_now - p_within
+  );
+end
+$$;
+
+create function outbox_engine.detour_without(
+  p_route smallint, p_provider text, p_plan text, p_now timestamptz
+) returns smallint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name constant text := outbox_engine.plan_name(p_provider, p_plan);
+  v_way record;
+begin
+  select * into v_way from outbox_engine.detour_of(p_route);
+  if v_name = any (v_way.without) then
+    return p_route;
+  elsif not exists (
+    select from outbox_engine.plans_with_process(p_route, '1 day', p_now) x
+    where (x.provider, x.plan) <> (p_provider, p_plan)
+  ) then
+    return null;
+  end if;
+  return outbox_engine.make_detour(v_way.route, v_way.without || v_name, v_way.country);
+end
+$$;
+
+create function outbox_engine.moved_because(p_dispatch outbox_engine.dispatches, p_what text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s (%s): goes on without that plan',
+    outbox_engine.plan_name(p_dispatch.provider, p_dispatch.plan), p_what, p_dispatch.error)
+$$;
+
+create function outbox_engine.move_messages(
+  p_ids bigint[], p_provider text, p_plan text, p_why text, p_now timestamptz
+) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_way record;
+  v_detour smallint;
+  v_moved bigint[] := '{}';
+  v_changes outbox_engine.status_change[];
+begin
+  if cardinality(p_ids) > 0 is not true or not outbox_engine.may_have_other_plans() then
+    return v_moved;
+  end if;
+  for v_way in
+    select o.route, array_agg(o.id) as ids
+    from public.outbox o
+    where o.id = any (p_ids) and o.cancel_requested_at is null and o.expires_at > p_now
+    group by o.route
+    order by o.route
+  loop
+    v_detour := outbox_engine.detour_without(v_way.route, p_provider, p_plan, p_now);
+    if v_detour is not null then
+      update public.outbox set route = v_detour where id = any (v_way.ids);
+      v_moved := v_moved || v_way.ids;
+    end if;
+  end loop;
+  perform outbox_engine.return_messages(array(
+    select o.id from public.outbox o where o.id = any (v_moved) and o.status = 'sending'));
+  select array_agg(row(o.id, 'moved', p_why, least(o.due_at, p_now), null, null)::outbox_engine.status_change)
+  into v_changes
+  from public.outbox o
+  where o.id = any (v_moved);
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  delete from outbox_engine.held_messages where outbox_id = any (v_moved);
+  return v_moved;
+end
+$$;
+
+create function outbox_engine.move_held(
+  p_ids bigint[], p_provider text, p_plan text, p_now timestamptz
+) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held record;
+  v_moved bigint[] := '{}';
+begin
+  if cardinality(p_ids) = 0 or not outbox_engine.may_have_other_plans() then
+    return v_moved;
+  end if;
+  for v_held in
+    select r.error, array_agg(c.id) as ids
+    from outbox_engine.contents_of(p_ids) c
+    join outbox_engine.refused_contents r
+      on r.provider = p_provider and r.plan = p_plan and r.content = c.content and r.held_since is not null
+    group by r.error
+    order by r.error
+  loop
+    v_moved := v_moved || outbox_engine.move_messages(v_held.ids, p_provider, p_plan,
+      format('%s refuses its sender or text (%s): goes on without that plan',
+        outbox_engine.plan_name(p_provider, p_plan), v_held.error), p_now);
+  end loop;
+  return v_moved;
+end
+$$;
+
 create function outbox_engine.release_lifted(
   p_provider text, p_plan text, p_now timestamptz, p_most integer
 ) returns void
@@ -5505,6 +5788,32 @@ as $$
     and greatest(refused_at, claimed_at, probe_at - interval '30 minutes') > p_now
 $$;
 
+create function outbox_engine.move_waiting_held(
+  p_provider text, p_plan text, p_now timestamptz, p_most integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if outbox_engine.may_have_other_plans() then
+    perform outbox_engine.move_held(
+      array(
+        select o.id
+        from public.outbox o
+        where o.id = any (array(
+            select h.outbox_id
+            from outbox_engine.refused_contents r
+            join outbox_engine.held_messages h using (provider, plan, content)
+            where r.provider = p_provider and r.plan = p_plan and r.held_since is not null
+            limit p_most))
+          and o.queue = 'w'
+        order by o.id
+        for update skip locked
+      ),
+      p_provider, p_plan, p_now);
+  end if;
+end
+$$;
+
 create function outbox_engine.tend_held_messages(p_provider text, p_plan text, p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -5523,6 +5832,7 @@ begin
   perform outbox_engine.hold_plan(p_provider, p_plan);
   perform outbox_engine.move_holds_back(p_provider, p_plan, p_now);
   perform outbox_engine.release_lifted(p_provider, p_plan, p_now, 5000);
+  perform outbox_engine.move_waiting_held(p_provider, p_plan, p_now, 5000);
   for v_content in
     select r.*
     from outbox_engine.refused_contents r
@@ -5591,10 +5901,19 @@ begin
     from rows_of_held
     where is_next_probe
   ),
-  held as materialized (
+  passed as materialized (
     select id, content, expires_at, error
     from rows_of_held
     where not is_next_probe and id is distinct from probe_id
+  ),
+  moved as materialized (
+    select outbox_engine.move_held(array_agg(id), p_provider, p_plan, p_now) as ids from passed
+    having count(*) > 0
+  ),
+  held as materialized (
+    select p.id, p.content, p.expires_at, p.error
+    from passed p
+    where p.id <> all (coalesce((select ids from moved), '{}'))
   ),
   remembered as (
     insert into outbox_engine.held_messages (outbox_id, provider, plan, content)
@@ -5610,7 +5929,7 @@ begin
     from held
     having count(*) > 0
   )
-  select array(select id from held)
+  select array(select id from passed)
   into v_held
   from (select count(*) from probes) p, (select count(*) from changed) c;
   return array(select u.id from unnest(p_ids) with ordinality u (id, place)
@@ -5737,6 +6056,49 @@ begin
   left join public.outbox_campaign_occurrences oc on o.campaign is not null and oc.outbox_id = o.id
   where o.id = any (v_ids);
 end
+$$;
+
+create or replace function outbox_engine.log_duplicate_sends(p_now timestamptz) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  with logged as (
+    insert into public.outbox_events (outbox_id, at, source, event, batch_id, dispatch_id, detail)
+    select x.outbox_id, p_now, 'engine', 'duplicate_send', x.batch_id, x.dispatch_id,
+      case
+        when exists (
+          select from outbox_engine.dispatch_members m
+          where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id
+        ) then coalesce(
+          (
+            select string_agg(p.name, ' and ' order by p.first) || ' accepted this message'
+            from (
+              select outbox_engine.plan_name(d.provider, d.plan) as name, min(d.lease_token) as first
+              from outbox_engine.dispatch_members m
+              join outbox_engine.dispatches d on d.id = m.dispatch_id
+              where m.outbox_id = x.outbox_id and d.batch_id is not null
+              group by 1
+            ) p
+            having count(*) > 1
+          ),
+          'the provider accepted this message twice')
+        else 'the provider accepted an earlier message for the same time too'
+      end
+    from outbox_engine.duplicate_sends x
+    join public.outbox o on o.id = x.outbox_id
+    where x.confirmed_at = p_now
+      and not exists (
+        select from public.outbox_events e
+        where e.outbox_id = x.outbox_id
+          and e.event = 'duplicate_send'
+          and e.dispatch_id = x.dispatch_id
+          and e.batch_id = x.batch_id
+      )
+    returning outbox_id
+  )
+  select outbox_engine.alarm(
+    'message.duplicate_send', jsonb_build_object('outbox_ids', jsonb_agg(outbox_id)))
+  from logged
+  having count(*) > 0
 $$;
 
 create function outbox_engine.keep_occurrences(p_outbox_ids bigint[]) returns void
@@ -5894,6 +6256,270 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.close_already_sent(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_locked constant bigint[] := outbox_engine.lock_already_sent();
+  v_ids bigint[];
+  v_dispatches uuid[];
+begin
+  with proven as (
+    delete from outbox_engine.duplicate_sends x
+    using public.outbox o
+    where x.confirmed_at is null
+      and x.outbox_id = any (v_locked)
+      and o.id = x.outbox_id
+      and (o.finalized_at is not null or o.queue is not null)
+      and not exists (
+        select from outbox_engine.dispatches d where d.id = o.dispatch_id and d.batch_id is not null
+      )
+    returning x.*
+  ),
+  adopted as (
+    update public.outbox o
+    set
+      dispatch_id = p.dispatch_id, batch_id = p.batch_id, sent_at = p.found_at,
+      reported_rank = case o.status when 'delivered' then o.reported_rank end
+    from proven p
+    -- Not where the dispatch held another message for the same time: this one was not sent.
+    join outbox_engine.dispatch_members m on m.dispatch_id = p.dispatch_id and m.outbox_id = p.outbox_id
+    where o.id = p.outbox_id
+    returning o.id, o.dispatch_id
+  )
+  select array_agg(id), array_agg(dispatch_id)
+  into v_ids, v_dispatches
+  from adopted;
+  if v_ids is null then
+    return;
+  end if;
+
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), 'engine', p_now)
+  from unnest(v_ids) id;
+  perform outbox_engine.reclaim_occurrences(v_ids, p_now);
+  perform outbox_engine.log_duplicate_sends(p_now);
+  update outbox_engine.dispatches
+  set reconcile_at = p_now
+  where id = any (v_dispatches);
+  -- Reports of the earlier attempt that came before.
+  perform outbox_engine.advance_statuses(
+    array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
+    array_agg(e.status_code), array_agg(e.occurred_at), null, p_now)
+  from unnest(v_ids, v_dispatches) c (outbox_id, dispatch_id)
+  join public.outbox_events e
+    on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'
+  join outbox_engine.dispatches d on d.id = c.dispatch_id;
+end
+$$;
+
+create function outbox_engine.may_move(
+  o public.outbox, p_class text, p_now timestamptz
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  -- A secret text that comes late has been asked for again.
+  if o.cancel_requested_at is not null or o.expires_at <= p_now or o.body is null and o.template is null
+    or o.secret and p_now > o.sent_at + interval '1 minute'
+    or o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then
+    return false;
+  elsif p_class = 'network'
+    and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true then
+    return false;
+  end if;
+  return not exists (
+    select
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id
+    cross join lateral (
+      select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
+        e.dispatch_id = o.dispatch_id as is_present
+    ) p
+    where e.outbox_id = o.id and e.event = 'report' and (
+      p.class = 'barred'
+      or p.is_present and p_class = 'stopped' and e.status = 'dispatched'
+      or p.is_present and p_class = 'network' and lower(e.report ->> 'status') = 'undeliverable'
+      or not p.is_present and p_class = 'network' and p.class = 'network'
+    )
+  );
+end
+$$;
+
+create function outbox_engine.find_moves(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
+  p_now timestamptz
+) returns smallint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_way record;
+  v_detour smallint;
+  v_place bigint;
+  v_detours smallint[];
+begin
+  if p_statuses <@ array['delivered', 'dispatched', 'sent', 'unknown']
+    or not outbox_engine.may_have_other_plans() then
+    return null;
+  end if;
+  for v_way in
+    select o.route, d.provider, d.plan, array_agg(n.place) as places
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes)
+      with ordinality n (outbox_id, dispatch_id, provider, status, code, place)
+    cross join lateral (select outbox_engine.proof_class(n.provider, n.status, n.code) as class) p
+    cross join lateral (select x.* from public.outbox x where x.id = n.outbox_id limit 1) o
+    cross join lateral (
+      select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
+    ) d
+    where p.class in ('stopped', 'network') and o.dispatch_id = n.dispatch_id
+      and outbox_engine.may_move(o, p.class, p_now)
+    group by o.route, d.provider, d.plan
+    order by o.route, d.provider, d.plan
+  loop
+    v_detour := outbox_engine.detour_without(v_way.route, v_way.provider, v_way.plan, p_now);
+    continue when v_detour is null;
+    v_detours := coalesce(v_detours, array_fill(null::smallint, array[cardinality(p_statuses)]));
+    foreach v_place in array v_way.places loop
+      v_detours[v_place] := v_detour;
+    end loop;
+  end loop;
+  return v_detours;
+end
+$$;
+
+create function outbox_engine.log_moves(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_detours smallint[], p_now timestamptz
+) returns void
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  insert into public.outbox_events (outbox_id, at, source, event, status, status_code, dispatch_id, detail)
+  select o.id, p_now, 'engine', 'moved', 'pending', o.status_code, d.id,
+    format('%s %s; goes on without that plan', outbox_engine.plan_name(d.provider, d.plan), o.error)
+  from (
+    select distinct n.outbox_id, n.dispatch_id
+    from unnest(p_outbox_ids, p_dispatches, p_detours) n (outbox_id, dispatch_id, detour)
+    where n.detour is not null
+  ) m
+  cross join lateral (select x.* from public.outbox x where x.id = m.outbox_id limit 1) o
+  cross join lateral (select x.* from outbox_engine.dispatches x where x.id = m.dispatch_id limit 1) d
+  where o.dispatch_id = m.dispatch_id and o.status = 'pending'
+    and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
+    and not exists (
+      select from public.outbox_events e
+      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved')
+  order by o.id
+$$;
+
+create function outbox_engine.route_name(p_id smallint) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_way constant record := outbox_engine.detour_of(p_id);
+begin
+  return concat_ws(' ',
+    case
+      when v_way.route = 0 then 'default'
+      else coalesce((select r.name from public.outbox_routes r where r.id = v_way.route), 'a deleted route')
+    end,
+    'in ' || v_way.country,
+    'without ' || nullif(array_to_string(v_way.without, ', '), ''));
+end
+$$;
+
+create function outbox_engine.end_stranded(p_now timestamptz, p_most integer) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_runs_for_an_hour constant boolean := exists (
+    select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
+  v_empty smallint[];
+  v_changes outbox_engine.status_change[];
+begin
+  if not outbox_engine.has_routes()
+    or exists (select from outbox_engine.plan_pauses where kind = 'restored') then
+    return 0;
+  end if;
+  v_empty := array(
+    select d.id
+    from outbox_engine.detours d
+    where d.without <> '{}'
+      and not exists (select from outbox_engine.plans_with_process(d.id, '1 day', p_now))
+      and (v_runs_for_an_hour
+        or not exists (select from outbox_engine.plans_of_route(d.id))));
+  if v_empty = '{}' then
+    return 0;
+  end if;
+  select array_agg(row(
+    x.id, case when x.cancel_requested_at is null then 'failed' else 'cancelled' end,
+    'no plan is left to send it' || coalesce(': ' || x.error, ''), null, null, null
+  )::outbox_engine.status_change)
+  into v_changes
+  from (
+    select o.id, o.cancel_requested_at, o.error
+    from public.outbox o
+    where o.route = any (v_empty) and o.queue in ('r', 'w') and o.due_at <= p_now
+    limit p_most
+    for update skip locked
+  ) x;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return coalesce(cardinality(v_changes), 0);
+end
+$$;
+
+create function outbox_engine.alarm_without_plans(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_since constant timestamptz := p_now - interval '1 minute';
+  v_route smallint;
+begin
+  if not outbox_engine.has_routes() or not exists (
+    select from outbox_engine.heartbeats h where h.job = 'dispatch' and h.at > v_since
+  ) then
+    return;
+  end if;
+  for v_route in
+    select w.id
+    from (
+      select 0::smallint as id
+      union all
+      select r.id from public.outbox_routes r
+      union all
+      select d.id from outbox_engine.detours d
+    ) w
+    where exists (
+        select from public.outbox o where o.route = w.id and o.queue in ('r', 'w') and o.due_at <= v_since)
+      and not exists (select from outbox_engine.plans_with_process(w.id, '1 minute', p_now))
+    order by w.id
+  loop
+    perform outbox_engine.alarm_at_most('route.without_plans',
+      jsonb_build_object(
+        'route', outbox_engine.route_name(v_route),
+        'plans', (
+          select coalesce(jsonb_agg(outbox_engine.plan_name(m.provider, m.plan) order by m.place), '[]')
+          from outbox_engine.plans_of_route(v_route) m)),
+      jsonb_build_object('route', outbox_engine.route_name(v_route)), interval '1 hour', p_now);
+  end loop;
+end
+$$;
+
+create function outbox_engine.move_or_fail(p_dispatch outbox_engine.dispatches) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved bigint[];
+begin
+  if outbox_engine.may_have_other_plans()
+    and outbox_engine.proof_class(p_dispatch.provider, 'refused', p_dispatch.http_status) = 'refused' then
+    v_moved := outbox_engine.move_messages(
+      outbox_engine.lock_attached(array[p_dispatch.id]), p_dispatch.provider, p_dispatch.plan,
+      outbox_engine.moved_because(p_dispatch, 'refused it'), outbox_engine.now());
+    update public.outbox set attempts = attempts + 1 where id = any (v_moved);
+  end if;
+  perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+end
+$$;
+
 create or replace function outbox_engine.close_refused(p_dispatch uuid) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -5902,12 +6528,32 @@ as $$
   where id = p_dispatch
 $$;
 
+create or replace function outbox_engine.requeue_refused(
+  p_dispatch outbox_engine.dispatches, p_event text, p_error text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_waits constant boolean := p_dispatch.is_probe and not (
+    outbox_engine.may_have_other_plans() and exists (
+      select from public.outbox o
+      where o.id = any (outbox_engine.lock_attached(array[p_dispatch.id]))
+        and outbox_engine.has_other_plan(o.route, p_dispatch.provider, p_dispatch.plan, v_now)));
+begin
+  perform outbox_engine.requeue_attached(array[p_dispatch.id], p_event, p_error,
+    case when v_waits then interval '5 minutes' else interval '0' end);
+  perform outbox_engine.close_refused(p_dispatch.id);
+end
+$$;
+
 create function outbox_engine.hold_attached(p_dispatch outbox_engine.dispatches) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
   v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch.id]);
+  v_moved constant bigint[] := outbox_engine.move_held(v_ids, p_dispatch.provider, p_dispatch.plan, v_now);
   v_held text[];
 begin
   with held as materialized (
@@ -5921,6 +6567,7 @@ begin
     insert into outbox_engine.held_messages as h (outbox_id, provider, plan, content, probed_at)
     select id, p_dispatch.provider, p_dispatch.plan, content, case when id = probe_id then v_now end
     from held
+    where id <> all (v_moved)
     on conflict (outbox_id) do update
     set
       provider = excluded.provider, plan = excluded.plan, content = excluded.content,
@@ -5938,7 +6585,8 @@ begin
   select array_agg(m.recipient)
   into v_held
   from held h
-  join outbox_engine.dispatch_members m on m.dispatch_id = p_dispatch.id and m.outbox_id = h.id;
+  join outbox_engine.dispatch_members m on m.dispatch_id = p_dispatch.id and m.outbox_id = h.id
+  where h.id <> all (v_moved);
 
   if v_held is not null then
     perform outbox_engine.requeue_attached(
@@ -6069,7 +6717,7 @@ begin
   ) then
     perform outbox_engine.hold_attached(p_dispatch);
   elsif v_content is null or p_dispatch.expire_at < outbox_engine.now() + interval '2 minutes' then
-    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.move_or_fail(p_dispatch);
     perform outbox_engine.close_refused(p_dispatch.id);
   elsif exists (
     select from outbox_engine.refused_contents
@@ -6080,7 +6728,7 @@ begin
     perform outbox_engine.count_refusal(p_dispatch, v_content, v_key, 3, true);
     perform outbox_engine.hold_attached(p_dispatch);
   else
-    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.move_or_fail(p_dispatch);
     perform outbox_engine.close_refused(p_dispatch.id);
     perform outbox_engine.count_refusal(p_dispatch, v_content, v_key, 1, false);
     perform outbox_engine.count_sender(p_dispatch, v_content, v_key, 1);
@@ -6182,7 +6830,7 @@ declare
   v_left constant integer := outbox_engine.release_unsendable(p_part.id, p_part.error);
 begin
   if v_left = 1 and p_part.recipients = 1 then
-    perform outbox_engine.fail_attached(p_part.id, p_part.error);
+    perform outbox_engine.move_or_fail(p_part);
     perform outbox_engine.close_refused(p_part.id);
   elsif p_worker is null or v_left = 0 then
     perform outbox_engine.requeue_parts(array[p_part]);
@@ -6346,7 +6994,7 @@ begin
     return outbox_engine.split_dispatch(
       p_dispatch, 1, p_dispatch.split, p_dispatch.split_error, p_worker, p_lease_seconds);
   elsif p_why = 'recipient' and p_dispatch.recipients = 1 and p_dispatch.split is distinct from 'shared' then
-    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.move_or_fail(p_dispatch);
     perform outbox_engine.close_refused(p_dispatch.id);
   elsif p_why = 'recipient' and (p_dispatch.texts_differ or p_dispatch.split = 'recipient') then
     return outbox_engine.split_dispatch(
@@ -6882,7 +7530,7 @@ begin
     return;
   end if;
   return query
-  select p_places[c.place], 'failed',
+  select p_places[c.place], 'unsendable',
     case
       when v_countries = '{}' then v_provider || ' sends no MMS'
       else format('%s sends MMS to %s only, and this number is of %s', v_provider,
@@ -6890,6 +7538,44 @@ begin
     end
   from outbox_engine.countries_of(p_recipients) c
   where v_countries = '{}' or c.country <> all (v_countries);
+end
+$$;
+
+create function outbox_engine.stop_messages(
+  p_changes outbox_engine.status_change[], p_request outbox_engine.claim_request, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_error text;
+  v_ids bigint[];
+  v_moved bigint[] := '{}';
+begin
+  for v_error, v_ids in
+    select c.error, array_agg(c.outbox_id)
+    from unnest(p_changes) c
+    cross join lateral (select x.route, x.recipient from public.outbox x where x.id = c.outbox_id limit 1) o
+    cross join lateral outbox_engine.countries_of(array[o.recipient]) n
+    where c.event = 'unsendable' and exists (
+      select
+      from outbox_engine.plans_with_process(o.route, '1 day', p_now) x
+      join outbox_engine.mms_countries m on m.provider = x.provider and m.country = n.country
+      where (x.provider, x.plan) <> (p_request.provider, p_request.plan))
+    group by c.error
+    order by c.error
+  loop
+    v_moved := v_moved || outbox_engine.move_messages(v_ids, p_request.provider, p_request.plan,
+      format('%s: goes on without %s', v_error, outbox_engine.plan_name(p_request.provider, p_request.plan)),
+      p_now);
+  end loop;
+  perform outbox_engine.change_statuses(
+    array(
+      select row(
+        c.outbox_id, case c.event when 'unsendable' then 'failed' else c.event end, c.error, c.due_at,
+        c.logged_as, c.detail)::outbox_engine.status_change
+      from unnest(p_changes) c
+      where c.outbox_id <> all (v_moved)),
+    'engine', p_now);
 end
 $$;
 
@@ -7350,9 +8036,9 @@ as $$
   -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
   -- reads it, also where no row goes.
   stopped as materialized (
-    select outbox_engine.change_statuses(array_agg(row(
+    select outbox_engine.stop_messages(array_agg(row(
       id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
-    )::outbox_engine.status_change), 'engine', p_now)
+    )::outbox_engine.status_change), p_request, p_now)
     from judged where not goes having count(*) > 0
   ),
   packed as materialized ( -- The dispatches, each with its messages.
@@ -8063,6 +8749,63 @@ as $$
     where x.id = f.dispatch_id
     limit 1
   ) d
+$$;
+
+create or replace function outbox_engine.record_reports(p_reports outbox_engine.report[], p_source text) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_effects constant text[] := array(
+    select c.effect
+    from outbox_engine.report_codes c
+    where c.effect in ('account', 'opt_out') and c.code in (select r.code from unnest(p_reports) r)
+  );
+  v_outbox_ids bigint[];
+  v_locked integer;
+  v_dispatches uuid[];
+  v_providers text[];
+  v_statuses text[];
+  v_codes integer[];
+  v_ats timestamptz[];
+  v_detours smallint[];
+begin
+  select
+    array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status),
+    array_agg(n.code), array_agg(n.at)
+  into v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats
+  from outbox_engine.store_reports(p_reports, p_source, v_now) n;
+
+  if v_outbox_ids is not null then
+    if 'account' = any (v_effects) then
+      perform outbox_engine.pause_blocked_accounts(v_dispatches, v_codes);
+    end if;
+    if exists (select from outbox_engine.plan_pauses where by_report) then
+      perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
+    end if;
+
+    perform from public.outbox where id = any (v_outbox_ids) order by id for update;
+    get diagnostics v_locked = row_count;
+    if v_locked < (select count(distinct id) from unnest(v_outbox_ids) id) then
+      -- Retention deleted some of these messages meanwhile, so their events go too.
+      delete from public.outbox_events e
+      where e.outbox_id = any (v_outbox_ids)
+        and not exists (select from public.outbox o where o.id = e.outbox_id);
+    end if;
+    v_detours := outbox_engine.find_moves(
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_now);
+    perform outbox_engine.advance_statuses(
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_now);
+    if v_detours is not null then
+      perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
+    end if;
+    perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
+  end if;
+  if 'opt_out' = any (v_effects) then
+    perform outbox_engine.apply_opt_out_codes(v_dispatches, v_outbox_ids, v_codes, v_ats, p_reports);
+  end if;
+  return coalesce(cardinality(v_outbox_ids), 0);
+end
 $$;
 
 create or replace function outbox_engine.lock_proven_and_reported(p_proven uuid[], p_reports outbox_engine.report[])
@@ -9508,6 +10251,7 @@ declare
   v_texts_before constant timestamptz := outbox_engine.remove_before(v_days, 'bodies', v_now);
   v_metadata_before constant timestamptz := outbox_engine.remove_before(v_days, 'metadata', v_now);
   v_expired integer;
+  v_stranded integer;
   v_pruned integer;
   v_more boolean;
 begin
@@ -9516,6 +10260,8 @@ begin
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
+  v_stranded := outbox_engine.end_stranded(v_now, p_most);
+  perform outbox_engine.alarm_without_plans(v_now);
   v_more := outbox_engine.blank_secret_texts(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
   if v_texts_before > v_delete_before then
@@ -9531,7 +10277,8 @@ begin
   -- Last, because health is decided by one transaction at a time.
   perform outbox_engine.tend_health(v_now);
   return jsonb_build_object(
-    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_more);
+    'expired', v_expired, 'pruned', v_pruned, 'more',
+    v_expired = p_most or v_stranded = p_most or v_pruned > 0 or v_more);
 end
 $$;
 
@@ -9598,6 +10345,9 @@ begin
     set
       attempts = 0, status_code = null, reported_rank = null, reported_at = null, cancel_requested_at = null,
       dispatch_id = case when j.was_accepted then null else o.dispatch_id end,
+      route = case
+        when outbox_engine.has_routes() then (outbox_engine.detour_of(o.route)).route else o.route
+      end,
       expires_at = case
         when o.expires_at <= v_now then v_now + make_interval(secs => p_expires_in_seconds)
         else o.expires_at
@@ -10653,7 +11403,7 @@ as $$
   )
   select d.claimed_at, 'claimed', null, d.id, concat_ws(', ',
     'by ' || d.worker,
-    format('plan %s', d.plan),
+    format('plan %s', outbox_engine.plan_name(d.provider, d.plan)),
     format(case d.recipients when 1 then '1 recipient' else '%s recipients' end, d.recipients),
     case when d.is_probe then 'as a probe' end,
     case
@@ -10726,7 +11476,12 @@ begin
     'message',
       to_jsonb(o)
         - array[
-          'body', 'parameters', 'media_url', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
+          'body', 'parameters', 'media_url', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id',
+          'route']
+      || case
+        when outbox_engine.has_routes() then jsonb_build_object('route', outbox_engine.route_name(o.route))
+        else '{}'
+      end
       -- A message that came back waits a while before the next attempt. A held one waits for the next probe
       -- of its content.
       || jsonb_build_object(
@@ -11290,6 +12045,7 @@ begin
   perform outbox_engine.seed_zones();
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
+  perform outbox_engine.seed_move_proofs();
   perform outbox_engine.seed_mms_countries();
   perform outbox_engine.seed_opt_out_words();
   insert into outbox_engine.schema_versions (version, breaking, release)
@@ -11312,6 +12068,7 @@ as $$
       and exists (select from outbox_engine.installation)
       and exists (select from outbox_engine.providers)
       and exists (select from outbox_engine.report_codes)
+      and exists (select from outbox_engine.move_proofs)
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.mms_countries)
       and exists (select from outbox_engine.zones)

@@ -69,4 +69,8 @@ drop function outbox_engine.forget_priorities(timestamptz, smallint[]);
 drop index public.outbox_ready;
 drop index public.outbox_waiting;
 
+-- Applied reports without knowing other plans.
+drop function outbox_engine.advance_status(
+  bigint[], uuid[], text[], text[], integer[], timestamptz[], timestamptz);
+
 notify pgrst, 'reload schema';

@@ -14,6 +14,7 @@ begin
   perform outbox_engine.seed_zones();
   perform outbox_engine.seed_number_regions();
   perform outbox_engine.seed_report_codes();
+  perform outbox_engine.seed_move_proofs();
   perform outbox_engine.seed_mms_countries();
   perform outbox_engine.seed_opt_out_words();
   insert into outbox_engine.schema_versions (version, breaking, release)
@@ -40,6 +41,7 @@ as $$
       and exists (select from outbox_engine.installation)
       and exists (select from outbox_engine.providers)
       and exists (select from outbox_engine.report_codes)
+      and exists (select from outbox_engine.move_proofs)
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.mms_countries)
       and exists (select from outbox_engine.zones)

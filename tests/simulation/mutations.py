@@ -212,8 +212,8 @@ MUTATIONS: Final = (
         ("report.repeated", "report.late"),
         "the provider said",
         rewrites=(
-            ("outbox_engine.advance_status", "when n.rank = n.reported_rank then", "when false then"),
-            ("outbox_engine.advance_status", "n.rank > coalesce(n.reported_rank, 0)", "true"),
+            ("outbox_engine.advance_statuses", "when n.rank = n.reported_rank then", "when false then"),
+            ("outbox_engine.advance_statuses", "n.rank > coalesce(n.reported_rank, 0)", "true"),
         ),
     ),
     Mutation(
@@ -223,7 +223,7 @@ MUTATIONS: Final = (
         "ended at",
         rewrites=(
             (
-                "outbox_engine.advance_status",
+                "outbox_engine.advance_statuses",
                 "least(greatest(coalesce(a.at, p_now), a.sent_at), p_now)",
                 "coalesce(a.at, p_now)",
             ),

@@ -79,36 +79,44 @@ begin
 end
 $$;
 
+-- The same for a message that may go to another plan, which takes it at once.
+create function outbox_engine.wait_of(p_attempts smallint, p_detour smallint) returns interval
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case when p_detour is null then outbox_engine.retry_delay(p_attempts) else '0' end;
+end
+$$;
+
 -- Whether an aborted message is sent again for the effect of its code. `retry_unless_dispatched` does that
--- only if no report of the attempt says that the message was handed on: neither the one that it has
--- (`p_reported_rank`), nor one of those that are being recorded (the arrays).
-create function outbox_engine.is_retried(
-  p_effect text, p_reported_rank smallint, p_outbox_id bigint, p_dispatch_id uuid, p_outbox_ids bigint[],
-  p_dispatches uuid[], p_statuses text[]
-) returns boolean
-language plpgsql immutable set search_path = pg_catalog, pg_temp
+-- only if no report of the attempt says that the message was handed on. All reports are in the history by
+-- now.
+create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint, p_dispatch_id uuid)
+returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_effect is distinct from 'retry_unless_dispatched' then
     return coalesce(p_effect = 'retry', false);
   end if;
-  return p_reported_rank is distinct from outbox_engine.rank_of('dispatched') and not exists (
-    select
-    from unnest(p_outbox_ids, p_dispatches, p_statuses) r (outbox_id, dispatch_id, status)
-    where r.outbox_id = p_outbox_id and r.dispatch_id = p_dispatch_id and r.status = 'dispatched'
+  return not exists (
+    select from public.outbox_events e
+    where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
+      and e.status = 'dispatched'
   );
 end
 $$;
 
--- Messages that wait to be sent again for `retry_unless_dispatched`, and of which one of these reports says
--- that they were handed on, end as aborted. Reports come in any order.
+-- Messages that wait to be sent again, for `retry_unless_dispatched` or by another plan, and of which one of
+-- these reports says that they were handed on, end as aborted. Reports come in any order. A route that leaves
+-- out the plan of the latest request shows that the message moves because of it.
 create function outbox_engine.end_retries(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if 'dispatched' <> all (p_statuses) or not exists (
+  if 'dispatched' <> all (p_statuses) or not outbox_engine.has_routes() and not exists (
     select from outbox_engine.report_codes
     where effect = 'retry_unless_dispatched' and provider = any (p_providers)
   ) then
@@ -120,24 +128,33 @@ begin
     finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
   from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
     n (outbox_id, dispatch_id, provider, status)
-  join outbox_engine.report_codes c on c.provider = n.provider and c.effect = 'retry_unless_dispatched'
   where n.status = 'dispatched'
     and o.id = n.outbox_id
     and o.dispatch_id = n.dispatch_id
-    and o.status = 'pending'
+    and o.status in ('pending', 'scheduled')
     and o.reported_rank = outbox_engine.rank_of('aborted')
-    and o.status_code = c.code;
+    and (
+      exists (
+        select from outbox_engine.report_codes c
+        where c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched')
+      or exists (
+        select
+        from outbox_engine.dispatches d
+        join outbox_engine.detours x on outbox_engine.plan_name(d.provider, d.plan) = any (x.without)
+        where d.id = n.dispatch_id and x.id = o.route)
+    );
 end
 $$;
 
 -- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
--- report for each element of the arrays. The caller has locked the rows, so their ctids stay valid; joined by
+-- report for each element of the arrays; `p_detours` (null: none) is the way on for a message whose report
+-- proves that it may go to another plan. The caller has locked the rows, so their ctids stay valid; joined by
 -- id instead, a plan from the time when the table was small would read all of it. A message ends at the time
--- that the provider gives, but not before it was sent and not ahead of our clock. A secret message is never
--- sent again: by then its code has been asked for again.
-create function outbox_engine.advance_status(
+-- that the provider gives, but not before it was sent and not ahead of our clock. A secret message is sent
+-- again by another plan at once or never: later its code has been asked for again.
+create function outbox_engine.advance_statuses(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
-  p_ats timestamptz[], p_now timestamptz
+  p_ats timestamptz[], p_detours smallint[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -150,10 +167,10 @@ begin
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
-    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at,
+    select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at, n.detour,
       outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
-    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats)
-      n (outbox_id, dispatch_id, provider, status, code, at)
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats, p_detours)
+      n (outbox_id, dispatch_id, provider, status, code, at, detour)
     cross join lateral (
       select o.ctid as message_ctid, o.dispatch_id, o.status as old_status, o.attempts, o.expires_at,
         o.cancel_requested_at is not null as cancel_requested, o.sent_at, o.finalized_at, o.reported_rank,
@@ -173,8 +190,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select n.status = 'aborted' and n.attempts < 5 and outbox_engine.is_retried(n.effect, n.reported_rank,
-          n.outbox_id, n.dispatch_id, p_outbox_ids, p_dispatches, p_statuses) as retryable,
+      select n.attempts < 5 and (n.detour is not null or n.status = 'aborted'
+          and outbox_engine.is_retried(n.effect, n.outbox_id, n.dispatch_id)) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -198,8 +215,7 @@ begin
     end,
     error = case
       when a.retryable and a.ended_by_engine then o.error
-      -- Most reports are good: they need no call.
-      when a.status not in ('sent', 'dispatched', 'delivered')
+      when a.rank > 2 and a.status <> 'delivered' -- Most reports are good: they need no call.
       then outbox_engine.report_error(a.provider, a.status, a.code)
     end,
     status_code = a.code, reported_rank = a.rank, reported_at = a.at,
@@ -209,7 +225,8 @@ begin
       else least(greatest(coalesce(a.at, p_now), a.sent_at), p_now)
     end,
     queue = case when a.requeued then 'w'::"char" end,
-    due_at = case when a.requeued then p_now + outbox_engine.retry_delay(a.attempts) else o.due_at end
+    due_at = case when a.requeued then p_now + outbox_engine.wait_of(a.attempts, a.detour) else o.due_at end,
+    route = case when a.requeued and a.detour is not null then a.detour else o.route end
   from applied a
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);

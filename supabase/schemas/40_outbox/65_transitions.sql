@@ -2,7 +2,7 @@
 -- guard that lets no other change pass.
 --
 -- Four statements do not call that function, because they change every message that is sent and a second
--- update of each would cost too much: `wake_due`, `claim_rows`, `mark_sent` and `advance_status`. They make
+-- update of each would cost too much: `wake_due`, `claim_rows`, `mark_sent` and `advance_statuses`. They make
 -- the same transitions, and the guard holds them to it.
 --
 -- All five mark what they write: while one of their statements runs, the setting `outbox.writer` is the depth
@@ -19,8 +19,9 @@ from (values
   ('claimed', array['pending'], 'sending', true),
   ('accepted', array['scheduled', 'pending', 'sending'], 'sent', false),
   ('requeued', array['sending'], 'pending', true),
+  ('moved', array['scheduled', 'pending', 'sending'], 'pending', false),
   ('refused', array['sending'], 'failed', false),
-  ('failed', array['pending'], 'failed', false),
+  ('failed', array['scheduled', 'pending'], 'failed', false),
   ('suppressed', array['scheduled', 'pending'], 'suppressed', false),
   ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
   ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
@@ -28,10 +29,12 @@ from (values
 ) t (event, statuses, becomes, is_silent)
 cross join lateral unnest(t.statuses) s (status)
 union all
--- A report that the message should be sent again, and what the message turns into.
+-- A report that the message should be sent again, by its plan or another one, and what the message turns
+-- into.
 select 'reported_retry', s.status, r.becomes, true
 from unnest(array[
-  'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted'
+  'scheduled', 'pending', 'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted',
+  'rejected', 'failed'
 ]) s (status)
 cross join unnest(array['pending', 'expired', 'cancelled']) r (becomes)
 union all

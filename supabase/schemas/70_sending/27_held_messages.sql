@@ -1,4 +1,36 @@
--- Held messages: they wait until their content is accepted, and one at a time is sent as a probe.
+-- Held messages: they wait until their content is accepted, and one at a time is sent as a probe. Where
+-- another plan may take them they do not wait; the content stays held at this plan, for the messages to
+-- come.
+
+-- Of these messages, those whose contents this plan holds go to other plans of their routes. Returns their
+-- ids. The caller holds the plan and locked the messages.
+create function outbox_engine.move_held(
+  p_ids bigint[], p_provider text, p_plan text, p_now timestamptz
+) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held record;
+  v_moved bigint[] := '{}';
+begin
+  if cardinality(p_ids) = 0 or not outbox_engine.may_have_other_plans() then
+    return v_moved;
+  end if;
+  for v_held in
+    select r.error, array_agg(c.id) as ids
+    from outbox_engine.contents_of(p_ids) c
+    join outbox_engine.refused_contents r
+      on r.provider = p_provider and r.plan = p_plan and r.content = c.content and r.held_since is not null
+    group by r.error
+    order by r.error
+  loop
+    v_moved := v_moved || outbox_engine.move_messages(v_held.ids, p_provider, p_plan,
+      format('%s refuses its sender or text (%s): goes on without that plan',
+        outbox_engine.plan_name(p_provider, p_plan), v_held.error), p_now);
+  end loop;
+  return v_moved;
+end
+$$;
 
 -- Lets messages of contents go whose hold is over, at most `p_most`. Messages that another transaction holds
 -- keep for the next call. The caller holds the plan.
@@ -138,6 +170,35 @@ as $$
     and greatest(refused_at, claimed_at, probe_at - interval '30 minutes') > p_now
 $$;
 
+-- Held messages that may go to another plan since, because the route got one or its process is back, do so,
+-- at most `p_most`. Messages that another transaction holds keep for the next call. The caller holds the
+-- plan.
+create function outbox_engine.move_waiting_held(
+  p_provider text, p_plan text, p_now timestamptz, p_most integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if outbox_engine.may_have_other_plans() then
+    perform outbox_engine.move_held(
+      array(
+        select o.id
+        from public.outbox o
+        where o.id = any (array(
+            select h.outbox_id
+            from outbox_engine.refused_contents r
+            join outbox_engine.held_messages h using (provider, plan, content)
+            where r.provider = p_provider and r.plan = p_plan and r.held_since is not null
+            limit p_most))
+          and o.queue = 'w'
+        order by o.id
+        for update skip locked
+      ),
+      p_provider, p_plan, p_now);
+  end if;
+end
+$$;
+
 -- Called at the start of each claim. Where a hold is over, its messages become due; where a probe is due, one
 -- message does. Of the texts that are held because of their sender, it is the one refused longest ago.
 create function outbox_engine.tend_held_messages(p_provider text, p_plan text, p_now timestamptz) returns void
@@ -158,6 +219,7 @@ begin
   perform outbox_engine.hold_plan(p_provider, p_plan);
   perform outbox_engine.move_holds_back(p_provider, p_plan, p_now);
   perform outbox_engine.release_lifted(p_provider, p_plan, p_now, 5000);
+  perform outbox_engine.move_waiting_held(p_provider, p_plan, p_now, 5000);
   for v_content in
     select r.*
     from outbox_engine.refused_contents r
@@ -200,8 +262,9 @@ begin
 end
 $$;
 
--- Called by the claim with rows that it picked. Those of held contents wait until they expire or the hold
--- ends, but for their probe. Returns the others, in their order. The caller holds the plan and the rows.
+-- Called by the claim with rows that it picked. Those of held contents go to another plan or wait until they
+-- expire or the hold ends, but for their probe. Returns the others, in their order. The caller holds the
+-- plan and the rows.
 create function outbox_engine.without_held(
   p_ids bigint[], p_provider text, p_plan text, p_now timestamptz
 ) returns bigint[]
@@ -230,10 +293,19 @@ begin
     from rows_of_held
     where is_next_probe
   ),
-  held as materialized (
+  passed as materialized (
     select id, content, expires_at, error
     from rows_of_held
     where not is_next_probe and id is distinct from probe_id
+  ),
+  moved as materialized (
+    select outbox_engine.move_held(array_agg(id), p_provider, p_plan, p_now) as ids from passed
+    having count(*) > 0
+  ),
+  held as materialized (
+    select p.id, p.content, p.expires_at, p.error
+    from passed p
+    where p.id <> all (coalesce((select ids from moved), '{}'))
   ),
   remembered as (
     insert into outbox_engine.held_messages (outbox_id, provider, plan, content)
@@ -249,7 +321,7 @@ begin
     from held
     having count(*) > 0
   )
-  select array(select id from held)
+  select array(select id from passed)
   into v_held
   from (select count(*) from probes) p, (select count(*) from changed) c;
   return array(select u.id from unnest(p_ids) with ordinality u (id, place)

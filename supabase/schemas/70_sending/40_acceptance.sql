@@ -11,7 +11,19 @@ as $$
         when exists (
           select from outbox_engine.dispatch_members m
           where m.dispatch_id = x.dispatch_id and m.outbox_id = x.outbox_id
-        ) then 'the provider accepted this message twice'
+        ) then coalesce(
+          (
+            select string_agg(p.name, ' and ' order by p.first) || ' accepted this message'
+            from (
+              select outbox_engine.plan_name(d.provider, d.plan) as name, min(d.lease_token) as first
+              from outbox_engine.dispatch_members m
+              join outbox_engine.dispatches d on d.id = m.dispatch_id
+              where m.outbox_id = x.outbox_id and d.batch_id is not null
+              group by 1
+            ) p
+            having count(*) > 1
+          ),
+          'the provider accepted this message twice')
         else 'the provider accepted an earlier message for the same time too'
       end
     from outbox_engine.duplicate_sends x

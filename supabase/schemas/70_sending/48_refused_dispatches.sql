@@ -1,4 +1,5 @@
--- What can become of a refused dispatch: its messages fail, wait again, or go into smaller dispatches.
+-- What can become of a refused dispatch: its messages fail, wait again, go to another plan, or go into
+-- smaller dispatches.
 
 -- Messages that are still attached to a dispatch end as failed; as cancelled, where their cancellation was
 -- requested.
@@ -26,6 +27,25 @@ begin
 end
 $$;
 
+-- A message that was refused alone, attached to this dispatch, goes to another plan of its route. Without one
+-- it ends as `fail_attached` says.
+create function outbox_engine.move_or_fail(p_dispatch outbox_engine.dispatches) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved bigint[];
+begin
+  if outbox_engine.may_have_other_plans()
+    and outbox_engine.proof_class(p_dispatch.provider, 'refused', p_dispatch.http_status) = 'refused' then
+    v_moved := outbox_engine.move_messages(
+      outbox_engine.lock_attached(array[p_dispatch.id]), p_dispatch.provider, p_dispatch.plan,
+      outbox_engine.moved_because(p_dispatch, 'refused it'), outbox_engine.now());
+    update public.outbox set attempts = attempts + 1 where id = any (v_moved);
+  end if;
+  perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+end
+$$;
+
 -- Closes a refused dispatch. Its messages have failed, wait again, or are in other dispatches.
 create function outbox_engine.close_refused(p_dispatch uuid) returns void
 language sql set search_path = pg_catalog, pg_temp
@@ -36,15 +56,22 @@ as $$
 $$;
 
 -- Messages of a refused dispatch wait again and the dispatch is closed. Those of a probe wait five minutes,
--- so that the next probe is another message.
+-- so that the next probe is another message; not where another plan can send them now.
 create function outbox_engine.requeue_refused(
   p_dispatch outbox_engine.dispatches, p_event text, p_error text
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_waits constant boolean := p_dispatch.is_probe and not (
+    outbox_engine.may_have_other_plans() and exists (
+      select from public.outbox o
+      where o.id = any (outbox_engine.lock_attached(array[p_dispatch.id]))
+        and outbox_engine.has_other_plan(o.route, p_dispatch.provider, p_dispatch.plan, v_now)));
 begin
   perform outbox_engine.requeue_attached(array[p_dispatch.id], p_event, p_error,
-    case when p_dispatch.is_probe then interval '5 minutes' else interval '0' end);
+    case when v_waits then interval '5 minutes' else interval '0' end);
   perform outbox_engine.close_refused(p_dispatch.id);
 end
 $$;
@@ -117,14 +144,16 @@ begin
 end
 $$;
 
--- Closes a refused dispatch. Its messages of held contents wait until they expire or the hold ends, the
--- others wait again. A refused probe delays the next one. The caller holds the plan.
+-- Closes a refused dispatch. Its messages of held contents go to another plan of their routes; without one
+-- they wait until they expire or the hold ends. The others wait again. A refused probe delays the next one.
+-- The caller holds the plan.
 create function outbox_engine.hold_attached(p_dispatch outbox_engine.dispatches) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
   v_ids constant bigint[] := outbox_engine.lock_attached(array[p_dispatch.id]);
+  v_moved constant bigint[] := outbox_engine.move_held(v_ids, p_dispatch.provider, p_dispatch.plan, v_now);
   v_held text[];
 begin
   with held as materialized (
@@ -138,6 +167,7 @@ begin
     insert into outbox_engine.held_messages as h (outbox_id, provider, plan, content, probed_at)
     select id, p_dispatch.provider, p_dispatch.plan, content, case when id = probe_id then v_now end
     from held
+    where id <> all (v_moved)
     on conflict (outbox_id) do update
     set
       provider = excluded.provider, plan = excluded.plan, content = excluded.content,
@@ -155,7 +185,8 @@ begin
   select array_agg(m.recipient)
   into v_held
   from held h
-  join outbox_engine.dispatch_members m on m.dispatch_id = p_dispatch.id and m.outbox_id = h.id;
+  join outbox_engine.dispatch_members m on m.dispatch_id = p_dispatch.id and m.outbox_id = h.id
+  where h.id <> all (v_moved);
 
   if v_held is not null then
     perform outbox_engine.requeue_attached(

@@ -36,7 +36,7 @@ begin
   ) then
     perform outbox_engine.hold_attached(p_dispatch);
   elsif v_content is null or p_dispatch.expire_at < outbox_engine.now() + interval '2 minutes' then
-    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.move_or_fail(p_dispatch);
     perform outbox_engine.close_refused(p_dispatch.id);
   elsif exists (
     select from outbox_engine.refused_contents
@@ -47,7 +47,7 @@ begin
     perform outbox_engine.count_refusal(p_dispatch, v_content, v_key, 3, true);
     perform outbox_engine.hold_attached(p_dispatch);
   else
-    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.move_or_fail(p_dispatch);
     perform outbox_engine.close_refused(p_dispatch.id);
     perform outbox_engine.count_refusal(p_dispatch, v_content, v_key, 1, false);
     perform outbox_engine.count_sender(p_dispatch, v_content, v_key, 1);
@@ -178,7 +178,7 @@ declare
   v_left constant integer := outbox_engine.release_unsendable(p_part.id, p_part.error);
 begin
   if v_left = 1 and p_part.recipients = 1 then
-    perform outbox_engine.fail_attached(p_part.id, p_part.error);
+    perform outbox_engine.move_or_fail(p_part);
     perform outbox_engine.close_refused(p_part.id);
   elsif p_worker is null or v_left = 0 then
     perform outbox_engine.requeue_parts(array[p_part]);

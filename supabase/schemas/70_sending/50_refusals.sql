@@ -45,7 +45,7 @@ begin
     return outbox_engine.split_dispatch(
       p_dispatch, 1, p_dispatch.split, p_dispatch.split_error, p_worker, p_lease_seconds);
   elsif p_why = 'recipient' and p_dispatch.recipients = 1 and p_dispatch.split is distinct from 'shared' then
-    perform outbox_engine.fail_attached(p_dispatch.id, p_dispatch.error);
+    perform outbox_engine.move_or_fail(p_dispatch);
     perform outbox_engine.close_refused(p_dispatch.id);
   elsif p_why = 'recipient' and (p_dispatch.texts_differ or p_dispatch.split = 'recipient') then
     return outbox_engine.split_dispatch(

@@ -50,9 +50,9 @@ as $$
   -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
   -- reads it, also where no row goes.
   stopped as materialized (
-    select outbox_engine.change_statuses(array_agg(row(
+    select outbox_engine.stop_messages(array_agg(row(
       id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
-    )::outbox_engine.status_change), 'engine', p_now)
+    )::outbox_engine.status_change), p_request, p_now)
     from judged where not goes having count(*) > 0
   ),
   packed as materialized ( -- The dispatches, each with its messages.

@@ -105,6 +105,7 @@ declare
   v_statuses text[];
   v_codes integer[];
   v_ats timestamptz[];
+  v_detours smallint[];
 begin
   select
     array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status),
@@ -128,8 +129,13 @@ begin
       where e.outbox_id = any (v_outbox_ids)
         and not exists (select from public.outbox o where o.id = e.outbox_id);
     end if;
-    perform outbox_engine.advance_status(
-      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_now);
+    v_detours := outbox_engine.find_moves(
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_now);
+    perform outbox_engine.advance_statuses(
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_now);
+    if v_detours is not null then
+      perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
+    end if;
     perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
   end if;
   if 'opt_out' = any (v_effects) then

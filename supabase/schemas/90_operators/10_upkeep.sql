@@ -323,6 +323,7 @@ declare
   v_texts_before constant timestamptz := outbox_engine.remove_before(v_days, 'bodies', v_now);
   v_metadata_before constant timestamptz := outbox_engine.remove_before(v_days, 'metadata', v_now);
   v_expired integer;
+  v_stranded integer;
   v_pruned integer;
   v_more boolean;
 begin
@@ -331,6 +332,8 @@ begin
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
+  v_stranded := outbox_engine.end_stranded(v_now, p_most);
+  perform outbox_engine.alarm_without_plans(v_now);
   v_more := outbox_engine.blank_secret_texts(v_now, p_most);
   v_pruned := outbox_engine.prune_messages(v_delete_before, p_most);
   if v_texts_before > v_delete_before then
@@ -346,7 +349,8 @@ begin
   -- Last, because health is decided by one transaction at a time.
   perform outbox_engine.tend_health(v_now);
   return jsonb_build_object(
-    'expired', v_expired, 'pruned', v_pruned, 'more', v_expired = p_most or v_pruned > 0 or v_more);
+    'expired', v_expired, 'pruned', v_pruned, 'more',
+    v_expired = p_most or v_stranded = p_most or v_pruned > 0 or v_more);
 end
 $$;
 

@@ -94,12 +94,12 @@ as $$
   end
 $$;
 
--- Called by `outbox retry`. Final messages become a new attempt at their time, with the count of attempts
--- at zero; the claim checks again what it always checks (opt-out, window, campaign, country). Later reports
--- on the earlier attempt only become events, but for `delivered`. An attempt that the provider may yet
--- prove to have taken stays attached, so that it can be adopted before the new one goes out.
--- `p_expires_in_seconds` is the new expiry of messages whose own has passed. With `p_dry_run` nothing
--- changes. The outcome of a message is `retried` or what `retry_problem` returns.
+-- Called by `outbox retry`. Final messages become a new attempt at their time, with the count of attempts at
+-- zero; the claim checks again what it always checks (opt-out, window, campaign, country). Later reports on
+-- the earlier attempt only become events, but for `delivered`. Plans that refused it may take it. An attempt
+-- that the provider may yet prove to have taken stays attached, so that it can be adopted before the new one
+-- goes out. `p_expires_in_seconds` is the new expiry of messages whose own has passed. With `p_dry_run`
+-- nothing changes. The outcome of a message is `retried` or what `retry_problem` returns.
 create function public.outbox_retry(
   p_ids bigint[], p_force boolean, p_expires_in_seconds double precision, p_dry_run boolean
 ) returns jsonb
@@ -130,6 +130,9 @@ begin
     set
       attempts = 0, status_code = null, reported_rank = null, reported_at = null, cancel_requested_at = null,
       dispatch_id = case when j.was_accepted then null else o.dispatch_id end,
+      route = case
+        when outbox_engine.has_routes() then (outbox_engine.detour_of(o.route)).route else o.route
+      end,
       expires_at = case
         when o.expires_at <= v_now then v_now + make_interval(secs => p_expires_in_seconds)
         else o.expires_at

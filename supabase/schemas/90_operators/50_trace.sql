@@ -80,7 +80,7 @@ as $$
   )
   select d.claimed_at, 'claimed', null, d.id, concat_ws(', ',
     'by ' || d.worker,
-    format('plan %s', d.plan),
+    format('plan %s', outbox_engine.plan_name(d.provider, d.plan)),
     format(case d.recipients when 1 then '1 recipient' else '%s recipients' end, d.recipients),
     case when d.is_probe then 'as a probe' end,
     case
@@ -192,7 +192,12 @@ begin
     'message',
       to_jsonb(o)
         - array[
-          'body', 'parameters', 'media_url', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id']
+          'body', 'parameters', 'media_url', 'metadata', 'queue', 'reported_rank', 'reported_at', 'owner_id',
+          'route']
+      || case
+        when outbox_engine.has_routes() then jsonb_build_object('route', outbox_engine.route_name(o.route))
+        else '{}'
+      end
       -- A message that came back waits a while before the next attempt. A held one waits for the next probe
       -- of its content.
       || jsonb_build_object(

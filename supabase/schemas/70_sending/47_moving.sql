@@ -1,0 +1,206 @@
+-- Moving by report: a message that the provider took, and of which a report proves that nothing came of it.
+-- And messages that moved and now wait for nobody.
+
+-- Whether nothing that is known of a message speaks against a move by a report of this class on its present
+-- request. The caller locked it, and stored the report in its history.
+create function outbox_engine.may_move(
+  o public.outbox, p_class text, p_now timestamptz
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  -- A secret text that comes late has been asked for again.
+  if o.cancel_requested_at is not null or o.expires_at <= p_now or o.body is null and o.template is null
+    or o.secret and p_now > o.sent_at + interval '1 minute'
+    or o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then
+    return false;
+  elsif p_class = 'network'
+    and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true then
+    return false;
+  end if;
+  return not exists (
+    select
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id
+    cross join lateral (
+      select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
+        e.dispatch_id = o.dispatch_id as is_present
+    ) p
+    where e.outbox_id = o.id and e.event = 'report' and (
+      p.class = 'barred'
+      or p.is_present and p_class = 'stopped' and e.status = 'dispatched'
+      or p.is_present and p_class = 'network' and lower(e.report ->> 'status') = 'undeliverable'
+      or not p.is_present and p_class = 'network' and p.class = 'network'
+    )
+  );
+end
+$$;
+
+-- Called when new reports are about to be applied to their messages, which the caller locked. Returns, for
+-- each report, the detour on which its message goes on if the report decides; null where it proves nothing,
+-- where the route has no other plan, or where something speaks against it. Null where no report moves
+-- anything.
+create function outbox_engine.find_moves(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
+  p_now timestamptz
+) returns smallint[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_way record;
+  v_detour smallint;
+  v_place bigint;
+  v_detours smallint[];
+begin
+  if p_statuses <@ array['delivered', 'dispatched', 'sent', 'unknown']
+    or not outbox_engine.may_have_other_plans() then
+    return null;
+  end if;
+  for v_way in
+    select o.route, d.provider, d.plan, array_agg(n.place) as places
+    from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes)
+      with ordinality n (outbox_id, dispatch_id, provider, status, code, place)
+    cross join lateral (select outbox_engine.proof_class(n.provider, n.status, n.code) as class) p
+    cross join lateral (select x.* from public.outbox x where x.id = n.outbox_id limit 1) o
+    cross join lateral (
+      select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
+    ) d
+    where p.class in ('stopped', 'network') and o.dispatch_id = n.dispatch_id
+      and outbox_engine.may_move(o, p.class, p_now)
+    group by o.route, d.provider, d.plan
+    order by o.route, d.provider, d.plan
+  loop
+    v_detour := outbox_engine.detour_without(v_way.route, v_way.provider, v_way.plan, p_now);
+    continue when v_detour is null;
+    v_detours := coalesce(v_detours, array_fill(null::smallint, array[cardinality(p_statuses)]));
+    foreach v_place in array v_way.places loop
+      v_detours[v_place] := v_detour;
+    end loop;
+  end loop;
+  return v_detours;
+end
+$$;
+
+-- Writes into the history of the messages of these reports which of them moved.
+create function outbox_engine.log_moves(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_detours smallint[], p_now timestamptz
+) returns void
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  insert into public.outbox_events (outbox_id, at, source, event, status, status_code, dispatch_id, detail)
+  select o.id, p_now, 'engine', 'moved', 'pending', o.status_code, d.id,
+    format('%s %s; goes on without that plan', outbox_engine.plan_name(d.provider, d.plan), o.error)
+  from (
+    select distinct n.outbox_id, n.dispatch_id
+    from unnest(p_outbox_ids, p_dispatches, p_detours) n (outbox_id, dispatch_id, detour)
+    where n.detour is not null
+  ) m
+  cross join lateral (select x.* from public.outbox x where x.id = m.outbox_id limit 1) o
+  cross join lateral (select x.* from outbox_engine.dispatches x where x.id = m.dispatch_id limit 1) d
+  where o.dispatch_id = m.dispatch_id and o.status = 'pending'
+    and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
+    and not exists (
+      select from public.outbox_events e
+      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved')
+  order by o.id
+$$;
+
+-- A route or detour in words: `codes without sinch p`.
+create function outbox_engine.route_name(p_id smallint) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_way constant record := outbox_engine.detour_of(p_id);
+begin
+  return concat_ws(' ',
+    case
+      when v_way.route = 0 then 'default'
+      else coalesce((select r.name from public.outbox_routes r where r.id = v_way.route), 'a deleted route')
+    end,
+    'in ' || v_way.country,
+    'without ' || nullif(array_to_string(v_way.without, ', '), ''));
+end
+$$;
+
+-- Called by the upkeep job. Messages that a plan refused, that are due, and whose other plans are gone, end
+-- as failed, at most `p_most`: the configuration changed, or no process of any of them ran for a day. An
+-- upkeep job that has run for an hour shows that not all processes were away. Messages that another
+-- transaction holds keep for the next call. Returns how many ended.
+create function outbox_engine.end_stranded(p_now timestamptz, p_most integer) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_runs_for_an_hour constant boolean := exists (
+    select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
+  v_empty smallint[];
+  v_changes outbox_engine.status_change[];
+begin
+  if not outbox_engine.has_routes()
+    or exists (select from outbox_engine.plan_pauses where kind = 'restored') then
+    return 0;
+  end if;
+  v_empty := array(
+    select d.id
+    from outbox_engine.detours d
+    where d.without <> '{}'
+      and not exists (select from outbox_engine.plans_with_process(d.id, '1 day', p_now))
+      and (v_runs_for_an_hour
+        or not exists (select from outbox_engine.plans_of_route(d.id))));
+  if v_empty = '{}' then
+    return 0;
+  end if;
+  select array_agg(row(
+    x.id, case when x.cancel_requested_at is null then 'failed' else 'cancelled' end,
+    'no plan is left to send it' || coalesce(': ' || x.error, ''), null, null, null
+  )::outbox_engine.status_change)
+  into v_changes
+  from (
+    select o.id, o.cancel_requested_at, o.error
+    from public.outbox o
+    where o.route = any (v_empty) and o.queue in ('r', 'w') and o.due_at <= p_now
+    limit p_most
+    for update skip locked
+  ) x;
+  perform outbox_engine.change_statuses(v_changes, 'engine', p_now);
+  return coalesce(cardinality(v_changes), 0);
+end
+$$;
+
+-- Called by the upkeep job. Raises an alarm, at most once an hour for each route: messages have waited for a
+-- minute in which none of its plans had a running process, while others had.
+create function outbox_engine.alarm_without_plans(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_since constant timestamptz := p_now - interval '1 minute';
+  v_route smallint;
+begin
+  if not outbox_engine.has_routes() or not exists (
+    select from outbox_engine.heartbeats h where h.job = 'dispatch' and h.at > v_since
+  ) then
+    return;
+  end if;
+  for v_route in
+    select w.id
+    from (
+      select 0::smallint as id
+      union all
+      select r.id from public.outbox_routes r
+      union all
+      select d.id from outbox_engine.detours d
+    ) w
+    where exists (
+        select from public.outbox o where o.route = w.id and o.queue in ('r', 'w') and o.due_at <= v_since)
+      and not exists (select from outbox_engine.plans_with_process(w.id, '1 minute', p_now))
+    order by w.id
+  loop
+    perform outbox_engine.alarm_at_most('route.without_plans',
+      jsonb_build_object(
+        'route', outbox_engine.route_name(v_route),
+        'plans', (
+          select coalesce(jsonb_agg(outbox_engine.plan_name(m.provider, m.plan) order by m.place), '[]')
+          from outbox_engine.plans_of_route(v_route) m)),
+      jsonb_build_object('route', outbox_engine.route_name(v_route)), interval '1 hour', p_now);
+  end loop;
+end
+$$;
