@@ -2551,26 +2551,35 @@ as $$
   select translate(outbox_engine.folded_text(coalesce(p_text, '')), E' \n', '')
 $$;
 
+create function outbox_engine.signs_as_letters(p_text text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select translate(
+    p_text,
+    '$@|'
+      || '🅐🅑🅒🅓🅔🅕🅖🅗🅘🅙🅚🅛🅜🅝🅞🅟🅠🅡🅢🅣🅤🅥🅦🅧🅨🅩'
+      || '🅰🅱🅲🅳🅴🅵🅶🅷🅸🅹🅺🅻🅼🅽🅾🅿🆀🆁🆂🆃🆄🆅🆆🆇🆈🆉'
+      || '🇦🇧🇨🇩🇪🇫🇬🇭🇮🇯🇰🇱🇲🇳🇴🇵🇶🇷🇸🇹🇺🇻🇼🇽🇾🇿',
+    'SAL' || repeat('ABCDEFGHIJKLMNOPQRSTUVWXYZ', 3)
+  )
+$$;
+
 create function outbox_engine.as_latin(p_text text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select regexp_replace(
     translate(
-      normalize(p_text, nfd),
+      normalize(outbox_engine.signs_as_letters(p_text), nfd),
       'АВЕЅІЈКМНОРСТУХҺӀԚԜѴЬ' || 'авгеѕіјкмнопрстухһӏԛԝѵьԁц'
         || 'ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ' || 'αβγεηικμνορςστυχωϲϳ'
         || 'ՏՕՍհոսօցյզ' || 'ⲤⲞⲢⲦⲥⲟⲣⲧ'
         || 'ᎪᏴᏟᎠᎬᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃᎾ' || 'ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ'
-        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || 'ᴩᔕᑭႽჿⵔ' || '0135$@|'
-        || '🅐🅑🅒🅓🅔🅕🅖🅗🅘🅙🅚🅛🅜🅝🅞🅟🅠🅡🅢🅣🅤🅥🅦🅧🅨🅩'
-        || '🅰🅱🅲🅳🅴🅵🅶🅷🅸🅹🅺🅻🅼🅽🅾🅿🆀🆁🆂🆃🆄🆅🆆🆇🆈🆉'
-        || '🇦🇧🇨🇩🇪🇫🇬🇭🇮🇯🇰🇱🇲🇳🇴🇵🇶🇷🇸🇹🇺🇻🇼🇽🇾🇿',
+        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || 'ᴩᔕᑭႽჿⵔ' || '0135',
       'ABESIJKMHOPCTYXHIQWVB' || 'abresijkmhonpctyxhlqwvbdu'
         || 'ABEZHIKMNOPTYXCJ' || 'abyenikuvopsotuxwcj'
         || 'SOUhnuogjq' || 'COPTcopt'
         || 'ABCDEHJKLMPRSTVWZO' || 'ABCDEFGHIJKLMNOPRSTUVWXYZ'
-        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'PSPSoO' || 'OIESSAL'
-        || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'PSPSoO' || 'OIES'
     ),
     '([A-Za-z])\1{2,}', '\1', 'gi')
 $$;
@@ -2582,6 +2591,7 @@ as $$
     select distinct outbox_engine.folded_text(x.text)
     from unnest(array[
       p_body,
+      outbox_engine.signs_as_letters(p_body),
       case when p_body ~ '[^A-Za-z\s.,;:!?''()-]|([A-Za-z])\1\1' then outbox_engine.as_latin(p_body) end,
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0400-\u04ff]' then
         translate(p_body, 'ABCEHIKMOPTXYSJaceikmopstxyj', 'АВСЕНІКМОРТХУЅЈасеікморѕтхуј') end,

@@ -67,7 +67,21 @@ as $$
   select translate(outbox_engine.folded_text(coalesce(p_text, '')), E' \n', '')
 $$;
 
--- A text with the letters of other scripts, digits and signs that look like a Latin letter replaced by it
+-- A text with the signs and pictures that stand for a Latin letter replaced by it. Otherwise they part words.
+create function outbox_engine.signs_as_letters(p_text text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select translate(
+    p_text,
+    '$@|'
+      || '🅐🅑🅒🅓🅔🅕🅖🅗🅘🅙🅚🅛🅜🅝🅞🅟🅠🅡🅢🅣🅤🅥🅦🅧🅨🅩'
+      || '🅰🅱🅲🅳🅴🅵🅶🅷🅸🅹🅺🅻🅼🅽🅾🅿🆀🆁🆂🆃🆄🆅🆆🆇🆈🆉'
+      || '🇦🇧🇨🇩🇪🇫🇬🇭🇮🇯🇰🇱🇲🇳🇴🇵🇶🇷🇸🇹🇺🇻🇼🇽🇾🇿',
+    'SAL' || repeat('ABCDEFGHIJKLMNOPQRSTUVWXYZ', 3)
+  )
+$$;
+
+-- A text with the signs, digits and letters of other scripts that look like a Latin letter replaced by it
 -- (confusables of Unicode TS 39, the common ones). Small letters by the shape of the small letter: a small
 -- Greek nu looks like v, the capital like N. Runs of three and more of one letter become one ("STOOOP").
 create function outbox_engine.as_latin(p_text text) returns text
@@ -75,30 +89,26 @@ language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select regexp_replace(
     translate(
-      normalize(p_text, nfd),
+      normalize(outbox_engine.signs_as_letters(p_text), nfd),
       'АВЕЅІЈКМНОРСТУХҺӀԚԜѴЬ' || 'авгеѕіјкмнопрстухһӏԛԝѵьԁц'
         || 'ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ' || 'αβγεηικμνορςστυχωϲϳ'
         || 'ՏՕՍհոսօցյզ' || 'ⲤⲞⲢⲦⲥⲟⲣⲧ'
         || 'ᎪᏴᏟᎠᎬᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃᎾ' || 'ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ'
-        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || 'ᴩᔕᑭႽჿⵔ' || '0135$@|'
-        || '🅐🅑🅒🅓🅔🅕🅖🅗🅘🅙🅚🅛🅜🅝🅞🅟🅠🅡🅢🅣🅤🅥🅦🅧🅨🅩'
-        || '🅰🅱🅲🅳🅴🅵🅶🅷🅸🅹🅺🅻🅼🅽🅾🅿🆀🆁🆂🆃🆄🆅🆆🆇🆈🆉'
-        || '🇦🇧🇨🇩🇪🇫🇬🇭🇮🇯🇰🇱🇲🇳🇴🇵🇶🇷🇸🇹🇺🇻🇼🇽🇾🇿',
+        || 'ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡɩ' || 'ᴩᔕᑭႽჿⵔ' || '0135',
       'ABESIJKMHOPCTYXHIQWVB' || 'abresijkmhonpctyxhlqwvbdu'
         || 'ABEZHIKMNOPTYXCJ' || 'abyenikuvopsotuxwcj'
         || 'SOUhnuogjq' || 'COPTcopt'
         || 'ABCDEHJKLMPRSTVWZO' || 'ABCDEFGHIJKLMNOPRSTUVWXYZ'
-        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'PSPSoO' || 'OIESSAL'
-        || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' || 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+        || 'ABCDEFGHIJKLMNOPRSTUVWYZagi' || 'PSPSoO' || 'OIES'
     ),
     '([A-Za-z])\1{2,}', '\1', 'gi')
 $$;
 
--- The readings of a reply, each folded: as it is written; with look-alikes as Latin letters; where scripts
--- are mixed, with Latin letters as the Cyrillic or Greek ones that look like them; and with an apostrophe in
--- a word as a blank ("d'arrêter"). A word of the list
--- is looked for in all of them, so a word in its own script goes on matching. Most texts have English letters
--- and no more, and one reading.
+-- The readings of a reply, each folded: as it is written; with signs as letters; with look-alikes as Latin
+-- letters; where scripts are mixed, with Latin letters as the Cyrillic or Greek ones that look like them; and
+-- with an apostrophe in a word as a blank ("d'arrêter"). A word of the list is looked for in all of them, so
+-- a word in its own script goes on matching, also beside a disguised one ("$TOP пожалуйста"). Most texts
+-- have English letters and no more, and one reading.
 create function outbox_engine.readings(p_body text) returns text[]
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -106,6 +116,7 @@ as $$
     select distinct outbox_engine.folded_text(x.text)
     from unnest(array[
       p_body,
+      outbox_engine.signs_as_letters(p_body),
       case when p_body ~ '[^A-Za-z\s.,;:!?''()-]|([A-Za-z])\1\1' then outbox_engine.as_latin(p_body) end,
       case when p_body ~ '[A-Za-z]' and p_body ~ '[\u0400-\u04ff]' then
         translate(p_body, 'ABCEHIKMOPTXYSJaceikmopstxyj', 'АВСЕНІКМОРТХУЅЈасеікморѕтхуј') end,
