@@ -12,10 +12,10 @@ from hypothesis import settings
 from jobs.runtime.settings import names
 from tests import nightly
 from tests.engine import clocks, gateway, make_rig, rig, simulator_of_the_worker, sinch
-from tests.stack import baseline, db, local_stack, other, stack
+from tests.stack import cleaner, db, local_stack, other, stack
 
 __all__ = [
-    "baseline",
+    "cleaner",
     "clocks",
     "db",
     "gateway",
