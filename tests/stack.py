@@ -151,18 +151,19 @@ def reset(connection: Connection, baseline: Baseline) -> None:
     has_rows = [sql.SQL("exists (table {})").format(table.sql) for table in baseline.empty]
     differ = sql.SQL("exists ((table {0} except all table {1}) union all (table {1} except all table {0}))")
     has_changed = [differ.format(table.sql, copy.sql) for table, copy in baseline.filled]
-    found = _where(connection, [*baseline.empty, *baseline.filled], [*has_rows, *has_changed])
-    used = [one for one in found if isinstance(one, Table)]
+    copies: dict[Table, Table | None] = {**dict.fromkeys(baseline.empty), **dict(baseline.filled)}
+    found = _where(connection, list(copies), [*has_rows, *has_changed])
     steps = [sql.SQL("set local session_replication_role = replica; set local lock_timeout = {}").format(_LOCK_TIMEOUT)]
-    if used:
+    if used := [table for table in found if copies[table] is None]:
         # Whatever an earlier test left running ends first.
         steps.append(sql.SQL("lock table {} in exclusive mode").format(sql.SQL(", ").join(table.sql for table in used)))
         steps += _emptied(connection, used, baseline)
-    for table, copy in (one for one in found if not isinstance(one, Table)):
-        steps.append(sql.SQL("delete from {}").format(table.sql))
-        steps.append(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
+    for table in found:
+        if copy := copies[table]:
+            steps.append(sql.SQL("delete from {}").format(table.sql))
+            steps.append(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
     # These belong to no table, and a test must not inherit another test's time or its sleepers.
-    steps.append(sql.SQL("select setval('outbox_engine.queue_clock', 0), setval('outbox_engine.asleep_until', 0)"))
+    steps.append(sql.SQL("select setval('outbox_engine.queue_clock', 0), setval('outbox_engine.asleep_until', 0)").format())
     with connection.transaction():
         connection.execute(sql.SQL("; ").join(steps))
 

@@ -17,7 +17,9 @@ from sandbox.local import processes
 from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running, process
+from tests import commands
 from tests.campaigns import campaign, member, template
+from tests.commands import Ran
 from tests.engine import insert, later, statuses
 from tests.stack import Connection
 
@@ -78,9 +80,8 @@ def scheduler(settings: dict[str, str]) -> Iterator[Scheduler]:
             child.wait()
 
 
-def once(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scheduler", "run", "--once"]
-    return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60, check=False)
+def once(settings: dict[str, str]) -> Ran:
+    return commands.outbox("run", "--once", env=settings, timeout=60)
 
 
 @pytest.mark.parametrize(
