@@ -8,6 +8,7 @@ import atexit
 import gc
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,7 +29,7 @@ _HAS_SAFE_FORK = sys.platform == "linux"
 """Elsewhere the libraries of the system may not be used after a fork."""
 
 
-def outbox(*arguments: object, env: Mapping[str, str], cwd: Path = _ROOT, timeout: float = 120) -> Ran:
+def outbox(*arguments: object, env: Mapping[str, str], cwd: Path | None = None, timeout: float = 120) -> Ran:
     """Run ``python -m scheduler`` with these arguments, to its end, with nothing on stdin."""
     words = [str(argument) for argument in arguments]
     if not _HAS_SAFE_FORK:
@@ -36,7 +37,7 @@ def outbox(*arguments: object, env: Mapping[str, str], cwd: Path = _ROOT, timeou
         return subprocess.run(
             command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
         )
-    code, out, err = _server().ask({"words": words, "env": dict(env), "cwd": str(cwd)}, timeout)
+    code, out, err = _server().ask({"words": words, "env": dict(env), "cwd": str(cwd or Path.cwd())}, timeout)
     return Ran(words, code, out, err)
 
 
@@ -52,7 +53,9 @@ class _Server:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "tests.commands", str(theirs.fileno())]
-            self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+            self._process = subprocess.Popen(
+                command, cwd=_ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True
+            )
         self._socket, self._answers = ours, ours.makefile("rb")
 
     def ask(self, run: dict[str, Any], timeout: float) -> tuple[int, str, str]:
@@ -68,7 +71,9 @@ class _Server:
         return code, out, err
 
     def close(self) -> None:
-        self._process.kill()
+        """End it, and a run that hangs."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._answers.close()
         self._socket.close()
@@ -115,7 +120,7 @@ def _import_everything() -> None:
     """What the commands import, also what their libraries import when they are first used."""
     import scheduler.commands
 
-    for name in ("anyio._backends._asyncio", "webhook.commands", "webhook.app"):
+    for name in ("anyio._backends._asyncio", "webhook.commands", "webhook.app", "sandbox.local.commands"):
         import_module(name)
     for module in walk_packages(scheduler.commands.__path__, "scheduler.commands."):
         import_module(module.name)

@@ -21,6 +21,8 @@ from sandbox.local.errors import StackError
 from sandbox.local.folder import DataFolder, State
 from sandbox.local.processes import identify, wait_until
 from sandbox.local.stack import LocalStack, down
+from tests import commands
+from tests.commands import Ran
 
 LOCAL = [sys.executable, "-m", "scheduler", "local"]
 NAMES = ["SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_PUBLISHABLE_KEY", "OUTBOX_DB_URL"]
@@ -71,8 +73,8 @@ def taken_port() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
-def outbox_local(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*LOCAL, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+def outbox_local(*words: str | Path) -> Ran:
+    return commands.outbox("local", *words, env=os.environ)
 
 
 def start(data_dir: Path, *words: str) -> dict[str, str]:
@@ -85,7 +87,7 @@ def dotenv(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
 
 
-def complaint(done: subprocess.CompletedProcess[str]) -> str:
+def complaint(done: Ran) -> str:
     """The last line on stderr. Nothing may be on stdout."""
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
