@@ -1,6 +1,10 @@
 # Everything runs from .venv, which `make setup` builds from locked parts. PYTHON=python3.13 chooses what it is built with.
 WORKERS ?= 2
 BIN := .venv/bin
+# The tests start hundreds of processes, so what Python has compiled is kept, whatever the environment says.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+# A worker begins with each half, so that a fixture of a file is made once, and one waits while the other computes.
+PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test nightly setup schema release check format bench chaos simulate lock clean
@@ -16,10 +20,10 @@ demo: setup ## start everything on this machine and watch messages move; Ctrl-C 
 
 test: setup ## run the tests (ARGS="tests/unit -k window" for some, WORKERS=4 for more in parallel)
 	@if [ -z "$$(find tests -name 'test_*.py' -print -quit)" ]; then echo "no tests yet"; else \
-	$(BIN)/pytest $(if $(ARGS),$(ARGS),--numprocesses $(WORKERS) --dist loadgroup); fi
+	$(PYTEST) $(if $(ARGS),$(ARGS),$(PARALLEL)); fi
 
 nightly: setup ## run all tests, the slow ones too, with ten times as many random examples (ARGS="tests/simulation" for some)
-	@NIGHTLY=1 $(BIN)/pytest -m "" --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+	@NIGHTLY=1 $(PYTEST) -m "" $(PARALLEL) $(ARGS)
 
 setup: ## build .venv from the lock files; does nothing if they have not changed
 	@.ci/setup

@@ -10,12 +10,12 @@ import structlog
 from hypothesis import settings
 
 from jobs.runtime.settings import names
-from tests import nightly
+from tests import commands, nightly
 from tests.engine import clocks, gateway, make_rig, rig, simulator_of_the_worker, sinch
-from tests.stack import baseline, db, local_stack, other, stack
+from tests.stack import cleaner, db, local_stack, other, stack
 
 __all__ = [
-    "baseline",
+    "cleaner",
     "clocks",
     "db",
     "gateway",
@@ -49,6 +49,13 @@ def private_key() -> str:
 
     key = generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server_of_commands() -> Iterator[None]:
+    """It starts with the first command that a test runs."""
+    yield
+    commands.close()
 
 
 @pytest.fixture(autouse=True)

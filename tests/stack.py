@@ -21,6 +21,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 Item = TypeVar("Item")
 _SCHEMAS = ["public", "outbox_engine", "auth"]
 _LOCK_TIMEOUT = "10s"
+_LARGE_BYTES = 64 * 1024
 _MIGRATIONS = Path(__file__).parents[1] / "supabase" / "migrations"
 """Beside this file, also where an older release runs these tests from a folder of links."""
 
@@ -46,31 +47,65 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The tables as the migrations left them: ``empty`` ones, and ``filled`` ones with a copy of their rows."""
+    """The tables as the migrations left them: ``empty`` ones, and ``filled`` ones with a copy of their rows.
+
+    ``sequences`` are what restarts the numbers of an empty table.
+    """
 
     empty: tuple[Table, ...]
     filled: tuple[tuple[Table, Table], ...]
+    sequences: dict[Table, tuple[str, ...]]
+
+
+class Cleaner:
+    """Restores the tables before each test, on a connection that it keeps: a new one would plan all of it anew."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+        self._connection = _connect(stack)
+        self._baseline = _take_baseline(self._connection)
+
+    def clean(self) -> None:
+        try:
+            reset(self._connection, self._baseline)
+        except psycopg.OperationalError:
+            # An earlier test may have ended the server. A lock that is not to be had is an error of this connection too.
+            if not self._connection.broken:
+                raise
+            self.close()
+            self._connection = _connect(self._stack)
+            reset(self._connection, self._baseline)
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 @pytest.fixture(scope="session")
 def local_stack() -> Iterator[LocalStack]:
     """The worker's own stack, with the rows that earlier tests left in it."""
     with LocalStack(migrations=_MIGRATIONS) as running:
+        with closing(_connect(running)) as connection:
+            # It would change the order of rows and the plans of statements in the middle of a test.
+            connection.execute("alter system set autovacuum = off")
+            connection.execute("select pg_reload_conf()")
+            # Hashing the password 4096 times is most of what it takes to connect, which each test does.
+            connection.execute("set scram_iterations = 1")
+            password = sql.Literal(running.access.settings.secrets.db_password)
+            connection.execute(sql.SQL("alter role current_user password {}").format(password))
         yield running
 
 
 @pytest.fixture(scope="session")
-def baseline(local_stack: LocalStack) -> Baseline:
-    with closing(_connect(local_stack)) as connection:
-        return _take_baseline(connection)
+def cleaner(local_stack: LocalStack) -> Iterator[Cleaner]:
+    with closing(Cleaner(local_stack)) as made:
+        yield made
 
 
 @pytest.fixture
-def stack(local_stack: LocalStack, baseline: Baseline) -> LocalStack:
+def stack(local_stack: LocalStack, cleaner: Cleaner) -> LocalStack:
     """The worker's stack with fresh tables and both servers running, whatever an earlier test did to them."""
     local_stack.heal()
-    with closing(_connect(local_stack)) as connection:
-        reset(connection, baseline)
+    cleaner.clean()
     return local_stack
 
 
@@ -98,32 +133,59 @@ def _take_baseline(connection: Connection) -> Baseline:
     ).fetchall()
     tables = [Table(str(schema), str(name)) for schema, name in found]
     connection.execute("create schema test_baseline")
-    used = _with_rows(connection, tables)
+    used = set(_where(connection, tables, [sql.SQL("exists (table {})").format(table.sql) for table in tables]))
     filled: list[tuple[Table, Table]] = []
     for table in tables:
         if table in used:
             copy = Table("test_baseline", f"{table.schema}_{table.name}")
             connection.execute(sql.SQL("create table {} as table {}").format(copy.sql, table.sql))
             filled.append((table, copy))
-    originals = {table for table, _ in filled}
-    return Baseline(empty=tuple(table for table in tables if table not in originals), filled=tuple(filled))
+    empty = tuple(table for table in tables if table not in used)
+    return Baseline(empty, tuple(filled), {table: _sequences(connection, table) for table in empty})
+
+
+def _sequences(connection: Connection, table: Table) -> tuple[str, ...]:
+    owned = "select objid::regclass::text from pg_depend where refobjid = %s::regclass and deptype in ('a', 'i')"
+    found = connection.execute(f"{owned} and objid in (select seqrelid from pg_sequence)", [table.sql.as_string()])
+    return tuple(str(name) for (name,) in found)
 
 
 def reset(connection: Connection, baseline: Baseline) -> None:
     """Restore the tables as the migrations left them. Triggers and foreign keys are disabled meanwhile."""
-    used = [table.sql for table in _with_rows(connection, baseline.empty)]
+    has_rows = [sql.SQL("exists (table {})").format(table.sql) for table in baseline.empty]
+    differ = sql.SQL("exists ((table {0} except all table {1}) union all (table {1} except all table {0}))")
+    has_changed = [differ.format(table.sql, copy.sql) for table, copy in baseline.filled]
+    copies: dict[Table, Table | None] = {**dict.fromkeys(baseline.empty), **dict(baseline.filled)}
+    found = _where(connection, list(copies), [*has_rows, *has_changed])
+    steps = [sql.SQL("set local session_replication_role = replica; set local lock_timeout = {}").format(_LOCK_TIMEOUT)]
+    if used := [table for table in found if copies[table] is None]:
+        # Whatever an earlier test left running ends first.
+        steps.append(sql.SQL("lock table {} in exclusive mode").format(sql.SQL(", ").join(table.sql for table in used)))
+        steps += _emptied(connection, used, baseline)
+    for table in found:
+        if copy := copies[table]:
+            steps.append(sql.SQL("delete from {}").format(table.sql))
+            steps.append(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
+    # These belong to no table, and a test must not inherit another test's time or its sleepers.
+    steps.append(sql.SQL("select setval('outbox_engine.queue_clock', 0), setval('outbox_engine.asleep_until', 0)").format())
+    # Release 0.1.0 has no routes.
+    routes = "select setval(s, 1, false) from to_regclass('outbox_engine.route_ids') s where s is not null"
+    steps.append(sql.SQL(routes).format())
     with connection.transaction():
-        connection.execute("set local session_replication_role = replica")
-        connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCK_TIMEOUT))
-        if used:
-            connection.execute(sql.SQL("truncate {} restart identity cascade").format(sql.SQL(", ").join(used)))
-        for table, copy in _changed(connection, baseline.filled):
-            connection.execute(sql.SQL("delete from {}").format(table.sql))
-            connection.execute(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
-        # These belong to no table, and a test must not inherit another test's time or its sleepers.
-        connection.execute("select setval('outbox_engine.queue_clock', 0), setval('outbox_engine.asleep_until', 0)")
-        # Release 0.1.0 has no routes.
-        connection.execute("select setval(s, 1, false) from to_regclass('outbox_engine.route_ids') s where s is not null")
+        connection.execute(sql.SQL("; ").join(steps))
+
+
+def _emptied(connection: Connection, used: Sequence[Table], baseline: Baseline) -> Iterator[sql.Composed]:
+    """Deleting a few rows is several times quicker than truncating, until the dead ones pile up."""
+    is_large = [sql.SQL("pg_relation_size({}) > {}").format(table.sql.as_string(), _LARGE_BYTES) for table in used]
+    large = _where(connection, used, is_large)
+    if large:
+        yield sql.SQL("truncate {} restart identity cascade").format(sql.SQL(", ").join(table.sql for table in large))
+    for table in used:
+        if table not in large:
+            yield sql.SQL("delete from {}").format(table.sql)
+            for name in baseline.sequences[table]:
+                yield sql.SQL("select setval({}, 1, false)").format(name)
 
 
 def squash(connection: Connection) -> None:
@@ -132,15 +194,6 @@ def squash(connection: Connection) -> None:
     found = connection.execute(f"select schemaname, tablename from pg_tables where {ours}").fetchall()
     tables = [Table(str(schema), str(name)).sql for schema, name in found]
     connection.execute(sql.SQL("truncate {} restart identity cascade").format(sql.SQL(", ").join(tables)))
-
-
-def _with_rows(connection: Connection, tables: Sequence[Table]) -> list[Table]:
-    return _where(connection, tables, [sql.SQL("exists (table {})").format(table.sql) for table in tables])
-
-
-def _changed(connection: Connection, pairs: Sequence[tuple[Table, Table]]) -> list[tuple[Table, Table]]:
-    differ = sql.SQL("exists ((table {0} except all table {1}) union all (table {1} except all table {0}))")
-    return _where(connection, pairs, [differ.format(table.sql, copy.sql) for table, copy in pairs])
 
 
 def _where(connection: Connection, items: Sequence[Item], conditions: Sequence[sql.Composed]) -> list[Item]:

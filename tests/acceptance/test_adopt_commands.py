@@ -1,11 +1,10 @@
 """`outbox adopt` and `outbox held` as they are typed."""
 
 import json
-import subprocess
-import sys
 
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
+from tests import commands
 from tests.acceptance.test_run import environment
 from tests.engine import MakeRig, insert, statuses
 from tests.snapshots import Snapshot
@@ -14,10 +13,7 @@ from tests.stack import Connection
 
 async def test_commands_adopt_list_and_send(stack: LocalStack, sinch: Running, make_rig: MakeRig, db: Connection) -> None:
     def outbox(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "scheduler", *arguments]
-        ran = subprocess.run(
-            command, env=environment(stack, sinch), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+        ran = commands.outbox(*arguments, env=environment(stack, sinch))
         return ran.returncode, ran.stdout
 
     rig = await make_rig()

@@ -1,14 +1,14 @@
 """`outbox campaign` as an operator runs it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox.local.stack import LocalStack
+from tests import commands
+from tests.commands import Ran
 from tests.engine import Clocks, Rig, statuses
 from tests.stack import Connection
 
@@ -29,16 +29,9 @@ def campaign(db: Connection, clocks: Clocks) -> None:
 
 @pytest.fixture
 def outbox(stack: LocalStack, tmp_path: Path) -> Any:
-    def run(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "scheduler", "campaign", *arguments],
-            env={**stack.env, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2]), **env},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    def run(*arguments: str, **env: str) -> Ran:
+        environment = {**stack.env, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2]), **env}
+        return commands.outbox("campaign", *arguments, env=environment, cwd=tmp_path)
 
     return run
 

@@ -21,10 +21,11 @@ from sandbox.local.errors import StackError
 from sandbox.local.folder import DataFolder, State
 from sandbox.local.processes import identify, wait_until
 from sandbox.local.stack import LocalStack, down
+from tests import commands
+from tests.commands import Ran
 
 LOCAL = [sys.executable, "-m", "scheduler", "local"]
 NAMES = ["SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_PUBLISHABLE_KEY", "OUTBOX_DB_URL"]
-SHARED = pytest.mark.xdist_group("a local stack that runs")
 NOTES = """
 create table public.notes (id bigint generated always as identity primary key, owner uuid, text text not null);
 alter table public.notes enable row level security;
@@ -72,8 +73,8 @@ def taken_port() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
-def outbox_local(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*LOCAL, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+def outbox_local(*words: str | Path) -> Ran:
+    return commands.outbox("local", *words, env=os.environ)
 
 
 def start(data_dir: Path, *words: str) -> dict[str, str]:
@@ -86,7 +87,7 @@ def dotenv(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
 
 
-def complaint(done: subprocess.CompletedProcess[str]) -> str:
+def complaint(done: Ran) -> str:
     """The last line on stderr. Nothing may be on stdout."""
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -107,7 +108,6 @@ def get(env: dict[str, str], path: str, key: str = "SUPABASE_SECRET_KEY") -> htt
     return httpx.get(f"{env['SUPABASE_URL']}{path}", headers={"apikey": env[key]})
 
 
-@SHARED
 def test_up_prints_only_settings_once_api_answers(shared: Background) -> None:
     env = shared.printed
 
@@ -118,7 +118,6 @@ def test_up_prints_only_settings_once_api_answers(shared: Background) -> None:
     assert answer == ("off", 0)
 
 
-@SHARED
 def test_psql_runs_sql_as_the_editors_role(shared: Background, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the environment names another database."""
     nothing_runs = outbox_local("psql", "--data-dir", data_dir, "-c", "select 1")
@@ -132,7 +131,6 @@ def test_psql_runs_sql_as_the_editors_role(shared: Background, data_dir: Path, m
     assert (done.returncode, done.stdout) == (0, "postgres|0\n")
 
 
-@SHARED
 def test_second_up_finds_the_running_stack(shared: Background) -> None:
     before = state_of(shared.data_dir)
 
@@ -181,7 +179,6 @@ def test_taken_port_error_names_the_port_option(data_dir: Path, taken_port: int)
     assert DataFolder(data_dir).holder() is None
 
 
-@SHARED
 def test_a_running_one_does_not_change_its_port(shared: Background, taken_port: int) -> None:
     refused = outbox_local("up", "--data-dir", shared.data_dir, "--port", str(taken_port))
 

@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,11 @@ import pytest
 
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
+from tests import commands
 from tests.campaigns import campaign, template
+from tests.commands import Ran
 from tests.engine import Rig, column, insert, number, statuses
 from tests.stack import Connection, as_engine
-
-Ran = subprocess.CompletedProcess[str]
 
 
 class Operator:
@@ -27,15 +25,7 @@ class Operator:
         self._environment = {**kept, **stack.env, **settings}
 
     def __call__(self, *arguments: object, **settings: str) -> Ran:
-        return subprocess.run(
-            [sys.executable, "-m", "scheduler", *map(str, arguments)],
-            env={**self._environment, **settings},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return commands.outbox(*arguments, env={**self._environment, **settings}, timeout=60)
 
     def json(self, *arguments: object) -> Any:
         ran = self(*arguments, "--json")

@@ -18,7 +18,9 @@ from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running, process
 from sandbox.simulator.vonage.applications import ApplicationSettings
+from tests import commands
 from tests.campaigns import campaign, member, template
+from tests.commands import Ran
 from tests.engine import insert, later, statuses
 from tests.stack import Connection
 
@@ -79,9 +81,8 @@ def scheduler(settings: dict[str, str]) -> Iterator[Scheduler]:
             child.wait()
 
 
-def once(settings: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scheduler", "run", "--once", *options]
-    return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60, check=False)
+def once(settings: dict[str, str], *options: str) -> Ran:
+    return commands.outbox("run", "--once", *options, env=settings, timeout=60)
 
 
 @pytest.mark.parametrize(

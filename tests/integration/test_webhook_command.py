@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import commands
 from tests.integration.webhook_app import DELIVERY, INBOUND, SECRET, report, signed
 
 NOWHERE = "http://127.0.0.1:9"
@@ -53,9 +54,7 @@ def running(tmp_path: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[
 @pytest.mark.parametrize("missing", ["SUPABASE_URL", "SUPABASE_SECRET_KEY", "SINCH_WEBHOOK_SECRETS"])
 def test_missing_setting_is_one_line_with_its_name(missing: str, tmp_path: Path) -> None:
     settings = {name: value for name, value in COMPLETE.items() if name != missing}
-    ended = subprocess.run(
-        COMMAND, env=environment(tmp_path, **settings), cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
-    )
+    ended = commands.outbox("webhook", env=environment(tmp_path, **settings), cwd=tmp_path)
 
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
@@ -64,15 +63,7 @@ def test_missing_setting_is_one_line_with_its_name(missing: str, tmp_path: Path)
 
 
 def refused(tmp_path: Path, *options: str) -> str:
-    ended = subprocess.run(
-        [*COMMAND, *options],
-        env=environment(tmp_path, **COMPLETE),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    ended = commands.outbox("webhook", *options, env=environment(tmp_path, **COMPLETE), cwd=tmp_path)
     assert ended.returncode == 2
     return ended.stderr
 
