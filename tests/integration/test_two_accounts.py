@@ -46,6 +46,8 @@ async def make_engine(stack: LocalStack, sinch: Running, private_key: str) -> As
             vonage_base_url=sinch.url,
             vonage_from_number="+12025550100",
             vonage_reports=False,
+            # So that only weights limit it.
+            vonage_messages_per_second=1000,
         )
         engine = await build_engine(
             supabase_settings(stack),
@@ -110,6 +112,18 @@ async def test_second_account_sends_while_first_is_away(make_engine: MakeEngine,
     assert await run_once(engine)
 
     assert (statuses(db), sent(sinch)) == ({"sent": 3}, {"sinch": 0, "vonage": 3})
+
+
+async def test_second_account_looks_after_the_first(make_engine: MakeEngine, sinch: Running, db: Connection) -> None:
+    """A process has just started, so the database knows of no account. The second one's tick begins first."""
+    engine = await make_engine()
+    first, second = (job for job in engine.jobs if job.kind == "dispatch")
+    insert(db, 3)
+
+    await asyncio.gather(second.tick(), first.tick())
+    await asyncio.gather(second.finish(), first.finish())
+
+    assert sent(sinch) == {"sinch": 3, "vonage": 0}
 
 
 async def test_single_run_sends_the_shares_of_both(make_engine: MakeEngine, sinch: Running, db: Connection) -> None:
