@@ -23,6 +23,12 @@ def event(phone: str | None = PHONE, *, code: str = CODE, mfa: bool = False, **c
     } | changes
 
 
+def seed_templates(db: Connection) -> None:
+    """The templates of codes, as the migrations write them. Other tests do without."""
+    db.execute("delete from outbox_engine.seeds where name = 'auth_templates'")
+    db.execute("select outbox_engine.seed_auth()")
+
+
 def send(db: Connection, given: object) -> Any:
     """The answer of the function, called by its owner."""
     row = db.execute("select public.outbox_send_sms(%s)", [Jsonb(given)]).fetchone()

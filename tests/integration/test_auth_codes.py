@@ -5,10 +5,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.auth_events import CODE, PHONE, as_auth, event, refusal, send
+from tests.auth_events import CODE, PHONE, as_auth, event, refusal, seed_templates, send
 from tests.calls import claim, claim_answer
-from tests.engine import column, insert, later, stand_still
+from tests.engine import Rig, column, insert, later, stand_still
 from tests.stack import Connection
+
+
+@pytest.fixture(autouse=True)
+def templates(db: Connection) -> None:
+    seed_templates(db)
 
 
 def messages(db: Connection) -> list[dict[str, Any]]:
@@ -293,3 +298,11 @@ def test_locked_table_ends_before_auth_does(db: Connection, other: Connection) -
             answer = send(db, event())
 
     assert refusal(answer) == 503
+
+
+async def test_code_reaches_the_phone(rig: Rig, db: Connection) -> None:
+    send(db, event())
+
+    await rig.tick("dispatch")
+
+    assert [(text.recipient.lstrip("+"), text.body) for text in rig.simulator.accepted()] == [(PHONE, f"Your code is {CODE}")]
