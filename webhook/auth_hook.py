@@ -85,16 +85,17 @@ class AuthHook:
             self._unauthenticated.note("signed" if is_recent else "old")
             return answers.HOOK_UNAUTHENTICATED
         peer_of(scope).is_trusted = True
-        if not is_json(raw):
+        body = _text(raw)
+        if body is None:
             return answers.NOT_JSON
         if self._gate is not None and self._gate.reason is not None:
             return answers.HOOK_UNAVAILABLE
-        return await self._commit(raw)
+        return await self._commit(body, hashlib.sha256(raw).hexdigest())
 
-    async def _commit(self, raw: bytes) -> Answer:
+    async def _commit(self, body: str, digest: str) -> Answer:
         try:
             async with asyncio.timeout(self._seconds):
-                refused = await self._recorder.send_sms_over_http(raw.decode(), hashlib.sha256(raw).hexdigest())
+                refused = await self._recorder.send_sms_over_http(body, digest)
         except GatewayRefused as error:
             log.error("auth_hook.refused", code=error.code)  # noqa: TRY400
             return answers.hook_refused(500, "The code could not be sent.")
@@ -103,3 +104,11 @@ class AuthHook:
         if refused.status == _UNAVAILABLE:
             return answers.HOOK_UNAVAILABLE
         return answers.hook_refused(refused.status, refused.message)
+
+
+def _text(raw: bytes) -> str | None:
+    """The text of a body; None if it is not JSON."""
+    try:
+        return raw.decode() if is_json(raw) else None
+    except UnicodeDecodeError:
+        return None
